@@ -1,0 +1,132 @@
+"""The engine protocol: what an engine states about itself, what it is asked, what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from server.frames import Detail, Geometry, Kind, Picture
+
+
+class EngineState(StrEnum):
+    READY = "ready"
+    LOADING = "loading"
+    UNREACHABLE = "unreachable"
+    BUSY = "busy"
+    MISCONFIGURED = "misconfigured"
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What an engine can do. Everything is chosen by these fields, never by a model's name."""
+
+    images: bool = True
+    video: bool = False
+    audio_in: bool = False
+    speech_out: bool = False
+    grounding: bool = False
+    json_schema: bool = False
+    streaming: bool = True
+    # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
+    wants_pixels: bool = False
+    geometry: Geometry = field(default_factory=lambda: Geometry(28, 3136, 12_845_056))
+    # Tokens of prompt and answer together; None when unknown.
+    context_length: int | None = None
+    # Answers it can work on at a time; None when the configured limit alone holds.
+    max_concurrency: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStatus:
+    """What a probe found. `detail` is a sentence for people: what is wrong and what to do."""
+
+    state: EngineState
+    detail: str = ""
+    model: str = ""
+    capabilities: Capabilities = field(default_factory=Capabilities)
+
+    @property
+    def ready(self) -> bool:
+        return self.state is EngineState.READY
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """An earlier question and its answer, text only."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRequest:
+    """One question about one picture."""
+
+    session_id: str
+    kind: Kind
+    question: str
+    picture: Picture
+    # Oldest first; already cut to what the context holds.
+    turns: tuple[Turn, ...] = ()
+    max_tokens: int = 128
+    # BCP 47 tag of the language to answer in; None lets the question decide.
+    language: str | None = None
+    detail: Detail = Detail.AUTO
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """A piece of the answer; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The last thing an engine yields."""
+
+    # "stop" or "length"
+    finish_reason: str
+    usage: Usage = field(default_factory=Usage)
+
+
+Chunk = Delta | Finished
+
+
+class Engine(Protocol):
+    """One way of getting answers. Errors raised are `server.errors.EngineError`s and nothing else."""
+
+    # "vllm", "builtin", "local": bounded, so that it may label a metric.
+    name: str
+
+    @property
+    def status(self) -> EngineStatus:
+        """What the last probe found, without asking anybody."""
+        ...
+
+    async def probe(self) -> EngineStatus:
+        """Look again, cheaply; never raises."""
+        ...
+
+    def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """Stream the answer: any number of `Delta`s, then one `Finished`.
+
+        Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at once.
+        Raises EngineError subclasses; one raised before the first `Delta` may be retried, later ones not.
+        """
+        ...
+
+    def forget(self, session_id: str) -> None:
+        """Drop whatever was remembered for a session that has ended."""
+        ...
+
+    async def close(self) -> None: ...

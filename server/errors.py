@@ -1,0 +1,189 @@
+"""The errors a client may see.
+
+    QwenCameraError
+    ├── RequestError                 the client's doing: 4xx, never retried as it stands
+    │   ├── BadRequest               400 bad_request
+    │   ├── TooLong                  400 too_long
+    │   ├── UnknownType              400 unknown_type
+    │   ├── Unauthorized             401 unauthorized
+    │   ├── Forbidden                403 forbidden
+    │   ├── UploadRefused            403 upload_refused
+    │   ├── NotFound                 404 not_found
+    │   ├── Conflict                 409 conflict
+    │   ├── TooLarge                 413 too_large
+    │   ├── UnsupportedMediaType     415 unsupported_media_type
+    │   ├── UnusableOffer            422 unusable_offer
+    │   └── RateLimited              429 rate_limited (retryable)
+    ├── CameraError                  503, retryable
+    │   ├── NoCamera                 no_camera
+    │   ├── CameraStalled            camera_stalled
+    │   ├── CameraFrozen             camera_frozen
+    │   └── FrameWithheld            frame_withheld
+    ├── EngineError                  503
+    │   ├── EngineUnavailable        engine_unavailable (retryable)
+    │   ├── EngineLoading            engine_loading (retryable)
+    │   ├── EngineTimeout            engine_timeout (retryable)
+    │   ├── EngineRefused            engine_refused
+    │   └── EngineFailed             engine_failed (retryable)
+    ├── Busy                         503 busy (retryable)
+    ├── Draining                     503 draining (retryable)
+    └── Internal                     500 internal
+
+Each message says what happened, what was given, what is allowed and what to do, and is safe to show:
+it never holds a token, a secret, a question, an answer or another service's raw text.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class QwenCameraError(Exception):
+    """Base of everything that may be told to a client."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        # Seconds after which trying again makes sense; None when there is no telling.
+        self.retry_after = retry_after
+
+
+class RequestError(QwenCameraError):
+    """The request can not succeed as it stands."""
+
+    code = "bad_request"
+    status = 400
+
+
+class BadRequest(RequestError):
+    code = "bad_request"
+    status = 400
+
+
+class TooLong(RequestError):
+    code = "too_long"
+    status = 400
+
+
+class UnknownType(RequestError):
+    code = "unknown_type"
+    status = 400
+
+
+class Unauthorized(RequestError):
+    code = "unauthorized"
+    status = 401
+
+
+class Forbidden(RequestError):
+    code = "forbidden"
+    status = 403
+
+
+class UploadRefused(RequestError):
+    code = "upload_refused"
+    status = 403
+
+
+class NotFound(RequestError):
+    code = "not_found"
+    status = 404
+
+
+class Conflict(RequestError):
+    code = "conflict"
+    status = 409
+
+
+class TooLarge(RequestError):
+    code = "too_large"
+    status = 413
+
+
+class UnsupportedMediaType(RequestError):
+    code = "unsupported_media_type"
+    status = 415
+
+
+class UnusableOffer(RequestError):
+    code = "unusable_offer"
+    status = 422
+
+
+class RateLimited(RequestError):
+    code = "rate_limited"
+    status = 429
+    retryable = True
+
+
+class CameraError(QwenCameraError):
+    """There is no frame that a question could be answered from."""
+
+    status = 503
+    retryable = True
+
+
+class NoCamera(CameraError):
+    code = "no_camera"
+
+
+class CameraStalled(CameraError):
+    code = "camera_stalled"
+
+
+class CameraFrozen(CameraError):
+    code = "camera_frozen"
+
+
+class FrameWithheld(CameraError):
+    code = "frame_withheld"
+
+
+class EngineError(QwenCameraError):
+    """The engine did not answer."""
+
+    code = "engine_failed"
+    status = 503
+    retryable = True
+
+
+class EngineUnavailable(EngineError):
+    code = "engine_unavailable"
+
+
+class EngineLoading(EngineError):
+    code = "engine_loading"
+
+
+class EngineTimeout(EngineError):
+    code = "engine_timeout"
+
+
+class EngineRefused(EngineError):
+    code = "engine_refused"
+    retryable = False
+
+
+class EngineFailed(EngineError):
+    code = "engine_failed"
+
+
+class Busy(QwenCameraError):
+    code = "busy"
+    status = 503
+    retryable = True
+
+
+class Draining(QwenCameraError):
+    code = "draining"
+    status = 503
+    retryable = True
+
+
+class Internal(QwenCameraError):
+    code = "internal"
+    status = 500

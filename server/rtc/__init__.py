@@ -1,0 +1,1 @@
+"""The media path: packets, capture times, the path's rate and decoding."""
