@@ -1,0 +1,86 @@
+"""Small asyncio tools: keeping tasks, ending tasks, leaving the event loop for a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Coroutine, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class TaskSet:
+    """Keeps the tasks it starts until they end, and logs the type of what one of them dies of.
+
+    Closing cancels what still runs and waits for it. Safe to close twice.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._closed = False
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
+        if self._closed:
+            coro.close()
+            raise RuntimeError(f"the task set {self._name} is closed")
+        task = asyncio.create_task(coro, name=f"{self._name}/{name}")
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (exc := task.exception()) is not None:
+            # Not the exception's text: it may hold what people said.
+            where = traceback.extract_tb(exc.__traceback__)[-1:]
+            log.error(
+                "task died",
+                extra={
+                    "task": task.get_name().partition("/")[2],
+                    "error": type(exc).__name__,
+                    "at": f"{where[0].name}:{where[0].lineno}" if where else "",
+                },
+            )
+
+    async def close(self) -> None:
+        self._closed = True
+        await cancel_and_wait(self._tasks)
+
+
+async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancel and await the end. The current task is left alone. Cancelling the caller still cancels all of them."""
+    current = asyncio.current_task()
+    waiting = [task for task in tasks if task is not current and not task.done()]
+    for task in waiting:
+        task.cancel()
+    if waiting:
+        await asyncio.wait(waiting)
+
+
+class Pools:
+    """The threads of the process, all of them bounded: nothing uses asyncio's default executor.
+
+    `decode` for video frames, `prepare` for pictures somebody waits for, `heavy` for text, faces and the like.
+    """
+
+    def __init__(self, *, decode: int = 2, prepare: int = 2, heavy: int = 1) -> None:
+        self.decode = ThreadPoolExecutor(decode, "decode")
+        self.prepare = ThreadPoolExecutor(prepare, "prepare")
+        self.heavy = ThreadPoolExecutor(heavy, "heavy")
+
+    def close(self) -> None:
+        for pool in (self.decode, self.prepare, self.heavy):
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
+    """Run `work(*args)` in a thread. When cancelled, work that has not begun is dropped; running work ends unheard."""
+    return await asyncio.get_running_loop().run_in_executor(pool, work, *args)

@@ -1,0 +1,96 @@
+"""All Prometheus objects of the process. Labels are bounded sets; no label ever holds what a client sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+_MS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
+_SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
+
+# How one gauge is read at scrape time: label values to a number.
+Readings = Mapping[tuple[str, ...], float]
+
+
+class _Live(Collector):
+    """Gauges that are read when somebody asks, so that nothing has to keep them up to date."""
+
+    def __init__(self) -> None:
+        self.sources: list[tuple[str, str, tuple[str, ...], Callable[[], Readings]]] = []
+
+    def collect(self) -> list[Metric]:
+        families: list[Metric] = []
+        for name, text, labels, read in self.sources:
+            family = GaugeMetricFamily(f"qwen_camera_{name}", text, labels=labels)
+            for values, number in read().items():
+                family.add_metric(values, number)
+            families.append(family)
+        return families
+
+
+class Metrics:
+    """One object a process; tests make their own."""
+
+    def __init__(self, version: str) -> None:
+        self._registry = CollectorRegistry()
+        self._live = _Live()
+        self._registry.register(self._live)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"qwen_camera_{name}", text, labels, registry=self._registry)
+
+        def seconds(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(
+                f"qwen_camera_{name}", text, labels, registry=self._registry, buckets=buckets
+            )
+
+        build = Gauge(
+            "qwen_camera_build_info", "The program's version", ("version",), registry=self._registry
+        )
+        build.labels(version).set(1)
+        self.frames_received = counter("frames_received_total", "Frames decoded from cameras")
+        self.frames_sampled = counter("frames_sampled_total", "Frames taken by the sampler")
+        # reason: decode_error, backlog, broken, no_key, cancelled, withheld
+        self.frames_skipped = counter(
+            "frames_skipped_total", "Frames that went no further", "reason"
+        )
+        self.frames_replaced = counter(
+            "frames_replaced_total", "Waiting frames replaced by newer ones"
+        )
+        # result: ok, length, cancelled, replaced, error, dropped
+        self.inferences = counter("inferences_total", "Answers by how they ended", "kind", "result")
+        # reason: user, replaced, preempted, socket_closed, session_ended, draining, camera_ended
+        self.cancellations = counter(
+            "cancellations_total", "Answers stopped before their end", "reason"
+        )
+        # direction: prompt, completion
+        self.tokens = counter("tokens_total", "Tokens, as the engine counts them", "direction")
+        self.visual_tokens = counter("visual_tokens_total", "Visual tokens sent to engines")
+        self.visual_tokens_saved = counter(
+            "visual_tokens_saved_total", "Visual tokens that reuse saved"
+        )
+        self.errors = counter("errors_total", "Errors told to clients", "code")
+        self.watch_events = counter("watch_events_total", "Times a watch fired")
+        # reason: missing, malformed, expired, wrong_session, bad_code, origin, rate
+        self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
+        self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
+        self.frame_wait = seconds("frame_wait_seconds", "From a question to its frame", _MS)
+        self.frame_prepare = seconds("frame_prepare_seconds", "Filtering, resizing, encoding", _MS)
+        self.queue_wait = seconds("queue_wait_seconds", "Waiting for the engine", _SECONDS, "kind")
+        self.first_token = seconds("first_token_seconds", "From request to first token", _SECONDS)
+        self.inference = seconds(
+            "inference_seconds", "From request to the answer's end", _SECONDS, "kind"
+        )
+
+    def gauge(
+        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
+    ) -> None:
+        """Add a gauge that is read at scrape time; `read` gives each label tuple's number (`()` without labels)."""
+        self._live.sources.append((name, text, labels, read))
+
+    def render(self) -> bytes:
+        """The Prometheus text."""
+        return generate_latest(self._registry)
