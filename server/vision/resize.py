@@ -1,0 +1,71 @@
+"""The picture size that a Qwen vision model takes as it is, and what it costs in visual tokens.
+
+`smart_resize` as published with Qwen2-VL (qwen-vl-utils, `vision_process.py`; transformers,
+`image_processing_qwen2_vl.py`). A picture of that size is not resized again by the model, so boxes that
+the model answers are in our pixels.
+"""
+
+from __future__ import annotations
+
+import math
+
+from server.frames import Geometry
+
+# Patch 14 times merge 2; pixels 4·28² to 16,384·28² (preprocessor_config.json of Qwen2-VL and Qwen2.5-VL).
+QWEN25 = Geometry(factor=28, min_pixels=3_136, max_pixels=12_845_056)
+# Patch 16 times merge 2; pixels 256² to 4,096² (preprocessor_config.json of Qwen3-VL).
+QWEN3 = Geometry(factor=32, min_pixels=65_536, max_pixels=16_777_216)
+# Longer side to shorter side; from `smart_resize`.
+MAX_RATIO = 200
+# What `detail: high` may cost. It takes a 1280×720 camera without loss (1,196 tokens at factor 28).
+HIGH_TOKENS = 1_280
+
+
+def smart_resize(
+    height: int, width: int, geometry: Geometry, max_pixels: int | None = None
+) -> tuple[int, int]:
+    """The (height, width) to resize to: multiples of the factor, the ratio kept as well as they allow.
+
+    `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), never below its minimum.
+    Published behaviour, with one addition: where one side is a single factor already, the other is cut, so
+    that the maximum always holds.
+
+    Raises ValueError for sides below 1 and for an aspect ratio over `MAX_RATIO`.
+    """
+    if height < 1 or width < 1:
+        raise ValueError(f"a picture of {width}x{height} was given; each side must be at least 1")
+    ratio = max(height, width) / min(height, width)
+    if ratio > MAX_RATIO:
+        raise ValueError(
+            f"a picture of {width}x{height} was given, an aspect ratio of {ratio:.1f}; "
+            f"at most {MAX_RATIO} is allowed"
+        )
+    factor, least, most = geometry.factor, geometry.min_pixels, geometry.max_pixels
+    if max_pixels is not None:
+        most = max(least, min(most, max_pixels))
+    # Python's round: halves go to the even neighbour, as published.
+    high = max(factor, round(height / factor) * factor)
+    wide = max(factor, round(width / factor) * factor)
+    if high * wide > most:
+        shrink = math.sqrt(height * width / most)
+        high = max(factor, math.floor(height / shrink / factor) * factor)
+        wide = max(factor, math.floor(width / shrink / factor) * factor)
+    elif high * wide < least:
+        grow = math.sqrt(least / (height * width))
+        high = math.ceil(height * grow / factor) * factor
+        wide = math.ceil(width * grow / factor) * factor
+    if high * wide > most:
+        short = min(high, wide)
+        long = max(factor, most // (short * factor) * factor)
+        high, wide = (short, long) if high <= wide else (long, short)
+    return high, wide
+
+
+def visual_tokens(height: int, width: int, geometry: Geometry) -> int:
+    """Tokens that one picture of this size costs; the sides are multiples of the factor."""
+    return (height // geometry.factor) * (width // geometry.factor)
+
+
+def budget_pixels(tokens: int, geometry: Geometry) -> int:
+    """The most pixels that cost at most so many tokens."""
+    return tokens * geometry.factor**2
