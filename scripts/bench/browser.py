@@ -1,0 +1,104 @@
+"""Headless Chromium with a camera made of a canvas, driven by Playwright."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+ARGS = (
+    "--no-sandbox",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+    "--disable-background-networking",
+    "--disable-background-timer-throttling",
+    "--disable-backgrounding-occluded-windows",
+    "--disable-renderer-backgrounding",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+_CAMERA = Path(__file__).with_name("canvas_camera.js")
+
+
+def find_chromium() -> str | None:
+    """Path of the system's Chromium or Chrome; None leaves Playwright to use its own."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def camera_script(**options: Any) -> str:
+    """The script that puts a canvas in the camera's place.
+
+    Options: mode, textPx, clock, refuse, width, height, fps (canvas_camera.js says what they mean).
+    """
+    return _CAMERA.read_text().replace("/*OPTIONS*/ {}", json.dumps(options))
+
+
+@asynccontextmanager
+async def chromium(*, args: Sequence[str] = ()) -> AsyncIterator[Browser]:
+    """A headless browser. Raises playwright's Error, which says how to install one, when there is none."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=find_chromium(), headless=True, args=[*ARGS, *args]
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+@asynccontextmanager
+async def page_with_camera(
+    browser: Browser,
+    *,
+    viewport: tuple[int, int] = (390, 844),
+    context_options: dict[str, Any] | None = None,
+    **camera: Any,
+) -> AsyncIterator[Page]:
+    """An empty page of a context of its own; whatever it opens finds the canvas camera."""
+    context: BrowserContext = await browser.new_context(
+        viewport={"width": viewport[0], "height": viewport[1]},
+        ignore_https_errors=True,
+        **(context_options or {}),
+    )
+    try:
+        await context.add_init_script(camera_script(**camera))
+        yield await context.new_page()
+    finally:
+        await context.close()
+
+
+async def set_camera(page: Page, **values: Any) -> None:
+    """Change `window.__camera`, e.g. `mode="text:EXIT 12"`, `textPx=14`."""
+    await page.evaluate("values => Object.assign(window.__camera, values)", values)
+
+
+_OUTBOUND = """async () => {
+  for (const peer of [...window.__peers].reverse()) {
+    if (peer.connectionState === "closed") continue;
+    for (const report of (await peer.getStats()).values()) {
+      if (report.type === "outbound-rtp" && report.kind === "video") {
+        const pair = [...(await peer.getStats()).values()].find(r => r.type === "candidate-pair" && r.nominated);
+        return {...report, now: performance.timeOrigin + performance.now(),
+                pairBytesSent: pair?.bytesSent ?? null,
+                availableOutgoingBitrate: pair?.availableOutgoingBitrate ?? null,
+                parameters: peer.getSenders().find(s => s.track?.kind === "video")?.getParameters() ?? null};
+      }
+    }
+  }
+  return null;
+}"""
+
+
+async def outbound_video(page: Page) -> dict[str, Any] | None:
+    """Chromium's own figures of the video it sends: the `outbound-rtp` report, with the candidate pair's bytes, the
+    sender's parameters and the time (`now`, epoch ms); None while no video is sent."""
+    report: dict[str, Any] | None = await page.evaluate(_OUTBOUND)
+    return report

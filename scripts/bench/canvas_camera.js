@@ -1,0 +1,127 @@
+// A camera made of a canvas, put in place of the browser's own before the page loads.
+// The test holds `window.__camera`:
+//   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" print on white
+//   textPx   height of a capital letter in camera pixels, for "text:"
+//   clock    whether the clock is drawn in "text:" too
+//   drawn    pictures drawn so far     opened  times that getUserMedia was asked     constraints  of the last time
+//   refuse   name of the DOMException that getUserMedia fails with ("NotAllowedError", ...), "" for none
+(() => {
+  "use strict";
+  if (window.__camera) return;
+  const options = /*OPTIONS*/ {};
+  const camera = {
+    mode: "clock", textPx: 24, clock: true, drawn: 0, opened: 0, constraints: null, refuse: "",
+    width: 1280, height: 720, fps: 30, ...options,
+  };
+  window.__camera = camera;
+
+  // The low 32 bits of the epoch in ms, most significant first, white for 1; their complement below (clock_code.py).
+  const drawClock = (context, ms) => {
+    const { width, height } = camera;
+    const row = Math.round(height / 18);
+    const low = Math.floor(ms) % 4294967296;
+    for (let column = 0; column < 32; column++) {
+      const left = Math.ceil((column * width) / 32);
+      const right = Math.ceil(((column + 1) * width) / 32);
+      const bit = Math.floor(low / 2 ** (31 - column)) % 2;
+      context.fillStyle = bit ? "#fff" : "#000";
+      context.fillRect(left, 0, right - left, row);
+      context.fillStyle = bit ? "#000" : "#fff";
+      context.fillRect(left, row, right - left, row);
+    }
+  };
+
+  const epoch = () => performance.timeOrigin + performance.now();
+
+  const ground = (width, height) => {
+    const canvas = document.createElement("canvas");
+    canvas.width = width / 16;
+    canvas.height = height / 16;
+    const context = canvas.getContext("2d");
+    const image = context.createImageData(canvas.width, canvas.height);
+    let seed = 7;
+    for (let i = 0; i < image.data.length; i += 4) {
+      seed = (seed * 1103515245 + 12345) % 2147483648;
+      image.data.set([70 + seed % 80, 80 + seed % 70, 90 + seed % 60, 255], i);
+    }
+    context.putImageData(image, 0, 0);
+    return canvas;
+  };
+
+  const draw = (canvas, context, texture) => {
+    const mode = camera.mode;
+    if (mode === "frozen") return;
+    const { width, height } = camera;
+    const now = epoch();
+    if (mode === "black") {
+      context.fillStyle = "#000";
+      context.fillRect(0, 0, width, height);
+    } else if (mode.startsWith("text:")) {
+      context.fillStyle = "#fff";
+      context.fillRect(0, 0, width, height);
+      context.fillStyle = "#111";
+      // A capital letter of this font is 0.72 of its size high.
+      context.font = `${camera.textPx / 0.72}px "DejaVu Sans", "Liberation Sans", Arial, sans-serif`;
+      mode.slice(5).split("\n").forEach((line, i) => {
+        context.fillText(line, 40, height * 0.15 + (i + 1) * camera.textPx * 2);
+      });
+      // One pixel that changes, so that the canvas gives pictures.
+      context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+      context.fillRect(width - 2, height - 2, 2, 2);
+      if (camera.clock) drawClock(context, now);
+    } else {
+      context.drawImage(texture, 0, 0, width, height);
+      const size = Math.round(height / 9);
+      for (let i = 0; i < 6; i++) {
+        const x = (((i * 211 + ((60 + 45 * i) * now) / 1000) % (width - size)) + width) % (width - size);
+        context.fillStyle = `hsl(${i * 60}, 70%, ${30 + i * 8}%)`;
+        context.fillRect(x, height * (0.15 + 0.13 * i), size, size);
+      }
+      drawClock(context, now);
+    }
+    camera.drawn++;
+  };
+
+  // A plain timer: browser.py starts Chromium with timer throttling off, and a worker's timer would be an
+  // exception to the page's content security policy, which is under test too.
+  const ticking = (fps, tick) => {
+    const timer = setInterval(tick, 1000 / fps);
+    return () => clearInterval(timer);
+  };
+
+  const open = async (constraints) => {
+    camera.opened++;
+    camera.constraints = JSON.parse(JSON.stringify(constraints ?? {}));
+    if (camera.refuse) throw new DOMException("the test camera refuses", camera.refuse);
+    const { width, height, fps } = camera;
+    const canvas = document.createElement("canvas");
+    canvas.width = width;
+    canvas.height = height;
+    const context = canvas.getContext("2d", { alpha: false });
+    const texture = ground(width, height);
+    context.drawImage(texture, 0, 0, width, height);
+    const stop = ticking(fps, () => draw(canvas, context, texture));
+    const stream = canvas.captureStream(fps);
+    const track = stream.getVideoTracks()[0];
+    const end = track.stop.bind(track);
+    track.stop = () => { stop(); end(); };
+    const settings = track.getSettings.bind(track);
+    track.getSettings = () => ({ ...settings(), width, height, frameRate: fps, facingMode: "environment" });
+    return stream;
+  };
+
+  const media = navigator.mediaDevices;
+  if (media) {
+    media.getUserMedia = open;
+    media.enumerateDevices = async () => [
+      { kind: "videoinput", deviceId: "canvas", groupId: "canvas", label: "Canvas camera", toJSON() { return this; } },
+    ];
+  }
+
+  // Every peer connection of the page, for its statistics.
+  const Native = window.RTCPeerConnection;
+  window.__peers = [];
+  window.RTCPeerConnection = class extends Native {
+    constructor(...args) { super(...args); window.__peers.push(this); }
+  };
+})();

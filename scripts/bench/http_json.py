@@ -1,0 +1,115 @@
+"""One JSON request over HTTP/1.1, with no more than asyncio: measuring needs no connection pool and no threads."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    status: int
+    # Names in lower case.
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class HttpError(Exception):
+    """An answer that is not 2xx; `reply` is what came."""
+
+    def __init__(self, method: str, path: str, reply: Reply) -> None:
+        super().__init__(f"{method} {path} gave {reply.status}: {reply.body[:300]!r}")
+        self.reply = reply
+
+
+async def request(
+    method: str,
+    url: str,
+    body: Any = None,
+    *,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float = 20.0,
+) -> Reply:
+    """Send `body` as JSON (None: nothing) and read the whole answer.
+
+    Certificates are not checked: this is pointed at one's own server. Raises OSError when nothing listens and
+    TimeoutError after `timeout` seconds; any status is returned.
+    """
+    async with asyncio.timeout(timeout):
+        return await _request(method, url, body, token, headers or {})
+
+
+async def json_request(
+    method: str, url: str, body: Any = None, *, token: str | None = None, timeout: float = 20.0
+) -> Any:
+    """Like `request`, for the JSON of a 2xx answer (None when it is empty). Raises HttpError for other answers."""
+    reply = await request(method, url, body, token=token, timeout=timeout)
+    if not 200 <= reply.status < 300:
+        raise HttpError(method, urlsplit(url).path, reply)
+    return reply.json() if reply.body else None
+
+
+async def _request(
+    method: str, url: str, body: Any, token: str | None, extra: Mapping[str, str]
+) -> Reply:
+    parts = urlsplit(url)
+    secure = unchecked_tls() if parts.scheme == "https" else None
+    port = parts.port or (443 if secure else 80)
+    reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
+    try:
+        payload = b"" if body is None else json.dumps(body).encode()
+        headers = {"Host": parts.netloc, "Connection": "close", "Accept": "application/json"}
+        if body is not None:
+            headers |= {"Content-Type": "application/json"}
+        headers |= {"Content-Length": str(len(payload))}
+        if token is not None:
+            headers |= {"Authorization": f"Bearer {token}"}
+        headers |= extra
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        writer.write(f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + payload)
+        await writer.drain()
+        return await _read(reader)
+    finally:
+        writer.close()
+        # The other side may have closed first: then there is nothing left to close.
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _read(reader: asyncio.StreamReader) -> Reply:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    status = int(head[0].split(" ", 2)[1])
+    headers: dict[str, str] = {}
+    for line in head[1:]:
+        name, _, value = line.partition(":")
+        if name:
+            headers[name.lower()] = value.strip()
+    if headers.get("transfer-encoding", "").lower() == "chunked":
+        body = b""
+        while size := int((await reader.readline()).split(b";")[0], 16):
+            body += await reader.readexactly(size)
+            await reader.readline()
+    elif "content-length" in headers:
+        body = await reader.readexactly(int(headers["content-length"]))
+    else:
+        body = await reader.read()
+    return Reply(status, headers, body)
+
+
+def unchecked_tls() -> ssl.SSLContext:
+    """A client's context that takes any certificate."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
