@@ -1,0 +1,465 @@
+"""The settings: read once from the environment and `.env`, then frozen. env.example explains every key."""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import re
+import secrets
+import ssl
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv.parser import parse_stream
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from server.origins import normalise_origin
+
+MIN_SECRET_CHARS = 32
+MAKE_A_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
+
+Network = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+_PLACEHOLDER = re.compile(
+    r"change.?(me|this|it)|replace|your[-_ ]|placeholder|example|secret|passwor[dt]|dummy|default|12345678",
+    re.IGNORECASE,
+)
+_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
+# RFC 7064 and RFC 7065: there is no "//" in them.
+_STUN_URL = re.compile(rf"stuns?:{_HOST}(?::\d{{1,5}})?", re.ASCII)
+_TURN_URL = re.compile(rf"turns?:{_HOST}(?::\d{{1,5}})?(?:\?transport=(?:udp|tcp))?", re.ASCII)
+
+
+class ConfigError(Exception):
+    """The settings do not hold; `message` has one sentence for each problem, a line each."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class _Problems(ValueError):
+    """Found between settings that are each right alone."""
+
+    def __init__(self, sentences: list[str]) -> None:
+        super().__init__(" ".join(sentences))
+        self.sentences = sentences
+
+
+def _list_of(one: Callable[[str], Any]) -> BeforeValidator:
+    """Reads a comma-separated list; `one` reads an entry and raises ValueError. Repeated entries count once."""
+
+    def read(value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(one(part.strip()) for part in value.split(",") if part.strip()))
+
+    return BeforeValidator(read)
+
+
+def _network(text: str) -> Network:
+    return ipaddress.ip_network(text, strict=False)
+
+
+def _public_address(text: str) -> Address:
+    address = ipaddress.ip_address(text)
+    if address.is_unspecified or address.is_multicast:
+        raise ValueError(f"{text} is no address that a client can send to")
+    return address
+
+
+def _origin(text: str) -> str:
+    origin = normalise_origin(text.removesuffix("/"))
+    if origin is None:
+        raise ValueError(f"{text[:80]!r} is no origin")
+    return origin
+
+
+def _url(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if pattern.fullmatch(text) is None:
+            raise ValueError(f"{text[:80]!r} is not of that form")
+        return text
+
+    return read
+
+
+def _ports(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    if not value:
+        return None
+    if (match := re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", value, re.ASCII)) is None:
+        raise ValueError("it is not of that form")
+    low, high = int(match[1]), int(match[2])
+    if not 1024 <= low <= high <= 65535:
+        raise ValueError("the first port must not be above the second, nor below 1024")
+    return low, high
+
+
+def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
+    return Field(
+        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
+    )
+
+
+def _number(default: float, low: float, high: float) -> Any:
+    return Field(default=default, ge=low, le=high, description=f"a number from {low:g} to {high:g}")
+
+
+def _flag() -> Any:
+    return Field(default=False, description="true or false")
+
+
+def _text(default: str = "", allowed: str = "text of at most 1000 characters") -> Any:
+    return Field(default=default, max_length=1000, description=allowed)
+
+
+def _secret() -> Any:
+    return Field(
+        default=SecretStr(""),
+        max_length=1000,
+        description="text of at most 1000 characters, or empty",
+    )
+
+
+def _names(allowed: str, default: tuple[Any, ...] = ()) -> Any:
+    return Field(default=default, max_length=64, description=f"a comma-separated list of {allowed}")
+
+
+class Settings(BaseSettings):
+    """Every key of env.example, in lower case.
+
+    A field's `description` is what is allowed: it ends the sentence that a bad value is answered with.
+    Given an empty value, a key keeps its default, lists aside: an empty list is empty.
+    """
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        env_file=".env",
+        env_file_encoding="utf-8",
+        validate_default=True,
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+    # Server
+    host: str = Field(
+        default="0.0.0.0",
+        pattern=r"^[A-Za-z0-9.:_-]{1,253}$",
+        description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
+    )
+    port: int = _whole(8000, 0, 65535, " (0 takes any free port)")
+    log_file: Path | None = Field(
+        default=None, description="a file in an existing directory, or empty for standard output"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    metrics_token: SecretStr = _secret()
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, _list_of(_network)] = _names(
+        "IP addresses and networks like 10.0.0.0/8",
+        (_network("127.0.0.1"), _network("::1")),
+    )
+    drain_seconds: float = _number(20, 0, 600)
+
+    # Engine
+    engine: Literal["auto", "vllm", "builtin"] = Field(
+        default="auto", description="auto, vllm or builtin (this version has no local engine yet)"
+    )
+    vllm_base_url: str = _text(
+        "http://127.0.0.1:8001/v1",
+        "an http or https URL like http://127.0.0.1:8001/v1, without a user, query or fragment",
+    )
+    vllm_api_key: SecretStr = _secret()
+    model_name: str = _text()
+    model_path: Path = Field(
+        default=Path("~/models/qwen2.5-vl-32b"),
+        description="a directory, ~ being the home directory",
+    )
+    model_dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
+        default="float16", description="auto, float16, bfloat16 or float32"
+    )
+    gpu_memory_utilization: float = _number(0.90, 0.05, 1)
+    model_max_tokens: int = _whole(8192, 512, 1_048_576)
+    response_max_tokens: int = _whole(128, 1, 4096)
+    max_concurrent_inferences: int = _whole(8, 1, 256)
+    max_queue: int = _whole(64, 1, 10_000)
+
+    # Frames
+    frame_sample_rate: float = _number(2.0, 0.1, 30)
+    visual_token_budget: int = _whole(512, 16, 16_384)
+    enable_face_blur: bool = _flag()
+    enable_nsfw_filter: bool = _flag()
+
+    # Access
+    require_auth: bool = _flag()
+    jwt_secret_key: SecretStr = _secret()
+    access_code: SecretStr = _secret()
+    operator_token: SecretStr = _secret()
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, _list_of(_origin)] = _names(
+        "origins like https://cam.example.org:8443, each spelled out, without a path"
+    )
+    session_timeout: int = _whole(3600, 1, 604_800, " (seconds)")
+    max_sessions: int = _whole(100, 1, 10_000)
+    rate_limit_per_minute: int = _whole(60, 0, 100_000, " (0 is no limit)")
+
+    # Transport
+    https_enabled: bool = _flag()
+    ssl_cert_path: Path | None = Field(default=None, description="a readable PEM file")
+    ssl_key_path: Path | None = Field(default=None, description="a readable PEM file")
+    stun_urls: Annotated[tuple[str, ...], NoDecode, _list_of(_url(_STUN_URL))] = _names(
+        "URLs like stun:stun.example.org:3478 or stuns:..., without //"
+    )
+    turn_urls: Annotated[tuple[str, ...], NoDecode, _list_of(_url(_TURN_URL))] = _names(
+        "URLs like turn:turn.example.org:3478?transport=udp or turns:..., without // and without a user"
+    )
+    turn_secret: SecretStr = _secret()
+    turn_ttl: int = _whole(3600, 60, 604_800, " (seconds)")
+    udp_port_range: Annotated[tuple[int, int] | None, NoDecode, BeforeValidator(_ports)] = Field(
+        default=None, description="two ports from 1024 to 65535 like 40000-40999, or empty for any"
+    )
+    public_addresses: Annotated[tuple[Address, ...], NoDecode, _list_of(_public_address)] = _names(
+        "IP addresses that clients can reach"
+    )
+
+    _warnings: tuple[str, ...] = PrivateAttr(())
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences on what is allowed but probably not meant; without secrets."""
+        return self._warnings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tidy(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        tidy = {
+            key: value.strip() if isinstance(value, str) else value for key, value in data.items()
+        }
+        return {key: value for key, value in tidy.items() if value != "" or key in _LISTS}
+
+    @field_validator("log_level", "engine", "model_dtype", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("vllm_base_url")
+    @classmethod
+    def _base_url(cls, value: str) -> str:
+        if re.fullmatch(rf"https?://{_HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", value, re.ASCII) is None:
+            raise ValueError("it is not of that form")
+        return value.rstrip("/")
+
+    @field_validator("model_path", "log_file", "ssl_cert_path", "ssl_key_path")
+    @classmethod
+    def _home(cls, value: Path | None) -> Path | None:
+        try:
+            return value.expanduser() if value is not None else None
+        except RuntimeError:
+            raise ValueError("~ means nothing here, because the user has no home") from None
+
+    @model_validator(mode="after")
+    def _together(self) -> Settings:
+        problems = [*_tls_problems(self), *_log_problems(self)]
+        warnings = []
+        if self.access_code.get_secret_value():
+            object.__setattr__(self, "require_auth", True)
+        weakness = secret_weakness(self.jwt_secret_key.get_secret_value())
+        if weakness and self.require_auth:
+            problems.append(
+                f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
+                f" characters there; make them with: {MAKE_A_SECRET}"
+            )
+        elif weakness:
+            if self.jwt_secret_key.get_secret_value():
+                warnings.append(
+                    f"JWT_SECRET_KEY {weakness}, so a random one is used until the server stops."
+                    f" Make a good one with: {MAKE_A_SECRET}"
+                )
+            object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
+        if self.turn_urls and not self.turn_secret.get_secret_value():
+            problems.append(
+                "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
+            )
+        if problems:
+            raise _Problems(problems)
+        self._warnings = (*warnings, *_doubts(self))
+        return self
+
+
+_LISTS = frozenset(
+    name for name, field in Settings.model_fields.items() if isinstance(field.default, tuple)
+)
+_SECRETS = frozenset(
+    name for name, field in Settings.model_fields.items() if field.annotation is SecretStr
+)
+KEYS = tuple(name.upper() for name in Settings.model_fields)
+
+
+def secret_weakness(secret: str) -> str:
+    """What is wrong with a signing key, as the end of a sentence that begins with its name; empty when it is good."""
+    if not secret:
+        return "is empty"
+    if len(secret) < MIN_SECRET_CHARS:
+        return f"has only {len(secret)} characters"
+    if secret.startswith(("-----BEGIN", "ssh-")):
+        return "is a public or private key, which must not sign tokens as a shared secret"
+    if _PLACEHOLDER.search(secret) or len(set(secret)) < 8:
+        return "is a placeholder or easily guessed"
+    return ""
+
+
+def _tls_problems(settings: Settings) -> list[str]:
+    if not settings.https_enabled:
+        return []
+    problems = []
+    paths = {"SSL_CERT_PATH": settings.ssl_cert_path, "SSL_KEY_PATH": settings.ssl_key_path}
+    for key, path in paths.items():
+        if path is None:
+            problems.append(f"{key} is empty. HTTPS_ENABLED=true needs a readable PEM file there.")
+            continue
+        try:
+            path.open("rb").close()
+        except OSError as exc:
+            problems.append(
+                f"{key} is {_shown(str(path))}, which cannot be read ({exc.strerror})."
+                " HTTPS_ENABLED=true needs a readable PEM file there."
+            )
+    if not problems:
+        assert settings.ssl_cert_path is not None
+        try:
+            # An empty password: without it OpenSSL would ask on the terminal.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+                settings.ssl_cert_path, settings.ssl_key_path, password=""
+            )
+        except (ssl.SSLError, ValueError):
+            problems.append(
+                f"SSL_CERT_PATH is {_shown(str(settings.ssl_cert_path))} and SSL_KEY_PATH is"
+                f" {_shown(str(settings.ssl_key_path))}, which are no PEM certificate and the unencrypted key to it."
+            )
+    return problems
+
+
+def _log_problems(settings: Settings) -> list[str]:
+    path = settings.log_file
+    if path is None or (path.parent.is_dir() and not path.is_dir()):
+        return []
+    return [
+        f"LOG_FILE is {_shown(str(path))}. Allowed: {Settings.model_fields['log_file'].description}."
+    ]
+
+
+def _doubts(settings: Settings) -> list[str]:
+    doubts = []
+    code = settings.access_code.get_secret_value()
+    if settings.require_auth and not code:
+        doubts.append(
+            "REQUIRE_AUTH is true but ACCESS_CODE is empty: anybody may take a token. Set ACCESS_CODE to change that."
+        )
+    if code and len(code) < 8:
+        doubts.append(
+            f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
+        )
+    operator = settings.operator_token.get_secret_value()
+    if operator and len(operator) < 16:
+        doubts.append(
+            f"OPERATOR_TOKEN has only {len(operator)} characters and can be guessed; make a long one with: {MAKE_A_SECRET}"
+        )
+    if settings.turn_secret.get_secret_value() and not settings.turn_urls:
+        doubts.append("TURN_SECRET is set but TURN_URLS is empty, so no relay is offered.")
+    if settings.response_max_tokens >= settings.model_max_tokens // 2:
+        doubts.append(
+            f"RESPONSE_MAX_TOKENS is {settings.response_max_tokens}, at least half of MODEL_MAX_TOKENS"
+            f" ({settings.model_max_tokens}): answers will be cut to leave room for the question."
+        )
+    if settings.udp_port_range is not None:
+        ports = settings.udp_port_range[1] - settings.udp_port_range[0] + 1
+        if ports < settings.max_sessions:
+            doubts.append(
+                f"UDP_PORT_RANGE holds {ports} ports for MAX_SESSIONS={settings.max_sessions} cameras; each camera"
+                " takes at least one."
+            )
+    return doubts
+
+
+def load(env_file: str | Path | None = ".env", **overrides: Any) -> Settings:
+    """Read the settings; the environment goes before `env_file` (None: no file), `overrides` before both.
+
+    Raises ConfigError.
+    """
+    try:
+        warnings = _file_warnings(Path(env_file)) if env_file is not None else []
+        settings = Settings(**{"_env_file": env_file, **overrides})
+    except OSError as exc:
+        raise ConfigError(
+            f"{env_file} cannot be read ({exc.strerror}). Make it readable for this user, or remove it."
+        ) from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{env_file} is not UTF-8 text. Save it as UTF-8.") from None
+    except ValidationError as exc:
+        # Without the cause: its text could hold values.
+        raise ConfigError("\n".join(_sentences(exc))) from None
+    settings._warnings = (*warnings, *settings._warnings)
+    return settings
+
+
+def _sentences(error: ValidationError) -> list[str]:
+    sentences: dict[str, None] = {}
+    for problem in error.errors(include_url=False):
+        cause = problem.get("ctx", {}).get("error")
+        if isinstance(cause, _Problems):
+            sentences.update(dict.fromkeys(cause.sentences))
+            continue
+        name = str(problem["loc"][0]).lower()
+        value = problem["input"]
+        if name in _SECRETS:
+            shown = f"(hidden, {len(value) if isinstance(value, str) else 0} characters)"
+        else:
+            shown = _shown(value)
+        why = f": {cause}" if isinstance(cause, ValueError) else ""
+        sentences[
+            f"{name.upper()} is {shown}{why}. Allowed: {Settings.model_fields[name].description}."
+        ] = None
+    return list(sentences)
+
+
+def _shown(value: object) -> str:
+    # What stands before an "@" may be a password.
+    text = re.sub(r"[^\s,]*@", "(hidden)@", str(value))
+    return repr(text if len(text) <= 120 else f"{text[:120]}...")
+
+
+def _file_warnings(path: Path) -> list[str]:
+    """Lines of the file that are no setting, and keys that look like one of ours misspelt."""
+    if not path.is_file():
+        return []
+    warnings = []
+    with path.open(encoding="utf-8") as stream:
+        for binding in parse_stream(stream):
+            if binding.error:
+                warnings.append(
+                    f"Line {binding.original.line} of {path.name} was not understood and counts for nothing."
+                )
+            key = (binding.key or "").upper()
+            if not key or key in KEYS:
+                continue
+            if near := difflib.get_close_matches(key, KEYS, n=1, cutoff=0.75):
+                warnings.append(
+                    f"{key[:60]} in {path.name} is no setting and counts for nothing; is {near[0]} meant?"
+                )
+    return warnings

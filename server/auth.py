@@ -1,0 +1,228 @@
+"""Credentials: session tokens, the access code, TURN credentials. Origins and addresses are siblings, named here too."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from jose import jwt
+from jose.exceptions import ExpiredSignatureError, JOSEError, JWTClaimsError
+
+from server.addresses import AddressLimiter, client_address, is_secure, is_trusted
+from server.errors import Unauthorized
+from server.origins import OriginPolicy
+
+__all__ = [
+    "MAX_TOKEN_CHARS",
+    "AddressLimiter",
+    "Claims",
+    "Issued",
+    "OriginPolicy",
+    "TokenIssuer",
+    "TokenRefused",
+    "bearer",
+    "check_access_code",
+    "client_address",
+    "ice_servers",
+    "is_secure",
+    "is_trusted",
+    "new_session_id",
+    "same_secret",
+    "session_hash",
+]
+
+MAX_TOKEN_CHARS = 4096
+_ALGORITHM = "HS256"
+# Compact serialisation, RFC 7515 section 3.1.
+_COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+_SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+
+Reason = Literal["missing", "malformed", "bad_signature", "expired", "wrong_session"]
+
+_SENTENCES: dict[Reason, str] = {
+    "missing": "This needs a token. Ask POST /api/token for one and send it as Authorization: Bearer <token>.",
+    "malformed": "This token is not one of this server's. Ask POST /api/token for a new one.",
+    "bad_signature": "This token was not signed by this server, or before it was restarted. Ask POST /api/token for a new one.",
+    "expired": "This token has expired. Ask POST /api/token for a new one.",
+    "wrong_session": "This token belongs to another session. Use the token that came with this session.",
+}
+
+
+class TokenRefused(Unauthorized):
+    """`reason` is a bounded set, fit for a metric's label."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(_SENTENCES[reason])
+        self.reason: Reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    # Never shown in a repr, which may end up in a log.
+    token: str
+    session_id: str
+    # Seconds
+    expires_in: int
+
+    def __repr__(self) -> str:
+        return f"Issued(expires_in={self.expires_in})"
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    session_id: str
+    # Seconds since the epoch
+    expires_at: int
+    jti: str
+
+
+class TokenIssuer:
+    """Session tokens: JWTs (RFC 7519) signed with HS256 and nothing else; the only place that names an algorithm.
+
+    Raises ValueError when `secret` is not fit for HS256 (an asymmetric key in PEM form, say).
+    """
+
+    def __init__(self, secret: str, ttl: int) -> None:
+        if not secret or ttl < 1:
+            raise ValueError("a token issuer needs a secret and a lifetime of at least a second")
+        self._secret = secret
+        self._ttl = ttl
+        try:
+            self.issue(new_session_id())
+        except JOSEError:
+            raise ValueError("the secret is not fit for HS256; use random characters") from None
+
+    def issue(self, session_id: str, *, now: float | None = None) -> Issued:
+        """`now` is in seconds since the epoch; None for the present."""
+        if _SESSION_ID.fullmatch(session_id) is None:
+            raise ValueError("a session id has 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+        issued_at = int(time.time() if now is None else now)
+        claims = {
+            "sid": session_id,
+            "iat": issued_at,
+            "exp": issued_at + self._ttl,
+            "jti": secrets.token_urlsafe(16),
+        }
+        token = jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
+        return Issued(token, session_id, self._ttl)
+
+    def verify(self, token: str, *, session_id: str | None = None) -> Claims:
+        """Check everything about a token, and that it belongs to `session_id` where one is given.
+
+        Raises TokenRefused. Cheap for what is too long or no token at all: that is refused before any decoding.
+        """
+        if not token:
+            raise TokenRefused("missing")
+        if len(token) > MAX_TOKEN_CHARS or _COMPACT.fullmatch(token) is None:
+            raise TokenRefused("malformed")
+        try:
+            header = jwt.get_unverified_header(token)
+            # python-jose ignores `crit`, which RFC 7515 section 4.1.11 has refused when not understood.
+            if header.get("alg") != _ALGORITHM or "crit" in header:
+                raise TokenRefused("malformed")
+            claims = jwt.decode(
+                token,
+                self._secret,
+                algorithms=[_ALGORITHM],
+                options={"require_exp": True, "require_iat": True, "require_jti": True},
+            )
+        except ExpiredSignatureError:
+            raise TokenRefused("expired") from None
+        except JWTClaimsError:
+            raise TokenRefused("malformed") from None
+        except JOSEError as exc:
+            raise TokenRefused(_why(exc)) from None
+        # Nested or huge JSON, whose header is read before the signature is checked; claims of odd types.
+        except (RecursionError, OverflowError, TypeError, ValueError):
+            raise TokenRefused("malformed") from None
+        return self._typed(claims, session_id)
+
+    @staticmethod
+    def _typed(claims: dict[str, Any], session_id: str | None) -> Claims:
+        sid, iat, exp, jti = (claims.get(name) for name in ("sid", "iat", "exp", "jti"))
+        # type(), not isinstance(): True is an int. python-jose takes "123" and 1.5 for times.
+        if type(iat) is not int or type(exp) is not int or exp <= iat:
+            raise TokenRefused("malformed")
+        if not isinstance(sid, str) or _SESSION_ID.fullmatch(sid) is None:
+            raise TokenRefused("malformed")
+        if not isinstance(jti, str) or not 1 <= len(jti) <= 64:
+            raise TokenRefused("malformed")
+        # Compared plainly: a session id is no credential.
+        if session_id is not None and sid != session_id:
+            raise TokenRefused("wrong_session")
+        return Claims(sid, exp, jti)
+
+
+def _why(error: JOSEError) -> Reason:
+    # python-jose has one class for both, and hides the cause behind it.
+    return "bad_signature" if "ignature" in str(error) else "malformed"
+
+
+def bearer(header: str | None) -> str:
+    """The token of an `Authorization: Bearer` header (RFC 6750). Raises TokenRefused."""
+    if header is None or not header.strip():
+        raise TokenRefused("missing")
+    scheme, _, token = header.strip().partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        raise TokenRefused("malformed")
+    return token.strip()
+
+
+def new_session_id() -> str:
+    """128 random bits as 22 URL-safe characters."""
+    return secrets.token_urlsafe(16)
+
+
+def session_hash(session_id: str) -> str:
+    """What logs hold instead of a session's id: 12 hexadecimal digits, the same for the same session."""
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
+
+
+def same_secret(given: str | None, expected: str) -> bool:
+    """Compare in a time that depends on neither text. An empty `expected` matches nothing."""
+    return hmac.compare_digest(_digest(given or ""), _digest(expected)) and bool(expected)
+
+
+def check_access_code(given: str | None, expected: str) -> bool:
+    """Whether `given` is the code, spaces around it aside: phones add them."""
+    return same_secret(given.strip() if given is not None else None, expected)
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def ice_servers(
+    stun_urls: Sequence[str],
+    turn_urls: Sequence[str],
+    turn_secret: str,
+    ttl: int,
+    user: str,
+    now: float,
+) -> list[dict[str, Any]]:
+    """RTCIceServer dictionaries, relays with credentials that work for `ttl` seconds from `now` (since the epoch).
+
+    The credentials are those of draft-uberti-behave-turn-rest-00, section 2.2, which coturn's use-auth-secret
+    takes: user name "expiry:user", password base64(HMAC-SHA1(secret, user name)).
+    """
+    servers: list[dict[str, Any]] = []
+    if stun_urls:
+        servers.append({"urls": list(stun_urls)})
+    if turn_urls:
+        username = f"{int(now) + ttl}:{user}"
+        digest = hmac.new(turn_secret.encode(), username.encode(), hashlib.sha1).digest()
+        servers.append(
+            {
+                "urls": list(turn_urls),
+                "username": username,
+                "credential": base64.b64encode(digest).decode("ascii"),
+            }
+        )
+    return servers

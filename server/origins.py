@@ -1,0 +1,60 @@
+"""Which web origins may talk to this server (RFC 6454). Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+# scheme://host[:port], the host a name, an IPv4 address or an IPv6 address in brackets.
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://(?P<host>[a-z0-9_](?:[a-z0-9_.-]*[a-z0-9_.])?|\[[0-9a-f:.]{2,45}\])(?::(?P<port>[0-9]{1,5}))?",
+    re.ASCII,
+)
+_MAX_CHARS = 300
+
+
+def normalise_origin(text: str) -> str | None:
+    """`scheme://host[:port]` in lower case and without the scheme's own port; None when `text` is no web origin."""
+    if len(text) > _MAX_CHARS or (match := _ORIGIN.fullmatch(text.lower())) is None:
+        return None
+    scheme, host, port = match["scheme"], match["host"], match["port"]
+    if port is None or int(port) == _DEFAULT_PORTS[scheme]:
+        return f"{scheme}://{host}"
+    return f"{scheme}://{host}:{int(port)}" if 0 < int(port) < 65536 else None
+
+
+class OriginPolicy:
+    """Compares the `Origin` header with a list, or, when the list is empty, with the host that was asked.
+
+    With a list, nothing but the list counts: a page of the same host must be in it too. That is also the
+    answer to DNS rebinding, where a stranger's page has the same host as the request.
+    """
+
+    def __init__(self, allowed: Iterable[str]) -> None:
+        self._allowed = frozenset(map(_known, allowed))
+
+    def allows(self, origin: str | None, host: str | None, secure: bool) -> bool:
+        """`origin` and `host` are the request's headers, `secure` tells whether it came over TLS.
+
+        No `Origin` header means that no browser's page is asking. An https page is taken for the same origin
+        on a request that looks plain, because a proxy in front may end TLS without saying so.
+        """
+        if origin is None:
+            return True
+        asking = normalise_origin(origin)
+        if asking is None:  # "null" among others: sandboxed frames, files
+            return False
+        if self._allowed:
+            return asking in self._allowed
+        scheme = asking.partition("://")[0]
+        if host is None or (secure and scheme != "https"):
+            return False
+        return asking == normalise_origin(f"{scheme}://{host}")
+
+
+def _known(text: str) -> str:
+    origin = normalise_origin(text)
+    if origin is None:
+        raise ValueError(f"{text[:80]!r} is no origin like https://cam.example.org:8443")
+    return origin

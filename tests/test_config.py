@@ -1,0 +1,349 @@
+"""The settings: defaults, bounds, sentences, cross checks."""
+
+from __future__ import annotations
+
+import datetime
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from pydantic import SecretStr, ValidationError
+
+import config
+from config import ConfigError, Settings, load
+
+GOOD_SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in config.KEYS:
+        monkeypatch.delenv(key, raising=False)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    """The settings that this environment gives, without any file."""
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    return load(None)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """What is said about this environment."""
+    with pytest.raises(ConfigError) as caught:
+        read(monkeypatch, **environment)
+    return caught.value.message
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    """Without any setting the server has the values of the specification."""
+    settings = load(None)
+    assert (settings.host, settings.port, settings.engine) == ("0.0.0.0", 8000, "auto")
+    assert settings.vllm_base_url == "http://127.0.0.1:8001/v1"
+    assert (settings.model_max_tokens, settings.response_max_tokens) == (8192, 128)
+    assert (settings.max_concurrent_inferences, settings.max_queue) == (8, 64)
+    assert (settings.frame_sample_rate, settings.visual_token_budget) == (2.0, 512)
+    assert (settings.session_timeout, settings.max_sessions) == (3600, 100)
+    assert (settings.rate_limit_per_minute, settings.turn_ttl) == (60, 3600)
+    assert settings.trusted_proxies == (ip_network("127.0.0.1"), ip_network("::1"))
+    flags = ("require_auth", "https_enabled", "enable_face_blur", "enable_nsfw_filter")
+    assert not any(getattr(settings, flag) for flag in flags)
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "below", "above"),
+    [
+        ("PORT", "0", "65535", "-1", "65536"),
+        ("DRAIN_SECONDS", "0", "600", "-0.1", "600.1"),
+        ("GPU_MEMORY_UTILIZATION", "0.05", "1", "0.04", "1.01"),
+        ("MODEL_MAX_TOKENS", "512", "1048576", "511", "1048577"),
+        ("RESPONSE_MAX_TOKENS", "1", "4096", "0", "4097"),
+        ("MAX_CONCURRENT_INFERENCES", "1", "256", "0", "257"),
+        ("MAX_QUEUE", "1", "10000", "0", "10001"),
+        ("FRAME_SAMPLE_RATE", "0.1", "30", "0.09", "30.1"),
+        ("VISUAL_TOKEN_BUDGET", "16", "16384", "15", "16385"),
+        ("SESSION_TIMEOUT", "1", "604800", "0", "604801"),
+        ("MAX_SESSIONS", "1", "10000", "0", "10001"),
+        ("RATE_LIMIT_PER_MINUTE", "0", "100000", "-1", "100001"),
+        ("TURN_TTL", "60", "604800", "59", "604801"),
+    ],
+)
+def test_bounds(
+    monkeypatch: pytest.MonkeyPatch, key: str, low: str, high: str, below: str, above: str
+) -> None:
+    """The bounds themselves hold, one step outside is refused with key, value and what is allowed."""
+    for value in (low, high):
+        assert float(getattr(read(monkeypatch, **{key: value}), key.lower())) == float(value)
+    for value in (below, above, "nan", "many"):
+        message = refused(monkeypatch, **{key: value})
+        assert message.startswith(f"{key} is '{value}'. Allowed: a ")
+        assert f"{low} to {high}" in message
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("ENGINE", "local", "auto, vllm or builtin (this version has no local engine yet)"),
+        ("ENGINE", "gpt", "auto, vllm or builtin"),
+        ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+        ("MODEL_DTYPE", "int3", "auto, float16, bfloat16 or float32"),
+        ("REQUIRE_AUTH", "perhaps", "true or false"),
+        ("HOST", "http://here", "an IP address or a host name"),
+        ("VLLM_BASE_URL", "127.0.0.1:8001", "an http or https URL"),
+        ("VLLM_BASE_URL", "http://a/v1?x=1", "an http or https URL"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "IP addresses and networks"),
+        ("ALLOWED_ORIGINS", "*", "origins like"),
+        ("ALLOWED_ORIGINS", "https://a.example/path", "origins like"),
+        ("ALLOWED_ORIGINS", "null", "origins like"),
+        ("STUN_URLS", "stun://stun.example.org", "without //"),
+        ("STUN_URLS", "turn:stun.example.org", "URLs like stun:"),
+        ("TURN_URLS", "turn:turn.example.org?transport=quic", "URLs like turn:"),
+        ("UDP_PORT_RANGE", "40000", "two ports from 1024 to 65535"),
+        ("UDP_PORT_RANGE", "40999-40000", "two ports from 1024 to 65535"),
+        ("UDP_PORT_RANGE", "1023-2000", "two ports from 1024 to 65535"),
+        ("UDP_PORT_RANGE", "65000-65536", "two ports from 1024 to 65535"),
+        ("PUBLIC_ADDRESSES", "0.0.0.0", "IP addresses that clients can reach"),
+        ("PUBLIC_ADDRESSES", "cam.example.org", "IP addresses that clients can reach"),
+        ("LOG_FILE", "/nowhere/at/all.log", "a file in an existing directory"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, allowed: str
+) -> None:
+    """One sentence names the key, the value and what may stand there."""
+    message = refused(monkeypatch, **{key: value})
+    assert message.startswith(f"{key} is '{value}'")
+    assert f"Allowed: {allowed}" in message or allowed in message.partition("Allowed: ")[2]
+    assert "\n" not in message
+
+
+def test_every_problem_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bad values are told at once, a line each."""
+    lines = refused(monkeypatch, PORT="no", ENGINE="no").splitlines()
+    assert [line.split()[0] for line in lines] == ["PORT", "ENGINE"]
+
+
+def test_secrets_never_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a sentence nor a repr holds a secret, nor a password within a URL."""
+    long = "canary" * 200
+    for key in (key for key in config.KEYS if key.lower() in config._SECRETS):
+        message = refused(monkeypatch, **{key: long})
+        assert "canary" not in message
+        assert f"{key} is (hidden, 1200 characters)" in message
+        monkeypatch.delenv(key)
+    message = refused(monkeypatch, VLLM_BASE_URL="http://me:canary@host/v1")
+    assert "canary" not in message
+    assert "VLLM_BASE_URL is '(hidden)@host/v1'" in message
+    monkeypatch.delenv("VLLM_BASE_URL")
+    message = refused(monkeypatch, JWT_SECRET_KEY="canary", REQUIRE_AUTH="true")
+    assert "canary" not in message
+    monkeypatch.delenv("REQUIRE_AUTH")
+    settings = read(monkeypatch, METRICS_TOKEN="canary", OPERATOR_TOKEN="canary-canary-canary")
+    assert "canary" not in repr(settings) + " ".join(settings.warnings)
+
+
+def test_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are split at commas, tidied, and empty when nothing is given."""
+    settings = read(
+        monkeypatch,
+        TRUSTED_PROXIES=" 10.1.2.3/8 , ::1,",
+        ALLOWED_ORIGINS="https://Cam.Example.org:443/,http://a:8000,http://a:8000",
+        STUN_URLS="stun:s.example.org:3478,stuns:s.example.org",
+        TURN_URLS="turn:t.example.org?transport=tcp,turns:[2001:db8::1]:5349",
+        TURN_SECRET="x",
+        PUBLIC_ADDRESSES="203.0.113.9,2001:db8::9",
+        UDP_PORT_RANGE="40000-40999",
+    )
+    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert settings.allowed_origins == ("https://cam.example.org", "http://a:8000")
+    assert settings.stun_urls == ("stun:s.example.org:3478", "stuns:s.example.org")
+    assert len(settings.turn_urls) == 2
+    assert settings.public_addresses == (ip_address("203.0.113.9"), ip_address("2001:db8::9"))
+    assert settings.udp_port_range == (40000, 40999)
+    assert read(monkeypatch, TRUSTED_PROXIES="").trusted_proxies == ()
+
+
+def test_empty_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty value of a number or a word is the default, as compose files pass unset variables."""
+    settings = read(monkeypatch, PORT="", ENGINE=" ", REQUIRE_AUTH="", MODEL_PATH="", LOG_FILE="")
+    assert (settings.port, settings.engine, settings.require_auth) == (8000, "auto", False)
+    assert settings.model_path == Path.home() / "models/qwen2.5-vl-32b"
+    assert settings.log_file is None
+
+
+def test_words_and_paths_are_tidied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case, spaces and a trailing slash do not matter."""
+    settings = read(monkeypatch, ENGINE="VLLM ", LOG_LEVEL="INFO", VLLM_BASE_URL="http://h:1/v1/")
+    assert (settings.engine, settings.log_level) == ("vllm", "info")
+    assert settings.vllm_base_url == "http://h:1/v1"
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting after the start."""
+    with pytest.raises(ValidationError, match="frozen"):
+        load(None).port = 1
+
+
+def test_an_access_code_switches_auth_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ACCESS_CODE implies REQUIRE_AUTH, even beside REQUIRE_AUTH=false."""
+    settings = read(
+        monkeypatch, ACCESS_CODE="open sesame", JWT_SECRET_KEY=GOOD_SECRET, REQUIRE_AUTH="false"
+    )
+    assert settings.require_auth
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        GOOD_SECRET[:31],
+        "please-change-me-please-change-me-now",
+        "your-secret-key-of-thirty-two-characters",
+        "a" * 64,
+        "abcabcabc" * 6,
+        "-----BEGIN PUBLIC KEY-----" + GOOD_SECRET,
+    ],
+)
+def test_a_weak_key_stops_a_guarded_server(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    """With auth on, a missing, short or guessable key is answered with the command for a good one."""
+    for switch in ({"REQUIRE_AUTH": "true"}, {"ACCESS_CODE": "open sesame"}):
+        message = refused(monkeypatch, JWT_SECRET_KEY=secret, **switch)
+        assert message.startswith("JWT_SECRET_KEY ")
+        assert 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"' in message
+        for key in switch:
+            monkeypatch.delenv(key)
+
+
+def test_a_good_key_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 characters are enough, with auth on or off; a token of any making never looks like a placeholder."""
+    for auth in ("true", "false"):
+        settings = read(monkeypatch, JWT_SECRET_KEY=GOOD_SECRET[:32], REQUIRE_AUTH=auth)
+        assert settings.jwt_secret_key.get_secret_value() == GOOD_SECRET[:32]
+
+
+def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With auth off each run gets a random key; a weak one that was given is replaced with a warning."""
+    first, second = load(None), load(None)
+    assert not config.secret_weakness(first.jwt_secret_key.get_secret_value())
+    assert first.jwt_secret_key != second.jwt_secret_key
+    weak = read(monkeypatch, JWT_SECRET_KEY="weak")
+    assert len(weak.jwt_secret_key.get_secret_value()) == 64
+    assert weak.warnings[0].startswith("JWT_SECRET_KEY has only 4 characters")
+
+
+@pytest.mark.parametrize(
+    ("environment", "warning"),
+    [
+        ({"REQUIRE_AUTH": "true", "JWT_SECRET_KEY": GOOD_SECRET}, "anybody may take a token"),
+        ({"ACCESS_CODE": "1234567", "JWT_SECRET_KEY": GOOD_SECRET}, "ACCESS_CODE has only 7"),
+        ({"OPERATOR_TOKEN": "fifteen-letters"}, "OPERATOR_TOKEN has only 15"),
+        ({"TURN_SECRET": "x"}, "no relay is offered"),
+        ({"MODEL_MAX_TOKENS": "1000", "RESPONSE_MAX_TOKENS": "500"}, "at least half"),
+        ({"UDP_PORT_RANGE": "40000-40098"}, "UDP_PORT_RANGE holds 99 ports"),
+    ],
+)
+def test_doubts_are_warnings(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], warning: str
+) -> None:
+    """What is allowed but probably not meant starts, with one warning."""
+    warnings = read(monkeypatch, **environment).warnings
+    assert len(warnings) == 1
+    assert warning in warnings[0]
+
+
+def test_relays_need_their_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TURN_URLS without TURN_SECRET would hand out useless credentials, so the start stops."""
+    assert "TURN_SECRET is empty" in refused(monkeypatch, TURN_URLS="turn:t.example.org")
+
+
+def _certificate(folder: Path, name: str) -> tuple[str, str]:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    start = datetime.datetime(2020, 1, 1)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(start)
+        .not_valid_after(start + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    cert_path, key_path = folder / f"{name}.crt", folder / f"{name}.key"
+    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return str(cert_path), str(key_path)
+
+
+def test_https_needs_a_certificate_and_its_key(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """HTTPS_ENABLED stops the start on missing, unreadable and mismatched files, and takes a right pair."""
+    missing = refused(monkeypatch, HTTPS_ENABLED="true").splitlines()
+    assert [line.split()[0] for line in missing] == ["SSL_CERT_PATH", "SSL_KEY_PATH"]
+    cert, key = _certificate(tmp_path, "one")
+    _, other_key = _certificate(tmp_path, "two")
+    gone = refused(monkeypatch, SSL_CERT_PATH=cert, SSL_KEY_PATH=str(tmp_path / "gone"))
+    assert "SSL_KEY_PATH" in gone
+    assert "No such file" in gone
+    assert "no PEM certificate" in refused(monkeypatch, SSL_KEY_PATH=other_key)
+    assert "no PEM certificate" in refused(monkeypatch, SSL_CERT_PATH=key, SSL_KEY_PATH=key)
+    assert read(monkeypatch, SSL_CERT_PATH=cert, SSL_KEY_PATH=key).https_enabled
+
+
+def test_the_environment_goes_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """.env is read, the environment wins, and arguments win over both."""
+    file = tmp_path / ".env"
+    file.write_text("# comment\nPORT=9001\nMAX_QUEUE=7\nLOG_LEVEL='debug'\n")
+    monkeypatch.setenv("PORT", "9002")
+    settings = load(file)
+    assert (settings.port, settings.max_queue, settings.log_level) == (9002, 7, "debug")
+    assert load(file, port=9003).port == 9003
+    monkeypatch.chdir(tmp_path)
+    assert load().max_queue == 7
+
+
+def test_likely_typos_are_named(tmp_path: Path) -> None:
+    """A key close to one of ours, and a line that cannot be read, are warned of; strangers are left alone."""
+    file = tmp_path / ".env"
+    file.write_text("REQIURE_AUTH=true\nCOMPOSE_PROJECT_NAME=cam\nfoo bar baz\nmax_queue=9\n")
+    settings = load(file)
+    assert settings.max_queue == 9
+    assert settings.warnings == (
+        "REQIURE_AUTH in .env is no setting and counts for nothing; is REQUIRE_AUTH meant?",
+        "Line 3 of .env was not understood and counts for nothing.",
+    )
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+    """A file in another encoding stops the start with a sentence."""
+    file = tmp_path / ".env"
+    file.write_bytes(b"PORT=1\xff\n")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(file)
+
+
+def test_a_missing_file_is_fine(tmp_path: Path) -> None:
+    """Without a .env the defaults hold."""
+    assert load(tmp_path / ".env").port == 8000
+
+
+def test_direct_construction_checks_too() -> None:
+    """Settings made by hand pass the same cross checks."""
+    with pytest.raises(ValidationError):
+        Settings(require_auth=True, jwt_secret_key=SecretStr("short"))
