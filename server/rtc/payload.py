@@ -1,0 +1,112 @@
+"""RTP payloads of VP8 (RFC 7741) and H.264 (RFC 6184), taken apart. Pure."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+_START_CODE = b"\0\0\0\1"
+
+# H.264 NAL unit types: ITU-T H.264 table 7-1, and RFC 6184 table 1 for the last two.
+_IDR = 5
+_SPS = 7
+_ACCESS_UNIT_DELIMITER = 9
+_STAP_A = 24
+_FU_A = 28
+
+
+class Payload(NamedTuple):
+    """What one RTP packet carries of a frame."""
+
+    # The bytes as the decoder takes them, joined in order; empty for padding.
+    data: bytes
+    # Certainly a place to begin decoding at: the first packet of a frame. False says nothing.
+    start: bool
+    # This packet proves that its frame is a key frame. False says nothing.
+    key: bool
+
+
+_EMPTY = Payload(b"", False, False)
+
+
+def parse(codec: str, payload: bytes) -> Payload:
+    """Take the payload format's own header off.
+
+    `codec` is "VP8" or "H264" (another raises KeyError). H.264 comes out in Annex B form. An empty payload is
+    padding. Raises ValueError for a malformed one; the work is linear in its length.
+    """
+    if not payload:
+        return _EMPTY
+    return _PARSERS[codec](payload)
+
+
+def _vp8(payload: bytes) -> Payload:
+    """RFC 7741 section 4.2: X R N S R PID, then I L T K and what they announce."""
+    first = payload[0]
+    size = 1
+    if first & 0x80:
+        if len(payload) < 2:
+            raise ValueError("The VP8 descriptor ends before its extension bits.")
+        extension = payload[1]
+        size = 2
+        if extension & 0x80:
+            if len(payload) < 3:
+                raise ValueError("The VP8 descriptor ends before its picture id.")
+            size += 2 if payload[2] & 0x80 else 1
+        if extension & 0x40:
+            size += 1
+        if extension & 0x30:
+            size += 1
+        if len(payload) < size:
+            raise ValueError(f"The VP8 descriptor needs {size} bytes, got {len(payload)}.")
+    data = payload[size:]
+    # S = 1 and PID = 0. Without data it starts nothing.
+    start = first & 0x1F == 0x10 and len(data) > 0
+    # Bit 0 of the frame header (RFC 6386 section 9.1) is 0 in a key frame.
+    return Payload(data, start, start and not data[0] & 1)
+
+
+def _h264(payload: bytes) -> Payload:
+    """RFC 6184 sections 5.6 (single NAL unit), 5.7.1 (STAP-A) and 5.8 (FU-A)."""
+    if len(payload) < 2:
+        raise ValueError(f"An H.264 payload needs 2 bytes, got {len(payload)}.")
+    header = payload[0]
+    kind = header & 0x1F
+    if 1 <= kind < _STAP_A:
+        return Payload(_START_CODE + payload, _starts(kind), kind in (_IDR, _SPS))
+    if kind == _FU_A:
+        if not payload[1] & 0x80:
+            return Payload(payload[2:], False, False)
+        kind = payload[1] & 0x1F
+        data = b"%b%c%b" % (_START_CODE, header & 0xE0 | kind, payload[2:])
+        return Payload(data, _starts(kind), kind in (_IDR, _SPS))
+    if kind == _STAP_A:
+        return _stap_a(payload)
+    raise ValueError(f"H.264 payloads of type {kind} are not supported; 1 to 24 and 28 are.")
+
+
+def _stap_a(payload: bytes) -> Payload:
+    parts: list[bytes] = []
+    start = key = False
+    position, end = 1, len(payload)
+    while position < end:
+        unit = position + 2
+        if unit > end:
+            raise ValueError("A STAP-A payload ends within a length field.")
+        position = unit + (payload[position] << 8 | payload[position + 1])
+        if position > end:
+            raise ValueError("A STAP-A payload ends within a NAL unit.")
+        parts.append(_START_CODE)
+        if position > unit:
+            parts.append(payload[unit:position])
+            kind = payload[unit] & 0x1F
+            start = start or _starts(kind)
+            key = key or kind in (_IDR, _SPS)
+    return Payload(b"".join(parts), start, key)
+
+
+def _starts(kind: int) -> bool:
+    """A sequence parameter set may follow a delimiter, but nothing before it is needed to decode."""
+    return kind in (_SPS, _ACCESS_UNIT_DELIMITER)
+
+
+_PARSERS = {"VP8": _vp8, "H264": _h264}
