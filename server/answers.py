@@ -1,0 +1,164 @@
+"""How an answer reaches its client: from what the queue tells to the messages on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server import messages as wire
+from server.camera import Asked
+from server.engines.base import Engine, EngineRequest
+from server.errors import QwenCameraError
+from server.frames import Kind, Picture
+from server.inference import Job, Result
+from server.metrics import Metrics
+from server.outbox import Outbox
+
+
+@dataclass(slots=True, eq=False)
+class Asking:
+    """A question on its way."""
+
+    id: str
+    question: str
+    asked: Asked
+    # Waits for the frame and prepares it
+    task: asyncio.Task[None] | None = None
+    # In the queue or running; None before
+    job: Job | None = None
+    wait_seconds: float = 0.0
+
+    def cancelled(self, engine: Engine, reason: str) -> wire.Response:
+        """The response to a question that was stopped before it had a frame."""
+        waited = (time.monotonic() - self.asked.at) * 1000
+        return wire.Response(
+            text="",
+            inference_time=0.0,
+            id=self.id,
+            kind=Kind.CHAT,
+            engine=engine.name,
+            model=engine.status.model,
+            timings=wire.Timings(
+                wait_frame_ms=round(waited, 1), prepare_ms=0, queue_ms=0, total_ms=round(waited, 1)
+            ),
+            usage=wire.UsageInfo(),
+            finish_reason="replaced" if reason == "replaced" else "cancelled",
+        )
+
+
+class AnswerSink:
+    """Turns one job's news into messages. `on_end(text, whole)`, `on_error(error)` tell the session."""
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        kind: Kind,
+        outbox: Outbox,
+        metrics: Metrics,
+        wait_seconds: float,
+        on_end: Callable[[str, bool], None],
+        on_error: Callable[[QwenCameraError], None] | None = None,
+    ) -> None:
+        self._id = id
+        self._kind = kind
+        self._outbox = outbox
+        self._metrics = metrics
+        self._wait_seconds = wait_seconds
+        self._on_end = on_end
+        self._on_error = on_error
+        self._frame: wire.FrameInfo | None = None
+        self._prepare_seconds = 0.0
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        picture = request.picture
+        self._frame = frame_info(picture, time.monotonic(), time.time())
+        self._prepare_seconds = picture.prepare_seconds
+        # The thumbnail comes once, with the response.
+        self._outbox.put(
+            wire.Started(
+                id=self._id,
+                kind=self._kind,
+                frame=self._frame.model_copy(update={"thumbnail": None}),
+            )
+        )
+
+    def delta(self, text: str) -> None:
+        self._outbox.put(wire.DeltaMessage(id=self._id, text=text))
+
+    def finished(self, result: Result) -> None:
+        # A description that was replaced or stopped before it began is nothing to tell.
+        if self._frame is not None or self._kind is Kind.CHAT:
+            self._outbox.put(self._response(result))
+        self._on_end(result.text, result.finish_reason in ("stop", "length"))
+
+    def failed(self, error: QwenCameraError) -> None:
+        if self._on_error is not None:
+            self._on_error(error)
+        else:
+            self._metrics.errors.labels(error.code).inc()
+            self._outbox.put(wire.Error.of(error, self._id))
+        self._on_end("", False)
+
+    def _response(self, result: Result) -> wire.Response:
+        first = result.first_token_seconds
+        total = (
+            self._wait_seconds
+            + self._prepare_seconds
+            + result.queue_seconds
+            + result.inference_seconds
+        )
+        return wire.Response(
+            text=result.text,
+            inference_time=round(result.inference_seconds, 4),
+            id=self._id,
+            kind=self._kind,
+            engine=result.engine,
+            model=result.model,
+            frame=self._frame,
+            timings=wire.Timings(
+                wait_frame_ms=_ms(self._wait_seconds),
+                prepare_ms=_ms(self._prepare_seconds),
+                queue_ms=_ms(result.queue_seconds),
+                first_token_ms=_ms(first) if first is not None else None,
+                total_ms=_ms(total),
+            ),
+            usage=wire.UsageInfo(
+                prompt_tokens=result.usage.prompt_tokens,
+                completion_tokens=result.usage.completion_tokens,
+                cached_tokens=result.usage.cached_tokens,
+            ),
+            finish_reason=result.finish_reason,
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
+    """`now` monotonic, `wall` seconds since the epoch: the moment at which the model gets the picture."""
+    age = max(0.0, now - picture.captured)
+    captured = picture.captured_sender if picture.captured_sender is not None else wall - age
+    scene = picture.scene
+    return wire.FrameInfo(
+        id=picture.frame_id,
+        captured_at=round(captured * 1000, 1),
+        age_ms=_ms(age),
+        source_width=picture.source_width,
+        source_height=picture.source_height,
+        width=picture.width,
+        height=picture.height,
+        visual_tokens=picture.visual_tokens,
+        held=picture.held,
+        dark=scene.dark if scene is not None else None,
+        blurred=scene.blurred if scene is not None else None,
+        thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+    )
+
+
+def data_url(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

@@ -1,0 +1,343 @@
+"""One session's camera as the rest of the program sees it: the newest frame, its state, how it should send.
+
+It lives as long as the session; connections come and go, each through a `Feed` of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from server.errors import CameraFrozen, CameraStalled, NoCamera
+from server.frames import CameraState, Frame, Scene
+from server.messages import RampStep, Sender, SenderProfile
+from server.metrics import Metrics
+from server.rtc.camera_state import CameraWatch
+from server.rtc.capture_clock import captured_after
+from server.rtc.rate import sender_plan
+from server.vision.luma import LumaReader
+from server.vision.sampler import Sampler
+
+# How long a question waits for a frame captured after it.
+FRAME_WAIT_SECONDS = 0.6
+# A question that waited this long has its camera woken and a key frame asked for.
+NUDGE_SECONDS = 0.15
+# How long `sharpest` looks on before it takes the best it saw.
+HOLD_SECONDS = 0.4
+WAKE_MS = 1500
+# bit/s and frames/s before the first frames have measured the path.
+UNMEASURED = (300_000, 8)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When a question was asked, by the clocks that matter."""
+
+    # Monotonic seconds, at its arrival here.
+    at: float
+    # Seconds since the epoch by this machine's clock, at its arrival here.
+    wall: float
+    # Seconds since the epoch by the page's clock; None when the client did not say.
+    sent: float | None
+
+
+class Feed:
+    """The writing end of a camera, for one connection. A replaced feed is deaf."""
+
+    def __init__(self, camera: Camera) -> None:
+        self._camera = camera
+
+    @property
+    def current(self) -> bool:
+        return self._camera._feed is self
+
+    def frame(self, frame: Frame) -> None:
+        if self.current:
+            self._camera._put(frame)
+
+    def packet(self, now: float) -> None:
+        if self.current:
+            self._camera._watch.packet(now)
+
+    def report(self, now: float) -> None:
+        if self.current:
+            self._camera._watch.report(now)
+
+    def rate(self, cap: int, frame_rate: int) -> None:
+        """What the path carries has changed: bit/s for an encoder, and frames/s that fit into it."""
+        if self.current:
+            self._camera._rate_changed(cap, frame_rate)
+
+    def dropped(self, reason: str, count: int = 1) -> None:
+        self._camera._metrics.frames_skipped.labels(reason).inc(count)
+
+    def ended(self) -> None:
+        if self.current:
+            self._camera._end()
+
+
+class Camera:
+    """Owner of the newest frame. All methods belong to the event loop."""
+
+    def __init__(self, *, sample_rate: float, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._watch = CameraWatch()
+        self._feed: Feed | None = None
+        self._newest: Frame | None = None
+        self._arrival: asyncio.Future[None] | None = None
+        self._sampler = Sampler(sample_rate)
+        self._sample_rate = sample_rate
+        # Whether work goes on at the sampling rate, so that idle has to be quicker than usual.
+        self._working = False
+        self._luma = LumaReader()
+        self._scene: Scene | None = None
+        self._cap, self._frame_rate = UNMEASURED
+        self._timer: asyncio.TimerHandle | None = None
+        self._told: CameraState | None = None
+        # Asks the sender for a key frame; None while nothing is connected.
+        self.request_key_frame: Callable[[], None] | None = None
+        # Called with each sampled frame, on the event loop; None while nobody wants them.
+        self.on_sample: Callable[[Frame], None] | None = None
+        # Called when something that `status` tells has changed.
+        self.on_status: Callable[[], None] = lambda: None
+        # Called when the sender should send otherwise; the argument says how long to wake for, in ms.
+        self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
+
+    def open_feed(self, feed: Feed | None = None) -> Feed:
+        """A new connection takes over; what the last one still says is ignored."""
+        self._feed = feed or Feed(self)
+        self._watch = CameraWatch()
+        self._cap, self._frame_rate = UNMEASURED
+        self._arm()
+        self._state_changed()
+        return self._feed
+
+    @property
+    def newest(self) -> Frame | None:
+        return self._newest
+
+    @property
+    def scene(self) -> Scene | None:
+        """What the last sampled frame looked like; None before the first."""
+        return self._scene
+
+    @property
+    def offered(self) -> bool:
+        """Whether a camera is connected or connecting."""
+        return self._feed is not None
+
+    def state(self) -> CameraState | None:
+        """None while no camera was offered."""
+        return self._watch.state(time.monotonic()) if self._told is not None else None
+
+    def fps(self) -> float:
+        return self._watch.fps(time.monotonic())
+
+    def close(self) -> None:
+        self._feed = None
+        self._newest = None
+        self.on_sample = None
+        self.request_key_frame = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake_waiters()
+
+    # Frames
+
+    def _put(self, frame: Frame) -> None:
+        self._metrics.frames_received.inc()
+        first = self._newest is None or (frame.width, frame.height) != (
+            self._newest.width,
+            self._newest.height,
+        )
+        self._newest = frame
+        self._watch.frame(time.monotonic(), frame.captured)
+        self._wake_waiters()
+        if self._sampler.take(frame.captured):
+            self._metrics.frames_sampled.inc()
+            self._look(frame)
+            if self.on_sample is not None:
+                self.on_sample(frame)
+        if first or self._told is not CameraState.LIVE:
+            self._state_changed(force=first)
+
+    def _look(self, frame: Frame) -> None:
+        before = self._scene
+        self._scene = scene = self._luma.read(frame.image, frame.captured)
+        if before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred):
+            self.on_status()
+
+    def _wake_waiters(self) -> None:
+        if self._arrival is not None and not self._arrival.done():
+            self._arrival.set_result(None)
+        self._arrival = None
+
+    async def _next_frame(self, deadline: float) -> bool:
+        """Wait for any frame to come (True), the camera to end, or the deadline (False)."""
+        if self._arrival is None:
+            self._arrival = asyncio.get_running_loop().create_future()
+        arrival = self._arrival
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                # Several may wait for the same arrival; a cancelled one must not take it from the others.
+                await asyncio.shield(arrival)
+                return self._feed is not None
+        return False
+
+    async def frame_after(self, asked: Asked) -> Frame:
+        """The first frame captured after the question. Safe to cancel.
+
+        Raises NoCamera, CameraFrozen or CameraStalled when none comes within 0.6 s.
+        """
+        self._require()
+        deadline = asked.at + FRAME_WAIT_SECONDS
+        nudge = asked.at + NUDGE_SECONDS
+        seen: Frame | None = None
+        while True:
+            frame = self._newest
+            if (
+                frame is not None
+                and frame is not seen
+                and captured_after(
+                    frame.captured_sender, frame.captured, asked.sent, asked.wall, asked.at
+                )
+            ):
+                return frame
+            seen = frame
+            if await self._next_frame(min(nudge, deadline)):
+                continue
+            now = time.monotonic()
+            self._require()
+            if now >= deadline:
+                raise self._why_no_frame()
+            if now >= nudge:
+                nudge = math.inf
+                self.nudge()
+
+    async def sharpest(self) -> Frame:
+        """The sharpest frame from now on, of at most 0.4 s; an early one that is sharp enough is taken at once.
+
+        Raises like `frame_after`.
+        """
+        self._require()
+        start = time.monotonic()
+        usual = self._scene.sharpness if self._scene is not None else 0.0
+        best: tuple[float, Frame] | None = None
+        seen: Frame | None = None
+        while True:
+            frame = self._newest
+            if frame is not None and frame is not seen and start - frame.captured < 1.0:
+                seen = frame
+                scene = LumaReader().read(frame.image, frame.captured)
+                if best is None or scene.sharpness > best[0]:
+                    best = (scene.sharpness, frame)
+                if not scene.blurred and scene.sharpness >= 0.9 * usual:
+                    return frame
+            if not await self._next_frame(start + HOLD_SECONDS):
+                self._require()
+                if best is not None:
+                    return best[1]
+                if time.monotonic() - start >= FRAME_WAIT_SECONDS:
+                    raise self._why_no_frame()
+                await self._next_frame(start + FRAME_WAIT_SECONDS)
+
+    def wake(self) -> None:
+        """Somebody is about to want frames: the sender should be awake."""
+        self.on_sender(WAKE_MS)
+
+    def nudge(self) -> None:
+        """Somebody waits: wake the sender, and ask for a key frame in case pictures are stuck behind a loss."""
+        self.wake()
+        if self.request_key_frame is not None and self._newest is None:
+            self.request_key_frame()
+
+    def _require(self) -> None:
+        if self._feed is None:
+            raise NoCamera(
+                "No camera is connected to this session. Press Start Camera (or send an offer to "
+                "/api/webrtc/offer), then ask again."
+            )
+
+    def _why_no_frame(self) -> CameraStalled | CameraFrozen:
+        state = self._watch.state(time.monotonic())
+        if state is CameraState.FROZEN:
+            return CameraFrozen(
+                "The camera is connected but its picture stands still: it delivers no new frames. Check that "
+                "no other program uses it and that it is not covered or paused, or stop and start it."
+            )
+        return CameraStalled(
+            f"No new picture came from the camera within {int(FRAME_WAIT_SECONDS * 1000)} ms, so this was not "
+            "answered from an old one. Check the connection and ask again."
+        )
+
+    # State
+
+    def _end(self) -> None:
+        self._watch.end()
+        self._feed = None
+        self._newest = None
+        self._scene = None
+        self.request_key_frame = None
+        self._wake_waiters()
+        self._state_changed()
+
+    def _state_changed(self, *, force: bool = False) -> None:
+        state = self._watch.state(time.monotonic())
+        if force or state is not self._told:
+            self._told = state
+            self.on_status()
+
+    def _arm(self) -> None:
+        """One timer that looks again when time alone may change the state; frames do not touch it."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        now = time.monotonic()
+        deadline = self._watch.deadline(now)
+        if self._feed is not None:
+            # Not before 50 ms from now: the deadline moves on with every frame.
+            delay = 1.0 if deadline is None else max(0.05, deadline - now)
+            self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        self._state_changed()
+        self._arm()
+
+    # Sending
+
+    def set_sample_rate(self, rate: float, *, working: bool) -> None:
+        """`working`: background work runs at this rate, so the idle camera has to be a step ahead of it."""
+        if (rate, working) != (self._sample_rate, self._working):
+            self._sample_rate, self._working = rate, working
+            self._sampler.set_rate(rate)
+            self.on_sender(None)
+
+    @property
+    def idle_frame_rate(self) -> int:
+        """Frames a second that the sampling needs: twice the rate while work runs on it, so that what is
+        sampled is fresh."""
+        return min(30, max(1, math.ceil(self._sample_rate * (2 if self._working else 1))))
+
+    def _rate_changed(self, cap: int, frame_rate: int) -> None:
+        self._cap, self._frame_rate = cap, frame_rate
+        self.on_sender(None)
+
+    def sender(self, wake_ms: int | None = None) -> Sender:
+        """How the page should send now."""
+        plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate)
+        return Sender(
+            idle=SenderProfile(
+                max_framerate=plan.idle.max_framerate, max_bitrate=plan.idle.max_bitrate
+            ),
+            awake=SenderProfile(
+                max_framerate=plan.awake.max_framerate, max_bitrate=plan.awake.max_bitrate
+            ),
+            ramp=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.ramp],
+            wake_ms=wake_ms,
+        )

@@ -1,0 +1,335 @@
+"""The composition root: builds everything from the settings, serves it, and takes it down again.
+
+`python -m server.main`, or `create_app(settings)` for another ASGI server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import uvicorn
+from fastapi import FastAPI
+
+from config import ConfigError, Settings, load
+from server import __version__, logs
+from server.addresses import AddressLimiter
+from server.aio import Pools, TaskSet
+from server.auth import OriginPolicy, TokenIssuer
+from server.engines.base import Engine
+from server.engines.builtin import BuiltinEngine
+from server.engines.openai_remote import OpenAIEngine
+from server.engines.selector import EngineSelector
+from server.health import Health
+from server.http_guard import guard_app, install_error_handlers
+from server.inference import Inference
+from server.metrics import Metrics
+from server.routes import Access, Services, create_router
+from server.session import Session, SessionLimits, SessionTools
+from server.session_manager import SessionManager
+from server.sockets import SocketServer
+from server.vision.prepare import PictureMaker
+from server.vision.privacy import FilterUnavailable, build_filters
+from server.webrtc_server import WebRTCServer
+
+log = logging.getLogger(__name__)
+
+
+class Program:
+    """All the parts, in the order in which they are built; closed in the opposite one.
+
+    Raises FilterUnavailable when a privacy filter is enabled that can not run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        # Before anything that would have to be closed: an enabled filter that can not run stops the start.
+        filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
+        self.metrics = Metrics(__version__)
+        self.pools = Pools()
+        self.engines = EngineSelector(self._make_engines())
+        self.inference = Inference(
+            self.engines,
+            max_concurrent=settings.max_concurrent_inferences,
+            max_queue=settings.max_queue,
+            metrics=self.metrics,
+        )
+        self.webrtc = WebRTCServer(decode_pool=self.pools.decode, trim_pool=self.pools.heavy)
+        limits = SessionLimits(
+            sample_rate=settings.frame_sample_rate,
+            max_tokens=settings.response_max_tokens,
+            context_length=settings.model_max_tokens,
+            low_tokens=settings.visual_token_budget,
+            timeout=settings.session_timeout,
+        )
+        tools = SessionTools(
+            inference=self.inference,
+            current_engine=lambda: self.engines.current,
+            maker=PictureMaker(filters, settings.visual_token_budget),
+            prepare_pool=self.pools.prepare,
+            metrics=self.metrics,
+        )
+        self.sessions = SessionManager(
+            lambda session_id: Session(session_id, limits, tools),
+            max_sessions=settings.max_sessions,
+            timeout=settings.session_timeout,
+            on_end=self._session_ended,
+        )
+        self.tokens = TokenIssuer(
+            settings.jwt_secret_key.get_secret_value(), settings.session_timeout
+        )
+        self.origins = OriginPolicy(settings.allowed_origins)
+        self.sockets = SocketServer(
+            sessions=self.sessions, tokens=self.tokens, origins=self.origins, metrics=self.metrics
+        )
+        self.health = Health(
+            version=__version__,
+            engine=lambda: self.engines.current,
+            sessions=lambda: len(self.sessions),
+            cameras=lambda: len(self.webrtc),
+            queue=self.inference.depth,
+            draining=lambda: self.sessions.draining,
+        )
+        self._tasks = TaskSet("program")
+        self._gauges()
+
+    def _make_engines(self) -> list[Engine]:
+        """Best first."""
+        settings = self.settings
+        engines: list[Engine] = []
+        if settings.engine in ("auto", "vllm"):
+            engines.append(
+                OpenAIEngine(
+                    name="vllm",
+                    base_url=settings.vllm_base_url,
+                    api_key=settings.vllm_api_key,
+                    model=settings.model_name,
+                )
+            )
+        if settings.engine in ("auto", "builtin"):
+            self.builtin = BuiltinEngine(heavy=self.pools.heavy)
+            engines.append(self.builtin)
+        return engines
+
+    def _gauges(self) -> None:
+        metrics = self.metrics
+        metrics.gauge("sessions", "Sessions", (), lambda: {(): len(self.sessions)})
+        metrics.gauge("sockets", "Open sockets", (), lambda: {(): self.sessions.sockets})
+        metrics.gauge(
+            "cameras",
+            "Cameras by state",
+            ("state",),
+            lambda: {
+                (str(state),): count
+                for state, count in Counter(
+                    session.camera.state()
+                    for session in self.sessions.all()
+                    if session.camera.offered
+                ).items()
+            },
+        )
+        metrics.gauge(
+            "queue_depth",
+            "Waiting work",
+            ("kind",),
+            lambda: {(str(kind),): depth for kind, depth in self.inference.depth().items()},
+        )
+        metrics.gauge(
+            "engine_up",
+            "Whether an engine is ready",
+            ("engine",),
+            lambda: {(e.name,): float(e.status.ready) for e in self.engines.engines},
+        )
+
+    def _session_ended(self, session_id: str) -> None:
+        self.sockets.gate.forget(session_id)
+        self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
+
+    def services(self) -> Services:
+        settings = self.settings
+        access = Access(
+            require_auth=settings.require_auth,
+            access_code=settings.access_code.get_secret_value(),
+            metrics_token=settings.metrics_token.get_secret_value(),
+            trusted_proxies=settings.trusted_proxies,
+            stun_urls=settings.stun_urls,
+            turn_urls=settings.turn_urls,
+            turn_secret=settings.turn_secret.get_secret_value(),
+            turn_ttl=settings.turn_ttl,
+        )
+        return Services(
+            access=access,
+            tokens=self.tokens,
+            origins=self.origins,
+            limiter=AddressLimiter(settings.rate_limit_per_minute),
+            sessions=self.sessions,
+            webrtc=self.webrtc,
+            sockets=self.sockets,
+            health=self.health,
+            metrics=self.metrics,
+        )
+
+    async def start(self) -> None:
+        self.engines.on_change(self._engine_changed)
+        await self.engines.start()
+        self.sessions.start()
+
+    def _engine_changed(self, engine: Engine) -> None:
+        log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
+        for session in self.sessions.all():
+            session.greet()
+
+    async def drain(self) -> None:
+        """Take no more work; let running answers end within DRAIN_SECONDS; then send everybody away with 1013."""
+        if self.sessions.draining:
+            return
+        self.sessions.draining = True
+        log.info("draining")
+        await self.inference.drain(self.settings.drain_seconds)
+        self.sessions.close_sockets(1013, "the server is about to stop")
+        deadline = time.monotonic() + 2.0
+        while self.sessions.sockets and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def close(self) -> None:
+        await self.sessions.close()
+        await self.inference.close()
+        await self.webrtc.close()
+        await self._tasks.close()
+        await self.engines.close()
+        await asyncio.to_thread(self.pools.close)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application. Raises FilterUnavailable."""
+    program = Program(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        await program.start()
+        try:
+            yield
+        finally:
+            await program.close()
+
+    app = FastAPI(
+        title="qwen-camera",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
+    app.state.program = program
+    install_error_handlers(app, program.metrics)
+    app.include_router(create_router(program.services()))
+    guard_app(app, https=settings.https_enabled, allowed_origins=settings.allowed_origins)
+    return app
+
+
+class _UvicornServer(uvicorn.Server):
+    """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0."""
+
+    program: Program
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        if self.should_exit or self.program.sessions.draining:
+            self.force_exit = self.should_exit = True
+            return
+        asyncio.run_coroutine_threadsafe(self._drain(), self._running_loop)
+
+    async def _drain(self) -> None:
+        try:
+            await self.program.drain()
+        finally:
+            self.should_exit = True
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._running_loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self.started:
+            announce(self.program, _port_of(self))
+
+
+def _port_of(server: uvicorn.Server) -> int:
+    for listener in server.servers:
+        for sock in listener.sockets:
+            return int(sock.getsockname()[1])
+    return server.config.port
+
+
+def announce(program: Program, port: int) -> None:
+    """Tell the terminal where to click, who answers, and how to get a better answer."""
+    settings = program.settings
+    scheme = "https" if settings.https_enabled else "http"
+    host = "localhost" if settings.host in ("0.0.0.0", "::", "127.0.0.1") else settings.host
+    engine = program.engines.current
+    lines = [
+        "",
+        f"  qwen-camera {__version__}",
+        f"  Open            {scheme}://{host}:{port}",
+        f"  Engine          {engine.name}"
+        + (f" ({engine.status.model})" if engine.status.model != engine.name else ""),
+    ]
+    if engine.name == "builtin":
+        lines += [
+            "                  reads text and codes, names colours, counts faces; it is no vision-language model",
+            "  A better one    start vLLM with a vision-language model and set VLLM_BASE_URL in .env,",
+            f"                  now {settings.vllm_base_url}; it is taken up as soon as it answers",
+        ]
+    elif not engine.status.ready:
+        lines.append(f"                  {engine.status.state}: {engine.status.detail}")
+    if settings.host in ("0.0.0.0", "::") and not settings.https_enabled:
+        lines.append(
+            "  Other devices   browsers give a camera only to https pages or localhost: see README, HTTPS"
+        )
+    sys.stderr.write("\n".join(lines) + "\n\n")
+    sys.stderr.flush()
+
+
+def main() -> int:
+    """Serve until SIGTERM or SIGINT; the exit status."""
+    try:
+        settings = load()
+    except ConfigError as error:
+        sys.stderr.write(f"qwen-camera can not start with these settings:\n{error.message}\n")
+        return 2
+    logs.configure(settings.log_level, settings.log_file)
+    for warning in settings.warnings:
+        log.warning(warning)
+    try:
+        app = create_app(settings)
+    except FilterUnavailable as error:
+        sys.stderr.write(f"qwen-camera can not start: {error}\n")
+        return 2
+    server = _UvicornServer(
+        uvicorn.Config(
+            app,
+            host=settings.host,
+            port=settings.port,
+            loop="asyncio",
+            ws_max_size=64 * 1024,
+            ws_per_message_deflate=False,
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+            ssl_certfile=settings.ssl_cert_path if settings.https_enabled else None,
+            ssl_keyfile=settings.ssl_key_path if settings.https_enabled else None,
+        )
+    )
+    server.program = app.state.program
+    server.run()
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    sys.exit(main())

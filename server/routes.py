@@ -1,0 +1,270 @@
+"""The HTTP routes and `/ws`: thin handlers that read, check who asks, and pass on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.websockets import WebSocket
+
+from server.addresses import AddressLimiter, Network, client_address, is_secure
+from server.auth import (
+    Claims,
+    Issued,
+    OriginPolicy,
+    TokenIssuer,
+    TokenRefused,
+    bearer,
+    check_access_code,
+    ice_servers,
+    new_session_id,
+    same_secret,
+    session_hash,
+)
+from server.errors import Forbidden, NotFound, RateLimited, Unauthorized
+from server.health import Health
+from server.metrics import Metrics
+from server.session_manager import SessionManager
+from server.sockets import SocketServer
+from server.webrtc_server import WebRTCServer
+
+CLIENT_FILES = Path(__file__).resolve().parent.parent / "client"
+_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what; a slice of the settings."""
+
+    require_auth: bool
+    access_code: str
+    metrics_token: str
+    trusted_proxies: Sequence[Network]
+    stun_urls: Sequence[str]
+    turn_urls: Sequence[str]
+    turn_secret: str
+    turn_ttl: int
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes work with."""
+
+    access: Access
+    tokens: TokenIssuer
+    origins: OriginPolicy
+    limiter: AddressLimiter
+    sessions: SessionManager
+    webrtc: WebRTCServer
+    sockets: SocketServer
+    health: Health
+    metrics: Metrics
+
+
+class TokenBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    access_code: str | None = Field(default=None, max_length=256)
+
+
+class OfferBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    sdp: str
+    type: Literal["offer"]
+
+
+class CandidateBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    candidate: str | None = Field(default=None, max_length=2000)
+    sdpMid: str | None = Field(default=None, max_length=64)
+    sdpMLineIndex: int | None = Field(default=None, ge=0, le=64)
+
+
+class CandidatesBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    candidates: list[CandidateBody] = Field(max_length=64)
+
+
+class Guard:
+    """Checks that several routes share."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def address(self, request: Request) -> str:
+        peer = request.client.host if request.client is not None else None
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for")) or None
+        return client_address(peer, forwarded, self._services.access.trusted_proxies)
+
+    def limit(self, request: Request) -> None:
+        """Raises RateLimited."""
+        wait = self._services.limiter.take(self.address(request), time.monotonic())
+        if wait is not None:
+            self._services.metrics.auth_failures.labels("rate").inc()
+            raise RateLimited(
+                "Too many tokens and offers from this address. Wait a moment and try again.",
+                retry_after=max(1.0, wait),
+            )
+
+    def origin(self, request: Request) -> None:
+        """Raises Forbidden."""
+        peer = request.client.host if request.client is not None else None
+        secure = is_secure(
+            request.url.scheme,
+            peer,
+            request.headers.get("x-forwarded-proto"),
+            self._services.access.trusted_proxies,
+        )
+        headers = request.headers
+        if not self._services.origins.allows(headers.get("origin"), headers.get("host"), secure):
+            self._services.metrics.auth_failures.labels("origin").inc()
+            raise Forbidden(
+                "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS."
+            )
+
+    def claims(self, request: Request) -> Claims:
+        """Who the bearer token belongs to. Raises Unauthorized."""
+        try:
+            return self._services.tokens.verify(bearer(request.headers.get("authorization")))
+        except TokenRefused as error:
+            self._services.metrics.auth_failures.labels(error.reason).inc()
+            raise
+
+
+def create_router(services: Services) -> APIRouter:
+    router = APIRouter()
+    guard = Guard(services)
+    access = services.access
+
+    def with_token(issued: Issued) -> dict[str, Any]:
+        return {
+            "token": issued.token,
+            "session_id": issued.session_id,
+            "expires_in": issued.expires_in,
+            "token_type": "bearer",
+            "ice_servers": ice_servers(
+                access.stun_urls,
+                access.turn_urls,
+                access.turn_secret,
+                access.turn_ttl,
+                session_hash(issued.session_id),
+                time.time(),
+            ),
+        }
+
+    @router.get("/")
+    async def page(request: Request) -> Response:
+        headers = {"Vary": "Accept"}
+        if "text/html" in request.headers.get("accept", ""):
+            return FileResponse(
+                CLIENT_FILES / "index.html",
+                media_type=_MEDIA_TYPES[".html"],
+                headers=headers | {"Cache-Control": "no-cache"},
+            )
+        return JSONResponse(services.health.brief(), headers=headers)
+
+    @router.get("/client/{name}")
+    async def client_file(name: str) -> Response:
+        path = CLIENT_FILES / name
+        # One flat folder of known types: a name with a separator or a dot in front is none of them.
+        if name.startswith(".") or path.parent != CLIENT_FILES or path.suffix not in _MEDIA_TYPES:
+            raise NotFound("There is no such file.")
+        if not path.is_file():
+            raise NotFound("There is no such file.")
+        return FileResponse(
+            path, media_type=_MEDIA_TYPES[path.suffix], headers={"Cache-Control": "no-cache"}
+        )
+
+    @router.get("/health")
+    async def health() -> Response:
+        detail, ok = services.health.detail()
+        return JSONResponse(detail, status_code=200 if ok else 503)
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        why_not = services.health.why_not_ready()
+        body = {"ready": True} if why_not is None else {"ready": False, "reason": why_not}
+        return JSONResponse(body, status_code=200 if why_not is None else 503)
+
+    @router.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        if access.metrics_token:
+            try:
+                given = bearer(request.headers.get("authorization"))
+            except TokenRefused:
+                given = None
+            if not same_secret(given, access.metrics_token):
+                services.metrics.auth_failures.labels("metrics").inc()
+                raise Unauthorized(
+                    "Metrics need METRICS_TOKEN, sent as Authorization: Bearer <token>."
+                )
+        return PlainTextResponse(
+            services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    @router.post("/api/token", dependencies=[Depends(guard.origin), Depends(guard.limit)])
+    async def token(request: Request, body: TokenBody | None = None) -> dict[str, Any]:
+        if request.headers.get("authorization"):
+            return with_token(services.tokens.issue(guard.claims(request).session_id))
+        if access.access_code:
+            given = body.access_code if body is not None else None
+            if not check_access_code(given, access.access_code):
+                services.metrics.auth_failures.labels("bad_code").inc()
+                raise Unauthorized(
+                    "This server asks for an access code."
+                    if given is None
+                    else "This access code is not right. Ask whoever runs this server for it."
+                )
+        return with_token(services.tokens.issue(new_session_id()))
+
+    @router.post("/api/webrtc/offer", dependencies=[Depends(guard.origin), Depends(guard.limit)])
+    async def offer(request: Request, body: OfferBody) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if access.require_auth or request.headers.get("authorization"):
+            session_id = guard.claims(request).session_id
+        else:
+            session_id = new_session_id()
+            extra = with_token(services.tokens.issue(session_id))
+        session = services.sessions.open(session_id)
+        sdp = await services.webrtc.connect(session_id, body.sdp, session.camera)
+        return extra | {
+            "sdp": sdp,
+            "type": "answer",
+            "session_id": session_id,
+            "sender": session.camera.sender().model_dump(exclude_none=True, exclude={"type"}),
+        }
+
+    @router.patch("/api/webrtc/offer", dependencies=[Depends(guard.origin)])
+    async def candidates(
+        body: CandidatesBody, claims: Claims = Depends(guard.claims)
+    ) -> dict[str, int]:
+        used = await services.webrtc.add_candidates(
+            claims.session_id, [c.model_dump() for c in body.candidates]
+        )
+        return {"added": used}
+
+    @router.delete("/api/webrtc/offer", dependencies=[Depends(guard.origin)])
+    async def end(claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+        return {"ended": await services.webrtc.disconnect(claims.session_id)}
+
+    @router.websocket("/ws/{session_id}")
+    async def socket(websocket: WebSocket, session_id: str) -> None:
+        await services.sockets.serve(websocket, session_id)
+
+    return router

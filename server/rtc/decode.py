@@ -1,0 +1,150 @@
+"""Decoding on a few shared threads: one frame in flight a camera, order kept, nothing unbounded."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import logging
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import av
+from av.video.codeccontext import VideoCodecContext
+
+from server.rtc.assemble import EncodedFrame
+
+log = logging.getLogger(__name__)
+
+# libav's own decoders: half the memory of libvpx and no threads of their own.
+_DECODERS = {"VP8": "vp8", "H264": "h264"}
+# Pictures beyond it are refused inside libav, before anything is allocated for them.
+MAX_SIDE = 4096
+# Encoded frames that may wait for one camera; beyond it everything up to the next key frame goes.
+BACKLOG = 30
+
+
+def open_decoder(codec: str) -> VideoCodecContext:
+    """A decoder with no threads and no delay of its own.
+
+    Raises ValueError for a codec that is not one of `server.rtc.offer.DECODABLE`.
+    """
+    name = _DECODERS.get(codec)
+    if name is None:
+        raise ValueError(f"no decoder for {codec}")
+    decoder = av.CodecContext.create(name, "r")
+    assert isinstance(decoder, VideoCodecContext)
+    decoder.thread_count = 1
+    decoder.options = {"max_pixels": str(MAX_SIDE * MAX_SIDE), "flags": "low_delay"}
+    return decoder
+
+
+class DecodeLane:
+    """One camera's way through the decode pool.
+
+    `on_image(encoded, image)`, `on_error()` and `on_drop(count)` are called on the event loop. After
+    `close()` nothing is called any more, and the decoder's memory is given back once its thread let go of it.
+    """
+
+    def __init__(
+        self,
+        pool: ThreadPoolExecutor,
+        codec: str,
+        *,
+        on_image: Callable[[EncodedFrame, av.VideoFrame], None],
+        on_error: Callable[[], None],
+        on_drop: Callable[[int], None],
+    ) -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._decoder: VideoCodecContext | None = open_decoder(codec)
+        self._on_image = on_image
+        self._on_error = on_error
+        self._on_drop = on_drop
+        self._waiting: deque[EncodedFrame] = deque()
+        self._busy = False
+        # After an overflow only a key frame may go in.
+        self._need_key = False
+        self._closed = False
+
+    def put(self, frame: EncodedFrame) -> None:
+        if self._closed:
+            return
+        if self._need_key and not frame.key:
+            self._on_drop(1)
+            return
+        self._need_key = False
+        self._waiting.append(frame)
+        if len(self._waiting) > BACKLOG:
+            self._overflow()
+        self._next()
+
+    def _overflow(self) -> None:
+        """Drop to the newest key frame that waits; without one everything, and ask for one."""
+        keep: deque[EncodedFrame] = deque()
+        for frame in reversed(self._waiting):
+            keep.appendleft(frame)
+            if frame.key:
+                break
+        else:
+            keep.clear()
+            self._need_key = True
+            self._on_error()
+        if len(keep) > BACKLOG:
+            keep.clear()
+            self._need_key = True
+            self._on_error()
+        self._on_drop(len(self._waiting) - len(keep))
+        self._waiting = keep
+
+    def _next(self) -> None:
+        if self._busy or not self._waiting or self._closed:
+            return
+        self._busy = True
+        try:
+            self._pool.submit(self._decode, self._waiting.popleft())
+        except RuntimeError:  # the pool is shut down: the process ends
+            self._closed = True
+
+    def _decode(self, frame: EncodedFrame) -> None:
+        """In a pool thread; the busy flag keeps it the only one at this decoder."""
+        image: av.VideoFrame | None = None
+        failed = False
+        decoder = self._decoder
+        try:
+            if decoder is not None:
+                images = decoder.decode(av.Packet(frame.data))
+                image = images[-1] if images else None
+        except Exception as exc:  # noqa: BLE001 — anything else would end this camera's decoding in silence
+            failed = True
+            if not isinstance(exc, av.FFmpegError):
+                log.warning("decoder failed", extra={"error": type(exc).__name__})
+        with suppress(RuntimeError):  # the loop has ended before this thread
+            self._loop.call_soon_threadsafe(self._done, frame, image, failed)
+
+    def _done(self, frame: EncodedFrame, image: av.VideoFrame | None, failed: bool) -> None:
+        self._busy = False
+        if self._closed:
+            self._decoder = None
+            return
+        if failed:
+            self._on_error()
+        elif image is not None:
+            if image.width > MAX_SIDE or image.height > MAX_SIDE:
+                self._on_drop(1)
+            else:
+                self._on_image(frame, image)
+        self._next()
+
+    def close(self) -> None:
+        self._closed = True
+        self._waiting.clear()
+        if not self._busy:
+            self._decoder = None
+
+
+def give_memory_back() -> None:
+    """Hand the C library's free memory back to the system (glibc; elsewhere nothing happens). Takes milliseconds."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)

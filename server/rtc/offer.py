@@ -1,0 +1,113 @@
+"""What an SDP offer must be before anything else touches it. Pure text work, bounded.
+
+Sources: RFC 8866 (SDP), RFC 8839 (candidates in SDP), RFC 9429 (JSEP).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from server.errors import TooLarge, UnusableOffer
+
+MAX_SDP_BYTES = 64 * 1024
+MAX_MEDIA_SECTIONS = 8
+MAX_CANDIDATES = 64
+# What the media path can turn into pictures, by the encoding names of RTP payload formats.
+DECODABLE = frozenset({"VP8", "H264"})
+
+_RTPMAP = re.compile(r"^a=rtpmap:\d{1,3} ([A-Za-z0-9._-]{1,40})/")
+_DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
+
+
+@dataclass(slots=True)
+class _Section:
+    kind: str
+    port: str
+    direction: str = "sendrecv"
+    codecs: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """An offer with a camera in it that can be decoded."""
+
+    # Without mDNS candidates and without its end of candidates: a peer that offers `.local` names alone
+    # is reached through the peer-reflexive pair, which an early end would rule out.
+    sdp: str
+    candidates: int
+
+
+def check_offer(sdp: str) -> Offer:
+    """Check an offer's bounds and what it offers.
+
+    Raises TooLarge for one past 64 KiB, UnusableOffer with its own sentence for everything else.
+    """
+    size = len(sdp.encode("utf-8", "surrogatepass"))
+    if size > MAX_SDP_BYTES:
+        raise TooLarge(f"The offer has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
+    lines = sdp.replace("\r\n", "\n").split("\n")
+    if not lines[0].startswith("v=0"):
+        raise UnusableOffer('This is no SDP: it has to begin with "v=0". Send RTCPeerConnection\'s own offer.')
+    sections: list[_Section] = []
+    kept: list[str] = []
+    candidates = 0
+    for line in lines:
+        if line.startswith("m="):
+            words = line[2:].split(" ")
+            if len(words) < 4:
+                raise UnusableOffer('A media section ("m=" line) of the offer is malformed.')
+            sections.append(_Section(kind=words[0], port=words[1]))
+            if len(sections) > MAX_MEDIA_SECTIONS:
+                raise UnusableOffer(
+                    f"The offer has more than {MAX_MEDIA_SECTIONS} media sections. Offer one video track."
+                )
+        elif line.startswith("a=candidate:"):
+            candidates += 1
+            if candidates > MAX_CANDIDATES:
+                raise UnusableOffer(f"The offer has more than {MAX_CANDIDATES} candidates.")
+            if is_mdns(line):
+                continue
+        elif line.startswith("a=end-of-candidates"):
+            continue
+        elif sections and line.startswith("a="):
+            _attribute(sections[-1], line)
+        kept.append(line)
+    _check_sections(sections)
+    return Offer(sdp="\r\n".join(kept), candidates=candidates)
+
+
+def is_mdns(candidate: str) -> bool:
+    """Whether a candidate line hides its address behind an mDNS name (fifth field, RFC 8839 section 5.1)."""
+    words = candidate.split()
+    return len(words) > 4 and words[4].lower().rstrip(".").endswith(".local")
+
+
+def _attribute(section: _Section, line: str) -> None:
+    if line[2:] in _DIRECTIONS:
+        section.direction = line[2:]
+    elif match := _RTPMAP.match(line):
+        section.codecs.add(match.group(1).upper())
+
+
+def _check_sections(sections: list[_Section]) -> None:
+    video = [s for s in sections if s.kind == "video"]
+    if not sections:
+        raise UnusableOffer("The offer has no media at all. Add the camera's video track to it.")
+    if not video:
+        if all(s.kind == "audio" for s in sections):
+            raise UnusableOffer("The offer has only audio. Add the camera's video track to it.")
+        if all(s.kind == "application" for s in sections):
+            raise UnusableOffer("The offer has only a data channel. Add the camera's video track to it.")
+        raise UnusableOffer("The offer has no video. Add the camera's video track to it.")
+    sending = [s for s in video if s.direction in ("sendrecv", "sendonly") and s.port != "0"]
+    if not sending:
+        raise UnusableOffer(
+            "The offer only wants to receive video (recvonly or inactive). This server never sends video: "
+            "offer the camera as sendonly."
+        )
+    if not any(s.codecs & DECODABLE for s in sending):
+        raise UnusableOffer(
+            "None of the offered video codecs can be decoded here. "
+            f"Offer one of these: {', '.join(sorted(DECODABLE))}."
+        )

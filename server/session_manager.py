@@ -1,0 +1,137 @@
+"""The one owner of all sessions: opens, finds, expires, limits and closes them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Protocol
+
+from server.aio import TaskSet
+from server.errors import Busy, Draining, NotFound
+from server.session import Session
+
+log = logging.getLogger(__name__)
+
+# Ended sessions that are remembered, so that their tokens get "no such session"; the oldest go first.
+MAX_ENDED = 10_000
+# How often expiry is looked at, at most and at least (seconds).
+EXPIRY_LOOK = (0.25, 15.0)
+
+
+class Socket(Protocol):
+    """The one socket that listens to a session."""
+
+    def close_soon(self, code: int, reason: str) -> None: ...
+
+
+class SessionManager:
+    """Sessions by id. A session begins with its first offer or socket, and ends once for good."""
+
+    def __init__(
+        self,
+        make: Callable[[str], Session],
+        *,
+        max_sessions: int,
+        timeout: float,
+        on_end: Callable[[str], None] = lambda session_id: None,
+    ) -> None:
+        """`on_end(session_id)` is told after a session was closed."""
+        self._make = make
+        self._max_sessions = max_sessions
+        self._timeout = timeout
+        self._on_end = on_end
+        self._sessions: dict[str, Session] = {}
+        self._sockets: dict[str, Socket] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+        self._tasks = TaskSet("sessions")
+        self.draining = False
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    @property
+    def sockets(self) -> int:
+        return len(self._sockets)
+
+    def all(self) -> list[Session]:
+        return list(self._sessions.values())
+
+    def start(self) -> None:
+        self._tasks.spawn(self._expire(), name="expiry")
+
+    def open(self, session_id: str) -> Session:
+        """Find the session, or begin it.
+
+        Raises NotFound for one that has ended, Busy when MAX_SESSIONS are there, Draining.
+        """
+        session = self._sessions.get(session_id)
+        if session is not None:
+            session.touch()
+            return session
+        if session_id in self._ended:
+            raise NotFound("This session has ended. Get a new token from /api/token and start again.")
+        if self.draining:
+            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
+        if len(self._sessions) >= self._max_sessions:
+            raise Busy(
+                f"All {self._max_sessions} places are taken. Try again in a minute.", retry_after=60
+            )
+        session = self._sessions[session_id] = self._make(session_id)
+        return session
+
+    def find(self, session_id: str) -> Session:
+        """Raises NotFound."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise NotFound("There is no such session. Send an offer or open a socket first.")
+        return session
+
+    def attach(self, session: Session, socket: Socket) -> None:
+        """Make `socket` the session's one; an older one is closed with 4409."""
+        old = self._sockets.get(session.id)
+        self._sockets[session.id] = socket
+        if old is not None:
+            old.close_soon(4409, "replaced by a newer socket")
+        session.socket_opened()
+
+    def detach(self, session: Session, socket: Socket) -> None:
+        """The socket has gone. One that was replaced takes nothing with it."""
+        if self._sockets.get(session.id) is socket:
+            del self._sockets[session.id]
+            session.touch()
+            session.socket_closed()
+
+    async def end(self, session_id: str, reason: str, code: int = 4404) -> None:
+        """End a session and free all it holds. Does nothing for one that is not there."""
+        session = self._sessions.pop(session_id, None)
+        if session is None:
+            return
+        self._ended[session_id] = None
+        while len(self._ended) > MAX_ENDED:
+            self._ended.popitem(last=False)
+        socket = self._sockets.pop(session_id, None)
+        if socket is not None:
+            socket.close_soon(code, reason)
+        await session.close("session_ended")
+        self._on_end(session_id)
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1]))
+            limit = time.monotonic() - self._timeout
+            for session in [s for s in self._sessions.values() if s.last_activity < limit]:
+                log.info("session expired")
+                await self.end(session.id, "no activity for too long", 4408)
+
+    def close_sockets(self, code: int, reason: str) -> None:
+        for socket in list(self._sockets.values()):
+            socket.close_soon(code, reason)
+
+    async def close(self) -> None:
+        """End every session."""
+        await self._tasks.close()
+        for session_id in list(self._sessions):
+            await self.end(session_id, "the server stops", 1013)

@@ -1,0 +1,277 @@
+"""`/ws/{session_id}`: who may listen, the reading and the writing loop, and every close code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from contextlib import suppress
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from server import messages as wire
+from server.aio import cancel_and_wait
+from server.auth import OriginPolicy, TokenIssuer
+from server.errors import (
+    Busy,
+    Draining,
+    NotFound,
+    QwenCameraError,
+    RateLimited,
+    RequestError,
+    Unauthorized,
+)
+from server.metrics import Metrics
+from server.session import Session
+from server.session_manager import SessionManager
+
+log = logging.getLogger(__name__)
+
+UNAUTHORIZED, FORBIDDEN_ORIGIN, NO_SESSION = 4401, 4403, 4404
+IDLE, REPLACED, TOO_MANY = 4408, 4409, 4429
+TOO_LARGE, UNSUPPORTED, DRAINING = 1009, 1003, 1013
+
+AUTH_SECONDS = 5.0
+SOCKETS_PER_MINUTE = 8
+# Messages a second that a socket may send over time, and how many at once; past that each gets an error,
+# and a client that goes on regardless loses its socket.
+MESSAGE_RATE, MESSAGE_BURST = 20.0, 60
+MAX_REFUSED = 100
+# A reader that has not taken a message after this long is gone.
+SEND_SECONDS = 10.0
+PROTOCOL = "qwen-camera"
+
+
+class Closing(Exception):  # noqa: N818 — it is no error but the way out
+    """Close the socket with this code and reason."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(code, reason)
+        self.code = code
+        self.reason = reason
+
+
+class MessageBucket:
+    """A token bucket; `now` is monotonic seconds."""
+
+    def __init__(self, rate: float, burst: int, now: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._level = float(burst)
+        self._at = now
+        self.refused = 0
+
+    def take(self, now: float) -> bool:
+        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
+        self._at = now
+        if self._level < 1:
+            self.refused += 1
+            return False
+        self._level -= 1
+        return True
+
+
+class SocketGate:
+    """How many sockets each session opened within the last minute. Bounded by the sessions that there are."""
+
+    def __init__(self) -> None:
+        self._opened: dict[str, deque[float]] = {}
+
+    def take(self, session_id: str, now: float) -> bool:
+        times = self._opened.setdefault(session_id, deque(maxlen=SOCKETS_PER_MINUTE))
+        if len(times) == SOCKETS_PER_MINUTE and now - times[0] < 60:
+            return False
+        times.append(now)
+        return True
+
+    def forget(self, session_id: str) -> None:
+        self._opened.pop(session_id, None)
+
+
+class SessionSocket:
+    """One accepted socket of a session."""
+
+    def __init__(self, websocket: WebSocket) -> None:
+        self._websocket = websocket
+        self._closing: Closing | None = None
+        self._wake = asyncio.Event()
+
+    def close_soon(self, code: int, reason: str) -> None:
+        """Ask for the end; the first reason counts."""
+        if self._closing is None:
+            self._closing = Closing(code, reason)
+            self._wake.set()
+
+    async def run(self, session: Session) -> Closing | None:
+        """Serve until the client leaves (None) or somebody asks for the end."""
+        reader = asyncio.create_task(self._read(session), name="socket/read")
+        writer = asyncio.create_task(self._write(session), name="socket/write")
+        asked = asyncio.create_task(self._wake.wait(), name="socket/close")
+        tasks = (reader, writer, asked)
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if self._closing is not None and self._closing.code == DRAINING:
+                await self._flush(session)
+            for task in (reader, writer):
+                if task.done() and not task.cancelled() and task.exception() is not None:
+                    exc = task.exception()
+                    if isinstance(exc, Closing):
+                        return exc
+                    if not isinstance(exc, WebSocketDisconnect | RuntimeError | OSError):
+                        log.error("socket failed", extra={"error": type(exc).__name__})
+                        return Closing(1011, "internal error")
+            return self._closing
+        finally:
+            await cancel_and_wait(tasks)
+
+    async def _flush(self, session: Session) -> None:
+        """What waits to be told goes out before the end."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1.0):
+                while not session.outbox.empty:
+                    await asyncio.sleep(0.01)
+
+    async def _read(self, session: Session) -> None:
+        bucket = MessageBucket(MESSAGE_RATE, MESSAGE_BURST, time.monotonic())
+        while True:
+            raw = await receive_text(self._websocket)
+            if raw is None:
+                return
+            if not bucket.take(time.monotonic()):
+                if bucket.refused > MAX_REFUSED:
+                    raise Closing(TOO_MANY, "too many messages")
+                session.tell(
+                    RateLimited(
+                        f"More than {MESSAGE_RATE:.0f} messages a second. This one was not looked at; "
+                        "send fewer.",
+                        retry_after=1,
+                    )
+                )
+                continue
+            try:
+                session.handle(wire.parse(raw))
+            except RequestError as error:
+                session.tell(error)
+
+    async def _write(self, session: Session) -> None:
+        while True:
+            text = await session.outbox.get()
+            if session.outbox.overflowed:
+                raise Closing(TOO_MANY, "the client reads too slowly")
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._websocket.send_text(text)
+            except TimeoutError:
+                raise Closing(TOO_MANY, "the client reads too slowly") from None
+
+
+async def receive_text(websocket: WebSocket) -> str | None:
+    """The next text message; None when the client has left. Raises Closing for a binary one."""
+    event = await websocket.receive()
+    if event["type"] == "websocket.disconnect":
+        return None
+    text = event.get("text")
+    if text is None:
+        raise Closing(UNSUPPORTED, "text messages only")
+    if len(text) > wire.MAX_MESSAGE_BYTES or len(text.encode()) > wire.MAX_MESSAGE_BYTES:
+        raise Closing(TOO_LARGE, f"messages have at most {wire.MAX_MESSAGE_BYTES} bytes")
+    assert isinstance(text, str)
+    return text
+
+
+class SocketServer:
+    """The endpoint. The upgrade is always accepted and then closed with a code, since a browser can not read
+    the status of a refused upgrade."""
+
+    def __init__(
+        self,
+        *,
+        sessions: SessionManager,
+        tokens: TokenIssuer,
+        origins: OriginPolicy,
+        metrics: Metrics,
+    ) -> None:
+        self._sessions = sessions
+        self._tokens = tokens
+        self._origins = origins
+        self._metrics = metrics
+        self.gate = SocketGate()
+
+    async def serve(self, websocket: WebSocket, session_id: str) -> None:
+        offered = websocket.scope.get("subprotocols") or []
+        await websocket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
+        try:
+            closing = await self._serve(websocket, session_id, offered)
+        except Closing as exc:
+            closing = exc
+        except WebSocketDisconnect:
+            closing = None
+        if closing is not None and websocket.application_state is WebSocketState.CONNECTED:
+            with suppress(RuntimeError, OSError):
+                await websocket.close(closing.code, closing.reason)
+
+    async def _serve(
+        self, websocket: WebSocket, session_id: str, offered: list[str]
+    ) -> Closing | None:
+        self._check_origin(websocket)
+        await self._authenticate(websocket, session_id, offered)
+        if self._sessions.draining:
+            raise Closing(DRAINING, "the server is about to stop")
+        if not self.gate.take(session_id, time.monotonic()):
+            self._metrics.auth_failures.labels("rate").inc()
+            raise Closing(TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
+        try:
+            session = self._sessions.open(session_id)
+        except NotFound:
+            raise Closing(NO_SESSION, "no such session") from None
+        except Draining:
+            raise Closing(DRAINING, "the server is about to stop") from None
+        except Busy:
+            raise Closing(TOO_MANY, "all places are taken") from None
+        socket = SessionSocket(websocket)
+        self._sessions.attach(session, socket)
+        session.greet()
+        try:
+            return await socket.run(session)
+        finally:
+            self._sessions.detach(session, socket)
+
+    def _check_origin(self, websocket: WebSocket) -> None:
+        headers = websocket.headers
+        secure = websocket.url.scheme == "wss"
+        if not self._origins.allows(headers.get("origin"), headers.get("host"), secure):
+            self._metrics.auth_failures.labels("origin").inc()
+            raise Closing(FORBIDDEN_ORIGIN, "this origin is not allowed")
+
+    async def _authenticate(
+        self, websocket: WebSocket, session_id: str, offered: list[str]
+    ) -> None:
+        token = next((p.removeprefix("bearer.") for p in offered if p.startswith("bearer.")), None)
+        token = token or websocket.query_params.get("token")
+        if token is None:
+            try:
+                async with asyncio.timeout(AUTH_SECONDS):
+                    token = await self._first_message(websocket)
+            except TimeoutError:
+                self._metrics.auth_failures.labels("missing").inc()
+                raise Closing(
+                    UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds"
+                ) from None
+        try:
+            self._tokens.verify(token, session_id=session_id)
+        except Unauthorized as error:
+            self._metrics.auth_failures.labels(getattr(error, "reason", "malformed")).inc()
+            raise Closing(UNAUTHORIZED, "not authorised") from None
+
+    async def _first_message(self, websocket: WebSocket) -> str:
+        raw = await receive_text(websocket)
+        if raw is None:
+            raise WebSocketDisconnect
+        try:
+            message = wire.parse(raw)
+        except QwenCameraError:
+            message = None
+        if not isinstance(message, wire.Auth):
+            self._metrics.auth_failures.labels("missing").inc()
+            raise Closing(UNAUTHORIZED, "the first message has to carry the token")
+        return message.token

@@ -1,0 +1,248 @@
+"""Offer, answer, candidates, end: one peer connection a camera. Knows aiortc, and nothing of sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
+from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError
+from aiortc.rtcpeerconnection import OperationError
+from aiortc.sdp import candidate_from_sdp
+
+from server.aio import TaskSet
+from server.camera import Camera, Feed
+from server.errors import BadRequest, NotFound, RequestError, UnusableOffer
+from server.rtc.decode import give_memory_back
+from server.rtc.offer import DECODABLE, MAX_CANDIDATES, Offer, check_offer, is_mdns
+from server.rtc.receiver import CameraReceiver, install
+
+log = logging.getLogger(__name__)
+
+# aiortc waits for ever for a connection that does not come.
+CONNECT_SECONDS = 15.0
+# A session's memory goes back to the system this long after the last one that ended.
+TRIM_SECONDS = 2.0
+
+
+class PeerConnection:
+    """One camera's connection. `closed` is told once, when it has ended for whatever reason."""
+
+    def __init__(self, offer: Offer, feed: Feed, closed: Callable[[PeerConnection], None]) -> None:
+        self._offer = offer
+        self._feed = feed
+        self._closed = closed
+        self._candidates = offer.candidates
+        # The default configuration would ask a public STUN server.
+        self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        self._pc.on("connectionstatechange", self._state_changed)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._over = False
+
+    async def answer(self, pool: ThreadPoolExecutor) -> str:
+        """The answer's SDP. Raises UnusableOffer."""
+        pc = self._pc
+        try:
+            await pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
+            self._choose(pool)
+            await pc.setLocalDescription(await pc.createAnswer())
+        except OperationError:
+            raise UnusableOffer(
+                "No offered codec fits together with this server's. "
+                f"Offer one of these: {', '.join(sorted(DECODABLE))} (H.264 with packetization-mode 1)."
+            ) from None
+        except RequestError:
+            raise
+        except (
+            ValueError,
+            KeyError,
+            IndexError,
+            AttributeError,
+            TypeError,
+            AssertionError,
+            InternalError,
+            InvalidAccessError,
+            InvalidStateError,
+        ) as exc:
+            # What aiortc's parser raises for SDP that it can not make sense of.
+            log.info("unusable offer", extra={"error": type(exc).__name__})
+            raise UnusableOffer(
+                "The offer could not be understood. Send the SDP that RTCPeerConnection.createOffer() made, "
+                "unchanged, with rtcp-mux, ICE credentials and a DTLS fingerprint."
+            ) from None
+        self._deadline = asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._too_late)
+        return pc.localDescription.sdp
+
+    def _choose(self, pool: ThreadPoolExecutor) -> None:
+        """Take the first video that is sent; everything else is answered inactive."""
+        camera: RTCRtpTransceiver | None = None
+        for transceiver in self._pc.getTransceivers():
+            receiver = transceiver.receiver
+            if (
+                camera is None
+                and transceiver.kind == "video"
+                and transceiver._offerDirection in ("recvonly", "sendrecv")
+                and any(c.name.upper() in DECODABLE for c in transceiver._codecs)
+                and isinstance(receiver, CameraReceiver)
+            ):
+                camera = transceiver
+                transceiver.direction = "recvonly"
+                receiver.attach(self._feed, pool)
+                self._receiver = receiver
+            else:
+                transceiver.direction = "inactive"
+            # aiortc's DTLS client offers ECDSA alone, so a peer with an RSA certificate has to be the client.
+            if receiver.transport._role == "auto":
+                receiver.transport._set_role("server")
+        if camera is None:
+            raise UnusableOffer("The offer sends no video. Offer the camera as sendonly.")
+        if self._pc.sctp is not None and self._pc.sctp.transport._role == "auto":
+            self._pc.sctp.transport._set_role("server")
+
+    def request_key_frame(self) -> None:
+        self._receiver.request_key_frame()
+
+    async def add_candidates(self, candidates: list[dict[str, Any]]) -> int:
+        """Add trickled candidates; returns how many were used. Late, foreign, mDNS and empty ones are stepped over.
+
+        Raises BadRequest for malformed ones or when there are more than 64.
+        """
+        used = 0
+        for entry in candidates:
+            text = str(entry.get("candidate") or "").removeprefix("a=").removeprefix("candidate:")
+            if not text.strip() or is_mdns(text):
+                continue
+            self._candidates += 1
+            if self._candidates > MAX_CANDIDATES:
+                raise BadRequest(f"More than {MAX_CANDIDATES} candidates for one offer.")
+            try:
+                candidate = candidate_from_sdp(text)
+            except (ValueError, IndexError, AssertionError, KeyError):
+                raise BadRequest(
+                    'A candidate is malformed. Send RTCIceCandidate\'s own "candidate" string.'
+                ) from None
+            candidate.sdpMid = entry.get("sdpMid")
+            candidate.sdpMLineIndex = entry.get("sdpMLineIndex")
+            if candidate.sdpMid is None and candidate.sdpMLineIndex is None:
+                candidate.sdpMLineIndex = 0
+            if candidate.component != 1 or candidate.protocol.lower() != "udp" or self._over:
+                continue
+            try:
+                await self._pc.addIceCandidate(candidate)
+            except (ValueError, InvalidStateError):
+                continue
+            used += 1
+        return used
+
+    def _state_changed(self) -> None:
+        state = self._pc.connectionState
+        log.info("connection", extra={"state": state})
+        if state == "connected" and self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        elif state in ("failed", "closed"):
+            # aiortc says "closed" where the path was lost after connecting: a failure like "failed".
+            self._end()
+
+    def _too_late(self) -> None:
+        self._deadline = None
+        log.info("connection", extra={"state": "timeout"})
+        self._end()
+
+    def _end(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+        if not self._over:
+            self._over = True
+            self._feed.ended()
+            self._closed(self)
+
+    async def close(self) -> None:
+        """Safe to call more than once, and while connecting."""
+        self._end()
+        await self._pc.close()
+
+
+class WebRTCServer:
+    """Owner of all peer connections."""
+
+    def __init__(self, *, decode_pool: ThreadPoolExecutor, trim_pool: ThreadPoolExecutor) -> None:
+        install()
+        self._decode_pool = decode_pool
+        self._trim_pool = trim_pool
+        self._connections: dict[str, PeerConnection] = {}
+        self._tasks = TaskSet("webrtc")
+        self._trim: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def connect(self, key: str, sdp: str, camera: Camera) -> str:
+        """Answer an offer for the camera called `key`; an older connection of that name is replaced.
+
+        Raises TooLarge or UnusableOffer; an older connection then stays as it is.
+        """
+        offer = check_offer(sdp)
+        feed = Feed(camera)
+
+        def closed(connection: PeerConnection) -> None:
+            if self._connections.get(key) is connection:
+                del self._connections[key]
+            self._tasks.spawn(self._close(connection), name="close")
+
+        connection = PeerConnection(offer, feed, closed)
+        try:
+            answer = await connection.answer(self._decode_pool)
+        except BaseException:
+            connection._over = True
+            await connection._pc.close()
+            raise
+        camera.open_feed(feed)
+        camera.request_key_frame = connection.request_key_frame
+        old = self._connections.pop(key, None)
+        self._connections[key] = connection
+        if old is not None:
+            self._tasks.spawn(self._close(old), name="replaced")
+        return answer
+
+    async def _close(self, connection: PeerConnection) -> None:
+        await connection.close()
+        if self._trim is None:
+            self._trim = asyncio.get_running_loop().call_later(TRIM_SECONDS, self._trim_now)
+
+    def _trim_now(self) -> None:
+        self._trim = None
+        self._trim_pool.submit(give_memory_back)
+
+    def _get(self, key: str) -> PeerConnection:
+        connection = self._connections.get(key)
+        if connection is None:
+            raise NotFound("This session has no camera connection. Send an offer first.")
+        return connection
+
+    async def add_candidates(self, key: str, candidates: list[dict[str, Any]]) -> int:
+        """Raises NotFound without a connection, BadRequest for malformed candidates."""
+        return await self._get(key).add_candidates(candidates)
+
+    async def disconnect(self, key: str) -> bool:
+        """End the connection; False when there was none."""
+        connection = self._connections.pop(key, None)
+        if connection is None:
+            return False
+        await connection.close()
+        return True
+
+    async def close(self) -> None:
+        if self._trim is not None:
+            self._trim.cancel()
+        connections = list(self._connections.values())
+        self._connections.clear()
+        for connection in connections:
+            connection._over = True
+            connection._feed.ended()
+        await asyncio.gather(*(connection.close() for connection in connections))
+        await self._tasks.close()

@@ -1,0 +1,103 @@
+"""Offers: bounds, and a sentence of its own for each that has no usable camera in it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.errors import QwenCameraError, TooLarge, UnusableOffer
+from server.rtc.offer import (
+    MAX_CANDIDATES,
+    MAX_MEDIA_SECTIONS,
+    MAX_SDP_BYTES,
+    check_offer,
+    is_mdns,
+)
+
+HEAD = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
+CANDIDATE = "a=candidate:1 1 udp 2122260223 192.0.2.1 50000 typ host\r\n"
+MDNS = "a=candidate:2 1 udp 2122260223 0a1b2c3d-0000-4000-8000-000000000000.local 50001 typ host\r\n"
+
+
+def media(kind: str, direction: str = "sendonly", codec: str = "VP8", extra: str = "") -> str:
+    return (
+        f"m={kind} 9 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 0.0.0.0\r\na=mid:0\r\na={direction}\r\n"
+        f"a=rtpmap:96 {codec}/90000\r\n{extra}"
+    )
+
+
+def test_a_camera_offer_passes() -> None:
+    """A sendonly VP8 offer is taken as it is."""
+    offer = check_offer(HEAD + media("video", extra=CANDIDATE))
+    assert offer.candidates == 1
+    assert CANDIDATE.strip() in offer.sdp
+
+
+def test_mdns_candidates_and_the_end_of_candidates_are_left_out() -> None:
+    """A peer with mDNS names alone must not be told that no more candidates come."""
+    offer = check_offer(HEAD + media("video", extra=MDNS + "a=end-of-candidates\r\n"))
+    assert ".local" not in offer.sdp
+    assert "end-of-candidates" not in offer.sdp
+    assert offer.candidates == 1
+
+
+@pytest.mark.parametrize(
+    ("sdp", "word"),
+    [
+        ("", "no SDP"),
+        ("hello", "no SDP"),
+        (HEAD, "no media"),
+        (HEAD + media("audio", codec="opus"), "only audio"),
+        (HEAD + "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\r\n", "data channel"),
+        (HEAD + media("video", "recvonly"), "recvonly"),
+        (HEAD + media("video", "inactive"), "recvonly"),
+        (HEAD + media("video", codec="VP9"), "decoded"),
+        (HEAD + media("video", codec="AV1"), "decoded"),
+        (HEAD + media("text"), "no video"),
+        (HEAD + "m=video\r\n", "malformed"),
+    ],
+)
+def test_an_unusable_offer_says_why(sdp: str, word: str) -> None:
+    """Each kind of unusable offer has its own sentence, and status 422."""
+    with pytest.raises(UnusableOffer, match=word) as caught:
+        check_offer(sdp)
+    assert caught.value.status == 422
+
+
+def test_media_sections_are_bounded() -> None:
+    """Eight sections pass, nine do not."""
+    check_offer(HEAD + media("video") * MAX_MEDIA_SECTIONS)
+    with pytest.raises(UnusableOffer, match="media sections"):
+        check_offer(HEAD + media("video") * (MAX_MEDIA_SECTIONS + 1))
+
+
+def test_candidates_are_bounded() -> None:
+    """64 candidates pass, 65 do not."""
+    check_offer(HEAD + media("video", extra=CANDIDATE * MAX_CANDIDATES))
+    with pytest.raises(UnusableOffer, match="candidates"):
+        check_offer(HEAD + media("video", extra=CANDIDATE * (MAX_CANDIDATES + 1)))
+
+
+def test_size_is_bounded() -> None:
+    """64 KiB pass, one byte more does not."""
+    base = HEAD + media("video") + "a="
+    check_offer(base + "x" * (MAX_SDP_BYTES - len(base)))
+    with pytest.raises(TooLarge):
+        check_offer(base + "x" * (MAX_SDP_BYTES - len(base) + 1))
+
+
+def test_mdns_names_are_known_by_their_field() -> None:
+    """Only the connection address counts, in any case and with a final dot."""
+    assert is_mdns(MDNS)
+    assert is_mdns(MDNS.replace(".local", ".LOCAL."))
+    assert not is_mdns(CANDIDATE.replace("typ host", "typ host x.local"))
+
+
+@given(st.text(max_size=2000) | st.builds(lambda t: HEAD + media("video") + t, st.text()))
+def test_any_text_is_taken_or_refused_with_a_known_error(sdp: str) -> None:
+    """Nothing but our own errors comes out."""
+    try:
+        check_offer(sdp)
+    except QwenCameraError as error:
+        assert error.status in (413, 422)
