@@ -1,0 +1,74 @@
+"""What sizes a model's image processor takes, read from the model's own files or its `model_type`. Never from its name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from server.frames import Geometry
+
+# Qwen2-VL and Qwen2.5-VL: patch 14, merge 2, 4 x 28 x 28 to 16,384 x 28 x 28 pixels (their preprocessor_config.json).
+QWEN2_VL = Geometry(28, 3_136, 12_845_056)
+# Qwen3-VL: patch 16, merge 2, 65,536 to 16,777,216 pixels (its preprocessor_config.json).
+QWEN3_VL = Geometry(32, 65_536, 16_777_216)
+DEFAULT = QWEN2_VL
+
+BY_MODEL_TYPE: dict[str, Geometry] = {
+    "qwen2_vl": QWEN2_VL,
+    "qwen2_5_vl": QWEN2_VL,
+    "qwen2_5_omni": QWEN2_VL,
+    "qwen3_vl": QWEN3_VL,
+    "qwen3_vl_moe": QWEN3_VL,
+    "qwen3_omni_moe": QWEN3_VL,
+}
+_MAX_FILE_BYTES = 1024 * 1024
+
+
+def from_factor(factor: int) -> Geometry:
+    """The geometry for a factor that somebody configured."""
+    return next((known for known in (QWEN2_VL, QWEN3_VL) if known.factor == factor), None) or (
+        Geometry(factor, factor * factor, DEFAULT.max_pixels)
+    )
+
+
+def from_model_type(model_type: object) -> Geometry | None:
+    return BY_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
+
+
+def from_folder(folder: Path) -> Geometry | None:
+    """Geometry from `preprocessor_config.json` and `config.json`; None when they are not there or say nothing."""
+    processor = _read(folder / "preprocessor_config.json")
+    config = _read(folder / "config.json")
+    base = from_model_type(config.get("model_type"))
+    vision = config.get("vision_config")
+    vision = vision if isinstance(vision, dict) else {}
+    patch = _whole(processor.get("patch_size")) or _whole(vision.get("patch_size"))
+    merge = _whole(processor.get("merge_size")) or _whole(vision.get("spatial_merge_size"))
+    factor = patch * merge if patch and merge else None
+    if factor is None:
+        return base
+    base = base if base is not None and base.factor == factor else from_factor(factor)
+    # Newer files call the pixel limits size.shortest_edge and size.longest_edge.
+    size = processor.get("size")
+    size = size if isinstance(size, dict) else {}
+    least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
+    most = _whole(processor.get("max_pixels")) or _whole(size.get("longest_edge"))
+    least = max(least or base.min_pixels, factor * factor)
+    most = most or base.max_pixels
+    return Geometry(factor, least, most) if least <= most else base
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            return {}
+        data = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _whole(value: object) -> int | None:
+    return value if type(value) is int and value > 0 else None

@@ -1,0 +1,566 @@
+"""An OpenAI-compatible model server as an engine: vLLM from 0.9.2 on, and anything else that speaks the interface."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import dataclasses
+import json
+import logging
+import math
+import ssl
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx2
+import openai
+from pydantic import SecretStr
+
+from server import prompts
+from server.engines import geometry, upstream
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+    Usage,
+)
+from server.engines.sse import EventDecoder, EventTooLong
+from server.errors import (
+    EngineError,
+    EngineFailed,
+    EngineTimeout,
+    EngineUnavailable,
+)
+from server.frames import Geometry
+
+log = logging.getLogger(__name__)
+
+# Frames whose data URL is kept, one a session at most, the longest unused going first.
+_KEPT_URLS = 32
+# After finish_reason the answer is whole; usage and [DONE] may take this long.
+_TAIL_SECONDS = 1.0
+_DRAIN_SECONDS = 0.05
+_GARBAGE = "The model server sent something that is no chat answer. Check that VLLM_BASE_URL names a model server."
+# What reading a response may raise beside httpx2's own errors: openai knows these to slip through.
+_NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.EndOfStream, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds. All but `connect` count data events only: keep-alive comments go on when a model server is dead."""
+
+    connect: float = 3.0
+    # From sending the request to the first piece of the answer.
+    first_token: float = 30.0
+    between_tokens: float = 10.0
+    # The whole answer.
+    total: float = 120.0
+    probe: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(
+                    f"The time limit {name} is {value}; it must be more than 0 seconds."
+                )
+
+
+class _Broken(Exception):
+    """The stream ended or held something that it must not hold. The text is ours."""
+
+
+class _Refused(Exception):
+    """The server said no before the first piece. `body` is compared, never shown."""
+
+    def __init__(self, status: int, body: object, retry_after: float | None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+
+class OpenAIEngine:
+    """One model server. Safe to use for many answers at a time.
+
+    `model` "" takes the first one that the server lists. `factor` overrides the model's geometry factor.
+    `priority` is sent with each request while the server takes it. `extra_tokens` are special tokens of the
+    model beyond `<|…|>`, taken out of every text. `transport` replaces the network, in tests.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        base_url: str,
+        api_key: SecretStr | str = "",
+        model: str = "",
+        limits: TimeLimits | None = None,
+        temperature: float | None = 0.2,
+        factor: int | None = None,
+        priority: int | None = None,
+        extra_tokens: tuple[str, ...] = (),
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.name = name
+        self._limits = limits or TimeLimits()
+        self._wanted = model
+        self._factor = factor
+        self._extra_tokens = extra_tokens
+        self._address = _address(base_url)
+        self._fields: dict[str, Any] = {"stream_options": {"include_usage": True}}
+        if temperature is not None:
+            self._fields["temperature"] = temperature
+        if priority is not None:
+            self._fields["priority"] = priority
+        # Some servers know only the newer name.
+        self._max_tokens_field = "max_tokens"
+        # Data URL by session, with the JPEG object that it was made from.
+        self._urls: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
+        # The model's card that `capabilities` were read from, so that files are read once.
+        self._card: tuple[str, str] | None = None
+        self._geometry: Geometry | None = None
+        self._status = EngineStatus(
+            EngineState.UNREACHABLE, f"Not yet asked: the model server at {self._address}."
+        )
+        # These libraries log addresses, headers and bodies at lower levels.
+        for library in ("openai", "httpx2", "httpcore2"):
+            logging.getLogger(library).setLevel(logging.WARNING)
+        secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        omit: Any = openai.omit
+        self._client = openai.AsyncOpenAI(
+            # vLLM's own placeholder for "no key".
+            api_key=secret or "EMPTY",
+            base_url=base_url,
+            max_retries=0,
+            # Names of somebody else's account must not travel to this server.
+            default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
+            http_client=httpx2.AsyncClient(
+                transport=transport,
+                # Pictures go to the configured address and nowhere else: no proxy, no redirect.
+                trust_env=False,
+                follow_redirects=False,
+                timeout=httpx2.Timeout(None, connect=self._limits.connect, write=10.0, pool=1.0),
+                limits=httpx2.Limits(max_connections=256, max_keepalive_connections=32),
+            ),
+        )
+        # Loads the modules now: 30 ms that the first question would wait for.
+        self._create: Any = self._client.chat.completions.with_streaming_response.create
+
+    def __repr__(self) -> str:
+        return f"OpenAIEngine(name={self.name!r}, address={self._address!r}, state={self._status.state.value!r})"
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    async def probe(self) -> EngineStatus:
+        """List the models and learn the served one's context length and geometry. Never raises an error."""
+        try:
+            async with asyncio.timeout(self._limits.probe):
+                listing = await self._client.models.with_raw_response.list()
+            self._status = self._from_listing(listing.content)
+        except (TimeoutError, openai.APITimeoutError):
+            self._status = self._bad(
+                EngineState.UNREACHABLE,
+                f"The model server at {self._address} does not answer. It may be down, overloaded or behind a firewall.",
+            )
+        except openai.APIConnectionError:
+            self._status = self._bad(EngineState.UNREACHABLE, self._unreachable())
+        except openai.APIStatusError as exc:
+            self._status = self._from_refusal(exc.status_code, exc.body)
+        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ValueError):
+            self._status = self._bad(EngineState.MISCONFIGURED, self._not_openai())
+        return self._status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`.
+
+        Before the first piece, a field that the server refuses is left out from then on, and a model that is gone
+        is looked up anew; then the request is sent again.
+        """
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._limits.total
+        due = min(deadline, now() + self._limits.first_token)
+        finish, usage, began = "", Usage(), False
+        async with AsyncExitStack() as stack:
+            try:
+                stream, event = await self._open(request, stack, due)
+                while event is not None:
+                    piece = _read(event)
+                    if piece.error is not None:
+                        raise self._refusal(upstream.event_status(piece.error), piece.error)
+                    usage = piece.usage or usage
+                    finish = finish or piece.finish
+                    began = began or piece.began
+                    if piece.text:
+                        yield Delta(piece.text)
+                    if finish:
+                        due = min(deadline, now() + _TAIL_SECONDS)
+                    elif began:
+                        due = min(deadline, now() + self._limits.between_tokens)
+                    event = await stream.next(due)
+                if finish:
+                    await stream.drain()
+            except TimeoutError:
+                if not finish:
+                    raise self._too_slow(began, now() >= deadline) from None
+            except _Broken as exc:
+                if not finish:
+                    raise EngineFailed(str(exc)) from None
+        if not finish:
+            raise EngineFailed(
+                "The model server ended the answer before it was complete. Ask again."
+            )
+        yield Finished("length" if finish == "length" else "stop", usage)
+
+    def forget(self, session_id: str) -> None:
+        self._urls.pop(session_id, None)
+
+    async def close(self) -> None:
+        """Close all connections; answers that still run fail."""
+        self._urls.clear()
+        await self._client.close()
+
+    # Sending
+
+    async def _open(
+        self, request: EngineRequest, stack: AsyncExitStack, due: float
+    ) -> tuple[_Stream, bytes | None]:
+        """Send until it is taken; the stream with its first event, since a 200 alone is no success yet.
+
+        Raises EngineError, TimeoutError, _Broken.
+        """
+        if not (self._status.model or self._wanted):
+            await self.probe()
+        looked_up = False
+        while True:
+            try:
+                return await self._send(request, stack, due)
+            except _Refused as refusal:
+                model = self._status.model
+                if refusal.status in (400, 422) and self._drop(refusal.body):
+                    continue
+                if refusal.status == 404 and not looked_up:
+                    looked_up = True
+                    if (await self.probe()).ready and self._status.model != model:
+                        continue
+                raise self._refusal(refusal.status, refusal.body, refusal.retry_after) from None
+
+    async def _send(
+        self, request: EngineRequest, stack: AsyncExitStack, due: float
+    ) -> tuple[_Stream, bytes | None]:
+        body = self._body(request)
+        async with AsyncExitStack() as attempt:
+            try:
+                async with asyncio.timeout_at(due):
+                    response = await attempt.enter_async_context(self._create(**body))
+            except openai.APIStatusError as exc:
+                wait = _seconds(exc.response.headers.get("retry-after"))
+                raise _Refused(exc.status_code, exc.body, wait) from None
+            except openai.APIConnectionError:
+                self._status = self._bad(EngineState.UNREACHABLE, self._unreachable())
+                raise EngineUnavailable(self._status.detail) from None
+            except (openai.OpenAIError, httpx2.HTTPError):
+                raise EngineFailed(self._not_openai()) from None
+            if "text/html" in response.headers.get("content-type", ""):
+                raise EngineFailed(self._not_openai())
+            stream = _Stream(response.iter_bytes())
+            event = await stream.next(due)
+            if event is not None and (piece := _read(event)).error is not None:
+                raise _Refused(upstream.event_status(piece.error), piece.error, None)
+            stack.push_async_exit(attempt.pop_all())
+            return stream, event
+
+    def _body(self, request: EngineRequest) -> dict[str, Any]:
+        url = self._data_url(request)
+        body: dict[str, Any] = {
+            "model": self._status.model or self._wanted,
+            "messages": prompts.messages(request, url, extra_tokens=self._extra_tokens),
+            "stream": True,
+            self._max_tokens_field: request.max_tokens,
+            **self._fields,
+        }
+        if "priority" in body:
+            body["extra_body"] = {"priority": body.pop("priority")}
+        return body
+
+    def _data_url(self, request: EngineRequest) -> str:
+        jpeg = request.picture.jpeg
+        if jpeg is None:
+            raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+        known = self._urls.get(request.session_id)
+        if known is None or known[0] is not jpeg:
+            known = (jpeg, "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"))
+            self._urls[request.session_id] = known
+        self._urls.move_to_end(request.session_id)
+        while len(self._urls) > _KEPT_URLS:
+            self._urls.popitem(last=False)
+        return known[1]
+
+    def _drop(self, body: object) -> bool:
+        """Leave out what a refusal names, for good; whether anything changed. Ends, since there is ever less to drop."""
+        named = upstream.refused_fields(body, tuple(self._fields))
+        for name in named:
+            del self._fields[name]
+            log.info("the model server refuses a field", extra={"engine": self.name, "field": name})
+        newer = "max_completion_tokens"
+        if self._max_tokens_field != newer and upstream.refused_fields(body, (newer,)):
+            self._max_tokens_field = newer
+            return True
+        return bool(named)
+
+    # What went wrong, in sentences
+
+    def _refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
+        if status in (401, 403):
+            self._status = self._from_refusal(status, body)
+        return upstream.error_for(
+            status,
+            body,
+            context_length=self._status.capabilities.context_length,
+            retry_after=retry_after,
+        )
+
+    def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
+        if total:
+            return EngineTimeout(
+                f"The answer was not complete after {self._limits.total:g} s. Ask for something shorter."
+            )
+        if began:
+            return EngineTimeout(
+                f"The model server fell silent in mid-answer for {self._limits.between_tokens:g} s. Ask again."
+            )
+        return EngineTimeout(
+            f"The model server did not begin to answer within {self._limits.first_token:g} s. It may be overloaded; ask again."
+        )
+
+    def _bad(self, state: EngineState, detail: str) -> EngineStatus:
+        return dataclasses.replace(self._status, state=state, detail=detail)
+
+    def _unreachable(self) -> str:
+        return (
+            f"Nothing answers at {self._address}: the model server is down, or still loading its model. "
+            "Start it, or set VLLM_BASE_URL to where it is."
+        )
+
+    def _not_openai(self) -> str:
+        return (
+            f"What answers at {self._address} is no OpenAI-compatible model server. "
+            "VLLM_BASE_URL must name one and end in /v1, like http://127.0.0.1:8001/v1."
+        )
+
+    def _from_refusal(self, status: int, body: object) -> EngineStatus:
+        if status in (401, 403):
+            return self._bad(
+                EngineState.MISCONFIGURED,
+                f"The model server at {self._address} did not accept our key (HTTP {status}). "
+                "Set VLLM_API_KEY to the key it was started with.",
+            )
+        if status == 429 or (status == 503 and upstream.is_busy(body)):
+            return self._bad(
+                EngineState.BUSY,
+                f"The model server at {self._address} takes no more requests for now (HTTP {status}).",
+            )
+        if status == 503:
+            return self._bad(
+                EngineState.LOADING,
+                f"The model server at {self._address} is loading its model (HTTP 503). It will be used when it is ready.",
+            )
+        if status >= 500:
+            return self._bad(
+                EngineState.UNREACHABLE,
+                f"The model server at {self._address} fails (HTTP {status}). Its own log says why.",
+            )
+        return self._bad(EngineState.MISCONFIGURED, self._not_openai())
+
+    # Discovery
+
+    def _from_listing(self, raw: bytes) -> EngineStatus:
+        """Raises ValueError when it is no list of models."""
+        listing = json.loads(raw)
+        data = listing.get("data") if isinstance(listing, dict) else None
+        if not isinstance(data, list):
+            raise ValueError("no list of models")
+        cards = [
+            card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)
+        ]
+        names = [card["id"] for card in cards]
+        if not names and not self._wanted:
+            return self._bad(
+                EngineState.MISCONFIGURED,
+                f"The model server at {self._address} lists no models. Set MODEL_NAME to the one it serves.",
+            )
+        if names and self._wanted and self._wanted not in names:
+            served = ", ".join(_shown(name) for name in names[:3])
+            return self._bad(
+                EngineState.MISCONFIGURED,
+                f"The model server at {self._address} does not serve {_shown(self._wanted)}; it serves {served}. "
+                "Set MODEL_NAME to one of these, or leave it empty.",
+            )
+        model = self._wanted or names[0]
+        card = next((card for card in cards if card["id"] == model), {})
+        capabilities = Capabilities(
+            # vLLM constrains answers to a schema; of other servers it is not known.
+            json_schema=card.get("owned_by") == "vllm",
+            geometry=self._learn_geometry(model, card),
+            context_length=_context_length(card),
+        )
+        return EngineStatus(EngineState.READY, "", model, capabilities)
+
+    def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
+        if self._factor is not None:
+            return geometry.from_factor(self._factor)
+        root = card.get("root")
+        key = (model, root if isinstance(root, str) else "")
+        if key != self._card or self._geometry is None:
+            folders = (
+                Path(name) for name in dict.fromkeys((key[1], model)) if name.startswith("/")
+            )
+            found = (geometry.from_folder(folder) for folder in folders)
+            self._geometry = (
+                next((one for one in found if one is not None), None)
+                or geometry.from_model_type(card.get("model_type"))
+                or geometry.DEFAULT
+            )
+            self._card = key
+        return self._geometry
+
+
+class _Stream:
+    """The data events of one response."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._decoder = EventDecoder()
+        self._events: deque[bytes] = deque()
+
+    async def next(self, due: float) -> bytes | None:
+        """The next event's data, None at the end. `due` is loop time. Raises TimeoutError, _Broken."""
+        if not self._events:
+            try:
+                async with asyncio.timeout_at(due):
+                    while not self._events:
+                        self._events.extend(self._decoder.feed(await anext(self._chunks)))
+            except StopAsyncIteration:
+                return None
+            except TimeoutError:
+                raise  # It is an OSError, too.
+            except EventTooLong:
+                raise _Broken(_GARBAGE) from None
+            except _NETWORK_ERRORS:
+                raise _Broken(
+                    "The connection to the model server broke in mid-answer. Ask again."
+                ) from None
+        event = self._events.popleft()
+        return None if event == b"[DONE]" else event
+
+    async def drain(self) -> None:
+        """Read what is left behind [DONE], so that the connection can be used again; gives up at once if more is to come."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                async for _ in self._chunks:
+                    pass
+        except (TimeoutError, *_NETWORK_ERRORS):
+            pass  # The answer is whole; only the connection is lost.
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    text: str = ""
+    # "" until the event that carries it
+    finish: str = ""
+    # Whether the model has produced something, be it hidden reasoning.
+    began: bool = False
+    usage: Usage | None = None
+    # An error event's error.
+    error: object = None
+
+
+def _read(event: bytes) -> _Piece:
+    """Raises _Broken when the event is none of a chat stream."""
+    try:
+        data = json.loads(event)
+    except (ValueError, RecursionError):
+        raise _Broken(_GARBAGE) from None
+    if not isinstance(data, dict):
+        raise _Broken(_GARBAGE)
+    if data.get("error"):
+        return _Piece(error=data["error"])
+    choices = data.get("choices")
+    if not isinstance(choices, list):
+        raise _Broken(_GARBAGE)
+    usage = _usage(data.get("usage"))
+    if not choices:
+        return _Piece(usage=usage)
+    choice = choices[0]
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict):
+        raise _Broken(_GARBAGE)
+    text, finish = delta.get("content"), choice.get("finish_reason")
+    began = any(value for name, value in delta.items() if name != "role")
+    return _Piece(
+        text if isinstance(text, str) else "",
+        finish if isinstance(finish, str) else "",
+        began,
+        usage,
+    )
+
+
+def _usage(data: object) -> Usage | None:
+    if not isinstance(data, dict):
+        return None
+    details = data.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Usage(
+        _count(data.get("prompt_tokens")), _count(data.get("completion_tokens")), _count(cached)
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
+
+
+def _context_length(card: Mapping[str, Any]) -> int | None:
+    meta = card.get("meta")
+    found = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
+    found.append(meta.get("n_ctx") if isinstance(meta, dict) else None)
+    return next((value for value in found if type(value) is int and value > 0), None)
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds; None when it is absent or a date."""
+    try:
+        value = float(header) if header is not None else math.nan
+    except ValueError:
+        return None
+    return min(value, 600.0) if value >= 0 else None
+
+
+def _address(base_url: str) -> str:
+    """The address without credentials, for people. Raises ValueError."""
+    try:
+        url = httpx2.URL(base_url)
+    except (httpx2.InvalidURL, TypeError):
+        url = httpx2.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(
+            "The model server's address must be a URL like http://127.0.0.1:8001/v1, with http or https."
+        )
+    port = f":{url.port}" if url.port is not None else ""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
+
+
+def _shown(name: str) -> str:
+    """A model's name as it may be shown."""
+    return "".join(char for char in name if char.isprintable())[:80]

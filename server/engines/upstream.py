@@ -1,0 +1,118 @@
+"""What a model server's refusals mean, in our own sentences. Pure.
+
+Nothing of the server's own text goes into an error: it may hold the question, the picture or the key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from server.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineUnavailable,
+)
+
+_CONTEXT = re.compile(
+    r"context[ _](length|size|window)|max_model_len|maximum (input|prompt|sequence) length"
+    r"|(prompt|input) is too long|too many tokens|cannot be greater than max",
+    re.I,
+)
+_LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
+_BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
+# Bytes of a refusal that are looked at.
+_LOOK_AT = 4096
+
+
+def words_of(body: object) -> str:
+    """The message inside an error body, for comparing only: it is never shown, kept or logged."""
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        if isinstance(inner, Mapping):
+            parts = (inner.get(key) for key in ("message", "detail", "code", "type", "param"))
+            return " ".join(str(part) for part in parts if part is not None)[:_LOOK_AT]
+        return str(inner)[:_LOOK_AT]
+    return str(body)[:_LOOK_AT] if body is not None else ""
+
+
+def refused_fields(body: object, optional: Iterable[str]) -> set[str]:
+    """Which of the optional fields of a request an error names."""
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    if isinstance(detail, list):
+        # FastAPI's form; its "input" repeats the request, so only the places count.
+        named = {
+            str(part)
+            for problem in detail
+            if isinstance(problem, Mapping)
+            for part in (problem.get("loc") or ())
+        }
+        return named & set(optional)
+    words = words_of(body)
+    return {name for name in optional if re.search(rf"\b{re.escape(name)}\b", words)}
+
+
+def is_context_length(body: object) -> bool:
+    return _CONTEXT.search(words_of(body)) is not None
+
+
+def is_loading(body: object) -> bool:
+    return _LOADING.search(words_of(body)) is not None
+
+
+def is_busy(body: object) -> bool:
+    return _BUSY.search(words_of(body)) is not None
+
+
+def error_for(
+    status: int, body: object, *, context_length: int | None, retry_after: float | None = None
+) -> EngineError:
+    """The error for an HTTP status, or for the code of an error event inside a 200 (0 when it has none)."""
+    if status in (400, 413, 422, 0) and is_context_length(body):
+        room = f" of {context_length:,} tokens" if context_length else ""
+        return EngineRefused(
+            f"The question and the conversation so far do not fit into the model's context{room}. "
+            "Ask in fewer words or begin a new chat."
+        )
+    if status in (401, 403):
+        return EngineUnavailable(
+            f"The model server did not accept our key (HTTP {status}). Set VLLM_API_KEY to the key it was started with."
+        )
+    if status == 404:
+        return EngineUnavailable(
+            "The model server does not serve this model (HTTP 404). Set MODEL_NAME to one that it serves, or leave it empty."
+        )
+    if status == 429:
+        return EngineUnavailable(
+            "The model server takes no more requests for now (HTTP 429). Ask again in a moment.",
+            retry_after=retry_after if retry_after is not None else 2.0,
+        )
+    if status == 503 and is_loading(body):
+        return EngineLoading(
+            "The model server is loading its model (HTTP 503). Ask again when it has finished.",
+            retry_after=retry_after if retry_after is not None else 5.0,
+        )
+    if status in (502, 503, 504):
+        return EngineUnavailable(
+            f"The model server is busy (HTTP {status}). Ask again in a moment.",
+            retry_after=retry_after if retry_after is not None else 1.0,
+        )
+    if 400 <= status < 500:
+        return EngineRefused(
+            f"The model server refused the request (HTTP {status}). Its own log says why; check that the model takes pictures."
+        )
+    code = f" (code {status})" if status else ""
+    return EngineFailed(
+        f"The model server reported an error{code}. Its own log says what happened."
+    )
+
+
+def event_status(error: object) -> int:
+    """The HTTP status that an error event stands for; 0 when it names none."""
+    code: Any = error.get("code") if isinstance(error, Mapping) else None
+    if isinstance(code, str) and code.isascii() and code.isdigit():
+        code = int(code)
+    return code if type(code) is int and 100 <= code <= 599 else 0

@@ -1,0 +1,439 @@
+"""A whole OpenAI-compatible model server on the loopback interface, with every way of misbehaving.
+
+It speaks HTTP/1.1 by itself, so that it can do what a library would not let it do: die in mid-answer,
+send half an event, keep a connection open without a word. Use it as `async with FakeOpenAI() as fake:`
+and give `fake.base_url` to the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import json
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+AnswerFor = Callable[[dict[str, Any], bytes | None], list[str]]
+MAX_BODY = 64 * 1024 * 1024
+
+
+class Behaviour(StrEnum):
+    NORMAL = "normal"
+    # Takes the request and answers nothing at all.
+    SILENT = "silent"
+    # 200 and keep-alive comments for ever, never an event.
+    KEEP_ALIVE_ONLY = "keep_alive_only"
+    # Two pieces of the answer, then keep-alive comments for ever.
+    STALLS = "stalls"
+    # Two pieces of the answer, then the connection is reset.
+    DIES = "dies"
+    # Two pieces of the answer, then a clean end without finish_reason and [DONE].
+    ENDS_EARLY = "ends_early"
+    # [DONE] without finish_reason.
+    DONE_EARLY = "done_early"
+    # The whole answer with its finish_reason; then the stream stays open without [DONE].
+    NEVER_DONE = "never_done"
+    # A 200 whose first event is an error; the same after two pieces.
+    ERROR_EVENT = "error_event"
+    ERROR_LATER = "error_later"
+    # A 200 whose first event says that the queue is full.
+    FULL_EVENT = "full_event"
+    # An event that is no JSON; a page of HTML; JSON of another shape; an event without an end.
+    GARBAGE = "garbage"
+    HTML = "html"
+    STRANGE_JSON = "strange_json"
+    ENDLESS = "endless"
+    BUSY = "busy"
+    RATE_LIMITED = "rate_limited"
+    LOADING = "loading"
+    UNAUTHORIZED = "unauthorized"
+    CONTEXT_LENGTH = "context_length"
+    BAD_REQUEST = "bad_request"
+    INTERNAL = "internal"
+    # Refuses a request that has one of `refused_fields`, with a 400 or like FastAPI with a 422.
+    REFUSES_FIELD = "refuses_field"
+    REFUSES_FIELD_422 = "refuses_field_422"
+    # An empty /v1/models; chat works.
+    NO_MODELS = "no_models"
+    # /v1/models is there, but it is none of the OpenAI interface.
+    NOT_OPENAI = "not_openai"
+
+
+@dataclass(eq=False)
+class Seen:
+    """One chat request as it came in."""
+
+    body: dict[str, Any]
+    headers: dict[str, str]
+    # Every picture's bytes, in order.
+    jpegs: list[bytes]
+    # When the whole request was there: time.monotonic() and time.time().
+    arrived: float
+    arrived_wall: float
+    # Pieces of the answer that went out.
+    sent: int = 0
+    # The client went away before the answer's end.
+    closed_early: bool = False
+    # time.monotonic() of the answer's end, or of noticing that the client had gone; None before.
+    ended: float | None = None
+    # Set at that time.
+    done: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def jpeg(self) -> bytes | None:
+        return self.jpegs[-1] if self.jpegs else None
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """Role and text of every message, pictures left out."""
+        found: list[tuple[str, str]] = []
+        for message in self.body.get("messages", []):
+            content = message.get("content")
+            parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            found += [(message["role"], part["text"]) for part in parts if part["type"] == "text"]
+        return found
+
+
+class FakeOpenAI:
+    """The server. Everything public may be changed while it runs."""
+
+    def __init__(
+        self,
+        *,
+        model: str = "fake-vl",
+        first_token: float = 0.0,
+        between_tokens: float = 0.0,
+        answer_for: AnswerFor | None = None,
+        max_model_len: int | None = 8192,
+        api_key: str = "",
+        port: int = 0,
+        keep: int = 1000,
+    ) -> None:
+        self.behaviour = Behaviour.NORMAL
+        self.model = model
+        self.models = [model]
+        # Seconds before the first and between further events.
+        self.first_token = first_token
+        self.between_tokens = between_tokens
+        # Seconds between the role's event and the first piece.
+        self.before_text = 0.0
+        # The pieces of the answer, from the request and its last picture.
+        self.answer_for: AnswerFor = answer_for or (
+            lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
+        )
+        self.max_model_len = max_model_len
+        self.api_key = api_key
+        self.finish_reason = "stop"
+        self.refused_fields: set[str] = set()
+        self.keep_alive = 0.02
+        # More fields of the model's card, such as {"root": "/models/x"}.
+        self.card: dict[str, Any] = {}
+        # Requests, oldest first; the oldest ones go when there are too many.
+        self.requests: deque[Seen] = deque(maxlen=keep)
+        # Chat requests and looks at /v1/models so far; answers in work now, and the most at a time.
+        self.count = 0
+        self.probes = 0
+        self.running = 0
+        self.most_running = 0
+        self.port = port
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        self._arrived = asyncio.Condition()
+
+    async def __aenter__(self) -> FakeOpenAI:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def last(self) -> Seen:
+        return self.requests[-1]
+
+    async def start(self) -> None:
+        """Listen; after `close()` again on the same port."""
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=MAX_BODY
+        )
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for task in list(self._connections):
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+
+    async def wait_for(self, count: int, timeout: float = 5.0) -> Seen:
+        """Wait until so many chat requests came in; the newest of them."""
+        async with asyncio.timeout(timeout), self._arrived:
+            await self._arrived.wait_for(lambda: self.count >= count)
+            return self.requests[-1]
+
+    # One connection
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while (request := await self._read(reader)) is not None:
+                if not await self._answer(*request, reader, writer):
+                    return
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # The client went away, or the server ends: nothing is left to say.
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+                await writer.wait_closed()
+
+    async def _read(
+        self, reader: asyncio.StreamReader
+    ) -> tuple[str, str, dict[str, str], bytes] | None:
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        except asyncio.IncompleteReadError:
+            return None
+        method, path, _ = head[0].split(" ", 2)
+        headers = {
+            name.strip().lower(): value.strip()
+            for name, _, value in (line.partition(":") for line in head[1:] if line)
+        }
+        body = await reader.readexactly(int(headers.get("content-length", "0")))
+        return method, path, headers, body
+
+    async def _answer(
+        self,
+        method: str,
+        path: str,
+        headers: dict[str, str],
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Answer one request; whether the connection may go on."""
+        chat = method == "POST" and path == "/v1/chat/completions"
+        listing = method == "GET" and path == "/v1/models"
+        arrived, wall = time.monotonic(), time.time()
+        self.probes += listing
+        if self.behaviour is Behaviour.UNAUTHORIZED or (
+            self.api_key and headers.get("authorization") != f"Bearer {self.api_key}"
+        ):
+            return await self._json(writer, 401, _error("Unauthorized", 401))
+        if self.behaviour is Behaviour.LOADING:
+            return await self._json(writer, 503, _error("Loading model", 503))
+        if listing:
+            return await self._models(writer)
+        if not chat:
+            return await self._json(writer, 404, {"detail": "Not Found"})
+        request = json.loads(body)
+        seen = Seen(request, headers, _pictures(request), arrived, wall)
+        self.requests.append(seen)
+        self.count += 1
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        async with self._arrived:
+            self._arrived.notify_all()
+        # Reading while the answer is written tells at once when the client hangs up.
+        gone = asyncio.create_task(reader.read(1))
+        work = asyncio.create_task(self._chat(seen, writer))
+        try:
+            await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                seen.closed_early = True
+                return False
+            return work.result()
+        except ConnectionError:
+            seen.closed_early = True
+            return False
+        finally:
+            self.running -= 1
+            for task in (gone, work):
+                task.cancel()
+            await asyncio.wait({gone, work})
+            seen.ended = time.monotonic()
+            seen.done.set()
+
+    async def _json(
+        self, writer: asyncio.StreamWriter, status: int, body: Any, *extra: str
+    ) -> bool:
+        raw = body.encode() if isinstance(body, str) else json.dumps(body).encode()
+        kind = "text/html" if isinstance(body, str) else "application/json"
+        head = [f"HTTP/1.1 {status} Fake", f"content-type: {kind}", f"content-length: {len(raw)}"]
+        writer.write(("\r\n".join([*head, *extra]) + "\r\n\r\n").encode() + raw)
+        await writer.drain()
+        return True
+
+    async def _models(self, writer: asyncio.StreamWriter) -> bool:
+        if self.behaviour is Behaviour.HTML:
+            return await self._json(writer, 200, "<html><body>It works!</body></html>")
+        if self.behaviour is Behaviour.NOT_OPENAI:
+            return await self._json(writer, 200, {"hello": "world"})
+        if self.behaviour is Behaviour.SILENT:
+            await asyncio.sleep(3600)
+        names = [] if self.behaviour is Behaviour.NO_MODELS else self.models
+        length = {} if self.max_model_len is None else {"max_model_len": self.max_model_len}
+        cards = [{"id": name, "object": "model", **length, **self.card} for name in names]
+        return await self._json(writer, 200, {"object": "list", "data": cards})
+
+    # One answer
+
+    async def _chat(self, seen: Seen, writer: asyncio.StreamWriter) -> bool:
+        refusal = self._refusal(seen.body)
+        if refusal is not None:
+            return await self._json(writer, *refusal)
+        if self.behaviour is Behaviour.SILENT:
+            await asyncio.sleep(3600)
+        if self.behaviour is Behaviour.HTML:
+            return await self._json(writer, 200, "<html><body>It works!</body></html>")
+        pieces = self.answer_for(seen.body, seen.jpeg)
+        if not seen.body.get("stream"):
+            await asyncio.sleep(self.first_token)
+            message = {"role": "assistant", "content": "".join(pieces)}
+            choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
+            return await self._json(writer, 200, {"choices": [choice], "usage": _usage(pieces)})
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n"
+            b"transfer-encoding: chunked\r\n\r\n"
+        )
+        return await self._stream(seen, writer, pieces)
+
+    async def _stream(self, seen: Seen, writer: asyncio.StreamWriter, pieces: list[str]) -> bool:
+        behaviour = self.behaviour
+
+        async def send(text: str) -> None:
+            raw = text.encode()
+            writer.write(f"{len(raw):x}\r\n".encode() + raw + b"\r\n")
+            await writer.drain()
+
+        async def event(data: Any) -> None:
+            await send(f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n")
+
+        async def hang(comment: bool) -> None:
+            while True:
+                if comment:
+                    await send(": keep-alive\n\n")
+                await asyncio.sleep(self.keep_alive)
+
+        def delta(content: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+            choice = {"index": 0, "delta": content, "finish_reason": finish}
+            return {"id": "x", "object": "chat.completion.chunk", "choices": [choice]}
+
+        await send(": hello\n\n")
+        if behaviour is Behaviour.KEEP_ALIVE_ONLY:
+            await hang(True)
+        await asyncio.sleep(self.first_token)
+        if behaviour in (Behaviour.ERROR_EVENT, Behaviour.FULL_EVENT):
+            code = 503 if behaviour is Behaviour.FULL_EVENT else 400
+            await event(_error("Something raw happened", code))
+        if behaviour is Behaviour.ENDLESS:
+            while True:
+                await send("data: " + "x" * 65536)
+        await event(delta({"role": "assistant", "content": ""}))
+        await asyncio.sleep(self.before_text)
+        broken = {
+            Behaviour.DIES: 2,
+            Behaviour.STALLS: 2,
+            Behaviour.ENDS_EARLY: 2,
+            Behaviour.DONE_EARLY: 2,
+            Behaviour.ERROR_LATER: 2,
+            Behaviour.GARBAGE: 1,
+            Behaviour.STRANGE_JSON: 1,
+        }.get(behaviour)
+        for n, piece in enumerate(pieces):
+            if n == broken:
+                break
+            if n:
+                await asyncio.sleep(self.between_tokens)
+            await event(delta({"content": piece}))
+            seen.sent += 1
+        if behaviour is Behaviour.DIES:
+            transport = writer.transport
+            assert isinstance(transport, asyncio.WriteTransport)
+            transport.abort()
+            return False
+        if behaviour is Behaviour.STALLS:
+            await hang(True)
+        if behaviour is Behaviour.ERROR_LATER:
+            await event(_error("Something raw happened", 500))
+        if behaviour is Behaviour.GARBAGE:
+            await event('{"choices": [{"del')
+        if behaviour is Behaviour.STRANGE_JSON:
+            await event({"choices": "none today"})
+        if behaviour is Behaviour.DONE_EARLY:
+            await event("[DONE]")
+        if broken is None and behaviour is not Behaviour.ERROR_EVENT:
+            await event(delta({}, self.finish_reason))
+            if (seen.body.get("stream_options") or {}).get("include_usage"):
+                await event({"id": "x", "choices": [], "usage": _usage(pieces)})
+            if behaviour is Behaviour.NEVER_DONE:
+                await hang(False)
+            await event("[DONE]")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+        return True
+
+    def _refusal(self, body: dict[str, Any]) -> tuple[int, Any, str] | tuple[int, Any] | None:
+        named = sorted(self.refused_fields & set(body))
+        match self.behaviour:
+            case Behaviour.BUSY:
+                text = "The engine is currently busy and cannot accept new requests."
+                return 503, _error(text, 503)
+            case Behaviour.RATE_LIMITED:
+                return 429, _error("Slow down", 429), "retry-after: 7"
+            case Behaviour.INTERNAL:
+                return 500, _error("Something raw happened", 500)
+            case Behaviour.BAD_REQUEST:
+                return 400, _error("Something raw happened", 400)
+            case Behaviour.CONTEXT_LENGTH:
+                text = (
+                    "This model's maximum context length is 8192 tokens. However, your prompt "
+                    "contains at least 8193 input tokens. (parameter=input_tokens, value=8193)"
+                )
+                return 400, _error(text, 400)
+            case Behaviour.REFUSES_FIELD if named:
+                return 400, _error(f"Unexpected keys in the request: {named}", 400)
+            case Behaviour.REFUSES_FIELD_422 if named:
+                problems = [{"loc": ["body", name], "msg": "extra", "input": 1} for name in named]
+                return 422, {"detail": problems}
+        if self.models and body.get("model") not in self.models:
+            return 404, _error(f"The model `{body.get('model')}` does not exist.", 404)
+        return None
+
+
+def _error(message: str, code: int) -> dict[str, Any]:
+    return {"error": {"message": message, "type": "Fake", "param": None, "code": code}}
+
+
+def _usage(pieces: list[str]) -> dict[str, Any]:
+    return {
+        "prompt_tokens": 640,
+        "completion_tokens": len(pieces),
+        "total_tokens": 640 + len(pieces),
+        "prompt_tokens_details": {"cached_tokens": 64},
+    }
+
+
+def _pictures(body: dict[str, Any]) -> list[bytes]:
+    found = []
+    for message in body.get("messages", []):
+        if isinstance(message.get("content"), list):
+            for part in message["content"]:
+                if part.get("type") == "image_url":
+                    kind, _, data = part["image_url"]["url"].partition(";base64,")
+                    assert kind == "data:image/jpeg", "pictures travel as data: URLs only"
+                    found.append(base64.b64decode(data, validate=True))
+    return found
