@@ -1,0 +1,198 @@
+"""Decoding lanes: order, overflow, damage, bounds, and giving everything back."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+
+import av
+import numpy as np
+import pytest
+
+from server.rtc.assemble import EncodedFrame
+from server.rtc.decode import BACKLOG, DecodeLane, give_memory_back, open_decoder
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    pool = ThreadPoolExecutor(1, "decode-test")
+    yield pool
+    pool.shutdown(wait=True)
+
+
+def clip(codec: str, frames: int, width: int = 320, height: int = 240) -> list[EncodedFrame]:
+    """Frames of growing brightness; the first is a key frame."""
+    encoder = av.CodecContext.create("libvpx" if codec == "VP8" else "libx264", "w")
+    encoder.width, encoder.height = width, height
+    encoder.pix_fmt = "yuv420p"
+    encoder.time_base = Fraction(1, 30)
+    encoder.options = (
+        {"deadline": "realtime", "lag-in-frames": "0"}
+        if codec == "VP8"
+        else {"preset": "ultrafast", "tune": "zerolatency", "profile": "baseline"}
+    )
+    encoder.gop_size = 1000
+    out: list[EncodedFrame] = []
+    for index in range(frames):
+        image = av.VideoFrame.from_ndarray(
+            np.full((height, width, 3), 20 + 5 * index, np.uint8), "bgr24"
+        )
+        image.pts = index
+        for packet in encoder.encode(image):
+            out.append(
+                EncodedFrame(bytes(packet), 3000 * index, bool(packet.is_keyframe), 0.0, 0.0)
+            )
+    return out
+
+
+class Seen:
+    """What a lane told, and a way to wait for it."""
+
+    def __init__(self) -> None:
+        self.images: list[tuple[int, int]] = []
+        self.errors = 0
+        self.drops = 0
+        self._changed = asyncio.Event()
+
+    def image(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
+        level = np.frombuffer(image.planes[0], np.uint8)[0]
+        self.images.append((encoded.timestamp, int(level)))
+        self._changed.set()
+
+    def error(self) -> None:
+        self.errors += 1
+        self._changed.set()
+
+    def drop(self, count: int) -> None:
+        self.drops += count
+        self._changed.set()
+
+    async def until(self, *, images: int = 0, errors: int = 0) -> None:
+        async with asyncio.timeout(10):
+            while len(self.images) < images or self.errors < errors:
+                self._changed.clear()
+                await self._changed.wait()
+
+
+def lane(pool: ThreadPoolExecutor, seen: Seen, codec: str = "VP8") -> DecodeLane:
+    return DecodeLane(pool, codec, on_image=seen.image, on_error=seen.error, on_drop=seen.drop)
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_every_frame_comes_out_once_and_in_order(
+    pool: ThreadPoolExecutor, codec: str
+) -> None:
+    """Ten frames in, the same ten pictures out, without a delay of the decoder's own."""
+    seen = Seen()
+    decoder = lane(pool, seen, codec)
+    for frame in clip(codec, 10):
+        decoder.put(frame)
+    await seen.until(images=10)
+    assert [timestamp for timestamp, _ in seen.images] == [3000 * i for i in range(10)]
+    levels = [level for _, level in seen.images]
+    assert levels == sorted(levels)
+    assert levels[-1] > levels[0] + 20
+    assert (seen.errors, seen.drops) == (0, 0)
+    decoder.close()
+
+
+async def test_a_damaged_frame_is_an_error_and_the_next_key_frame_works(
+    pool: ThreadPoolExecutor,
+) -> None:
+    """Garbage asks for a key frame and does not end decoding."""
+    seen = Seen()
+    decoder = lane(pool, seen)
+    frames = clip("VP8", 2)
+    decoder.put(EncodedFrame(b"\x00\x01garbage" * 10, 0, True, 0.0, 0.0))
+    await seen.until(errors=1)
+    for frame in frames:
+        decoder.put(frame)
+    await seen.until(images=2)
+    decoder.close()
+
+
+async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> None:
+    """libav's vp8 decoder takes bit flips and cuts without dying; a clean key frame decodes afterwards."""
+    seen = Seen()
+    decoder = lane(pool, seen)
+    key, delta = clip("VP8", 2)
+    random = np.random.default_rng(7)
+    for step in range(60):
+        source = key if step % 2 else delta
+        data = bytearray(source.data)
+        for _ in range(8):
+            data[random.integers(0, len(data))] ^= 1 << int(random.integers(0, 8))
+        cut = int(random.integers(1, len(data)))
+        decoder.put(EncodedFrame(bytes(data[:cut] if step % 3 else data), step, True, 0.0, 0.0))
+    await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
+    before = len(seen.images)
+    decoder.put(EncodedFrame(key.data, 999, True, 0.0, 0.0))
+    async with asyncio.timeout(10):
+        while not any(timestamp == 999 for timestamp, _ in seen.images[before:]):
+            await asyncio.sleep(0.01)
+    decoder.close()
+
+
+async def test_too_many_waiting_frames_drop_to_the_next_key_frame(pool: ThreadPoolExecutor) -> None:
+    """While the pool is held up, the backlog stays bounded; deltas without their reference go, a key frame passes."""
+    seen = Seen()
+    gate = threading.Event()
+    pool.submit(gate.wait)
+    decoder = lane(pool, seen)
+    frames = clip("VP8", 3)
+    delta = frames[1]
+    decoder.put(frames[0])  # in flight, behind the gate
+    for index in range(BACKLOG + 5):
+        decoder.put(EncodedFrame(delta.data, 3000 * (index + 1), False, 0.0, 0.0))
+    assert len(decoder._waiting) <= BACKLOG
+    assert seen.drops == BACKLOG + 5
+    assert seen.errors == 1
+    decoder.put(EncodedFrame(frames[0].data, 1_000_000, True, 0.0, 0.0))
+    gate.set()
+    await seen.until(images=2)
+    assert [timestamp for timestamp, _ in seen.images] == [0, 1_000_000]
+    decoder.close()
+
+
+async def test_a_closed_lane_says_nothing_more(pool: ThreadPoolExecutor) -> None:
+    """Closing while a frame is being decoded drops its picture."""
+    seen = Seen()
+    gate = threading.Event()
+    pool.submit(gate.wait)
+    decoder = lane(pool, seen)
+    for frame in clip("VP8", 3):
+        decoder.put(frame)
+    decoder.close()
+    gate.set()
+    await asyncio.get_running_loop().run_in_executor(pool, lambda: None)
+    await asyncio.sleep(0.01)
+    assert seen.images == []
+    assert decoder._decoder is None
+    decoder.put(clip("VP8", 1)[0])
+    assert len(decoder._waiting) == 0
+
+
+async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
+    """A key frame that declares 16383×16383 pixels is an error, and allocates nothing of that size."""
+    seen = Seen()
+    decoder = lane(pool, seen)
+    data = bytearray(clip("VP8", 1)[0].data)
+    data[6:10] = (16383).to_bytes(2, "little") * 2  # width and height, RFC 6386 section 9.1
+    decoder.put(EncodedFrame(bytes(data), 0, True, 0.0, 0.0))
+    await seen.until(errors=1)
+    assert seen.images == []
+    decoder.close()
+
+
+def test_unknown_codecs_are_refused() -> None:
+    """Only what an offer may contain can be opened."""
+    with pytest.raises(ValueError, match="VP9"):
+        open_decoder("VP9")
+
+
+def test_memory_can_be_given_back_anywhere() -> None:
+    """On systems without malloc_trim nothing happens."""
+    give_memory_back()
