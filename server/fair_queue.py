@@ -27,13 +27,11 @@ class Full(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Pushed(Generic[T]):
-    """What became of a pushed item, and of others because of it. At most one of the last two is there."""
+    """Which item left the line because of a push; it may be the pushed one itself. At most one is there."""
 
-    # False: the item itself was refused, and nothing was changed.
-    queued: bool
-    # The session's older background item whose place the new one took.
+    # The background item that gave way to another one of its session.
     replaced: T | None = None
-    # The background item that had to make room for a question.
+    # The background item for which there is no room.
     evicted: T | None = None
 
 
@@ -68,9 +66,9 @@ class FairQueue(Generic[T]):
         """Put an item behind those of its class.
 
         A background item takes the place, and the turn, of the session's waiting one of the same kind. Where the kinds
-        differ a watch takes over from a description (behind the watches that wait), and a description is refused while a
-        watch of its session waits. A full line refuses background items; a question evicts a background item instead:
-        the newest of the least urgent class.
+        differ a watch takes over from a description (behind the watches that wait), and a description gives way while a
+        watch of its session waits. A full line evicts a further background item at once; a question evicts the newest of
+        the least urgent background class instead.
 
         Raises Full for a question when only questions wait, and ValueError for an item that waits already.
         """
@@ -79,13 +77,13 @@ class FairQueue(Generic[T]):
         if kind is Kind.CHAT:
             evicted = self._make_room() if len(self) >= self._max_size else None
             self._add(session_id, kind, item)
-            return Pushed(True, evicted=evicted)
+            return Pushed(evicted=evicted)
         older_kind = next((k for k in BACKGROUND if session_id in self._classes[k]), None)
         if older_kind is None:
             if len(self) >= self._max_size:
-                return Pushed(False)
+                return Pushed(evicted=item)
             self._add(session_id, kind, item)
-            return Pushed(True)
+            return Pushed()
         older = next(iter(self._classes[older_kind][session_id]))
         if older_kind is kind:
             # In place: the session's entry, and with it its turn, stays where it is.
@@ -97,8 +95,8 @@ class FairQueue(Generic[T]):
             self.remove(older)
             self._add(session_id, kind, item)
         else:
-            return Pushed(False)
-        return Pushed(True, replaced=older)
+            return Pushed(replaced=item)
+        return Pushed(replaced=older)
 
     def pop(
         self,

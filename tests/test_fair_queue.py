@@ -45,7 +45,7 @@ def test_a_newer_background_item_takes_the_place_of_the_older() -> None:
     queue.push("a", DESCRIBE, "old")
     queue.push("b", DESCRIBE, "other")
     pushed = queue.push("a", DESCRIBE, "new")
-    assert (pushed.queued, pushed.replaced, pushed.evicted) == (True, "old", None)
+    assert (pushed.replaced, pushed.evicted) == ("old", None)
     assert drained(queue) == ["new", "other"]
 
 
@@ -62,7 +62,7 @@ def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
     queue: FairQueue[str] = FairQueue(8)
     queue.push("a", DESCRIBE, "describe")
     assert queue.push("a", WATCH, "watch").replaced == "describe"
-    assert not queue.push("a", DESCRIBE, "late").queued
+    assert queue.push("a", DESCRIBE, "late").replaced == "late"
     assert queue.depth() == {CHAT: 0, WATCH: 1, DESCRIBE: 0}
     assert drained(queue) == ["watch"]
 
@@ -71,10 +71,10 @@ def test_a_full_queue_refuses_questions_aloud_and_background_quietly() -> None:
     """One step below the bound is taken; at the bound a question raises and background work is handed back."""
     queue: FairQueue[str] = FairQueue(2)
     queue.push("a", CHAT, "a1")
-    assert queue.push("b", CHAT, "b1").queued
+    assert queue.push("b", CHAT, "b1").evicted is None
     with pytest.raises(Full):
         queue.push("c", CHAT, "c1")
-    assert not queue.push("c", DESCRIBE, "c2").queued
+    assert queue.push("c", DESCRIBE, "c2").evicted == "c2"
     assert drained(queue) == ["a1", "b1"]
 
 
@@ -189,27 +189,24 @@ class Line(RuleBasedStateMachine):
             assert full
             assert not background
             return
+        self.waiting.append(item)
+        own = [i for i in background if i.session == session]
         if kind is CHAT:
-            assert pushed.queued
             assert pushed.replaced is None
             assert (pushed.evicted is not None) == full
             if pushed.evicted is not None:
                 least = DESCRIBE if any(i.kind is DESCRIBE for i in background) else WATCH
+                assert pushed.evicted is not item
                 assert pushed.evicted.kind is least
-        else:
-            own = [i for i in background if i.session == session]
+        elif own:
+            yields = own[0].kind is WATCH and kind is DESCRIBE
             assert pushed.evicted is None
-            if own:
-                refused = own[0].kind is WATCH and kind is DESCRIBE
-                assert pushed.queued is not refused
-                assert pushed.replaced is (None if refused else own[0])
-            else:
-                assert pushed.queued is not full
-                assert pushed.replaced is None
+            assert pushed.replaced is (item if yields else own[0])
+        else:
+            assert pushed.replaced is None
+            assert pushed.evicted is (item if full else None)
         self.leave(pushed.replaced)
         self.leave(pushed.evicted)
-        if pushed.queued:
-            self.waiting.append(item)
         self.settle()
 
     @rule(
