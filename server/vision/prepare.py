@@ -1,0 +1,145 @@
+"""From a camera frame to the picture a model gets: filtered, resized once, encoded once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import cv2
+import numpy as np
+from av.video.reformatter import Interpolation, VideoReformatter
+from numpy.typing import NDArray
+
+from server.errors import BadRequest
+from server.frames import Detail, Frame, Geometry, Picture, Scene
+from server.vision import encode
+from server.vision.privacy import PrivacyFilter
+from server.vision.resize import HIGH_TOKENS, budget_pixels, smart_resize, visual_tokens
+
+if TYPE_CHECKING:
+    import av
+
+Bgr = NDArray[np.uint8]
+
+# Larger camera pictures are refused before anything is made of them.
+MAX_SIDE = 4_096
+# The picture takes at most this share of the model's context; the rest is left to the system text, the
+# earlier turns, the question and the answer.
+CONTEXT_SHARE = 0.5
+
+
+class Needs(Protocol):
+    """What an engine states about itself that decides the picture."""
+
+    @property
+    def geometry(self) -> Geometry: ...
+
+    @property
+    def context_length(self) -> int | None: ...
+
+    @property
+    def wants_pixels(self) -> bool: ...
+
+
+class PictureMaker:
+    """Makes pictures; may be called from several threads at once.
+
+    `low_tokens` is what `Detail.LOW` may cost (VISUAL_TOKEN_BUDGET).
+    """
+
+    def __init__(self, filters: Sequence[PrivacyFilter], low_tokens: int) -> None:
+        self._filters = tuple(filters)
+        self._low_tokens = low_tokens
+        # A scaler keeps its tables from one picture to the next and serves one thread.
+        self._scalers = threading.local()
+
+    def budget(self, needs: Needs, detail: Detail) -> int:
+        """Visual tokens the picture may cost. Raises ValueError for `Detail.AUTO`: the caller decides it first."""
+        if detail is Detail.AUTO:
+            raise ValueError("the detail must be low or high here")
+        tokens = self._low_tokens if detail is Detail.LOW else HIGH_TOKENS
+        if needs.context_length is not None:
+            tokens = min(tokens, max(1, int(needs.context_length * CONTEXT_SHARE)))
+        return tokens
+
+    def make(
+        self,
+        frame: Frame,
+        needs: Needs,
+        detail: Detail,
+        *,
+        thumbnail: bool = False,
+        held: bool = False,
+        scene: Scene | None = None,
+    ) -> Picture:
+        """The picture for an engine: a JPEG of the model's own size, or BGR pixels of the camera's size.
+
+        Pixels cost no visual tokens. The thumbnail is of the very pixels that the engine gets.
+
+        Raises BadRequest for frames over 4096×4096 or with an aspect ratio over 200, FrameWithheld from the
+        filters, ValueError for `Detail.AUTO`.
+        """
+        began = time.perf_counter()
+        if max(frame.width, frame.height) > MAX_SIDE:
+            raise BadRequest(
+                f"The camera sends {frame.width}x{frame.height} pixels; at most {MAX_SIDE}x{MAX_SIDE} "
+                "are taken. Choose a smaller resolution."
+            )
+        width, height, tokens = frame.width, frame.height, 0
+        if not needs.wants_pixels:
+            most = budget_pixels(self.budget(needs, detail), needs.geometry)
+            try:
+                height, width = smart_resize(frame.height, frame.width, needs.geometry, most)
+            except ValueError as exc:
+                raise BadRequest(f"The camera's picture can not be used: {exc}.") from None
+            tokens = visual_tokens(height, width, needs.geometry)
+        if self._filters:
+            # Filters see every pixel of the camera, so that small faces are found.
+            bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
+            for privacy_filter in self._filters:
+                bgr = privacy_filter.apply(bgr)
+            bgr = _resized(bgr, width, height)
+        else:
+            bgr = self._scaled(frame.image, width, height)
+        return Picture(
+            frame_id=frame.id,
+            captured=frame.captured,
+            captured_sender=frame.captured_sender,
+            source_width=frame.width,
+            source_height=frame.height,
+            width=width,
+            height=height,
+            visual_tokens=tokens,
+            jpeg=None if needs.wants_pixels else encode.jpeg(bgr),
+            # A copy in one piece: the decoder's rows may be padded.
+            bgr=np.ascontiguousarray(bgr) if needs.wants_pixels else None,
+            thumbnail=encode.thumbnail(bgr) if thumbnail else None,
+            prepare_seconds=time.perf_counter() - began,
+            held=held,
+            scene=scene,
+        )
+
+    def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
+        """The frame in BGR at this size, scaled and converted in one step. Rows may be padded.
+
+        Two threads may do this with one frame: swscale only reads its pixels, and the colour tags that the
+        binding sets on it meanwhile say the same for both.
+        """
+        scaler: VideoReformatter | None = getattr(self._scalers, "scaler", None)
+        if scaler is None:
+            scaler = self._scalers.scaler = VideoReformatter()
+        # Bicubic, as the models' own processors do it; one thread, since the callers are many.
+        bgr = scaler.reformat(
+            image, width, height, "bgr24", interpolation=Interpolation.BICUBIC, threads=1
+        )
+        return np.asarray(bgr.to_ndarray(), np.uint8)
+
+
+def _resized(bgr: Bgr, width: int, height: int) -> Bgr:
+    if bgr.shape[:2] == (height, width):
+        return bgr
+    shrinks = width * height < bgr.shape[0] * bgr.shape[1]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(bgr, (width, height), interpolation=how), np.uint8)
