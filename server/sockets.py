@@ -43,7 +43,7 @@ SEND_SECONDS = 10.0
 PROTOCOL = "qwen-camera"
 
 
-class Closing(Exception):  # noqa: N818 — it is no error but the way out
+class Closing(Exception):
     """Close the socket with this code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
@@ -254,9 +254,7 @@ class SocketServer:
                     token = await self._first_message(websocket)
             except TimeoutError:
                 self._metrics.auth_failures.labels("missing").inc()
-                raise Closing(
-                    UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds"
-                ) from None
+                raise Closing(UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds") from None
         try:
             self._tokens.verify(token, session_id=session_id)
         except Unauthorized as error:

@@ -116,7 +116,8 @@ class DecodeLane:
             if decoder is not None:
                 images = decoder.decode(av.Packet(frame.data))
                 image = images[-1] if images else None
-        except Exception as exc:  # noqa: BLE001 — anything else would end this camera's decoding in silence
+        except Exception as exc:  # noqa: BLE001
+            # anything else would end this camera's decoding in silence
             failed = True
             if not isinstance(exc, av.FFmpegError):
                 log.warning("decoder failed", extra={"error": type(exc).__name__})
