@@ -1,0 +1,173 @@
+"""Which engine answers: the best one that is ready. Chosen by readiness and capability only."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+
+from server.aio import TaskSet
+from server.engines.base import Engine, EngineState, EngineStatus
+
+log = logging.getLogger(__name__)
+
+OnChange = Callable[[Engine], None]
+
+# Failed looks in a row after which an engine is left; a failure that was reported counts as one.
+_FAILURES = 2
+# Between two looks, however many failures are reported.
+_LEAST_GAP = 0.2
+
+
+class EngineSelector:
+    """`engines`, best first. One engine alone is a fixed choice: it is never replaced, only its status changes.
+
+    Every `interval` seconds all are probed, every `seeking` seconds while a better one than the current is not
+    ready or the current one is in doubt; both are varied by a tenth, so that processes do not probe in step.
+    """
+
+    def __init__(
+        self,
+        engines: Sequence[Engine],
+        *,
+        interval: float = 10.0,
+        seeking: float = 2.0,
+        first_look: float = 1.0,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        if not engines:
+            raise ValueError("There is no engine to choose from; at least one is needed.")
+        self.engines = tuple(engines)
+        self._interval = interval
+        self._seeking = seeking
+        self._first_look = first_look
+        self._jitter = jitter
+        self._current = next((one for one in self.engines if _able(one.status)), self.engines[0])
+        # Failed looks in a row, by place in `engines`.
+        self._failures = [0] * len(self.engines)
+        # Whether the current engine has ever been ready: one that never was is left at once.
+        self._proven = _able(self._current.status)
+        self._told = (self._current, self._current.status)
+        self._listeners: list[OnChange] = []
+        self._tasks = TaskSet("engines")
+        self._wake = asyncio.Event()
+        # Set while no reported failure waits to be looked into.
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._looked = asyncio.Event()
+
+    @property
+    def current(self) -> Engine:
+        return self._current
+
+    def on_change(self, callback: OnChange) -> Callable[[], None]:
+        """Be told when another engine takes over and when the current one's status changes. The result unsubscribes."""
+        self._listeners.append(callback)
+
+        def stop() -> None:
+            if callback in self._listeners:
+                self._listeners.remove(callback)
+
+        return stop
+
+    async def start(self) -> None:
+        """Begin to probe; returns after the first round, or after `first_look` seconds when that takes longer."""
+        self._tasks.spawn(self._run(), name="probe")
+        try:
+            async with asyncio.timeout(self._first_look):
+                await self._looked.wait()
+        except TimeoutError:
+            log.info("an engine is slow to answer its first probe")
+
+    async def close(self) -> None:
+        """Stop probing and close all engines. Safe to call twice."""
+        await self._tasks.close()
+        self._settled.set()
+        await asyncio.gather(*(engine.close() for engine in self.engines), return_exceptions=True)
+
+    def report_failure(self, engine: Engine) -> None:
+        """This engine did not answer: look at once. Left when that look fails, too."""
+        if engine not in self.engines:
+            return
+        place = self.engines.index(engine)
+        self._failures[place] = max(1, self._failures[place])
+        self._settled.clear()
+        self._wake.set()
+
+    async def settle(self) -> None:
+        """Wait until reported failures have been looked into and `current` is right again."""
+        await self._settled.wait()
+
+    # Probing
+
+    async def _run(self) -> None:
+        while True:
+            self._wake.clear()
+            await asyncio.gather(*(self._probe(place) for place in range(len(self.engines))))
+            self._choose()
+            self._looked.set()
+            # A failure that was reported during this round is looked into by the next one.
+            if not self._wake.is_set():
+                self._settled.set()
+            delay = self._delay()
+            try:
+                await asyncio.sleep(min(_LEAST_GAP, delay))
+                async with asyncio.timeout(max(0.0, delay - _LEAST_GAP)):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    async def _probe(self, place: int) -> None:
+        engine = self.engines[place]
+        try:
+            status = await engine.probe()
+        except Exception as exc:  # noqa: BLE001
+            # One engine's mistake must not end the looking for all.
+            log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
+            self._failures[place] += 1
+        else:
+            self._failures[place] = 0 if _alive(status) else self._failures[place] + 1
+        # Without waiting for the slower ones: the first to be ready may answer.
+        self._choose()
+
+    def _choose(self) -> None:
+        place = self.engines.index(self._current)
+        best = next((n for n, one in enumerate(self.engines) if _able(one.status)), None)
+        if best is not None and best != place:
+            lost = not _alive(self._current.status) and (
+                not self._proven or self._failures[place] >= _FAILURES
+            )
+            if best < place or lost:
+                self._current, self._proven = self.engines[best], True
+                log.info("another engine answers", extra={"engine": self._current.name})
+        self._proven = self._proven or _able(self._current.status)
+        now = (self._current, self._current.status)
+        if now != self._told:
+            self._told = now
+            self._tell()
+
+    def _tell(self) -> None:
+        for callback in list(self._listeners):
+            try:
+                callback(self._current)
+            except Exception as exc:  # noqa: BLE001
+                # A listener's mistake must not keep others from hearing.
+                log.error("engine listener failed", extra={"error": type(exc).__name__})
+
+    def _delay(self) -> float:
+        place = self.engines.index(self._current)
+        better = self.engines[:place]
+        calm = _alive(self._current.status) and self._failures[place] == 0
+        calm = calm and all(_able(one.status) for one in better)
+        return (self._interval if calm else self._seeking) * (0.9 + 0.2 * self._jitter())
+
+
+def _able(status: EngineStatus) -> bool:
+    """Ready, and takes pictures."""
+    return status.ready and status.capabilities.images
+
+
+def _alive(status: EngineStatus) -> bool:
+    """Busy is no failure: it will answer again, and it is the better engine."""
+    return status.state in (EngineState.READY, EngineState.BUSY) and status.capabilities.images
