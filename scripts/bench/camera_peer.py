@@ -32,6 +32,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.http_json import HttpError, json_request, unchecked_tls
+from scripts.bench.link_relay import LinkRelay
 from scripts.bench.live_encoder import EncodedFrame, Feed, LiveEncoder
 
 log = logging.getLogger(__name__)
@@ -119,6 +120,7 @@ class CameraPeer:
         wake: bool = False,
         trickle: bool = False,
         access_code: str | None = None,
+        relay: LinkRelay | None = None,
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.encoder = encoder
@@ -140,11 +142,16 @@ class CameraPeer:
         self._wake = wake
         self._trickle = trickle
         self._access_code = access_code
+        # A link of its own between this camera and the server; None is the bare network.
+        self._relay = relay
         self._feed: Feed | None = None
         self._pc: RTCPeerConnection | None = None
         self._socket: ClientConnection | None = None
         self._reader: asyncio.Task[None] | None = None
+        # When the camera falls asleep again; None while it is
         self._asleep: asyncio.TimerHandle | None = None
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._answers: dict[str, Answer] = {}
         self._news = asyncio.Condition()
         self._count = 0
@@ -196,6 +203,8 @@ class CameraPeer:
         candidates: list[Message] = []
         if self._trickle:
             sdp, candidates = _without_candidates(sdp)
+        if self._relay is not None:
+            sdp, candidates = self._relay.rewrite_offer(sdp), []
         self.offered_at = time.time()
         self.answer = await json_request(
             "POST",
@@ -203,7 +212,10 @@ class CameraPeer:
             {"sdp": sdp, "type": "offer"},
             token=self.token,
         )
-        await pc.setRemoteDescription(RTCSessionDescription(self.answer["sdp"], "answer"))
+        answer = self.answer["sdp"]
+        if self._relay is not None:
+            answer = await self._relay.rewrite_answer(answer)
+        await pc.setRemoteDescription(RTCSessionDescription(answer, "answer"))
         if candidates:
             await json_request(
                 "PATCH",
@@ -237,6 +249,11 @@ class CameraPeer:
             await send_rtcp(packets)
 
         sender._send_rtcp = send_with_capture_time  # type: ignore[method-assign]
+
+    @property
+    def dropped(self) -> int:
+        """Frames that this sender was too slow for."""
+        return 0 if self._feed is None else self._feed.dropped
 
     async def end_camera(self) -> None:
         """DELETE: the camera ends, the session goes on."""
@@ -419,6 +436,10 @@ class CameraPeer:
         elif self._wake:
             self.encoder.rate = sender["awake" if awake else "idle"]["max_framerate"]
 
+    async def asleep(self) -> None:
+        """Wait until the camera is back at its idle rate."""
+        await self._idle.wait()
+
     def wake(self, seconds: float | None = None) -> None:
         """Raise the frame rate now; it falls back after `seconds` (what the server said, 1.5 s at first)."""
         if not self._wake:
@@ -432,9 +453,11 @@ class CameraPeer:
             self._asleep.cancel()
         self.encoder.rate = self.sender.get("awake", {}).get("max_framerate", 30)
         self._asleep = loop.call_at(until, self._sleep)
+        self._idle.clear()
 
     def _sleep(self) -> None:
         self._asleep = None
+        self._idle.set()
         self.encoder.rate = self.sender.get("idle", {}).get("max_framerate", 2)
 
 

@@ -1,0 +1,148 @@
+"""A narrow, slow or broken link between one camera and the server, made in user space.
+
+It stands between the two by rewriting candidates: the offer loses its own, so that the server calls nobody, and the
+answer's are replaced by the relay's address. Each direction is a queue of bounded length before a line of fixed rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from dataclasses import dataclass, field
+from typing import Any, Self, cast
+
+# IPv4 and UDP headers, which a link carries too
+HEADERS = 28
+
+Address = tuple[str, int]
+
+
+@dataclass(slots=True)
+class Link:
+    """One direction. Everything may be changed while it runs."""
+
+    # Bits a second; None is no limit
+    rate: float | None = None
+    # Seconds one way, after the line
+    delay: float = 0.0
+    # Seconds that a packet may wait for the line; what would wait longer is dropped
+    queue: float = 0.3
+    # Share of packets lost at random
+    loss: float = 0.0
+    # Nothing comes through
+    cut: bool = False
+    passed: int = 0
+    bytes: int = 0
+    dropped_full: int = 0
+    dropped_lost: int = 0
+    # When the line is free again, the loop's clock
+    free_at: float = field(default=0.0, repr=False)
+
+    def due(self, now: float, size: int, rng: random.Random) -> float | None:
+        """When a packet of `size` bytes of payload that comes `now` is delivered; None when it is dropped."""
+        if self.cut or rng.random() < self.loss:
+            self.dropped_lost += 1
+            return None
+        start = max(now, self.free_at)
+        if self.rate is not None:
+            if start - now > self.queue:
+                self.dropped_full += 1
+                return None
+            self.free_at = start = start + 8 * (size + HEADERS) / self.rate
+        self.passed += 1
+        self.bytes += size
+        return start + self.delay
+
+
+class _Side(asyncio.DatagramProtocol):
+    """One socket of the relay; what it gets goes out of the other side."""
+
+    def __init__(self, relay: LinkRelay, link: Link) -> None:
+        self._relay = relay
+        self._link = link
+        self.transport: asyncio.DatagramTransport | None = None
+        self.other: _Side | None = None
+        # Whom the other side's packets go to; None before the first packet came or the answer was seen
+        self.peer: Address | None = None
+        self.learn = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if self.learn:
+            self.peer = addr[:2]
+        loop = asyncio.get_running_loop()
+        at = self._link.due(loop.time(), len(data), self._relay.rng)
+        if at is not None:
+            loop.call_at(at, self._pass_on, data)
+
+    def _pass_on(self, data: bytes) -> None:
+        other = self.other
+        if other and other.peer and other.transport and not other.transport.is_closing():
+            other.transport.sendto(data, other.peer)
+
+    @property
+    def address(self) -> Address:
+        assert self.transport is not None
+        address: Address = self.transport.get_extra_info("sockname")[:2]
+        return address
+
+
+class LinkRelay:
+    """A context manager. `up` leads from the camera to the server, `down` back; each media section needs one relay."""
+
+    def __init__(self, *, up: Link | None = None, down: Link | None = None, seed: int = 0) -> None:
+        self.up = up or Link()
+        self.down = down or Link()
+        self.rng = random.Random(seed)
+        self._camera = _Side(self, self.up)
+        self._server = _Side(self, self.down)
+        self._camera.other, self._server.other = self._server, self._camera
+        self._camera.learn = True
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        for side in (self._camera, self._server):
+            if side.transport is not None:
+                side.transport.close()
+                side.transport = None
+
+    @staticmethod
+    def rewrite_offer(sdp: str) -> str:
+        """The offer without candidates: the server learns the relay's address from the first packet."""
+        return _without_candidates(sdp)
+
+    async def rewrite_answer(self, sdp: str) -> str:
+        """The answer with the relay's address as its only candidate. Starts (or starts anew) the relay.
+
+        Raises ValueError when the answer has no IPv4 candidate over UDP.
+        """
+        candidates = [line.split() for line in sdp.splitlines() if line.startswith("a=candidate:")]
+        server = next((c for c in candidates if c[2].lower() == "udp" and "." in c[4]), None)
+        if server is None:
+            raise ValueError("the answer has no IPv4 candidate over UDP")
+        self._close()
+        loop = asyncio.get_running_loop()
+        for side in (self._camera, self._server):
+            await loop.create_datagram_endpoint(lambda s=side: s, local_addr=(server[4], 0))  # type: ignore[misc]
+        self._camera.peer = None
+        self._server.peer = (server[4], int(server[5]))
+        host, port = self._camera.address
+        lines: list[str] = []
+        for line in _without_candidates(sdp).splitlines():
+            lines.append(line)
+            if line.startswith("a=mid:"):
+                lines.append(f"a=candidate:relay 1 udp 2130706431 {host} {port} typ host")
+                lines.append("a=end-of-candidates")
+        return "\r\n".join(lines) + "\r\n"
+
+
+def _without_candidates(sdp: str) -> str:
+    drop = ("a=candidate:", "a=end-of-candidates")
+    return "\r\n".join(line for line in sdp.splitlines() if not line.startswith(drop)) + "\r\n"

@@ -1,0 +1,161 @@
+"""The processes of a measurement: the server, the stand-in model; and what the operating system says of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from scripts.bench.http_json import json_request, request
+
+ROOT = Path(__file__).resolve().parents[2]
+_TICK = os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    # Seconds of processor time so far, user and system, all threads
+    cpu: float
+    # Resident memory, MiB
+    rss: float
+    threads: int
+    descriptors: int
+    at: float
+
+    @classmethod
+    def of(cls, pid: int) -> Usage:
+        """Read /proc. Raises FileNotFoundError when the process has gone (or on a system without /proc)."""
+        # The name may hold spaces and brackets; what follows its last bracket is regular.
+        stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        status = Path(f"/proc/{pid}/status").read_text()
+        rss = next(int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS"))
+        ticks = int(stat[11]) + int(stat[12])
+        return cls(
+            ticks / _TICK,
+            rss / 1024,
+            int(stat[17]),
+            len(os.listdir(f"/proc/{pid}/fd")),
+            time.monotonic(),
+        )
+
+    def cores_since(self, earlier: Usage) -> float:
+        """Cores in use on average between the two."""
+        return (self.cpu - earlier.cpu) / max(1e-9, self.at - earlier.at)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class StandInProcess:
+    """The stand-in model in a process of its own."""
+
+    def __init__(self, *, first_token_ms: float = 50, between_ms: float = 10) -> None:
+        self.base_url = ""
+        self._arguments = ["--first-token-ms", str(first_token_ms), "--between-ms", str(between_ms)]
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "scripts.bench.stand_in_model",
+            *self._arguments,
+            cwd=ROOT,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        line = await asyncio.wait_for(self._process.stdout.readline(), 30)
+        self.base_url = json.loads(line)["base_url"]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()
+            await asyncio.wait_for(self._process.wait(), 10)
+
+    async def records(self, since: int = 0) -> list[dict[str, Any]]:
+        """The requests from number `since` on (stand_in_model.Record)."""
+        url = self.base_url.removesuffix("/v1")
+        found: list[dict[str, Any]] = await json_request("GET", f"{url}/records?since={since}")
+        return found
+
+
+class ServerProcess:
+    """`python -m server.main` on a free port, with settings from the environment given; quiet, ended by SIGTERM."""
+
+    def __init__(self, **environment: str) -> None:
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        # From the start of the process to its first page; 0 before.
+        self.seconds_to_first_page = 0.0
+        self._environment = {
+            **os.environ,
+            "HOST": "127.0.0.1",
+            "PORT": str(port),
+            "LOG_LEVEL": "warning",
+            "RATE_LIMIT_PER_MINUTE": "0",
+            "MAX_SESSIONS": "1000",
+            **environment,
+        }
+        self._process: asyncio.subprocess.Process | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    async def __aenter__(self) -> Self:
+        begin = time.monotonic()
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "server.main", cwd=ROOT, env=self._environment
+        )
+        try:
+            while True:
+                if self._process.returncode is not None:
+                    raise RuntimeError(f"the server ended with {self._process.returncode}")
+                with contextlib.suppress(OSError, EOFError):
+                    reply = await request("GET", self.url, headers={"Accept": "text/html"})
+                    if reply.status == 200:
+                        self.seconds_to_first_page = time.monotonic() - begin
+                        return self
+                if time.monotonic() - begin > 60:
+                    raise TimeoutError(f"the server gave no page at {self.url} within 60 s")
+                await asyncio.sleep(0.01)
+        except BaseException:
+            await self.__aexit__()
+            raise
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is None or self._process.returncode is not None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self._process.wait(), 20)
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+            raise
+
+    async def wait_for_engine(self, seconds: float = 30) -> dict[str, Any]:
+        """Wait until /health says 200; its body."""
+        end = time.monotonic() + seconds
+        while True:
+            reply = await request("GET", f"{self.url}/health")
+            if reply.status == 200:
+                body: dict[str, Any] = reply.json()
+                return body
+            if time.monotonic() > end:
+                raise TimeoutError(f"no engine is ready after {seconds} s: {reply.body[:300]!r}")
+            await asyncio.sleep(0.1)

@@ -1,0 +1,188 @@
+"""What a measurement comes to: figures beside their targets, as a table, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# What one GPU with the 32B model in FP16 is expected to give, with a server like this one before it.
+EXPECTATION = (
+    "With Qwen2.5-VL-32B in FP16 on one MI300X-class GPU expect per answer: median 0.5-1.5 s, p95 1.5-2.5 s, "
+    "1-3 frames/s. (The figures above were taken with a stand-in in the model's place: they hold everything but the model.)"
+)
+
+
+def percentile(values: Sequence[float], q: float) -> float:
+    """The smallest value that at least `q` percent are not above (nearest rank); NaN without values."""
+    if not values:
+        return math.nan
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(q / 100 * len(ordered)) - 1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A set of measured values in short."""
+
+    n: int
+    p50: float
+    p95: float
+    p99: float
+    max: float
+
+    @classmethod
+    def of(cls, values: Iterable[float]) -> Spread:
+        found = list(values)
+        p50, p95, p99, top = (percentile(found, q) for q in (50, 95, 99, 100))
+        return cls(len(found), p50, p95, p99, top)
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table. `number` is the row of the list of figures to reach; "" for further ones."""
+
+    number: str
+    what: str
+    unit: str
+    # Either a spread or one value
+    spread: Spread | None = None
+    value: float | None = None
+    # Upper bounds (lower ones with `at_least`) of p50 and p95, or of the value; None without a target
+    target_p50: float | None = None
+    target_p95: float | None = None
+    target: float | None = None
+    at_least: bool = False
+    note: str = ""
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether every target is met; None without targets or figures."""
+        checks: list[bool] = []
+        if self.spread is not None and self.spread.n:
+            if self.target_p50 is not None:
+                checks.append(self.spread.p50 <= self.target_p50)
+            if self.target_p95 is not None:
+                checks.append(self.spread.p95 <= self.target_p95)
+        if self.value is not None and self.target is not None:
+            checks.append(self.value >= self.target if self.at_least else self.value <= self.target)
+        return all(checks) if checks else None
+
+    def cells(self) -> tuple[str, str, str, str, str]:
+        if self.spread is not None:
+            s = self.spread
+            figure = f"p50 {_short(s.p50)}  p95 {_short(s.p95)}  p99 {_short(s.p99)} {self.unit} (n={s.n})"
+            wanted = [
+                f"{name} ≤ {_short(bound)}"
+                for name, bound in (("p50", self.target_p50), ("p95", self.target_p95))
+                if bound is not None
+            ]
+        else:
+            figure = "-" if self.value is None else f"{_short(self.value)} {self.unit}"
+            sign = "≥" if self.at_least else "≤"
+            wanted = [] if self.target is None else [f"{sign} {_short(self.target)} {self.unit}"]
+        verdict = {True: "yes", False: "NO", None: ""}[self.reached]
+        return self.number, self.what, figure, ", ".join(wanted), verdict
+
+
+@dataclass(slots=True)
+class Report:
+    """All rows of a run, with the conditions they were measured under."""
+
+    title: str
+    conditions: dict[str, Any]
+    rows: list[Row] = field(default_factory=list)
+    started: float = field(default_factory=time.time)
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+
+    def table(self) -> str:
+        head = ("row", "what", "measured", "target", "reached")
+        lines = [head, *(row.cells() for row in self.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(5)]
+        text = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        text.insert(1, "  ".join("-" * width for width in widths))
+        notes = [f"  {row.number or row.what}: {row.note}" for row in self.rows if row.note]
+        return "\n".join([self.title, *text, *(["", "Notes"] if notes else []), *notes])
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Write `<name>-<time>.json` and `.csv`; their paths."""
+        folder.mkdir(parents=True, exist_ok=True)
+        stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.started))
+        as_json, as_csv = folder / f"{name}-{stamp}.json", folder / f"{name}-{stamp}.csv"
+        rows = [_finite(asdict(row) | {"reached": row.reached}) for row in self.rows]
+        body = {
+            "title": self.title,
+            "started": self.started,
+            "conditions": self.conditions,
+            "rows": rows,
+            "expectation": EXPECTATION,
+        }
+        as_json.write_text(json.dumps(body, indent=1) + "\n")
+        with as_csv.open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["row", "what", "unit", "n", "value", "p50", "p95", "p99", "reached"])
+            for row in self.rows:
+                s = row.spread
+                figures = [s.p50, s.p95, s.p99] if s else ["", "", ""]
+                count = s.n if s else ""
+                writer.writerow(
+                    [row.number, row.what, row.unit, count, row.value, *figures, row.reached]
+                )
+        return as_json, as_csv
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on besides the code."""
+    model = next(
+        (
+            line.partition(":")[2].strip()
+            for line in _read("/proc/cpuinfo").splitlines()
+            if line.startswith("model name")
+        ),
+        platform.processor(),
+    )
+    packages = {name: version(name) for name in ("aiortc", "av", "fastapi", "uvicorn")}
+    return {
+        "cpu": model,
+        "cores": len(os.sched_getaffinity(0)),
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "packages": packages,
+    }
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _short(value: float) -> str:
+    if math.isnan(value):
+        return "-"
+    if abs(value) >= 100 or value == int(value):
+        return f"{value:.0f}"
+    return f"{value:.1f}" if abs(value) >= 1 else f"{value:.3g}"
+
+
+def _finite(value: Any) -> Any:
+    """JSON knows no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value

@@ -1,0 +1,299 @@
+"""A stand-in for a model server: it measures, it does not see.
+
+OpenAI-compatible as far as a streamed chat with one picture goes. It answers after a fixed time, decodes every picture
+that it gets, reads the clock in it (clock_code.py) and keeps a record of each request: GET /records. To be
+run in a process of its own, so that what measures does not slow down what is measured:
+
+    python -m scripts.bench.stand_in_model --port 8001 --first-token-ms 50
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import base64
+import contextlib
+import json
+import sys
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import cv2
+import numpy as np
+
+from scripts.bench import clock_code
+
+MODEL = "stand-in"
+MAX_BODY = 64 * 1024 * 1024
+RECORDS_KEPT = 100_000
+ANSWER = [
+    "This",
+    "is",
+    "a",
+    "measured",
+    "answer",
+    "of",
+    "the",
+    "stand-in",
+    ",",
+    "nothing",
+    "was",
+    "seen",
+    ".",
+]
+
+
+@dataclass(slots=True)
+class Record:
+    """One request. Times are seconds since the epoch."""
+
+    number: int
+    # When the last byte of the request was there
+    arrived: float
+    # The text of the last user message
+    question: str
+    # Of the whole request
+    bytes: int
+    # Of the picture; 0 without one
+    width: int = 0
+    height: int = 0
+    jpeg_bytes: int = 0
+    # None: no clock was readable
+    age_ms: float | None = None
+    # When the first piece of the answer was written to the socket
+    first_token: float | None = None
+    ended: float | None = None
+    # The client closed the stream before its end
+    cancelled: bool = False
+
+
+class StandInModel:
+    """The server; its fields may be changed while it runs. Times are seconds."""
+
+    def __init__(
+        self, *, first_token: float = 0.05, between: float = 0.01, pieces: int = 8
+    ) -> None:
+        self.first_token = first_token
+        self.between = between
+        self.pieces = pieces
+        self.max_model_len = 8192
+        self.records: deque[Record] = deque(maxlen=RECORDS_KEPT)
+        self.running = 0
+        self.port = 0
+        self._server: asyncio.Server | None = None
+        self._connections: set[asyncio.Task[None]] = set()
+        # Decoding happens while the first token is waited for, off the loop: arrivals are stamped on time.
+        self._pool = ThreadPoolExecutor(1, "look")
+        self._numbers = 0
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    async def start(self, port: int = 0) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", port, limit=2**20)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._connections):
+            task.cancel()
+        if self._connections:
+            await asyncio.wait(self._connections)
+        self._pool.shutdown(wait=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+                method, target, _ = head.split("\r\n", 1)[0].split(" ", 2)
+                headers = dict(
+                    line.lower().split(": ", 1) for line in head.split("\r\n")[1:] if ": " in line
+                )
+                length = int(headers.get("content-length", "0"))
+                if length > MAX_BODY:
+                    return
+                body = await reader.readexactly(length)
+                if not await self._answer(method, target, body, reader, writer):
+                    return
+        except (OSError, EOFError, asyncio.LimitOverrunError, ValueError):
+            # The client is gone, or it does not speak HTTP; both are none of what is measured here.
+            return
+        finally:
+            self._connections.discard(task)
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+    async def _answer(
+        self,
+        method: str,
+        target: str,
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        """Answer one request; false when the connection is of no more use."""
+        arrived = time.time()
+        url = urlsplit(target)
+        match method, url.path:
+            case "POST", "/v1/chat/completions":
+                return await self._chat(arrived, body, reader, writer)
+            case "GET", "/v1/models":
+                card = {"id": MODEL, "object": "model", "max_model_len": self.max_model_len}
+                _write_json(writer, 200, {"object": "list", "data": [card]})
+            case "GET", "/health":
+                _write_json(writer, 200, {})
+            case "GET", "/records":
+                since = int(parse_qs(url.query).get("since", ["0"])[0])
+                _write_json(
+                    writer, 200, [asdict(r) for r in list(self.records) if r.number >= since]
+                )
+            case _:
+                _write_json(writer, 404, {"error": {"message": "not found", "code": 404}})
+        await writer.drain()
+        return True
+
+    async def _chat(
+        self,
+        arrived: float,
+        body: bytes,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> bool:
+        request = json.loads(body)
+        question, picture = _last_user(request["messages"])
+        record = Record(self._numbers, arrived, question, len(body))
+        self._numbers += 1
+        self.records.append(record)
+        self.running += 1
+        looking = asyncio.get_running_loop().run_in_executor(self._pool, _look, record, picture)
+        # Reading on tells when the client hangs up; it sends nothing while it waits for an answer.
+        gone = asyncio.create_task(reader.read(1), name="gone")
+        work = asyncio.create_task(self._stream(record, request, writer), name="stream")
+        try:
+            await asyncio.wait({gone, work}, return_when=asyncio.FIRST_COMPLETED)
+            record.cancelled = not work.done() or work.exception() is not None
+        finally:
+            self.running -= 1
+            for task in (gone, work):
+                task.cancel()
+            await asyncio.wait({gone, work})
+            record.ended = time.time()
+            await looking
+        return not record.cancelled
+
+    async def _stream(
+        self, record: Record, request: dict[str, Any], writer: asyncio.StreamWriter
+    ) -> None:
+        streamed = bool(request.get("stream"))
+        wanted = request.get("max_completion_tokens") or request.get("max_tokens") or self.pieces
+        count = max(1, min(self.pieces, int(wanted)))
+        pieces = [(" " if i else "") + ANSWER[i % len(ANSWER)] for i in range(count)]
+        usage = {"prompt_tokens": 100, "completion_tokens": count, "total_tokens": 100 + count}
+        await asyncio.sleep(max(0.0, record.arrived + self.first_token - time.time()))
+        if not streamed:
+            message = {"role": "assistant", "content": "".join(pieces)}
+            choice = {"index": 0, "message": message, "finish_reason": "stop"}
+            record.first_token = time.time()
+            _write_json(writer, 200, {"choices": [choice], "usage": usage})
+            await writer.drain()
+            return
+        writer.write(
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+        )
+        _write_event(writer, _chunk({"role": "assistant", "content": ""}))
+        for i, piece in enumerate(pieces):
+            if i:
+                await asyncio.sleep(self.between)
+            else:
+                record.first_token = time.time()
+            _write_event(writer, _chunk({"content": piece}))
+            await writer.drain()
+        _write_event(writer, _chunk({}, "stop"))
+        if (request.get("stream_options") or {}).get("include_usage"):
+            _write_event(writer, {"id": "x", "choices": [], "usage": usage})
+        _write_event(writer, "[DONE]")
+        writer.write(b"0\r\n\r\n")
+        await writer.drain()
+
+
+def _chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "x", "object": "chat.completion.chunk", "model": MODEL, "choices": [choice]}
+
+
+def _write_event(writer: asyncio.StreamWriter, data: Any) -> None:
+    event = f"data: {data if isinstance(data, str) else json.dumps(data)}\n\n".encode()
+    writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
+
+
+def _write_json(writer: asyncio.StreamWriter, status: int, body: Any) -> None:
+    raw = json.dumps(body).encode()
+    head = f"HTTP/1.1 {status} .\r\ncontent-type: application/json\r\ncontent-length: {len(raw)}"
+    writer.write(head.encode() + b"\r\n\r\n" + raw)
+
+
+def _last_user(messages: list[dict[str, Any]]) -> tuple[str, str]:
+    """Text and picture (data URL, "" without one) of the last user message."""
+    texts: list[str] = []
+    picture = ""
+    for message in messages[::-1]:
+        if message["role"] != "user":
+            continue
+        content = message["content"]
+        parts: list[dict[str, Any]] = (
+            [{"type": "text", "text": content}] if isinstance(content, str) else content
+        )
+        for part in parts:
+            if part["type"] == "text":
+                texts.append(part["text"])
+            elif part["type"] == "image_url":
+                picture = part["image_url"]["url"]
+        break
+    return "\n".join(texts), picture
+
+
+def _look(record: Record, picture: str) -> None:
+    if not picture.startswith("data:"):
+        return
+    jpeg = base64.b64decode(picture.partition(",")[2])
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        return
+    record.height, record.width = image.shape[:2]
+    record.jpeg_bytes = len(jpeg)
+    shown = clock_code.read(np.asarray(image, np.uint8))
+    record.age_ms = None if shown is None else clock_code.age_ms(shown, record.arrived * 1000)
+
+
+async def _main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--port", type=int, default=0, help="0 takes a free one and prints it")
+    parser.add_argument("--first-token-ms", type=float, default=50)
+    parser.add_argument("--between-ms", type=float, default=10)
+    parser.add_argument("--pieces", type=int, default=8, help="words of every answer")
+    args = parser.parse_args()
+    cv2.setNumThreads(1)
+    model = StandInModel(
+        first_token=args.first_token_ms / 1000, between=args.between_ms / 1000, pieces=args.pieces
+    )
+    await model.start(args.port)
+    print(json.dumps({"base_url": model.base_url}), flush=True)
+    try:
+        # Whoever started this ends it by closing its standard input.
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+    finally:
+        await model.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
