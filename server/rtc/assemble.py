@@ -1,0 +1,524 @@
+"""From RTP packets to whole frames, with the requests that repair them. Pure: the caller gives the time.
+
+The owner makes one `Assembler` per media stream, and a new one for a new SSRC. It adds every media packet (and
+those that came back by retransmission) as it comes, then sends what `nacks` and `key_frame_wanted` tell, and
+calls `poll` when `deadline` has come. A packet whose payload is malformed is not added: it counts as lost.
+
+A frame is complete at its marker bit, which saves one frame period against waiting for the next timestamp. What
+comes out is in order, whole, and decodable: after a gap deltas are dropped until a key frame.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+
+# When a missing packet is asked for, in seconds after it was missed; aiortc alone asks once.
+NACK_AT = (0.0, 0.08, 0.16, 0.32)
+# A missing packet older than this is given up.
+HOLE_S = 0.4
+# A whole key frame behind a hole replaces what the hole holds back: at once when deltas can not be used anyway,
+# else after this time, so that packets out of order cost nothing.
+KEY_GRACE_S = 0.02
+# Least time between two requests for a key frame.
+PLI_S = 0.5
+# At most so many sequence numbers in one NACK; the oldest first.
+MAX_NACKS = 64
+# Bounds of one frame, and again of everything behind the oldest hole (missing packets count too). A larger frame
+# is dropped; a hole with more behind it is given up at once.
+MAX_PACKETS = 512
+MAX_BYTES = 2 << 20
+# Packets further away than this come from a sender that started again, once several of them follow each other:
+# few when their timestamps are newer than all others, more when they might be old duplicates.
+FAR = 3000
+RESTART_RUN = 3
+RESTART_RUN_OLD = 16
+# How far the stream's very first packet may have been overtaken.
+MISORDERED_START = 16
+
+
+class Packet:
+    """One RTP packet, depacketised. It belongs to the assembler once added."""
+
+    __slots__ = ("arrived", "data", "key", "marker", "sequence", "start", "timestamp")
+
+    def __init__(
+        self, sequence: int, timestamp: int, marker: bool, data: bytes, start: bool, key: bool
+    ) -> None:
+        self.sequence = sequence
+        self.timestamp = timestamp
+        self.marker = marker
+        # Empty for padding.
+        self.data = data
+        # See `payload.Payload`: true is certain, false says nothing.
+        self.start = start
+        self.key = key
+        # Monotonic seconds, set when added.
+        self.arrived = 0.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EncodedFrame:
+    """A whole frame as the decoder takes it."""
+
+    data: bytes
+    # RTP timestamp, 32 bits, as it came.
+    timestamp: int
+    key: bool
+    # Arrival of its earliest and latest packet, monotonic seconds.
+    first_arrival: float
+    last_arrival: float
+
+
+class _Missing:
+    """A packet that others overtook."""
+
+    __slots__ = ("asked", "since")
+
+    def __init__(self, since: float) -> None:
+        self.since = since
+        # How many of `NACK_AT` are done.
+        self.asked = 0
+
+
+class Assembler:
+    """One stream's packets in, whole frames out.
+
+    Sequence numbers are unwrapped inside: plain integers that grow, the lower 16 bits as on the wire.
+    """
+
+    def __init__(self) -> None:
+        # Frames not handed out: "broken" lacked packets, "no_key" lacked their reference.
+        self.dropped: dict[str, int] = {"broken": 0, "no_key": 0}
+        # Packets that never came.
+        self.given_up = 0
+        # Packets that came twice, too late or from nowhere.
+        self.ignored = 0
+        # Times the sender began anew within the same SSRC.
+        self.restarts = 0
+        # False once a frame went on after its marker (H.264 senders may mark every slice): such a sender's
+        # frames are complete at the next timestamp only.
+        self._markers = True
+        # When a key frame was last asked for.
+        self._asked = -PLI_S
+        # Timestamp of the key frame handed out last.
+        self._key_timestamp: int | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        """Back to where a stream's first packet decides where it begins."""
+        # The first sequence number not yet taken into a frame.
+        self._next = 0
+        # Its 16 bits; -1 before the first packet.
+        self._expected = -1
+        # The frame being collected; empty between frames.
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._frame_key = False
+        self._frame_first = 0.0
+        self._frame_last = 0.0
+        # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None when it was lost.
+        self._before: int | None = None
+        # Whether that packet closed its frame by its marker.
+        self._marker_before = False
+        # A key frame that its marker closed, until the next frame begins; see `_go_on_after_marker`.
+        self._closed_key: list[bytes] | None = None
+        # Packets behind a hole, by sequence number. Whenever there are any, `_next` is missing.
+        self._ahead: dict[int, Packet] = {}
+        self._ahead_bytes = 0
+        # One past the newest of them; means nothing without any.
+        self._end = 0
+        # What is missing before `_end`, in growing order.
+        self._missing: dict[int, _Missing] = {}
+        # When the next NACK is due; infinite when none is.
+        self._nack_due = math.inf
+        # The first packet ahead that proves a key frame, for each timestamp.
+        self._keys: dict[int, int] = {}
+        # One of them that belongs to a whole frame; None when there is none.
+        self._whole_key: int | None = None
+        # Deltas can not be used: no key frame yet, or the chain of references was broken.
+        self._need_key = True
+        # A key frame has to be asked for.
+        self._want_key = False
+        # Timestamp of the frame whose rest is being thrown away, so that it counts once.
+        self._tail_timestamp: int | None = None
+        # Everything so far while no frame has begun; its missing beginning may be late. None from then on.
+        self._opening: list[Packet] | None = []
+        # Packets from far away that follow each other: together they may be a new beginning.
+        self._far: list[Packet] = []
+
+    @property
+    def held(self) -> int:
+        """Packets held now, at most twice `MAX_PACKETS`."""
+        return len(self._parts) + len(self._ahead) + len(self._closed_key or ())
+
+    def add(self, packet: Packet, now: float, retransmission: bool = False) -> list[EncodedFrame]:
+        """Take a packet in and return the frames that it completes, oldest first."""
+        frames: list[EncodedFrame] = []
+        packet.arrived = now
+        if packet.sequence == self._expected and not self._ahead:
+            if self._far:
+                self._forget_far()
+            self._consume(packet, frames)
+        else:
+            self._add_out_of_order(packet, now, retransmission, frames)
+        return frames
+
+    def poll(self, now: float) -> list[EncodedFrame]:
+        """Give up what is overdue and return the frames that this sets free."""
+        frames: list[EncodedFrame] = []
+        while self._missing and now >= self._hole_due():
+            self._pass_hole(frames)
+        return frames
+
+    def deadline(self) -> float | None:
+        """When `poll`, `nacks` or `key_frame_wanted` has something to do without a further packet; None: never.
+
+        It lies in the past when something is due already. They compare `now` with the very number returned here.
+        """
+        due = self._asked + PLI_S if self._want_key else math.inf
+        if self._missing:
+            due = min(due, self._nack_due, self._hole_due())
+        return None if due == math.inf else due
+
+    def nacks(self, now: float) -> list[int]:
+        """Sequence numbers to ask for now, at most `MAX_NACKS`, the oldest first; counts as asking."""
+        if now < self._nack_due:
+            return []
+        ask: list[int] = []
+        due = math.inf
+        for sequence, missing in islice(self._missing.items(), MAX_NACKS):
+            asked = missing.asked
+            while asked < len(NACK_AT) and now >= missing.since + NACK_AT[asked]:
+                asked += 1
+            if asked > missing.asked:
+                missing.asked = asked
+                ask.append(sequence & 0xFFFF)
+            if asked < len(NACK_AT):
+                due = min(due, missing.since + NACK_AT[asked])
+        self._nack_due = due
+        return ask
+
+    def key_frame_wanted(self, now: float) -> bool:
+        """Whether to ask for a key frame now; true counts as asking."""
+        if self._want_key and now >= self._asked + PLI_S:
+            self._asked = now
+            return True
+        return False
+
+    def decode_failed(self, timestamp: int | None = None) -> None:
+        """The decoder refused a frame, so what follows has no reference until a key frame.
+
+        With the frame's RTP timestamp this is ignored when a newer key frame was handed out already.
+        """
+        newest = self._key_timestamp
+        if timestamp is None or newest is None or _newer(newest, timestamp) <= 0:
+            self._lose_reference()
+
+    # in order
+
+    def _consume(self, packet: Packet, frames: list[EncodedFrame]) -> None:
+        """Take the packet at `_next` into a frame."""
+        self._next += 1
+        self._expected = (packet.sequence + 1) & 0xFFFF
+        data = packet.data
+        if self._opening is not None:
+            self._opening.append(packet)
+            if len(self._opening) > MISORDERED_START:
+                self._opening = None
+        if not data:
+            return  # Padding belongs to no frame, and an empty frame would flush the decoder.
+        timestamp = packet.timestamp
+        same = timestamp == self._before
+        if self._parts and same:
+            self._parts.append(data)
+            self._bytes += len(data)
+            if packet.key:
+                self._frame_key = True
+            arrived = packet.arrived
+            if arrived > self._frame_last:
+                self._frame_last = arrived
+            elif arrived < self._frame_first:
+                self._frame_first = arrived
+            if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
+                self._drop_parts()
+                self._lose_reference()
+                return
+        else:
+            if self._parts:
+                self._complete(frames)
+            elif not packet.start and (same or self._before is None):
+                if not (same and self._marker_before and self._go_on_after_marker(packet)):
+                    self._throw_tail(packet)
+                return
+            self._opening = None
+            self._closed_key = None
+            self._parts.append(data)
+            self._bytes = len(data)
+            self._before = timestamp
+            self._marker_before = False
+            self._frame_key = packet.key
+            self._frame_first = self._frame_last = packet.arrived
+        if packet.marker and self._markers:
+            parts = self._parts
+            self._complete(frames)
+            self._marker_before = True
+            self._closed_key = parts if self._frame_key else None
+
+    def _complete(self, frames: list[EncodedFrame]) -> None:
+        parts = self._parts
+        self._parts = []
+        self._bytes = 0
+        timestamp = self._before
+        assert timestamp is not None  # A frame being collected has one.
+        if self._frame_key:
+            self._need_key = self._want_key = False
+            self._key_timestamp = timestamp
+        elif self._need_key:
+            self.dropped["no_key"] += 1
+            self._want_key = True
+            return
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        frames.append(
+            EncodedFrame(data, timestamp, self._frame_key, self._frame_first, self._frame_last)
+        )
+
+    def _go_on_after_marker(self, packet: Packet) -> bool:
+        """The frame handed out last was not whole: never believe a marker again.
+
+        A key frame is collected anew and handed out once more, whole (true). A delta can not be mended: deltas
+        wait for a key frame and its rest is thrown away (false).
+        """
+        self._markers = False
+        if self._closed_key is None:
+            self._tail_timestamp = packet.timestamp
+            if not self._need_key:
+                self.dropped["broken"] += 1
+                self._lose_reference()
+            return False
+        self._parts = self._closed_key
+        self._closed_key = None
+        self._parts.append(packet.data)
+        self._bytes = sum(len(part) for part in self._parts)
+        self._frame_last = max(self._frame_last, packet.arrived)
+        return True
+
+    def _throw_tail(self, packet: Packet) -> None:
+        """A packet of a frame whose beginning is lost."""
+        if self._tail_timestamp != packet.timestamp:
+            self._tail_timestamp = packet.timestamp
+            self.dropped["broken"] += 1
+            self._lose_reference()
+        self._before = packet.timestamp
+        self._marker_before = False
+
+    def _drop_parts(self) -> None:
+        """Drop the frame being collected, if any; its rest will not count again."""
+        if self._parts:
+            self.dropped["broken"] += 1
+            self._tail_timestamp = self._before
+            self._parts = []
+            self._bytes = 0
+
+    def _lose_reference(self) -> None:
+        self._need_key = self._want_key = True
+
+    # out of order
+
+    def _add_out_of_order(
+        self, packet: Packet, now: float, retransmission: bool, frames: list[EncodedFrame]
+    ) -> None:
+        if self._expected < 0:
+            self._next = packet.sequence
+        sequence = self._next + ((packet.sequence - self._next + 0x8000) & 0xFFFF) - 0x8000
+        distance = sequence - self._next
+        opening = self._opening
+        if opening is not None and -MISORDERED_START <= distance + len(opening) < 0:
+            self._rewind(sequence, now)
+        elif distance < 0 or distance >= FAR:
+            if retransmission:
+                self.ignored += 1
+            else:
+                self._add_far(packet, distance, frames)
+            return
+        if sequence in self._ahead:
+            self.ignored += 1
+            return
+        if self._far:
+            self._forget_far()
+        end = self._end if self._ahead else self._next
+        if sequence - end > MAX_PACKETS:
+            self._jump(sequence, end, frames)
+        elif sequence > end:
+            if len(self._missing) < MAX_NACKS:
+                self._nack_due = min(self._nack_due, now)
+            for missed in range(end, sequence):
+                self._missing[missed] = _Missing(now)
+        elif sequence < end:
+            self._found(sequence)
+        self._end = max(end, sequence + 1)
+        if sequence == self._next:
+            self._consume(packet, frames)
+            self._drain(frames)
+        else:
+            self._keep(sequence, packet)
+        while self._ahead and (
+            self._end - self._next > MAX_PACKETS or self._ahead_bytes > MAX_BYTES
+        ):
+            self._pass_hole(frames)
+        if self._whole_key is not None and (self._need_key or now >= self._hole_due()):
+            self._pass_hole(frames)
+
+    def _keep(self, sequence: int, packet: Packet) -> None:
+        """Hold a packet behind the hole, and see whether it makes a key frame whole."""
+        ahead = self._ahead
+        ahead[sequence] = packet
+        self._ahead_bytes += len(packet.data)
+        if packet.key:
+            first = self._keys.get(packet.timestamp)
+            if first is None or sequence < first:
+                self._keys[packet.timestamp] = sequence
+        if self._keys and self._whole_key is None:
+            # Only a last packet, a first packet or one that came late can do so.
+            before = ahead.get(sequence - 1)
+            if (
+                packet.marker
+                or sequence != self._end - 1
+                or before is None
+                or before.timestamp != packet.timestamp
+            ):
+                self._find_whole_key()
+
+    def _found(self, sequence: int) -> None:
+        """A missing packet came."""
+        if len(self._missing) > MAX_NACKS:
+            self._nack_due = 0.0  # The younger ones move up.
+        del self._missing[sequence]
+        if not self._missing:
+            self._nack_due = math.inf
+
+    def _drain(self, frames: list[EncodedFrame]) -> None:
+        """Take in what follows `_next` without a gap."""
+        ahead, keys = self._ahead, self._keys
+        while packet := ahead.pop(self._next, None):
+            self._ahead_bytes -= len(packet.data)
+            if packet.key and keys.get(packet.timestamp) == self._next:
+                del keys[packet.timestamp]
+            self._consume(packet, frames)
+        if self._whole_key is not None and self._whole_key < self._next:
+            self._whole_key = None
+        if keys and self._whole_key is None:
+            self._find_whole_key()
+
+    def _find_whole_key(self) -> None:
+        """Look for a whole key frame ahead. Bounded: each packet ahead is looked at about once."""
+        self._whole_key = min(filter(self._is_whole, self._keys.values()), default=None)
+
+    def _is_whole(self, sequence: int) -> bool:
+        ahead = self._ahead
+        timestamp = ahead[sequence].timestamp
+        first = sequence
+        while not ahead[first].start:
+            before = ahead.get(first - 1)
+            if before is None:
+                return False
+            if before.data and (before.timestamp != timestamp or (before.marker and self._markers)):
+                break
+            first -= 1
+        last = sequence
+        while not (self._markers and ahead[last].marker and ahead[last].data):
+            last += 1
+            after = ahead.get(last)
+            if after is None:
+                return False
+            if after.data and after.timestamp != timestamp:
+                break
+        return True
+
+    # giving up
+
+    def _hole_due(self) -> float:
+        """When the oldest hole is to be given up. There must be one."""
+        since = next(iter(self._missing.values())).since
+        return since + (HOLE_S if self._whole_key is None else KEY_GRACE_S)
+
+    def _pass_hole(self, frames: list[EncodedFrame]) -> None:
+        """Give up the oldest hole; with a whole key frame behind it, everything before that one."""
+        target = self._whole_key
+        self._skip_hole(frames)
+        while target is not None and self._next <= target:
+            self._skip_hole(frames)
+
+    def _skip_hole(self, frames: list[EncodedFrame]) -> None:
+        self._drop_parts()
+        self._lose_reference()
+        self._before = None
+        self._marker_before = False
+        self._closed_key = None
+        self._opening = None
+        while self._next in self._missing:
+            self._found(self._next)
+            self._next += 1
+            self.given_up += 1
+        self._expected = self._next & 0xFFFF
+        self._drain(frames)
+
+    def _jump(self, sequence: int, end: int, frames: list[EncodedFrame]) -> None:
+        """So much is missing that nobody will send it again: go on behind it."""
+        while self._ahead:
+            self._pass_hole(frames)
+        self._drop_parts()
+        self._lose_reference()
+        self._before = None
+        self._marker_before = False
+        self._closed_key = None
+        self._opening = None
+        self.given_up += sequence - end
+        self._next = sequence
+
+    # beginnings
+
+    def _rewind(self, sequence: int, now: float) -> None:
+        """The stream's first packet had overtaken this one, and no frame has begun since."""
+        opening, self._opening = self._opening or [], []
+        first = self._next - len(opening)
+        if not self._ahead:
+            self._end = self._next
+        for offset, packet in enumerate(opening):
+            self._keep(first + offset, packet)
+        older = {missed: _Missing(now) for missed in range(sequence, first)}
+        self._missing = older | self._missing
+        self._nack_due = min(self._nack_due, now)
+        self._next = sequence
+        self._before = None
+        self._tail_timestamp = None
+
+    def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
+        """A packet outside of what can be expected. A run of them shows that the sender began anew."""
+        newest = self._ahead[self._end - 1].timestamp if self._ahead else self._before
+        newer = newest is not None and _newer(packet.timestamp, newest) > 0
+        if -FAR < distance < 0 and not newer:
+            self.ignored += 1  # Late, or sent twice.
+            return
+        if self._far and packet.sequence != (self._far[-1].sequence + 1) & 0xFFFF:
+            self._forget_far()
+        self._far.append(packet)
+        if len(self._far) < (RESTART_RUN if newer else RESTART_RUN_OLD):
+            return
+        run = self._far
+        self._drop_parts()
+        self._begin()
+        self._want_key = True
+        self.restarts += 1
+        for packet in run:
+            frames += self.add(packet, packet.arrived)
+
+    def _forget_far(self) -> None:
+        self.ignored += len(self._far)
+        self._far = []
+
+
+def _newer(timestamp: int, than: int) -> int:
+    """Signed distance of two 32-bit RTP timestamps."""
+    return ((timestamp - than + 0x80000000) & 0xFFFFFFFF) - 0x80000000
