@@ -176,8 +176,7 @@ class Inference:
     async def close(self) -> None:
         """Stop everything and wait until the engines have let go. Safe to call twice."""
         self._draining = True
-        # What waits goes first, so that no freed slot takes it up.
-        for run in sorted(self._runs.values(), key=lambda run: run.slot_at is not None):
+        for run in list(self._runs.values()):
             self._let_go(run)
         if self._slots:
             # Not cancelled a second time at once: that would cut short how an engine closes its stream.
@@ -237,8 +236,6 @@ class Inference:
             self._answer_seconds += _MEAN_WEIGHT * (held - self._answer_seconds)
 
     def _stop(self, run: Run, reason: str) -> None:
-        if run.ended:
-            return
         run.stop(reason)
         task = self._slots.get(run)
         # A sink may cancel its own job from within: the task then sees that the run has ended, and closes the
@@ -247,9 +244,8 @@ class Inference:
             task.cancel()
 
     def _cancel_where(self, chosen: Callable[[Job], bool], reason: str) -> None:
-        # Waiting ones first: they must not start on the slots of the running ones.
-        runs = [run for job, run in self._runs.items() if chosen(job)]
-        for run in sorted(runs, key=lambda run: run.slot_at is not None):
+        # Nothing starts between: slots are filled once all are stopped.
+        for run in [run for job, run in self._runs.items() if chosen(job)]:
             self._stop(run, reason)
         self._fill()
 

@@ -123,8 +123,6 @@ class Run:
         if self.ended:
             return
         self._asking(engine, request)
-        if self.ended:
-            return
         stream = engine.answer(request)
         try:
             while not self.ended:

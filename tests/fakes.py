@@ -157,11 +157,11 @@ class FakeEngine:
 
 
 class FakeEngines:
-    """A selector by hand: when `current` is reported and a `spare` is there, the spare takes over in `settle`."""
+    """A selector by hand: `settle` after a failure moves on to the next of `spares`, if there is one."""
 
-    def __init__(self, current: Engine, spare: Engine | None = None) -> None:
+    def __init__(self, current: Engine, *spares: Engine) -> None:
         self.current = current
-        self.spare = spare
+        self.spares = list(spares)
         self.reported: list[Engine] = []
         # Set: looking into a failure never ends.
         self.stuck = False
@@ -173,8 +173,8 @@ class FakeEngines:
         if self.stuck:
             await asyncio.Event().wait()
         await asyncio.sleep(0)
-        if self.spare is not None:
-            self.current, self.spare = self.spare, None
+        if self.spares:
+            self.current = self.spares.pop(0)
 
 
 @dataclass
@@ -182,6 +182,7 @@ class RecordingSink:
     """Keeps what it is told, in order, and checks that order. `raise_in` names the call that raises."""
 
     raise_in: str | None = None
+    on_started: Callable[[], None] | None = None
     on_delta: Callable[[str], None] | None = None
     on_finished: Callable[[Result], None] | None = None
     calls: list[str] = field(default_factory=list)
@@ -197,8 +198,7 @@ class RecordingSink:
         return self.result is not None or self.error is not None
 
     def _called(self, name: str) -> None:
-        assert not self.ended, f"{name} after the end"
-        self.calls.append(name)
+        self.calls.append(f"{name} after the end" if self.ended else name)
         if self.raise_in == name:
             raise ZeroDivisionError("the sink's own fault")
 
@@ -207,6 +207,8 @@ class RecordingSink:
         assert queue_seconds >= 0
         self._called("started")
         self.engines.append(engine.name)
+        if self.on_started is not None:
+            self.on_started()
 
     def delta(self, text: str) -> None:
         assert "started" in self.calls

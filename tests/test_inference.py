@@ -31,6 +31,7 @@ from tests.fakes import (
     RecordingSink,
     engine_error,
     make_job,
+    make_request,
     until,
 )
 
@@ -79,6 +80,12 @@ def assert_idle(inference: Inference) -> None:
     assert inference.depth() == dict.fromkeys(Kind, 0)
     assert not inference._runs
     assert not inference._active
+
+
+async def turns() -> None:
+    """Some turns of the loop, for what must not happen in them."""
+    for _ in range(20):
+        await asyncio.sleep(0)
 
 
 def count(metrics: Metrics, name: str, **labels: str) -> float:
@@ -194,6 +201,20 @@ async def test_slots_follow_the_engine_live(build: Build) -> None:
     engine.release()
     await until(lambda: all(sink.ended for sink in sinks))
     assert engine.most_open == 3
+
+
+async def test_a_narrower_engine_stops_nothing_that_runs(build: Build) -> None:
+    """Descriptions beyond the new number of slots go on while no question waits."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=3)
+    jobs = [make_job(session, DESCRIBE) for session in "abc"]
+    for job, _ in jobs:
+        inference.submit(job)
+    await until(lambda: engine.open == 3)
+    engine.capabilities = Capabilities(max_concurrency=1)
+    inference.engine_changed()
+    assert not any(sink.ended for _, sink in jobs)
 
 
 async def test_a_session_runs_one_question_and_one_background_job(build: Build) -> None:
@@ -360,6 +381,7 @@ async def test_cancelling_a_running_job_closes_the_stream(build: Build, metrics:
     await until(lambda: engine.open == 0)
     await until(lambda: inference.running == 0)
     assert engine.aborted == 1
+    assert sink.calls == ["started", "delta", "delta", "finished"]
     assert count(metrics, "inferences_total", kind="chat", result="replaced") == 1
     assert count(metrics, "cancellations_total", reason="replaced") == 1
 
@@ -376,8 +398,7 @@ async def test_a_slot_is_given_back_when_the_engine_has_let_go(build: Build) -> 
     inference.cancel(job, "user")
     other, sink = make_job("a", question="next")
     inference.submit(other)
-    for _ in range(20):
-        await asyncio.sleep(0)
+    await turns()
     assert (inference.running, sink.calls) == (1, [])
     engine.release()
     engine.slow_close.set()
@@ -504,7 +525,7 @@ async def test_another_engine_takes_over_before_the_first_token(
     """The failure is reported, and the engine that took over is asked, once."""
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(fault))
     second = FakeEngine("builtin")
-    engines = FakeEngines(first, spare=second)
+    engines = FakeEngines(first, second)
     inference = build(engines)
     job, sink = make_job()
     inference.submit(job)
@@ -520,13 +541,14 @@ async def test_a_failing_second_engine_is_the_end(build: Build) -> None:
     """Two tries, not more."""
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
     second = FakeEngine("local", fail_at=0, fail_with=engine_error(EngineLoading))
-    engines = FakeEngines(first, spare=second)
+    third = FakeEngine("builtin")
+    engines = FakeEngines(first, second, third)
     inference = build(engines)
     job, sink = make_job()
     inference.submit(job)
     await until(lambda: sink.ended)
     assert isinstance(sink.error, EngineLoading)
-    assert (len(first.requests), len(second.requests)) == (1, 1)
+    assert [len(engine.requests) for engine in (first, second, third)] == [1, 1, 0]
     assert engines.reported == [first, second]
 
 
@@ -534,7 +556,7 @@ async def test_answers_are_never_spliced(build: Build, metrics: Metrics) -> None
     """After the first token an engine's failure ends the answer, whatever else is there."""
     first = FakeEngine("vllm", fail_at=1, fail_with=engine_error(EngineUnavailable))
     second = FakeEngine("builtin")
-    inference = build(FakeEngines(first, spare=second))
+    inference = build(FakeEngines(first, second))
     job, sink = make_job()
     inference.submit(job)
     await until(lambda: sink.ended)
@@ -547,7 +569,7 @@ async def test_answers_are_never_spliced(build: Build, metrics: Metrics) -> None
 async def test_a_refusal_is_not_retried(build: Build) -> None:
     """The request is at fault, so no engine is reported and no other asked."""
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineRefused))
-    engines = FakeEngines(first, spare=FakeEngine("builtin"))
+    engines = FakeEngines(first, FakeEngine("builtin"))
     inference = build(engines)
     job, sink = make_job()
     inference.submit(job)
@@ -560,7 +582,7 @@ async def test_a_refusal_is_not_retried(build: Build) -> None:
 async def test_without_another_ready_engine_the_error_is_told(build: Build, how: str) -> None:
     """The same engine is not asked again, one that is not ready neither, and waiting for a selector is bounded."""
     first = FakeEngine("vllm", fail_at=0, fail_with=engine_error(EngineUnavailable))
-    engines = FakeEngines(first, FakeEngine(ready=False) if how == "not ready" else None)
+    engines = FakeEngines(first, *([FakeEngine(ready=False)] if how == "not ready" else []))
     engines.stuck = how == "stuck"
     inference = build(engines, settle_seconds=0.01)
     job, sink = make_job()
@@ -648,13 +670,66 @@ async def test_a_sink_that_raises_ends_only_its_own_job(build: Build, call: str)
 async def test_a_sink_may_cancel_its_own_job(build: Build) -> None:
     """As when a slow client's messages overflow: no further delta comes and the stream is closed in peace."""
     engine = FakeEngine()
+    engine.slow_close = asyncio.Event()
     inference = build(engine)
     job, sink = make_job()
     sink.on_delta = lambda text: inference.cancel(job, "socket_closed")
     inference.submit(job)
+    await until(lambda: sink.ended)
+    await turns()
+    engine.slow_close.set()
     await until(lambda: inference.running == 0)
     assert sink.calls == ["started", "delta", "finished"]
     assert (engine.open, engine.aborted) == (0, 1)
+
+
+async def test_making_a_request_may_end_its_own_job(build: Build) -> None:
+    """A job that is cancelled from within make_request goes no further."""
+    engine = FakeEngine()
+    inference = build(engine)
+
+    async def prepare(engine: Engine) -> EngineRequest:
+        inference.cancel(job, "camera_ended")
+        return make_request()
+
+    sink = RecordingSink()
+    job = Job(session_id="a", kind=DESCRIBE, make_request=prepare, sink=sink, id="d1")
+    inference.submit(job)
+    await until(lambda: inference.running == 0)
+    assert sink.calls == ["finished"]
+    assert engine.requests == []
+
+
+async def test_a_job_cancelled_when_it_starts_is_never_asked(build: Build) -> None:
+    """The request does not go out after all."""
+    engine = FakeEngine()
+    inference = build(engine)
+    job, sink = make_job()
+    sink.on_started = lambda: inference.cancel(job, "user")
+    inference.submit(job)
+    await until(lambda: inference.running == 0)
+    assert sink.calls == ["started", "finished"]
+    assert engine.requests == []
+
+
+async def test_a_sink_may_cancel_another_job(build: Build) -> None:
+    """Two ways of stopping at once stop a job once, and its stream is closed in peace."""
+    engine = FakeEngine()
+    engine.hold()
+    engine.slow_close = asyncio.Event()
+    inference = build(engine, slots=2)
+    first, first_sink = make_job("a")
+    second, second_sink = make_job("a", DESCRIBE)
+    first_sink.on_finished = lambda result: inference.cancel(second, "user")
+    inference.submit(first)
+    inference.submit(second)
+    await until(lambda: engine.open == 2)
+    inference.cancel_session("a", "socket_closed")
+    assert second_sink.calls == ["started", "finished"]
+    await turns()
+    engine.slow_close.set()
+    await until(lambda: inference.running == 0)
+    assert engine.open == 0
 
 
 async def test_a_sink_may_submit_the_next_job(build: Build) -> None:
@@ -724,7 +799,14 @@ async def test_closing_waits_for_the_engines(build: Build) -> None:
         inference.submit(job)
         sinks.append(sink)
     await until(lambda: engine.open == 4)
-    await inference.close()
+    engine.slow_close = asyncio.Event()
+    # Its engine is letting go already: that must not be cut short.
+    inference.cancel_session("a", "user")
+    await turns()
+    closing = asyncio.create_task(inference.close())
+    await turns()
+    engine.slow_close.set()
+    await closing
     assert engine.open == 0
     assert all(sink.ended for sink in sinks)
     assert_idle(inference)
