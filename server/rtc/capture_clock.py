@@ -20,8 +20,6 @@ LATE_S = 1.0
 LATE_RUN = 3
 # A frame can not run ahead of the quickest one before it, so more than this is a jump too.
 AHEAD_S = 1.0
-# After a jump a report counts only when it is this close to the frame; else it is of the time before.
-REPORT_NEAR_S = 1.0
 # Beyond this distance a report says nothing about a frame any more.
 REPORT_FAR_S = 30.0
 # A question's `sent_at` further than this from its arrival is not believed.
@@ -107,20 +105,25 @@ class CaptureClock:
         if jumped:
             # Go on counting from the newest frame by this machine's clock.
             rtp_time = newest + max(1, round((arrival - newest_arrival) * RTP_HZ))
+            self._restart(timestamp, newest - self._offset)
             self._offset = rtp_time - timestamp
-            self._restart(timestamp)
         if rtp_time > newest:
             self._newest = (rtp_time, arrival)
         return rtp_time
 
-    def _restart(self, timestamp: int) -> None:
-        """What was learnt before the jump says nothing about the frames after it."""
+    def _restart(self, timestamp: int, before: int) -> None:
+        """What was learnt before the jump says nothing about the frames after it.
+
+        The newest report may be of either side: it belongs to the RTP timestamp that it is closer to.
+        """
         self.jumps += 1
         self._late = 0
         self._minima.clear()
         self._base = math.inf
-        if self._report and abs(_signed(timestamp - self._report[1])) > REPORT_NEAR_S * RTP_HZ:
-            self._report = None
+        if self._report is not None:
+            rtp = self._report[1]
+            if abs(_signed(timestamp - rtp)) >= abs(_signed(before - rtp)):
+                self._report = None
 
 
 def captured_after(
