@@ -1,0 +1,261 @@
+"""Log lines: their form, and what never gets into them."""
+
+from __future__ import annotations
+
+import ast
+import io
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server import logs
+from server.auth import TokenIssuer, session_hash
+
+CANARY = "canary-7f3a"
+SERVER = Path(__file__).parent.parent / "server"
+LEVELS = ("", *logs.OWN_LOGGERS, "aiortc", "aioice", "libav", "uvicorn", "uvicorn.error", "openai")
+
+
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    """Leave the process's logging as it was."""
+    root = logging.getLogger()
+    handlers = root.handlers[:]
+    names = (*LEVELS, "httpx2")
+    levels = {name: logging.getLogger(name).level for name in names}
+    access = logging.getLogger("uvicorn.access")
+    before = (access.handlers[:], access.propagate, access.disabled)
+    yield
+    for handler in root.handlers[:]:
+        if handler not in handlers:
+            root.removeHandler(handler)
+            handler.close()
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    access.handlers[:], access.propagate, access.disabled = before
+
+
+def lines(path: Path) -> list[dict[str, Any]]:
+    """The file's lines, each of which must be one JSON object."""
+    return [json.loads(line) for line in path.read_text(encoding="ascii").splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A log file that everything goes to."""
+    path = tmp_path / "server.log"
+    logs.configure("debug", path)
+    return path
+
+
+def test_a_line_has_its_fields(path: Path) -> None:
+    """Time in UTC, level, logger, message, then the extras."""
+    logging.getLogger("server.camera").info("camera", extra={"state": "live", "count": 3})
+    (line,) = lines(path)
+    assert list(line) == ["time", "level", "logger", "message", "state", "count"]
+    assert line["time"].endswith("Z")
+    assert len(line["time"]) == 24
+    assert (line["level"], line["logger"], line["message"]) == ("info", "server.camera", "camera")
+
+
+def test_other_extras_are_dropped(path: Path) -> None:
+    """An extra that is not of the fixed set does not get into the line, nor does an object's repr."""
+    logging.getLogger("server.x").info(
+        "x", extra={"question": CANARY, "token": CANARY, "peer": CANARY, "code": {"a": CANARY}}
+    )
+    (line,) = lines(path)
+    assert CANARY not in json.dumps(line)
+    assert line["code"] == "dict"
+    assert set(line) == {"time", "level", "logger", "message", "code"}
+
+
+def test_sessions_appear_as_hashes_only(path: Path) -> None:
+    """A hash is kept, a session's id under that name is hashed."""
+    for value in ("ba7816bf8f01", "abc", "Sx2mVb0T3hQ9yLrW8kPz1g"):
+        logging.getLogger("server.x").info("x", extra={"session": value})
+    assert [line["session"] for line in lines(path)] == [
+        "ba7816bf8f01",
+        "ba7816bf8f01",
+        session_hash("Sx2mVb0T3hQ9yLrW8kPz1g"),
+    ]
+
+
+def test_arguments_are_not_put_into_messages(path: Path) -> None:
+    """A message stays the template that it is."""
+    logging.getLogger("server.x").warning("about %s", CANARY)
+    logging.getLogger("aiortc.x").warning("could not parse %s", CANARY)
+    assert [line["message"] for line in lines(path)] == ["about %s", "could not parse %s"]
+
+
+def test_exceptions_show_type_and_place_only(path: Path) -> None:
+    """Neither an exception's text nor its source lines get into the line."""
+    try:
+        raise ValueError(CANARY)
+    except ValueError:
+        logging.getLogger("server.x").exception("failed")
+        logging.getLogger("uvicorn.error").exception("Exception in ASGI application\n")
+    for line in lines(path):
+        assert line["error"] == "ValueError"
+        assert line["at"].startswith("test_exceptions_show_type_and_place_only:")
+    assert CANARY not in path.read_text()
+
+
+def test_a_foreign_message_keeps_its_first_line(path: Path) -> None:
+    """asyncio writes an exception's repr on the second line."""
+    logging.getLogger("asyncio").error(f"Task exception was never retrieved\nfuture: {CANARY}")
+    assert lines(path)[0]["message"] == "Task exception was never retrieved"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Authorization: Bearer canary-7f3a.x.y",
+        "bearer canary-7f3a",
+        "Sec-WebSocket-Protocol: qwen-camera, bearer.canary-7f3a",
+        "/ws/x?token=canary-7f3a&a=b",
+        "?access_token=canary-7f3a",
+        "access_code=canary-7f3a",
+        TokenIssuer("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i", 60).issue(CANARY).token,
+    ],
+)
+def test_credentials_are_hidden(path: Path, text: str) -> None:
+    """Should a token get as far as a message or an extra, it goes no further."""
+    logging.getLogger("server.x").info(text, extra={"state": text})
+    (line,) = lines(path)
+    assert CANARY not in json.dumps(line)
+    assert text.rpartition(".")[2] not in json.dumps(line) or "eyJ" not in text
+    assert "(hidden)" in line["message"]
+    assert "(hidden)" in line["state"]
+
+
+def test_ordinary_words_stay() -> None:
+    """The fence does not eat what is no credential."""
+    for text in ("token refused", "the bearer", "a key frame", "code 4401", "eyJ"):
+        assert logs.redact(text) == text
+
+
+def test_one_record_is_one_line(path: Path) -> None:
+    """Line ends and control characters are escaped, long texts cut, odd numbers written as text."""
+    nasty = 'a\nb\r\x1b[31m\u2028"}{\ud800'
+    logging.getLogger("server.x").info(nasty, extra={"state": nasty, "seconds": float("nan")})
+    logging.getLogger("server.x").info("x" * 10_000, extra={"state": "y" * 10_000})
+    first, second = lines(path)
+    assert first["message"] == nasty
+    assert first["seconds"] == "nan"
+    assert "\x1b" not in path.read_text()
+    assert (len(second["message"]), len(second["state"])) == (500, 500)
+
+
+def test_levels(tmp_path: Path) -> None:
+    """Our loggers follow the level; others are heard from warning on, even when told to say more."""
+    path = tmp_path / "log"
+    logs.configure("info", path)
+    talkative = logging.getLogger("openai._base_client")
+    talkative.setLevel(logging.DEBUG)
+    try:
+        for logger in (logging.getLogger("server.x"), talkative, logging.getLogger("aioice.ice")):
+            for level in (logging.DEBUG, logging.INFO, logging.WARNING):
+                logger.log(level, logging.getLevelName(level))
+    finally:
+        talkative.setLevel(logging.NOTSET)
+    assert [(line["logger"], line["level"]) for line in lines(path)] == [
+        ("server.x", "info"),
+        ("server.x", "warning"),
+        ("openai._base_client", "warning"),
+        ("aioice.ice", "warning"),
+    ]
+    logs.configure("debug", path)
+    assert not logging.getLogger("aiortc").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("aioice").isEnabledFor(logging.INFO)
+    assert logging.getLogger("server").isEnabledFor(logging.DEBUG)
+
+
+def test_the_access_log_is_off(path: Path) -> None:
+    """uvicorn's access log, which prints ?token=, says nothing."""
+    access = logging.getLogger("uvicorn.access")
+    access.critical("GET /ws/x?token=x")
+    assert not access.isEnabledFor(logging.CRITICAL)
+    assert path.read_text() == ""
+
+
+def test_configuring_again_replaces_the_handler(tmp_path: Path) -> None:
+    """The second file gets the lines, the first one is closed, each line is written once."""
+    first, second = tmp_path / "1", tmp_path / "2"
+    logs.configure("info", first)
+    (handler,) = [h for h in logging.getLogger().handlers if isinstance(h, logs._FileHandler)]
+    logs.configure("info", second)
+    logging.getLogger("server.x").info("x")
+    assert handler.stream is None
+    assert (first.read_text(), len(lines(second))) == ("", 1)
+
+
+def test_the_file_is_appended_to_and_followed(tmp_path: Path) -> None:
+    """What was there stays, and after a rotation lines go to the new file."""
+    path = tmp_path / "log"
+    path.write_text('{"old":1}\n')
+    logs.configure("info", path)
+    logging.getLogger("server.x").info("one")
+    os.rename(path, tmp_path / "log.1")
+    logging.getLogger("server.x").info("two")
+    assert [line.get("message") for line in lines(tmp_path / "log.1")] == [None, "one"]
+    assert [line["message"] for line in lines(path)] == ["two"]
+
+
+def test_without_a_file_lines_go_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+    """No file, or an empty name: standard output, and nothing on standard error."""
+    for nothing in (None, ""):
+        logs.configure("info", nothing)
+        logging.getLogger("server.x").info("x")
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["message"] for line in out.splitlines()] == ["x", "x"]
+    assert err == ""
+
+
+def test_a_line_that_cannot_be_written_is_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """When the stream is gone the record is not printed elsewhere, only counted."""
+    gone = io.StringIO()
+    gone.close()
+    monkeypatch.setattr(sys, "stdout", gone)
+    logs.configure("info", None)
+    monkeypatch.undo()
+    logging.getLogger("server.x").info(CANARY)
+    (handler,) = [h for h in logging.getLogger().handlers if isinstance(h, logs._StreamHandler)]
+    assert handler.lost == 1
+    assert capsys.readouterr() == ("", "")
+
+
+def _log_calls() -> Iterator[tuple[str, ast.Call]]:
+    for file in sorted(SERVER.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and isinstance(node.func.value, ast.Name)
+                and node.func.value.id == "log"
+            ):
+                yield f"{file.relative_to(SERVER)}:{node.lineno}", node
+
+
+def test_our_own_calls_follow_the_rule() -> None:
+    """Messages are constants without arguments, extras are named in place and of the fixed set."""
+    calls = list(_log_calls())
+    assert len(calls) > 5
+    for where, call in calls:
+        assert len(call.args) == 1, f"{where}: arguments are never shown, use extra"
+        # The warnings of the settings are sentences without secrets (tests/test_config.py).
+        if not where.startswith("main.py:") or isinstance(call.args[0], ast.JoinedStr):
+            assert isinstance(call.args[0], ast.Constant), f"{where}: the message varies"
+        for keyword in call.keywords:
+            if keyword.arg == "extra":
+                assert isinstance(keyword.value, ast.Dict), f"{where}: extra must be spelled out"
+                keys = {k.value for k in keyword.value.keys if isinstance(k, ast.Constant)}
+                assert len(keys) == len(keyword.value.keys), where
+                assert keys <= set(logs.ALLOWED_EXTRAS), f"{where}: {keys}"
