@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
+
+from scripts.bench.link_relay import LinkRelay
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGS = (
@@ -102,3 +105,45 @@ async def outbound_video(page: Page) -> dict[str, Any] | None:
     sender's parameters and the time (`now`, epoch ms); None while no video is sent."""
     report: dict[str, Any] | None = await page.evaluate(_OUTBOUND)
     return report
+
+
+async def socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
+    """What the page's sockets sent and got from `since` (epoch ms) on: {at, way: "sent" or "got", message}."""
+    entries: list[dict[str, Any]] = await page.evaluate(
+        "since => window.__log.filter(entry => entry.at >= since)", since
+    )
+    return entries
+
+
+async def wait_for_message(
+    page: Page, wanted: str, *, since: float = 0, timeout: float = 15
+) -> dict[str, Any]:
+    """Wait until the log has an entry for which the JavaScript expression `wanted` (of `m`, the message, and `way`) is
+    true; the first such entry. Raises playwright's TimeoutError."""
+    find = f"since => window.__log.find(({{at, way, message: m}}) => at >= since && ({wanted}))"
+    handle = await page.wait_for_function(find, arg=since, timeout=timeout * 1000, polling=20)
+    entry: dict[str, Any] = await handle.json_value()
+    return entry
+
+
+async def put_link_between(page: Page, relay: LinkRelay) -> None:
+    """Send the page's camera through `relay`: its offers and answers are rewritten, trickled candidates are kept back."""
+
+    async def offer(route: Route) -> None:
+        request = route.request
+        if request.method == "PATCH":
+            await route.fulfill(status=204)
+        elif request.method == "POST":
+            body: dict[str, Any] = json.loads(request.post_data or "{}")
+            body["sdp"] = relay.rewrite_offer(body["sdp"])
+            reply = await route.fetch(post_data=json.dumps(body))
+            if not reply.ok:
+                await route.fulfill(response=reply)
+                return
+            answer = await reply.json()
+            answer["sdp"] = await relay.rewrite_answer(answer["sdp"])
+            await route.fulfill(response=reply, body=json.dumps(answer))
+        else:
+            await route.continue_()
+
+    await page.route(re.compile(r"/api/webrtc/offer"), offer)

@@ -119,9 +119,30 @@
   }
 
   // Every peer connection of the page, for its statistics.
-  const Native = window.RTCPeerConnection;
+  const NativePeer = window.RTCPeerConnection;
   window.__peers = [];
-  window.RTCPeerConnection = class extends Native {
+  window.RTCPeerConnection = class extends NativePeer {
     constructor(...args) { super(...args); window.__peers.push(this); }
+  };
+
+  // What went over the page's sockets and when, epoch ms, newest last: {at, way: "sent" | "got", message}. Bounded.
+  const log = (window.__log = []);
+  const note = (way, data) => {
+    const at = epoch();
+    if (typeof data !== "string") return;
+    let message;
+    try { message = JSON.parse(data); } catch { message = { type: "unreadable" }; }
+    if (message.frame?.thumbnail) message.frame.thumbnail = message.frame.thumbnail.length;
+    log.push({ at, way, message });
+    if (log.length > 5000) log.splice(0, 1000);
+  };
+  const NativeSocket = window.WebSocket;
+  window.WebSocket = class extends NativeSocket {
+    constructor(...args) {
+      super(...args);
+      // Before any listener of the page's: the time is that of the event, not of what the page does with it.
+      this.addEventListener("message", (event) => note("got", event.data));
+    }
+    send(data) { note("sent", data); super.send(data); }
   };
 })();
