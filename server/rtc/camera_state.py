@@ -1,0 +1,116 @@
+"""Whether a camera's pictures can be believed to be of now. Pure: the caller gives the time."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+
+from server.frames import CameraState
+
+# Silence or a picture that stands still is told after this time, or after so many frame periods when that is longer,
+# so that a camera at one frame a second does not flicker; but never later than the bound.
+QUIET_S = 2.0
+QUIET_PERIODS = 3
+QUIET_MAX_S = 30.0
+# The frame period is the median of the last intervals: one pause does not change it.
+INTERVALS = 5
+# The frame rate is counted over this time, and over at most so many frames.
+FPS_WINDOW_S = 3.0
+FPS_FRAMES = 256
+
+
+class CameraWatch:
+    """One camera's state, from what it sends.
+
+    STARTING until its first frame; then LIVE while new pictures come, FROZEN while it is still heard of but its
+    newest picture grows old, STALLED while nothing is heard of it at all, and back. ENDED is final: whatever comes
+    after it (a decoder may be late) changes nothing.
+    """
+
+    __slots__ = (
+        "_advanced",
+        "_arrivals",
+        "_ended",
+        "_heard",
+        "_intervals",
+        "_newest",
+        "_quiet",
+    )
+
+    def __init__(self) -> None:
+        self._ended = False
+        # When anything came last: media packet, sender report or frame. None before.
+        self._heard: float | None = None
+        # The newest capture time, and when it came. None before the first frame.
+        self._newest = -math.inf
+        self._advanced: float | None = None
+        # When the last frames came, for the frame rate; the oldest go first.
+        self._arrivals: deque[float] = deque(maxlen=FPS_FRAMES)
+        self._intervals: deque[float] = deque(maxlen=INTERVALS)
+        # The limit that `QUIET_S` and the frame period make.
+        self._quiet = QUIET_S
+
+    def packet(self, now: float) -> None:
+        """A media packet came, padding and retransmissions included."""
+        self._heard = now
+
+    def report(self, now: float) -> None:
+        """A sender report came."""
+        self._heard = now
+
+    def frame(self, now: float, captured: float) -> None:
+        """A frame was decoded. `captured`: seconds by any one clock; only its growing counts."""
+        if self._ended:
+            return
+        self._heard = now
+        arrivals = self._arrivals
+        if arrivals:
+            self._intervals.append(max(0.0, now - arrivals[-1]))
+            period = sorted(self._intervals)[len(self._intervals) // 2]
+            self._quiet = min(QUIET_MAX_S, max(QUIET_S, QUIET_PERIODS * period))
+            while arrivals and arrivals[0] <= now - FPS_WINDOW_S:
+                arrivals.popleft()
+        arrivals.append(now)
+        if captured > self._newest:
+            self._newest = captured
+            self._advanced = now
+
+    def end(self) -> None:
+        """The camera was stopped or replaced, or its connection closed."""
+        self._ended = True
+
+    def state(self, now: float) -> CameraState:
+        """The state at `now`."""
+        if self._ended:
+            return CameraState.ENDED
+        if self._advanced is None or self._heard is None:
+            return CameraState.STARTING
+        if now >= self._heard + self._quiet:
+            return CameraState.STALLED
+        if now >= self._advanced + self._quiet:
+            return CameraState.FROZEN
+        return CameraState.LIVE
+
+    def deadline(self, now: float) -> float | None:
+        """When the state changes if nothing more comes; None when it will not.
+
+        `state` compares with the very number returned here.
+        """
+        if self._ended or self._advanced is None or self._heard is None:
+            return None
+        due = [at for at in (self._advanced + self._quiet, self._heard + self._quiet) if at > now]
+        return min(due, default=None)
+
+    def fps(self, now: float) -> float:
+        """Frames a second over the last 3 s; falls to 0 while none come."""
+        arrivals = [at for at in self._arrivals if at > now - FPS_WINDOW_S]
+        if self._ended or not arrivals:
+            return 0.0
+        if len(arrivals) == 1:
+            return 1 / FPS_WINDOW_S
+        shown = arrivals[-1] - arrivals[0]
+        if shown <= 0:
+            return len(arrivals) / FPS_WINDOW_S
+        # One period may pass since the newest one before that means anything.
+        periods = len(arrivals) - 1
+        return periods / max(shown, now - arrivals[0] - shown / periods)
