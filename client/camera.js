@@ -1,0 +1,241 @@
+/**
+ * Why there is no camera.
+ * @typedef {"insecure"|"refused"|"dismissed"|"missing"|"busy"|"failed"} CameraTrouble
+ */
+
+export class CameraProblem extends Error {
+  /** @param {CameraTrouble} kind @param {string} [message] */
+  constructor(kind, message = kind) {
+    super(message);
+    this.name = "CameraProblem";
+    this.kind = kind;
+  }
+}
+
+/** @type {MediaTrackConstraints} */
+const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+
+/**
+ * The device's camera: open, close, exchange, torch, zoom, focus. Knows no page.
+ */
+export class Camera {
+  /** @type {MediaStream|null} null while closed */
+  stream = null;
+  torch = false;
+  // How many cameras there are; known only once permission was given
+  count = 0;
+
+  #onChange;
+  #onLost;
+  #facing = "environment";
+  #deviceId = "";
+  // Grows with every open and close, so that an await can tell that it is over.
+  #attempt = 0;
+  /** @type {{zoom?: number, frameRate?: number}} asked for besides the picture itself */
+  #wishes = {};
+
+  /**
+   * @param {{onChange: () => void, onLost: () => void}} hooks
+   *   onChange: another track, other abilities, muted or not; onLost: the device went away
+   */
+  constructor({ onChange, onLost }) {
+    this.#onChange = onChange;
+    this.#onLost = onLost;
+  }
+
+  get track() {
+    return this.stream?.getVideoTracks()[0] ?? null;
+  }
+
+  /** The system took the camera for a while, as phones do during a call. */
+  get muted() {
+    return this.track?.muted ?? false;
+  }
+
+  /** @returns {any} what this camera can do; empty where the browser does not tell */
+  get abilities() {
+    return this.track?.getCapabilities?.() ?? {};
+  }
+
+  get zoom() {
+    const range = this.abilities.zoom;
+    if (!range || !(range.max > range.min)) return null;
+    const value = /** @type {any} */ (this.track?.getSettings()).zoom ?? range.min;
+    return { min: range.min, max: range.max, step: range.step || (range.max - range.min) / 50, value };
+  }
+
+  get hasTorch() {
+    return Boolean(this.abilities.torch);
+  }
+
+  get canFocus() {
+    const modes = this.abilities.focusMode ?? [];
+    return modes.includes("single-shot") || modes.includes("manual") || Boolean(this.abilities.pointsOfInterest);
+  }
+
+  /**
+   * @returns {Promise<boolean>} false when it was closed again meanwhile
+   * @throws {CameraProblem}
+   */
+  async open() {
+    const attempt = ++this.#attempt;
+    if (!window.isSecureContext || !navigator.mediaDevices?.getUserMedia) throw new CameraProblem("insecure");
+    const from = this.#deviceId
+      ? { deviceId: { exact: this.#deviceId } }
+      : { facingMode: { ideal: this.#facing } };
+    let stream;
+    try {
+      stream = await this.#get({ ...PICTURE, ...from });
+    } catch (error) {
+      if (attempt !== this.#attempt) return false;
+      throw await explain(error);
+    }
+    if (attempt !== this.#attempt) {
+      for (const track of stream.getTracks()) track.stop();
+      return false;
+    }
+    this.#use(stream);
+    void this.recount();
+    return true;
+  }
+
+  /** Cameras come and go; how many there are is told only after permission was given. */
+  async recount() {
+    if (!this.stream) return;
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    this.count = devices.filter((device) => device.kind === "videoinput").length;
+    this.#onChange();
+  }
+
+  close() {
+    this.#attempt++;
+    const stream = this.stream;
+    this.stream = null;
+    this.torch = false;
+    this.#wishes = {};
+    for (const track of stream?.getTracks() ?? []) {
+      track.onended = track.onmute = track.onunmute = null;
+      track.stop();
+    }
+  }
+
+  /**
+   * The other side of a phone, or the next of several cameras. The old one is closed first: many phones can not
+   * have two open.
+   * @returns {Promise<boolean>}
+   * @throws {CameraProblem}
+   */
+  async exchange() {
+    const before = { facing: this.#facing, deviceId: this.#deviceId };
+    const now = this.track?.getSettings() ?? {};
+    const devices = (await navigator.mediaDevices.enumerateDevices()).filter((d) => d.kind === "videoinput");
+    if (now.facingMode === "user" || now.facingMode === "environment") {
+      this.#facing = now.facingMode === "user" ? "environment" : "user";
+      this.#deviceId = "";
+    } else if (devices.length > 1) {
+      const at = devices.findIndex((device) => device.deviceId === now.deviceId);
+      this.#deviceId = devices[(at + 1) % devices.length].deviceId;
+    }
+    this.close();
+    try {
+      return await this.open();
+    } catch (error) {
+      this.#facing = before.facing;
+      this.#deviceId = before.deviceId;
+      if (error instanceof CameraProblem && error.kind === "refused") throw error;
+      return this.open();
+    }
+  }
+
+  /** @param {boolean} on */
+  async setTorch(on) {
+    const before = this.torch;
+    this.torch = on;
+    try {
+      await this.#constrain({ torch: on });
+    } catch (error) {
+      this.torch = before;
+      throw error;
+    }
+    this.#onChange();
+  }
+
+  /** @param {number} zoom */
+  async setZoom(zoom) {
+    this.#wishes.zoom = zoom;
+    await this.#constrain();
+  }
+
+  /** At most this many frames a second from the camera itself. @param {number} frameRate */
+  async limitFrameRate(frameRate) {
+    this.#wishes.frameRate = frameRate;
+    await this.#constrain();
+  }
+
+  /** @param {number} x 0 to 1 from the left @param {number} y 0 to 1 from the top */
+  async focusAt(x, y) {
+    const modes = this.abilities.focusMode ?? [];
+    const focusMode = modes.includes("single-shot") ? "single-shot" : "continuous";
+    await this.#constrain({ pointsOfInterest: [{ x, y }], focusMode });
+  }
+
+  /** @param {MediaTrackConstraints} video */
+  async #get(video) {
+    try {
+      return await navigator.mediaDevices.getUserMedia({ audio: false, video });
+    } catch (error) {
+      // An exact camera that is gone, or one that can do nothing that was asked for: take what there is.
+      if (!(error instanceof DOMException) || error.name !== "OverconstrainedError") throw error;
+      this.#deviceId = "";
+      return navigator.mediaDevices.getUserMedia({ audio: false, video: true });
+    }
+  }
+
+  /** @param {MediaStream} stream */
+  #use(stream) {
+    this.stream = stream;
+    const track = stream.getVideoTracks()[0];
+    if ("contentHint" in track) track.contentHint = "detail";
+    track.onended = () => {
+      if (track === this.track) this.#onLost();
+    };
+    track.onmute = track.onunmute = () => {
+      if (track === this.track) this.#onChange();
+    };
+  }
+
+  /** Each call replaces what was asked before, so all of it is repeated. @param {object} [more] */
+  async #constrain(more = {}) {
+    const { frameRate, zoom } = this.#wishes;
+    const special = {
+      ...(zoom === undefined ? {} : { zoom }),
+      ...(this.torch ? { torch: true } : {}),
+      ...more,
+    };
+    await this.track?.applyConstraints(
+      /** @type {any} */ ({
+        ...PICTURE,
+        ...(frameRate ? { frameRate: { ideal: frameRate, max: frameRate } } : {}),
+        ...(Object.keys(special).length > 0 ? { advanced: [special] } : {}),
+      }),
+    );
+  }
+}
+
+/** @param {unknown} error @returns {Promise<CameraProblem>} */
+async function explain(error) {
+  const name = error instanceof Error ? error.name : "";
+  if (name === "NotAllowedError" || name === "SecurityError") {
+    // Only some browsers tell whether the person may still be asked.
+    const state = await navigator.permissions
+      ?.query({ name: /** @type {any} */ ("camera") })
+      .then((permission) => permission.state)
+      .catch(() => "denied");
+    return new CameraProblem(state === "prompt" ? "dismissed" : "refused");
+  }
+  if (name === "NotFoundError" || name === "DevicesNotFoundError") return new CameraProblem("missing");
+  if (name === "NotReadableError" || name === "AbortError" || name === "TrackStartError") {
+    return new CameraProblem("busy");
+  }
+  return new CameraProblem("failed", String(error));
+}

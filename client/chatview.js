@@ -1,0 +1,268 @@
+import { finished } from "./conversation.js";
+import { byId, say, show } from "./dom.js";
+import { duration, engineName, evidence, remarks } from "./words.js";
+
+/** @typedef {import("./conversation.js").Turn} Turn */
+
+/**
+ * @typedef {Object} ChatActions
+ * @property {((turn: Turn) => void)|null} copy null where the browser can not
+ * @property {((turn: Turn) => void)|null} share
+ * @property {((turn: Turn) => void)|null} speak
+ * @property {(turn: Turn) => void} again
+ */
+
+// A running description is spoken at most this often, or nobody could listen to anything else.
+const SPEAK_DESCRIPTION_EVERY = 8000;
+// So near to its end the log follows what is being written.
+const NEAR_END = 48;
+
+/** The answers, shown as plain text. Knows no connection. */
+export class ChatView {
+  log = byId("log", HTMLElement);
+
+  #empty = byId("empty", HTMLElement);
+  #template = byId("turn-template", HTMLTemplateElement);
+  #announcer = byId("announcer", HTMLElement);
+  #newest = byId("newest", HTMLButtonElement);
+  #actions;
+  /** @type {Map<string, HTMLElement>} by the turn's key */
+  #turns = new Map();
+  /** @type {Map<string, string>} state that was announced last, by the turn's key */
+  #announced = new Map();
+  #describedAt = -Infinity;
+  #spoken = "";
+  // The reader is at the end and wants to stay there
+  #following = true;
+
+  /** @param {ChatActions} actions */
+  constructor(actions) {
+    this.#actions = actions;
+    this.log.addEventListener("scroll", () => {
+      const { scrollHeight, scrollTop, clientHeight } = this.log;
+      this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
+      if (this.#following) show(this.#newest, false);
+    });
+    this.#newest.addEventListener("click", () => this.toEnd());
+    new ResizeObserver(() => this.#follow()).observe(this.log);
+  }
+
+  /** @param {Turn} turn */
+  render(turn) {
+    let article = this.#turns.get(turn.key);
+    if (!article) {
+      article = this.#make(turn);
+      this.#turns.set(turn.key, article);
+      show(this.#empty, false);
+      this.log.append(article);
+      this.#following = true;
+    }
+    this.#fill(article, turn);
+    this.#announce(turn);
+    this.#follow();
+  }
+
+  /** @param {Turn} turn */
+  remove(turn) {
+    this.#turns.get(turn.key)?.remove();
+    this.#turns.delete(turn.key);
+    this.#announced.delete(turn.key);
+    show(this.#empty, this.#turns.size === 0);
+  }
+
+  /** A line between what belongs together and what does not any more. @param {string} text */
+  divide(text) {
+    if (this.#turns.size === 0) return;
+    const line = document.createElement("p");
+    line.className = "divider";
+    line.textContent = text;
+    this.log.append(line);
+    this.#follow();
+  }
+
+  toEnd() {
+    this.#following = true;
+    this.#follow();
+  }
+
+  /** @param {string|null} key of the turn that is being read aloud */
+  renderSpeaking(key) {
+    for (const [turn, article] of this.#turns) {
+      const button = part(article, ".speak", HTMLButtonElement);
+      const speaking = turn === key;
+      button.setAttribute("aria-pressed", String(speaking));
+      button.title = speaking ? "Stop reading" : "Read aloud";
+    }
+  }
+
+  /** @param {string} text spoken by a screen reader, shown nowhere */
+  announce(text) {
+    say(this.#announcer, text);
+  }
+
+  /** @param {Turn} turn */
+  #make(turn) {
+    const fragment = /** @type {DocumentFragment} */ (this.#template.content.cloneNode(true));
+    const article = part(fragment, ".turn", HTMLElement);
+    article.id = turn.key;
+    article.dataset.kind = turn.kind;
+    const { copy, share, speak, again } = this.#actions;
+    const press = (/** @type {string} */ name, /** @type {((turn: Turn) => void)|null} */ does) => {
+      if (does) part(article, name, HTMLButtonElement).addEventListener("click", () => does(turn));
+    };
+    press(".copy", copy);
+    press(".share", share);
+    press(".speak", speak);
+    press(".again", again);
+    const proof = part(article, ".evidence", HTMLDetailsElement);
+    proof.addEventListener("toggle", () => {
+      article.classList.toggle("open", proof.open);
+      if (proof.open) article.scrollIntoView({ block: "nearest" });
+    });
+    return article;
+  }
+
+  /** @param {HTMLElement} article @param {Turn} turn */
+  #fill(article, turn) {
+    article.dataset.state = turn.state;
+    article.dataset.id = turn.id;
+    say(part(article, ".asked", HTMLElement), turn.question);
+    say(part(article, ".text", HTMLElement), turn.text || waitingWords(turn));
+    article.classList.toggle("wordless", turn.text === "");
+
+    const thumb = part(article, ".thumb", HTMLImageElement);
+    const picture = turn.frame?.thumbnail ?? "";
+    if (turn.frame && thumb.getAttribute("src") !== picture) {
+      // Only what the contract names: the page shows no picture from an address.
+      const fine = picture.startsWith("data:image/jpeg;base64,");
+      if (fine) thumb.src = picture;
+      else thumb.removeAttribute("src");
+      thumb.width = turn.frame.width;
+      thumb.height = turn.frame.height;
+      show(thumb, fine);
+    }
+
+    const remark = part(article, ".remark", HTMLElement);
+    const said = turn.problem || (turn.response ? remarks(turn.response) : "");
+    say(remark, said);
+    show(remark, said !== "");
+    remark.classList.toggle("problem", turn.problem !== "");
+
+    this.#fillEarlier(article, turn);
+    if (turn.response) this.#fillEvidence(article, turn.response);
+    const whole = turn.response !== null && turn.text !== "";
+    show(part(article, ".copy", HTMLElement), whole && this.#actions.copy !== null);
+    show(part(article, ".share", HTMLElement), whole && this.#actions.share !== null);
+    show(part(article, ".speak", HTMLElement), whole && this.#actions.speak !== null);
+    show(part(article, ".again", HTMLElement), turn.state === "failed" && turn.retryable);
+  }
+
+  /** @param {HTMLElement} article @param {Turn} turn */
+  #fillEarlier(article, turn) {
+    const earlier = part(article, ".earlier", HTMLDetailsElement);
+    show(earlier, turn.earlier.length > 0);
+    const list = part(earlier, "ol", HTMLElement);
+    if (turn.earlier.length === 0 || list.firstElementChild?.textContent === turn.earlier[0]) return;
+    say(part(earlier, "summary", HTMLElement), `Earlier (${turn.earlier.length})`);
+    list.replaceChildren(
+      ...turn.earlier.map((text) => {
+        const item = document.createElement("li");
+        item.textContent = text;
+        return item;
+      }),
+    );
+  }
+
+  /** @param {HTMLElement} article @param {import("./messages.js").ResponseMessage} response */
+  #fillEvidence(article, response) {
+    const proof = part(article, ".evidence", HTMLDetailsElement);
+    show(proof, true);
+    say(part(proof, "summary", HTMLElement), evidence(response));
+    const { timings, frame, usage } = response;
+    part(proof, ".times", HTMLElement).replaceChildren(...timeRows(timings));
+    const facts = [["Engine", `${engineName(response.engine)}, ${response.model}`]];
+    if (frame) {
+      const tokens = frame.visual_tokens > 0 ? `, ${frame.visual_tokens} visual tokens` : "";
+      facts.push(
+        ["Camera frame", `${frame.source_width}×${frame.source_height}`],
+        ["Seen by the engine", `${frame.width}×${frame.height}${tokens}`],
+        ["Captured", new Date(frame.captured_at).toLocaleTimeString([], { hour12: false })],
+      );
+    }
+    if (usage.completion_tokens !== undefined) {
+      const cached = usage.cached_tokens ? `, ${usage.cached_tokens} from the cache` : "";
+      facts.push(["Tokens", `${usage.prompt_tokens ?? "?"} in${cached}, ${usage.completion_tokens} out`]);
+    }
+    part(proof, ".about", HTMLElement).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
+  }
+
+  /** @param {Turn} turn */
+  #announce(turn) {
+    if (turn.kind === "describe") {
+      const now = performance.now();
+      const text = turn.response?.text ?? "";
+      if (!text || turn.state !== "thinking" || text === this.#spoken) return;
+      if (now - this.#describedAt < SPEAK_DESCRIPTION_EVERY) return;
+      this.#describedAt = now;
+      this.#spoken = text;
+      this.announce(text);
+    } else if (finished(turn) && this.#announced.get(turn.key) !== turn.state) {
+      this.#announced.set(turn.key, turn.state);
+      this.announce([turn.text, turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
+    }
+  }
+
+  #follow() {
+    if (this.#following) this.log.scrollTop = this.log.scrollHeight;
+    else show(this.#newest, true);
+  }
+}
+
+/** @param {Turn} turn */
+function waitingWords(turn) {
+  if (turn.state === "waiting") return "Waiting for the camera and the connection…";
+  if (turn.state === "sent") return "Looking…";
+  if (turn.state === "thinking") return turn.kind === "describe" ? "Looking…" : "Thinking…";
+  return "";
+}
+
+/** @param {import("./messages.js").Timings} timings */
+function timeRows(timings) {
+  const total = Math.max(timings.total_ms, 0.001);
+  /** @type {[string, number|undefined][]} */
+  const steps = [
+    ["Wait for the frame", timings.wait_frame_ms],
+    ["Prepare it", timings.prepare_ms],
+    ["Queue", timings.queue_ms],
+    ["First word", timings.first_token_ms],
+    ["Total", timings.total_ms],
+  ];
+  return steps.flatMap(([name, ms]) => {
+    if (ms === undefined) return [];
+    const cells = row(name, duration(ms));
+    const bar = document.createElement("i");
+    bar.style.width = `${Math.min(100, (ms / total) * 100)}%`;
+    cells[1].append(bar);
+    return cells;
+  });
+}
+
+/** @param {string} name @param {string} text */
+function row(name, text) {
+  const term = document.createElement("dt");
+  const value = document.createElement("dd");
+  term.textContent = name;
+  value.textContent = text;
+  return [term, value];
+}
+
+/**
+ * @template {Element} T
+ * @param {ParentNode} inside @param {string} selector @param {new () => T} type
+ * @returns {T}
+ */
+function part(inside, selector, type) {
+  const found = inside.querySelector(selector);
+  if (!(found instanceof type)) throw new Error(`The template has no ${selector}.`);
+  return found;
+}

@@ -1,0 +1,175 @@
+/** The page: joins the visit (camera and connection) with the views. */
+
+import { ChatView } from "./chatview.js";
+import { CodeDialog } from "./codedialog.js";
+import { Composer } from "./composer.js";
+import { Conversation } from "./conversation.js";
+import { byId, show } from "./dom.js";
+import { Speech } from "./speech.js";
+import { StageView } from "./stageview.js";
+import { followViewport } from "./viewport.js";
+import { Visit } from "./visit.js";
+import { ScreenLock } from "./wakelock.js";
+
+const BROKEN = "The connection was lost before the answer was complete.";
+
+const stage = new StageView();
+const dialog = new CodeDialog();
+const screenLock = new ScreenLock();
+const dock = byId("dock", HTMLElement);
+const stop = byId("stop", HTMLButtonElement);
+const hold = byId("hold", HTMLButtonElement);
+const describe = byId("describe", HTMLButtonElement);
+const handle = byId("sheet-handle", HTMLButtonElement);
+
+const visit = new Visit({
+  askCode: (wrong) => dialog.ask(wrong),
+  onChange: render,
+  onStream: (stream) => {
+    stage.play(stream);
+    screenLock.want(stream !== null);
+  },
+  onMessage: (message) => {
+    conversation.receive(message);
+    if (message.type === "error" && !message.id) chat.divide(message.message);
+  },
+  onSent: (id) => conversation.sent(id),
+  onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
+  onBroken: () => conversation.interrupt(BROKEN),
+  onNewSession: () => chat.divide("A new session began. What was said before is not remembered."),
+});
+
+const conversation = new Conversation({
+  onTurn: (turn) => {
+    chat.render(turn);
+    renderRunning();
+  },
+  onGone: (turn) => chat.remove(turn),
+});
+
+const speech = new Speech((key) => chat.renderSpeaking(key));
+
+const chat = new ChatView({
+  copy: navigator.clipboard ? (turn) => void copy(turn.text) : null,
+  share: "share" in navigator ? (turn) => void share(turn.text) : null,
+  speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text) : null,
+  again: (turn) => ask(turn.question, turn.detail),
+});
+
+const composer = new Composer({
+  onAsk: (text) => ask(text),
+  onTyping: () => visit.typing(),
+});
+
+/** @param {string} text @param {"auto"|"low"|"high"} [detail] */
+function ask(text, detail = "auto") {
+  const waited = conversation.running;
+  const { id, sent } = visit.ask(text, detail);
+  // One that was never sent gives way here; of one that was sent, the server says that it was replaced.
+  if (waited?.state === "waiting") conversation.end(waited.id, "Replaced by a newer question.", false);
+  conversation.ask(id, text, detail, sent);
+}
+
+function cancel() {
+  const turn = conversation.running;
+  if (turn && visit.cancel(turn.id)) conversation.end(turn.id, "Cancelled.");
+}
+
+/** @param {string} text */
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    chat.announce("Copied.");
+  } catch {
+    chat.announce("The browser did not allow copying.");
+  }
+}
+
+/** @param {string} text */
+async function share(text) {
+  try {
+    await navigator.share({ text });
+  } catch {
+    // Closed without sharing, which is the person's right.
+  }
+}
+
+/** @param {import("./visit.js").Facts} facts */
+function render(facts) {
+  stage.render(facts);
+  stage.renderCamera(visit.camera);
+  const on = facts.camera === "on" || facts.camera === "resting";
+  const talking = on && facts.socket === "open";
+  show(dock, on || facts.camera === "asking");
+  hold.disabled = describe.disabled = !talking;
+  hold.setAttribute("aria-pressed", String(facts.held));
+  describe.setAttribute("aria-pressed", String(facts.describing));
+  if (!facts.describing) conversation.endDescription();
+  if (facts.ready) composer.limit = facts.ready.limits.question_chars;
+  if (facts.camera === "off" || !facts.active) speech.stop();
+}
+
+function renderRunning() {
+  const { running } = conversation;
+  composer.renderRunning(running !== null);
+  stage.renderBusy(running !== null && running.state !== "answering");
+  const talking = conversation.turns.length > 0;
+  stage.app.classList.toggle("talking", talking);
+  show(handle, talking);
+}
+
+stage.start.addEventListener("click", () => void visit.start());
+stop.addEventListener("click", () => {
+  conversation.interrupt("Stopped.");
+  visit.stop();
+  stage.start.focus();
+});
+composer.cancel.addEventListener("click", cancel);
+hold.addEventListener("click", () => {
+  const held = !visit.facts.held;
+  if (visit.hold(held) && held) stage.takeStill();
+});
+describe.addEventListener("click", () => visit.describe(!visit.facts.describing));
+stage.noticeAction.addEventListener("click", () => visit.retry());
+stage.switchCamera.addEventListener("click", () => void visit.exchangeCamera());
+stage.torch.addEventListener("click", () => {
+  visit.camera.setTorch(!visit.camera.torch).catch(() => chat.announce("The torch can not be switched."));
+});
+stage.zoom.addEventListener("input", () => {
+  // A value that the camera does not take leaves the picture as it is, which is to be seen.
+  visit.camera.setZoom(Number(stage.zoom.value)).catch(() => {});
+});
+
+for (const button of stage.quick.querySelectorAll("button")) {
+  // The finger is down: the camera has a head start of the time until it is lifted.
+  button.addEventListener("pointerdown", () => visit.wake());
+  button.addEventListener("click", () => {
+    ask(button.dataset.question ?? "", button.dataset.detail === "high" ? "high" : "auto");
+  });
+}
+hold.addEventListener("pointerdown", () => visit.wake());
+
+stage.video.addEventListener("click", (event) => {
+  const at = visit.camera.canFocus ? stage.pointIn(event) : null;
+  if (!at) return;
+  stage.ringAt(event);
+  visit.camera.focusAt(at.x, at.y).catch(() => {}); // a camera that says it can and then can not
+});
+
+handle.addEventListener("click", () => {
+  const tall = stage.app.classList.toggle("tall");
+  handle.setAttribute("aria-expanded", String(tall));
+  handle.setAttribute("aria-label", tall ? "Show less of the chat" : "Show more of the chat");
+  chat.toEnd();
+});
+
+document.addEventListener("visibilitychange", () => (document.hidden ? visit.hidden() : visit.shown()));
+window.addEventListener("pagehide", () => visit.leave());
+window.addEventListener("pageshow", (event) => {
+  if (event.persisted) visit.shown();
+});
+window.addEventListener("online", () => visit.retry());
+navigator.mediaDevices?.addEventListener?.("devicechange", () => void visit.camera.recount());
+
+followViewport(() => stage.fit());
+render(visit.facts);

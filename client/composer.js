@@ -1,0 +1,78 @@
+import { byId, say, show } from "./dom.js";
+import { draft } from "./draft.js";
+
+// The count is shown when so little is left.
+const COUNT_FROM = 300;
+
+/** The box in which a question is typed. Knows no connection. */
+export class Composer {
+  box = byId("question", HTMLTextAreaElement);
+  cancel = byId("cancel", HTMLButtonElement);
+
+  #form = byId("composer", HTMLFormElement);
+  #send = byId("send", HTMLButtonElement);
+  #count = byId("question-count", HTMLElement);
+  #onAsk;
+  #limit = 4000;
+
+  /** @param {{onAsk: (text: string) => void, onTyping: () => void}} hooks */
+  constructor({ onAsk, onTyping }) {
+    this.#onAsk = onAsk;
+    this.box.value = draft.load();
+    this.box.addEventListener("focus", onTyping);
+    this.box.addEventListener("input", () => {
+      onTyping();
+      draft.save(this.box.value);
+      this.#settle();
+    });
+    this.box.addEventListener("keydown", (event) => {
+      // Enter also ends a word in Chinese, Japanese and Korean: then it is not meant for us.
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return onTyping();
+      event.preventDefault();
+      this.#ask();
+    });
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#ask();
+    });
+    this.#settle();
+  }
+
+  /** @param {number} limit characters that the server takes */
+  set limit(limit) {
+    if (limit === this.#limit) return;
+    this.#limit = limit;
+    this.#settle();
+  }
+
+  /** @param {boolean} running an answer is on its way */
+  renderRunning(running) {
+    const focused = document.activeElement === this.cancel;
+    show(this.cancel, running);
+    if (focused && !running) this.box.focus(); // or a keyboard user would fall out of the page
+  }
+
+  #ask() {
+    const text = this.box.value.trim();
+    if (!text || this.box.value.length > this.#limit) return;
+    this.#onAsk(text);
+    this.box.value = "";
+    draft.save("");
+    this.#settle();
+    // On a phone the keyboard makes room for the picture and the answer.
+    if (matchMedia("(pointer: coarse)").matches) this.box.blur();
+  }
+
+  #settle() {
+    const { length } = this.box.value;
+    const over = length > this.#limit;
+    this.#send.disabled = this.box.value.trim() === "" || over;
+    this.box.setAttribute("aria-invalid", String(over));
+    show(this.#count, length > this.#limit - COUNT_FROM);
+    say(this.#count, over ? `${length - this.#limit} characters too many` : `${this.#limit - length} characters left`);
+    this.#count.classList.toggle("problem", over);
+    // As high as its text, up to what the style sheet allows.
+    this.box.style.height = "auto";
+    this.box.style.height = `${this.box.scrollHeight + 2}px`;
+  }
+}

@@ -1,0 +1,189 @@
+/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./messages.js").FrameInfo} FrameInfo */
+/** @typedef {import("./messages.js").ResponseMessage} ResponseMessage */
+
+/**
+ * One question and its answer, or one running description.
+ * @typedef {Object} Turn
+ * @property {string} key stays the same for the turn's life
+ * @property {string} id of its newest message; a description has many
+ * @property {"chat"|"describe"} kind
+ * @property {string} question
+ * @property {"auto"|"low"|"high"} detail
+ * @property {"waiting"|"sent"|"thinking"|"answering"|"done"|"failed"} state
+ *   waiting: not sent yet, for want of a connection or a camera
+ * @property {string} text
+ * @property {FrameInfo|null} frame
+ * @property {ResponseMessage|null} response null until the answer is whole
+ * @property {string} problem what went wrong, for people; "" for nothing
+ * @property {boolean} retryable
+ * @property {string[]} earlier older texts of a description, newest first
+ */
+
+// Older ones are let go: a thumbnail is up to 24 KiB.
+const MAX_TURNS = 100;
+const MAX_EARLIER = 30;
+
+/** @param {Turn} turn */
+export function finished(turn) {
+  return turn.state === "done" || turn.state === "failed";
+}
+
+/** What was asked and answered on this page. Knows neither page nor connection. */
+export class Conversation {
+  /** @type {Turn[]} oldest first */
+  turns = [];
+
+  #onTurn;
+  #onGone;
+  #keys = 0;
+
+  /** @param {{onTurn: (turn: Turn) => void, onGone: (turn: Turn) => void}} hooks */
+  constructor({ onTurn, onGone }) {
+    this.#onTurn = onTurn;
+    this.#onGone = onGone;
+  }
+
+  /** @returns {Turn|null} the newest question that has no end yet */
+  get running() {
+    return this.turns.findLast((turn) => turn.kind === "chat" && !finished(turn)) ?? null;
+  }
+
+  /** @param {string} id @param {string} question @param {Turn["detail"]} detail @param {boolean} sent */
+  ask(id, question, detail, sent) {
+    return this.#add({ id, kind: "chat", question, detail, state: sent ? "sent" : "waiting" });
+  }
+
+  /** @param {string} id */
+  sent(id) {
+    const turn = this.#find(id);
+    if (turn) this.#change(turn, { state: "sent" });
+  }
+
+  /** It ends here, without the server. @param {string} id @param {string} problem @param {boolean} [retryable] */
+  end(id, problem, retryable = true) {
+    const turn = this.#find(id);
+    if (turn && !finished(turn)) this.#change(turn, { state: "failed", problem, retryable });
+  }
+
+  /** The connection broke: nothing more comes for what was sent. @param {string} problem */
+  interrupt(problem) {
+    for (const turn of this.turns) {
+      if (finished(turn) || turn.state === "waiting") continue;
+      if (turn.kind === "describe") this.#change(turn, { state: "done" });
+      else this.#change(turn, { state: "failed", problem, retryable: true });
+    }
+  }
+
+  /** The description was switched off: the next one is another turn. */
+  endDescription() {
+    const turn = this.#description();
+    if (!turn) return;
+    if (!turn.text && turn.earlier.length === 0) this.#remove(turn);
+    else this.#change(turn, { state: "done" });
+  }
+
+  /** @param {ServerMessage} message */
+  receive(message) {
+    if (message.type === "started") {
+      const turn = message.kind === "describe" ? this.#describing(message.id) : this.#find(message.id);
+      if (turn && !finished(turn)) this.#change(turn, { state: "thinking", frame: message.frame });
+    } else if (message.type === "delta") {
+      const turn = this.#find(message.id);
+      if (!turn || finished(turn)) return;
+      // A description's old text stays until the first word of the new one.
+      const text = turn.state === "answering" ? turn.text + message.text : message.text;
+      this.#change(turn, { state: "answering", text });
+    } else if (message.type === "response") {
+      if (message.kind === "describe") this.#described(message);
+      else this.#answered(message);
+    } else if (message.type === "error" && message.id) {
+      const turn = this.#find(message.id);
+      if (turn?.kind === "describe") this.#change(turn, { problem: message.message });
+      else this.end(message.id, message.message, message.retryable);
+    }
+  }
+
+  /** @param {ResponseMessage} message */
+  #answered(message) {
+    const turn = this.#find(message.id);
+    if (!turn || finished(turn)) return;
+    this.#change(turn, {
+      state: "done",
+      text: message.text,
+      frame: message.frame ?? turn.frame,
+      response: message,
+    });
+  }
+
+  /** @param {ResponseMessage} message */
+  #described(message) {
+    const whole = message.finish_reason === "stop" || message.finish_reason === "length";
+    const turn = this.#find(message.id) ?? (whole ? this.#describing(message.id) : null);
+    if (!turn || turn.state === "done" || !whole) return;
+    this.#change(turn, {
+      state: "thinking",
+      text: message.text,
+      frame: message.frame ?? turn.frame,
+      response: message,
+      problem: "",
+    });
+  }
+
+  #description() {
+    return this.turns.findLast((turn) => turn.kind === "describe" && turn.state !== "done") ?? null;
+  }
+
+  /** The running description, made where there is none, goes on with this message. @param {string} id */
+  #describing(id) {
+    const turn =
+      this.#description() ??
+      this.#add({ id, kind: "describe", question: "Describing what is in view", detail: "auto", state: "thinking" });
+    if (turn.id !== id) {
+      const last = turn.response?.text ?? "";
+      if (last && last !== turn.earlier[0]) turn.earlier = [last, ...turn.earlier].slice(0, MAX_EARLIER);
+      turn.id = id;
+    }
+    return turn;
+  }
+
+  /** @param {Partial<Turn> & {id: string}} some */
+  #add(some) {
+    /** @type {Turn} */
+    const turn = {
+      key: `turn-${++this.#keys}`,
+      kind: "chat",
+      question: "",
+      detail: "auto",
+      state: "sent",
+      text: "",
+      frame: null,
+      response: null,
+      problem: "",
+      retryable: false,
+      earlier: [],
+      ...some,
+    };
+    this.turns.push(turn);
+    if (this.turns.length > MAX_TURNS) this.#remove(this.turns[0]);
+    this.#onTurn(turn);
+    return turn;
+  }
+
+  /** @param {Turn} turn */
+  #remove(turn) {
+    this.turns = this.turns.filter((other) => other !== turn);
+    this.#onGone(turn);
+  }
+
+  /** @param {string} id */
+  #find(id) {
+    return this.turns.findLast((turn) => turn.id === id) ?? null;
+  }
+
+  /** @param {Turn} turn @param {Partial<Turn>} change */
+  #change(turn, change) {
+    Object.assign(turn, change);
+    this.#onTurn(turn);
+  }
+}

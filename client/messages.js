@@ -1,0 +1,253 @@
+/**
+ * The WebSocket's messages, both ways: the mirror of server/messages.py (a test keeps them equal).
+ *
+ * Times ending in `_at` are milliseconds since the epoch, `_ms` are milliseconds, rates are bit/s and frames/s.
+ */
+
+// --- What the page sends -------------------------------------------------------------------------
+
+/**
+ * @typedef {Object} Auth
+ * @property {"auth"} type
+ * @property {string} token
+ */
+
+/**
+ * @typedef {Object} Chat
+ * @property {"chat"} type
+ * @property {string} content
+ * @property {string} [id]
+ * @property {number} [sent_at] by the page's clock: see `pageTime`
+ * @property {"auto"|"low"|"high"} [detail]
+ */
+
+/**
+ * @typedef {Object} Cancel
+ * @property {"cancel"} type
+ * @property {string} [id]
+ */
+
+/**
+ * @typedef {Object} Hold
+ * @property {"hold"} type
+ */
+
+/**
+ * @typedef {Object} Release
+ * @property {"release"} type
+ */
+
+/**
+ * Only the fields that are given change.
+ * @typedef {Object} Settings
+ * @property {"settings"} type
+ * @property {boolean} [describe]
+ * @property {string} [prompt]
+ * @property {number} [sample_rate]
+ * @property {number} [max_tokens]
+ * @property {string} [language]
+ * @property {boolean} [thumbnails]
+ */
+
+/**
+ * @typedef {Object} Typing
+ * @property {"typing"} type
+ */
+
+/**
+ * @typedef {Object} Ping
+ * @property {"ping"} type
+ */
+
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Typing|Ping} ClientMessage */
+
+// --- What the server sends -----------------------------------------------------------------------
+
+/**
+ * @typedef {Object} Limits
+ * @property {number} question_chars
+ * @property {number} message_bytes
+ * @property {number} max_tokens
+ * @property {number} [context_length]
+ * @property {number} visual_tokens
+ * @property {number} visual_tokens_high
+ * @property {number} session_timeout
+ */
+
+/**
+ * @typedef {Object} EngineCapabilities
+ * @property {boolean} images
+ * @property {boolean} video
+ * @property {boolean} audio_in
+ * @property {boolean} speech_out
+ * @property {boolean} grounding
+ * @property {boolean} json_schema
+ * @property {boolean} streaming
+ */
+
+/**
+ * Sent first, and again when the engine changes.
+ * @typedef {Object} Ready
+ * @property {"ready"} type
+ * @property {string} session_id
+ * @property {string} engine
+ * @property {string} model
+ * @property {"ready"|"loading"|"unreachable"|"busy"|"misconfigured"} engine_state
+ * @property {string} engine_detail a sentence for people
+ * @property {EngineCapabilities} capabilities
+ * @property {Limits} limits
+ * @property {boolean} describe
+ * @property {boolean} held
+ */
+
+/**
+ * @typedef {Object} Status
+ * @property {"status"} type
+ * @property {"starting"|"live"|"stalled"|"frozen"|"ended"} [camera] absent while no camera was offered yet
+ * @property {boolean} [dark]
+ * @property {boolean} [blurred]
+ * @property {number} [width]
+ * @property {number} [height]
+ * @property {number} [fps]
+ * @property {boolean} held
+ * @property {number} queue_depth
+ * @property {string} engine
+ * @property {string} engine_state
+ * @property {string} engine_detail
+ */
+
+/**
+ * @typedef {Object} SenderProfile
+ * @property {number} max_framerate
+ * @property {number} max_bitrate
+ * @property {string} degradation_preference
+ * @property {string} content_hint
+ */
+
+/**
+ * @typedef {Object} RampStep
+ * @property {number} at_ms after waking
+ * @property {number} max_bitrate holds from then on
+ */
+
+/**
+ * How the camera should send; also in the offer's answer.
+ * @typedef {Object} Sender
+ * @property {"sender"} [type]
+ * @property {SenderProfile} idle
+ * @property {SenderProfile} awake
+ * @property {RampStep[]} ramp
+ * @property {number} awake_ms
+ * @property {number} [wake_ms] wake now, for this long
+ */
+
+/**
+ * @typedef {Object} FrameInfo
+ * @property {string} id
+ * @property {number} captured_at
+ * @property {number} age_ms when the model got it
+ * @property {number} source_width
+ * @property {number} source_height
+ * @property {number} width of the picture that the model saw
+ * @property {number} height
+ * @property {number} visual_tokens
+ * @property {boolean} held
+ * @property {boolean} [dark]
+ * @property {boolean} [blurred]
+ * @property {string} [thumbnail] JPEG data URL
+ */
+
+/**
+ * @typedef {Object} Timings
+ * @property {number} wait_frame_ms
+ * @property {number} prepare_ms
+ * @property {number} queue_ms
+ * @property {number} [first_token_ms]
+ * @property {number} total_ms
+ */
+
+/**
+ * @typedef {Object} UsageInfo
+ * @property {number} [prompt_tokens]
+ * @property {number} [completion_tokens]
+ * @property {number} [cached_tokens]
+ */
+
+/**
+ * @typedef {Object} Started
+ * @property {"started"} type
+ * @property {string} id
+ * @property {string} kind
+ * @property {FrameInfo} frame
+ */
+
+/**
+ * @typedef {Object} DeltaMessage
+ * @property {"delta"} type
+ * @property {string} id
+ * @property {string} text
+ */
+
+/**
+ * @typedef {Object} ResponseMessage
+ * @property {"response"} type
+ * @property {string} text whole
+ * @property {number} inference_time seconds
+ * @property {string} id
+ * @property {string} kind
+ * @property {string} engine
+ * @property {string} model
+ * @property {FrameInfo} [frame] absent when it ended before a frame was there
+ * @property {Timings} timings
+ * @property {UsageInfo} usage
+ * @property {"stop"|"length"|"cancelled"|"replaced"} finish_reason
+ */
+
+/**
+ * @typedef {Object} ErrorMessage
+ * @property {"error"} type
+ * @property {string} [id]
+ * @property {string} code
+ * @property {string} message
+ * @property {boolean} retryable
+ * @property {number} [retry_after] seconds
+ */
+
+/**
+ * @typedef {Object} Pong
+ * @property {"pong"} type
+ * @property {number} at
+ */
+
+/** @typedef {Ready|Status|Sender|Started|DeltaMessage|ResponseMessage|ErrorMessage|Pong} ServerMessage */
+
+const KNOWN = new Set([
+  "ready",
+  "status",
+  "sender",
+  "started",
+  "delta",
+  "response",
+  "error",
+  "pong",
+]);
+
+/**
+ * @param {unknown} raw
+ * @returns {ServerMessage|null} null for what this page does not know: a newer server may say more
+ */
+export function parse(raw) {
+  if (typeof raw !== "string") return null;
+  let data;
+  try {
+    data = JSON.parse(raw);
+  } catch {
+    return null; // not ours; the connection itself is unharmed
+  }
+  return data !== null && typeof data === "object" && KNOWN.has(data.type) ? data : null;
+}
+
+/** The clock that the browser also writes into the video's sender reports, so the server can compare the two. */
+export function pageTime() {
+  return performance.timeOrigin + performance.now();
+}

@@ -1,0 +1,205 @@
+/** @typedef {import("./messages.js").Sender} SenderPlan */
+
+/**
+ * What the sender is told to do at one moment.
+ * @typedef {Object} Setting
+ * @property {number} framerate
+ * @property {number} bitrate
+ * @property {string} degradation
+ * @property {string} hint
+ */
+
+// How long an encoder may take to follow before its rate is measured, and how long it is measured.
+const SETTLE = 1000;
+const MEASURE = 1500;
+
+/**
+ * Where the camera should send with `plan`, `since` ms after it was woken.
+ * @param {SenderPlan} plan
+ * @param {boolean} awake
+ * @param {number} since
+ * @returns {{setting: Setting, next: number}} next: ms after waking at which it changes again; Infinity for never
+ */
+export function settingAt(plan, awake, since) {
+  const profile = awake ? plan.awake : plan.idle;
+  let bitrate = profile.max_bitrate;
+  let next = Infinity;
+  const ramp = awake ? (plan.ramp ?? []) : [];
+  if (ramp.length > 0) {
+    bitrate = ramp[0].max_bitrate;
+    for (const step of ramp) {
+      if (step.at_ms <= since) bitrate = step.max_bitrate;
+      else next = Math.min(next, step.at_ms);
+    }
+  }
+  return {
+    setting: {
+      framerate: Math.max(1, Math.round(profile.max_framerate)),
+      bitrate: Math.round(bitrate),
+      degradation: profile.degradation_preference ?? "maintain-resolution",
+      hint: profile.content_hint ?? "detail",
+    },
+    next,
+  };
+}
+
+/**
+ * Keeps the camera's sender at the server's profiles: idle, or awake for a while after each cause.
+ *
+ * setParameters wants parameters read just before and only one call at a time, so one loop applies whatever is
+ * wanted last. A browser that ignores a frame rate there is caught by counting frames; then the track's own
+ * constraints are tried, and where those do nothing either, the camera is left as it is.
+ */
+export class SenderControl {
+  /** @type {"parameters"|"constraints"|"none"} what holds the frame rate down in this browser */
+  method = "parameters";
+
+  /** @type {RTCRtpSender|null} */
+  #sender = null;
+  /** @type {SenderPlan|null} null before the first answer */
+  #plan = null;
+  /** @type {Setting|null} */
+  #wanted = null;
+  // What was applied last, as text; "" for nothing yet
+  #applied = "";
+  #applying = false;
+  #wokeAt = 0;
+  #awakeUntil = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} the next step of the ramp, or falling back to idle */
+  #timer;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #verifier;
+  #verified = false;
+  #limitRate;
+
+  /** @param {{limitRate: (framerate: number) => Promise<void>}} parts limits the rate at the camera itself */
+  constructor({ limitRate }) {
+    this.#limitRate = limitRate;
+  }
+
+  get awake() {
+    return performance.now() < this.#awakeUntil;
+  }
+
+  /** @param {RTCRtpSender|null} sender @param {SenderPlan|null} plan */
+  attach(sender, plan) {
+    this.#sender = sender;
+    this.#applied = "";
+    this.#verified = false;
+    clearTimeout(this.#verifier);
+    if (plan) this.follow(plan);
+    else this.#update();
+  }
+
+  /** Holds at once, in every state. @param {SenderPlan} plan */
+  follow(plan) {
+    this.#plan = plan;
+    if (plan.wake_ms) this.wake(plan.wake_ms);
+    else this.#update();
+  }
+
+  /**
+   * Send at the awake rate from now on. The first setParameters call starts before this returns.
+   * @param {number} [ms] how long; the plan's own time by default
+   */
+  wake(ms = this.#plan?.awake_ms ?? 1500) {
+    const now = performance.now();
+    if (now >= this.#awakeUntil) this.#wokeAt = now;
+    this.#awakeUntil = Math.max(this.#awakeUntil, now + ms);
+    this.#update();
+  }
+
+  /** The track was exchanged: hints belong to the track. */
+  refresh() {
+    this.#applied = "";
+    this.#update();
+  }
+
+  #update() {
+    clearTimeout(this.#timer);
+    if (!this.#plan || !this.#sender) return;
+    const now = performance.now();
+    const awake = now < this.#awakeUntil;
+    const { setting, next } = settingAt(this.#plan, awake, now - this.#wokeAt);
+    this.#wanted = setting;
+    void this.#apply();
+    if (awake) {
+      const at = Math.min(this.#awakeUntil, this.#wokeAt + next);
+      this.#timer = setTimeout(() => this.#update(), Math.max(1, at - now));
+    } else if (!this.#verified && this.method !== "none") {
+      clearTimeout(this.#verifier);
+      this.#verifier = setTimeout(() => void this.#verify(), SETTLE);
+    }
+  }
+
+  async #apply() {
+    if (this.#applying) return; // the loop below takes the newest wish
+    this.#applying = true;
+    try {
+      while (this.#sender && this.#wanted) {
+        const wanted = this.#wanted;
+        const key = JSON.stringify(wanted);
+        if (key === this.#applied) break;
+        this.#applied = key;
+        await this.#set(this.#sender, wanted);
+      }
+    } finally {
+      this.#applying = false;
+    }
+  }
+
+  /** @param {RTCRtpSender} sender @param {Setting} wanted */
+  async #set(sender, wanted) {
+    const track = sender.track;
+    if (track && "contentHint" in track && track.contentHint !== wanted.hint) track.contentHint = wanted.hint;
+    const parameters = /** @type {RTCRtpSendParameters & {degradationPreference?: string}} */ (
+      sender.getParameters()
+    );
+    if (!parameters.encodings?.length) parameters.encodings = [{}];
+    parameters.degradationPreference = /** @type {any} */ (wanted.degradation);
+    for (const encoding of parameters.encodings) {
+      encoding.maxBitrate = wanted.bitrate;
+      encoding.maxFramerate = wanted.framerate;
+    }
+    try {
+      await sender.setParameters(parameters);
+      const kept = sender.getParameters().encodings?.[0];
+      if (this.method === "parameters" && kept && kept.maxFramerate === undefined) this.method = "constraints";
+    } catch (error) {
+      // Closed meanwhile, or a browser that refuses a field: counting frames decides what to do next.
+      console.debug("setParameters was refused", error);
+    }
+    if (this.method === "constraints") await this.#limitRate(wanted.framerate).catch(() => {});
+  }
+
+  /** Count what is really sent while idle, and change the method where the rate was not followed. */
+  async #verify() {
+    const sender = this.#sender;
+    const key = this.#applied;
+    const undisturbed = () => sender === this.#sender && key === this.#applied && !this.awake;
+    const limit = this.#wanted?.framerate ?? 30;
+    if (!sender || !undisturbed()) return;
+    const from = await framesSent(sender);
+    const start = performance.now();
+    await new Promise((resolve) => setTimeout(resolve, MEASURE));
+    if (!undisturbed()) return; // measured again when it idles again
+    const to = await framesSent(sender);
+    if (!undisturbed() || from === null || to === null) return;
+    const rate = ((to - from) * 1000) / (performance.now() - start);
+    if (rate <= limit * 1.5 + 1) {
+      this.#verified = true;
+      return;
+    }
+    this.method = this.method === "parameters" ? "constraints" : "none";
+    if (this.method === "none") await this.#limitRate(30).catch(() => {});
+    this.refresh();
+  }
+}
+
+/** @param {RTCRtpSender} sender @returns {Promise<number|null>} */
+async function framesSent(sender) {
+  for (const report of (await sender.getStats()).values()) {
+    if (report.type === "outbound-rtp" && typeof report.framesSent === "number") return report.framesSent;
+  }
+  return null;
+}

@@ -1,0 +1,123 @@
+import { ApiError, request } from "./api.js";
+
+/** Part of a token's life after which it is renewed. */
+const RENEW_AT = 0.8;
+
+/**
+ * One visitor's session: its id, its token and the ICE servers. All of it lives in this page's memory only.
+ */
+export class Session {
+  /** @type {string|null} null before the first grant */
+  id = null;
+  /** @type {string|null} */
+  token = null;
+  /** @type {RTCIceServer[]} */
+  iceServers = [];
+
+  // performance.now() at which the token ends
+  #expires = 0;
+  // Kept so that an expired session can begin anew without asking again.
+  #code = "";
+  /** @type {Promise<void>|null} the grant under way: callers share it */
+  #granting = null;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+  #askCode;
+  #onNew;
+
+  /**
+   * @param {{askCode: (wrong: boolean) => Promise<string|null>, onNew: (first: boolean) => void}} hooks
+   *   askCode: the person's access code, null when they gave up; onNew: the session id changed
+   */
+  constructor({ askCode, onNew }) {
+    this.#askCode = askCode;
+    this.#onNew = onNew;
+  }
+
+  get valid() {
+    return this.token !== null && performance.now() < this.#expires;
+  }
+
+  /**
+   * Have a token, asking for one where there is none.
+   * @throws {ApiError} code "cancelled" when the person closed the dialog
+   */
+  async ensure() {
+    if (this.valid) return;
+    this.#granting ??= this.#grant().finally(() => {
+      this.#granting = null;
+    });
+    await this.#granting;
+  }
+
+  /** The server does not take this token any more; the next `ensure` tries to get another. */
+  distrust() {
+    this.#expires = 0;
+  }
+
+  /** The session is gone on the server: the next `ensure` begins another. */
+  forget() {
+    clearTimeout(this.#timer);
+    this.token = null;
+    this.#expires = 0;
+  }
+
+  /** @param {any} grant what POST /api/token answers; also part of an open server's answer to an offer */
+  adopt(grant) {
+    if (typeof grant.token !== "string") return;
+    const before = this.id;
+    this.id = grant.session_id ?? this.id;
+    this.token = grant.token;
+    if (Array.isArray(grant.ice_servers)) this.iceServers = grant.ice_servers;
+    const life = Math.max(10, Number(grant.expires_in) || 3600) * 1000;
+    this.#expires = performance.now() + life - 2000;
+    this.#renewIn(life * RENEW_AT);
+    if (before !== this.id) this.#onNew(before === null);
+  }
+
+  async #grant() {
+    let wrong = false;
+    for (;;) {
+      try {
+        const body = this.#code ? { access_code: this.#code } : {};
+        this.adopt(await request("POST", "/api/token", { token: this.token, body }));
+        return;
+      } catch (error) {
+        if (!(error instanceof ApiError) || error.status !== 401) throw error;
+        if (this.token !== null) {
+          // The old token is not taken for a renewal: begin anew.
+          this.token = null;
+          continue;
+        }
+      }
+      const code = await this.#askCode(wrong);
+      if (code === null) {
+        throw new ApiError("This server needs an access code.", {
+          status: 401,
+          code: "cancelled",
+          retryable: false,
+        });
+      }
+      this.#code = code;
+      wrong = true;
+    }
+  }
+
+  /** @param {number} ms */
+  #renewIn(ms) {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => void this.#renew(), Math.min(ms, 2 ** 31 - 1));
+  }
+
+  async #renew() {
+    const token = this.token;
+    if (token === null) return;
+    try {
+      const grant = await request("POST", "/api/token", { token, body: {} });
+      if (this.token === token) this.adopt(grant);
+    } catch (error) {
+      // Not urgent: whoever needs a token after its end asks through `ensure`.
+      if (this.valid && error instanceof ApiError && error.retryable) this.#renewIn(15_000);
+    }
+  }
+}

@@ -1,0 +1,170 @@
+import { ApiError } from "./api.js";
+import { Backoff } from "./backoff.js";
+import { parse } from "./messages.js";
+
+/** @typedef {import("./messages.js").ClientMessage} ClientMessage */
+/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {"closed"|"connecting"|"open"|"waiting"|"ended"} SocketState waiting: will try again; ended: will not */
+
+const PING_EVERY = 20_000;
+// Nothing at all for this long after a ping: the connection is dead, whatever the browser thinks.
+const SILENCE = 10_000;
+const OPEN_WITHIN = 15_000;
+
+/**
+ * What to do after a close code of the server. "token": the same session with another token, "session": a new one,
+ * "slow": with a long pause, "never": only when the person says so. Every other code: try again soon.
+ * @type {Record<number, "token"|"session"|"slow"|"never">}
+ */
+export const AFTER_CLOSE = {
+  4401: "token",
+  4403: "never",
+  4404: "session",
+  4408: "never",
+  4409: "never",
+  4429: "slow",
+};
+
+/** The WebSocket of a session, which comes back by itself. Knows no page. */
+export class ChatSocket {
+  /** @type {SocketState} */
+  state = "closed";
+
+  #session;
+  #onMessage;
+  #onState;
+  #backoff = new Backoff();
+  /** @type {WebSocket|null} */
+  #ws = null;
+  // Grows with every open and close, so that an await can tell that its attempt is over.
+  #attempt = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} next try, or the limit for opening */
+  #timer;
+  /** @type {ReturnType<typeof setInterval>|undefined} */
+  #pinger;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #silence;
+  // Refusals in a row that another token did not cure
+  #refused = 0;
+
+  /**
+   * @param {{session: import("./session.js").Session, onMessage: (message: ServerMessage) => void,
+   *   onState: (state: SocketState, code: number, error: ApiError|null) => void}} parts
+   *   code: the close code, 0 for none; error: why no token could be had
+   */
+  constructor({ session, onMessage, onState }) {
+    this.#session = session;
+    this.#onMessage = onMessage;
+    this.#onState = onState;
+  }
+
+  /** Begin, or begin at once instead of waiting. Nothing happens when it is open or opening. */
+  open() {
+    if (this.state === "open" || this.state === "connecting") return;
+    void this.#connect(++this.#attempt);
+  }
+
+  /** @returns {boolean} false when there is no open socket: nothing is kept back for later
+   *  @param {ClientMessage} message */
+  send(message) {
+    if (this.state !== "open" || this.#ws?.readyState !== WebSocket.OPEN) return false;
+    this.#ws.send(JSON.stringify(message));
+    return true;
+  }
+
+  close() {
+    this.#drop();
+    this.#refused = 0;
+    this.#backoff.reset();
+    this.#set("closed");
+  }
+
+  /** @param {number} attempt */
+  async #connect(attempt) {
+    clearTimeout(this.#timer);
+    this.#set("connecting");
+    try {
+      await this.#session.ensure();
+    } catch (error) {
+      if (attempt !== this.#attempt) return;
+      const failure = error instanceof ApiError ? error : new ApiError(String(error), { retryable: false });
+      if (failure.retryable) this.#again(failure.retryAfter * 1000, 0, failure);
+      else this.#set("ended", 0, failure);
+      return;
+    }
+    if (attempt !== this.#attempt) return;
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const address = `${scheme}//${location.host}/ws/${encodeURIComponent(this.#session.id ?? "")}`;
+    const ws = new WebSocket(address, ["qwen-camera", `bearer.${this.#session.token}`]);
+    this.#ws = ws;
+    this.#timer = setTimeout(() => this.#closed(ws, 0), OPEN_WITHIN);
+    ws.onmessage = (event) => {
+      if (ws === this.#ws) this.#received(parse(event.data));
+    };
+    ws.onopen = () => {
+      if (ws !== this.#ws) return;
+      clearTimeout(this.#timer);
+      this.#pinger = setInterval(() => this.#ping(ws), PING_EVERY);
+      this.#set("open");
+    };
+    // An error is always followed by a close, which carries the code.
+    ws.onclose = (event) => this.#closed(ws, event.code);
+  }
+
+  /** @param {ServerMessage|null} message */
+  #received(message) {
+    clearTimeout(this.#silence);
+    if (message === null) return;
+    if (message.type === "ready") {
+      // Only now is it known that the server keeps us: it accepts first and refuses by a close code.
+      this.#refused = 0;
+      this.#backoff.reset();
+    }
+    if (message.type !== "pong") this.#onMessage(message);
+  }
+
+  /** @param {WebSocket} ws */
+  #ping(ws) {
+    if (!this.send({ type: "ping" })) return;
+    clearTimeout(this.#silence);
+    this.#silence = setTimeout(() => this.#closed(ws, 1006), SILENCE);
+  }
+
+  /** @param {WebSocket} ws @param {number} code */
+  #closed(ws, code) {
+    if (ws !== this.#ws) return;
+    this.#drop();
+    const rule = AFTER_CLOSE[code];
+    if (rule === "never") return this.#set("ended", code);
+    if (rule === "session") this.#session.forget();
+    if (rule === "token") {
+      this.#session.distrust();
+      if (++this.#refused > 2) return this.#set("ended", code);
+    }
+    this.#again(rule === "slow" ? 30_000 : code === 1013 ? 1500 : 0, code);
+  }
+
+  /** @param {number} least milliseconds @param {number} code @param {ApiError|null} [error] */
+  #again(least, code, error = null) {
+    const attempt = ++this.#attempt;
+    this.#timer = setTimeout(() => void this.#connect(attempt), this.#backoff.next(least));
+    this.#set("waiting", code, error);
+  }
+
+  #drop() {
+    this.#attempt++;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#silence);
+    clearInterval(this.#pinger);
+    const ws = this.#ws;
+    this.#ws = null;
+    ws?.close();
+  }
+
+  /** @param {SocketState} state @param {number} [code] @param {ApiError|null} [error] */
+  #set(state, code = 0, error = null) {
+    if (state === this.state && code === 0 && error === null) return;
+    this.state = state;
+    this.#onState(state, code, error);
+  }
+}

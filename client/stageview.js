@@ -1,0 +1,200 @@
+import { byId, say, show } from "./dom.js";
+import { card, dataUse, details, notice, summary } from "./words.js";
+
+/** @typedef {import("./visit.js").Facts} Facts */
+
+// A picture that would lose more than this part of itself to fill its place is shown whole instead.
+const MAX_CROP = 0.3;
+
+/** The picture, what lies on it, and the state of things in words. Knows no connection. */
+export class StageView {
+  app = byId("app", HTMLElement);
+  video = byId("video", HTMLVideoElement);
+  state = byId("state", HTMLButtonElement);
+  start = byId("start", HTMLButtonElement);
+  zoom = byId("zoom", HTMLInputElement);
+  torch = byId("torch", HTMLButtonElement);
+  switchCamera = byId("switch-camera", HTMLButtonElement);
+  quick = byId("quick", HTMLElement);
+  noticeAction = byId("notice-action", HTMLButtonElement);
+
+  #stage = byId("stage", HTMLElement);
+  #still = byId("still", HTMLCanvasElement);
+  #ring = byId("focus-ring", HTMLElement);
+  #facts = byId("facts", HTMLElement);
+  #card = byId("card", HTMLElement);
+  #notice = byId("notice", HTMLElement);
+  #stateLabel = byId("state-label", HTMLElement);
+  #dataUse = byId("data-use", HTMLElement);
+  #zoomBox = byId("zoom-box", HTMLElement);
+  #noticeTitle = byId("notice-title", HTMLElement);
+  #noticeText = byId("notice-text", HTMLElement);
+  #cardTitle = byId("card-title", HTMLElement);
+  #cardText = byId("card-text", HTMLElement);
+  #lines = {
+    camera: byId("fact-camera", HTMLElement),
+    connection: byId("fact-connection", HTMLElement),
+    engine: byId("fact-engine", HTMLElement),
+    sending: byId("fact-sending", HTMLElement),
+    data: byId("fact-data", HTMLElement),
+  };
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #ringTimer;
+
+  constructor() {
+    this.state.addEventListener("click", () => this.#openFacts(this.#facts.hidden));
+    this.#stage.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || this.#facts.hidden) return;
+      this.#openFacts(false);
+      this.state.focus();
+    });
+    // Resized by the picture itself when the device is turned, or by the page around it.
+    this.video.addEventListener("resize", () => this.fit());
+    new ResizeObserver(() => this.fit()).observe(this.#stage);
+  }
+
+  /** @param {MediaStream|null} stream */
+  play(stream) {
+    this.video.srcObject = stream;
+    show(this.video, stream !== null);
+    // Playing may be put off by the browser until the page is touched; the camera is sent all the same.
+    if (stream) this.video.play().catch(() => {});
+    if (!stream) this.dropStill();
+  }
+
+  fit() {
+    const { videoWidth, videoHeight } = this.video;
+    const { clientWidth, clientHeight } = this.#stage;
+    if (!videoWidth || !clientHeight) return;
+    const picture = videoWidth / videoHeight;
+    const place = clientWidth / clientHeight;
+    const crop = 1 - Math.min(picture / place, place / picture);
+    this.#stage.classList.toggle("whole", crop > MAX_CROP);
+  }
+
+  /** Keep showing the picture of this moment. */
+  takeStill() {
+    const { videoWidth, videoHeight } = this.video;
+    const context = this.#still.getContext("2d");
+    if (!videoWidth || !context) return;
+    this.#still.width = videoWidth;
+    this.#still.height = videoHeight;
+    context.drawImage(this.video, 0, 0);
+    show(this.#still, true);
+  }
+
+  dropStill() {
+    if (this.#still.hidden) return;
+    show(this.#still, false);
+    this.#still.width = this.#still.height = 0; // gives its memory back
+  }
+
+  /**
+   * Where in the picture was pressed.
+   * @param {MouseEvent} event
+   * @returns {{x: number, y: number}|null} 0 to 1 each; null beside the picture
+   */
+  pointIn(event) {
+    const box = this.video.getBoundingClientRect();
+    const { videoWidth, videoHeight } = this.video;
+    if (!videoWidth || !box.height) return null;
+    const whole = this.#stage.classList.contains("whole");
+    const scales = [box.width / videoWidth, box.height / videoHeight];
+    const scale = whole ? Math.min(...scales) : Math.max(...scales);
+    const x = (event.clientX - box.left - (box.width - videoWidth * scale) / 2) / (videoWidth * scale);
+    const y = (event.clientY - box.top - (box.height - videoHeight * scale) / 2) / (videoHeight * scale);
+    return x < 0 || x > 1 || y < 0 || y > 1 ? null : { x, y };
+  }
+
+  /** @param {MouseEvent} event */
+  ringAt(event) {
+    const box = this.#stage.getBoundingClientRect();
+    this.#ring.style.left = `${event.clientX - box.left}px`;
+    this.#ring.style.top = `${event.clientY - box.top}px`;
+    show(this.#ring, true);
+    clearTimeout(this.#ringTimer);
+    this.#ringTimer = setTimeout(() => show(this.#ring, false), 900);
+  }
+
+  /** @param {Facts} facts */
+  render(facts) {
+    const { tone, label } = summary(facts);
+    this.app.dataset.tone = tone;
+    this.app.dataset.camera = facts.camera;
+    this.app.dataset.held = String(facts.held);
+    say(this.#stateLabel, label);
+    this.#renderCard(facts);
+    this.#renderNotice(facts);
+    say(this.#dataUse, dataUse(facts.sent));
+    show(this.#dataUse, facts.camera === "on" && facts.sent !== null);
+    if (!facts.held) this.dropStill();
+    if (!this.#facts.hidden) this.#renderFacts(facts);
+    this.#latest = facts;
+  }
+
+  /** @type {Facts|null} for the details, which are written only while they are open */
+  #latest = null;
+
+  /** @param {import("./camera.js").Camera} camera */
+  renderCamera(camera) {
+    const on = camera.stream !== null;
+    const zoom = on ? camera.zoom : null;
+    show(this.#zoomBox, zoom !== null);
+    if (zoom) {
+      this.zoom.min = String(zoom.min);
+      this.zoom.max = String(zoom.max);
+      this.zoom.step = String(zoom.step);
+      if (document.activeElement !== this.zoom) this.zoom.value = String(zoom.value);
+    }
+    show(this.torch, on && camera.hasTorch);
+    this.torch.setAttribute("aria-pressed", String(camera.torch));
+    show(this.switchCamera, on && camera.count > 1);
+  }
+
+  /** @param {boolean} busy an answer is being looked for */
+  renderBusy(busy) {
+    this.#stage.classList.toggle("looking", busy);
+  }
+
+  /** @param {boolean} open */
+  #openFacts(open) {
+    show(this.#facts, open);
+    this.state.setAttribute("aria-expanded", String(open));
+    if (open && this.#latest) this.#renderFacts(this.#latest);
+  }
+
+  /** @param {Facts} facts */
+  #renderFacts(facts) {
+    for (const [name, text] of Object.entries(details(facts))) {
+      say(this.#lines[/** @type {keyof typeof this.#lines} */ (name)], text || "Nothing yet.");
+    }
+  }
+
+  /** @param {Facts} facts */
+  #renderCard(facts) {
+    const shown = card(facts);
+    show(this.#card, shown !== null);
+    if (!shown) return;
+    this.#card.dataset.tone = shown.tone;
+    say(this.#cardTitle, shown.title);
+    say(this.#cardText, shown.text);
+    show(this.start, !shown.busy);
+  }
+
+  /** @param {Facts} facts */
+  #renderNotice(facts) {
+    const shown = notice(facts);
+    show(this.#notice, shown !== null);
+    if (!shown) {
+      // Emptied, so that the same words are spoken again when they come again.
+      say(this.#noticeTitle, "");
+      say(this.#noticeText, "");
+      return;
+    }
+    this.#notice.dataset.tone = shown.tone;
+    say(this.#noticeTitle, `${shown.title}.`);
+    say(this.#noticeText, shown.text);
+    show(this.noticeAction, shown.action !== undefined);
+    if (shown.action) say(this.noticeAction, shown.action.label);
+  }
+}

@@ -1,0 +1,354 @@
+import { ApiError } from "./api.js";
+import { Camera, CameraProblem } from "./camera.js";
+import { pageTime } from "./messages.js";
+import { Peer } from "./peer.js";
+import { SenderControl } from "./sender.js";
+import { Session } from "./session.js";
+import { ChatSocket } from "./socket.js";
+import { SendStats } from "./stats.js";
+
+/** @typedef {import("./messages.js").Ready} Ready */
+/** @typedef {import("./messages.js").Status} Status */
+/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+
+/**
+ * Everything the page shows about the state of things.
+ * @typedef {Object} Facts
+ * @property {boolean} active the person wants the camera on
+ * @property {"off"|"asking"|"on"|"resting"|"lost"|import("./camera.js").CameraTrouble} camera
+ *   resting: let go because the page is hidden
+ * @property {boolean} muted the system took the camera for a while
+ * @property {import("./peer.js").PeerState} link
+ * @property {ApiError|null} linkError
+ * @property {import("./socket.js").SocketState} socket
+ * @property {number} closeCode of the last close, 0 for none
+ * @property {ApiError|null} socketError
+ * @property {Ready|null} ready
+ * @property {Status|null} status
+ * @property {boolean} held
+ * @property {boolean} describing
+ * @property {import("./stats.js").Sent|null} sent
+ */
+
+/**
+ * @typedef {Object} Question
+ * @property {string} id
+ * @property {string} content
+ * @property {"auto"|"low"|"high"} detail
+ */
+
+const TYPING_EVERY = 700;
+const HIDDEN_FOR = 4000;
+// A question goes out this long after connecting even if the server did not call the camera live yet.
+const PATIENCE = 4000;
+// What the person just switched wins this long over an older status on its way.
+const SETTLES = 1500;
+
+/** One visit: camera, session, connection and socket working together. Knows no page. */
+export class Visit {
+  /** @type {Facts} */
+  facts = {
+    active: false,
+    camera: "off",
+    muted: false,
+    link: "closed",
+    linkError: null,
+    socket: "closed",
+    closeCode: 0,
+    socketError: null,
+    ready: null,
+    status: null,
+    held: false,
+    describing: false,
+    sent: null,
+  };
+
+  #hooks;
+  #questions = 0;
+  /** @type {Question|null} asked before there was a way to send it */
+  #waiting = null;
+  #typedAt = -Infinity;
+  #connectedAt = Infinity;
+  #toggledAt = -Infinity;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #hiding;
+
+  /**
+   * @param {{askCode: (wrong: boolean) => Promise<string|null>, onChange: (facts: Facts) => void,
+   *   onStream: (stream: MediaStream|null) => void, onMessage: (message: ServerMessage) => void,
+   *   onSent: (id: string) => void, onUnsent: (id: string) => void, onBroken: () => void,
+   *   onNewSession: () => void}} hooks
+   *   onSent: a question that waited went out; onUnsent: it never will; onBroken: the socket was lost
+   */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    this.camera = new Camera({ onChange: () => this.#cameraChanged(), onLost: () => this.#cameraLost() });
+    this.session = new Session({ askCode: hooks.askCode, onNew: (first) => this.#sessionChanged(first) });
+    this.control = new SenderControl({ limitRate: (framerate) => this.camera.limitFrameRate(framerate) });
+    this.stats = new SendStats((sent) => this.#set({ sent }));
+    this.peer = new Peer({
+      session: this.session,
+      onState: (link, linkError) => {
+        if (link === "connected") {
+          this.#connectedAt = performance.now();
+          setTimeout(() => this.#flush(), PATIENCE + 50);
+        } else this.#connectedAt = Infinity;
+        this.#set({ link, linkError });
+        if (linkError?.code === "cancelled") this.stop();
+      },
+      onSender: (sender, plan) => {
+        this.control.attach(sender, plan);
+        this.stats.attach(sender);
+      },
+    });
+    this.socket = new ChatSocket({
+      session: this.session,
+      onMessage: (message) => this.#received(message),
+      onState: (socket, closeCode, socketError) => this.#socketChanged(socket, closeCode, socketError),
+    });
+  }
+
+  /** Camera and connection at the same time: neither needs the other to begin. */
+  async start() {
+    if (this.facts.active) return;
+    this.#set({ active: true, closeCode: 0, socketError: null, linkError: null });
+    this.socket.open();
+    await this.#openCamera();
+  }
+
+  stop() {
+    clearTimeout(this.#hiding);
+    if (this.facts.describing) this.describe(false); // nothing may work on for nobody
+    if (this.facts.held) this.hold(false);
+    this.#end("off", { held: false, describing: false });
+  }
+
+  /** Send the camera faster for a moment: somebody is about to ask. */
+  wake() {
+    this.control.wake();
+  }
+
+  /** Wakes both sides; the server hears of it at most every 700 ms. */
+  typing() {
+    this.control.wake();
+    const now = performance.now();
+    if (now - this.#typedAt < TYPING_EVERY) return;
+    if (this.socket.send({ type: "typing" })) this.#typedAt = now;
+  }
+
+  /**
+   * Ask now, or as soon as there is a camera and a connection.
+   * @param {string} content @param {Question["detail"]} [detail]
+   * @returns {{id: string, sent: boolean}}
+   */
+  ask(content, detail = "auto") {
+    const at = pageTime();
+    this.control.wake(); // before anything else: the frame for the answer is on its way from now on
+    const question = { id: `q${++this.#questions}`, content, detail };
+    this.#waiting = question;
+    this.#flush(at);
+    const sent = this.#waiting === null;
+    if (!sent) {
+      if (!this.facts.active) void this.start();
+      else this.retry();
+    }
+    return { id: question.id, sent };
+  }
+
+  /** @param {string} id @returns {boolean} true when it had not been sent at all */
+  cancel(id) {
+    if (this.#waiting?.id === id) {
+      this.#waiting = null;
+      return true;
+    }
+    this.socket.send({ type: "cancel", id });
+    return false;
+  }
+
+  /** @param {boolean} held @returns {boolean} whether it could be told */
+  hold(held) {
+    this.control.wake();
+    if (!this.socket.send({ type: held ? "hold" : "release" })) return false;
+    this.#toggledAt = performance.now();
+    this.#set({ held });
+    return true;
+  }
+
+  /** @param {boolean} describing @returns {boolean} whether it could be told */
+  describe(describing) {
+    if (!this.socket.send({ type: "settings", describe: describing })) return false;
+    this.#toggledAt = performance.now();
+    this.#set({ describing });
+    return true;
+  }
+
+  /** Try again at once whatever waits to be tried again. */
+  retry() {
+    if (!this.facts.active) return;
+    this.socket.open();
+    this.peer.retry();
+  }
+
+  /** @returns {Promise<void>} */
+  async exchangeCamera() {
+    if (this.facts.camera !== "on") return;
+    try {
+      if (await this.camera.exchange()) await this.#streaming();
+    } catch (error) {
+      this.#cameraFailed(error);
+    }
+  }
+
+  hidden() {
+    clearTimeout(this.#hiding);
+    this.#hiding = setTimeout(() => {
+      if (this.facts.camera === "on") this.#release("resting");
+    }, HIDDEN_FOR);
+  }
+
+  shown() {
+    clearTimeout(this.#hiding);
+    if (!this.facts.active) return;
+    this.socket.open();
+    if (this.facts.camera === "resting") void this.#openCamera();
+  }
+
+  /** The page goes away, perhaps for good: nothing may be left on. */
+  leave() {
+    clearTimeout(this.#hiding);
+    this.#release(this.facts.active ? "resting" : "off", true);
+    this.socket.close();
+  }
+
+  async #openCamera() {
+    this.#set({ camera: "asking" });
+    try {
+      if (await this.camera.open()) await this.#streaming();
+    } catch (error) {
+      this.#cameraFailed(error);
+    }
+  }
+
+  async #streaming() {
+    const track = this.camera.track;
+    if (!track || !this.facts.active) return;
+    this.#hooks.onStream(this.camera.stream);
+    this.#set({ camera: "on", muted: this.camera.muted });
+    await this.peer.start(track);
+    this.control.refresh();
+    // Hidden while the camera was opening: the time for letting go begins now.
+    if (document.hidden) this.hidden();
+  }
+
+  /** @param {unknown} error */
+  #cameraFailed(error) {
+    const camera = error instanceof CameraProblem ? error.kind : "failed";
+    this.#end(camera);
+  }
+
+  #cameraChanged() {
+    this.#set({ muted: this.camera.muted });
+  }
+
+  #cameraLost() {
+    this.#end("lost");
+  }
+
+  /** Over until the person starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
+  #end(camera, change = {}) {
+    const unsent = this.#waiting;
+    this.#waiting = null;
+    this.#release(camera);
+    if (this.facts.socket !== "ended") this.socket.close();
+    this.#set({ active: false, status: null, ...change });
+    if (unsent) this.#hooks.onUnsent(unsent.id);
+  }
+
+  /** @param {Facts["camera"]} camera @param {boolean} [leaving] */
+  #release(camera, leaving = false) {
+    this.peer.stop({ leaving });
+    this.camera.close();
+    this.#hooks.onStream(null);
+    this.#set({ camera, muted: false });
+  }
+
+  /** @param {boolean} first */
+  #sessionChanged(first) {
+    if (first) return;
+    // Socket and camera belong to the session that is gone.
+    this.#set({ held: false, status: null, ready: null });
+    this.socket.close();
+    if (this.facts.active) this.socket.open();
+    this.peer.reoffer();
+    this.#hooks.onNewSession();
+  }
+
+  /** @param {import("./socket.js").SocketState} socket @param {number} closeCode @param {ApiError|null} socketError */
+  #socketChanged(socket, closeCode, socketError) {
+    const wasOpen = this.facts.socket === "open";
+    // The reason stays to be read until it works again.
+    const kept = socket === "connecting" ? {} : { closeCode, socketError };
+    this.#set({ socket, ...kept });
+    if (wasOpen && socket !== "open") this.#hooks.onBroken();
+    if (socket === "open") {
+      this.socket.send({ type: "settings", thumbnails: true });
+    } else if (socket === "ended") {
+      this.#end("off"); // the camera has nobody to show to
+    }
+  }
+
+  /** @param {ServerMessage} message */
+  #received(message) {
+    switch (message.type) {
+      case "ready": {
+        const before = this.facts.ready;
+        this.#set({ ready: message, held: message.held });
+        if (before?.session_id !== message.session_id && this.facts.describing && !message.describe) {
+          this.socket.send({ type: "settings", describe: true }); // a new session does not know it yet
+        } else {
+          this.#set({ describing: message.describe });
+        }
+        break;
+      }
+      case "status": {
+        const settled = performance.now() - this.#toggledAt > SETTLES;
+        this.#set({ status: message, ...(settled ? { held: message.held } : {}) });
+        break;
+      }
+      case "sender":
+        this.control.follow(message);
+        break;
+      default:
+        this.#hooks.onMessage(message);
+    }
+  }
+
+  #sendable() {
+    const { held, link, socket, status } = this.facts;
+    if (socket !== "open") return false;
+    if (held) return true;
+    if (link !== "connected") return false;
+    const camera = status?.camera;
+    // Stalled and frozen are for the server to say: it knows what to do about it.
+    if (camera === "live" || camera === "stalled" || camera === "frozen") return true;
+    return performance.now() - this.#connectedAt > PATIENCE;
+  }
+
+  /** @param {number} [at] when it was asked; for a question that waited, now: its frame has to be a new one */
+  #flush(at = pageTime()) {
+    const question = this.#waiting;
+    if (!question || !this.#sendable()) return;
+    this.control.wake();
+    const { id, content, detail } = question;
+    if (!this.socket.send({ type: "chat", content, id, sent_at: at, detail })) return;
+    this.#waiting = null;
+    this.#hooks.onSent(id);
+  }
+
+  /** @param {Partial<Facts>} change */
+  #set(change) {
+    this.facts = { ...this.facts, ...change };
+    this.#hooks.onChange(this.facts);
+    if (this.#waiting) this.#flush();
+  }
+}

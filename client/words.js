@@ -1,0 +1,299 @@
+/** @typedef {import("./visit.js").Facts} Facts */
+/** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
+
+/**
+ * @typedef {Object} Notice
+ * @property {Tone} tone
+ * @property {string} title
+ * @property {string} text what it means and what to do
+ * @property {{label: string, does: "retry"|"release"}} [action]
+ */
+
+/**
+ * What stands in the picture's place while there is no camera.
+ * @typedef {Object} Card
+ * @property {Tone} tone
+ * @property {string} title
+ * @property {string} text
+ * @property {boolean} [busy] nothing to press: it goes on by itself
+ */
+
+/** @type {Record<string, string>} */
+const ENGINES = { builtin: "Built-in engine", vllm: "vLLM", local: "Local model" };
+
+/** @param {string} engine */
+export function engineName(engine) {
+  return ENGINES[engine] ?? engine;
+}
+
+/** @type {Record<string, Omit<Card, "tone">>} */
+const NO_CAMERA = {
+  refused: {
+    title: "The camera is not allowed",
+    text: "This page was refused the camera. Press the icon left of the address, set Camera to Allow, then press Start Camera again.",
+  },
+  dismissed: {
+    title: "The camera was not allowed yet",
+    text: "The browser's question was closed. Press Start Camera and choose Allow.",
+  },
+  missing: {
+    title: "No camera was found",
+    text: "Plug one in or switch it on, check that the system lets the browser use it, then press Start Camera.",
+  },
+  busy: {
+    title: "The camera is in use",
+    text: "Another program or tab holds it. Close that one, then press Start Camera.",
+  },
+  failed: {
+    title: "The camera did not start",
+    text: "Plug it in again or reload the page, then press Start Camera.",
+  },
+  lost: {
+    title: "The camera went away",
+    text: "It was unplugged, or its permission was taken back. Connect or allow it, then press Start Camera.",
+  },
+  insecure: {
+    title: "This address is not secure",
+    text: "Browsers give the camera only to https:// pages and to localhost. Open this page by https://, or start the server with “bash scripts/run.sh --https”.",
+  },
+};
+
+/** @type {Record<number, Omit<Card, "tone">>} */
+const ENDED = {
+  4401: {
+    title: "Not let in",
+    text: "The server does not take this page's token. Press Start Camera to ask for another one.",
+  },
+  4403: {
+    title: "This address is not allowed",
+    text: "The server does not accept pages from this address. Its operator can add it to ALLOWED_ORIGINS.",
+  },
+  4408: {
+    title: "Ended after a long silence",
+    text: "Nothing was asked for a while, so the camera was let go. Press Start Camera to go on.",
+  },
+  4409: {
+    title: "Opened in another place",
+    text: "This session went on in another window. Press Start Camera to use it here.",
+  },
+};
+
+/** @param {Facts} facts @returns {Card|null} null while the picture is there */
+export function card(facts) {
+  if (facts.camera === "on") return null;
+  if (facts.camera === "asking") {
+    return { tone: "busy", title: "Opening the camera…", text: "If the browser asks, choose Allow.", busy: true };
+  }
+  if (facts.camera === "resting") {
+    return { tone: "busy", title: "The camera rests", text: "It comes back when this page is shown.", busy: true };
+  }
+  if (facts.camera !== "off") return { tone: "bad", ...NO_CAMERA[facts.camera] };
+  const ended = ENDED[facts.closeCode];
+  if (ended) return { tone: facts.closeCode === 4403 ? "bad" : "warn", ...ended };
+  const error = facts.socketError ?? facts.linkError;
+  if (error?.code === "cancelled") {
+    return {
+      tone: "warn",
+      title: "An access code is needed",
+      text: "Ask whoever runs this server for it, then press Start Camera.",
+    };
+  }
+  if (error) return { tone: "bad", title: "It did not work", text: `${error.message} Then press Start Camera.` };
+  return {
+    tone: "off",
+    title: "Point, ask, and know.",
+    text: "Show something to the camera and ask about it. Only the live picture is looked at. Nothing is kept.",
+  };
+}
+
+/** @param {Facts} facts @returns {{tone: Tone, label: string}} the state of everything, in a word or two */
+export function summary(facts) {
+  const { active, camera, socket, link, status, muted, ready } = facts;
+  if (camera === "asking") return { tone: "busy", label: "Opening the camera" };
+  if (camera === "resting") return { tone: "busy", label: "Camera resting" };
+  if (!active) return { tone: camera === "off" ? "off" : "bad", label: "Camera off" };
+  if (socket === "waiting" || link === "waiting" || link === "interrupted") {
+    return { tone: "bad", label: "Connection lost" };
+  }
+  if (link === "ended") return { tone: "bad", label: "Camera refused" };
+  if (socket !== "open" || link !== "connected" || !ready) return { tone: "busy", label: "Connecting" };
+  if (facts.held) return { tone: "warn", label: "Picture held" };
+  if (muted) return { tone: "warn", label: "Camera paused" };
+  if (status?.camera === "stalled") return { tone: "warn", label: "Picture stalled" };
+  if (status?.camera === "frozen") return { tone: "warn", label: "Picture frozen" };
+  if (engineState(facts) !== "ready" && engineState(facts) !== "busy") return { tone: "warn", label: "Live, no answers" };
+  return { tone: "ok", label: "Live" };
+}
+
+/** @param {Facts} facts @returns {Notice|null} the one thing that most needs to be known now */
+export function notice(facts) {
+  const { active, camera, socket, link, status, muted } = facts;
+  if (!active || camera !== "on") return null;
+  if (socket === "waiting" || link === "waiting") return lost(facts);
+  if (link === "ended") {
+    return {
+      tone: "bad",
+      title: "The server does not take this camera",
+      text: facts.linkError?.message ?? "",
+      action: { label: "Try again", does: "retry" },
+    };
+  }
+  if (link === "interrupted") {
+    return { tone: "bad", title: "Connection interrupted", text: "Your picture does not arrive. It is tried again in a moment." };
+  }
+  if (muted) {
+    return { tone: "warn", title: "The camera is paused", text: "The system took it, perhaps for a call. It comes back by itself." };
+  }
+  if (link === "connected" && status?.camera === "stalled") {
+    return { tone: "warn", title: "No new picture arrives", text: "The network may be too slow. Wait a moment or come closer to the Wi-Fi." };
+  }
+  if (link === "connected" && status?.camera === "frozen") {
+    return { tone: "warn", title: "The picture stands still", text: "The camera sends the same moment again and again. Stop it and start it again." };
+  }
+  const engine = engineNotice(facts);
+  if (engine) return engine;
+  if (facts.held) return null; // hints are about the live picture, which is not what is asked about
+  if (status?.dark) return { tone: "warn", title: "It is dark", text: "Switch on a light, or the torch." };
+  if (status?.blurred) return { tone: "warn", title: "The picture is blurred", text: "Hold still, or move back a little." };
+  return null;
+}
+
+/** @param {Facts} facts @returns {Notice} */
+function lost(facts) {
+  const action = /** @type {const} */ ({ label: "Try now", does: "retry" });
+  if (facts.closeCode === 1013) {
+    return { tone: "warn", title: "The server restarts", text: "This page comes back by itself.", action };
+  }
+  if (facts.closeCode === 4429) {
+    return { tone: "warn", title: "Too many connections", text: "The server asks for a pause. It is tried again in half a minute.", action };
+  }
+  const error = facts.socketError ?? facts.linkError;
+  if (error && error.status > 0) {
+    return { tone: "bad", title: "The server is not ready", text: `${error.message} It is tried again by itself.`, action };
+  }
+  const text = navigator.onLine
+    ? "What you typed is kept. It is tried again by itself."
+    : "This device is offline. What you typed is kept.";
+  return { tone: "bad", title: "Connection lost", text, action };
+}
+
+/** @param {Facts} facts */
+function engineState(facts) {
+  return facts.status?.engine_state ?? facts.ready?.engine_state ?? "ready";
+}
+
+/** @param {Facts} facts @returns {Notice|null} */
+function engineNotice(facts) {
+  const state = engineState(facts);
+  const detail = facts.status?.engine_detail || facts.ready?.engine_detail || "";
+  switch (state) {
+    case "loading":
+      return { tone: "warn", title: "The model is loading", text: detail || "Answers begin as soon as it is ready." };
+    case "unreachable":
+      return { tone: "bad", title: "The engine can not be reached", text: detail || "Whoever runs this server can start it again." };
+    case "misconfigured":
+      return { tone: "bad", title: "The engine is set up wrongly", text: detail || "Whoever runs this server finds the reason in its log." };
+    default:
+      return null;
+  }
+}
+
+/** @param {Facts} facts @returns {{camera: string, connection: string, engine: string, sending: string, data: string}} */
+export function details(facts) {
+  const { camera, link, socket, status, ready, sent, active } = facts;
+  const cameraWords = {
+    off: "Off.",
+    asking: "Opening. Choose Allow if the browser asks.",
+    resting: "Let go while this page is hidden.",
+    on: facts.muted ? "Paused by the system." : serverSees(status),
+  };
+  const connection = !active
+    ? "Not connected."
+    : socket === "open" && link === "connected"
+      ? "Connected."
+      : socket === "waiting" || link === "waiting"
+        ? "Lost. It is tried again by itself."
+        : link === "interrupted"
+          ? "Interrupted. It is tried again in a moment."
+          : link === "ended"
+            ? (facts.linkError?.message ?? "Refused.")
+            : "Connecting.";
+  const engine = status?.engine ?? ready?.engine;
+  const state = engineState(facts);
+  const engineWords = !engine
+    ? "Known once connected."
+    : [
+        `${engineName(engine)}${ready?.model && ready.model !== engine ? ` (${ready.model})` : ""}: ${state}.`,
+        status?.engine_detail || ready?.engine_detail || "",
+      ]
+        .join(" ")
+        .trim();
+  return {
+    camera: camera in cameraWords ? cameraWords[/** @type {keyof cameraWords} */ (camera)] : NO_CAMERA[camera].title + ".",
+    connection,
+    engine: engineWords,
+    sending: sending(sent),
+    data: dataUse(sent),
+  };
+}
+
+/** @param {Facts["status"]} status */
+function serverSees(status) {
+  if (!status?.camera) return "On. The server has not seen it yet.";
+  const size = status.width && status.height ? `, ${status.width}×${status.height}` : "";
+  const rate = status.fps === undefined ? "" : `, ${status.fps.toFixed(status.fps < 10 ? 1 : 0)} frames a second`;
+  return `On. The server sees it: ${status.camera}${size}${rate}.`;
+}
+
+/** @param {Facts["sent"]} sent */
+function sending(sent) {
+  if (!sent || sent.width === 0) return "Nothing.";
+  /** @type {Record<string, string>} */
+  const reasons = {
+    cpu: " Held back: this device is busy.",
+    bandwidth: " Held back: the network is narrow.",
+    other: " Held back by the browser.",
+  };
+  const rate = sent.fps.toFixed(sent.fps < 10 ? 1 : 0);
+  return `${sent.width}×${sent.height}, ${rate} frames a second.${reasons[sent.limitation] ?? ""}`;
+}
+
+/** @param {Facts["sent"]} sent */
+export function dataUse(sent) {
+  if (!sent) return "";
+  return `${(sent.bytes / 1e6).toFixed(1)} MB sent · ${Math.round(sent.kbps)} kbit/s`;
+}
+
+/** @param {number} ms */
+export function duration(ms) {
+  if (ms < 10) return `${ms.toFixed(1)} ms`;
+  if (ms < 1000) return `${Math.round(ms)} ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
+  return `${Math.round(ms / 60_000)} min`;
+}
+
+/**
+ * The line under an answer.
+ * @param {import("./messages.js").ResponseMessage} response
+ */
+export function evidence(response) {
+  const { frame, timings } = response;
+  const parts = [engineName(response.engine)];
+  if (frame) parts.push(`${frame.held ? "held frame" : "frame"} ${duration(Math.max(0, frame.age_ms))} old`);
+  parts.push(duration(timings.total_ms));
+  return parts.join(" · ");
+}
+
+/**
+ * Remarks that belong to an answer.
+ * @param {import("./messages.js").ResponseMessage} response
+ */
+export function remarks(response) {
+  const said = [];
+  if (response.frame?.dark) said.push("The picture was dark.");
+  if (response.frame?.blurred) said.push("The picture was blurred.");
+  if (response.finish_reason === "length") said.push("Cut off at the length limit.");
+  if (response.finish_reason === "cancelled") said.push("Cancelled.");
+  if (response.finish_reason === "replaced") said.push("Replaced by a newer question.");
+  return said.join(" ");
+}
