@@ -5,6 +5,7 @@ From the outside in: security headers, no uploads, cross-origin answers, body li
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import posixpath
 import re
@@ -18,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.errors import (
+    BadRequest,
     Internal,
     QwenCameraError,
     TooLarge,
@@ -42,6 +44,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 128 * 1024
+BODY_SECONDS = 15.0
 
 CONTENT_SECURITY_POLICY = "; ".join(
     [
@@ -57,15 +60,14 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-# What the page uses, then what it has no use for.
+# What the page uses, then what it has no use for; only names that Chromium knows, which warns of others.
 PERMISSIONS_POLICY = ", ".join(
     [
-        *(f"{name}=(self)" for name in ("camera", "microphone", "screen-wake-lock", "web-share")),
+        *(f"{name}=(self)" for name in ("camera", "microphone", "screen-wake-lock")),
         *(
             f"{name}=()"
             for name in (
                 "accelerometer",
-                "bluetooth",
                 "display-capture",
                 "geolocation",
                 "gyroscope",
@@ -216,13 +218,21 @@ class AllowOrigins:
 class BodyLimit(_Refusing):
     """Refuses a body over `limit` bytes, by its announced length or by counting; the application gets it whole.
 
-    At most `limit` bytes and one received piece are held per request. A client that leaves before its body
-    is there leaves nothing to do.
+    At most `limit` bytes and one received piece are held per request, for at most `seconds` before the body
+    has to be there. A client that leaves before that leaves nothing to do.
     """
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, limit: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        metrics: Metrics,
+        limit: int = MAX_BODY_BYTES,
+        seconds: float = BODY_SECONDS,
+    ) -> None:
         super().__init__(app, metrics=metrics)
         self._limit = limit
+        self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -232,18 +242,21 @@ class BodyLimit(_Refusing):
         if not re.fullmatch(r"[0-9]{1,18}", announced, re.ASCII) or int(announced) > self._limit:
             await self._refuse(self._error(), scope, receive, send)
             return
-        body = bytearray()
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > self._limit:
-                await self._refuse(self._error(), scope, receive, send)
-                return
-        whole: Message | None = {"type": "http.request", "body": bytes(body), "more_body": False}
+        try:
+            async with asyncio.timeout(self._seconds):
+                body = await self._read(receive)
+        except TimeoutError:
+            late = BadRequest(
+                f"The body of this request was not there after {self._seconds:g} seconds. Send it at once."
+            )
+            await self._refuse(late, scope, receive, send)
+            return
+        except QwenCameraError as error:
+            await self._refuse(error, scope, receive, send)
+            return
+        if body is None:
+            return
+        whole: Message | None = {"type": "http.request", "body": body, "more_body": False}
         del body
 
         async def replay() -> Message:
@@ -255,7 +268,20 @@ class BodyLimit(_Refusing):
 
         await self._app(scope, replay, send)
 
-    def _error(self) -> QwenCameraError:
+    async def _read(self, receive: Receive) -> bytes | None:
+        """The whole body; None when the client left. Raises TooLarge."""
+        body = bytearray()
+        while True:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            if len(body) > self._limit:
+                raise self._error()
+            if not message.get("more_body", False):
+                return bytes(body)
+
+    def _error(self) -> TooLarge:
         return TooLarge(
             f"The body of this request is larger than {self._limit} bytes, which is the most that is read."
             " Send less."

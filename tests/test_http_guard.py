@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from starlette.types import Message
+import asyncio
 
-from server.http_guard import _UPLOAD, MAX_BODY_BYTES, plain_path
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from server.http_guard import _UPLOAD, MAX_BODY_BYTES, BodyLimit, plain_path
+from server.metrics import Metrics
 from tests.fakes_app import (
     CANARY,
     assert_error,
@@ -90,6 +93,26 @@ async def test_a_client_that_leaves_is_let_go() -> None:
         {"type": "http.disconnect"},
     ]
     assert await raw_call(make_app(), scope_of("POST", "/raw"), messages) == []
+
+
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    """A client that announces a body and stays silent is answered when its time is up."""
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("there is nothing to serve yet")
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    guard = BodyLimit(app, metrics=Metrics("test"), seconds=0.01)
+    await guard(scope_of("POST", "/raw", content_length="5"), receive, send)
+    assert sent[0]["status"] == 400
+    assert b"not there after 0.01 seconds" in sent[1]["body"]
 
 
 UPLOADS = [
