@@ -43,6 +43,26 @@ def test_the_number_of_turns_is_bounded() -> None:
     assert [turn.question for turn in history.turns(1000)] == [f"question {n}" for n in range(5, 9)]
 
 
+def test_tokens_are_bounded() -> None:
+    """One turn too many for the bound cuts to half of it, so that the next ones cut nothing."""
+    cost = filled(1).tokens
+    history = filled(10, max_tokens=cost * 10)
+    assert len(history) == 10
+    history.add("question X", "answer X")
+    assert len(history) == 5
+
+
+def test_what_is_told_survives_a_cut_of_what_is_kept() -> None:
+    """The place from which turns are told moves with the turns."""
+    history = filled(10, max_turns=10)
+    budget = history.tokens // 10 * 8
+    assert len(history.turns(budget)) == 4
+    history.add("question 10", "answer 10")
+    assert [turn.question for turn in history.turns(budget)] == [
+        f"question {number}" for number in range(6, 11)
+    ]
+
+
 def test_a_smaller_budget_tells_fewer_turns() -> None:
     """The newest within half the budget, so that there is room to grow; nothing for a budget of nothing."""
     history = filled(10)
@@ -95,14 +115,13 @@ def test_clear_forgets_everything() -> None:
 def test_a_long_text_is_cut_at_its_end() -> None:
     """It begins as it was, says that it goes on, and leaves room for others."""
     history = History(max_tokens=400)
-    history.add("why " * 2000, "短い" * 2000)
+    history.add("7" * 4000, "短い" * 2000)
     (turn,) = history.turns(400)
-    assert turn.question.startswith("why why")
-    assert turn.question.endswith("…")
+    assert turn.question == "7" * 92 + "…"
+    assert estimate_tokens(turn.question) == (400 - 24) // 4
+    assert turn.answer.startswith("短い短い")
     assert turn.answer.endswith("…")
-    assert estimate_tokens(turn.question) <= 100
-    assert estimate_tokens(turn.question) > 60
-    assert history.tokens <= 200
+    assert 80 < estimate_tokens(turn.answer) <= 94
 
 
 @pytest.mark.parametrize(("tokens", "turns"), [(63, 32), (4096, 1)])

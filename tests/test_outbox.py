@@ -190,6 +190,12 @@ async def test_a_message_that_was_perhaps_not_sent_waits_again() -> None:
     await first.get()
     second = outbox.attach()
     assert [m["id"] for m in await taken(second)] == ["b"]
+    getting = asyncio.create_task(second.get())
+    await asyncio.sleep(0)
+    second.detach()
+    await asyncio.wait([getting])
+    assert isinstance(getting.exception(), OutboxClosed)
+    assert outbox.empty
 
 
 async def test_deltas_and_states_are_not_told_twice() -> None:
