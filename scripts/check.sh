@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The one check command: format, lint, strict types, shell scripts, tests.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+
+tests=yes
+case ${1:-} in
+    '') ;;
+    --no-tests) tests='' ;;
+    --help | -h)
+        cat <<'TEXT'
+Usage: bash scripts/check.sh [--no-tests]
+
+Checks format (black), style (ruff), types (mypy, strict) and shell scripts (shellcheck, where it is installed), then
+runs all tests. Changes nothing. To put the format right: .venv/bin/black . && .venv/bin/ruff check --fix
+TEXT
+        exit 0
+        ;;
+    *) usage_error "The option $1 is not known." ;;
+esac
+
+install_once test requirements-dev.txt
+cd "$ROOT"
+failed=''
+# Every check runs, so that one run shows all that is wrong.
+check() {
+    say "== $*"
+    "$@" || failed="$failed $1"
+}
+check "$VENV_PYTHON" -m black --check --quiet --diff .
+check "$VENV_PYTHON" -m ruff check --quiet .
+check "$VENV_PYTHON" -m mypy --strict
+if command -v shellcheck >/dev/null 2>&1; then
+    shell_scripts=(scripts/*.sh .ci/run)
+    for file in deploy/*.sh; do
+        [ ! -e "$file" ] || shell_scripts+=("$file")
+    done
+    check shellcheck "${shell_scripts[@]}"
+else
+    say '== shellcheck is not installed: shell scripts are not checked'
+fi
+[ -z "$failed" ] || fail 'Some checks failed: see above.'
+[ -z "$tests" ] || exec bash scripts/test.sh
+say 'All checks passed.'

@@ -1,0 +1,106 @@
+#!/usr/bin/env bash
+# Installs qwen-camera into .venv (once) and starts it. See --help.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+
+usage() {
+    cat <<'TEXT'
+Usage: bash scripts/run.sh [options]
+
+Installs what the server needs into .venv (the first time) and starts it. It needs Python 3.11 or newer.
+
+  --install          stop after installing (installs again even when nothing changed)
+  --with LIST        also install optional filters and turn them on for this start; LIST is one or more of
+                       face-blur   blurs faces before a model sees them
+                       nsfw        withholds pictures with explicit content (its model's licence is AGPL-3.0)
+                     with a comma between: --with face-blur,nsfw
+  --port N           listen on this port (0 to 65535; 0 takes a free one) instead of PORT or 8000
+  --host H           listen on this address instead of HOST or 0.0.0.0
+  --help             print this
+
+Settings are read from the environment and from the file .env; env.example lists them all.
+PYTHON=python3.12 in the environment chooses the Python that .venv is made with.
+TEXT
+}
+
+install_only=''
+with=''
+while [ $# -gt 0 ]; do
+    option=$1
+    value=''
+    case $option in
+        --*=*)
+            value=${option#*=}
+            option=${option%%=*}
+            shift
+            ;;
+        --with | --port | --host)
+            [ $# -ge 2 ] || usage_error "$option needs a value."
+            value=$2
+            shift 2
+            ;;
+        *) shift ;;
+    esac
+    case $option in
+        --help | -h)
+            usage
+            exit 0
+            ;;
+        --install)
+            [ -z "$value" ] || usage_error '--install takes no value.'
+            install_only=yes
+            ;;
+        --with)
+            for extra in $(printf '%s' "$value" | tr ',' ' '); do
+                case $extra in
+                    face-blur | nsfw) with="$with $extra" ;;
+                    *) usage_error "--with $extra is not known; face-blur and nsfw are." ;;
+                esac
+            done
+            [ -n "$with" ] || usage_error '--with needs face-blur, nsfw or both.'
+            ;;
+        --port)
+            case $value in
+                '' | *[!0-9]* | ??????*) usage_error "--port $value is no port; a number from 0 to 65535 is." ;;
+            esac
+            [ "$value" -le 65535 ] || usage_error "--port $value is no port; a number from 0 to 65535 is."
+            export PORT="$value"
+            ;;
+        --host)
+            [ -n "$value" ] || usage_error '--host needs an address, for example 127.0.0.1.'
+            export HOST="$value"
+            ;;
+        *) usage_error "The option $option is not known." ;;
+    esac
+done
+
+# Filters once asked for stay installed, also when .venv has to be made anew.
+remembered=" $(cat "$VENV/extras" 2>/dev/null || true)$with "
+extras=''
+packages=()
+case $remembered in *' face-blur '*) extras="$extras face-blur" packages+=("$FACES") ;; esac
+case $remembered in *' nsfw '*) extras="$extras nsfw" packages+=("$NSFW") ;; esac
+[ -z "$install_only" ] || REINSTALL=yes
+install_once run requirements.txt ${packages[@]+"${packages[@]}"}
+[ -z "$extras" ] || printf '%s\n' "$extras" >"$VENV/extras"
+[ -z "$install_only" ] || {
+    say 'Installed. To start: bash scripts/run.sh'
+    exit 0
+}
+
+for extra in $with; do
+    case $extra in
+        face-blur)
+            export ENABLE_FACE_BLUR=true
+            say 'Faces are blurred during this run. To keep it so, put ENABLE_FACE_BLUR=true into .env.'
+            ;;
+        nsfw)
+            export ENABLE_NSFW_FILTER=true
+            say 'Explicit pictures are withheld during this run. To keep it so, put ENABLE_NSFW_FILTER=true into .env.'
+            ;;
+    esac
+done
+
+cd "$ROOT"
+exec "$VENV_PYTHON" -m server.main

