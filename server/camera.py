@@ -19,7 +19,7 @@ from server.metrics import Metrics
 from server.rtc.camera_state import CameraWatch
 from server.rtc.capture_clock import captured_after
 from server.rtc.rate import sender_plan
-from server.vision.luma import LumaReader
+from server.vision.luma import SceneReader
 from server.vision.sampler import Sampler
 
 # How long a question waits for a frame captured after it.
@@ -93,7 +93,7 @@ class Camera:
         self._sample_rate = sample_rate
         # Whether work goes on at the sampling rate, so that idle has to be quicker than usual.
         self._working = False
-        self._luma = LumaReader()
+        self._luma = SceneReader()
         self._scene: Scene | None = None
         self._cap, self._frame_rate = UNMEASURED
         self._timer: asyncio.TimerHandle | None = None
@@ -233,7 +233,7 @@ class Camera:
             frame = self._newest
             if frame is not None and frame is not seen and start - frame.captured < 1.0:
                 seen = frame
-                scene = LumaReader().read(frame.image, frame.captured)
+                scene = SceneReader().read(frame.image, frame.captured)
                 if best is None or scene.sharpness > best[0]:
                     best = (scene.sharpness, frame)
                 if not scene.blurred and scene.sharpness >= 0.9 * usual:

@@ -28,7 +28,8 @@ from server.engines.builtin import BuiltinEngine
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.selector import EngineSelector
 from server.health import Health
-from server.http_guard import guard_app, install_error_handlers
+from server.http_errors import install_error_handlers
+from server.http_guard import guard_app
 from server.inference import Inference
 from server.metrics import Metrics
 from server.routes import Access, Services, create_router
@@ -183,6 +184,7 @@ class Program:
 
     def _engine_changed(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
+        self.inference.engine_changed()
         for session in self.sessions.all():
             session.greet()
 
@@ -320,6 +322,8 @@ def main() -> int:
             log_config=None,
             access_log=False,
             server_header=False,
+            # TRUSTED_PROXIES decides whose headers count, not uvicorn.
+            proxy_headers=False,
             timeout_graceful_shutdown=5,
             ssl_certfile=settings.ssl_cert_path if settings.https_enabled else None,
             ssl_keyfile=settings.ssl_key_path if settings.https_enabled else None,

@@ -74,7 +74,7 @@ class Metrics:
         )
         self.errors = counter("errors_total", "Errors told to clients", "code")
         self.watch_events = counter("watch_events_total", "Times a watch fired")
-        # reason: missing, malformed, expired, wrong_session, bad_code, origin, rate
+        # reason: missing, malformed, bad_signature, expired, wrong_session, bad_code, metrics, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
         self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
         self.frame_wait = seconds("frame_wait_seconds", "From a question to its frame", _MS)

@@ -198,23 +198,25 @@ def plain(text: str) -> str:
     return unicodedata.normalize("NFC", bare).replace("’", "'")
 
 
-def _compile() -> re.Pattern[str]:
-    def entries(table: dict[str, str]) -> list[str]:
-        return sorted(
-            {plain(entry.strip()) for line in table.values() for entry in line.split(",")},
-            key=len,
-            reverse=True,
-        )
+def word_pattern(words: str, parts: str = "") -> re.Pattern[str]:
+    """A pattern to search `plain` text with; both lists are separated by commas.
 
-    words = "|".join(
+    `words` are whole words, beginnings of words (ending in *) and phrases; `parts` match anywhere.
+    """
+
+    def longest_first(entries: str) -> list[str]:
+        return sorted({plain(entry.strip()) for entry in entries.split(",")}, key=len, reverse=True)
+
+    found = [
         re.escape(word.rstrip("*")) + (r"\w*" if word.endswith("*") else "")
-        for word in entries(DETAIL_WORDS)
-    )
-    parts = "|".join(re.escape(part) for part in entries(DETAIL_PARTS))
-    return re.compile(rf"\b(?:{words})\b|(?:{parts})")
+        for word in longest_first(words)
+    ]
+    choices = [rf"\b(?:{'|'.join(found)})\b"]
+    choices += [re.escape(part) for part in longest_first(parts) if part]
+    return re.compile("|".join(choices))
 
 
-_DETAIL = _compile()
+_DETAIL = word_pattern(",".join(DETAIL_WORDS.values()), ",".join(DETAIL_PARTS.values()))
 
 
 def wants_detail(question: str) -> bool:

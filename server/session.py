@@ -12,19 +12,20 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 from server import messages as wire
 from server.aio import TaskSet, in_pool
 from server.answers import AnswerSink, Asking
 from server.camera import Asked, Camera
 from server.engines.base import Engine, EngineRequest, EngineStatus
-from server.errors import CameraError, Draining, QwenCameraError
+from server.errors import CameraError, Draining, FrameWithheld, QwenCameraError
 from server.frames import Detail, Frame, Kind, Picture
 from server.history import History
 from server.inference import Inference, Job
 from server.metrics import Metrics
 from server.outbox import Outbox
-from server.prompts import DESCRIBE_PROMPT, wants_detail
+from server.prompts import DESCRIBE, wants_detail
 from server.vision.prepare import PictureMaker
 from server.vision.resize import HIGH_TOKENS
 
@@ -185,18 +186,24 @@ class Session:
             return self._held, True
         return await self.camera.frame_after(asked), False
 
-    async def _prepare(self, frame: Frame, engine: Engine, detail: Detail, *, held: bool) -> Picture:
+    async def _prepare(
+        self, frame: Frame, engine: Engine, detail: Detail, *, held: bool
+    ) -> Picture:
         """Raises FrameWithheld."""
-        picture = await in_pool(
-            self._tools.prepare_pool,
+        make = partial(
             self._tools.maker.make,
             frame,
             engine.status.capabilities,
             detail,
-            self._preferences.thumbnails,
-            held,
-            self.camera.scene,
+            thumbnail=self._preferences.thumbnails,
+            held=held,
+            scene=self.camera.scene,
         )
+        try:
+            picture = await in_pool(self._tools.prepare_pool, make)
+        except FrameWithheld:
+            self._tools.metrics.frames_skipped.labels("withheld").inc()
+            raise
         self._tools.metrics.frame_prepare.observe(picture.prepare_seconds)
         return picture
 
@@ -268,7 +275,7 @@ class Session:
         """A sampled frame goes into the queue; one that still waits there makes room for it."""
         self.touch()
         id = f"d{next(self._numbers)}"
-        question = self._preferences.prompt.strip() or DESCRIBE_PROMPT
+        question = self._preferences.prompt.strip() or DESCRIBE
 
         async def make_request(engine: Engine) -> EngineRequest:
             picture = await self._prepare(frame, engine, Detail.LOW, held=False)
@@ -280,7 +287,7 @@ class Session:
             outbox=self.outbox,
             metrics=self._tools.metrics,
             wait_seconds=0.0,
-            on_end=lambda text, whole: self._described(),
+            on_end=lambda text, whole: self._described(whole),
             on_error=self._describe_failed,
         )
         job = Job(
@@ -291,8 +298,9 @@ class Session:
         except Draining as error:
             self._describe_failed(error)
 
-    def _described(self) -> None:
-        self._describe_error = None
+    def _described(self, whole: bool) -> None:
+        if whole:
+            self._describe_error = None
 
     def _describe_failed(self, error: QwenCameraError) -> None:
         if error.code != self._describe_error:

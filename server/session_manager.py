@@ -72,7 +72,9 @@ class SessionManager:
             session.touch()
             return session
         if session_id in self._ended:
-            raise NotFound("This session has ended. Get a new token from /api/token and start again.")
+            raise NotFound(
+                "This session has ended. Get a new token from /api/token and start again."
+            )
         if self.draining:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if len(self._sessions) >= self._max_sessions:

@@ -23,6 +23,7 @@ from server.errors import (
     Unauthorized,
 )
 from server.metrics import Metrics
+from server.outbox import OutboxClosed, OutboxOverflowed, Reader
 from server.session import Session
 from server.session_manager import SessionManager
 
@@ -104,8 +105,9 @@ class SessionSocket:
 
     async def run(self, session: Session) -> Closing | None:
         """Serve until the client leaves (None) or somebody asks for the end."""
+        outbox = session.outbox.attach()
         reader = asyncio.create_task(self._read(session), name="socket/read")
-        writer = asyncio.create_task(self._write(session), name="socket/write")
+        writer = asyncio.create_task(self._write(outbox), name="socket/write")
         asked = asyncio.create_task(self._wake.wait(), name="socket/close")
         tasks = (reader, writer, asked)
         try:
@@ -123,6 +125,7 @@ class SessionSocket:
             return self._closing
         finally:
             await cancel_and_wait(tasks)
+            outbox.detach()
 
     async def _flush(self, session: Session) -> None:
         """What waits to be told goes out before the end."""
@@ -153,15 +156,15 @@ class SessionSocket:
             except RequestError as error:
                 session.tell(error)
 
-    async def _write(self, session: Session) -> None:
+    async def _write(self, reader: Reader) -> None:
         while True:
-            text = await session.outbox.get()
-            if session.outbox.overflowed:
-                raise Closing(TOO_MANY, "the client reads too slowly")
             try:
+                text = await reader.get()
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._websocket.send_text(text)
-            except TimeoutError:
+            except OutboxClosed:
+                return
+            except (OutboxOverflowed, TimeoutError):
                 raise Closing(TOO_MANY, "the client reads too slowly") from None
 
 

@@ -9,8 +9,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
-from aiortc.exceptions import InternalError, InvalidAccessError, InvalidStateError
-from aiortc.rtcpeerconnection import OperationError
+from aiortc.exceptions import (
+    InternalError,
+    InvalidAccessError,
+    InvalidStateError,
+    OperationError,
+)
 from aiortc.sdp import candidate_from_sdp
 
 from server.aio import TaskSet

@@ -48,7 +48,9 @@ def check_offer(sdp: str) -> Offer:
         raise TooLarge(f"The offer has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
     lines = sdp.replace("\r\n", "\n").split("\n")
     if not lines[0].startswith("v=0"):
-        raise UnusableOffer('This is no SDP: it has to begin with "v=0". Send RTCPeerConnection\'s own offer.')
+        raise UnusableOffer(
+            'This is no SDP: it has to begin with "v=0". Send RTCPeerConnection\'s own offer.'
+        )
     sections: list[_Section] = []
     kept: list[str] = []
     candidates = 0
@@ -98,7 +100,9 @@ def _check_sections(sections: list[_Section]) -> None:
         if all(s.kind == "audio" for s in sections):
             raise UnusableOffer("The offer has only audio. Add the camera's video track to it.")
         if all(s.kind == "application" for s in sections):
-            raise UnusableOffer("The offer has only a data channel. Add the camera's video track to it.")
+            raise UnusableOffer(
+                "The offer has only a data channel. Add the camera's video track to it."
+            )
         raise UnusableOffer("The offer has no video. Add the camera's video track to it.")
     sending = [s for s in video if s.direction in ("sendrecv", "sendonly") and s.port != "0"]
     if not sending:

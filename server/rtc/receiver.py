@@ -1,8 +1,7 @@
-"""What replaces parts of aiortc 1.16.0 and aioice 0.13.0; `tests/test_receiver.py` fails when those change underneath.
+"""What replaces a part of aiortc 1.16.0; `tests/test_receiver.py` fails when that changes underneath.
 
-Replaced are one class, `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is
-made), for video that somebody attached a sink to, and one method, `aioice.ice.StunProtocol.datagram_received`.
-Nothing else of either package is touched.
+Replaced is one class, `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made), for
+video that somebody attached a sink to. Nothing else of the package is touched.
 """
 
 from __future__ import annotations
@@ -11,14 +10,11 @@ import asyncio
 import logging
 import random
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
-import aioice.ice
 import aiortc.rtcpeerconnection
-import av
 from aiortc.codecs import is_rtx
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
@@ -37,49 +33,22 @@ from aiortc.rtp import (
 )
 
 from server.aio import TaskSet
-from server.frames import Frame
-from server.rtc import payload
-from server.rtc.assemble import Assembler, EncodedFrame, Packet
-from server.rtc.capture_clock import CaptureClock
-from server.rtc.decode import DecodeLane
+from server.rtc import datagrams
 from server.rtc.rate import PathRate
+from server.rtc.video_stream import FrameSink, VideoStream
 
 log = logging.getLogger(__name__)
 
-NTP_EPOCH_OFFSET = 2_208_988_800  # seconds from 1900 to 1970, RFC 5905 section 6
 # A new stream (SSRC) may replace the old one this often; a peer that jumps about is not followed faster.
 STREAM_CHANGE_SECONDS = 0.5
-
-
-class FrameSink(Protocol):
-    """Who takes a camera's frames; called on the event loop (see `server.camera.Feed`)."""
-
-    def frame(self, frame: Frame) -> None: ...
-    def packet(self, now: float) -> None: ...
-    def report(self, now: float) -> None: ...
-    def rate(self, cap: int, frame_rate: int) -> None: ...
-    def dropped(self, reason: str, count: int = 1) -> None: ...
-    def ended(self) -> None: ...
-
-
-class _Stream:
-    """Everything that belongs to one SSRC; a new one starts with nothing of the old."""
-
-    def __init__(self, ssrc: int, codec: str, lane: DecodeLane) -> None:
-        self.ssrc = ssrc
-        self.codec = codec
-        self.lane = lane
-        self.assembler = Assembler()
-        self.clock = CaptureClock()
-        self.dropped: dict[str, int] = {}
-        # The middle 32 bits of the last sender report's NTP time, and when it came (RFC 3550 section 6.4.1).
-        self.report: tuple[int, float] | None = None
+# SSRCs that receiver reports are kept for; the oldest goes.
+MAX_SSRCS = 8
 
 
 class CameraReceiver(RTCRtpReceiver):
     """Receives video for a `FrameSink`; anything else as aiortc does.
 
-    It owns assembly, repair (NACK, PLI), the estimate told to the sender (REMB) and decoding, and has one timer.
+    It owns the stream that is current, the estimate told to the sender (REMB) and the receiver reports.
     """
 
     def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
@@ -90,15 +59,14 @@ class CameraReceiver(RTCRtpReceiver):
         self._codecs: dict[int, RTCRtpCodecParameters] = {}
         # RTX SSRC to media SSRC, as the offer said; a peer that says nothing has one media stream anyway.
         self._rtx: dict[int, int] = {}
-        self._stream: _Stream | None = None
+        self._stream: VideoStream | None = None
         self._stream_since = 0.0
         self._statistics: dict[int, StreamStatistics] = {}
         self._path = PathRate()
-        self._timer: asyncio.TimerHandle | None = None
         self._report_timer: asyncio.TimerHandle | None = None
         self._tasks = TaskSet("receiver")
         self._running = False
-        self._failures = 0
+        self._failed = False
 
     def attach(self, sink: FrameSink, pool: ThreadPoolExecutor) -> None:
         """Frames go to `sink` from now on; before `receive` only."""
@@ -107,9 +75,8 @@ class CameraReceiver(RTCRtpReceiver):
 
     def request_key_frame(self) -> None:
         """Ask the sender for a key frame, at the rate that repair allows."""
-        if self._stream is not None and self._running:
-            self._stream.assembler.decode_failed()
-            self._repair(time.monotonic())
+        if self._stream is not None:
+            self._stream.request_key_frame()
 
     # What aiortc calls
 
@@ -125,7 +92,8 @@ class CameraReceiver(RTCRtpReceiver):
             return
         self._running = True
         for codec in parameters.codecs:
-            self._codecs[codec.payloadType] = codec
+            if codec.payloadType is not None:
+                self._codecs[codec.payloadType] = codec
         for encoding in parameters.encodings:
             if encoding.rtx:
                 self._rtx[encoding.rtx.ssrc] = encoding.ssrc
@@ -151,7 +119,11 @@ class CameraReceiver(RTCRtpReceiver):
         if self._sink is None:
             await super()._handle_rtcp_packet(packet)
         elif isinstance(packet, RtcpSrPacket):
-            self._sender_report(packet)
+            now = time.monotonic()
+            self._sink.report(now)
+            if self._stream is not None and self._stream.ssrc == packet.ssrc:
+                info = packet.sender_info
+                self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
         elif isinstance(packet, RtcpByePacket):
             self._end()
 
@@ -162,12 +134,12 @@ class CameraReceiver(RTCRtpReceiver):
         if not self._running:
             return
         try:
-            remb = self._take(packet, time.monotonic())
+            remb = self._take(packet, time.monotonic(), self._sink)
         except Exception as exc:  # noqa: BLE001
             # Raised from here it would end the whole connection.
-            self._failures += 1
             self._sink.dropped("broken")
-            if self._failures == 1:
+            if not self._failed:
+                self._failed = True
                 log.error("packet failed", extra={"error": type(exc).__name__})
             return
         if remb is not None:
@@ -175,63 +147,40 @@ class CameraReceiver(RTCRtpReceiver):
 
     # Packets
 
-    def _take(self, packet: RtpPacket, now: float) -> int | None:
+    def _take(self, packet: RtpPacket, now: float, sink: FrameSink) -> int | None:
         """Returns the estimate to tell the sender (bit/s), when it is time to."""
         codec = self._codecs.get(packet.payload_type)
-        sink = self._sink
-        if codec is None or sink is None:
+        if codec is None:
             return None
-        statistics = self._statistics.get(packet.ssrc)
-        if statistics is None:
-            if len(self._statistics) >= 8:
-                self._statistics.pop(next(iter(self._statistics)))
-            statistics = self._statistics[packet.ssrc] = StreamStatistics(codec.clockRate)
-        statistics.add(packet)
+        self._count(packet, codec)
         sink.packet(now)
-        retransmission = is_rtx(codec)
-        if retransmission:
+        if is_rtx(codec):
             original = self._unwrap(packet, codec)
-            if original is None:
-                return None
-            packet, codec = original
-        stream = self._stream_of(packet, codec, now)
-        if stream is None:
+            if original is not None:
+                self._pass_on(*original, now, retransmission=True)
             return None
         remb: int | None = None
-        if not retransmission:
-            size = len(packet.payload) + packet.padding_size
+        if self._stream is None or self._stream.ssrc == packet.ssrc:
             if self._path.packet(
                 now,
                 packet.extensions.abs_send_time,
-                size,
+                len(packet.payload) + packet.padding_size,
                 packet.timestamp,
                 bool(packet.marker),
-            ):
-                self._tell_rate(now)
-            remb = self._path.remb_due(now)
-        try:
-            part = payload.parse(stream.codec, packet.payload)
-        except ValueError:
-            sink.dropped("broken")
-            return remb
-        frames = stream.assembler.add(
-            Packet(
                 packet.sequence_number,
-                packet.timestamp,
-                bool(packet.marker),
-                part.data,
-                part.start,
-                part.key,
-            ),
-            now,
-            retransmission,
-        )
-        for frame in frames:
-            stream.lane.put(frame)
-        deadline = stream.assembler.deadline()
-        if deadline is not None:
-            self._repair(now)
+            ) and (self._path.page_due()):
+                sink.rate(self._path.cap(), self._path.frame_rate())
+            remb = self._path.remb_due(now)
+        self._pass_on(packet, codec, now, retransmission=False)
         return remb
+
+    def _count(self, packet: RtpPacket, codec: RTCRtpCodecParameters) -> None:
+        statistics = self._statistics.get(packet.ssrc)
+        if statistics is None:
+            if len(self._statistics) >= MAX_SSRCS:
+                self._statistics.pop(next(iter(self._statistics)))
+            statistics = self._statistics[packet.ssrc] = StreamStatistics(codec.clockRate)
+        statistics.add(packet)
 
     def _unwrap(
         self, packet: RtpPacket, codec: RTCRtpCodecParameters
@@ -247,126 +196,47 @@ class CameraReceiver(RTCRtpReceiver):
             return None
         return unwrap_rtx(packet, payload_type=apt, ssrc=ssrc), original
 
-    def _stream_of(
-        self, packet: RtpPacket, codec: RTCRtpCodecParameters, now: float
-    ) -> _Stream | None:
-        stream = self._stream
-        name = codec.name.upper()
-        if stream is not None and stream.ssrc == packet.ssrc and stream.codec == name:
-            return stream
-        if stream is not None and now - self._stream_since < STREAM_CHANGE_SECONDS:
-            return None
+    def _pass_on(
+        self, packet: RtpPacket, codec: RTCRtpCodecParameters, now: float, *, retransmission: bool
+    ) -> None:
+        stream = self._stream_of(packet.ssrc, codec.name.upper(), now)
         if stream is not None:
-            stream.lane.close()
+            stream.packet(
+                packet.sequence_number,
+                packet.timestamp,
+                bool(packet.marker),
+                packet.payload,
+                now,
+                retransmission=retransmission,
+            )
+
+    def _stream_of(self, ssrc: int, codec: str, now: float) -> VideoStream | None:
+        stream = self._stream
+        if stream is not None:
+            if stream.ssrc == ssrc and stream.codec == codec:
+                return stream
+            if now - self._stream_since < STREAM_CHANGE_SECONDS:
+                return None
+            stream.close()
         assert self._pool is not None
+        assert self._sink is not None
         self._stream_since = now
-        self._stream = stream = _Stream(
-            packet.ssrc,
-            name,
-            DecodeLane(
-                self._pool,
-                name,
-                on_image=self._decoded,
-                on_error=self._decode_failed,
-                on_drop=self._backlogged,
-            ),
-        )
-        return stream
-
-    def _sender_report(self, packet: RtcpSrPacket) -> None:
-        now = time.monotonic()
-        stream = self._stream
-        if self._sink is None:
-            return
-        self._sink.report(now)
-        if stream is not None and packet.ssrc == stream.ssrc:
-            ntp = packet.sender_info.ntp_timestamp
-            stream.report = ((ntp >> 16) & 0xFFFFFFFF, now)
-            stream.clock.report(
-                ntp / (1 << 32) - NTP_EPOCH_OFFSET, packet.sender_info.rtp_timestamp
-            )
-
-    # Frames
-
-    def _decoded(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
-        stream, sink = self._stream, self._sink
-        if stream is None or sink is None or not self._running:
-            return
-        capture = stream.clock.frame(encoded.timestamp, encoded.first_arrival)
-        sink.frame(
-            Frame(
-                id=uuid.uuid4().hex[:12],
-                image=image,
-                width=image.width,
-                height=image.height,
-                captured=capture.local,
-                captured_sender=capture.sender,
-                arrived=encoded.first_arrival,
-                rtp_time=capture.rtp_time,
-            )
-        )
-
-    def _decode_failed(self) -> None:
-        if self._sink is not None:
-            self._sink.dropped("decode_error")
-        self.request_key_frame()
-
-    def _backlogged(self, count: int) -> None:
-        if self._sink is not None:
-            self._sink.dropped("backlog", count)
-
-    # Repair
-
-    def _repair(self, now: float) -> None:
-        """Send what is due (NACK, PLI), and come back when the next thing is."""
-        stream = self._stream
-        if stream is None or not self._running:
-            return
-        assembler = stream.assembler
-        lost = assembler.nacks(now)
-        if lost:
-            self._spawn(self._send_rtcp_nack(stream.ssrc, lost), "nack")
-        if assembler.key_frame_wanted(now):
-            self._spawn(self._send_rtcp_pli(stream.ssrc), "pli")
-        self._count_drops(stream)
-        deadline = assembler.deadline()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        if deadline is not None:
-            self._timer = asyncio.get_running_loop().call_later(
-                max(0.0, deadline - now), self._timer_fired, stream, deadline
-            )
-
-    def _timer_fired(self, stream: _Stream, deadline: float) -> None:
-        self._timer = None
-        if stream is not self._stream or not self._running:
-            return
-        # The loop's timer may fire a tick early; the assembler compares with the number it gave.
-        now = max(time.monotonic(), deadline)
-        for frame in stream.assembler.poll(now):
-            stream.lane.put(frame)
-        self._repair(now)
-
-    def _count_drops(self, stream: _Stream) -> None:
-        for reason, count in stream.assembler.dropped.items():
-            more = count - stream.dropped.get(reason, 0)
-            if more and self._sink is not None:
-                self._sink.dropped(reason, more)
-                stream.dropped[reason] = count
+        self._stream = VideoStream(ssrc, codec, sink=self._sink, feedback=self, pool=self._pool)
+        return self._stream
 
     # RTCP out
 
-    def _spawn(self, coro: Any, name: str) -> None:
+    def send_nack(self, ssrc: int, lost: list[int]) -> None:
+        self._spawn(self._send_rtcp_nack(ssrc, lost), "nack")
+
+    def send_pli(self, ssrc: int) -> None:
+        self._spawn(self._send_rtcp_pli(ssrc), "pli")
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
         if self._running:
             self._tasks.spawn(coro, name=name)
         else:
             coro.close()
-
-    def _tell_rate(self, now: float) -> None:
-        told = self._path.plan_due(now)
-        if told is not None and self._sink is not None:
-            self._sink.rate(*told)
 
     async def _send_remb(self, media_ssrc: int, bitrate: int) -> None:
         if self._rtcp_ssrc is not None:
@@ -391,9 +261,9 @@ class CameraReceiver(RTCRtpReceiver):
         reports = []
         for ssrc, statistics in self._statistics.items():
             lsr, dlsr = 0, 0
-            if stream is not None and stream.ssrc == ssrc and stream.report is not None:
-                lsr = stream.report[0]
-                dlsr = min(0xFFFFFFFF, int((now - stream.report[1]) * 65536))
+            if stream is not None and stream.ssrc == ssrc and stream.last_report is not None:
+                lsr = stream.last_report[0]
+                dlsr = min(0xFFFFFFFF, int((now - stream.last_report[1]) * 65536))
             reports.append(
                 RtcpReceiverInfo(
                     ssrc=ssrc,
@@ -413,62 +283,18 @@ class CameraReceiver(RTCRtpReceiver):
 
     def _end(self) -> None:
         """No more frames. Safe to call more than once."""
-        if not self._running and self._stream is None:
-            return
-        self._running = False
-        for timer in (self._timer, self._report_timer):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._report_timer = None
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
         if self._stream is not None:
-            self._stream.lane.close()
+            self._stream.close()
             self._stream = None
-        if self._sink is not None:
+        if self._running and self._sink is not None:
+            self._running = False
             self._sink.ended()
 
 
-def _checked_datagram_received(
-    stock: Callable[[aioice.ice.StunProtocol, bytes, tuple[Any, ...]], None],
-) -> Callable[[aioice.ice.StunProtocol, bytes, tuple[Any, ...]], None]:
-    """aioice hands every datagram that is not STUN to DTLS, whoever sent it; a stranger can end a session so.
-
-    Only those from an address that proved itself go on (OWASP ASVS 5, 17.2.6): our check of it has succeeded, or
-    it has sent an authenticated check that nominates the pair, which may be a moment earlier.
-    """
-
-    def datagram_received(
-        self: aioice.ice.StunProtocol, data: bytes, addr: tuple[Any, ...]
-    ) -> None:
-        # RFC 7983: STUN begins with 0 to 3. An empty datagram would break DTLS's look at the first byte.
-        if not data:
-            return
-        if data[0] > 3:
-            remote = (addr[0], addr[1])
-            if not any(
-                pair.protocol is self
-                and pair.remote_addr == remote
-                and (
-                    pair.state is aioice.ice.CandidatePair.State.SUCCEEDED or pair.remote_nominated
-                )
-                for pair in self.receiver._check_list
-            ):
-                return
-        stock(self, data, addr)
-
-    return datagram_received
-
-
-# Kept for the guard test, which has to see aiortc's own after `install`.
-STOCK_DATAGRAM_RECEIVED = aioice.ice.StunProtocol.datagram_received
-_installed = False
-
-
 def install() -> None:
-    """Put the replacements in place, once a process."""
-    global _installed
-    if not _installed:
-        aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[misc]
-        aioice.ice.StunProtocol.datagram_received = _checked_datagram_received(
-            STOCK_DATAGRAM_RECEIVED
-        )
-        _installed = True
+    """Put this module's and `datagrams`' replacements in place. Safe to call again."""
+    aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
+    datagrams.install()

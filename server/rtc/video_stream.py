@@ -1,0 +1,161 @@
+"""One video stream (one SSRC): from its packets to frames, with repair. Knows the event loop, not aiortc."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import av
+
+from server.frames import Frame
+from server.rtc import payload
+from server.rtc.assemble import Assembler, EncodedFrame, Packet
+from server.rtc.capture_clock import CaptureClock
+from server.rtc.decode import DecodeLane
+
+
+class FrameSink(Protocol):
+    """Who takes a camera's frames; called on the event loop (see `server.camera.Feed`)."""
+
+    def frame(self, frame: Frame) -> None: ...
+    def packet(self, now: float) -> None: ...
+    def report(self, now: float) -> None: ...
+    def rate(self, cap: int, frame_rate: int) -> None: ...
+    def dropped(self, reason: str, count: int = 1) -> None: ...
+    def ended(self) -> None: ...
+
+
+class Feedback(Protocol):
+    """How a stream asks its sender for something; neither call waits."""
+
+    def send_nack(self, ssrc: int, lost: list[int]) -> None: ...
+    def send_pli(self, ssrc: int) -> None: ...
+
+
+class VideoStream:
+    """Owns assembly, repair by time, capture times and decoding of one SSRC. A new SSRC gets a new one."""
+
+    def __init__(
+        self,
+        ssrc: int,
+        codec: str,
+        *,
+        sink: FrameSink,
+        feedback: Feedback,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self.ssrc = ssrc
+        self.codec = codec
+        # The middle 32 bits of the last sender report's NTP time, and when it came (RFC 3550 section 6.4.1).
+        self.last_report: tuple[int, float] | None = None
+        self._sink = sink
+        self._feedback = feedback
+        self._assembler = Assembler()
+        self._clock = CaptureClock()
+        self._lane = DecodeLane(
+            pool,
+            codec,
+            on_image=self._decoded,
+            on_error=self._decode_failed,
+            on_drop=lambda count: sink.dropped("backlog", count),
+        )
+        # What of the assembler's drops was told to the sink already.
+        self._told_drops: dict[str, int] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    def packet(
+        self,
+        sequence: int,
+        timestamp: int,
+        marker: bool,
+        data: bytes,
+        now: float,
+        *,
+        retransmission: bool,
+    ) -> None:
+        """`data`: the RTP payload, as it came."""
+        try:
+            part = payload.parse(self.codec, data)
+        except ValueError:
+            self._sink.dropped("broken")
+            return
+        packet = Packet(sequence, timestamp, marker, part.data, part.start, part.key)
+        for frame in self._assembler.add(packet, now, retransmission):
+            self._lane.put(frame)
+        if self._timer is not None or self._assembler.deadline() is not None:
+            self._repair(now)
+
+    def report(self, ntp: int, rtp: int, now: float) -> None:
+        """A sender report: 64-bit NTP time by the sender's clock, and the RTP time that goes with it."""
+        self.last_report = ((ntp >> 16) & 0xFFFFFFFF, now)
+        self._clock.report(ntp / (1 << 32) - NTP_TO_UNIX, rtp)
+
+    def request_key_frame(self) -> None:
+        """Ask for a key frame, at the rate that repair allows."""
+        if not self._closed:
+            self._assembler.decode_failed()
+            self._repair(time.monotonic())
+
+    def close(self) -> None:
+        self._closed = True
+        self._lane.close()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _decoded(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
+        capture = self._clock.frame(encoded.timestamp, encoded.first_arrival)
+        self._sink.frame(
+            Frame(
+                id=uuid.uuid4().hex[:12],
+                image=image,
+                width=image.width,
+                height=image.height,
+                captured=capture.local,
+                captured_sender=capture.sender,
+                arrived=encoded.first_arrival,
+                rtp_time=capture.rtp_time,
+            )
+        )
+
+    def _decode_failed(self) -> None:
+        self._sink.dropped("decode_error")
+        self.request_key_frame()
+
+    def _repair(self, now: float) -> None:
+        """Send what is due (NACK, PLI), and come back when the next thing is."""
+        assembler = self._assembler
+        lost = assembler.nacks(now)
+        if lost:
+            self._feedback.send_nack(self.ssrc, lost)
+        if assembler.key_frame_wanted(now):
+            self._feedback.send_pli(self.ssrc)
+        for reason, count in assembler.dropped.items():
+            more = count - self._told_drops.get(reason, 0)
+            if more:
+                self._told_drops[reason] = count
+                self._sink.dropped(reason, more)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline = assembler.deadline()
+        if deadline is not None and not self._closed:
+            self._timer = asyncio.get_running_loop().call_later(
+                max(0.0, deadline - now), self._timer_fired, deadline
+            )
+
+    def _timer_fired(self, deadline: float) -> None:
+        self._timer = None
+        # The loop's timer may fire a tick early; the assembler compares with the number it gave.
+        now = max(time.monotonic(), deadline)
+        for frame in self._assembler.poll(now):
+            self._lane.put(frame)
+        self._repair(now)
+
+
+# Seconds from 1900 to 1970, RFC 5905 section 6.
+NTP_TO_UNIX = 2_208_988_800
