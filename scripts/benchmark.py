@@ -24,9 +24,10 @@ sys.path.insert(0, str(ROOT))
 
 try:
     from scripts.bench.camera_peer import CameraPeer, close_all
+    from scripts.bench.http_json import HttpError
     from scripts.bench.live_encoder import LiveEncoder, Scene
     from scripts.bench.load import capacity, first_frames, idle_cpu, memory, start_row
-    from scripts.bench.processes import ServerProcess, StandInProcess
+    from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
     from scripts.bench.questions import Results, ask_many
     from scripts.bench.report import EXPECTATION, Report, machine
 except ModuleNotFoundError as missing:
@@ -173,12 +174,18 @@ def say(text: str) -> None:
 def main() -> None:
     args = options()
     logging.basicConfig(level=logging.ERROR)
-    if args.browser:
-        from scripts.bench.browser_figures import run_browser
+    try:
+        if args.browser:
+            # Playwright is needed for this way alone.
+            from scripts.bench.browser_figures import run_browser
 
-        report, name = asyncio.run(run_browser(args)), "browser"
-    else:
-        report, name = asyncio.run(run(args)), "benchmark"
+            report, name = asyncio.run(run_browser(args)), "browser"
+        else:
+            report, name = asyncio.run(run(args)), "benchmark"
+    except ModuleNotFoundError as exc:
+        sys.exit(f"{exc.name} is not installed: `bash scripts/test.sh` installs it.")
+    except (MeasurementError, HttpError, OSError) as exc:
+        sys.exit(f"The measurement was broken off: {exc}")
     paths = report.write(args.output, name)
     print(report.table())
     print(f"\n{EXPECTATION}\n\nWritten: {', '.join(os.path.relpath(p) for p in paths)}")

@@ -16,6 +16,11 @@ from typing import Any, Self
 
 from scripts.bench.http_json import json_request, request
 
+
+class MeasurementError(Exception):
+    """What is to be measured does not run; the text is for people."""
+
+
 ROOT = Path(__file__).resolve().parents[2]
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -119,19 +124,25 @@ class ServerProcess:
     async def __aenter__(self) -> Self:
         begin = time.monotonic()
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "server.main", cwd=ROOT, env=self._environment
+            sys.executable,
+            "-m",
+            "server.main",
+            cwd=ROOT,
+            env=self._environment,
+            # What it says to people; its errors stay to be seen.
+            stdout=asyncio.subprocess.DEVNULL,
         )
         try:
             while True:
                 if self._process.returncode is not None:
-                    raise RuntimeError(f"the server ended with {self._process.returncode}")
+                    raise MeasurementError(f"the server ended with {self._process.returncode}")
                 with contextlib.suppress(OSError, EOFError):
                     reply = await request("GET", self.url, headers={"Accept": "text/html"})
                     if reply.status == 200:
                         self.seconds_to_first_page = time.monotonic() - begin
                         return self
                 if time.monotonic() - begin > 60:
-                    raise TimeoutError(f"the server gave no page at {self.url} within 60 s")
+                    raise MeasurementError(f"the server gave no page at {self.url} within 60 s")
                 await asyncio.sleep(0.01)
         except BaseException:
             await self.__aexit__()
@@ -157,5 +168,5 @@ class ServerProcess:
                 body: dict[str, Any] = reply.json()
                 return body
             if time.monotonic() > end:
-                raise TimeoutError(f"no engine is ready after {seconds} s: {reply.body[:300]!r}")
+                raise MeasurementError(f"no engine is ready after {seconds} s: {reply.body!r:.300}")
             await asyncio.sleep(0.1)

@@ -139,7 +139,17 @@ class Results:
         """What a client alone can tell: from the question to the first text and to the end."""
         done = [a.answer for a in self.asked if a.answer.response]
         first = [(at - a.asked) * 1000 for a in done if (at := a.first_delta_at) is not None]
+        timings = [a.response["timings"] for a in done if a.response]
+        steps = [
+            Row("", f"server: {name}", "ms", Spread.of(t[key] for t in timings))
+            for key, name in (
+                ("wait_frame_ms", "waiting for the frame"),
+                ("prepare_ms", "preparing it"),
+                ("queue_ms", "queue"),
+            )
+        ]
         return [
+            *steps,
             Row("", "question → first text at the client", "ms", Spread.of(first)),
             Row(
                 "",
