@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from server.rtc import assemble
 from server.rtc.assemble import Assembler, EncodedFrame, Packet
+from server.rtc.missing import MAX_NACKS
 
 FRAME_TICKS = 3000
 
@@ -45,6 +46,7 @@ class Stream:
     h264: bool = False
     sequence: int = 65_400
     timestamp: int = 2**32 - 60 * FRAME_TICKS
+    min_packets: int = 1
     max_packets: int = 8
     packets: list[Sent] = field(default_factory=list)
     # timestamp -> (index, data, key)
@@ -57,7 +59,7 @@ class Stream:
             self.frame(index, key=index % self.key_every == 0)
 
     def frame(self, index: int, key: bool) -> None:
-        count = self.rng.randint(1, self.max_packets) + (3 if key else 0)
+        count = self.rng.randint(self.min_packets, self.max_packets) + (3 if key else 0)
         parts = [b"%d.%d;" % (index, n) for n in range(count)]
         for n, part in enumerate(parts):
             self.packets.append(
@@ -132,7 +134,7 @@ class Checked:
     def add(self, sent: Sent, now: float, retransmission: bool = False) -> list[int]:
         self.take(self.assembler.add(sent.packet(), now, retransmission), now)
         nacks = self.assembler.nacks(now)
-        assert len(nacks) <= assemble.MAX_NACKS
+        assert len(nacks) <= MAX_NACKS
         return nacks
 
     def wake(self, now: float) -> list[int]:
@@ -318,7 +320,7 @@ def settle(assembler: Assembler, now: float) -> None:
     """What the owner does after each packet and at each deadline: afterwards nothing is due."""
     assembler.poll(now)
     nacks = assembler.nacks(now)
-    assert len(nacks) <= assemble.MAX_NACKS
+    assert len(nacks) <= MAX_NACKS
     assembler.key_frame_wanted(now)
     assert assembler.held <= 2 * assemble.MAX_PACKETS
     due = assembler.deadline()
@@ -359,3 +361,313 @@ def test_a_mangled_stream_leaves_it_sound(seed: int, loss: float, noise: float, 
         if rng.random() < noise:
             assembler.add(sent.packet(), now)
         settle(assembler, now)
+
+
+# the traps, one by one
+
+
+def simple(frames: int = 20, key_every: int = 40, h264: bool = False) -> list[list[Sent]]:
+    """The packets of frames of 3 or more each, by frame."""
+    stream = Stream(1, 0, key_every=key_every, h264=h264, min_packets=3)
+    grouped = []
+    for index in range(frames):
+        start = len(stream.packets)
+        stream.frame(index, key=index % key_every == 0)
+        grouped.append(stream.packets[start:])
+    return grouped
+
+
+def whole(frame: list[Sent]) -> bytes:
+    return b"".join(sent.data for sent in frame)
+
+
+def test_a_frame_is_complete_at_its_marker() -> None:
+    """Not a frame period later; with the arrivals of its earliest and latest packet."""
+    frames = simple()
+    assembler = Assembler()
+    for n, sent in enumerate(frames[0]):
+        out = assembler.add(sent.packet(), 10 + n)
+        assert bool(out) == sent.marker
+    assert out[0].data == whole(frames[0])
+    assert (out[0].first_arrival, out[0].last_arrival) == (10, 10 + len(frames[0]) - 1)
+    assert out[0].key
+    assert out[0].timestamp == frames[0][0].timestamp
+
+
+def test_padding_is_stepped_over() -> None:
+    """Between frames, within one and before the first: no empty frame, no hole."""
+    frames = simple()
+    first, second = frames[0], frames[1]
+    base = first[0].sequence
+    pad = Sent(0, first[0].timestamp, False, b"", False, False)
+    line = [pad, first[0], pad, *first[1:], pad, pad, *second]
+    renumbered = [
+        Sent((base + n) & 0xFFFF, s.timestamp, s.marker, s.data, s.start, s.key)
+        for n, s in enumerate(line)
+    ]
+    assembler = Assembler()
+    assert [frame.data for frame in feed(assembler, renumbered)] == [whole(first), whole(second)]
+    assert assembler.deadline() is None
+
+
+def test_one_packet_may_complete_several_frames() -> None:
+    """The repaired hole sets all free at once, oldest first."""
+    frames = simple(frames=10)
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    missing = frames[1][1]
+    rest = [sent for frame in frames[1:] for sent in frame if sent is not missing]
+    assert feed(assembler, rest, 0.01) == []
+    out = assembler.add(missing.packet(), 0.1, retransmission=True)
+    assert [frame.data for frame in out] == [whole(frame) for frame in frames[1:]]
+    assert assembler.deadline() is None
+    assert assembler.held == 0
+
+
+def test_old_packets_never_reset_it() -> None:
+    """Retransmissions and duplicates up to thousands of packets behind, one by one and in runs."""
+    stream = Stream(3, 900)
+    assembler = Assembler()
+    seen: list[Sent] = []
+    rng = random.Random(3)
+    out: list[EncodedFrame] = []
+    for n, sent in enumerate(stream.packets):
+        out += assembler.add(sent.packet(), n * 0.004)
+        seen.append(sent)
+        if n % 50 == 0:
+            behind = rng.choice([1, 100, 110, 254, 1500, 2900])
+            for old in seen[-behind:][:20]:
+                assert assembler.add(old.packet(), n * 0.004, rng.random() < 0.5) == []
+    assert len(out) == 900
+    assert assembler.restarts == 0
+    assert assembler.ignored > 0
+
+
+def test_a_marker_on_every_slice_is_found_out() -> None:
+    """A key frame that goes on after its marker comes again whole; from then on only the next timestamp counts."""
+    frames = simple(h264=True)
+    sliced = [
+        [Sent(s.sequence, s.timestamp, True, s.data, s.start, s.key) for s in frame]
+        for frame in frames
+    ]
+    assembler = Assembler()
+    out = [frame for sent in sliced[0] for frame in assembler.add(sent.packet(), 0.0)]
+    assert len(out) == 1
+    out = feed(assembler, [sent for frame in sliced[1:] for sent in frame])
+    assert [frame.data for frame in out] == [whole(frame) for frame in frames[:-1]]
+    assert assembler.dropped == {"broken": 0, "no_key": 0}
+    assert not assembler.key_frame_wanted(0.0)
+
+
+def test_slices_marked_within_a_delta_break_the_chain() -> None:
+    """What was handed out was not whole, so a key frame is needed; then all is well."""
+    frames = simple(h264=True, key_every=5)
+    bad = [Sent(s.sequence, s.timestamp, True, s.data, s.start, s.key) for s in frames[1]]
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    assert len(feed(assembler, bad)) == 1
+    assert assembler.key_frame_wanted(0.0)
+    out = feed(assembler, [sent for frame in frames[2:] for sent in frame])
+    assert [frame.data for frame in out] == [whole(frame) for frame in frames[5:-1]]
+    assert assembler.dropped == {"broken": 1, "no_key": 3}
+
+
+def test_deltas_wait_for_a_key_frame_after_a_hole() -> None:
+    """The hole is asked for at 0, 80, 160 and 320 ms and given up at 400; a key frame is wanted and ends it."""
+    frames = simple(key_every=6, frames=12)
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    lost = frames[1][1]
+    feed(assembler, [s for f in frames[1:4] for s in f if s is not lost], 1.0)
+    asked = []
+    now = 1.0
+    asked += [now] if assembler.nacks(now) == [lost.sequence] else []
+    while (due := assembler.deadline()) is not None and due < 1.4:
+        now = due
+        assert assembler.poll(now) == []
+        assert assembler.nacks(now) == [lost.sequence]
+        asked.append(now)
+    assert asked == pytest.approx([1.0, 1.08, 1.16, 1.32])
+    assert due == 1.0 + assemble.HOLE_S
+    assert not assembler.key_frame_wanted(due)
+    assert assembler.poll(due) == []
+    assert assembler.given_up == 1
+    assert assembler.dropped == {"broken": 1, "no_key": 2}
+    assert assembler.key_frame_wanted(due)
+    assert assembler.deadline() == due + assemble.PLI_S
+    out = feed(assembler, [s for f in frames[4:] for s in f], 2.0)
+    assert [frame.data for frame in out] == [whole(frame) for frame in frames[6:]]
+    assert assembler.deadline() is None
+    assert not assembler.key_frame_wanted(9.0)
+
+
+@pytest.mark.parametrize("h264", [False, True])
+def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
+    """At once while a key frame is needed; else 20 ms after the hole, so that mere reordering costs nothing."""
+    frames = simple(key_every=4, frames=9, h264=h264)
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    feed(assembler, frames[1][1:], 1.0)
+    assert feed(assembler, [s for f in frames[2:5] for s in f], 1.01) == []
+    due = assembler.deadline()
+    assert due is not None
+    assembler.nacks(1.01)
+    assert assembler.deadline() == 1.0 + assemble.KEY_GRACE_S
+    out = assembler.poll(1.0 + assemble.KEY_GRACE_S)
+    assert [frame.data for frame in out] == [whole(frames[4])]
+    assert assembler.dropped == {"broken": 1, "no_key": 2}
+    assert not assembler.key_frame_wanted(1.1)
+    # Needed: the decoder failed.
+    assembler.decode_failed()
+    feed(assembler, frames[5][1:], 2.0)
+    out = feed(assembler, [s for f in frames[6:9] for s in f], 2.0)
+    assert [frame.data for frame in out] == [whole(frames[8])]
+
+
+def test_a_key_frame_with_a_hole_of_its_own_is_not_taken() -> None:
+    """It is repaired like any other, and then goes first."""
+    frames = simple(key_every=3, frames=6)
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    feed(assembler, frames[1][1:], 1.0)
+    feed(assembler, frames[2], 1.0)
+    lost = frames[3][1]
+    feed(assembler, [s for s in frames[3] if s is not lost], 1.0)
+    feed(assembler, frames[4], 1.0)
+    assert assembler.poll(1.1) == []
+    out = assembler.add(lost.packet(), 1.1, retransmission=True)
+    assert [frame.data for frame in out] == [whole(frames[3]), whole(frames[4])]
+
+
+def test_a_decode_error_asks_for_a_key_frame() -> None:
+    """Unless a newer one was handed out meanwhile: decoding runs behind."""
+    frames = simple(key_every=3, frames=9)
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    feed(assembler, frames[1])
+    assembler.decode_failed(frames[1][0].timestamp)
+    assert assembler.key_frame_wanted(1.0)
+    assert feed(assembler, frames[2], 1.0) == []
+    assert len(feed(assembler, frames[3], 1.0)) == 1
+    assembler.decode_failed(frames[1][0].timestamp)
+    assert not assembler.key_frame_wanted(5.0)
+    assert len(feed(assembler, frames[4], 1.0)) == 1
+    assembler.decode_failed(frames[3][0].timestamp)
+    assert assembler.key_frame_wanted(5.0)
+
+
+def test_key_frames_are_asked_for_at_most_twice_a_second() -> None:
+    """Until one came, without a packet too."""
+    frames = simple(frames=5)
+    assembler = Assembler()
+    feed(assembler, frames[1])
+    asked = []
+    for n in range(3000):
+        if assembler.key_frame_wanted(n / 1000):
+            asked.append(n / 1000)
+    assert asked == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
+
+
+@pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
+def test_a_stream_may_begin_out_of_order(order: tuple[int, ...]) -> None:
+    """The key frame's first packet is overtaken: nothing is lost."""
+    frames = simple()
+    first = frames[0]
+    assembler = Assembler()
+    out = feed(assembler, [first[n] for n in order] + first[3:] + frames[1])
+    assert [frame.data for frame in out] == [whole(first), whole(frames[1])]
+
+
+@pytest.mark.parametrize("leap", [-20_000, -2000, 20_000, 4000])
+@pytest.mark.parametrize("ticks", [10_000_000, -10_000_000])
+def test_a_sender_that_begins_anew_is_followed(leap: int, ticks: int) -> None:
+    """Other numbers and timestamps within the same SSRC, newer or older: at the next key frame at the latest."""
+    frames = simple(frames=20, key_every=8)
+    assembler = Assembler()
+    feed(assembler, [s for f in frames[:10] for s in f])
+    moved = [
+        Sent(
+            (s.sequence + leap) & 0xFFFF,
+            (s.timestamp + ticks) & 0xFFFFFFFF,
+            s.marker,
+            s.data,
+            s.start,
+            s.key,
+        )
+        for f in frames
+        for s in f
+    ]
+    out = feed(assembler, moved, 1.0)
+    if leap == -2000 and ticks < 0:
+        # Not to be told from packets sent twice.
+        assert assembler.restarts == 0
+        return
+    assert assembler.restarts == 1
+    keys = [whole(frames[n]) for n in (0, 8, 16)]
+    assert out[0].data in keys[:2]
+    assert out[-1].data == whole(frames[-1])
+
+
+def test_an_outage_ends_with_the_next_key_frame() -> None:
+    """Thousands of packets are missing: nothing is asked for but a key frame."""
+    for gap in (600, 2500, 10_000):
+        frames = simple(frames=20, key_every=8)
+        assembler = Assembler()
+        feed(assembler, [s for f in frames[:4] for s in f])
+        feed(assembler, frames[4][:1])
+        later = [
+            Sent((s.sequence + gap) & 0xFFFF, s.timestamp, s.marker, s.data, s.start, s.key)
+            for f in frames[5:]
+            for s in f
+        ]
+        out: list[EncodedFrame] = []
+        for sent in later:
+            out += assembler.add(sent.packet(), 40.0)
+            assert assembler.nacks(40.0) == []
+        assert assembler.key_frame_wanted(40.0) is False
+        assert [frame.data for frame in out] == [whole(frame) for frame in frames[8:]]
+        assert assembler.deadline() is None
+
+
+def test_a_frame_without_end_is_dropped() -> None:
+    """Beyond the bound of packets or bytes nothing is kept, and the next key frame is taken."""
+    for size, count in ((10, 5000), (60_000, 100)):
+        assembler = Assembler()
+        for n in range(count):
+            packet = Packet(n, 90, False, b"x" * size, n == 0, n == 0)
+            assert assembler.add(packet, 0.0) == []
+            assert assembler.held <= assemble.MAX_PACKETS
+            assert sum(map(len, assembler._parts)) <= assemble.MAX_BYTES
+        assert assembler.dropped["broken"] == 1
+        assert assembler.key_frame_wanted(0.0)
+        assert len(assembler.add(Packet(count, 3090, True, b"k", True, True), 0.0)) == 1
+
+
+def test_behind_a_hole_no_more_is_kept_than_the_bound() -> None:
+    """Packets or bytes: the hole is given up at once."""
+    for size in (10, 60_000):
+        assembler = Assembler()
+        assembler.add(Packet(0, 0, True, b"k", True, True), 0.0)
+        for n in range(2, 2000):
+            assembler.add(Packet(n, n * 3000, True, b"x" * size, True, False), 0.0)
+            assert len(assembler._ahead) <= assemble.MAX_PACKETS
+            assert assembler._ahead_bytes <= assemble.MAX_BYTES
+            assert assembler._ahead_bytes == sum(len(p.data) for p in assembler._ahead.values())
+        assert assembler.given_up == 1
+        assert assembler.held == 0
+
+
+def test_many_missing_packets_are_asked_for_64_at_a_time() -> None:
+    """The oldest first; the others as soon as those came."""
+    frames = simple()
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    first = (frames[0][-1].sequence + 1) & 0xFFFF
+    stamp = frames[0][0].timestamp
+    assembler.add(Packet((first + 100) & 0xFFFF, stamp + 90, True, b"x", True, False), 1.0)
+    assert assembler.nacks(1.0) == [(first + n) & 0xFFFF for n in range(64)]
+    assert assembler.nacks(1.0) == []
+    for n in range(64):
+        assembler.add(Packet((first + n) & 0xFFFF, stamp + 1, False, b"y", n == 0, False), 1.04)
+    assert assembler.deadline() is not None
+    assert assembler.nacks(1.04) == [(first + n) & 0xFFFF for n in range(64, 100)]

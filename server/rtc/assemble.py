@@ -12,10 +12,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import islice
 
-# When a missing packet is asked for, in seconds after it was missed; aiortc alone asks once.
-NACK_AT = (0.0, 0.08, 0.16, 0.32)
+from server.rtc.missing import MissingPackets
+
 # A missing packet older than this is given up.
 HOLE_S = 0.4
 # A whole key frame behind a hole replaces what the hole holds back: at once when deltas can not be used anyway,
@@ -23,8 +22,6 @@ HOLE_S = 0.4
 KEY_GRACE_S = 0.02
 # Least time between two requests for a key frame.
 PLI_S = 0.5
-# At most so many sequence numbers in one NACK; the oldest first.
-MAX_NACKS = 64
 # Bounds of one frame, and again of everything behind the oldest hole (missing packets count too). A larger frame
 # is dropped; a hole with more behind it is given up at once.
 MAX_PACKETS = 512
@@ -69,17 +66,6 @@ class EncodedFrame:
     # Arrival of its earliest and latest packet, monotonic seconds.
     first_arrival: float
     last_arrival: float
-
-
-class _Missing:
-    """A packet that others overtook."""
-
-    __slots__ = ("asked", "since")
-
-    def __init__(self, since: float) -> None:
-        self.since = since
-        # How many of `NACK_AT` are done.
-        self.asked = 0
 
 
 class Assembler:
@@ -129,10 +115,8 @@ class Assembler:
         self._ahead_bytes = 0
         # One past the newest of them; means nothing without any.
         self._end = 0
-        # What is missing before `_end`, in growing order.
-        self._missing: dict[int, _Missing] = {}
-        # When the next NACK is due; infinite when none is.
-        self._nack_due = math.inf
+        # What is missing before `_end`.
+        self._missing = MissingPackets()
         # The first packet ahead that proves a key frame, for each timestamp.
         self._keys: dict[int, int] = {}
         # One of them that belongs to a whole frame; None when there is none.
@@ -179,26 +163,12 @@ class Assembler:
         """
         due = self._asked + PLI_S if self._want_key else math.inf
         if self._missing:
-            due = min(due, self._nack_due, self._hole_due())
+            due = min(due, self._missing.due, self._hole_due())
         return None if due == math.inf else due
 
     def nacks(self, now: float) -> list[int]:
-        """Sequence numbers to ask for now, at most `MAX_NACKS`, the oldest first; counts as asking."""
-        if now < self._nack_due:
-            return []
-        ask: list[int] = []
-        due = math.inf
-        for sequence, missing in islice(self._missing.items(), MAX_NACKS):
-            asked = missing.asked
-            while asked < len(NACK_AT) and now >= missing.since + NACK_AT[asked]:
-                asked += 1
-            if asked > missing.asked:
-                missing.asked = asked
-                ask.append(sequence & 0xFFFF)
-            if asked < len(NACK_AT):
-                due = min(due, missing.since + NACK_AT[asked])
-        self._nack_due = due
-        return ask
+        """Sequence numbers to ask for now, at most 64, the oldest first; counts as asking."""
+        return self._missing.take_due(now) if now >= self._missing.due else []
 
     def key_frame_wanted(self, now: float) -> bool:
         """Whether to ask for a key frame now; true counts as asking."""
@@ -351,12 +321,9 @@ class Assembler:
         if sequence - end > MAX_PACKETS:
             self._jump(sequence, end, frames)
         elif sequence > end:
-            if len(self._missing) < MAX_NACKS:
-                self._nack_due = min(self._nack_due, now)
-            for missed in range(end, sequence):
-                self._missing[missed] = _Missing(now)
+            self._missing.append(end, sequence, now)
         elif sequence < end:
-            self._found(sequence)
+            self._missing.remove(sequence)
         self._end = max(end, sequence + 1)
         if sequence == self._next:
             self._consume(packet, frames)
@@ -389,14 +356,6 @@ class Assembler:
                 or before.timestamp != packet.timestamp
             ):
                 self._find_whole_key()
-
-    def _found(self, sequence: int) -> None:
-        """A missing packet came."""
-        if len(self._missing) > MAX_NACKS:
-            self._nack_due = 0.0  # The younger ones move up.
-        del self._missing[sequence]
-        if not self._missing:
-            self._nack_due = math.inf
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
         """Take in what follows `_next` without a gap."""
@@ -440,8 +399,7 @@ class Assembler:
 
     def _hole_due(self) -> float:
         """When the oldest hole is to be given up. There must be one."""
-        since = next(iter(self._missing.values())).since
-        return since + (HOLE_S if self._whole_key is None else KEY_GRACE_S)
+        return self._missing.oldest() + (HOLE_S if self._whole_key is None else KEY_GRACE_S)
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
         """Give up the oldest hole; with a whole key frame behind it, everything before that one."""
@@ -458,7 +416,7 @@ class Assembler:
         self._closed_key = None
         self._opening = None
         while self._next in self._missing:
-            self._found(self._next)
+            self._missing.remove(self._next)
             self._next += 1
             self.given_up += 1
         self._expected = self._next & 0xFFFF
@@ -487,9 +445,7 @@ class Assembler:
             self._end = self._next
         for offset, packet in enumerate(opening):
             self._keep(first + offset, packet)
-        older = {missed: _Missing(now) for missed in range(sequence, first)}
-        self._missing = older | self._missing
-        self._nack_due = min(self._nack_due, now)
+        self._missing.prepend(sequence, first, now)
         self._next = sequence
         self._before = None
         self._tail_timestamp = None
