@@ -1,0 +1,199 @@
+"""The built-in engine: no language model, no weights to download, and no pretending to be more than it is."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+import logging
+import re
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.aio import in_pool
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+    Usage,
+)
+from server.engines.builtin import colours
+from server.engines.builtin.compose import (
+    Code,
+    Facts,
+    compose,
+    needs_codes,
+    needs_faces,
+    needs_text,
+)
+from server.engines.builtin.intents import Intent, Want, understand
+from server.engines.builtin.lines import reading_order
+from server.engines.builtin.memory import Impression, Memory, compare, impression
+from server.engines.builtin.reader import Reader
+from server.errors import EngineFailed
+from server.frames import Geometry, Kind, Picture, Scene
+from server.prompts import clean
+
+log = logging.getLogger(__name__)
+
+Bgr = NDArray[np.uint8]
+# Words with what follows them, so that the pieces make up the text exactly.
+_WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
+# After so many words others get their turn.
+_WORDS_A_TURN = 16
+# Any size goes; the factor only has to divide every size.
+_GEOMETRY = Geometry(1, 1, 4096 * 4096)
+# For a picture that comes without its scene; the scene's own thresholds are in server/vision/luma.py.
+_DARK = 0.10
+_BLURRED_BELOW = 25.0
+
+
+class BuiltinEngine:
+    """Reads text and codes, names colours and light, counts faces, tells what changed. One picture at a time.
+
+    All work runs in `heavy`, stage by stage; stopping an answer ends it at the next stage. Libraries load with the
+    first picture or with `warm()`.
+    """
+
+    name = "builtin"
+
+    def __init__(
+        self,
+        *,
+        heavy: ThreadPoolExecutor,
+        today: Callable[[], dt.date] = dt.date.today,
+        reader: Reader | None = None,
+    ) -> None:
+        self._heavy = heavy
+        self._today = today
+        self._reader = reader or Reader()
+        self._memory = Memory()
+        self._warming: asyncio.Future[None] | None = None
+        capabilities = Capabilities(wants_pixels=True, geometry=_GEOMETRY, max_concurrency=1)
+        self._status = EngineStatus(
+            EngineState.READY,
+            "The built-in engine reads text and codes and names colours; it does not recognise things. "
+            "For that, start vLLM with a vision-language model and set VLLM_BASE_URL in .env.",
+            "builtin",
+            capabilities,
+        )
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    async def probe(self) -> EngineStatus:
+        return self._status
+
+    async def warm(self) -> None:
+        """Load the libraries and models in the background thread, so that the first question does not wait for them."""
+        if self._warming is None:
+            self._warming = asyncio.ensure_future(in_pool(self._heavy, self._reader.warm))
+        try:
+            # Another caller may wait for the same future.
+            await asyncio.shield(self._warming)
+        except Exception as exc:  # noqa: BLE001
+            # The first question meets the same trouble and reports it.
+            log.error("warming the built-in engine failed", extra={"error": type(exc).__name__})
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`. A token is a word here."""
+        intent = understand(clean(request.question), request.language)
+        running = request.kind is Kind.DESCRIBE
+        if running:
+            intent = Intent(Want.SUMMARY, intent.language)
+        try:
+            facts = await self._look(request, intent.want)
+        except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
+            log.error("the built-in engine failed", extra={"error": type(exc).__name__})
+            raise EngineFailed(
+                "The built-in engine could not look at this frame. Ask again; the server's log names the cause."
+            ) from None
+        text = compose(intent, facts, self._today(), running=running)
+        words = _WORD.findall(text)
+        for count, word in enumerate(words):
+            if count == request.max_tokens:
+                break
+            if count % _WORDS_A_TURN == _WORDS_A_TURN - 1:
+                await asyncio.sleep(0)
+            yield Delta(word)
+        said = min(len(words), request.max_tokens)
+        yield Finished("length" if said < len(words) else "stop", Usage(None, said, None))
+
+    def forget(self, session_id: str) -> None:
+        self._memory.forget(session_id)
+
+    async def close(self) -> None:
+        """Nothing to close; the thread pool belongs to its owner."""
+        if self._warming is not None:
+            self._warming.cancel()
+
+    async def _look(self, request: EngineRequest, want: Want) -> Facts:
+        """Stage by stage, so that cancelling takes effect between two."""
+        picture = request.picture
+        bgr = await in_pool(self._heavy, pixels_of, picture)
+        reader, pool = self._reader, self._heavy
+        codes: tuple[Code, ...] | None = None
+        rows: tuple[str, ...] | None = None
+        faces: int | None = None
+        if needs_codes(want):
+            codes = tuple(await in_pool(pool, reader.codes, bgr))
+        if needs_text(want):
+            pieces = await in_pool(pool, reader.text, bgr)
+            rows = tuple(row.text for row in reading_order(pieces))
+            if reader.text_broken:
+                rows = None
+        if needs_faces(want):
+            faces = await in_pool(pool, reader.faces, bgr)
+        scene, middle, whole, now = await in_pool(pool, _colours_and_light, bgr, picture, rows)
+        before = self._memory.exchange(request.session_id, now)
+        return Facts(
+            scene=scene,
+            rows=rows,
+            text_broken=reader.text_broken,
+            codes=codes,
+            middle=middle,
+            whole=whole,
+            faces=faces,
+            change=compare(before, now) if before is not None else None,
+        )
+
+
+def pixels_of(picture: Picture) -> Bgr:
+    """The picture's pixels, from its JPEG when it was prepared for another engine. Raises ValueError."""
+    if picture.bgr is not None:
+        return picture.bgr
+    if picture.jpeg is None:
+        raise ValueError("the picture has neither pixels nor a JPEG")
+    decoded = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
+    if decoded is None:
+        raise ValueError("the picture's JPEG can not be decoded")
+    return np.asarray(decoded, np.uint8)
+
+
+Shares = tuple[tuple[str, float], ...]
+
+
+def _colours_and_light(
+    bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None
+) -> tuple[Scene, Shares, Shares, Impression]:
+    middle = tuple(colours.shares(colours.centre(bgr)))
+    whole = tuple(colours.shares(bgr))
+    scene = picture.scene or _scene_of(bgr)
+    return scene, middle, whole, impression(bgr, rows, picture.captured)
+
+
+def _scene_of(bgr: Bgr) -> Scene:
+    grey = cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)
+    brightness = float(grey.mean()) / 255
+    edges = float(cv2.Laplacian(grey, cv2.CV_64F).var())
+    return Scene(
+        brightness, min(1.0, edges / 500), None, brightness < _DARK, edges < _BLURRED_BELOW
+    )

@@ -1,0 +1,130 @@
+"""Reads text and codes and finds faces on a picture: the libraries, loaded when first needed. Blocking, one thread at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from server.engines.builtin.compose import Code
+from server.engines.builtin.lines import Piece
+
+log = logging.getLogger(__name__)
+Bgr = NDArray[np.uint8]
+
+# The detector looks at a picture shrunk to this longer side; the letters are then read at full size. With 736 a line of
+# 10 px is still found at 1280x720, in a third of the time that 1280 takes.
+_DETECT_SIDE = 736
+# Below this the reader is guessing.
+_LEAST_SCORE = 0.5
+_LEAST_FACE = 0.5
+# Longest side that is searched for codes: more costs time and reads nothing that fewer pixels do not.
+_CODE_SIDE = 1920
+_CODES = 8
+_CODE_CHARS = 500
+
+
+class Reader:
+    """Text by PP-OCR (rapidocr, models in the package), codes by ZXing, faces by CenterFace if it is installed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ocr: Any = None
+        self._faces: Any = None
+        # A library that did not load is not tried again.
+        self._ocr_failed = False
+        self._faces_failed = False
+
+    @property
+    def text_broken(self) -> bool:
+        return self._ocr_failed
+
+    def warm(self) -> None:
+        """Load everything and run it once."""
+        blank = np.full((360, 640, 3), 127, np.uint8)
+        cv2.putText(blank, "Warm 123", (60, 200), cv2.FONT_HERSHEY_SIMPLEX, 2, (0, 0, 0), 3)
+        self.text(blank)
+        self.codes(blank)
+        self.faces(blank)
+
+    def text(self, bgr: Bgr) -> list[Piece]:
+        """Pieces of text; empty when there is none or the reader did not load (`text_broken`)."""
+        with self._lock:
+            reader = self._load_text()
+            if reader is None:
+                return []
+            found = reader(np.ascontiguousarray(bgr))
+        if found.txts is None or found.boxes is None:
+            return []
+        return [
+            Piece(text.strip(), float(score), tuple((float(x), float(y)) for x, y in box))
+            for text, score, box in zip(found.txts, found.scores, found.boxes, strict=True)
+            if text.strip() and score >= _LEAST_SCORE
+        ]
+
+    def codes(self, bgr: Bgr) -> list[Code]:
+        """QR codes, barcodes and the like."""
+        import zxingcpp
+
+        longest = max(bgr.shape[:2])
+        if longest > _CODE_SIDE:
+            scale = _CODE_SIDE / longest
+            bgr = np.asarray(
+                cv2.resize(bgr, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8
+            )
+        found = zxingcpp.read_barcodes(np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)))
+        return [
+            Code(printable(one.text)[:_CODE_CHARS], str(one.format))
+            for one in found[:_CODES]
+            if one.text
+        ]
+
+    def faces(self, bgr: Bgr) -> int | None:
+        """How many faces; None when the face model is not installed."""
+        with self._lock:
+            finder = self._load_faces()
+        if finder is None:
+            return None
+        return len(finder.find(bgr, _LEAST_FACE))
+
+    def _load_text(self) -> Any:
+        if self._ocr is None and not self._ocr_failed:
+            cv2.setNumThreads(1)
+            try:
+                from rapidocr import RapidOCR
+
+                self._ocr = RapidOCR(
+                    params={
+                        "Global.log_level": "critical",
+                        "Global.use_cls": False,
+                        "Det.limit_type": "max",
+                        "Det.limit_side_len": _DETECT_SIDE,
+                        "EngineConfig.onnxruntime.intra_op_num_threads": 1,
+                        "EngineConfig.onnxruntime.inter_op_num_threads": 1,
+                    }
+                )
+            except Exception as exc:  # noqa: BLE001
+                # Whatever keeps it from loading: the engine says so in its answers and does the rest.
+                self._ocr_failed = True
+                log.error("the text reader did not load", extra={"error": type(exc).__name__})
+        return self._ocr
+
+    def _load_faces(self) -> Any:
+        if self._faces is None and not self._faces_failed:
+            from server.vision.privacy import FaceDetector, FilterUnavailable
+
+            try:
+                self._faces = FaceDetector()
+            except FilterUnavailable:
+                self._faces_failed = True
+                log.info("faces are not counted: the face model is not installed")
+        return self._faces
+
+
+def printable(text: str) -> str:
+    """Without control characters, which a code may hold."""
+    return "".join(char if char.isprintable() else " " for char in text).strip()
