@@ -10,6 +10,7 @@ import { duration, engineName, evidence, remarks } from "./words.js";
  * @property {((turn: Turn) => void)|null} share
  * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn) => void} again
+ * @property {() => void} opened somebody wants to see more of an answer
  */
 
 // A running description is spoken at most this often, or nobody could listen to anything else.
@@ -44,7 +45,10 @@ export class ChatView {
       if (this.#following) show(this.#newest, false);
     });
     this.#newest.addEventListener("click", () => this.toEnd());
-    new ResizeObserver(() => this.#follow()).observe(this.log);
+    // The keyboard or the sheet changes its height: whoever was at the end stays there.
+    new ResizeObserver(() => {
+      if (this.#following) this.#follow();
+    }).observe(this.log);
   }
 
   /** @param {Turn} turn */
@@ -117,7 +121,10 @@ export class ChatView {
     const proof = part(article, ".evidence", HTMLDetailsElement);
     proof.addEventListener("toggle", () => {
       article.classList.toggle("open", proof.open);
-      if (proof.open) article.scrollIntoView({ block: "nearest" });
+      if (!proof.open) return;
+      this.#following = false;
+      this.#actions.opened();
+      part(article, ".answer", HTMLElement).scrollIntoView({ block: "start" });
     });
     return article;
   }

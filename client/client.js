@@ -54,6 +54,7 @@ const chat = new ChatView({
   share: "share" in navigator ? (turn) => void share(turn.text) : null,
   speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text) : null,
   again: (turn) => ask(turn.question, turn.detail),
+  opened: () => grow(true),
 });
 
 const composer = new Composer({
@@ -109,6 +110,13 @@ function render(facts) {
   if (facts.camera === "off" || !facts.active) speech.stop();
 }
 
+/** The sheet over most of the picture, or back. @param {boolean} tall */
+function grow(tall) {
+  stage.app.classList.toggle("tall", tall);
+  handle.setAttribute("aria-expanded", String(tall));
+  handle.setAttribute("aria-label", tall ? "Show less of the chat" : "Show more of the chat");
+}
+
 function renderRunning() {
   const { running } = conversation;
   composer.renderRunning(running !== null);
@@ -122,6 +130,7 @@ stage.start.addEventListener("click", () => void visit.start());
 stop.addEventListener("click", () => {
   conversation.interrupt("Stopped.");
   visit.stop();
+  grow(false);
   stage.start.focus();
 });
 composer.cancel.addEventListener("click", cancel);
@@ -156,12 +165,7 @@ stage.video.addEventListener("click", (event) => {
   visit.camera.focusAt(at.x, at.y).catch(() => {}); // a camera that says it can and then can not
 });
 
-handle.addEventListener("click", () => {
-  const tall = stage.app.classList.toggle("tall");
-  handle.setAttribute("aria-expanded", String(tall));
-  handle.setAttribute("aria-label", tall ? "Show less of the chat" : "Show more of the chat");
-  chat.toEnd();
-});
+handle.addEventListener("click", () => grow(!stage.app.classList.contains("tall")));
 
 document.addEventListener("visibilitychange", () => (document.hidden ? visit.hidden() : visit.shown()));
 window.addEventListener("pagehide", () => visit.leave());

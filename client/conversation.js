@@ -70,7 +70,7 @@ export class Conversation {
   interrupt(problem) {
     for (const turn of this.turns) {
       if (finished(turn) || turn.state === "waiting") continue;
-      if (turn.kind === "describe") this.#change(turn, { state: "done" });
+      if (turn.kind === "describe") this.endDescription();
       else this.#change(turn, { state: "failed", problem, retryable: true });
     }
   }
@@ -79,8 +79,8 @@ export class Conversation {
   endDescription() {
     const turn = this.#description();
     if (!turn) return;
-    if (!turn.text && turn.earlier.length === 0) this.#remove(turn);
-    else this.#change(turn, { state: "done" });
+    if (!turn.response) this.#remove(turn);
+    else this.#change(turn, { state: "done", text: turn.response.text }); // no half sentence stays
   }
 
   /** @param {ServerMessage} message */

@@ -8,6 +8,9 @@ import { Backoff } from "./backoff.js";
 const CONNECT_WITHIN = 15_000;
 // An interruption that lasts longer is answered with a new offer.
 const HEAL_WITHIN = 5000;
+const ANSWER_WITHIN = 10_000;
+// While nothing gets through: a fresh request reaches a link that is back sooner than one that was lost in it.
+const ANSWER_WITHIN_OUTAGE = 5000;
 // The server takes 64 candidates an offer.
 const MAX_CANDIDATES = 60;
 // Candidates found within this time go in one request.
@@ -22,21 +25,28 @@ export class Peer {
   #onState;
   #onSender;
   #backoff = new Backoff();
-  /** @type {MediaStreamTrack|null} */
+  /** @type {MediaStreamTrack|null} null while stopped */
   #track = null;
   /** @type {RTCPeerConnection|null} */
   #pc = null;
   /** @type {RTCRtpSender|null} */
   #sender = null;
+  // An interrupted connection, kept until a new offer was answered: a link that comes back heals it at once.
+  /** @type {RTCPeerConnection|null} */
+  #old = null;
   // Grows with every offer and close, so that an await can tell that its offer is over.
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} connecting, healing, or the next try: one at a time */
   #timer;
+  // performance.now() before which the server does not want to be asked again
+  #notBefore = 0;
+  // The last request did not get through
+  #outage = false;
   /** @type {RTCIceCandidateInit[]} found, not yet sent */
   #candidates = [];
   #candidatesSent = 0;
-  // The server knows the offer: candidates may be sent
-  #offered = false;
+  // The server answered the newest offer: candidates may be sent
+  #answered = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #trickler;
   // A DELETE under way: an offer waits for it, or it would end that offer's camera.
@@ -53,23 +63,21 @@ export class Peer {
     this.#onSender = onSender;
   }
 
-  get sender() {
-    return this.#sender;
-  }
-
   /** Send this track from now on. @param {MediaStreamTrack} track */
   async start(track) {
     this.#track = track;
-    if (this.#sender && this.state !== "waiting" && this.state !== "ended") {
-      await this.#sender.replaceTrack(track);
-      return;
-    }
-    await this.#offer();
+    if (this.#sender && this.#pc && this.#answered) await this.#sender.replaceTrack(track);
+    else await this.#offer();
   }
 
-  /** Offer at once, if it is not up. */
+  /** Offer at once if it is down: somebody asked for it. */
   retry() {
-    if (this.state === "waiting" || this.state === "ended" || this.state === "interrupted") void this.#offer();
+    if (this.#track && ["waiting", "ended", "interrupted"].includes(this.state)) void this.#offer(true);
+  }
+
+  /** Offer at once if it only waits for its turn: the network was seen to work. */
+  hurry() {
+    if (this.state === "waiting" && performance.now() >= this.#notBefore) this.retry();
   }
 
   /** The session is another one: what stands belongs to the old one. */
@@ -77,12 +85,10 @@ export class Peer {
     if (this.#track) void this.#offer();
   }
 
-  /**
-   * @param {{leaving?: boolean}} [how] leaving: the page goes away and waits for nothing
-   */
+  /** @param {{leaving?: boolean}} [how] leaving: the page goes away and waits for nothing */
   stop({ leaving = false } = {}) {
-    const known = this.#offered;
-    this.#drop();
+    const known = this.#answered || this.#old !== null;
+    this.#dropAll();
     this.#track = null;
     this.#backoff.reset();
     if (known && this.#session.token) {
@@ -93,15 +99,17 @@ export class Peer {
         timeout: 3000,
       }).catch(() => {});
     }
-    this.#set("closed");
+    if (this.state !== "closed") this.#set("closed");
   }
 
   #path() {
     return `/api/webrtc/offer?session=${encodeURIComponent(this.#session.id ?? "")}`;
   }
 
-  async #offer() {
-    this.#drop();
+  /** @param {boolean} [keep] the interrupted connection may still heal meanwhile */
+  async #offer(keep = false) {
+    if (keep) this.#setAside();
+    else this.#dropAll();
     const attempt = this.#attempt;
     const over = () => attempt !== this.#attempt;
     this.#set("connecting");
@@ -114,22 +122,25 @@ export class Peer {
       this.#pc = pc;
       pc.onconnectionstatechange = () => this.#changed(pc);
       pc.onicecandidate = (event) => this.#found(pc, event.candidate);
-      const transceiver = pc.addTransceiver(this.#track, { direction: "sendonly" });
-      this.#sender = transceiver.sender;
+      const { sender } = pc.addTransceiver(this.#track, { direction: "sendonly" });
       await pc.setLocalDescription(await pc.createOffer());
       if (over()) return;
       const answer = await request("POST", this.#path(), {
         token: this.#session.token,
         body: { type: "offer", sdp: pc.localDescription?.sdp },
+        timeout: this.#outage ? ANSWER_WITHIN_OUTAGE : ANSWER_WITHIN,
       });
       if (over()) return;
+      this.#answered = true;
+      this.#outage = false;
+      this.#closeOld(); // the server has ended it, too
       this.#session.adopt(answer);
       if (over()) return; // adopting another session offers anew
-      this.#offered = true;
       this.#trickle();
       await pc.setRemoteDescription({ type: "answer", sdp: answer.sdp });
       if (over()) return;
-      this.#onSender(transceiver.sender, answer.sender ?? null);
+      this.#sender = sender;
+      this.#onSender(sender, answer.sender ?? null);
     } catch (error) {
       if (over()) return;
       this.#fail(error instanceof ApiError ? error : new ApiError(String(error)));
@@ -138,17 +149,22 @@ export class Peer {
 
   /** The one way in which an offer ends badly. @param {ApiError} error */
   #fail(error) {
-    this.#drop();
+    this.#outage = error.status === 0;
+    if (this.#outage && this.#old) this.#drop();
+    else this.#dropAll();
     if (error.status === 401) this.#session.distrust();
     if (error.status === 404) this.#session.forget();
     const again = error.retryable || ((error.status === 401 || error.status === 404) && error.code !== "cancelled");
     if (!again) return this.#set("ended", error);
-    this.#timer = setTimeout(() => void this.#offer(), this.#backoff.next(error.retryAfter * 1000));
+    const asked = error.retryAfter * 1000;
+    this.#notBefore = performance.now() + asked;
+    this.#timer = setTimeout(() => void this.#offer(true), this.#backoff.next(asked));
     this.#set("waiting", error);
   }
 
   /** @param {RTCPeerConnection} pc */
   #changed(pc) {
+    if (pc === this.#old) return this.#healed(pc);
     if (pc !== this.#pc) return;
     switch (pc.connectionState) {
       case "connected":
@@ -158,7 +174,7 @@ export class Peer {
         break;
       case "disconnected":
         clearTimeout(this.#timer);
-        this.#timer = setTimeout(() => this.#fail(new ApiError("The connection was interrupted.")), HEAL_WITHIN);
+        this.#timer = setTimeout(() => void this.#offer(true), HEAL_WITHIN);
         this.#set("interrupted");
         break;
       case "failed":
@@ -169,12 +185,27 @@ export class Peer {
     }
   }
 
+  /** The connection that was set aside changed. @param {RTCPeerConnection} pc */
+  #healed(pc) {
+    if (pc.connectionState === "failed" || pc.connectionState === "closed") return this.#closeOld();
+    // With an offer under way the server may already have ended this one: then the new one has to be awaited.
+    if (pc.connectionState !== "connected" || this.state !== "waiting") return;
+    this.#attempt++;
+    clearTimeout(this.#timer);
+    this.#pc = pc;
+    this.#old = null;
+    this.#answered = true;
+    this.#outage = false;
+    this.#backoff.reset();
+    this.#set("connected");
+  }
+
   /** @param {RTCPeerConnection} pc @param {RTCIceCandidate|null} candidate */
   #found(pc, candidate) {
     // Null, and in some browsers an empty string, mark the end.
     if (pc !== this.#pc || !candidate?.candidate) return;
     this.#candidates.push(candidate.toJSON());
-    if (this.#offered && this.#trickler === undefined) {
+    if (this.#answered && this.#trickler === undefined) {
       this.#trickler = setTimeout(() => this.#trickle(), TRICKLE_EVERY);
     }
   }
@@ -189,6 +220,18 @@ export class Peer {
     request("PATCH", this.#path(), { token: this.#session.token, body: { candidates } }).catch(() => {});
   }
 
+  /** Make room for a new offer; what stood and was only interrupted lives on beside it. */
+  #setAside() {
+    const pc = this.#pc;
+    if (pc && this.#answered && pc.connectionState === "disconnected") {
+      this.#closeOld();
+      this.#old = pc;
+      this.#pc = null;
+    }
+    this.#drop();
+  }
+
+  /** Ends the newest offer. */
   #drop() {
     this.#attempt++;
     clearTimeout(this.#timer);
@@ -196,12 +239,30 @@ export class Peer {
     this.#trickler = undefined;
     this.#candidates = [];
     this.#candidatesSent = 0;
-    this.#offered = false;
+    this.#answered = false;
     const pc = this.#pc;
     this.#pc = null;
-    if (this.#sender) this.#onSender(null, null);
-    this.#sender = null;
     pc?.close();
+    if (this.#old === null) this.#dropSender();
+  }
+
+  #dropAll() {
+    this.#closeOld();
+    this.#drop();
+  }
+
+  #closeOld() {
+    const old = this.#old;
+    this.#old = null;
+    if (old === null) return;
+    old.close();
+    this.#dropSender();
+  }
+
+  #dropSender() {
+    if (this.#sender === null) return;
+    this.#sender = null;
+    this.#onSender(null, null);
   }
 
   /** @param {PeerState} state @param {ApiError|null} [error] */

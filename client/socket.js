@@ -9,7 +9,8 @@ import { parse } from "./messages.js";
 const PING_EVERY = 20_000;
 // Nothing at all for this long after a ping: the connection is dead, whatever the browser thinks.
 const SILENCE = 10_000;
-const OPEN_WITHIN = 15_000;
+// Short, since a fresh try reaches a link that is back sooner than one that was lost in it.
+const OPEN_WITHIN = 5000;
 
 /**
  * What to do after a close code of the server. "token": the same session with another token, "session": a new one,
@@ -44,6 +45,8 @@ export class ChatSocket {
   #pinger;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #silence;
+  // performance.now() before which the server does not want to see us again
+  #notBefore = 0;
   // Refusals in a row that another token did not cure
   #refused = 0;
 
@@ -64,8 +67,20 @@ export class ChatSocket {
     void this.#connect(++this.#attempt);
   }
 
-  /** @returns {boolean} false when there is no open socket: nothing is kept back for later
-   *  @param {ClientMessage} message */
+  /** Begin at once if it only waits for its turn: the network was seen to work. */
+  hurry() {
+    if (this.state === "waiting" && performance.now() >= this.#notBefore) this.open();
+  }
+
+  /** Find out now whether the connection still stands. */
+  probe() {
+    if (this.#ws && this.state === "open") this.#ping(this.#ws);
+  }
+
+  /**
+   * @param {ClientMessage} message
+   * @returns {boolean} false when there is no open socket: nothing is kept back for later
+   */
   send(message) {
     if (this.state !== "open" || this.#ws?.readyState !== WebSocket.OPEN) return false;
     this.#ws.send(JSON.stringify(message));
@@ -147,6 +162,7 @@ export class ChatSocket {
   /** @param {number} least milliseconds @param {number} code @param {ApiError|null} [error] */
   #again(least, code, error = null) {
     const attempt = ++this.#attempt;
+    this.#notBefore = performance.now() + least;
     this.#timer = setTimeout(() => void this.#connect(attempt), this.#backoff.next(least));
     this.#set("waiting", code, error);
   }

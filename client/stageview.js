@@ -20,6 +20,7 @@ export class StageView {
 
   #stage = byId("stage", HTMLElement);
   #still = byId("still", HTMLCanvasElement);
+  #finder = byId("finder", HTMLElement);
   #ring = byId("focus-ring", HTMLElement);
   #facts = byId("facts", HTMLElement);
   #card = byId("card", HTMLElement);
@@ -68,8 +69,14 @@ export class StageView {
     if (!videoWidth || !clientHeight) return;
     const picture = videoWidth / videoHeight;
     const place = clientWidth / clientHeight;
-    const crop = 1 - Math.min(picture / place, place / picture);
-    this.#stage.classList.toggle("whole", crop > MAX_CROP);
+    const whole = 1 - Math.min(picture / place, place / picture) > MAX_CROP;
+    this.#stage.classList.toggle("whole", whole);
+    // The finder lies in the picture, wherever that is.
+    const spare = whole ? 1 : 0;
+    const beside = spare * Math.max(0, (clientWidth - clientHeight * picture) / 2);
+    const above = spare * Math.max(0, (clientHeight - clientWidth / picture) / 2);
+    this.#finder.style.setProperty("--beside", `${beside}px`);
+    this.#finder.style.setProperty("--above", `${above}px`);
   }
 
   /** Keep showing the picture of this moment. */

@@ -9,9 +9,9 @@
  * @property {string} limitation the browser's own reason for sending less: none, cpu, bandwidth or other
  */
 
-const EVERY = 2000;
+const EVERY = 1000;
 
-/** Reads the sender's statistics every two seconds. */
+/** Reads the sender's statistics every second. */
 export class SendStats {
   #onRead;
   /** @type {RTCRtpSender|null} */

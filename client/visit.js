@@ -92,7 +92,9 @@ export class Visit {
         if (link === "connected") {
           this.#connectedAt = performance.now();
           setTimeout(() => this.#flush(), PATIENCE + 50);
+          this.socket.hurry();
         } else this.#connectedAt = Infinity;
+        if (link === "interrupted") this.socket.probe();
         this.#set({ link, linkError });
         if (linkError?.code === "cancelled") this.stop();
       },
@@ -292,6 +294,7 @@ export class Visit {
     if (wasOpen && socket !== "open") this.#hooks.onBroken();
     if (socket === "open") {
       this.socket.send({ type: "settings", thumbnails: true });
+      this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // the camera has nobody to show to
     }

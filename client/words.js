@@ -6,7 +6,7 @@
  * @property {Tone} tone
  * @property {string} title
  * @property {string} text what it means and what to do
- * @property {{label: string, does: "retry"|"release"}} [action]
+ * @property {{label: string}} [action] to try again at once
  */
 
 /**
@@ -135,7 +135,7 @@ export function notice(facts) {
       tone: "bad",
       title: "The server does not take this camera",
       text: facts.linkError?.message ?? "",
-      action: { label: "Try again", does: "retry" },
+      action: { label: "Try again" },
     };
   }
   if (link === "interrupted") {
@@ -152,7 +152,10 @@ export function notice(facts) {
   }
   const engine = engineNotice(facts);
   if (engine) return engine;
-  if (facts.held) return null; // hints are about the live picture, which is not what is asked about
+  // Hints are about the live picture, which is not what is asked about while another one is held.
+  if (facts.held) {
+    return { tone: "warn", title: "Picture held", text: "Your next questions are about this moment. Press Hold to let it go." };
+  }
   if (status?.dark) return { tone: "warn", title: "It is dark", text: "Switch on a light, or the torch." };
   if (status?.blurred) return { tone: "warn", title: "The picture is blurred", text: "Hold still, or move back a little." };
   return null;
@@ -160,7 +163,7 @@ export function notice(facts) {
 
 /** @param {Facts} facts @returns {Notice} */
 function lost(facts) {
-  const action = /** @type {const} */ ({ label: "Try now", does: "retry" });
+  const action = { label: "Try now" };
   if (facts.closeCode === 1013) {
     return { tone: "warn", title: "The server restarts", text: "This page comes back by itself.", action };
   }
@@ -261,7 +264,7 @@ function sending(sent) {
 /** @param {Facts["sent"]} sent */
 export function dataUse(sent) {
   if (!sent) return "";
-  return `${(sent.bytes / 1e6).toFixed(1)} MB sent · ${Math.round(sent.kbps)} kbit/s`;
+  return `${(sent.bytes / 1e6).toFixed(1)} MB · ${Math.round(sent.kbps)} kbit/s`;
 }
 
 /** @param {number} ms */
