@@ -16,12 +16,19 @@ TEXT
         ;;
 esac
 
-has_browser() {
+# The tests drive the browser through Playwright, whose driver is a Node.js that some slim systems lack a library for.
+driver_runs() { "$VENV_PYTHON" -m playwright --version >/dev/null 2>&1; }
+
+system_browser() {
     local name
     for name in chromium chromium-browser google-chrome; do
         command -v "$name" >/dev/null 2>&1 && return 0
     done
-    # Playwright's own, when it is there and starts.
+    return 1
+}
+
+# Playwright's own browser, when it is there and starts.
+own_browser() {
     "$VENV_PYTHON" -c '
 from playwright.sync_api import sync_playwright
 with sync_playwright() as playwright:
@@ -29,27 +36,42 @@ with sync_playwright() as playwright:
 ' >/dev/null 2>&1
 }
 
-# apt_install PACKAGE...: false where apt-get is missing or may not be used without a password.
+may_install() {
+    command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+}
+
+# Installs what can be; what is there afterwards is looked at again.
 apt_install() {
-    command -v apt-get >/dev/null 2>&1 || return 1
-    local as_root=''
-    if [ "$(id -u)" != 0 ]; then
-        sudo -n true 2>/dev/null || return 1
-        as_root='sudo -n'
-    fi
+    local package as_root=''
+    [ "$(id -u)" = 0 ] || as_root='sudo -n'
     say "Installing $* with apt-get."
     # A container's package lists are often missing or old; without new ones the old may still do.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || true
-    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >&2
+    for package in "$@"; do
+        $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 \
+            || say "$package could not be installed."
+    done
 }
 
 install_once test requirements-dev.txt
 
-if ! has_browser; then
-    apt_install chromium \
-        || "$VENV_PYTHON" -m playwright install chromium >&2 \
-        || true
-    if ! has_browser; then
+packages=()
+driver_runs || packages+=(libatomic1)
+system_browser || own_browser || packages+=(chromium)
+if [ "$(uname -s)" = Linux ] && ! command -v strace >/dev/null 2>&1; then packages+=(strace); fi
+if [ ${#packages[@]} -gt 0 ] && may_install; then apt_install "${packages[@]}"; fi
+
+if ! driver_runs; then
+    say 'The tests drive a browser through Playwright, and its driver does not start:'
+    "$VENV_PYTHON" -m playwright --version 2>&1 | tail -n 2 >&2 || true
+    say 'Where libatomic is what is missing:'
+    how_to_get 'apt install libatomic1' 'dnf install libatomic' 'brew install node' 'install libatomic'
+    exit 1
+fi
+if ! system_browser && ! own_browser; then
+    if may_install; then with_deps=--with-deps; else with_deps=''; fi
+    "$VENV_PYTHON" -m playwright install $with_deps chromium >&2 || true
+    if ! own_browser; then
         say 'The tests need a browser, and none could be installed. Install Chromium or Google Chrome:'
         how_to_get 'apt install chromium' 'dnf install chromium' 'brew install --cask google-chrome' \
             "$VENV_PYTHON -m playwright install --with-deps chromium"
@@ -57,7 +79,7 @@ if ! has_browser; then
     fi
 fi
 if [ "$(uname -s)" = Linux ] && ! command -v strace >/dev/null 2>&1; then
-    apt_install strace || say 'strace could not be installed: the test that watches file writes with it is skipped.'
+    say 'strace is not installed: tests that watch what is written with it are skipped.'
 fi
 
 cd "$ROOT"
