@@ -29,7 +29,7 @@ from server.errors import (
 from server.frames import Geometry, Kind, Picture
 from tests.fakes_openai import Behaviour, FakeOpenAI
 
-QUICK = TimeLimits(connect=1, first_token=0.3, between_tokens=0.2, total=1.5, probe=0.4)
+QUICK = TimeLimits(connect=1, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.6)
 JPEG = b"\xff\xd8 not really a picture \xff\xd9"
 KEY = "canary-key-5a17"
 
@@ -113,11 +113,11 @@ async def test_a_cut_answer_says_length(fake: FakeOpenAI, engine: OpenAIEngine) 
 async def test_pieces_arrive_when_they_are_sent(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
     """Nothing is held back until the end."""
     await engine.probe()
-    fake.between_tokens = 0.1
+    fake.between_tokens = 5.0
     stream = engine.answer(request())
     begin = time.monotonic()
     assert await anext(stream) == Delta("I ")
-    assert time.monotonic() - begin < 0.09
+    assert time.monotonic() - begin < 0.5
     await stream.aclose()
 
 
@@ -184,7 +184,7 @@ async def test_each_misbehaviour_has_its_own_error(
         Behaviour.STRANGE_JSON: 1,
     }
     assert len(texts) == pieces.get(behaviour, 0)
-    assert time.monotonic() - begin < 1.0
+    assert time.monotonic() - begin < 2.0
     assert fake.running == 0 or await asyncio.wait_for(fake.last.done.wait(), 1)
     # Whatever happened, the next answer works.
     fake.behaviour = Behaviour.NORMAL
@@ -240,14 +240,14 @@ async def test_a_whole_answer_without_done_is_an_answer(
     texts, end = await collect(engine)
     assert len(texts) == 4
     assert end.finish_reason == "stop"
-    assert time.monotonic() - begin < 1.4
+    assert time.monotonic() - begin < 2.5
 
 
 async def test_closing_the_generator_closes_the_upstream_stream_at_once(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
     """aclose() in mid-answer stops the generation upstream."""
-    fake.between_tokens = 0.15
+    fake.between_tokens = 5.0
     stream = engine.answer(request())
     await anext(stream)
     begin = time.monotonic()
@@ -255,7 +255,7 @@ async def test_closing_the_generator_closes_the_upstream_stream_at_once(
     await asyncio.wait_for(fake.last.done.wait(), 1)
     assert fake.last.closed_early
     assert fake.last.ended is not None
-    assert fake.last.ended - begin < 0.05
+    assert fake.last.ended - begin < 0.2
 
 
 @pytest.mark.parametrize("first_token", [0.0, 5.0])
@@ -264,7 +264,7 @@ async def test_cancelling_the_consumer_closes_the_upstream_stream(
 ) -> None:
     """Also while waiting for the first token."""
     fake.first_token = first_token
-    fake.between_tokens = 0.15
+    fake.between_tokens = 5.0
     task = asyncio.create_task(collect(engine))
     await fake.wait_for(1)
     await asyncio.sleep(0.05)
@@ -275,10 +275,9 @@ async def test_cancelling_the_consumer_closes_the_upstream_stream(
     assert fake.last.closed_early
 
 
-async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
+async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(fake: FakeOpenAI) -> None:
     """100 answers at a time, every 10th stopped: 90 are whole and nothing is left at the server."""
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url)
     fake.answer_for = lambda body, _jpeg: [body["messages"][-1]["content"][1]["text"], " a", " b"]
     fake.between_tokens = 0.05
 
@@ -293,7 +292,10 @@ async def test_every_tenth_of_many_cancelled_leaves_the_others_exact(
                 return None
         return text
 
-    answers = await asyncio.gather(*(one(n) for n in range(100)))
+    try:
+        answers = await asyncio.gather(*(one(n) for n in range(100)))
+    finally:
+        await engine.close()
     assert answers == [None if n % 10 == 0 else f"q{n} a b" for n in range(100)]
     for seen in fake.requests:
         await asyncio.wait_for(seen.done.wait(), 1)

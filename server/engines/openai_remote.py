@@ -8,15 +8,13 @@ import dataclasses
 import json
 import logging
 import math
-import ssl
-from collections import OrderedDict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
 import httpx2
 import openai
 from pydantic import SecretStr
@@ -33,7 +31,7 @@ from server.engines.base import (
     Finished,
     Usage,
 )
-from server.engines.sse import EventDecoder, EventTooLong
+from server.engines.chat_stream import BrokenStream, ChatStream, read_event
 from server.errors import (
     EngineError,
     EngineFailed,
@@ -48,10 +46,6 @@ log = logging.getLogger(__name__)
 _KEPT_URLS = 32
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 _TAIL_SECONDS = 1.0
-_DRAIN_SECONDS = 0.05
-_GARBAGE = "The model server sent something that is no chat answer. Check that VLLM_BASE_URL names a model server."
-# What reading a response may raise beside httpx2's own errors: openai knows these to slip through.
-_NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.EndOfStream, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +67,6 @@ class TimeLimits:
                 raise ValueError(
                     f"The time limit {name} is {value}; it must be more than 0 seconds."
                 )
-
-
-class _Broken(Exception):
-    """The stream ended or held something that it must not hold. The text is ours."""
 
 
 class _Refused(Exception):
@@ -196,7 +186,7 @@ class OpenAIEngine:
             try:
                 stream, event = await self._open(request, stack, due)
                 while event is not None:
-                    piece = _read(event)
+                    piece = read_event(event)
                     if piece.error is not None:
                         raise self._refusal(upstream.event_status(piece.error), piece.error)
                     usage = piece.usage or usage
@@ -214,7 +204,7 @@ class OpenAIEngine:
             except TimeoutError:
                 if not finish:
                     raise self._too_slow(began, now() >= deadline) from None
-            except _Broken as exc:
+            except BrokenStream as exc:
                 if not finish:
                     raise EngineFailed(str(exc)) from None
         if not finish:
@@ -235,10 +225,10 @@ class OpenAIEngine:
 
     async def _open(
         self, request: EngineRequest, stack: AsyncExitStack, due: float
-    ) -> tuple[_Stream, bytes | None]:
+    ) -> tuple[ChatStream, bytes | None]:
         """Send until it is taken; the stream with its first event, since a 200 alone is no success yet.
 
-        Raises EngineError, TimeoutError, _Broken.
+        Raises EngineError, TimeoutError, BrokenStream.
         """
         if not (self._status.model or self._wanted):
             await self.probe()
@@ -258,7 +248,7 @@ class OpenAIEngine:
 
     async def _send(
         self, request: EngineRequest, stack: AsyncExitStack, due: float
-    ) -> tuple[_Stream, bytes | None]:
+    ) -> tuple[ChatStream, bytes | None]:
         body = self._body(request)
         async with AsyncExitStack() as attempt:
             try:
@@ -274,9 +264,9 @@ class OpenAIEngine:
                 raise EngineFailed(self._not_openai()) from None
             if "text/html" in response.headers.get("content-type", ""):
                 raise EngineFailed(self._not_openai())
-            stream = _Stream(response.iter_bytes())
+            stream = ChatStream(response.iter_bytes())
             event = await stream.next(due)
-            if event is not None and (piece := _read(event)).error is not None:
+            if event is not None and (piece := read_event(event)).error is not None:
                 raise _Refused(upstream.event_status(piece.error), piece.error, None)
             stack.push_async_exit(attempt.pop_all())
             return stream, event
@@ -434,100 +424,6 @@ class OpenAIEngine:
             )
             self._card = key
         return self._geometry
-
-
-class _Stream:
-    """The data events of one response."""
-
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self._chunks = chunks
-        self._decoder = EventDecoder()
-        self._events: deque[bytes] = deque()
-
-    async def next(self, due: float) -> bytes | None:
-        """The next event's data, None at the end. `due` is loop time. Raises TimeoutError, _Broken."""
-        if not self._events:
-            try:
-                async with asyncio.timeout_at(due):
-                    while not self._events:
-                        self._events.extend(self._decoder.feed(await anext(self._chunks)))
-            except StopAsyncIteration:
-                return None
-            except TimeoutError:
-                raise  # It is an OSError, too.
-            except EventTooLong:
-                raise _Broken(_GARBAGE) from None
-            except _NETWORK_ERRORS:
-                raise _Broken(
-                    "The connection to the model server broke in mid-answer. Ask again."
-                ) from None
-        event = self._events.popleft()
-        return None if event == b"[DONE]" else event
-
-    async def drain(self) -> None:
-        """Read what is left behind [DONE], so that the connection can be used again; gives up at once if more is to come."""
-        try:
-            async with asyncio.timeout(_DRAIN_SECONDS):
-                async for _ in self._chunks:
-                    pass
-        except (TimeoutError, *_NETWORK_ERRORS):
-            pass  # The answer is whole; only the connection is lost.
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    text: str = ""
-    # "" until the event that carries it
-    finish: str = ""
-    # Whether the model has produced something, be it hidden reasoning.
-    began: bool = False
-    usage: Usage | None = None
-    # An error event's error.
-    error: object = None
-
-
-def _read(event: bytes) -> _Piece:
-    """Raises _Broken when the event is none of a chat stream."""
-    try:
-        data = json.loads(event)
-    except (ValueError, RecursionError):
-        raise _Broken(_GARBAGE) from None
-    if not isinstance(data, dict):
-        raise _Broken(_GARBAGE)
-    if data.get("error"):
-        return _Piece(error=data["error"])
-    choices = data.get("choices")
-    if not isinstance(choices, list):
-        raise _Broken(_GARBAGE)
-    usage = _usage(data.get("usage"))
-    if not choices:
-        return _Piece(usage=usage)
-    choice = choices[0]
-    delta = choice.get("delta") if isinstance(choice, dict) else None
-    if not isinstance(delta, dict):
-        raise _Broken(_GARBAGE)
-    text, finish = delta.get("content"), choice.get("finish_reason")
-    began = any(value for name, value in delta.items() if name != "role")
-    return _Piece(
-        text if isinstance(text, str) else "",
-        finish if isinstance(finish, str) else "",
-        began,
-        usage,
-    )
-
-
-def _usage(data: object) -> Usage | None:
-    if not isinstance(data, dict):
-        return None
-    details = data.get("prompt_tokens_details")
-    cached = details.get("cached_tokens") if isinstance(details, dict) else None
-    return Usage(
-        _count(data.get("prompt_tokens")), _count(data.get("completion_tokens")), _count(cached)
-    )
-
-
-def _count(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None
 
 
 def _context_length(card: Mapping[str, Any]) -> int | None:

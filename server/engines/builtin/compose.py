@@ -45,7 +45,7 @@ class Facts:
 
 
 # What has to be looked at beside colours, light and change, which cost next to nothing.
-_TEXT_FREE = {Want.MOTION, Want.FACES, Want.COLOUR, Want.LIGHT, Want.SHARP}
+_TEXT_FREE = {Want.MOTION, Want.FACES, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE}
 
 
 def needs_text(want: Want) -> bool:

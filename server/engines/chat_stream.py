@@ -1,0 +1,119 @@
+"""The stream of a chat answer: server-sent events off the network, and what each of them says."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import anyio
+import httpx2
+
+from server.engines.base import Usage
+from server.engines.sse import EventDecoder, EventTooLong
+
+_DRAIN_SECONDS = 0.05
+_GARBAGE = "The model server sent something that is no chat answer. Check that VLLM_BASE_URL names a model server."
+# What reading a response may raise beside httpx2's own errors: openai knows these to slip through.
+_NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.EndOfStream, OSError)
+
+
+class BrokenStream(Exception):
+    """The stream ended or held something that it must not hold. The text is ours."""
+
+
+class ChatStream:
+    """The data events of one response."""
+
+    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+        self._chunks = chunks
+        self._decoder = EventDecoder()
+        self._events: deque[bytes] = deque()
+
+    async def next(self, due: float) -> bytes | None:
+        """The next event's data, None at the end. `due` is loop time. Raises TimeoutError, BrokenStream."""
+        if not self._events:
+            try:
+                async with asyncio.timeout_at(due):
+                    while not self._events:
+                        self._events.extend(self._decoder.feed(await anext(self._chunks)))
+            except StopAsyncIteration:
+                return None
+            except TimeoutError:
+                raise  # It is an OSError, too.
+            except EventTooLong:
+                raise BrokenStream(_GARBAGE) from None
+            except _NETWORK_ERRORS:
+                raise BrokenStream(
+                    "The connection to the model server broke in mid-answer. Ask again."
+                ) from None
+        event = self._events.popleft()
+        return None if event == b"[DONE]" else event
+
+    async def drain(self) -> None:
+        """Read what is left behind [DONE], so that the connection can be used again; gives up at once if more is to come."""
+        try:
+            async with asyncio.timeout(_DRAIN_SECONDS):
+                async for _ in self._chunks:
+                    pass
+        except (TimeoutError, *_NETWORK_ERRORS):
+            pass  # The answer is whole; only the connection is lost.
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    text: str = ""
+    # "" until the event that carries it
+    finish: str = ""
+    # Whether the model has produced something, be it hidden reasoning.
+    began: bool = False
+    usage: Usage | None = None
+    # An error event's error.
+    error: object = None
+
+
+def read_event(event: bytes) -> Piece:
+    """Raises BrokenStream when the event is none of a chat stream."""
+    try:
+        data = json.loads(event)
+    except (ValueError, RecursionError):
+        raise BrokenStream(_GARBAGE) from None
+    if not isinstance(data, dict):
+        raise BrokenStream(_GARBAGE)
+    if data.get("error"):
+        return Piece(error=data["error"])
+    choices = data.get("choices")
+    if not isinstance(choices, list):
+        raise BrokenStream(_GARBAGE)
+    usage = _usage(data.get("usage"))
+    if not choices:
+        return Piece(usage=usage)
+    choice = choices[0]
+    delta = choice.get("delta") if isinstance(choice, dict) else None
+    if not isinstance(delta, dict):
+        raise BrokenStream(_GARBAGE)
+    text, finish = delta.get("content"), choice.get("finish_reason")
+    began = any(value for name, value in delta.items() if name != "role")
+    return Piece(
+        text if isinstance(text, str) else "",
+        finish if isinstance(finish, str) else "",
+        began,
+        usage,
+    )
+
+
+def _usage(data: object) -> Usage | None:
+    if not isinstance(data, dict):
+        return None
+    details = data.get("prompt_tokens_details")
+    cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    return Usage(
+        _count(data.get("prompt_tokens")), _count(data.get("completion_tokens")), _count(cached)
+    )
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and value >= 0 else None
