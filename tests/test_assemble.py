@@ -539,6 +539,27 @@ def test_a_key_frame_with_a_hole_of_its_own_is_not_taken() -> None:
     assert [frame.data for frame in out] == [whole(frames[3]), whole(frames[4])]
 
 
+def test_of_two_key_frames_behind_two_holes_both_are_taken() -> None:
+    """The second does not wait for its own hole to be given up."""
+    frames = simple(key_every=3, frames=9)
+    assembler = Assembler()
+    feed(assembler, frames[0], 1.0)
+    later = [*frames[1][1:], *frames[2], *frames[3], *frames[4][1:], *frames[5], *frames[6]]
+    assert feed(assembler, later, 1.0) == []
+    out = assembler.poll(1.0 + assemble.KEY_GRACE_S)
+    assert [frame.data for frame in out] == [whole(frames[3]), whole(frames[6])]
+
+
+def test_arrival_is_that_of_the_earliest_packet_in_time() -> None:
+    """Which is not the first in order when that one came again."""
+    frames = simple()
+    assembler = Assembler()
+    feed(assembler, frames[0])
+    feed(assembler, frames[1][1:], 1.0)
+    (frame,) = assembler.add(frames[1][0].packet(), 1.05, retransmission=True)
+    assert (frame.first_arrival, frame.last_arrival) == (1.0, 1.05)
+
+
 def test_a_decode_error_asks_for_a_key_frame() -> None:
     """Unless a newer one was handed out meanwhile: decoding runs behind."""
     frames = simple(key_every=3, frames=9)

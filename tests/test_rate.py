@@ -355,12 +355,47 @@ def test_late_packets_of_an_earlier_frame_are_left_out() -> None:
     """They neither cut the frame in two nor stretch it."""
     path = PathRate()
     feed(path, 0.0, packets=8, spread=0.08)
+    for frame in range(1, 6):
+        start = frame * 0.5
+        for n in range(8):
+            at = start + 0.02 + 0.04 * n / 7
+            path.packet(at, int(start * 2**18), 1000, frame * 45_000, n == 7)
+            path.packet(at + 0.001, 0, 1000, frame * 45_000 - 3000, n == 3)
+    assert path.remb() == pytest.approx(8 * 1040 * 7 / 0.04, rel=0.02)
+
+
+def test_packets_that_their_marker_overtook_make_no_train_of_their_own() -> None:
+    """They come late, and would tell of a slow path."""
+    path = PathRate()
+    feed(path, 0.0, packets=8, spread=0.08)
     before = path.remb()
-    for n in range(8):
-        at = 0.52 + 0.08 * n / 7
-        path.packet(at, int(0.5 * 2**18), 1000, 45_000, n == 7)
-        path.packet(at + 0.001, 0, 1000, 0, False)
-    assert path.remb() == pytest.approx(before, rel=0.02)
+    feed(path, 0.5, packets=8, spread=0.08)
+    for n in range(6):
+        path.packet(0.62 + n * 0.02, int(0.5 * 2**18), 1000, 45_000, n == 5)
+    assert path.remb() == before
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_send_times_wrap_within_a_frame(back: bool) -> None:
+    """After 64 s, in order or with two packets changed over."""
+    path = PathRate()
+    sent = [63.99 + 0.03 * n / 7 for n in range(8)]
+    if back:
+        sent = [64.001, 63.999, *(64.002 + n * 0.003 for n in range(6))]
+    for n, at in enumerate(sent):
+        path.packet(64.02 + 0.08 * n / 7, int(at * 2**18) & 0xFFFFFF, 1000, 5, n == 7)
+    assert path.remb() == pytest.approx(8 * 1040 * 7 / 0.08, rel=0.02)
+
+
+def test_a_slow_frame_and_a_queue_behind_it_count_at_once() -> None:
+    """The next frame's first packet shows the queue: no need to wait for its end."""
+    path = PathRate()
+    for n in range(5):
+        feed(path, n * 0.1, packets=8, spread=0.04)
+    feed(path, 0.5, packets=8, spread=0.2)
+    wide = path.remb()
+    assert path.packet(0.72, int(0.6 * 2**18), 1000, 54_000, False)
+    assert path.remb() < 0.3 * wide
 
 
 def test_a_new_stream_with_other_timestamps_is_taken_up() -> None:

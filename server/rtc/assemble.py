@@ -117,7 +117,7 @@ class Assembler:
         self._end = 0
         # What is missing before `_end`.
         self._missing = MissingPackets()
-        # The first packet ahead that proves a key frame, for each timestamp.
+        # Packets ahead that prove a key frame, one for each timestamp.
         self._keys: dict[int, int] = {}
         # One of them that belongs to a whole frame; None when there is none.
         self._whole_key: int | None = None
@@ -343,9 +343,7 @@ class Assembler:
         ahead[sequence] = packet
         self._ahead_bytes += len(packet.data)
         if packet.key:
-            first = self._keys.get(packet.timestamp)
-            if first is None or sequence < first:
-                self._keys[packet.timestamp] = sequence
+            self._keys.setdefault(packet.timestamp, sequence)
         if self._keys and self._whole_key is None:
             # Only a last packet, a first packet or one that came late can do so.
             before = ahead.get(sequence - 1)
