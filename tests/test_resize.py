@@ -127,3 +127,11 @@ def test_budget_below_the_models_minimum_is_raised_to_it() -> None:
     high, wide = smart_resize(720, 1280, QWEN3, budget_pixels(1, QWEN3))
     assert high * wide >= QWEN3.min_pixels // 2
     assert high * wide <= QWEN3.min_pixels
+
+
+def test_long_strip_is_cut_to_the_budget() -> None:
+    """One side is a single factor already: the other gives way, where the published rule exceeds the maximum."""
+    most = budget_pixels(130, QWEN25)
+    assert math.prod(published(20, 4_000, 28, QWEN25.min_pixels, most)) > most
+    assert smart_resize(20, 4_000, QWEN25, most) == (28, 130 * 28)
+    assert smart_resize(4_000, 20, QWEN25, most) == (130 * 28, 28)
