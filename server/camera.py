@@ -83,8 +83,16 @@ class Feed:
 class Camera:
     """Owner of the newest frame. All methods belong to the event loop."""
 
-    def __init__(self, *, sample_rate: float, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        *,
+        sample_rate: float,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`clock` gives monotonic seconds, the same as the event loop's."""
         self._metrics = metrics
+        self._clock = clock
         self._watch = CameraWatch()
         self._feed: Feed | None = None
         self._newest: Frame | None = None
@@ -132,10 +140,10 @@ class Camera:
 
     def state(self) -> CameraState | None:
         """None while no camera was offered."""
-        return self._watch.state(time.monotonic()) if self._told is not None else None
+        return self._watch.state(self._clock()) if self._told is not None else None
 
     def fps(self) -> float:
-        return self._watch.fps(time.monotonic())
+        return self._watch.fps(self._clock())
 
     def close(self) -> None:
         self._feed = None
@@ -156,7 +164,7 @@ class Camera:
             self._newest.height,
         )
         self._newest = frame
-        self._watch.frame(time.monotonic(), frame.captured)
+        self._watch.frame(self._clock(), frame.captured)
         self._wake_waiters()
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
@@ -211,7 +219,7 @@ class Camera:
             seen = frame
             if await self._next_frame(min(nudge, deadline)):
                 continue
-            now = time.monotonic()
+            now = self._clock()
             self._require()
             if now >= deadline:
                 raise self._why_no_frame()
@@ -225,7 +233,7 @@ class Camera:
         Raises like `frame_after`.
         """
         self._require()
-        start = time.monotonic()
+        start = self._clock()
         usual = self._scene.sharpness if self._scene is not None else 0.0
         best: tuple[float, Frame] | None = None
         seen: Frame | None = None
@@ -242,7 +250,7 @@ class Camera:
                 self._require()
                 if best is not None:
                     return best[1]
-                if time.monotonic() - start >= FRAME_WAIT_SECONDS:
+                if self._clock() - start >= FRAME_WAIT_SECONDS:
                     raise self._why_no_frame()
                 await self._next_frame(start + FRAME_WAIT_SECONDS)
 
@@ -264,7 +272,7 @@ class Camera:
             )
 
     def _why_no_frame(self) -> CameraStalled | CameraFrozen:
-        state = self._watch.state(time.monotonic())
+        state = self._watch.state(self._clock())
         if state is CameraState.FROZEN:
             return CameraFrozen(
                 "The camera is connected but its picture stands still: it delivers no new frames. Check that "
@@ -287,7 +295,7 @@ class Camera:
         self._state_changed()
 
     def _state_changed(self, *, force: bool = False) -> None:
-        state = self._watch.state(time.monotonic())
+        state = self._watch.state(self._clock())
         if force or state is not self._told:
             self._told = state
             self.on_status()
@@ -297,7 +305,7 @@ class Camera:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        now = time.monotonic()
+        now = self._clock()
         deadline = self._watch.deadline(now)
         if self._feed is not None:
             # Not before 50 ms from now: the deadline moves on with every frame.

@@ -16,6 +16,10 @@ from server.rtc.assemble import Assembler, EncodedFrame, Packet
 from server.rtc.capture_clock import CaptureClock
 from server.rtc.decode import DecodeLane
 
+# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. An H.264 sender may send others,
+# whatever was negotiated.
+READABLE = frozenset({"yuv420p", "yuvj420p"})
+
 
 class FrameSink(Protocol):
     """Who takes a camera's frames; called on the event loop (see `server.camera.Feed`)."""
@@ -108,6 +112,9 @@ class VideoStream:
             self._timer = None
 
     def _decoded(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
+        if image.format.name not in READABLE:
+            self._sink.dropped("format")
+            return
         capture = self._clock.frame(encoded.timestamp, encoded.first_arrival)
         self._sink.frame(
             Frame(
