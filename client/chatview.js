@@ -74,13 +74,14 @@ export class ChatView {
     show(this.#empty, this.#turns.size === 0);
   }
 
-  /** A line between what belongs together and what does not any more. @param {string} text */
-  divide(text) {
-    if (this.#turns.size === 0) return;
+  /** A line of its own between the answers. @param {string} text */
+  note(text) {
+    show(this.#empty, false);
     const line = document.createElement("p");
-    line.className = "divider";
+    line.className = "note";
     line.textContent = text;
     this.log.append(line);
+    this.announce(text);
     this.#follow();
   }
 
@@ -189,17 +190,19 @@ export class ChatView {
     part(proof, ".times", HTMLElement).replaceChildren(...timeRows(timings));
     const facts = [["Engine", `${engineName(response.engine)}, ${response.model}`]];
     if (frame) {
-      const tokens = frame.visual_tokens > 0 ? `, ${frame.visual_tokens} visual tokens` : "";
+      const visual = frame.visual_tokens > 0 ? `, ${frame.visual_tokens} visual tokens` : "";
       facts.push(
         ["Camera frame", `${frame.source_width}×${frame.source_height}`],
-        ["Seen by the engine", `${frame.width}×${frame.height}${tokens}`],
+        ["Seen by the engine", `${frame.width}×${frame.height}${visual}`],
         ["Captured", new Date(frame.captured_at).toLocaleTimeString([], { hour12: false })],
       );
     }
-    if (usage.completion_tokens !== undefined) {
-      const cached = usage.cached_tokens ? `, ${usage.cached_tokens} from the cache` : "";
-      facts.push(["Tokens", `${usage.prompt_tokens ?? "?"} in${cached}, ${usage.completion_tokens} out`]);
-    }
+    const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
+    const tokens = [
+      read === undefined ? "" : `${read} in${cached ? ` (${cached} from the cache)` : ""}`,
+      written === undefined ? "" : `${written} out`,
+    ].filter(Boolean);
+    if (tokens.length > 0) facts.push(["Tokens", tokens.join(", ")]);
     part(proof, ".about", HTMLElement).replaceChildren(...facts.flatMap(([name, text]) => row(name, text)));
   }
 

@@ -31,12 +31,14 @@ const visit = new Visit({
   },
   onMessage: (message) => {
     conversation.receive(message);
-    if (message.type === "error" && !message.id) chat.divide(message.message);
+    if (message.type === "error" && !message.id) chat.note(message.message);
   },
   onSent: (id) => conversation.sent(id),
   onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
   onBroken: () => conversation.interrupt(BROKEN),
-  onNewSession: () => chat.divide("A new session began. What was said before is not remembered."),
+  onNewSession: () => {
+    if (conversation.turns.length > 0) chat.note("A new session began. What was said before is not remembered.");
+  },
 });
 
 const conversation = new Conversation({
@@ -126,7 +128,11 @@ function renderRunning() {
   show(handle, talking);
 }
 
-stage.start.addEventListener("click", () => void visit.start());
+stage.start.addEventListener("click", async () => {
+  await visit.start();
+  // The button is gone now; a keyboard user goes on where the next thing is to be done.
+  if (document.activeElement === document.body) stage.quick.querySelector("button")?.focus();
+});
 stop.addEventListener("click", () => {
   conversation.interrupt("Stopped.");
   visit.stop();

@@ -44,10 +44,15 @@ export class StageView {
 
   constructor() {
     this.state.addEventListener("click", () => this.#openFacts(this.#facts.hidden));
-    this.#stage.addEventListener("keydown", (event) => {
+    this.app.addEventListener("keydown", (event) => {
       if (event.key !== "Escape" || this.#facts.hidden) return;
       this.#openFacts(false);
       this.state.focus();
+    });
+    // Pressed anywhere else, they have been read.
+    this.app.addEventListener("pointerdown", (event) => {
+      const at = /** @type {Node} */ (event.target);
+      if (!this.#facts.hidden && !this.#facts.contains(at) && !this.state.contains(at)) this.#openFacts(false);
     });
     // Resized by the picture itself when the device is turned, or by the page around it.
     this.video.addEventListener("resize", () => this.fit());
