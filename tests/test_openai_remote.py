@@ -485,6 +485,9 @@ async def test_the_key_is_sent_and_appears_nowhere_else(
         assert KEY not in shown
         assert "canary-question" not in shown
         assert raised.__cause__ is None
+        # The libraries below log addresses and bodies when somebody lets them.
+        chatty = ("openai", "httpx2", "httpcore2")
+        assert not [record for record in caplog.records if record.name.startswith(chatty)]
         assert engine.status.state is EngineState.MISCONFIGURED
     finally:
         await engine.close()
