@@ -186,6 +186,7 @@ def main() -> None:
         sys.exit(f"{exc.name} is not installed: `bash scripts/test.sh` installs it.")
     except (MeasurementError, HttpError, OSError) as exc:
         sys.exit(f"The measurement was broken off: {exc}")
+    report.close()
     paths = report.write(args.output, name)
     print(report.table())
     print(f"\n{EXPECTATION}\n\nWritten: {', '.join(os.path.relpath(p) for p in paths)}")

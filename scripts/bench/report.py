@@ -101,9 +101,16 @@ class Report:
     conditions: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     started: float = field(default_factory=time.time)
+    _ticks: tuple[int, int] = field(default_factory=lambda: _idle_and_all())
 
     def add(self, row: Row) -> None:
         self.rows.append(row)
+
+    def close(self) -> None:
+        """The measuring is over: note how busy the machine was. What else ran on it is in the figures too."""
+        idle, total = (b - a for a, b in zip(self._ticks, _idle_and_all(), strict=True))
+        if total:
+            self.conditions["machine_idle_share"] = round(idle / total, 3)
 
     def table(self) -> str:
         head = ("row", "what", "measured", "target", "reached")
@@ -114,8 +121,10 @@ class Report:
             for line in lines
         ]
         text.insert(1, "  ".join("-" * width for width in widths))
+        idle = self.conditions.get("machine_idle_share")
+        text.insert(0, f"{self.title}; the machine was {idle:.0%} idle" if idle else self.title)
         notes = [f"  {row.number or row.what}: {row.note}" for row in self.rows if row.note]
-        return "\n".join([self.title, *text, *(["", "Notes"] if notes else []), *notes])
+        return "\n".join([*text, *(["", "Notes"] if notes else []), *notes])
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write `<name>-<time>.json` and `.csv`; their paths."""
@@ -162,6 +171,12 @@ def machine() -> dict[str, Any]:
         "system": platform.system(),
         "packages": packages,
     }
+
+
+def _idle_and_all() -> tuple[int, int]:
+    """Ticks of all processors: idle ones, and all; zeros on a system without /proc."""
+    fields = [int(x) for x in _read("/proc/stat").split("\n", 1)[0].split()[1:9]]
+    return (fields[3] + fields[4], sum(fields)) if len(fields) == 8 else (0, 0)
 
 
 def _read(path: str) -> str:
