@@ -32,13 +32,14 @@ export class StageView {
   #noticeText = byId("notice-text", HTMLElement);
   #cardTitle = byId("card-title", HTMLElement);
   #cardText = byId("card-text", HTMLElement);
-  #lines = {
-    camera: byId("fact-camera", HTMLElement),
-    connection: byId("fact-connection", HTMLElement),
-    engine: byId("fact-engine", HTMLElement),
-    sending: byId("fact-sending", HTMLElement),
-    data: byId("fact-data", HTMLElement),
-  };
+  /** @type {[keyof ReturnType<typeof details>, HTMLElement][]} */
+  #lines = [
+    ["camera", byId("fact-camera", HTMLElement)],
+    ["connection", byId("fact-connection", HTMLElement)],
+    ["engine", byId("fact-engine", HTMLElement)],
+    ["sending", byId("fact-sending", HTMLElement)],
+    ["data", byId("fact-data", HTMLElement)],
+  ];
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #ringTimer;
 
@@ -177,9 +178,8 @@ export class StageView {
 
   /** @param {Facts} facts */
   #renderFacts(facts) {
-    for (const [name, text] of Object.entries(details(facts))) {
-      say(this.#lines[/** @type {keyof typeof this.#lines} */ (name)], text || "Nothing yet.");
-    }
+    const lines = details(facts);
+    for (const [name, element] of this.#lines) say(element, lines[name] || "Nothing yet.");
   }
 
   /** @param {Facts} facts */

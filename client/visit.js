@@ -70,6 +70,7 @@ export class Visit {
   #typedAt = -Infinity;
   #connectedAt = Infinity;
   #toggledAt = -Infinity;
+  #pageHidden = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #hiding;
 
@@ -202,6 +203,7 @@ export class Visit {
   }
 
   hidden() {
+    this.#pageHidden = true;
     clearTimeout(this.#hiding);
     this.#hiding = setTimeout(() => {
       if (this.facts.camera === "on") this.#release("resting");
@@ -209,6 +211,7 @@ export class Visit {
   }
 
   shown() {
+    this.#pageHidden = false;
     clearTimeout(this.#hiding);
     if (!this.facts.active) return;
     this.socket.open();
@@ -239,7 +242,7 @@ export class Visit {
     await this.peer.start(track);
     this.control.refresh();
     // Hidden while the camera was opening: the time for letting go begins now.
-    if (document.hidden) this.hidden();
+    if (this.#pageHidden) this.hidden();
   }
 
   /** @param {unknown} error */
