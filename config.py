@@ -387,13 +387,12 @@ def _doubts(settings: Settings) -> list[str]:
             f"RESPONSE_MAX_TOKENS is {settings.response_max_tokens}, at least half of MODEL_MAX_TOKENS"
             f" ({settings.model_max_tokens}): answers will be cut to leave room for the question."
         )
-    if settings.udp_port_range is not None:
-        ports = settings.udp_port_range[1] - settings.udp_port_range[0] + 1
-        if ports < settings.max_sessions:
-            doubts.append(
-                f"UDP_PORT_RANGE holds {ports} ports for MAX_SESSIONS={settings.max_sessions} cameras; each camera"
-                " takes at least one."
-            )
+    for key, value in (
+        ("UDP_PORT_RANGE", settings.udp_port_range),
+        ("PUBLIC_ADDRESSES", settings.public_addresses),
+    ):
+        if value:
+            doubts.append(f"{key} is set, but this version does not use it yet.")
     return doubts
 
 

@@ -245,7 +245,8 @@ def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"OPERATOR_TOKEN": "fifteen-letters"}, "OPERATOR_TOKEN has only 15"),
         ({"TURN_SECRET": "x"}, "no relay is offered"),
         ({"MODEL_MAX_TOKENS": "1000", "RESPONSE_MAX_TOKENS": "500"}, "at least half"),
-        ({"UDP_PORT_RANGE": "40000-40098"}, "UDP_PORT_RANGE holds 99 ports"),
+        ({"UDP_PORT_RANGE": "40000-40098"}, "UDP_PORT_RANGE is set, but this version does not use"),
+        ({"PUBLIC_ADDRESSES": "203.0.113.9"}, "PUBLIC_ADDRESSES is set, but this version does not"),
     ],
 )
 def test_doubts_are_warnings(
