@@ -67,7 +67,6 @@ class Program:
             sample_rate=settings.frame_sample_rate,
             max_tokens=settings.response_max_tokens,
             context_length=settings.model_max_tokens,
-            low_tokens=settings.visual_token_budget,
             timeout=settings.session_timeout,
         )
         tools = SessionTools(
@@ -88,7 +87,11 @@ class Program:
         )
         self.origins = OriginPolicy(settings.allowed_origins)
         self.sockets = SocketServer(
-            sessions=self.sessions, tokens=self.tokens, origins=self.origins, metrics=self.metrics
+            sessions=self.sessions,
+            tokens=self.tokens,
+            origins=self.origins,
+            metrics=self.metrics,
+            trusted_proxies=settings.trusted_proxies,
         )
         self.health = Health(
             version=__version__,
@@ -115,8 +118,7 @@ class Program:
                 )
             )
         if settings.engine in ("auto", "builtin"):
-            self.builtin = BuiltinEngine(heavy=self.pools.heavy)
-            engines.append(self.builtin)
+            engines.append(BuiltinEngine(heavy=self.pools.heavy))
         return engines
 
     def _gauges(self) -> None:
@@ -151,6 +153,8 @@ class Program:
 
     def _session_ended(self, session_id: str) -> None:
         self.sockets.gate.forget(session_id)
+        for engine in self.engines.engines:
+            engine.forget(session_id)
         self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
 
     def services(self) -> Services:
@@ -181,9 +185,16 @@ class Program:
         self.engines.on_change(self._engine_changed)
         await self.engines.start()
         self.sessions.start()
+        self._warm(self.engines.current)
+
+    def _warm(self, engine: Engine) -> None:
+        """Load the built-in engine's models once it is the one that answers, not before."""
+        if isinstance(engine, BuiltinEngine):
+            self._tasks.spawn(engine.warm(), name="warm")
 
     def _engine_changed(self, engine: Engine) -> None:
         log.info("engine", extra={"engine": engine.name, "state": str(engine.status.state)})
+        self._warm(engine)
         self.inference.engine_changed()
         for session in self.sessions.all():
             session.greet()
@@ -196,6 +207,7 @@ class Program:
         log.info("draining")
         await self.inference.drain(self.settings.drain_seconds)
         self.sessions.close_sockets(1013, "the server is about to stop")
+        self.sockets.turn_away()
         deadline = time.monotonic() + 2.0
         while self.sessions.sockets and time.monotonic() < deadline:
             await asyncio.sleep(0.02)

@@ -28,7 +28,8 @@ class Auth(ClientMessage):
 
 class Chat(ClientMessage):
     type: Literal["chat"]
-    content: str
+    # `parse` says what is too long; with any bound here pydantic refuses lone surrogates, which no UTF-8 can hold.
+    content: str = Field(max_length=MAX_MESSAGE_BYTES)
     id: Identifier | None = None
     # Milliseconds since the epoch by the page's clock: performance.timeOrigin + performance.now().
     sent_at: float | None = None

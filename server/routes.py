@@ -27,8 +27,9 @@ from server.auth import (
     same_secret,
     session_hash,
 )
-from server.errors import Forbidden, NotFound, RateLimited, Unauthorized
+from server.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthorized
 from server.health import Health
+from server.http_guard import MAX_BODY_BYTES
 from server.metrics import Metrics
 from server.session_manager import SessionManager
 from server.sockets import SocketServer
@@ -81,7 +82,8 @@ class TokenBody(BaseModel):
 
 class OfferBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    sdp: str
+    # The offer's own check says what is too long; with any bound here pydantic refuses lone surrogates.
+    sdp: str = Field(max_length=MAX_BODY_BYTES)
     type: Literal["offer"]
 
 
@@ -241,8 +243,18 @@ def create_router(services: Services) -> APIRouter:
         else:
             session_id = new_session_id()
             extra = with_token(services.tokens.issue(session_id))
+        began = session_id not in services.sessions
         session = services.sessions.open(session_id)
-        sdp = await services.webrtc.connect(session_id, body.sdp, session.camera)
+        try:
+            sdp = await services.webrtc.connect(session_id, body.sdp, session.camera)
+        except BaseException:
+            if began:
+                # An offer that is refused takes none of the places.
+                await services.sessions.discard(session)
+            raise
+        if session_id not in services.sessions:
+            await services.webrtc.disconnect(session_id)
+            raise Conflict("This session ended while its offer was being answered. Offer again.")
         return extra | {
             "sdp": sdp,
             "type": "answer",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,16 +19,20 @@ from server import messages as wire
 from server.aio import TaskSet, in_pool
 from server.answers import AnswerSink, Asking
 from server.camera import Asked, Camera
-from server.engines.base import Engine, EngineRequest, EngineStatus
-from server.errors import CameraError, Draining, FrameWithheld, QwenCameraError
+from server.engines.base import Capabilities, Engine, EngineRequest, EngineStatus
+from server.errors import CameraError, Draining, FrameWithheld, Internal, QwenCameraError
 from server.frames import Detail, Frame, Kind, Picture
 from server.history import History
 from server.inference import Inference, Job
 from server.metrics import Metrics
 from server.outbox import Outbox
-from server.prompts import DESCRIBE, wants_detail
+from server.prompts import DESCRIBE, prompt_tokens, wants_detail
 from server.vision.prepare import PictureMaker
-from server.vision.resize import HIGH_TOKENS
+
+log = logging.getLogger(__name__)
+
+# An answer gets at least this many tokens, however long the question is.
+_LEAST_ANSWER_TOKENS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +43,6 @@ class SessionLimits:
     max_tokens: int
     # Tokens of prompt and answer together, when the engine does not say.
     context_length: int
-    low_tokens: int
     # Seconds without activity after which a session ends
     timeout: int
 
@@ -80,6 +84,8 @@ class Session:
         self._preferences = Preferences()
         self._held: Frame | None = None
         self._tasks = TaskSet("session")
+        # Looks for a sharp frame; None when nobody asked for one.
+        self._holding: asyncio.Task[None] | None = None
         # The question that is being answered; None when there is none.
         self._asking: Asking | None = None
         self._numbers = itertools.count(1)
@@ -107,8 +113,10 @@ class Session:
                 case wire.Cancel():
                     self._cancel(message.id, "user")
                 case wire.Hold():
-                    self._tasks.spawn(self._hold(), name="hold")
+                    self._stop_holding()
+                    self._holding = self._tasks.spawn(self._hold(), name="hold")
                 case wire.Release():
+                    self._stop_holding()
                     self._held = None
                     self._status_changed()
                 case wire.Settings():
@@ -149,16 +157,15 @@ class Session:
             self._tools.metrics.frame_wait.observe(asking.wait_seconds)
             if detail is Detail.AUTO:
                 detail = Detail.HIGH if wants_detail(asking.question) else Detail.LOW
-            engine = self._tools.current_engine()
-            picture = await self._prepare(frame, engine, detail, held=held)
+            made_for = self._tools.current_engine().status.capabilities
+            picture = await self._prepare(frame, made_for, detail, held=held)
 
-            async def make_request(target: Engine) -> EngineRequest:
-                shown = picture
-                if target is not engine and (
-                    target.status.capabilities != engine.status.capabilities
-                ):
-                    shown = await self._prepare(frame, target, detail, held=held)
-                return self._request(asking.question, Kind.CHAT, target, shown, detail)
+            async def make_request(engine: Engine) -> EngineRequest:
+                shown, needs = picture, engine.status.capabilities
+                if needs != made_for:
+                    # Another engine took over while the question waited.
+                    shown = await self._prepare(frame, needs, detail, held=held)
+                return self._request(asking.question, Kind.CHAT, engine, shown, detail)
 
             sink = AnswerSink(
                 id=asking.id,
@@ -177,9 +184,19 @@ class Session:
             )
             self._tools.inference.submit(asking.job)
         except QwenCameraError as error:
-            if self._asking is asking:
-                self._asking = None
-            self.tell(error, asking.id)
+            self._not_asked(asking, error)
+        except Exception as exc:  # noqa: BLE001
+            # A bug must not leave a question without an end. Not its text: it may hold what people said.
+            log.error("question failed", extra={"error": type(exc).__name__})
+            self._not_asked(
+                asking,
+                Internal("Something went wrong with this question on the server. Ask again."),
+            )
+
+    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
+        if self._asking is asking:
+            self._asking = None
+        self.tell(error, asking.id)
 
     async def _frame_for(self, asked: Asked) -> tuple[Frame, bool]:
         if self._held is not None:
@@ -187,13 +204,13 @@ class Session:
         return await self.camera.frame_after(asked), False
 
     async def _prepare(
-        self, frame: Frame, engine: Engine, detail: Detail, *, held: bool
+        self, frame: Frame, needs: Capabilities, detail: Detail, *, held: bool
     ) -> Picture:
         """Raises FrameWithheld."""
         make = partial(
             self._tools.maker.make,
             frame,
-            engine.status.capabilities,
+            needs,
             detail,
             thumbnail=self._preferences.thumbnails,
             held=held,
@@ -211,16 +228,18 @@ class Session:
         self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail
     ) -> EngineRequest:
         context = engine.status.capabilities.context_length or self._limits.context_length
-        max_tokens = min(self._preferences.max_tokens or self._limits.max_tokens, context // 2)
-        room = context - max_tokens - picture.visual_tokens - 512
+        language = self._preferences.language or None
+        room = context - picture.visual_tokens - prompt_tokens(question, language)
+        wanted = min(self._preferences.max_tokens or self._limits.max_tokens, context // 2)
+        max_tokens = max(_LEAST_ANSWER_TOKENS, min(wanted, room))
         return EngineRequest(
             session_id=self.id,
             kind=kind,
             question=question,
             picture=picture,
-            turns=self._history.turns(max(0, room)) if kind is Kind.CHAT else (),
+            turns=self._history.turns(max(0, room - max_tokens)) if kind is Kind.CHAT else (),
             max_tokens=max_tokens,
-            language=self._preferences.language or None,
+            language=language,
             detail=detail,
         )
 
@@ -246,6 +265,11 @@ class Session:
         self.outbox.put(asking.cancelled(self._tools.current_engine(), reason))
 
     # Hold
+
+    def _stop_holding(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
 
     async def _hold(self) -> None:
         try:
@@ -273,12 +297,12 @@ class Session:
 
     def _sampled(self, frame: Frame) -> None:
         """A sampled frame goes into the queue; one that still waits there makes room for it."""
-        self.touch()
         id = f"d{next(self._numbers)}"
         question = self._preferences.prompt.strip() or DESCRIBE
 
         async def make_request(engine: Engine) -> EngineRequest:
-            picture = await self._prepare(frame, engine, Detail.LOW, held=False)
+            needs = engine.status.capabilities
+            picture = await self._prepare(frame, needs, Detail.LOW, held=False)
             return self._request(question, Kind.DESCRIBE, engine, picture, Detail.LOW)
 
         sink = AnswerSink(
@@ -288,7 +312,7 @@ class Session:
             metrics=self._tools.metrics,
             wait_seconds=0.0,
             on_end=lambda text, whole: self._described(whole),
-            on_error=self._describe_failed,
+            on_error=lambda error: self._describe_failed(error, id),
         )
         job = Job(
             session_id=self.id, kind=Kind.DESCRIBE, make_request=make_request, sink=sink, id=id
@@ -296,16 +320,16 @@ class Session:
         try:
             self._tools.inference.submit(job)
         except Draining as error:
-            self._describe_failed(error)
+            self._describe_failed(error, None)
 
     def _described(self, whole: bool) -> None:
         if whole:
             self._describe_error = None
 
-    def _describe_failed(self, error: QwenCameraError) -> None:
+    def _describe_failed(self, error: QwenCameraError, id: str | None) -> None:
         if error.code != self._describe_error:
             self._describe_error = error.code
-            self.tell(error)
+            self.tell(error, id)
 
     # Messages out
 
@@ -314,6 +338,7 @@ class Session:
         engine = self._tools.current_engine()
         status = engine.status
         capabilities = status.capabilities
+        context = capabilities.context_length or self._limits.context_length
         self.outbox.put(
             wire.Ready(
                 session_id=self.id,
@@ -331,10 +356,10 @@ class Session:
                     streaming=capabilities.streaming,
                 ),
                 limits=wire.Limits(
-                    max_tokens=self._limits.max_tokens,
+                    max_tokens=min(self._limits.max_tokens, context // 2),
                     context_length=capabilities.context_length,
-                    visual_tokens=self._limits.low_tokens,
-                    visual_tokens_high=HIGH_TOKENS,
+                    visual_tokens=self._tools.maker.budget(capabilities, Detail.LOW),
+                    visual_tokens_high=self._tools.maker.budget(capabilities, Detail.HIGH),
                     session_timeout=self._limits.timeout,
                 ),
                 describe=self._preferences.describe,
@@ -385,7 +410,6 @@ class Session:
         """Stop everything and forget everything. Safe to call more than once."""
         self._cancel(None, reason)
         self._tools.inference.cancel_session(self.id, reason)
-        self._tools.current_engine().forget(self.id)
         self.camera.close()
         self._held = None
         self._history.clear()

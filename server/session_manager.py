@@ -52,6 +52,9 @@ class SessionManager:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def __contains__(self, session_id: str) -> bool:
+        return session_id in self._sessions
+
     @property
     def sockets(self) -> int:
         return len(self._sockets)
@@ -114,6 +117,21 @@ class SessionManager:
         self._ended[session_id] = None
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
+        await self._close(session, reason, code)
+
+    async def discard(self, session: Session) -> None:
+        """Take back an `open` that came to nothing: the session's token may begin it anew.
+
+        One that has a socket or a camera by now stays.
+        """
+        used = session.id in self._sockets or session.camera.offered
+        if self._sessions.get(session.id) is session and not used:
+            del self._sessions[session.id]
+            await self._close(session, "", 1000)
+
+    async def _close(self, session: Session, reason: str, code: int) -> None:
+        """It is in `_sessions` no longer."""
+        session_id = session.id
         socket = self._sockets.pop(session_id, None)
         if socket is not None:
             socket.close_soon(code, reason)

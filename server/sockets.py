@@ -6,11 +6,13 @@ import asyncio
 import logging
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server import messages as wire
+from server.addresses import Network, is_secure
 from server.aio import cancel_and_wait
 from server.auth import OriginPolicy, TokenIssuer
 from server.errors import (
@@ -77,6 +79,9 @@ class SocketGate:
 
     def __init__(self) -> None:
         self._opened: dict[str, deque[float]] = {}
+
+    def __len__(self) -> int:
+        return len(self._opened)
 
     def take(self, session_id: str, now: float) -> bool:
         times = self._opened.setdefault(session_id, deque(maxlen=SOCKETS_PER_MINUTE))
@@ -193,17 +198,26 @@ class SocketServer:
         tokens: TokenIssuer,
         origins: OriginPolicy,
         metrics: Metrics,
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         self._sessions = sessions
         self._tokens = tokens
         self._origins = origins
         self._metrics = metrics
+        self._trusted_proxies = trusted_proxies
         self.gate = SocketGate()
+        # The deadlines of those that have not brought their token yet.
+        self._knocking: set[asyncio.Timeout] = set()
+
+    def turn_away(self) -> None:
+        """The server drains: do not wait for tokens any longer."""
+        for deadline in self._knocking:
+            deadline.reschedule(asyncio.get_running_loop().time())
 
     async def serve(self, websocket: WebSocket, session_id: str) -> None:
         offered = websocket.scope.get("subprotocols") or []
-        await websocket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
         try:
+            await websocket.accept(subprotocol=PROTOCOL if PROTOCOL in offered else None)
             closing = await self._serve(websocket, session_id, offered)
         except Closing as exc:
             closing = exc
@@ -220,9 +234,6 @@ class SocketServer:
         await self._authenticate(websocket, session_id, offered)
         if self._sessions.draining:
             raise Closing(DRAINING, "the server is about to stop")
-        if not self.gate.take(session_id, time.monotonic()):
-            self._metrics.auth_failures.labels("rate").inc()
-            raise Closing(TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
         try:
             session = self._sessions.open(session_id)
         except NotFound:
@@ -231,6 +242,10 @@ class SocketServer:
             raise Closing(DRAINING, "the server is about to stop") from None
         except Busy:
             raise Closing(TOO_MANY, "all places are taken") from None
+        # Only now: the gate holds sessions that there are, and forgets them when they end.
+        if not self.gate.take(session_id, time.monotonic()):
+            self._metrics.auth_failures.labels("rate").inc()
+            raise Closing(TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
         socket = SessionSocket(websocket)
         self._sessions.attach(session, socket)
         session.greet()
@@ -241,7 +256,12 @@ class SocketServer:
 
     def _check_origin(self, websocket: WebSocket) -> None:
         headers = websocket.headers
-        secure = websocket.url.scheme == "wss"
+        secure = is_secure(
+            websocket.url.scheme,
+            websocket.client.host if websocket.client is not None else None,
+            headers.get("x-forwarded-proto"),
+            self._trusted_proxies,
+        )
         if not self._origins.allows(headers.get("origin"), headers.get("host"), secure):
             self._metrics.auth_failures.labels("origin").inc()
             raise Closing(FORBIDDEN_ORIGIN, "this origin is not allowed")
@@ -253,9 +273,15 @@ class SocketServer:
         token = token or websocket.query_params.get("token")
         if token is None:
             try:
-                async with asyncio.timeout(AUTH_SECONDS):
-                    token = await self._first_message(websocket)
+                async with asyncio.timeout(AUTH_SECONDS) as deadline:
+                    self._knocking.add(deadline)
+                    try:
+                        token = await self._first_message(websocket)
+                    finally:
+                        self._knocking.discard(deadline)
             except TimeoutError:
+                if self._sessions.draining:
+                    raise Closing(DRAINING, "the server is about to stop") from None
                 self._metrics.auth_failures.labels("missing").inc()
                 raise Closing(UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds") from None
         try:
