@@ -6,22 +6,25 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
-from aiortc.exceptions import (
-    InternalError,
-    InvalidAccessError,
-    InvalidStateError,
-    OperationError,
-)
+from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
 from server.aio import TaskSet
 from server.camera import Camera, Feed
 from server.errors import BadRequest, NotFound, RequestError, UnusableOffer
 from server.rtc.decode import give_memory_back
-from server.rtc.offer import DECODABLE, MAX_CANDIDATES, Offer, check_offer, is_mdns
+from server.rtc.offer import (
+    DECODABLE,
+    MAX_CANDIDATES,
+    Offer,
+    check_offer,
+    is_mdns,
+    is_unreachable,
+)
 from server.rtc.receiver import CameraReceiver, install
 
 log = logging.getLogger(__name__)
@@ -30,15 +33,24 @@ log = logging.getLogger(__name__)
 CONNECT_SECONDS = 15.0
 # A session's memory goes back to the system this long after the last one that ended.
 TRIM_SECONDS = 2.0
+# How long the server's end waits for connections that were ending already.
+CLOSE_SECONDS = 3.0
 
 
 class PeerConnection:
     """One camera's connection. `closed` is told once, when it has ended for whatever reason."""
 
-    def __init__(self, offer: Offer, feed: Feed, closed: Callable[[PeerConnection], None]) -> None:
+    def __init__(
+        self,
+        offer: Offer,
+        feed: Feed,
+        closed: Callable[[PeerConnection], None],
+        connect_seconds: float = CONNECT_SECONDS,
+    ) -> None:
         self._offer = offer
         self._feed = feed
         self._closed = closed
+        self._connect_seconds = connect_seconds
         self._candidates = offer.candidates
         # The default configuration would ask a public STUN server.
         self._pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
@@ -58,26 +70,18 @@ class PeerConnection:
                 "No offered codec fits together with this server's. "
                 f"Offer one of these: {', '.join(sorted(DECODABLE))} (H.264 with packetization-mode 1)."
             ) from None
-        except RequestError:
+        except (RequestError, OSError):
             raise
-        except (
-            ValueError,
-            KeyError,
-            IndexError,
-            AttributeError,
-            TypeError,
-            AssertionError,
-            InternalError,
-            InvalidAccessError,
-            InvalidStateError,
-        ) as exc:
-            # What aiortc's parser raises for SDP that it can not make sense of.
+        except Exception as exc:  # noqa: BLE001
+            # aiortc raises whatever its own code runs into with SDP that makes no sense.
             log.info("unusable offer", extra={"error": type(exc).__name__})
             raise UnusableOffer(
                 "The offer could not be understood. Send the SDP that RTCPeerConnection.createOffer() made, "
                 "unchanged, with rtcp-mux, ICE credentials and a DTLS fingerprint."
             ) from None
-        self._deadline = asyncio.get_running_loop().call_later(CONNECT_SECONDS, self._too_late)
+        self._deadline = asyncio.get_running_loop().call_later(
+            self._connect_seconds, self._too_late
+        )
         return pc.localDescription.sdp
 
     def _choose(self, pool: ThreadPoolExecutor) -> None:
@@ -103,8 +107,12 @@ class PeerConnection:
                 receiver.transport._set_role("server")
         if camera is None:
             raise UnusableOffer("The offer sends no video. Offer the camera as sendonly.")
-        if self._pc.sctp is not None and self._pc.sctp.transport._role == "auto":
-            self._pc.sctp.transport._set_role("server")
+        if self._pc.sctp is not None:
+            if self._pc.sctp.transport._role == "auto":
+                self._pc.sctp.transport._set_role("server")
+            # Never started, so that a data channel carries nothing: aiortc keeps what it gets of a message
+            # without a bound until its last piece comes.
+            self._pc.sctp.start = _start_nothing  # type: ignore[method-assign,assignment]
 
     def request_key_frame(self) -> None:
         self._receiver.request_key_frame()
@@ -117,7 +125,7 @@ class PeerConnection:
         used = 0
         for entry in candidates:
             text = str(entry.get("candidate") or "").removeprefix("a=").removeprefix("candidate:")
-            if not text.strip() or is_mdns(text):
+            if not text.strip() or is_mdns(text) or is_unreachable(text):
                 continue
             self._candidates += 1
             if self._candidates > MAX_CANDIDATES:
@@ -171,11 +179,24 @@ class PeerConnection:
         await self._pc.close()
 
 
+async def _start_nothing(*_: object) -> None:
+    """In place of RTCSctpTransport.start."""
+
+
 class WebRTCServer:
     """Owner of all peer connections."""
 
-    def __init__(self, *, decode_pool: ThreadPoolExecutor, trim_pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        *,
+        decode_pool: ThreadPoolExecutor,
+        trim_pool: ThreadPoolExecutor,
+        connect_seconds: float = CONNECT_SECONDS,
+        trim_seconds: float = TRIM_SECONDS,
+    ) -> None:
         install()
+        self._connect_seconds = connect_seconds
+        self._trim_seconds = trim_seconds
         self._decode_pool = decode_pool
         self._trim_pool = trim_pool
         self._connections: dict[str, PeerConnection] = {}
@@ -198,7 +219,7 @@ class WebRTCServer:
                 del self._connections[key]
             self._tasks.spawn(self._close(connection), name="close")
 
-        connection = PeerConnection(offer, feed, closed)
+        connection = PeerConnection(offer, feed, closed, self._connect_seconds)
         try:
             answer = await connection.answer(self._decode_pool)
         except BaseException:
@@ -216,7 +237,7 @@ class WebRTCServer:
     async def _close(self, connection: PeerConnection) -> None:
         await connection.close()
         if self._trim is None:
-            self._trim = asyncio.get_running_loop().call_later(TRIM_SECONDS, self._trim_now)
+            self._trim = asyncio.get_running_loop().call_later(self._trim_seconds, self._trim_now)
 
     def _trim_now(self) -> None:
         self._trim = None
@@ -241,12 +262,18 @@ class WebRTCServer:
         return True
 
     async def close(self) -> None:
-        if self._trim is not None:
-            self._trim.cancel()
         connections = list(self._connections.values())
         self._connections.clear()
         for connection in connections:
             connection._over = True
             connection._feed.ended()
         await asyncio.gather(*(connection.close() for connection in connections))
+        # Those that were ending already: each ends by itself, soon.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                while self._tasks:
+                    await asyncio.sleep(0.01)
         await self._tasks.close()
+        if self._trim is not None:
+            self._trim.cancel()
+            self._trim = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import inspect
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ from typing import Any
 import aioice.ice
 import pytest
 
-from server.rtc.datagrams import STOCK, checked
+from server.rtc.datagrams import STOCK, STOCK_CONSENT, checked, install
 
 
 def test_the_stock_datagram_handler_has_not_changed() -> None:
@@ -24,10 +25,13 @@ def test_the_stock_datagram_handler_has_not_changed() -> None:
     [
         (aioice.ice.CandidatePair, "774b28dfe5e6"),
         (aioice.ice.Connection.check_incoming, "cb3e32bd47e5"),
+        (STOCK_CONSENT, "fe49173a650a"),
+        (aioice.ice.Connection.connect, "da51be461901"),
+        (aioice.ice.Connection.close, "25dcfac536f5"),
     ],
 )
 def test_what_is_relied_on_has_not_changed(thing: Any, known: str) -> None:
-    """Pairs have a state, an address and the mark that the other side nominated them."""
+    """Pairs have a state, an address and the mark that the other side nominated them; who asks for consent, and when."""
     assert hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()[:12] == known
 
 
@@ -63,3 +67,12 @@ def test_only_checked_addresses_may_send_anything_but_stun(
     protocol.receiver = SimpleNamespace(_check_list=[pair])
     handler(protocol, data, addr)
     assert got == ([data] if passes else [])
+
+
+async def test_a_closed_connection_asks_for_nothing_more() -> None:
+    """Consent begins when the checks succeed, which may be after the connection was closed."""
+    install()
+    connection = aioice.ice.Connection(ice_controlling=True)
+    await connection.close()
+    async with asyncio.timeout(1):
+        await connection.query_consent()

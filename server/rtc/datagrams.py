@@ -1,4 +1,4 @@
-"""Whose datagrams count: a check in front of aioice 0.13.0's own handling.
+"""Two corrections to aioice 0.13.0: whose datagrams count, and that a closed connection ends.
 
 `tests/test_datagrams.py` fails when what is wrapped here changes underneath.
 """
@@ -44,8 +44,16 @@ def checked(stock: _Handler) -> _Handler:
 # Kept for the guard test, which has to see aioice's own after `install`.
 STOCK: _Handler = aioice.ice.StunProtocol.datagram_received
 _CHECKED = checked(STOCK)
+STOCK_CONSENT = aioice.ice.Connection.query_consent
+
+
+async def _query_consent(self: aioice.ice.Connection) -> None:
+    """A connection that is closed while its checks succeed would ask for consent for half a minute more."""
+    if not self._closing:
+        await STOCK_CONSENT(self)
 
 
 def install() -> None:
-    """Put the check in place. Safe to call again."""
+    """Put both in place. Safe to call again."""
     aioice.ice.StunProtocol.datagram_received = _CHECKED  # type: ignore[method-assign,assignment]
+    aioice.ice.Connection.query_consent = _query_consent  # type: ignore[method-assign]

@@ -5,6 +5,7 @@ Sources: RFC 8866 (SDP), RFC 8839 (candidates in SDP), RFC 9429 (JSEP).
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from dataclasses import dataclass, field
 
@@ -24,6 +25,8 @@ _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
 class _Section:
     kind: str
     port: str
+    # Its name within the offer; empty when it has none.
+    mid: str = ""
     direction: str = "sendrecv"
     codecs: set[str] = field(default_factory=set)
 
@@ -32,7 +35,7 @@ class _Section:
 class Offer:
     """An offer with a camera in it that can be decoded."""
 
-    # Without mDNS candidates and without its end of candidates: a peer that offers `.local` names alone
+    # Without candidates that nothing can be sent to and without its end of candidates: a peer that offers `.local` names alone
     # is reached through the peer-reflexive pair, which an early end would rule out.
     sdp: str
     candidates: int
@@ -53,6 +56,7 @@ def check_offer(sdp: str) -> Offer:
         )
     sections: list[_Section] = []
     kept: list[str] = []
+    bundles: list[list[str]] = []
     candidates = 0
     for line in lines:
         if line.startswith("m="):
@@ -68,14 +72,21 @@ def check_offer(sdp: str) -> Offer:
             candidates += 1
             if candidates > MAX_CANDIDATES:
                 raise UnusableOffer(f"The offer has more than {MAX_CANDIDATES} candidates.")
-            if is_mdns(line):
+            if is_mdns(line) or is_unreachable(line):
                 continue
         elif line.startswith("a=end-of-candidates"):
             continue
+        elif line.startswith("a=group:BUNDLE"):
+            bundles.append(line.split()[1:])
         elif sections and line.startswith("a="):
             _attribute(sections[-1], line)
         kept.append(line)
     _check_sections(sections)
+    _check_bundles(sections, bundles)
+    if not any(line.startswith("a=fingerprint:") for line in kept):
+        raise UnusableOffer(
+            "The offer has no DTLS fingerprint. Send the SDP that RTCPeerConnection.createOffer() made, unchanged."
+        )
     return Offer(sdp="\r\n".join(kept), candidates=candidates)
 
 
@@ -85,11 +96,40 @@ def is_mdns(candidate: str) -> bool:
     return len(words) > 4 and words[4].lower().rstrip(".").endswith(".local")
 
 
+def is_unreachable(candidate: str) -> bool:
+    """Whether a well-formed candidate line names no IP address or no port that a datagram can be sent to.
+
+    The event loop closes a socket for good that is told to send to such a port.
+    """
+    words = candidate.split()
+    if len(words) < 6:
+        return False
+    try:
+        ipaddress.ip_address(words[4])
+    except ValueError:
+        return True
+    return re.fullmatch(r"[+-]?\d+", words[5]) is not None and not 1 <= int(words[5][:9]) <= 65535
+
+
 def _attribute(section: _Section, line: str) -> None:
     if line[2:] in _DIRECTIONS:
         section.direction = line[2:]
+    elif line.startswith("a=mid:"):
+        section.mid = line[6:]
     elif match := _RTPMAP.match(line):
         section.codecs.add(match.group(1).upper())
+
+
+def _check_bundles(sections: list[_Section], bundles: list[list[str]]) -> None:
+    """The sections of a bundle share the first one's transport, so that one has to be there (RFC 9143)."""
+    mids = [s.mid for s in sections]
+    for bundle in bundles:
+        if bundle and (bundle[0] not in mids or len(set(bundle)) < len(bundle)):
+            raise UnusableOffer(
+                "The offer's BUNDLE group does not fit its media sections: it names one that is not there, or one twice."
+            )
+    if bundles and len(set(mids)) < len(mids):
+        raise UnusableOffer('Two media sections of the offer have the same name ("a=mid").')
 
 
 def _check_sections(sections: list[_Section]) -> None:

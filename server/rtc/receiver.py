@@ -124,7 +124,11 @@ class CameraReceiver(RTCRtpReceiver):
             if self._stream is not None and self._stream.ssrc == packet.ssrc:
                 info = packet.sender_info
                 self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
-        elif isinstance(packet, RtcpByePacket):
+        elif isinstance(packet, RtcpByePacket) and (
+            # One that a newer stream has replaced may leave without taking that with it.
+            self._stream is None
+            or self._stream.ssrc in packet.sources
+        ):
             self._end()
 
     async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:

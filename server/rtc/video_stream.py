@@ -82,6 +82,8 @@ class VideoStream:
         retransmission: bool,
     ) -> None:
         """`data`: the RTP payload, as it came."""
+        if self._closed:
+            return
         try:
             part = payload.parse(self.codec, data)
         except ValueError:
