@@ -317,8 +317,13 @@ export class Visit {
         break;
       }
       case "status": {
-        const settled = performance.now() - this.#toggledAt > SETTLES;
+        const now = performance.now();
+        const settled = now - this.#toggledAt > SETTLES;
         this.#set({ status: message, ...(settled ? { held: message.held } : {}) });
+        // The server's end of the connection is gone, which this side would notice only seconds later.
+        if (message.camera === "ended" && this.facts.link === "connected" && now - this.#connectedAt > PATIENCE) {
+          this.peer.reoffer();
+        }
         break;
       }
       case "sender":

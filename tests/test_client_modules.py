@@ -1,0 +1,468 @@
+"""The page's modules one by one in headless Chromium, with a server made of routes."""
+
+from __future__ import annotations
+
+import mimetypes
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, Route, WebSocketRoute
+
+from scripts.bench.browser import chromium
+
+pytestmark = pytest.mark.browser
+
+CLIENT = Path(__file__).resolve().parent.parent / "client"
+# Nothing listens there: every request is answered by a route. localhost counts as secure.
+ORIGIN = "http://localhost:9"
+
+PROFILE = """
+const profile = (max_framerate, max_bitrate) =>
+  ({max_framerate, max_bitrate, degradation_preference: "maintain-resolution", content_hint: "detail"});
+const plan = (ramp = [], awake_ms = 200) =>
+  ({idle: profile(2, 100000), awake: profile(30, 2500000), ramp, awake_ms});
+const later = ms => new Promise(resolve => setTimeout(resolve, ms));
+// A sender as the browsers have it: parameters have to be fresh, and one call at a time.
+class FakeSender {
+  calls = []; frames = 0; busy = false; fresh = false; kept = {}; refuse = false; ignore = false; delay = 5;
+  track = {contentHint: ""};
+  getParameters() { this.fresh = true; return {encodings: [{...this.kept}]}; }
+  async setParameters(p) {
+    if (this.busy || !this.fresh) throw new Error("not serial");
+    if (this.refuse) throw new Error("refused");
+    this.busy = true; this.fresh = false;
+    this.calls.push({...p.encodings[0], degradation: p.degradationPreference});
+    await later(this.delay);
+    if (!this.ignore) this.kept = p.encodings[0];
+    this.busy = false;
+  }
+  async getStats() { return new Map([["a", {type: "outbound-rtp", framesSent: this.frames}]]); }
+}
+"""
+
+
+@pytest.fixture
+async def page() -> AsyncIterator[Page]:
+    """An empty page from which the client's modules can be imported."""
+
+    async def serve(route: Route) -> None:
+        path = route.request.url.removeprefix(ORIGIN).partition("?")[0]
+        if path.startswith("/client/"):
+            file = CLIENT / path.removeprefix("/client/")
+            kind = mimetypes.guess_type(file.name)[0] or "text/plain"
+            await route.fulfill(body=file.read_bytes(), content_type=kind)
+        else:
+            await route.fulfill(body="<!doctype html>", content_type="text/html")
+
+    async with chromium() as browser:
+        opened = await browser.new_page()
+        await opened.route("**/*", serve)
+        await opened.goto(ORIGIN)
+        yield opened
+
+
+async def run(page: Page, body: str) -> Any:
+    """Run the body of an async function on the page; what it returns."""
+    return await page.evaluate("async () => {" + PROFILE + body + "}")
+
+
+async def test_setting_follows_the_ramp(page: Page) -> None:
+    """Idle has its own rate; awake, each step of the ramp holds from its time on, and the last one stays."""
+    found = await run(
+        page,
+        """
+        const {settingAt} = await import("/client/sender.js");
+        const ramp = [{at_ms: 0, max_bitrate: 1000}, {at_ms: 300, max_bitrate: 2000}, {at_ms: 600, max_bitrate: 3000}];
+        const at = (awake, since, steps = ramp) => {
+          const {setting, next} = settingAt(plan(steps), awake, since);
+          return [setting.framerate, setting.bitrate, next === Infinity ? null : next];
+        };
+        return [at(false, 0), at(true, 0), at(true, 299), at(true, 300), at(true, 9000), at(true, 0, [])];
+        """,
+    )
+    assert found == [
+        [2, 100000, None],
+        [30, 1000, 300],
+        [30, 1000, 300],
+        [30, 2000, 600],
+        [30, 3000, None],
+        [30, 2500000, None],
+    ]
+
+
+async def test_waking_calls_the_browser_at_once(page: Page) -> None:
+    """setParameters is called before wake() returns, so a question sent right after it is behind it."""
+    found = await run(
+        page,
+        """
+        const {SenderControl} = await import("/client/sender.js");
+        const sender = new FakeSender();
+        const control = new SenderControl({limitRate: async () => {}});
+        control.attach(sender, plan());
+        await later(50);
+        const before = sender.calls.length;
+        control.wake();
+        return [sender.calls.length - before, sender.calls.at(-1).maxFramerate, sender.track.contentHint];
+        """,
+    )
+    assert found == [1, 30, "detail"]
+
+
+async def test_wakes_are_one_and_idle_comes_back(page: Page) -> None:
+    """Many causes in a row are one change up and one down, each with fresh parameters, never two at a time."""
+    found = await run(
+        page,
+        """
+        const {SenderControl} = await import("/client/sender.js");
+        const sender = new FakeSender();
+        const control = new SenderControl({limitRate: async () => {}});
+        control.attach(sender, plan([], 200));
+        await later(30);
+        for (let i = 0; i < 10; i++) { control.wake(); await later(20); }
+        const awake = control.awake;
+        await later(400);
+        return [sender.calls.map(call => call.maxFramerate), awake, control.awake];
+        """,
+    )
+    assert found == [[2, 30, 2], True, False]
+
+
+async def test_newest_wish_wins(page: Page) -> None:
+    """Changes that come while a call is under way are not queued up: the last one is applied."""
+    found = await run(
+        page,
+        """
+        const {SenderControl} = await import("/client/sender.js");
+        const sender = new FakeSender();
+        sender.delay = 100;
+        const control = new SenderControl({limitRate: async () => {}});
+        control.attach(sender, plan());
+        for (const rate of [3, 4, 5, 6]) control.follow({...plan(), idle: profile(rate, 100000)});
+        await later(350);
+        return sender.calls.map(call => call.maxFramerate);
+        """,
+    )
+    assert found == [2, 6]
+
+
+async def test_the_server_can_wake(page: Page) -> None:
+    """A sender message with wake_ms raises the camera for that long, also beyond the usual time."""
+    found = await run(
+        page,
+        """
+        const {SenderControl} = await import("/client/sender.js");
+        const sender = new FakeSender();
+        const control = new SenderControl({limitRate: async () => {}});
+        control.attach(sender, plan([], 50));
+        await later(20);
+        control.follow({...plan([], 50), wake_ms: 300});
+        await later(150);
+        const still = control.awake;
+        await later(300);
+        return [still, control.awake, sender.calls.map(call => call.maxFramerate)];
+        """,
+    )
+    assert found == [True, False, [2, 30, 2]]
+
+
+async def test_a_rate_that_is_not_followed_is_set_at_the_camera(page: Page) -> None:
+    """A browser that takes the parameters and sends 30 a second all the same gets the limit at its camera."""
+    found = await run(
+        page,
+        """
+        const {SenderControl} = await import("/client/sender.js");
+        const sender = new FakeSender();
+        const limits = [];
+        const control = new SenderControl({limitRate: async rate => { limits.push(rate); }});
+        const camera = setInterval(() => { sender.frames += limits.length ? 0 : 3; }, 100);
+        control.attach(sender, plan());
+        await later(2900);
+        clearInterval(camera);
+        return [control.method, limits];
+        """,
+    )
+    assert found == ["constraints", [2]]
+
+
+async def test_nothing_that_works_leaves_the_camera_alone(page: Page) -> None:
+    """Where neither parameters nor constraints do anything, the camera is left at full rate."""
+    found = await run(
+        page,
+        """
+        const {SenderControl} = await import("/client/sender.js");
+        const sender = new FakeSender();
+        sender.refuse = true;
+        const limits = [];
+        const control = new SenderControl({limitRate: async rate => { limits.push(rate); }});
+        const camera = setInterval(() => { sender.frames += 3; }, 100);
+        control.attach(sender, plan());
+        await later(5600);
+        clearInterval(camera);
+        return [control.method, limits];
+        """,
+    )
+    assert found == ["none", [2, 30]]
+
+
+async def test_unknown_messages_are_ignored(page: Page) -> None:
+    """What is not JSON, no object or of an unknown type gives null, and nothing throws."""
+    found = await run(
+        page,
+        """
+        const {parse} = await import("/client/messages.js");
+        const raw = ["{", "null", "7", "[]", '{"type":"later"}', '{"type":"pong","at":1}', new ArrayBuffer(2)];
+        return raw.map(text => parse(text));
+        """,
+    )
+    assert found == [None, None, None, None, None, {"type": "pong", "at": 1}, None]
+
+
+CONVERSATION = """
+const {Conversation} = await import("/client/conversation.js");
+const gone = [];
+const talk = new Conversation({onTurn: () => {}, onGone: turn => gone.push(turn.id)});
+const frame = {id: "f1", thumbnail: "data:"};
+const response = (id, text, finish_reason = "stop", kind = "chat") =>
+  ({type: "response", id, text, kind, finish_reason, frame, timings: {}, usage: {}});
+"""
+
+
+async def test_answers_stream_into_their_turn(page: Page) -> None:
+    """Started brings the frame, deltas add up, the response is the whole; late ones for an ended turn change nothing."""
+    found = await run(
+        page,
+        CONVERSATION + """
+        talk.ask("q1", "What?", "auto", true);
+        const seen = [];
+        const note = () => seen.push([talk.turns[0].state, talk.turns[0].text, talk.turns[0].frame?.id ?? null]);
+        talk.receive({type: "started", id: "q1", kind: "chat", frame}); note();
+        talk.receive({type: "delta", id: "q1", text: "A "}); note();
+        talk.receive({type: "delta", id: "q1", text: "cat"}); note();
+        talk.receive({type: "delta", id: "other", text: "x"});
+        talk.receive(response("q1", "A cat.")); note();
+        talk.receive({type: "delta", id: "q1", text: "late"});
+        talk.receive({type: "error", id: "q1", code: "busy", message: "late", retryable: true}); note();
+        return [seen, talk.running];
+        """,
+    )
+    assert found == [
+        [
+            ["thinking", "", "f1"],
+            ["answering", "A ", "f1"],
+            ["answering", "A cat", "f1"],
+            ["done", "A cat.", "f1"],
+            ["done", "A cat.", "f1"],
+        ],
+        None,
+    ]
+
+
+async def test_a_broken_connection_ends_what_was_sent(page: Page) -> None:
+    """What was sent fails and can be asked again; what still waits goes on waiting."""
+    found = await run(
+        page,
+        CONVERSATION + """
+        talk.ask("q1", "One?", "auto", true);
+        talk.ask("q2", "Two?", "auto", false);
+        talk.interrupt("Lost.");
+        return talk.turns.map(turn => [turn.state, turn.problem, turn.retryable]);
+        """,
+    )
+    assert found == [["failed", "Lost.", True], ["waiting", "", False]]
+
+
+async def test_a_description_is_one_turn(page: Page) -> None:
+    """Its answers replace each other, older ones are kept bounded, and the half one goes when it is switched off."""
+    found = await run(
+        page,
+        CONVERSATION + """
+        for (let i = 0; i < 40; i++) {
+          talk.receive({type: "started", id: `d${i}`, kind: "describe", frame});
+          talk.receive(response(`d${i}`, `text ${i}`, "stop", "describe"));
+        }
+        talk.receive({type: "started", id: "d40", kind: "describe", frame});
+        talk.receive({type: "delta", id: "d40", text: "half"});
+        const half = talk.turns[0].text;
+        talk.endDescription();
+        return [talk.turns.length, half, talk.turns[0].text, talk.turns[0].earlier.length, talk.turns[0].state];
+        """,
+    )
+    assert found == [1, "half", "text 39", 30, "done"]
+
+
+async def test_the_chat_is_bounded(page: Page) -> None:
+    """The oldest turn goes when there are more than a hundred."""
+    found = await run(
+        page,
+        CONVERSATION + """
+        for (let i = 0; i < 103; i++) talk.ask(`q${i}`, "?", "auto", true);
+        return [talk.turns.length, gone];
+        """,
+    )
+    assert found == [100, ["q0", "q1", "q2"]]
+
+
+SOCKET = """
+const {ChatSocket} = await import("/client/socket.js");
+const states = [];
+const events = [];
+const session = {
+  id: "s1", token: "t1",
+  async ensure() { events.push("ensure"); },
+  distrust() { events.push("distrust"); },
+  forget() { events.push("forget"); },
+};
+const socket = new ChatSocket({
+  session,
+  onMessage: message => events.push(message.type),
+  onState: (state, code) => states.push([state, code]),
+});
+"""
+
+
+async def test_close_codes(page: Page) -> None:
+    """Each code leads to the behaviour that it stands for: another token, a new session, coming back, or the end."""
+    meant: dict[int, tuple[str, str | None]] = {
+        4401: ("waiting", "distrust"),
+        4403: ("ended", None),
+        4404: ("waiting", "forget"),
+        4408: ("ended", None),
+        4409: ("ended", None),
+        4429: ("waiting", None),
+        1009: ("waiting", None),
+        1011: ("waiting", None),
+        1013: ("waiting", None),
+    }
+    codes = iter(meant)
+
+    async def refuse(ws: WebSocketRoute) -> None:
+        await ws.close(code=next(codes))
+
+    await page.route_web_socket("**/ws/*", refuse)
+    for code, (state, event) in meant.items():
+        found = await run(
+            page,
+            SOCKET + """
+        socket.open();
+        while (!states.some(([, code]) => code)) await later(5);
+        const end = [states.at(-1), events];
+        socket.close();
+        return end;
+        """,
+        )
+        assert found[0] == [state, code]
+        assert found[1] == ["ensure"] + ([event] if event else []), code
+
+
+async def test_the_socket_comes_back(page: Page) -> None:
+    """After a lost connection the next one opens by itself, with the token as a subprotocol and nowhere else."""
+    opened: list[str] = []
+
+    async def accept(ws: WebSocketRoute) -> None:
+        opened.append(ws.url)
+        ws.send('{"type":"pong","at":1}')
+        if len(opened) == 1:
+            await ws.close(code=1011)
+
+    await page.route_web_socket("**/ws/*", accept)
+    found = await run(
+        page,
+        SOCKET + """
+        socket.open();
+        while (states.filter(([state]) => state === "open").length < 2) await later(20);
+        const sent = socket.send({type: "ping"});
+        socket.close();
+        return [states.map(([state]) => state), sent, socket.send({type: "ping"})];
+        """,
+    )
+    assert found[0][:5] == ["connecting", "open", "waiting", "connecting", "open"]
+    assert found[1:] == [True, False]
+    assert opened == ["ws://localhost:9/ws/s1"] * 2
+
+
+async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:
+    """A refused token asks for the code; a wrong one asks again and says so; giving up is told apart."""
+    codes: list[Any] = []
+
+    async def token(route: Route) -> None:
+        given = (route.request.post_data_json or {}).get("access_code")
+        codes.append(given)
+        if given == "right":
+            grant = {"token": "t", "session_id": "s", "expires_in": 60, "ice_servers": []}
+            await route.fulfill(json=grant)
+        else:
+            error = {"code": "unauthorized", "message": "No.", "retryable": False}
+            await route.fulfill(status=401, json={"error": error, "detail": "No."})
+
+    await page.route("**/api/token", token)
+    found = await run(
+        page,
+        """
+        const {Session} = await import("/client/session.js");
+        const asked = [];
+        const answers = [null, "wrong", "right"];
+        const session = new Session({
+          askCode: async wrong => { asked.push(wrong); return answers.shift(); },
+          onNew: first => asked.push(`new ${first}`),
+        });
+        const gaveUp = await session.ensure().catch(error => error.code);
+        await Promise.all([session.ensure(), session.ensure()]);
+        return [gaveUp, asked, session.id, session.valid];
+        """,
+    )
+    assert found == ["cancelled", [False, False, True, "new true"], "s", True]
+    assert codes == [None, None, "wrong", "right"]
+
+
+async def test_waits_grow_and_stay_bounded(page: Page) -> None:
+    """Each wait is between half of and the whole of a doubling time, at most two seconds in a short break."""
+    found = await run(
+        page,
+        """
+        const {Backoff} = await import("/client/backoff.js");
+        const backoff = new Backoff();
+        const waits = Array.from({length: 8}, () => backoff.next());
+        backoff.reset();
+        return [waits, backoff.next(), backoff.next(30000)];
+        """,
+    )
+    for wait, full in zip(found[0], [400, 800, 1600, 2000, 2000, 2000, 2000, 2000], strict=True):
+        assert full / 2 <= wait <= full
+    assert found[1] <= 400
+    assert found[2] >= 30000
+
+
+async def test_words_for_every_state(page: Page) -> None:
+    """Each trouble has a title and a next step of its own, and never an empty or undefined word."""
+    found = await run(
+        page,
+        """
+        const words = await import("/client/words.js");
+        const base = {active: true, camera: "on", muted: false, link: "connected", linkError: null, socket: "open",
+          closeCode: 0, socketError: null, ready: {engine: "builtin", model: "m", engine_state: "ready"},
+          status: {camera: "live"}, held: false, describing: false, sent: null};
+        const off = {...base, active: false};
+        const cards = ["off", "asking", "resting", "refused", "dismissed", "missing", "busy", "failed", "lost", "insecure"]
+          .map(camera => words.card({...off, camera}));
+        for (const closeCode of [4401, 4403, 4408, 4409]) cards.push(words.card({...off, camera: "off", closeCode}));
+        const notices = [{muted: true}, {socket: "waiting"}, {socket: "waiting", closeCode: 1013},
+          {socket: "waiting", closeCode: 4429}, {link: "interrupted"}, {link: "ended", linkError: {message: "No codec."}},
+          {status: {camera: "stalled"}}, {status: {camera: "frozen"}}, {status: {camera: "live", dark: true}},
+          {status: {camera: "live", blurred: true}}, {held: true},
+          ...["loading", "unreachable", "misconfigured"].map(engine_state => ({status: {camera: "live", engine_state}}))]
+          .map(change => words.notice({...base, ...change}));
+        return [cards, notices, words.summary(base), words.notice(base), words.card(base)];
+        """,
+    )
+    cards, notices, summary, quiet, card = found
+    for shown in [*cards, *notices]:
+        assert shown["title"]
+        assert shown["text"]
+        assert "undefined" not in shown["title"] + shown["text"]
+    assert len({shown["title"] for shown in cards}) == len(cards)
+    assert len({shown["title"] for shown in notices}) == len(notices)
+    assert summary == {"tone": "ok", "label": "Live"}
+    assert quiet is None
+    assert card is None
