@@ -121,6 +121,8 @@ class Side:
 async def webrtc_side(**options: Any) -> AsyncIterator[Side]:
     """A server side that leaves nothing: its connections, cameras and threads are gone at the end."""
     pools = ThreadPoolExecutor(2, "decode-test"), ThreadPoolExecutor(1, "trim-test")
+    # Its thread begins now and not in the midst of a count.
+    pools[1].submit(int).result()
     server = WebRTCServer(decode_pool=pools[0], trim_pool=pools[1], **options)
     side = Side(server)
     try:
