@@ -231,7 +231,7 @@ class Session:
         language = self._preferences.language or None
         room = context - picture.visual_tokens - prompt_tokens(question, language)
         wanted = min(self._preferences.max_tokens or self._limits.max_tokens, context // 2)
-        max_tokens = max(_LEAST_ANSWER_TOKENS, min(wanted, room))
+        max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
         return EngineRequest(
             session_id=self.id,
             kind=kind,
