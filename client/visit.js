@@ -291,9 +291,9 @@ export class Visit {
   /** @param {import("./socket.js").SocketState} socket @param {number} closeCode @param {ApiError|null} socketError */
   #socketChanged(socket, closeCode, socketError) {
     const wasOpen = this.facts.socket === "open";
-    // The reason stays to be read until it works again.
-    const kept = socket === "connecting" ? {} : { closeCode, socketError };
-    this.#set({ socket, ...kept });
+    // The reason stays to be read until it works again; that a server which restarts can not be reached is no news.
+    const stays = socket === "connecting" || (this.facts.closeCode === 1013 && closeCode === 1006);
+    this.#set({ socket, ...(stays ? {} : { closeCode, socketError }) });
     if (wasOpen && socket !== "open") this.#hooks.onBroken();
     if (socket === "open") {
       this.socket.send({ type: "settings", thumbnails: true });

@@ -121,6 +121,8 @@ export function summary(facts) {
   if (muted) return { tone: "warn", label: "Camera paused" };
   if (status?.camera === "stalled") return { tone: "warn", label: "Picture stalled" };
   if (status?.camera === "frozen") return { tone: "warn", label: "Picture frozen" };
+  // Connected is not live: the server has no picture yet.
+  if (status?.camera !== "live") return { tone: "busy", label: "Connecting" };
   if (engineState(facts) !== "ready" && engineState(facts) !== "busy") return { tone: "warn", label: "Live, no answers" };
   return { tone: "ok", label: "Live" };
 }
