@@ -1,6 +1,7 @@
 // A camera made of a canvas, put in place of the browser's own before the page loads.
 // The test holds `window.__camera`:
-//   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" print on white
+//   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" print on white ·
+//            "image:<data URL>" a picture over the whole of it
 //   textPx   height of a capital letter in camera pixels, for "text:"
 //   clock    whether the clock is drawn in "text:" too
 //   drawn    pictures drawn so far     opened  times that getUserMedia was asked     constraints  of the last time
@@ -48,6 +49,8 @@
     return canvas;
   };
 
+  const picture = new Image();
+
   const draw = (canvas, context, texture) => {
     const mode = camera.mode;
     if (mode === "frozen") return;
@@ -56,6 +59,13 @@
     if (mode === "black") {
       context.fillStyle = "#000";
       context.fillRect(0, 0, width, height);
+    } else if (mode.startsWith("image:")) {
+      if (picture.src !== mode.slice(6)) picture.src = mode.slice(6);
+      if (!picture.complete) return;
+      context.drawImage(picture, 0, 0, width, height);
+      // One pixel that changes, as below.
+      context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+      context.fillRect(width - 2, height - 2, 2, 2);
     } else if (mode.startsWith("text:")) {
       context.fillStyle = "#fff";
       context.fillRect(0, 0, width, height);

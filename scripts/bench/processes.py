@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,8 @@ class ServerProcess:
             "MAX_SESSIONS": "1000",
             **environment,
         }
+        self._open = contextlib.ExitStack()
+        self._said = self._open.enter_context(tempfile.TemporaryFile())
         self._process: asyncio.subprocess.Process | None = None
 
     @property
@@ -129,13 +132,16 @@ class ServerProcess:
             "server.main",
             cwd=ROOT,
             env=self._environment,
-            # What it says to people; its errors stay to be seen.
-            stdout=asyncio.subprocess.DEVNULL,
+            # Shown when it fails only.
+            stdout=self._said,
+            stderr=self._said,
         )
         try:
             while True:
                 if self._process.returncode is not None:
-                    raise MeasurementError(f"the server ended with {self._process.returncode}")
+                    raise MeasurementError(
+                        f"the server ended with {self._process.returncode}:\n{self.said()}"
+                    )
                 with contextlib.suppress(OSError, EOFError):
                     reply = await request("GET", self.url, headers={"Accept": "text/html"})
                     if reply.status == 200:
@@ -149,15 +155,24 @@ class ServerProcess:
             raise
 
     async def __aexit__(self, *_: object) -> None:
-        if self._process is None or self._process.returncode is not None:
-            return
-        self._process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), 20)
+            if self._process is not None and self._process.returncode is None:
+                self._process.send_signal(signal.SIGTERM)
+                await asyncio.wait_for(self._process.wait(), 20)
         except TimeoutError:
+            assert self._process is not None
             self._process.kill()
             await self._process.wait()
-            raise
+            raise MeasurementError("the server did not end within 20 s of SIGTERM") from None
+        finally:
+            self._open.close()
+
+    def said(self) -> str:
+        """The end of what it wrote to its output."""
+        self._said.flush()
+        size = self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, size - 3000))
+        return self._said.read().decode(errors="replace")
 
     async def wait_for_engine(self, seconds: float = 30) -> dict[str, Any]:
         """Wait until /health says 200; its body."""
