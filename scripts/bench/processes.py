@@ -116,7 +116,7 @@ class ServerProcess:
             **environment,
         }
         self._open = contextlib.ExitStack()
-        self._said = self._open.enter_context(tempfile.TemporaryFile())
+        self._said = self._open.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
         self._process: asyncio.subprocess.Process | None = None
 
     @property
