@@ -45,7 +45,7 @@ class Health:
             return "draining: the server is about to stop"
         status = self._engine().status
         if not status.ready:
-            return f"engine {status.state}: {status.detail}" if status.detail else str(status.state)
+            return f"engine {status.state}" + (f": {status.detail}" if status.detail else "")
         return None
 
     def detail(self) -> tuple[dict[str, Any], bool]:

@@ -1,0 +1,129 @@
+"""Keeping tasks, ending tasks, leaving the event loop for a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+
+import pytest
+
+from server.aio import Pools, TaskSet, cancel_and_wait, in_pool
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_tasks_are_kept_until_they_end() -> None:
+    """A task is named after its set, counted while it runs, and let go afterwards."""
+    tasks = TaskSet("set")
+    done = asyncio.Event()
+    task = tasks.spawn(done.wait(), name="one")
+    assert len(tasks) == 1
+    assert task.get_name() == "set/one"
+    done.set()
+    assert await task is True
+    await asyncio.sleep(0)
+    assert len(tasks) == 0
+
+
+async def test_close_cancels_and_waits() -> None:
+    """Nothing runs after `close`, cleaning up included; closing again is fine; nothing starts any more."""
+    tasks = TaskSet("set")
+    cleaned = []
+
+    async def work() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(1)
+
+    tasks.spawn(work(), name="a")
+    tasks.spawn(work(), name="b")
+    await asyncio.sleep(0)
+    await tasks.close()
+    await tasks.close()
+    assert cleaned == [1, 1]
+    with pytest.raises(RuntimeError, match="closed"):
+        tasks.spawn(forever(), name="late")
+
+
+async def test_a_task_may_close_its_own_set() -> None:
+    """It does not wait for itself."""
+    tasks = TaskSet("set")
+    task = tasks.spawn(tasks.close(), name="self")
+    await asyncio.wait_for(task, 1)
+
+
+async def test_what_a_task_dies_of_is_logged_by_type(caplog: pytest.LogCaptureFixture) -> None:
+    """The type and the place, never the text: it may hold what people said."""
+    tasks = TaskSet("set")
+
+    async def dies() -> None:
+        raise ValueError("secret words")
+
+    with caplog.at_level(logging.ERROR):
+        tasks.spawn(dies(), name="one")
+        await asyncio.sleep(0.01)
+    (record,) = caplog.records
+    assert record.__dict__["error"] == "ValueError"
+    assert record.__dict__["task"] == "one"
+    assert record.__dict__["at"].startswith("dies:")
+    assert "secret" not in caplog.text
+    await tasks.close()
+
+
+async def test_cancelled_tasks_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    """Being stopped is not dying."""
+    tasks = TaskSet("set")
+    tasks.spawn(forever(), name="one")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert not caplog.records
+
+
+async def test_cancel_and_wait_steps_over_the_done_ones() -> None:
+    """Done tasks and none at all are fine."""
+    done = asyncio.create_task(asyncio.sleep(0))
+    await done
+    running = asyncio.create_task(forever())
+    await cancel_and_wait([done, running])
+    assert running.cancelled()
+    await cancel_and_wait([])
+
+
+async def test_in_pool() -> None:
+    """Results and exceptions come back from a thread of the named pool."""
+    pools = Pools(decode=1, prepare=1, heavy=1)
+    name = await in_pool(pools.prepare, lambda: threading.current_thread().name)
+    assert name.startswith("prepare")
+    with pytest.raises(ZeroDivisionError):
+        await in_pool(pools.heavy, lambda: 1 // 0)
+    assert await in_pool(pools.decode, max, 1, 2) == 2
+    pools.close()
+    assert not [t for t in threading.enumerate() if t.name.startswith(("prepare", "heavy"))]
+
+
+async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
+    """Nobody waits for it, so no thread does it."""
+    pools = Pools(heavy=1)
+    begun, gate = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    def blocking() -> None:
+        begun.set()
+        gate.wait(5)
+
+    first = asyncio.create_task(in_pool(pools.heavy, blocking))
+    second = asyncio.create_task(in_pool(pools.heavy, ran.append, 1))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    gate.set()
+    await first
+    pools.close()
+    assert ran == []

@@ -1,0 +1,81 @@
+"""What /health and its siblings say; the status codes are in test_routes.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.engines.base import Capabilities, EngineState, EngineStatus
+from server.frames import Kind
+from server.health import Health
+from tests.fakes import FakeEngine
+
+
+class Engine(FakeEngine):
+    """A FakeEngine in any state."""
+
+    def __init__(self, state: EngineState, detail: str = "") -> None:
+        super().__init__("vllm")
+        self._said = EngineStatus(state, detail, "m", Capabilities(context_length=8192))
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._said
+
+
+def health(engine: Engine, *, draining: bool = False) -> Health:
+    return Health(
+        version="1.2",
+        engine=lambda: engine,
+        sessions=lambda: 3,
+        cameras=lambda: 2,
+        queue=lambda: {Kind.CHAT: 1, Kind.WATCH: 0, Kind.DESCRIBE: 4},
+        draining=lambda: draining,
+    )
+
+
+def test_ready() -> None:
+    """All parts of the detail, and nothing that is wrong."""
+    one = health(Engine(EngineState.READY))
+    body, ok = one.detail()
+    assert ok
+    assert one.why_not_ready() is None
+    assert body.pop("uptime_seconds") >= 0
+    assert body == {
+        "status": "ok",
+        "version": "1.2",
+        "engine": {
+            "name": "vllm",
+            "model": "m",
+            "state": "ready",
+            "reachable": True,
+            "detail": "",
+            "context_length": 8192,
+        },
+        "sessions": 3,
+        "cameras": 2,
+        "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
+        "draining": False,
+    }
+    assert one.brief()["status"] == "ok"
+
+
+@pytest.mark.parametrize("state", [s for s in EngineState if s is not EngineState.READY])
+def test_not_ready(state: EngineState) -> None:
+    """An engine that can not answer is named with its state and with what to do."""
+    one = health(Engine(state, "Start it."))
+    body, ok = one.detail()
+    assert not ok
+    assert body["status"] == "unavailable"
+    assert body["engine"]["reachable"] is False
+    assert body["reason"] == one.why_not_ready() == f"engine {state}: Start it."
+    # Without a sentence the state alone has to do.
+    assert health(Engine(state)).why_not_ready() == f"engine {state}"
+
+
+def test_draining() -> None:
+    """A server about to stop is not ready, whatever its engine says."""
+    one = health(Engine(EngineState.READY), draining=True)
+    body, ok = one.detail()
+    assert not ok
+    assert body["draining"] is True
+    assert "draining" in str(one.why_not_ready())

@@ -1,0 +1,189 @@
+"""Sessions opened, found, limited, expired, ended and closed by their one owner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from server import session_manager
+from server.aio import Pools
+from server.errors import Busy, Draining, NotFound
+from server.messages import Settings
+from server.session import Session
+from server.session_manager import SessionManager
+from tests.clients import soon
+from tests.fakes import FakeEngine
+from tests.rooms import LIMITS, make_tools
+
+
+class Socket:
+    """Notes how it was asked to close."""
+
+    def __init__(self) -> None:
+        self.closed: list[tuple[int, str]] = []
+
+    def close_soon(self, code: int, reason: str) -> None:
+        self.closed.append((code, reason))
+
+    @property
+    def code(self) -> int | None:
+        return self.closed[0][0] if self.closed else None
+
+
+@asynccontextmanager
+async def manager(**more: Any) -> AsyncIterator[tuple[SessionManager, list[str]]]:
+    """A manager of real sessions, and the ids that it told to have ended."""
+    pools = Pools()
+    tools = make_tools(FakeEngine(), pools)
+    ended: list[str] = []
+    given = {"max_sessions": 3, "timeout": 60.0, "on_end": ended.append, **more}
+    sessions = SessionManager(lambda id: Session(id, LIMITS, tools), **given)
+    try:
+        yield sessions, ended
+    finally:
+        await sessions.close()
+        await tools.inference.close()
+        pools.close()
+
+
+async def test_open_finds_or_begins() -> None:
+    """The same id is the same session; only `open` begins one."""
+    async with manager() as (sessions, _):
+        with pytest.raises(NotFound):
+            sessions.find("a")
+        a = sessions.open("a")
+        assert sessions.open("a") is sessions.find("a") is a
+        assert "a" in sessions
+        assert len(sessions) == 1
+        assert sessions.all() == [a]
+
+
+async def test_max_sessions() -> None:
+    """The last place is given, the next one is refused; whoever is inside stays; an end makes room."""
+    async with manager(max_sessions=2) as (sessions, _):
+        sessions.open("a")
+        sessions.open("b")
+        with pytest.raises(Busy) as refused:
+            sessions.open("c")
+        assert refused.value.retry_after
+        sessions.open("a")
+        await sessions.end("a", "over")
+        sessions.open("c")
+
+
+async def test_an_ended_session_never_comes_back() -> None:
+    """Its id is remembered, its end told once, and ending it again does nothing."""
+    async with manager() as (sessions, ended):
+        socket = Socket()
+        sessions.attach(sessions.open("a"), socket)
+        await sessions.end("a", "over")
+        await sessions.end("a", "over")
+        await sessions.end("nobody", "over")
+        assert ended == ["a"]
+        assert socket.closed == [(4404, "over")]
+        assert sessions.sockets == 0
+        with pytest.raises(NotFound):
+            sessions.open("a")
+
+
+async def test_ended_sessions_are_remembered_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The oldest ids are forgotten first."""
+    monkeypatch.setattr(session_manager, "MAX_ENDED", 2)
+    async with manager() as (sessions, _):
+        for id in "abc":
+            sessions.open(id)
+            await sessions.end(id, "over")
+        sessions.open("a")
+        for id in "bc":
+            with pytest.raises(NotFound):
+                sessions.open(id)
+
+
+async def test_discarded_sessions_may_begin_anew() -> None:
+    """An `open` that came to nothing is taken back; one with a socket or a camera stays."""
+    async with manager() as (sessions, ended):
+        first = sessions.open("a")
+        await sessions.discard(first)
+        assert "a" not in sessions
+        assert ended == ["a"]
+        second = sessions.open("a")
+        assert second is not first
+        await sessions.discard(first)
+        assert sessions.find("a") is second
+        socket = Socket()
+        sessions.attach(second, socket)
+        await sessions.discard(second)
+        assert sessions.find("a") is second
+        sessions.detach(second, socket)
+        second.camera.open_feed()
+        await sessions.discard(second)
+        assert sessions.find("a") is second
+        assert socket.closed == []
+
+
+async def test_the_newer_socket_wins() -> None:
+    """The older is closed with 4409, and its leaving takes nothing from the newer."""
+    async with manager() as (sessions, _):
+        session = sessions.open("a")
+        session.handle(Settings(type="settings", describe=True))
+        old, new = Socket(), Socket()
+        sessions.attach(session, old)
+        sessions.attach(session, new)
+        assert (old.code, new.code) == (4409, None)
+        sessions.detach(session, old)
+        assert sessions.sockets == 1
+        assert session.camera.on_sample is not None
+        sessions.detach(session, new)
+        assert sessions.sockets == 0
+        assert session.camera.on_sample is None
+
+
+async def test_expiry() -> None:
+    """Without activity for the timeout a session ends, its socket with 4408; an active one stays."""
+    async with manager(timeout=0.5) as (sessions, ended):
+        sessions.start()
+        idle, active = Socket(), Socket()
+        sessions.attach(sessions.open("idle"), idle)
+        sessions.attach(sessions.open("active"), active)
+
+        def look() -> bool:
+            sessions.find("active").touch()
+            return "idle" not in sessions
+
+        await soon(look, 2.0)
+        await soon(lambda: ended == ["idle"])
+        assert idle.code == 4408
+        assert active.code is None
+
+
+async def test_draining_lets_nobody_new_in() -> None:
+    """Sessions that are there go on; new ones are refused with when to come back."""
+    async with manager() as (sessions, _):
+        sessions.open("a")
+        sessions.draining = True
+        sessions.open("a")
+        with pytest.raises(Draining) as refused:
+            sessions.open("b")
+        assert refused.value.retry_after
+
+
+async def test_close_ends_all() -> None:
+    """Every socket gets 1013, every session is closed, and a second close does nothing."""
+    async with manager() as (sessions, ended):
+        sockets = {id: Socket() for id in "ab"}
+        for id, socket in sockets.items():
+            sessions.attach(sessions.open(id), socket)
+        sessions.close_sockets(1013, "stop")
+        await sessions.close()
+        await sessions.close()
+        assert [s.code for s in sockets.values()] == [1013, 1013]
+        assert sorted(ended) == ["a", "b"]
+        assert len(sessions) == 0
+        await asyncio.sleep(0)
+        assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("sessions/")]
