@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from scripts.bench.processes import ROOT
+
+
+async def run(*arguments: str) -> tuple[int, str, str]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(ROOT / "scripts" / "benchmark.py"),
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await asyncio.wait_for(process.communicate(), 90)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+async def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> None:
+    """Questions through simulated cameras: all reach the model, with a full-size frame captured after each."""
+    code, out, err = await run(
+        *("--num-requests", "6", "--sessions", "2", "--rate", "3", "--warm-up", "1"),
+        *("--only", "questions,first", "--output", str(tmp_path)),
+    )
+    assert code == 0, err
+    assert "typed question → model request" in out
+    assert "median 0.5-1.5 s, p95 1.5-2.5 s, 1-3 frames/s" in out
+    (result,) = tmp_path.glob("*.json")
+    rows = json.loads(result.read_text())["rows"]
+    by_number = {row["number"]: row for row in rows if row["number"]}
+    assert by_number["1"]["value"] == 1280
+    questions = [row for row in rows if row["number"] in ("2", "3")]
+    assert sum(row["spread"]["n"] for row in questions) == 6
+    assert all(" 0 before" in row["note"] for row in questions), questions
+    assert by_number["10"]["spread"]["n"] == 10
+    assert len(list(tmp_path.glob("*.csv"))) == 1
+
+
+async def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    """No traceback for a wrong address, and no results either."""
+    code, _, err = await run(
+        "--server-url", "http://127.0.0.1:9", "--only", "questions", "--output", str(tmp_path)
+    )
+    assert code == 1
+    assert "broken off" in err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
