@@ -169,7 +169,7 @@ class Camera:
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
             self._look(frame)
-            if self.on_sample is not None:
+            if self.on_sample is not None and self.state() is CameraState.LIVE:
                 self.on_sample(frame)
         if first or self._told is not CameraState.LIVE:
             self._state_changed(force=first)
@@ -198,7 +198,7 @@ class Camera:
         return False
 
     async def frame_after(self, asked: Asked) -> Frame:
-        """The first frame captured after the question. Safe to cancel.
+        """The first frame captured after the question, of a camera that is live. Safe to cancel.
 
         Raises NoCamera, CameraFrozen or CameraStalled when none comes within 0.6 s.
         """
@@ -211,6 +211,7 @@ class Camera:
             if (
                 frame is not None
                 and frame is not seen
+                and self.state() is CameraState.LIVE
                 and captured_after(
                     frame.captured_sender, frame.captured, asked.sent, asked.wall, asked.at
                 )
@@ -239,7 +240,8 @@ class Camera:
         seen: Frame | None = None
         while True:
             frame = self._newest
-            if frame is not None and frame is not seen and start - frame.captured < 1.0:
+            fresh = frame is not None and frame is not seen and start - frame.captured < 1.0
+            if frame is not None and fresh and self.state() is CameraState.LIVE:
                 seen = frame
                 scene = SceneReader().read(frame.image, frame.captured)
                 if best is None or scene.sharpness > best[0]:

@@ -33,7 +33,7 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
         uvicorn.Config(
             app,
             host="127.0.0.1",
-            port=0,
+            port=settings["port"],
             loop="asyncio",
             ws_max_size=64 * 1024,
             ws_per_message_deflate=False,

@@ -190,7 +190,16 @@ def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_stalled(
         assert bench.camera.state() is CameraState.FROZEN
         with pytest.raises(CameraFrozen, match="stands still"):
             await bench.camera.frame_after(asked())
+        # The browser repeats the old picture with a new time when the question wakes it.
+        question = asked()
         bench.frame()
+        with pytest.raises(CameraFrozen):
+            await bench.camera.frame_after(question)
+        with pytest.raises(CameraFrozen):
+            await bench.camera.sharpest()
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            bench.frame()
         assert bench.camera.state() is CameraState.LIVE
         await asyncio.sleep(3)
         assert bench.camera.state() is CameraState.STALLED

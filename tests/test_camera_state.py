@@ -72,21 +72,40 @@ def test_frames_whose_capture_time_stands_still_are_frozen() -> None:
         watch.packet(10 + n / 10)
         watch.frame(10 + n / 10, 9.97)
     assert watch.state(13.9) is FROZEN
-    watch.frame(14, 13.97)
-    assert watch.state(14) is LIVE
 
 
-@pytest.mark.parametrize("heard", [True, False])
-def test_it_comes_back_with_the_next_new_frame(heard: bool) -> None:
-    """From frozen and from stalled."""
+def test_it_comes_back_from_silence_with_the_next_new_frame() -> None:
+    """A link that was cut brings a picture of now."""
     watch = live()
-    if heard:
-        watch.report(19)
-    assert watch.state(20) is (FROZEN if heard else STALLED)
-    watch.packet(20.1)
-    assert watch.state(20.1) is FROZEN
+    assert watch.state(20) is STALLED
     watch.frame(20.2, 20.1)
     assert watch.state(20.2) is LIVE
+
+
+@pytest.mark.parametrize("period", [0.033, 0.2, 0.5, 1.0])
+def test_it_comes_back_from_frozen_with_the_third_new_frame(period: float) -> None:
+    """And not sooner, whatever the frame rate."""
+    watch = live()
+    watch.report(19)
+    assert watch.state(20) is FROZEN
+    for n in range(2):
+        watch.frame(20 + n * period, 20 + n * period)
+        assert watch.state(20 + n * period) is FROZEN
+    watch.frame(20 + 2 * period, 20 + 2 * period)
+    assert watch.state(20 + 2 * period) is LIVE
+
+
+def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
+    """Woken and fallen back 1.5 s later, again and again: one new capture time each, of the same old picture."""
+    watch = live()
+    at = 12.5
+    for _ in range(5):
+        # Falls back, and is woken again before long.
+        for pause in (1.5, 0.6):
+            at += pause
+            watch.report(at - 0.1)
+            watch.frame(at, at)
+            assert watch.state(at) is FROZEN
 
 
 def test_a_slow_camera_is_given_three_periods() -> None:

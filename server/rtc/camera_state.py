@@ -12,6 +12,11 @@ from server.frames import CameraState
 QUIET_S = 2.0
 QUIET_PERIODS = 3
 QUIET_MAX_S = 30.0
+# A browser whose camera stands still sends the last picture again, with a new capture time, whenever it is told another
+# frame rate: once on waking, once on falling back 1.5 s later or more (measured with Chromium). So many pictures, none
+# further behind the one before, are more than that: the camera moves again.
+REVIVED_BY = 3
+REVIVED_GAP_S = 1.0
 # The frame period is the median of the last intervals: one pause does not change it.
 INTERVALS = 5
 # The frame rate is counted over this time, and over at most so many frames.
@@ -23,8 +28,9 @@ class CameraWatch:
     """One camera's state, from what it sends.
 
     STARTING until its first frame; then LIVE while new pictures come, FROZEN while it is still heard of but its
-    newest picture grows old, STALLED while nothing is heard of it at all, and back. ENDED is final: whatever comes
-    after it (a decoder may be late) changes nothing.
+    newest picture grows old, STALLED while nothing is heard of it at all, and back: from STALLED with the next new
+    picture, from FROZEN with the third in a row. ENDED is final: whatever comes after it (a decoder may be late)
+    changes nothing.
     """
 
     __slots__ = (
@@ -35,6 +41,7 @@ class CameraWatch:
         "_intervals",
         "_newest",
         "_quiet",
+        "_revived",
     )
 
     def __init__(self) -> None:
@@ -47,6 +54,8 @@ class CameraWatch:
         # When the last frames came, for the frame rate; the oldest go first.
         self._arrivals: deque[float] = deque(maxlen=FPS_FRAMES)
         self._intervals: deque[float] = deque(maxlen=INTERVALS)
+        # New pictures in a row that came while it was frozen.
+        self._revived = 0
         # The limit that `QUIET_S` and the frame period make.
         self._quiet = QUIET_S
 
@@ -62,8 +71,10 @@ class CameraWatch:
         """A frame was decoded. `captured`: seconds by any one clock; only its growing counts."""
         if self._ended:
             return
+        frozen = self.state(now) is CameraState.FROZEN
         self._heard = now
         arrivals = self._arrivals
+        near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
             self._intervals.append(max(0.0, now - arrivals[-1]))
             period = sorted(self._intervals)[len(self._intervals) // 2]
@@ -73,7 +84,10 @@ class CameraWatch:
         arrivals.append(now)
         if captured > self._newest:
             self._newest = captured
-            self._advanced = now
+            self._revived = (self._revived if near else 0) + 1 if frozen else 0
+            if not frozen or self._revived >= REVIVED_BY:
+                self._advanced = now
+                self._revived = 0
 
     def end(self) -> None:
         """The camera was stopped or replaced, or its connection closed."""
