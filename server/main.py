@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import os
 import signal
 import socket
 import sys
@@ -252,11 +254,16 @@ class _UvicornServer(uvicorn.Server):
     """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0."""
 
     program: Program
+    # None until it starts up
+    _running_loop: asyncio.AbstractEventLoop | None = None
 
     def handle_exit(self, sig: int, frame: object) -> None:
-        if self.should_exit or self.program.sessions.draining:
-            self.force_exit = self.should_exit = True
+        if self._running_loop is None:
+            self.should_exit = True
             return
+        if self.should_exit or self.program.sessions.draining:
+            # Not even the event loop has to be well for this, and nothing is lost: no file is open but the log.
+            os._exit(0)
         asyncio.run_coroutine_threadsafe(self._drain(), self._running_loop)
 
     async def _drain(self) -> None:
@@ -290,13 +297,17 @@ def announce(program: Program, port: int) -> None:
         f"  qwen-camera {__version__}",
         f"  Open            {scheme}://{host}:{port}",
         f"  Engine          {engine.name}"
-        + (f" ({engine.status.model})" if engine.status.model != engine.name else ""),
+        + (f" ({engine.status.model})" if engine.status.model not in ("", engine.name) else ""),
     ]
     if engine.name == "builtin":
         lines += [
             "                  reads text and codes, names colours, counts faces; it is no vision-language model",
             "  A better one    start vLLM with a vision-language model and set VLLM_BASE_URL in .env,",
-            f"                  now {settings.vllm_base_url}; it is taken up as soon as it answers",
+            (
+                f"                  now {settings.vllm_base_url}; it is taken up as soon as it answers"
+                if settings.engine == "auto"
+                else "                  and ENGINE=auto in place of ENGINE=builtin"
+            ),
         ]
     elif not engine.status.ready:
         lines.append(f"                  {engine.status.state}: {engine.status.detail}")
@@ -306,6 +317,32 @@ def announce(program: Program, port: int) -> None:
         )
     sys.stderr.write("\n".join(lines) + "\n\n")
     sys.stderr.flush()
+
+
+def listening_problem(host: str, port: int) -> str | None:
+    """Why nothing can listen there, as a sentence with what to do; None when something can."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                # As asyncio does it.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except socket.gaierror:
+        return f"HOST is {host!r}, which is no known name. Use an IP address of this machine, or 0.0.0.0 for all."
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRINUSE:
+                return f"PORT {port} is in use, perhaps by another qwen-camera. Stop that program, or set PORT to another number."
+            case errno.EADDRNOTAVAIL:
+                return f"HOST is {host!r}, which is no address of this machine. Use one of its own, or 0.0.0.0 for all."
+            case errno.EACCES:
+                return f"PORT {port} needs rights that this user does not have. Set PORT to 1024 or more."
+            case _:
+                return f"Nothing can listen on HOST {host!r}, PORT {port}: {error.strerror}."
+    return None
 
 
 def main() -> int:
@@ -318,6 +355,10 @@ def main() -> int:
     logs.configure(settings.log_level, settings.log_file)
     for warning in settings.warnings:
         log.warning(warning)
+    # Before the engines are built, which takes a second.
+    if problem := listening_problem(settings.host, settings.port):
+        sys.stderr.write(f"qwen-camera can not start: {problem}\n")
+        return 1
     try:
         app = create_app(settings)
     except FilterUnavailable as error:

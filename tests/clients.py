@@ -86,6 +86,12 @@ class Page:
         await self.send(type="chat", content=content, **more)
         return await self.end(more.get("id"), timeout)
 
+    async def camera(self, state: str, timeout: float = 5.0) -> None:
+        """Wait until the newest status says so of the camera."""
+        known = [m for m in self.seen if m["type"] == "status"]
+        if not known or known[-1].get("camera") != state:
+            await self.next("status", camera=state, timeout=timeout)
+
     async def ponged(self) -> list[Message]:
         """Everything that came until the answer to a ping that is sent now, that answer left out."""
         start = len(self.seen)
@@ -116,6 +122,7 @@ async def open_page(
     how: How = "subprotocol",
     origin: str | None = None,
     protocols: list[str] | None = None,
+    headers: dict[str, str] | None = None,
 ) -> Page:
     """Open a socket; nothing is read yet. With no token given, one is taken."""
     if not token and how != "none":
@@ -130,6 +137,7 @@ async def open_page(
         url,
         origin=Origin(origin) if origin is not None else None,
         subprotocols=[Subprotocol(name) for name in protocols] or None,
+        additional_headers=headers,
         compression=None,
         max_size=2**22,
         proxy=None,

@@ -254,6 +254,92 @@ async def test_an_ended_session_stops_the_answer(
         assert one.session_id not in run.program.sessions
 
 
+async def test_a_full_queue_refuses_aloud(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
+    """With the one slot and the one place taken, the next question is `busy` and told when to come back."""
+    async with (
+        running(
+            engine="vllm",
+            vllm_base_url=fake.base_url,
+            max_concurrent_inferences=1,
+            max_queue=1,
+            drain_seconds=0,
+        ) as small,
+        visitor(small, encoder) as a,
+        visitor(small, encoder) as b,
+        visitor(small, encoder) as c,
+    ):
+        fake.first_token = 0.5
+        await a.page.send(type="chat", content="a?")
+        await a.page.next("started")
+        await b.page.send(type="chat", content="b?")
+        await soon(lambda: sum(small.program.inference.depth().values()) == 1)
+        error = await c.page.ask("c?", id="c")
+        assert (error["type"], error["code"], error["id"]) == ("error", "busy", "c")
+        assert error["retryable"] is True
+        assert 0 < error["retry_after"] <= 60
+        for one in (a, b):
+            assert (await one.page.end())["finish_reason"] == "stop"
+
+
+async def test_questions_while_draining(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
+    """The answer that runs may finish; a new question of another visitor is refused with `draining`."""
+    async with (
+        running(engine="vllm", vllm_base_url=fake.base_url, drain_seconds=5) as small,
+        visitor(small, encoder) as a,
+        visitor(small, encoder) as b,
+    ):
+        fake.between_tokens = 0.3
+        await a.page.send(type="chat", content="a?")
+        await a.page.next("delta")
+        drained = asyncio.create_task(small.program.drain())
+        await soon(lambda: small.program.sessions.draining)
+        error = await b.page.ask("b?", id="b")
+        assert (error["code"], error["retryable"]) == ("draining", True)
+        assert (await a.page.end())["text"] == "I see a cup."
+        assert (await a.page.closed())[0] == 1013
+        await drained
+
+
+@pytest.mark.parametrize("sent_at", [0, -1, 1e300, -1e300, 1e13, 4e12])
+async def test_clocks_that_are_off_do_no_harm(guest: Visitor, sent_at: float) -> None:
+    """A `sent_at` of another age is ignored: the answer is about a frame after the question's arrival."""
+    before = time.time() * 1000
+    answer = await guest.page.ask("What?", sent_at=sent_at)
+    assert answer["type"] == "response"
+    assert answer["frame"]["captured_at"] >= before - 5
+
+
+async def test_typing_wakes_the_camera(guest: Visitor) -> None:
+    """The page is told to raise the camera now."""
+    await guest.page.ponged()
+    await guest.page.send(type="typing")
+    sender = await guest.page.next("sender")
+    assert sender["wake_ms"] > 0
+    assert sender["awake"]["max_framerate"] >= sender["idle"]["max_framerate"]
+
+
+async def test_stalled_and_frozen_cameras_are_told_aloud(run: Running, fake: FakeOpenAI) -> None:
+    """No answer from a stale picture: an error with the right code, and the status says the same."""
+    own = LiveEncoder(Scene(320, 240), rate=15)
+    try:
+        async with visitor(run, own) as one:
+            assert (await one.page.ask("Fine?"))["type"] == "response"
+            count = fake.count
+            own.paused = True
+            error = await one.page.ask("Paused?")
+            assert (error["code"], error["retryable"]) == ("camera_stalled", True)
+            # Its reports go on: it is there, and its picture stands still.
+            await one.page.camera("frozen")
+            error = await one.page.ask("Frozen?")
+            assert (error["code"], error["retryable"]) == ("camera_frozen", True)
+            assert fake.count == count
+            own.paused = False
+            await one.page.camera("live")
+            assert (await one.page.ask("Fine again?"))["type"] == "response"
+    finally:
+        await own.close()
+
+
 # What the model gets
 
 
