@@ -197,7 +197,7 @@ def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_stalled(
             await bench.camera.frame_after(question)
         with pytest.raises(CameraFrozen):
             await bench.camera.sharpest()
-        for _ in range(3):
+        for _ in range(4):
             await asyncio.sleep(0.1)
             bench.frame()
         assert bench.camera.state() is CameraState.LIVE

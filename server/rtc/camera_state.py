@@ -13,10 +13,10 @@ QUIET_S = 2.0
 QUIET_PERIODS = 3
 QUIET_MAX_S = 30.0
 # A browser whose camera stands still sends the last picture again, with a new capture time, whenever it is told another
-# frame rate: once on waking, once on falling back 1.5 s later or more (measured with Chromium). So many pictures, none
-# further behind the one before, are more than that: the camera moves again.
-REVIVED_BY = 3
-REVIVED_GAP_S = 1.0
+# frame rate: once or twice on waking, and again on falling back 1.5 s later or more (measured with Chromium). So many
+# pictures, none further behind the one before, are more than that: the camera moves again.
+REVIVED_BY = 4
+REVIVED_GAP_S = 1.2
 # The frame period is the median of the last intervals: one pause does not change it.
 INTERVALS = 5
 # The frame rate is counted over this time, and over at most so many frames.
@@ -29,7 +29,7 @@ class CameraWatch:
 
     STARTING until its first frame; then LIVE while new pictures come, FROZEN while it is still heard of but its
     newest picture grows old, STALLED while nothing is heard of it at all, and back: from STALLED with the next new
-    picture, from FROZEN with the third in a row. ENDED is final: whatever comes after it (a decoder may be late)
+    picture, from FROZEN with the fourth in a row. ENDED is final: whatever comes after it (a decoder may be late)
     changes nothing.
     """
 
@@ -76,9 +76,11 @@ class CameraWatch:
         arrivals = self._arrivals
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
-            self._intervals.append(max(0.0, now - arrivals[-1]))
-            period = sorted(self._intervals)[len(self._intervals) // 2]
-            self._quiet = min(QUIET_MAX_S, max(QUIET_S, QUIET_PERIODS * period))
+            # What comes while it stands still tells nothing about its period.
+            if not frozen:
+                self._intervals.append(max(0.0, now - arrivals[-1]))
+                period = sorted(self._intervals)[len(self._intervals) // 2]
+                self._quiet = min(QUIET_MAX_S, max(QUIET_S, QUIET_PERIODS * period))
             while arrivals and arrivals[0] <= now - FPS_WINDOW_S:
                 arrivals.popleft()
         arrivals.append(now)

@@ -1,0 +1,81 @@
+"""One Chromium and two servers for all browser tests; each test opens pages, and so sessions, of its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest_asyncio
+from playwright.async_api import Browser, expect
+
+from scripts.bench.browser import chromium, page_with_camera
+from tests.browser.visitor import Visit, Visitor
+from tests.fakes_openai import Behaviour, FakeOpenAI
+from tests.running import Running, running
+
+# A name that leads to this machine and that the browser does not take for it.
+ELSEWHERE = "camera.test"
+
+expect.set_options(timeout=10_000)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def browser() -> AsyncIterator[Browser]:
+    args = ["--no-proxy-server", f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1"]
+    async with chromium(args=args) as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def builtin() -> AsyncIterator[Running]:
+    """A server with the built-in engine."""
+    async with running(rate_limit_per_minute=0, max_sessions=1000) as run:
+        yield run
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def _model() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI() as model:
+        yield model
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def server(_model: FakeOpenAI) -> AsyncIterator[Running]:
+    """A server with a model server behind it, which is `model`."""
+    async with running(
+        engine="vllm",
+        vllm_base_url=_model.base_url,
+        rate_limit_per_minute=0,
+        max_sessions=1000,
+    ) as run:
+        yield run
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def model(_model: FakeOpenAI) -> FakeOpenAI:
+    """The model server as new: it answers "I see a cup." at once."""
+    _model.behaviour = Behaviour.NORMAL
+    _model.first_token = _model.between_tokens = _model.before_text = 0.0
+    _model.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
+    _model.requests.clear()
+    return _model
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def visit(browser: Browser) -> AsyncIterator[Visit]:
+    """Opens pages. Whatever they left in the browser's console in the end fails the test."""
+    visitors: list[Visitor] = []
+    async with AsyncExitStack() as stack:
+
+        async def open_page(url: str, **options: Any) -> Visitor:
+            page = await stack.enter_async_context(page_with_camera(browser, **options))
+            visitor = Visitor(page, url)
+            visitors.append(visitor)
+            await visitor.open()
+            return visitor
+
+        yield open_page
+        for visitor in visitors:
+            await visitor.leave()
+    assert [problem for visitor in visitors for problem in visitor.problems] == []

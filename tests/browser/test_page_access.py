@@ -1,0 +1,143 @@
+"""Who gets in by the page: the access code's dialog, and tokens that end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Route, expect
+
+from tests.browser.visitor import REFUSED_TOKEN, Visit
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+CODE = "tulip-meadow-27"
+SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def private(_model: FakeOpenAI) -> AsyncIterator[Running]:
+    """A server with an access code."""
+    async with running(
+        engine="vllm",
+        vllm_base_url=_model.base_url,
+        access_code=CODE,
+        jwt_secret_key=SECRET,
+        rate_limit_per_minute=0,
+    ) as run:
+        yield run
+
+
+async def test_the_access_code_opens_a_private_server(
+    visit: Visit, private: Running, model: FakeOpenAI
+) -> None:
+    """The page asks for it, says when it is wrong and asks again, and with the right one everything works."""
+    page = await visit(private.base_url)
+    page.expect(REFUSED_TOKEN)
+    dialog = page.page.get_by_role("dialog", name="This server is private")
+    code = page.page.get_by_label("Access code")
+    await page.start_button.click()
+    await expect(dialog).to_be_visible()
+    await expect(code).to_be_focused()
+    await expect(code).to_have_attribute("type", "password")
+    await code.fill("tulip-meadow-28")
+    await code.press("Enter")
+    await expect(dialog).to_contain_text("That code is not right.")
+    await expect(code).to_have_value("")
+    await code.fill(CODE)
+    await page.button("Continue").click()
+    await expect(dialog).to_be_hidden()
+    await expect(page.state).to_have_text("Live", timeout=15_000)
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    # It stays in this page's memory only.
+    stored = await page.page.evaluate(
+        "JSON.stringify([localStorage, sessionStorage, document.cookie])"
+    )
+    assert CODE not in stored
+    assert "eyJ" not in stored
+
+
+@pytest.mark.parametrize("how", ["button", "Escape"])
+async def test_whoever_has_no_code_is_told_whom_to_ask(
+    visit: Visit, private: Running, how: str
+) -> None:
+    """Closing the dialog lets the camera go and says what is missing; Start Camera asks again."""
+    page = await visit(private.base_url)
+    page.expect(REFUSED_TOKEN)
+    dialog = page.page.get_by_role("dialog")
+    await page.start_button.click()
+    await expect(dialog).to_be_visible()
+    if how == "button":
+        await page.button("Not now").click()
+    else:
+        await page.page.keyboard.press("Escape")
+    await expect(page.card).to_contain_text("An access code is needed")
+    await expect(page.state).to_have_text("Camera off")
+    assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+    await page.start_button.click()
+    await expect(dialog).to_be_visible()
+
+
+async def test_a_token_is_renewed_before_it_ends(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """With a fifth of its life left the page takes another one for the same session, and nobody notices."""
+    page = await visit("about:blank")
+    grants: list[tuple[str, str]] = []
+
+    async def short_lived(route: Route) -> None:
+        reply = await route.fetch()
+        grant = await reply.json()
+        grants.append((grant["session_id"], grant["token"]))
+        # Ten seconds; their timer runs out sooner here, see below.
+        await route.fulfill(response=reply, json={**grant, "expires_in": 10})
+
+    await page.page.route("**/api/token", short_lived)
+    await page.page.add_init_script("""{
+          const native = window.setTimeout;
+          window.setTimeout = (then, ms, ...rest) => native(then, ms === 8000 ? 800 : ms, ...rest);
+        }""")
+    page.url = server.base_url
+    await page.open()
+    await page.start()
+    await page.page.wait_for_event("response", lambda r: r.url.endswith("/api/token"))
+    await expect(page.state).to_have_text("Live")
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    assert len(grants) >= 2
+    assert len({session for session, _ in grants}) == 1
+    assert len({token for _, token in grants}) == len(grants)
+    assert await page.page.evaluate("window.__camera.opened") == 1
+
+
+async def test_a_session_that_ended_begins_anew_by_itself(visit: Visit, model: FakeOpenAI) -> None:
+    """The server forgot the session: the page takes another one, tells it, and goes on."""
+    async with running(engine="vllm", vllm_base_url=model.base_url) as run:
+        page = await visit(run.base_url)
+        page.expect("status of 40[14]")
+        await page.start()
+        await page.ask("What is this?")
+        first = (await page.got('m.type === "ready"'))["session_id"]
+        since = await page.now()
+        await run.program.sessions.end(first, "test")
+        await page.got(f'm.type === "ready" && m.session_id !== "{first}"', since=since)
+        await expect(page.state).to_have_text("Live", timeout=15_000)
+        await expect(page.page.locator("#log")).to_contain_text("A new session began.")
+        await page.ask("And this?")
+        assert "What is this?" not in str(model.last.texts)
+        await page.leave()
+
+
+async def test_a_session_that_timed_out_lets_the_camera_go(visit: Visit, model: FakeOpenAI) -> None:
+    """Nothing asked for SESSION_TIMEOUT: the camera goes off, the page says why, and Start Camera goes on."""
+    async with running(engine="vllm", vllm_base_url=model.base_url, session_timeout=2) as run:
+        page = await visit(run.base_url)
+        page.expect("status of 40[14]")
+        await page.start()
+        await expect(page.card).to_contain_text("Ended after a long silence")
+        await expect(page.state).to_have_text("Camera off")
+        assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+        await page.start()
+        await page.leave()

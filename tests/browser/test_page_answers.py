@@ -1,0 +1,352 @@
+"""Questions through the real page: which frame is used, what is read in it, how the answer comes and is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from playwright.async_api import expect
+
+from scripts.bench.browser_figures import PRINT, likeness
+from tests.browser.visitor import Picture, Visit
+from tests.fakes_openai import Behaviour, FakeOpenAI, Seen
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+def asked(seen: Seen) -> str:
+    """The question that a request ends with."""
+    return [text for role, text in seen.texts if role == "user"][-1]
+
+
+async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The model gets the camera's full picture in its own size, with a clock in it that is later than the question;
+    page and model are told the same about it."""
+    page = await visit(server.base_url)
+    await page.start()
+    sent = await page.send("What do you see here?")
+    response = await page.response(sent["id"])
+    started = await page.got(f'm.type === "started" && m.id === "{sent["id"]}"')
+
+    picture = Picture.of(model.last)
+    frame = response["frame"]
+    assert (frame["source_width"], frame["source_height"]) == (1280, 720)
+    assert (picture.width, picture.height) == (frame["width"], frame["height"]) == (840, 448)
+    # The clock shows whole milliseconds, rounded down.
+    assert picture.before(sent["sent_at"]) <= 1
+    assert frame["captured_at"] >= sent["sent_at"]
+    age = picture.before(model.last.arrived_wall * 1000)
+    assert 0 <= age <= 400
+    assert abs(age - frame["age_ms"]) <= 100
+    assert asked(model.last) == "What do you see here?"
+    assert {k: v for k, v in started["frame"].items() if k in ("id", "width", "captured_at")} == {
+        k: v for k, v in frame.items() if k in ("id", "width", "captured_at")
+    }
+    assert response["text"] == "I see a cup."
+
+
+async def test_an_answer_shows_its_frame_age_engine_and_times(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Beside the words stands the very frame that was used; a line names engine, age and time, and opens to more."""
+    page = await visit(server.base_url)
+    await page.start()
+    response = await page.ask("What do you see here?")
+
+    turn = page.turns.last
+    await expect(turn.locator(".asked")).to_have_text("What do you see here?")
+    await expect(turn.locator(".text")).to_have_text("I see a cup.")
+    thumb = turn.locator(".thumb")
+    await expect(thumb).to_be_visible()
+    await expect(thumb).to_have_attribute("src", re.compile("^data:image/jpeg;base64,"))
+    natural = await thumb.evaluate("i => i.decode().then(() => [i.naturalWidth, i.naturalHeight])")
+    assert 200 <= natural[0] <= 320
+    assert (
+        abs(natural[0] / natural[1] - response["frame"]["width"] / response["frame"]["height"])
+        < 0.03
+    )
+    assert len((await thumb.get_attribute("src")) or "") * 3 / 4 <= 24 * 1024 + 64
+    summary = turn.locator(".evidence summary")
+    await expect(summary).to_have_text(re.compile(r"^vLLM · frame [\d.]+ m?s old · [\d.]+ m?s$"))
+    await expect(turn.locator(".about")).to_be_hidden()
+    await summary.click()
+    for text in ("Wait for the frame", "Prepare it", "Queue", "First word", "Total"):
+        await expect(turn.locator(".times")).to_contain_text(text)
+    for text in ("vLLM, fake-vl", "1280×720", "840×448, 480 visual tokens", "Captured"):
+        await expect(turn.locator(".about")).to_contain_text(text)
+
+
+async def test_a_tapped_question_gets_a_frame_captured_after_it(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """One tap asks; the idle camera is woken for it, and nothing older than the tap is used."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.settle(2)
+    response = await page.tap("What is this?")
+    sent = await page.sent("chat")
+    assert Picture.of(model.last).before(sent["sent_at"]) <= 1
+    assert response["timings"]["wait_frame_ms"] < 400
+    assert asked(model.last) == "What is this?"
+
+
+async def test_words_are_shown_as_they_come(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Each piece of text is on the page before the next one is there."""
+    pieces = ["One ", "two ", "three ", "four."]
+    model.answer_for = lambda _body, _jpeg: pieces
+    model.between_tokens = 0.15
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.evaluate("""() => {
+          window.__shown = [];
+          new MutationObserver(() => {
+            const text = document.querySelector("article.turn:last-of-type .text")?.textContent ?? "";
+            if (text !== window.__shown.at(-1)) window.__shown.push(text);
+          }).observe(document.querySelector("#log"), { subtree: true, childList: true, characterData: true });
+        }""")
+    await page.ask("Count")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    shown: list[str] = await page.page.evaluate("window.__shown")
+    steps = ["".join(pieces[: n + 1]).strip() for n in range(len(pieces))]
+    assert [text.strip() for text in shown if text.startswith("One")] == steps
+
+
+async def test_cancel_stops_the_answer_at_the_model_too(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Cancel ends the answer on the page and the stream at the model server; the next question is answered."""
+    model.behaviour = Behaviour.STALLS
+    page = await visit(server.base_url)
+    await page.start()
+    sent = await page.send("Tell me a long story")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    await page.button("Cancel").click()
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await expect(page.turns.last.locator(".remark")).to_have_text("Cancelled.")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    await expect(page.button("Cancel")).to_be_hidden()
+    response = await page.response(sent["id"])
+    assert response["finish_reason"] == "cancelled"
+    async with asyncio.timeout(2):
+        await model.last.done.wait()
+    assert model.last.closed_early
+    model.behaviour = Behaviour.NORMAL
+    assert (await page.ask("And now?"))["text"] == "I see a cup."
+
+
+async def test_a_second_question_replaces_the_first(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The first one ends at the model and says why; the second is answered."""
+    model.behaviour = Behaviour.STALLS
+    page = await visit(server.base_url)
+    await page.start()
+    first = await page.send("What is on the left?")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    stalled = model.last
+    model.behaviour = Behaviour.NORMAL
+    response = await page.ask("What is on the right?")
+    assert response["text"] == "I see a cup."
+    assert (await page.response(first["id"]))["finish_reason"] == "replaced"
+    await expect(page.turns.first.locator(".remark")).to_have_text("Replaced by a newer question.")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    async with asyncio.timeout(2):
+        await stalled.done.wait()
+    assert stalled.closed_early
+
+
+async def test_a_question_before_the_camera_starts_it_and_is_answered(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Whoever types first need not press Start Camera; the question waits for the picture."""
+    page = await visit(server.base_url)
+    sent = await page.send("What is there?")
+    response = await page.response(sent["id"])
+    assert response["text"] == "I see a cup."
+    assert Picture.of(model.last).before(sent["sent_at"]) <= 1
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+
+
+async def test_an_answer_is_text_and_nothing_else(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Markup in an answer is shown as it is written and does nothing."""
+    wicked = '<img src=x onerror="window.__bitten=1"><b>bold</b> [link](javascript:alert(1))'
+    model.answer_for = lambda _body, _jpeg: [wicked]
+    page = await visit(server.base_url)
+    await page.start()
+    await page.ask('<i>What</i> is "this"?')
+    text = page.turns.last.locator(".text")
+    await expect(text).to_have_text(wicked)
+    assert await text.locator("*").count() == 0
+    assert await page.turns.last.locator(".asked *").count() == 0
+    assert await page.page.evaluate("window.__bitten") is None
+
+
+async def test_a_price_held_up_is_read_by_the_builtin_engine(
+    visit: Visit, builtin: Running
+) -> None:
+    """Out of the box: print in front of the camera, a question about it, the figure in the answer."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.show(mode="text:SALE\n12.50 EUR", textPx=48, clock=False)
+    response = await page.ask("What does it cost?")
+    assert "12.50 EUR" in response["text"]
+    assert response["engine"] == "builtin"
+    assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (1280, 720)
+    await expect(page.turns.last.locator(".text")).to_contain_text("12.50 EUR")
+    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("Built-in engine")
+    await page.show(mode="text:SALE\n7.90 EUR")
+    assert "7.90 EUR" in (await page.ask("What does it cost?"))["text"]
+
+
+async def test_a_qr_code_held_up_is_read_by_the_builtin_engine(
+    visit: Visit, builtin: Running
+) -> None:
+    """A code on a sheet of paper, asked about by the button that reads."""
+    code = cv2.QRCodeEncoder.create().encode("https://example.org/menu?table=7")
+    code = cv2.resize(code, None, fx=10, fy=10, interpolation=cv2.INTER_NEAREST)
+    sheet = np.full((720, 1280), 255, np.uint8)
+    top, left = (720 - code.shape[0]) // 2, (1280 - code.shape[1]) // 2
+    sheet[top : top + code.shape[0], left : left + code.shape[1]] = code
+    png = base64.b64encode(cv2.imencode(".png", sheet)[1].tobytes()).decode()
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.show(mode=f"image:data:image/png;base64,{png}")
+    response = await page.tap("Read this")
+    assert "https://example.org/menu?table=7" in response["text"]
+
+
+async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running) -> None:
+    """Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right, whether the camera
+    slept until the question (a tap) or was woken by typing."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.show(mode="text:" + "\n".join(PRINT), textPx=14, clock=False)
+    await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
+    await page.settle(3)
+    idle = await page.tap("Read this")
+    await page.until(lambda sent: sent["parameters"]["encodings"][0]["maxFramerate"] <= 2)
+    await page.box.press_sequentially("Read this, please", delay=20)
+    woken = await page.response((await page.send("Read this, please"))["id"])
+    for response in (idle, woken):
+        read = response["text"]
+        shares = [likeness(line, read) for line in PRINT]
+        assert min(shares) >= 0.95, (shares, read)
+        assert likeness(" ".join(PRINT), read) >= 0.95
+
+
+async def test_a_held_picture_is_the_one_that_is_asked_about(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Hold keeps the picture of that moment for every question until it is released."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.button("Hold").click()
+    await expect(page.state).to_have_text("Picture held")
+    await page.got('m.type === "status" && m.held')
+    held_by = await page.now()
+    await expect(page.page.locator("#still")).to_be_visible()
+    clocks = []
+    for question in ("What is this?", "And that?"):
+        response = await page.ask(question)
+        assert response["frame"]["held"] is True
+        picture = Picture.of(model.last)
+        clocks.append(picture.clock)
+        assert picture.before(held_by) >= 0
+        assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (
+            1280,
+            720,
+        )
+    assert clocks[0] == clocks[1]
+    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("held frame")
+
+    await page.button("Hold").click()
+    await expect(page.state).to_have_text("Live")
+    await expect(page.page.locator("#still")).to_be_hidden()
+    sent = await page.send("And now?")
+    response = await page.response(sent["id"])
+    assert response["frame"]["held"] is False
+    assert Picture.of(model.last).before(sent["sent_at"]) <= 1
+
+
+async def test_describe_answers_unasked_until_it_is_switched_off(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """One press and descriptions come at the sampling rate, as one turn on the page; another and the model rests."""
+    numbers = iter(range(1, 1000))
+    model.answer_for = lambda _body, _jpeg: [f"Scene {next(numbers)}."]
+    page = await visit(server.base_url)
+    await page.start()
+    count = model.count
+    await page.button("Describe").click()
+    await expect(page.button("Describe")).to_have_attribute("aria-pressed", "true")
+    await expect(page.turns.last.locator(".earlier li")).to_have_count(2)
+    assert await page.turns.count() == 1
+    await expect(page.turns.last.locator(".text")).to_have_text(re.compile(r"^Scene [3-9]\.$"))
+    first, second = model.requests[0], model.requests[1]
+    assert 0.3 <= second.arrived - first.arrived <= 1.2
+    assert model.count - count <= 8
+
+    await page.button("Describe").click()
+    await expect(page.button("Describe")).to_have_attribute("aria-pressed", "false")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await page.got(
+        'm.type === "sender" && m.idle.max_framerate === 2', since=await page.now() - 2000
+    )
+    count = model.count
+    await page.settle(3)
+    assert model.count == count
+
+
+async def test_two_pages_see_nothing_of_each_other(visit: Visit, builtin: Running) -> None:
+    """Two people ask at the same time: each answer is about what is in front of that camera."""
+    words = {"one": "HARBOUR 481", "two": "MEADOW 736"}
+    pages = {name: await visit(builtin.base_url) for name in words}
+    await asyncio.gather(*(page.start() for page in pages.values()))
+    for name, page in pages.items():
+        await page.show(mode=f"text:{words[name]}", textPx=48, clock=False)
+    for question in ("Read this", "What does it say now?"):
+        answers = await asyncio.gather(*(page.ask(question) for page in pages.values()))
+        for (name, answer), other in zip(
+            zip(words, answers, strict=True), reversed(words), strict=True
+        ):
+            assert words[name] in answer["text"]
+            assert words[other] not in answer["text"]
+    ids: set[str] = set()
+    for name, other in (("one", "two"), ("two", "one")):
+        log = await pages[name].log()
+        ids |= {e["message"]["session_id"] for e in log if e["message"]["type"] == "ready"}
+        assert words[other] not in str(log)
+        await expect(pages[name].page.locator("#log")).not_to_contain_text(words[other])
+    assert len(ids) == 2
+
+
+async def test_what_was_said_before_goes_with_the_next_question_of_that_page_alone(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A follow-up carries its own page's chat, and no word of another page's."""
+
+    def answer(body: dict[str, Any], _jpeg: bytes | None) -> list[str]:
+        return ["A red kite."] if "red" in str(body["messages"][-1]) else ["A blue boat."]
+
+    model.answer_for = answer
+    one, two = await visit(server.base_url), await visit(server.base_url)
+    await asyncio.gather(one.start(), two.start())
+    await one.ask("What is the red thing?")
+    await two.ask("What is the blue thing?")
+    await one.ask("How big is it?")
+    said = " ".join(text for _, text in model.last.texts)
+    assert "What is the red thing?" in said
+    assert "A red kite." in said
+    assert "blue" not in said

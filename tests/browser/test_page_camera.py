@@ -1,0 +1,277 @@
+"""The camera through the real page: how it sends, what is said when its picture is no good, who may have it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from scripts.bench.browser import outbound_video
+from server.frames import CameraState
+from tests.browser.conftest import ELSEWHERE
+from tests.browser.visitor import Visit, Visitor
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# The page lets the camera go when it was hidden for so long.
+HIDDEN_FOR_MS = 4000
+
+
+def limit(sent: dict[str, Any]) -> float:
+    """Frames a second that the page allows its sender at most."""
+    framerate: float = sent["parameters"]["encodings"][0]["maxFramerate"]
+    return framerate
+
+
+async def rates(page: Visitor, seconds: float) -> tuple[float, float]:
+    """Frames a second and kbit/s that are really sent, transport included, over the next `seconds`."""
+    first = await outbound_video(page.page)
+    await page.page.wait_for_timeout(seconds * 1000)
+    last = await outbound_video(page.page)
+    assert first is not None
+    assert last is not None
+    passed = (last["now"] - first["now"]) / 1000
+    return (
+        (last["framesSent"] - first["framesSent"]) / passed,
+        8 * (last["pairBytesSent"] - first["pairBytesSent"]) / 1000 / passed,
+    )
+
+
+async def put_out_of_sight(page: Visitor, hidden: bool) -> None:
+    """What the browser does when another tab is chosen, or this one again."""
+    await page.page.evaluate(
+        """hidden => {
+          Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+          Object.defineProperty(document, "visibilityState",
+            { configurable: true, get: () => (hidden ? "hidden" : "visible") });
+          document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+async def quicken(page: Visitor, delay: int) -> None:
+    """Timers of `delay` ms that the page sets from now on run out after a tenth of that."""
+    await page.page.evaluate(
+        """delay => {
+          const native = window.setTimeout;
+          window.setTimeout = (then, ms, ...rest) => native(then, ms === delay ? ms / 10 : ms, ...rest);
+        }""",
+        delay,
+    )
+
+
+async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Running) -> None:
+    """Two whole pictures a second and at most 200 kbit/s on the wire while nobody asks; typing raises the rate at once,
+    and 1.5 s after the last key it falls back."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.until(lambda sent: limit(sent) == 2)
+    await page.settle(2)
+    frames, kbps = await rates(page, 3)
+    assert 1.5 <= frames <= 2.5
+    assert kbps <= 200
+
+    await page.box.press_sequentially("Wh", delay=50)
+    typed = await page.now()
+    awake = await page.until(lambda sent: limit(sent) >= 8, timeout=2)
+    assert awake["now"] - typed <= 500
+    frames, _ = await rates(page, 0.6)
+    assert frames >= 5
+    idle = await page.until(lambda sent: limit(sent) == 2, timeout=4)
+    assert 1000 <= idle["now"] - typed <= 2600
+    assert (idle["frameWidth"], idle["frameHeight"]) == (1280, 720)
+    assert idle["parameters"]["degradationPreference"] == "maintain-resolution"
+
+
+async def test_describing_doubles_the_idle_rate(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """While two frames a second are described, four are sent, so that none is waited for; then two again."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.button("Describe").click()
+    await page.until(lambda sent: limit(sent) == 4)
+    frames, _ = await rates(page, 2)
+    assert 3 <= frames <= 5
+    await page.button("Describe").click()
+    await page.until(lambda sent: limit(sent) == 2)
+
+
+async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Running) -> None:
+    """The page asks for 1280×720 or better from the back camera, without sound, and says what is really sent."""
+    page = await visit(server.base_url)
+    await page.start()
+    asked = await page.page.evaluate("window.__camera.constraints")
+    assert asked["audio"] is False
+    assert asked["video"]["width"]["ideal"] >= 1280
+    assert asked["video"]["height"]["ideal"] >= 720
+    assert asked["video"]["facingMode"]["ideal"] == "environment"
+    await page.page.get_by_role("button", name="State:").click()
+    facts = page.page.locator("#facts")
+    await expect(facts).to_contain_text("1280×720")
+    await expect(facts).to_contain_text("frames a second")
+    await expect(facts).to_contain_text("kbit/s")
+    await expect(page.page.locator("#data-use")).to_have_text(re.compile(r"MB · \d+ kbit/s"))
+
+
+async def test_a_frozen_camera_is_said_aloud_and_not_answered_from(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A picture that stands still is named as that, a question gets `camera_frozen` and words instead of an answer,
+    and when the picture moves again all is well. The question is the first thing that wakes the camera: Chromium then
+    sends the old picture once more, as if it were a new one."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.box.fill("What is this?")
+    await page.page.evaluate("window.__camera.mode = 'frozen'")
+    await page.until(lambda sent: limit(sent) == 2)
+    await expect(page.state).to_have_text("Picture frozen")
+    await expect(page.notice).to_contain_text("The picture stands still.")
+    await expect(page.notice).to_contain_text("Stop it and start it again.")
+    count = model.count
+    since = await page.now()
+    await page.box.press("Enter")
+    error = await page.end((await page.sent("chat", since=since))["id"])
+    assert (error["type"], error["code"]) == ("error", "camera_frozen")
+    turn = page.turns.last
+    await expect(turn).to_have_attribute("data-state", "failed")
+    await expect(turn.locator(".remark")).to_contain_text("stands still")
+    assert model.count == count
+
+    await page.show(mode="clock")
+    await expect(page.state).to_have_text("Live")
+    await expect(page.notice).to_be_hidden()
+    await turn.get_by_role("button", name="Try again").click()
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+
+
+async def test_a_dark_picture_is_answered_with_a_hint(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Black is not frozen: the page says that it is dark and what helps, and a question is answered."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.show(mode="black")
+    await expect(page.notice).to_contain_text("It is dark. Switch on a light")
+    await expect(page.state).to_have_text("Live")
+    response = await page.ask("What is this?")
+    assert response["frame"]["dark"] is True
+    await expect(page.turns.last.locator(".remark")).to_have_text("The picture was dark.")
+    await page.show(mode="clock")
+    await expect(page.notice).to_be_hidden()
+
+
+async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Running) -> None:
+    """The device is let go, the server is told and ends the camera, and the page can start it again."""
+    page = await visit(server.base_url)
+    await page.start()
+    session_id = (await page.got('m.type === "ready"'))["session_id"]
+    session = server.program.sessions.find(session_id)
+    assert session.camera.state() is CameraState.LIVE
+    track = await page.page.evaluate_handle(
+        "document.querySelector('#video').srcObject.getTracks()[0]"
+    )
+    async with page.page.expect_response(lambda r: r.request.method == "DELETE") as deleted:
+        await page.button("Stop").click()
+    assert (await deleted.value).ok
+    assert session.camera.state() is CameraState.ENDED
+    assert await track.evaluate("t => t.readyState") == "ended"
+    assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+    await expect(page.state).to_have_text("Camera off")
+    await expect(page.start_button).to_be_focused()
+    await expect(page.page.locator("#dock")).to_be_hidden()
+    assert await outbound_video(page.page) is None
+
+    await page.start()
+    ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}
+    assert ids == {session_id}
+    assert session.camera.state() is CameraState.LIVE
+
+
+async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
+    visit: Visit, server: Running
+) -> None:
+    """Out of sight for a while the camera is let go; in sight again it comes back by itself, in the same session."""
+    page = await visit(server.base_url)
+    await page.start()
+    await quicken(page, HIDDEN_FOR_MS)
+    track = await page.page.evaluate_handle(
+        "document.querySelector('#video').srcObject.getTracks()[0]"
+    )
+    await put_out_of_sight(page, True)
+    await put_out_of_sight(page, False)
+    await expect(page.state).to_have_text("Live")
+    assert await page.page.evaluate("window.__camera.opened") == 1
+
+    await put_out_of_sight(page, True)
+    await expect(page.card).to_contain_text("The camera rests")
+    assert await track.evaluate("t => t.readyState") == "ended"
+    await put_out_of_sight(page, False)
+    await expect(page.state).to_have_text("Live")
+    assert await page.page.evaluate("window.__camera.opened") == 2
+    ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}
+    assert len(ids) == 1
+
+
+async def test_a_camera_that_is_unplugged_is_missed(visit: Visit, server: Running) -> None:
+    """A track that ends by itself is told in words, and Start Camera begins anew."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.evaluate(
+        "document.querySelector('#video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
+    )
+    await expect(page.card).to_contain_text("The camera went away")
+    await expect(page.state).to_have_text("Camera off")
+    await page.start()
+
+
+@pytest.mark.parametrize(
+    ("refuse", "title", "what_to_do"),
+    [
+        ("NotAllowedError", "The camera", "Allow"),
+        ("NotFoundError", "No camera was found", "Plug one in"),
+        ("NotReadableError", "The camera is in use", "Close that one"),
+        ("TypeError", "The camera did not start", "reload the page"),
+    ],
+)
+async def test_a_camera_that_does_not_open_is_explained(
+    visit: Visit, server: Running, refuse: str, title: str, what_to_do: str
+) -> None:
+    """Refused, missing, in use or broken: the page says which and what to do, and Start Camera tries again."""
+    page = await visit(server.base_url, refuse=refuse)
+    await page.start_button.click()
+    await expect(page.card).to_contain_text(title)
+    await expect(page.card).to_contain_text(what_to_do)
+    await expect(page.card).to_contain_text("Start Camera")
+    await expect(page.state).to_have_text("Camera off")
+    await expect(page.start_button).to_be_visible()
+    await page.page.evaluate("window.__camera.refuse = ''")
+    await page.start()
+
+
+async def test_a_question_to_a_refused_camera_is_not_left_waiting(
+    visit: Visit, server: Running
+) -> None:
+    """A question that needs a camera which may not be had ends with that reason."""
+    page = await visit(server.base_url, refuse="NotAllowedError")
+    await page.box.fill("What is this?")
+    await page.box.press("Enter")
+    await expect(page.turns.last).to_have_attribute("data-state", "failed")
+    await expect(page.turns.last.locator(".remark")).to_contain_text("the camera is off")
+
+
+async def test_an_insecure_address_is_explained(visit: Visit, server: Running) -> None:
+    """By http:// and a name, no browser gives the camera away; the page says so and how to get https."""
+    page = await visit(f"http://{ELSEWHERE}:{server.port}")
+    page.expect("Cross-Origin-Opener-Policy header has been ignored")
+    assert await page.page.evaluate("isSecureContext") is False
+    await page.start_button.click()
+    await expect(page.card).to_contain_text("This address is not secure")
+    await expect(page.card).to_contain_text("https://")
+    await expect(page.card).to_contain_text("run.sh --https")
+    assert await page.page.evaluate("window.__camera.opened") == 0

@@ -1,0 +1,201 @@
+"""When server, engine or connection fail: what the page says, what it keeps, and how it comes back."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import NOT_REACHED, Picture, Visit
+from tests.fakes_openai import Behaviour, FakeOpenAI
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
+    visit: Visit, model: FakeOpenAI
+) -> None:
+    """The server is restarted and knows nobody any more: the page says that the connection is lost, comes back by
+    itself, keeps what was typed, and tells that a new session began."""
+    settings = {"engine": "vllm", "vllm_base_url": model.base_url, "drain_seconds": 0.2}
+    async with running(**settings) as run:
+        port = run.port
+        page = await visit(run.base_url)
+        page.expect(NOT_REACHED, "status of 401")
+        await page.start()
+        await page.ask("What is this?")
+        await page.box.fill("And what is beh")
+    await expect(page.state).to_have_text("Connection lost")
+    await expect(page.notice).to_contain_text("by itself")
+    await expect(page.notice).to_be_visible()
+    await expect(page.box).to_have_value("And what is beh")
+    async with running(port=port, **settings) as run:
+        await expect(page.state).to_have_text("Live", timeout=15_000)
+        await expect(page.notice).to_be_hidden()
+        await expect(page.box).to_have_value("And what is beh")
+        await expect(page.page.locator("#log")).to_contain_text("A new session began.")
+        since = await page.now()
+        await page.box.press_sequentially("ind it?")
+        await page.box.press("Enter")
+        sent = await page.sent("chat", since=since)
+        assert sent["content"] == "And what is behind it?"
+        assert (await page.response(sent["id"]))["text"] == "I see a cup."
+        assert Picture.of(model.last).before(sent["sent_at"]) <= 1
+        assert await page.turns.count() == 2
+        await page.leave()
+
+
+async def test_a_lost_socket_keeps_session_chat_and_settings(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The connection breaks and comes back at once: the same session, the same chat, the camera never stopped."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.ask("What is the red thing?")
+    since = await page.now()
+    server.program.sessions.close_sockets(1012, "test")
+    await page.got('m.type === "ready"', since=since)
+    await expect(page.state).to_have_text("Live")
+    await page.ask("How big is it?")
+    assert "What is the red thing?" in str(model.last.texts)
+    ids = {e["message"]["session_id"] for e in await page.log() if e["message"]["type"] == "ready"}
+    assert len(ids) == 1
+    assert await page.page.evaluate("window.__camera.opened") == 1
+
+
+async def test_a_socket_that_breaks_in_mid_answer_ends_the_question_in_words(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """What came is kept, the question is ended and can be asked again with one press."""
+    model.behaviour = Behaviour.STALLS
+    page = await visit(server.base_url)
+    await page.start()
+    await page.send("Tell me a long story")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    model.behaviour = Behaviour.NORMAL
+    server.program.sessions.close_sockets(1012, "test")
+    await expect(page.turns.last.locator(".remark")).to_contain_text("connection was lost")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    await page.turns.last.get_by_role("button", name="Try again").click()
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+
+
+async def test_an_engine_that_dies_in_mid_answer_is_told_and_asked_again(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The words that came stay, the reason stands below them, Try again asks the same question anew."""
+    model.behaviour = Behaviour.DIES
+    page = await visit(server.base_url)
+    await page.start()
+    sent = await page.send("What is this?")
+    error = await page.end(sent["id"])
+    assert error["type"] == "error"
+    turn = page.turns.last
+    await expect(turn).to_have_attribute("data-state", "failed")
+    await expect(turn.locator(".remark")).to_have_text(error["message"])
+    model.behaviour = Behaviour.NORMAL
+    await turn.get_by_role("button", name="Try again").click()
+    await expect(page.turns).to_have_count(2)
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    await expect(page.turns.last.locator(".asked")).to_have_text("What is this?")
+
+
+async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -> None:
+    """The camera is live, answers are not to be had, and the page says so until they are."""
+    async with FakeOpenAI() as model:
+        await model.close()
+        async with running(engine="vllm", vllm_base_url=model.base_url) as run:
+            page = await visit(run.base_url)
+            await page.start_button.click()
+            await expect(page.state).to_have_text("Live, no answers")
+            await expect(page.notice).to_contain_text("The engine can not be reached.")
+            sent = await page.send("What is this?")
+            error = await page.end(sent["id"])
+            assert error["code"] == "engine_unavailable"
+            await expect(page.turns.last.locator(".remark")).to_have_text(error["message"])
+            await model.start()
+            await expect(page.state).to_have_text("Live", timeout=15_000)
+            await expect(page.notice).to_be_hidden()
+            assert (await page.ask("And now?"))["text"] == "I see a cup."
+            await page.leave()
+
+
+async def test_the_better_engine_takes_over_and_the_page_says_which_answered(visit: Visit) -> None:
+    """ENGINE=auto: the built-in engine answers until a model server appears; each answer names its own."""
+    async with FakeOpenAI() as model:
+        await model.close()
+        async with running(engine="auto", vllm_base_url=model.base_url) as run:
+            page = await visit(run.base_url)
+            await page.start()
+            await page.show(mode="text:EXIT 12", textPx=48, clock=False)
+            assert "EXIT 12" in (await page.ask("Read this"))["text"]
+            await model.start()
+            await page.got('m.type === "ready" && m.engine === "vllm"')
+            assert (await page.ask("What is this?"))["text"] == "I see a cup."
+            summaries = page.turns.locator(".evidence summary")
+            await expect(summaries.first).to_contain_text("Built-in engine")
+            await expect(summaries.last).to_contain_text("vLLM")
+            await page.leave()
+
+
+async def test_two_windows_of_one_page_do_not_fight(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A socket that was replaced by a newer one lets the camera go and says so, instead of coming back."""
+    page = await visit(server.base_url)
+    await page.start()
+    server.program.sessions.close_sockets(4409, "replaced")
+    await expect(page.card).to_contain_text("Opened in another place")
+    await expect(page.state).to_have_text("Camera off")
+    assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+    await page.start()
+
+
+async def test_a_reload_keeps_the_question_being_typed(visit: Visit, server: Running) -> None:
+    """And nothing else: the camera is off until it is wanted again."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.box.fill("What does the sm")
+    await page.page.reload()
+    await expect(page.box).to_have_value("What does the sm")
+    await expect(page.state).to_have_text("Camera off")
+
+
+async def test_a_question_that_is_too_long_is_held_back_with_its_count(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """4,000 characters are sent, one more is not, and the page says how many there are too many."""
+    page = await visit(server.base_url)
+    await page.start()
+    count = page.page.locator("#question-count")
+    await page.box.fill("x" * 4001)
+    await expect(count).to_have_text("1 characters too many")
+    await expect(page.button("Send")).to_be_disabled()
+    await page.box.press("Enter")
+    await expect(page.turns).to_have_count(0)
+    await page.box.fill("x" * 4000)
+    await expect(count).to_have_text("0 characters left")
+    await page.button("Send").click()
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    assert len(model.last.texts[-1][1]) == 4000
+
+
+async def test_many_questions_at_once_end_with_the_newest(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """An impatient person: ten questions in a row, one answer, none left open."""
+    model.first_token = 0.2
+    page = await visit(server.base_url)
+    await page.start()
+    for number in range(10):
+        await page.box.fill(f"Question {number}")
+        await page.box.press("Enter")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    await expect(page.page.locator('article.turn:not([data-state="done"])')).to_have_count(0)
+    remarks = await page.turns.locator(".remark").all_inner_texts()
+    assert remarks.count("Replaced by a newer question.") == 9
+    async with asyncio.timeout(2):
+        while model.running:
+            await asyncio.sleep(0.02)

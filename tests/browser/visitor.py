@@ -1,0 +1,186 @@
+"""A person at the page: what they do, what they see, and what the browser's console had to say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+import cv2
+import numpy as np
+from playwright.async_api import ConsoleMessage, Error, Locator, Page, expect
+
+from scripts.bench import clock_code
+from scripts.bench.browser import outbound_video, set_camera, socket_log, wait_for_message
+from tests.fakes_openai import Seen
+
+# What the browser itself writes when a request fails that was meant to: give one of these to `Visitor.expect`.
+NOT_REACHED = r"net::ERR_CONNECTION_REFUSED|WebSocket connection to .* failed"
+REFUSED_TOKEN = r"status of 401"
+
+_VIOLATIONS = """() => {
+  window.__violations = [];
+  document.addEventListener("securitypolicyviolation", (event) =>
+    window.__violations.push(`${event.violatedDirective} ${event.blockedURI}`));
+}"""
+
+
+class Visit(Protocol):
+    """Opens the page of a server in a browser context of its own. Options: those of `page_with_camera`."""
+
+    async def __call__(self, url: str, **options: Any) -> Visitor: ...
+
+
+@dataclass(frozen=True)
+class Picture:
+    """What a model server got."""
+
+    width: int
+    height: int
+    # Low 32 bits of the epoch in ms that were in front of the camera; None when no clock is in the picture
+    clock: int | None
+    # Mean of all values, 0 to 255
+    brightness: float
+
+    @classmethod
+    def of(cls, seen: Seen) -> Self:
+        assert seen.jpeg is not None
+        image = cv2.imdecode(np.frombuffer(seen.jpeg, np.uint8), cv2.IMREAD_COLOR)
+        assert image is not None
+        pixels = np.asarray(image, np.uint8)
+        height, width = pixels.shape[:2]
+        return cls(width, height, clock_code.read(pixels), float(pixels.mean()))
+
+    def before(self, at_ms: float) -> float:
+        """Milliseconds that the clock in it lies before `at_ms` (epoch); negative when it lies after."""
+        assert self.clock is not None, "no clock is readable in the picture"
+        return clock_code.age_ms(self.clock, at_ms)
+
+
+class Visitor:
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        self.box = page.get_by_label(re.compile("^Ask"))
+        self.start_button = page.get_by_role("button", name="Start Camera")
+        self.state = page.locator("#state-label")
+        self.card = page.locator("#card")
+        self.notice = page.locator("#notice")
+        self.turns = page.locator("article.turn")
+        self._problems: list[str] = []
+        self._expected: list[str] = []
+        self._violations: list[str] = []
+        page.on("console", self._console)
+        page.on("pageerror", self._error)
+
+    async def open(self) -> None:
+        await self.page.add_init_script(f"({_VIOLATIONS})()")
+        await self.page.goto(self.url)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self._problems.append(message.text)
+
+    def _error(self, error: Error) -> None:
+        self._problems.append(f"uncaught: {error}")
+
+    def expect(self, *patterns: str) -> None:
+        """These lines may stand in the console: the browser writes them by itself."""
+        self._expected += patterns
+
+    @property
+    def problems(self) -> list[str]:
+        """Everything in the console that nobody expected: errors, warnings, violations of the policy."""
+        problems = [*self._problems, *self._violations]
+        return [p for p in problems if not any(re.search(e, p) for e in self._expected)]
+
+    async def leave(self) -> None:
+        """Close the page; a server that goes afterwards is none of its problems."""
+        if not self.page.is_closed():
+            self._violations += await self.page.evaluate("window.__violations ?? []")
+            await self.page.close()
+
+    def button(self, name: str) -> Locator:
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    async def now(self) -> float:
+        """The page's clock, ms since the epoch."""
+        now: float = await self.page.evaluate("performance.timeOrigin + performance.now()")
+        return now
+
+    async def start(self) -> None:
+        """Press Start Camera and wait until the page says that it is live."""
+        await self.start_button.click()
+        await expect(self.state).to_have_text("Live", timeout=15_000)
+
+    async def show(self, **values: Any) -> None:
+        """Put something else in front of the camera; returns when it was drawn."""
+        await set_camera(self.page, **values)
+        drawn = await self.page.evaluate("window.__camera.drawn")
+        await self.page.wait_for_function("n => window.__camera.drawn > n + 1", arg=drawn)
+
+    async def settle(self, frames: int = 3) -> None:
+        """Wait until so many more frames were sent: a picture that has just changed becomes sharp with them."""
+        first = await outbound_video(self.page)
+        wanted = (first["framesSent"] if first else 0) + frames
+        await self.until(lambda sent: sent["framesSent"] >= wanted)
+
+    async def until(
+        self, fine: Callable[[dict[str, Any]], bool], *, timeout: float = 10
+    ) -> dict[str, Any]:
+        """Wait until what the browser sends is `fine`; the report (see `outbound_video`)."""
+        report: dict[str, Any] | None = None
+        end = await self.now() + timeout * 1000
+        while await self.now() < end:
+            report = await outbound_video(self.page)
+            if report is not None and fine(report):
+                return report
+            await self.page.wait_for_timeout(50)
+        raise AssertionError(f"not within {timeout} s; the last report: {report}")
+
+    async def send(self, question: str) -> dict[str, Any]:
+        """Type a question, press Enter: the `chat` message as it went out."""
+        since = await self.now()
+        await self.box.fill(question)
+        await self.box.press("Enter")
+        return await self.sent("chat", since=since)
+
+    async def ask(self, question: str, *, timeout: float = 15) -> dict[str, Any]:
+        """Type a question and wait for its end: the `response`. An `error` fails the test."""
+        sent = await self.send(question)
+        return await self.response(sent["id"], timeout=timeout)
+
+    async def tap(self, name: str, *, timeout: float = 15) -> dict[str, Any]:
+        """Press a one-tap question and wait for its `response`."""
+        since = await self.now()
+        await self.button(name).click()
+        sent = await self.sent("chat", since=since)
+        return await self.response(sent["id"], timeout=timeout)
+
+    async def response(self, id: str, *, timeout: float = 15) -> dict[str, Any]:
+        message = await self.end(id, timeout=timeout)
+        assert message["type"] == "response", message
+        return message
+
+    async def end(self, id: str, *, timeout: float = 15) -> dict[str, Any]:
+        """The `response` or `error` to a question."""
+        kinds = '(m.type === "response" || m.type === "error")'
+        return await self.got(f'{kinds} && m.id === "{id}"', timeout=timeout)
+
+    async def sent(self, type: str, *, since: float = 0, timeout: float = 15) -> dict[str, Any]:
+        wanted = f'way === "sent" && m.type === "{type}"'
+        return await self._message(wanted, since, timeout)
+
+    async def got(self, wanted: str, *, since: float = 0, timeout: float = 15) -> dict[str, Any]:
+        """The first message from the server for which the JavaScript `wanted` (of `m`) is true."""
+        return await self._message(f'way === "got" && ({wanted})', since, timeout)
+
+    async def _message(self, wanted: str, since: float, timeout: float) -> dict[str, Any]:
+        entry = await wait_for_message(self.page, wanted, since=since, timeout=timeout)
+        message: dict[str, Any] = entry["message"]
+        return message
+
+    async def log(self) -> list[dict[str, Any]]:
+        """All that went over the sockets: {at, way, message}."""
+        return await socket_log(self.page)
