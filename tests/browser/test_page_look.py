@@ -1,0 +1,348 @@
+"""What the page looks and sounds like: names, sizes, contrast, keyboard, small screens, nothing in its way."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.fakes_openai import Behaviour, FakeOpenAI
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+LONG = (
+    "This is a box of oat biscuits, 250 g, best before 14 March 2027. "
+    "See https://example.org/a-very-long-address/that-does-not-break/anywhere/at-all/and-goes-on-and-on.html"
+)
+
+# Visible buttons and the like, with what can be hit of them: a pseudo-element may reach further than the box.
+_TARGETS = """() => [...document.querySelectorAll("button, summary, input, textarea, a[href], select")]
+  .filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.closest(".visually-hidden"))
+  .map((e) => {
+    const box = e.getBoundingClientRect();
+    const more = getComputedStyle(e, "::after");
+    const grow = more.content !== "none" && more.position === "absolute"
+      ? (side) => -Math.min(0, parseFloat(more[side]) || 0) : () => 0;
+    return { name: e.getAttribute("aria-label") || e.textContent.trim() || e.id,
+      width: box.width + grow("left") + grow("right"), height: box.height + grow("top") + grow("bottom") };
+  })"""
+
+# Contrast (WCAG 2.2) of every visible text, its ground put together from all that lies behind it. Over the live
+# picture the worst of black and white is taken.
+_CONTRAST = """() => {
+  const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+  const parse = (colour) => {
+    pixel.clearRect(0, 0, 1, 1);
+    pixel.fillStyle = colour;
+    pixel.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = pixel.getImageData(0, 0, 1, 1).data;
+    return { rgb: [r, g, b], a: a / 255 };
+  };
+  const over = (top, ground) => top.rgb.map((c, i) => c * top.a + ground[i] * (1 - top.a));
+  const luminance = (rgb) => {
+    const [r, g, b] = rgb.map((c) => (c /= 255) <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const ratio = (a, b) => {
+    const [high, low] = [luminance(a), luminance(b)].sort((x, y) => y - x);
+    return (high + 0.05) / (low + 0.05);
+  };
+  const video = document.querySelector("#video");
+  const found = [];
+  const look = (element, words, colour) => {
+    const style = getComputedStyle(element);
+    const grounds = [];
+    let onPicture = false;
+    for (let e = element; e; e = e.parentElement) {
+      const ground = parse(getComputedStyle(e).backgroundColor);
+      grounds.push(ground);
+      if (ground.a === 1) break;
+      if (e.id === "stage") { onPicture = true; break; }
+    }
+    const bases = onPicture ? (video.hidden ? [[27, 38, 36], [12, 17, 16]] : [[0, 0, 0], [255, 255, 255]]) : [[255, 255, 255]];
+    const ratios = bases.map((base) => {
+      const ground = grounds.reduceRight((under, layer) => over(layer, under), base);
+      return ratio(over(parse(colour ?? style.color), ground), ground);
+    });
+    const size = parseFloat(style.fontSize);
+    const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
+    found.push({ words: words.slice(0, 40), ratio: Math.min(...ratios), least: large ? 3 : 4.5 });
+  };
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  while (texts.nextNode()) {
+    const words = texts.currentNode.textContent.trim();
+    const element = texts.currentNode.parentElement;
+    if (!words || element.closest(".visually-hidden, template, button:disabled")) continue;
+    if (element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) look(element, words);
+  }
+  for (const box of document.querySelectorAll("textarea, input[type=password]")) {
+    if (!box.checkVisibility()) continue;
+    look(box, box.value || "(typed)");
+    look(box, box.placeholder || "(empty)", getComputedStyle(box, "::placeholder").color);
+  }
+  return found;
+}"""
+
+_FOCUS = """() => {
+  const e = document.activeElement;
+  if (!e || e === document.body) return null;
+  const style = getComputedStyle(e);
+  return { name: e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent.trim(),
+    ring: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 };
+}"""
+
+# What sticks out to the right of the window, scrolled boxes' insides aside.
+_WIDE = """() => {
+  const page = document.scrollingElement;
+  const out = [...document.querySelectorAll("body *")].filter((e) => {
+    if (!e.checkVisibility() || e.closest(".visually-hidden, svg")) return false;
+    const box = e.getBoundingClientRect();
+    return box.width > 0 && (box.right > innerWidth + 0.5 || box.left < -0.5);
+  });
+  const log = document.querySelector("#log");
+  return { page: page.scrollWidth - innerWidth, log: log.scrollWidth - log.clientWidth,
+    out: out.map((e) => e.id || e.className || e.tagName) };
+}"""
+
+
+async def talked(visit: Visit, server: Running, model: FakeOpenAI, **options: Any) -> Visitor:
+    """A page with a live camera and a long answer on it."""
+    model.answer_for = lambda _body, _jpeg: [LONG]
+    page = await visit(server.base_url, **options)
+    await page.start()
+    await page.ask("What is in this box, and until when is it good to eat?")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    return page
+
+
+async def test_everything_has_its_name(visit: Visit, server: Running, model: FakeOpenAI) -> None:
+    """A screen reader finds the page's parts by role and name; there is no file input anywhere, ever."""
+    page = await visit(server.base_url)
+    found = page.page
+    await expect(page.start_button).to_be_visible()
+    await expect(found.get_by_role("textbox", name=re.compile("^Ask"))).to_be_visible()
+    await expect(found).to_have_title("qwen-camera")
+    assert await found.locator("html").get_attribute("lang") == "en"
+    await page.start()
+    await page.ask("What is this?")
+    for name in ("Stop", "Hold", "Describe", "What is this?", "Read this", "Send"):
+        await expect(page.button(name)).to_be_visible()
+    await expect(found.get_by_role("main")).to_be_visible()
+    await expect(found.get_by_role("heading", level=1)).to_have_text("qwen-camera")
+    await expect(found.get_by_role("log", name="Answers")).to_be_visible()
+    await expect(found.get_by_role("img", name="The frame this answer is about")).to_be_visible()
+    for name in ("Hold", "Describe"):
+        await expect(page.button(name)).to_have_attribute("aria-pressed", "false")
+    nameless = await found.evaluate(
+        """() => [...document.querySelectorAll("button, input, textarea, img, [role]")]
+          .filter((e) => e.checkVisibility() && !(e.getAttribute("aria-label") || e.getAttribute("aria-labelledby")
+            || e.alt || e.labels?.length || e.textContent.trim() || e.getAttribute("role") === "status"))
+          .map((e) => e.outerHTML)"""
+    )
+    assert nameless == []
+    doubled = await found.evaluate(
+        "() => [...document.querySelectorAll('[id]')].map(e => e.id).filter((id, i, all) => all.indexOf(id) !== i)"
+    )
+    assert doubled == []
+    assert await found.locator('input[type="file"]').count() == 0
+
+
+async def test_every_target_is_big_enough_for_a_thumb(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """44 px or more each way on a phone: before the start, with an answer, with its details, while one is running."""
+    page = await visit(server.base_url)
+
+    async def small() -> list[Any]:
+        targets = await page.page.evaluate(_TARGETS)
+        assert len(targets) >= 2
+        return [t for t in targets if t["width"] < 43.9 or t["height"] < 43.9]
+
+    assert await small() == []
+    await page.start()
+    await page.ask("What is this?")
+    await page.page.get_by_role("button", name="State:").click()
+    await expect(page.page.locator("#facts")).to_be_visible()
+    assert await small() == []
+    await page.turns.last.locator(".evidence summary").click()
+    assert await small() == []
+    model.behaviour = Behaviour.STALLS
+    await page.send("And what is that?")
+    await expect(page.button("Cancel")).to_be_visible()
+    assert await small() == []
+    model.behaviour = Behaviour.DIES
+    await page.send("And now?")
+    await expect(page.turns.last.get_by_role("button", name="Try again")).to_be_visible()
+    assert await small() == []
+
+
+async def test_the_finished_answer_is_spoken_once(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The live region says the whole answer when it is there, not every piece of it."""
+    model.between_tokens = 0.05
+    page = await visit(server.base_url)
+    region = page.page.locator("#announcer")
+    await expect(region).to_have_attribute("aria-live", "polite")
+    await expect(region).to_have_attribute("role", "status")
+    await page.start()
+    await page.page.evaluate("""() => {
+          window.__spoken = [];
+          const region = document.querySelector("#announcer");
+          new MutationObserver(() => window.__spoken.push(region.textContent))
+            .observe(region, { childList: true, characterData: true, subtree: true });
+        }""")
+    await page.ask("What is this?")
+    await expect(region).to_have_text("I see a cup.")
+    assert await page.page.evaluate("window.__spoken") == ["I see a cup."]
+    await expect(page.page.locator("#log")).to_have_attribute("aria-live", "off")
+
+
+async def test_the_keyboard_alone_is_enough(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Start, ask, look at details, hold and stop with Tab, Enter and Space; the focus is always to be seen."""
+    page = await visit(server.base_url)
+    keys = page.page.keyboard
+
+    async def tab_to(name: str) -> None:
+        seen = []
+        for _ in range(30):
+            await keys.press("Tab")
+            focus = await page.page.evaluate(_FOCUS)
+            if focus is None:
+                continue
+            assert focus["ring"], f"no ring around {focus['name']}"
+            seen.append(focus["name"])
+            if focus["name"].strip().startswith(name):
+                return
+        raise AssertionError(f"Tab does not reach {name}: {seen}")
+
+    await tab_to("Start Camera")
+    await keys.press("Enter")
+    await expect(page.state).to_have_text("Live")
+    await tab_to("Ask")
+    await keys.type("What is this?")
+    await keys.press("Enter")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    await expect(page.box).to_be_focused()
+    await tab_to("Hold")
+    await keys.press("Space")
+    await expect(page.state).to_have_text("Picture held")
+    await keys.press("Enter")
+    await expect(page.state).to_have_text("Live")
+    await tab_to("Describe")
+    await tab_to("State:")
+    await keys.press("Enter")
+    await expect(page.page.locator("#facts")).to_be_visible()
+    await keys.press("Escape")
+    await expect(page.page.locator("#facts")).to_be_hidden()
+    await tab_to("What is this?")
+    await keys.press("Enter")
+    await expect(page.turns).to_have_count(2)
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await tab_to("vLLM")
+    await keys.press("Enter")
+    await expect(page.turns.first.locator(".about")).to_be_visible()
+    for name in ("Copy", "Read aloud", "Read this", "Stop"):
+        await tab_to(name)
+    await keys.press("Enter")
+    await expect(page.state).to_have_text("Camera off")
+    await expect(page.start_button).to_be_focused()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_all_text_is_easy_to_read(
+    visit: Visit, server: Running, model: FakeOpenAI, scheme: str
+) -> None:
+    """WCAG AA, computed for every text on the page in several of its states; over the picture the worst case counts."""
+    page = await visit(server.base_url, context_options={"color_scheme": scheme})
+
+    async def faint() -> list[Any]:
+        texts = await page.page.evaluate(_CONTRAST)
+        assert len(texts) >= 5
+        return [t for t in texts if t["ratio"] < t["least"]]
+
+    assert await faint() == []
+    await page.start()
+    await page.ask("What is this?")
+    await page.page.get_by_role("button", name="State:").click()
+    await page.turns.last.locator(".evidence summary").click()
+    await page.page.get_by_role("button", name="State:").click()
+    assert await faint() == []
+    await page.button("Describe").click()
+    await page.button("Hold").click()
+    await expect(page.state).to_have_text("Picture held")
+    model.behaviour = Behaviour.DIES
+    sent = await page.send("And this?")
+    await page.end(sent["id"])
+    await expect(page.turns.locator(".remark.problem").first).to_be_visible()
+    # Pressed buttons change their colours softly.
+    await page.page.wait_for_function(
+        "document.getAnimations().every(a => !(a instanceof CSSTransition) || a.playState !== 'running')"
+    )
+    assert await faint() == []
+
+
+async def test_who_wants_no_motion_gets_none(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """With `prefers-reduced-motion` nothing moves by itself, not even while an answer is on its way."""
+    model.behaviour = Behaviour.STALLS
+    moving = "document.getAnimations().filter(a => a.playState === 'running').length"
+    page = await visit(server.base_url, context_options={"reduced_motion": "reduce"})
+    await page.start()
+    await page.send("Tell me a story")
+    await expect(page.turns.last).to_have_attribute("data-state", "answering")
+    assert await page.page.evaluate(moving) == 0
+    await page.page.emulate_media(reduced_motion="no-preference")
+    await page.page.wait_for_function(f"{moving} > 0")
+
+
+@pytest.mark.parametrize(
+    "size", [(320, 568), (390, 844), (844, 390), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
+)
+async def test_nothing_sticks_out(
+    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+) -> None:
+    """No sideways scrolling on any screen; picture, text box and the newest answer are all in the window."""
+    page = await talked(visit, server, model, viewport=size)
+
+    async def fits() -> None:
+        assert await page.page.evaluate(_WIDE) == {"page": 0, "log": 0, "out": []}
+        for part in (page.page.locator("#video"), page.box, page.turns.last.locator(".text")):
+            await expect(part).to_be_in_viewport(ratio=0.3)
+        video = await page.page.locator("#video").bounding_box()
+        assert video is not None
+        assert video["height"] >= 120
+        assert video["width"] >= 280
+
+    await fits()
+    for name in ("Stop", "Hold", "Describe"):
+        await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
+    await page.page.get_by_role("button", name="State:").click()
+    await expect(page.page.locator("#facts")).to_be_in_viewport(ratio=0.99)
+    assert (await page.page.evaluate(_WIDE))["out"] == []
+    await page.page.keyboard.press("Escape")
+    await page.turns.last.locator(".evidence summary").click()
+    assert await page.page.evaluate(_WIDE) == {"page": 0, "log": 0, "out": []}
+
+
+async def test_turning_and_the_keyboard_leave_picture_and_text_box_in_sight(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A phone that is turned, and one whose keyboard takes half of the window."""
+    page = await talked(visit, server, model)
+    for size in ((390, 420), (844, 390), (390, 844)):
+        await page.page.set_viewport_size({"width": size[0], "height": size[1]})
+        await expect(page.box).to_be_in_viewport(ratio=0.99)
+        await expect(page.page.locator("#video")).to_be_in_viewport(ratio=0.5)
+        video = await page.page.locator("#video").bounding_box()
+        assert video is not None
+        assert video["height"] >= 100
+        assert (await page.page.evaluate(_WIDE))["out"] == []
+    await expect(page.state).to_have_text("Live")
