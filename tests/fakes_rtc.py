@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -100,9 +101,22 @@ class Side:
         return await self.server.connect(key, sdp, self.camera(key))
 
     async def until(self, check: Callable[[], bool], seconds: float = 10.0) -> None:
-        async with asyncio.timeout(seconds):
-            while not check():
-                await asyncio.sleep(0.005)
+        deadline = time.monotonic() + seconds
+        while not check():
+            assert time.monotonic() < deadline, f"waited in vain: {self.states()}"
+            await asyncio.sleep(0.005)
+
+    def states(self) -> list[str]:
+        """What a test that waited in vain should say."""
+        said = []
+        for key, connection in self.server._connections.items():
+            pc, stream = connection._pc, connection._receiver._stream
+            said.append(
+                f"{key}: {pc.connectionState}/{pc.iceConnectionState}, stream {stream is not None}"
+            )
+            if stream is not None:
+                said.append(repr({**stream._assembler.__dict__, "lane": stream._lane.__dict__}))
+        return said
 
     async def frames_of(self, key: str = "a", count: int = 1, seconds: float = 10.0) -> list[Frame]:
         """So many sampled frames from now on."""

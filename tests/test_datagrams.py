@@ -64,9 +64,26 @@ def test_only_checked_addresses_may_send_anything_but_stun(
         state=State.IN_PROGRESS if state == "nominated" else state,
         remote_nominated=state == "nominated",
     )
-    protocol.receiver = SimpleNamespace(_check_list=[pair])
+    protocol.receiver = SimpleNamespace(_check_list=[pair], ice_controlling=False)
     handler(protocol, data, addr)
     assert got == ([data] if passes else [])
+
+
+@pytest.mark.parametrize(("port", "passes"), [(5000, True), (5001, False)])
+def test_the_side_that_nominates_takes_any_candidate_that_was_told(port: int, passes: bool) -> None:
+    """It has stopped checking, and the other may send on a pair that it never finished; a stranger still may not."""
+    got: list[bytes] = []
+    handler = checked(lambda self, data, addr: got.append(data))
+    protocol = SimpleNamespace()
+    pair = SimpleNamespace(
+        protocol=protocol,
+        remote_addr=("192.0.2.1", 5000),
+        state=State.IN_PROGRESS,
+        remote_nominated=False,
+    )
+    protocol.receiver = SimpleNamespace(_check_list=[pair], ice_controlling=True)
+    handler(protocol, b"\x16dtls", ("192.0.2.1", port))
+    assert bool(got) is passes
 
 
 async def test_a_closed_connection_asks_for_nothing_more() -> None:

@@ -379,7 +379,7 @@ async def test_a_clients_data_channel_carries_nothing() -> None:
 
 
 async def test_a_lost_packet_is_sent_again() -> None:
-    """Every tenth packet is lost once; NACK and RTX bring it back, and no frame is missing."""
+    """Every fifth packet is lost once; NACK and RTX bring it back, and no frame is missing."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
         await join(side, peer)
         await side.frames_of()
@@ -388,7 +388,7 @@ async def test_a_lost_packet_is_sent_again() -> None:
         def drop(data: bytes) -> bool:
             nonlocal lost
             sequence = struct.unpack_from("!H", data, 2)[0]
-            if is_first_time(data, 97) and sequence % 10 == 3:
+            if is_first_time(data, 97) and sequence % 5 == 3:
                 lost += 1
                 return True
             return False

@@ -20,7 +20,8 @@ def checked(stock: _Handler) -> _Handler:
     """aioice hands every datagram that is not STUN to DTLS, whoever sent it; a stranger can end a session so.
 
     Only those from an address that proved itself go on (OWASP ASVS 5, 17.2.6): our check of it has succeeded, or
-    it has sent an authenticated check that nominates the pair, which may be a moment earlier.
+    it has sent an authenticated check that nominates the pair, which may be a moment earlier. The side that
+    nominates stops checking once a pair will do, while the other may already send on another one of its candidates.
     """
 
     def datagram_received(self: Any, data: Any, addr: tuple[Any, ...]) -> None:
@@ -32,7 +33,11 @@ def checked(stock: _Handler) -> _Handler:
             if not any(
                 pair.protocol is self
                 and pair.remote_addr == remote
-                and (pair.state is _SUCCEEDED or pair.remote_nominated)
+                and (
+                    pair.state is _SUCCEEDED
+                    or pair.remote_nominated
+                    or self.receiver.ice_controlling
+                )
                 for pair in self.receiver._check_list
             ):
                 return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import gc
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -146,6 +147,10 @@ class DecodeLane:
 
 
 def give_memory_back() -> None:
-    """Hand the C library's free memory back to the system (glibc; elsewhere nothing happens). Takes milliseconds."""
+    """Hand free memory back to the system (glibc; elsewhere it is only freed). Takes about 20 ms.
+
+    A closed connection is a knot of references that only the collector undoes, and it comes seldom by itself.
+    """
+    gc.collect()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)

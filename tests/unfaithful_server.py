@@ -1,0 +1,26 @@
+"""The server with one line too many: it keeps a picture of every frame. Shows that the test that forbids it sees it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from server.main import main
+from server.vision import encode
+
+faithful = encode.thumbnail
+
+
+def keeping(bgr: Any) -> bytes:
+    """What a careless debugging session leaves behind."""
+    cv2.imwrite(str(Path(os.environ["KEEP_IN"]) / "frame.png"), bgr)
+    return faithful(bgr)
+
+
+if __name__ == "__main__":
+    encode.thumbnail = keeping
+    sys.exit(main())
