@@ -26,6 +26,8 @@ from server.vision.sampler import Sampler
 FRAME_WAIT_SECONDS = 0.6
 # A question that waited this long has its camera woken and a key frame asked for.
 NUDGE_SECONDS = 0.15
+# Sampled frames are looked at for hints at most this often: a look takes 0.4 ms.
+LOOK_SECONDS = 1.0
 # How long `sharpest` looks on before it takes the best it saw.
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
@@ -102,6 +104,8 @@ class Camera:
         # Whether work goes on at the sampling rate, so that idle has to be quicker than usual.
         self._working = False
         self._luma = SceneReader()
+        # Capture time of the frame that was looked at last.
+        self._looked = -math.inf
         self._scene: Scene | None = None
         self._cap, self._frame_rate = UNMEASURED
         self._timer: asyncio.TimerHandle | None = None
@@ -130,7 +134,7 @@ class Camera:
 
     @property
     def scene(self) -> Scene | None:
-        """What the last sampled frame looked like; None before the first."""
+        """What a frame of about the last second looked like; None before the first."""
         return self._scene
 
     @property
@@ -168,7 +172,8 @@ class Camera:
         self._wake_waiters()
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
-            self._look(frame)
+            if abs(frame.captured - self._looked) >= LOOK_SECONDS:
+                self._look(frame)
             if self.on_sample is not None and self.state() is CameraState.LIVE:
                 self.on_sample(frame)
         if first or self._told is not CameraState.LIVE:
@@ -176,6 +181,7 @@ class Camera:
 
     def _look(self, frame: Frame) -> None:
         before = self._scene
+        self._looked = frame.captured
         self._scene = scene = self._luma.read(frame.image, frame.captured)
         if before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred):
             self.on_status()

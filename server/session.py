@@ -214,7 +214,7 @@ class Session:
             detail,
             thumbnail=self._preferences.thumbnails,
             held=held,
-            scene=self.camera.scene,
+            motion=self.camera.scene.motion if self.camera.scene is not None else None,
         )
         try:
             picture = await in_pool(self._tools.prepare_pool, make)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import av
 import cv2
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from server.engines.base import Capabilities
 from server.errors import BadRequest, FrameWithheld
-from server.frames import Detail, Frame, Geometry, Picture, Scene
+from server.frames import Detail, Frame, Geometry, Picture
 from server.vision.encode import THUMBNAIL_BYTES
+from server.vision.luma import SceneReader
 from server.vision.prepare import PictureMaker
 from server.vision.resize import QWEN3, QWEN25
 
@@ -68,14 +69,15 @@ class Withholding:
 
 def test_low_detail_is_the_configured_budget() -> None:
     """512 tokens of a 720p camera: 840x448 with its frame's data."""
-    scene = Scene(0.5, 0.5, None, False, False)
     frame = frame_of(drawn())
-    picture = PictureMaker((), 512).make(frame, VLM, Detail.LOW, held=True, scene=scene)
+    picture = PictureMaker((), 512).make(frame, VLM, Detail.LOW, held=True, motion=0.25)
     assert decoded(picture).shape == (448, 840, 3)
     assert (picture.width, picture.height, picture.visual_tokens) == (840, 448, 480)
     assert (picture.source_width, picture.source_height) == (1280, 720)
     assert (picture.frame_id, picture.captured, picture.captured_sender) == ("f1", 5.0, 1_000.5)
-    assert (picture.held, picture.scene) == (True, scene)
+    assert picture.held
+    # Read from this very frame, but for the motion, which one frame can not tell.
+    assert picture.scene == replace(SceneReader().read(frame.image, 0.0), motion=0.25)
     assert (picture.bgr, picture.thumbnail) == (None, None)
     assert 0 < picture.prepare_seconds < 5
 

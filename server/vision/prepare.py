@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 import cv2
@@ -13,8 +14,9 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from server.errors import BadRequest
-from server.frames import Detail, Frame, Geometry, Picture, Scene
+from server.frames import Detail, Frame, Geometry, Picture
 from server.vision import encode
+from server.vision.luma import SceneReader
 from server.vision.privacy import PrivacyFilter
 from server.vision.resize import HIGH_TOKENS, budget_pixels, smart_resize, visual_tokens
 
@@ -72,11 +74,12 @@ class PictureMaker:
         *,
         thumbnail: bool = False,
         held: bool = False,
-        scene: Scene | None = None,
+        motion: float | None = None,
     ) -> Picture:
         """The picture for an engine: a JPEG of the model's own size, or BGR pixels of the camera's size.
 
-        Pixels cost no visual tokens. The thumbnail is of the very pixels that the engine gets.
+        Pixels cost no visual tokens. The thumbnail is of the very pixels that the engine gets. `motion` is what the
+        camera's last looks told; the rest of the picture's scene is read from this very frame.
 
         Raises BadRequest for frames over 4096×4096 or with an aspect ratio over 200, FrameWithheld from the
         filters, ValueError for `Detail.AUTO`.
@@ -118,7 +121,7 @@ class PictureMaker:
             thumbnail=encode.thumbnail(bgr) if thumbnail else None,
             prepare_seconds=time.perf_counter() - began,
             held=held,
-            scene=scene,
+            scene=replace(SceneReader().read(frame.image, frame.captured), motion=motion),
         )
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
