@@ -228,6 +228,31 @@ async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI
     assert (response["id"], response["finish_reason"]) == ("left", "cancelled")
 
 
+async def test_a_closed_socket_stops_a_description(guest: Visitor, fake: FakeOpenAI) -> None:
+    """One that runs stops upstream too; it is no matter of questions alone."""
+    fake.between_tokens = 5.0
+    await guest.page.send(type="settings", describe=True)
+    await guest.page.next("delta")
+    await guest.page.close()
+    await asyncio.wait_for(fake.last.done.wait(), 2)
+    assert fake.last.closed_early
+
+
+async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
+    """One that still waits for its frame is not asked later, when the frame comes."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        await asyncio.sleep(0)
+        one.session.socket_closed()
+        one.frame()
+        response = await one.next("response", "error")
+        assert (response["type"], response["finish_reason"]) == ("response", "cancelled")
+        assert len(one.session._tasks) <= 1
+        await until(lambda: len(one.session._tasks) == 0)
+        assert not one.engine.requests
+
+
 async def test_a_newer_socket_takes_the_answer_over(guest: Visitor, fake: FakeOpenAI) -> None:
     """A page that replaces its socket loses nothing of the answer that runs."""
     fake.between_tokens = 0.3
@@ -550,18 +575,24 @@ async def test_requests_follow_the_sample_rate(
                 type="settings", describe=True, sample_rate=rate, prompt=f"rate {rate}"
             )
             await one.page.ponged()
-        fake.requests.clear()
-        await asyncio.sleep(seconds)
-        seen = list(fake.requests)
-        for rate in rates:
-            arrived = [s for s in seen if s.texts[-1][1] == f"rate {rate}"]
-            assert abs(len(arrived) - rate * seconds) <= 1, (rate, len(arrived))
+        # A machine that is busy with something else may lose frames: it gets three chances.
+        for chance in range(3):
+            fake.requests.clear()
+            start = time.monotonic()
+            await asyncio.sleep(seconds)
+            seen = [s for s in fake.requests if s.arrived - start <= seconds]
+            counts = [sum(s.texts[-1][1] == f"rate {rate}" for s in seen) for rate in rates]
+            wrong = [abs(n - rate * seconds) > 1 for n, rate in zip(counts, rates, strict=True)]
+            if not any(wrong):
+                break
+            assert chance < 2, counts
         for one in guests.values():
             await one.page.send(type="settings", describe=False)
             came = await one.page.ponged()
             assert all(m["kind"] == "describe" for m in of(came, "response"))
-            assert all(m["frame"]["age_ms"] < 400 for m in of(came, "response"))
-            # Descriptions are no part of the chat.
+            ages = sorted(m["frame"]["age_ms"] for m in of(came, "response"))
+            assert ages[len(ages) // 2] < 300
+        # Descriptions are no part of the chat.
         assert not any(role == "assistant" for s in seen for role, _ in s.texts)
         fake.requests.clear()
         await asyncio.sleep(0.5)
@@ -577,8 +608,8 @@ async def test_newest_frame_wins_while_the_model_is_slow(
     await guest.page.send(type="settings", describe=True, sample_rate=10)
     for _ in range(3):
         response = await guest.page.next("response", kind="describe")
-        # The frame is no older than one sampling period and the way to the model.
-        assert response["frame"]["age_ms"] < 350
+        # Of the seven frames that came while the one before was answered, it is the last.
+        assert response["frame"]["age_ms"] < 450
     assert fake.most_running == 1
     assert metric(run, "frames_replaced_total") - before >= 6
     fake.first_token = 0.0
