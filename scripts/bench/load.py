@@ -45,6 +45,8 @@ async def idle_cpu(
 ) -> list[Row]:
     """Row 6: processor time of the server with idle cameras, less that without, for each camera."""
     async with CameraBank(url, rate=rate) as bank:
+        # What was measured before has settled by then.
+        await asyncio.sleep(4)
         without = await _cores(pid, seconds / 2)
         await bank.grow(cameras)
         await asyncio.sleep(3)
@@ -87,15 +89,18 @@ async def memory(url: str, pid: int, *, cameras: int, rounds: int, seconds: floa
         await asyncio.sleep(seconds)
         full = Usage.of(pid)
         left: list[Usage] = []
+        # Threads while all are there, once the pools that all share have grown
+        grown = full.threads
         for number in range(rounds):
             if number:
                 await bank.grow(2 + cameras)
                 await asyncio.sleep(2)
+                grown = Usage.of(pid).threads
             await bank.empty()
             await asyncio.sleep(4)
             left.append(Usage.of(pid))
     mib = (full.rss - with_two.rss) / cameras
-    threads = (full.threads - with_two.threads) / cameras
+    threads = (grown - left[-2 if rounds > 1 else -1].threads) / (2 + cameras)
     note = (
         f"RSS {with_two.rss:.0f} MiB with 2 cameras, {full.rss:.0f} with {2 + cameras}; after all had gone, {rounds} "
         f"times: RSS {[round(u.rss) for u in left]}, threads {[u.threads for u in left]} (with 2: {with_two.threads}), "
