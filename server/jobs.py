@@ -161,6 +161,15 @@ class Run:
                 self.metrics.tokens.labels(direction).inc(count)
         result = self._result(end.finish_reason, usage, None)
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)
+        log.info(
+            "answered",
+            extra={
+                "session": self.job.session_id,
+                "kind": str(self.job.kind),
+                "engine": result.engine,
+                "seconds": round(result.inference_seconds, 3),
+            },
+        )
         self._tell(result)
 
     def stop(self, reason: str) -> None:
@@ -180,6 +189,14 @@ class Run:
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
         """`dropped`: the queue let go of it before its turn came."""
         if self._end("dropped" if dropped else "error"):
+            log.info(
+                "not answered",
+                extra={
+                    "session": self.job.session_id,
+                    "kind": str(self.job.kind),
+                    "code": error.code,
+                },
+            )
             self._tell(error)
 
     def _end(self, result: str) -> bool:

@@ -6,8 +6,8 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
 from server.aio import TaskSet
 from server.errors import Busy, Draining, NotFound
@@ -17,6 +17,9 @@ log = logging.getLogger(__name__)
 
 # Ended sessions that are remembered, so that their tokens get "no such session"; the oldest go first.
 MAX_ENDED = 10_000
+# A session without socket and camera may make room for a new one after this long (seconds): a page that
+# reconnects is back by then.
+LEFT_SECONDS = 60.0
 # How often expiry is looked at, at most and at least (seconds).
 EXPIRY_LOOK = (0.25, 15.0)
 
@@ -68,7 +71,9 @@ class SessionManager:
     def open(self, session_id: str) -> Session:
         """Find the session, or begin it.
 
-        Raises NotFound for one that has ended, Busy when MAX_SESSIONS are there, Draining.
+        When MAX_SESSIONS are there, the one that was left longest ago makes room.
+
+        Raises NotFound for one that has ended, Busy when all places are in use, Draining.
         """
         session = self._sessions.get(session_id)
         if session is not None:
@@ -80,12 +85,29 @@ class SessionManager:
             )
         if self.draining:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
-        if len(self._sessions) >= self._max_sessions:
+        if len(self._sessions) >= self._max_sessions and not self._make_room():
             raise Busy(
                 f"All {self._max_sessions} places are taken. Try again in a minute.", retry_after=60
             )
         session = self._sessions[session_id] = self._make(session_id)
+        log.info("session began", extra={"session": session_id, "count": len(self._sessions)})
         return session
+
+    def _make_room(self) -> bool:
+        """End the session that was left longest ago: it has neither socket nor camera. False when there is none."""
+        left = time.monotonic() - LEFT_SECONDS
+        idle = [
+            session
+            for session in self._sessions.values()
+            if session.id not in self._sockets
+            and not session.camera.offered
+            and session.last_activity < left
+        ]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda session: session.last_activity)
+        self._tasks.spawn(self._leave(oldest, "room for others", 4404), name="room")
+        return True
 
     def find(self, session_id: str) -> Session:
         """Raises NotFound."""
@@ -111,13 +133,17 @@ class SessionManager:
 
     async def end(self, session_id: str, reason: str, code: int = 4404) -> None:
         """End a session and free all it holds. Does nothing for one that is not there."""
-        session = self._sessions.pop(session_id, None)
-        if session is None:
-            return
-        self._ended[session_id] = None
+        session = self._sessions.get(session_id)
+        if session is not None:
+            await self._leave(session, reason, code)
+
+    def _leave(self, session: Session, reason: str, code: int) -> Coroutine[Any, Any, None]:
+        """Out of the map at once; what is returned frees the rest."""
+        del self._sessions[session.id]
+        self._ended[session.id] = None
         while len(self._ended) > MAX_ENDED:
             self._ended.popitem(last=False)
-        await self._close(session, reason, code)
+        return self._close(session, reason, code)
 
     async def discard(self, session: Session) -> None:
         """Take back an `open` that came to nothing: the session's token may begin it anew.
@@ -132,6 +158,7 @@ class SessionManager:
     async def _close(self, session: Session, reason: str, code: int) -> None:
         """It is in `_sessions` no longer."""
         session_id = session.id
+        log.info("session ended", extra={"session": session_id, "reason": reason})
         socket = self._sockets.pop(session_id, None)
         if socket is not None:
             socket.close_soon(code, reason)
@@ -143,7 +170,6 @@ class SessionManager:
             await asyncio.sleep(min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1]))
             limit = time.monotonic() - self._timeout
             for session in [s for s in self._sessions.values() if s.last_activity < limit]:
-                log.info("session expired")
                 await self.end(session.id, "no activity for too long", 4408)
 
     def close_sockets(self, code: int, reason: str) -> None:

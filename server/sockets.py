@@ -249,10 +249,15 @@ class SocketServer:
         socket = SessionSocket(websocket)
         self._sessions.attach(session, socket)
         session.greet()
+        log.info("socket opened", extra={"session": session_id})
+        closing: Closing | None = None
         try:
-            return await socket.run(session)
+            closing = await socket.run(session)
+            return closing
         finally:
             self._sessions.detach(session, socket)
+            code = closing.code if closing is not None else 1000
+            log.info("socket closed", extra={"session": session_id, "code": code})
 
     def _check_origin(self, websocket: WebSocket) -> None:
         headers = websocket.headers

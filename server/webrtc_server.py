@@ -42,11 +42,13 @@ class PeerConnection:
 
     def __init__(
         self,
+        key: str,
         offer: Offer,
         feed: Feed,
         closed: Callable[[PeerConnection], None],
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
+        self._key = key
         self._offer = offer
         self._feed = feed
         self._closed = closed
@@ -151,7 +153,7 @@ class PeerConnection:
 
     def _state_changed(self) -> None:
         state = self._pc.connectionState
-        log.info("connection", extra={"state": state})
+        log.info("connection", extra={"session": self._key, "state": state})
         if state == "connected" and self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -161,7 +163,7 @@ class PeerConnection:
 
     def _too_late(self) -> None:
         self._deadline = None
-        log.info("connection", extra={"state": "timeout"})
+        log.info("connection", extra={"session": self._key, "state": "timeout"})
         self._end()
 
     def _end(self) -> None:
@@ -219,7 +221,7 @@ class WebRTCServer:
                 del self._connections[key]
             self._tasks.spawn(self._close(connection), name="close")
 
-        connection = PeerConnection(offer, feed, closed, self._connect_seconds)
+        connection = PeerConnection(key, offer, feed, closed, self._connect_seconds)
         try:
             answer = await connection.answer(self._decode_pool)
         except BaseException:

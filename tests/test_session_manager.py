@@ -75,6 +75,24 @@ async def test_max_sessions() -> None:
         sessions.open("c")
 
 
+async def test_sessions_that_were_left_make_room() -> None:
+    """When all places are taken, the one left longest ago ends; one with a socket, or left just now, stays."""
+    async with manager(max_sessions=3) as (sessions, ended):
+        left, longest, watched = (sessions.open(id) for id in ("left", "longest", "watched"))
+        sessions.attach(watched, Socket())
+        for session, ago in ((watched, 900), (longest, 300), (left, 200)):
+            session.last_activity -= ago
+        sessions.open("new")
+        assert "longest" not in sessions
+        await soon(lambda: ended == ["longest"])
+        sessions.open("newer")
+        assert "left" not in sessions
+        with pytest.raises(Busy):
+            sessions.open("newest")
+        with pytest.raises(NotFound):
+            sessions.open("longest")
+
+
 async def test_an_ended_session_never_comes_back() -> None:
     """Its id is remembered, its end told once, and ending it again does nothing."""
     async with manager() as (sessions, ended):
