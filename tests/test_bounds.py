@@ -1,0 +1,162 @@
+"""What a camera or a slow client may cost: threads, waiting frames, waiting messages, each with its bound."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+from scripts.bench.camera_peer import CameraPeer, close_all
+from server import sockets
+from server.messages import Pong
+from server.outbox import MAX_BYTES
+from server.rtc.decode import BACKLOG
+from server.rtc.video_stream import VideoStream
+from server.sockets import TOO_MANY
+from tests.fakes_media import RecordingCamera, vp8_frames, vp8_parts
+from tests.fakes_openai import FakeOpenAI
+from tests.fakes_rtc import live_encoder
+from tests.fakes_server import Footprint, ServerProcess
+from tests.running import running
+
+# MiB that a further 720p camera may take. Measured: 4.6.
+CAMERA_MIB = 10.0
+
+
+async def test_threads_do_not_grow_with_cameras() -> None:
+    """Five cameras are decoded by the threads that two are decoded by, and the memory of three more is bounded."""
+    async with (
+        FakeOpenAI() as fake,
+        live_encoder(1280, 720, rate=10.0) as encoder,
+        ServerProcess({"ENGINE": "vllm", "VLLM_BASE_URL": fake.base_url}) as server,
+    ):
+        peers = [CameraPeer(server.url, encoder) for _ in range(5)]
+        try:
+            # Two cameras at a time give work to both threads of the pool.
+            await asyncio.gather(*(live(peer) for peer in peers[:2]))
+            two = await threads_settled(server)
+            await asyncio.gather(*(live(peer) for peer in peers[2:]))
+            five = await threads_settled(server)
+        finally:
+            await close_all(peers)
+        print(f"two cameras: {two}; five: {five}")
+        # A pool's last thread may begin late.
+        assert five.threads <= two.threads + 1
+        assert five.rss - two.rss <= 3 * CAMERA_MIB
+
+
+async def threads_settled(server: ServerProcess) -> Footprint:
+    """After a second of pictures."""
+    await asyncio.sleep(1.0)
+    return server.footprint()
+
+
+async def live(peer: CameraPeer) -> None:
+    await peer.connect()
+    await peer.open_socket()
+    await peer.wait_for(lambda m: m["type"] == "status" and m.get("camera") == "live", since=0)
+
+
+class NoFeedback:
+    """Nobody answers."""
+
+    def __init__(self) -> None:
+        self.plis = 0
+
+    def send_nack(self, ssrc: int, lost: list[int]) -> None:
+        pass
+
+    def send_pli(self, ssrc: int) -> None:
+        self.plis += 1
+
+
+@pytest.fixture
+def stuck_pool() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """A pool whose one thread does something else until the event is set."""
+    pool, gate = ThreadPoolExecutor(1, "stuck"), threading.Event()
+    pool.submit(gate.wait)
+    yield pool, gate
+    gate.set()
+    pool.shutdown(wait=True)
+
+
+async def test_frames_that_wait_to_be_decoded_are_bounded(
+    stuck_pool: tuple[ThreadPoolExecutor, threading.Event],
+) -> None:
+    """With the decoder stuck for ten seconds of video, at most 30 frames wait; what went is counted and a key frame asked for."""
+    pool, gate = stuck_pool
+    camera, feedback = RecordingCamera(), NoFeedback()
+    stream = VideoStream(1, "VP8", sink=camera, feedback=feedback, pool=pool)
+    frames = vp8_frames(4)
+    sequence = most = 0
+    for index in range(300):
+        # One key frame, then deltas for ever.
+        data = frames[0] if index == 0 else frames[1 + index % 3]
+        for part in vp8_parts(data, 3000 * index):
+            now = time.monotonic()
+            stream.packet(
+                sequence, part.timestamp, part.marker, part.data, now, retransmission=False
+            )
+            sequence += 1
+        most = max(most, len(stream._lane._waiting))
+    assert most <= BACKLOG
+    assert camera.drops["backlog"] >= BACKLOG
+    assert sum(camera.drops.values()) >= 300 - BACKLOG - 1
+    assert feedback.plis >= 1
+    gate.set()
+    for part in vp8_parts(frames[0], 3000 * 300):
+        now = time.monotonic()
+        stream.packet(sequence, part.timestamp, part.marker, part.data, now, retransmission=False)
+        sequence += 1
+    # The very first key frame was on its way already; this one is the only other.
+    await camera.until(lambda c: len(c.frames) == 2)
+    stream.close()
+
+
+async def test_a_client_that_does_not_read_loses_its_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """256 KiB wait for it at most; then the socket is closed with 4429, and the session is still there."""
+    monkeypatch.setattr(sockets, "SEND_SECONDS", 0.5)
+    async with running() as server:
+        peer = CameraPeer(server.base_url, None)  # type: ignore[arg-type]
+        await peer.get_token()
+        # A small window, so that the operating system does not take it all.
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", server.port))
+        async with connect(
+            f"{server.ws_url}/ws/{peer.session_id}",
+            sock=raw,
+            subprotocols=["qwen-camera", f"bearer.{peer.token}"],  # type: ignore[list-item]
+            compression=None,
+            proxy=None,
+            max_queue=1,
+        ) as slow:
+            await slow.recv()
+            session = server.program.sessions.find(peer.session_id)
+            start = time.monotonic()
+            most = 0
+            # Bounded by the deadline of a single message, should the outbox never be full.
+            while server.program.sessions.sockets and time.monotonic() - start < 5:
+                for _ in range(200):
+                    session.outbox.put(Pong(at=time.time() * 1000))
+                most = max(most, session.outbox.size)
+                await asyncio.sleep(0)
+            assert server.program.sessions.sockets == 0
+            assert most <= MAX_BYTES
+            assert session.outbox.dropped > 0
+            with suppress(ConnectionClosed):
+                while True:
+                    await slow.recv()
+        assert slow.close_code == TOO_MANY
+        assert server.program.sessions.find(peer.session_id) is session
