@@ -62,7 +62,7 @@ class Seen:
         self.images.append((encoded.timestamp, int(level)))
         self._changed.set()
 
-    def error(self) -> None:
+    def error(self, timestamp: int | None) -> None:
         self.errors += 1
         self._changed.set()
 

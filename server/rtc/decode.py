@@ -44,8 +44,8 @@ def open_decoder(codec: str) -> VideoCodecContext:
 class DecodeLane:
     """One camera's way through the decode pool.
 
-    `on_image(encoded, image)`, `on_error()` and `on_drop(count)` are called on the event loop. After
-    `close()` nothing is called any more, and the decoder's memory is given back once its thread let go of it.
+    `on_image(encoded, image)`, `on_error(timestamp)` (of the frame that failed; None when frames were let go)
+    and `on_drop(count)` are called on the event loop. After `close()` nothing is called any more, and the decoder's memory is given back once its thread let go of it.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class DecodeLane:
         codec: str,
         *,
         on_image: Callable[[EncodedFrame, av.VideoFrame], None],
-        on_error: Callable[[], None],
+        on_error: Callable[[int | None], None],
         on_drop: Callable[[int], None],
     ) -> None:
         self._pool = pool
@@ -91,11 +91,11 @@ class DecodeLane:
         else:
             keep.clear()
             self._need_key = True
-            self._on_error()
+            self._on_error(None)
         if len(keep) > BACKLOG:
             keep.clear()
             self._need_key = True
-            self._on_error()
+            self._on_error(None)
         self._on_drop(len(self._waiting) - len(keep))
         self._waiting = keep
 
@@ -131,7 +131,7 @@ class DecodeLane:
             self._decoder = None
             return
         if failed:
-            self._on_error()
+            self._on_error(frame.timestamp)
         elif image is not None:
             if image.width > MAX_SIDE or image.height > MAX_SIDE:
                 self._on_drop(1)

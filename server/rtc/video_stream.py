@@ -131,9 +131,11 @@ class VideoStream:
             )
         )
 
-    def _decode_failed(self) -> None:
+    def _decode_failed(self, timestamp: int | None) -> None:
         self._sink.dropped("decode_error")
-        self.request_key_frame()
+        if not self._closed:
+            self._assembler.decode_failed(timestamp)
+            self._repair(time.monotonic())
 
     def _repair(self, now: float) -> None:
         """Send what is due (NACK, PLI), and come back when the next thing is."""
