@@ -35,17 +35,17 @@ async def builtin() -> AsyncIterator[Running]:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def _model() -> AsyncIterator[FakeOpenAI]:
+async def model_server() -> AsyncIterator[FakeOpenAI]:
     async with FakeOpenAI() as model:
         yield model
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def server(_model: FakeOpenAI) -> AsyncIterator[Running]:
+async def server(model_server: FakeOpenAI) -> AsyncIterator[Running]:
     """A server with a model server behind it, which is `model`."""
     async with running(
         engine="vllm",
-        vllm_base_url=_model.base_url,
+        vllm_base_url=model_server.base_url,
         rate_limit_per_minute=0,
         max_sessions=1000,
     ) as run:
@@ -53,13 +53,13 @@ async def server(_model: FakeOpenAI) -> AsyncIterator[Running]:
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def model(_model: FakeOpenAI) -> FakeOpenAI:
+async def model(model_server: FakeOpenAI) -> FakeOpenAI:
     """The model server as new: it answers "I see a cup." at once."""
-    _model.behaviour = Behaviour.NORMAL
-    _model.first_token = _model.between_tokens = _model.before_text = 0.0
-    _model.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
-    _model.requests.clear()
-    return _model
+    model_server.behaviour = Behaviour.NORMAL
+    model_server.first_token = model_server.between_tokens = model_server.before_text = 0.0
+    model_server.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
+    model_server.requests.clear()
+    return model_server
 
 
 @pytest_asyncio.fixture(loop_scope="session")

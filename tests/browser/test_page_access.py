@@ -19,11 +19,11 @@ SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def private(_model: FakeOpenAI) -> AsyncIterator[Running]:
+async def private(model_server: FakeOpenAI) -> AsyncIterator[Running]:
     """A server with an access code."""
     async with running(
         engine="vllm",
-        vllm_base_url=_model.base_url,
+        vllm_base_url=model_server.base_url,
         access_code=CODE,
         jwt_secret_key=SECRET,
         rate_limit_per_minute=0,

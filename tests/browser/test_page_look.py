@@ -283,7 +283,7 @@ async def test_all_text_is_easy_to_read(
     await expect(page.turns.locator(".remark.problem").first).to_be_visible()
     # Pressed buttons change their colours softly.
     await page.page.wait_for_function(
-        "document.getAnimations().every(a => !(a instanceof CSSTransition) || a.playState !== 'running')"
+        "() => document.getAnimations().every(a => !(a instanceof CSSTransition) || a.playState !== 'running')"
     )
     assert await faint() == []
 
@@ -293,14 +293,14 @@ async def test_who_wants_no_motion_gets_none(
 ) -> None:
     """With `prefers-reduced-motion` nothing moves by itself, not even while an answer is on its way."""
     model.behaviour = Behaviour.STALLS
-    moving = "document.getAnimations().filter(a => a.playState === 'running').length"
+    moving = "() => document.getAnimations().filter(a => a.playState === 'running').length"
     page = await visit(server.base_url, context_options={"reduced_motion": "reduce"})
     await page.start()
     await page.send("Tell me a story")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
     assert await page.page.evaluate(moving) == 0
     await page.page.emulate_media(reduced_motion="no-preference")
-    await page.page.wait_for_function(f"{moving} > 0")
+    await page.page.wait_for_function(moving)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +330,21 @@ async def test_nothing_sticks_out(
     await page.page.keyboard.press("Escape")
     await page.turns.last.locator(".evidence summary").click()
     assert await page.page.evaluate(_WIDE) == {"page": 0, "log": 0, "out": []}
+
+
+async def test_an_upright_picture_leaves_room_for_the_words(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A phone held upright sends a tall picture; question and answer are still there to be read beside it."""
+    page = await visit(server.base_url, width=720, height=1280)
+    await page.start()
+    response = await page.ask("What is this?")
+    assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (720, 1280)
+    for part in (".asked", ".text", ".thumb", ".evidence summary"):
+        await expect(page.turns.last.locator(part)).to_be_in_viewport(ratio=0.99)
+    thumb = await page.turns.last.locator(".thumb").bounding_box()
+    assert thumb is not None
+    assert 1.6 <= thumb["height"] / thumb["width"] <= 2
 
 
 async def test_turning_and_the_keyboard_leave_picture_and_text_box_in_sight(

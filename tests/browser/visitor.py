@@ -111,8 +111,11 @@ class Visitor:
 
     async def start(self) -> None:
         """Press Start Camera and wait until the page says that it is live."""
+        since = await self.now()
         await self.start_button.click()
-        await expect(self.state).to_have_text("Live", timeout=15_000)
+        # The message first: it is looked for far more often than `expect` looks.
+        await self.got('m.type === "status" && m.camera === "live"', since=since)
+        await expect(self.state).to_have_text("Live")
 
     async def show(self, **values: Any) -> None:
         """Put something else in front of the camera; returns when it was drawn."""
