@@ -60,7 +60,7 @@ class Shot:
 
 
 SHOTS = (
-    Shot("page-phone", (390, 844), 1.8, (720, 1280), (95, 420), ("When does it expire?",)),
+    Shot("page-phone", (390, 844), 1.6, (720, 1280), (95, 420), ("When does it expire?",)),
     Shot(
         "page-desktop",
         (1280, 800),
