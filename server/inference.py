@@ -107,6 +107,11 @@ class Inference:
         stated = self._engines.current.status.capabilities.max_concurrency
         return self._max_concurrent if stated is None else max(1, min(self._max_concurrent, stated))
 
+    @property
+    def draining(self) -> bool:
+        """No new work is taken."""
+        return self._draining
+
     def depth(self) -> dict[Kind, int]:
         """Waiting jobs of each kind."""
         return self._queue.depth()

@@ -6,18 +6,14 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
-import os
 import signal
-import socket
 import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from fastapi import FastAPI
 
 from config import ConfigError, Settings, load
@@ -35,6 +31,7 @@ from server.http_guard import guard_app
 from server.inference import Inference
 from server.metrics import Metrics
 from server.routes import Access, Services, create_router
+from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
 from server.sockets import SocketServer
@@ -220,7 +217,19 @@ class Program:
         await self.webrtc.close()
         await self._tasks.close()
         await self.engines.close()
-        await asyncio.to_thread(self.pools.close)
+        self.pools.close()
+
+    def greeting(self, port: int) -> str:
+        settings = self.settings
+        engine = self.engines.current
+        return greeting(
+            scheme="https" if settings.https_enabled else "http",
+            host=settings.host,
+            port=port,
+            engine=engine.name,
+            status=engine.status,
+            better=settings.vllm_base_url if settings.engine == "auto" else None,
+        )
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -250,101 +259,6 @@ def create_app(settings: Settings) -> FastAPI:
     return app
 
 
-class _UvicornServer(uvicorn.Server):
-    """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0."""
-
-    program: Program
-    # None until it starts up
-    _running_loop: asyncio.AbstractEventLoop | None = None
-
-    def handle_exit(self, sig: int, frame: object) -> None:
-        if self._running_loop is None:
-            self.should_exit = True
-            return
-        if self.should_exit or self.program.sessions.draining:
-            # Not even the event loop has to be well for this, and nothing is lost: no file is open but the log.
-            os._exit(0)
-        asyncio.run_coroutine_threadsafe(self._drain(), self._running_loop)
-
-    async def _drain(self) -> None:
-        try:
-            await self.program.drain()
-        finally:
-            self.should_exit = True
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._running_loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-        if self.started:
-            announce(self.program, _port_of(self))
-
-
-def _port_of(server: uvicorn.Server) -> int:
-    for listener in server.servers:
-        for sock in listener.sockets:
-            return int(sock.getsockname()[1])
-    return server.config.port
-
-
-def announce(program: Program, port: int) -> None:
-    """Tell the terminal where to click, who answers, and how to get a better answer."""
-    settings = program.settings
-    scheme = "https" if settings.https_enabled else "http"
-    host = "localhost" if settings.host in ("0.0.0.0", "::", "127.0.0.1") else settings.host
-    engine = program.engines.current
-    lines = [
-        "",
-        f"  qwen-camera {__version__}",
-        f"  Open            {scheme}://{host}:{port}",
-        f"  Engine          {engine.name}"
-        + (f" ({engine.status.model})" if engine.status.model not in ("", engine.name) else ""),
-    ]
-    if engine.name == "builtin":
-        lines += [
-            "                  reads text and codes, names colours, counts faces; it is no vision-language model",
-            "  A better one    start vLLM with a vision-language model and set VLLM_BASE_URL in .env,",
-            (
-                f"                  now {settings.vllm_base_url}; it is taken up as soon as it answers"
-                if settings.engine == "auto"
-                else "                  and ENGINE=auto in place of ENGINE=builtin"
-            ),
-        ]
-    elif not engine.status.ready:
-        lines.append(f"                  {engine.status.state}: {engine.status.detail}")
-    if settings.host in ("0.0.0.0", "::") and not settings.https_enabled:
-        lines.append(
-            "  Other devices   browsers give a camera only to https pages or localhost: see README, HTTPS"
-        )
-    sys.stderr.write("\n".join(lines) + "\n\n")
-    sys.stderr.flush()
-
-
-def listening_problem(host: str, port: int) -> str | None:
-    """Why nothing can listen there, as a sentence with what to do; None when something can."""
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in found:
-            with socket.socket(family, kind, protocol) as probe:
-                # As asyncio does it.
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                if family == socket.AF_INET6:
-                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-                probe.bind(address)
-    except socket.gaierror:
-        return f"HOST is {host!r}, which is no known name. Use an IP address of this machine, or 0.0.0.0 for all."
-    except OSError as error:
-        match error.errno:
-            case errno.EADDRINUSE:
-                return f"PORT {port} is in use, perhaps by another qwen-camera. Stop that program, or set PORT to another number."
-            case errno.EADDRNOTAVAIL:
-                return f"HOST is {host!r}, which is no address of this machine. Use one of its own, or 0.0.0.0 for all."
-            case errno.EACCES:
-                return f"PORT {port} needs rights that this user does not have. Set PORT to 1024 or more."
-            case _:
-                return f"Nothing can listen on HOST {host!r}, PORT {port}: {error.strerror}."
-    return None
-
-
 def main() -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
     try:
@@ -364,25 +278,18 @@ def main() -> int:
     except FilterUnavailable as error:
         sys.stderr.write(f"qwen-camera can not start: {error}\n")
         return 2
-    server = _UvicornServer(
-        uvicorn.Config(
+    program: Program = app.state.program
+    tls = settings.ssl_cert_path, settings.ssl_key_path
+    server = DrainingServer(
+        uvicorn_config(
             app,
             host=settings.host,
             port=settings.port,
-            loop="asyncio",
-            ws_max_size=64 * 1024,
-            ws_per_message_deflate=False,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            # TRUSTED_PROXIES decides whose headers count, not uvicorn.
-            proxy_headers=False,
-            timeout_graceful_shutdown=5,
-            ssl_certfile=settings.ssl_cert_path if settings.https_enabled else None,
-            ssl_keyfile=settings.ssl_key_path if settings.https_enabled else None,
-        )
+            tls=tls if settings.https_enabled else None,
+        ),
+        drain=program.drain,
+        on_started=lambda port: sys.stderr.write(program.greeting(port)),
     )
-    server.program = app.state.program
     server.run()
     return 0 if server.started else 1
 

@@ -143,8 +143,15 @@ class Session:
             wall=time.time(),
             sent=message.sent_at / 1000 if message.sent_at is not None else None,
         )
-        self._cancel(None, "replaced")
         id = message.id or f"a{next(self._numbers)}"
+        if self._tools.inference.draining:
+            # Before the running answer is replaced: that one may still finish.
+            self.tell(
+                Draining("The server is about to stop and takes no new questions. Ask again soon."),
+                id,
+            )
+            return
+        self._cancel(None, "replaced")
         asking = Asking(id=id, question=message.content, asked=asked)
         self._asking = asking
         asking.task = self._tasks.spawn(self._ask(asking, message.detail), name="question")

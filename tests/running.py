@@ -13,6 +13,7 @@ import uvicorn
 
 from config import load
 from server.main import Program, create_app
+from server.serving import uvicorn_config
 
 
 @dataclass
@@ -29,21 +30,7 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
     """Serve with `settings` (names of config.Settings); by default with the built-in engine alone."""
     settings = {"engine": "builtin", "host": "127.0.0.1", "port": 0, **settings}
     app = create_app(load(env_file=None, **settings))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            host="127.0.0.1",
-            port=settings["port"],
-            loop="asyncio",
-            ws_max_size=64 * 1024,
-            ws_per_message_deflate=False,
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_graceful_shutdown=3,
-        )
-    )
+    server = uvicorn.Server(uvicorn_config(app, host="127.0.0.1", port=settings["port"]))
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     task = asyncio.create_task(server._serve(), name="uvicorn")
     while not server.started:

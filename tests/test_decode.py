@@ -58,7 +58,7 @@ class Seen:
         self._changed = asyncio.Event()
 
     def image(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
-        level = np.frombuffer(image.planes[0], np.uint8)[0]
+        level = np.frombuffer(bytes(image.planes[0]), np.uint8)[0]
         self.images.append((encoded.timestamp, int(level)))
         self._changed.set()
 

@@ -19,7 +19,6 @@ import httpx
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.main import _UvicornServer, listening_problem
 from tests.clients import Page, open_page
 from tests.fakes_openai import Behaviour, FakeOpenAI
 from tests.running import Running
@@ -153,22 +152,6 @@ async def test_a_port_in_use(tmp_path: Path) -> None:
     assert status == 1
     assert f"PORT {port} is in use" in err
     assert "Traceback" not in err
-
-
-def test_where_nothing_can_listen() -> None:
-    """Each reason in its own words; a free place is none."""
-    assert listening_problem("127.0.0.1", 0) is None
-    assert listening_problem("0.0.0.0", 0) is None
-    assert "no address of this machine" in str(listening_problem("192.0.2.7", 0))
-    assert "no known name" in str(listening_problem("nowhere.invalid", 0))
-
-
-def test_a_signal_before_the_start() -> None:
-    """Then there is nothing to drain: it just does not go on."""
-    server = _UvicornServer.__new__(_UvicornServer)
-    server.should_exit = False
-    server.handle_exit(signal.SIGTERM, None)
-    assert server.should_exit
 
 
 @asynccontextmanager

@@ -68,5 +68,6 @@ def test_install_replaces_one_name_and_one_method() -> None:
     once = aioice.ice.StunProtocol.datagram_received
     ours.install()
     assert aioice.ice.StunProtocol.datagram_received is once
-    assert aiortc.rtcpeerconnection.RTCRtpReceiver is ours.CameraReceiver
+    replaced = vars(aiortc.rtcpeerconnection)["RTCRtpReceiver"]
+    assert replaced is ours.CameraReceiver
     assert issubclass(ours.CameraReceiver, RTCRtpReceiver)
