@@ -31,6 +31,7 @@ LOOK_SECONDS = 1.0
 # How long `sharpest` looks on before it takes the best it saw.
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
+KEY_FRAME_WAKE_MS = 1000
 # bit/s and frames/s before the first frames have measured the path.
 UNMEASURED = (300_000, 8)
 
@@ -76,6 +77,11 @@ class Feed:
 
     def dropped(self, reason: str, count: int = 1) -> None:
         self._camera._metrics.frames_skipped.labels(reason).inc(count)
+
+    def key_frame_asked(self) -> None:
+        """A browser answers with its next captured frame, which an idle camera makes half a second later: wake it."""
+        if self.current:
+            self._camera.on_sender(KEY_FRAME_WAKE_MS)
 
     def ended(self) -> None:
         if self.current:

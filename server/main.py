@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -278,6 +279,9 @@ def main() -> int:
     except FilterUnavailable as error:
         sys.stderr.write(f"qwen-camera can not start: {error}\n")
         return 2
+    # What is there by now stays: collecting without it takes 15 ms, with it 50.
+    gc.collect()
+    gc.freeze()
     program: Program = app.state.program
     tls = settings.ssl_cert_path, settings.ssl_key_path
     server = DrainingServer(

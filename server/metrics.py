@@ -53,7 +53,7 @@ class Metrics:
         build.labels(version).set(1)
         self.frames_received = counter("frames_received_total", "Frames decoded from cameras")
         self.frames_sampled = counter("frames_sampled_total", "Frames taken by the sampler")
-        # reason: decode_error, backlog, broken, no_key, cancelled, withheld
+        # reason: decode_error, backlog, broken, no_key, format, withheld
         self.frames_skipped = counter(
             "frames_skipped_total", "Frames that went no further", "reason"
         )
@@ -62,7 +62,7 @@ class Metrics:
         )
         # result: ok, length, cancelled, replaced, error, dropped
         self.inferences = counter("inferences_total", "Answers by how they ended", "kind", "result")
-        # reason: user, replaced, preempted, socket_closed, session_ended, draining, camera_ended
+        # reason: user, replaced, preempted, socket_closed, session_ended, draining, other
         self.cancellations = counter(
             "cancellations_total", "Answers stopped before their end", "reason"
         )

@@ -72,6 +72,7 @@ class RecordingCamera:
     reports: int = 0
     rates: list[tuple[int, int]] = field(default_factory=list)
     ends: int = 0
+    asked_for_keys: int = 0
 
     def __post_init__(self) -> None:
         self._changed = asyncio.Event()
@@ -93,6 +94,9 @@ class RecordingCamera:
     def dropped(self, reason: str, count: int = 1) -> None:
         self.drops[reason] += count
         self._changed.set()
+
+    def key_frame_asked(self) -> None:
+        self.asked_for_keys += 1
 
     def ended(self) -> None:
         self.ends += 1

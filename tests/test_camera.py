@@ -479,6 +479,24 @@ def test_status_is_told_on_changes_alone() -> None:
     run_clock(main())
 
 
+def test_asking_for_a_key_frame_wakes_the_sender() -> None:
+    """For a second; a replaced feed wakes nobody."""
+
+    async def main() -> None:
+        bench = Bench()
+        woken: list[int | None] = []
+        bench.camera.on_sender = woken.append
+        old = bench.camera.open_feed()
+        woken.clear()
+        old.key_frame_asked()
+        assert woken == [1000]
+        bench.camera.open_feed()
+        old.key_frame_asked()
+        assert woken == [1000]
+
+    run_clock(main())
+
+
 def test_a_dark_or_blurred_scene_is_told_when_it_begins_and_ends() -> None:
     """The hints come from a frame a second and are told once each way."""
 

@@ -48,6 +48,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "errors": "a list of classes: tests/test_http_errors.py and tests/test_logs.py use them",
     "frames": "data without behaviour",
     "engines.base": "a protocol and data without behaviour",
+    "engines.discovery": "what an engine's probe finds: tests/test_openai_remote.py, over a real server",
     "engines.chat_stream": "the engine's reading: tests/test_openai_remote.py, over a real server",
     "engines.builtin.*": "tests/test_builtin_engine.py, test_builtin_fields.py, test_builtin_intents.py",
     "jobs": "the life of a job: tests/test_inference.py",

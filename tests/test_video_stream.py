@@ -162,6 +162,8 @@ async def test_a_stream_without_a_key_frame_asks_for_one_twice_a_second(
     for _ in range(20):
         line.stream.request_key_frame()
     assert len(line.feedback.plis) == 2
+    # Each time the camera is woken too, so that the answer is not half a second away.
+    assert line.camera.asked_for_keys == 2
     line.send_frame(0, frames)
     await line.camera.until(lambda c: len(c.frames) == 1)
     line.stream.close()

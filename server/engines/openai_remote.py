@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import dataclasses
-import json
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -20,9 +18,8 @@ import openai
 from pydantic import SecretStr
 
 from server import prompts
-from server.engines import geometry, upstream
+from server.engines import upstream
 from server.engines.base import (
-    Capabilities,
     Chunk,
     Delta,
     EngineRequest,
@@ -32,13 +29,13 @@ from server.engines.base import (
     Usage,
 )
 from server.engines.chat_stream import BrokenStream, ChatStream, read_event
+from server.engines.discovery import Discovery, address_of
 from server.errors import (
     EngineError,
     EngineFailed,
     EngineTimeout,
     EngineUnavailable,
 )
-from server.frames import Geometry
 
 log = logging.getLogger(__name__)
 
@@ -104,9 +101,9 @@ class OpenAIEngine:
         self.name = name
         self._limits = limits or TimeLimits()
         self._wanted = model
-        self._factor = factor
         self._extra_tokens = extra_tokens
-        self._address = _address(base_url)
+        self._address = address_of(base_url)
+        self._discovery = Discovery(self._address, wanted=model, factor=factor)
         self._fields: dict[str, Any] = {"stream_options": {"include_usage": True}}
         if temperature is not None:
             self._fields["temperature"] = temperature
@@ -116,9 +113,6 @@ class OpenAIEngine:
         self._max_tokens_field = "max_tokens"
         # Data URL by session, with the JPEG object that it was made from.
         self._urls: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
-        # The model's card that `capabilities` were read from, so that files are read once.
-        self._card: tuple[str, str] | None = None
-        self._geometry: Geometry | None = None
         self._status = EngineStatus(
             EngineState.UNREACHABLE, f"Not yet asked: the model server at {self._address}."
         )
@@ -158,18 +152,18 @@ class OpenAIEngine:
         try:
             async with asyncio.timeout(self._limits.probe):
                 listing = await self._client.models.with_raw_response.list()
-            self._status = self._from_listing(listing.content)
+            self._status = self._discovery.from_listing(listing.content, self._status)
         except (TimeoutError, openai.APITimeoutError):
             self._status = self._bad(
                 EngineState.UNREACHABLE,
                 f"The model server at {self._address} does not answer. It may be down, overloaded or behind a firewall.",
             )
         except openai.APIConnectionError:
-            self._status = self._bad(EngineState.UNREACHABLE, self._unreachable())
+            self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
         except openai.APIStatusError as exc:
-            self._status = self._from_refusal(exc.status_code, exc.body)
+            self._status = self._discovery.from_refusal(exc.status_code, exc.body, self._status)
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ValueError):
-            self._status = self._bad(EngineState.MISCONFIGURED, self._not_openai())
+            self._status = self._bad(EngineState.MISCONFIGURED, self._discovery.not_openai())
         return self._status
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
@@ -258,12 +252,12 @@ class OpenAIEngine:
                 wait = _seconds(exc.response.headers.get("retry-after"))
                 raise _Refused(exc.status_code, exc.body, wait) from None
             except openai.APIConnectionError:
-                self._status = self._bad(EngineState.UNREACHABLE, self._unreachable())
+                self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
                 raise EngineUnavailable(self._status.detail) from None
             except (openai.OpenAIError, httpx2.HTTPError):
-                raise EngineFailed(self._not_openai()) from None
+                raise EngineFailed(self._discovery.not_openai()) from None
             if "text/html" in response.headers.get("content-type", ""):
-                raise EngineFailed(self._not_openai())
+                raise EngineFailed(self._discovery.not_openai())
             stream = ChatStream(response.iter_bytes())
             event = await stream.next(due)
             if event is not None and (piece := read_event(event)).error is not None:
@@ -313,7 +307,7 @@ class OpenAIEngine:
 
     def _refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
         if status in (401, 403):
-            self._status = self._from_refusal(status, body)
+            self._status = self._discovery.from_refusal(status, body, self._status)
         return upstream.error_for(
             status,
             body,
@@ -337,101 +331,6 @@ class OpenAIEngine:
     def _bad(self, state: EngineState, detail: str) -> EngineStatus:
         return dataclasses.replace(self._status, state=state, detail=detail)
 
-    def _unreachable(self) -> str:
-        return (
-            f"Nothing answers at {self._address}: the model server is down, or still loading its model. "
-            "Start it, or set VLLM_BASE_URL to where it is."
-        )
-
-    def _not_openai(self) -> str:
-        return (
-            f"What answers at {self._address} is no OpenAI-compatible model server. "
-            "VLLM_BASE_URL must name one and end in /v1, like http://127.0.0.1:8001/v1."
-        )
-
-    def _from_refusal(self, status: int, body: object) -> EngineStatus:
-        if status in (401, 403):
-            return self._bad(
-                EngineState.MISCONFIGURED,
-                f"The model server at {self._address} did not accept our key (HTTP {status}). "
-                "Set VLLM_API_KEY to the key it was started with.",
-            )
-        if status == 429 or (status == 503 and upstream.is_busy(body)):
-            return self._bad(
-                EngineState.BUSY,
-                f"The model server at {self._address} takes no more requests for now (HTTP {status}).",
-            )
-        if status == 503:
-            return self._bad(
-                EngineState.LOADING,
-                f"The model server at {self._address} is loading its model (HTTP 503). It will be used when it is ready.",
-            )
-        if status >= 500:
-            return self._bad(
-                EngineState.UNREACHABLE,
-                f"The model server at {self._address} fails (HTTP {status}). Its own log says why.",
-            )
-        return self._bad(EngineState.MISCONFIGURED, self._not_openai())
-
-    # Discovery
-
-    def _from_listing(self, raw: bytes) -> EngineStatus:
-        """Raises ValueError when it is no list of models."""
-        listing = json.loads(raw)
-        data = listing.get("data") if isinstance(listing, dict) else None
-        if not isinstance(data, list):
-            raise ValueError("no list of models")
-        cards = [
-            card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)
-        ]
-        names = [card["id"] for card in cards]
-        if not names and not self._wanted:
-            return self._bad(
-                EngineState.MISCONFIGURED,
-                f"The model server at {self._address} lists no models. Set MODEL_NAME to the one it serves.",
-            )
-        if names and self._wanted and self._wanted not in names:
-            served = ", ".join(_shown(name) for name in names[:3])
-            return self._bad(
-                EngineState.MISCONFIGURED,
-                f"The model server at {self._address} does not serve {_shown(self._wanted)}; it serves {served}. "
-                "Set MODEL_NAME to one of these, or leave it empty.",
-            )
-        model = self._wanted or names[0]
-        card = next((card for card in cards if card["id"] == model), {})
-        capabilities = Capabilities(
-            # vLLM constrains answers to a schema; of other servers it is not known.
-            json_schema=card.get("owned_by") == "vllm",
-            geometry=self._learn_geometry(model, card),
-            context_length=_context_length(card),
-        )
-        return EngineStatus(EngineState.READY, "", model, capabilities)
-
-    def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
-        if self._factor is not None:
-            return geometry.from_factor(self._factor)
-        root = card.get("root")
-        key = (model, root if isinstance(root, str) else "")
-        if key != self._card or self._geometry is None:
-            folders = (
-                Path(name) for name in dict.fromkeys((key[1], model)) if name.startswith("/")
-            )
-            found = (geometry.from_folder(folder) for folder in folders)
-            self._geometry = (
-                next((one for one in found if one is not None), None)
-                or geometry.from_model_type(card.get("model_type"))
-                or geometry.DEFAULT
-            )
-            self._card = key
-        return self._geometry
-
-
-def _context_length(card: Mapping[str, Any]) -> int | None:
-    meta = card.get("meta")
-    found = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
-    found.append(meta.get("n_ctx") if isinstance(meta, dict) else None)
-    return next((value for value in found if type(value) is int and value > 0), None)
-
 
 def _seconds(header: str | None) -> float | None:
     """Retry-After in seconds; None when it is absent or a date."""
@@ -440,23 +339,3 @@ def _seconds(header: str | None) -> float | None:
     except ValueError:
         return None
     return min(value, 600.0) if value >= 0 else None
-
-
-def _address(base_url: str) -> str:
-    """The address without credentials, for people. Raises ValueError."""
-    try:
-        url = httpx2.URL(base_url)
-    except (httpx2.InvalidURL, TypeError):
-        url = httpx2.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(
-            "The model server's address must be a URL like http://127.0.0.1:8001/v1, with http or https."
-        )
-    port = f":{url.port}" if url.port is not None else ""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
-
-
-def _shown(name: str) -> str:
-    """A model's name as it may be shown."""
-    return "".join(char for char in name if char.isprintable())[:80]

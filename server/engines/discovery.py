@@ -1,0 +1,154 @@
+"""What a model server tells about itself: who answers there, which model, its context length and geometry. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from server.engines import geometry, upstream
+from server.engines.base import Capabilities, EngineState, EngineStatus
+from server.frames import Geometry
+
+
+class Discovery:
+    """Reads the answers of one server at `address` (as people are shown it).
+
+    `wanted` is the model's name, "" for the first one listed; `factor` overrides the model's geometry factor.
+    """
+
+    def __init__(self, address: str, *, wanted: str, factor: int | None) -> None:
+        self.address = address
+        self._wanted = wanted
+        self._factor = factor
+        # The model's card that the geometry was read from, so that files are read once.
+        self._card: tuple[str, str] | None = None
+        self._geometry: Geometry | None = None
+
+    def unreachable(self) -> str:
+        return (
+            f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
+            "Start it, or set VLLM_BASE_URL to where it is."
+        )
+
+    def not_openai(self) -> str:
+        return (
+            f"What answers at {self.address} is no OpenAI-compatible model server. "
+            "VLLM_BASE_URL must name one and end in /v1, like http://127.0.0.1:8001/v1."
+        )
+
+    def from_refusal(self, status: int, body: object, before: EngineStatus) -> EngineStatus:
+        """What an error status says about the server; `before` is what was known."""
+        if status in (401, 403):
+            return _bad(
+                before,
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} did not accept our key (HTTP {status}). "
+                "Set VLLM_API_KEY to the key it was started with.",
+            )
+        if status == 429 or (status == 503 and upstream.is_busy(body)):
+            return _bad(
+                before,
+                EngineState.BUSY,
+                f"The model server at {self.address} takes no more requests for now (HTTP {status}).",
+            )
+        if status == 503:
+            return _bad(
+                before,
+                EngineState.LOADING,
+                f"The model server at {self.address} is loading its model (HTTP 503). It will be used when it is ready.",
+            )
+        if status >= 500:
+            return _bad(
+                before,
+                EngineState.UNREACHABLE,
+                f"The model server at {self.address} fails (HTTP {status}). Its own log says why.",
+            )
+        return _bad(before, EngineState.MISCONFIGURED, self.not_openai())
+
+    def from_listing(self, raw: bytes, before: EngineStatus) -> EngineStatus:
+        """What the body of /v1/models says. Raises ValueError when it is no list of models."""
+        listing = json.loads(raw)
+        data = listing.get("data") if isinstance(listing, dict) else None
+        if not isinstance(data, list):
+            raise ValueError("no list of models")
+        cards = [
+            card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)
+        ]
+        names = [card["id"] for card in cards]
+        if not names and not self._wanted:
+            return _bad(
+                before,
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} lists no models. Set MODEL_NAME to the one it serves.",
+            )
+        if names and self._wanted and self._wanted not in names:
+            served = ", ".join(_shown(name) for name in names[:3])
+            return _bad(
+                before,
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} does not serve {_shown(self._wanted)}; it serves {served}. "
+                "Set MODEL_NAME to one of these, or leave it empty.",
+            )
+        model = self._wanted or names[0]
+        card = next((card for card in cards if card["id"] == model), {})
+        capabilities = Capabilities(
+            # vLLM constrains answers to a schema; of other servers it is not known.
+            json_schema=card.get("owned_by") == "vllm",
+            geometry=self._learn_geometry(model, card),
+            context_length=_context_length(card),
+        )
+        return EngineStatus(EngineState.READY, "", model, capabilities)
+
+    def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
+        if self._factor is not None:
+            return geometry.from_factor(self._factor)
+        root = card.get("root")
+        key = (model, root if isinstance(root, str) else "")
+        if key != self._card or self._geometry is None:
+            folders = (
+                Path(name) for name in dict.fromkeys((key[1], model)) if name.startswith("/")
+            )
+            found = (geometry.from_folder(folder) for folder in folders)
+            self._geometry = (
+                next((one for one in found if one is not None), None)
+                or geometry.from_model_type(card.get("model_type"))
+                or geometry.DEFAULT
+            )
+            self._card = key
+        return self._geometry
+
+
+def _bad(before: EngineStatus, state: EngineState, detail: str) -> EngineStatus:
+    return dataclasses.replace(before, state=state, detail=detail)
+
+
+def _context_length(card: Mapping[str, Any]) -> int | None:
+    meta = card.get("meta")
+    found = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
+    found.append(meta.get("n_ctx") if isinstance(meta, dict) else None)
+    return next((value for value in found if type(value) is int and value > 0), None)
+
+
+def address_of(base_url: str) -> str:
+    """The address without credentials, for people. Raises ValueError."""
+    try:
+        url = httpx2.URL(base_url)
+    except (httpx2.InvalidURL, TypeError):
+        url = httpx2.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(
+            "The model server's address must be a URL like http://127.0.0.1:8001/v1, with http or https."
+        )
+    port = f":{url.port}" if url.port is not None else ""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
+
+
+def _shown(name: str) -> str:
+    """A model's name as it may be shown."""
+    return "".join(char for char in name if char.isprintable())[:80]
