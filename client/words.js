@@ -271,10 +271,11 @@ export function dataUse(sent) {
 
 /** @param {number} ms */
 export function duration(ms) {
-  if (ms < 10) return `${ms.toFixed(1)} ms`;
-  if (ms < 1000) return `${Math.round(ms)} ms`;
-  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)} s`;
-  return `${Math.round(ms / 60_000)} min`;
+  // No line may end between a number and its unit.
+  if (ms < 10) return `${ms.toFixed(1)}\u00a0ms`;
+  if (ms < 1000) return `${Math.round(ms)}\u00a0ms`;
+  if (ms < 60_000) return `${(ms / 1000).toFixed(ms < 10_000 ? 2 : 1)}\u00a0s`;
+  return `${Math.round(ms / 60_000)}\u00a0min`;
 }
 
 /**
@@ -284,7 +285,7 @@ export function duration(ms) {
 export function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
-  if (frame) parts.push(`${frame.held ? "held frame" : "frame"} ${duration(Math.max(0, frame.age_ms))} old`);
+  if (frame) parts.push(`${frame.held ? "held frame" : "frame"} ${duration(Math.max(0, frame.age_ms))}\u00a0old`);
   parts.push(duration(timings.total_ms));
   return parts.join(" · ");
 }
