@@ -380,6 +380,11 @@ def _doubts(settings: Settings) -> list[str]:
         doubts.append(
             f"OPERATOR_TOKEN has only {len(operator)} characters and can be guessed; make a long one with: {MAKE_A_SECRET}"
         )
+    if settings.turn_urls and settings.turn_ttl < settings.session_timeout:
+        doubts.append(
+            f"TURN_TTL is {settings.turn_ttl} s, less than SESSION_TIMEOUT ({settings.session_timeout} s): a page"
+            " that reconnects over a relay late in its session will be refused there."
+        )
     if settings.turn_secret.get_secret_value() and not settings.turn_urls:
         doubts.append("TURN_SECRET is set but TURN_URLS is empty, so no relay is offered.")
     if settings.response_max_tokens >= settings.model_max_tokens // 2:

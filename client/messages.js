@@ -96,6 +96,7 @@
  * @property {string} engine_detail a sentence for people
  * @property {EngineCapabilities} capabilities
  * @property {Limits} limits
+ * @property {number} began_at ms since the epoch: with the same session_id and another began_at it is a new session
  * @property {boolean} describe
  * @property {boolean} held
  */

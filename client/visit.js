@@ -296,7 +296,8 @@ export class Visit {
     this.#set({ socket, ...(stays ? {} : { closeCode, socketError }) });
     if (wasOpen && socket !== "open") this.#hooks.onBroken();
     if (socket === "open") {
-      this.socket.send({ type: "settings", thumbnails: true });
+      // All of it each time: a new session, or one that missed the last change, does not know it.
+      this.socket.send({ type: "settings", thumbnails: true, describe: this.facts.describing });
       this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // the camera has nobody to show to
@@ -309,11 +310,8 @@ export class Visit {
       case "ready": {
         const before = this.facts.ready;
         this.#set({ ready: message, held: message.held });
-        if (before?.session_id !== message.session_id && this.facts.describing && !message.describe) {
-          this.socket.send({ type: "settings", describe: true }); // a new session does not know it yet
-        } else {
-          this.#set({ describing: message.describe });
-        }
+        // A restarted server takes the old token for a session that it does not know.
+        if (before?.session_id === message.session_id && before.began_at !== message.began_at) this.#hooks.onNewSession();
         break;
       }
       case "status": {

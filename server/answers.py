@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,8 +13,8 @@ from server.engines.base import Engine, EngineRequest
 from server.errors import QwenCameraError
 from server.frames import Kind, Picture
 from server.inference import Job, Result
-from server.metrics import Metrics
 from server.outbox import Outbox
+from server.vision.encode import data_url
 
 
 @dataclass(slots=True, eq=False)
@@ -29,7 +28,6 @@ class Asking:
     task: asyncio.Task[None] | None = None
     # In the queue or running; None before
     job: Job | None = None
-    wait_seconds: float = 0.0
 
     def cancelled(self, engine: Engine, reason: str) -> wire.Response:
         """The response to a question that was stopped before it had a frame."""
@@ -50,7 +48,11 @@ class Asking:
 
 
 class AnswerSink:
-    """Turns one job's news into messages. `on_end(text, whole)`, `on_error(error)` tell the session."""
+    """Turns one job's news into messages. `on_end(text, whole)`, `on_error(error)` tell the session.
+
+    `began`: when the question came, or the description's frame was sampled (monotonic seconds); `wait_seconds`: how
+    much of the time since then the frame took.
+    """
 
     def __init__(
         self,
@@ -58,15 +60,15 @@ class AnswerSink:
         id: str,
         kind: Kind,
         outbox: Outbox,
-        metrics: Metrics,
-        wait_seconds: float,
+        began: float,
+        wait_seconds: float = 0.0,
         on_end: Callable[[str, bool], None],
-        on_error: Callable[[QwenCameraError], None] | None = None,
+        on_error: Callable[[QwenCameraError], None],
     ) -> None:
         self._id = id
         self._kind = kind
         self._outbox = outbox
-        self._metrics = metrics
+        self._began = began
         self._wait_seconds = wait_seconds
         self._on_end = on_end
         self._on_error = on_error
@@ -96,21 +98,11 @@ class AnswerSink:
         self._on_end(result.text, result.finish_reason in ("stop", "length"))
 
     def failed(self, error: QwenCameraError) -> None:
-        if self._on_error is not None:
-            self._on_error(error)
-        else:
-            self._metrics.errors.labels(error.code).inc()
-            self._outbox.put(wire.Error.of(error, self._id))
+        self._on_error(error)
         self._on_end("", False)
 
     def _response(self, result: Result) -> wire.Response:
         first = result.first_token_seconds
-        total = (
-            self._wait_seconds
-            + self._prepare_seconds
-            + result.queue_seconds
-            + result.inference_seconds
-        )
         return wire.Response(
             text=result.text,
             inference_time=round(result.inference_seconds, 4),
@@ -124,7 +116,8 @@ class AnswerSink:
                 prepare_ms=_ms(self._prepare_seconds),
                 queue_ms=_ms(result.queue_seconds),
                 first_token_ms=_ms(first) if first is not None else None,
-                total_ms=_ms(total),
+                # Not the sum of the others: an engine that failed and was replaced took its time, too.
+                total_ms=_ms(time.monotonic() - self._began),
             ),
             usage=wire.UsageInfo(
                 prompt_tokens=result.usage.prompt_tokens,
@@ -158,7 +151,3 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
         blurred=scene.blurred if scene is not None else None,
         thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
     )
-
-
-def data_url(jpeg: bytes) -> str:
-    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii")

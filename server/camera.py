@@ -28,6 +28,8 @@ FRAME_WAIT_SECONDS = 0.6
 NUDGE_SECONDS = 0.15
 # Sampled frames are looked at for hints at most this often: a look takes 0.4 ms.
 LOOK_SECONDS = 1.0
+# A frame rate that moved by more than this is told again.
+FPS_STEP = 0.5
 # How long `sharpest` looks on before it takes the best it saw.
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
@@ -109,10 +111,11 @@ class Camera:
         self._sample_rate = sample_rate
         # Whether work goes on at the sampling rate, so that idle has to be quicker than usual.
         self._working = False
-        self._luma = SceneReader()
-        # Capture time of the frame that was looked at last.
-        self._looked = -math.inf
-        self._scene: Scene | None = None
+        self._forget_scene()
+        # Whether somebody hears of the hints: without, nothing is looked at.
+        self.watched = True
+        # Frames a second as they were told last.
+        self._told_fps = 0.0
         self._cap, self._frame_rate = UNMEASURED
         self._timer: asyncio.TimerHandle | None = None
         self._told: CameraState | None = None
@@ -125,10 +128,18 @@ class Camera:
         # Called when the sender should send otherwise; the argument says how long to wake for, in ms.
         self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
 
+    def _forget_scene(self) -> None:
+        """Another stream is not compared with this one, and what was seen goes with it."""
+        self._luma = SceneReader()
+        # Capture time of the frame that was looked at last.
+        self._looked = -math.inf
+        self._scene: Scene | None = None
+
     def open_feed(self, feed: Feed | None = None) -> Feed:
         """A new connection takes over; what the last one still says is ignored."""
         self._feed = feed or Feed(self)
         self._watch = CameraWatch()
+        self._forget_scene()
         self._cap, self._frame_rate = UNMEASURED
         self._arm()
         self._state_changed()
@@ -158,6 +169,7 @@ class Camera:
     def close(self) -> None:
         self._feed = None
         self._newest = None
+        self._forget_scene()
         self.on_sample = None
         self.request_key_frame = None
         if self._timer is not None:
@@ -178,7 +190,7 @@ class Camera:
         self._wake_waiters()
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
-            if abs(frame.captured - self._looked) >= LOOK_SECONDS:
+            if self.watched and abs(frame.captured - self._looked) >= LOOK_SECONDS:
                 self._look(frame)
             if self.on_sample is not None and self.state() is CameraState.LIVE:
                 self.on_sample(frame)
@@ -189,8 +201,9 @@ class Camera:
         before = self._scene
         self._looked = frame.captured
         self._scene = scene = self._luma.read(frame.image, frame.captured)
-        if before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred):
-            self.on_status()
+        hints = before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred)
+        if hints or abs(self.fps() - self._told_fps) > FPS_STEP:
+            self._tell_status()
 
     def _wake_waiters(self) -> None:
         if self._arrival is not None and not self._arrival.done():
@@ -303,7 +316,7 @@ class Camera:
         self._watch.end()
         self._feed = None
         self._newest = None
-        self._scene = None
+        self._forget_scene()
         self.request_key_frame = None
         self._wake_waiters()
         self._state_changed()
@@ -312,7 +325,11 @@ class Camera:
         state = self._watch.state(self._clock())
         if force or state is not self._told:
             self._told = state
-            self.on_status()
+            self._tell_status()
+
+    def _tell_status(self) -> None:
+        self._told_fps = self.fps()
+        self.on_status()
 
     def _arm(self) -> None:
         """One timer that looks again when time alone may change the state; frames do not touch it."""

@@ -17,9 +17,11 @@ log = logging.getLogger(__name__)
 
 # What `cancellations_total` is labelled with; anything else counts as "other".
 CANCEL_REASONS = frozenset(
-    ("user", "replaced", "preempted", "socket_closed", "session_ended", "draining", "camera_ended")
+    ("user", "replaced", "preempted", "socket_closed", "session_ended", "draining")
 )
 
+# No token of a text has more characters than this on average; an answer that does is cut.
+CHARS_A_TOKEN = 16
 # How long an engine may take to give up a stream that is closed, seconds.
 CLOSE_SECONDS = 5.0
 
@@ -99,6 +101,8 @@ class Run:
     first_at: float | None = None
     engine: Engine | None = None
     pieces: list[str] = field(default_factory=list)
+    # Characters that the answer may still have.
+    room: int = 0
     ended: bool = False
     # How it ended: ok, length, cancelled, replaced, error or dropped; None before.
     result: str | None = None
@@ -138,7 +142,10 @@ class Run:
         self.engine = engine
         self.asked_at = now = self.clock()
         picture = request.picture
-        self.metrics.frame_age.observe(max(0.0, now - picture.captured))
+        self.room = CHARS_A_TOKEN * request.max_tokens
+        if not picture.held:
+            # A held frame's age tells how long somebody typed.
+            self.metrics.frame_age.observe(max(0.0, now - picture.captured))
         self.metrics.visual_tokens.inc(picture.visual_tokens)
         self.job.sink.started(engine, request, self.queue_seconds)
 
@@ -147,7 +154,11 @@ class Run:
             self.first_at = self.clock()
             self.metrics.first_token.observe(self.first_at - self.asked_at)
         self.pieces.append(text)
+        self.room -= len(text)
         self.job.sink.delta(text)
+        if self.room <= 0:
+            # The engine does not keep to max_tokens.
+            self._finish(Finished("length"))
 
     def _finish(self, end: Finished) -> None:
         usage = end.usage

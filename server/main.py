@@ -22,6 +22,7 @@ from server import __version__, logs
 from server.addresses import AddressLimiter
 from server.aio import Pools, TaskSet
 from server.auth import OriginPolicy, TokenIssuer
+from server.camera import FRAME_WAIT_SECONDS
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
 from server.engines.openai_remote import OpenAIEngine
@@ -85,6 +86,7 @@ class Program:
         self.tokens = TokenIssuer(
             settings.jwt_secret_key.get_secret_value(), settings.session_timeout
         )
+        self.limiter = AddressLimiter(settings.rate_limit_per_minute)
         self.origins = OriginPolicy(settings.allowed_origins)
         self.sockets = SocketServer(
             sessions=self.sessions,
@@ -145,6 +147,12 @@ class Program:
             lambda: {(str(kind),): depth for kind, depth in self.inference.depth().items()},
         )
         metrics.gauge(
+            "limiter_forgotten",
+            "Addresses that the rate limit lost sight of for want of room",
+            (),
+            lambda: {(): self.limiter.forgotten},
+        )
+        metrics.gauge(
             "engine_up",
             "Whether an engine is ready",
             ("engine",),
@@ -173,7 +181,7 @@ class Program:
             access=access,
             tokens=self.tokens,
             origins=self.origins,
-            limiter=AddressLimiter(settings.rate_limit_per_minute),
+            limiter=self.limiter,
             sessions=self.sessions,
             webrtc=self.webrtc,
             sockets=self.sockets,
@@ -205,6 +213,10 @@ class Program:
             return
         self.sessions.draining = True
         log.info("draining")
+        # Questions that were taken and wait for their frame get into the queue first.
+        deadline = time.monotonic() + FRAME_WAIT_SECONDS
+        while time.monotonic() < deadline and any(s.waits_for_frame for s in self.sessions.all()):
+            await asyncio.sleep(0.01)
         await self.inference.drain(self.settings.drain_seconds)
         self.sessions.close_sockets(1013, "the server is about to stop")
         self.sockets.turn_away()

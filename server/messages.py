@@ -150,6 +150,8 @@ class EngineCapabilities(BaseModel):
 class Ready(ServerMessage):
     type: Literal["ready"] = "ready"
     session_id: str
+    # When the session began, milliseconds since the epoch: another one of the same id is a new one.
+    began_at: float
     engine: str
     model: str
     # ready | loading | unreachable | busy | misconfigured, and a sentence on it for people

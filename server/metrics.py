@@ -73,6 +73,9 @@ class Metrics:
             "visual_tokens_saved_total", "Visual tokens that reuse saved"
         )
         self.errors = counter("errors_total", "Errors told to clients", "code")
+        self.messages_dropped = counter(
+            "messages_dropped_total", "Messages that a client did not take in time"
+        )
         self.watch_events = counter("watch_events_total", "Times a watch fired")
         # reason: missing, malformed, bad_signature, expired, wrong_session, bad_code, metrics, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")

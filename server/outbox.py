@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from server.messages import DeltaMessage, Ready, Response, Sender, ServerMessage, Status
@@ -47,8 +48,12 @@ class Outbox:
     and counted; a reader is then told with OutboxOverflowed.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(
+        self, max_bytes: int = MAX_BYTES, on_drop: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_drop` is called for each message that is dropped."""
         self._max_bytes = max_bytes
+        self._on_drop = on_drop
         self._waiting: deque[_Waiting] = deque()
         # The waiting ready, status and sender.
         self._snapshots: dict[type[ServerMessage], _Waiting] = {}
@@ -87,7 +92,7 @@ class Outbox:
                 self._append(self._waiting_for(message))
         while self._size > self._max_bytes:
             self._take()
-            self.dropped += 1
+            self._drop()
             self.overflowed = self._reader is not None
         if self._reader is not None:
             self._reader._wake()
@@ -165,6 +170,10 @@ class Outbox:
         self._waiting = deque(kept)
         self._size = sum(entry.size for entry in kept)
 
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._on_drop()
+
     def _take(self) -> _Waiting:
         entry = self._waiting.popleft()
         self._size -= entry.size
@@ -217,7 +226,7 @@ class Reader:
             outbox._prepend(entry)
             while outbox._size > outbox._max_bytes:
                 outbox._take()
-                outbox.dropped += 1
+                outbox._drop()
         self._wake()
 
     def _wake(self) -> None:

@@ -27,7 +27,7 @@ from server.auth import (
     same_secret,
     session_hash,
 )
-from server.errors import Conflict, Forbidden, NotFound, RateLimited, Unauthorized
+from server.errors import Forbidden, NotFound, RateLimited, Unauthorized
 from server.health import Health
 from server.http_guard import MAX_BODY_BYTES
 from server.metrics import Metrics
@@ -252,9 +252,11 @@ def create_router(services: Services) -> APIRouter:
                 # An offer that is refused takes none of the places.
                 await services.sessions.discard(session)
             raise
-        if session_id not in services.sessions:
+        if services.sessions.get(session_id) is not session:
             await services.webrtc.disconnect(session_id)
-            raise Conflict("This session ended while its offer was being answered. Offer again.")
+            raise NotFound(
+                "This session ended while its offer was being answered. Get a new token from /api/token."
+            )
         return extra | {
             "sdp": sdp,
             "type": "answer",

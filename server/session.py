@@ -10,64 +10,26 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 
 from server import messages as wire
-from server.aio import TaskSet, in_pool
+from server import told
+from server.aio import TaskSet
 from server.answers import AnswerSink, Asking
 from server.camera import Asked, Camera
-from server.engines.base import Capabilities, Engine, EngineRequest, EngineStatus
-from server.errors import CameraError, Draining, FrameWithheld, Internal, QwenCameraError
-from server.frames import Detail, Frame, Kind, Picture
+from server.describing import Describing
+from server.engines.base import Engine, EngineRequest
+from server.errors import CameraError, Draining, Internal, QwenCameraError
+from server.frames import Detail, Frame, Kind
 from server.history import History
-from server.inference import Inference, Job
-from server.metrics import Metrics
+from server.inference import Job
 from server.outbox import Outbox
-from server.prompts import DESCRIBE, prompt_tokens, wants_detail
-from server.vision.prepare import PictureMaker
+from server.prompts import wants_detail
+from server.requests import RequestMaker, SessionLimits, SessionTools
+
+__all__ = ["Session", "SessionLimits", "SessionTools"]
 
 log = logging.getLogger(__name__)
-
-# An answer gets at least this many tokens, however long the question is.
-_LEAST_ANSWER_TOKENS = 16
-
-
-@dataclass(frozen=True, slots=True)
-class SessionLimits:
-    """What the settings say about every session."""
-
-    sample_rate: float
-    max_tokens: int
-    # Tokens of prompt and answer together, when the engine does not say.
-    context_length: int
-    # Seconds without activity after which a session ends
-    timeout: int
-
-
-@dataclass(frozen=True, slots=True)
-class SessionTools:
-    """What all sessions share."""
-
-    inference: Inference
-    current_engine: Callable[[], Engine]
-    maker: PictureMaker
-    prepare_pool: ThreadPoolExecutor
-    metrics: Metrics
-
-
-@dataclass(frozen=True, slots=True)
-class Preferences:
-    """What the client has set; see `messages.Settings`."""
-
-    describe: bool = False
-    prompt: str = ""
-    sample_rate: float | None = None
-    max_tokens: int | None = None
-    language: str = ""
-    thumbnails: bool = False
 
 
 class Session:
@@ -76,12 +38,22 @@ class Session:
     def __init__(self, id: str, limits: SessionLimits, tools: SessionTools) -> None:
         self.id = id
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
-        self.outbox = Outbox()
+        self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
         self.last_activity = time.monotonic()
+        self._began_at = time.time()
         self._limits = limits
         self._tools = tools
         self._history = History()
-        self._preferences = Preferences()
+        self._requests = RequestMaker(id, limits, tools, self._history)
+        self._describing = Describing(
+            id,
+            camera=self.camera,
+            inference=tools.inference,
+            outbox=self.outbox,
+            requests=self._requests,
+            tell=self.tell,
+            touch=self.touch,
+        )
         self._held: Frame | None = None
         self._tasks = TaskSet("session")
         # Looks for a sharp frame; None when nobody asked for one.
@@ -89,8 +61,6 @@ class Session:
         # The question that is being answered; None when there is none.
         self._asking: Asking | None = None
         self._numbers = itertools.count(1)
-        # The last error a running description told, so that it is told once; None while it goes well.
-        self._describe_error: str | None = None
         self.camera.on_status = self._status_changed
         self.camera.on_sender = self._send_sender
 
@@ -99,13 +69,20 @@ class Session:
 
     @property
     def describing(self) -> bool:
-        return self._preferences.describe
+        return self._requests.preferences.describe
+
+    @property
+    def waits_for_frame(self) -> bool:
+        """A question was taken and is not in the queue yet."""
+        return self._asking is not None and self._asking.job is None
 
     # Messages in
 
     def handle(self, message: wire.AnyClientMessage) -> None:
         """Act on a client's message; errors go back as messages and lose nothing."""
-        self.touch()
+        # A ping says that the connection lives, not that somebody is there.
+        if not isinstance(message, wire.Ping):
+            self.touch()
         try:
             match message:
                 case wire.Chat():
@@ -155,41 +132,13 @@ class Session:
         asking = Asking(id=id, question=message.content, asked=asked)
         self._asking = asking
         asking.task = self._tasks.spawn(self._ask(asking, message.detail), name="question")
+        if self._held is None and self._holding is None:
+            self.camera.wake()
 
     async def _ask(self, asking: Asking, detail: Detail) -> None:
         """From a question to its place in the queue; the answer goes on without this task."""
         try:
-            frame, held = await self._frame_for(asking.asked)
-            asking.wait_seconds = time.monotonic() - asking.asked.at
-            self._tools.metrics.frame_wait.observe(asking.wait_seconds)
-            if detail is Detail.AUTO:
-                detail = Detail.HIGH if wants_detail(asking.question) else Detail.LOW
-            made_for = self._tools.current_engine().status.capabilities
-            picture = await self._prepare(frame, made_for, detail, held=held)
-
-            async def make_request(engine: Engine) -> EngineRequest:
-                shown, needs = picture, engine.status.capabilities
-                if needs != made_for:
-                    # Another engine took over while the question waited.
-                    shown = await self._prepare(frame, needs, detail, held=held)
-                return self._request(asking.question, Kind.CHAT, engine, shown, detail)
-
-            sink = AnswerSink(
-                id=asking.id,
-                kind=Kind.CHAT,
-                outbox=self.outbox,
-                metrics=self._tools.metrics,
-                wait_seconds=asking.wait_seconds,
-                on_end=lambda text, whole: self._answered(asking, text, whole),
-            )
-            asking.job = Job(
-                session_id=self.id,
-                kind=Kind.CHAT,
-                make_request=make_request,
-                sink=sink,
-                id=asking.id,
-            )
-            self._tools.inference.submit(asking.job)
+            await self._submit(asking, detail)
         except QwenCameraError as error:
             self._not_asked(asking, error)
         except Exception as exc:  # noqa: BLE001
@@ -200,55 +149,53 @@ class Session:
                 Internal("Something went wrong with this question on the server. Ask again."),
             )
 
+    async def _submit(self, asking: Asking, detail: Detail) -> None:
+        frame, held = await self._frame_for(asking.asked)
+        waited = time.monotonic() - asking.asked.at
+        self._tools.metrics.frame_wait.observe(waited)
+        if detail is Detail.AUTO:
+            detail = Detail.HIGH if wants_detail(asking.question) else Detail.LOW
+        scene = self.camera.scene
+        made_for = self._tools.current_engine().status.capabilities
+        picture = await self._requests.prepare(frame, made_for, detail, held=held, scene=scene)
+
+        async def make_request(engine: Engine) -> EngineRequest:
+            shown, needs = picture, engine.status.capabilities
+            if needs != made_for:
+                # Another engine took over while the question waited.
+                shown = await self._requests.prepare(frame, needs, detail, held=held, scene=scene)
+            return self._requests.request(asking.question, Kind.CHAT, engine, shown, detail)
+
+        sink = AnswerSink(
+            id=asking.id,
+            kind=Kind.CHAT,
+            outbox=self.outbox,
+            began=asking.asked.at,
+            wait_seconds=waited,
+            on_end=lambda text, whole: self._answered(asking, text, whole),
+            on_error=lambda error: self.tell(error, asking.id),
+        )
+        job = Job(
+            session_id=self.id, kind=Kind.CHAT, make_request=make_request, sink=sink, id=asking.id
+        )
+        asking.job = job
+        self._tools.inference.submit(job)
+
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:
             self._asking = None
         self.tell(error, asking.id)
 
     async def _frame_for(self, asked: Asked) -> tuple[Frame, bool]:
+        """The frame, and whether it is a held one."""
+        holding = self._holding
+        if holding is not None and not holding.done():
+            # "From now on" was said before the question: the frame to hold is being chosen.
+            await asyncio.wait([holding])
+            asked = replace(asked, at=time.monotonic())
         if self._held is not None:
             return self._held, True
         return await self.camera.frame_after(asked), False
-
-    async def _prepare(
-        self, frame: Frame, needs: Capabilities, detail: Detail, *, held: bool
-    ) -> Picture:
-        """Raises FrameWithheld."""
-        make = partial(
-            self._tools.maker.make,
-            frame,
-            needs,
-            detail,
-            thumbnail=self._preferences.thumbnails,
-            held=held,
-            motion=self.camera.scene.motion if self.camera.scene is not None else None,
-        )
-        try:
-            picture = await in_pool(self._tools.prepare_pool, make)
-        except FrameWithheld:
-            self._tools.metrics.frames_skipped.labels("withheld").inc()
-            raise
-        self._tools.metrics.frame_prepare.observe(picture.prepare_seconds)
-        return picture
-
-    def _request(
-        self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail
-    ) -> EngineRequest:
-        context = engine.status.capabilities.context_length or self._limits.context_length
-        language = self._preferences.language or None
-        room = context - picture.visual_tokens - prompt_tokens(question, language)
-        wanted = min(self._preferences.max_tokens or self._limits.max_tokens, context // 2)
-        max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
-        return EngineRequest(
-            session_id=self.id,
-            kind=kind,
-            question=question,
-            picture=picture,
-            turns=self._history.turns(max(0, room - max_tokens)) if kind is Kind.CHAT else (),
-            max_tokens=max_tokens,
-            language=language,
-            detail=detail,
-        )
 
     def _answered(self, asking: Asking, text: str, whole: bool) -> None:
         self.touch()
@@ -286,90 +233,35 @@ class Session:
             self.tell(error)
         self._status_changed()
 
-    # Settings and the running description
+    # Settings
 
     def _set(self, message: wire.Settings) -> None:
         given = message.model_dump(exclude={"type"}, exclude_none=True)
-        was = self._preferences
-        self._preferences = now = replace(was, **given)
+        was = self._requests.preferences
+        self._requests.preferences = now = replace(was, **given)
         self.camera.set_sample_rate(
             now.sample_rate or self._limits.sample_rate, working=now.describe
         )
-        self.camera.on_sample = self._sampled if now.describe else None
+        self.camera.on_sample = self._describing.frame if now.describe else None
         if was.describe != now.describe:
-            self._describe_error = None
-            if not now.describe:
-                self._tools.inference.cancel_background(self.id, "user")
+            if now.describe:
+                self._describing.begin()
+            else:
+                self._describing.stop()
             self._status_changed()
-
-    def _sampled(self, frame: Frame) -> None:
-        """A sampled frame goes into the queue; one that still waits there makes room for it."""
-        id = f"d{next(self._numbers)}"
-        question = self._preferences.prompt.strip() or DESCRIBE
-
-        async def make_request(engine: Engine) -> EngineRequest:
-            needs = engine.status.capabilities
-            picture = await self._prepare(frame, needs, Detail.LOW, held=False)
-            return self._request(question, Kind.DESCRIBE, engine, picture, Detail.LOW)
-
-        sink = AnswerSink(
-            id=id,
-            kind=Kind.DESCRIBE,
-            outbox=self.outbox,
-            metrics=self._tools.metrics,
-            wait_seconds=0.0,
-            on_end=lambda text, whole: self._described(whole),
-            on_error=lambda error: self._describe_failed(error, id),
-        )
-        job = Job(
-            session_id=self.id, kind=Kind.DESCRIBE, make_request=make_request, sink=sink, id=id
-        )
-        try:
-            self._tools.inference.submit(job)
-        except Draining as error:
-            self._describe_failed(error, None)
-
-    def _described(self, whole: bool) -> None:
-        if whole:
-            self._describe_error = None
-
-    def _describe_failed(self, error: QwenCameraError, id: str | None) -> None:
-        if error.code != self._describe_error:
-            self._describe_error = error.code
-            self.tell(error, id)
 
     # Messages out
 
     def greet(self) -> None:
         """What a socket hears first, and again whenever the engine changes."""
-        engine = self._tools.current_engine()
-        status = engine.status
-        capabilities = status.capabilities
-        context = capabilities.context_length or self._limits.context_length
         self.outbox.put(
-            wire.Ready(
+            told.ready(
                 session_id=self.id,
-                engine=engine.name,
-                model=status.model,
-                engine_state=status.state,
-                engine_detail=status.detail,
-                capabilities=wire.EngineCapabilities(
-                    images=capabilities.images,
-                    video=capabilities.video,
-                    audio_in=capabilities.audio_in,
-                    speech_out=capabilities.speech_out,
-                    grounding=capabilities.grounding,
-                    json_schema=capabilities.json_schema,
-                    streaming=capabilities.streaming,
-                ),
-                limits=wire.Limits(
-                    max_tokens=min(self._limits.max_tokens, context // 2),
-                    context_length=capabilities.context_length,
-                    visual_tokens=self._tools.maker.budget(capabilities, Detail.LOW),
-                    visual_tokens_high=self._tools.maker.budget(capabilities, Detail.HIGH),
-                    session_timeout=self._limits.timeout,
-                ),
-                describe=self._preferences.describe,
+                began_at=self._began_at,
+                engine=self._tools.current_engine(),
+                limits=self._limits,
+                tools=self._tools,
+                requests=self._requests,
                 held=self._held is not None,
             )
         )
@@ -377,23 +269,12 @@ class Session:
         self._status_changed()
 
     def _status_changed(self) -> None:
-        camera = self.camera
-        frame, scene, state = camera.newest, camera.scene, camera.state()
-        engine = self._tools.current_engine()
-        status: EngineStatus = engine.status
         self.outbox.put(
-            wire.Status(
-                camera=state,
-                dark=scene.dark if scene is not None else None,
-                blurred=scene.blurred if scene is not None else None,
-                width=frame.width if frame is not None else None,
-                height=frame.height if frame is not None else None,
-                fps=round(camera.fps(), 1) if frame is not None else None,
-                held=self._held is not None,
+            told.status(
+                camera=self.camera,
+                engine=self._tools.current_engine(),
                 queue_depth=sum(self._tools.inference.depth().values()),
-                engine=engine.name,
-                engine_state=status.state,
-                engine_detail=status.detail,
+                held=self._held is not None,
             )
         )
 
@@ -407,11 +288,13 @@ class Session:
         self._cancel(None, "socket_closed")
         self._tools.inference.cancel_session(self.id, "socket_closed")
         self.camera.on_sample = None
+        self.camera.watched = False
 
     def socket_opened(self) -> None:
         self.touch()
-        if self._preferences.describe:
-            self.camera.on_sample = self._sampled
+        self.camera.watched = True
+        if self.describing:
+            self.camera.on_sample = self._describing.frame
 
     async def close(self, reason: str) -> None:
         """Stop everything and forget everything. Safe to call more than once."""

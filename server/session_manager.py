@@ -109,6 +109,9 @@ class SessionManager:
         self._tasks.spawn(self._leave(oldest, "room for others", 4404), name="room")
         return True
 
+    def get(self, session_id: str) -> Session | None:
+        return self._sessions.get(session_id)
+
     def find(self, session_id: str) -> Session:
         """Raises NotFound."""
         session = self._sessions.get(session_id)

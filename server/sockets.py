@@ -37,6 +37,8 @@ TOO_LARGE, UNSUPPORTED, DRAINING = 1009, 1003, 1013
 
 AUTH_SECONDS = 5.0
 SOCKETS_PER_MINUTE = 8
+# Sockets that may wait for their token at a time; a page brings it with the upgrade and never waits.
+MAX_KNOCKING = 256
 # Messages a second that a socket may send over time, and how many at once; past that each gets an error,
 # and a client that goes on regardless loses its socket.
 MESSAGE_RATE, MESSAGE_BURST = 20.0, 60
@@ -124,7 +126,7 @@ class SessionSocket:
                     exc = task.exception()
                     if isinstance(exc, Closing):
                         return exc
-                    if not isinstance(exc, WebSocketDisconnect | RuntimeError | OSError):
+                    if not isinstance(exc, WebSocketDisconnect | OSError):
                         log.error("socket failed", extra={"error": type(exc).__name__})
                         return Closing(1011, "internal error")
             return self._closing
@@ -161,12 +163,19 @@ class SessionSocket:
             except RequestError as error:
                 session.tell(error)
 
+    async def _send(self, text: str) -> None:
+        try:
+            await self._websocket.send_text(text)
+        except RuntimeError:
+            # Starlette's word for a socket that was closed meanwhile.
+            raise WebSocketDisconnect from None
+
     async def _write(self, reader: Reader) -> None:
         while True:
             try:
                 text = await reader.get()
                 async with asyncio.timeout(SEND_SECONDS):
-                    await self._websocket.send_text(text)
+                    await self._send(text)
             except OutboxClosed:
                 return
             except (OutboxOverflowed, TimeoutError):
@@ -175,7 +184,11 @@ class SessionSocket:
 
 async def receive_text(websocket: WebSocket) -> str | None:
     """The next text message; None when the client has left. Raises Closing for a binary one."""
-    event = await websocket.receive()
+    try:
+        event = await websocket.receive()
+    except RuntimeError:
+        # Starlette's word for a socket that was closed meanwhile.
+        return None
     if event["type"] == "websocket.disconnect":
         return None
     text = event.get("text")
@@ -278,6 +291,8 @@ class SocketServer:
         token = token or websocket.query_params.get("token")
         if token is None:
             try:
+                if len(self._knocking) >= MAX_KNOCKING:
+                    raise Closing(TOO_MANY, "too many sockets wait for their token")
                 async with asyncio.timeout(AUTH_SECONDS) as deadline:
                     self._knocking.add(deadline)
                     try:

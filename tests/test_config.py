@@ -244,6 +244,10 @@ def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"ACCESS_CODE": "1234567", "JWT_SECRET_KEY": GOOD_SECRET}, "ACCESS_CODE has only 7"),
         ({"OPERATOR_TOKEN": "fifteen-letters"}, "OPERATOR_TOKEN has only 15"),
         ({"TURN_SECRET": "x"}, "no relay is offered"),
+        (
+            {"TURN_SECRET": "x", "TURN_URLS": "turn:t.example.org", "TURN_TTL": "60"},
+            "less than SESSION_TIMEOUT",
+        ),
         ({"MODEL_MAX_TOKENS": "1000", "RESPONSE_MAX_TOKENS": "500"}, "at least half"),
         ({"UDP_PORT_RANGE": "40000-40098"}, "UDP_PORT_RANGE is set, but this version does not use"),
         ({"PUBLIC_ADDRESSES": "203.0.113.9"}, "PUBLIC_ADDRESSES is set, but this version does not"),

@@ -201,7 +201,7 @@ async def test_security_headers() -> None:
         api = (await client.post("/api/json", json={"sdp": "x"})).headers
     assert headers["content-security-policy"] == (
         "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
-        " media-src 'self' blob:; connect-src 'self' ws: wss:; object-src 'none'; base-uri 'none';"
+        " media-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'none';"
         " form-action 'none'; frame-ancestors 'none'"
     )
     assert headers["permissions-policy"].startswith("camera=(self), microphone=(self), ")

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
     5: ("routes", "sockets", "serving"),
-    4: ("session_manager", "session", "answers"),
+    4: ("session_manager", "session", "answers", "describing", "requests", "told"),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
         *("health", "history", "outbox", "logs"),
@@ -31,7 +31,9 @@ NEIGHBOURS = {
     "engines.*": {"prompts"},
     "inference": {"fair_queue", "jobs"},
     "webrtc_server": {"camera", "rtc.receiver"},
-    "session": {"answers"},
+    "session": {"answers", "describing", "requests", "told"},
+    "describing": {"answers", "requests"},
+    "told": {"requests"},
     "session_manager": {"session"},
     "routes": {"sockets"},
 }
@@ -47,6 +49,9 @@ IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "soc
 TESTED_ELSEWHERE: dict[str, str] = {
     "errors": "a list of classes: tests/test_http_errors.py and tests/test_logs.py use them",
     "frames": "data without behaviour",
+    "describing": "a part of a session: tests/test_session.py",
+    "requests": "a part of a session: tests/test_session.py",
+    "told": "what a session tells: tests/test_session.py, tests/test_sockets.py",
     "engines.base": "a protocol and data without behaviour",
     "engines.discovery": "what an engine's probe finds: tests/test_openai_remote.py, over a real server",
     "engines.chat_stream": "the engine's reading: tests/test_openai_remote.py, over a real server",

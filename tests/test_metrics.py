@@ -35,6 +35,9 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "visual_tokens": ("counter", ()),
     "visual_tokens_saved": ("counter", ()),
     "errors": ("counter", ("code",)),
+    # Beyond the contract: what was dropped for want of room.
+    "messages_dropped": ("counter", ()),
+    "limiter_forgotten": ("gauge", ()),
     "watch_events": ("counter", ()),
     "auth_failures": ("counter", ("reason",)),
     "frame_age_seconds": ("histogram", ()),
@@ -51,7 +54,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"vllm", "local", "builtin"},
     "reason": {
         *("decode_error", "backlog", "broken", "no_key", "cancelled", "withheld", "user"),
-        *("replaced", "preempted", "socket_closed", "session_ended", "draining", "camera_ended"),
+        *("replaced", "preempted", "socket_closed", "session_ended", "draining", "format"),
         *("missing", "malformed", "bad_signature", "expired", "wrong_session", "bad_code"),
         *("metrics", "origin", "rate", "other"),
     },

@@ -121,20 +121,6 @@ async def test_pieces_arrive_when_they_are_sent(fake: FakeOpenAI, engine: OpenAI
     await stream.aclose()
 
 
-async def test_the_same_picture_is_encoded_once_a_session(
-    fake: FakeOpenAI, engine: OpenAIEngine
-) -> None:
-    """One JPEG object gives one data URL object; another JPEG another; forget drops it."""
-    one = engine._data_url(request())
-    assert engine._data_url(request("Another?")) is one
-    assert engine._data_url(request(picture=picture(JPEG + b"x"))) != one
-    for n in range(40):
-        engine._data_url(request(session_id=str(n)))
-    assert len(engine._urls) == 32
-    engine.forget("39")
-    assert len(engine._urls) == 31
-
-
 @pytest.mark.parametrize(
     ("behaviour", "error", "words"),
     [

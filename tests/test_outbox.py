@@ -42,6 +42,7 @@ def ready(engine: str) -> Ready:
     able = dict.fromkeys(EngineCapabilities.model_fields, True)
     return Ready(
         session_id="s",
+        began_at=1.0,
         engine=engine,
         model="m",
         engine_state="ready",

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from server.engines.base import Capabilities
 from server.errors import BadRequest, FrameWithheld
-from server.frames import Detail, Frame, Geometry, Picture
+from server.frames import Detail, Frame, Geometry, Picture, Scene
 from server.vision.encode import THUMBNAIL_BYTES
 from server.vision.luma import SceneReader
 from server.vision.prepare import PictureMaker
@@ -70,16 +70,36 @@ class Withholding:
 def test_low_detail_is_the_configured_budget() -> None:
     """512 tokens of a 720p camera: 840x448 with its frame's data."""
     frame = frame_of(drawn())
-    picture = PictureMaker((), 512).make(frame, VLM, Detail.LOW, held=True, motion=0.25)
+    picture = PictureMaker((), 512).make(
+        frame, VLM, Detail.LOW, scene=Scene(0.9, 0.9, 0.25, True, True)
+    )
     assert decoded(picture).shape == (448, 840, 3)
     assert (picture.width, picture.height, picture.visual_tokens) == (840, 448, 480)
     assert (picture.source_width, picture.source_height) == (1280, 720)
     assert (picture.frame_id, picture.captured, picture.captured_sender) == ("f1", 5.0, 1_000.5)
-    assert picture.held
+    assert not picture.held
     # Read from this very frame, but for the motion, which one frame can not tell.
     assert picture.scene == replace(SceneReader().read(frame.image, 0.0), motion=0.25)
     assert (picture.bgr, picture.thumbnail) == (None, None)
     assert 0 < picture.prepare_seconds < 5
+
+
+def test_a_held_frame_has_no_motion_of_now() -> None:
+    """What moves now says nothing of a picture that was kept."""
+    seen = Scene(0.5, 0.5, 0.25, False, False)
+    for filters in ((), (Painting(),)):
+        picture = PictureMaker(filters, 512).make(
+            frame_of(drawn()), VLM, Detail.LOW, held=True, scene=seen
+        )
+        assert picture.held
+        assert picture.scene is None or picture.scene.motion is None
+
+
+def test_with_filters_the_scene_is_the_sources() -> None:
+    """Nothing here looks at pixels that the filters have not seen."""
+    seen = Scene(0.5, 0.5, 0.25, False, True)
+    maker = PictureMaker((Painting(),), 512)
+    assert maker.make(frame_of(drawn()), VLM, Detail.LOW, scene=seen).scene is seen
 
 
 @pytest.mark.parametrize(("geometry", "size"), [(QWEN25, (728, 1288)), (QWEN3, (704, 1280))])

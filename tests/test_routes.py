@@ -294,7 +294,7 @@ async def test_offer_to_an_ended_session_is_404(
     assert_error(reply, 404, "not_found", retryable=False)
 
 
-async def test_session_that_ends_during_its_offer_is_409(
+async def test_session_that_ends_during_its_offer_is_404(
     client: httpx.AsyncClient, run: Running, sdp: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The answer would belong to nobody: the connection is taken back."""
@@ -311,7 +311,7 @@ async def test_session_that_ends_during_its_offer_is_409(
     reply = await client.post(
         OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(issued["token"])
     )
-    assert_error(reply, 409, "conflict", retryable=False)
+    assert_error(reply, 404, "not_found", retryable=False)
     assert len(run.program.webrtc) == cameras
 
 

@@ -17,7 +17,7 @@ import pytest_asyncio
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.engines.base import Capabilities, EngineRequest
 from server.errors import FrameWithheld
-from server.messages import Chat, Hold, Release, Settings
+from server.messages import Chat, Hold, Ping, Release, Settings
 from server.vision.encode import Bgr
 from tests.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.fakes import FakeEngine, until
@@ -663,14 +663,14 @@ async def test_settings_are_checked(
         for value in good:
             await page.send(type="settings", **{field: value})
             assert not of(await page.ponged(), "error")
-            assert getattr(session._preferences, field) == value
+            assert getattr(session._requests.preferences, field) == value
         for value in bad:
-            kept = session._preferences
+            kept = session._requests.preferences
             await page.send(type="settings", **{field: value})
             error = await page.next("error")
             assert error["code"] == "bad_request"
             assert field in error["message"]
-            assert session._preferences == kept
+            assert session._requests.preferences == kept
 
 
 async def test_a_describing_engine_that_fails_is_told_once() -> None:
@@ -779,18 +779,55 @@ async def test_a_fault_of_ours_still_ends_the_question() -> None:
         assert "secret" not in error["message"]
 
 
-async def test_only_messages_keep_a_session_alive() -> None:
-    """A client's message is activity; frames and descriptions that nobody answers are not."""
+async def test_what_keeps_a_session_alive() -> None:
+    """What a client says and what is done for it; frames by themselves and pings do not."""
     async with room() as one:
         one.camera()
-        one.session.handle(Settings(type="settings", describe=True))
         one.session.last_activity = 0.0
-        for _ in range(2):
+        one.frame()
+        one.session.handle(Ping(type="ping"))
+        assert one.session.last_activity == 0.0
+        one.session.handle(Settings(type="settings", describe=True))
+        assert one.session.last_activity > 0.0
+        one.session.last_activity = 0.0
+        one.frame()
+        await one.next("response")
+        assert one.session.last_activity > 0.0
+
+
+async def test_a_question_right_after_hold_gets_the_held_frame() -> None:
+    """It waits for the sharp frame that is being chosen, and its own time limit begins then."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        one.session.handle(Chat(type="chat", content="What is it?", id="q"))
+        await asyncio.sleep(0.05)
+        one.frame()
+        response = await one.next("response")
+        assert response["frame"]["held"] is True
+
+
+async def test_a_client_may_not_raise_the_longest_answer() -> None:
+    """RESPONSE_MAX_TOKENS is the operator's; less is the client's to ask for."""
+    engine = FakeEngine()
+    async with room(engine) as one:
+        one.camera()
+        for wish, most in ((4096, 128), (7, 7)):
+            one.session.handle(Settings(type="settings", max_tokens=wish))
+            one.session.handle(Chat(type="chat", content="What is it?"))
+            await asyncio.sleep(0)
             one.frame()
             await one.next("response")
-        assert one.session.last_activity == 0.0
-        one.session.handle(Settings(type="settings"))
-        assert one.session.last_activity > 0.0
+            assert engine.requests[-1].max_tokens == most
+
+
+async def test_the_settings_context_holds_when_it_is_smaller() -> None:
+    """A model with a larger context gets no more than MODEL_MAX_TOKENS."""
+    async with room() as one:
+        requests = one.session._requests
+        assert requests.context(Capabilities(context_length=131_072)) == 8192
+        assert requests.context(Capabilities(context_length=2048)) == 2048
+        assert requests.context(Capabilities()) == 8192
 
 
 async def test_close_forgets_everything() -> None:

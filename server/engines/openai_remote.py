@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import dataclasses
 import logging
 import math
-from collections import OrderedDict
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -36,11 +34,10 @@ from server.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
+from server.vision.encode import data_url
 
 log = logging.getLogger(__name__)
 
-# Frames whose data URL is kept, one a session at most, the longest unused going first.
-_KEPT_URLS = 32
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 _TAIL_SECONDS = 1.0
 
@@ -111,8 +108,6 @@ class OpenAIEngine:
             self._fields["priority"] = priority
         # Some servers know only the newer name.
         self._max_tokens_field = "max_tokens"
-        # Data URL by session, with the JPEG object that it was made from.
-        self._urls: OrderedDict[str, tuple[bytes, str]] = OrderedDict()
         self._status = EngineStatus(
             EngineState.UNREACHABLE, f"Not yet asked: the model server at {self._address}."
         )
@@ -208,11 +203,10 @@ class OpenAIEngine:
         yield Finished("length" if finish == "length" else "stop", usage)
 
     def forget(self, session_id: str) -> None:
-        self._urls.pop(session_id, None)
+        """Nothing is remembered."""
 
     async def close(self) -> None:
         """Close all connections; answers that still run fail."""
-        self._urls.clear()
         await self._client.close()
 
     # Sending
@@ -226,10 +220,13 @@ class OpenAIEngine:
         """
         if not (self._status.model or self._wanted):
             await self.probe()
+        if request.picture.jpeg is None:
+            raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+        url = data_url(request.picture.jpeg)
         looked_up = False
         while True:
             try:
-                return await self._send(request, stack, due)
+                return await self._send(request, url, stack, due)
             except _Refused as refusal:
                 model = self._status.model
                 if refusal.status in (400, 422) and self._drop(refusal.body):
@@ -241,9 +238,9 @@ class OpenAIEngine:
                 raise self._refusal(refusal.status, refusal.body, refusal.retry_after) from None
 
     async def _send(
-        self, request: EngineRequest, stack: AsyncExitStack, due: float
+        self, request: EngineRequest, url: str, stack: AsyncExitStack, due: float
     ) -> tuple[ChatStream, bytes | None]:
-        body = self._body(request)
+        body = self._body(request, url)
         async with AsyncExitStack() as attempt:
             try:
                 async with asyncio.timeout_at(due):
@@ -265,8 +262,7 @@ class OpenAIEngine:
             stack.push_async_exit(attempt.pop_all())
             return stream, event
 
-    def _body(self, request: EngineRequest) -> dict[str, Any]:
-        url = self._data_url(request)
+    def _body(self, request: EngineRequest, url: str) -> dict[str, Any]:
         body: dict[str, Any] = {
             "model": self._status.model or self._wanted,
             "messages": prompts.messages(request, url, extra_tokens=self._extra_tokens),
@@ -277,19 +273,6 @@ class OpenAIEngine:
         if "priority" in body:
             body["extra_body"] = {"priority": body.pop("priority")}
         return body
-
-    def _data_url(self, request: EngineRequest) -> str:
-        jpeg = request.picture.jpeg
-        if jpeg is None:
-            raise EngineFailed("The frame was not encoded for this engine. Ask again.")
-        known = self._urls.get(request.session_id)
-        if known is None or known[0] is not jpeg:
-            known = (jpeg, "data:image/jpeg;base64," + base64.b64encode(jpeg).decode("ascii"))
-            self._urls[request.session_id] = known
-        self._urls.move_to_end(request.session_id)
-        while len(self._urls) > _KEPT_URLS:
-            self._urls.popitem(last=False)
-        return known[1]
 
     def _drop(self, body: object) -> bool:
         """Leave out what a refusal names, for good; whether anything changed. Ends, since there is ever less to drop."""

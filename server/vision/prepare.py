@@ -14,7 +14,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from server.errors import BadRequest
-from server.frames import Detail, Frame, Geometry, Picture
+from server.frames import Detail, Frame, Geometry, Picture, Scene
 from server.vision import encode
 from server.vision.luma import SceneReader
 from server.vision.privacy import PrivacyFilter
@@ -74,12 +74,13 @@ class PictureMaker:
         *,
         thumbnail: bool = False,
         held: bool = False,
-        motion: float | None = None,
+        scene: Scene | None = None,
     ) -> Picture:
         """The picture for an engine: a JPEG of the model's own size, or BGR pixels of the camera's size.
 
-        Pixels cost no visual tokens. The thumbnail is of the very pixels that the engine gets. `motion` is what the
-        camera's last looks told; the rest of the picture's scene is read from this very frame.
+        Pixels cost no visual tokens. The thumbnail is of the very pixels that the engine gets. `scene` is what the
+        camera's last look told: the picture's motion, unless it is held, and with filters all of it, since nothing
+        but the source may look at what they have not seen. Without filters the rest is read from this very frame.
 
         Raises BadRequest for frames over 4096×4096 or with an aspect ratio over 200, FrameWithheld from the
         filters, ValueError for `Detail.AUTO`.
@@ -98,6 +99,11 @@ class PictureMaker:
             except ValueError as exc:
                 raise BadRequest(f"The camera's picture can not be used: {exc}.") from None
             tokens = visual_tokens(height, width, needs.geometry)
+        if not self._filters:
+            motion = scene.motion if scene is not None and not held else None
+            scene = replace(SceneReader().read(frame.image, frame.captured), motion=motion)
+        elif scene is not None and held:
+            scene = None
         if self._filters:
             # Filters see every pixel of the camera, so that small faces are found.
             bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
@@ -121,7 +127,7 @@ class PictureMaker:
             thumbnail=encode.thumbnail(bgr) if thumbnail else None,
             prepare_seconds=time.perf_counter() - began,
             held=held,
-            scene=replace(SceneReader().read(frame.image, frame.captured), motion=motion),
+            scene=scene,
         )
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:

@@ -1,0 +1,122 @@
+"""From a frame and a question to the request an engine gets: what the settings, the client and the engine allow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from server.aio import in_pool
+from server.engines.base import Capabilities, Engine, EngineRequest
+from server.errors import FrameWithheld
+from server.frames import Detail, Frame, Kind, Picture, Scene
+from server.history import History
+from server.inference import Inference
+from server.metrics import Metrics
+from server.prompts import prompt_tokens
+from server.vision.prepare import PictureMaker
+
+# An answer gets at least this many tokens, however long the question is.
+_LEAST_ANSWER_TOKENS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What the settings say about every session."""
+
+    sample_rate: float
+    # Of an answer
+    max_tokens: int
+    # Tokens of prompt and answer together; an engine's own smaller limit holds.
+    context_length: int
+    # Seconds without activity after which a session ends
+    timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTools:
+    """What all sessions share."""
+
+    inference: Inference
+    current_engine: Callable[[], Engine]
+    maker: PictureMaker
+    prepare_pool: ThreadPoolExecutor
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What the client has set; see `messages.Settings`."""
+
+    describe: bool = False
+    prompt: str = ""
+    sample_rate: float | None = None
+    # Of an answer; the setting's limit holds above it.
+    max_tokens: int | None = None
+    language: str = ""
+    thumbnails: bool = False
+
+
+class RequestMaker:
+    """One session's. `preferences` is replaced whole when the client changes something."""
+
+    def __init__(
+        self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
+    ) -> None:
+        self.preferences = Preferences()
+        self._session_id = session_id
+        self._limits = limits
+        self._tools = tools
+        self._history = history
+
+    def context(self, capabilities: Capabilities) -> int:
+        """Tokens of prompt and answer together."""
+        stated = capabilities.context_length
+        return min(self._limits.context_length, stated or self._limits.context_length)
+
+    def max_tokens(self, capabilities: Capabilities) -> int:
+        """The longest answer: what the client wishes, within the setting and half of the context."""
+        limit = self._limits.max_tokens
+        return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
+
+    async def prepare(
+        self, frame: Frame, needs: Capabilities, detail: Detail, *, held: bool, scene: Scene | None
+    ) -> Picture:
+        """`scene` is what the camera's last look told. Raises FrameWithheld."""
+        make = partial(
+            self._tools.maker.make,
+            frame,
+            needs,
+            detail,
+            thumbnail=self.preferences.thumbnails,
+            held=held,
+            scene=scene,
+        )
+        try:
+            picture = await in_pool(self._tools.prepare_pool, make)
+        except FrameWithheld:
+            self._tools.metrics.frames_skipped.labels("withheld").inc()
+            raise
+        self._tools.metrics.frame_prepare.observe(picture.prepare_seconds)
+        return picture
+
+    def request(
+        self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail
+    ) -> EngineRequest:
+        """The answer and the earlier turns are cut to what is left of the context."""
+        capabilities = engine.status.capabilities
+        language = self.preferences.language or None
+        room = self.context(capabilities) - picture.visual_tokens
+        room -= prompt_tokens(question, language)
+        max_tokens = min(self.max_tokens(capabilities), max(_LEAST_ANSWER_TOKENS, room))
+        return EngineRequest(
+            session_id=self._session_id,
+            kind=kind,
+            question=question,
+            picture=picture,
+            turns=self._history.turns(max(0, room - max_tokens)) if kind is Kind.CHAT else (),
+            max_tokens=max_tokens,
+            language=language,
+            detail=detail,
+        )
