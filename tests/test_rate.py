@@ -460,7 +460,8 @@ def test_a_wide_path_needs_no_ramp() -> None:
     """Idle as measured: 2 frames/s at 200 kbit/s; awake at the top at once."""
     plan = sender_plan(TOP, 30, 2)
     assert (plan.idle.max_framerate, plan.idle.max_bitrate) == (2, 200_000)
-    assert (plan.awake.max_framerate, plan.awake.max_bitrate) == (30, TOP)
+    # No limit that a camera of 30 frames a second could touch: Chromium would drop half of them.
+    assert (plan.awake.max_framerate, plan.awake.max_bitrate) == (60, TOP)
     assert plan.ramp == ()
 
 

@@ -434,7 +434,7 @@ class CameraPeer:
         if sender.get("wake_ms"):
             self.wake(sender["wake_ms"] / 1000)
         elif self._wake:
-            self.encoder.rate = sender["awake" if awake else "idle"]["max_framerate"]
+            self._limit(sender["awake" if awake else "idle"]["max_framerate"])
 
     async def asleep(self) -> None:
         """Wait until the camera is back at its idle rate."""
@@ -451,14 +451,18 @@ class CameraPeer:
         if self._asleep is not None:
             until = max(until, self._asleep.when())
             self._asleep.cancel()
-        self.encoder.rate = self.sender.get("awake", {}).get("max_framerate", 30)
+        self._limit(self.sender.get("awake", {}).get("max_framerate", 30))
         self._asleep = loop.call_at(until, self._sleep)
         self._idle.clear()
 
     def _sleep(self) -> None:
         self._asleep = None
         self._idle.set()
-        self.encoder.rate = self.sender.get("idle", {}).get("max_framerate", 2)
+        self._limit(self.sender.get("idle", {}).get("max_framerate", 2))
+
+    def _limit(self, max_framerate: float) -> None:
+        """A limit above what the camera has, 30 frames a second, is none."""
+        self.encoder.rate = min(30.0, max_framerate)
 
 
 def _without_candidates(sdp: str) -> tuple[str, list[Message]]:
