@@ -7,6 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -59,6 +60,8 @@ class DrainingServer(uvicorn.Server):
         self._drain = drain
         self._on_started = on_started
         self._draining = False
+        # Set when `should_exit` is.
+        self._leaving = asyncio.Event()
         # None until it starts up
         self._running_loop: asyncio.AbstractEventLoop | None = None
 
@@ -77,6 +80,16 @@ class DrainingServer(uvicorn.Server):
             await self._drain()
         finally:
             self.should_exit = True
+            self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which looks ten times a second: a third of what an idle server used."""
+        ticks = 0
+        while not await self.on_tick(ticks):
+            # On every tenth tick it makes the Date header anew.
+            ticks += 10
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), 1.0)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._running_loop = asyncio.get_running_loop()

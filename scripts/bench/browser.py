@@ -88,7 +88,9 @@ _OUTBOUND = """async () => {
     if (peer.connectionState === "closed") continue;
     for (const report of (await peer.getStats()).values()) {
       if (report.type === "outbound-rtp" && report.kind === "video") {
-        const pair = [...(await peer.getStats()).values()].find(r => r.type === "candidate-pair" && r.nominated);
+        // More than one may be nominated (IPv4 and IPv6): the one in use has sent.
+        const pair = [...(await peer.getStats()).values()].filter(r => r.type === "candidate-pair" && r.nominated)
+          .sort((one, other) => other.bytesSent - one.bytesSent)[0];
         return {...report, now: performance.timeOrigin + performance.now(),
                 pairBytesSent: pair?.bytesSent ?? null,
                 availableOutgoingBitrate: pair?.availableOutgoingBitrate ?? null,
