@@ -40,7 +40,14 @@ NEIGHBOURS = {
 AIORTC = {"webrtc_server", "rtc.receiver"}
 # No event loop, no web framework, no network: what they need to know of time is an argument.
 PURE = (
-    *("vision.*", "rtc.payload", "rtc.assemble", "rtc.capture_clock", "rtc.rate"),
+    *(
+        "vision.*",
+        "rtc.payload",
+        "rtc.assemble",
+        "rtc.capture_clock",
+        "rtc.rate",
+        "rtc.window_minimum",
+    ),
     *("rtc.camera_state", "rtc.offer", "fair_queue", "prompts", "history"),
     *("frames", "messages", "errors", "origins", "addresses"),
 )

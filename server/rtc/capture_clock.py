@@ -7,9 +7,9 @@ capture plus a delay, and the shortest delay of the last seconds is taken for th
 
 from __future__ import annotations
 
-import math
-from collections import deque
 from dataclasses import dataclass
+
+from server.rtc.window_minimum import WindowMinimum
 
 RTP_HZ = 90_000
 # The shortest delay is looked for over so many seconds; long enough for a quiet moment, short enough to follow the
@@ -55,10 +55,8 @@ class CaptureClock:
         self._offset = 0
         # Frames in a row older than the newest.
         self._late = 0
-        # (second, smallest arrival - RTP time of that second), at most `WINDOW_S` of them.
-        self._minima: deque[tuple[int, float]] = deque(maxlen=WINDOW_S)
-        # The smallest of them.
-        self._base = math.inf
+        # The smallest arrival less RTP time.
+        self._base = WindowMinimum(WINDOW_S)
 
     def report(self, ntp_seconds: float, rtp: int) -> None:
         """A sender report: its NTP time as seconds since 1970, and its RTP timestamp."""
@@ -68,19 +66,8 @@ class CaptureClock:
         """Feed each frame once, in order. `timestamp`: 32 bits as on the wire; `first_arrival`: monotonic seconds."""
         rtp_time = self._unwrap(timestamp, first_arrival)
         progress = rtp_time / RTP_HZ
-        delay = first_arrival - progress
-        second = math.floor(first_arrival)
-        minima = self._minima
-        if minima and minima[-1][0] >= second:
-            if delay < minima[-1][1]:
-                minima[-1] = (minima[-1][0], delay)
-                self._base = min(self._base, delay)
-        else:
-            minima.append((second, delay))
-            while minima[0][0] <= second - WINDOW_S:
-                minima.popleft()
-            self._base = min(value for _, value in minima)
-        return Capture(rtp_time, progress + self._base, self._sender(timestamp))
+        base = self._base.add(first_arrival, first_arrival - progress)
+        return Capture(rtp_time, progress + base, self._sender(timestamp))
 
     def _sender(self, timestamp: int) -> float | None:
         if self._report is None:
@@ -101,7 +88,7 @@ class CaptureClock:
             jumped = step < -LATE_S * RTP_HZ or self._late >= LATE_RUN
         else:
             self._late = 0
-            jumped = arrival - rtp_time / RTP_HZ < self._base - AHEAD_S
+            jumped = arrival - rtp_time / RTP_HZ < self._base.value - AHEAD_S
         if jumped:
             # Go on counting from the newest frame by this machine's clock.
             rtp_time = newest + max(1, round((arrival - newest_arrival) * RTP_HZ))
@@ -118,8 +105,7 @@ class CaptureClock:
         """
         self.jumps += 1
         self._late = 0
-        self._minima.clear()
-        self._base = math.inf
+        self._base.clear()
         if self._report is not None:
             rtp = self._report[1]
             if abs(_signed(timestamp - rtp)) >= abs(_signed(before - rtp)):

@@ -14,6 +14,8 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from server.rtc.window_minimum import WindowMinimum
+
 # bit/s: bounds of REMB, of the encoder's limit, and of any single rate.
 TOP = 2_500_000
 REMB_LOW = 150_000
@@ -81,7 +83,6 @@ class PathRate:
         "_high",
         "_last_arrival",
         "_last_sequence",
-        "_minima",
         "_rates",
         "_remb",
         "_remb_at",
@@ -115,8 +116,7 @@ class PathRate:
         # How long the first packet of the newest frame waited, seconds.
         self._waited = 0.0
         # (second, shortest delay in it), and the shortest of them.
-        self._minima: deque[tuple[int, float]] = deque(maxlen=WINDOW_S)
-        self._base = 0.0
+        self._base = WindowMinimum(WINDOW_S)
         # The frame being received; None before the first.
         self._timestamp: int | None = None
         # Its packets so far; -1 once its marker came.
@@ -243,7 +243,7 @@ class PathRate:
         """Send times are there from now on: what was learnt with another clock does not count."""
         self._timed = True
         self._delay_zero = None
-        self._minima.clear()
+        self._base.clear()
         self._rates.clear()
         self._estimate = None
         self._timestamp = None
@@ -255,18 +255,7 @@ class PathRate:
             self._delay_zero = now - sent
         wrap = _SEND_WRAP_S if self._timed else _RTP_WRAP_S
         delay = (now - sent - self._delay_zero + wrap / 2) % wrap - wrap / 2
-        second = math.floor(now)
-        minima = self._minima
-        if minima and minima[-1][0] >= second:
-            if delay < minima[-1][1]:
-                minima[-1] = (minima[-1][0], delay)
-                self._base = min(self._base, delay)
-        else:
-            minima.append((second, delay))
-            while minima[0][0] <= second - WINDOW_S:
-                minima.popleft()
-            self._base = min(value for _, value in minima)
-        return delay - self._base
+        return delay - self._base.add(now, delay)
 
     def _queue(self, now: float, queue: float) -> bool:
         """What a frame's first packet tells by how long it waited."""
