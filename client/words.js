@@ -54,7 +54,7 @@ const NO_CAMERA = {
   },
   insecure: {
     title: "This address is not secure",
-    text: "Browsers give the camera only to https:// pages and to localhost. Open this page by https://, or start the server with “bash scripts/run.sh --https”.",
+    text: "Browsers give the camera only to https:// pages and to localhost. Open this page by https://; how the server gets there stands in its README, under HTTPS.",
   },
 };
 
