@@ -38,7 +38,7 @@ class Pushed(Generic[T]):
 class FairQueue(Generic[T]):
     """Items are told apart as dictionary keys are: use ones that compare by identity.
 
-    Every operation takes constant time, save for what is stepped over because of `skip` and what `drop_session` returns.
+    Every operation takes constant time, save for what is stepped over because of `skip`.
     """
 
     def __init__(self, max_size: int) -> None:
@@ -137,13 +137,6 @@ class FairQueue(Generic[T]):
             del self._classes[kind][session_id]
         self._depth[kind] -= 1
         return True
-
-    def drop_session(self, session_id: str) -> list[T]:
-        """Take out all of a session's items, in the order they would have been served."""
-        items = [item for kind in Kind for item in self._classes[kind].get(session_id, ())]
-        for item in items:
-            self.remove(item)
-        return items
 
     def _add(self, session_id: str, kind: Kind, item: T) -> None:
         self._classes[kind].setdefault(session_id, OrderedDict())[item] = None

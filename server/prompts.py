@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
-from server.engines.base import EngineRequest, Turn
+from server.engines.base import EngineRequest
 
 SYSTEM = (
     "You answer questions about what a live camera shows right now. You get one frame of it with each question. "
@@ -102,22 +102,6 @@ def prompt_tokens(question: str, language: str | None = None) -> int:
     # The picture's start and end marks count with the question.
     fixed = 3 * _MESSAGE_TOKENS + 2
     return fixed + estimate_tokens(system_text(language)) + estimate_tokens(question)
-
-
-def fit_turns(turns: Sequence[Turn], budget_tokens: int) -> tuple[Turn, ...]:
-    """The newest turns that fit into so many tokens together, oldest first.
-
-    Turns are kept whole, and none is kept behind one that did not fit: a conversation with a gap misleads.
-    """
-    kept: list[Turn] = []
-    for turn in reversed(turns):
-        budget_tokens -= (
-            estimate_tokens(turn.question) + estimate_tokens(turn.answer) + 2 * _MESSAGE_TOKENS
-        )
-        if budget_tokens < 0:
-            break
-        kept.append(turn)
-    return tuple(reversed(kept))
 
 
 # Questions about reading or small things, by language: words, beginnings of words (ending in *) and phrases.

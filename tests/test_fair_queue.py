@@ -110,8 +110,8 @@ def test_only_allowed_kinds_are_popped() -> None:
     assert queue.pop([WATCH]) == "watch"
 
 
-def test_remove_and_drop_session() -> None:
-    """Taking out tells whether the item waited; dropping a session leaves the others."""
+def test_remove() -> None:
+    """Taking out tells whether the item waited, and leaves the others."""
     queue: FairQueue[str] = FairQueue(8)
     queue.push("a", WATCH, "aw")
     queue.push("a", CHAT, "a1")
@@ -119,9 +119,7 @@ def test_remove_and_drop_session() -> None:
     queue.push("b", CHAT, "b1")
     assert queue.remove("a1")
     assert not queue.remove("a1")
-    assert queue.drop_session("a") == ["a2", "aw"]
-    assert queue.drop_session("a") == []
-    assert drained(queue) == ["b1"]
+    assert drained(queue) == ["a2", "b1", "aw"]
 
 
 def test_an_item_waits_only_once() -> None:
@@ -248,16 +246,6 @@ class Line(RuleBasedStateMachine):
     @rule(data=st.data())
     def remove_what_is_gone(self, data: st.DataObject) -> None:
         assert not self.queue.remove(data.draw(st.sampled_from(self.gone)))
-
-    @rule(session=SESSIONS)
-    def drop_session(self, session: str) -> None:
-        dropped = self.queue.drop_session(session)
-        assert {i.number for i in dropped} == {
-            i.number for i in self.waiting if i.session == session
-        }
-        for item in dropped:
-            self.leave(item)
-        self.settle()
 
     @invariant()
     def bounds_and_counts_hold(self) -> None:

@@ -180,27 +180,6 @@ def test_estimate_errs_on_the_high_side(text: str, at_least: int) -> None:
     assert prompts.estimate_tokens(text) >= at_least
 
 
-@given(
-    st.lists(st.tuples(st.text(max_size=80), st.text(max_size=80)), max_size=12),
-    st.integers(0, 300),
-)
-def test_history_keeps_the_newest_turns_that_fit(pairs: list[tuple[str, str]], budget: int) -> None:
-    """What is kept is the newest part without a gap, within the budget, and one more would not fit."""
-    turns = [Turn(q, a) for q, a in pairs]
-
-    def cost(some: list[Turn] | tuple[Turn, ...]) -> int:
-        return sum(
-            prompts.estimate_tokens(t.question) + prompts.estimate_tokens(t.answer) + 12
-            for t in some
-        )
-
-    kept = prompts.fit_turns(turns, budget)
-    assert list(kept) == turns[len(turns) - len(kept) :]
-    assert cost(kept) <= budget
-    if len(kept) < len(turns):
-        assert cost(turns[len(turns) - len(kept) - 1 :]) > budget
-
-
 def test_prompt_tokens_covers_all_text_but_the_turns() -> None:
     """System text, question and marks are in the estimate."""
     found = prompts.messages(request("Where is it?"), "data:x")
