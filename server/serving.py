@@ -83,7 +83,7 @@ class DrainingServer(uvicorn.Server):
             self._leaving.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's, which looks ten times a second: a third of what an idle server used."""
+        """As uvicorn's, which looks ten times a second: about half of what an idle server used."""
         ticks = 0
         while not await self.on_tick(ticks):
             # On every tenth tick it makes the Date header anew.
