@@ -9,8 +9,8 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/test.sh [pytest arguments]
 
-Installs what the tests need into .venv and, with apt-get where that is allowed, Chromium and strace; then runs
-all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
+Installs what the tests need into .venv and, with apt-get where that is allowed, Chromium, strace, coturn,
+nginx and what makes networks; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
 TEXT
         exit 0
         ;;
@@ -40,17 +40,30 @@ may_install() {
     command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 
-# Installs what can be; what is there afterwards is looked at again.
+# Installs what can be; what is there afterwards is looked at again. Services that come along (coturn's and nginx's
+# own) are neither started nor left to start with the machine: the tests start processes of their own.
 apt_install() {
-    local package as_root=''
+    local package as_root='' policy=/usr/sbin/policy-rc.d service
     [ "$(id -u)" = 0 ] || as_root='sudo -n'
+    if [ -e $policy ]; then policy=''; else
+        printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null && $as_root chmod 755 $policy
+        # shellcheck disable=SC2064
+        trap "$as_root rm -f $policy" EXIT
+    fi
     say "Installing $* with apt-get."
     # A container's package lists are often missing or old; without new ones the old may still do.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || true
     for package in "$@"; do
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 \
             || say "$package could not be installed."
+        for service in coturn nginx; do
+            if [ "$package" = $service ]; then $as_root update-rc.d $service disable >/dev/null 2>&1 || true; fi
+        done
     done
+    if [ -n "$policy" ]; then
+        $as_root rm -f $policy
+        trap - EXIT
+    fi
 }
 
 install_once test requirements-dev.txt
@@ -58,7 +71,20 @@ install_once test requirements-dev.txt
 packages=()
 driver_runs || packages+=(libatomic1)
 system_browser || own_browser || packages+=(chromium)
-if [ "$(uname -s)" = Linux ] && ! command -v strace >/dev/null 2>&1; then packages+=(strace); fi
+# Each of these is a command that some tests skip without; its package follows.
+if [ "$(uname -s)" = Linux ]; then
+    PATH=$PATH:/usr/sbin:/sbin
+    while read -r name package; do
+        command -v "$name" >/dev/null 2>&1 || packages+=("$package")
+    done <<'TEXT'
+strace strace
+ip iproute2
+nft nftables
+turnserver coturn
+nginx nginx
+TEXT
+    [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
+fi
 if [ ${#packages[@]} -gt 0 ] && may_install; then apt_install "${packages[@]}"; fi
 
 if ! driver_runs; then
