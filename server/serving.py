@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from server import __version__
 from server.engines.base import EngineStatus
 from server.messages import MAX_MESSAGE_BYTES
+from server.ws_protocol import WebSocketProtocol
 
 
 def uvicorn_config(
@@ -28,6 +29,7 @@ def uvicorn_config(
         port=port,
         # uvloop only once it was measured together with aiortc.
         loop="asyncio",
+        ws=WebSocketProtocol,
         ws_max_size=MAX_MESSAGE_BYTES,
         # Answers are short, and compressed messages would be one more way in.
         ws_per_message_deflate=False,

@@ -237,7 +237,7 @@ class SocketServer:
         except WebSocketDisconnect:
             closing = None
         if closing is not None and websocket.application_state is WebSocketState.CONNECTED:
-            with suppress(RuntimeError, OSError):
+            with suppress(RuntimeError, OSError, WebSocketDisconnect):
                 await websocket.close(closing.code, closing.reason)
 
     async def _serve(

@@ -19,7 +19,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
         *("health", "history", "outbox", "logs"),
     ),
-    2: ("engines.*", "prompts", "auth", "http_guard", "http_errors"),
+    2: ("engines.*", "prompts", "auth", "http_guard", "http_errors", "ws_protocol"),
     1: ("vision.*", "rtc.*"),
     0: ("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
 }
