@@ -64,6 +64,11 @@ class Feed:
         if self.current:
             self._camera._put(frame)
 
+    def connected(self) -> None:
+        """The connection came about; the first frame may be waited for."""
+        if self.current:
+            self._camera._connected()
+
     def packet(self, now: float) -> None:
         if self.current:
             self._camera._watch.packet(now)
@@ -196,6 +201,7 @@ class Camera:
                 self.on_sample(frame)
         if first or self._told is not CameraState.LIVE:
             self._state_changed(force=first)
+            self._arm()
 
     def _look(self, frame: Frame) -> None:
         before = self._scene
@@ -311,6 +317,10 @@ class Camera:
         )
 
     # State
+
+    def _connected(self) -> None:
+        self._watch.connected(self._clock())
+        self._arm()
 
     def _end(self) -> None:
         self._watch.end()

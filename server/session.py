@@ -246,6 +246,8 @@ class Session:
         if was.describe != now.describe:
             if now.describe:
                 self._describing.begin()
+                # The first description is of what is in view now.
+                self.camera.wake()
             else:
                 self._describing.stop()
             self._status_changed()

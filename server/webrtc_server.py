@@ -157,6 +157,7 @@ class PeerConnection:
         if state == "connected" and self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+            self._feed.connected()
         elif state in ("failed", "closed"):
             # aiortc says "closed" where the path was lost after connecting: a failure like "failed".
             self._end()

@@ -209,6 +209,25 @@ def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_stalled(
     run_clock(main())
 
 
+def test_a_first_frame_that_never_comes_is_told() -> None:
+    """Six seconds after connecting it is no longer starting; and the quiet of a live camera is noticed no later for it."""
+
+    async def main() -> None:
+        bench = Bench()
+        bench.feed.connected()
+        await asyncio.sleep(5.9)
+        assert bench.statuses == [CameraState.STARTING]
+        await asyncio.sleep(0.2)
+        assert bench.statuses == [CameraState.STARTING, CameraState.STALLED]
+        bench.feed = bench.open()
+        bench.feed.connected()
+        bench.frame()
+        await asyncio.sleep(2.2)
+        assert bench.statuses[-2:] == [CameraState.LIVE, CameraState.STALLED]
+
+    run_clock(main())
+
+
 def test_identical_pictures_that_are_captured_anew_are_an_unchanged_scene() -> None:
     """The camera stays live, and the question gets its frame."""
 

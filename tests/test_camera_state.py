@@ -41,6 +41,21 @@ def test_it_starts_until_the_first_frame() -> None:
     assert watch.state(101) is LIVE
 
 
+def test_the_first_frame_is_due_once_it_is_connected() -> None:
+    """Six seconds, at exactly the moment that was announced; a late first frame is still welcome."""
+    watch = CameraWatch()
+    assert watch.deadline(0) is None
+    watch.connected(1)
+    watch.packet(2)
+    due = watch.deadline(2)
+    assert due == 7.0
+    assert watch.state(6.999) is STARTING
+    assert watch.state(7.0) is STALLED
+    assert watch.deadline(7.0) is None
+    watch.frame(9, 8.9)
+    assert watch.state(9) is LIVE
+
+
 def test_it_stalls_when_nothing_comes() -> None:
     """For two seconds, at exactly the moment that was announced."""
     watch = live()
@@ -187,7 +202,7 @@ def test_memory_is_bounded() -> None:
 
 
 ALLOWED = {
-    STARTING: {STARTING, LIVE, ENDED},
+    STARTING: {STARTING, STALLED, LIVE, ENDED},
     LIVE: {LIVE, STALLED, FROZEN, ENDED},
     STALLED: {STALLED, FROZEN, LIVE, ENDED},
     FROZEN: {FROZEN, STALLED, LIVE, ENDED},
@@ -208,6 +223,8 @@ def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
     rng = random.Random(seed)
     watch = CameraWatch()
     now, state = 0.0, STARTING
+    if rng.random() < 0.5:
+        watch.connected(now)
     for n in range(60):
         due = watch.deadline(now)
         before, now = now, now + rng.random() * pace

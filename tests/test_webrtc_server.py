@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from server.errors import BadRequest, NotFound, QwenCameraError, TooLarge, UnusableOffer
 from server.frames import CameraState
+from server.rtc import camera_state
 from server.rtc.offer import MAX_CANDIDATES, MAX_SDP_BYTES
 from tests.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
 
@@ -330,6 +331,19 @@ async def test_a_connection_in_time_outlives_the_deadline() -> None:
         await side.frames_of(count=1)
         await side.frames_of(count=20)
         assert side.camera().state() is CameraState.LIVE
+
+
+async def test_a_camera_that_connects_and_shows_nothing_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection stands, every picture of it is lost: it does not stay "starting", and it may still come."""
+    monkeypatch.setattr(camera_state, "FIRST_FRAME_S", 0.5)
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        await join(side, peer)
+        peer.drop = lambda data: True
+        await side.until(lambda: side.camera().state() is CameraState.STALLED)
+        peer.drop = None
+        await side.until(lambda: side.camera().state() is CameraState.LIVE)
 
 
 async def test_the_answer() -> None:

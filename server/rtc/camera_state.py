@@ -12,6 +12,8 @@ from server.frames import CameraState
 QUIET_S = 2.0
 QUIET_PERIODS = 3
 QUIET_MAX_S = 30.0
+# What a connected camera has for its first frame: 4 s are expected even where every tenth packet is lost.
+FIRST_FRAME_S = 6.0
 # A browser whose camera stands still sends the last picture again, with a new capture time, whenever it is told another
 # frame rate: once or twice on waking, and again on falling back 1.5 s later or more (measured with Chromium). So many
 # pictures, none further behind the one before, are more than that: the camera moves again.
@@ -27,7 +29,7 @@ FPS_FRAMES = 256
 class CameraWatch:
     """One camera's state, from what it sends.
 
-    STARTING until its first frame; then LIVE while new pictures come, FROZEN while it is still heard of but its
+    STARTING until its first frame, or until that is overdue: then STALLED. LIVE while new pictures come, FROZEN while it is still heard of but its
     newest picture grows old, STALLED while nothing is heard of it at all, and back: from STALLED with the next new
     picture, from FROZEN with the fourth in a row. ENDED is final: whatever comes after it (a decoder may be late)
     changes nothing.
@@ -36,6 +38,7 @@ class CameraWatch:
     __slots__ = (
         "_advanced",
         "_arrivals",
+        "_connected",
         "_ended",
         "_heard",
         "_intervals",
@@ -46,6 +49,8 @@ class CameraWatch:
 
     def __init__(self) -> None:
         self._ended = False
+        # When its connection came about; None before.
+        self._connected: float | None = None
         # When anything came last: media packet, sender report or frame. None before.
         self._heard: float | None = None
         # The newest capture time, and when it came. None before the first frame.
@@ -58,6 +63,10 @@ class CameraWatch:
         self._revived = 0
         # The limit that `QUIET_S` and the frame period make.
         self._quiet = QUIET_S
+
+    def connected(self, now: float) -> None:
+        """Its connection came about: from here on a first frame is due."""
+        self._connected = now
 
     def packet(self, now: float) -> None:
         """A media packet came, padding and retransmissions included."""
@@ -100,7 +109,8 @@ class CameraWatch:
         if self._ended:
             return CameraState.ENDED
         if self._advanced is None or self._heard is None:
-            return CameraState.STARTING
+            due = self._first_frame_due()
+            return CameraState.STARTING if due is None or now < due else CameraState.STALLED
         if now >= self._heard + self._quiet:
             return CameraState.STALLED
         if now >= self._advanced + self._quiet:
@@ -112,10 +122,16 @@ class CameraWatch:
 
         `state` compares with the very number returned here.
         """
-        if self._ended or self._advanced is None or self._heard is None:
+        if self._ended:
             return None
+        if self._advanced is None or self._heard is None:
+            first = self._first_frame_due()
+            return first if first is not None and first > now else None
         due = [at for at in (self._advanced + self._quiet, self._heard + self._quiet) if at > now]
         return min(due, default=None)
+
+    def _first_frame_due(self) -> float | None:
+        return None if self._connected is None else self._connected + FIRST_FRAME_S
 
     def fps(self, now: float) -> float:
         """Frames a second over the last 3 s; falls to 0 while none come."""
