@@ -80,6 +80,12 @@ def _public_address(text: str) -> Address:
     return address
 
 
+def _host_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", text, re.ASCII):
+        return text.lower()
+    return str(IPv6Address(text))
+
+
 def _origin(text: str) -> str:
     origin = normalise_origin(text.removesuffix("/"))
     if origin is None:
@@ -221,6 +227,12 @@ class Settings(BaseSettings):
     https_enabled: bool = _flag()
     ssl_cert_path: Path | None = Field(default=None, description="a readable PEM file")
     ssl_key_path: Path | None = Field(default=None, description="a readable PEM file")
+    ca_cert_path: Path | None = Field(
+        default=None, description="a readable PEM file with a certificate"
+    )
+    pairing_hosts: Annotated[tuple[str, ...], NoDecode, _list_of(_host_name)] = _names(
+        "addresses and names of this machine"
+    )
     stun_urls: Annotated[tuple[str, ...], NoDecode, _list_of(_url(_STUN_URL))] = _names(
         "URLs like stun:stun.example.org:3478 or stuns:..., without //"
     )
@@ -237,11 +249,17 @@ class Settings(BaseSettings):
     )
 
     _warnings: tuple[str, ...] = PrivateAttr(())
+    _made_access_code: bool = PrivateAttr(False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences on what is allowed but probably not meant; without secrets."""
         return self._warnings
+
+    @property
+    def made_access_code(self) -> bool:
+        """Whether ACCESS_CODE was empty and one was made for this run: nobody knows it yet."""
+        return self._made_access_code
 
     @model_validator(mode="before")
     @classmethod
@@ -265,7 +283,7 @@ class Settings(BaseSettings):
             raise ValueError("it is not of that form")
         return value.rstrip("/")
 
-    @field_validator("model_path", "log_file", "ssl_cert_path", "ssl_key_path")
+    @field_validator("model_path", "log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         try:
@@ -275,12 +293,17 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
-        problems = [*_tls_problems(self), *_log_problems(self)]
+        problems = [*_tls_problems(self), *_authority_problems(self), *_log_problems(self)]
         warnings = []
+        if self.pairing_hosts and not self.access_code.get_secret_value():
+            # Whoever pairs must be the only one who gets in.
+            object.__setattr__(self, "access_code", SecretStr(_short_code()))
+            self._made_access_code = True
         if self.access_code.get_secret_value():
             object.__setattr__(self, "require_auth", True)
-        weakness = secret_weakness(self.jwt_secret_key.get_secret_value())
-        if weakness and self.require_auth:
+        secret = self.jwt_secret_key.get_secret_value()
+        weakness = secret_weakness(secret)
+        if weakness and self.require_auth and (secret or not self._made_access_code):
             problems.append(
                 f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
                 f" characters there; make them with: {MAKE_A_SECRET}"
@@ -324,6 +347,12 @@ def secret_weakness(secret: str) -> str:
     return ""
 
 
+def _short_code() -> str:
+    """50 random bits to be typed on a phone: 32 letters and digits that are not taken for each other."""
+    letters = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(10))
+    return f"{letters[:5]}-{letters[5:]}"
+
+
 def _tls_problems(settings: Settings) -> list[str]:
     if not settings.https_enabled:
         return []
@@ -355,6 +384,37 @@ def _tls_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def _authority_problems(settings: Settings) -> list[str]:
+    path = settings.ca_cert_path
+    if path is None:
+        return []
+    try:
+        authority_der(path)
+    except OSError as exc:
+        reason = f"which cannot be read ({exc.strerror})"
+    except ValueError:
+        reason = "in which there is no certificate"
+    else:
+        return []
+    return [f"CA_CERT_PATH is {_shown(str(path))}, {reason}. It is sent to whoever asks for it."]
+
+
+def authority_der(path: Path) -> bytes:
+    """The first certificate of a PEM file in its binary form, and nothing else of that file. Raises OSError, ValueError."""
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    text = path.read_text(encoding="ascii", errors="replace")
+    if begin not in text:
+        raise ValueError("there is no certificate")
+    inside = text.partition(begin)[2].partition(end)[0]
+    der = ssl.PEM_cert_to_DER_cert(f"{begin}{inside}{end}")
+    try:
+        # Parsed, so that nothing but a certificate goes out.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
+    except ssl.SSLError:
+        raise ValueError("it is no certificate") from None
+    return der
+
+
 def _log_problems(settings: Settings) -> list[str]:
     path = settings.log_file
     if path is None or (path.parent.is_dir() and not path.is_dir()):
@@ -375,6 +435,16 @@ def _doubts(settings: Settings) -> list[str]:
         doubts.append(
             f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
         )
+    if settings.pairing_hosts and settings.allowed_origins:
+        served = {
+            normalise_origin(f"https://{f'[{h}]' if ':' in h else h}:{settings.port}")
+            for h in settings.pairing_hosts
+        }
+        if not served & set(settings.allowed_origins):
+            doubts.append(
+                f"ALLOWED_ORIGINS has no address of this machine like https://{settings.pairing_hosts[0]}:"
+                f"{settings.port}, so pages that phones open there are refused. Add it, or leave the list empty."
+            )
     operator = settings.operator_token.get_secret_value()
     if operator and len(operator) < 16:
         doubts.append(

@@ -15,6 +15,8 @@ Installs what the server needs into .venv (the first time) and starts it. It nee
                        face-blur   blurs faces before a model sees them
                        nsfw        withholds pictures with explicit content (its model's licence is AGPL-3.0)
                      with a comma between: --with face-blur,nsfw
+  --https            serve https for phones on the same network: makes a certificate for this machine, shows a QR code to
+                     scan, and lets in only who scanned it or has the access code
   --port N           listen on this port (0 to 65535; 0 takes a free one) instead of PORT or 8000
   --host H           listen on this address instead of HOST or 0.0.0.0
   --help             print this
@@ -26,6 +28,7 @@ TEXT
 
 install_only=''
 with=''
+https=''
 while [ $# -gt 0 ]; do
     option=$1
     value=''
@@ -50,6 +53,10 @@ while [ $# -gt 0 ]; do
         --install)
             [ -z "$value" ] || usage_error '--install takes no value.'
             install_only=yes
+            ;;
+        --https)
+            [ -z "$value" ] || usage_error '--https takes no value.'
+            https=yes
             ;;
         --with)
             for extra in $(printf '%s' "$value" | tr ',' ' '); do
@@ -103,4 +110,8 @@ for extra in $with; do
 done
 
 cd "$ROOT"
+if [ -n "$https" ]; then
+    settings=$("$VENV_PYTHON" -m scripts.local_certificate) || exit 1
+    while IFS='=' read -r key value; do export "$key=$value"; done <<<"$settings"
+fi
 exec "$VENV_PYTHON" -m server.main

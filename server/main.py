@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from config import ConfigError, Settings, load
+from config import ConfigError, Settings, authority_der, load
 from server import __version__, logs
 from server.addresses import AddressLimiter
 from server.aio import Pools, TaskSet
@@ -32,11 +32,13 @@ from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
 from server.inference import Inference
 from server.metrics import Metrics
+from server.pairing import PairingCodes
 from server.routes import Access, Services, create_router
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
 from server.sockets import SocketServer
+from server.terminal import PairingTerminal, page_urls
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import FilterUnavailable, build_filters
 from server.webrtc_server import WebRTCServer
@@ -86,6 +88,9 @@ class Program:
         self.tokens = TokenIssuer(
             settings.jwt_secret_key.get_secret_value(), settings.session_timeout
         )
+        self.pairing = PairingCodes()
+        # Needs the event loop and the port: made once it listens, by `show_pairing`
+        self._terminal: PairingTerminal | None = None
         self.limiter = AddressLimiter(settings.rate_limit_per_minute)
         self.origins = OriginPolicy(settings.allowed_origins)
         self.sockets = SocketServer(
@@ -176,10 +181,12 @@ class Program:
             turn_urls=settings.turn_urls,
             turn_secret=settings.turn_secret.get_secret_value(),
             turn_ttl=settings.turn_ttl,
+            authority=authority_der(settings.ca_cert_path) if settings.ca_cert_path else None,
         )
         return Services(
             access=access,
             tokens=self.tokens,
+            pairing=self.pairing,
             origins=self.origins,
             limiter=self.limiter,
             sessions=self.sessions,
@@ -225,12 +232,26 @@ class Program:
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
+        if self._terminal is not None:
+            self._terminal.close()
         await self.sessions.close()
         await self.inference.close()
         await self.webrtc.close()
         await self._tasks.close()
         await self.engines.close()
         self.pools.close()
+
+    def started(self, port: int) -> None:
+        """Tell the terminal that the server listens, and where."""
+        settings = self.settings
+        sys.stderr.write(self.greeting(port))
+        urls = page_urls(settings.host, settings.pairing_hosts, port)
+        if settings.pairing_hosts and urls:
+            made = settings.access_code.get_secret_value() if settings.made_access_code else None
+            self._terminal = PairingTerminal(
+                self.pairing, urls, made, out=sys.stderr, keys=sys.stdin
+            )
+            self._terminal.start()
 
     def greeting(self, port: int) -> str:
         settings = self.settings
@@ -268,7 +289,9 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.program = program
     install_error_handlers(app, program.metrics)
     app.include_router(create_router(program.services()))
-    guard_app(app, https=settings.https_enabled, allowed_origins=settings.allowed_origins)
+    # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
+    hsts = settings.https_enabled and settings.ca_cert_path is None
+    guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)
     return app
 
 
@@ -304,7 +327,7 @@ def main() -> int:
             tls=tls if settings.https_enabled else None,
         ),
         drain=program.drain,
-        on_started=lambda port: sys.stderr.write(program.greeting(port)),
+        on_started=program.started,
     )
     server.run()
     return 0 if server.started else 1

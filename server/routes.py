@@ -31,6 +31,7 @@ from server.errors import Forbidden, NotFound, RateLimited, Unauthorized
 from server.health import Health
 from server.http_guard import MAX_BODY_BYTES
 from server.metrics import Metrics
+from server.pairing import MAX_CODE_CHARS, PairingCodes, Redeemed
 from server.session_manager import SessionManager
 from server.sockets import SocketServer
 from server.webrtc_server import WebRTCServer
@@ -58,6 +59,8 @@ class Access:
     turn_urls: Sequence[str]
     turn_secret: str
     turn_ttl: int
+    # DER of the certificate authority that the server's own certificate comes from; None when it has none of its own
+    authority: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Services:
 
     access: Access
     tokens: TokenIssuer
+    pairing: PairingCodes
     origins: OriginPolicy
     limiter: AddressLimiter
     sessions: SessionManager
@@ -78,6 +82,14 @@ class Services:
 class TokenBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
     access_code: str | None = Field(default=None, max_length=256)
+    pairing_code: str | None = Field(default=None, max_length=MAX_CODE_CHARS)
+
+
+_PAIRING_REFUSED = {
+    Redeemed.USED: "This pairing code was used already; each one is good for one device.",
+    Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
+    Redeemed.UNKNOWN: "This pairing code is none of this server's; it may have been restarted.",
+}
 
 
 class OfferBody(BaseModel):
@@ -189,6 +201,17 @@ def create_router(services: Services) -> APIRouter:
             path, media_type=_MEDIA_TYPES[path.suffix], headers={"Cache-Control": "no-cache"}
         )
 
+    @router.get("/ca.crt")
+    async def authority() -> Response:
+        if access.authority is None:
+            raise NotFound("This server has no certificate authority of its own.")
+        # The type that iOS and Android take for a certificate to be installed.
+        return Response(
+            access.authority,
+            media_type="application/x-x509-ca-cert",
+            headers={"Cache-Control": "no-cache"},
+        )
+
     @router.get("/health")
     async def health() -> Response:
         detail, ok = services.health.detail()
@@ -224,7 +247,15 @@ def create_router(services: Services) -> APIRouter:
     async def token(request: Request, body: TokenBody | None = None) -> dict[str, Any]:
         if request.headers.get("authorization"):
             return with_token(services.tokens.issue(guard.claims(request).session_id))
-        if access.access_code:
+        if access.access_code and body is not None and body.pairing_code is not None:
+            redeemed = services.pairing.redeem(body.pairing_code, time.monotonic())
+            if redeemed is not Redeemed.OK:
+                services.metrics.auth_failures.labels("bad_code").inc()
+                raise Unauthorized(
+                    f"{_PAIRING_REFUSED[redeemed]} Press Enter in the terminal where the server runs and scan the"
+                    " new one."
+                )
+        elif access.access_code:
             given = body.access_code if body is not None else None
             if not check_access_code(given, access.access_code):
                 services.metrics.auth_failures.labels("bad_code").inc()

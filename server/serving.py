@@ -136,7 +136,7 @@ def greeting(
         lines.append(f"                  {status.state}: {status.detail}")
     if everywhere and scheme == "http":
         lines.append(
-            "  Other devices   browsers give a camera only to https pages or localhost: see README, HTTPS"
+            "  Other devices   browsers give a camera only to https pages or localhost: bash scripts/run.sh --https"
         )
     return "\n".join(lines) + "\n\n"
 

@@ -171,6 +171,7 @@ async def provoke_client_errors(server: ServerProcess, peer: CameraPeer, ears: E
     )
     for code in (CLIENT, "", None, 5, WORDS["ACCESS_CODE"] + "x"):
         await ears.call("POST", f"{url}/api/token", {"access_code": code})
+    await ears.call("POST", f"{url}/api/token", {"pairing_code": CLIENT})
     for token in (forged, expired, CLIENT, f"{peer.token}x"):
         await ears.call(
             "POST", f"{url}/api/webrtc/offer", {"sdp": "v=0", "type": "offer"}, token=token

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -355,3 +356,71 @@ def test_direct_construction_checks_too() -> None:
     with pytest.raises(ValidationError) as caught:
         Settings(access_code=SecretStr("canary" * 200), engine="canary")  # type: ignore[arg-type]
     assert "canary" not in str(caught.value)
+
+
+def test_pairing_hosts_let_nobody_in_without_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They switch auth on and make an access code and a signing key for the run, another one each time."""
+    first = read(monkeypatch, PAIRING_HOSTS="192.168.1.5, FD00::0:2,Vm.local", REQUIRE_AUTH="false")
+    second = load(None)
+    assert first.pairing_hosts == ("192.168.1.5", "fd00::2", "vm.local")
+    assert first.require_auth
+    assert first.made_access_code
+    assert re.fullmatch(
+        r"[a-km-np-z2-9]{5}-[a-km-np-z2-9]{5}", first.access_code.get_secret_value()
+    )
+    assert first.access_code != second.access_code
+    assert first.jwt_secret_key != second.jwt_secret_key
+    assert first.warnings == ()
+
+
+def test_an_own_access_code_goes_before_a_made_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then its signing key is the operator's affair as ever, and the code is not shown."""
+    said = refused(monkeypatch, PAIRING_HOSTS="vm.local", ACCESS_CODE="open sesame")
+    assert said.startswith("JWT_SECRET_KEY is empty")
+    settings = read(monkeypatch, JWT_SECRET_KEY=GOOD_SECRET)
+    assert settings.access_code.get_secret_value() == "open sesame"
+    assert not settings.made_access_code
+    monkeypatch.delenv("ACCESS_CODE")
+    assert refused(monkeypatch, JWT_SECRET_KEY="short").startswith("JWT_SECRET_KEY has only")
+
+
+@pytest.mark.parametrize("hosts", ["a b", "https://vm.local", "vm_1", "-a", "fd00::g"])
+def test_pairing_hosts_are_names_and_addresses(hosts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else would make an address that nobody can open."""
+    assert refused(monkeypatch, PAIRING_HOSTS=hosts).startswith("PAIRING_HOSTS is ")
+
+
+def test_a_list_of_origins_without_this_machine_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages that phones open would be refused; with one of them in the list nothing is said."""
+    settings = read(monkeypatch, PAIRING_HOSTS="fd00::2,vm.local", ALLOWED_ORIGINS="https://a.test")
+    assert "ALLOWED_ORIGINS has no address of this machine" in " ".join(settings.warnings)
+    assert read(monkeypatch, ALLOWED_ORIGINS="https://[fd00::2]:8000").warnings == ()
+
+
+def test_the_authoritys_certificate_is_read_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file without a certificate stops the start; of one that holds a key too, only the certificate is taken."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    secret = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    path = tmp_path / "ca.pem"
+    assert "cannot be read" in refused(monkeypatch, CA_CERT_PATH=str(path))
+    broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+    for text in (b"", secret, broken):
+        path.write_bytes(text)
+        assert "no certificate" in refused(monkeypatch, CA_CERT_PATH=str(path))
+    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM) + secret)
+    assert read(monkeypatch, CA_CERT_PATH=str(path)).ca_cert_path == path
+    der = certificate.public_bytes(serialization.Encoding.DER)
+    assert config.authority_der(path) == der

@@ -13,14 +13,14 @@ ROOT = Path(__file__).parent.parent
 # Highest first. A name ending in ".*" is a folder; a module of its own name goes before its folder.
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
-    5: ("routes", "sockets", "serving"),
+    5: ("routes", "sockets", "serving", "terminal"),
     4: ("session_manager", "session", "answers", "describing", "requests", "told"),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
         *("health", "history", "outbox", "logs"),
     ),
     2: ("engines.*", "prompts", "auth", "http_guard", "http_errors", "ws_protocol"),
-    1: ("vision.*", "rtc.*"),
+    1: ("vision.*", "rtc.*", "pairing", "qr"),
     0: ("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
 }
 # Who may import a neighbour of its own level; folders of one level are open within themselves.
@@ -48,7 +48,7 @@ PURE = (
         "rtc.rate",
         "rtc.window_minimum",
     ),
-    *("rtc.camera_state", "rtc.offer", "fair_queue", "prompts", "history"),
+    *("rtc.camera_state", "rtc.offer", "fair_queue", "prompts", "history", "pairing", "qr"),
     *("frames", "messages", "errors", "origins", "addresses"),
 )
 IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}

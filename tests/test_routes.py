@@ -196,6 +196,57 @@ async def test_access_code(locked: tuple[Running, httpx.AsyncClient]) -> None:
     assert renewed.json()["session_id"] == right.json()["session_id"]
 
 
+async def test_a_pairing_code_stands_instead_of_the_access_code(
+    locked: tuple[Running, httpx.AsyncClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It opens a session once; used, over, replaced or made up it is refused in its own words, and never logged."""
+    run, client = locked
+    caplog.set_level("DEBUG")
+    codes = run.program.pairing
+
+    async def bring(code: object, **more: object) -> httpx.Response:
+        return await client.post("/api/token", json={"pairing_code": code, **more})
+
+    before = metric(run, "auth_failures_total", reason="bad_code")
+    code = codes.issue(time.monotonic())
+    good = await bring(code)
+    assert good.status_code == 200
+    verified = run.program.tokens.verify(good.json()["token"])
+    assert verified.session_id == good.json()["session_id"]
+    old = codes.issue(time.monotonic() - 300)
+    for stale, words in ((code, "used already"), (old, "is over"), ("made-up", "none of this")):
+        refused = await bring(stale)
+        assert_error(refused, 401, "unauthorized", retryable=False)
+        assert words in refused.json()["detail"]
+        assert "Press Enter" in refused.json()["detail"]
+    # It goes before an access code, right or wrong.
+    assert (await bring("made-up", access_code=CODE)).status_code == 401
+    assert (await bring(None, access_code=CODE)).status_code == 200
+    after = metric(run, "auth_failures_total", reason="bad_code")
+    assert after - before == 4
+    assert (await bring("x" * 65)).status_code == 400
+    assert not [r for r in caplog.records if code in repr(vars(r)) or old in repr(vars(r))]
+
+
+async def test_guesses_at_pairing_codes_are_limited(sdp: str) -> None:
+    """They count against the address like any other token asked for."""
+    async with (
+        running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=5) as run,
+        http(run) as client,
+    ):
+        answers = [
+            await client.post("/api/token", json={"pairing_code": "guess"}) for _ in range(6)
+        ]
+        assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+
+
+async def test_the_authority_is_offered_only_where_there_is_one(
+    client: httpx.AsyncClient,
+) -> None:
+    """Without CA_CERT_PATH there is nothing at its address."""
+    assert_error(await client.get("/ca.crt"), 404, "not_found", retryable=False)
+
+
 async def test_access_code_implies_auth(
     locked: tuple[Running, httpx.AsyncClient], sdp: str
 ) -> None:

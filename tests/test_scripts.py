@@ -91,7 +91,7 @@ def test_ci_run_is_executable() -> None:
 @pytest.mark.parametrize(
     ("script", "mentions"),
     [
-        ("run.sh", ["--install", "--with", "face-blur", "nsfw", "--port", "--host"]),
+        ("run.sh", ["--install", "--with", "face-blur", "nsfw", "--https", "--port", "--host"]),
         ("test.sh", ["pytest"]),
         ("check.sh", ["--no-tests", "mypy"]),
     ],
@@ -110,7 +110,7 @@ def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Pat
     [
         (["--nonsense"], "--nonsense is not known"),
         (["extra"], "extra is not known"),
-        (["--https"], "--https is not known"),
+        (["--https=yes"], "--https takes no value"),
         (["--port"], "--port needs a value"),
         (["--port", "web"], "0 to 65535"),
         (["--port", "65536"], "0 to 65535"),

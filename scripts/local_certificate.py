@@ -1,0 +1,356 @@
+"""A certificate for this machine, from a certificate authority of its own that can certify nothing else.
+
+Used by `run.sh --https`: prints the settings that the server needs, a line each. The authority is kept in the user's
+configuration folder, so that a phone that accepted it once finds the same one at the next start.
+
+Its name constraints (RFC 5280, section 4.2.1.10) permit this host's names and single addresses, not the whole local
+network: whoever steals the key can then pretend to be this machine and nothing else, not the router beside it. What
+that costs, a new authority when the address changes, is softened by keeping the authorities of the last places:
+back in the first network its authority is used again, and the phone knows it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import ipaddress
+import os
+import secrets
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from scripts.lan_addresses import Identity, find_identity
+
+LOOPBACK = Identity(
+    ("localhost",), (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
+)
+# Apple takes 825 days from an authority that the user installed (HT210176) and 398 from a public one (HT211025):
+# below both. Long, because a phone that only accepted the certificate is asked again with each new one.
+LEAF_DAYS = 397
+RENEW_BEFORE_DAYS = 30
+AUTHORITY_DAYS = 3650
+# Clocks of phones that are behind.
+BACKDATED = timedelta(days=1)
+# Networks that this machine is carried between; the authority unused for longest goes.
+MAX_AUTHORITIES = 8
+
+# P-256 with SHA-256, which every browser's TLS takes.
+_CURVE = ec.SECP256R1()
+Key = ec.EllipticCurvePrivateKey
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    folder: Path
+    key: Key
+    certificate: x509.Certificate
+
+    def covers(self, names: list[x509.GeneralName]) -> bool:
+        """Whether its name constraints permit each of these names, spelled out."""
+        constraints = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
+        permitted = set(constraints.value.permitted_subtrees or ())
+        return all(_subtree(name) in permitted for name in names)
+
+
+@dataclass(frozen=True, slots=True)
+class Issued:
+    """Paths of PEM files. `server` holds the server's key and its certificate, `authority` a certificate alone."""
+
+    server: Path
+    authority: Path
+    # Whether the authority is new: then each phone has to accept it.
+    new_authority: bool
+
+
+class Unusable(Exception):
+    """Something in the folder can not be used; the message says what."""
+
+
+def general_names(identity: Identity) -> list[x509.GeneralName]:
+    """The identity and the loopback's names and addresses, each once."""
+    names = dict.fromkeys((*identity.names, *LOOPBACK.names))
+    addresses = dict.fromkeys((*identity.addresses, *LOOPBACK.addresses))
+    return [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
+
+
+def _subtree(name: x509.GeneralName) -> x509.GeneralName:
+    """A name as name constraints write it: an address as a network of one."""
+    return (
+        x509.IPAddress(ipaddress.ip_network(name.value))
+        if isinstance(name, x509.IPAddress)
+        else name
+    )
+
+
+def make_authority(
+    names: list[x509.GeneralName], label: str, now: datetime
+) -> tuple[Key, x509.Certificate]:
+    """A certificate authority for these names and no others. `label` tells it apart in a phone's list."""
+    key = ec.generate_private_key(_CURVE)
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"qwen-camera {label}"[:64]),
+        ]
+    )
+    public = key.public_key()
+    certificate = (
+        _builder(subject, subject, public, now, AUTHORITY_DAYS)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_key_usage(certificates=True), critical=True)
+        .add_extension(
+            x509.NameConstraints([_subtree(name) for name in names], None), critical=True
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return key, certificate
+
+
+def make_leaf(
+    authority_key: Key,
+    authority: x509.Certificate,
+    names: list[x509.GeneralName],
+    now: datetime,
+) -> tuple[Key, x509.Certificate]:
+    """A server's certificate for these names, which stand in subjectAltName alone."""
+    key = ec.generate_private_key(_CURVE)
+    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera")])
+    identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    certificate = (
+        _builder(subject, authority.subject, key.public_key(), now, LEAF_DAYS)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(certificates=False), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
+            critical=False,
+        )
+        .sign(authority_key, hashes.SHA256())
+    )
+    return key, certificate
+
+
+def _builder(
+    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
+) -> x509.CertificateBuilder:
+    begin = now - BACKDATED
+    return x509.CertificateBuilder(
+        issuer_name=issuer,
+        subject_name=subject,
+        public_key=key,
+        serial_number=x509.random_serial_number(),
+        not_valid_before=begin,
+        # The last second counts (RFC 5280, section 4.1.2.5).
+        not_valid_after=begin + timedelta(days=days) - timedelta(seconds=1),
+    )
+
+
+def _key_usage(*, certificates: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not certificates,
+        key_cert_sign=certificates,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        crl_sign=False,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
+    """Key and certificate in one text, so that one rename changes both; or the certificate alone."""
+    text = certificate.public_bytes(serialization.Encoding.PEM)
+    if key is None:
+        return text
+    return text + key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+def write(path: Path, data: bytes) -> None:
+    """Put a file there in one step, readable by its owner alone from its first moment on."""
+    # mkstemp makes it with mode 0600.
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
+    """A key and the certificate for it. Raises Unusable, also when others could have read the key."""
+    try:
+        with path.open("rb") as stream:
+            status = os.fstat(stream.fileno())
+            text = stream.read(65536)
+    except OSError as error:
+        raise Unusable(f"{path} can not be read ({error.strerror})") from None
+    if status.st_mode & 0o077 or status.st_uid != os.geteuid():
+        raise Unusable(f"{path} could be read by others")
+    try:
+        key = serialization.load_pem_private_key(text, None)
+        certificate = x509.load_pem_x509_certificate(text)
+    except (ValueError, TypeError):
+        raise Unusable(f"{path} is damaged") from None
+    if not isinstance(key, Key) or certificate.public_key() != key.public_key():
+        raise Unusable(f"{path} is damaged")
+    return key, certificate
+
+
+class Keeper:
+    """The folder with the authorities: one folder each, `authority.pem` (with its key), `ca.crt` and `server.pem`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        # Sentences on what could not be used, for the terminal
+        self.remarks: list[str] = []
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The folder, made where it is missing, for this process alone. Raises OSError."""
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)
+        with (self._folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def provide(self, identity: Identity, label: str, now: datetime) -> Issued:
+        """A server's certificate for all of `identity`: the one that is there, or a new one. Raises OSError."""
+        names = general_names(identity)
+        with self.locked():
+            authority = next((a for a in self._authorities(now) if a.covers(names)), None)
+            new = authority is None
+            if authority is None:
+                authority = self._make(names, label, now)
+            server = authority.folder / "server.pem"
+            if not self._still_good(server, authority, names, now):
+                write(server, pem(*make_leaf(authority.key, authority.certificate, names, now)))
+            shown = authority.folder / "ca.crt"
+            write(shown, pem(None, authority.certificate))
+            # Last used: now.
+            os.utime(authority.folder)
+            self._forget_oldest()
+        return Issued(server, shown, new)
+
+    def _authorities(self, now: datetime) -> Iterator[Authority]:
+        """Those that can be used, the last used first; what can not be used is told and removed."""
+        for folder in self._kept():
+            try:
+                key, certificate = read_pair(folder / "authority.pem")
+            except Unusable as error:
+                self.remarks.append(f"{error}: it is made anew.")
+                shutil.rmtree(folder)
+                continue
+            if certificate.not_valid_after_utc - timedelta(days=LEAF_DAYS) > now:
+                yield Authority(folder, key, certificate)
+
+    def _kept(self) -> list[Path]:
+        folders = [path for path in self._folder.glob("authority-*") if path.is_dir()]
+        return sorted(folders, key=lambda path: path.stat().st_mtime_ns, reverse=True)
+
+    def _make(self, names: list[x509.GeneralName], label: str, now: datetime) -> Authority:
+        key, certificate = make_authority(names, label, now)
+        # mkdtemp makes it with mode 0700; it gets its name once it is whole.
+        made = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
+        write(made / "authority.pem", pem(key, certificate))
+        folder = self._folder / f"authority-{secrets.token_hex(4)}"
+        made.rename(folder)
+        return Authority(folder, key, certificate)
+
+    def _still_good(
+        self, path: Path, authority: Authority, names: list[x509.GeneralName], now: datetime
+    ) -> bool:
+        if not path.exists():
+            return False
+        try:
+            _, certificate = read_pair(path)
+        except Unusable as error:
+            self.remarks.append(f"{error}: it is made anew.")
+            return False
+        try:
+            certificate.verify_directly_issued_by(authority.certificate)
+        except (ValueError, TypeError, InvalidSignature):
+            return False
+        alternative = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        return (
+            set(alternative.value) == set(names)
+            and certificate.not_valid_before_utc <= now
+            and certificate.not_valid_after_utc - timedelta(days=RENEW_BEFORE_DAYS) > now
+        )
+
+    def _forget_oldest(self) -> None:
+        for folder in self._kept()[MAX_AUTHORITIES:]:
+            shutil.rmtree(folder)
+
+
+def default_folder() -> Path:
+    """Where the XDG base directory specification has a user's configuration."""
+    base = os.environ.get("XDG_CONFIG_HOME", "")
+    # A relative path there is to be ignored.
+    home = Path(base) if os.path.isabs(base) else Path("~/.config").expanduser()
+    return home / "qwen-camera" / "https"
+
+
+def main() -> int:
+    identity = find_identity()
+    now = datetime.now(UTC)
+    host = socket.gethostname().partition(".")[0][:32]
+    try:
+        folder = default_folder()
+        keeper = Keeper(folder)
+        issued = keeper.provide(identity, f"on {host}, {now:%Y-%m-%d}", now)
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "there is no home directory"
+        where = getattr(error, "filename", None) or "~/.config"
+        sys.stderr.write(
+            f"The certificate for --https can not be kept in {where}: {reason}. Set XDG_CONFIG_HOME to a folder that"
+            " this user may write to.\n"
+        )
+        return 1
+    for remark in keeper.remarks:
+        sys.stderr.write(f"{remark}\n")
+    if not identity.addresses:
+        sys.stderr.write(
+            "This machine has no address in a local network: phones can not reach it yet.\n"
+        )
+    if issued.new_authority:
+        sys.stderr.write(
+            f"A new certificate authority for this machine alone was made in {folder}.\n"
+        )
+    hosts = [*map(str, identity.addresses), *(n for n in identity.names if n.endswith(".local"))]
+    sys.stdout.write(
+        "HTTPS_ENABLED=true\n"
+        f"SSL_CERT_PATH={issued.server}\n"
+        f"SSL_KEY_PATH={issued.server}\n"
+        f"CA_CERT_PATH={issued.authority}\n"
+        f"PAIRING_HOSTS={','.join(hosts or ['localhost'])}\n"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

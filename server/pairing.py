@@ -1,0 +1,80 @@
+"""One-time pairing codes: a phone that scans one gets in without typing the access code. Pure; `now` is monotonic seconds."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+
+PAIRING_SECONDS = 300.0
+MAX_CODE_CHARS = 64
+# Old codes that are still told apart from wrong ones.
+_REMEMBERED = 8
+
+
+class Redeemed(StrEnum):
+    """What became of a code that somebody brought."""
+
+    OK = "ok"
+    USED = "used"
+    EXPIRED = "expired"
+    UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class _Code:
+    # SHA-256: the code itself is nowhere but where it is shown.
+    digest: bytes
+    # Monotonic seconds
+    expires_at: float
+    used: bool = False
+
+
+class PairingCodes:
+    """At most one code is good at a time: a new one takes the place of the one before.
+
+    `on_redeemed` is called when somebody got in with one.
+    """
+
+    def __init__(
+        self,
+        *,
+        ttl: float = PAIRING_SECONDS,
+        on_redeemed: Callable[[], object] = lambda: None,
+    ) -> None:
+        self._ttl = ttl
+        self.on_redeemed = on_redeemed
+        self._codes: deque[_Code] = deque(maxlen=_REMEMBERED)
+
+    def issue(self, now: float) -> str:
+        """A new code: 128 random bits as 22 URL-safe characters."""
+        for code in self._codes:
+            code.expires_at = min(code.expires_at, now)
+        fresh = secrets.token_urlsafe(16)
+        self._codes.append(_Code(_digest(fresh), now + self._ttl))
+        return fresh
+
+    def redeem(self, given: str, now: float) -> Redeemed:
+        """Take a code and use it up. How long it takes depends on no code."""
+        digest = _digest(given)
+        found: _Code | None = None
+        for code in self._codes:
+            if hmac.compare_digest(code.digest, digest):
+                found = code
+        if found is None:
+            return Redeemed.UNKNOWN
+        if found.used:
+            return Redeemed.USED
+        if now >= found.expires_at:
+            return Redeemed.EXPIRED
+        found.used = True
+        self.on_redeemed()
+        return Redeemed.OK
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

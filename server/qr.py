@@ -1,0 +1,32 @@
+"""A QR code in a terminal. Pure."""
+
+from __future__ import annotations
+
+import segno
+
+# Black on white whatever the terminal's own colours are: scanners want the dark modules dark.
+_BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
+_RESET = "\x1b[0m"
+# Upper and lower module of a character, dark or not.
+_HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
+# Light modules around it (ISO/IEC 18004, section 6.3.8).
+_QUIET = 4
+
+
+def qr_lines(text: str) -> list[str]:
+    """Lines of half blocks, two rows of modules each: a URL of up to 78 characters takes 41 columns and 21 lines."""
+    rows = [
+        [bool(module) for module in row]
+        for row in segno.make(text, error="l", micro=False).matrix_iter(border=_QUIET)
+    ]
+    # The lower half of the last line when the rows are odd in number.
+    rows += [[False] * len(rows[0])] * (len(rows) % 2)
+    return [
+        _BLACK_ON_WHITE + "".join(_HALVES[pair] for pair in zip(upper, lower, strict=True)) + _RESET
+        for upper, lower in zip(rows[::2], rows[1::2], strict=True)
+    ]
+
+
+def qr_columns(text: str) -> int:
+    """How many columns `qr_lines` takes."""
+    return int(segno.make(text, error="l", micro=False).symbol_size(border=_QUIET)[0])

@@ -1,0 +1,164 @@
+"""What the terminal shows of pairing: the QR code at the start, and another whenever it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import TextIO
+
+from server.pairing import PAIRING_SECONDS, PairingCodes
+from server.qr import qr_columns, qr_lines
+
+
+def page_urls(host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
+    """Where phones find the page, the best first. `host`: what the server listens on."""
+    if host == "0.0.0.0":
+        hosts = [name for name in pairing_hosts if ":" not in name]
+    elif host == "::":
+        hosts = list(pairing_hosts)
+    else:
+        hosts = [host]
+    return [f"https://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
+
+
+def pairing_url(url: str, code: str) -> str:
+    """The fragment stays in the browser: it is in no request, no log and no Referer."""
+    return f"{url}/#pair={code}"
+
+
+class PairingTerminal:
+    """Shows a code at the start, on Enter and on SIGUSR1; tells when one was used or is over.
+
+    Nothing secret is written where `out` is no terminal: it may end in a file. A program in the background must not
+    read from its terminal, so Enter counts only while this one is in front.
+    """
+
+    def __init__(
+        self,
+        codes: PairingCodes,
+        urls: Sequence[str],
+        access_code: str | None,
+        *,
+        out: TextIO,
+        keys: TextIO | None,
+    ) -> None:
+        """`access_code`: one that was made for this run and that nobody knows yet. `keys`: where Enter comes from."""
+        self._codes = codes
+        self._urls = urls
+        self._access_code = access_code
+        self._out = out
+        self._keys = keys.fileno() if keys is not None and keys.isatty() else None
+        self._shows = out.isatty()
+        self._ask_again = (
+            "press Enter here for a new code"
+            if self._keys is not None
+            else f"kill -USR1 {os.getpid()} makes a new code"
+        )
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Has to be called in the event loop of the main thread."""
+        if not self._shows:
+            self._write("  Phones          no terminal is here to show a code in: set ACCESS_CODE")
+            return
+        self._codes.on_redeemed = self._redeemed
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self.show)
+        # In front again, perhaps.
+        loop.add_signal_handler(signal.SIGCONT, self._listen)
+        self._listen()
+        self.show()
+
+    def close(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._shows:
+            loop = asyncio.get_running_loop()
+            loop.remove_signal_handler(signal.SIGUSR1)
+            loop.remove_signal_handler(signal.SIGCONT)
+            self._leave_keys()
+
+    def show(self) -> None:
+        """A new code, which ends the one before."""
+        url = pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
+        lines = ["", *self._picture(url), "", f"  {url}", ""]
+        lines.append(
+            "  Scan it with the phone's camera, accept the certificate, press Start Camera."
+        )
+        lines.append(
+            f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}."
+        )
+        if len(self._urls) > 1:
+            lines.append(f"  Other addresses {'  '.join(self._urls[1:])}")
+        if self._access_code is not None:
+            lines.append(
+                f"  Access code     {self._access_code}   (to be typed instead; a new one each start)"
+            )
+        self._write("\n".join([*lines, ""]))
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expired)
+
+    def _picture(self, url: str) -> list[str]:
+        """The QR code; nothing where it does not fit or can not be drawn."""
+        try:
+            columns = os.get_terminal_size(self._out.fileno()).columns
+        except OSError:
+            columns = 80
+        # A terminal that does not tell its width says 0.
+        if 0 < columns < qr_columns(url) or os.environ.get("TERM") == "dumb":
+            return []
+        lines = qr_lines(url)
+        try:
+            "▀".encode(self._out.encoding or "ascii")
+        except UnicodeEncodeError:
+            return []
+        return [f"  {line}" if columns > qr_columns(url) + 2 else line for line in lines]
+
+    def _redeemed(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._write(
+            f"  A device was let in with this code. To let in another one: {self._ask_again}."
+        )
+
+    def _expired(self) -> None:
+        self._write(f"  This code is over: {self._ask_again}.")
+
+    def _write(self, text: str) -> None:
+        # A terminal that was closed is no reason to stop serving.
+        with suppress(OSError):
+            self._out.write(f"{text}\n")
+            self._out.flush()
+
+    def _in_front(self) -> bool:
+        try:
+            return self._keys is not None and os.tcgetpgrp(self._keys) == os.getpgrp()
+        except OSError:
+            return False
+
+    def _listen(self) -> None:
+        if self._keys is not None and self._in_front():
+            asyncio.get_running_loop().add_reader(self._keys, self._key)
+
+    def _leave_keys(self) -> None:
+        if self._keys is not None:
+            asyncio.get_running_loop().remove_reader(self._keys)
+
+    def _key(self) -> None:
+        if self._keys is None or not self._in_front():
+            self._leave_keys()
+            return
+        try:
+            # A whole line is there: terminals hand out lines.
+            typed = os.read(self._keys, 4096)
+        except OSError:
+            typed = b""
+        if not typed:  # closed, or Ctrl+D
+            self._leave_keys()
+        else:
+            self.show()

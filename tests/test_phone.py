@@ -1,0 +1,204 @@
+"""`run.sh --https` as a person starts it: in a terminal, with a configuration folder of their own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import ssl
+import struct
+import subprocess
+import sys
+import sysconfig
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from cryptography import x509
+
+from tests.fakes_server import free_port
+from tests.terminal_picture import read_qr
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class Terminal:
+    """A command in a pseudo-terminal of 80 columns, with what it wrote there."""
+
+    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+
+        def take_terminal() -> None:
+            os.setsid()
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            command,
+            env=environment,
+            cwd=cwd,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            preexec_fn=take_terminal,
+        )
+        os.close(slave)
+        self._bytes = b""
+
+    @property
+    def text(self) -> str:
+        return self._bytes.decode(errors="replace").replace("\r\n", "\n")
+
+    def read_until(self, enough: Callable[[str], object], seconds: float) -> str:
+        """Raises AssertionError with all that was written when it does not come."""
+        end = time.monotonic() + seconds
+        while not enough(self.text):
+            assert time.monotonic() < end, self.text
+            assert self.process.poll() is None, self.text
+            if select.select([self._master], [], [], 0.1)[0]:
+                self._bytes += os.read(self._master, 65536)
+        return self.text
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def close(self) -> int:
+        """Ctrl+C, and the exit status."""
+        if self.process.poll() is None:
+            self.type("\x03")
+        try:
+            end = time.monotonic() + 20
+            while self.process.poll() is None and time.monotonic() < end:
+                # Somebody has to take what it writes.
+                if select.select([self._master], [], [], 0.1)[0]:
+                    try:
+                        self._bytes += os.read(self._master, 65536)
+                    except OSError:  # Linux's way to say that the other end is closed
+                        break
+            return self.process.wait(5)
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            os.close(self._master)
+
+
+def project(folder: Path) -> Path:
+    """The project itself, with a .venv of its own that finds this one's packages, so that nothing is fetched."""
+    folder.mkdir()
+    for name in ("server", "client", "config.py", "scripts", "requirements.txt"):
+        if name == "scripts":  # a link would lead run.sh back to the first project
+            shutil.copytree(
+                ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
+            )
+        else:
+            (folder / name).symlink_to(ROOT / name)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
+    packages = next((folder / ".venv" / "lib").glob("python*")) / "site-packages"
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
+
+
+@contextmanager
+def started(folder: Path, port: int, home: Path, *options: str) -> Iterator[Terminal]:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "LANG": "C.UTF-8",
+        "TERM": "xterm-256color",
+        "PYTHON": sys.executable,
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        "ENGINE": "builtin",
+    }
+    command = ["bash", "scripts/run.sh", "--https", "--port", str(port), *options]
+    terminal = Terminal(command, environment, folder)
+    try:
+        yield terminal
+    finally:
+        terminal.close()
+
+
+def trusting(home: Path) -> ssl.SSLContext:
+    [authority] = (home / ".config" / "qwen-camera" / "https").glob("authority-*/ca.crt")
+    return ssl.create_default_context(cafile=str(authority))
+
+
+CODE_SHOWN = r"#pair=[\w-]{22}\n"
+
+
+def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
+    """The QR code leads to the page over https, its certificate good for whoever trusts the authority; the code opens
+    one session and no second one; Enter brings another; the next start has the same authority and another code.
+    """
+    folder, home, port = project(tmp_path / "a project"), tmp_path / "home", free_port()
+    home.mkdir()
+    with started(folder, port, home) as terminal:
+        text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 90)
+        assert "made in" in text
+        url = read_qr(text)
+        assert url in text
+        seen = urlsplit(url)
+        assert (seen.scheme, seen.port, seen.path) == ("https", port, "/")
+        code = seen.fragment.removeprefix("pair=")
+        context = trusting(home)
+        # Whichever address this machine has: the page is asked for there.
+        with httpx.Client(
+            verify=context, base_url=f"https://{seen.netloc}", trust_env=False
+        ) as phone:
+            page = phone.get("/", headers={"accept": "text/html"})
+            assert "Start Camera" in page.text
+            assert "strict-transport-security" not in page.headers
+            authority = phone.get("/ca.crt")
+            assert authority.headers["content-type"] == "application/x-x509-ca-cert"
+            x509.load_der_x509_certificate(authority.content)
+            assert phone.post("/api/token", json={}).status_code == 401
+            granted = phone.post("/api/token", json={"pairing_code": code})
+            assert granted.status_code == 200
+            again = phone.post("/api/token", json={"pairing_code": code})
+            assert again.status_code == 401
+            assert "used already" in again.json()["detail"]
+            terminal.read_until(lambda text: "A device was let in" in text, 5)
+            terminal.type("\n")
+            text = terminal.read_until(lambda text: len(re.findall(CODE_SHOWN, text)) == 2, 5)
+            other = urlsplit(read_qr(text)).fragment.removeprefix("pair=")
+            assert phone.post("/api/token", json={"pairing_code": other}).status_code == 200
+            typed = re.search(r"Access code +([\w-]+)", text)
+            assert typed
+            answer = phone.post("/api/token", json={"access_code": typed[1]})
+            assert answer.status_code == 200
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"https://{seen.netloc}/", trust_env=False)
+        # The tokens and codes stood on the screen and in answers; no line of the log has one.
+        logged = [line for line in terminal.text.splitlines() if line.startswith("{")]
+        assert not [line for line in logged if code in line or other in line]
+    assert terminal.process.returncode == 0
+    # The second start: installed, the same authority, a code of its own; put in the background it never reads.
+    with started(folder, port, home, "--host", "127.0.0.1") as terminal:
+        text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 30)
+        assert "made in" not in text
+        assert read_qr(text).startswith(f"https://127.0.0.1:{port}/#pair=")
+        assert code not in text
+        terminal.process.send_signal(signal.SIGUSR1)
+        terminal.read_until(lambda text: len(re.findall(CODE_SHOWN, text)) == 2, 5)
+    assert terminal.process.returncode == 0
+
+
+def test_a_folder_that_can_not_be_written_stops_the_start(tmp_path: Path) -> None:
+    """With a sentence that names it, and no server."""
+    folder = project(tmp_path / "p")
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".config").touch()
+    with started(folder, free_port(), tmp_path / "home") as terminal:
+        terminal.read_until(lambda text: "can not be kept in" in text, 90)
+        assert terminal.process.wait(10) == 1
+    assert "qwen-camera 0." not in terminal.text
