@@ -4,6 +4,7 @@
     python scripts/benchmark.py                       starts a server and a stand-in model, measures both ways of asking
     python scripts/benchmark.py --server-url URL      measures a running server with the model that it has
     python scripts/benchmark.py --browser             the same through headless Chromium and the real page
+    python scripts/benchmark.py --network             narrow, lossy and broken links, through Chromium and the page
 
 Results go to benchmark_results/ as JSON and CSV.
 """
@@ -62,9 +63,15 @@ def options() -> argparse.Namespace:
     add("--soak-rounds", type=int, default=3, help="times that all cameras come and go (3)")
     add("--detail", choices=("auto", "low", "high"), default="auto")
     add("--browser", action="store_true", help="through headless Chromium and the page")
-    add("--uplink-kbps", type=float, help="with --browser: through a narrow link as well")
+    add("--network", action="store_true", help="narrow, lossy and broken links (about 25 minutes)")
+    add("--uplink-kbps", type=float, help="with --network: this narrow link in place of all (none)")
+    add("--seeds", type=int, default=3, help="with --network: runs of each lossy or cut link (3)")
     add("--seed", type=int, default=1)
-    add("--only", default="", help="parts: questions,first,idle,memory,capacity,start (all)")
+    add(
+        "--only",
+        default="",
+        help="parts: questions,first,idle,memory,capacity,start; narrow,step,loss,cut (all)",
+    )
     add("--output", type=Path, default=ROOT / "benchmark_results")
     add("--server-log", default="", help="log level of the started server (warning)")
     return parser.parse_args()
@@ -180,6 +187,10 @@ def main() -> None:
             from scripts.bench.browser_figures import run_browser
 
             report, name = asyncio.run(run_browser(args)), "browser"
+        elif args.network:
+            from scripts.bench.network_figures import run_network
+
+            report, name = asyncio.run(run_network(args)), "network"
         else:
             report, name = asyncio.run(run(args)), "benchmark"
     except ModuleNotFoundError as exc:

@@ -18,7 +18,7 @@ from server.messages import RampStep, Sender, SenderProfile
 from server.metrics import Metrics
 from server.rtc.camera_state import CameraWatch
 from server.rtc.capture_clock import captured_after
-from server.rtc.rate import sender_plan
+from server.rtc.sender_plan import sender_plan
 from server.vision.luma import SceneReader
 from server.vision.sampler import Sampler
 

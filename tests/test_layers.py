@@ -46,6 +46,8 @@ PURE = (
         "rtc.assemble",
         "rtc.capture_clock",
         "rtc.rate",
+        "rtc.sender_plan",
+        "rtc.train",
         "rtc.window_minimum",
     ),
     *("rtc.camera_state", "rtc.offer", "fair_queue", "prompts", "history", "pairing", "qr"),

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from typing import Any
 
 import pytest
 
-from scripts.bench.link_relay import HEADERS, Link, LinkRelay
+from scripts.bench.link import Link
+from scripts.bench.link_relay import LinkRelay
 
 ANSWER = "\r\n".join(
     (
@@ -22,27 +22,6 @@ ANSWER = "\r\n".join(
 )
 
 
-def test_a_line_of_fixed_rate_delays_by_size_and_drops_what_would_wait_too_long() -> None:
-    """Ten packets at once on 500 kbit/s leave one after the other; those beyond the queue are dropped."""
-    link, rng = Link(rate=500_000, delay=0.02, queue=0.1), random.Random(0)
-    each = 8 * (1200 + HEADERS) / 500_000
-    times = [link.due(10.0, 1200, rng) for _ in range(10)]
-    kept = [at for at in times if at is not None]
-    assert kept == pytest.approx([10.02 + each * (i + 1) for i in range(len(kept))])
-    assert len(kept) == 6
-    assert link.dropped_full == 4
-
-
-def test_loss_and_cuts_are_counted() -> None:
-    """A tenth is lost at ten percent; a cut link lets nothing through."""
-    link, rng = Link(loss=0.1), random.Random(3)
-    lost = sum(link.due(0.0, 100, rng) is None for _ in range(2000))
-    assert 150 < lost < 250
-    link.cut = True
-    assert link.due(0.0, 100, rng) is None
-    assert link.dropped_lost == lost + 1
-
-
 class Echo(asyncio.DatagramProtocol):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -53,10 +32,10 @@ class Echo(asyncio.DatagramProtocol):
 
 class Listener(asyncio.DatagramProtocol):
     def __init__(self) -> None:
-        self.got: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        self.got: asyncio.Queue[tuple[float, bytes, Any]] = asyncio.Queue()
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.got.put_nowait((time.monotonic(), data))
+        self.got.put_nowait((time.monotonic(), data, addr))
 
 
 async def test_packets_go_through_the_relay_and_back() -> None:
@@ -72,9 +51,39 @@ async def test_packets_go_through_the_relay_and_back() -> None:
         assert str(port) not in answer
         begin = time.monotonic()
         camera.sendto(b"hello", (lines[0][4], int(lines[0][5])))
-        at, data = await asyncio.wait_for(listener.got.get(), 2)
+        at, data, _ = await asyncio.wait_for(listener.got.get(), 2)
         assert data == b"hello"
         assert 0.05 <= at - begin < 0.2
+    camera.close()
+    server.close()
+    await asyncio.sleep(0)
+
+
+async def test_a_camera_that_moves_is_reached_at_its_new_address() -> None:
+    """After a change of network the server hears the same camera from elsewhere, and answers there; what is cut is
+    lost both ways."""
+    loop = asyncio.get_running_loop()
+    server, there = await loop.create_datagram_endpoint(Listener, local_addr=("127.0.0.1", 0))
+    camera, here = await loop.create_datagram_endpoint(Listener, local_addr=("127.0.0.1", 0))
+    async with LinkRelay() as relay:
+        port = server.get_extra_info("sockname")[1]
+        answer = await relay.rewrite_answer(ANSWER.format(port=port))
+        line = next(x.split() for x in answer.splitlines() if x.startswith("a=candidate:"))
+        address = (line[4], int(line[5]))
+        camera.sendto(b"1", address)
+        first = (await asyncio.wait_for(there.got.get(), 2))[2]
+        await relay.move()
+        camera.sendto(b"2", address)
+        second = (await asyncio.wait_for(there.got.get(), 2))[2]
+        assert first != second
+        relay.cut = True
+        camera.sendto(b"lost", address)
+        await asyncio.sleep(0.02)
+        relay.cut = False
+        server.sendto(b"to nobody", first)
+        server.sendto(b"3", second)
+        assert (await asyncio.wait_for(here.got.get(), 2))[1] == b"3"
+        assert there.got.empty()
     camera.close()
     server.close()
     await asyncio.sleep(0)

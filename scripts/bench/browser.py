@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from playwright.async_api import Browser, BrowserContext, Page, Route, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from scripts.bench.link_relay import LinkRelay
 
@@ -128,24 +127,43 @@ async def wait_for_message(
     return entry
 
 
+_THROUGH_RELAY = r"""() => {
+  const fetch = window.fetch;
+  const withoutCandidates = (sdp) => sdp.replace(/^a=(candidate:|end-of-candidates).*\r?\n/gm, "");
+  window.fetch = async (path, init) => {
+    if (!String(path).includes("/api/webrtc/offer")) return fetch(path, init);
+    if (init.method === "PATCH") return new Response(null, { status: 204 });
+    if (init.method !== "POST") return fetch(path, init);
+    const body = JSON.parse(init.body);
+    const reply = await fetch(path, { ...init, body: JSON.stringify({ ...body, sdp: withoutCandidates(body.sdp) }) });
+    if (!reply.ok) return reply;
+    const answer = await reply.json();
+    return Response.json({ ...answer, sdp: await window.__relayAnswer(answer.sdp) });
+  };
+}"""
+
+
 async def put_link_between(page: Page, relay: LinkRelay) -> None:
-    """Send the page's camera through `relay`: its offers and answers are rewritten, trickled candidates are kept back."""
+    """Send the page's camera through `relay`: its offers and answers are rewritten, trickled candidates are kept back.
 
-    async def offer(route: Route) -> None:
-        request = route.request
-        if request.method == "PATCH":
-            await route.fulfill(status=204)
-        elif request.method == "POST":
-            body: dict[str, Any] = json.loads(request.post_data or "{}")
-            body["sdp"] = relay.rewrite_offer(body["sdp"])
-            reply = await route.fetch(post_data=json.dumps(body))
-            if not reply.ok:
-                await route.fulfill(response=reply)
-                return
-            answer = await reply.json()
-            answer["sdp"] = await relay.rewrite_answer(answer["sdp"])
-            await route.fulfill(response=reply, body=json.dumps(answer))
-        else:
-            await route.continue_()
+    Before the page is opened.
+    """
+    await page.expose_function("__relayAnswer", relay.rewrite_answer)
+    await page.add_init_script(f"({_THROUGH_RELAY})()")
 
-    await page.route(re.compile(r"/api/webrtc/offer"), offer)
+
+_CODEC = """(name) => {
+  const add = RTCPeerConnection.prototype.addTransceiver;
+  RTCPeerConnection.prototype.addTransceiver = function (...args) {
+    const transceiver = add.apply(this, args);
+    const { codecs } = RTCRtpSender.getCapabilities("video");
+    const wanted = codecs.filter(({ mimeType }) => [`video/${name}`, "video/rtx"].includes(mimeType));
+    transceiver.setCodecPreferences(wanted);
+    return transceiver;
+  };
+}"""
+
+
+async def prefer_codec(page: Page, name: str) -> None:
+    """Let the page offer one codec alone, "VP8" or "H264". Before the page is opened."""
+    await page.add_init_script(f"({_CODEC})({json.dumps(name)})")

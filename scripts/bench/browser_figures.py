@@ -18,13 +18,11 @@ from scripts.bench.browser import (
     chromium,
     outbound_video,
     page_with_camera,
-    put_link_between,
     set_camera,
     socket_log,
     wait_for_message,
 )
 from scripts.bench.camera_peer import Answer, Arrived
-from scripts.bench.link_relay import Link, LinkRelay
 from scripts.bench.processes import ServerProcess, StandInProcess, Usage
 from scripts.bench.questions import Asked, Results
 from scripts.bench.report import Report, Row, Spread, machine
@@ -219,49 +217,6 @@ async def _type(page: Page, text: str, since: float) -> Answer:
     return answer
 
 
-async def narrow_rows(
-    browser: Browser, url: str, model: StandInProcess, kbps: float, count: int, rng: random.Random
-) -> list[Row]:
-    """Row 12: an uplink of `kbps` with a queue of 300 ms and a round trip of 40 ms."""
-    bound = 100 if kbps >= 1000 else 150 if kbps >= 500 else 220
-    up = Link(rate=kbps * 1000, delay=0.02, queue=0.3)
-    async with (
-        LinkRelay(up=up, down=Link(delay=0.02)) as relay,
-        page_with_camera(browser) as page,
-    ):
-        await put_link_between(page, relay)
-        await start_camera(page, url)
-        await ask_and_measure(page, model, 2, rng)
-        dropped = up.dropped_full
-        results = await ask_and_measure(page, model, count, rng)
-        dropped = up.dropped_full - dropped
-        sent = await outbound_video(page) or {}
-    rows: list[Row] = []
-    for typed, name in ((True, "typed"), (False, "tapped")):
-        some = results.of(typed)
-        ages = Spread.of(x for a in some if (x := a.age_ms) is not None)
-        waits = Spread.of(x for a in some if (x := a.to_model_ms) is not None)
-        after = [a.captured_after for a in some]
-        stalled = sum(a.answer.error is not None for a in some)
-        note = (
-            f"{after.count(True)} of {len(some)} captured after the question, {stalled} errors; the queue dropped "
-            f"{dropped} packets; sent {sent.get('frameWidth')}×{sent.get('frameHeight')}; pictures at the model "
-            f"{sorted({(a.record['width'], a.record['height']) for a in some if a.record})}"
-        )
-        rows.append(
-            Row(
-                "12",
-                f"uplink {kbps:g} kbit/s: age at the model, {name}",
-                "ms",
-                ages,
-                target_p95=bound if typed else None,
-                note=note,
-            )
-        )
-        rows.append(Row("12", f"uplink {kbps:g} kbit/s: question → model, {name}", "ms", waits))
-    return rows
-
-
 async def run_browser(args: argparse.Namespace) -> Report:
     """All of it; `args` are the benchmark's."""
     parts = set(filter(None, args.only.split(",")))
@@ -299,11 +254,6 @@ async def run_browser(args: argparse.Namespace) -> Report:
                     report.rows = results.rows() + report.rows + results.whole_rows()
             report.add(
                 Row("10", "first frame, from the offer, local", "s", value=first, target=0.5)
-            )
-        if args.uplink_kbps:
-            _say(f"asking through an uplink of {args.uplink_kbps:g} kbit/s")
-            report.rows += await narrow_rows(
-                browser, server.url, model, args.uplink_kbps, max(10, args.num_requests // 2), rng
             )
         if wanted("reading"):
             _say("reading print")

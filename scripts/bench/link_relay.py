@@ -1,57 +1,18 @@
 """A narrow, slow or broken link between one camera and the server, made in user space.
 
 It stands between the two by rewriting candidates: the offer loses its own, so that the server calls nobody, and the
-answer's are replaced by the relay's address. Each direction is a queue of bounded length before a line of fixed rate.
+answer's are replaced by the relay's address. What becomes of a packet in each direction is a `Link`'s to say.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import dataclass, field
 from typing import Any, Self, cast
 
-# IPv4 and UDP headers, which a link carries too
-HEADERS = 28
+from scripts.bench.link import Link
 
 Address = tuple[str, int]
-
-
-@dataclass(slots=True)
-class Link:
-    """One direction. Everything may be changed while it runs."""
-
-    # Bits a second; None is no limit
-    rate: float | None = None
-    # Seconds one way, after the line
-    delay: float = 0.0
-    # Seconds that a packet may wait for the line; what would wait longer is dropped
-    queue: float = 0.3
-    # Share of packets lost at random
-    loss: float = 0.0
-    # Nothing comes through
-    cut: bool = False
-    passed: int = 0
-    bytes: int = 0
-    dropped_full: int = 0
-    dropped_lost: int = 0
-    # When the line is free again, the loop's clock
-    free_at: float = field(default=0.0, repr=False)
-
-    def due(self, now: float, size: int, rng: random.Random) -> float | None:
-        """When a packet of `size` bytes of payload that comes `now` is delivered; None when it is dropped."""
-        if self.cut or rng.random() < self.loss:
-            self.dropped_lost += 1
-            return None
-        start = max(now, self.free_at)
-        if self.rate is not None:
-            if start - now > self.queue:
-                self.dropped_full += 1
-                return None
-            self.free_at = start = start + 8 * (size + HEADERS) / self.rate
-        self.passed += 1
-        self.bytes += size
-        return start + self.delay
 
 
 class _Side(asyncio.DatagramProtocol):
@@ -117,6 +78,29 @@ class LinkRelay:
     def rewrite_offer(sdp: str) -> str:
         """The offer without candidates: the server learns the relay's address from the first packet."""
         return _without_candidates(sdp)
+
+    @property
+    def cut(self) -> bool:
+        """Whether nothing comes through in either direction; may be set."""
+        return self.up.cut and self.down.cut
+
+    @cut.setter
+    def cut(self, value: bool) -> None:
+        self.up.cut = self.down.cut = value
+
+    async def move(self) -> None:
+        """The camera has another address from now on, as after a change from Wi-Fi to mobile or of a NAT's binding.
+
+        Packets to the old one are lost.
+        """
+        old = self._server
+        assert old.transport is not None
+        new = self._server = _Side(self, self.down)
+        new.other, new.peer = self._camera, old.peer
+        self._camera.other = new
+        host = old.address[0]
+        old.transport.close()
+        await asyncio.get_running_loop().create_datagram_endpoint(lambda: new, local_addr=(host, 0))
 
     async def rewrite_answer(self, sdp: str) -> str:
         """The answer with the relay's address as its only candidate. Starts (or starts anew) the relay.

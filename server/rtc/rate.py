@@ -5,34 +5,34 @@ of three or more packets (a train) is a probe, at two frames a second and withou
 the browser (REMB) is that capacity, idle and awake; the encoder's limits, told to the page, are the brake. Nothing is
 forgotten over idle times and nothing decays.
 
-The rule and its constants were measured with Chromium over links of 300 kbit/s to 20 Mbit/s.
+The rule and its constants were measured with Chromium over links of 300 kbit/s to 20 Mbit/s, and in simulations with
+jitter, loss, reordering, competing traffic and a reader that stalls (`tests/test_rate.py`).
 """
 
 from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass
 
+from server.rtc.train import SEND_WRAP_S, Train
 from server.rtc.window_minimum import WindowMinimum
 
-# bit/s: bounds of REMB, of the encoder's limit, and of any single rate.
+# bit/s: bounds of REMB, of the encoder's limit, and of any single rate (what is above makes no difference).
 TOP = 2_500_000
 REMB_LOW = 150_000
 CAP_LOW = 120_000
-RATE_TOP = 20e6
+RATE_TOP = 4e6
 # The encoder's limit before the first train, and the least one without send times on the packets.
 CAP_FIRST = 300_000
 # The encoder may use this share of the path.
 SHARE = 0.65
 # A frame of so many bits shows a 720p picture well enough; the frame rate follows from it.
 FRAME_BITS = 40_000
-FPS_LOW, FPS_TOP = 5, 30
-# IP, UDP and SRTP on top of each RTP packet's payload, bytes.
-OVERHEAD = 40
+FPS_LOW, FPS_TOP = 6, 30
+# Frames of fewer packets tell nothing. So many of one still coming in may tell that the path became narrower,
 TRAIN_PACKETS = 3
-# With more than half of its packets lost a train tells less than it seems.
-LOST_TOP = 2.0
+# when even without the longest gap their rate is below this share of the estimate, and they are so late.
+EARLY, EARLY_S = 0.6, 0.02
 # A train spread as widely on arrival as when sent was not slowed by the path.
 FREE_FACTOR, FREE_S = 1.15, 0.002
 # Packets sent over a longer time than this are no burst.
@@ -42,6 +42,13 @@ RATES = 5
 # A rate below this share of the estimate makes the path narrower: at once when there is a queue, else at the second.
 SLOW = 0.75
 SLOW_QUEUE_S = 0.05
+# Without send times a rate below this share of the estimate is taken for the browser's own pace, unless it waited.
+PACED = 0.6
+# A frame that waited longer than usual by this and then came this much quicker than the path was read late, at once.
+STALL_S, STALL_RATE = 0.015, 3.0
+# Jitter is the median change of delay between so many frames. Up to so many times it a frame may come late for it.
+JITTERS = 9
+JITTER_LATE = 3.0
 # The gain is lowered with it, to let the queue run empty, when frames waited so long: without one it is jitter.
 GAIN_QUEUE_S = 0.03
 # The gain on the estimate: lowered when two frames in a row waited in a queue, raised again when there is none.
@@ -54,48 +61,48 @@ REMB_GAIN_LOW = 0.5
 WINDOW_S = 12
 # A packet of a frame that much older than the newest is late; anything else is another frame.
 LATE_S = 2.0
-# Changes worth telling.
-REMB_MOVE, REMB_EVERY_S, CAP_MOVE = 0.05, 1.0, 0.08
+# Changes worth telling: less at once, more not so often.
+REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
+CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
 
 _RTP_HZ = 90_000
-# abs-send-time: 24 bits, 6.18 fixed point seconds, so it wraps after 64 s.
-_SEND_HZ, _SEND_WRAP_S = 1 << 18, 64.0
+# abs-send-time: 24 bits, 6.18 fixed point seconds.
+_SEND_HZ = 1 << 18
 _RTP_WRAP_S = 2**32 / _RTP_HZ
 
 
 class PathRate:
     """One camera's path; it may outlive a stream, since a new SSRC changes nothing about the path.
 
-    Without abs-send-time (Firefox) the estimate is the spread on arrival alone, a lower bound only; the RTP timestamp
-    stands in for the send time of a frame's first packet, so the queue is still seen; REMB is left to others.
+    Without abs-send-time (Firefox) the spread on arrival may be the browser's own, so only a frame that waited tells of
+    a slow path; the RTP timestamp stands in for the send time of a frame's first packet; REMB is left to others.
     """
 
     __slots__ = (
+        "_alone",
         "_base",
+        "_before",
         "_cap",
         "_delay_zero",
+        "_draining",
         "_estimate",
-        "_first_arrival",
-        "_first_sent",
-        "_first_sequence",
         "_gain",
         "_gain_at",
         "_high",
-        "_last_arrival",
-        "_last_sequence",
+        "_jitter",
+        "_jitters",
+        "_proven",
         "_rates",
         "_remb",
         "_remb_at",
-        "_sent_max",
-        "_sent_min",
         "_slow",
         "_timed",
         "_timestamp",
+        "_told_at",
         "_told_cap",
         "_told_fps",
         "_told_remb",
-        "_train_bytes",
-        "_train_packets",
+        "_train",
         "_waited",
     )
 
@@ -105,8 +112,14 @@ class PathRate:
         self._rates: deque[float] = deque(maxlen=RATES)
         # Rates in a row that were too low to be believed at once.
         self._slow: list[float] = []
+        # The rates from before this frame alone made the path narrower; None when it did not.
+        self._before: list[float] | None = None
+        # Without send times: a frame that waited has shown the path's own rate.
+        self._proven = False
         self._gain = 1.0
         self._gain_at = -math.inf
+        # The gain is low for the queue that a narrower path left, and for nothing else.
+        self._draining = False
         # Frames in a row that waited.
         self._high = 0
         # Whether packets carry their send time.
@@ -115,21 +128,19 @@ class PathRate:
         self._delay_zero: float | None = None
         # How long the first packet of the newest frame waited, seconds.
         self._waited = 0.0
-        # (second, shortest delay in it), and the shortest of them.
+        # The same of the newest frame that did not wait for the one before it.
+        self._alone = 0.0
+        # Changes of that from frame to frame, and their median.
+        self._jitters: deque[float] = deque(maxlen=JITTERS)
+        self._jitter = 0.0
+        # The shortest delay lately.
         self._base = WindowMinimum(WINDOW_S)
         # The frame being received; None before the first.
         self._timestamp: int | None = None
-        # Its packets so far; -1 once its marker came.
-        self._train_packets = 0
-        # Bytes of all but the first.
-        self._train_bytes = 0
-        self._first_arrival = self._last_arrival = 0.0
-        self._first_sent = 0.0
-        self._first_sequence = self._last_sequence = 0
-        # Send times less the first one's.
-        self._sent_min = self._sent_max = 0.0
+        self._train = Train()
         self._cap = CAP_FIRST
         self._remb = TOP
+        self._told_at = -math.inf
         self._told_cap = 0
         self._told_fps = 0
         self._told_remb = 0
@@ -159,42 +170,24 @@ class PathRate:
         else:
             sent = timestamp / _RTP_HZ
         changed = False
+        train = self._train
         if timestamp != self._timestamp:
             if self._timestamp is not None:
                 step = ((timestamp - self._timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
                 if -LATE_S * _RTP_HZ < step < 0:
                     return False  # A late packet of an earlier frame would cut this one in two.
-                changed = self._close(now)
+                if not train.closed:
+                    changed = self._close(now)
             self._timestamp = timestamp
-            self._train_packets = 0
+            self._before = None
             changed = self._queue(now, self._delay(now, sent)) or changed
-        packets = self._train_packets
-        if packets > 0:
-            self._train_packets = packets + 1
-            self._train_bytes += size + OVERHEAD
-            self._last_arrival = now
-            if sequence is not None and (sequence - self._last_sequence) & 0xFFFF < 0x8000:
-                self._last_sequence = sequence
-            if self._timed:
-                after = sent - self._first_sent
-                if after > _SEND_WRAP_S / 2:
-                    after -= _SEND_WRAP_S
-                elif after < -_SEND_WRAP_S / 2:
-                    after += _SEND_WRAP_S
-                if after > self._sent_max:
-                    self._sent_max = after
-                elif after < self._sent_min:
-                    self._sent_min = after
-        elif packets == 0:
-            self._train_packets = 1
-            self._train_bytes = 0
-            self._first_arrival = self._last_arrival = now
-            self._first_sent = sent
-            self._sent_min = self._sent_max = 0.0
-            self._first_sequence = self._last_sequence = sequence or 0
-        if marker:
+            train.begin(now, sent, sequence)
+        elif not train.closed:
+            train.add(now, sent if self._timed else None, size, sequence)
+            if train.packets >= TRAIN_PACKETS and self._before is None:
+                changed = self._look_early(now)
+        if marker and not train.closed:
             changed = self._close(now) or changed
-            self._train_packets = -1
         if changed:
             self._update()
         return changed
@@ -225,18 +218,17 @@ class PathRate:
         self._remb_at = now
         return self._remb
 
-    def page_due(self) -> bool:
-        """Whether `cap` or `frame_rate` moved by more than 8 % since it was last told; true counts as telling.
+    def page_due(self, now: float) -> bool:
+        """Whether `cap` or `frame_rate` fell by 8 %, or rose by as much and 0.3 s passed since last told.
 
-        True at first.
+        True counts as telling. True at first.
         """
         cap, fps = self._cap, self.frame_rate()
-        if (
-            abs(cap - self._told_cap) <= CAP_MOVE * self._told_cap
-            and abs(fps - self._told_fps) <= CAP_MOVE * self._told_fps
-        ):
+        less = cap < (1 - CAP_MOVE) * self._told_cap or fps < (1 - CAP_MOVE) * self._told_fps
+        more = cap > (1 + CAP_MOVE) * self._told_cap or fps > (1 + CAP_MOVE) * self._told_fps
+        if not less and not (more and now - self._told_at > MORE_EVERY_S):
             return False
-        self._told_cap, self._told_fps = cap, fps
+        self._told_cap, self._told_fps, self._told_at = cap, fps, now
         return True
 
     def _start_timed(self) -> None:
@@ -247,30 +239,36 @@ class PathRate:
         self._rates.clear()
         self._estimate = None
         self._timestamp = None
+        self._train.closed = True
         self._high = 0
 
     def _delay(self, now: float, sent: float) -> float:
         """Seconds that a packet took longer than the quickest one lately."""
         if self._delay_zero is None:
             self._delay_zero = now - sent
-        wrap = _SEND_WRAP_S if self._timed else _RTP_WRAP_S
+        wrap = SEND_WRAP_S if self._timed else _RTP_WRAP_S
         delay = (now - sent - self._delay_zero + wrap / 2) % wrap - wrap / 2
         return delay - self._base.add(now, delay)
 
     def _queue(self, now: float, queue: float) -> bool:
         """What a frame's first packet tells by how long it waited."""
+        if queue < now - self._train.last_arrival:
+            # Not for the frame before it.
+            self._jitters.append(abs(queue - self._alone))
+            self._jitter = sorted(self._jitters)[(len(self._jitters) - 1) // 2]
+            self._alone = queue
         self._waited = queue
-        if self._slow and queue > SLOW_QUEUE_S:
-            self._narrow(now, waiting=True)
+        if self._slow and queue > SLOW_QUEUE_S + self._jitter:
+            self._narrow(now, max(self._slow), waiting=True)
             return True
-        self._high = self._high + 1 if queue > QUEUE_HIGH_S else 0
+        self._high = self._high + 1 if queue > QUEUE_HIGH_S + 2 * self._jitter else 0
         since = now - self._gain_at
         if self._high >= 2 and since > GAIN_DOWN_S:
             self._gain = max(GAIN_LOW, self._gain * GAIN_DOWN)
-            if not self._timed:
-                # The bound was none: bursts may arrive closer together than the path sends them.
-                self._rates.clear()
-                self._estimate = None
+            self._draining = False
+        elif self._draining and queue < GAIN_QUEUE_S and since > 0:
+            self._gain = 1.0
+            self._draining = False
         elif queue < QUEUE_LOW_S and self._gain < 1 and since > GAIN_UP_S:
             self._gain = min(1.0, self._gain * GAIN_UP)
         else:
@@ -278,31 +276,70 @@ class PathRate:
         self._gain_at = now
         return True
 
+    def _look_early(self, now: float) -> bool:
+        """A frame that is still coming in so slowly that the path must have become narrower.
+
+        What waits behind it can not be helped; what is captured from now on can.
+        """
+        train, estimate = self._train, self._estimate
+        if estimate is None or train.spread <= FREE_FACTOR * train.sent_spread + FREE_S:
+            return False
+        late = train.spread - max(train.sent_spread, train.bits / estimate)
+        if (
+            late < max(EARLY_S, JITTER_LATE * self._jitter)
+            or train.steady_rate() >= EARLY * estimate
+        ):
+            return False
+        if not self._timed and self._waited < SLOW_QUEUE_S:
+            return False
+        self._before = list(self._rates)
+        self._narrow(now, train.rate(), waiting=True)
+        return True
+
     def _close(self, now: float) -> bool:
         """The frame's packets came: what does their spread tell?"""
-        packets, self._train_packets = self._train_packets, 0
-        sent_s = self._sent_max - self._sent_min
-        if packets < TRAIN_PACKETS or sent_s > BURST_S:
+        train = self._train
+        train.closed = True
+        sent_s = train.sent_spread
+        if train.packets < TRAIN_PACKETS or sent_s > BURST_S:
             return False
-        spread = self._last_arrival - self._first_arrival
-        # Lost ones (as large as the others) took their time on the path too, if they were not the last.
-        steps = (self._last_sequence - self._first_sequence) & 0xFFFF
-        bits = 8 * self._train_bytes * min(max(1.0, steps / (packets - 1)), LOST_TOP)
-        rate = min(RATE_TOP, bits / max(spread, 1e-4))
-        free = not self._timed or spread <= FREE_FACTOR * sent_s + FREE_S
+        rate = min(RATE_TOP, train.rate())
         estimate = self._estimate
+        if self._before is not None:
+            return self._judge(rate)
+        if self._timed:
+            free = train.spread <= FREE_FACTOR * sent_s + FREE_S
+        else:
+            free = self._waited < SLOW_QUEUE_S
+            self._proven = self._proven or not free
         if estimate is not None:
-            if free and rate < estimate:
+            if free and rate < (estimate if self._timed else PACED * estimate):
                 return False  # It came as it was sent: a lower bound only.
-            if not free and rate < SLOW * estimate:
+            if rate > STALL_RATE * estimate and self._waited > STALL_S + 2 * self._jitter:
+                return False
+            late = train.spread - train.bits / estimate
+            if not free and rate < SLOW * estimate and late > JITTER_LATE * self._jitter:
                 self._slow.append(rate)
-                if len(self._slow) < 2:
+                if len(self._slow) >= 2:
+                    self._narrow(now, max(self._slow), waiting=self._waited > GAIN_QUEUE_S)
+                else:
                     # One may be an accident, but it counts among the others.
                     self._learn(rate)
-                else:
-                    self._narrow(now, waiting=self._waited > GAIN_QUEUE_S)
                 return True
         self._slow.clear()
+        self._learn(rate)
+        return True
+
+    def _judge(self, rate: float) -> bool:
+        """The frame that made the path narrower by itself is whole: was it right?"""
+        before = self._before or []
+        estimate = sorted(before)[(len(before) - 1) // 2]
+        self._rates.clear()
+        if rate >= SLOW * estimate:
+            self._rates.extend(before)
+            if self._draining:
+                self._gain = 1.0
+                self._draining = False
         self._learn(rate)
         return True
 
@@ -310,14 +347,14 @@ class PathRate:
         self._rates.append(rate)
         self._estimate = sorted(self._rates)[(len(self._rates) - 1) // 2]
 
-    def _narrow(self, now: float, waiting: bool) -> None:
-        """The path has become narrower: believe the best of the slow rates, and let the queue run empty."""
-        rate = max(self._slow)
+    def _narrow(self, now: float, rate: float, waiting: bool) -> None:
+        """The path has become narrower: believe this rate alone, and let the queue run empty."""
         self._slow.clear()
         self._rates.clear()
         self._learn(rate)
         if waiting:
-            self._gain = GAIN_DOWN
+            self._draining = self._draining or self._gain == 1.0
+            self._gain = min(self._gain, GAIN_DOWN)
             self._gain_at = now + 0.1
 
     def _update(self) -> None:
@@ -327,56 +364,7 @@ class PathRate:
             self._remb = int(min(TOP, max(REMB_LOW, held)))
         else:
             self._remb = TOP
-        if self._timed and estimate is not None:
-            cap = SHARE * estimate * gain
-        else:
-            cap = max(CAP_FIRST, SHARE * (estimate or 0.0)) * gain
-        self._cap = int(min(TOP, max(CAP_LOW, cap)))
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What the page gives to the browser's encoder."""
-
-    # Frames a second; a whole number, since Safari takes no other.
-    max_framerate: int
-    # bit/s.
-    max_bitrate: int
-
-
-@dataclass(frozen=True, slots=True)
-class SenderPlan:
-    """The page's three states."""
-
-    idle: Limits
-    awake: Limits
-    # (milliseconds after waking, bit/s from then on) at the awake frame rate; empty: go there at once.
-    ramp: tuple[tuple[int, int], ...]
-
-
-IDLE_LOW, IDLE_TOP_A_FRAME = 30_000, 100_000
-# Told in place of 30: Chromium, limited to just the camera's own rate, takes frames that come a little early for too
-# many and drops every second one (measured: from a 30/s camera one each 62 ms; limited to 60, one each 33 ms).
-NO_LIMIT_FPS = 60
-RAMP_AT_MS = (0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000)
-
-
-def sender_plan(cap: int, frame_rate: int, idle_frame_rate: float, top: int = TOP) -> SenderPlan:
-    """What the page should set for a path (`PathRate.cap`, `PathRate.frame_rate`).
-
-    Idle frames may be half as large again as awake ones. The browser's encoder needs about 1.7 s to believe a raised
-    frame rate and until then makes frames too large for it, so the bits rise with the frames: the ramp.
-    """
-    frame_bits = cap / frame_rate
-    idle_rate = max(1, min(round(idle_frame_rate), frame_rate))
-    idle_bits = min(
-        max(IDLE_LOW, 1.5 * idle_rate * frame_bits), IDLE_TOP_A_FRAME * idle_rate, float(cap)
-    )
-    ramp: tuple[tuple[int, int], ...] = ()
-    if cap < top:
-        ramp = tuple(
-            (at, int(frame_bits * min(frame_rate, 2 + 0.6 * frame_rate * at / 1000)))
-            for at in RAMP_AT_MS
-        )
-    awake_rate = frame_rate if frame_rate < FPS_TOP else NO_LIMIT_FPS
-    return SenderPlan(Limits(idle_rate, int(idle_bits)), Limits(awake_rate, cap), ramp)
+        cap = SHARE * (estimate or 0.0)
+        if estimate is None or not (self._timed or self._proven):
+            cap = max(CAP_FIRST, cap)
+        self._cap = int(min(TOP, max(CAP_LOW, cap * gain)))

@@ -172,7 +172,7 @@ class CameraReceiver(RTCRtpReceiver):
                 packet.timestamp,
                 bool(packet.marker),
                 packet.sequence_number,
-            ) and (self._path.page_due()):
+            ) and self._path.page_due(now):
                 sink.rate(self._path.cap(), self._path.frame_rate())
             remb = self._path.remb_due(now)
         self._pass_on(packet, codec, now, retransmission=False)
