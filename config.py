@@ -38,8 +38,10 @@ _PLACEHOLDER = re.compile(
 )
 _HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
 # RFC 7064 and RFC 7065: there is no "//" in them.
-_STUN_URL = re.compile(rf"stuns?:{_HOST}(?::\d{{1,5}})?", re.ASCII)
-_TURN_URL = re.compile(rf"turns?:{_HOST}(?::\d{{1,5}})?(?:\?transport=(?:udp|tcp))?", re.ASCII)
+_STUN_URL = re.compile(rf"stuns?:{_HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
+_TURN_URL = re.compile(
+    rf"turns?:{_HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
+)
 
 
 class ConfigError(Exception):
@@ -75,7 +77,11 @@ def _network(text: str) -> Network:
 
 def _public_address(text: str) -> Address:
     address = ipaddress.ip_address(text)
-    if address.is_unspecified or address.is_multicast:
+    if (
+        address.is_unspecified
+        or address.is_multicast
+        or (address.version == 6 and address.is_link_local)
+    ):
         raise ValueError(f"{text} is no address that a client can send to")
     return address
 
@@ -94,9 +100,17 @@ def _origin(text: str) -> str:
 
 
 def _url(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    """Strict, since browsers refuse the whole connection for one such URL that they do not take."""
+
     def read(text: str) -> str:
-        if pattern.fullmatch(text) is None:
-            raise ValueError(f"{text[:80]!r} is not of that form")
+        if (match := pattern.fullmatch(text)) is None:
+            raise ValueError(f"{_shown(text[:80])} is not of that form")
+        if not 1 <= int(match["port"] or 1) <= 65535:
+            raise ValueError(f"{text[:80]!r} has a port that is none of 1 to 65535")
+        if text.startswith("turns:") and text.endswith("=udp"):
+            raise ValueError(
+                f"{text[:80]!r} asks for TLS over UDP, which no browser speaks; leave ?transport out"
+            )
         return text
 
     return read
@@ -450,11 +464,6 @@ def _doubts(settings: Settings) -> list[str]:
         doubts.append(
             f"OPERATOR_TOKEN has only {len(operator)} characters and can be guessed; make a long one with: {MAKE_A_SECRET}"
         )
-    if settings.turn_urls and settings.turn_ttl < settings.session_timeout:
-        doubts.append(
-            f"TURN_TTL is {settings.turn_ttl} s, less than SESSION_TIMEOUT ({settings.session_timeout} s): a page"
-            " that reconnects over a relay late in its session will be refused there."
-        )
     if settings.turn_secret.get_secret_value() and not settings.turn_urls:
         doubts.append("TURN_SECRET is set but TURN_URLS is empty, so no relay is offered.")
     if settings.response_max_tokens >= settings.model_max_tokens // 2:
@@ -462,12 +471,13 @@ def _doubts(settings: Settings) -> list[str]:
             f"RESPONSE_MAX_TOKENS is {settings.response_max_tokens}, at least half of MODEL_MAX_TOKENS"
             f" ({settings.model_max_tokens}): answers will be cut to leave room for the question."
         )
-    for key, value in (
-        ("UDP_PORT_RANGE", settings.udp_port_range),
-        ("PUBLIC_ADDRESSES", settings.public_addresses),
-    ):
-        if value:
-            doubts.append(f"{key} is set, but this version does not use it yet.")
+    if settings.udp_port_range:
+        low, high = settings.udp_port_range
+        if high - low + 1 < settings.max_sessions:
+            doubts.append(
+                f"UDP_PORT_RANGE has {high - low + 1} ports, fewer than MAX_SESSIONS ({settings.max_sessions}): each"
+                " camera takes one, and one more while it reconnects. Cameras beyond that are refused."
+            )
     return doubts
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "new_session_id",
     "same_secret",
     "session_hash",
+    "turn_credentials",
 ]
 
 MAX_TOKEN_CHARS = 4096
@@ -199,6 +200,17 @@ def _digest(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def turn_credentials(secret: str, ttl: int, user: str, now: float) -> tuple[str, str]:
+    """User name and password that work for `ttl` seconds from `now` (since the epoch).
+
+    Those of draft-uberti-behave-turn-rest-00, section 2.2, which coturn's use-auth-secret takes: user name
+    "expiry:user", password base64(HMAC-SHA1(secret, user name)).
+    """
+    username = f"{int(now) + ttl}:{user}"
+    digest = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()
+    return username, base64.b64encode(digest).decode("ascii")
+
+
 def ice_servers(
     stun_urls: Sequence[str],
     turn_urls: Sequence[str],
@@ -207,22 +219,11 @@ def ice_servers(
     user: str,
     now: float,
 ) -> list[dict[str, Any]]:
-    """RTCIceServer dictionaries, relays with credentials that work for `ttl` seconds from `now` (since the epoch).
-
-    The credentials are those of draft-uberti-behave-turn-rest-00, section 2.2, which coturn's use-auth-secret
-    takes: user name "expiry:user", password base64(HMAC-SHA1(secret, user name)).
-    """
+    """RTCIceServer dictionaries, relays with credentials as of `turn_credentials`."""
     servers: list[dict[str, Any]] = []
     if stun_urls:
         servers.append({"urls": list(stun_urls)})
     if turn_urls:
-        username = f"{int(now) + ttl}:{user}"
-        digest = hmac.new(turn_secret.encode(), username.encode(), hashlib.sha1).digest()
-        servers.append(
-            {
-                "urls": list(turn_urls),
-                "username": username,
-                "credential": base64.b64encode(digest).decode("ascii"),
-            }
-        )
+        username, credential = turn_credentials(turn_secret, ttl, user, now)
+        servers.append({"urls": list(turn_urls), "username": username, "credential": credential})
     return servers

@@ -26,6 +26,7 @@
     │   ├── EngineRefused            engine_refused
     │   └── EngineFailed             engine_failed (retryable)
     ├── Busy                         503 busy (retryable)
+    ├── PortsExhausted               503 ports_exhausted (retryable)
     ├── Draining                     503 draining (retryable)
     └── Internal                     500 internal
 
@@ -174,6 +175,14 @@ class EngineFailed(EngineError):
 
 class Busy(QwenCameraError):
     code = "busy"
+    status = 503
+    retryable = True
+
+
+class PortsExhausted(QwenCameraError):
+    """Every port of UDP_PORT_RANGE is taken."""
+
+    code = "ports_exhausted"
     status = 503
     retryable = True
 

@@ -22,6 +22,7 @@ class Health:
         cameras: Callable[[], int],
         queue: Callable[[], Mapping[Kind, int]],
         draining: Callable[[], bool],
+        turn: Callable[[], list[dict[str, Any]]] = list,
     ) -> None:
         self._version = version
         self._engine = engine
@@ -29,6 +30,7 @@ class Health:
         self._cameras = cameras
         self._queue = queue
         self._draining = draining
+        self._turn = turn
         self._started = time.monotonic()
 
     def brief(self) -> dict[str, str]:
@@ -69,6 +71,7 @@ class Health:
             "cameras": self._cameras(),
             "queue_depth": {str(kind): depth for kind, depth in self._queue().items()},
             "draining": self._draining(),
+            "turn": self._turn(),
         }
         if why_not is not None:
             body["reason"] = why_not

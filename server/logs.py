@@ -27,9 +27,10 @@ ALLOWED_EXTRAS = (
     "error",
     "code",
     "at",
-    # Which part: a task's name, an engine, a privacy filter, a field of a request, a kind of work.
+    # Which part: a task's name, an engine, a relay's URL (a setting), a privacy filter, a field of a request, a kind of work.
     "task",
     "engine",
+    "relay",
     "filter",
     "field",
     "kind",

@@ -33,7 +33,9 @@ from server.http_guard import guard_app
 from server.inference import Inference
 from server.metrics import Metrics
 from server.pairing import PairingCodes
+from server.relays import RelayWatch
 from server.routes import Access, Services, create_router
+from server.rtc.gathering import Gathering
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
@@ -65,7 +67,20 @@ class Program:
             max_queue=settings.max_queue,
             metrics=self.metrics,
         )
-        self.webrtc = WebRTCServer(decode_pool=self.pools.decode, trim_pool=self.pools.heavy)
+        gathering = Gathering(
+            ports=settings.udp_port_range,
+            public=settings.public_addresses,
+            stun_url=next((url for url in settings.stun_urls if url.startswith("stun:")), None),
+        )
+        self.webrtc = WebRTCServer(
+            decode_pool=self.pools.decode, trim_pool=self.pools.heavy, gathering=gathering
+        )
+        self.relays = RelayWatch(
+            settings.turn_urls,
+            settings.turn_secret.get_secret_value(),
+            settings.turn_ttl,
+            gathering,
+        )
         limits = SessionLimits(
             sample_rate=settings.frame_sample_rate,
             max_tokens=settings.response_max_tokens,
@@ -107,6 +122,7 @@ class Program:
             cameras=lambda: len(self.webrtc),
             queue=self.inference.depth,
             draining=lambda: self.sessions.draining,
+            turn=self.relays.report,
         )
         self._tasks = TaskSet("program")
         self._gauges()
@@ -158,6 +174,15 @@ class Program:
             lambda: {(): self.limiter.forgotten},
         )
         metrics.gauge(
+            "relays",
+            "TURN relays by whether the last check of them went through",
+            ("state",),
+            lambda: {
+                ("working",): self.relays.working(),
+                ("failing",): self.relays.failing(),
+            },
+        )
+        metrics.gauge(
             "engine_up",
             "Whether an engine is ready",
             ("engine",),
@@ -201,6 +226,7 @@ class Program:
         await self.engines.start()
         self.sessions.start()
         self._warm(self.engines.current)
+        self._tasks.spawn(self.relays.run(), name="relays")
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""

@@ -163,7 +163,9 @@ def create_router(services: Services) -> APIRouter:
     access = services.access
 
     def with_token(issued: Issued) -> dict[str, Any]:
-        return {
+        # Credentials for relays may end before the token: the page renews both in time.
+        ends = {"ice_expires_in": access.turn_ttl} if access.turn_urls else {}
+        return ends | {
             "token": issued.token,
             "session_id": issued.session_id,
             "expires_in": issued.expires_in,

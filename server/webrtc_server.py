@@ -9,14 +9,21 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any
 
-from aiortc import RTCConfiguration, RTCPeerConnection, RTCRtpTransceiver, RTCSessionDescription
+from aiortc import (
+    RTCConfiguration,
+    RTCIceTransport,
+    RTCPeerConnection,
+    RTCRtpTransceiver,
+    RTCSessionDescription,
+)
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
 from server.aio import TaskSet
 from server.camera import Camera, Feed
-from server.errors import BadRequest, NotFound, RequestError, UnusableOffer
+from server.errors import BadRequest, NotFound, QwenCameraError, UnusableOffer
 from server.rtc.decode import give_memory_back
+from server.rtc.gathering import Gathering
 from server.rtc.offer import (
     DECODABLE,
     MAX_CANDIDATES,
@@ -60,19 +67,21 @@ class PeerConnection:
         self._deadline: asyncio.TimerHandle | None = None
         self._over = False
 
-    async def answer(self, pool: ThreadPoolExecutor) -> str:
-        """The answer's SDP. Raises UnusableOffer."""
+    async def answer(self, pool: ThreadPoolExecutor, gathering: Gathering) -> str:
+        """The answer's SDP. Raises UnusableOffer, PortsExhausted."""
         pc = self._pc
         try:
             await pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
             self._choose(pool)
+            for transport in self._transports():
+                gathering.attach(transport._connection)
             await pc.setLocalDescription(await pc.createAnswer())
         except OperationError:
             raise UnusableOffer(
                 "No offered codec fits together with this server's. "
                 f"Offer one of these: {', '.join(sorted(DECODABLE))} (H.264 with packetization-mode 1)."
             ) from None
-        except (RequestError, OSError):
+        except (QwenCameraError, OSError):
             raise
         except Exception as exc:  # noqa: BLE001
             # aiortc raises whatever its own code runs into with SDP that makes no sense.
@@ -115,6 +124,12 @@ class PeerConnection:
             # Never started, so that a data channel carries nothing: aiortc keeps what it gets of a message
             # without a bound until its last piece comes.
             self._pc.sctp.start = _start_nothing  # type: ignore[method-assign,assignment]
+
+    def _transports(self) -> set[RTCIceTransport]:
+        """One of all media sections with BUNDLE, else one of each."""
+        parts = [transceiver.receiver for transceiver in self._pc.getTransceivers()]
+        found = {part.transport.transport for part in parts}
+        return found | ({self._pc.sctp.transport.transport} if self._pc.sctp is not None else set())
 
     def request_key_frame(self) -> None:
         self._receiver.request_key_frame()
@@ -194,10 +209,12 @@ class WebRTCServer:
         *,
         decode_pool: ThreadPoolExecutor,
         trim_pool: ThreadPoolExecutor,
+        gathering: Gathering | None = None,
         connect_seconds: float = CONNECT_SECONDS,
         trim_seconds: float = TRIM_SECONDS,
     ) -> None:
         install()
+        self._gathering = gathering or Gathering()
         self._connect_seconds = connect_seconds
         self._trim_seconds = trim_seconds
         self._decode_pool = decode_pool
@@ -212,7 +229,7 @@ class WebRTCServer:
     async def connect(self, key: str, sdp: str, camera: Camera) -> str:
         """Answer an offer for the camera called `key`; an older connection of that name is replaced.
 
-        Raises TooLarge or UnusableOffer; an older connection then stays as it is.
+        Raises TooLarge, UnusableOffer or PortsExhausted; an older connection then stays as it is.
         """
         offer = check_offer(sdp)
         feed = Feed(camera)
@@ -224,7 +241,7 @@ class WebRTCServer:
 
         connection = PeerConnection(key, offer, feed, closed, self._connect_seconds)
         try:
-            answer = await connection.answer(self._decode_pool)
+            answer = await connection.answer(self._decode_pool, self._gathering)
         except BaseException:
             connection._over = True
             await connection._pc.close()

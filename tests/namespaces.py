@@ -9,6 +9,7 @@
         await client.start(sys.executable, "-m", "camera")     # a process inside
         with server.entered():                                 # sockets made here belong to it for ever
             sock = socket.create_server(("10.99.2.2", 80))
+        await client.inside(camera)                             # a coroutine function, in a thread inside
 
 This machine's own addresses, routes and settings stay as they are: every cable lies between two namespaces.
 """
@@ -25,12 +26,15 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, Any, Self, TypeVar
 
 import pytest
+
+T = TypeVar("T")
 
 PREFIX = "qct"
 _FOLDER = Path("/run/netns")
@@ -150,6 +154,33 @@ class Namespace:
         """This thread goes inside and stays there: for a `preexec_fn`."""
         with open(_FOLDER / self.name, "rb") as there:
             _set_namespace(there)
+
+    async def inside(self, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run `work()` inside, in a thread with an event loop of its own; what it returns or raises. Cancelling the
+        caller cancels it."""
+        task: asyncio.Task[T] | None = None
+        loop: asyncio.AbstractEventLoop | None = None
+
+        async def main() -> T:
+            nonlocal task, loop
+            loop, task = asyncio.get_running_loop(), asyncio.current_task()
+            return await work()
+
+        def thread() -> T:
+            with self.entered():
+                return asyncio.run(main())
+
+        with ThreadPoolExecutor(1, "namespace") as pool:
+            future = asyncio.get_running_loop().run_in_executor(pool, thread)
+            try:
+                return await asyncio.shield(future)
+            except asyncio.CancelledError:
+                if loop is not None and task is not None:
+                    with contextlib.suppress(RuntimeError):
+                        loop.call_soon_threadsafe(task.cancel)
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await future
+                raise
 
     def pids(self) -> list[int]:
         """The processes inside."""

@@ -55,6 +55,7 @@ def test_ready() -> None:
         "cameras": 2,
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
         "draining": False,
+        "turn": [],
     }
     assert one.brief()["status"] == "ok"
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import subprocess
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -66,6 +67,30 @@ async def test_processes_end_with_their_network() -> None:
     async with asyncio.timeout(5):
         assert await process.wait() != 0
     assert not left()
+
+
+async def test_coroutines_run_inside() -> None:
+    """A coroutine function runs in a thread inside, hands back what it returns, and ends when its caller does."""
+    ended = threading.Event()
+
+    async def names() -> list[str]:
+        await asyncio.sleep(0)
+        return [name for _, name in socket.if_nameindex()]
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    with Network() as net:
+        one, other = net.namespace("one"), net.namespace("other")
+        net.cable(one, "10.99.1.1/24", other, "10.99.1.2/24")
+        assert await one.inside(names) == ["lo", "eth0"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await one.inside(waits)
+        assert ended.is_set()
 
 
 def test_a_failed_command_says_what_it_was() -> None:

@@ -273,6 +273,7 @@ async def test_ice_servers_with_credentials_that_expire(
     assert turn["urls"] == ["turn:turn.example.org:3478?transport=udp"]
     expiry, _, user = turn["username"].partition(":")
     assert abs(int(expiry) - time.time() - 3600) < 5
+    assert (body["ice_expires_in"], body["expires_in"]) == (3600, 600)
     assert body["session_id"] not in user
     digest = hmac.new(b"turn-secret", turn["username"].encode(), hashlib.sha1).digest()
     assert turn["credential"] == base64.b64encode(digest).decode()
