@@ -9,7 +9,7 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/test.sh [pytest arguments]
 
-Installs what the tests need into .venv and, with apt-get where that is allowed, Chromium, strace, coturn,
+Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, strace, coturn,
 nginx and what makes networks; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
 TEXT
         exit 0
@@ -67,6 +67,8 @@ apt_install() {
 }
 
 install_once test requirements-dev.txt
+# Another process: it works on another environment.
+bash "$ROOT/scripts/models.sh"
 
 packages=()
 driver_runs || packages+=(libatomic1)

@@ -105,7 +105,7 @@ elif sys.version_info.releaselevel == "final":
 make_venv() {
     local python
     python=$(find_python) || exit 1
-    say "Making .venv with $("$python" -V 2>&1)."
+    say "Making ${VENV##*/} with $("$python" -V 2>&1)."
     if ! { "$python" -m venv --clear --without-pip "$VENV" >&2 \
         && echo $$ >"$INSTALLING" \
         && "$VENV_PYTHON" -m ensurepip >"$INSTALL_LOG" 2>&1; }; then
@@ -131,11 +131,11 @@ await_other_install() {
 # A working .venv with Python 3.11 or newer and pip; one that is there and works is kept.
 ensure_venv() {
     if ! await_other_install; then
-        say 'The last install did not finish: making .venv anew.'
+        say "The last install did not finish: making ${VENV##*/} anew."
     elif "$VENV_PYTHON" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then
         return
     elif [ -e "$VENV" ]; then
-        say '.venv does not work (its Python is gone or too old, or pip is missing): making it anew.'
+        say "${VENV##*/} does not work (its Python is gone or too old, or pip is missing): making it anew."
     fi
     make_venv
 }

@@ -73,3 +73,17 @@ def test_a_factor_gives_known_limits_where_they_are_known() -> None:
     assert geometry.from_factor(28) == geometry.QWEN2_VL
     assert geometry.from_factor(32) == geometry.QWEN3_VL
     assert geometry.from_factor(16).min_pixels == 256
+
+
+def test_the_newer_processor_file_counts_when_the_older_is_not_there(tmp_path: Path) -> None:
+    """transformers 5 saves the image processor inside `processor_config.json`."""
+    newer = tmp_path / "processor_config.json"
+    size = {"shortest_edge": 784, "longest_edge": 50176}
+    part = {"patch_size": 14, "merge_size": 2, "size": size}
+    newer.write_text(json.dumps({"image_processor": part}))
+    assert geometry.from_folder(tmp_path) == Geometry(28, 784, 50176)
+    newer.write_text(json.dumps({"image_processor": [part]}))
+    assert geometry.from_folder(tmp_path) is None
+    newer.write_text(json.dumps({"image_processor": part}))
+    (tmp_path / "preprocessor_config.json").write_text('{"patch_size": 16, "merge_size": 2}')
+    assert geometry.from_folder(tmp_path) == geometry.QWEN3_VL

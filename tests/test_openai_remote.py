@@ -342,6 +342,38 @@ async def test_a_configured_model_that_went_is_an_error_that_says_so(fake: FakeO
         await engine.close()
 
 
+class Dropping(httpx2.AsyncHTTPTransport):
+    """The first `drops` answers to a question are a connection that breaks."""
+
+    def __init__(self, drops: int) -> None:
+        super().__init__()
+        self.drops = drops
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST" and self.drops:
+            self.drops -= 1
+            raise httpx2.RemoteProtocolError("Server disconnected without sending a response.")
+        return await super().handle_async_request(request)
+
+
+@pytest.mark.parametrize("drops", [1, 2])
+async def test_a_kept_connection_that_was_closed_is_tried_again_once(
+    fake: FakeOpenAI, drops: int
+) -> None:
+    """A server closes an unused connection, or every one after a failure, just when it is used again."""
+    engine = OpenAIEngine(name="vllm", base_url=fake.base_url, transport=Dropping(drops))
+    try:
+        if drops == 1:
+            assert len((await collect(engine))[0]) == 4
+            assert engine.status.ready
+            return
+        texts, raised = await partial(engine)
+        assert (texts, type(raised)) == ([], EngineUnavailable)
+        assert engine.status.state is EngineState.UNREACHABLE
+    finally:
+        await engine.close()
+
+
 async def test_probe_learns_model_context_and_geometry(
     fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
 ) -> None:

@@ -93,6 +93,7 @@ def test_ci_run_is_executable() -> None:
     [
         ("run.sh", ["--install", "--with", "face-blur", "nsfw", "--https", "--port", "--host"]),
         ("test.sh", ["pytest"]),
+        ("models.sh", [".venv-models"]),
         ("check.sh", ["--no-tests", "mypy"]),
     ],
 )
@@ -296,3 +297,17 @@ def test_install_killed_half_way_is_repaired(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "did not finish: making .venv anew" in done.stderr
     assert not marker.exists()
+
+
+def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
+    """What the tests can do without is said to be missing, and tried again the next time."""
+    scratch = project(tmp_path / "p")
+    (scratch / "requirements-models.txt").write_text("no-such-package-of-qwen-camera==1\n")
+    for _ in range(2):
+        done = bash(scratch / "scripts" / "models.sh", env=offline())
+        assert done.returncode == 0
+        assert "are skipped" in done.stderr
+    (scratch / "requirements-models.txt").write_text("# nothing\n")
+    assert "Installing" in bash(scratch / "scripts" / "models.sh", env=offline()).stderr
+    assert bash(scratch / "scripts" / "models.sh", env=offline()).stderr == ""
+    assert not (scratch / ".venv").exists()

@@ -38,8 +38,14 @@ def from_model_type(model_type: object) -> Geometry | None:
 
 
 def from_folder(folder: Path) -> Geometry | None:
-    """Geometry from `preprocessor_config.json` and `config.json`; None when they are not there or say nothing."""
+    """Geometry from the processor's file and `config.json`; None when they are not there or say nothing.
+
+    The processor's is `preprocessor_config.json`, or a part of `processor_config.json`, where transformers 5 saves it.
+    """
     processor = _read(folder / "preprocessor_config.json")
+    if not processor:
+        part = _read(folder / "processor_config.json").get("image_processor")
+        processor = part if isinstance(part, dict) else {}
     config = _read(folder / "config.json")
     base = from_model_type(config.get("model_type"))
     vision = config.get("vision_config")

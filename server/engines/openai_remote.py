@@ -41,6 +41,10 @@ log = logging.getLogger(__name__)
 
 # After finish_reason the answer is whole; usage and [DONE] may take this long.
 _TAIL_SECONDS = 1.0
+# An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used while it is closed.
+_KEEP_ALIVE_SECONDS = 4.0
+# The connection broke before anything came back: what a server does to a kept one that it has closed meanwhile.
+_DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ class _Refused(Exception):
         self.status = status
         self.body = body
         self.retry_after = retry_after
+
+
+class _Dropped(Exception):
+    """The connection broke before the server had answered."""
 
 
 class OpenAIEngine:
@@ -130,7 +138,11 @@ class OpenAIEngine:
                 trust_env=False,
                 follow_redirects=False,
                 timeout=httpx2.Timeout(None, connect=self._limits.connect, write=10.0, pool=1.0),
-                limits=httpx2.Limits(max_connections=256, max_keepalive_connections=32),
+                limits=httpx2.Limits(
+                    max_connections=256,
+                    max_keepalive_connections=32,
+                    keepalive_expiry=_KEEP_ALIVE_SECONDS,
+                ),
             ),
         )
 
@@ -164,7 +176,7 @@ class OpenAIEngine:
         """See `Engine.answer`.
 
         Before the first piece, a field that the server refuses is left out from then on, and a model that is gone
-        is looked up anew; then the request is sent again.
+        is looked up anew; then the request is sent again. So it is, once, when the connection broke before an answer.
         """
         now = asyncio.get_running_loop().time
         deadline = now() + self._limits.total
@@ -222,15 +234,19 @@ class OpenAIEngine:
         if request.picture.jpeg is None:
             raise EngineFailed("The frame was not encoded for this engine. Ask again.")
         url = data_url(request.picture.jpeg)
-        looked_up = False
+        looked_up = dropped = False
         while True:
             try:
                 return await self._send(request, url, stack, due)
+            except _Dropped:
+                if dropped:
+                    raise self._unreachable() from None
+                dropped = True
             except _Refused as refusal:
                 model = self._status.model
                 if refusal.status in (400, 422) and self._drop(refusal.body):
                     continue
-                if refusal.status == 404 and not looked_up:
+                if upstream.is_other_model(refusal.status, refusal.body) and not looked_up:
                     looked_up = True
                     if (await self.probe()).ready and self._status.model != model:
                         continue
@@ -256,9 +272,10 @@ class OpenAIEngine:
             except openai.APIStatusError as exc:
                 wait = _seconds(exc.response.headers.get("retry-after"))
                 raise _Refused(exc.status_code, exc.body, wait) from None
-            except openai.APIConnectionError:
-                self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
-                raise EngineUnavailable(self._status.detail) from None
+            except openai.APIConnectionError as exc:
+                if isinstance(exc.__cause__, _DROPPED):
+                    raise _Dropped from None
+                raise self._unreachable() from None
             except (openai.OpenAIError, httpx2.HTTPError):
                 raise EngineFailed(self._discovery.not_openai()) from None
             if "text/html" in opened.response.headers.get("content-type", ""):
@@ -303,6 +320,10 @@ class OpenAIEngine:
             context_length=self._status.capabilities.context_length,
             retry_after=retry_after,
         )
+
+    def _unreachable(self) -> EngineUnavailable:
+        self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
+        return EngineUnavailable(self._status.detail)
 
     def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
         if total:

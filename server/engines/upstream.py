@@ -24,6 +24,12 @@ _CONTEXT = re.compile(
 )
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
+# What servers say that answer 400 to a model they do not serve.
+_OTHER_MODEL = re.compile(
+    r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
+    r"|\bmodel\b.{0,200}\b(does not exist|not found|not (being )?served)",
+    re.I | re.S,
+)
 # Bytes of a refusal that are looked at.
 _LOOK_AT = 4096
 
@@ -67,6 +73,11 @@ def is_busy(body: object) -> bool:
     return _BUSY.search(words_of(body)) is not None
 
 
+def is_other_model(status: int, body: object) -> bool:
+    """Whether the server says that it does not serve the model it was asked for."""
+    return status == 404 or (status == 400 and _OTHER_MODEL.search(words_of(body)) is not None)
+
+
 def error_for(
     status: int, body: object, *, context_length: int | None, retry_after: float | None = None
 ) -> EngineError:
@@ -81,9 +92,9 @@ def error_for(
         return EngineUnavailable(
             f"The model server did not accept our key (HTTP {status}). Set VLLM_API_KEY to the key it was started with."
         )
-    if status == 404:
+    if is_other_model(status, body):
         return EngineUnavailable(
-            "The model server does not serve this model (HTTP 404). Set MODEL_NAME to one that it serves, or leave it empty."
+            f"The model server does not serve this model (HTTP {status}). Set MODEL_NAME to one that it serves, or leave it empty."
         )
     if status == 429:
         return EngineUnavailable(

