@@ -105,6 +105,7 @@
  * @typedef {Object} Status
  * @property {"status"} type
  * @property {"starting"|"live"|"stalled"|"frozen"|"ended"} [camera] absent while no camera was offered yet
+ * @property {"page"|"whip"} [source] who sends it: this page, or another device; absent while nobody does
  * @property {boolean} [dark]
  * @property {boolean} [blurred]
  * @property {number} [width]

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from server.errors import CameraFrozen, CameraStalled, NoCamera
 from server.frames import CameraState, Frame, Scene
@@ -53,8 +53,10 @@ class Asked:
 class Feed:
     """The writing end of a camera, for one connection. A replaced feed is deaf."""
 
-    def __init__(self, camera: Camera) -> None:
+    def __init__(self, camera: Camera, *, steered: bool = True) -> None:
+        """`steered`: the page sends, as it is told to; else another device does, at its own rate and by its own clock."""
         self._camera = camera
+        self.steered = steered
 
     @property
     def current(self) -> bool:
@@ -62,7 +64,8 @@ class Feed:
 
     def frame(self, frame: Frame) -> None:
         if self.current:
-            self._camera._put(frame)
+            # Another device's clock says nothing about the page's, by which questions are sent.
+            self._camera._put(frame if self.steered else replace(frame, captured_sender=None))
 
     def connected(self) -> None:
         """The connection came about; the first frame may be waited for."""
@@ -163,6 +166,11 @@ class Camera:
     def offered(self) -> bool:
         """Whether a camera is connected or connecting."""
         return self._feed is not None
+
+    @property
+    def steered(self) -> bool:
+        """Whether whoever sends it does as it is told; True also while nobody sends."""
+        return self._feed is None or self._feed.steered
 
     def state(self) -> CameraState | None:
         """None while no camera was offered."""

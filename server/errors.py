@@ -10,9 +10,11 @@
     │   ├── UploadRefused            403 upload_refused
     │   ├── NotFound                 404 not_found
     │   ├── Conflict                 409 conflict
+    │   ├── PreconditionFailed       412 precondition_failed
     │   ├── TooLarge                 413 too_large
     │   ├── UnsupportedMediaType     415 unsupported_media_type
     │   ├── UnusableOffer            422 unusable_offer
+    │   ├── PreconditionRequired     428 precondition_required
     │   └── RateLimited              429 rate_limited (retryable)
     ├── CameraError                  503, retryable
     │   ├── NoCamera                 no_camera
@@ -100,6 +102,11 @@ class Conflict(RequestError):
     status = 409
 
 
+class PreconditionFailed(RequestError):
+    code = "precondition_failed"
+    status = 412
+
+
 class TooLarge(RequestError):
     code = "too_large"
     status = 413
@@ -113,6 +120,11 @@ class UnsupportedMediaType(RequestError):
 class UnusableOffer(RequestError):
     code = "unusable_offer"
     status = 422
+
+
+class PreconditionRequired(RequestError):
+    code = "precondition_required"
+    status = 428
 
 
 class RateLimited(RequestError):

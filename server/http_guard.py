@@ -86,6 +86,9 @@ PERMISSIONS_POLICY = ", ".join(
 # Half a year; sub-domains are none of our business.
 HSTS = "max-age=15552000"
 
+# What a page of another origin may read of an answer; all but the first are WHIP's (RFC 9725).
+EXPOSED_HEADERS = "Retry-After, Location, ETag, Link, Accept-Patch, Accept-Post"
+
 _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII)
 
 
@@ -196,7 +199,7 @@ class AllowOrigins:
             preflight = {
                 "Access-Control-Allow-Origin": origin,
                 "Access-Control-Allow-Methods": "GET, POST, PATCH, DELETE",
-                "Access-Control-Allow-Headers": "Authorization, Content-Type",
+                "Access-Control-Allow-Headers": "Authorization, Content-Type, If-Match",
                 "Access-Control-Max-Age": "600",
                 "Vary": "Origin",
             }
@@ -209,7 +212,7 @@ class AllowOrigins:
                 answer.add_vary_header("Origin")
                 if allowed:
                     answer["Access-Control-Allow-Origin"] = origin
-                    answer["Access-Control-Expose-Headers"] = "Retry-After"
+                    answer["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -44,6 +44,7 @@ from server.terminal import PairingTerminal, page_urls
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import FilterUnavailable, build_filters
 from server.webrtc_server import WebRTCServer
+from server.whip import create_whip_router
 
 log = logging.getLogger(__name__)
 
@@ -314,7 +315,9 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.program = program
     install_error_handlers(app, program.metrics)
-    app.include_router(create_router(program.services()))
+    services = program.services()
+    app.include_router(create_router(services))
+    app.include_router(create_whip_router(services))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
     guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)

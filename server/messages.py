@@ -168,6 +168,8 @@ class Status(ServerMessage):
     type: Literal["status"] = "status"
     # None while no camera was offered yet
     camera: str | None = None
+    # Who sends it: page, or whip for another device. None while nobody does.
+    source: str | None = None
     dark: bool | None = None
     blurred: bool | None = None
     width: int | None = None

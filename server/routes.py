@@ -32,6 +32,7 @@ from server.health import Health
 from server.http_guard import MAX_BODY_BYTES
 from server.metrics import Metrics
 from server.pairing import MAX_CODE_CHARS, PairingCodes, Redeemed
+from server.session import Session
 from server.session_manager import SessionManager
 from server.sockets import SocketServer
 from server.webrtc_server import WebRTCServer
@@ -61,6 +62,17 @@ class Access:
     turn_ttl: int
     # DER of the certificate authority that the server's own certificate comes from; None when it has none of its own
     authority: bytes | None
+
+    def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
+        """See `server.auth.ice_servers`."""
+        return ice_servers(
+            self.stun_urls,
+            self.turn_urls,
+            self.turn_secret,
+            self.turn_ttl,
+            session_hash(session_id),
+            time.time(),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,30 @@ class Guard:
             raise
 
 
+async def connect_camera(
+    services: Services, session_id: str, sdp: str, *, steered: bool
+) -> tuple[Session, str]:
+    """Answer an offer for a session, which begins with it where it has not yet. `steered`: see `Feed`.
+
+    Raises what `SessionManager.open` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile.
+    """
+    began = session_id not in services.sessions
+    session = services.sessions.open(session_id)
+    try:
+        answer = await services.webrtc.connect(session_id, sdp, session.camera, steered=steered)
+    except BaseException:
+        if began:
+            # An offer that is refused takes none of the places.
+            await services.sessions.discard(session)
+        raise
+    if services.sessions.get(session_id) is not session:
+        await services.webrtc.disconnect(session_id)
+        raise NotFound(
+            "This session ended while its offer was being answered. Get a new token from /api/token."
+        )
+    return session, answer
+
+
 def create_router(services: Services) -> APIRouter:
     router = APIRouter()
     guard = Guard(services)
@@ -170,14 +206,7 @@ def create_router(services: Services) -> APIRouter:
             "session_id": issued.session_id,
             "expires_in": issued.expires_in,
             "token_type": "bearer",
-            "ice_servers": ice_servers(
-                access.stun_urls,
-                access.turn_urls,
-                access.turn_secret,
-                access.turn_ttl,
-                session_hash(issued.session_id),
-                time.time(),
-            ),
+            "ice_servers": access.ice_servers(issued.session_id),
         }
 
     @router.get("/")
@@ -276,20 +305,7 @@ def create_router(services: Services) -> APIRouter:
         else:
             session_id = new_session_id()
             extra = with_token(services.tokens.issue(session_id))
-        began = session_id not in services.sessions
-        session = services.sessions.open(session_id)
-        try:
-            sdp = await services.webrtc.connect(session_id, body.sdp, session.camera)
-        except BaseException:
-            if began:
-                # An offer that is refused takes none of the places.
-                await services.sessions.discard(session)
-            raise
-        if services.sessions.get(session_id) is not session:
-            await services.webrtc.disconnect(session_id)
-            raise NotFound(
-                "This session ended while its offer was being answered. Get a new token from /api/token."
-            )
+        session, sdp = await connect_camera(services, session_id, body.sdp, steered=True)
         return extra | {
             "sdp": sdp,
             "type": "answer",

@@ -281,6 +281,8 @@ class Session:
         )
 
     def _send_sender(self, wake_ms: int | None) -> None:
+        if not self.camera.steered:
+            return  # another device sends at its own rate, and the page has nothing to apply it to
         self.outbox.put(self.camera.sender(wake_ms))
 
     # End

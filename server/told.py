@@ -55,6 +55,7 @@ def status(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -> w
     engine_status = engine.status
     return wire.Status(
         camera=camera.state(),
+        source=("page" if camera.steered else "whip") if camera.offered else None,
         dark=scene.dark if scene is not None else None,
         blurred=scene.blurred if scene is not None else None,
         width=frame.width if frame is not None else None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -21,9 +22,10 @@ from aiortc.sdp import candidate_from_sdp
 
 from server.aio import TaskSet
 from server.camera import Camera, Feed
-from server.errors import BadRequest, NotFound, QwenCameraError, UnusableOffer
+from server.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
 from server.rtc.decode import give_memory_back
 from server.rtc.gathering import Gathering
+from server.rtc.ice_restart import IceRestart
 from server.rtc.offer import (
     DECODABLE,
     MAX_CANDIDATES,
@@ -33,6 +35,7 @@ from server.rtc.offer import (
     is_unreachable,
 )
 from server.rtc.receiver import CameraReceiver, install
+from server.rtc.sdpfrag import make_fragment
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +69,13 @@ class PeerConnection:
         self._pc.on("connectionstatechange", self._state_changed)
         self._deadline: asyncio.TimerHandle | None = None
         self._over = False
+        # Names this connection in an address, and its ICE session in an entity tag (RFC 9725).
+        self.name = secrets.token_urlsafe(16)
+        self.ice_tag = secrets.token_urlsafe(9)
+        # The client's ICE user name.
+        self.remote_ufrag = offer.ufrag
+        # None before the first.
+        self._restart: IceRestart | None = None
 
     async def answer(self, pool: ThreadPoolExecutor, gathering: Gathering) -> str:
         """The answer's SDP. Raises UnusableOffer, PortsExhausted."""
@@ -73,13 +83,14 @@ class PeerConnection:
         try:
             await pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
             self._choose(pool)
+            self._gathering = gathering
             for transport in self._transports():
                 gathering.attach(transport._connection)
             await pc.setLocalDescription(await pc.createAnswer())
         except OperationError:
             raise UnusableOffer(
                 "No offered codec fits together with this server's. "
-                f"Offer one of these: {', '.join(sorted(DECODABLE))} (H.264 with packetization-mode 1)."
+                f"Offer one of these: {', '.join(sorted(DECODABLE))} (H.264: baseline, main or high, 4:2:0)."
             ) from None
         except (QwenCameraError, OSError):
             raise
@@ -166,6 +177,30 @@ class PeerConnection:
             used += 1
         return used
 
+    async def restart_ice(self, ufrag: str, pwd: str) -> str:
+        """A new ICE session below the same media, for the client's new credentials: our side as an SDP fragment.
+
+        Raises Conflict before there is a connection that could go on, PortsExhausted.
+        """
+        transceivers = self._pc.getTransceivers()
+        transport = self._receiver.transport
+        if transport.transport.state != "completed" or self._over:
+            raise Conflict(
+                "This connection is not up, so its ICE can not be restarted. Wait, or end it and offer anew."
+            )
+        if self._restart is None:
+            self._restart = IceRestart(
+                transport.transport, self._connect_seconds, self._gathering.attach
+            )
+        ours = await self._restart.begin(ufrag, pwd)
+        self.ice_tag = secrets.token_urlsafe(9)
+        self.remote_ufrag = ufrag
+        self._candidates = 0
+        first = next(
+            t for t in transceivers if t.receiver.transport is transport and not t._bundled
+        )
+        return make_fragment(first.kind, first.mid or "", ours.ufrag, ours.pwd, ours.candidates)
+
     def _state_changed(self) -> None:
         state = self._pc.connectionState
         log.info("connection", extra={"session": self._key, "state": state})
@@ -195,6 +230,8 @@ class PeerConnection:
         """Safe to call more than once, and while connecting."""
         self._end()
         await self._pc.close()
+        if self._restart is not None:
+            await self._restart.close()
 
 
 async def _start_nothing(*_: object) -> None:
@@ -226,13 +263,15 @@ class WebRTCServer:
     def __len__(self) -> int:
         return len(self._connections)
 
-    async def connect(self, key: str, sdp: str, camera: Camera) -> str:
+    async def connect(self, key: str, sdp: str, camera: Camera, *, steered: bool = True) -> str:
         """Answer an offer for the camera called `key`; an older connection of that name is replaced.
+
+        `steered`: whether the sender is the page, which sends as it is told and has the page's clock.
 
         Raises TooLarge, UnusableOffer or PortsExhausted; an older connection then stays as it is.
         """
         offer = check_offer(sdp)
-        feed = Feed(camera)
+        feed = Feed(camera, steered=steered)
 
         def closed(connection: PeerConnection) -> None:
             if self._connections.get(key) is connection:
@@ -263,7 +302,8 @@ class WebRTCServer:
         self._trim = None
         self._trim_pool.submit(give_memory_back)
 
-    def _get(self, key: str) -> PeerConnection:
+    def get(self, key: str) -> PeerConnection:
+        """Raises NotFound."""
         connection = self._connections.get(key)
         if connection is None:
             raise NotFound("This session has no camera connection. Send an offer first.")
@@ -271,7 +311,7 @@ class WebRTCServer:
 
     async def add_candidates(self, key: str, candidates: list[dict[str, Any]]) -> int:
         """Raises NotFound without a connection, BadRequest for malformed candidates."""
-        return await self._get(key).add_candidates(candidates)
+        return await self.get(key).add_candidates(candidates)
 
     async def disconnect(self, key: str) -> bool:
         """End the connection; False when there was none."""

@@ -36,8 +36,16 @@ class Peer:
         self.sender: RTCRtpSender = transceiver.sender
         want = {"video/H264" if encoder.codec == "h264" else "video/VP8"}
         codecs = RTCRtpSender.getCapabilities("video").codecs
+        # Of H.264 what the encoder makes, and, as aiortc does, any baseline.
+        h264 = {"Baseline": "42", "Main": "4d", "High": "64"}[encoder.profile]
         transceiver.setCodecPreferences(
-            [c for c in codecs if c.mimeType in want | ({"video/rtx"} if rtx else set())]
+            [
+                c
+                for c in codecs
+                if c.mimeType in want | ({"video/rtx"} if rtx else set())
+                and str(c.parameters.get("profile-level-id", h264)).startswith(h264)
+                and c.parameters.get("packetization-mode", "1") == "1"
+            ]
         )
         # Key frames that were asked for, and packets that NACKs brought back.
         self.plis = 0

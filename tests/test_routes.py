@@ -353,8 +353,8 @@ async def test_session_that_ends_during_its_offer_is_404(
     issued = await take_token(run)
     connect = run.program.webrtc.connect
 
-    async def slow(key: str, *rest: Any) -> str:
-        answer = await connect(key, *rest)
+    async def slow(key: str, *rest: Any, **options: Any) -> str:
+        answer = await connect(key, *rest, **options)
         await run.program.sessions.end(key, "over")
         return answer
 

@@ -106,15 +106,20 @@ def is_first_time(data: bytes, payload_type: int) -> bool:
     return data[1] & 0x7F == payload_type
 
 
-@pytest.mark.parametrize("codec", ["vp8", "h264"])
-async def test_frames_arrive_at_full_size(codec: str) -> None:
+@pytest.mark.parametrize(
+    ("codec", "profile"),
+    [("vp8", "Baseline"), ("h264", "Baseline"), ("h264", "Main"), ("h264", "High")],
+)
+async def test_frames_arrive_at_full_size(codec: str, profile: str) -> None:
     """1280×720 in, 1280×720 out, each once and in order, and the sender is asked for no more than it has to send."""
     async with (
-        live_encoder(1280, 720, codec=codec) as encoder,
+        live_encoder(1280, 720, codec=codec, profile=profile) as encoder,
         webrtc_side() as side,
         camera_peer(encoder) as peer,
     ):
-        await join(side, peer)
+        answer = await join(side, peer)
+        levels = {"Baseline": "42", "Main": "4d", "High": "64"}
+        assert codec == "vp8" or f"profile-level-id={levels[profile]}" in answer
         frames = await side.frames_of(count=10)
         assert {(f.width, f.height) for f in frames} == {(1280, 720)}
         times = [f.rtp_time for f in frames]
@@ -361,6 +366,30 @@ async def test_the_answer() -> None:
         assert lines(answer, "a=candidate:")
 
 
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        *("42001f", "42e01f", "42c02a", "4d401f", "64001f", "640028", "640c1f"),
+        *("42e01f;packetization-mode=0", "64001f;packetization-mode=0"),
+    ],
+)
+async def test_h264_that_can_be_decoded_is_answered(parameters: str) -> None:
+    """Baseline, main and high, of any level, in either packetization mode: all that one decoder reads anyway."""
+    profile, _, mode = parameters.partition(";")
+    fmtp = f"a=fmtp:103 profile-level-id={profile};{mode or 'packetization-mode=1'}"
+    offer = "\r\n".join(
+        fmtp if line.startswith("a=fmtp:103") else line
+        for line in CHROMIUM.replace("VP8/", "VP9/").split("\r\n")
+    )
+    async with webrtc_side() as side:
+        answer = await side.connect(offer)
+    mapped = {line.split()[1] for line in lines(answer, "a=rtpmap:")}
+    assert mapped == {"H264/90000", "rtx/90000"}
+    (answered,) = [line for line in lines(answer, "a=fmtp:103") if "profile" in line]
+    assert f"profile-level-id={profile[:2]}" in answered
+    assert (mode or "packetization-mode=1") in answered
+
+
 async def test_audio_and_further_video_are_answered_inactive() -> None:
     """One camera is received, and it works; nothing else is."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
@@ -491,7 +520,7 @@ async def test_the_estimate_is_told() -> None:
         (lambda s: s.replace("BUNDLE 0", "BUNDLE 0 0"), "BUNDLE"),
         (lambda s: s + s[s.index("m=video") :], "same name"),
         (lambda s: s.replace("fmtp:97", "fmtp:98"), "could not be understood"),
-        (lambda s: s.replace("-mode=1", "-mode=0").replace("VP8", "VP9"), "No offered codec"),
+        (lambda s: s.replace("=42e01f", "=7a001f").replace("VP8", "VP9"), "No offered codec"),
     ],
 )
 async def test_unusable_offers(change: Callable[[str], str], word: str) -> None:

@@ -113,7 +113,8 @@ class Feed:
 class LiveEncoder:
     """Encodes a scene at `rate` frames a second (1/30 s is the finest step) for all who subscribed.
 
-    `phase` (0 to 29) shifts the ticks, so that several encoders do not fire at once. The codec is "vp8" or "h264".
+    `phase` (0 to 29) shifts the ticks, so that several encoders do not fire at once. The codec is "vp8" or "h264",
+    this of a `profile` by libx264's name.
     """
 
     def __init__(
@@ -123,8 +124,10 @@ class LiveEncoder:
         rate: float = 2.0,
         bits_per_frame: int = 60_000,
         codec: str = "vp8",
+        profile: str = "Baseline",
         phase: int = 0,
     ) -> None:
+        self.profile = profile
         self.scene = scene or Scene()
         self.codec = codec
         # Nothing is captured or sent while it is true: the sender's process hangs.
@@ -239,9 +242,10 @@ class LiveEncoder:
         context.gop_size = 100_000
         context.thread_count = 1
         if self.codec == "h264":
-            context.profile = "Baseline"
+            context.profile = self.profile
             context.options = {
-                "preset": "ultrafast",
+                # The quickest one leaves out what the other profiles have over baseline.
+                "preset": "ultrafast" if self.profile == "Baseline" else "superfast",
                 "tune": "zerolatency",
                 "level": "31",
                 "forced-idr": "1",

@@ -39,6 +39,8 @@ class Offer:
     # is reached through the peer-reflexive pair, which an early end would rule out.
     sdp: str
     candidates: int
+    # The first section's ICE user name; empty when it has none.
+    ufrag: str
 
 
 def check_offer(sdp: str) -> Offer:
@@ -87,7 +89,8 @@ def check_offer(sdp: str) -> Offer:
         raise UnusableOffer(
             "The offer has no DTLS fingerprint. Send the SDP that RTCPeerConnection.createOffer() made, unchanged."
         )
-    return Offer(sdp="\r\n".join(kept), candidates=candidates)
+    ufrag = next((line[12:] for line in kept if line.startswith("a=ice-ufrag:")), "")
+    return Offer(sdp="\r\n".join(kept), candidates=candidates, ufrag=ufrag)
 
 
 def is_mdns(candidate: str) -> bool:

@@ -1,7 +1,7 @@
 """What replaces a part of aiortc 1.16.0; `tests/test_receiver.py` fails when that changes underneath.
 
 Replaced is one class, `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made), for
-video that somebody attached a sink to. Nothing else of the package is touched.
+video that somebody attached a sink to. The list of codecs is made longer. Nothing else of the package is touched.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiortc.rtcpeerconnection
-from aiortc.codecs import is_rtx
+from aiortc.codecs import CODECS, is_rtx
 from aiortc.rtcdtlstransport import RTCDtlsTransport
-from aiortc.rtcrtpparameters import RTCRtpCodecParameters, RTCRtpReceiveParameters
+from aiortc.rtcrtpparameters import (
+    RTCRtcpFeedback,
+    RTCRtpCodecParameters,
+    RTCRtpReceiveParameters,
+)
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
 from aiortc.rtp import (
     RTCP_PSFB_APP,
@@ -298,7 +302,51 @@ class CameraReceiver(RTCRtpReceiver):
             self._sink.ended()
 
 
+def _more_h264() -> list[RTCRtpCodecParameters]:
+    """H.264 of the profiles and the packetization mode that decode as well and that aiortc's own list has not.
+
+    Profiles (RFC 6184 section 8.1): main, high and constrained high; those that it has, again for single NAL units.
+    """
+    feedback = [
+        RTCRtcpFeedback(type="nack"),
+        RTCRtcpFeedback(type="nack", parameter="pli"),
+        RTCRtcpFeedback(type="goog-remb"),
+    ]
+    known = {
+        (codec.parameters.get("packetization-mode"), codec.parameters.get("profile-level-id"))
+        for codec in CODECS["video"]
+    }
+    free = 1 + max(codec.payloadType or 0 for codec in CODECS["video"])
+    more: list[RTCRtpCodecParameters] = []
+    for mode in ("1", "0"):
+        for profile in ("42001f", "42e01f", "4d001f", "64001f", "640c1f"):
+            if (mode, profile) not in known:
+                parameters: dict[str, int | str | None] = {
+                    "level-asymmetry-allowed": "1",
+                    "packetization-mode": mode,
+                    "profile-level-id": profile,
+                }
+                more += [
+                    RTCRtpCodecParameters(
+                        mimeType="video/H264",
+                        clockRate=90000,
+                        payloadType=free,
+                        rtcpFeedback=feedback,
+                        parameters=parameters,
+                    ),
+                    RTCRtpCodecParameters(
+                        mimeType="video/rtx",
+                        clockRate=90000,
+                        payloadType=free + 1,
+                        parameters={"apt": free},
+                    ),
+                ]
+                free += 2
+    return more
+
+
 def install() -> None:
     """Put this module's and `datagrams`' replacements in place. Safe to call again."""
+    CODECS["video"] += _more_h264()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
     datagrams.install()
