@@ -5,8 +5,10 @@ import { CodeDialog } from "./codedialog.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { byId, show } from "./dom.js";
+import { takePairingCode } from "./pairing.js";
 import { Speech } from "./speech.js";
 import { StageView } from "./stageview.js";
+import { TrustDialog } from "./trustdialog.js";
 import { followViewport } from "./viewport.js";
 import { Visit } from "./visit.js";
 import { ScreenLock } from "./wakelock.js";
@@ -15,6 +17,7 @@ const BROKEN = "The connection was lost before the answer was complete.";
 
 const stage = new StageView();
 const dialog = new CodeDialog();
+const trust = new TrustDialog({ onRetry: () => visit.retry() });
 const screenLock = new ScreenLock();
 const dock = byId("dock", HTMLElement);
 const stop = byId("stop", HTMLButtonElement);
@@ -23,7 +26,7 @@ const describe = byId("describe", HTMLButtonElement);
 const handle = byId("sheet-handle", HTMLButtonElement);
 
 const visit = new Visit({
-  askCode: (wrong) => dialog.ask(wrong),
+  askCode: (wrong, why) => dialog.ask(wrong, why),
   onChange: render,
   onStream: (stream) => {
     stage.play(stream);
@@ -99,6 +102,7 @@ async function share(text) {
 
 /** @param {import("./visit.js").Facts} facts */
 function render(facts) {
+  if (facts.socket === "open") trust.close(); // it trusts by now
   stage.render(facts);
   stage.renderCamera(visit.camera);
   const on = facts.camera === "on" || facts.camera === "resting";
@@ -145,7 +149,10 @@ hold.addEventListener("click", () => {
   if (visit.hold(held) && held) stage.takeStill();
 });
 describe.addEventListener("click", () => visit.describe(!visit.facts.describing));
-stage.noticeAction.addEventListener("click", () => visit.retry());
+stage.noticeAction.addEventListener("click", () => {
+  if (visit.facts.untrusted) trust.open();
+  else visit.retry();
+});
 stage.switchCamera.addEventListener("click", () => void visit.exchangeCamera());
 stage.torch.addEventListener("click", () => {
   visit.camera.setTorch(!visit.camera.torch).catch(() => chat.announce("The torch can not be switched."));
@@ -181,5 +188,13 @@ window.addEventListener("pageshow", (event) => {
 window.addEventListener("online", () => visit.retry());
 navigator.mediaDevices?.addEventListener?.("devicechange", () => void visit.camera.recount());
 
+/** Also when the address changes under an open page: the phone scanned another code. */
+function pair() {
+  const code = takePairingCode();
+  if (code) void visit.pair(code);
+}
+window.addEventListener("hashchange", pair);
+
 followViewport(() => stage.fit());
 render(visit.facts);
+pair();

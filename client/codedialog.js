@@ -18,10 +18,14 @@ export class CodeDialog {
     this.#dialog.addEventListener("close", () => this.#settle(null));
   }
 
-  /** @param {boolean} wrong the code before this was refused @returns {Promise<string|null>} null: not now */
-  ask(wrong) {
-    say(this.#text, wrong ? WRONG : ASK);
-    this.#text.classList.toggle("problem", wrong);
+  /**
+   * @param {boolean} wrong the code before this was refused
+   * @param {string} [why] what was refused before that
+   * @returns {Promise<string|null>} null: not now
+   */
+  ask(wrong, why = "") {
+    say(this.#text, wrong ? WRONG : why || ASK);
+    this.#text.classList.toggle("problem", wrong || why !== "");
     this.#dialog.showModal();
     this.#input.focus();
     return new Promise((resolve) => {

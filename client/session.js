@@ -18,6 +18,8 @@ export class Session {
   #expires = 0;
   // Kept so that an expired session can begin anew without asking again.
   #code = "";
+  // A one-time code that was not redeemed yet
+  #pairing = "";
   /** @type {Promise<void>|null} the grant under way: callers share it */
   #granting = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -26,8 +28,9 @@ export class Session {
   #onNew;
 
   /**
-   * @param {{askCode: (wrong: boolean) => Promise<string|null>, onNew: (first: boolean) => void}} hooks
-   *   askCode: the person's access code, null when they gave up; onNew: the session id changed
+   * @param {{askCode: (wrong: boolean, why?: string) => Promise<string|null>, onNew: (first: boolean) => void}} hooks
+   *   askCode: the person's access code, null when they gave up, `why`: what was refused before; onNew: the session id
+   *   changed
    */
   constructor({ askCode, onNew }) {
     this.#askCode = askCode;
@@ -44,7 +47,23 @@ export class Session {
    */
   async ensure() {
     if (this.valid) return;
-    this.#granting ??= this.#grant().finally(() => {
+    await this.#once(() => this.#grant());
+  }
+
+  /**
+   * Take a one-time code instead of the access code. When it can not be redeemed now, the next `ensure` tries again.
+   * @param {string} code
+   * @throws {ApiError} status 401 when it is not taken
+   */
+  async pair(code) {
+    if (this.valid) return;
+    this.#pairing = code;
+    await this.#once(() => this.#redeem());
+  }
+
+  /** @param {() => Promise<void>} grant */
+  async #once(grant) {
+    this.#granting ??= grant().finally(() => {
       this.#granting = null;
     });
     await this.#granting;
@@ -75,8 +94,28 @@ export class Session {
     if (before !== this.id) this.#onNew(before === null);
   }
 
+  async #redeem() {
+    const code = this.#pairing;
+    try {
+      this.adopt(await request("POST", "/api/token", { body: { pairing_code: code } }));
+      this.#pairing = "";
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 401) this.#pairing = "";
+      throw error;
+    }
+  }
+
   async #grant() {
     let wrong = false;
+    let why = "";
+    if (this.#pairing) {
+      try {
+        return await this.#redeem();
+      } catch (error) {
+        if (!(error instanceof ApiError) || error.status !== 401) throw error;
+        why = error.message;
+      }
+    }
     for (;;) {
       try {
         const body = this.#code ? { access_code: this.#code } : {};
@@ -90,7 +129,7 @@ export class Session {
           continue;
         }
       }
-      const code = await this.#askCode(wrong);
+      const code = await this.#askCode(wrong, why);
       if (code === null) {
         throw new ApiError("This server needs an access code.", {
           status: 401,

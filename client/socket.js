@@ -30,6 +30,8 @@ export const AFTER_CLOSE = {
 export class ChatSocket {
   /** @type {SocketState} */
   state = "closed";
+  // Sockets in a row that never opened, though a token could be had
+  unopened = 0;
 
   #session;
   #onMessage;
@@ -119,6 +121,7 @@ export class ChatSocket {
     ws.onopen = () => {
       if (ws !== this.#ws) return;
       clearTimeout(this.#timer);
+      this.unopened = 0;
       this.#pinger = setInterval(() => this.#ping(ws), PING_EVERY);
       this.#set("open");
     };
@@ -148,6 +151,7 @@ export class ChatSocket {
   /** @param {WebSocket} ws @param {number} code */
   #closed(ws, code) {
     if (ws !== this.#ws) return;
+    if (this.state === "connecting") this.unopened++;
     this.#drop();
     const rule = AFTER_CLOSE[code];
     if (rule === "never") return this.#set("ended", code);

@@ -1,4 +1,5 @@
 import { ApiError } from "./api.js";
+import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
 import { pageTime } from "./messages.js";
 import { Peer } from "./peer.js";
@@ -23,6 +24,8 @@ import { SendStats } from "./stats.js";
  * @property {import("./socket.js").SocketState} socket
  * @property {number} closeCode of the last close, 0 for none
  * @property {ApiError|null} socketError
+ * @property {boolean} untrusted https works and the socket does not: the browser only tolerates the certificate
+ * @property {ApiError|null} pairingError why the one-time code in the address was not taken
  * @property {Ready|null} ready
  * @property {Status|null} status
  * @property {boolean} held
@@ -43,6 +46,8 @@ const HIDDEN_FOR = 4000;
 const PATIENCE = 4000;
 // What the person just switched wins this long over an older status on its way.
 const SETTLES = 1500;
+// Sockets that did not open at all, after which the certificate is suspected.
+const REFUSED_AFTER = 2;
 
 /** One visit: camera, session, connection and socket working together. Knows no page. */
 export class Visit {
@@ -56,6 +61,8 @@ export class Visit {
     socket: "closed",
     closeCode: 0,
     socketError: null,
+    untrusted: false,
+    pairingError: null,
     ready: null,
     status: null,
     held: false,
@@ -75,7 +82,7 @@ export class Visit {
   #hiding;
 
   /**
-   * @param {{askCode: (wrong: boolean) => Promise<string|null>, onChange: (facts: Facts) => void,
+   * @param {{askCode: (wrong: boolean, why?: string) => Promise<string|null>, onChange: (facts: Facts) => void,
    *   onStream: (stream: MediaStream|null) => void, onMessage: (message: ServerMessage) => void,
    *   onSent: (id: string) => void, onUnsent: (id: string) => void, onBroken: () => void,
    *   onNewSession: () => void}} hooks
@@ -114,9 +121,20 @@ export class Visit {
   /** Camera and connection at the same time: neither needs the other to begin. */
   async start() {
     if (this.facts.active) return;
-    this.#set({ active: true, closeCode: 0, socketError: null, linkError: null });
+    this.#set({ active: true, closeCode: 0, socketError: null, linkError: null, pairingError: null });
     this.socket.open();
     await this.#openCamera();
+  }
+
+  /** Redeem a one-time code, so that nobody is asked for the access code. @param {string} code */
+  async pair(code) {
+    this.#set({ pairingError: null });
+    try {
+      await this.session.pair(code);
+    } catch (error) {
+      // Anything but a refusal may pass: it is tried again when the camera is started.
+      if (error instanceof ApiError && error.status === 401) this.#set({ pairingError: error });
+    }
   }
 
   stop() {
@@ -265,7 +283,7 @@ export class Visit {
     this.#waiting = null;
     this.#release(camera);
     if (this.facts.socket !== "ended") this.socket.close();
-    this.#set({ active: false, status: null, ...change });
+    this.#set({ active: false, status: null, untrusted: false, ...change });
     if (unsent) this.#hooks.onUnsent(unsent.id);
   }
 
@@ -295,13 +313,21 @@ export class Visit {
     const stays = socket === "connecting" || (this.facts.closeCode === 1013 && closeCode === 1006);
     this.#set({ socket, ...(stays ? {} : { closeCode, socketError }) });
     if (wasOpen && socket !== "open") this.#hooks.onBroken();
+    if (socket === "waiting" && this.socket.unopened >= REFUSED_AFTER && !this.facts.untrusted) void this.#findOutWhy();
     if (socket === "open") {
+      this.#set({ untrusted: false });
       // All of it each time: a new session, or one that missed the last change, does not know it.
       this.socket.send({ type: "settings", thumbnails: true, describe: this.facts.describing });
       this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // the camera has nobody to show to
     }
+  }
+
+  /** A token could be had and the socket never opened. */
+  async #findOutWhy() {
+    const untrusted = await hasOwnAuthority();
+    if (untrusted && this.facts.active && this.socket.unopened > 0) this.#set({ untrusted });
   }
 
   /** @param {ServerMessage} message */

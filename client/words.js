@@ -6,7 +6,7 @@
  * @property {Tone} tone
  * @property {string} title
  * @property {string} text what it means and what to do
- * @property {{label: string}} [action] to try again at once
+ * @property {{label: string}} [action] what can be done about it: to try again at once, as a rule
  */
 
 /**
@@ -54,7 +54,7 @@ const NO_CAMERA = {
   },
   insecure: {
     title: "This address is not secure",
-    text: "Browsers give the camera only to https:// pages and to localhost. Open this page by https://; how the server gets there stands in its README, under HTTPS.",
+    text: "Browsers give the camera only to https:// pages and to localhost. On the computer where the server runs, start it with\nbash scripts/run.sh --https\nand scan the code that it shows.",
   },
 };
 
@@ -90,6 +90,13 @@ export function card(facts) {
   if (facts.camera !== "off") return { tone: "bad", ...NO_CAMERA[facts.camera] };
   const ended = ENDED[facts.closeCode];
   if (ended) return { tone: facts.closeCode === 4403 ? "bad" : "warn", ...ended };
+  if (facts.pairingError) {
+    return {
+      tone: "warn",
+      title: "This code did not work",
+      text: `${facts.pairingError.message} Or press Start Camera and type the access code.`,
+    };
+  }
   const error = facts.socketError ?? facts.linkError;
   if (error?.code === "cancelled") {
     return {
@@ -112,6 +119,7 @@ export function summary(facts) {
   if (camera === "asking") return { tone: "busy", label: "Opening the camera" };
   if (camera === "resting") return { tone: "busy", label: "Camera resting" };
   if (!active) return { tone: camera === "off" ? "off" : "bad", label: "Camera off" };
+  if (facts.untrusted) return { tone: "bad", label: "Not trusted yet" };
   if (socket === "waiting" || link === "waiting" || link === "interrupted") {
     return { tone: "bad", label: "Connection lost" };
   }
@@ -131,6 +139,14 @@ export function summary(facts) {
 export function notice(facts) {
   const { active, camera, socket, link, status, muted } = facts;
   if (!active || camera !== "on") return null;
+  if (facts.untrusted) {
+    return {
+      tone: "bad",
+      title: "This device does not trust the server yet",
+      text: "So no answer can come through.",
+      action: { label: "What to do" },
+    };
+  }
   if (socket === "waiting" || link === "waiting") return lost(facts);
   if (link === "ended") {
     return {
@@ -214,9 +230,11 @@ export function details(facts) {
   };
   const connection = !active
     ? "Not connected."
-    : socket === "open" && link === "connected"
-      ? "Connected."
-      : socket === "waiting" || link === "waiting"
+    : facts.untrusted
+      ? "Refused by the browser: this device does not trust the server's certificate."
+      : socket === "open" && link === "connected"
+        ? "Connected."
+        : socket === "waiting" || link === "waiting"
         ? "Lost. It is tried again by itself."
         : link === "interrupted"
           ? "Interrupted. It is tried again in a moment."

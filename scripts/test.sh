@@ -9,7 +9,7 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/test.sh [pytest arguments]
 
-Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, strace, coturn,
+Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, strace, certutil, coturn,
 nginx and what makes networks; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
 TEXT
         exit 0
@@ -84,6 +84,7 @@ ip iproute2
 nft nftables
 turnserver coturn
 nginx nginx
+certutil libnss3-tools
 TEXT
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
 fi

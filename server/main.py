@@ -105,6 +105,8 @@ class Program:
             settings.jwt_secret_key.get_secret_value(), settings.session_timeout
         )
         self.pairing = PairingCodes()
+        path = settings.ca_cert_path
+        self.authority = authority_der(path) if path is not None else None
         # Needs the event loop and the port: made once it listens, by `show_pairing`
         self._terminal: PairingTerminal | None = None
         self.limiter = AddressLimiter(settings.rate_limit_per_minute)
@@ -207,7 +209,7 @@ class Program:
             turn_urls=settings.turn_urls,
             turn_secret=settings.turn_secret.get_secret_value(),
             turn_ttl=settings.turn_ttl,
-            authority=authority_der(settings.ca_cert_path) if settings.ca_cert_path else None,
+            authority=self.authority,
         )
         return Services(
             access=access,
@@ -276,7 +278,7 @@ class Program:
         if settings.pairing_hosts and urls:
             made = settings.access_code.get_secret_value() if settings.made_access_code else None
             self._terminal = PairingTerminal(
-                self.pairing, urls, made, out=sys.stderr, keys=sys.stdin
+                self.pairing, urls, made, self.authority, out=sys.stderr, keys=sys.stdin
             )
             self._terminal.start()
 

@@ -100,7 +100,7 @@ class TokenBody(BaseModel):
 _PAIRING_REFUSED = {
     Redeemed.USED: "This pairing code was used already; each one is good for one device.",
     Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
-    Redeemed.UNKNOWN: "This pairing code is none of this server's; it may have been restarted.",
+    Redeemed.UNKNOWN: "This pairing code is not of this server, or of before its restart.",
 }
 
 
@@ -283,8 +283,7 @@ def create_router(services: Services) -> APIRouter:
             if redeemed is not Redeemed.OK:
                 services.metrics.auth_failures.labels("bad_code").inc()
                 raise Unauthorized(
-                    f"{_PAIRING_REFUSED[redeemed]} Press Enter in the terminal where the server runs and scan the"
-                    " new one."
+                    f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
                 )
         elif access.access_code:
             given = body.access_code if body is not None else None

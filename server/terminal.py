@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import signal
 import time
@@ -30,6 +31,12 @@ def pairing_url(url: str, code: str) -> str:
     return f"{url}/#pair={code}"
 
 
+def fingerprint(authority: bytes) -> tuple[str, str]:
+    """SHA-256 of a certificate as phones show it, in two halves: the whole is wider than a terminal."""
+    text = hashlib.sha256(authority).digest().hex(":").upper()
+    return text[:47], text[48:]
+
+
 class PairingTerminal:
     """Shows a code at the start, on Enter and on SIGUSR1; tells when one was used or is over.
 
@@ -42,14 +49,17 @@ class PairingTerminal:
         codes: PairingCodes,
         urls: Sequence[str],
         access_code: str | None,
+        authority: bytes | None,
         *,
         out: TextIO,
         keys: TextIO | None,
     ) -> None:
-        """`access_code`: one that was made for this run and that nobody knows yet. `keys`: where Enter comes from."""
+        """`access_code`: one that was made for this run and that nobody knows yet. `authority`: DER of the certificate
+        that phones are asked to trust. `keys`: where Enter comes from."""
         self._codes = codes
         self._urls = urls
         self._access_code = access_code
+        self._authority = authority
         self._out = out
         self._keys = keys.fileno() if keys is not None and keys.isatty() else None
         self._shows = out.isatty()
@@ -72,6 +82,12 @@ class PairingTerminal:
         loop.add_signal_handler(signal.SIGCONT, self._listen)
         self._listen()
         self.show()
+        if self._authority is not None:
+            first, second = fingerprint(self._authority)
+            self._write(
+                "  SHA-256 fingerprint of the certificate that phones may be asked to trust:\n"
+                f"  {first}\n  {second}\n"
+            )
 
     def close(self) -> None:
         if self._expiry is not None:

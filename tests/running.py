@@ -11,7 +11,7 @@ from typing import Any
 
 import uvicorn
 
-from config import load
+from config import Settings, load
 from server.main import Program, create_app
 from server.serving import uvicorn_config
 
@@ -30,7 +30,9 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
     """Serve with `settings` (names of config.Settings); by default with the built-in engine alone."""
     settings = {"engine": "builtin", "host": "127.0.0.1", "port": 0, **settings}
     app = create_app(load(env_file=None, **settings))
-    server = uvicorn.Server(uvicorn_config(app, host="127.0.0.1", port=settings["port"]))
+    chosen: Settings = app.state.program.settings
+    tls = (chosen.ssl_cert_path, chosen.ssl_key_path) if chosen.https_enabled else None
+    server = uvicorn.Server(uvicorn_config(app, host="127.0.0.1", port=settings["port"], tls=tls))
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     task = asyncio.create_task(server._serve(), name="uvicorn")
     while not server.started:
@@ -40,8 +42,8 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
     port = server.servers[0].sockets[0].getsockname()[1]
     try:
         yield Running(
-            f"http://127.0.0.1:{port}",
-            f"ws://127.0.0.1:{port}",
+            f"http{'s' if tls else ''}://127.0.0.1:{port}",
+            f"ws{'s' if tls else ''}://127.0.0.1:{port}",
             port,
             app.state.program,
             server,

@@ -214,7 +214,11 @@ async def test_a_pairing_code_stands_instead_of_the_access_code(
     verified = run.program.tokens.verify(good.json()["token"])
     assert verified.session_id == good.json()["session_id"]
     old = codes.issue(time.monotonic() - 300)
-    for stale, words in ((code, "used already"), (old, "is over"), ("made-up", "none of this")):
+    for stale, words in (
+        (code, "used already"),
+        (old, "is over"),
+        ("made-up", "not of this server"),
+    ):
         refused = await bring(stale)
         assert_error(refused, 401, "unauthorized", retryable=False)
         assert words in refused.json()["detail"]

@@ -58,7 +58,7 @@ async def showing(
 ) -> AsyncIterator[tuple[PairingCodes, Screen]]:
     codes, screen = PairingCodes(), Screen(columns)
     terminal = PairingTerminal(
-        codes, [URL, "https://vm.local:8000"], access_code, out=screen.out, keys=None
+        codes, [URL, "https://vm.local:8000"], access_code, b"DER", out=screen.out, keys=None
     )
     try:
         terminal.start()
@@ -75,6 +75,7 @@ async def test_it_shows_a_code_that_works() -> None:
         assert read_qr(screen.text) == pairing_url(URL, code)
         assert "https://vm.local:8000" in screen.text
         assert "abcde-fghij" in screen.text
+        assert "  BF:FD:28:" in screen.text
         plain = re.sub(r"\x1b\[[\d;]*m", "", screen.text)
         assert max(map(len, plain.splitlines())) <= 80
         assert codes.redeem(code, time.monotonic()) is Redeemed.OK
@@ -105,7 +106,7 @@ async def test_what_is_no_terminal_gets_nothing_secret() -> None:
     """A log file is told what to do instead, and no code is made."""
     out = io.StringIO()
     codes = PairingCodes()
-    terminal = PairingTerminal(codes, [URL], "abcde-fghij", out=out, keys=None)
+    terminal = PairingTerminal(codes, [URL], "abcde-fghij", None, out=out, keys=None)
     terminal.start()
     terminal.close()
     assert "ACCESS_CODE" in out.getvalue()

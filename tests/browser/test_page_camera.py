@@ -273,5 +273,5 @@ async def test_an_insecure_address_is_explained(visit: Visit, server: Running) -
     await page.start_button.click()
     await expect(page.card).to_contain_text("This address is not secure")
     await expect(page.card).to_contain_text("https://")
-    await expect(page.card).to_contain_text("README")
+    await expect(page.card).to_contain_text("bash scripts/run.sh --https")
     assert await page.page.evaluate("window.__camera.opened") == 0

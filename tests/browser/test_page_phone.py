@@ -1,0 +1,227 @@
+"""A phone that comes by the QR code: paired, refused, and what helps where it does not trust the certificate."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import shutil
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from cryptography import x509
+from playwright.async_api import Browser, Error, Page, Route, async_playwright, expect
+
+from scripts.bench.browser import ARGS, find_chromium
+from scripts.lan_addresses import Identity
+from scripts.local_certificate import Issued, Keeper, make_leaf, pem, read_pair
+from tests.browser.visitor import REFUSED_TOKEN, Visit
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# Every socket goes where nobody opens one, as long as `refuse` is set: for the page it is as with a certificate that
+# the browser does not trust.
+REFUSING = """{
+  const Native = window.WebSocket;
+  window.refuse = true;
+  window.WebSocket = class extends Native {
+    constructor(address, protocols) {
+      super(window.refuse ? address.replace(/\\/ws\\/.*/, "/nowhere") : address, protocols);
+    }
+  };
+}"""
+NOT_OPENED = r"WebSocket connection to .* failed"
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    """What run.sh --https makes for this machine."""
+    keeper = Keeper(tmp_path_factory.mktemp("certificate"))
+    return keeper.provide(Identity((), ()), "on test", datetime.now(UTC))
+
+
+def https(issued: Issued) -> dict[str, Any]:
+    """The settings that run.sh --https sets."""
+    return {
+        "https_enabled": True,
+        "ssl_cert_path": issued.server,
+        "ssl_key_path": issued.server,
+        "ca_cert_path": issued.authority,
+        "pairing_hosts": "127.0.0.1",
+        "rate_limit_per_minute": 0,
+    }
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def lan(issued: Issued, model_server: FakeOpenAI) -> AsyncIterator[Running]:
+    async with running(engine="vllm", vllm_base_url=model_server.base_url, **https(issued)) as run:
+        yield run
+
+
+def new_code(run: Running, age: float = 0) -> str:
+    return run.program.pairing.issue(time.monotonic() - age)
+
+
+async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: FakeOpenAI) -> None:
+    """One press, and the camera is live and answered about; nobody asks for a code, and none is left behind."""
+    code = new_code(lan)
+    page = await visit(f"{lan.base_url}/#pair={code}")
+    await expect(page.page).to_have_url(f"{lan.base_url}/")
+    await page.start()
+    await expect(page.page.get_by_role("dialog")).to_have_count(0)
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    stored = await page.page.evaluate(
+        "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, location.href])"
+    )
+    assert code not in stored
+
+
+@pytest.mark.parametrize(("age", "words"), [(0, "used already"), (301, "is over")])
+async def test_a_code_that_is_no_longer_good_is_explained(
+    age: float, words: str, visit: Visit, lan: Running, model: FakeOpenAI
+) -> None:
+    """Before the camera is asked for: what is wrong with it, where to get another; the access code still works."""
+    code = new_code(lan, age)
+    lan.program.pairing.redeem(code, time.monotonic())
+    page = await visit(f"{lan.base_url}/#pair={code}")
+    page.expect(REFUSED_TOKEN)
+    await expect(page.card).to_contain_text("This code did not work")
+    await expect(page.card).to_contain_text(words)
+    await expect(page.card).to_contain_text("Press Enter in the server's terminal")
+    assert await page.page.evaluate("window.__camera.opened") == 0
+    await page.start_button.click()
+    await page.page.get_by_label("Access code").fill(
+        lan.program.settings.access_code.get_secret_value()
+    )
+    await page.button("Continue").click()
+    await expect(page.state).to_have_text("Live", timeout=15_000)
+
+
+async def test_another_code_under_the_open_page_is_taken(visit: Visit, lan: Running) -> None:
+    """The phone scanned again, and its browser shows the page that was open: only the fragment changes."""
+    page = await visit(f"{lan.base_url}/#pair=made-up")
+    page.expect(REFUSED_TOKEN)
+    await expect(page.card).to_contain_text("This code did not work")
+    await page.page.evaluate("code => { location.hash = `pair=${code}` }", new_code(lan))
+    await expect(page.card).to_contain_text("Point, ask, and know.")
+    await expect(page.page).to_have_url(f"{lan.base_url}/")
+    await page.start()
+
+
+async def test_a_refused_socket_is_told_and_helped(
+    visit: Visit, lan: Running, model: FakeOpenAI
+) -> None:
+    """https works and the socket does not: the page says why, gives the authority and the steps, and comes back."""
+    page = await visit("about:blank")
+    page.expect(NOT_OPENED)
+    page.url = f"{lan.base_url}/#pair={new_code(lan)}"
+    await page.page.add_init_script(REFUSING)
+    await page.open()
+    await page.start_button.click()
+    await expect(page.state).to_have_text("Not trusted yet")
+    await expect(page.notice).to_contain_text("does not trust the server yet")
+    await page.button("What to do").click()
+    dialog = page.page.get_by_role("dialog", name="Make this device trust the server")
+    await expect(dialog).to_contain_text("Certificate Trust Settings")
+    async with page.page.expect_download() as download:
+        await dialog.get_by_role("link", name="Get the certificate").click()
+    given = await (await download.value).path()
+    authority = x509.load_der_x509_certificate(given.read_bytes())
+    assert authority.extensions.get_extension_for_class(x509.NameConstraints).critical
+    # The page stayed where it was, camera and all.
+    assert await page.page.evaluate("window.__camera.opened") == 1
+    await page.page.evaluate("window.refuse = false")
+    await dialog.get_by_role("button", name="Try again").click()
+    await expect(page.state).to_have_text("Live", timeout=15_000)
+    await expect(dialog).to_be_hidden()
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+
+
+async def test_a_server_that_is_gone_is_no_matter_of_trust(visit: Visit, issued: Issued) -> None:
+    """Nothing answers at all: the network is to blame, and the certificate is not spoken of."""
+    async with running(drain_seconds=0.2, **https(issued)) as run:
+        page = await visit("about:blank")
+        page.expect(NOT_OPENED, "net::ERR", "Failed to load resource")
+        page.url = f"{run.base_url}/#pair={new_code(run)}"
+        await page.page.add_init_script(REFUSING)
+        asked = asyncio.Event()
+
+        async def nothing_there(route: Route) -> None:
+            asked.set()
+            await route.abort()
+
+        await page.page.route("**/ca.crt", nothing_there)
+        await page.open()
+        await page.start_button.click()
+        await expect(page.notice).to_contain_text("Connection lost")
+        async with asyncio.timeout(15):
+            await asked.wait()
+        # Time for a wrong conclusion to show.
+        await page.page.wait_for_timeout(200)
+        await expect(page.state).to_have_text("Connection lost")
+        await page.leave()
+
+
+@asynccontextmanager
+async def strict_chromium(authority: Path, home: Path) -> AsyncIterator[Browser]:
+    """A browser that trusts this authority beside its own, as a phone does after the steps, and tolerates nothing."""
+    store = home / ".pki" / "nssdb"
+    store.mkdir(parents=True)
+    for command in (
+        ["-N", "--empty-password"],
+        ["-A", "-t", "C,,", "-n", "qwen-camera", "-i", str(authority)],
+    ):
+        await asyncio.to_thread(
+            subprocess.run, ["certutil", "-d", f"sql:{store}", *command], check=True
+        )
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(
+            executable_path=find_chromium(),
+            args=[*ARGS, "--no-proxy-server", "--host-resolver-rules=MAP camera.test 127.0.0.1"],
+            env={"HOME": str(home)},
+        )
+        try:
+            yield browser
+        finally:
+            await browser.close()
+
+
+async def socket_opens(page: Page) -> bool:
+    """Whether the browser lets the page open a WebSocket to its own server; that closes it for want of a session."""
+    opens: bool = await page.evaluate("""() => new Promise(done => {
+          const socket = new WebSocket(`wss://${location.host}/ws/nobody`, ["qwen-camera"]);
+          socket.onopen = () => done(true);
+          socket.onerror = () => done(false);
+        })""")
+    return opens
+
+
+@pytest.mark.skipif(shutil.which("certutil") is None, reason="certutil is not installed")
+async def test_a_browser_that_trusts_the_authority_trusts_this_server_alone(
+    lan: Running, issued: Issued, tmp_path: Path
+) -> None:
+    """Page and socket without a warning by name and by address; what the authority signs for another host is refused."""
+    key, certificate = read_pair(issued.authority.parent / "authority.pem")
+    forged = tmp_path / "forged.pem"
+    names = [x509.DNSName("camera.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]
+    forged.write_bytes(pem(*make_leaf(key, certificate, names, datetime.now(UTC))))
+    async with strict_chromium(issued.authority, tmp_path / "home") as browser:
+        page = await browser.new_page()
+        for host in ("127.0.0.1", "localhost"):
+            await page.goto(f"https://{host}:{lan.port}/")
+            await expect(page.get_by_role("button", name="Start Camera")).to_be_visible()
+            assert await page.evaluate("isSecureContext")
+            assert await socket_opens(page)
+        stranger = {**https(issued), "ssl_cert_path": forged, "ssl_key_path": forged}
+        async with running(**stranger) as other:
+            # Its own way to say that a chain breaks the rules; unknown authorities have another.
+            with pytest.raises(Error, match="net::ERR_CERT_INVALID"):
+                await page.goto(f"https://camera.test:{other.port}/")
