@@ -449,6 +449,11 @@ def _doubts(settings: Settings) -> list[str]:
         doubts.append(
             f"ACCESS_CODE has only {len(code)} characters and can be guessed; 8 or more are better."
         )
+    if settings.pairing_hosts and not settings.https_enabled:
+        doubts.append(
+            "PAIRING_HOSTS is set but HTTPS_ENABLED is false: phones find a page that gets no camera, and the pairing"
+            " code goes there in the clear. Start with bash scripts/run.sh --https."
+        )
     if settings.pairing_hosts and settings.allowed_origins:
         served = {
             normalise_origin(f"https://{f'[{h}]' if ':' in h else h}:{settings.port}")

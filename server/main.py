@@ -274,8 +274,9 @@ class Program:
         """Tell the terminal that the server listens, and where."""
         settings = self.settings
         sys.stderr.write(self.greeting(port))
-        urls = page_urls(settings.host, settings.pairing_hosts, port)
-        if settings.pairing_hosts and urls:
+        if settings.pairing_hosts:
+            scheme = "https" if settings.https_enabled else "http"
+            urls = page_urls(scheme, settings.host, settings.pairing_hosts, port)
             made = settings.access_code.get_secret_value() if settings.made_access_code else None
             self._terminal = PairingTerminal(
                 self.pairing, urls, made, self.authority, out=sys.stderr, keys=sys.stdin

@@ -14,16 +14,20 @@ from typing import TextIO
 from server.pairing import PAIRING_SECONDS, PairingCodes
 from server.qr import qr_columns, qr_lines
 
+# How often a program in the background looks whether it is in front.
+FRONT_SECONDS = 2.0
 
-def page_urls(host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
-    """Where phones find the page, the best first. `host`: what the server listens on."""
+
+def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
+    """Where phones find the page, the best first; at least one. `host`: what the server listens on."""
     if host == "0.0.0.0":
         hosts = [name for name in pairing_hosts if ":" not in name]
     elif host == "::":
         hosts = list(pairing_hosts)
     else:
         hosts = [host]
-    return [f"https://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
+    hosts = hosts or ["localhost"]
+    return [f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
 
 
 def pairing_url(url: str, code: str) -> str:
@@ -69,6 +73,8 @@ class PairingTerminal:
             else f"kill -USR1 {os.getpid()} makes a new code"
         )
         self._expiry: asyncio.TimerHandle | None = None
+        # The next look at whether this program is in front
+        self._listening: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Has to be called in the event loop of the main thread."""
@@ -78,8 +84,6 @@ class PairingTerminal:
         self._codes.on_redeemed = self._redeemed
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, self.show)
-        # In front again, perhaps.
-        loop.add_signal_handler(signal.SIGCONT, self._listen)
         self._listen()
         self.show()
         if self._authority is not None:
@@ -95,7 +99,8 @@ class PairingTerminal:
         if self._shows:
             loop = asyncio.get_running_loop()
             loop.remove_signal_handler(signal.SIGUSR1)
-            loop.remove_signal_handler(signal.SIGCONT)
+            if self._listening is not None:
+                self._listening.cancel()
             self._leave_keys()
 
     def show(self) -> None:
@@ -158,16 +163,24 @@ class PairingTerminal:
             return False
 
     def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._keys is not None and self._in_front():
-            asyncio.get_running_loop().add_reader(self._keys, self._key)
+            loop.add_reader(self._keys, self._key)
+        elif self._keys is not None:
+            # No signal tells that a running program was brought to the front.
+            self._listening = loop.call_later(FRONT_SECONDS, self._listen)
 
     def _leave_keys(self) -> None:
         if self._keys is not None:
             asyncio.get_running_loop().remove_reader(self._keys)
 
     def _key(self) -> None:
-        if self._keys is None or not self._in_front():
+        if self._keys is None:
+            return
+        if not self._in_front():
+            # Somebody else's line.
             self._leave_keys()
+            self._listen()
             return
         try:
             # A whole line is there: terminals hand out lines.

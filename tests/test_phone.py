@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import pty
 import re
-import select
 import shutil
 import signal
 import ssl
-import struct
 import subprocess
 import sys
 import sysconfig
-import termios
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -26,70 +20,9 @@ import pytest
 from cryptography import x509
 
 from tests.fakes_server import free_port
-from tests.terminal_picture import read_qr
+from tests.fakes_terminal import Terminal, read_qr
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-class Terminal:
-    """A command in a pseudo-terminal of 80 columns, with what it wrote there."""
-
-    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path) -> None:
-        self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
-
-        def take_terminal() -> None:
-            os.setsid()
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen(
-            command,
-            env=environment,
-            cwd=cwd,
-            stdin=slave,
-            stdout=slave,
-            stderr=slave,
-            preexec_fn=take_terminal,
-        )
-        os.close(slave)
-        self._bytes = b""
-
-    @property
-    def text(self) -> str:
-        return self._bytes.decode(errors="replace").replace("\r\n", "\n")
-
-    def read_until(self, enough: Callable[[str], object], seconds: float) -> str:
-        """Raises AssertionError with all that was written when it does not come."""
-        end = time.monotonic() + seconds
-        while not enough(self.text):
-            assert time.monotonic() < end, self.text
-            assert self.process.poll() is None, self.text
-            if select.select([self._master], [], [], 0.1)[0]:
-                self._bytes += os.read(self._master, 65536)
-        return self.text
-
-    def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
-
-    def close(self) -> int:
-        """Ctrl+C, and the exit status."""
-        if self.process.poll() is None:
-            self.type("\x03")
-        try:
-            end = time.monotonic() + 20
-            while self.process.poll() is None and time.monotonic() < end:
-                # Somebody has to take what it writes.
-                if select.select([self._master], [], [], 0.1)[0]:
-                    try:
-                        self._bytes += os.read(self._master, 65536)
-                    except OSError:  # Linux's way to say that the other end is closed
-                        break
-            return self.process.wait(5)
-        finally:
-            if self.process.poll() is None:
-                self.process.kill()
-                self.process.wait()
-            os.close(self._master)
 
 
 def project(folder: Path) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.qr import qr_columns, qr_lines
-from tests.terminal_picture import read_qr
+from tests.fakes_terminal import read_qr
 
 
 @pytest.mark.parametrize(

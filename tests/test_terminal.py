@@ -10,18 +10,21 @@ import pty
 import re
 import signal
 import struct
+import sys
 import termios
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TextIO
 
 import pytest
 
 from server.pairing import PairingCodes, Redeemed
 from server.terminal import PairingTerminal, page_urls, pairing_url
-from tests.terminal_picture import read_qr
+from tests.fakes_terminal import Terminal, read_qr
 
+ROOT = Path(__file__).resolve().parent.parent
 URL = "https://192.168.1.5:8000"
 
 
@@ -123,7 +126,55 @@ async def test_what_is_no_terminal_gets_nothing_secret() -> None:
         ("127.0.0.1", ["https://127.0.0.1:8000"]),
         ("fd00::2", ["https://[fd00::2]:8000"]),
     ],
+    ids=str,
 )
 def test_addresses_are_those_that_it_listens_on(host: str, urls: list[str]) -> None:
     """No IPv6 address on an IPv4 listener; one address alone when it listens on that alone."""
-    assert page_urls(host, ("192.168.1.5", "fd00::2", "vm.local"), 8000) == urls
+    assert page_urls("https", host, ("192.168.1.5", "fd00::2", "vm.local"), 8000) == urls
+
+
+def test_there_is_always_an_address() -> None:
+    """A machine that has IPv6 addresses only, on an IPv4 listener, is reached from itself."""
+    assert page_urls("http", "0.0.0.0", ("fd00::2",), 1) == ["http://localhost:1"]
+
+
+PROGRAM = """
+import asyncio, sys
+from server import terminal
+from server.pairing import PairingCodes
+terminal.FRONT_SECONDS = 0.05
+async def main():
+    terminal.PairingTerminal(PairingCodes(), ["https://a:1"], None, None, out=sys.stderr, keys=sys.stdin).start()
+    await asyncio.sleep(30)
+asyncio.run(main())
+"""
+
+
+def test_a_program_in_the_background_leaves_the_keyboard_alone(tmp_path: Path) -> None:
+    """A line typed there is the shell's, and reading it would stop the server; brought to the front, Enter counts."""
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    # A shell with job control: its jobs have process groups of their own, and only one is in front.
+    script = f"set -m; '{sys.executable}' '{program}' & read line; echo got $line; fg >/dev/null"
+    terminal = Terminal(
+        ["bash", "-c", script], {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, ROOT
+    )
+
+    def shown(text: str) -> int:
+        return text.count("#pair=")
+
+    try:
+        terminal.read_until(lambda text: shown(text) == 1, 20)
+        terminal.type("hello\n")
+        text = terminal.read_until(lambda text: "got hello" in text, 10)
+        assert shown(text) == 1
+        # Until it was noticed that it is in front, Enter waits in the terminal.
+        terminal.type("\n")
+        terminal.read_until(lambda text: shown(text) == 2, 10)
+        # Ctrl+D is no Enter, and no end.
+        terminal.type("\x04")
+        time.sleep(0.2)
+        assert terminal.process.poll() is None
+        assert shown(terminal.text) == 2
+    finally:
+        terminal.close()
