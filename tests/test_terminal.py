@@ -155,7 +155,7 @@ def test_a_program_in_the_background_leaves_the_keyboard_alone(tmp_path: Path) -
     program = tmp_path / "program.py"
     program.write_text(PROGRAM)
     # A shell with job control: its jobs have process groups of their own, and only one is in front.
-    script = f"set -m; '{sys.executable}' '{program}' & read line; echo got $line; fg >/dev/null"
+    script = f"set -m; '{sys.executable}' '{program}' & read go; sleep 0.3; jobs; read line; echo got $line; fg"
     terminal = Terminal(
         ["bash", "-c", script], {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}, ROOT
     )
@@ -165,9 +165,11 @@ def test_a_program_in_the_background_leaves_the_keyboard_alone(tmp_path: Path) -
 
     try:
         terminal.read_until(lambda text: shown(text) == 1, 20)
-        terminal.type("hello\n")
+        # The second line lies there for a while, and nobody may take it.
+        terminal.type("go\nhello\n")
         text = terminal.read_until(lambda text: "got hello" in text, 10)
         assert shown(text) == 1
+        assert "Running" in text
         # Until it was noticed that it is in front, Enter waits in the terminal.
         terminal.type("\n")
         terminal.read_until(lambda text: shown(text) == 2, 10)

@@ -178,6 +178,8 @@ async def test_every_target_is_big_enough_for_a_thumb(
     await page.send("And now?")
     await expect(page.turns.last.get_by_role("button", name="Try again")).to_be_visible()
     assert await small() == []
+    await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
+    assert await small() == []
 
 
 async def test_the_finished_answer_is_spoken_once(
@@ -285,6 +287,8 @@ async def test_all_text_is_easy_to_read(
     await page.page.wait_for_function(
         "() => document.getAnimations().every(a => !(a instanceof CSSTransition) || a.playState !== 'running')"
     )
+    assert await faint() == []
+    await page.page.evaluate("document.querySelector('#trust-dialog').showModal()")
     assert await faint() == []
 
 
