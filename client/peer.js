@@ -38,6 +38,12 @@ export class Peer {
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} connecting, healing, or the next try: one at a time */
   #timer;
+  // What a relay said to the newest offer's connection; null while none complained
+  /** @type {{url: string, code: number}|null} */
+  #relayTrouble = null;
+  // Why the last offer did not connect; kept while the next one tries, null once connected
+  /** @type {ApiError|null} */
+  #lastNoWay = null;
   // performance.now() before which the server does not want to be asked again
   #notBefore = 0;
   // The last request did not get through
@@ -80,6 +86,13 @@ export class Peer {
     if (this.state === "waiting" && performance.now() >= this.#notBefore) this.retry();
   }
 
+  /** The session has newer relay credentials: the next ICE restart, or network, of what stands uses them. */
+  renewRelays() {
+    for (const pc of [this.#pc, this.#old]) {
+      if (pc && pc.signalingState !== "closed") pc.setConfiguration(this.#configuration());
+    }
+  }
+
   /** The session is another one: what stands belongs to the old one. */
   reoffer() {
     if (this.#track) void this.#offer();
@@ -90,6 +103,7 @@ export class Peer {
     const known = this.#answered || this.#old !== null;
     this.#dropAll();
     this.#track = null;
+    this.#lastNoWay = null;
     this.#backoff.reset();
     if (known && this.#session.token) {
       // The server also notices by itself, only later; so a failure here needs no answer.
@@ -102,6 +116,11 @@ export class Peer {
     if (this.state !== "closed") this.#set("closed");
   }
 
+  /** @returns {RTCConfiguration} */
+  #configuration() {
+    return { iceServers: this.#session.iceServers, bundlePolicy: "max-bundle" };
+  }
+
   #path() {
     return `/api/webrtc/offer?session=${encodeURIComponent(this.#session.id ?? "")}`;
   }
@@ -112,16 +131,17 @@ export class Peer {
     else this.#dropAll();
     const attempt = this.#attempt;
     const over = () => attempt !== this.#attempt;
-    this.#set("connecting");
-    this.#timer = setTimeout(() => this.#fail(new ApiError("No connection within 15 seconds.")), CONNECT_WITHIN);
+    this.#set("connecting", this.#lastNoWay);
+    this.#timer = setTimeout(() => this.#noWay("No connection within 15 seconds."), CONNECT_WITHIN);
     try {
       await this.#ending;
       await this.#session.ensure();
       if (over() || !this.#track) return;
-      const pc = new RTCPeerConnection({ iceServers: this.#session.iceServers, bundlePolicy: "max-bundle" });
+      const pc = new RTCPeerConnection(this.#configuration());
       this.#pc = pc;
       pc.onconnectionstatechange = () => this.#changed(pc);
       pc.onicecandidate = (event) => this.#found(pc, event.candidate);
+      pc.onicecandidateerror = (event) => this.#relayFailed(pc, event);
       const { sender } = pc.addTransceiver(this.#track, { direction: "sendonly" });
       await pc.setLocalDescription(await pc.createOffer());
       if (over()) return;
@@ -147,6 +167,27 @@ export class Peer {
     }
   }
 
+  /** @param {RTCPeerConnection} pc @param {RTCPeerConnectionIceErrorEvent} event */
+  #relayFailed(pc, event) {
+    if (pc !== this.#pc || !event.url?.startsWith("turn")) return;
+    // What a relay answers says more than that one can not be reached (701).
+    if (this.#relayTrouble === null || this.#relayTrouble.code >= 700) {
+      this.#relayTrouble = { url: event.url.replace(/\?.*/, ""), code: event.errorCode };
+    }
+  }
+
+  /** No packet gets through. @param {string} what */
+  #noWay(what) {
+    const trouble = this.#relayTrouble;
+    if (trouble === null) return this.#fail((this.#lastNoWay = new ApiError(what)));
+    let why = `refuses (${trouble.code})`;
+    if (trouble.code === 401) {
+      why = "does not take the credentials: whoever runs this server should look at TURN_SECRET";
+      this.#session.distrust(); // or they are too old
+    } else if (trouble.code >= 700) why = "can not be reached, either";
+    this.#fail((this.#lastNoWay = new ApiError(`${what} The relay ${trouble.url} ${why}.`)));
+  }
+
   /** The one way in which an offer ends badly. @param {ApiError} error */
   #fail(error) {
     this.#outage = error.status === 0;
@@ -168,6 +209,7 @@ export class Peer {
     if (pc !== this.#pc) return;
     switch (pc.connectionState) {
       case "connected":
+        this.#lastNoWay = null;
         clearTimeout(this.#timer);
         this.#backoff.reset();
         this.#set("connected");
@@ -179,7 +221,7 @@ export class Peer {
         break;
       case "failed":
       case "closed":
-        this.#fail(new ApiError("The connection failed."));
+        this.#noWay("The connection failed.");
         break;
       default:
     }
@@ -239,6 +281,7 @@ export class Peer {
     this.#trickler = undefined;
     this.#candidates = [];
     this.#candidatesSent = 0;
+    this.#relayTrouble = null;
     this.#answered = false;
     const pc = this.#pc;
     this.#pc = null;

@@ -1,6 +1,6 @@
 import { ApiError, request } from "./api.js";
 
-/** Part of a token's life after which it is renewed. */
+/** Part of a grant's life after which it is renewed. */
 const RENEW_AT = 0.8;
 
 /**
@@ -14,8 +14,10 @@ export class Session {
   /** @type {RTCIceServer[]} */
   iceServers = [];
 
-  // performance.now() at which the token ends
-  #expires = 0;
+  // Of the last grant, that is of its token or its relay credentials, whichever ends first: milliseconds that it is
+  // good for, and when it came, by two clocks. One may stand still while the machine sleeps, the other be set.
+  #life = 0;
+  #cameAt = { steady: 0, wall: 0 };
   // Kept so that an expired session can begin anew without asking again.
   #code = "";
   // A one-time code that was not redeemed yet
@@ -26,19 +28,24 @@ export class Session {
   #timer;
   #askCode;
   #onNew;
+  #onIceServers;
 
   /**
-   * @param {{askCode: (wrong: boolean, why?: string) => Promise<string|null>, onNew: (first: boolean) => void}} hooks
+   * @param {{askCode: (wrong: boolean, why?: string) => Promise<string|null>, onNew: (first: boolean) => void,
+   *   onIceServers?: () => void}} hooks
    *   askCode: the person's access code, null when they gave up, `why`: what was refused before; onNew: the session id
-   *   changed
+   *   changed; onIceServers: `iceServers` are newer ones
    */
-  constructor({ askCode, onNew }) {
+  constructor({ askCode, onNew, onIceServers = () => {} }) {
     this.#askCode = askCode;
     this.#onNew = onNew;
+    this.#onIceServers = onIceServers;
   }
 
+  /** Token and relay credentials are good. */
   get valid() {
-    return this.token !== null && performance.now() < this.#expires;
+    const { steady, wall } = this.#cameAt;
+    return this.token !== null && Math.max(performance.now() - steady, Date.now() - wall) < this.#life;
   }
 
   /**
@@ -69,16 +76,16 @@ export class Session {
     await this.#granting;
   }
 
-  /** The server does not take this token any more; the next `ensure` tries to get another. */
+  /** The server does not take this token any more, or a relay its credentials; the next `ensure` asks for others. */
   distrust() {
-    this.#expires = 0;
+    this.#life = 0;
   }
 
   /** The session is gone on the server: the next `ensure` begins another. */
   forget() {
     clearTimeout(this.#timer);
     this.token = null;
-    this.#expires = 0;
+    this.#life = 0;
   }
 
   /** @param {any} grant what POST /api/token answers; also part of an open server's answer to an offer */
@@ -87,10 +94,15 @@ export class Session {
     const before = this.id;
     this.id = grant.session_id ?? this.id;
     this.token = grant.token;
-    if (Array.isArray(grant.ice_servers)) this.iceServers = grant.ice_servers;
-    const life = Math.max(10, Number(grant.expires_in) || 3600) * 1000;
-    this.#expires = performance.now() + life - 2000;
+    const ends = Math.min(Number(grant.expires_in) || 3600, Number(grant.ice_expires_in) || Infinity);
+    const life = Math.max(10, ends) * 1000;
+    this.#life = life - 2000;
+    this.#cameAt = { steady: performance.now(), wall: Date.now() };
     this.#renewIn(life * RENEW_AT);
+    if (Array.isArray(grant.ice_servers)) {
+      this.iceServers = grant.ice_servers;
+      this.#onIceServers();
+    }
     if (before !== this.id) this.#onNew(before === null);
   }
 

@@ -91,7 +91,11 @@ export class Visit {
   constructor(hooks) {
     this.#hooks = hooks;
     this.camera = new Camera({ onChange: () => this.#cameraChanged(), onLost: () => this.#cameraLost() });
-    this.session = new Session({ askCode: hooks.askCode, onNew: (first) => this.#sessionChanged(first) });
+    this.session = new Session({
+      askCode: hooks.askCode,
+      onNew: (first) => this.#sessionChanged(first),
+      onIceServers: () => this.peer?.renewRelays(),
+    });
     this.control = new SenderControl({ limitRate: (framerate) => this.camera.limitFrameRate(framerate) });
     this.stats = new SendStats((sent) => this.#set({ sent }));
     this.peer = new Peer({

@@ -147,6 +147,14 @@ export function notice(facts) {
       action: { label: "What to do" },
     };
   }
+  if (socket === "open" && facts.linkError?.status === 0 && (link === "waiting" || link === "connecting")) {
+    return {
+      tone: "bad",
+      title: "The picture does not get through",
+      text: `${facts.linkError.message} It is tried again by itself.`,
+      action: { label: "Try now" },
+    };
+  }
   if (socket === "waiting" || link === "waiting") return lost(facts);
   if (link === "ended") {
     return {

@@ -26,7 +26,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +38,8 @@ T = TypeVar("T")
 
 PREFIX = "qct"
 _FOLDER = Path("/run/netns")
+# Files that `ip netns exec` puts over those of /etc
+_NAMES = Path("/etc/netns")
 _CLONE_NEWNET = 0x40000000
 _numbers = itertools.count(1)
 
@@ -132,6 +134,13 @@ class Namespace:
         more = ("nodad",) if ":" in address else ()
         self.run("ip", "address", "add", address, "dev", interface, *more)
 
+    def hosts(self, names: Mapping[str, str]) -> None:
+        """Names and their addresses for processes started inside from now on (`command`, `start`, `run`)."""
+        folder = _NAMES / self.name
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = [f"{address} {name}\n" for name, address in names.items()]
+        (folder / "hosts").write_text("127.0.0.1 localhost\n" + "".join(lines))
+
     def nftables(self, rules: str) -> None:
         """Load nftables rules, as in a file for `nft -f`. Ask `require("nft")` first."""
         self.run("nft", "-f", "-", stdin=rules)
@@ -192,7 +201,15 @@ class Namespace:
             for pid in self.pids():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
+        _forget_names(self.name)
         _run("ip", "netns", "delete", self.name)
+
+
+def _forget_names(name: str) -> None:
+    shutil.rmtree(_NAMES / name, ignore_errors=True)
+    # The folder itself is there for these alone, as a rule.
+    with contextlib.suppress(OSError):
+        _NAMES.rmdir()
 
 
 def _set_namespace(file: IO[bytes]) -> None:
@@ -260,4 +277,5 @@ def _remove_left_over() -> None:
         if len(parts) > 2 and parts[1].isdigit() and not Path("/proc", parts[1]).exists():
             # Another run may be clearing up, too.
             with contextlib.suppress(NetworkError):
+                _forget_names(path.name)
                 _run("ip", "netns", "delete", path.name)

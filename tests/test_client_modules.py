@@ -466,3 +466,126 @@ async def test_words_for_every_state(page: Page) -> None:
     assert summary == {"tone": "ok", "label": "Live"}
     assert quiet is None
     assert card is None
+
+
+async def test_relay_credentials_are_renewed_before_they_end(page: Page) -> None:
+    """They may end before the token: both are asked for anew by the old token in time, also after a sleep that one of
+    the clocks did not see, and a running connection gets the new ones for its next restart."""
+    grants: list[str | None] = []
+
+    async def token(route: Route) -> None:
+        grants.append(route.request.headers.get("authorization"))
+        number = len(grants)
+        server = {"urls": ["turn:t.example.org"], "username": f"u{number}", "credential": "c"}
+        grant = {"token": f"t{number}", "session_id": "s", "expires_in": 3600}
+        await route.fulfill(json=grant | {"ice_expires_in": 600, "ice_servers": [server]})
+
+    async def offer(route: Route) -> None:
+        if route.request.method == "POST":
+            # Never answered: the connection stays as it was offered.
+            return
+        await route.fulfill(json={})
+
+    await page.route("**/api/token", token)
+    await page.route("**/api/webrtc/offer*", offer)
+    found = await run(
+        page,
+        """
+        const {Session} = await import("/client/session.js");
+        const {Peer} = await import("/client/peer.js");
+        const timers = [];
+        const set = window.setTimeout;
+        window.setTimeout = (work, ms) => { timers.push([work, ms]); return set(work, ms); };
+        const made = [];
+        const Stock = RTCPeerConnection;
+        window.RTCPeerConnection = class extends Stock { constructor(c) { super(c); made.push(this); } };
+        let peer = null;
+        const session = new Session({askCode: async () => null, onNew: () => {}, onIceServers: () => peer?.renewRelays()});
+        peer = new Peer({session, onState: () => {}, onSender: () => {}});
+        const canvas = document.createElement("canvas");
+        void peer.start(canvas.captureStream().getVideoTracks()[0]);
+        while (made.length === 0) await later(5);
+        const user = () => made[0].getConfiguration().iceServers[0].username;
+        const before = user();
+        const [renew, ms] = timers.find(([, ms]) => ms > 100000);
+        renew();
+        while (user() === before) await later(5);
+        const renewed = user();
+        const now = Date.now;
+        const valid = [session.valid];
+        Date.now = () => now() + 597000;
+        valid.push(session.valid);
+        Date.now = () => now() + 599000;
+        valid.push(session.valid);
+        await session.ensure();
+        valid.push(session.valid);
+        Date.now = now;
+        peer.stop();
+        peer.renewRelays();
+        return [before, renewed, ms, valid, made.length];
+        """,
+    )
+    assert found == ["u1", "u2", 480_000, [True, True, False, True], 1]
+    assert grants == [None, "Bearer t1", "Bearer t2"]
+
+
+async def test_a_relay_that_refuses_is_named(page: Page) -> None:
+    """Without a connection the page says what the relay answered, a refusal rather than that it is not reached, and
+    refused credentials are asked for anew."""
+
+    async def token(route: Route) -> None:
+        server = {"urls": ["turn:t.example.org?transport=udp"], "username": "u", "credential": "c"}
+        grant = {"token": "t", "session_id": "s", "expires_in": 3600, "ice_servers": [server]}
+        await route.fulfill(json=grant)
+
+    async def offer(route: Route) -> None:
+        await route.abort() if route.request.method != "POST" else None
+
+    await page.route("**/api/token", token)
+    await page.route("**/api/webrtc/offer*", offer)
+    found = await run(
+        page,
+        """
+        const {Session} = await import("/client/session.js");
+        const {Peer} = await import("/client/peer.js");
+        const made = [];
+        const Stock = RTCPeerConnection;
+        window.RTCPeerConnection = class extends Stock {
+          constructor(c) { super(c); made.push(this); }
+          get connectionState() { return this.pretend ?? super.connectionState; }
+        };
+        const said = [];
+        const session = new Session({askCode: async () => null, onNew: () => {}});
+        const peer = new Peer({
+          session, onSender: () => {},
+          onState: (state, error) => { if (error) said.push([error.message, session.valid]); },
+        });
+        const track = document.createElement("canvas").captureStream().getVideoTracks()[0];
+        const trouble = async (...codes) => {
+          const count = made.length;
+          void peer.start(track);
+          while (made.length === count) await later(5);
+          const pc = made.at(-1);
+          for (const [url, errorCode] of codes) pc.onicecandidateerror({url, errorCode});
+          pc.pretend = "failed";
+          pc.onconnectionstatechange();
+          peer.stop();
+        };
+        const url = "turn:t.example.org?transport=udp";
+        await trouble([url, 701], [url, 401]);
+        await trouble([url, 701]);
+        await trouble([url, 486]);
+        await trouble(["stun:s.example.org", 701]);
+        return said;
+        """,
+    )
+    assert found == [
+        [
+            "The connection failed. The relay turn:t.example.org does not take the credentials: whoever runs this"
+            " server should look at TURN_SECRET.",
+            False,
+        ],
+        ["The connection failed. The relay turn:t.example.org can not be reached, either.", True],
+        ["The connection failed. The relay turn:t.example.org refuses (486).", True],
+        ["The connection failed.", True],
+    ]

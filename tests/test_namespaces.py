@@ -93,6 +93,19 @@ async def test_coroutines_run_inside() -> None:
         assert ended.is_set()
 
 
+def test_names_of_its_own() -> None:
+    """A process inside resolves what it was told; the files for it go with the network."""
+    with Network() as net:
+        one = net.namespace("one")
+        one.hosts({"turn.example.org": "10.99.1.1"})
+        assert one.run("getent", "hosts", "turn.example.org").split() == [
+            "10.99.1.1",
+            "turn.example.org",
+        ]
+        assert Path("/etc/netns", one.name).exists()
+    assert not Path("/etc/netns", one.name).exists()
+
+
 def test_a_failed_command_says_what_it_was() -> None:
     """The error holds the command and its words, and what was made before goes away all the same."""
     with (

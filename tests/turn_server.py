@@ -84,6 +84,7 @@ def configuration(
     allowed: Sequence[str] = (),
     secret: str = SECRET,
     tls_port: int = 443,
+    relay_address: str = "",
     more: Sequence[str] = (),
 ) -> str:
     """deploy/turnserver.conf for a machine at `address`. Raises AssertionError when a line to be changed is gone."""
@@ -95,7 +96,7 @@ def configuration(
         assert count == 1, f"{line} is in deploy/turnserver.conf {count} times"
 
     change("listening-ip=", f"listening-ip={address}")
-    change("relay-ip=", f"relay-ip={address}")
+    change("relay-ip=", f"relay-ip={relay_address or address}")
     change("static-auth-secret=", f"static-auth-secret={secret}")
     change("tls-listening-port=", f"tls-listening-port={tls_port}")
     change("cert=", f"cert={certificate.chain}")

@@ -44,11 +44,13 @@ def camera_script(**options: Any) -> str:
 
 
 @asynccontextmanager
-async def chromium(*, args: Sequence[str] = ()) -> AsyncIterator[Browser]:
+async def chromium(
+    *, args: Sequence[str] = (), executable: str | None = None
+) -> AsyncIterator[Browser]:
     """A headless browser. Raises playwright's Error, which says how to install one, when there is none."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=find_chromium(), headless=True, args=[*ARGS, *args]
+            executable_path=executable or find_chromium(), headless=True, args=[*ARGS, *args]
         )
         try:
             yield browser

@@ -22,6 +22,7 @@ import av
 from aiortc import (
     MediaStreamTrack,
     RTCConfiguration,
+    RTCIceServer,
     RTCPeerConnection,
     RTCRtpSender,
     RTCSessionDescription,
@@ -121,11 +122,15 @@ class CameraPeer:
         trickle: bool = False,
         access_code: str | None = None,
         relay: LinkRelay | None = None,
+        ice_urls: Sequence[str] = (),
     ) -> None:
         self.base_url = base_url.rstrip("/")
         self.encoder = encoder
         self.token = ""
         self.session_id = ""
+        # What came with the token; of it, the connection uses those of `ice_urls` (aiortc one STUN, one TURN server)
+        self.ice_servers: list[Message] = []
+        self.ice_urls = ice_urls
         # The offer's answer, whole
         self.answer: Message = {}
         # The newest `ready`, `status` and `sender`
@@ -174,6 +179,7 @@ class CameraPeer:
         body = {} if self._access_code is None else {"access_code": self._access_code}
         reply = await json_request("POST", f"{self.base_url}/api/token", body)
         self.token, self.session_id = reply["token"], reply["session_id"]
+        self.ice_servers = reply["ice_servers"]
 
     async def connect(self, *, timeout: float = 15.0) -> None:
         """Take a token when there is none yet, offer the camera, wait until packets may flow.
@@ -185,7 +191,13 @@ class CameraPeer:
         await self._close_camera()
         self._feed = self.encoder.subscribe()
         self.track = EncodedTrack(self._feed)
-        self._pc = pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+        servers = [
+            RTCIceServer(url, server.get("username"), server.get("credential"))
+            for server in self.ice_servers
+            for url in server["urls"]
+            if url in self.ice_urls
+        ]
+        self._pc = pc = RTCPeerConnection(RTCConfiguration(iceServers=servers))
         connected = asyncio.Event()
 
         @pc.on("connectionstatechange")

@@ -1,0 +1,236 @@
+"""A camera whose only way to the server is a relay: real coturn and nginx as in deploy/, Chromium and another client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Browser, Request, expect
+
+from scripts.bench.browser import page_with_camera
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.http_json import json_request
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from tests.browser.visitor import Visitor
+from tests.namespaces import Namespace, require
+from tests.net.rooms import (
+    PAGE,
+    SERVER,
+    TCP,
+    TLS,
+    TLS_443,
+    UDP,
+    RelayRoom,
+    chromium_inside,
+    have_nginx,
+    relay_room,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+# SPEC's row 10: the first frame over a relay, from the offer
+FIRST_FRAME_SECONDS = 1.5
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RelayRoom]:
+    require("turnserver")
+    if not have_nginx():
+        pytest.skip("nginx or its stream module is missing; scripts/test.sh installs both.")
+    async with relay_room(tmp_path_factory.mktemp("relay")) as room:
+        yield room
+
+
+@asynccontextmanager
+async def encoder() -> AsyncIterator[LiveEncoder]:
+    encoder = LiveEncoder(Scene(640, 360), rate=15.0)
+    try:
+        yield encoder
+    finally:
+        await encoder.close()
+
+
+async def first_frame(peer: CameraPeer) -> float:
+    """Seconds from the offer to the server's word that the camera is live."""
+
+    def live(message: dict[str, Any]) -> bool:
+        return bool(message["type"] == "status" and message["camera"] == "live")
+
+    await peer.wait_for(live, timeout=10)
+    return next(arrived.at for arrived in peer.messages if live(arrived.message)) - peer.offered_at
+
+
+async def one_visit(url: str) -> tuple[float, str]:
+    """Connect over one URL and ask: seconds to the first frame, and the answer's text."""
+    async with encoder() as camera, CameraPeer(PAGE, camera, ice_urls=[url]) as peer:
+        seconds = await first_frame(peer)
+        answer = await peer.ask("What do you see?")
+        return seconds, answer.text
+
+
+async def checked(namespace: Namespace) -> Any:
+    """What /health says of the relays, once it knows."""
+
+    async def ask() -> Any:
+        while True:
+            turn = (await json_request("GET", f"{PAGE}/health"))["turn"]
+            if all(entry["ok"] is not None for entry in turn):
+                return turn
+            await asyncio.sleep(0.05)
+
+    async with asyncio.timeout(10):
+        return await namespace.inside(ask)
+
+
+@pytest.mark.parametrize("url", [UDP, TCP, TLS])
+async def test_another_client_connects_by_relay_and_is_answered(
+    room: RelayRoom, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """aiortc as client, with the credentials that came with its token: a frame within 1.5 s of the offer, and an
+    answer."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
+    seconds, text = await room.client.inside(lambda: one_visit(url))
+    assert text
+    assert seconds < FIRST_FRAME_SECONDS
+
+
+async def test_the_server_says_that_its_relays_work(room: RelayRoom) -> None:
+    """Each URL, TLS by name through nginx too, in /health and in the log, without secrets."""
+    assert await checked(room.client) == [
+        {"url": u, "ok": True, "why": ""} for u in (UDP, TCP, TLS, TLS_443)
+    ]
+    assert room.program.said.count('"relay works"') == 4
+
+
+async def test_there_is_no_other_way(room: RelayRoom) -> None:
+    """Without a relay nothing connects: the network lets nothing else through."""
+
+    async def visit() -> None:
+        async with encoder() as camera:
+            peer = CameraPeer(PAGE, camera)
+            try:
+                await peer.connect(timeout=1.5)
+            finally:
+                await peer.close()
+
+    with pytest.raises((TimeoutError, ConnectionError)):
+        await room.client.inside(visit)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(room: RelayRoom) -> AsyncIterator[Browser]:
+    async with chromium_inside(room.client, room.folder, trusted=room.certificate) as browser:
+        yield browser
+
+
+# Only one of the relays that the page was given, and other credentials where asked for
+_ONLY = """(() => {
+  const Stock = window.RTCPeerConnection, only = ONLY, change = CHANGE;
+  window.RTCPeerConnection = class extends Stock {
+    constructor(configuration) {
+      const iceServers = configuration.iceServers
+        .map(server => ({...server, ...change, urls: server.urls.filter(url => url === only)}))
+        .filter(server => server.urls.length);
+      super({...configuration, iceServers});
+    }
+  };
+})()"""
+
+
+@asynccontextmanager
+async def visitor(browser: Browser, url: str, **change: str) -> AsyncIterator[Visitor]:
+    """A page that uses one relay's URL alone."""
+    async with page_with_camera(browser) as page:
+        visitor = Visitor(page, PAGE)
+        script = _ONLY.replace("ONLY", json.dumps(url), 1).replace("CHANGE", json.dumps(change), 1)
+        await page.add_init_script(script)
+        await visitor.open()
+        yield visitor
+        await visitor.leave()
+        assert visitor.problems == []
+
+
+_WAY = """async () => {
+  const stats = [...(await window.__peers.at(-1).getStats()).values()];
+  const pair = stats.find(s => s.type === "candidate-pair" && s.nominated && s.bytesSent > 0);
+  const local = stats.find(s => s.id === pair?.localCandidateId);
+  return [local?.candidateType, local?.relayProtocol];
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("url", "protocol"), [(UDP, "udp"), (TCP, "tcp"), (TLS_443, "tls")])
+async def test_the_page_connects_by_relay_and_is_answered(
+    room: RelayRoom, browser: Browser, url: str, protocol: str
+) -> None:
+    """Chromium through the page: the pair in use is the relay's over that transport, a frame comes within 1.5 s of
+    the offer, and a question is answered. TLS goes through nginx on 443, told from the page by its name.
+    """
+    offered: list[float] = []
+
+    def request(request: Request) -> None:
+        if request.method == "POST" and "/api/webrtc/offer" in request.url:
+            offered.append(time.time())
+
+    async with visitor(browser, url) as person:
+        person.page.on("request", request)
+        await person.start()
+        live = await person.page.evaluate(
+            "window.__log.find(e => e.message.type === 'status' && e.message.camera === 'live').at"
+        )
+        assert await person.page.evaluate(_WAY) == ["relay", protocol]
+        assert live / 1000 - offered[0] < FIRST_FRAME_SECONDS
+        sent = await person.send("What do you see?")
+        assert (await person.response(sent["id"]))["text"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(
+    "change", [{"credential": "wrong"}, {"username": "1700000000:expired", "credential": "x"}]
+)
+async def test_wrong_and_expired_credentials_are_said(
+    room: RelayRoom, browser: Browser, change: dict[str, str]
+) -> None:
+    """The page says that the relay did not take the credentials, and where to look."""
+    async with visitor(browser, UDP, **change) as person:
+        # The rule is tested, not the wait.
+        await person.page.add_init_script(
+            "const set = setTimeout; window.setTimeout = (f, ms) => set(f, ms === 15000 ? 1500 : ms);"
+        )
+        await person.page.reload()
+        await person.start_button.click()
+        await expect(person.notice).to_contain_text("does not take the credentials")
+        await expect(person.notice).to_contain_text("TURN_SECRET")
+
+
+async def test_a_relay_that_may_not_send_to_the_server(tmp_path: Path, room: RelayRoom) -> None:
+    """With an address that the relay denies, nothing connects, and /health says which address, and what to change."""
+    async with relay_room(tmp_path, PUBLIC_ADDRESSES="10.99.2.77", TURN_URLS=UDP) as denied:
+        (entry,) = await checked(denied.client)
+        assert entry["ok"] is False
+        for word in ("403", "10.99.2.77", "allowed-peer-ip", "PUBLIC_ADDRESSES"):
+            assert word in entry["why"]
+
+        async def visit() -> Sequence[str]:
+            async with encoder() as camera:
+                peer = CameraPeer(PAGE, camera, ice_urls=[UDP])
+                try:
+                    await peer.connect(timeout=1.5)
+                except (TimeoutError, ConnectionError):
+                    return [
+                        line for line in peer.answer["sdp"].splitlines() if "candidate:" in line
+                    ]
+                finally:
+                    await peer.close()
+                raise AssertionError("it connected")
+
+        candidates = await denied.client.inside(visit)
+        assert candidates
+        assert all("10.99.2.77" in line and SERVER not in line for line in candidates)
