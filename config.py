@@ -72,7 +72,12 @@ def _list_of(one: Callable[[str], Any]) -> BeforeValidator:
 
 
 def _network(text: str) -> Network:
-    return ipaddress.ip_network(text, strict=False)
+    network = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    if mapped is not None and network.prefixlen >= 96:
+        # Addresses are compared as what they are, however a socket writes them.
+        return ipaddress.ip_network((mapped, network.prefixlen - 96))
+    return network
 
 
 def _public_address(text: str) -> Address:

@@ -681,6 +681,42 @@ async def test_rate_limit(sdp: str) -> None:
         assert (await client.get("/health")).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("trusted", "headers", "same"),
+    [
+        # The client's word counts only behind a proxy of ours: here each header is another asker, or none is.
+        ("127.0.0.0/8", ["203.0.113.1", "203.0.113.2"], False),
+        ("::ffff:127.0.0.0/104", ["203.0.113.1", "203.0.113.2"], False),
+        ("127.0.0.2/31", ["203.0.113.1", "203.0.113.2"], True),
+        ("", ["203.0.113.1", "203.0.113.2"], True),
+        # What the client wrote itself, left of the proxy's entry, makes nobody another asker.
+        ("127.0.0.1", ["198.51.100.1, 203.0.113.1", "198.51.100.2, 203.0.113.1"], True),
+        ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 10.0.0.1", "203.0.113.1, 10.9.9.9"], True),
+        ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 11.0.0.1", "203.0.113.1, 11.0.0.2"], False),
+        ("127.0.0.1", ["2001:db8::1", "2001:db8::2"], True),
+        ("127.0.0.1", ["2001:db8:0:1::1", "2001:db8:0:2::1"], False),
+        ("127.0.0.1", ["203.0.113.1", "::ffff:203.0.113.1"], True),
+    ],
+)
+async def test_whose_forwarded_address_counts(
+    sdp: str, trusted: str, headers: list[str], same: bool
+) -> None:
+    """TRUSTED_PROXIES decides it for the limits of tokens and of offers alike."""
+    async with (
+        running(rate_limit_per_minute=1, trusted_proxies=trusted) as run,
+        http(run) as client,
+    ):
+        body = {"sdp": sdp, "type": "offer"}
+        found = []
+        for path, json in (("/api/token", {}), (OFFER, body)):
+            run.program.limiter._full_at.clear()
+            for header in headers:
+                reply = await client.post(path, json=json, headers={"X-Forwarded-For": header})
+                found.append(reply.status_code)
+    second = 429 if same else 200
+    assert found == [200, second, 200, second]
+
+
 async def test_max_sessions(sdp: str) -> None:
     """MAX_SESSIONS places; the next offer is 503 with Retry-After; an end makes room; a token takes no place."""
     async with running(max_sessions=2, rate_limit_per_minute=0) as run, http(run) as client:

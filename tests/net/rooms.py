@@ -15,12 +15,15 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import Browser
 
 from scripts.bench.browser import chromium, find_chromium
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.namespaces import Namespace, Network
 from tests.turn_server import SECRET, Certificate, configuration, make_certificate, turn_server
 
@@ -235,3 +238,22 @@ async def chromium_inside(
 
 def have_nginx() -> bool:
     return shutil.which("nginx") is not None and STREAM_MODULE.exists()
+
+
+@asynccontextmanager
+async def encoder() -> AsyncIterator[LiveEncoder]:
+    encoder = LiveEncoder(Scene(640, 360), rate=15.0)
+    try:
+        yield encoder
+    finally:
+        await encoder.close()
+
+
+async def first_frame(peer: CameraPeer) -> float:
+    """Seconds from the offer to the server's word that the camera is live."""
+
+    def live(message: dict[str, Any]) -> bool:
+        return bool(message["type"] == "status" and message["camera"] == "live")
+
+    await peer.wait_for(live, timeout=10)
+    return next(arrived.at for arrived in peer.messages if live(arrived.message)) - peer.offered_at

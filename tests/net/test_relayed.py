@@ -17,7 +17,6 @@ from playwright.async_api import Browser, Request, expect
 from scripts.bench.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request
-from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.browser.visitor import Visitor
 from tests.namespaces import Namespace, require
 from tests.net.rooms import (
@@ -29,6 +28,8 @@ from tests.net.rooms import (
     UDP,
     RelayRoom,
     chromium_inside,
+    encoder,
+    first_frame,
     have_nginx,
     relay_room,
 )
@@ -46,25 +47,6 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RelayR
         pytest.skip("nginx or its stream module is missing; scripts/test.sh installs both.")
     async with relay_room(tmp_path_factory.mktemp("relay")) as room:
         yield room
-
-
-@asynccontextmanager
-async def encoder() -> AsyncIterator[LiveEncoder]:
-    encoder = LiveEncoder(Scene(640, 360), rate=15.0)
-    try:
-        yield encoder
-    finally:
-        await encoder.close()
-
-
-async def first_frame(peer: CameraPeer) -> float:
-    """Seconds from the offer to the server's word that the camera is live."""
-
-    def live(message: dict[str, Any]) -> bool:
-        return bool(message["type"] == "status" and message["camera"] == "live")
-
-    await peer.wait_for(live, timeout=10)
-    return next(arrived.at for arrived in peer.messages if live(arrived.message)) - peer.offered_at
 
 
 async def one_visit(url: str) -> tuple[float, str]:
