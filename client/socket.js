@@ -30,7 +30,7 @@ export const AFTER_CLOSE = {
 export class ChatSocket {
   /** @type {SocketState} */
   state = "closed";
-  // Sockets in a row that never opened, though a token could be had
+  // Sockets that did not open, though a token could be had, before the first one ever did; 0 from then on
   unopened = 0;
 
   #session;
@@ -49,6 +49,7 @@ export class ChatSocket {
   #silence;
   // performance.now() before which the server does not want to see us again
   #notBefore = 0;
+  #everOpened = false;
   // Refusals in a row that another token did not cure
   #refused = 0;
 
@@ -121,6 +122,7 @@ export class ChatSocket {
     ws.onopen = () => {
       if (ws !== this.#ws) return;
       clearTimeout(this.#timer);
+      this.#everOpened = true;
       this.unopened = 0;
       this.#pinger = setInterval(() => this.#ping(ws), PING_EVERY);
       this.#set("open");
@@ -151,7 +153,7 @@ export class ChatSocket {
   /** @param {WebSocket} ws @param {number} code */
   #closed(ws, code) {
     if (ws !== this.#ws) return;
-    if (this.state === "connecting") this.unopened++;
+    if (this.state === "connecting" && !this.#everOpened) this.unopened++;
     this.#drop();
     const rule = AFTER_CLOSE[code];
     if (rule === "never") return this.#set("ended", code);

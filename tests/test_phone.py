@@ -42,7 +42,7 @@ def project(folder: Path) -> Path:
 
 
 @contextmanager
-def started(folder: Path, port: int, home: Path, *options: str) -> Iterator[Terminal]:
+def started(folder: Path, port: int, home: Path, *options: str, **more: str) -> Iterator[Terminal]:
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -52,6 +52,7 @@ def started(folder: Path, port: int, home: Path, *options: str) -> Iterator[Term
         "PIP_NO_INDEX": "1",
         "PIP_CONFIG_FILE": os.devnull,
         "ENGINE": "builtin",
+        **more,
     }
     command = ["bash", "scripts/run.sh", "--https", "--port", str(port), *options]
     terminal = Terminal(command, environment, folder)
@@ -115,12 +116,15 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
         logged = [line for line in terminal.text.splitlines() if line.startswith("{")]
         assert not [line for line in logged if code in line or other in line]
     assert terminal.process.returncode == 0
-    # The second start: installed, the same authority, a code of its own; put in the background it never reads.
-    with started(folder, port, home, "--host", "127.0.0.1") as terminal:
+    # The second start: installed, the same authority, a code of its own; the operator's access code is not shown.
+    own = {"ACCESS_CODE": "tulip-meadow-27", "JWT_SECRET_KEY": "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"}
+    with started(folder, port, home, "--host", "127.0.0.1", **own) as terminal:
         text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 30)
         assert "made in" not in text
         assert read_qr(text).startswith(f"https://127.0.0.1:{port}/#pair=")
         assert code not in text
+        assert "Access code" not in text
+        assert "tulip" not in text
         terminal.process.send_signal(signal.SIGUSR1)
         terminal.read_until(lambda text: len(re.findall(CODE_SHOWN, text)) == 2, 5)
     assert terminal.process.returncode == 0

@@ -143,31 +143,36 @@ async def test_a_refused_socket_is_told_and_helped(
     await expect(page.state).to_have_text("Live", timeout=15_000)
     await expect(dialog).to_be_hidden()
     assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    # Once it worked, a socket that does not open is the network's doing.
+    await page.page.evaluate("window.refuse = true")
+    lan.program.sessions.close_sockets(1012, "test")
+    for _ in range(3):
+        await page.page.wait_for_event("websocket")
+    await expect(page.state).to_have_text("Connection lost")
+    await expect(page.notice).not_to_contain_text("trust")
 
 
-async def test_a_server_that_is_gone_is_no_matter_of_trust(visit: Visit, issued: Issued) -> None:
+async def test_a_server_that_is_gone_is_no_matter_of_trust(visit: Visit, lan: Running) -> None:
     """Nothing answers at all: the network is to blame, and the certificate is not spoken of."""
-    async with running(drain_seconds=0.2, **https(issued)) as run:
-        page = await visit("about:blank")
-        page.expect(NOT_OPENED, "net::ERR", "Failed to load resource")
-        page.url = f"{run.base_url}/#pair={new_code(run)}"
-        await page.page.add_init_script(REFUSING)
-        asked = asyncio.Event()
+    page = await visit("about:blank")
+    page.expect(NOT_OPENED, "net::ERR", "Failed to load resource")
+    page.url = f"{lan.base_url}/#pair={new_code(lan)}"
+    await page.page.add_init_script(REFUSING)
+    asked = asyncio.Event()
 
-        async def nothing_there(route: Route) -> None:
-            asked.set()
-            await route.abort()
+    async def nothing_there(route: Route) -> None:
+        asked.set()
+        await route.abort()
 
-        await page.page.route("**/ca.crt", nothing_there)
-        await page.open()
-        await page.start_button.click()
-        await expect(page.notice).to_contain_text("Connection lost")
-        async with asyncio.timeout(15):
-            await asked.wait()
-        # Time for a wrong conclusion to show.
-        await page.page.wait_for_timeout(200)
-        await expect(page.state).to_have_text("Connection lost")
-        await page.leave()
+    await page.page.route("**/ca.crt", nothing_there)
+    await page.open()
+    await page.start_button.click()
+    await expect(page.notice).to_contain_text("Connection lost")
+    async with asyncio.timeout(15):
+        await asked.wait()
+    # Time for a wrong conclusion to show.
+    await page.page.wait_for_timeout(200)
+    await expect(page.state).to_have_text("Connection lost")
 
 
 @asynccontextmanager
