@@ -12,7 +12,6 @@ back in the first network its authority is used again, and the phone knows it.
 from __future__ import annotations
 
 import fcntl
-import ipaddress
 import os
 import secrets
 import shutil
@@ -27,28 +26,22 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.hazmat.primitives import serialization
 
+from scripts.certificates import (
+    LEAF_DAYS,
+    Key,
+    general_names,
+    make_authority,
+    make_leaf,
+    pem,
+    subtree,
+)
 from scripts.lan_addresses import Identity, find_identity
 
-LOOPBACK = Identity(
-    ("localhost",), (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
-)
-# Apple takes 825 days from an authority that the user installed (HT210176) and 398 from a public one (HT211025):
-# below both. Long, because a phone that only accepted the certificate is asked again with each new one.
-LEAF_DAYS = 397
 RENEW_BEFORE_DAYS = 30
-AUTHORITY_DAYS = 3650
-# Clocks of phones that are behind.
-BACKDATED = timedelta(days=1)
 # Networks that this machine is carried between; the authority unused for longest goes.
 MAX_AUTHORITIES = 8
-
-# P-256 with SHA-256, which every browser's TLS takes.
-_CURVE = ec.SECP256R1()
-Key = ec.EllipticCurvePrivateKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +54,7 @@ class Authority:
         """Whether its name constraints permit each of these names, spelled out."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
         permitted = set(constraints.value.permitted_subtrees or ())
-        return all(_subtree(name) in permitted for name in names)
+        return all(subtree(name) in permitted for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,114 +69,6 @@ class Issued:
 
 class Unusable(Exception):
     """Something in the folder can not be used; the message says what."""
-
-
-def general_names(identity: Identity) -> list[x509.GeneralName]:
-    """The identity and the loopback's names and addresses, each once."""
-    names = dict.fromkeys((*identity.names, *LOOPBACK.names))
-    addresses = dict.fromkeys((*identity.addresses, *LOOPBACK.addresses))
-    return [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
-
-
-def _subtree(name: x509.GeneralName) -> x509.GeneralName:
-    """A name as name constraints write it: an address as a network of one."""
-    return (
-        x509.IPAddress(ipaddress.ip_network(name.value))
-        if isinstance(name, x509.IPAddress)
-        else name
-    )
-
-
-def make_authority(
-    names: list[x509.GeneralName], label: str, now: datetime
-) -> tuple[Key, x509.Certificate]:
-    """A certificate authority for these names and no others. `label` tells it apart in a phone's list."""
-    key = ec.generate_private_key(_CURVE)
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera"),
-            x509.NameAttribute(NameOID.COMMON_NAME, f"qwen-camera {label}"[:64]),
-        ]
-    )
-    public = key.public_key()
-    certificate = (
-        _builder(subject, subject, public, now, AUTHORITY_DAYS)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_key_usage(certificates=True), critical=True)
-        .add_extension(
-            x509.NameConstraints([_subtree(name) for name in names], None), critical=True
-        )
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    return key, certificate
-
-
-def make_leaf(
-    authority_key: Key,
-    authority: x509.Certificate,
-    names: list[x509.GeneralName],
-    now: datetime,
-) -> tuple[Key, x509.Certificate]:
-    """A server's certificate for these names, which stand in subjectAltName alone."""
-    key = ec.generate_private_key(_CURVE)
-    subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera")])
-    identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    certificate = (
-        _builder(subject, authority.subject, key.public_key(), now, LEAF_DAYS)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        .add_extension(_key_usage(certificates=False), critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier),
-            critical=False,
-        )
-        .sign(authority_key, hashes.SHA256())
-    )
-    return key, certificate
-
-
-def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, now: datetime, days: int
-) -> x509.CertificateBuilder:
-    begin = now - BACKDATED
-    return x509.CertificateBuilder(
-        issuer_name=issuer,
-        subject_name=subject,
-        public_key=key,
-        serial_number=x509.random_serial_number(),
-        not_valid_before=begin,
-        # The last second counts (RFC 5280, section 4.1.2.5).
-        not_valid_after=begin + timedelta(days=days) - timedelta(seconds=1),
-    )
-
-
-def _key_usage(*, certificates: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not certificates,
-        key_cert_sign=certificates,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        crl_sign=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
-    """Key and certificate in one text, so that one rename changes both; or the certificate alone."""
-    text = certificate.public_bytes(serialization.Encoding.PEM)
-    if key is None:
-        return text
-    return text + key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
 
 
 def write(path: Path, data: bytes) -> None:

@@ -18,17 +18,9 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from scripts.certificates import LEAF_DAYS, general_names, make_leaf, pem
 from scripts.lan_addresses import Identity
-from scripts.local_certificate import (
-    LEAF_DAYS,
-    MAX_AUTHORITIES,
-    Issued,
-    Keeper,
-    general_names,
-    make_leaf,
-    pem,
-    read_pair,
-)
+from scripts.local_certificate import MAX_AUTHORITIES, Issued, Keeper, read_pair
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = datetime.now(UTC).replace(microsecond=0)

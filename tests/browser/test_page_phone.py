@@ -19,8 +19,9 @@ from cryptography import x509
 from playwright.async_api import Browser, Error, Page, Route, async_playwright, expect
 
 from scripts.bench.browser import ARGS, find_chromium
+from scripts.certificates import make_leaf, pem
 from scripts.lan_addresses import Identity
-from scripts.local_certificate import Issued, Keeper, make_leaf, pem, read_pair
+from scripts.local_certificate import Issued, Keeper, read_pair
 from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
