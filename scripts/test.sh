@@ -9,8 +9,9 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/test.sh [pytest arguments]
 
-Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, strace, certutil, coturn,
-nginx and what makes networks; then runs all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
+Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
+strace, certutil, coturn, nginx and what makes networks, with npm what is in tests/peers; then runs all tests, or those that the
+arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
 TEXT
         exit 0
         ;;
@@ -66,6 +67,18 @@ apt_install() {
     fi
 }
 
+# Whether the tests themselves would run this peer: no_gstreamer or no_werift.
+other_peer() {
+    (cd "$ROOT" && "$VENV_PYTHON" -c "import sys; from tests.peers import processes; sys.exit(processes.$1() != '')")
+}
+
+# From the lock file, by content; nothing of it runs while it is installed.
+install_node_modules() {
+    say 'Installing tests/peers with npm.'
+    (cd "$ROOT/tests/peers" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
+        || say 'It could not be installed.'
+}
+
 install_once test requirements-dev.txt
 # Another process: it works on another environment.
 bash "$ROOT/scripts/models.sh"
@@ -85,10 +98,23 @@ nft nftables
 turnserver coturn
 nginx nginx
 certutil libnss3-tools
+firefox-esr firefox-esr
+npm npm
 TEXT
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
+    # A standards peer: 10 MB, for the system's own Python.
+    other_peer no_gstreamer || packages+=(
+        gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
+        gstreamer1.0-nice gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0 python3-gi
+    )
 fi
 if [ ${#packages[@]} -gt 0 ] && may_install; then apt_install "${packages[@]}"; fi
+if command -v npm >/dev/null 2>&1; then
+    peers=$ROOT/tests/peers
+    if ! other_peer no_werift || [ "$peers/package-lock.json" -nt "$peers/node_modules/.package-lock.json" ]; then
+        install_node_modules
+    fi
+fi
 
 if ! driver_runs; then
     say 'The tests drive a browser through Playwright, and its driver does not start:'

@@ -1,0 +1,137 @@
+"""WHIP with other people's stacks: GStreamer's webrtcbin (RSA certificates, TCP candidates) and werift."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from server.camera import Camera
+from tests.clients import open_page, soon, take_token
+from tests.fakes_rtc import live_encoder
+from tests.peers.processes import (
+    GSTREAMER,
+    WERIFT,
+    no_gstreamer,
+    no_werift,
+    peer_process,
+    rtp_to,
+)
+from tests.running import Running, running
+
+gstreamer = pytest.mark.skipif(bool(no_gstreamer()), reason=no_gstreamer())
+werift = pytest.mark.skipif(bool(no_werift()), reason=no_werift())
+
+BALL = "videotestsrc is-live=true pattern=ball ! video/x-raw,width=1280,height=720,framerate=15/1"
+VP8 = f"{BALL} ! vp8enc deadline=1 keyframe-max-dist=60 ! rtpvp8pay"
+X264 = f"{BALL} ! x264enc tune=zerolatency key-int-max=60"
+RTP = "application/x-rtp,media=video,payload=96,encoding-name"
+
+
+def h264(profile: str) -> str:
+    # What the other profiles have over baseline, the quickest preset leaves out.
+    preset = "ultrafast" if "baseline" in profile else "superfast"
+    return f"{X264} speed-preset={preset} ! video/x-h264,profile={profile} ! rtph264pay config-interval=-1"
+
+
+async def session(run: Running) -> tuple[list[str], str, str]:
+    """Arguments for a camera, the session's token and its id."""
+    issued = await take_token(run)
+    address = f"{run.base_url}/api/whip?session={issued['session_id']}"
+    return [address, issued["token"]], issued["token"], issued["session_id"]
+
+
+def camera_of(run: Running, session_id: str) -> Camera:
+    return run.program.sessions.find(session_id).camera
+
+
+async def more_frames(camera: Camera, count: int, seconds: float = 10.0) -> None:
+    """So many frames that were not there before."""
+    for _ in range(count):
+        seen = {None, camera.newest}
+        await soon(lambda seen=seen: camera.newest not in seen, seconds)  # type: ignore[misc]
+
+
+@gstreamer
+@pytest.mark.parametrize(
+    ("source", "how", "answered"),
+    [
+        (f"{VP8} ! {RTP}=VP8", "trickle", "VP8/90000"),
+        (f"{h264('constrained-baseline')} ! {RTP}=H264", "whole", "profile-level-id=42"),
+        (f"{h264('high')} ! {RTP}=H264", "trickle", "profile-level-id=64"),
+    ],
+)
+async def test_gstreamer(source: str, how: str, answered: str) -> None:
+    """Connects with its RSA certificate, sends whole pictures, is asked about, and ends with DELETE."""
+    async with running(rate_limit_per_minute=0) as run:
+        arguments, token, session_id = await session(run)
+        page = await open_page(run, token, session_id)
+        async with peer_process(*GSTREAMER, *arguments, source, how) as peer:
+            assert answered in await peer.says("answer")
+            if how == "trickle":
+                assert await peer.says("trickled") == 204
+            await peer.says("state", "connected")
+            await page.camera("live", timeout=15)
+            camera = camera_of(run, session_id)
+            await more_frames(camera, 5)
+            assert camera.newest is not None
+            assert (camera.newest.width, camera.newest.height) == (1280, 720)
+            connection = run.program.webrtc.get(session_id)
+            tls = connection._receiver.transport._ssl
+            assert tls is not None
+            certificate = tls.get_peer_certificate(as_cryptography=True)
+            assert certificate is not None
+            assert isinstance(certificate.public_key(), RSAPublicKey)
+            answer = await page.ask("What do you see?", timeout=15)
+            assert answer["type"] == "response", answer
+            assert (answer["frame"]["source_width"], answer["frame"]["held"]) == (1280, False)
+            assert answer["frame"]["age_ms"] < 600
+        assert peer.said[-1] == {"ended": 200} or {"ended": 200} in peer.said
+        await page.camera("ended")
+        await page.close()
+
+
+@gstreamer
+async def test_gstreamer_without_a_codec_that_can_be_decoded() -> None:
+    """422 with the codecs that can."""
+    source = f"{BALL} ! vp9enc deadline=1 cpu-used=8 ! rtpvp9pay ! {RTP}=VP9"
+    async with running(rate_limit_per_minute=0) as run:
+        arguments, _, _ = await session(run)
+        async with peer_process(*GSTREAMER, *arguments, source, "whole") as peer:
+            assert await peer.says("refused") == 422
+            assert "H264, VP8" in await peer.says("message")
+        assert len(run.program.sessions) == 0
+
+
+@werift
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_werift(codec: str) -> None:
+    """Audio first in the bundle, a key frame when one is asked for, and its own ICE restart in the midst of it."""
+    async with (
+        running(rate_limit_per_minute=0) as run,
+        live_encoder(640, 360, rate=10, codec=codec.lower()) as encoder,
+    ):
+        arguments, token, session_id = await session(run)
+        page = await open_page(run, token, session_id)
+        async with peer_process(*WERIFT, *arguments, codec) as peer:
+            answer = await peer.says("answer")
+            assert re.findall(r"^a=(inactive|recvonly)", answer, re.M) == ["inactive", "recvonly"]
+            await peer.says("state", "connected")
+            async with rtp_to(await peer.says("port"), encoder):
+                await page.camera("live", timeout=15)
+                camera = camera_of(run, session_id)
+                await more_frames(camera, 3)
+                connection = run.program.webrtc.get(session_id)
+                transport = connection._receiver.transport.transport
+                first = transport._connection
+                peer.tell("restart")
+                assert await peer.says("restarted") == 200
+                await soon(lambda: first._closed)
+                await more_frames(camera, 5)
+                assert transport._connection is not first
+                answer = await page.ask("What do you see?", timeout=15)
+                assert answer["type"] == "response", answer
+        assert {"ended": 200} in peer.said
+        await page.camera("ended")
+        await page.close()
