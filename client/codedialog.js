@@ -20,12 +20,12 @@ export class CodeDialog {
 
   /**
    * @param {boolean} wrong the code before this was refused
-   * @param {string} [why] what was refused before that
+   * @param {string} [why] the server's words for what it asks for, or for what it did not take before
    * @returns {Promise<string|null>} null: not now
    */
   ask(wrong, why = "") {
     say(this.#text, wrong ? WRONG : why || ASK);
-    this.#text.classList.toggle("problem", wrong || why !== "");
+    this.#text.classList.toggle("problem", wrong);
     this.#dialog.showModal();
     this.#input.focus();
     return new Promise((resolve) => {

@@ -33,7 +33,7 @@ export class Session {
   /**
    * @param {{askCode: (wrong: boolean, why?: string) => Promise<string|null>, onNew: (first: boolean) => void,
    *   onIceServers?: () => void}} hooks
-   *   askCode: the person's access code, null when they gave up, `why`: what was refused before; onNew: the session id
+   *   askCode: the person's access code, null when they gave up, `why`: the server's words for it; onNew: the session id
    *   changed; onIceServers: `iceServers` are newer ones
    */
   constructor({ askCode, onNew, onIceServers = () => {} }) {
@@ -140,6 +140,7 @@ export class Session {
           this.token = null;
           continue;
         }
+        why ||= error.message;
       }
       const code = await this.#askCode(wrong, why);
       if (code === null) {

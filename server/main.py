@@ -209,6 +209,7 @@ class Program:
             turn_urls=settings.turn_urls,
             turn_secret=settings.turn_secret.get_secret_value(),
             turn_ttl=settings.turn_ttl,
+            pairs=bool(settings.pairing_hosts),
             authority=self.authority,
         )
         return Services(

@@ -60,6 +60,8 @@ class Access:
     turn_urls: Sequence[str]
     turn_secret: str
     turn_ttl: int
+    # Whether its terminal shows pairing codes
+    pairs: bool
     # DER of the certificate authority that the server's own certificate comes from; None when it has none of its own
     authority: bytes | None
 
@@ -97,6 +99,8 @@ class TokenBody(BaseModel):
     pairing_code: str | None = Field(default=None, max_length=MAX_CODE_CHARS)
 
 
+_ASK = "This server asks for an access code. Enter the one that you were given."
+_ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
 _PAIRING_REFUSED = {
     Redeemed.USED: "This pairing code was used already; each one is good for one device.",
     Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
@@ -290,7 +294,7 @@ def create_router(services: Services) -> APIRouter:
             if not check_access_code(given, access.access_code):
                 services.metrics.auth_failures.labels("bad_code").inc()
                 raise Unauthorized(
-                    "This server asks for an access code."
+                    (_ASK_PAIRED if access.pairs else _ASK)
                     if given is None
                     else "This access code is not right. Ask whoever runs this server for it."
                 )

@@ -99,6 +99,7 @@ async def test_a_code_that_is_no_longer_good_is_explained(
     await expect(page.card).to_contain_text("Press Enter in the server's terminal")
     assert await page.page.evaluate("window.__camera.opened") == 0
     await page.start_button.click()
+    await expect(page.page.get_by_role("dialog")).to_contain_text("or scan a new QR code")
     await page.page.get_by_label("Access code").fill(
         lan.program.settings.access_code.get_secret_value()
     )
