@@ -29,6 +29,8 @@ export class Camera {
   #onLost;
   #facing = "environment";
   #deviceId = "";
+  // The device that was in use last; "" before, and where the browser does not tell
+  #last = "";
   // Grows with every open and close, so that an await can tell that it is over.
   #attempt = 0;
   /** @type {{zoom?: number, frameRate?: number}} asked for besides the picture itself */
@@ -105,6 +107,14 @@ export class Camera {
     const devices = await navigator.mediaDevices.enumerateDevices();
     this.count = devices.filter((device) => device.kind === "videoinput").length;
     this.#onChange();
+  }
+
+  /** @returns {Promise<boolean>} whether the camera that was in use last is there; it is the next to be opened */
+  async returned() {
+    const devices = await navigator.mediaDevices.enumerateDevices();
+    const back = this.#last !== "" && devices.some(({ kind, deviceId }) => kind === "videoinput" && deviceId === this.#last);
+    if (back) this.#deviceId = this.#last;
+    return back;
   }
 
   close() {
@@ -195,6 +205,7 @@ export class Camera {
   #use(stream) {
     this.stream = stream;
     const track = stream.getVideoTracks()[0];
+    this.#last = track.getSettings().deviceId ?? "";
     if ("contentHint" in track) track.contentHint = "detail";
     track.onended = () => {
       if (track === this.track) this.#onLost();

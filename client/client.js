@@ -9,6 +9,7 @@ import { takePairingCode } from "./pairing.js";
 import { Speech } from "./speech.js";
 import { StageView } from "./stageview.js";
 import { TrustDialog } from "./trustdialog.js";
+import { watchSurroundings } from "./surroundings.js";
 import { followViewport } from "./viewport.js";
 import { Visit } from "./visit.js";
 import { ScreenLock } from "./wakelock.js";
@@ -100,7 +101,7 @@ async function share(text) {
   }
 }
 
-/** @param {import("./visit.js").Facts} facts */
+/** @param {import("./facts.js").Facts} facts */
 function render(facts) {
   if (facts.socket === "open") trust.close(); // it trusts by now
   stage.render(facts);
@@ -185,8 +186,12 @@ window.addEventListener("pagehide", () => visit.leave());
 window.addEventListener("pageshow", (event) => {
   if (event.persisted) visit.shown();
 });
-window.addEventListener("online", () => visit.retry());
-navigator.mediaDevices?.addEventListener?.("devicechange", () => void visit.camera.recount());
+watchSurroundings({
+  onOnline: () => visit.retry(),
+  onNetwork: () => visit.moved(),
+  onWoke: (ms) => visit.woke(ms),
+  onDevices: () => void visit.devicesChanged(),
+});
 
 /** Also when the address changes under an open page: the phone scanned another code. */
 function pair() {

@@ -93,6 +93,11 @@ export class Peer {
     }
   }
 
+  /** Offer at once even if it seems to stand: the way that it stands on may be gone. */
+  renew() {
+    if (this.#track && this.state !== "connecting") void this.#offer(true);
+  }
+
   /** The session is another one: what stands belongs to the old one. */
   reoffer() {
     if (this.#track) void this.#offer();
@@ -201,6 +206,7 @@ export class Peer {
     this.#notBefore = performance.now() + asked;
     this.#timer = setTimeout(() => void this.#offer(true), this.#backoff.next(asked));
     this.#set("waiting", error);
+    if (this.#old?.connectionState === "connected") this.#healed(this.#old);
   }
 
   /** @param {RTCPeerConnection} pc */
@@ -262,10 +268,10 @@ export class Peer {
     request("PATCH", this.#path(), { token: this.#session.token, body: { candidates } }).catch(() => {});
   }
 
-  /** Make room for a new offer; what stood and was only interrupted lives on beside it. */
+  /** Make room for a new offer; what stood lives on beside it, even if it is interrupted. */
   #setAside() {
     const pc = this.#pc;
-    if (pc && this.#answered && pc.connectionState === "disconnected") {
+    if (pc && this.#answered && ["connected", "disconnected"].includes(pc.connectionState)) {
       this.#closeOld();
       this.#old = pc;
       this.#pc = null;

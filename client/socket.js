@@ -75,9 +75,9 @@ export class ChatSocket {
     if (this.state === "waiting" && performance.now() >= this.#notBefore) this.open();
   }
 
-  /** Find out now whether the connection still stands. */
-  probe() {
-    if (this.#ws && this.state === "open") this.#ping(this.#ws);
+  /** Find out now whether the connection still stands. @param {number} [within] milliseconds */
+  probe(within) {
+    if (this.#ws && this.state === "open") this.#ping(this.#ws, within);
   }
 
   /**
@@ -143,11 +143,11 @@ export class ChatSocket {
     if (message.type !== "pong") this.#onMessage(message);
   }
 
-  /** @param {WebSocket} ws */
-  #ping(ws) {
+  /** @param {WebSocket} ws @param {number} [within] milliseconds */
+  #ping(ws, within = SILENCE) {
     if (!this.send({ type: "ping" })) return;
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#closed(ws, 1006), SILENCE);
+    this.#silence = setTimeout(() => this.#closed(ws, 1006), within);
   }
 
   /** @param {WebSocket} ws @param {number} code */

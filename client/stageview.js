@@ -1,7 +1,7 @@
 import { byId, say, show } from "./dom.js";
 import { card, dataUse, details, notice, summary } from "./words.js";
 
-/** @typedef {import("./visit.js").Facts} Facts */
+/** @typedef {import("./facts.js").Facts} Facts */
 
 // A picture that would lose more than this part of itself to fill its place is shown whole instead.
 const MAX_CROP = 0.3;

@@ -1,6 +1,7 @@
 import { ApiError } from "./api.js";
 import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
+import { NOTHING_YET } from "./facts.js";
 import { pageTime } from "./messages.js";
 import { Peer } from "./peer.js";
 import { SenderControl } from "./sender.js";
@@ -8,30 +9,8 @@ import { Session } from "./session.js";
 import { ChatSocket } from "./socket.js";
 import { SendStats } from "./stats.js";
 
-/** @typedef {import("./messages.js").Ready} Ready */
-/** @typedef {import("./messages.js").Status} Status */
+/** @typedef {import("./facts.js").Facts} Facts */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
-
-/**
- * Everything the page shows about the state of things.
- * @typedef {Object} Facts
- * @property {boolean} active the person wants the camera on
- * @property {"off"|"asking"|"on"|"resting"|"lost"|import("./camera.js").CameraTrouble} camera
- *   resting: let go because the page is hidden
- * @property {boolean} muted the system took the camera for a while
- * @property {import("./peer.js").PeerState} link
- * @property {ApiError|null} linkError
- * @property {import("./socket.js").SocketState} socket
- * @property {number} closeCode of the last close, 0 for none
- * @property {ApiError|null} socketError
- * @property {boolean} untrusted https works and the socket does not: the browser only tolerates the certificate
- * @property {ApiError|null} pairingError why the one-time code in the address was not taken
- * @property {Ready|null} ready
- * @property {Status|null} status
- * @property {boolean} held
- * @property {boolean} describing
- * @property {import("./stats.js").Sent|null} sent
- */
 
 /**
  * @typedef {Object} Question
@@ -44,6 +23,10 @@ const TYPING_EVERY = 700;
 const HIDDEN_FOR = 4000;
 // A question goes out this long after connecting even if the server did not call the camera live yet.
 const PATIENCE = 4000;
+// Both ends give a connection up after half a minute without a word (RFC 7675).
+const CONSENT = 25_000;
+// After sleep a socket that does not answer within this time is dead.
+const ANSWERS_WITHIN = 2000;
 // What the person just switched wins this long over an older status on its way.
 const SETTLES = 1500;
 // Sockets that did not open at all, after which the certificate is suspected.
@@ -52,23 +35,7 @@ const REFUSED_AFTER = 2;
 /** One visit: camera, session, connection and socket working together. Knows no page. */
 export class Visit {
   /** @type {Facts} */
-  facts = {
-    active: false,
-    camera: "off",
-    muted: false,
-    link: "closed",
-    linkError: null,
-    socket: "closed",
-    closeCode: 0,
-    socketError: null,
-    untrusted: false,
-    pairingError: null,
-    ready: null,
-    status: null,
-    held: false,
-    describing: false,
-    sent: null,
-  };
+  facts = { ...NOTHING_YET };
 
   #hooks;
   #questions = 0;
@@ -102,6 +69,7 @@ export class Visit {
       session: this.session,
       onState: (link, linkError) => {
         if (link === "connected") {
+          if (this.facts.link === "interrupted") this.control.wake(); // a picture now, not half a second later
           this.#connectedAt = performance.now();
           setTimeout(() => this.#flush(), PATIENCE + 50);
           this.socket.hurry();
@@ -212,6 +180,28 @@ export class Visit {
     if (!this.facts.active) return;
     this.socket.open();
     this.peer.retry();
+  }
+
+  /** The device slept: what stood before may be gone without a word. @param {number} ms */
+  woke(ms) {
+    if (!this.facts.active) return;
+    this.retry();
+    this.socket.probe(ANSWERS_WITHIN);
+    if (ms > CONSENT) this.peer.renew();
+  }
+
+  /** Another network: the addresses that the camera sends from are gone. */
+  moved() {
+    if (!this.facts.active) return;
+    this.retry();
+    this.socket.probe(ANSWERS_WITHIN);
+    this.peer.renew();
+  }
+
+  /** Cameras came or went. The one that was lost is used again when it is back: that is what the person wanted. */
+  async devicesChanged() {
+    if (this.facts.camera !== "lost") return this.camera.recount();
+    if ((await this.camera.returned()) && this.facts.camera === "lost") await this.start();
   }
 
   /** @returns {Promise<void>} */
@@ -341,7 +331,11 @@ export class Visit {
         const before = this.facts.ready;
         this.#set({ ready: message, held: message.held });
         // A restarted server takes the old token for a session that it does not know.
-        if (before?.session_id === message.session_id && before.began_at !== message.began_at) this.#hooks.onNewSession();
+        if (before?.session_id === message.session_id && before.began_at !== message.began_at) {
+          // What still seems connected is so to nobody, which the browser would notice ten seconds later.
+          if (this.facts.link === "connected" || this.facts.link === "interrupted") this.peer.reoffer();
+          this.#hooks.onNewSession();
+        }
         break;
       }
       case "status": {
@@ -349,7 +343,8 @@ export class Visit {
         const settled = now - this.#toggledAt > SETTLES;
         this.#set({ status: message, ...(settled ? { held: message.held } : {}) });
         // The server's end of the connection is gone, which this side would notice only seconds later.
-        if (message.camera === "ended" && this.facts.link === "connected" && now - this.#connectedAt > PATIENCE) {
+        const gone = !message.camera || message.camera === "ended";
+        if (gone && this.facts.link === "connected" && now - this.#connectedAt > PATIENCE) {
           this.peer.reoffer();
         }
         break;

@@ -1,4 +1,4 @@
-/** @typedef {import("./visit.js").Facts} Facts */
+/** @typedef {import("./facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
 
 /**
@@ -50,7 +50,7 @@ const NO_CAMERA = {
   },
   lost: {
     title: "The camera went away",
-    text: "It was unplugged, or its permission was taken back. Connect or allow it, then press Start Camera.",
+    text: "It was unplugged, or its permission was taken back. Once it is plugged in again it goes on by itself; or press Start Camera.",
   },
   insecure: {
     title: "This address is not secure",

@@ -181,8 +181,12 @@ def play(
 
     def answer(nacks: list[int], now: float) -> None:
         for sequence in nacks:
-            past = [sent for at, sent in by_sequence[sequence] if at <= now]
-            assert past, "asked for what was never sent"
+            past = [sent for at, sent in by_sequence.get(sequence, ()) if at <= now]
+            if not past:
+                # The rest of a frame may be asked for before it was sent, and nothing else.
+                newest = stream.packets[min(int(now / spacing), len(stream.packets) - 1)].sequence
+                assert 0 < (sequence - newest) & 0xFFFF <= assemble.TAIL_PACKETS
+                continue
             if rng.random() < rtx and rng.random() >= rtx_loss:
                 heapq.heappush(events, (now + 0.04, next(order), past[-1], True))
 
@@ -506,7 +510,7 @@ def test_a_whole_key_frame_behind_a_hole_is_taken(h264: bool) -> None:
     """At once while a key frame is needed; else 20 ms after the hole, so that mere reordering costs nothing."""
     frames = simple(key_every=4, frames=9, h264=h264)
     assembler = Assembler()
-    feed(assembler, frames[0])
+    feed(assembler, frames[0], 0.9)
     feed(assembler, frames[1][1:], 1.0)
     assert feed(assembler, [s for f in frames[2:5] for s in f], 1.01) == []
     due = assembler.deadline()
@@ -589,6 +593,43 @@ def test_key_frames_are_asked_for_at_most_twice_a_second() -> None:
     assert asked == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5]
 
 
+def test_the_end_of_a_frame_is_asked_for_without_a_further_packet() -> None:
+    """Its last packets are lost, and an idle camera's next frame is half a second away."""
+    frames = simple(frames=6)
+    assembler = Assembler()
+    feed(assembler, frames[0], 1.0)
+    assert assembler.deadline() is None
+    frame = next(f for f in frames[1:] if len(f) >= 3)
+    before = frames[1 : frames.index(frame)]
+    feed(assembler, [s for f in before for s in f], 1.0)
+    feed(assembler, frame[:-2], 1.5)
+    due = assembler.deadline()
+    assert due is not None
+    assert due == pytest.approx(1.58)
+    assert assembler.nacks(1.579) == []
+    assert assembler.nacks(due) == [s.sequence for s in frame[-2:]]
+    assert assembler.deadline() == pytest.approx(1.7)
+    out = [f for s in frame[-2:] for f in assembler.add(s.packet(), 1.66, retransmission=True)]
+    assert [f.data for f in out] == [whole(frame)]
+    assert assembler.deadline() is None
+
+
+@pytest.mark.parametrize("silence", [0.5, 2.0])
+def test_after_a_silence_a_key_frame_is_asked_for_at_once(silence: float) -> None:
+    """The link was gone, so what is missing went with it; a shorter pause is an idle camera, and packets are asked
+    for first."""
+    frames = simple(frames=9)
+    assembler = Assembler()
+    feed(assembler, frames[0], 1.0)
+    feed(assembler, frames[3], 1.0 + silence)
+    assert assembler.nacks(1.0 + silence)
+    assert assembler.key_frame_wanted(1.0 + silence) == (silence > 1)
+    # Repaired in time, they are used; the key frame that comes ends the asking.
+    assert len(feed(assembler, frames[1] + frames[2], 1.1 + silence)) == 3
+    if silence > 1:
+        assert assembler.key_frame_wanted(2.0 + silence)
+
+
 @pytest.mark.parametrize("order", [(1, 0, 2), (2, 1, 0), (1, 2, 0)])
 def test_a_stream_may_begin_out_of_order(order: tuple[int, ...]) -> None:
     """The key frame's first packet is overtaken: nothing is lost."""
@@ -636,6 +677,8 @@ def test_an_outage_ends_with_the_next_key_frame() -> None:
         assembler = Assembler()
         feed(assembler, [s for f in frames[:4] for s in f])
         feed(assembler, frames[4][:1])
+        # Its rest is asked for in vain.
+        assert [len(assembler.nacks(at)) for at in (0.1, 0.3, 1.0)] == [2, 2, 0]
         later = [
             Sent((s.sequence + gap) & 0xFFFF, s.timestamp, s.marker, s.data, s.start, s.key)
             for f in frames[5:]

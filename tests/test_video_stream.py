@@ -126,7 +126,7 @@ async def test_a_repaired_hole_costs_nothing(pool: ThreadPoolExecutor) -> None:
 async def test_a_hole_that_is_never_repaired_is_given_up_by_time(
     pool: ThreadPoolExecutor,
 ) -> None:
-    """Asked for four times, given up after 400 ms without a further packet; then a key frame is asked for and goes on."""
+    """Asked for four times, given up after 450 ms without a further packet; then a key frame is asked for and goes on."""
     line = Line(pool)
     frames = vp8_frames(3)
     line.send_frame(0, frames)
@@ -136,7 +136,7 @@ async def test_a_hole_that_is_never_repaired_is_given_up_by_time(
     line.send(second)
     await line.feedback.until_pli(1)
     took = line.feedback.plis[0] - start
-    assert 0.38 <= took <= 0.7
+    assert 0.43 <= took <= 0.75
     times = [at - start for at, _ in line.feedback.nacks]
     assert times == pytest.approx([0.0, 0.08, 0.16, 0.32], abs=0.07)
     assert line.camera.drops["broken"] == 1

@@ -5,13 +5,14 @@
 //   textPx   height of a capital letter in camera pixels, for "text:"
 //   clock    whether the clock is drawn in "text:" too
 //   drawn    pictures drawn so far     opened  times that getUserMedia was asked     constraints  of the last time
+//   plugged  whether the device is there: unplug() ends what is open, plug() brings it back
 //   refuse   name of the DOMException that getUserMedia fails with ("NotAllowedError", ...), "" for none
 (() => {
   "use strict";
   if (window.__camera) return;
   const options = /*OPTIONS*/ {};
   const camera = {
-    mode: "clock", textPx: 24, clock: true, drawn: 0, opened: 0, constraints: null, refuse: "",
+    mode: "clock", textPx: 24, clock: true, drawn: 0, opened: 0, constraints: null, refuse: "", plugged: true,
     width: 1280, height: 720, fps: 30, ...options,
   };
   window.__camera = camera;
@@ -99,9 +100,24 @@
     return () => clearInterval(timer);
   };
 
+  const live = new Set();
+  camera.unplug = () => {
+    camera.plugged = false;
+    for (const track of [...live]) {
+      track.stop();
+      track.dispatchEvent(new Event("ended"));
+    }
+    media.dispatchEvent(new Event("devicechange"));
+  };
+  camera.plug = () => {
+    camera.plugged = true;
+    media.dispatchEvent(new Event("devicechange"));
+  };
+
   const open = async (constraints) => {
     camera.opened++;
     camera.constraints = JSON.parse(JSON.stringify(constraints ?? {}));
+    if (!camera.plugged) throw new DOMException("no camera", "NotFoundError");
     if (camera.refuse) throw new DOMException("the test camera refuses", camera.refuse);
     const { width, height, fps } = camera;
     const canvas = document.createElement("canvas");
@@ -114,16 +130,17 @@
     const stream = canvas.captureStream(fps);
     const track = stream.getVideoTracks()[0];
     const end = track.stop.bind(track);
-    track.stop = () => { stop(); end(); };
+    track.stop = () => { stop(); end(); live.delete(track); };
     const settings = track.getSettings.bind(track);
-    track.getSettings = () => ({ ...settings(), width, height, frameRate: fps, facingMode: "environment" });
+    track.getSettings = () => ({ ...settings(), width, height, frameRate: fps, facingMode: "environment", deviceId: "canvas" });
+    live.add(track);
     return stream;
   };
 
   const media = navigator.mediaDevices;
   if (media) {
     media.getUserMedia = open;
-    media.enumerateDevices = async () => [
+    media.enumerateDevices = async () => !camera.plugged ? [] : [
       { kind: "videoinput", deviceId: "canvas", groupId: "canvas", label: "Canvas camera", toJSON() { return this; } },
     ];
   }

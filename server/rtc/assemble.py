@@ -15,13 +15,19 @@ from dataclasses import dataclass
 
 from server.rtc.missing import MissingPackets
 
-# A missing packet older than this is given up.
-HOLE_S = 0.4
+# A missing packet older than this is given up: the last request for it (`missing.NACK_AT`) may still be answered.
+HOLE_S = 0.45
+# Packets that would end a frame are asked for when nothing came for so long: an idle camera's next frame, which would
+# show that they are missing, is far away. A sender that has not sent them yet ignores it.
+TAIL_AT = (0.08, 0.2)
+TAIL_PACKETS = 2
 # A whole key frame behind a hole replaces what the hole holds back: at once when deltas can not be used anyway,
 # else after this time, so that packets out of order cost nothing.
 KEY_GRACE_S = 0.02
 # Least time between two requests for a key frame.
 PLI_S = 0.5
+# After a silence of this time what is missing was lost with the link: a key frame is asked for without waiting.
+SILENCE_S = 1.0
 # Bounds of one frame, and again of everything behind the oldest hole (missing packets count too). A larger frame
 # is dropped; a hole with more behind it is given up at once.
 MAX_PACKETS = 512
@@ -88,6 +94,8 @@ class Assembler:
         self._markers = True
         # When a key frame was last asked for.
         self._asked = -PLI_S
+        # When the newest packet came; None before the first.
+        self._heard: float | None = None
         # Timestamp of the key frame handed out last.
         self._key_timestamp: int | None = None
         self._begin()
@@ -104,6 +112,8 @@ class Assembler:
         self._frame_key = False
         self._frame_first = 0.0
         self._frame_last = 0.0
+        # How many of `TAIL_AT` are done since its newest packet.
+        self._tail_asked = 0
         # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None when it was lost.
         self._before: int | None = None
         # Whether that packet closed its frame by its marker.
@@ -141,12 +151,15 @@ class Assembler:
         """Take a packet in and return the frames that it completes, oldest first."""
         frames: list[EncodedFrame] = []
         packet.arrived = now
+        heard, self._heard = self._heard, now
         if packet.sequence == self._expected and not self._ahead:
             if self._far:
                 self._forget_far()
             self._consume(packet, frames)
         else:
             self._add_out_of_order(packet, now, retransmission, frames)
+            if self._missing and heard is not None and now - heard >= SILENCE_S:
+                self._want_key = True
         return frames
 
     def poll(self, now: float) -> list[EncodedFrame]:
@@ -164,11 +177,19 @@ class Assembler:
         due = self._asked + PLI_S if self._want_key else math.inf
         if self._missing:
             due = min(due, self._missing.due, self._hole_due())
+        elif self._parts:
+            due = min(due, self._tail_due())
         return None if due == math.inf else due
 
     def nacks(self, now: float) -> list[int]:
         """Sequence numbers to ask for now, at most 64, the oldest first; counts as asking."""
-        return self._missing.take_due(now) if now >= self._missing.due else []
+        if now >= self._missing.due:
+            return self._missing.take_due(now)
+        if self._parts and not self._missing and now >= self._tail_due():
+            while now >= self._tail_due():
+                self._tail_asked += 1
+            return [(self._expected + n) & 0xFFFF for n in range(TAIL_PACKETS)]
+        return []
 
     def key_frame_wanted(self, now: float) -> bool:
         """Whether to ask for a key frame now; true counts as asking."""
@@ -209,6 +230,7 @@ class Assembler:
             arrived = packet.arrived
             if arrived > self._frame_last:
                 self._frame_last = arrived
+                self._tail_asked = 0
             elif arrived < self._frame_first:
                 self._frame_first = arrived
             if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:
@@ -230,6 +252,7 @@ class Assembler:
             self._marker_before = False
             self._frame_key = packet.key
             self._frame_first = self._frame_last = packet.arrived
+            self._tail_asked = 0
         if packet.marker and self._markers:
             parts = self._parts
             self._complete(frames)
@@ -394,6 +417,12 @@ class Assembler:
         return True
 
     # giving up
+
+    def _tail_due(self) -> float:
+        """When to ask for the rest of the frame being collected, if nothing else comes."""
+        if self._tail_asked >= len(TAIL_AT) or not self._markers:
+            return math.inf
+        return self._frame_last + TAIL_AT[self._tail_asked]
 
     def _hole_due(self) -> float:
         """When the oldest hole is to be given up. There must be one."""

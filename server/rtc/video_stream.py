@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +71,8 @@ class VideoStream:
         # What of the assembler's drops was told to the sink already.
         self._told_drops: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
+        # The assembler's deadline that it was set for; infinite without it.
+        self._timer_at = math.inf
         self._closed = False
 
     def packet(
@@ -93,7 +96,9 @@ class VideoStream:
         packet = Packet(sequence, timestamp, marker, part.data, part.start, part.key)
         for frame in self._assembler.add(packet, now, retransmission):
             self._lane.put(frame)
-        if self._timer is not None or self._assembler.deadline() is not None:
+        deadline = self._assembler.deadline()
+        # A timer that is early does no harm, and most packets need no other.
+        if self._timer is not None if deadline is None else deadline < self._timer_at:
             self._repair(now)
 
     def report(self, ntp: int, rtp: int, now: float) -> None:
@@ -152,17 +157,20 @@ class VideoStream:
             if more:
                 self._told_drops[reason] = count
                 self._sink.dropped(reason, more)
+        deadline = assembler.deadline()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        deadline = assembler.deadline()
+        self._timer_at = math.inf
         if deadline is not None and not self._closed:
+            self._timer_at = deadline
             self._timer = asyncio.get_running_loop().call_later(
                 max(0.0, deadline - now), self._timer_fired, deadline
             )
 
     def _timer_fired(self, deadline: float) -> None:
         self._timer = None
+        self._timer_at = math.inf
         # The loop's timer may fire a tick early; the assembler compares with the number it gave.
         now = max(time.monotonic(), deadline)
         for frame in self._assembler.poll(now):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest_asyncio
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from scripts.bench.browser import chromium, page_with_camera
 from tests.browser.visitor import Visit, Visitor
@@ -68,8 +68,12 @@ async def visit(browser: Browser) -> AsyncIterator[Visit]:
     visitors: list[Visitor] = []
     async with AsyncExitStack() as stack:
 
-        async def open_page(url: str, **options: Any) -> Visitor:
+        async def open_page(
+            url: str, *, prepare: Callable[[Page], Awaitable[None]] | None = None, **options: Any
+        ) -> Visitor:
             page = await stack.enter_async_context(page_with_camera(browser, **options))
+            if prepare is not None:
+                await prepare(page)
             visitor = Visitor(page, url)
             visitors.append(visitor)
             await visitor.open()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -27,9 +27,14 @@ _VIOLATIONS = """() => {
 
 
 class Visit(Protocol):
-    """Opens the page of a server in a browser context of its own. Options: those of `page_with_camera`."""
+    """Opens the page of a server in a browser context of its own. Options: those of `page_with_camera`.
 
-    async def __call__(self, url: str, **options: Any) -> Visitor: ...
+    `prepare` gets the empty page before it is opened.
+    """
+
+    async def __call__(
+        self, url: str, *, prepare: Callable[[Page], Awaitable[None]] | None = None, **options: Any
+    ) -> Visitor: ...
 
 
 @dataclass(frozen=True)

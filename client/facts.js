@@ -1,0 +1,43 @@
+/** @typedef {import("./messages.js").Ready} Ready */
+/** @typedef {import("./messages.js").Status} Status */
+/** @typedef {import("./api.js").ApiError} ApiError */
+
+/**
+ * Everything the page shows about the state of things.
+ * @typedef {Object} Facts
+ * @property {boolean} active the person wants the camera on
+ * @property {"off"|"asking"|"on"|"resting"|"lost"|import("./camera.js").CameraTrouble} camera
+ *   resting: let go because the page is hidden
+ * @property {boolean} muted the system took the camera for a while
+ * @property {import("./peer.js").PeerState} link
+ * @property {ApiError|null} linkError
+ * @property {import("./socket.js").SocketState} socket
+ * @property {number} closeCode of the last close, 0 for none
+ * @property {ApiError|null} socketError
+ * @property {boolean} untrusted https works and the socket does not: the browser only tolerates the certificate
+ * @property {ApiError|null} pairingError why the one-time code in the address was not taken
+ * @property {Ready|null} ready
+ * @property {Status|null} status
+ * @property {boolean} held
+ * @property {boolean} describing
+ * @property {import("./stats.js").Sent|null} sent
+ */
+
+/** @type {Readonly<Facts>} before anything was wanted */
+export const NOTHING_YET = {
+  active: false,
+  camera: "off",
+  muted: false,
+  link: "closed",
+  linkError: null,
+  socket: "closed",
+  closeCode: 0,
+  socketError: null,
+  untrusted: false,
+  pairingError: null,
+  ready: null,
+  status: null,
+  held: false,
+  describing: false,
+  sent: null,
+};

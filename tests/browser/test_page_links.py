@@ -1,0 +1,352 @@
+"""The page on bad links: what is lost, cut or moved, and how the picture and the chat come back by themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from playwright.async_api import Page, Route, expect
+from websockets.asyncio.client import connect
+from websockets.typing import Subprotocol
+
+from scripts.bench.browser import outbound_video, put_link_between
+from scripts.bench.link import Link
+from scripts.bench.link_relay import LinkRelay
+from scripts.bench.tcp_relay import TcpRelay
+from server.camera import Camera
+from server.frames import Frame
+from tests.browser.visitor import NOT_REACHED, Picture, Visit
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# What the browser writes when a request ran into the page's own limit.
+GIVEN_UP = r"net::ERR_|Failed to load resource"
+
+
+@dataclass
+class FrameLog:
+    """When frames came to the server, monotonic seconds."""
+
+    at: list[float] = field(default_factory=list)
+
+    async def next(self, since: float, within: float) -> float:
+        """Seconds from `since` to the first frame after it."""
+        async with asyncio.timeout(within):
+            while not (later := [at for at in self.at if at >= since]):
+                await asyncio.sleep(0.01)
+        return later[0] - since
+
+    def longest_gap(self, start: float, end: float) -> float:
+        inside = [at for at in self.at if start <= at <= end]
+        return max(b - a for a, b in zip([start, *inside], [*inside, end], strict=True))
+
+
+@pytest.fixture
+def frames(monkeypatch: pytest.MonkeyPatch) -> FrameLog:
+    """Every frame that comes to a camera of this process."""
+    log = FrameLog()
+    put = Camera._put
+
+    def note(self: Camera, frame: Frame) -> None:
+        log.at.append(time.monotonic())
+        put(self, frame)
+
+    monkeypatch.setattr(Camera, "_put", note)
+    return log
+
+
+def through(relay: LinkRelay, **constants: int) -> Callable[[Page], Awaitable[None]]:
+    """Prepare a page whose camera goes through `relay`, with other times in `client/peer.js`."""
+
+    async def prepare(page: Page) -> None:
+        await put_link_between(page, relay)
+        if constants:
+            await page.route("**/peer.js", hurried)
+
+    async def hurried(route: Route) -> None:
+        reply = await route.fetch()
+        text = await reply.text()
+        for name, value in constants.items():
+            text, count = re.subn(rf"const {name} = [\d_]+;", f"const {name} = {value};", text)
+            assert count == 1, name
+        await route.fulfill(response=reply, body=text)
+
+    return prepare
+
+
+@asynccontextmanager
+async def whole_way(
+    server: Running,
+) -> AsyncIterator[tuple[str, LinkRelay, Callable[[bool], None]]]:
+    """All that goes between page and server: the page's address, the camera's relay, and what cuts both."""
+    async with (
+        TcpRelay("127.0.0.1", server.port) as tcp,
+        LinkRelay(up=Link(delay=0.02), down=Link(delay=0.02)) as relay,
+    ):
+
+        def cut(now: bool) -> None:
+            tcp.cut = relay.cut = now
+
+        yield tcp.url, relay, cut
+        cut(False)
+
+
+async def began(page: Page) -> set[float]:
+    """When the sessions began that the page heard of."""
+    return {
+        entry["message"]["began_at"]
+        for entry in await page.evaluate("window.__log")
+        if entry["message"]["type"] == "ready"
+    }
+
+
+async def test_a_short_cut_costs_no_word_of_an_answer(
+    visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog
+) -> None:
+    """A second without any packet in mid-answer: the answer goes on to its end, the picture is back at once, and
+    nobody is told of a new session."""
+    model.between_tokens = 0.4
+    async with whole_way(server) as (url, relay, cut):
+        page = await visit(url, prepare=through(relay))
+        await page.start()
+        sent = await page.send("What is this?")
+        await page.got(f'm.type === "delta" && m.id === "{sent["id"]}"')
+        cut(True)
+        await asyncio.sleep(1.2)
+        cut(False)
+        assert await frames.next(time.monotonic(), 5) < 1.5
+        assert (await page.response(sent["id"]))["text"] == "I see a cup."
+        assert len(await began(page.page)) == 1
+        await expect(page.state).to_have_text("Live")
+        await page.leave()
+
+
+async def test_a_long_cut_ends_with_the_picture_and_the_same_chat(
+    visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog
+) -> None:
+    """The page says that the connection is lost and offers anew again and again; the link comes back, and so do the
+    picture and the chat, by themselves."""
+    async with whole_way(server) as (url, relay, cut):
+        page = await visit(url, prepare=through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000))
+        page.expect(NOT_REACHED, GIVEN_UP)
+        await page.start()
+        await page.ask("What is the red thing?")
+        cut(True)
+        await expect(page.state).to_have_text("Connection lost", timeout=20_000)
+        await expect(page.notice).to_be_visible()
+        await asyncio.sleep(1.5)
+        cut(False)
+        assert await frames.next(time.monotonic(), 10) < 4
+        await expect(page.state).to_have_text("Live", timeout=10_000)
+        await expect(page.notice).to_be_hidden()
+        await page.ask("How big is it?")
+        assert "What is the red thing?" in str(model.last.texts)
+        assert len(await began(page.page)) == 1
+        await page.leave()
+
+
+async def test_a_server_that_forgot_the_camera_gets_a_new_offer(
+    visit: Visit, server: Running, frames: FrameLog
+) -> None:
+    """The path is gone for so long that the server has ended its side (aiortc says `closed`): a new connection, the
+    same session."""
+    async with whole_way(server) as (url, relay, cut):
+        page = await visit(url, prepare=through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000))
+        page.expect(NOT_REACHED, GIVEN_UP)
+        await page.start()
+        id = (await page.got('m.type === "ready"'))["session_id"]
+        cut(True)
+        connection = server.program.webrtc._connections[id]
+        await connection.close()
+        await asyncio.sleep(0.3)
+        cut(False)
+        assert await frames.next(time.monotonic(), 15) < 10
+        await expect(page.state).to_have_text("Live")
+        assert await page.page.evaluate("window.__peers.length") == 2
+        assert len(await began(page.page)) == 1
+        await page.leave()
+
+
+async def test_another_address_of_the_camera_is_followed(
+    visit: Visit, server: Running, frames: FrameLog
+) -> None:
+    """A NAT's binding or the network changes under a running connection: the server hears the camera from elsewhere,
+    checks that it is the same, and goes on."""
+    async with LinkRelay(up=Link(delay=0.02), down=Link(delay=0.02)) as relay:
+        page = await visit(server.base_url, prepare=through(relay))
+        await page.start()
+        moved = time.monotonic()
+        await relay.move()
+        await page.page.wait_for_timeout(4000)
+        assert frames.longest_gap(moved, time.monotonic()) < 3
+        down = relay.down.passed
+        await frames.next(time.monotonic(), 2)
+        await page.page.wait_for_timeout(1200)
+        assert relay.down.passed > down, "the server has to answer to the new address"
+        assert await page.page.evaluate("window.__peers.length") == 1
+        await expect(page.state).to_have_text("Live")
+
+
+@pytest.mark.parametrize("how", ["slept", "network"])
+async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
+    visit: Visit, server: Running, frames: FrameLog, how: str
+) -> None:
+    """The clock jumps by a minute (a laptop's lid), or the browser tells of another network: a new offer at once, the
+    old connection as long as it takes, the same chat and the same socket where that still stands.
+    """
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(
+            """const connection = Object.assign(new EventTarget(), {type: "wifi"});
+            Object.defineProperty(navigator, "connection", {get: () => connection});"""
+        )
+
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    since, at = await page.now(), time.monotonic()
+    if how == "slept":
+        await page.page.evaluate("{ const now = Date.now; Date.now = () => now() + 60000; }")
+    else:
+        # An estimate of the speed is no other network.
+        await page.page.evaluate("navigator.connection.dispatchEvent(new Event('change'))")
+        assert await page.page.evaluate("window.__peers.length") == 1
+        await page.page.evaluate(
+            "navigator.connection.type = 'cellular'; navigator.connection.dispatchEvent(new Event('change'))"
+        )
+    await page.page.wait_for_function("() => window.__peers.length === 2", timeout=5000)
+    await page.got('m.type === "pong"', since=since)
+    await page.page.wait_for_function("""() => window.__peers[0].connectionState === "closed"
+              && window.__peers[1].connectionState === "connected" """)
+    await frames.next(time.monotonic(), 3)
+    assert frames.longest_gap(at, frames.at[-1]) < 2
+    await expect(page.state).to_have_text("Live")
+    assert len(await began(page.page)) == 1
+    assert (
+        await page.page.evaluate("window.__log.filter(e => e.message.type === 'ready').length") == 1
+    )
+
+
+async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Unplugged: the page says so. Back: the same chat goes on without a press."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.ask("What is the red thing?")
+    await page.page.evaluate("window.__camera.unplug()")
+    await expect(page.card).to_contain_text("The camera went away")
+    await expect(page.state).to_have_text("Camera off")
+    await page.page.evaluate("window.__camera.plug()")
+    await expect(page.state).to_have_text("Live")
+    await page.ask("How big is it?")
+    assert "What is the red thing?" in str(model.last.texts)
+    # One that the person stopped stays stopped.
+    await page.button("Stop").click()
+    await page.page.evaluate("window.__camera.plug()")
+    await page.page.wait_for_timeout(200)
+    await expect(page.state).to_have_text("Camera off")
+
+
+async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
+    visit: Visit, server: Running
+) -> None:
+    """The newest socket has the session; the page that lost it lets its camera go, says so, and can take it back."""
+    tokens: list[str] = []
+    page = await visit(server.base_url)
+    page.page.on("request", lambda request: tokens.append(request.headers.get("authorization", "")))
+    await page.start()
+    id = (await page.got('m.type === "ready"'))["session_id"]
+    token = next(text for text in tokens if text).removeprefix("Bearer ")
+    protocols = [Subprotocol("qwen-camera"), Subprotocol(f"bearer.{token}")]
+    async with connect(f"{server.ws_url}/ws/{id}", subprotocols=protocols, proxy=None) as other:
+        await other.recv()
+        await expect(page.card).to_contain_text("Opened in another place")
+        await expect(page.state).to_have_text("Camera off")
+        await page.start()
+        await other.wait_closed()
+        assert other.close_code == 4409
+
+
+async def test_a_restarted_server_that_takes_the_old_token_is_not_taken_for_the_old_chat(
+    visit: Visit, model: FakeOpenAI
+) -> None:
+    """With a fixed JWT_SECRET_KEY the token outlives the server and the session does not: the page comes back under
+    the same id and says that a new session began."""
+    settings = {
+        "engine": "vllm",
+        "vllm_base_url": model.base_url,
+        "drain_seconds": 0.2,
+        "require_auth": True,
+        "jwt_secret_key": secrets.token_urlsafe(48),
+    }
+    async with running(**settings) as run:
+        port = run.port
+        page = await visit(run.base_url)
+        page.expect(NOT_REACHED)
+        await page.start()
+        await page.ask("What is this?")
+    async with running(port=port, **settings):
+        since = await page.now()
+        await page.got('m.type === "ready"', since=since)
+        # By what the server says: the browser alone would notice ten seconds later.
+        await expect(page.state).to_have_text("Live", timeout=4000)
+        await expect(page.page.locator("#log")).to_contain_text("A new session began.")
+        ids = {
+            entry["message"]["session_id"]
+            for entry in await page.log()
+            if entry["message"]["type"] == "ready"
+        }
+        assert len(ids) == 1
+        await page.ask("And now?")
+        assert "What is this?" not in str(model.last.texts)
+        await page.leave()
+
+
+async def test_a_narrow_uplink_is_never_filled(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """500 kbit/s: nothing is dropped, the whole picture is sent, and the answer is about a frame from after the
+    question. (How old it is: scripts/benchmark.py --network.)"""
+    up = Link(rate=500_000, delay=0.02)
+    async with LinkRelay(up=up, down=Link(delay=0.02)) as relay:
+        page = await visit(server.base_url, prepare=through(relay))
+        await page.start()
+        for question in ("What is this?", "And this?"):
+            await page.box.press_sequentially(question, delay=40)
+            since = await page.now()
+            await page.box.press("Enter")
+            sent = await page.sent("chat", since=since)
+            await page.response(sent["id"])
+            assert Picture.of(model.last).before(sent["sent_at"]) <= 1
+        report = await outbound_video(page.page)
+        assert report is not None
+        assert (report["frameWidth"], report["frameHeight"]) == (1280, 720)
+        assert up.dropped_full == 0
+
+
+async def test_loss_costs_moments_not_the_picture(
+    visit: Visit, server: Running, frames: FrameLog
+) -> None:
+    """Every tenth packet is lost both ways, with a round trip of 80 ms: the first frame within 4 s, no gap over 2 s,
+    idle and awake."""
+    links = [Link(delay=0.04, loss=0.1) for _ in range(2)]
+    async with LinkRelay(up=links[0], down=links[1], seed=3) as relay:
+        page = await visit(server.base_url, prepare=through(relay))
+        start = time.monotonic()
+        await page.start_button.click()
+        assert await frames.next(start, 10) < 4
+        begin = time.monotonic()
+        await page.page.wait_for_timeout(3000)
+        for _ in range(6):
+            await page.box.press_sequentially("a")
+            await page.page.wait_for_timeout(500)
+        assert frames.longest_gap(begin, time.monotonic()) < 2
+        assert links[0].dropped_lost > 5
