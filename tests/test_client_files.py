@@ -28,6 +28,7 @@ OPTIONAL_TYPE = {"Sender"}
 
 # Carry frames and words, and never touch the page.
 WITHOUT_PAGE = [
+    "facts",
     "api",
     "authority",
     "backoff",
