@@ -162,7 +162,10 @@ async def _allocate(
     client: Any
     try:
         if server.tcp:
-            context = (tls or ssl.create_default_context()) if server.tls else None
+            context = None
+            if server.tls:
+                # Reading the system's authorities takes some 50 ms.
+                context = tls or await asyncio.to_thread(ssl.create_default_context)
             transport: asyncio.BaseTransport
             transport, client = await loop.create_connection(
                 lambda: _TcpClient(where, **options), *where, ssl=context

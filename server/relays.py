@@ -16,6 +16,8 @@ from server.rtc.gathering import Gathering, own_addresses
 
 log = logging.getLogger(__name__)
 
+# The first look waits until the first page had its turn.
+START_SECONDS = 1.0
 # Once all relay, seldom: each look takes an allocation. One that fails is looked at sooner, to see it come back.
 CHECK_SECONDS = 600.0
 RETRY_SECONDS = 60.0
@@ -48,6 +50,7 @@ class RelayWatch:
         *,
         addresses: Callable[[], list[str]] = own_addresses,
         tls: ssl.SSLContext | None = None,
+        start_seconds: float = START_SECONDS,
         check_seconds: float = CHECK_SECONDS,
         retry_seconds: float = RETRY_SECONDS,
     ) -> None:
@@ -57,6 +60,7 @@ class RelayWatch:
         self._gathering = gathering
         self._addresses = addresses
         self._tls = tls
+        self._start_seconds = start_seconds
         self._check_seconds = check_seconds
         self._retry_seconds = retry_seconds
         # None before its first check has ended
@@ -81,6 +85,8 @@ class RelayWatch:
 
     async def run(self) -> None:
         """Look now and again, for ever; returns at once when there is nothing to look at."""
+        if self._urls:
+            await asyncio.sleep(self._start_seconds)
         while self._urls:
             await self.check()
             pause = self._check_seconds

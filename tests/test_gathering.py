@@ -155,6 +155,8 @@ async def test_addresses_that_answers_name(public: list[str], named: list[str]) 
             assert kind == "host"
             assert port == sockets.get(host, port)
             assert port in sockets.values()
+        priorities = [c.priority for c in gathering._announce(1, connection._protocols)]
+        assert priorities == sorted(set(priorities), reverse=True)
         if public == ["127.0.0.2"]:
             assert set(sockets) == {"127.0.0.2"}
     finally:

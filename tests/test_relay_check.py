@@ -14,7 +14,7 @@ import pytest
 import pytest_asyncio
 
 from server.auth import turn_credentials
-from server.relay_check import RelayProblem, RelayResult, check_relay
+from server.relay_check import RelayProblem, RelayResult, _FarEnd, check_relay
 from tests.namespaces import Namespace, Network, require
 from tests.turn_server import (
     SECRET,
@@ -168,6 +168,16 @@ async def test_what_is_no_turn_url(room: Room) -> None:
     """Said as such, and nothing is tried."""
     for url in ("http://x", "stun:x", "turn:", "turn:x?transport=sctp"):
         assert (await room.check(url, addresses=[SERVER])).problem is RelayProblem.URL
+
+
+@pytest.mark.parametrize("data", [b"", b"\xffanswer", b"\xffanswer12345679", b"\xffask12345678"])
+def test_only_its_own_answer_counts(data: bytes) -> None:
+    """A stranger's datagram, or one of another check, proves nothing."""
+    far = _FarEnd(b"12345678")
+    far.datagram_received(data, ("192.0.2.1", 9))
+    assert not far.answered.is_set()
+    far.datagram_received(b"\xffanswer12345678", ("192.0.2.1", 9))
+    assert far.answered.is_set()
 
 
 def refuses(sock: Any, address: str) -> None:

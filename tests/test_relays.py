@@ -63,7 +63,10 @@ async def test_a_change_is_told(caplog: pytest.LogCaptureFixture) -> None:
 async def test_a_failing_relay_is_looked_at_sooner(check: float, retry: float, looks: bool) -> None:
     """After a failure the shorter pause holds."""
     relays = watch(
-        f"turn:127.0.0.1:{closed_port()}?transport=tcp", check_seconds=check, retry_seconds=retry
+        f"turn:127.0.0.1:{closed_port()}?transport=tcp",
+        start_seconds=0,
+        check_seconds=check,
+        retry_seconds=retry,
     )
     seen: list[RelayResult] = []
     relays._learn = seen.append  # type: ignore[method-assign,assignment]
