@@ -109,6 +109,8 @@ class PeerConnection:
     def _choose(self, pool: ThreadPoolExecutor) -> None:
         """Take the first video that is sent; everything else is answered inactive."""
         camera: RTCRtpTransceiver | None = None
+        # aiortc's DTLS client offers ECDSA alone, so a peer with an RSA certificate has to be the client where it may.
+        role = "client" if self._offer.passive else "server"
         for transceiver in self._pc.getTransceivers():
             receiver = transceiver.receiver
             if (
@@ -124,14 +126,13 @@ class PeerConnection:
                 self._receiver = receiver
             else:
                 transceiver.direction = "inactive"
-            # aiortc's DTLS client offers ECDSA alone, so a peer with an RSA certificate has to be the client.
             if receiver.transport._role == "auto":
-                receiver.transport._set_role("server")
+                receiver.transport._set_role(role)
         if camera is None:
             raise UnusableOffer("The offer sends no video. Offer the camera as sendonly.")
         if self._pc.sctp is not None:
             if self._pc.sctp.transport._role == "auto":
-                self._pc.sctp.transport._set_role("server")
+                self._pc.sctp.transport._set_role(role)
             # Never started, so that a data channel carries nothing: aiortc keeps what it gets of a message
             # without a bound until its last piece comes.
             self._pc.sctp.start = _start_nothing  # type: ignore[method-assign,assignment]

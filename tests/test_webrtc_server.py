@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import itertools
 import os
 import random
@@ -18,6 +19,7 @@ from aiortc.rtp import RtcpByePacket, RtpPacket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from scripts.bench.live_encoder import Scene
 from server.errors import BadRequest, NotFound, QwenCameraError, TooLarge, UnusableOffer
 from server.frames import CameraState
 from server.rtc import camera_state
@@ -388,6 +390,56 @@ async def test_h264_that_can_be_decoded_is_answered(parameters: str) -> None:
     (answered,) = [line for line in lines(answer, "a=fmtp:103") if "profile" in line]
     assert f"profile-level-id={profile[:2]}" in answered
     assert (mode or "packetization-mode=1") in answered
+
+
+async def test_a_peer_that_waits_for_our_handshake() -> None:
+    """a=setup:passive: the answer is active, as of nobody else, and the camera works."""
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        offer = (await peer.offer()).replace("a=setup:actpass", "a=setup:passive")
+        answer = await side.connect(offer)
+        assert lines(answer, "a=setup:") == ["a=setup:active"]
+        await peer.accept(answer)
+        await side.frames_of(count=2)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_offers_of_one_address_family(version: int) -> None:
+    """Its candidates alone are there, and the pair that is used is one of them."""
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        other = peer.sender.transport.transport._connection
+        other._use_ipv4, other._use_ipv6 = version == 4, version == 6
+        offer = await peer.offer()
+        found = [ipaddress.ip_address(line.split()[4]) for line in lines(offer, "a=candidate:")]
+        if not found:
+            pytest.skip(f"this machine has no IPv{version} address but loopback's")
+        assert {address.version for address in found} == {version}
+        await peer.accept(await side.connect(offer))
+        await side.frames_of(count=2)
+        used = side.server.get("a")._receiver.transport.transport._connection._nominated[1]
+        assert ipaddress.ip_address(used.remote_addr[0]).version == version
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_a_turned_camera_is_followed(codec: str) -> None:
+    """1280×720 becomes 720×1280 in mid-stream and back again: frames have the size that was sent, and the state is live."""
+    async with (
+        live_encoder(1280, 720, codec=codec) as encoder,
+        webrtc_side() as side,
+        camera_peer(encoder) as peer,
+    ):
+        await join(side, peer)
+        await side.frames_of(count=3)
+        camera = side.camera()
+        for width, height in ((720, 1280), (1280, 720)):
+            told: list[tuple[int, int] | None] = []
+            camera.on_status = lambda told=told: told.append(  # type: ignore[misc]
+                (camera.newest.width, camera.newest.height) if camera.newest else None
+            )
+            encoder.turn(Scene(width, height))
+            await side.until(lambda size=(width, height), told=told: size in told)  # type: ignore[misc]
+            frames = await side.frames_of(count=3)
+            assert {(f.width, f.height, f.image.width) for f in frames} == {(width, height, width)}
+            assert camera.state() is CameraState.LIVE
 
 
 async def test_audio_and_further_video_are_answered_inactive() -> None:

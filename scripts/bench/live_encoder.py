@@ -144,6 +144,8 @@ class LiveEncoder:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._context: Any = None
+        # What comes after `scene`; None when nothing does.
+        self._turned: Scene | None = None
         self._key_wanted = False
         self._key_at = 0.0
         self._origin = time.time()
@@ -174,6 +176,10 @@ class LiveEncoder:
     def request_key(self) -> None:
         self._key_wanted = True
 
+    def turn(self, scene: Scene) -> None:
+        """Go on with a scene of another size, from a key frame on."""
+        self._turned = scene
+
     async def close(self) -> None:
         """Stop and free the thread. Safe to call twice."""
         if self._task is not None:
@@ -192,7 +198,11 @@ class LiveEncoder:
             if not (self.frozen and self._last):
                 self._last = time.time()
             now = time.monotonic()
-            key = self._context is None or (self._key_wanted and now - self._key_at >= KEY_PAUSE)
+            key = (
+                self._context is None
+                or self._turned is not None
+                or (self._key_wanted and now - self._key_at >= KEY_PAUSE)
+            )
             if key:
                 self._key_wanted, self._key_at = False, now
             frame = await loop.run_in_executor(self._pool, self._encode, self._last, key)
@@ -215,6 +225,8 @@ class LiveEncoder:
                 return
 
     def _encode(self, captured: float, key: bool) -> EncodedFrame | None:
+        if self._turned is not None:
+            self.scene, self._turned, self._context = self._turned, None, None
         if self._context is None:
             self._context = self._open()
         picture = self.scene.draw(captured)

@@ -41,6 +41,8 @@ class Offer:
     candidates: int
     # The first section's ICE user name; empty when it has none.
     ufrag: str
+    # It will wait for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
+    passive: bool
 
 
 def check_offer(sdp: str) -> Offer:
@@ -89,8 +91,9 @@ def check_offer(sdp: str) -> Offer:
         raise UnusableOffer(
             "The offer has no DTLS fingerprint. Send the SDP that RTCPeerConnection.createOffer() made, unchanged."
         )
+    passive = "a=setup:passive" in kept
     ufrag = next((line[12:] for line in kept if line.startswith("a=ice-ufrag:")), "")
-    return Offer(sdp="\r\n".join(kept), candidates=candidates, ufrag=ufrag)
+    return Offer(sdp="\r\n".join(kept), candidates=candidates, ufrag=ufrag, passive=passive)
 
 
 def is_mdns(candidate: str) -> bool:
