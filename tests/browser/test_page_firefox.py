@@ -1,0 +1,133 @@
+"""Firefox through the page: from Start Camera to a streamed answer, and an offer of mDNS names alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from tests.browser.firefox import Firefox, firefox, firefox_command
+from tests.clients import soon
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running, running
+
+COMMAND = firefox_command()
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(
+        COMMAND is None, reason="Firefox is not installed (scripts/test.sh installs it)."
+    ),
+]
+
+STATE = 'return document.querySelector("#state-label").textContent === arguments[0]'
+# What a page sends that has asked for no camera: its addresses are hidden behind mDNS names.
+OFFER = """
+const done = arguments[arguments.length - 1];
+(async () => {
+  const canvas = document.createElement("canvas");
+  canvas.width = 640;
+  canvas.height = 360;
+  const context = canvas.getContext("2d");
+  setInterval(() => {
+    context.fillStyle = `hsl(${Date.now() / 20 % 360}, 80%, 50%)`;
+    context.fillRect(0, 0, 640, 360);
+  }, 50);
+  const peer = window.peer = new RTCPeerConnection();
+  peer.addTrack(canvas.captureStream(15).getVideoTracks()[0]);
+  await peer.setLocalDescription();
+  await new Promise((resolve) => {
+    if (peer.iceGatheringState === "complete") resolve();
+    else peer.onicegatheringstatechange = () => peer.iceGatheringState === "complete" && resolve();
+  });
+  const { sdp } = peer.localDescription;
+  const reply = await fetch("/api/webrtc/offer", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ type: "offer", sdp }),
+  });
+  const answer = await reply.json();
+  await peer.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+  const asked = performance.now();
+  while (peer.connectionState !== "connected" && performance.now() - asked < 10000)
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  return { sdp, state: peer.connectionState, session: answer.session_id };
+})().then(done, (error) => done({ state: String(error) }));
+"""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI() as model:
+        yield model
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run(model: FakeOpenAI) -> AsyncIterator[Running]:
+    async with running(
+        engine="vllm", vllm_base_url=model.base_url, rate_limit_per_minute=0
+    ) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Firefox]:
+    assert COMMAND is not None
+    async with firefox(COMMAND) as browser:
+        yield browser
+
+
+async def test_from_start_to_a_streamed_answer(
+    browser: Firefox, run: Running, model: FakeOpenAI
+) -> None:
+    """The camera is live, idle at what was asked of it, woken by a question, and the answer is about a frame after it."""
+    await browser.go(f"{run.base_url}/")
+    await browser.script(
+        '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
+    )
+    await browser.until(STATE, "Live")
+    (session,) = run.program.sessions.all()
+    camera = session.camera
+    assert camera.newest is not None
+    assert (camera.newest.width, camera.newest.height) >= (640, 480)
+    # The sender block is honoured: 2 frames a second.
+    await soon(lambda: 0 < camera.fps() <= 3, 20)
+    idle = camera.newest
+    ask = """
+      const box = document.querySelector("#question");
+      box.value = arguments[0];
+      box.dispatchEvent(new Event("input", { bubbles: true }));
+      box.form.requestSubmit();
+    """
+    asked = time.monotonic()
+    await browser.script(ask, "What is this?")
+    text = 'return document.querySelector("article.turn:last-of-type .text")?.textContent === arguments[0]'
+    await browser.until(text, "I see a cup.")
+    assert camera.newest is not idle
+    answered = await browser.script('return document.querySelector("article.turn").dataset.state')
+    assert answered == "done"
+    assert model.last.jpeg is not None
+    # It went up at once, and falls back by itself.
+    await soon(lambda: camera.fps() > 3, 5)
+    await soon(lambda: 0 < camera.fps() <= 3, 15)
+    assert time.monotonic() - asked < 30
+    await browser.go("about:blank")
+    await soon(lambda: not camera.offered, 10)
+
+
+async def test_an_offer_of_mdns_names_alone(browser: Firefox, run: Running) -> None:
+    """No permission was asked for, so that no address is in the offer: it connects through the peer-reflexive pair."""
+    await browser.go(f"{run.base_url}/")
+    result = await browser.async_script(OFFER)
+    assert result["state"] == "connected", result
+    hosts = [
+        line.split()[4] for line in result["sdp"].splitlines() if line.startswith("a=candidate:")
+    ]
+    assert hosts
+    assert all(host.endswith(".local") for host in hosts), hosts
+    camera = run.program.sessions.find(result["session"]).camera
+    await soon(lambda: camera.newest is not None, 10)
+    await browser.script("window.peer.close()")
+    await soon(lambda: not camera.offered, 10)
