@@ -35,6 +35,7 @@ from server.metrics import Metrics
 from server.pairing import PairingCodes
 from server.relays import RelayWatch
 from server.routes import Access, Services, create_router
+from server.rtc import datagrams, transport_guard
 from server.rtc.gathering import Gathering
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
@@ -169,6 +170,15 @@ class Program:
             "Waiting work",
             ("kind",),
             lambda: {(str(kind),): depth for kind, depth in self.inference.depth().items()},
+        )
+        metrics.gauge(
+            "datagrams_refused",
+            "Datagrams and packets of peers and strangers that went no further",
+            ("reason",),
+            lambda: {
+                (reason,): count
+                for reason, count in (datagrams.refused + transport_guard.refused).items()
+            },
         )
         metrics.gauge(
             "limiter_forgotten",

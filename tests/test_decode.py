@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -12,8 +13,10 @@ import av
 import numpy as np
 import pytest
 
+from server.rtc import decode
 from server.rtc.assemble import EncodedFrame
 from server.rtc.decode import BACKLOG, DecodeLane, give_memory_back, open_decoder
+from tests.test_h264_sps import first_frame
 
 
 @pytest.fixture
@@ -175,6 +178,52 @@ async def test_a_closed_lane_says_nothing_more(pool: ThreadPoolExecutor) -> None
     assert len(decoder._waiting) == 0
 
 
+async def test_a_camera_has_a_share_of_a_thread_and_no_more(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pictures that are cheap to send and dear to decode wait for their turn; another camera's do not wait for them."""
+    monkeypatch.setattr(decode, "AHEAD_S", 0.02)
+    monkeypatch.setattr(decode, "SHARE", 0.1)
+    bombs, small = clip("VP8", 1, 2048, 2048), clip("VP8", 10)
+    greedy, honest = Seen(), Seen()
+    greedy_lane, honest_lane = lane(pool, greedy), lane(pool, honest)
+    began = time.monotonic()
+    for _ in range(BACKLOG):
+        greedy_lane.put(bombs[0])
+    for frame in small:
+        honest_lane.put(frame)
+    await honest.until(images=10)
+    # Not behind the others.
+    assert len(greedy.images) < BACKLOG
+    assert time.monotonic() - began < 1.0
+    # One more image than its credit allowed for, and from then on a tenth of the time.
+    await greedy.until(images=BACKLOG)
+    wall = time.monotonic() - began
+    spent = 0.02 + wall * 0.1 - greedy_lane._credit
+    print(f"{BACKLOG} bombs took {wall:.2f} s, {spent:.2f} s of them decoding")
+    assert wall > 3 * spent
+    assert len(greedy_lane._waiting) <= BACKLOG
+    greedy_lane.close()
+    honest_lane.close()
+    assert greedy_lane._pause is None
+
+
+@pytest.mark.parametrize(("side", "shown"), [(4096, True), (4112, False)])
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_4096_pixels_a_side(
+    pool: ThreadPoolExecutor, codec: str, side: int, shown: bool
+) -> None:
+    """A picture of exactly the limit is shown; one macroblock more, whatever its other side, is not."""
+    seen = Seen()
+    decoder = lane(pool, seen, codec)
+    decoder.put(clip(codec, 1, side, 64)[0])
+    async with asyncio.timeout(10):
+        while not (seen.images or seen.errors or seen.drops):
+            await asyncio.sleep(0.01)
+    assert bool(seen.images) is shown
+    decoder.close()
+
+
 async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
     """A key frame that declares 16383×16383 pixels is an error, and allocates nothing of that size."""
     seen = Seen()
@@ -184,6 +233,18 @@ async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> 
     decoder.put(EncodedFrame(bytes(data), 0, True, 0.0, 0.0))
     await seen.until(errors=1)
     assert seen.images == []
+    decoder.close()
+
+
+async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoolExecutor) -> None:
+    """Sixteen references of 4096×4096 never get into libav; the next key frame of an honest one does."""
+    seen = Seen()
+    decoder = lane(pool, seen, "H264")
+    decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0, 0.0))
+    await seen.until(errors=1)
+    decoder.put(clip("H264", 1)[0])
+    await seen.until(images=1)
+    assert (len(seen.images), seen.errors) == (1, 1)
     decoder.close()
 
 

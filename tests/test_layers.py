@@ -45,6 +45,7 @@ PURE = (
     *(
         "vision.*",
         "rtc.payload",
+        "rtc.h264_sps",
         "rtc.assemble",
         "rtc.capture_clock",
         "rtc.rate",

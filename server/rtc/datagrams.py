@@ -1,15 +1,37 @@
-"""Two corrections to aioice 0.13.0: whose datagrams count, and that a closed connection ends.
+"""Three corrections to aioice 0.13.0: whose datagrams count, which STUN is looked at, and that a closed connection ends.
 
 `tests/test_datagrams.py` fails when what is wrapped here changes underneath.
 """
 
 from __future__ import annotations
 
+import struct
+from collections import Counter
 from typing import Any, Protocol
 
 import aioice.ice
+import aioice.stun
+
+from server.rtc.offer import MAX_CANDIDATES
 
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
+
+# No path carries more in one piece, and neither libsrtp's buffer in pylibsrtp nor aiortc's reading of DTLS takes more.
+MAX_DATAGRAM = 1500
+# Datagrams that wait for DTLS to read them; in a connection that works hardly ever more than one.
+MAX_WAITING = 2048
+# Addresses of one peer: those that it names, and as many again that show by themselves. RFC 8445 section 19.5.1
+# tells what a server is good for that goes on checking whatever address an authenticated peer writes as its own.
+MAX_ADDRESSES = 2 * MAX_CANDIDATES
+# Times that a peer may say that both sides have the same role. Once is what happens.
+MAX_ROLE_CONFLICTS = 4
+
+# STUN message types, RFC 8489 section 5: a Binding request, its response and its error response.
+_REQUEST, _RESPONSE, _ERROR = 0x0001, 0x0101, 0x0111
+_COOKIE = aioice.stun.COOKIE.to_bytes(4, "big")
+
+# Datagrams that went no further, by reason: "stranger", "stun", "addresses", "size", "waiting".
+refused: Counter[str] = Counter()
 
 
 class _Handler(Protocol):
@@ -22,28 +44,69 @@ def checked(stock: _Handler) -> _Handler:
     Only those from an address that proved itself go on (OWASP ASVS 5, 17.2.6): our check of it has succeeded, or
     it has sent an authenticated check that nominates the pair, which may be a moment earlier. The side that
     nominates stops checking once a pair will do, while the other may already send on another one of its candidates.
+
+    STUN goes on when it is whole, a request to this very connection or a response to one of its own; the rest gets
+    no answer (aioice's would go to whatever address the sender wrote), no line in the log and no place in a queue.
     """
 
     def datagram_received(self: Any, data: Any, addr: tuple[Any, ...]) -> None:
         # An empty datagram would break DTLS's look at the first byte. STUN begins with 0 to 3 (RFC 7983).
         if not data:
             return
-        if data[0] > 3:
-            remote = (addr[0], addr[1])
-            if not any(
-                pair.protocol is self
-                and pair.remote_addr == remote
-                and (
-                    pair.state is _SUCCEEDED
-                    or pair.remote_nominated
-                    or self.receiver.ice_controlling
-                )
-                for pair in self.receiver._check_list
-            ):
-                return
-        stock(self, data, addr)
+        remote = (addr[0], addr[1])
+        if len(data) > MAX_DATAGRAM:
+            reason = "size"
+        elif data[0] <= 3:
+            reason = _stun_problem(self, data, remote)
+        elif not any(
+            pair.protocol is self
+            and pair.remote_addr == remote
+            and (pair.state is _SUCCEEDED or pair.remote_nominated or self.receiver.ice_controlling)
+            for pair in self.receiver._check_list
+        ):
+            reason = "stranger"
+        elif self.receiver._queue.qsize() >= MAX_WAITING:
+            reason = "waiting"
+        else:
+            reason = ""
+        if reason:
+            refused[reason] += 1
+        else:
+            stock(self, data, addr)
 
     return datagram_received
+
+
+def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
+    """Why a STUN message is not looked at any further; empty when it is. What is cheap to see comes first."""
+    if len(data) < 20 or data[4:8] != _COOKIE:
+        return "stun"
+    kind = data[0] << 8 | data[1]
+    if kind not in (_REQUEST, _RESPONSE, _ERROR) or (
+        kind != _REQUEST and data[8:20] not in protocol.transactions
+    ):
+        return "stun"
+    try:
+        message = aioice.stun.parse_message(data)
+    except (ValueError, struct.error):
+        return "stun"
+    receiver = protocol.receiver
+    if kind == _ERROR and message.error_code == 487:
+        # aioice asks again in the other role, each time one call deeper.
+        conflicts = getattr(receiver, "role_conflicts", 0) + 1
+        receiver.role_conflicts = conflicts
+        return "stun" if conflicts > MAX_ROLE_CONFLICTS else ""
+    if kind == _REQUEST:
+        # aioice reads the priority of a request from an address that is new to it, whether or not there is one.
+        user = message.attributes.get("USERNAME", "")
+        if not receiver._valid_username(user) or "PRIORITY" not in message.attributes:
+            return "stun"
+        if len(receiver._early_checks) >= MAX_ADDRESSES or (
+            len(receiver._remote_candidates) >= MAX_ADDRESSES
+            and not any((c._network_host, c.port) == remote for c in receiver._remote_candidates)
+        ):
+            return "addresses"
+    return ""
 
 
 # Kept for the guard test, which has to see aioice's own after `install`.

@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import gc
 import logging
+import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from server.rtc.assemble import EncodedFrame
+from server.rtc.h264_sps import check_frame
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +26,11 @@ _DECODERS = {"VP8": "vp8", "H264": "h264"}
 MAX_SIDE = 4096
 # Encoded frames that may wait for one camera; beyond it everything up to the next key frame goes.
 BACKLOG = 30
+# Processor time that one camera's decoding may take: so much of each second, and so many seconds ahead. A flat key frame
+# of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2: a camera that sends nothing but such key frames has
+# half of a thread and no more.
+SHARE = 0.5
+AHEAD_S = 1.0
 
 
 def open_decoder(codec: str) -> VideoCodecContext:
@@ -58,6 +65,7 @@ class DecodeLane:
         on_drop: Callable[[int], None],
     ) -> None:
         self._pool = pool
+        self._codec = codec
         self._loop = asyncio.get_running_loop()
         self._decoder: VideoCodecContext | None = open_decoder(codec)
         self._on_image = on_image
@@ -68,6 +76,11 @@ class DecodeLane:
         # After an overflow only a key frame may go in.
         self._need_key = False
         self._closed = False
+        # Processor seconds that it may still take, and when that was true (monotonic seconds).
+        self._credit = AHEAD_S
+        self._credit_at = time.monotonic()
+        # Decoding goes on when it fires; None while there is credit.
+        self._pause: asyncio.TimerHandle | None = None
 
     def put(self, frame: EncodedFrame) -> None:
         if self._closed:
@@ -100,7 +113,13 @@ class DecodeLane:
         self._waiting = keep
 
     def _next(self) -> None:
-        if self._busy or not self._waiting or self._closed:
+        if self._busy or not self._waiting or self._closed or self._pause is not None:
+            return
+        now = time.monotonic()
+        self._credit = min(AHEAD_S, self._credit + (now - self._credit_at) * SHARE)
+        self._credit_at = now
+        if self._credit < 0:
+            self._pause = self._loop.call_later(-self._credit / SHARE, self._go_on)
             return
         self._busy = True
         try:
@@ -108,25 +127,36 @@ class DecodeLane:
         except RuntimeError:  # the pool is shut down: the process ends
             self._closed = True
 
+    def _go_on(self) -> None:
+        self._pause = None
+        self._next()
+
     def _decode(self, frame: EncodedFrame) -> None:
         """In a pool thread; the busy flag keeps it the only one at this decoder."""
         image: av.VideoFrame | None = None
         failed = False
         decoder = self._decoder
+        began = time.thread_time()
         try:
             if decoder is not None:
+                if self._codec == "H264":
+                    check_frame(frame.data)
                 images = decoder.decode(av.Packet(frame.data))
                 image = images[-1] if images else None
         except Exception as exc:  # noqa: BLE001
             # anything else would end this camera's decoding in silence
             failed = True
-            if not isinstance(exc, av.FFmpegError):
+            if not isinstance(exc, av.FFmpegError | ValueError):
                 log.warning("decoder failed", extra={"error": type(exc).__name__})
         with suppress(RuntimeError):  # the loop has ended before this thread
-            self._loop.call_soon_threadsafe(self._done, frame, image, failed)
+            spent = time.thread_time() - began
+            self._loop.call_soon_threadsafe(self._done, frame, image, failed, spent)
 
-    def _done(self, frame: EncodedFrame, image: av.VideoFrame | None, failed: bool) -> None:
+    def _done(
+        self, frame: EncodedFrame, image: av.VideoFrame | None, failed: bool, spent: float
+    ) -> None:
         self._busy = False
+        self._credit -= spent
         if self._closed:
             self._decoder = None
             return
@@ -142,6 +172,9 @@ class DecodeLane:
     def close(self) -> None:
         self._closed = True
         self._waiting.clear()
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if not self._busy:
             self._decoder = None
 

@@ -76,7 +76,7 @@ def check_offer(sdp: str) -> Offer:
             candidates += 1
             if candidates > MAX_CANDIDATES:
                 raise UnusableOffer(f"The offer has more than {MAX_CANDIDATES} candidates.")
-            if is_mdns(line) or is_unreachable(line):
+            if is_mdns(line) or is_unreachable(line) or is_other_component(line):
                 continue
         elif line.startswith("a=end-of-candidates"):
             continue
@@ -100,6 +100,12 @@ def is_mdns(candidate: str) -> bool:
     """Whether a candidate line hides its address behind an mDNS name (fifth field, RFC 8839 section 5.1)."""
     words = candidate.split()
     return len(words) > 4 and words[4].lower().rstrip(".").endswith(".local")
+
+
+def is_other_component(candidate: str) -> bool:
+    """Whether a candidate line is for another component than the one that RTP and RTCP share here (RFC 8839, 5.1)."""
+    words = candidate.split()
+    return len(words) > 1 and words[1].isdecimal() and words[1] != "1"
 
 
 def is_unreachable(candidate: str) -> bool:

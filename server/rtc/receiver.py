@@ -37,7 +37,7 @@ from aiortc.rtp import (
 )
 
 from server.aio import TaskSet
-from server.rtc import datagrams
+from server.rtc import datagrams, transport_guard
 from server.rtc.rate import PathRate
 from server.rtc.video_stream import FrameSink, VideoStream
 
@@ -346,7 +346,8 @@ def _more_h264() -> list[RTCRtpCodecParameters]:
 
 
 def install() -> None:
-    """Put this module's and `datagrams`' replacements in place. Safe to call again."""
+    """Put this module's, `datagrams`' and `transport_guard`'s replacements in place. Safe to call again."""
     CODECS["video"] += _more_h264()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
     datagrams.install()
+    transport_guard.install(RTCDtlsTransport)

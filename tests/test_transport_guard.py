@@ -1,0 +1,200 @@
+"""Peers with good keys: what they send is bounded, ends nothing of theirs by accident, and nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import hashlib
+import importlib
+import inspect
+import itertools
+import struct
+import time
+from typing import Any
+
+import pylibsrtp
+import pytest
+
+from server.rtc import transport_guard
+from server.rtc.assemble import MAX_PACKETS
+from server.rtc.receiver import MAX_SSRCS
+from server.rtc.transport_guard import MAX_STREAMS, BoundedSession
+from tests import hostile
+from tests.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
+
+# MiB that the process may gain by everything below.
+GROWTH_MIB = 24.0
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("RTCDtlsTransport._recv_next", "998076720c05"),
+        ("RTCDtlsTransport._setup_srtp", "75cc6ec308f1"),
+        ("RTCDtlsTransport._handle_rtp_data", "5def9061cc3d"),
+        ("RTCDtlsTransport._handle_rtcp_data", "5469e786d77b"),
+        ("RTCDtlsTransport._RTCDtlsTransport__run", "24d63d929a10"),
+        ("RtpRouter", "75abd1c0faf2"),
+    ],
+)
+def test_what_is_wrapped_has_not_changed(name: str, known: str) -> None:
+    """Read what changed there, change server/rtc/transport_guard.py with it, then this table."""
+    thing: Any = importlib.import_module("aiortc.rtcdtlstransport")
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    assert hashlib.sha256(inspect.getsource(thing).encode()).hexdigest()[:12] == known
+
+
+class _Plain:
+    """An SRTP session that takes everything but what begins with an X."""
+
+    def unprotect(self, packet: bytes) -> bytes:
+        if packet.startswith(b"X"):
+            raise pylibsrtp.Error("authentication failure")
+        return packet
+
+    unprotect_rtcp = unprotect
+
+
+def test_streams_are_bounded_and_forged_ones_do_not_count() -> None:
+    """128 streams of authentic packets; the next is refused, the known ones go on, and forgeries use up nothing."""
+    session = BoundedSession(_Plain())
+    for ssrc in range(1000):
+        with pytest.raises(pylibsrtp.Error):
+            session.unprotect(b"X" + bytes(7) + struct.pack("!L", ssrc))
+    for ssrc in range(MAX_STREAMS):
+        if ssrc % 2:
+            session.unprotect(bytes(8) + struct.pack("!L", ssrc))
+        else:
+            session.unprotect_rtcp(bytes(4) + struct.pack("!L", ssrc))
+    for _ in range(3):
+        with pytest.raises(pylibsrtp.Error, match="streams"):
+            session.unprotect(bytes(8) + struct.pack("!L", MAX_STREAMS))
+        session.unprotect(bytes(8) + struct.pack("!L", 0))
+        session.unprotect_rtcp(bytes(4) + struct.pack("!L", 1))
+
+
+# A peer with good keys beside another
+
+
+def rss() -> float:
+    """MiB of this process, after the collector."""
+    gc.collect()
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4 / 1024
+
+
+class Attacker:
+    """A camera that stops sending what it sees and sends what it likes, with its own keys."""
+
+    def __init__(self, side: Side, peer: Peer) -> None:
+        self.side = side
+        self.ssrc = peer.sender._ssrc
+        self._transport: Any = peer.sender.transport
+        self._sequence = 0
+        self.sent = 0
+        # What libsrtp does not encrypt, and would not decrypt either.
+        self.unsendable = 0
+        send = self._transport._send_rtp
+
+        async def watched(data: bytes) -> None:
+            if not 64 <= data[1] & 0x7F <= 95 and data[8:12] == struct.pack("!L", self.ssrc):
+                self._sequence = data[2] << 8 | data[3]
+            await send(data)
+
+        self._transport._send_rtp = watched  # type: ignore[method-assign]
+
+    async def send(self, packets: list[bytes], step: int = 1) -> None:
+        """RTP and RTCP; RTP of its own stream is numbered on from what was sent last."""
+        for number, packet in enumerate(packets):
+            own = packet[8:12] == struct.pack("!L", self.ssrc) and packet[1] & 0x7F not in range(
+                64, 96
+            )
+            if own:
+                sequence = (self._sequence + step) & 0xFFFF
+                packet = packet[:2] + struct.pack("!H", sequence) + packet[4:]
+            try:
+                await self._transport._send_rtp(packet)
+                self.sent += 1
+            except (pylibsrtp.Error, IndexError):
+                self.unsendable += 1
+            # No faster than the server reads: this is about what it reads.
+            if number % 40 == 39:
+                await asyncio.sleep(0.002)
+
+    async def send_records(self, count: int, each: int) -> None:
+        """Datagrams of many records of application data."""
+        records = []
+        for _ in range(each):
+            self._transport._ssl.send(b"x")
+            records.append(self._transport._ssl.bio_read(1500))
+        for _ in range(count):
+            await self._transport.transport._send(b"".join(records))
+            await asyncio.sleep(0)
+
+    async def everything(self, kind: int, payloads: list[bytes]) -> None:
+        """All that tests/hostile.py has for a peer with keys; `kind`: its payload type."""
+        ssrc = self.ssrc
+        for _ in range(3):
+            await self.send(hostile.malformed_rtp(kind, ssrc))
+            await self.send(hostile.rtcp(ssrc))
+            await self.send(
+                [hostile.rtp(kind, ssrc, n, p, marker=1) for n, p in enumerate(payloads)]
+            )
+            await self.send([hostile.rtp(kind, ssrc, 0, p, timestamp=7) for p in payloads])
+        # A frame without end, gaps as wide as can be, streams without number, repairs that nobody asked for.
+        await self.send([hostile.rtp(kind, ssrc, 0, payloads[-1], timestamp=9)] * 2000)
+        await self.send([hostile.rtp(kind, ssrc, n, payloads[-1]) for n in range(400)], step=700)
+        await self.send([hostile.rtp(kind, 1 + n, n, payloads[-1]) for n in range(1000)])
+        await self.send(
+            [hostile.rtp(kind + 1, 77, n, struct.pack("!H", n) + b"x") for n in range(300)]
+        )
+        await self.send_records(300, 20)
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
+    """Thousands of malformed packets of one camera: another's frames go on, memory and tables stay, no task dies."""
+    trouble: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
+    refused = transport_guard.refused.copy()
+    async with (
+        live_encoder(320, 240) as good,
+        live_encoder(320, 240, codec=codec) as bad,
+        webrtc_side() as side,
+        camera_peer(good) as victim,
+        camera_peer(bad) as attacker,
+    ):
+        for key, peer in (("victim", victim), ("attacker", attacker)):
+            answer = await side.connect(await peer.offer(), key)
+            await peer.accept(answer)
+            await side.frames_of(key, 2)
+        one = Attacker(side, attacker)
+        await side.frames_of("attacker")
+        bad.paused = True
+        payloads = hostile.vp8_payloads() if codec == "vp8" else hostile.h264_payloads()
+        kind = side.server._connections["attacker"]._receiver._codecs
+        payload_type = next(n for n, c in kind.items() if c.name.lower() == codec)
+        before, start = rss(), time.monotonic()
+        await one.everything(payload_type, payloads)
+        receiver = side.server._connections["attacker"]._receiver
+        assert receiver._stream is not None
+        assert len(receiver.transport._rtp_router.ssrc_table) <= MAX_STREAMS
+        assert len(receiver._statistics) <= MAX_SSRCS
+        assert receiver._stream._assembler.held <= 2 * MAX_PACKETS
+        await side.frames_of("victim", 3)
+        seconds = time.monotonic() - start
+        arrived = [frame.arrived for frame in side.frames["victim"] if frame.arrived >= start]
+        gaps = [b - a for a, b in itertools.pairwise(arrived)]
+        print(
+            f"{codec}: {one.sent} packets ({one.unsendable} can not be encrypted); the other: "
+            f"{len(arrived)} frames in {seconds:.1f} s, longest gap {max(gaps):.2f} s; {rss() - before:.1f} MiB"
+        )
+        # 15 frames a second are sent; the attacker's own work is done in this process too.
+        assert max(gaps) < 1.0
+        assert side.server._connections["attacker"]._pc.connectionState == "connected"
+        assert rss() - before < GROWTH_MIB
+    counted = transport_guard.refused - refused
+    assert counted["malformed"] > 10
+    assert counted["streams"] > 500
+    assert trouble == []
