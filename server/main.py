@@ -177,7 +177,7 @@ class Program:
             ("reason",),
             lambda: {
                 (reason,): count
-                for reason, count in (datagrams.refused + transport_guard.refused).items()
+                for reason, count in {**datagrams.refused, **transport_guard.refused}.items()
             },
         )
         metrics.gauge(

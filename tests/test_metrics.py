@@ -38,6 +38,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     # Beyond the contract: what was dropped for want of room.
     "messages_dropped": ("counter", ()),
     "limiter_forgotten": ("gauge", ()),
+    "relays": ("gauge", ("state",)),
+    "datagrams_refused": ("gauge", ("reason",)),
     "watch_events": ("counter", ()),
     "auth_failures": ("counter", ("reason",)),
     "frame_age_seconds": ("histogram", ()),
@@ -49,7 +51,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 # What each label may say.
 ALLOWED: dict[str, set[str]] = {
-    "state": {"starting", "live", "stalled", "frozen", "ended"},
+    "state": {"starting", "live", "stalled", "frozen", "ended", "working", "failing"},
     "kind": {"chat", "watch", "describe"},
     "engine": {"vllm", "local", "builtin"},
     "reason": {
@@ -57,6 +59,7 @@ ALLOWED: dict[str, set[str]] = {
         *("replaced", "preempted", "socket_closed", "session_ended", "draining", "format"),
         *("missing", "malformed", "bad_signature", "expired", "wrong_session", "bad_code"),
         *("metrics", "origin", "rate", "other"),
+        *("stranger", "stun", "addresses", "size", "waiting", "streams"),
     },
     "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
     "direction": {"prompt", "completion"},

@@ -30,8 +30,8 @@ MAX_ROLE_CONFLICTS = 4
 _REQUEST, _RESPONSE, _ERROR = 0x0001, 0x0101, 0x0111
 _COOKIE = aioice.stun.COOKIE.to_bytes(4, "big")
 
-# Datagrams that went no further, by reason: "stranger", "stun", "addresses", "size", "waiting".
-refused: Counter[str] = Counter()
+# Datagrams that went no further, by reason.
+refused: Counter[str] = Counter(stranger=0, stun=0, addresses=0, size=0, waiting=0)
 
 
 class _Handler(Protocol):
