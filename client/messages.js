@@ -47,6 +47,7 @@
  * @property {number} [max_tokens]
  * @property {string} [language]
  * @property {boolean} [thumbnails]
+ * @property {boolean} [stills] a picture a second, for a page whose camera is another device
  */
 
 /**
@@ -221,7 +222,17 @@
  * @property {number} at
  */
 
-/** @typedef {Ready|Status|Sender|Started|DeltaMessage|ResponseMessage|ErrorMessage|Pong} ServerMessage */
+/**
+ * What the camera sees about now, after the privacy filters.
+ * @typedef {Object} Still
+ * @property {"still"} type
+ * @property {string} [image] a JPEG data URL; absent when a filter withheld it
+ * @property {number} [width] of the camera's own picture
+ * @property {number} [height]
+ * @property {boolean} withheld
+ */
+
+/** @typedef {Ready|Status|Sender|Started|DeltaMessage|ResponseMessage|Still|ErrorMessage|Pong} ServerMessage */
 
 const KNOWN = new Set([
   "ready",
@@ -230,6 +241,7 @@ const KNOWN = new Set([
   "started",
   "delta",
   "response",
+  "still",
   "error",
   "pong",
 ]);

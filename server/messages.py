@@ -63,6 +63,8 @@ class Settings(ClientMessage):
         default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
     )
     thumbnails: bool | None = None
+    # A picture a second, for a page whose camera is another device.
+    stills: bool | None = None
 
 
 class Typing(ClientMessage):
@@ -277,6 +279,18 @@ class Response(ServerMessage):
     usage: UsageInfo
     # stop | length | cancelled | replaced
     finish_reason: str
+
+
+class Still(ServerMessage):
+    """What the camera sees about now, after the privacy filters."""
+
+    type: Literal["still"] = "still"
+    # JPEG data URL of at most 640 px and 36 KiB before its base64; None when a filter withheld it
+    image: str | None = None
+    # The camera's own resolution
+    width: int | None = None
+    height: int | None = None
+    withheld: bool = False
 
 
 class Error(ServerMessage):

@@ -60,6 +60,10 @@ class Metrics:
         self.frames_replaced = counter(
             "frames_replaced_total", "Waiting frames replaced by newer ones"
         )
+        # result: sent, withheld, unusable
+        self.stills = counter(
+            "stills_total", "Stills for pages of another device's camera", "result"
+        )
         # result: ok, length, cancelled, replaced, error, dropped
         self.inferences = counter("inferences_total", "Answers by how they ended", "kind", "result")
         # reason: user, replaced, preempted, socket_closed, session_ended, draining, other

@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.messages import DeltaMessage, Ready, Response, Sender, ServerMessage, Status
+from server.messages import DeltaMessage, Ready, Response, Sender, ServerMessage, Status, Still
 
 MAX_BYTES = 256 * 1024
 
 # A waiting one of these is worth nothing once there is a newer one.
-_SNAPSHOTS = (Ready, Status, Sender)
+_SNAPSHOTS = (Ready, Status, Sender, Still)
 
 
 class OutboxClosed(Exception):
@@ -42,7 +42,7 @@ class _Waiting:
 class Outbox:
     """Any number of `put`s, one reader at a time. All of it on the event loop.
 
-    Rules for what waits: deltas of one answer that follow each other become one. A `ready`, `status` or `sender` is
+    Rules for what waits: deltas of one answer that follow each other become one. A `ready`, `status`, `sender` or `still` is
     replaced by a newer one, and a `ready` goes before everything else. While nobody reads, the deltas of an answer go
     once its response is there, for the response has the whole text. Beyond `max_bytes` the oldest messages are dropped,
     and counted; a reader is then told with OutboxOverflowed.
@@ -55,7 +55,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._on_drop = on_drop
         self._waiting: deque[_Waiting] = deque()
-        # The waiting ready, status and sender.
+        # The waiting ready, status, sender and still.
         self._snapshots: dict[type[ServerMessage], _Waiting] = {}
         self._size = 0
         self._reader: Reader | None = None

@@ -56,6 +56,7 @@ class Preferences:
     max_tokens: int | None = None
     language: str = ""
     thumbnails: bool = False
+    stills: bool = False
 
 
 class RequestMaker:

@@ -26,6 +26,7 @@ from server.inference import Job
 from server.outbox import Outbox
 from server.prompts import wants_detail
 from server.requests import RequestMaker, SessionLimits, SessionTools
+from server.stills import Stills
 
 __all__ = ["Session", "SessionLimits", "SessionTools"]
 
@@ -54,6 +55,7 @@ class Session:
             tell=self.tell,
             touch=self.touch,
         )
+        self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self._held: Frame | None = None
         self._tasks = TaskSet("session")
         # Looks for a sharp frame; None when nobody asked for one.
@@ -243,6 +245,7 @@ class Session:
             now.sample_rate or self._limits.sample_rate, working=now.describe
         )
         self.camera.on_sample = self._describing.frame if now.describe else None
+        self._stills.want(now.stills)
         if was.describe != now.describe:
             if now.describe:
                 self._describing.begin()
@@ -293,10 +296,12 @@ class Session:
         self._tools.inference.cancel_session(self.id, "socket_closed")
         self.camera.on_sample = None
         self.camera.watched = False
+        self._stills.listen(False)
 
     def socket_opened(self) -> None:
         self.touch()
         self.camera.watched = True
+        self._stills.listen(True)
         if self.describing:
             self.camera.on_sample = self._describing.frame
 
@@ -307,6 +312,7 @@ class Session:
         self.camera.close()
         self._held = None
         self._history.clear()
+        await self._stills.close()
         await self._tasks.close()
         await asyncio.sleep(0)
         self.outbox.close()

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
     5: ("routes", "sockets", "serving", "terminal", "whip"),
-    4: ("session_manager", "session", "answers", "describing", "requests", "told"),
+    4: ("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
         *("health", "history", "outbox", "logs", "relays"),
@@ -31,8 +31,9 @@ NEIGHBOURS = {
     "engines.*": {"prompts"},
     "inference": {"fair_queue", "jobs"},
     "webrtc_server": {"camera", "rtc.receiver"},
-    "session": {"answers", "describing", "requests", "told"},
+    "session": {"answers", "describing", "requests", "stills", "told"},
     "describing": {"answers", "requests"},
+    "stills": {"requests"},
     "told": {"requests"},
     "session_manager": {"session"},
     "routes": {"sockets"},

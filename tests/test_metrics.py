@@ -28,6 +28,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "frames_received": ("counter", ()),
     "frames_sampled": ("counter", ()),
     "frames_skipped": ("counter", ("reason",)),
+    "stills": ("counter", ("result",)),
     "frames_replaced": ("counter", ()),
     "inferences": ("counter", ("kind", "result")),
     "cancellations": ("counter", ("reason",)),

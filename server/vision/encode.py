@@ -16,6 +16,9 @@ QUALITY = 80
 # A thumbnail's longer side and size.
 THUMBNAIL_SIDE = 320
 THUMBNAIL_BYTES = 24 * 1024
+# A still's longer side and size.
+STILL_SIDE = 640
+STILL_BYTES = 36 * 1024
 # Tried in turn until the size fits; at the last one the sides are halved until it does.
 _THUMBNAIL_QUALITIES = (75, 55, 35, 20)
 
@@ -34,11 +37,20 @@ def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
 
 def thumbnail(bgr: Bgr) -> bytes:
     """A JPEG of the picture with sides of at most 320 px, never over 24 KiB."""
-    small = _within(bgr, THUMBNAIL_SIDE)
+    return _bounded(bgr, THUMBNAIL_SIDE, THUMBNAIL_BYTES)
+
+
+def still(bgr: Bgr) -> bytes:
+    """A JPEG of the picture with sides of at most 640 px, never over 36 KiB."""
+    return _bounded(bgr, STILL_SIDE, STILL_BYTES)
+
+
+def _bounded(bgr: Bgr, side: int, most: int) -> bytes:
+    small = _within(bgr, side)
     while True:
         for quality in _THUMBNAIL_QUALITIES:
             data = jpeg(small, quality)
-            if len(data) <= THUMBNAIL_BYTES:
+            if len(data) <= most:
                 return data
         # One pixel takes less than a kilobyte: this ends.
         small = _within(small, max(small.shape[:2]) // 2)

@@ -86,11 +86,7 @@ class PictureMaker:
         filters, ValueError for `Detail.AUTO`.
         """
         began = time.perf_counter()
-        if max(frame.width, frame.height) > MAX_SIDE:
-            raise BadRequest(
-                f"The camera sends {frame.width}x{frame.height} pixels; at most {MAX_SIDE}x{MAX_SIDE} "
-                "are taken. Choose a smaller resolution."
-            )
+        self._check(frame)
         width, height, tokens = frame.width, frame.height, 0
         if not needs.wants_pixels:
             most = budget_pixels(self.budget(needs, detail), needs.geometry)
@@ -104,14 +100,7 @@ class PictureMaker:
             scene = replace(SceneReader().read(frame.image, frame.captured), motion=motion)
         elif scene is not None and held:
             scene = None
-        if self._filters:
-            # Filters see every pixel of the camera, so that small faces are found.
-            bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
-            for privacy_filter in self._filters:
-                bgr = privacy_filter.apply(bgr)
-            bgr = _resized(bgr, width, height)
-        else:
-            bgr = self._scaled(frame.image, width, height)
+        bgr = self._filtered(frame, width, height)
         return Picture(
             frame_id=frame.id,
             captured=frame.captured,
@@ -129,6 +118,33 @@ class PictureMaker:
             held=held,
             scene=scene,
         )
+
+    def still(self, frame: Frame) -> bytes:
+        """A small JPEG of a frame (see `encode.still`), filtered like any picture. Raises like `make`."""
+        self._check(frame)
+        scale = min(1.0, encode.STILL_SIDE / max(frame.width, frame.height))
+        # Even sides: chroma has half of them.
+        width, height = (
+            max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height)
+        )
+        return encode.still(self._filtered(frame, width, height))
+
+    def _check(self, frame: Frame) -> None:
+        if max(frame.width, frame.height) > MAX_SIDE:
+            raise BadRequest(
+                f"The camera sends {frame.width}x{frame.height} pixels; at most {MAX_SIDE}x{MAX_SIDE} "
+                "are taken. Choose a smaller resolution."
+            )
+
+    def _filtered(self, frame: Frame, width: int, height: int) -> Bgr:
+        """The frame in BGR at this size, after every filter. Rows may be padded. Raises FrameWithheld."""
+        if not self._filters:
+            return self._scaled(frame.image, width, height)
+        # Filters see every pixel of the camera, so that small faces are found.
+        bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
+        for privacy_filter in self._filters:
+            bgr = privacy_filter.apply(bgr)
+        return _resized(bgr, width, height)
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
         """The frame in BGR at this size, scaled and converted in one step. Rows may be padded.
