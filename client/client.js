@@ -4,8 +4,11 @@ import { ChatView } from "./chatview.js";
 import { CodeDialog } from "./codedialog.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
+import { examine, verdict } from "./doctor.js";
+import { DoctorView } from "./doctorview.js";
 import { byId, show } from "./dom.js";
 import { takePairingCode } from "./pairing.js";
+import { report } from "./report.js";
 import { Speech } from "./speech.js";
 import { StageView } from "./stageview.js";
 import { TrustDialog } from "./trustdialog.js";
@@ -66,6 +69,12 @@ const chat = new ChatView({
 const composer = new Composer({
   onAsk: (text) => ask(text),
   onTyping: () => visit.typing(),
+});
+
+new DoctorView({
+  examine: (onResult, signal) => examine(visit, onResult, signal),
+  verdict,
+  report: (results, times) => report(results, times, visit.session.secrets),
 });
 
 /** @param {string} text @param {"auto"|"low"|"high"} [detail] */

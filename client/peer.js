@@ -103,6 +103,11 @@ export class Peer {
     if (this.#track) void this.#offer();
   }
 
+  /** @returns {Promise<RTCStatsReport|null>} of the connection that stands; null while none does */
+  async report() {
+    return this.state === "connected" && this.#pc ? this.#pc.getStats() : null;
+  }
+
   /** @param {{leaving?: boolean}} [how] leaving: the page goes away and waits for nothing */
   stop({ leaving = false } = {}) {
     const known = this.#answered || this.#old !== null;

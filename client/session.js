@@ -48,6 +48,12 @@ export class Session {
     return this.token !== null && Math.max(performance.now() - steady, Date.now() - wall) < this.#life;
   }
 
+  /** Everything here that no report may hold. @returns {string[]} */
+  get secrets() {
+    const relays = this.iceServers.flatMap(({ username, credential }) => [username, credential]);
+    return [this.token, this.id, this.#code, this.#pairing, ...relays].filter((secret) => typeof secret === "string");
+  }
+
   /**
    * Have a token, asking for one where there is none.
    * @throws {ApiError} code "cancelled" when the person closed the dialog

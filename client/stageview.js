@@ -18,6 +18,8 @@ export class StageView {
   quick = byId("quick", HTMLElement);
   noticeAction = byId("notice-action", HTMLButtonElement);
 
+  #cardCheck = byId("card-check", HTMLButtonElement);
+  #noticeCheck = byId("notice-check", HTMLButtonElement);
   #stage = byId("stage", HTMLElement);
   #still = byId("still", HTMLCanvasElement);
   #finder = byId("finder", HTMLElement);
@@ -191,6 +193,7 @@ export class StageView {
     say(this.#cardTitle, shown.title);
     say(this.#cardText, shown.text);
     show(this.start, !shown.busy);
+    show(this.#cardCheck, shown.tone === "bad" || shown.tone === "warn");
   }
 
   /** @param {Facts} facts */
@@ -208,5 +211,6 @@ export class StageView {
     say(this.#noticeText, shown.text);
     show(this.noticeAction, shown.action !== undefined);
     if (shown.action) say(this.noticeAction, shown.action.label);
+    show(this.#noticeCheck, shown.tone === "bad" || shown.action !== undefined);
   }
 }

@@ -58,6 +58,11 @@ const NO_CAMERA = {
   },
 };
 
+/** @param {Facts["camera"]} camera @returns {Omit<Card, "tone">|null} why there is none; null where it is no failure */
+export function noCamera(camera) {
+  return NO_CAMERA[camera] ?? null;
+}
+
 /** @type {Record<number, Omit<Card, "tone">>} */
 const ENDED = {
   4401: {

@@ -589,3 +589,82 @@ async def test_a_relay_that_refuses_is_named(page: Page) -> None:
         ["The connection failed. The relay turn:t.example.org refuses (486).", True],
         ["The connection failed.", True],
     ]
+
+
+async def test_a_report_holds_no_address_and_no_secret(page: Page) -> None:
+    """Of addresses the beginning stays, of secrets nothing; versions, ports and names are no addresses."""
+    found = await run(
+        page,
+        """
+        const {report} = await import("/client/report.js");
+        const text = "turn:203.0.113.7:3478, [2001:db8::17] 0b1c-9.local, fe80:0:0:0:1:2:3:4, turn:relay.example.org:3478,"
+          + " 0.1.0, the token s3cret-token";
+        const results = [{id: "a", title: "A", state: "failed", text, cause: "C", todo: "D"}];
+        const [head, body] = report(results, {began: new Date(0), took: 1234}, ["s3cret-token", ""]).split("\\n\\n");
+        return [head.split("\\n").slice(1, 3), head.includes(navigator.userAgent), body];
+        """,
+    )
+    assert found == [
+        ["1970-01-01T00:00:00.000Z, took 1.2 s", "Page: http, localhost"],
+        True,
+        "FAILED A: turn:203.0.x.x:3478, [2001:x] x.local, fe80:x, turn:relay.example.org:3478, 0.1.0,"
+        " the token [removed]\n       Cause: C\n       To do: D\n",
+    ]
+
+
+async def test_the_clock_is_compared_with_the_middle_of_the_request(page: Page) -> None:
+    """The Date header counts whole seconds and the request takes a while: only more than both is an offset."""
+    found = await run(
+        page,
+        """
+        const {lookAtClock} = await import("/client/webchecks.js");
+        const at = (seconds, took = 0) => {
+          const finding = lookAtClock({date: new Date(1e12 + seconds * 1000).toUTCString(), sent: 1e12, came: 1e12 + took});
+          return finding.state === "ok" ? "ok" : finding.text.replace(/.*clock is /, "");
+        };
+        return [at(0), at(9), at(-9), at(16, 8000), at(12), at(-600), at(86400), lookAtClock({date: "", sent: 0, came: 0}).state];
+        """,
+    )
+    server = "the server's."
+    assert found == [
+        *("ok", "ok", "ok", "ok"),
+        f"13 seconds behind {server}",
+        f"10 minutes ahead of {server}",
+        f"24 hours behind {server}",
+        "skipped",
+    ]
+
+
+async def test_a_check_that_hangs_has_an_end_and_closing_stops_all(page: Page) -> None:
+    """Nothing answers: each check ends by itself with words; aborted, nothing is told any more and it ends at once."""
+    found = await run(
+        page,
+        """
+        const {examine, verdict} = await import("/client/doctor.js");
+        window.fetch = (path, {signal}) => new Promise((_, refuse) => signal.addEventListener("abort", refuse));
+        const real = setTimeout;
+        window.setTimeout = (call, ms, ...more) => real(call, ms / 50, ...more);
+        const never = () => new Promise(() => {});
+        const visit = {facts: {camera: "off", socket: "closed"}, session: {ensure: never, iceServers: []}, peer: {}};
+        const ends = async (signal) => {
+          const results = new Map();
+          let told = 0;
+          await examine(visit, (result) => { told++; results.set(result.id, result); }, signal);
+          return [told, [...results.values()]];
+        };
+        visit.session.ensure = () => new Promise((_, refuse) => real(refuse, 300, new TypeError("its text")));
+        const [, results] = await ends(new AbortController().signal);
+        const state = Object.fromEntries(results.map(({id, state}) => [id, state]));
+        visit.session.ensure = never;
+        const stop = new AbortController();
+        real(() => stop.abort(), 20);
+        const start = performance.now();
+        const [told] = await ends(stop.signal);
+        return [state, results.find(({id}) => id === "access").text, verdict(results).tone, told < 30, performance.now() - start < 1000];
+        """,
+    )
+    state, access, tone, few, quick = found
+    assert "running" not in state.values()
+    assert (state["server"], state["access"], state["socket"]) == ("failed", "failed", "skipped")
+    assert access == "The check itself failed (TypeError)."
+    assert (tone, few, quick) == ("bad", True, True)

@@ -1,0 +1,221 @@
+/** The connection doctor: looks at everything that has to work, and says of each failure its cause and what to do. */
+
+import { lookAtDirect, lookAtRelay, relayTitle } from "./mediachecks.js";
+import {
+  lookAtAccess,
+  lookAtCamera,
+  lookAtCertificate,
+  lookAtClock,
+  lookAtEngine,
+  lookAtOrigin,
+  lookAtPermission,
+  lookAtServer,
+  lookAtSocket,
+} from "./webchecks.js";
+
+/** @typedef {"ok"|"warn"|"failed"|"skipped"} Outcome */
+
+/**
+ * @typedef {Object} Finding
+ * @property {Outcome} state
+ * @property {string} text what was seen
+ * @property {string} [cause]
+ * @property {string} [todo]
+ */
+
+/**
+ * A check as it stands.
+ * @typedef {Object} Result
+ * @property {string} id
+ * @property {string} title
+ * @property {Outcome|"running"} state
+ * @property {string} text
+ * @property {string} [cause]
+ * @property {string} [todo]
+ */
+
+/**
+ * What is looked at: a visit (see visit.js), of which nothing is changed.
+ * @typedef {Object} Subject
+ * @property {import("./visit.js").Facts} facts
+ * @property {import("./session.js").Session} session
+ * @property {import("./peer.js").Peer} peer
+ */
+
+const TITLES = /** @type {const} */ ({
+  origin: "Secure address",
+  server: "Server",
+  certificate: "Certificate",
+  clock: "Clock",
+  camera: "Camera",
+  permission: "Camera permission",
+  access: "Access",
+  socket: "WebSocket",
+  engine: "Engine",
+  direct: "Picture, direct (UDP)",
+  relays: "Relay",
+});
+
+// Each check of its own; a relay has less, access more: somebody may have to type a code.
+const LIMIT = 12_000;
+const RELAY_LIMIT = 6000;
+const ACCESS_LIMIT = 300_000;
+
+/** @type {Finding} */
+const NO_ACCESS = { state: "skipped", text: "Not checked: it needs access first." };
+
+/**
+ * Look at everything, at the same time where that is possible.
+ * @param {Subject} subject
+ * @param {(result: Result) => void} onResult each check when it begins, when it ends, and when another changes its sense
+ * @param {AbortSignal} signal ends all of it; nothing is told any more
+ * @returns {Promise<void>} when the last one has ended
+ */
+export async function examine(subject, onResult, signal) {
+  /** @param {string} id @param {string} title @param {Finding|null} finding null: it runs */
+  const tell = (id, title, finding) => {
+    if (!signal.aborted) onResult({ id, title, ...(finding ?? { state: "running", text: "" }) });
+  };
+
+  /**
+   * @param {string} id @param {string} title
+   * @param {(signal: AbortSignal) => Finding|Promise<Finding>} look @param {number} [limit] milliseconds
+   */
+  const check = async (id, title, look, limit = LIMIT) => {
+    tell(id, title, null);
+    const finding = await within(limit, look, signal);
+    tell(id, title, finding);
+    return finding;
+  };
+
+  for (const [id, title] of Object.entries(TITLES)) tell(id, title, null);
+  const server = fetchBrief(signal);
+  const health = fetchHealth(signal);
+  const seen = check("server", TITLES.server, async () => lookAtServer(await server));
+  const access = check("access", TITLES.access, () => lookAtAccess(subject.session), ACCESS_LIMIT);
+  /** @param {() => Promise<Finding>} go */
+  const allowed = async (go) => ((await access).state === "ok" ? go() : NO_ACCESS);
+
+  const socket = allowed(() => check("socket", TITLES.socket, (end) => lookAtSocket(subject, end)));
+  const direct = allowed(() => check("direct", TITLES.direct, (end) => lookAtDirect(subject, end)));
+
+  const relays = access.then(async ({ state }) => {
+    if (state !== "ok") return [NO_ACCESS];
+    const ways = relayWays(subject.session.iceServers);
+    if (ways.length === 0) return [/** @type {Finding} */ ({ state: "skipped", text: "This server offers no relay." })];
+    const known = await health;
+    return Promise.all(
+      ways.map((way, at) => {
+        const told = known.body?.turn?.find?.((/** @type {any} */ entry) => entry.url === way.urls) ?? null;
+        const id = at === 0 ? "relays" : `relays-${at}`;
+        return check(id, relayTitle(way.urls), (end) => lookAtRelay(way, told, end), RELAY_LIMIT);
+      }),
+    );
+  });
+
+  await Promise.all([
+    check("origin", TITLES.origin, lookAtOrigin),
+    check("camera", TITLES.camera, () => lookAtCamera(subject.facts)),
+    check("permission", TITLES.permission, lookAtPermission),
+    check("clock", TITLES.clock, async () => lookAtClock(await server)),
+    check("engine", TITLES.engine, async () => lookAtEngine(await health, subject.facts)),
+    Promise.all([seen, socket]).then(([web, ws]) => check("certificate", TITLES.certificate, () => lookAtCertificate(web, ws))),
+    Promise.all([direct, relays]).then(([way, others]) => {
+      // The camera takes the relay then, and nobody has to do anything.
+      if (way.state !== "failed" || !others.some((other) => other.state === "ok")) return;
+      tell("direct", TITLES.direct, { ...way, state: "warn", text: `${way.text} The relay is used instead.` });
+    }),
+    socket.then((finding) => finding === NO_ACCESS && tell("socket", TITLES.socket, finding)),
+    direct.then((finding) => finding === NO_ACCESS && tell("direct", TITLES.direct, finding)),
+    relays.then(([first]) => first.state === "skipped" && tell("relays", TITLES.relays, first)),
+  ]);
+}
+
+/** One answer to the question whether all is well. @param {Result[]} results */
+export function verdict(results) {
+  const running = results.filter(({ state }) => state === "running").length;
+  const failed = results.filter(({ state }) => state === "failed").map(({ title }) => title);
+  const doubtful = results.filter(({ state }) => state === "warn").map(({ title }) => title);
+  const problems = failed.length > 0 ? `Does not work: ${failed.join("; ")}.` : "";
+  if (running > 0) return { tone: "busy", text: problems || "Checking…" };
+  if (problems) return { tone: "bad", text: problems };
+  if (doubtful.length > 0) return { tone: "warn", text: `It works. Worth a look: ${doubtful.join("; ")}.` };
+  return { tone: "ok", text: "Everything works." };
+}
+
+/**
+ * @param {number} limit milliseconds
+ * @param {(signal: AbortSignal) => Finding|Promise<Finding>} look
+ * @param {AbortSignal} signal
+ * @returns {Promise<Finding>}
+ */
+async function within(limit, look, signal) {
+  const own = new AbortController();
+  const stop = () => own.abort();
+  signal.addEventListener("abort", stop);
+  if (signal.aborted) own.abort();
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  let timer;
+  /** @type {Promise<Finding>} */
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, limit, { state: "failed", text: `No result within ${Math.round(limit / 1000)} seconds.` });
+    own.signal.addEventListener("abort", () => resolve({ state: "skipped", text: "Not checked." }));
+  });
+  try {
+    return await Promise.race([Promise.resolve(own.signal).then(look), late]);
+  } catch (error) {
+    // Anything that no check foresaw: its name may help, its text may hold anything.
+    return { state: "failed", text: `The check itself failed (${error instanceof Error ? error.name : "unknown"}).` };
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
+    own.abort();
+  }
+}
+
+/**
+ * What an address of the server answered.
+ * @typedef {Object} Answered
+ * @property {number} status 0: nothing came
+ * @property {any} body null where it is no JSON
+ * @property {string} date the Date header, "" for none
+ * @property {number} sent Date.now() before @property {number} came and after
+ */
+
+/** @param {AbortSignal} signal */
+const fetchBrief = (signal) => answered("/", signal);
+
+/** @param {AbortSignal} signal */
+const fetchHealth = (signal) => answered("/health", signal);
+
+/** @param {string} path @param {AbortSignal} signal @returns {Promise<Answered>} */
+async function answered(path, signal) {
+  const sent = Date.now();
+  const limit = new AbortController();
+  const stop = () => limit.abort();
+  const timer = setTimeout(stop, LIMIT - 2000);
+  signal.addEventListener("abort", stop);
+  try {
+    const reply = await fetch(path, {
+      headers: { Accept: "application/json" },
+      cache: "no-store",
+      credentials: "same-origin",
+      signal: limit.signal,
+    });
+    const came = Date.now();
+    const body = await reply.json().catch(() => null);
+    return { status: reply.status, body, date: reply.headers.get("Date") ?? "", sent, came };
+  } catch {
+    return { status: 0, body: null, date: "", sent, came: Date.now() };
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener("abort", stop);
+  }
+}
+
+/** Each TURN URL by itself. @param {RTCIceServer[]} servers @returns {(RTCIceServer & {urls: string})[]} */
+function relayWays(servers) {
+  return servers.flatMap((server) =>
+    [server.urls].flat().flatMap((urls) => (/^turns?:/.test(urls) ? [{ ...server, urls }] : [])),
+  );
+}

@@ -1,0 +1,194 @@
+/** Checks of the connection doctor: the picture's way to the server, directly and through each relay. */
+
+import { ApiError, request } from "./api.js";
+
+/** @typedef {import("./doctor.js").Finding} Finding */
+
+// Candidates found within this time go with the offer.
+const GATHER_WITHIN = 1000;
+const CONNECT_WITHIN = 8000;
+const RELAY_WITHIN = 5000;
+
+/** @type {Finding} */
+const NO_WEBRTC = {
+  state: "failed",
+  text: "This browser has no WebRTC.",
+  cause: "An extension, a setting or a policy of this device switched it off.",
+  todo: "Allow WebRTC for this page, or use another browser.",
+};
+
+/**
+ * The connection that stands is looked at; where the camera is off, one without a picture is made, and ended.
+ * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
+ */
+export async function lookAtDirect({ facts, peer, session }, signal) {
+  if (typeof RTCPeerConnection === "undefined") return NO_WEBRTC;
+  const stats = await peer.report();
+  if (stats) return pathIn(stats);
+  const relayed = session.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith("turn")));
+  if (facts.active) {
+    // An offer of ours would end the camera's.
+    return noWay(facts.linkError?.message ?? "The camera's connection does not stand yet.", relayed);
+  }
+  const pc = new RTCPeerConnection({ iceServers: direct(session.iceServers), bundlePolicy: "max-bundle" });
+  try {
+    pc.addTransceiver("video", { direction: "sendonly" });
+    const found = await gathered(pc, signal);
+    if (signal.aborted) return { state: "skipped", text: "Not checked." };
+    if (!found) {
+      return {
+        state: "failed",
+        text: "The browser finds no network address for the picture.",
+        cause: "A VPN, an extension or a policy keeps WebRTC from using UDP.",
+        todo: "Try without it, or in another network.",
+      };
+    }
+    const answer = await request("POST", `/api/webrtc/offer?session=${encodeURIComponent(session.id ?? "")}`, {
+      token: session.token,
+      body: { type: "offer", sdp: pc.localDescription?.sdp },
+    });
+    const state = connection(pc, signal);
+    await pc.setRemoteDescription({ type: "answer", sdp: answer.sdp });
+    if ((await state) !== "connected") return noWay("No packet gets through between this device and the server.", relayed);
+    return pathIn(await pc.getStats());
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    return { state: "failed", text: `The server did not take the offer (${error.status || "no answer"}).`, cause: error.message };
+  } finally {
+    // Closing tells the server, too: once connected at once, else it gives up by itself.
+    pc.close();
+  }
+}
+
+/** @param {string} what @param {boolean} relayed @returns {Finding} */
+function noWay(what, relayed) {
+  return {
+    state: "failed",
+    text: what,
+    cause: "UDP between the two is blocked, or one of them is behind NAT and can not be reached from outside.",
+    todo: relayed
+      ? "A relay has to help out: see below. Or open the server's UDP ports (UDP_PORT_RANGE) in its firewall."
+      : "Whoever runs the server: open its UDP ports (UDP_PORT_RANGE), name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET.",
+  };
+}
+
+/** @param {RTCStatsReport} stats @returns {Finding} */
+function pathIn(stats) {
+  const reports = [...stats.values()];
+  const chosen = reports.find(({ type, selectedCandidatePairId }) => type === "transport" && selectedCandidatePairId);
+  const pair = chosen
+    ? stats.get(chosen.selectedCandidatePairId)
+    : reports.find(({ type, nominated, state }) => type === "candidate-pair" && nominated && state === "succeeded");
+  const local = pair && stats.get(pair.localCandidateId);
+  const remote = pair && stats.get(pair.remoteCandidateId);
+  if (!local || !remote) return { state: "ok", text: "Connected." };
+  const away = pair.currentRoundTripTime ? `, ${Math.max(1, Math.round(pair.currentRoundTripTime * 1000))} ms there and back` : "";
+  if (local.candidateType === "relay") {
+    return { state: "ok", text: `Connected through a relay over ${(local.relayProtocol ?? "udp").toUpperCase()}${away}; no direct way was found.` };
+  }
+  return { state: "ok", text: `Connected over ${local.protocol.toUpperCase()} (${local.candidateType} to ${remote.candidateType})${away}.` };
+}
+
+/** @param {string} url @returns {string} */
+export function relayTitle(url) {
+  const way = url.startsWith("turns:") ? "TLS" : url.endsWith("transport=tcp") ? "TCP" : "UDP";
+  return `Relay over ${way}`;
+}
+
+/**
+ * @param {RTCIceServer & {urls: string}} server one TURN URL
+ * @param {{ok: boolean|null, why: string}|null} told what the server itself found out about it
+ * @param {AbortSignal} signal
+ * @returns {Promise<Finding>}
+ */
+export async function lookAtRelay(server, told, signal) {
+  if (typeof RTCPeerConnection === "undefined") return NO_WEBRTC;
+  const pc = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
+  const begun = performance.now();
+  let code = 0;
+  pc.onicecandidateerror = (event) => {
+    // What a relay answers says more than that one can not be reached (701).
+    if (code === 0 || code >= 700) code = event.errorCode;
+  };
+  try {
+    pc.addTransceiver("video", { direction: "recvonly" });
+    const found = await gathered(pc, signal, RELAY_WITHIN);
+    const url = server.urls;
+    if (!found) return { state: "failed", ...relayTrouble(url, code, told?.ok === true) };
+    const took = `${url} gave an address in ${Math.round(performance.now() - begun)} ms`;
+    if (told?.ok === false) {
+      return { state: "warn", text: `${took}, but the server can not be reached through it.`, cause: told.why, todo: "Whoever runs the server: see its log, and deploy/turnserver.conf." };
+    }
+    return { state: "ok", text: `${took}.` };
+  } finally {
+    pc.close();
+  }
+}
+
+/** @param {string} url @param {number} code @param {boolean} reachesServer */
+function relayTrouble(url, code, reachesServer) {
+  if (code === 401 || code === 441) {
+    return {
+      text: `${url} does not take the credentials (${code}).`,
+      cause: "TURN_SECRET is not the relay's static-auth-secret, or the clocks of server and relay differ.",
+      todo: "Whoever runs the server: compare the two secrets, and both clocks.",
+    };
+  }
+  if (code === 486 || code === 508) {
+    return {
+      text: `${url} gives no further address (${code}).`,
+      cause: "Its quota or its ports are used up.",
+      todo: "Wait a moment; whoever runs it can raise user-quota, total-quota or its port range.",
+    };
+  }
+  if (code > 0 && code < 700) {
+    return { text: `${url} refuses (${code}).`, cause: "The relay's own log says why.", todo: "Whoever runs the relay: look there." };
+  }
+  const tls = url.startsWith("turns:") ? " With TLS also: its certificate is not trusted here." : "";
+  return {
+    text: `${url} does not answer.`,
+    cause: (reachesServer ? "The server reaches it, so the way from this device is closed: a firewall." : "It is down, or a firewall closes its port.") + tls,
+    todo: "Open that port, or offer the relay over TLS on port 443 as well, which most networks let through.",
+  };
+}
+
+/** Without relays. @param {RTCIceServer[]} servers @returns {RTCIceServer[]} */
+function direct(servers) {
+  return servers.flatMap((server) => {
+    const urls = [server.urls].flat().filter((url) => url.startsWith("stun"));
+    return urls.length > 0 ? [{ urls }] : [];
+  });
+}
+
+/**
+ * Offer, and look for candidates until there are no more; with a limit, until the first.
+ * @param {RTCPeerConnection} pc @param {AbortSignal} signal @param {number} [first] milliseconds to wait for the first one
+ * @returns {Promise<boolean>} whether one was found
+ */
+async function gathered(pc, signal, first = 0) {
+  let found = false;
+  /** @type {Promise<void>} */
+  const ended = new Promise((resolve) => {
+    pc.onicecandidate = ({ candidate }) => {
+      if (candidate?.candidate) found = true;
+      if (!candidate?.candidate || first) resolve();
+    };
+    signal.addEventListener("abort", () => resolve());
+    setTimeout(resolve, first || GATHER_WITHIN);
+  });
+  await pc.setLocalDescription(await pc.createOffer());
+  await ended;
+  return found;
+}
+
+/** @param {RTCPeerConnection} pc @param {AbortSignal} signal @returns {Promise<RTCPeerConnectionState>} */
+function connection(pc, signal) {
+  return new Promise((resolve) => {
+    const done = () => resolve(pc.connectionState);
+    pc.onconnectionstatechange = () => {
+      if (["connected", "failed", "closed"].includes(pc.connectionState)) done();
+    };
+    signal.addEventListener("abort", done);
+    setTimeout(done, CONNECT_WITHIN);
+  });
+}

@@ -1,0 +1,248 @@
+/** Checks of the connection doctor: page, server, camera, access, WebSocket, engine. */
+
+import { ApiError } from "./api.js";
+import { hasOwnAuthority } from "./authority.js";
+import { engineName, noCamera } from "./words.js";
+
+/** @typedef {import("./doctor.js").Finding} Finding */
+/** @typedef {import("./doctor.js").Answered} Answered */
+/** @typedef {import("./visit.js").Facts} Facts */
+
+// The Date header counts whole seconds.
+const CLOCK_SECONDS = 10;
+const OPEN_WITHIN = 6000;
+
+/** @returns {Finding} */
+export function lookAtOrigin() {
+  if (window.isSecureContext) return { state: "ok", text: `This page came by ${location.protocol.slice(0, -1)}, which counts as secure here.` };
+  return {
+    state: "failed",
+    text: "This page came by plain http.",
+    cause: "Browsers give the camera only to https:// pages and to localhost.",
+    todo: "On the computer where the server runs: bash scripts/run.sh --https, then scan the code that it shows.",
+  };
+}
+
+/** @param {Answered} answer @returns {Finding} */
+export function lookAtServer({ status, body, sent, came }) {
+  if (status === 0) {
+    return {
+      state: "failed",
+      text: "The server does not answer.",
+      cause: navigator.onLine ? "It is stopped, or the network between does not let it through." : "This device is offline.",
+      todo: "See whether it runs (bash scripts/run.sh) and whether this device is in the right network.",
+    };
+  }
+  if (body?.service !== "qwen-camera") {
+    return {
+      state: "failed",
+      text: `Something else answers here, with status ${status}.`,
+      cause: "A proxy in between, or another program at this address.",
+      todo: "Check the address, and in the proxy where it passes requests on to.",
+    };
+  }
+  return { state: "ok", text: `Version ${body.version}, answered in ${came - sent} ms.` };
+}
+
+/** @param {Answered} answer @returns {Finding} */
+export function lookAtClock({ date, sent, came }) {
+  const theirs = Date.parse(date);
+  if (Number.isNaN(theirs)) return { state: "skipped", text: "The server did not tell its time." };
+  const offset = (theirs + 500 - (sent + came) / 2) / 1000;
+  const apart = Math.abs(offset);
+  if (apart <= CLOCK_SECONDS + (came - sent) / 2000) return { state: "ok", text: "This device and the server agree on the time." };
+  const much = apart < 120 ? `${Math.round(apart)} seconds` : apart < 7200 ? `${Math.round(apart / 60)} minutes` : `${Math.round(apart / 3600)} hours`;
+  return {
+    state: "warn",
+    text: `This device's clock is ${much} ${offset > 0 ? "behind" : "ahead of"} the server's.`,
+    cause: "One of the two is set wrongly.",
+    todo: "Let both set their time by the network. A wrong clock makes certificates, tokens and a relay's credentials look expired.",
+  };
+}
+
+/** @param {Facts} facts @returns {Promise<Finding>} */
+export async function lookAtCamera(facts) {
+  if (facts.camera === "on") return { state: "ok", text: facts.muted ? "On, and paused by the system." : "On." };
+  const trouble = noCamera(facts.camera);
+  if (trouble && facts.camera !== "insecure") return { state: "failed", text: `${trouble.title}.`, todo: trouble.text };
+  if (!navigator.mediaDevices?.enumerateDevices) {
+    return { state: "skipped", text: "Not checked: the browser keeps cameras from this page.", cause: "See Secure address." };
+  }
+  const count = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput").length;
+  if (count === 0) {
+    return {
+      state: "failed",
+      text: "The browser finds no camera.",
+      cause: "None is connected, or the system does not let the browser use it.",
+      todo: "Plug one in, or allow the browser the camera in the system's privacy settings.",
+    };
+  }
+  return { state: "ok", text: count === 1 ? "One camera is there." : `${count} cameras are there.` };
+}
+
+/** @returns {Promise<Finding>} */
+export async function lookAtPermission() {
+  if (!window.isSecureContext) return { state: "skipped", text: "Not checked: only a secure address can be given it." };
+  let state;
+  try {
+    state = (await navigator.permissions.query({ name: /** @type {PermissionName} */ ("camera") })).state;
+  } catch {
+    return { state: "skipped", text: "This browser tells it only when the camera starts." };
+  }
+  if (state === "granted") return { state: "ok", text: "Allowed." };
+  if (state === "prompt") return { state: "ok", text: "The browser will ask when the camera starts." };
+  return {
+    state: "failed",
+    text: "This page may not use the camera.",
+    cause: "It was refused here before, or a policy of this device forbids it.",
+    todo: "Press the icon left of the address, set Camera to Allow, and reload the page.",
+  };
+}
+
+/** @param {import("./session.js").Session} session @returns {Promise<Finding>} */
+export async function lookAtAccess(session) {
+  try {
+    await session.ensure();
+    return { state: "ok", text: "The server gave a token." };
+  } catch (error) {
+    if (!(error instanceof ApiError)) throw error;
+    if (error.code === "cancelled") {
+      return {
+        state: "failed",
+        text: "This server asks for an access code, and none was given.",
+        todo: "Ask whoever runs it for the code, or scan a new pairing code.",
+      };
+    }
+    if (error.status === 0) return { state: "failed", text: "No token could be had: the server does not answer.", cause: "See Server." };
+    return { state: "failed", text: `No token could be had (${error.status}).`, cause: error.message };
+  }
+}
+
+/** @type {Record<number, {text: string, cause: string, todo: string}>} */
+const CLOSED = {
+  4401: {
+    text: "The server does not take this page's token.",
+    cause: "It was restarted with another JWT_SECRET_KEY, or its clock jumped.",
+    todo: "Reload the page.",
+  },
+  4403: {
+    text: "The server does not accept pages from this address.",
+    cause: "ALLOWED_ORIGINS does not list it, or a proxy hides the real address.",
+    todo: "Whoever runs the server can add this page's origin to ALLOWED_ORIGINS.",
+  },
+  4409: {
+    text: "This session went on in another window.",
+    cause: "The same session is open twice.",
+    todo: "Close the other window, or press Start Camera to use it here.",
+  },
+  4429: {
+    text: "The server asks for a pause.",
+    cause: "More than 8 sockets within a minute, or this device reads too slowly.",
+    todo: "Wait a minute, then check again.",
+  },
+  1013: { text: "The server is about to stop.", cause: "Somebody restarts it.", todo: "Wait a moment, then check again." },
+};
+
+/**
+ * A second socket of a session ends the first one. So the page's own is looked at where one is open, one that only knocks
+ * is opened where the page itself still tries, and one of the session where nobody else wants it.
+ * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
+ */
+export async function lookAtSocket({ facts, session }, signal) {
+  if (facts.socket === "open") return { state: "ok", text: "Open." };
+  const knock = facts.active;
+  const { opened, code, ready } = await tryOut(session, knock, signal);
+  if (ready) return { state: "ok", text: "It opens, and the server greets." };
+  if (!opened) {
+    if (facts.untrusted || (await hasOwnAuthority())) {
+      return {
+        state: "failed",
+        text: "The browser refuses it, while the page came through.",
+        cause: "This device does not trust the server's certificate. Browsers let you pass for the page, not for the socket.",
+        todo: "Get the certificate from /ca.crt and have this device trust it (close this: What to do).",
+      };
+    }
+    return {
+      state: "failed",
+      text: "It does not open, though the server answers otherwise.",
+      cause: "A proxy, firewall or protection program in between does not let WebSockets through.",
+      todo: "Whoever runs the proxy: pass on the headers Upgrade and Connection. Here: try without a VPN, or another network.",
+    };
+  }
+  const known = CLOSED[knock ? facts.closeCode : code];
+  if (known) return { state: "failed", ...known };
+  if (knock) {
+    return { state: "warn", text: "Sockets open here; the page's own is not open yet.", cause: facts.socketError?.message ?? "It is about to be tried again." };
+  }
+  return { state: "failed", text: `The server closed it (${code || "no code"}).`, cause: "Its log says why.", todo: "Check again in a moment." };
+}
+
+/**
+ * @param {import("./session.js").Session} session @param {boolean} knock without the token: opened and closed again
+ * @param {AbortSignal} signal
+ * @returns {Promise<{opened: boolean, code: number, ready: boolean}>}
+ */
+function tryOut(session, knock, signal) {
+  const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+  const address = `${scheme}//${location.host}/ws/${encodeURIComponent(session.id ?? "")}`;
+  const ws = new WebSocket(address, knock ? ["qwen-camera"] : ["qwen-camera", `bearer.${session.token}`]);
+  return new Promise((resolve) => {
+    let opened = false;
+    /** @param {number} code @param {boolean} ready */
+    const done = (code, ready) => {
+      clearTimeout(timer);
+      resolve({ opened, code, ready });
+      ws.close();
+    };
+    const timer = setTimeout(() => done(0, false), OPEN_WITHIN);
+    signal.addEventListener("abort", () => done(0, false));
+    ws.onopen = () => {
+      opened = true;
+      if (knock) done(0, false);
+    };
+    // The first that it says is its greeting: it accepts first and refuses by a close code.
+    ws.onmessage = () => done(0, true);
+    ws.onclose = (event) => done(event.code, false);
+  });
+}
+
+/** @param {Finding} server @param {Finding} socket @returns {Promise<Finding>} */
+export async function lookAtCertificate(server, socket) {
+  if (location.protocol !== "https:") return { state: "skipped", text: "This page came by http, which has none." };
+  if (server.state === "failed") return { state: "skipped", text: "Not checked: the server does not answer." };
+  if (socket.state === "failed" && (await hasOwnAuthority())) {
+    return {
+      state: "failed",
+      text: "The browser tolerates it and does not trust it.",
+      cause: "It comes from the server's own authority, which this device does not know.",
+      todo: "Get /ca.crt and have this device trust it. The page shows the steps.",
+    };
+  }
+  return { state: "ok", text: "The browser takes it." };
+}
+
+/** @param {Answered} answer of /health @param {Facts} facts @returns {Finding} */
+export function lookAtEngine({ status, body }, facts) {
+  const told = status === 0 ? null : (facts.status ?? facts.ready); // what was told before the server went is old
+  const engine = body?.engine ?? (told && { name: told.engine, state: told.engine_state, detail: told.engine_detail });
+  if (!engine) {
+    return { state: "skipped", text: status === 0 ? "Not checked: the server does not answer." : `Not told: /health gave status ${status}.` };
+  }
+  const name = engineName(engine.name);
+  if (engine.state === "ready" || engine.state === "busy") {
+    if (body?.draining) return { state: "warn", text: `${name} is ready, but the server is about to stop.`, todo: "Wait until it is back." };
+    if (engine.name === "builtin") {
+      return { state: "ok", text: `${name}: it reads text and codes, names colours and counts faces. No vision-language model answers.` };
+    }
+    return { state: "ok", text: `${name} is ${engine.state}${engine.model ? ` (${engine.model})` : ""}.` };
+  }
+  return {
+    state: engine.state === "loading" ? "warn" : "failed",
+    text: `${name} is ${engine.state}: questions can not be answered.`,
+    cause: engine.detail || body?.reason || "",
+    todo:
+      engine.state === "loading"
+        ? "Wait until the model is loaded."
+        : "Whoever runs the server: see that the model server runs and that VLLM_BASE_URL and MODEL_NAME name it.",
+  };
+}

@@ -1,0 +1,339 @@
+"""The connection doctor through the page: all well, and each failure provoked, with its cause and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Route, expect
+
+from scripts.lan_addresses import Identity
+from scripts.local_certificate import Keeper
+from tests.browser.conftest import ELSEWHERE
+from tests.browser.test_page_look import _CONTRAST, _FOCUS, _TARGETS, _WIDE
+from tests.browser.test_page_phone import NOT_OPENED, REFUSING, https
+from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.fakes_openai import FakeOpenAI
+from tests.namespaces import require
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+FAILED_LOAD = "Failed to load resource"
+SECRET = "canary-of-the-relay-7f3a9b52"
+CODE = "canary-code-5xk2p"
+
+
+async def check(page: Visitor) -> None:
+    """Open the doctor from the state sheet and wait until it is done."""
+    if not await page.page.locator("#facts").is_visible():
+        await page.page.get_by_role("button", name="State:").click()
+    await page.page.locator("#facts").get_by_role("button", name="Check connection").click()
+    await done(page)
+
+
+async def done(page: Visitor) -> None:
+    await expect(page.button("Check again")).to_be_enabled(timeout=15_000)
+
+
+async def states(page: Visitor) -> dict[str, str]:
+    found: dict[str, str] = await page.page.evaluate(
+        "() => Object.fromEntries([...document.querySelectorAll('#doctor-list li')]"
+        ".map((row) => [row.dataset.check, row.dataset.state]))"
+    )
+    return found
+
+
+async def row(page: Visitor, name: str) -> str:
+    """A check that did not end well: everything that is said of it. It has a cause or something to do."""
+    item = page.page.locator(f'#doctor-list li[data-check="{name}"]')
+    said = await item.locator(".cause, .todo").all_inner_texts()
+    assert any(said), f"{name} gives neither cause nor remedy"
+    return await item.inner_text()
+
+
+async def report(page: Visitor) -> str:
+    """What Copy report puts on the clipboard."""
+    await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    await page.button("Copy report").click()
+    await expect(page.page.locator("#doctor-said")).to_have_text("Copied.")
+    text: str = await page.page.evaluate("navigator.clipboard.readText()")
+    return text
+
+
+@pytest.mark.parametrize(
+    ("size", "scheme"), [((390, 844), "light"), ((1280, 800), "dark")], ids=["phone", "desktop"]
+)
+async def test_all_is_well_before_and_while_the_camera_is_on(
+    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], scheme: str
+) -> None:
+    """Everything works, seen by keyboard, big enough and easy to read; the running socket and camera go on as they are."""
+    page = await visit(server.base_url, viewport=size, context_options={"color_scheme": scheme})
+    fine = dict.fromkeys(
+        ["origin", "server", "clock", "camera", "permission", "access", "socket", "engine"], "ok"
+    )
+    fine |= {"direct": "ok", "certificate": "skipped", "relays": "skipped"}
+    await page.page.get_by_role("button", name="State:").focus()
+    await page.page.keyboard.press("Enter")
+    focus = None
+    for _ in range(6):
+        await page.page.keyboard.press("Tab")
+        focus = await page.page.evaluate(_FOCUS)
+        if focus["name"] == "Check connection":
+            break
+    assert focus == {"name": "Check connection", "ring": True}
+    await page.page.keyboard.press("Enter")
+    await done(page)
+    dialog = page.page.get_by_role("dialog", name="Connection check")
+    await expect(dialog.get_by_role("status").first).to_have_text("Everything works.")
+    assert await states(page) == fine
+    # Made and ended for the check: the server has no camera left.
+    peers = "() => window.__peers.every((peer) => peer.connectionState === 'closed')"
+    assert await page.page.evaluate(peers)
+    assert await page.page.evaluate("window.__camera.opened") == 0
+    for script, least in ((_TARGETS, {"width": 43.9, "height": 43.9}), (_CONTRAST, None)):
+        for found in await page.page.evaluate(script):
+            if least is None:
+                assert found["ratio"] >= found["least"], found
+            else:
+                assert all(found[side] >= low for side, low in least.items()), found
+    assert (await page.page.evaluate(_WIDE))["out"] == []
+    await page.page.keyboard.press("Escape")
+    await expect(dialog).to_be_hidden()
+    assert (await page.page.evaluate(_FOCUS))["name"] == "Check connection"
+
+    await page.start()
+    since = await page.now()
+    await check(page)
+    assert await states(page) == fine
+    assert "Connected over UDP" in await page.page.locator('[data-check="direct"]').inner_text()
+    await page.button("Close").click()
+    assert not [e for e in await page.log() if e["at"] > since and e["message"]["type"] == "ready"]
+    await expect(page.state).to_have_text("Live")
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+
+
+async def test_an_insecure_address_and_a_report_that_is_copied_by_hand(
+    visit: Visit, builtin: Running
+) -> None:
+    """Plain http elsewhere: the origin fails and says how to get there; without a clipboard the report is shown."""
+    page = await visit(f"http://{ELSEWHERE}:{builtin.port}")
+    page.expect("Cross-Origin-Opener-Policy")
+    await check(page)
+    found = await states(page)
+    assert (found["origin"], found["camera"], found["permission"]) == (
+        "failed",
+        "skipped",
+        "skipped",
+    )
+    assert "run.sh --https" in await row(page, "origin")
+    await page.button("Copy report").click()
+    text = await page.page.get_by_role("textbox", name="Report").input_value()
+    assert "FAILED Secure address" in text
+    assert "Page: http, a name" in text
+
+
+async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> None:
+    """A device without a camera, then a page that was refused it: each is told with the way out."""
+    page = await visit(builtin.base_url)
+    await page.page.evaluate("navigator.mediaDevices.enumerateDevices = async () => []")
+    browser = await page.page.context.new_cdp_session(page.page)
+    own = (await browser.send("Target.getTargetInfo"))["targetInfo"]["browserContextId"]
+    denied = {"permission": {"name": "camera"}, "setting": "denied", "browserContextId": own}
+    await browser.send("Browser.setPermission", {**denied, "origin": builtin.base_url})
+    await check(page)
+    found = await states(page)
+    assert (found["camera"], found["permission"]) == ("failed", "failed")
+    assert "Plug one in" in await row(page, "camera")
+    assert "set Camera to Allow" in await row(page, "permission")
+    await expect(page.page.locator("#doctor-verdict")).to_have_text(
+        "Does not work: Camera; Camera permission."
+    )
+
+
+async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_path: Path) -> None:
+    """Over http something in between is suspected, over https with an own authority the certificate."""
+    page = await visit("about:blank")
+    page.expect(NOT_OPENED, r"status of 404")
+    page.url = builtin.base_url
+    await page.page.add_init_script(REFUSING)
+    await page.open()
+    await check(page)
+    assert (await states(page))["socket"] == "failed"
+    assert "Upgrade and Connection" in await row(page, "socket")
+    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    settings = {**https(issued), "pairing_hosts": ""}
+    async with running(**settings) as lan:
+        page.url = lan.base_url
+        await page.open()
+        await check(page)
+        found = await states(page)
+        assert (found["socket"], found["certificate"]) == ("failed", "failed")
+        assert "does not trust" in await row(page, "socket")
+        assert "/ca.crt" in await row(page, "certificate")
+        await page.page.evaluate("window.refuse = false")
+        await page.button("Check again").click()
+        await done(page)
+        assert (await states(page))["certificate"] == "ok"
+        await page.leave()
+
+
+async def test_an_engine_that_is_down_and_a_clock_that_is_off(visit: Visit) -> None:
+    """/health says 503: the engine's state and remedy are told. The server's Date is an hour ahead: so is the offset."""
+    async with FakeOpenAI() as model:
+        await model.close()
+        async with running(engine="vllm", vllm_base_url=model.base_url) as run:
+            page = await visit(run.base_url)
+            page.expect("status of 503")
+
+            async def later(route: Route) -> None:
+                reply = await route.fetch()
+                date = format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)
+                await route.fulfill(response=reply, headers={**reply.headers, "date": date})
+
+            await page.page.route(f"{run.base_url}/", later)
+            await check(page)
+            found = await states(page)
+            assert (found["engine"], found["clock"]) == ("failed", "warn")
+            assert "VLLM_BASE_URL" in await row(page, "engine")
+            assert "60 minutes behind" in await row(page, "clock")
+            await page.leave()
+
+
+async def test_a_server_that_is_gone(visit: Visit) -> None:
+    """Asked while the connection is lost, from beside the notice: nothing answers, and that is all that fails."""
+    async with running(drain_seconds=0.2) as run:
+        page = await visit(run.base_url)
+        page.expect("net::ERR", "WebSocket connection to .* failed", FAILED_LOAD)
+        await page.start()
+    await expect(page.state).to_have_text("Connection lost")
+    await page.page.locator("#notice").get_by_role("button", name="Check connection").click()
+    await done(page)
+    found = await states(page)
+    assert found["server"] == "failed"
+    assert "bash scripts/run.sh" in await row(page, "server")
+    assert (found["camera"], found["engine"], found["clock"]) == ("ok", "skipped", "skipped")
+    await page.leave()
+
+
+@asynccontextmanager
+async def coturn(folder: Path, secret: str) -> AsyncIterator[int]:
+    """A real relay on loopback; its port, UDP and TCP."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    own = ["--listening-ip=127.0.0.1", f"--listening-port={port}", "--relay-ip=127.0.0.1"]
+    auth = ["--use-auth-secret", f"--static-auth-secret={secret}", "--realm=test"]
+    less = ["--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--pidfile="]
+    process = await asyncio.create_subprocess_exec(
+        "turnserver",
+        *("-n", *own, *auth, *less, f"--userdb={folder / 'turndb'}", "--log-file=stdout"),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(15):
+            while True:
+                assert process.returncode is None, "coturn did not start"
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    await writer.wait_closed()
+                    break
+                await asyncio.sleep(0.05)
+        yield port
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path: Path) -> None:
+    """A private server: the code is asked for; real relays say yes, 401 and nothing; the report holds none of it."""
+    require("turnserver")
+    (tmp_path / "other").mkdir()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        async with coturn(tmp_path, SECRET) as good, coturn(tmp_path / "other", "another") as bad:
+            closed = taken.getsockname()[1]
+            urls = [
+                f"turn:127.0.0.1:{good}?transport=udp",
+                f"turn:127.0.0.1:{good}?transport=tcp",
+                f"turn:127.0.0.1:{bad}?transport=udp",
+                f"turn:127.0.0.1:{closed}?transport=tcp",
+            ]
+            settings: dict[str, Any] = {
+                "turn_urls": ",".join(urls),
+                "turn_secret": SECRET,
+                "public_addresses": "127.0.0.1",  # where the relays may send to
+                "access_code": CODE,
+                "jwt_secret_key": "k3Jw9fQ2" * 5,
+                "rate_limit_per_minute": 0,
+            }
+            async with running(**settings) as run:
+                page = await visit(run.base_url)
+                page.expect(REFUSED_TOKEN)
+                grants: list[dict[str, Any]] = []
+
+                async def keep(route: Route) -> None:
+                    reply = await route.fetch()
+                    if reply.ok:
+                        grants.append(await reply.json())
+                    await route.fulfill(response=reply)
+
+                await page.page.route("**/api/token", keep)
+                await page.page.get_by_role("button", name="State:").click()
+                await page.page.locator("#facts").get_by_role(
+                    "button", name="Check connection"
+                ).click()
+                await page.button("Not now").click()
+                await done(page)
+                found = await states(page)
+                assert (found["access"], found["socket"], found["direct"]) == (
+                    *("failed", "skipped", "skipped"),
+                )
+                await page.button("Check again").click()
+                await page.page.get_by_label("Access code").fill(CODE)
+                await page.button("Continue").click()
+                await done(page)
+                found = await states(page)
+                assert found["access"] == found["socket"] == found["direct"] == "ok", found
+                ways = ("relays", "relays-1", "relays-2", "relays-3")
+                assert [found[way] for way in ways] == ["ok", "ok", "failed", "failed"]
+                assert "TURN_SECRET" in await row(page, "relays-2")
+                assert "port 443" in await row(page, "relays-3")
+                text = await report(page)
+                assert "FAILED Relay over UDP" in text
+                assert "Browser: Mozilla" in text
+                [grant] = grants
+                [relay] = [s for s in grant["ice_servers"] if "credential" in s]
+                secrets = [CODE, SECRET, grant["token"], grant["session_id"], "127.0.0.1"]
+                for secret in (*secrets, relay["credential"], relay["username"]):
+                    assert secret not in text
+                await page.leave()
+
+
+async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> None:
+    """Closed at once: no connection or socket is left, and the camera starts as if nothing had been."""
+    page = await visit(builtin.base_url)
+    await page.page.get_by_role("button", name="State:").click()
+    await page.page.locator("#facts").get_by_role("button", name="Check connection").click()
+    await page.page.wait_for_function("() => window.__peers.length > 0")
+    await page.page.keyboard.press("Escape")
+    await page.page.wait_for_function(
+        "() => window.__peers.every((peer) => peer.connectionState === 'closed')"
+    )
+    running = await page.page.locator('#doctor-list [data-state="running"]').count()
+    await page.start()
+    assert await page.page.locator('#doctor-list [data-state="running"]').count() == running
+    await expect(page.button("Check again")).to_have_count(0)
