@@ -33,9 +33,13 @@ export class ChatSocket {
   // Sockets that did not open, though a token could be had, before the first one ever did; 0 from then on
   unopened = 0;
 
+  /** Asked whether it still stands, and not heard since: what is sent now may be lost. */
+  doubted = false;
+
   #session;
   #onMessage;
   #onState;
+  #onTrusted;
   #backoff = new Backoff();
   /** @type {WebSocket|null} */
   #ws = null;
@@ -55,13 +59,14 @@ export class ChatSocket {
 
   /**
    * @param {{session: import("./session.js").Session, onMessage: (message: ServerMessage) => void,
-   *   onState: (state: SocketState, code: number, error: ApiError|null) => void}} parts
-   *   code: the close code, 0 for none; error: why no token could be had
+   *   onState: (state: SocketState, code: number, error: ApiError|null) => void, onTrusted?: () => void}} parts
+   *   code: the close code, 0 for none; error: why no token could be had; onTrusted: `doubted` no longer
    */
-  constructor({ session, onMessage, onState }) {
+  constructor({ session, onMessage, onState, onTrusted = () => {} }) {
     this.#session = session;
     this.#onMessage = onMessage;
     this.#onState = onState;
+    this.#onTrusted = onTrusted;
   }
 
   /** Begin, or begin at once instead of waiting. Nothing happens when it is open or opening. */
@@ -77,7 +82,9 @@ export class ChatSocket {
 
   /** Find out now whether the connection still stands. @param {number} [within] milliseconds */
   probe(within) {
-    if (this.#ws && this.state === "open") this.#ping(this.#ws, within);
+    if (!this.#ws || this.state !== "open") return;
+    this.doubted = true;
+    this.#ping(this.#ws, within);
   }
 
   /**
@@ -141,6 +148,9 @@ export class ChatSocket {
       this.#backoff.reset();
     }
     if (message.type !== "pong") this.#onMessage(message);
+    if (!this.doubted) return;
+    this.doubted = false;
+    this.#onTrusted();
   }
 
   /** @param {WebSocket} ws @param {number} [within] milliseconds */
@@ -175,6 +185,7 @@ export class ChatSocket {
 
   #drop() {
     this.#attempt++;
+    this.doubted = false;
     clearTimeout(this.#timer);
     clearTimeout(this.#silence);
     clearInterval(this.#pinger);

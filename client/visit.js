@@ -43,6 +43,7 @@ export class Visit {
   #waiting = null;
   #typedAt = -Infinity;
   #connectedAt = Infinity;
+  #connectedOnce = false;
   #toggledAt = -Infinity;
   #pageHidden = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -69,7 +70,13 @@ export class Visit {
       session: this.session,
       onState: (link, linkError) => {
         if (link === "connected") {
-          if (this.facts.link === "interrupted") this.control.wake(); // a picture now, not half a second later
+          if (this.#connectedOnce) {
+            // Again: a picture now, not half a second later; and a socket whose packets were lost in it would
+            // be tried again in longer and longer steps.
+            this.control.wake();
+            this.socket.probe(ANSWERS_WITHIN);
+          }
+          this.#connectedOnce = true;
           this.#connectedAt = performance.now();
           setTimeout(() => this.#flush(), PATIENCE + 50);
           this.socket.hurry();
@@ -86,6 +93,7 @@ export class Visit {
     this.socket = new ChatSocket({
       session: this.session,
       onMessage: (message) => this.#received(message),
+      onTrusted: () => this.#flush(),
       onState: (socket, closeCode, socketError) => this.#socketChanged(socket, closeCode, socketError),
     });
   }
@@ -359,7 +367,7 @@ export class Visit {
 
   #sendable() {
     const { held, link, socket, status } = this.facts;
-    if (socket !== "open") return false;
+    if (socket !== "open" || this.socket.doubted) return false;
     if (held) return true;
     if (link !== "connected") return false;
     const camera = status?.camera;

@@ -382,6 +382,82 @@ async def test_the_socket_comes_back(page: Page) -> None:
     assert opened == ["ws://localhost:9/ws/s1"] * 2
 
 
+async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page) -> None:
+    """Until it answers it is doubted, and nothing should be sent into it; without an answer the next one opens."""
+    opened: list[WebSocketRoute] = []
+
+    def answer(text: str | bytes) -> None:
+        if len(opened) == 1 and not silent:
+            opened[0].send('{"type":"pong","at":1}')
+
+    silent: list[bool] = []
+
+    async def accept(ws: WebSocketRoute) -> None:
+        opened.append(ws)
+        ws.on_message(answer)
+
+    await page.route_web_socket("**/ws/*", accept)
+    await page.expose_function("fallSilent", lambda: silent.append(True))
+    found = await run(
+        page,
+        SOCKET + """
+        let trusted = 0;
+        const socket2 = new ChatSocket({session, onMessage: () => {}, onTrusted: () => trusted++,
+          onState: (state, code) => states.push([state, code])});
+        const opens = () => states.filter(([state]) => state === "open").length;
+        socket2.open();
+        while (opens() < 1) await later(5);
+        socket2.probe(1000);
+        const doubted = [socket2.doubted];
+        while (trusted < 1) await later(5);
+        doubted.push(socket2.doubted);
+        await window.fallSilent();
+        socket2.probe(100);
+        doubted.push(socket2.doubted);
+        while (opens() < 2) await later(5);
+        doubted.push(socket2.doubted);
+        socket2.close();
+        return [doubted, trusted];
+        """,
+    )
+    assert found == [[True, False, True, False], 1]
+    assert len(opened) == 2
+
+
+async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
+    """A clock that jumps, another kind of network, the network's return, cameras that come; no estimate of a speed,
+    and nothing while the page is hidden."""
+    found = await run(
+        page,
+        """
+        let now = 1000, look, hidden = false;
+        const told = [];
+        Date.now = () => now;
+        window.setInterval = (call) => { look = call; return 0; };
+        Object.defineProperty(document, "hidden", {get: () => hidden});
+        const connection = Object.assign(new EventTarget(), {type: "wifi"});
+        Object.defineProperty(navigator, "connection", {get: () => connection});
+        const {watchSurroundings} = await import("/client/surroundings.js");
+        watchSurroundings({
+          onOnline: () => told.push("online"), onNetwork: () => told.push("network"),
+          onWoke: (ms) => told.push(ms), onDevices: () => told.push("devices"),
+        });
+        const pass = (ms) => { now += ms; look(); };
+        pass(2000); pass(4000); pass(32000); pass(2000);
+        hidden = true; pass(60000);
+        hidden = false; now += 20000; document.dispatchEvent(new Event("visibilitychange"));
+        for (const type of ["wifi", "cellular", "cellular", "none", "wifi"]) {
+          connection.type = type;
+          connection.dispatchEvent(new Event("change"));
+        }
+        window.dispatchEvent(new Event("online"));
+        navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
+        return told;
+        """,
+    )
+    assert found == [30000, 18000, "network", "network", "online", "devices"]
+
+
 async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:
     """A refused token asks for the code; a wrong one asks again and says so; giving up is told apart."""
     codes: list[Any] = []
