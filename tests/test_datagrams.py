@@ -24,6 +24,7 @@ from server.rtc.datagrams import (
     MAX_WAITING,
     STOCK,
     STOCK_CONSENT,
+    STOCK_INCOMING,
     checked,
     install,
 )
@@ -39,7 +40,7 @@ def test_the_stock_datagram_handler_has_not_changed() -> None:
     ("thing", "known"),
     [
         (aioice.ice.CandidatePair, "774b28dfe5e6"),
-        (aioice.ice.Connection.check_incoming, "cb3e32bd47e5"),
+        (STOCK_INCOMING, "cb3e32bd47e5"),
         (STOCK_CONSENT, "fe49173a650a"),
         (aioice.ice.Connection.connect, "da51be461901"),
         (aioice.ice.Connection.request_received, "dcdc9a3862c1"),
@@ -47,6 +48,7 @@ def test_the_stock_datagram_handler_has_not_changed() -> None:
         (aioice.ice.Connection._valid_username, "865c96811f80"),
         (aioice.stun.parse_message, "3a0a63ed663f"),
         (aioice.ice.Connection.close, "25dcfac536f5"),
+        (aioice.stun.Transaction, "7a9c44cb879b"),
     ],
 )
 def test_what_is_relied_on_has_not_changed(thing: Any, known: str) -> None:
@@ -274,3 +276,42 @@ async def test_what_waits_to_be_read_is_bounded(ice: Ice) -> None:
     before = datagrams.refused["waiting"]
     assert not ice.gets(b"\x80rtp")
     assert datagrams.refused["waiting"] == before + 1
+
+
+async def test_a_check_that_comes_in_sends_the_unanswered_one_again() -> None:
+    """Sent before the way was open, the first check is lost; the other side's then brings ours on its way at once."""
+    install()
+    one, other = (aioice.ice.Connection(ice_controlling=c, use_ipv6=False) for c in (False, True))
+    await asyncio.gather(one.gather_candidates(), other.gather_candidates())
+    for this, that in ((one, other), (other, one)):
+        for candidate in that.local_candidates[:1]:
+            await this.add_remote_candidate(candidate)
+        await this.add_remote_candidate(None)
+        this.remote_username, this.remote_password = that.local_username, that.local_password
+    lost: list[bytes] = []
+    for protocol in one._protocols:
+        protocol.send_stun = lambda message, _: lost.append(bytes(message))  # type: ignore[method-assign,assignment]
+    connecting = asyncio.create_task(one.connect())
+    while not lost:
+        await asyncio.sleep(0.01)
+    for protocol in one._protocols:
+        del protocol.send_stun
+    loop = asyncio.get_running_loop()
+    begin = loop.time()
+    await asyncio.gather(connecting, other.connect())
+    # The first repetition of its own would come 0.5 s after the first.
+    assert loop.time() - begin < 0.3
+    await asyncio.gather(one.close(), other.close())
+
+
+def test_a_check_is_sent_again_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A peer that keeps checking, or claims addresses of others, makes us send no more; other addresses do not count."""
+    monkeypatch.setattr(datagrams, "STOCK_INCOMING", lambda *_: None)
+    sent: list[Any] = []
+    ours = SimpleNamespace(_Transaction__addr=CLIENT, _Transaction__request="check")
+    protocol: Any = SimpleNamespace(
+        transactions={b"1": ours}, send_stun=lambda message, addr: sent.append((message, addr))
+    )
+    for addr in [("192.0.2.9", 5000)] + [CLIENT] * 10:
+        datagrams._check_incoming(None, None, addr, protocol)  # type: ignore[arg-type]
+    assert sent == [("check", CLIENT)] * datagrams.MAX_SENT_AGAIN

@@ -1,4 +1,5 @@
-"""Three corrections to aioice 0.13.0: whose datagrams count, which STUN is looked at, and that a closed connection ends.
+"""Four corrections to aioice 0.13.0: whose datagrams count, which STUN is looked at, checks that cross, and that a
+closed connection ends.
 
 `tests/test_datagrams.py` fails when what is wrapped here changes underneath.
 """
@@ -25,6 +26,9 @@ MAX_WAITING = 2048
 MAX_ADDRESSES = 2 * MAX_CANDIDATES
 # Times that a peer may say that both sides have the same role. Once is what happens.
 MAX_ROLE_CONFLICTS = 4
+
+# Times that one check of ours is sent again because one of theirs came in.
+MAX_SENT_AGAIN = 3
 
 # STUN message types, RFC 8489 section 5: a Binding request, its response and its error response.
 _REQUEST, _RESPONSE, _ERROR = 0x0001, 0x0101, 0x0111
@@ -113,6 +117,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
 STOCK: _Handler = aioice.ice.StunProtocol.datagram_received
 _CHECKED = checked(STOCK)
 STOCK_CONSENT = aioice.ice.Connection.query_consent
+STOCK_INCOMING = aioice.ice.Connection.check_incoming
 
 
 async def _query_consent(self: aioice.ice.Connection) -> None:
@@ -121,7 +126,28 @@ async def _query_consent(self: aioice.ice.Connection) -> None:
         await STOCK_CONSENT(self)
 
 
+def _check_incoming(
+    self: aioice.ice.Connection,
+    message: aioice.stun.Message,
+    addr: tuple[str, int],
+    protocol: aioice.ice.StunProtocol,
+) -> None:
+    """A check that comes in while ours of the same pair is unanswered: ours goes out again at once (RFC 8445, 7.3.1.4).
+
+    It was sent before the way was open (NAT, a relay's permission), and aioice alone would wait out its half a second.
+    Only authenticated checks come here, and a peer that writes others' addresses as its own gains little.
+    """
+    STOCK_INCOMING(self, message, addr, protocol)
+    transactions: tuple[Any, ...] = tuple(protocol.transactions.values())
+    for transaction in transactions:
+        again = getattr(transaction, "sent_again", 0)
+        if transaction._Transaction__addr == addr and again < MAX_SENT_AGAIN:
+            transaction.sent_again = again + 1
+            protocol.send_stun(transaction._Transaction__request, addr)
+
+
 def install() -> None:
-    """Put both in place. Safe to call again."""
+    """Put all in place. Safe to call again."""
+    aioice.ice.Connection.check_incoming = _check_incoming  # type: ignore[method-assign]
     aioice.ice.StunProtocol.datagram_received = _CHECKED  # type: ignore[method-assign,assignment]
     aioice.ice.Connection.query_consent = _query_consent  # type: ignore[method-assign]
