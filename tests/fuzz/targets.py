@@ -1,0 +1,242 @@
+"""What reads bytes of strangers, one function each: any bytes are taken, or refused with an error of ours.
+
+A target raises for everything else; what it raised for is kept in tests/fuzz/seeds and run by tests/test_fuzz_seeds.py.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any
+
+import aioice.ice
+from aiortc.rtcdtlstransport import RtpRouter
+from aiortc.rtcrtpparameters import (
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpReceiveParameters,
+)
+from aiortc.rtp import HeaderExtensionsMap, RtcpSrPacket
+from aiortc.sdp import candidate_from_sdp
+
+from server import messages
+from server.addresses import client_address, limiter_key, parse_address
+from server.auth import TokenIssuer, TokenRefused
+from server.errors import QwenCameraError
+from server.http_guard import plain_path
+from server.rtc import datagrams, payload, receiver
+from server.rtc.assemble import MAX_PACKETS, Assembler, Packet
+from server.rtc.capture_clock import CaptureClock
+from server.rtc.h264_sps import check_frame
+from server.rtc.offer import (
+    MAX_CANDIDATES,
+    check_offer,
+    is_mdns,
+    is_other_component,
+    is_unreachable,
+)
+from server.rtc.sdpfrag import parse_fragment
+
+Target = Callable[[bytes], None]
+
+
+def text(data: bytes) -> str:
+    """As JSON brings it: anything, lone surrogates too."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def offer(data: bytes) -> None:
+    """The SDP of POST /api/webrtc/offer."""
+    with suppress(QwenCameraError):
+        taken = check_offer(text(data))
+        assert taken.candidates <= MAX_CANDIDATES
+        assert "\na=end-of-candidates" not in taken.sdp
+
+
+def candidate(data: bytes) -> None:
+    """One trickled candidate; what is caught is what `PeerConnection.add_candidates` catches."""
+    line = text(data)
+    if is_mdns(line) or is_unreachable(line) or is_other_component("a=candidate:" + line):
+        return
+    with suppress(ValueError, IndexError, AssertionError, KeyError):
+        candidate_from_sdp(line)
+
+
+def fragment(data: bytes) -> None:
+    """The SDP fragment of WHIP's PATCH."""
+    with suppress(QwenCameraError):
+        read = parse_fragment(text(data))
+        assert len(read.candidates) <= MAX_CANDIDATES
+
+
+def message(data: bytes) -> None:
+    """A message of the WebSocket. What is taken can be written again."""
+    with suppress(QwenCameraError):
+        taken = messages.parse(text(data))
+        again = messages.parse(json.dumps(taken.model_dump(mode="json")))
+        assert again == taken
+
+
+def token(data: bytes) -> None:
+    """A token that nobody signed is refused."""
+    try:
+        _ISSUER.verify(text(data))
+    except TokenRefused:
+        return
+    raise AssertionError("a token was taken")
+
+
+_ISSUER = TokenIssuer("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i", 60)
+
+
+def address(data: bytes) -> None:
+    """X-Forwarded-For, and a path."""
+    header = text(data)
+    found = client_address("127.0.0.1", header, _PROXIES)
+    assert parse_address(found) is not None
+    assert len(limiter_key(found)) < 60
+    assert plain_path("/" + header).startswith("/")
+
+
+_PROXIES = [ipaddress.ip_network("127.0.0.0/8")]
+
+
+def stun(data: bytes) -> None:
+    """A datagram of a stranger: none but STUN for this connection goes on, and nothing is raised."""
+    passed: list[bytes] = []
+    connection = aioice.ice.Connection(
+        ice_controlling=False, local_username="abcd", local_password="p" * 22
+    )
+    connection.remote_username = "efgh"
+    protocol = SimpleNamespace(receiver=connection, transactions={b"t" * 12: None})
+    handler = datagrams.checked(lambda _, datagram, addr: passed.append(datagram))
+    handler(protocol, data, ("192.0.2.1", 5000))
+    assert not passed or data[0] <= 1
+
+
+class _Sink:
+    """A receiver of the router's."""
+
+    def __init__(self) -> None:
+        self.clock = CaptureClock()
+        self.packets: list[Any] = []
+
+    async def _handle_rtp_packet(self, packet: Any, arrival_time_ms: int) -> None:
+        self.packets.append(packet)
+
+    async def _handle_rtcp_packet(self, packet: Any) -> None:
+        if isinstance(packet, RtcpSrPacket):
+            info = packet.sender_info
+            self.clock.report(info.ntp_timestamp / (1 << 32), info.rtp_timestamp)
+            self.clock.frame(info.rtp_timestamp, 1.0)
+
+
+def _transport() -> tuple[Any, _Sink]:
+    """aiortc's transport behind decryption, with one camera; no network."""
+    receiver.install()
+    sink, router, extensions = _Sink(), RtpRouter(), HeaderExtensionsMap()
+    names = [
+        "urn:ietf:params:rtp-hdrext:sdes:mid",
+        "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+        "urn:ietf:params:rtp-hdrext:toffset",
+        "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+        "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+        "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+        "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01",
+    ]
+    extensions.configure(
+        RTCRtpReceiveParameters(
+            codecs=[RTCRtpCodecParameters(mimeType="video/VP8", clockRate=90000, payloadType=96)],
+            headerExtensions=[
+                RTCRtpHeaderExtensionParameters(id=number, uri=uri)
+                for number, uri in enumerate(names, 1)
+            ],
+        )
+    )
+    router.register_receiver(sink, ssrcs=[1], payload_types=[96])  # type: ignore[arg-type]
+    router.register_sender(sink, ssrc=2)  # type: ignore[arg-type]
+    transport = SimpleNamespace(
+        _rtp_router=router,
+        _rtp_header_extensions_map=extensions,
+        _RTCDtlsTransport__log_debug=lambda *_: None,
+    )
+    return transport, sink
+
+
+def _run(coroutine: Any) -> None:
+    """It has nothing to wait for."""
+    with suppress(StopIteration):
+        coroutine.send(None)
+        raise AssertionError("it waits")
+
+
+def rtcp(data: bytes) -> None:
+    """Decrypted RTCP of a peer with good keys, as our guard around aiortc takes it."""
+    transport, _ = _transport()
+    _run(receiver.RTCDtlsTransport._handle_rtcp_data(transport, data))
+
+
+def rtp(data: bytes) -> None:
+    """Decrypted RTP packets, each behind two bytes of length: parsed, depacketised, assembled, decodable or dropped."""
+    transport, sink = _transport()
+    position = 0
+    while position + 2 <= len(data) and len(sink.packets) < 2000:
+        (size,) = struct.unpack_from("!H", data, position)
+        one = data[position + 2 : position + 2 + size % 1500]
+        position += 2 + size % 1500
+        _run(receiver.RTCDtlsTransport._handle_rtp_data(transport, one, 0))
+    for codec in ("VP8", "H264"):
+        assembler, now = Assembler(), 0.0
+        frames = []
+        for number, packet in enumerate(sink.packets):
+            now += 0.01
+            try:
+                part = payload.parse(codec, packet.payload)
+            except ValueError:
+                continue
+            mine = Packet(
+                packet.sequence_number,
+                packet.timestamp,
+                bool(packet.marker),
+                part.data,
+                part.start,
+                part.key,
+            )
+            frames += assembler.add(mine, now, number % 7 == 6)
+            assert assembler.held <= 2 * MAX_PACKETS + 1
+            assert len(assembler.nacks(now)) <= 64
+            assembler.key_frame_wanted(now)
+            due = assembler.deadline()
+            if due is not None and due <= now:
+                frames += assembler.poll(now)
+        for frame in frames:
+            assert frame.data
+            if codec == "H264":
+                with suppress(ValueError):
+                    check_frame(frame.data)
+
+
+def sps(data: bytes) -> None:
+    """An H.264 frame's parameter sets."""
+    with suppress(ValueError):
+        check_frame(data)
+    with suppress(ValueError):
+        check_frame(b"\0\0\1\x67" + data)
+
+
+TARGETS: dict[str, Target] = {
+    "offer": offer,
+    "candidate": candidate,
+    "fragment": fragment,
+    "message": message,
+    "token": token,
+    "address": address,
+    "stun": stun,
+    "rtp": rtp,
+    "rtcp": rtcp,
+    "sps": sps,
+}
