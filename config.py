@@ -240,6 +240,7 @@ class Settings(BaseSettings):
     )
     session_timeout: int = _whole(3600, 1, 604_800, " (seconds)")
     max_sessions: int = _whole(100, 1, 10_000)
+    max_connections: int = _whole(500, 10, 100_000)
     rate_limit_per_minute: int = _whole(60, 0, 100_000, " (0 is no limit)")
 
     # Transport

@@ -19,7 +19,8 @@ TEXT
 esac
 target=$1
 seconds=${2:-60}
-[ -d "$ROOT/tests/fuzz/seeds/$target" ] || usage_error "There is no target $target. There are: $(ls "$ROOT/tests/fuzz/seeds" | tr '\n' ' ')"
+targets=("$ROOT"/tests/fuzz/seeds/*)
+[ -d "$ROOT/tests/fuzz/seeds/$target" ] || usage_error "There is no target $target. There are: ${targets[*]##*/}."
 case $seconds in '' | *[!0-9]*) usage_error "SECONDS is $seconds; a whole number is needed." ;; esac
 
 install_once test requirements-dev.txt

@@ -83,32 +83,38 @@ def limiter_key(address: str) -> str:
     return str(parsed)
 
 
-class AddressLimiter:
-    """A token bucket for each address: `per_minute` at once, refilled evenly over a minute (0: no limit).
+class Limiter:
+    """A token bucket for each key: `per_minute` at once, refilled evenly over a minute (0: no limit).
 
-    One number an address is kept (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371
-    annex A). At most `max_addresses` are kept; beyond that the one unheard of for longest is forgotten, and
+    One number a key is kept (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371
+    annex A). At most `max_keys` are kept; beyond that the one unheard of for longest is forgotten, and
     counted in `forgotten` when its bucket was not full again yet.
     """
 
-    def __init__(self, per_minute: int, *, max_addresses: int = 10_000) -> None:
-        if per_minute < 0 or max_addresses < 1:
-            raise ValueError("per_minute must be 0 or more, max_addresses 1 or more")
+    def __init__(self, per_minute: int, *, max_keys: int = 10_000) -> None:
+        if per_minute < 0 or max_keys < 1:
+            raise ValueError("per_minute must be 0 or more, max_keys 1 or more")
         self._interval = 60.0 / per_minute if per_minute else 0.0
         self._slack = 60.0 - self._interval
-        self._max_addresses = max_addresses
-        # When the bucket of each address is full again, monotonic seconds; least recently asked first.
+        self._max_keys = max_keys
+        # When the bucket of each key is full again, monotonic seconds; least recently asked first.
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self.forgotten = 0
 
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def take(self, address: str, now: float) -> float | None:
+    def __contains__(self, key: str) -> bool:
+        return self._key(key) in self._full_at
+
+    def _key(self, name: str) -> str:
+        return name
+
+    def take(self, name: str, now: float) -> float | None:
         """Count one request: None when it may pass, else the seconds after which one would."""
         if not self._interval:
             return None
-        key = limiter_key(address)
+        key = self._key(name)
         full_at = max(self._full_at.get(key, now), now)
         # A refusal takes nothing, so that asking too often does not lock anybody out for longer.
         wait = full_at - now - self._slack
@@ -116,9 +122,68 @@ class AddressLimiter:
         if wait > 0.001:
             self._full_at.move_to_end(key)
             return wait
-        self._full_at[key] = full_at + self._interval
+        self._put(key, full_at + self._interval, now)
+        return None
+
+    def charge(self, name: str, now: float, count: int) -> None:
+        """Count so many more that passed already; a bucket is never more than empty."""
+        if self._interval:
+            key = self._key(name)
+            full_at = max(self._full_at.get(key, now), now) + count * self._interval
+            self._put(key, min(full_at, now + 60.0), now)
+
+    def _put(self, key: str, full_at: float, now: float) -> None:
+        self._full_at[key] = full_at
         self._full_at.move_to_end(key)
-        if len(self._full_at) > self._max_addresses:
+        if len(self._full_at) > self._max_keys:
             _, oldest = self._full_at.popitem(last=False)
             self.forgotten += oldest > now
-        return None
+
+
+class AddressLimiter(Limiter):
+    """The same for addresses: `limiter_key` says which are one asker."""
+
+    def _key(self, name: str) -> str:
+        return limiter_key(name)
+
+
+# What a wrong access code takes from its address, in requests.
+WRONG_CODE_COST = 3
+# A session's own allowance is this part of an address's.
+SESSION_PART = 3
+
+
+class RequestLimiter:
+    """Who may ask for tokens and offer cameras how often, so that a flood from an address leaves its neighbours alone.
+
+    Whoever has a token has an allowance of their own (by its session) and does not share the address's, once its
+    session is there, and once before that. Everybody else shares the address's.
+    """
+
+    def __init__(self, per_minute: int) -> None:
+        self._addresses = AddressLimiter(per_minute)
+        self._sessions = Limiter(-(-per_minute // SESSION_PART))
+
+    @property
+    def forgotten(self) -> int:
+        return self._addresses.forgotten + self._sessions.forgotten
+
+    def anybody(self, address: str, now: float) -> float | None:
+        """See `Limiter.take`: a request without a token that is good."""
+        return self._addresses.take(address, now)
+
+    def wrong_code(self, address: str, now: float) -> None:
+        """A request that passed had a wrong access code: it takes more."""
+        self._addresses.charge(address, now, WRONG_CODE_COST - 1)
+
+    def session(self, session_id: str, address: str, now: float, *, begun: bool) -> float | None:
+        """A request with a good token; `begun`: whether its session is there.
+
+        Tokens are cheap to get where no code is asked for. So the allowance of one whose session never began is
+        good for one request.
+        """
+        first = session_id not in self._sessions
+        wait = self._sessions.take(session_id, now)
+        if wait is None and not begun and not first:
+            return self._addresses.take(address, now)
+        return wait

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 
 from config import ConfigError, Settings, authority_der, load
 from server import __version__, logs
-from server.addresses import AddressLimiter
+from server.addresses import RequestLimiter
 from server.aio import Pools, TaskSet
 from server.auth import OriginPolicy, TokenIssuer
 from server.camera import FRAME_WAIT_SECONDS
@@ -30,6 +30,7 @@ from server.engines.selector import EngineSelector
 from server.health import Health
 from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
+from server.http_protocol import Connections
 from server.inference import Inference
 from server.metrics import Metrics
 from server.pairing import PairingCodes
@@ -110,7 +111,8 @@ class Program:
         self.authority = authority_der(path) if path is not None else None
         # Needs the event loop and the port: made once it listens, by `show_pairing`
         self._terminal: PairingTerminal | None = None
-        self.limiter = AddressLimiter(settings.rate_limit_per_minute)
+        self.limiter = RequestLimiter(settings.rate_limit_per_minute)
+        self.connections = Connections(settings.max_connections, settings.trusted_proxies)
         self.origins = OriginPolicy(settings.allowed_origins)
         self.sockets = SocketServer(
             sessions=self.sessions,
@@ -170,6 +172,16 @@ class Program:
             "Waiting work",
             ("kind",),
             lambda: {(str(kind),): depth for kind, depth in self.inference.depth().items()},
+        )
+        metrics.gauge(
+            "connections",
+            "Open connections, and those that were cut off or refused for want of room so far",
+            ("state",),
+            lambda: {
+                ("open",): len(self.connections),
+                ("refused",): self.connections.refused,
+                ("cut_off",): self.connections.closed_idle,
+            },
         )
         metrics.gauge(
             "datagrams_refused",
@@ -368,6 +380,7 @@ def main() -> int:
             host=settings.host,
             port=settings.port,
             tls=tls if settings.https_enabled else None,
+            connections=program.connections,
         ),
         drain=program.drain,
         on_started=program.started,

@@ -13,7 +13,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocket
 
-from server.addresses import AddressLimiter, Network, client_address, is_secure
+from server.addresses import Network, RequestLimiter, client_address, is_secure
 from server.auth import (
     Claims,
     Issued,
@@ -85,7 +85,7 @@ class Services:
     tokens: TokenIssuer
     pairing: PairingCodes
     origins: OriginPolicy
-    limiter: AddressLimiter
+    limiter: RequestLimiter
     sessions: SessionManager
     webrtc: WebRTCServer
     sockets: SocketServer
@@ -140,13 +140,56 @@ class Guard:
 
     def limit(self, request: Request) -> None:
         """Raises RateLimited."""
-        wait = self._services.limiter.take(self.address(request), time.monotonic())
+        services, now = self._services, time.monotonic()
+        session_id = self._session_of(request)
+        if session_id is None:
+            wait = services.limiter.anybody(self.address(request), now)
+        else:
+            # A token that took a code is not had for nothing.
+            begun = session_id in services.sessions or bool(services.access.access_code)
+            wait = services.limiter.session(session_id, self.address(request), now, begun=begun)
         if wait is not None:
-            self._services.metrics.auth_failures.labels("rate").inc()
-            raise RateLimited(
-                "Too many tokens and offers from this address. Wait a moment and try again.",
-                retry_after=max(1.0, wait),
-            )
+            raise self._limited(wait)
+
+    def _session_of(self, request: Request) -> str | None:
+        """Whose good token the request carries; None without one."""
+        try:
+            token = bearer(request.headers.get("authorization"))
+            return self._services.tokens.verify(token).session_id
+        except TokenRefused:
+            return None
+
+    def _limited(self, wait: float) -> RateLimited:
+        self._services.metrics.auth_failures.labels("rate").inc()
+        return RateLimited(
+            "Too many tokens and offers from this address. Wait a moment and try again.",
+            retry_after=max(1.0, wait),
+        )
+
+    def redeem(self, request: Request, code: str) -> None:
+        """Use up a pairing code. One that is good passes however much its address asks for: it has 128 random bits.
+
+        Raises Unauthorized, or RateLimited for one that is not good.
+        """
+        redeemed = self._services.pairing.redeem(code, time.monotonic())
+        if redeemed is Redeemed.OK:
+            return
+        self.limit(request)
+        self._services.metrics.auth_failures.labels("bad_code").inc()
+        raise Unauthorized(
+            f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
+        )
+
+    def access_code(self, request: Request, given: str | None) -> None:
+        """Raises Unauthorized, RateLimited."""
+        self.limit(request)
+        if check_access_code(given, self._services.access.access_code):
+            return
+        self._services.metrics.auth_failures.labels("bad_code").inc()
+        if given is None:
+            raise Unauthorized(_ASK_PAIRED if self._services.access.pairs else _ASK)
+        self._services.limiter.wrong_code(self.address(request), time.monotonic())
+        raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
 
     def origin(self, request: Request) -> None:
         """Raises Forbidden."""
@@ -278,26 +321,17 @@ def create_router(services: Services) -> APIRouter:
             services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
-    @router.post("/api/token", dependencies=[Depends(guard.origin), Depends(guard.limit)])
+    @router.post("/api/token", dependencies=[Depends(guard.origin)])
     async def token(request: Request, body: TokenBody | None = None) -> dict[str, Any]:
         if request.headers.get("authorization"):
+            guard.limit(request)
             return with_token(services.tokens.issue(guard.claims(request).session_id))
         if access.access_code and body is not None and body.pairing_code is not None:
-            redeemed = services.pairing.redeem(body.pairing_code, time.monotonic())
-            if redeemed is not Redeemed.OK:
-                services.metrics.auth_failures.labels("bad_code").inc()
-                raise Unauthorized(
-                    f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
-                )
+            guard.redeem(request, body.pairing_code)
         elif access.access_code:
-            given = body.access_code if body is not None else None
-            if not check_access_code(given, access.access_code):
-                services.metrics.auth_failures.labels("bad_code").inc()
-                raise Unauthorized(
-                    (_ASK_PAIRED if access.pairs else _ASK)
-                    if given is None
-                    else "This access code is not right. Ask whoever runs this server for it."
-                )
+            guard.access_code(request, body.access_code if body is not None else None)
+        else:
+            guard.limit(request)
         return with_token(services.tokens.issue(new_session_id()))
 
     @router.post("/api/webrtc/offer", dependencies=[Depends(guard.origin), Depends(guard.limit)])

@@ -13,23 +13,37 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
-from server import __version__
+from server import __version__, http_protocol, ws_protocol
 from server.engines.base import EngineStatus
+from server.http_protocol import Connections
 from server.messages import MAX_MESSAGE_BYTES
-from server.ws_protocol import WebSocketProtocol
+
+# What a client has for its TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
+TLS_SECONDS = 10.0
+# Connections when nobody says how many.
+MAX_CONNECTIONS = 500
 
 
 def uvicorn_config(
-    app: ASGIApp, *, host: str, port: int, tls: tuple[Path | None, Path | None] | None = None
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    tls: tuple[Path | None, Path | None] | None = None,
+    connections: Connections | None = None,
 ) -> uvicorn.Config:
     """`tls`: paths of certificate and key; None for plain HTTP."""
+    asyncio.constants.SSL_HANDSHAKE_TIMEOUT = TLS_SECONDS  # type: ignore[attr-defined]
+    if connections is None:
+        connections = Connections(MAX_CONNECTIONS)
     return uvicorn.Config(
         app,
         host=host,
         port=port,
         # uvloop only once it was measured together with aiortc.
         loop="asyncio",
-        ws=WebSocketProtocol,
+        http=http_protocol.protocol_class(connections),
+        ws=ws_protocol.protocol_class(connections.lost),
         ws_max_size=MAX_MESSAGE_BYTES,
         # Answers are short, and compressed messages would be one more way in.
         ws_per_message_deflate=False,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import Any
 
 from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
@@ -13,6 +15,9 @@ CLOSE_SECONDS = 10.0
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn would wait until the client has read everything before it even writes the close frame, and for ever."""
+
+    # Told of the transport once it is gone; set by `protocol_class`.
+    on_lost: Callable[[Any], object] = staticmethod(lambda transport: None)
 
     # None until the end was asked for, and again once it came.
     _deadline: asyncio.TimerHandle | None = None
@@ -27,4 +32,12 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
+        self.on_lost(self.transport)
         super().connection_lost(exc)
+
+
+def protocol_class(on_lost: Callable[[Any], object]) -> type[WebSocketProtocol]:
+    """For uvicorn, which makes one of it for each connection."""
+    return type(
+        "CountedWebSocketProtocol", (WebSocketProtocol,), {"on_lost": staticmethod(on_lost)}
+    )

@@ -32,7 +32,14 @@ async def running(**settings: Any) -> AsyncIterator[Running]:
     app = create_app(load(env_file=None, **settings))
     chosen: Settings = app.state.program.settings
     tls = (chosen.ssl_cert_path, chosen.ssl_key_path) if chosen.https_enabled else None
-    server = uvicorn.Server(uvicorn_config(app, host="127.0.0.1", port=settings["port"], tls=tls))
+    config = uvicorn_config(
+        app,
+        host="127.0.0.1",
+        port=settings["port"],
+        tls=tls,
+        connections=app.state.program.connections,
+    )
+    server = uvicorn.Server(config)
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
     task = asyncio.create_task(server._serve(), name="uvicorn")
     while not server.started:

@@ -19,7 +19,15 @@ LEVELS: dict[int, tuple[str, ...]] = {
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
         *("health", "history", "outbox", "logs", "relays"),
     ),
-    2: ("engines.*", "prompts", "auth", "http_guard", "http_errors", "ws_protocol"),
+    2: (
+        "engines.*",
+        "prompts",
+        "auth",
+        "http_guard",
+        "http_errors",
+        "ws_protocol",
+        "http_protocol",
+    ),
     1: ("vision.*", "rtc.*", "pairing", "qr", "relay_check"),
     0: ("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
 }

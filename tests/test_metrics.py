@@ -41,6 +41,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "limiter_forgotten": ("gauge", ()),
     "relays": ("gauge", ("state",)),
     "datagrams_refused": ("gauge", ("reason",)),
+    "connections": ("gauge", ("state",)),
     "watch_events": ("counter", ()),
     "auth_failures": ("counter", ("reason",)),
     "frame_age_seconds": ("histogram", ()),
@@ -52,7 +53,18 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 # What each label may say.
 ALLOWED: dict[str, set[str]] = {
-    "state": {"starting", "live", "stalled", "frozen", "ended", "working", "failing"},
+    "state": {
+        "starting",
+        "live",
+        "stalled",
+        "frozen",
+        "ended",
+        "working",
+        "failing",
+        "open",
+        "refused",
+        "cut_off",
+    },
     "kind": {"chat", "watch", "describe"},
     "engine": {"vllm", "local", "builtin"},
     "reason": {

@@ -709,12 +709,63 @@ async def test_whose_forwarded_address_counts(
         body = {"sdp": sdp, "type": "offer"}
         found = []
         for path, json in (("/api/token", {}), (OFFER, body)):
-            run.program.limiter._full_at.clear()
+            run.program.limiter._addresses._full_at.clear()
             for header in headers:
                 reply = await client.post(path, json=json, headers={"X-Forwarded-For": header})
                 found.append(reply.status_code)
     second = 429 if same else 200
     assert found == [200, second, 200, second]
+
+
+async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> None:
+    """Whoever holds a token renews it, offers and offers anew while the address is out of allowance; no token is more."""
+    offer = {"sdp": sdp, "type": "offer"}
+    async with running(rate_limit_per_minute=9) as run, http(run) as client:
+        held, late, idle = [await take_token(run) for _ in range(3)]
+        begun = await client.post(OFFER, json=offer, headers=bearer(held["token"]))
+        assert begun.status_code == 200
+        while (await client.post("/api/token")).status_code == 200:
+            pass
+        assert (await client.post(OFFER, json=offer)).status_code == 429
+        # A page that just got its token still gets its camera in, and a page in the midst of things goes on.
+        assert (await client.post(OFFER, json=offer, headers=bearer(late["token"]))).is_success
+        renewed = await client.post("/api/token", headers=bearer(held["token"]))
+        assert renewed.status_code == 200
+        again = await client.post(OFFER, json=offer, headers=bearer(renewed.json()["token"]))
+        assert again.status_code == 200
+        # Its own allowance has an end, too.
+        assert (
+            await client.post(OFFER, json=offer, headers=bearer(held["token"]))
+        ).status_code == 429
+        # Tokens that never begin a session are no way around the address's.
+        assert (await client.post("/api/token", headers=bearer(idle["token"]))).status_code == 200
+        assert (await client.post("/api/token", headers=bearer(idle["token"]))).status_code == 429
+        # Nor are tokens that are not good.
+        assert (await client.post(OFFER, json=offer, headers=bearer("a.b.c"))).status_code == 429
+
+
+async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
+    """Wrong access codes cost three requests each; the right pairing code and a held token pass all the same."""
+    async with (
+        running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=9) as run,
+        http(run) as client,
+    ):
+        held = (await client.post("/api/token", json={"access_code": CODE})).json()
+        guesses = [
+            (await client.post("/api/token", json={"access_code": "guess"})).status_code
+            for _ in range(4)
+        ]
+        assert guesses == [401, 401, 401, 429]
+        code = run.program.pairing.issue(time.monotonic())
+        assert (
+            await client.post("/api/token", json={"pairing_code": "x" + code[1:]})
+        ).status_code == 429
+        assert (await client.post("/api/token", json={"pairing_code": code})).status_code == 200
+        assert (await client.post("/api/token", headers=bearer(held["token"]))).is_success
+        offered = await client.post(
+            OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(held["token"])
+        )
+        assert offered.status_code == 200
 
 
 async def test_max_sessions(sdp: str) -> None:

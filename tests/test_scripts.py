@@ -95,6 +95,7 @@ def test_ci_run_is_executable() -> None:
         ("test.sh", ["pytest"]),
         ("models.sh", [".venv-models"]),
         ("check.sh", ["--no-tests", "mypy"]),
+        ("fuzz.sh", ["TARGET", "SECONDS"]),
     ],
 )
 def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aioice.ice
-from aiortc.rtcdtlstransport import RtpRouter
+from aiortc.rtcdtlstransport import RTCDtlsTransport, RtpRouter
 from aiortc.rtcrtpparameters import (
     RTCRtpCodecParameters,
     RTCRtpHeaderExtensionParameters,
@@ -177,7 +177,7 @@ def _run(coroutine: Any) -> None:
 def rtcp(data: bytes) -> None:
     """Decrypted RTCP of a peer with good keys, as our guard around aiortc takes it."""
     transport, _ = _transport()
-    _run(receiver.RTCDtlsTransport._handle_rtcp_data(transport, data))
+    _run(RTCDtlsTransport._handle_rtcp_data(transport, data))
 
 
 def rtp(data: bytes) -> None:
@@ -188,7 +188,7 @@ def rtp(data: bytes) -> None:
         (size,) = struct.unpack_from("!H", data, position)
         one = data[position + 2 : position + 2 + size % 1500]
         position += 2 + size % 1500
-        _run(receiver.RTCDtlsTransport._handle_rtp_data(transport, one, 0))
+        _run(RTCDtlsTransport._handle_rtp_data(transport, one, 0))
     for codec in ("VP8", "H264"):
         assembler, now = Assembler(), 0.0
         frames = []
