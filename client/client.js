@@ -197,7 +197,8 @@ window.addEventListener("pageshow", (event) => {
 });
 watchSurroundings({
   onOnline: () => visit.retry(),
-  onNetwork: () => visit.moved(),
+  onOffline: () => visit.offline(),
+  onNetwork: () => visit.woke(Infinity),
   onWoke: (ms) => visit.woke(ms),
   onDevices: () => void visit.devicesChanged(),
 });

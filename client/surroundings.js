@@ -4,12 +4,14 @@ const JUMP = 8000;
 
 /**
  * What happens around the page: networks come and go, the device sleeps, cameras are plugged in and out.
- * @param {{onOnline: () => void, onNetwork: () => void, onWoke: (ms: number) => void, onDevices: () => void}} hooks
+ * @param {{onOnline: () => void, onOffline: () => void, onNetwork: () => void, onWoke: (ms: number) => void,
+ *   onDevices: () => void}} hooks
  *   onOnline: there is a network again; onNetwork: it is another one, with other addresses; onWoke: the device slept
  *   for so long
  */
-export function watchSurroundings({ onOnline, onNetwork, onWoke, onDevices }) {
+export function watchSurroundings({ onOnline, onOffline, onNetwork, onWoke, onDevices }) {
   window.addEventListener("online", onOnline);
+  window.addEventListener("offline", onOffline);
   // Only some browsers tell, and `change` also comes for estimates of the speed.
   const connection = /** @type {any} */ (navigator).connection;
   let type = connection?.type;

@@ -190,7 +190,10 @@ export class Visit {
     this.peer.retry();
   }
 
-  /** The device slept: what stood before may be gone without a word. @param {number} ms */
+  /**
+   * The device slept: what stood before may be gone without a word.
+   * @param {number} ms Infinity after a change of networks, whose addresses are gone for sure
+   */
   woke(ms) {
     if (!this.facts.active) return;
     this.retry();
@@ -198,12 +201,9 @@ export class Visit {
     if (ms > CONSENT) this.peer.renew();
   }
 
-  /** Another network: the addresses that the camera sends from are gone. */
-  moved() {
-    if (!this.facts.active) return;
-    this.retry();
+  /** Perhaps: a server on this very device, or on a network without the internet, is still there. */
+  offline() {
     this.socket.probe(ANSWERS_WITHIN);
-    this.peer.renew();
   }
 
   /** Cameras came or went. The one that was lost is used again when it is back: that is what the person wanted. */

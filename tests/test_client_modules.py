@@ -439,7 +439,7 @@ async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
         Object.defineProperty(navigator, "connection", {get: () => connection});
         const {watchSurroundings} = await import("/client/surroundings.js");
         watchSurroundings({
-          onOnline: () => told.push("online"), onNetwork: () => told.push("network"),
+          onOnline: () => told.push("online"), onOffline: () => told.push("offline"), onNetwork: () => told.push("network"),
           onWoke: (ms) => told.push(ms), onDevices: () => told.push("devices"),
         });
         const pass = (ms) => { now += ms; look(); };
@@ -450,12 +450,13 @@ async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
           connection.type = type;
           connection.dispatchEvent(new Event("change"));
         }
+        window.dispatchEvent(new Event("offline"));
         window.dispatchEvent(new Event("online"));
         navigator.mediaDevices.dispatchEvent(new Event("devicechange"));
         return told;
         """,
     )
-    assert found == [30000, 18000, "network", "network", "online", "devices"]
+    assert found == [30000, 18000, "network", "network", "offline", "online", "devices"]
 
 
 async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:

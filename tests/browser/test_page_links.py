@@ -234,6 +234,27 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
     )
 
 
+async def test_a_device_without_a_network_says_so_and_is_back_with_it(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Told by the browser, not waited for; what is asked meanwhile goes out when it can, in the same chat."""
+    page = await visit(server.base_url)
+    page.expect(NOT_REACHED, GIVEN_UP)
+    await page.start()
+    await page.ask("What is the red thing?")
+    await page.page.context.set_offline(True)
+    server.program.sessions.close_sockets(1012, "test")
+    await expect(page.notice).to_contain_text("offline")
+    since = await page.now()
+    await page.box.fill("How big is it?")
+    await page.box.press("Enter")
+    await page.page.context.set_offline(False)
+    sent = await page.sent("chat", since=since)
+    await page.response(sent["id"])
+    assert "What is the red thing?" in str(model.last.texts)
+    await expect(page.state).to_have_text("Live")
+
+
 async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
