@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import ipaddress
 import re
+import shutil
 import socket
 import ssl
 import subprocess
@@ -15,6 +16,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -148,6 +150,41 @@ async def turn_server(
         except TimeoutError:
             process.kill()
             await process.wait()
+
+
+@asynccontextmanager
+async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
+    """A real relay on loopback; its port, UDP and TCP. Skips the test where coturn is not installed."""
+    if shutil.which("turnserver") is None:
+        pytest.skip("turnserver is missing; bash scripts/test.sh installs it where it may.")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    own = ["--listening-ip=127.0.0.1", f"--listening-port={port}", "--relay-ip=127.0.0.1"]
+    auth = ["--use-auth-secret", f"--static-auth-secret={secret}", "--realm=test"]
+    less = ["--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--pidfile="]
+    process = await asyncio.create_subprocess_exec(
+        "turnserver",
+        *("-n", *own, *auth, *less, f"--userdb={folder / 'turndb'}", "--log-file=stdout"),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(15):
+            while True:
+                assert process.returncode is None, "coturn did not start"
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    await writer.wait_closed()
+                    break
+                await asyncio.sleep(0.05)
+        yield port
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
 
 
 def _listens(namespace: Namespace, address: str, port: int) -> bool:

@@ -39,14 +39,15 @@ async def request(
     token: str | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float = 20.0,
+    tls: ssl.SSLContext | None = None,
 ) -> Reply:
     """Send `body` as JSON (None: nothing) and read the whole answer.
 
-    Certificates are not checked: this is pointed at one's own server. Raises OSError when nothing listens and
-    TimeoutError after `timeout` seconds; any status is returned.
+    Without `tls` certificates are not checked: this is pointed at one's own server. Raises OSError when nothing
+    listens and TimeoutError after `timeout` seconds; any status is returned.
     """
     async with asyncio.timeout(timeout):
-        return await _request(method, url, body, token, headers or {})
+        return await _request(method, url, body, token, headers or {}, tls)
 
 
 async def json_request(
@@ -60,10 +61,15 @@ async def json_request(
 
 
 async def _request(
-    method: str, url: str, body: Any, token: str | None, extra: Mapping[str, str]
+    method: str,
+    url: str,
+    body: Any,
+    token: str | None,
+    extra: Mapping[str, str],
+    tls: ssl.SSLContext | None,
 ) -> Reply:
     parts = urlsplit(url)
-    secure = unchecked_tls() if parts.scheme == "https" else None
+    secure = (tls or unchecked_tls()) if parts.scheme == "https" else None
     port = parts.port or (443 if secure else 80)
     reader, writer = await asyncio.open_connection(parts.hostname, port, ssl=secure)
     try:

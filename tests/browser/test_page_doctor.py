@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
-import subprocess
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -23,8 +18,8 @@ from tests.browser.test_page_look import _CONTRAST, _FOCUS, _TARGETS, _WIDE
 from tests.browser.test_page_phone import NOT_OPENED, REFUSING, https
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.fakes_openai import FakeOpenAI
-from tests.namespaces import require
 from tests.running import Running, running
+from tests.turn_server import turn_on_loopback
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -225,46 +220,15 @@ async def test_a_server_that_is_gone(visit: Visit) -> None:
     await page.leave()
 
 
-@asynccontextmanager
-async def coturn(folder: Path, secret: str) -> AsyncIterator[int]:
-    """A real relay on loopback; its port, UDP and TCP."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-    own = ["--listening-ip=127.0.0.1", f"--listening-port={port}", "--relay-ip=127.0.0.1"]
-    auth = ["--use-auth-secret", f"--static-auth-secret={secret}", "--realm=test"]
-    less = ["--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--pidfile="]
-    process = await asyncio.create_subprocess_exec(
-        "turnserver",
-        *("-n", *own, *auth, *less, f"--userdb={folder / 'turndb'}", "--log-file=stdout"),
-        cwd=folder,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        async with asyncio.timeout(15):
-            while True:
-                assert process.returncode is None, "coturn did not start"
-                with contextlib.suppress(OSError):
-                    _, writer = await asyncio.open_connection("127.0.0.1", port)
-                    writer.close()
-                    await writer.wait_closed()
-                    break
-                await asyncio.sleep(0.05)
-        yield port
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.terminate()
-        await process.wait()
-
-
 async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path: Path) -> None:
     """A private server: the code is asked for; real relays say yes, 401 and nothing; the report holds none of it."""
-    require("turnserver")
     (tmp_path / "other").mkdir()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
-        async with coturn(tmp_path, SECRET) as good, coturn(tmp_path / "other", "another") as bad:
+        async with (
+            turn_on_loopback(tmp_path, SECRET) as good,
+            turn_on_loopback(tmp_path / "other", "another") as bad,
+        ):
             closed = taken.getsockname()[1]
             urls = [
                 f"turn:127.0.0.1:{good}?transport=udp",

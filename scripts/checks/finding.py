@@ -1,0 +1,70 @@
+"""What a check found, and how it is told: without secrets, and of addresses only the beginning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Self
+
+_IPV4 = re.compile(r"\b(\d{1,3}\.\d{1,3})\.\d{1,3}\.\d{1,3}\b", re.ASCII)
+_IPV6 = re.compile(
+    r"(?<![\w:])([\da-f]{1,4}):(?:[\da-f]{0,4}:){1,6}[\da-f]{0,4}", re.ASCII | re.IGNORECASE
+)
+
+
+class State(StrEnum):
+    OK = "ok"
+    WARN = "warn"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    id: str
+    title: str
+    state: State
+    # What was seen
+    text: str
+    # Empty where nothing is wrong
+    cause: str = ""
+    todo: str = ""
+
+    @property
+    def ok(self) -> bool:
+        return self.state is State.OK
+
+    def without(self, secrets: Iterable[str]) -> Self:
+        """The same without these texts and without whole addresses."""
+        known = [secret for secret in secrets if secret]
+
+        def clean(text: str) -> str:
+            for secret in known:
+                text = text.replace(secret, "[removed]")
+            return masked(text)
+
+        return replace(self, text=clean(self.text), cause=clean(self.cause), todo=clean(self.todo))
+
+
+def masked(text: str) -> str:
+    """`text` with only the beginning of its IP addresses; loopback's are no secret."""
+
+    def short(match: re.Match[str]) -> str:
+        return match[0] if match[0].startswith("127.") else f"{match[1]}.x.x"
+
+    return _IPV6.sub(r"\1:x", _IPV4.sub(short, text))
+
+
+def table(findings: Iterable[Finding]) -> str:
+    """For a terminal, a line each, with cause and remedy below."""
+    words = {State.OK: "ok", State.WARN: "LOOK", State.FAILED: "FAILED", State.SKIPPED: "-"}
+    lines = []
+    for found in findings:
+        lines.append(f"{words[found.state]:<7} {found.title:<16} {found.text}")
+        if found.cause:
+            lines.append(f"{'':<24} Cause: {found.cause}")
+        if found.todo:
+            lines.append(f"{'':<24} To do: {found.todo}")
+    return "\n".join(lines)

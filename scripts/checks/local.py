@@ -1,0 +1,141 @@
+"""Checks on the server's own machine: its settings, its ports, the model server beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import socket
+import ssl
+from pathlib import Path
+
+from config import ConfigError, Settings, load
+from scripts.bench.http_json import request
+from scripts.checks.finding import Finding, State
+
+MODEL_SECONDS = 5.0
+
+
+def look_at_settings(env_file: Path) -> tuple[Finding, Settings | None]:
+    """Read as the server would; None when it would not start with them."""
+    title = "Settings"
+    where = env_file.name if env_file.is_file() else f"there is no {env_file.name}"
+    try:
+        settings = load(env_file)
+    except ConfigError as error:
+        problem = Finding(
+            "settings",
+            title,
+            State.FAILED,
+            "The server does not start with these settings.",
+            error.message.replace("\n", " "),
+            "Correct .env (env.example explains every key), then start the server again.",
+        )
+        return problem, None
+    if settings.warnings:
+        text = f"They hold ({where}), with doubts."
+        return Finding("settings", title, State.WARN, text, " ".join(settings.warnings)), settings
+    return Finding("settings", title, State.OK, f"They hold ({where})."), settings
+
+
+def port_taken(host: str, port: int) -> bool:
+    """Whether somebody listens there, or has the port."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def look_at_udp_ports(settings: Settings) -> Finding:
+    """Whether cameras can still be given a port of UDP_PORT_RANGE."""
+    title = "UDP ports"
+    if settings.udp_port_range is None:
+        text = (
+            "Any free one is taken (UDP_PORT_RANGE is empty): a firewall has to let in all of them."
+        )
+        return Finding("udp_ports", title, State.SKIPPED, text)
+    low, high = settings.udp_port_range
+    free = 0
+    for port in range(low, high + 1):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+            sock.bind(("0.0.0.0", port))
+            free += 1
+    count = high - low + 1
+    if free == 0:
+        return Finding(
+            "udp_ports",
+            title,
+            State.FAILED,
+            f"None of the {count} ports {low}-{high} is free.",
+            "Cameras or other programs hold them all, so offers get 503.",
+            "Make UDP_PORT_RANGE longer, and open it in the firewall.",
+        )
+    text = f"{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there."
+    return Finding("udp_ports", title, State.OK, text)
+
+
+async def look_at_model_server(settings: Settings) -> Finding:
+    """Whether VLLM_BASE_URL answers and has the model."""
+    title = "Model server"
+    if settings.engine == "builtin":
+        return Finding("model_server", title, State.SKIPPED, "ENGINE=builtin asks no model server.")
+    # ENGINE=auto goes on with the built-in engine.
+    bad = State.WARN if settings.engine == "auto" else State.FAILED
+
+    def problem(text: str, cause: str, todo: str) -> Finding:
+        return Finding("model_server", title, bad, text, cause, todo)
+
+    try:
+        reply = await request(
+            "GET",
+            f"{settings.vllm_base_url}/models",
+            token=settings.vllm_api_key.get_secret_value() or None,
+            timeout=MODEL_SECONDS,
+            tls=ssl.create_default_context(),
+        )
+    except ssl.SSLCertVerificationError as error:
+        return problem(
+            "Its TLS certificate is not trusted.",
+            f"{error.verify_message}.",
+            "Install its authority on this machine, or use a name that the certificate has.",
+        )
+    except TimeoutError:
+        return problem(
+            f"VLLM_BASE_URL does not answer within {MODEL_SECONDS:g} s.",
+            "It hangs, or a firewall swallows the packets.",
+            "See its log; check the address in VLLM_BASE_URL.",
+        )
+    except (OSError, EOFError, ValueError):
+        return problem(
+            "Nothing answers at VLLM_BASE_URL.",
+            "The model server does not run, is still loading, or listens elsewhere.",
+            "Start it (bash scripts/models.sh shows how), or correct VLLM_BASE_URL.",
+        )
+    if reply.status in (401, 403):
+        return problem(
+            f"The model server refuses this key ({reply.status}).",
+            "It was started with another --api-key.",
+            "Set VLLM_API_KEY to the same.",
+        )
+    try:
+        names = (
+            [str(model["id"]) for model in reply.json()["data"]] if reply.status == 200 else None
+        )
+    except (ValueError, KeyError, TypeError):
+        names = None
+    if names is None:
+        return problem(
+            f"No model list at VLLM_BASE_URL/models (status {reply.status}).",
+            "Another program answers there, or the path is wrong.",
+            "VLLM_BASE_URL ends with /v1 as a rule.",
+        )
+    if settings.model_name and names and settings.model_name not in names:
+        return problem(
+            "The model server does not have MODEL_NAME.",
+            f"It has {', '.join(names[:3])}.",
+            "Set MODEL_NAME to one of these, or leave it empty.",
+        )
+    return Finding("model_server", title, State.OK, f"It has {', '.join(names[:3]) or 'no list'}.")

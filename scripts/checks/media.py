@@ -1,0 +1,238 @@
+"""Checks of the ways that a page uses: access, WebSocket, the picture's direct way, STUN and each relay."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import aioice.stun
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.http_json import HttpError
+from scripts.checks.finding import Finding, State
+from server.relay_check import RelayProblem, check_relay
+
+CONNECT_SECONDS = 10.0
+FRAME_SECONDS = 10.0
+STUN_SECONDS = 3.0
+
+_CLOSED = {
+    4401: (
+        "It does not take its own token.",
+        "Are several servers behind one address, each with its JWT_SECRET_KEY?",
+    ),
+    4403: ("It refuses this address as origin.", "See ALLOWED_ORIGINS."),
+    4429: (
+        "It asks for a pause: too many sockets or sessions.",
+        "Wait a minute; see MAX_SESSIONS.",
+    ),
+    1013: ("It is about to stop.", "Wait until it is back."),
+}
+
+
+async def look_at_access(peer: CameraPeer) -> Finding:
+    """A token. With its session all else is tried."""
+    title = "Access"
+    try:
+        await peer.get_token()
+    except HttpError as error:
+        status = error.reply.status
+        try:
+            said = str(error.reply.json()["error"]["message"])
+        except (ValueError, KeyError, TypeError):
+            said = "Something between here and the server answered."
+        todo = {
+            401: "Give the right one with --access-code, or ACCESS_CODE in the environment.",
+            403: "See ALLOWED_ORIGINS.",
+            429: "Wait a minute; see RATE_LIMIT_PER_MINUTE.",
+        }.get(status, "See the server's log.")
+        return Finding("access", title, State.FAILED, f"No token ({status}).", said, todo)
+    except (OSError, EOFError, ValueError, KeyError) as error:
+        return Finding(
+            "access",
+            title,
+            State.FAILED,
+            f"No token ({type(error).__name__}).",
+            "The server does not answer.",
+            "See Server.",
+        )
+    return Finding("access", title, State.OK, "The server gave a token.")
+
+
+async def look_at_socket(peer: CameraPeer) -> Finding:
+    """The session's socket opens and greets; it stays open for what follows."""
+    title = "WebSocket"
+
+    def problem(text: str, cause: str, todo: str) -> Finding:
+        return Finding("socket", title, State.FAILED, text, cause, todo)
+
+    try:
+        await peer.open_socket(timeout=CONNECT_SECONDS)
+    except InvalidHandshake as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        return problem(
+            f"It does not open ({f'status {status}' if status else type(error).__name__}).",
+            "A proxy in between does not let WebSockets through.",
+            "Have the proxy pass on the headers Upgrade and Connection, with HTTP/1.1.",
+        )
+    except (WebSocketException, OSError, EOFError) as error:
+        if peer.close_code in _CLOSED:
+            cause, todo = _CLOSED[peer.close_code]
+            return problem(f"The server closed it ({peer.close_code}).", cause, todo)
+        return problem(
+            f"It does not greet ({peer.close_code or type(error).__name__}).",
+            "Something in between holds it back, or the server failed.",
+            "Look into the proxy's configuration and the server's log.",
+        )
+    return Finding("socket", title, State.OK, "It opens, and the server greets.")
+
+
+async def look_at_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
+    """A small synthetic camera, without relays, until the server has its first frame. `watched`: the socket is open."""
+    title = "Picture (UDP)"
+    since = peer.seen
+    try:
+        await peer.connect(timeout=CONNECT_SECONDS)
+    except HttpError as error:
+        text = f"The server did not take the offer ({error.reply.status})."
+        todo = "See MAX_SESSIONS, UDP_PORT_RANGE and the server's log."
+        return Finding("direct", title, State.FAILED, text, "It refused it, or is full.", todo)
+    except (OSError, EOFError):  # TimeoutError and ConnectionError are OSErrors
+        return Finding(
+            "direct",
+            title,
+            State.WARN if relays else State.FAILED,
+            f"No packet gets through within {CONNECT_SECONDS:g} s.",
+            "UDP between here and the server is blocked, or the server announces addresses that nobody reaches.",
+            "Open its UDP ports (UDP_PORT_RANGE) in the firewall and name its PUBLIC_ADDRESSES"
+            + (
+                "; relays help out meanwhile, see below."
+                if relays
+                else ", or set TURN_URLS and TURN_SECRET."
+            ),
+        )
+    if not watched:
+        text = "Connected; whether frames arrive is told over the WebSocket only."
+        return Finding("direct", title, State.WARN, text, "See WebSocket.")
+    try:
+        live = await peer.wait_for(
+            lambda m: m["type"] == "status" and m.get("camera") == "live",
+            timeout=FRAME_SECONDS,
+            since=since,
+        )
+    except (TimeoutError, ConnectionError):
+        return Finding(
+            "direct",
+            title,
+            State.FAILED,
+            f"Connected, but no picture within {FRAME_SECONDS:g} s.",
+            "Large packets are lost on the way (a tunnel's MTU), or the server can not decode.",
+            "Try without the VPN or tunnel; see the server's log.",
+        )
+    text = f"The server had the first frame {live.at - peer.offered_at:.2f} s after the offer."
+    return Finding("direct", title, State.OK, text)
+
+
+async def look_at_stun(url: str, announced: Sequence[str]) -> Finding:
+    """The address that a STUN server sees this machine under, against PUBLIC_ADDRESSES (`announced`)."""
+    title = "STUN"
+    host, _, port = url.partition(":")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        host, port = url.partition(":")[2], "3478"
+    seen = await _reflexive(host.strip("[]"), int(port))
+    if seen is None:
+        return Finding(
+            "stun",
+            title,
+            State.FAILED,
+            f"{url} does not answer within {STUN_SECONDS:g} s.",
+            "UDP to it is blocked, or it is down.",
+            "Open that port outwards, or name another one in STUN_URLS.",
+        )
+    same = [a for a in announced if ipaddress.ip_address(a).version == 4]
+    if same and seen not in same:
+        return Finding(
+            "stun",
+            title,
+            State.WARN,
+            f"It sees this machine as {seen}, which PUBLIC_ADDRESSES does not name.",
+            "The provider changed the address, or PUBLIC_ADDRESSES has a mistake.",
+            "Name that address in PUBLIC_ADDRESSES, if clients come from outside.",
+        )
+    return Finding("stun", title, State.OK, f"It sees this machine as {seen}.")
+
+
+async def _reflexive(host: str, port: int) -> str | None:
+    """RFC 8489's binding request, sent again each half second; None without an answer."""
+    ask = aioice.stun.Message(
+        message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
+    )
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    class Ear(asyncio.DatagramProtocol):
+        def datagram_received(self, data: bytes, addr: Any) -> None:
+            if not heard.done():
+                heard.set_result(data)
+
+    try:
+        async with asyncio.timeout(STUN_SECONDS):
+            transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+                Ear, remote_addr=(host, port)
+            )
+            try:
+                while not heard.done():
+                    transport.sendto(bytes(ask))
+                    await asyncio.wait([heard], timeout=0.5)
+            finally:
+                transport.close()
+        answer = aioice.stun.parse_message(heard.result())
+        return str(answer.attributes["XOR-MAPPED-ADDRESS"][0])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+async def look_at_relay(
+    number: int,
+    url: str,
+    server: dict[str, Any],
+    *,
+    told: dict[str, Any] | None,
+    local: bool,
+    announced: Sequence[str],
+) -> Finding:
+    """One TURN URL with the credentials that came with the token. `told`: the server's own finding about it."""
+    way = "TLS" if url.startswith("turns:") else "TCP" if url.endswith("=tcp") else "UDP"
+    id, title = f"relay_{number}", f"Relay over {way}"
+    begin = time.monotonic()
+    result = await check_relay(
+        url,
+        str(server.get("username", "")),
+        str(server.get("credential", "")),
+        addresses=announced if local else (),
+        reflexive=local and not announced,
+    )
+    took = f"{(time.monotonic() - begin) * 1000:.0f} ms"
+    # Elsewhere it has only to take us in; that it reaches the server is for the server to say.
+    taken_in = result.ok or (
+        not local and result.problem in (RelayProblem.DENIED_PEER, RelayProblem.NO_WAY_BACK)
+    )
+    if not taken_in:
+        cause = result.why
+        if told and told.get("ok"):
+            cause += " The server reaches it: so it is the way from here."
+        todo = "Compare TURN_SECRET with the relay's static-auth-secret; open its ports; see deploy/turnserver.conf."
+        return Finding(id, title, State.FAILED, f"{url} does not relay.", cause, todo)
+    if told and told.get("ok") is False:
+        return Finding(
+            id,
+            title,
+            State.WARN,
+            f"{url} takes us in ({took}), but the server says that it does not relay.",
+            str(told.get("why", "")),
+            "See the server's log and deploy/turnserver.conf.",
+        )
+    return Finding(id, title, State.OK, f"{url} relays ({took}).")

@@ -1,0 +1,246 @@
+"""Checks of what the server's HTTP says: whether it is there, its certificate, its clock, its engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from cryptography import x509
+
+from scripts.bench.http_json import Reply, request, unchecked_tls
+from scripts.checks.finding import Finding, State
+
+SECONDS = 8.0
+# The Date header counts whole seconds.
+CLOCK_SECONDS = 10.0
+EXPIRES_SOON_DAYS = 14
+# OpenSSL's X509_V_ERR_* (x509_vfy.h)
+_NOT_YET, _EXPIRED = 9, 10
+_UNKNOWN_ISSUER = (18, 19, 20, 21)
+_OTHER_NAME = (62, 64)
+
+
+async def look_at_server(url: str) -> tuple[Finding, Reply | None, float]:
+    """GET / as a health check; its answer, and when its middle was (seconds since the epoch)."""
+    title = "Server"
+    sent = time.time()
+
+    def problem(text: str, cause: str, todo: str) -> tuple[Finding, None, float]:
+        return Finding("server", title, State.FAILED, text, cause, todo), None, sent
+
+    try:
+        reply = await request("GET", f"{url}/", timeout=SECONDS)
+    except TimeoutError:
+        return problem(
+            f"No answer within {SECONDS:g} s.",
+            "A firewall swallows the packets, or the address is that of another machine.",
+            "Open the server's TCP port in its firewall; check the address.",
+        )
+    except ConnectionRefusedError:
+        return problem(
+            "Nothing listens there.",
+            "The server does not run, or on another port or address (PORT, HOST).",
+            "Start it: bash scripts/run.sh",
+        )
+    except ssl.SSLError:
+        return problem(
+            "What listens there speaks no TLS.",
+            "The server runs without HTTPS_ENABLED, or the port is another program's.",
+            "Use http:// for this address, or start it with bash scripts/run.sh --https",
+        )
+    except (OSError, EOFError, ValueError, IndexError) as error:
+        return problem(
+            f"The address can not be reached ({type(error).__name__}).",
+            "Its name is not known here, no way leads there, or what listens there is no HTTP (perhaps https).",
+            "Check the address and the network.",
+        )
+    came = time.time()
+    try:
+        body = reply.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict) or body.get("service") != "qwen-camera":
+        return problem(
+            f"Something else answers there, with status {reply.status}.",
+            "A proxy in between, or another program on this port.",
+            "Check the address, and in the proxy where it passes requests on to.",
+        )
+    text = f"Version {body.get('version')}, answered in {(came - sent) * 1000:.0f} ms."
+    return Finding("server", title, State.OK, text), reply, (sent + came) / 2
+
+
+def look_at_clock(reply: Reply, middle: float) -> Finding:
+    """Its Date header against this machine's clock at `middle`."""
+    title = "Clock"
+    try:
+        theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
+    except ValueError:
+        return Finding("clock", title, State.SKIPPED, "The server did not tell its time.")
+    offset = theirs + 0.5 - middle
+    if abs(offset) <= CLOCK_SECONDS:
+        text = "This machine and the server agree on the time."
+        return Finding("clock", title, State.OK, text)
+    return Finding(
+        "clock",
+        title,
+        State.WARN,
+        f"This machine's clock is {abs(offset):.0f} s {'behind' if offset > 0 else 'ahead of'} the server's.",
+        "One of the two is set wrongly.",
+        "Let both set their time by the network: certificates, tokens and a relay's credentials end by the clock.",
+    )
+
+
+async def look_at_certificate(url: str, authorities: Sequence[Path]) -> tuple[Finding, bool]:
+    """Who vouches for the server; and whether secrets may be sent there."""
+    title = "Certificate"
+    parts = urlsplit(url)
+    host, port = parts.hostname or "", parts.port or 443
+    context = ssl.create_default_context()
+    for path in authorities:
+        context.load_verify_locations(path)
+    error = await _verify(host, port, context)
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
+        return Finding("certificate", title, State.SKIPPED, "The server can not be reached."), False
+    if error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        return (
+            Finding(
+                "certificate",
+                title,
+                State.FAILED,
+                "What listens there speaks no TLS 1.2 or newer.",
+                "HTTPS_ENABLED is not set, or a proxy's https goes to another port.",
+                "Start with bash scripts/run.sh --https, or use http:// on localhost.",
+            ),
+            False,
+        )
+    leaf = await _leaf(host, port)
+    names, ends = _names_and_end(leaf)
+    days = (ends - datetime.now(UTC)).total_seconds() / 86400
+    shown = f"It names {', '.join(names[:4]) or 'nobody'}"
+    if error is None:
+        text = f"{shown}; trusted, and good for {days:.0f} more days."
+        if days < EXPIRES_SOON_DAYS:
+            todo = "Renew it, then start the server again."
+            return Finding("certificate", title, State.WARN, text, "It ends soon.", todo), True
+        return Finding("certificate", title, State.OK, text), True
+    assert isinstance(error, ssl.SSLCertVerificationError)
+    code = error.verify_code
+    if code in _UNKNOWN_ISSUER and await _own_authority(url, host, port):
+        return (
+            Finding(
+                "certificate",
+                title,
+                State.WARN,
+                f"{shown}; it comes from the server's own authority, which this machine does not trust.",
+                "bash scripts/run.sh --https made it. Devices have to be told once to trust it.",
+                "On phones: the page shows the steps. Here: --authority with that file checks it.",
+            ),
+            False,
+        )
+    causes = {
+        _EXPIRED: f"It ended {-days:.0f} days ago, or this machine's clock is wrong.",
+        _NOT_YET: "It is not good yet, or this machine's clock is wrong.",
+        **dict.fromkeys(_UNKNOWN_ISSUER, "Nobody whom this machine trusts vouches for it."),
+        **dict.fromkeys(_OTHER_NAME, f"It is made out to other names: {', '.join(names[:4])}."),
+    }
+    return (
+        Finding(
+            "certificate",
+            title,
+            State.FAILED,
+            f"It does not hold ({error.verify_message}).",
+            causes.get(code, "The chain of certificates is broken."),
+            "Use an address that it names, a certificate with its whole chain in SSL_CERT_PATH, or run.sh --https.",
+        ),
+        False,
+    )
+
+
+async def _verify(host: str, port: int, context: ssl.SSLContext) -> OSError | None:
+    """What keeps a checked connection from being made; ssl.SSLError is an OSError, too."""
+    try:
+        async with asyncio.timeout(SECONDS):
+            _, writer = await asyncio.open_connection(host, port, ssl=context)
+    except (OSError, TimeoutError) as error:
+        return error
+    await _close(writer)
+    return None
+
+
+async def _leaf(host: str, port: int) -> x509.Certificate:
+    async with asyncio.timeout(SECONDS):
+        _, writer = await asyncio.open_connection(host, port, ssl=unchecked_tls())
+    der = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    await _close(writer)
+    return x509.load_der_x509_certificate(der)
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+def _names_and_end(leaf: x509.Certificate) -> tuple[list[str], datetime]:
+    try:
+        extension = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        names = [str(name.value) for name in extension]
+    except x509.ExtensionNotFound:
+        names = []
+    return names, leaf.not_valid_after_utc
+
+
+async def _own_authority(url: str, host: str, port: int) -> bool:
+    """Whether the certificate comes from the authority that the server itself offers."""
+    try:
+        reply = await request("GET", f"{url}/ca.crt", timeout=SECONDS)
+        context = ssl.create_default_context()
+        context.load_verify_locations(cadata=reply.body)
+    except (OSError, EOFError, ValueError):
+        return False
+    return reply.status == 200 and await _verify(host, port, context) is None
+
+
+async def health(url: str) -> Any:
+    """The body of /health; None when there is none."""
+    try:
+        body = (await request("GET", f"{url}/health", timeout=SECONDS)).json()
+    except (OSError, EOFError, ValueError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def look_at_engine(body: Any) -> Finding:
+    """What /health says of the engine."""
+    title = "Engine"
+    engine = body.get("engine") if body else None
+    if not isinstance(engine, dict):
+        return Finding("engine", title, State.SKIPPED, "/health tells nothing of it.")
+    name, state = engine.get("name"), engine.get("state")
+    if state in ("ready", "busy"):
+        model = f" ({engine['model']})" if engine.get("model") else ""
+        if body.get("draining"):
+            text = f"{name} is ready, but the server is about to stop."
+            return Finding("engine", title, State.WARN, text, todo="Wait until it is back.")
+        more = ": no vision-language model answers" if name == "builtin" else ""
+        return Finding("engine", title, State.OK, f"{name} is {state}{model}{more}.")
+    return Finding(
+        "engine",
+        title,
+        State.WARN if state == "loading" else State.FAILED,
+        f"{name} is {state}: questions can not be answered.",
+        str(engine.get("detail") or body.get("reason") or ""),
+        (
+            "Wait until the model is loaded."
+            if state == "loading"
+            else "See that the model server runs, and that VLLM_BASE_URL and MODEL_NAME name it."
+        ),
+    )

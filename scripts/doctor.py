@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Find out what keeps cameras from connecting: each check, its cause and what to do.
+
+    python scripts/doctor.py                        the server of this machine, as .env sets it up
+    python scripts/doctor.py --server-url URL       a server elsewhere, as a page would reach it
+    python scripts/doctor.py --json                 the same for programs
+
+Exit status: 0 when nothing failed, 1 when something did, 2 for wrong options. What is printed holds no secrets, and of
+addresses only the beginning, so it can be passed on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import AsyncGenerator, Awaitable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+try:
+    from config import Settings
+    from scripts.bench.camera_peer import CameraPeer
+    from scripts.bench.http_json import Reply
+    from scripts.bench.live_encoder import LiveEncoder, Scene
+    from scripts.checks import local, media, web
+    from scripts.checks.finding import Finding, State, masked, table
+except ModuleNotFoundError as missing:
+    own = ROOT / ".venv" / "bin" / "python"
+    # Outside the virtual environment: start again inside, once.
+    if own.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        os.execv(own, [str(own), *sys.argv])
+    sys.exit(f"{missing.name} is not installed: run `bash scripts/run.sh --install` first.")
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--server-url", help="the server, like https://cam.example.org (this machine's)")
+    add("--access-code", help="its access code (ACCESS_CODE of the environment or .env)")
+    add("--authority", type=Path, help="PEM file of an authority to trust beside the system's")
+    add("--env-file", type=Path, default=ROOT / ".env", help="this machine's settings (.env)")
+    add("--json", action="store_true", help="print JSON")
+    chosen = parser.parse_args(arguments)
+    if chosen.server_url is not None:
+        parts = urlsplit(chosen.server_url)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+            parser.error("--server-url is no address like https://cam.example.org:8000")
+        chosen.server_url = f"{parts.scheme}://{parts.netloc}"
+    if chosen.authority is not None and not chosen.authority.is_file():
+        parser.error("--authority names no file")
+    return chosen
+
+
+class Examination:
+    """All checks of one server; `findings` yields them as they end, in a sensible order."""
+
+    def __init__(self, chosen: argparse.Namespace) -> None:
+        self._chosen = chosen
+        self._local = chosen.server_url is None or urlsplit(chosen.server_url).hostname in LOOPBACK
+        self._settings: Settings | None = None
+        self.url = chosen.server_url or ""
+        # Taken out of whatever is printed
+        self.secrets: set[str] = set()
+
+    async def findings(self) -> AsyncGenerator[Finding, None]:
+        if self._local:
+            finding, self._settings = local.look_at_settings(self._chosen.env_file)
+            yield finding
+        settings = self._settings
+        code = self._access_code()
+        self._know_secrets(code)
+        server, reply, middle = await self._find_server()
+        if reply is None:
+            yield self._explained(server)
+            if settings is not None:
+                yield local.look_at_udp_ports(settings)
+                yield await local.look_at_model_server(settings)
+            return
+        yield server
+        trusted = True
+        if self.url.startswith("https:"):
+            certificate, trusted = await web.look_at_certificate(self.url, self._authorities())
+            yield certificate
+        yield web.look_at_clock(reply, middle)
+        health = await web.health(self.url)
+        engine = web.look_at_engine(health)
+        yield engine
+        if settings is not None:
+            yield await local.look_at_model_server(settings)
+            yield local.look_at_udp_ports(settings)
+        if code and not trusted and urlsplit(self.url).hostname not in LOOPBACK:
+            yield Finding(
+                "access",
+                "Access",
+                State.SKIPPED,
+                "Not checked: the access code is not sent to a server that this machine does not trust.",
+                todo="Correct the certificate, or trust its authority with --authority.",
+            )
+            return
+        async for finding in self._media(code, health):
+            yield finding
+
+    async def _media(self, code: str, health: object) -> AsyncGenerator[Finding, None]:
+        """What a page does, with a session of its own."""
+        encoder = LiveEncoder(Scene(320, 240), rate=10.0)
+        peer = CameraPeer(self.url, encoder, access_code=code or None)
+        try:
+            access = await media.look_at_access(peer)
+            yield access
+            if not access.ok:
+                return
+            self.secrets |= {peer.token, peer.session_id}
+            relays = [
+                (url, server)
+                for server in peer.ice_servers
+                for url in server["urls"]
+                if url.startswith("turn")
+            ]
+            for _, server in relays:
+                self.secrets |= {str(server["username"]), str(server["credential"])}
+            stun = [u for s in peer.ice_servers for u in s["urls"] if u.startswith("stun:")]
+            announced = [str(a) for a in self._settings.public_addresses] if self._settings else []
+            reports = health.get("turn") if isinstance(health, dict) else None
+            told = {entry["url"]: entry for entry in reports or []}
+            looking: list[Awaitable[Finding]] = [
+                media.look_at_stun(url, announced if self._local else []) for url in stun[:1]
+            ]
+            looking += [
+                media.look_at_relay(
+                    number,
+                    url,
+                    server,
+                    told=told.get(url),
+                    local=self._local,
+                    announced=announced,
+                )
+                for number, (url, server) in enumerate(relays, 1)
+            ]
+            others = [asyncio.ensure_future(look) for look in looking]
+            try:
+                socket = await media.look_at_socket(peer)
+                yield socket
+                yield await media.look_at_picture(peer, watched=socket.ok, relays=bool(relays))
+                for other in others:
+                    yield await other
+            finally:
+                for other in others:
+                    other.cancel()
+                await asyncio.gather(*others, return_exceptions=True)
+            if not relays:
+                yield Finding("relays", "Relays", State.SKIPPED, "This server offers none.")
+        finally:
+            await peer.close()
+            await encoder.close()
+
+    async def _find_server(self) -> tuple[Finding, Reply | None, float]:
+        """Where .env says, or else with the other scheme: run.sh --https sets it for its own run only."""
+        if self._chosen.server_url is not None:
+            return await web.look_at_server(self.url)
+        port = self._settings.port if self._settings else 8000
+        host = self._settings.host if self._settings else "127.0.0.1"
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
+            host, f"[{host}]" if ":" in host else host
+        )
+        secure = self._settings is not None and self._settings.https_enabled
+        first, second = (f"http{'s' * s}://{host}:{port}" for s in (secure, not secure))
+        self.url = first
+        found = await web.look_at_server(first)
+        if found[1] is None:
+            other = await web.look_at_server(second)
+            if other[1] is not None:
+                self.url, found = second, other
+        return found
+
+    def _explained(self, server: Finding) -> Finding:
+        """Whether the port is free, where this machine should serve it."""
+        if self._chosen.server_url is not None or self._settings is None or not self._settings.port:
+            return server
+        port = self._settings.port
+        if local.port_taken(self._settings.host, port):
+            cause, todo = (
+                f"Another program holds port {port}.",
+                "End it, or set another PORT, then start the server.",
+            )
+        else:
+            cause, todo = f"Port {port} is free: no server runs.", "Start it: bash scripts/run.sh"
+        return Finding("server", server.title, server.state, server.text, cause, todo)
+
+    def _access_code(self) -> str:
+        if self._chosen.access_code is not None:
+            return str(self._chosen.access_code)
+        if self._settings is not None and not self._settings.made_access_code:
+            return self._settings.access_code.get_secret_value()
+        return os.environ.get("ACCESS_CODE", "")
+
+    def _know_secrets(self, code: str) -> None:
+        self.secrets.add(code)
+        if self._settings is not None:
+            for name in ("jwt_secret_key", "turn_secret", "vllm_api_key", "metrics_token"):
+                self.secrets.add(getattr(self._settings, name).get_secret_value())
+
+    def _authorities(self) -> list[Path]:
+        own = self._settings.ca_cert_path if self._settings is not None else None
+        return [path for path in (self._chosen.authority, own) if path is not None]
+
+
+async def examine(chosen: argparse.Namespace) -> bool:
+    """Print what is found; whether nothing failed."""
+    examination = Examination(chosen)
+    began, start = datetime.now(UTC), time.monotonic()
+    findings: list[Finding] = []
+    async with contextlib.aclosing(examination.findings()) as all_findings:
+        async for raw in all_findings:
+            found = raw.without(examination.secrets)
+            findings.append(found)
+            if not chosen.json:
+                print(table([found]), flush=True)
+    failed = [found.title for found in findings if found.state is State.FAILED]
+    seconds = round(time.monotonic() - start, 1)
+    if chosen.json:
+        report = {
+            "server": masked(examination.url),
+            "began": began.isoformat(timespec="seconds"),
+            "seconds": seconds,
+            "ok": not failed,
+            "checks": [
+                {
+                    "id": found.id,
+                    "title": found.title,
+                    "state": found.state,
+                    "text": found.text,
+                    "cause": found.cause,
+                    "todo": found.todo,
+                }
+                for found in findings
+            ],
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        result = f"Does not work: {'; '.join(failed)}." if failed else "Nothing failed."
+        when = began.strftime("%Y-%m-%d %H:%M:%S UTC")
+        print(f"\n{result}  {masked(examination.url)}, {when}, {seconds} s")
+    return not failed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = options(arguments)
+    # Libraries tell the same again, and with addresses.
+    logging.disable(logging.CRITICAL)
+    try:
+        return 0 if asyncio.run(examine(chosen)) else 1
+    except KeyboardInterrupt:
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
