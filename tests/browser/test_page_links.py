@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -21,7 +22,7 @@ from scripts.bench.link_relay import LinkRelay
 from scripts.bench.tcp_relay import TcpRelay
 from server.camera import Camera
 from server.frames import Frame
-from tests.browser.visitor import NOT_REACHED, Picture, Visit
+from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
 
@@ -108,6 +109,17 @@ async def began(page: Page) -> set[float]:
     }
 
 
+async def ask(page: Visitor, question: str) -> dict[str, Any]:
+    """Ask until there is an answer: on a machine with much else to do a camera may be stalled for a moment."""
+    for _ in range(3):
+        sent = await page.send(question)
+        message = await page.end(sent["id"])
+        if message["type"] == "response":
+            return sent
+        assert message["code"] in ("camera_stalled", "camera_frozen"), message
+    raise AssertionError("the camera is stalled again and again")
+
+
 async def test_a_short_cut_costs_no_word_of_an_answer(
     visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog
 ) -> None:
@@ -138,7 +150,7 @@ async def test_a_long_cut_ends_with_the_picture_and_the_same_chat(
         page = await visit(url, prepare=through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000))
         page.expect(NOT_REACHED, GIVEN_UP)
         await page.start()
-        await page.ask("What is the red thing?")
+        await ask(page, "What is the red thing?")
         cut(True)
         await expect(page.state).to_have_text("Connection lost", timeout=20_000)
         await expect(page.notice).to_be_visible()
@@ -147,7 +159,7 @@ async def test_a_long_cut_ends_with_the_picture_and_the_same_chat(
         assert await frames.next(time.monotonic(), 10) < 4
         await expect(page.state).to_have_text("Live", timeout=10_000)
         await expect(page.notice).to_be_hidden()
-        await page.ask("How big is it?")
+        await ask(page, "How big is it?")
         assert "What is the red thing?" in str(model.last.texts)
         assert len(await began(page.page)) == 1
         await page.leave()
@@ -241,7 +253,7 @@ async def test_a_device_without_a_network_says_so_and_is_back_with_it(
     page = await visit(server.base_url)
     page.expect(NOT_REACHED, GIVEN_UP)
     await page.start()
-    await page.ask("What is the red thing?")
+    await ask(page, "What is the red thing?")
     await page.page.context.set_offline(True)
     server.program.sessions.close_sockets(1012, "test")
     await expect(page.notice).to_contain_text("offline")
@@ -261,13 +273,13 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     """Unplugged: the page says so. Back: the same chat goes on without a press."""
     page = await visit(server.base_url)
     await page.start()
-    await page.ask("What is the red thing?")
+    await ask(page, "What is the red thing?")
     await page.page.evaluate("window.__camera.unplug()")
     await expect(page.card).to_contain_text("The camera went away")
     await expect(page.state).to_have_text("Camera off")
     await page.page.evaluate("window.__camera.plug()")
     await expect(page.state).to_have_text("Live")
-    await page.ask("How big is it?")
+    await ask(page, "How big is it?")
     assert "What is the red thing?" in str(model.last.texts)
     # One that the person stopped stays stopped.
     await page.button("Stop").click()
@@ -313,7 +325,7 @@ async def test_a_restarted_server_that_takes_the_old_token_is_not_taken_for_the_
         page = await visit(run.base_url)
         page.expect(NOT_REACHED)
         await page.start()
-        await page.ask("What is this?")
+        await ask(page, "What is this?")
     async with running(port=port, **settings):
         since = await page.now()
         await page.got('m.type === "ready"', since=since)
@@ -326,7 +338,7 @@ async def test_a_restarted_server_that_takes_the_old_token_is_not_taken_for_the_
             if entry["message"]["type"] == "ready"
         }
         assert len(ids) == 1
-        await page.ask("And now?")
+        await ask(page, "And now?")
         assert "What is this?" not in str(model.last.texts)
         await page.leave()
 
@@ -342,10 +354,8 @@ async def test_a_narrow_uplink_is_never_filled(
         await page.start()
         for question in ("What is this?", "And this?"):
             await page.box.press_sequentially(question, delay=40)
-            since = await page.now()
-            await page.box.press("Enter")
-            sent = await page.sent("chat", since=since)
-            await page.response(sent["id"])
+            await page.box.clear()
+            sent = await ask(page, question)
             assert Picture.of(model.last).before(sent["sent_at"]) <= 1
         report = await outbound_video(page.page)
         assert report is not None
