@@ -45,7 +45,7 @@ async def frames(camera: WhipCamera, count: int = 1) -> None:
     live = camera.run.program.sessions.find(camera.session_id).camera
     for _ in range(count):
         seen = {None, live.newest}
-        await soon(lambda seen=seen: live.newest not in seen)  # type: ignore[misc]
+        await soon(lambda seen=seen: live.newest not in seen, 15)  # type: ignore[misc]
 
 
 async def test_publishing(camera: WhipCamera) -> None:
@@ -69,12 +69,12 @@ async def test_a_camera_of_another_device_answers_questions_of_the_page(camera: 
     page = await camera.page()
     await page.ponged()
     await camera.publish()
-    await page.camera("live")
+    await page.camera("live", timeout=15)
     assert page.seen[-1]["source"] == "whip"
     start = len(page.seen)
     await page.send(type="typing")
     # Half a minute off, as clocks of two devices are: it decides nothing.
-    answer = await page.ask("What do you see?", sent_at=4_000_000_000_000.0)
+    answer = await page.ask("What do you see?", sent_at=4_000_000_000_000.0, timeout=30)
     assert answer["type"] == "response", answer
     await page.ponged()
     assert not [m for m in page.seen[start:] if m["type"] == "sender"]
@@ -204,7 +204,7 @@ async def test_ending(camera: WhipCamera) -> None:
     page = await camera.page()
     reply = await camera.client.delete(camera.location, headers=camera.bearer)
     assert (reply.status_code, reply.content) == (200, b"")
-    await page.camera("ended")
+    await page.camera("ended", timeout=15)
     again = await camera.client.delete(camera.location, headers=camera.bearer)
     assert_error(again, 404, "not_found", retryable=False)
     await page.close()

@@ -46,7 +46,7 @@ def camera_of(run: Running, session_id: str) -> Camera:
     return run.program.sessions.find(session_id).camera
 
 
-async def more_frames(camera: Camera, count: int, seconds: float = 10.0) -> None:
+async def more_frames(camera: Camera, count: int, seconds: float = 20.0) -> None:
     """So many frames that were not there before."""
     for _ in range(count):
         seen = {None, camera.newest}
@@ -74,7 +74,7 @@ async def test_gstreamer(source: str, how: str, answered: str) -> None:
             # Nothing in its packets tells when they were sent.
             assert "abs-send-time" not in await peer.says("offer")
             await peer.says("state", "connected")
-            await page.camera("live", timeout=15)
+            await page.camera("live", timeout=30)
             camera = camera_of(run, session_id)
             await more_frames(camera, 5)
             assert camera.newest is not None
@@ -85,7 +85,7 @@ async def test_gstreamer(source: str, how: str, answered: str) -> None:
             certificate = tls.get_peer_certificate(as_cryptography=True)
             assert certificate is not None
             assert isinstance(certificate.public_key(), RSAPublicKey)
-            answer = await page.ask("What do you see?", timeout=15)
+            answer = await page.ask("What do you see?", timeout=30)
             assert answer["type"] == "response", answer
             assert (answer["frame"]["source_width"], answer["frame"]["held"]) == (1280, False)
             assert answer["frame"]["age_ms"] < 600
@@ -121,7 +121,7 @@ async def test_werift(codec: str) -> None:
             assert re.findall(r"^a=(inactive|recvonly)", answer, re.M) == ["inactive", "recvonly"]
             await peer.says("state", "connected")
             async with rtp_to(await peer.says("port"), encoder):
-                await page.camera("live", timeout=15)
+                await page.camera("live", timeout=30)
                 camera = camera_of(run, session_id)
                 await more_frames(camera, 3)
                 connection = run.program.webrtc.get(session_id)
@@ -129,10 +129,10 @@ async def test_werift(codec: str) -> None:
                 first = transport._connection
                 peer.tell("restart")
                 assert await peer.says("restarted") == 200
-                await soon(lambda: first._closed)
+                await soon(lambda: first._closed, 20)
                 await more_frames(camera, 5)
                 assert transport._connection is not first
-                answer = await page.ask("What do you see?", timeout=15)
+                answer = await page.ask("What do you see?", timeout=30)
                 assert answer["type"] == "response", answer
         assert {"ended": 200} in peer.said
         await page.camera("ended")
