@@ -8,6 +8,7 @@ import { examine, verdict } from "./doctor.js";
 import { DoctorView } from "./doctorview.js";
 import { byId, show } from "./dom.js";
 import { takePairingCode } from "./pairing.js";
+import { OtherDialog } from "./otherdialog.js";
 import { report } from "./report.js";
 import { Speech } from "./speech.js";
 import { StageView } from "./stageview.js";
@@ -22,6 +23,7 @@ const BROKEN = "The connection was lost before the answer was complete.";
 const stage = new StageView();
 const dialog = new CodeDialog();
 const trust = new TrustDialog({ onRetry: () => visit.retry() });
+const other = new OtherDialog();
 const screenLock = new ScreenLock();
 const dock = byId("dock", HTMLElement);
 const stop = byId("stop", HTMLButtonElement);
@@ -37,6 +39,7 @@ const visit = new Visit({
     screenLock.want(stream !== null);
   },
   onMessage: (message) => {
+    if (message.type === "still") return showStill(message);
     conversation.receive(message);
     if (message.type === "error" && !message.id) chat.note(message.message);
   },
@@ -115,7 +118,7 @@ function render(facts) {
   if (facts.socket === "open") trust.close(); // it trusts by now
   stage.render(facts);
   stage.renderCamera(visit.camera);
-  const on = facts.camera === "on" || facts.camera === "resting";
+  const on = ["on", "resting", "elsewhere"].includes(facts.camera);
   const talking = on && facts.socket === "open";
   show(dock, on || facts.camera === "asking");
   hold.disabled = describe.disabled = !talking;
@@ -124,6 +127,13 @@ function render(facts) {
   if (!facts.describing) conversation.endDescription();
   if (facts.ready) composer.limit = facts.ready.limits.question_chars;
   if (facts.camera === "off" || !facts.active) speech.stop();
+}
+
+/** @param {import("./messages.js").Still} still */
+function showStill({ image, withheld }) {
+  other.close(); // it has done what it is for
+  // What is held is asked about; one that was withheld leaves nothing to be seen.
+  if (!visit.facts.held) stage.showFar(withheld ? "" : (image ?? ""));
 }
 
 /** The sheet over most of the picture, or back. @param {boolean} tall */
@@ -146,6 +156,14 @@ stage.start.addEventListener("click", async () => {
   await visit.start();
   // The button is gone now; a keyboard user goes on where the next thing is to be done.
   if (document.activeElement === document.body) stage.quick.querySelector("button")?.focus();
+});
+stage.other.addEventListener("click", async () => {
+  visit.elsewhere();
+  try {
+    other.open(await visit.other.access());
+  } catch {
+    // No token: the page says why, and the button is still there.
+  }
 });
 stop.addEventListener("click", () => {
   conversation.interrupt("Stopped.");

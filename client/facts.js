@@ -6,8 +6,8 @@
  * Everything the page shows about the state of things.
  * @typedef {Object} Facts
  * @property {boolean} active the person wants the camera on
- * @property {"off"|"asking"|"on"|"resting"|"lost"|import("./camera.js").CameraTrouble} camera
- *   resting: let go because the page is hidden
+ * @property {"off"|"asking"|"on"|"resting"|"elsewhere"|"lost"|import("./camera.js").CameraTrouble} camera
+ *   resting: let go because the page is hidden; elsewhere: another device is the camera
  * @property {boolean} muted the system took the camera for a while
  * @property {import("./peer.js").PeerState} link
  * @property {ApiError|null} linkError
@@ -21,6 +21,26 @@
  * @property {boolean} held
  * @property {boolean} describing
  * @property {import("./stats.js").Sent|null} sent
+ */
+
+/**
+ * @typedef {Object} Question
+ * @property {string} id
+ * @property {string} content
+ * @property {"auto"|"low"|"high"} detail
+ */
+
+/**
+ * What a visit tells the page.
+ * @typedef {Object} Hooks
+ * @property {(wrong: boolean, why?: string) => Promise<string|null>} askCode
+ * @property {(facts: Facts) => void} onChange
+ * @property {(stream: MediaStream|null) => void} onStream
+ * @property {(message: import("./messages.js").ServerMessage) => void} onMessage
+ * @property {(id: string) => void} onSent a question that waited went out
+ * @property {(id: string) => void} onUnsent it never will
+ * @property {() => void} onBroken the socket was lost
+ * @property {() => void} onNewSession
  */
 
 /** @type {Readonly<Facts>} before anything was wanted */

@@ -108,9 +108,12 @@ export class Peer {
     return this.state === "connected" && this.#pc ? this.#pc.getStats() : null;
   }
 
-  /** @param {{leaving?: boolean}} [how] leaving: the page goes away and waits for nothing */
-  stop({ leaving = false } = {}) {
-    const known = this.#answered || this.#old !== null;
+  /**
+   * @param {{leaving?: boolean, taken?: boolean}} [how] leaving: the page goes away and waits for nothing;
+   *   taken: another camera has taken the place, or is about to, and must not be ended
+   */
+  stop({ leaving = false, taken = false } = {}) {
+    const known = !taken && (this.#answered || this.#old !== null);
     this.#dropAll();
     this.#track = null;
     this.#lastNoWay = null;

@@ -1,5 +1,5 @@
 import { byId, say, show } from "./dom.js";
-import { card, dataUse, details, notice, summary } from "./words.js";
+import { card, dataUse, details, farAway, notice, summary } from "./words.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
 
@@ -16,12 +16,15 @@ export class StageView {
   torch = byId("torch", HTMLButtonElement);
   switchCamera = byId("switch-camera", HTMLButtonElement);
   quick = byId("quick", HTMLElement);
+  /** For a camera that is another device */
+  other = byId("other", HTMLButtonElement);
   noticeAction = byId("notice-action", HTMLButtonElement);
 
   #cardCheck = byId("card-check", HTMLButtonElement);
   #noticeCheck = byId("notice-check", HTMLButtonElement);
   #stage = byId("stage", HTMLElement);
   #still = byId("still", HTMLCanvasElement);
+  #far = byId("far", HTMLImageElement);
   #finder = byId("finder", HTMLElement);
   #ring = byId("focus-ring", HTMLElement);
   #facts = byId("facts", HTMLElement);
@@ -59,6 +62,7 @@ export class StageView {
     });
     // Resized by the picture itself when the device is turned, or by the page around it.
     this.video.addEventListener("resize", () => this.fit());
+    this.#far.addEventListener("load", () => this.fit());
     new ResizeObserver(() => this.fit()).observe(this.#stage);
   }
 
@@ -72,10 +76,12 @@ export class StageView {
   }
 
   fit() {
-    const { videoWidth, videoHeight } = this.video;
+    const far = !this.#far.hidden;
+    const width = far ? this.#far.naturalWidth : this.video.videoWidth;
+    const height = far ? this.#far.naturalHeight : this.video.videoHeight;
     const { clientWidth, clientHeight } = this.#stage;
-    if (!videoWidth || !clientHeight) return;
-    const picture = videoWidth / videoHeight;
+    if (!width || !clientHeight) return;
+    const picture = width / height;
     const place = clientWidth / clientHeight;
     const whole = 1 - Math.min(picture / place, place / picture) > MAX_CROP;
     this.#stage.classList.toggle("whole", whole);
@@ -96,6 +102,13 @@ export class StageView {
     this.#still.height = videoHeight;
     context.drawImage(this.video, 0, 0);
     show(this.#still, true);
+  }
+
+  /** A picture of another device's camera. @param {string} image a data URL; empty for none */
+  showFar(image) {
+    show(this.#far, image !== "");
+    if (image) this.#far.src = image;
+    else this.#far.removeAttribute("src");
   }
 
   dropStill() {
@@ -135,7 +148,9 @@ export class StageView {
   render(facts) {
     const { tone, label } = summary(facts);
     this.app.dataset.tone = tone;
-    this.app.dataset.camera = facts.camera;
+    // Everything that belongs to a picture is there for another device's, too.
+    this.app.dataset.camera = farAway(facts) ? "on" : facts.camera;
+    if (!farAway(facts)) this.showFar("");
     this.app.dataset.held = String(facts.held);
     say(this.#stateLabel, label);
     this.#renderCard(facts);
@@ -193,6 +208,8 @@ export class StageView {
     say(this.#cardTitle, shown.title);
     say(this.#cardText, shown.text);
     show(this.start, !shown.busy);
+    show(this.other, !shown.busy || facts.camera === "elsewhere");
+    say(this.other, facts.camera === "elsewhere" ? "Show the address" : "Use another camera");
     show(this.#cardCheck, shown.tone === "bad" || shown.tone === "warn");
   }
 

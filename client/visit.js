@@ -3,6 +3,7 @@ import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
 import { NOTHING_YET } from "./facts.js";
 import { pageTime } from "./messages.js";
+import { OtherCamera } from "./othercamera.js";
 import { Peer } from "./peer.js";
 import { SenderControl } from "./sender.js";
 import { Session } from "./session.js";
@@ -10,14 +11,8 @@ import { ChatSocket } from "./socket.js";
 import { SendStats } from "./stats.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
+/** @typedef {import("./facts.js").Question} Question */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
-
-/**
- * @typedef {Object} Question
- * @property {string} id
- * @property {string} content
- * @property {"auto"|"low"|"high"} detail
- */
 
 const TYPING_EVERY = 700;
 const HIDDEN_FOR = 4000;
@@ -49,16 +44,10 @@ export class Visit {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #hiding;
 
-  /**
-   * @param {{askCode: (wrong: boolean, why?: string) => Promise<string|null>, onChange: (facts: Facts) => void,
-   *   onStream: (stream: MediaStream|null) => void, onMessage: (message: ServerMessage) => void,
-   *   onSent: (id: string) => void, onUnsent: (id: string) => void, onBroken: () => void,
-   *   onNewSession: () => void}} hooks
-   *   onSent: a question that waited went out; onUnsent: it never will; onBroken: the socket was lost
-   */
+  /** @param {import("./facts.js").Hooks} hooks */
   constructor(hooks) {
     this.#hooks = hooks;
-    this.camera = new Camera({ onChange: () => this.#cameraChanged(), onLost: () => this.#cameraLost() });
+    this.camera = new Camera({ onChange: () => this.#set({ muted: this.camera.muted }), onLost: () => this.#end("lost") });
     this.session = new Session({
       askCode: hooks.askCode,
       onNew: (first) => this.#sessionChanged(first),
@@ -96,6 +85,7 @@ export class Visit {
       onTrusted: () => this.#flush(),
       onState: (socket, closeCode, socketError) => this.#socketChanged(socket, closeCode, socketError),
     });
+    this.other = new OtherCamera({ session: this.session, socket: this.socket });
   }
 
   /** Camera and connection at the same time: neither needs the other to begin. */
@@ -104,6 +94,18 @@ export class Visit {
     this.#set({ active: true, closeCode: 0, socketError: null, linkError: null, pairingError: null });
     this.socket.open();
     await this.#openCamera();
+  }
+
+  /** Another device is to be the camera: the page gives its own one up and watches. */
+  elsewhere() {
+    if (this.facts.camera === "elsewhere") return;
+    // Without a word to the server: what it has now may be the other device's.
+    this.peer.stop({ taken: true });
+    this.camera.close();
+    this.#hooks.onStream(null);
+    this.#set({ active: true, camera: "elsewhere", muted: false, closeCode: 0, socketError: null, linkError: null });
+    this.socket.open();
+    this.other.watch(!this.#pageHidden);
   }
 
   /** Redeem a one-time code, so that nobody is asked for the access code. @param {string} code */
@@ -121,6 +123,7 @@ export class Visit {
     clearTimeout(this.#hiding);
     if (this.facts.describing) this.describe(false); // nothing may work on for nobody
     if (this.facts.held) this.hold(false);
+    if (this.facts.camera === "elsewhere") this.other.end();
     this.#end("off", { held: false, describing: false });
   }
 
@@ -227,6 +230,7 @@ export class Visit {
     clearTimeout(this.#hiding);
     this.#hiding = setTimeout(() => {
       if (this.facts.camera === "on") this.#release("resting");
+      if (this.facts.camera === "elsewhere") this.other.watch(false);
     }, HIDDEN_FOR);
   }
 
@@ -236,12 +240,13 @@ export class Visit {
     if (!this.facts.active) return;
     this.socket.open();
     if (this.facts.camera === "resting") void this.#openCamera();
+    if (this.facts.camera === "elsewhere") this.other.watch(true);
   }
 
   /** The page goes away, perhaps for good: nothing may be left on. */
   leave() {
     clearTimeout(this.#hiding);
-    this.#release(this.facts.active ? "resting" : "off", true);
+    if (this.facts.camera !== "elsewhere") this.#release(this.facts.active ? "resting" : "off", true);
     this.socket.close();
   }
 
@@ -269,14 +274,6 @@ export class Visit {
   #cameraFailed(error) {
     const camera = error instanceof CameraProblem ? error.kind : "failed";
     this.#end(camera);
-  }
-
-  #cameraChanged() {
-    this.#set({ muted: this.camera.muted });
-  }
-
-  #cameraLost() {
-    this.#end("lost");
   }
 
   /** Over until the person starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
@@ -319,7 +316,8 @@ export class Visit {
     if (socket === "open") {
       this.#set({ untrusted: false });
       // All of it each time: a new session, or one that missed the last change, does not know it.
-      this.socket.send({ type: "settings", thumbnails: true, describe: this.facts.describing });
+      const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
+      this.socket.send({ type: "settings", thumbnails: true, describe: this.facts.describing, stills });
       this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // the camera has nobody to show to
@@ -350,6 +348,9 @@ export class Visit {
         const now = performance.now();
         const settled = now - this.#toggledAt > SETTLES;
         this.#set({ status: message, ...(settled ? { held: message.held } : {}) });
+        const stood = this.facts.link === "connected" || this.facts.link === "interrupted";
+        // It was given this session's token, and came later.
+        if (message.source === "whip" && stood && this.facts.camera === "on") return this.elsewhere();
         // The server's end of the connection is gone, which this side would notice only seconds later.
         const gone = !message.camera || message.camera === "ended";
         if (gone && this.facts.link === "connected" && now - this.#connectedAt > PATIENCE) {
@@ -368,7 +369,8 @@ export class Visit {
   #sendable() {
     const { held, link, socket, status } = this.facts;
     if (socket !== "open" || this.socket.doubted) return false;
-    if (held) return true;
+    // What is wrong with another device's camera is for the server to say.
+    if (held || this.facts.camera === "elsewhere") return true;
     if (link !== "connected") return false;
     const camera = status?.camera;
     // Stalled and frozen are for the server to say: it knows what to do about it.

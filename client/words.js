@@ -83,9 +83,23 @@ const ENDED = {
   },
 };
 
+/** @param {Facts} facts another device is the camera, and the server knows it */
+export function farAway(facts) {
+  return facts.camera === "elsewhere" && ["live", "stalled", "frozen"].includes(facts.status?.camera ?? "");
+}
+
 /** @param {Facts} facts @returns {Card|null} null while the picture is there */
 export function card(facts) {
   if (facts.camera === "on") return null;
+  if (facts.camera === "elsewhere") {
+    if (farAway(facts)) return null;
+    return {
+      tone: "busy",
+      title: "Waiting for the other camera",
+      text: "Give it the address and the token. It begins here by itself as soon as it sends.",
+      busy: true,
+    };
+  }
   if (facts.camera === "asking") {
     return { tone: "busy", title: "Opening the camera…", text: "If the browser asks, choose Allow.", busy: true };
   }
@@ -125,15 +139,17 @@ export function summary(facts) {
   if (camera === "resting") return { tone: "busy", label: "Camera resting" };
   if (!active) return { tone: camera === "off" ? "off" : "bad", label: "Camera off" };
   if (facts.untrusted) return { tone: "bad", label: "Not trusted yet" };
+  const elsewhere = camera === "elsewhere";
   if (socket === "waiting" || link === "waiting" || link === "interrupted") {
     return { tone: "bad", label: "Connection lost" };
   }
   if (link === "ended") return { tone: "bad", label: "Camera refused" };
-  if (socket !== "open" || link !== "connected" || !ready) return { tone: "busy", label: "Connecting" };
+  if (socket !== "open" || (link !== "connected" && !elsewhere) || !ready) return { tone: "busy", label: "Connecting" };
   if (facts.held) return { tone: "warn", label: "Picture held" };
   if (muted) return { tone: "warn", label: "Camera paused" };
   if (status?.camera === "stalled") return { tone: "warn", label: "Picture stalled" };
   if (status?.camera === "frozen") return { tone: "warn", label: "Picture frozen" };
+  if (elsewhere && status?.camera !== "live") return { tone: "busy", label: "Waiting for the camera" };
   // Connected is not live: the server has no picture yet.
   if (status?.camera !== "live") return { tone: "busy", label: "Connecting" };
   if (engineState(facts) !== "ready" && engineState(facts) !== "busy") return { tone: "warn", label: "Live, no answers" };
@@ -143,7 +159,8 @@ export function summary(facts) {
 /** @param {Facts} facts @returns {Notice|null} the one thing that most needs to be known now */
 export function notice(facts) {
   const { active, camera, socket, link, status, muted } = facts;
-  if (!active || camera !== "on") return null;
+  if (!active || !(camera === "on" || farAway(facts))) return null;
+  const linked = link === "connected" || camera === "elsewhere";
   if (facts.untrusted) {
     return {
       tone: "bad",
@@ -175,10 +192,10 @@ export function notice(facts) {
   if (muted) {
     return { tone: "warn", title: "The camera is paused", text: "The system took it, perhaps for a call. It comes back by itself." };
   }
-  if (link === "connected" && status?.camera === "stalled") {
+  if (linked && status?.camera === "stalled") {
     return { tone: "warn", title: "No new picture arrives", text: "The network may be too slow. Wait a moment or come closer to the Wi-Fi." };
   }
-  if (link === "connected" && status?.camera === "frozen") {
+  if (linked && status?.camera === "frozen") {
     return { tone: "warn", title: "The picture stands still", text: "The camera sends the same moment again and again. Stop it and start it again." };
   }
   const engine = engineNotice(facts);
@@ -239,13 +256,14 @@ export function details(facts) {
     off: "Off.",
     asking: "Opening. Choose Allow if the browser asks.",
     resting: "Let go while this page is hidden.",
+    elsewhere: `Another device's. ${serverSees(status)}`,
     on: facts.muted ? "Paused by the system." : serverSees(status),
   };
   const connection = !active
     ? "Not connected."
     : facts.untrusted
       ? "Refused by the browser: this device does not trust the server's certificate."
-      : socket === "open" && link === "connected"
+      : socket === "open" && (link === "connected" || camera === "elsewhere")
         ? "Connected."
         : socket === "waiting" || link === "waiting"
         ? "Lost. It is tried again by itself."

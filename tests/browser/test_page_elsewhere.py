@@ -1,0 +1,96 @@
+"""A camera that is another device, watched from the page: given its address and token, seen, asked, stopped."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.clients import http, soon
+from tests.fakes_openai import FakeOpenAI
+from tests.fakes_rtc import camera_peer, live_encoder
+from tests.running import Running
+from tests.whip_client import WhipCamera
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+@asynccontextmanager
+async def device(run: Running, token: str, session_id: str) -> AsyncIterator[WhipCamera]:
+    """Another device, which has been given a session's token; it does not send yet."""
+    issued = {"token": token, "session_id": session_id}
+    async with (
+        live_encoder(1280, 720, rate=10) as encoder,
+        http(run) as client,
+        camera_peer(encoder) as peer,
+    ):
+        camera = WhipCamera(run, client, peer, issued)
+        try:
+            yield camera
+        finally:
+            await camera.close()
+
+
+async def session_of(page: Visitor) -> str:
+    ready = await page.got('m.type === "ready"')
+    return str(ready["session_id"])
+
+
+async def test_another_device_becomes_the_camera(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """From the address on the page to a picture a second, an answer, and its end; the page's own camera stays off."""
+    page = await visit(server.base_url)
+    await page.button("Use another camera").click()
+    address = await page.page.get_by_label("Address").input_value()
+    token = await page.page.get_by_label("Bearer token").input_value()
+    assert address.startswith(f"{server.base_url}/api/whip?session=")
+    await expect(page.state).to_have_text("Waiting for the camera")
+    session_id = await session_of(page)
+    assert address.endswith(session_id)
+    async with device(server, token, session_id) as camera:
+        await camera.publish()
+        far = page.page.locator("#far")
+        await expect(far).to_be_visible()
+        await expect(page.page.locator("#other-dialog")).to_be_hidden()
+        await expect(page.page.get_by_label("Bearer token")).to_have_value("")
+        await expect(page.state).to_have_text("Live")
+        size = await far.evaluate("image => [image.naturalWidth, image.naturalHeight]")
+        assert size == [640, 360]
+        # A picture a second, or less.
+        log = await page.log()
+        stills = [e["at"] for e in log if e["message"]["type"] == "still"]
+        assert all(b - a > 700 for a, b in itertools.pairwise(stills))
+        assert (await page.ask("What is this?"))["text"] == "I see a cup."
+        assert await page.page.evaluate("window.__camera?.opened ?? 0") == 0
+        live = server.program.sessions.find(session_id).camera
+        await page.button("Stop").click()
+        await expect(page.state).to_have_text("Camera off")
+        await expect(far).to_be_hidden()
+        await soon(lambda: not live.offered)
+
+
+async def test_the_page_gives_way_to_a_device_that_comes_later(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Its own camera is let go, and it does not offer it again: the two would take the place from each other for ever."""
+    page = await visit(server.base_url)
+    await page.start()
+    session_id = await session_of(page)
+    token = server.program.tokens.issue(session_id).token
+    async with device(server, token, session_id) as camera:
+        await camera.publish()
+        connection = server.program.webrtc.get(session_id)
+        await expect(page.page.locator("#far")).to_be_visible()
+        await expect(page.state).to_have_text("Live")
+        assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+        assert (await page.ask("What is this?"))["text"] == "I see a cup."
+        assert server.program.webrtc.get(session_id) is connection
+        # And back: pressing Stop and Start Camera uses the page's own again.
+        await page.button("Stop").click()
+        await page.start()
+        assert server.program.webrtc.get(session_id) is not connection
