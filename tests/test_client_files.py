@@ -194,6 +194,18 @@ def test_no_module_is_left_over() -> None:
     assert reached == {path.name for path in MODULES}
 
 
+def test_the_picture_plays_on_an_iphone() -> None:
+    """Safari plays a camera's picture in the page, and by itself, only so; the camera is asked for by a press."""
+    (video,) = [attributes for tag, attributes in TAGS if tag == "video"]
+    assert {"autoplay", "playsinline", "muted"} <= video.keys()
+    opening = [path.name for path in MODULES if "getUserMedia(" in code(path)]
+    assert opening == ["camera.js"]
+    assert (
+        "visit.start()"
+        in code(CLIENT / "client.js").partition('stage.start.addEventListener("click"')[2][:80]
+    )
+
+
 def test_connection_and_page_are_apart() -> None:
     """What carries knows no page, what shows knows no connection; client.js alone knows both."""
     for name in WITHOUT_PAGE:

@@ -92,6 +92,29 @@ async def test_setting_follows_the_ramp(page: Page) -> None:
     ]
 
 
+async def test_frame_rates_are_whole_and_at_least_one(page: Page) -> None:
+    """As Safari wants them; a track without contentHint and a sender without encodings (Firefox's) do as well."""
+    found = await run(
+        page,
+        """
+        const {SenderControl, settingAt} = await import("/client/sender.js");
+        const rates = [0.1, 0.6, 2.4, 29.7].map((rate) =>
+          settingAt({...plan(), idle: profile(rate, 1000.5)}, false, 0).setting);
+        const sender = new FakeSender();
+        sender.track = {};
+        sender.getParameters = function () { this.fresh = true; return {encodings: []}; };
+        const control = new SenderControl({limitRate: async () => {}});
+        control.attach(sender, plan());
+        await later(20);
+        return {rates: rates.map((s) => s.framerate), bits: rates[0].bitrate, calls: sender.calls, track: sender.track};
+        """,
+    )
+    assert found["rates"] == [1, 1, 2, 30]
+    assert isinstance(found["bits"], int)
+    assert [call["maxFramerate"] for call in found["calls"]] == [2]
+    assert found["track"] == {}
+
+
 async def test_waking_calls_the_browser_at_once(page: Page) -> None:
     """setParameters is called before wake() returns, so a question sent right after it is behind it."""
     found = await run(
