@@ -211,6 +211,8 @@ async def test_a_server_that_is_gone(visit: Visit) -> None:
         page.expect("net::ERR", "WebSocket connection to .* failed", FAILED_LOAD)
         await page.start()
     await expect(page.state).to_have_text("Connection lost")
+    await expect(page.page.locator("#notice-check")).to_be_visible()
+    assert (await page.page.evaluate(_WIDE))["out"] == []
     await page.page.locator("#notice").get_by_role("button", name="Check connection").click()
     await done(page)
     found = await states(page)
