@@ -16,6 +16,7 @@ from playwright.async_api import Browser, expect
 from scripts.bench.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request
+from scripts.doctor import examine, options
 from tests.browser.visitor import Visitor
 from tests.namespaces import Namespace, require
 from tests.net.rooms import (
@@ -32,6 +33,7 @@ from tests.net.rooms import (
     have_nginx,
     relay_room,
 )
+from tests.turn_server import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -200,6 +202,52 @@ async def test_wrong_and_expired_credentials_are_said(
         await person.start_button.click()
         await expect(person.notice).to_contain_text("does not take the credentials")
         await expect(person.notice).to_contain_text("TURN_SECRET")
+
+
+@pytest.mark.browser
+async def test_the_page_finds_out_that_only_relays_lead_there(
+    room: RelayRoom, browser: Browser
+) -> None:
+    """The connection doctor, before the camera is on: each relay gives an address over its transport, the direct way is
+    closed, and that is no failure, since the relays work."""
+    async with page_with_camera(browser) as page:
+        person = Visitor(page, PAGE)
+        # The rule is tested, not the wait.
+        await page.add_init_script(
+            "const set = setTimeout; window.setTimeout = (f, ms) => set(f, ms === 8000 ? 1500 : ms);"
+        )
+        await person.open()
+        await page.get_by_role("button", name="State:").click()
+        await page.locator("#facts").get_by_role("button", name="Check connection").click()
+        await expect(person.button("Check again")).to_be_enabled(timeout=15_000)
+        rows = page.locator("#doctor-list li")
+        found = dict(
+            await rows.evaluate_all(
+                "rows => rows.map(row => [row.dataset.check, row.dataset.state])"
+            )
+        )
+        relays = await page.locator('[data-check^="relays"] .title').all_inner_texts()
+        assert relays == [f"Relay over {way}" for way in ("UDP", "TCP", "TLS", "TLS")]
+        assert {check for check, state in found.items() if state != "ok"} == {"direct"}
+        assert found["direct"] == "warn"
+        await expect(page.locator('[data-check="direct"]')).to_contain_text("relay is used instead")
+        await person.leave()
+        assert person.problems == []
+
+
+async def test_the_terminal_finds_out_that_only_relays_lead_there(
+    room: RelayRoom, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """scripts/doctor.py on the client's machine: the same, and the relay whose name is not known there is told apart."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
+    monkeypatch.setattr("scripts.checks.media.CONNECT_SECONDS", 1.5)
+    assert not await room.client.inside(lambda: examine(options(["--server-url", PAGE, "--json"])))
+    found = {check["id"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert found["certificate"]["state"] == found["socket"]["state"] == "ok"
+    assert found["direct"]["state"] == "warn"
+    assert [found[f"relay_{n}"]["state"] for n in (1, 2, 3, 4)] == ["ok", "ok", "ok", "failed"]
+    assert "can not be resolved here. The server reaches it" in found["relay_4"]["cause"]
+    assert SECRET not in str(found)
 
 
 async def test_a_relay_that_may_not_send_to_the_server(tmp_path: Path, room: RelayRoom) -> None:
