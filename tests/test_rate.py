@@ -168,7 +168,7 @@ def test_without_send_times_the_queue_is_still_kept_short(
     """As in Firefox: no REMB, the spread on arrival raises the limit, and frames that waited show the path."""
     camera = Simulation(Link(rate, jitter=jitter), awake=typing, timed=False).run(40)
     # Jitter alone makes frames look as if they waited: now and then too much is sent.
-    assert camera.link.dropped_full <= (0.02 * camera.link.passed if jitter else 0)
+    assert camera.link.dropped_full <= (0.03 * camera.link.passed if jitter else 0)
     assert camera.path.remb_due(100.0) is None
     assert camera.age(13, 40, 0.95) <= age
     caps = camera.caps(5, 40)

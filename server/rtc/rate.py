@@ -281,9 +281,11 @@ class PathRate:
 
         What waits behind it can not be helped; what is captured from now on can.
         """
-        train, estimate = self._train, self._estimate
-        if estimate is None or train.spread <= FREE_FACTOR * train.sent_spread + FREE_S:
+        train = self._train
+        if self._estimate is None or train.spread <= FREE_FACTOR * train.sent_spread + FREE_S:
             return False
+        # Beyond the top the path's rate makes no difference, and a few milliseconds seem a lot.
+        estimate = min(self._estimate, TOP)
         late = train.spread - max(train.sent_spread, train.bits / estimate)
         if (
             late < max(EARLY_S, JITTER_LATE * self._jitter)
@@ -317,8 +319,9 @@ class PathRate:
                 return False  # It came as it was sent: a lower bound only.
             if rate > STALL_RATE * estimate and self._waited > STALL_S + 2 * self._jitter:
                 return False
-            late = train.spread - train.bits / estimate
-            if not free and rate < SLOW * estimate and late > JITTER_LATE * self._jitter:
+            needed = min(estimate, TOP)
+            late = train.spread - train.bits / needed
+            if not free and rate < SLOW * needed and late > JITTER_LATE * self._jitter:
                 self._slow.append(rate)
                 if len(self._slow) >= 2:
                     self._narrow(now, max(self._slow), waiting=self._waited > GAIN_QUEUE_S)
@@ -335,7 +338,7 @@ class PathRate:
         before = self._before or []
         estimate = sorted(before)[(len(before) - 1) // 2]
         self._rates.clear()
-        if rate >= SLOW * estimate:
+        if rate >= SLOW * min(estimate, TOP):
             self._rates.extend(before)
             if self._draining:
                 self._gain = 1.0
