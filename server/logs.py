@@ -157,7 +157,10 @@ def configure(level: str, log_file: str | Path | None) -> None:
     root.setLevel(logging.WARNING)
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(level.upper())
-    for name in ("aiortc", "aioice", "libav", "uvicorn", "uvicorn.error", "openai", "httpx2"):
+    for name in ("uvicorn", "uvicorn.error"):
+        # It warns of every request that is none: whoever sends those would fill the log.
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("aiortc", "aioice", "libav", "openai", "httpx2"):
         # Below this they build strings of what passes through them; openai's hold whole requests.
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))

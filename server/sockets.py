@@ -132,6 +132,10 @@ class SessionSocket:
             return self._closing
         finally:
             await cancel_and_wait(tasks)
+            for task in (reader, writer):
+                if not task.cancelled():
+                    # Looked at: of two that failed one was told above, and asyncio would log the other.
+                    task.exception()
             outbox.detach()
 
     async def _flush(self, session: Session) -> None:

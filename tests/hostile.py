@@ -8,8 +8,11 @@ import re
 import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import aioice.stun
+import pylibsrtp
+from aiortc import RTCRtpSender
 
 _RECORD = b"\x16\xfe\xfd" + bytes(8)
 
@@ -275,3 +278,67 @@ async def stranger(pause: float = 0.01) -> AsyncIterator[Stranger]:
         with suppress(asyncio.CancelledError):
             await task
         transport.close()
+
+
+class Attacker:
+    """A camera that stops sending what it sees and sends what it likes, with its own keys."""
+
+    def __init__(self, sender: RTCRtpSender) -> None:
+        self.ssrc = sender._ssrc
+        self._transport: Any = sender.transport
+        self._sequence = 0
+        self.sent = 0
+        # What libsrtp does not encrypt, and would not decrypt either.
+        self.unsendable = 0
+        send = self._transport._send_rtp
+
+        async def watched(data: bytes) -> None:
+            if not 64 <= data[1] & 0x7F <= 95 and data[8:12] == struct.pack("!L", self.ssrc):
+                self._sequence = data[2] << 8 | data[3]
+            await send(data)
+
+        self._transport._send_rtp = watched  # type: ignore[method-assign]
+
+    async def send(self, packets: list[bytes], step: int = 1) -> None:
+        """RTP and RTCP; RTP of its own stream is numbered on from what was sent last."""
+        for number, packet in enumerate(packets):
+            own = packet[8:12] == struct.pack("!L", self.ssrc) and packet[1] & 0x7F not in range(
+                64, 96
+            )
+            if own:
+                sequence = (self._sequence + step) & 0xFFFF
+                packet = packet[:2] + struct.pack("!H", sequence) + packet[4:]
+            try:
+                await self._transport._send_rtp(packet)
+                self.sent += 1
+            except (pylibsrtp.Error, IndexError):
+                self.unsendable += 1
+            # No faster than the server reads: this is about what it reads.
+            if number % 40 == 39:
+                await asyncio.sleep(0.002)
+
+    async def send_records(self, count: int, each: int) -> None:
+        """Datagrams of many records of application data."""
+        records = []
+        ssl: Any = self._transport._ssl
+        for _ in range(each):
+            ssl.send(b"x")
+            records.append(ssl.bio_read(1500))
+        for _ in range(count):
+            await self._transport.transport._send(b"".join(records))
+            await asyncio.sleep(0)
+
+    async def everything(self, kind: int, payloads: list[bytes]) -> None:
+        """All that this file has for a peer with keys; `kind`: its payload type."""
+        ssrc = self.ssrc
+        for _ in range(3):
+            await self.send(malformed_rtp(kind, ssrc))
+            await self.send(rtcp(ssrc))
+            await self.send([rtp(kind, ssrc, n, p, marker=1) for n, p in enumerate(payloads)])
+            await self.send([rtp(kind, ssrc, 0, p, timestamp=7) for p in payloads])
+        # A frame without end, gaps as wide as can be, streams without number, repairs that nobody asked for.
+        await self.send([rtp(kind, ssrc, 0, payloads[-1], timestamp=9)] * 2000)
+        await self.send([rtp(kind, ssrc, n, payloads[-1]) for n in range(400)], step=700)
+        await self.send([rtp(kind, 1 + n, n, payloads[-1]) for n in range(1000)])
+        await self.send([rtp(kind + 1, 77, n, struct.pack("!H", n) + b"x") for n in range(300)])
+        await self.send_records(300, 20)

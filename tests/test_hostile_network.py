@@ -9,6 +9,7 @@ from typing import Any
 import aioice.ice
 import pytest
 
+from server.frames import CameraState
 from server.rtc import datagrams
 from tests import hostile
 from tests.fakes_rtc import Peer, Side, live_encoder, webrtc_side
@@ -90,3 +91,27 @@ async def test_without_the_check_nobody_connects(monkeypatch: pytest.MonkeyPatch
         connected = await attacked_connects(side, encoder, stranger, range(AT_A_TIME), 2)
         print(f"stock: {connected} of {AT_A_TIME} connected")
         assert connected == 0
+
+
+@pytest.mark.parametrize("forged", [False, True])
+async def test_another_certificate_than_the_offers_gets_nothing_in(forged: bool) -> None:
+    """A peer whose certificate is not the one of its offer never becomes a camera; one that has the right one does."""
+    async with live_encoder(160, 120) as encoder, webrtc_side() as side:
+        peer = Peer(encoder)
+        offer = "\r\n".join(
+            wrong_fingerprint(line) if forged and line.startswith("a=fingerprint:") else line
+            for line in (await peer.offer()).split("\r\n")
+        )
+        await peer.accept(await side.connect(offer))
+        if forged:
+            await side.until(lambda: side.camera().state() is CameraState.ENDED)
+            assert side.frames["a"] == []
+        else:
+            await side.frames_of()
+        await peer.close()
+
+
+def wrong_fingerprint(line: str) -> str:
+    """Of the same form and with the same hash."""
+    kind, _, digest = line.partition(" ")
+    return kind + " " + ":".join(reversed(digest.split(":")))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from server.errors import TooLarge, UnusableOffer
 from server.rtc.offer import (
     MAX_CANDIDATES,
+    MAX_CODECS,
     MAX_MEDIA_SECTIONS,
     MAX_SDP_BYTES,
     check_offer,
@@ -79,6 +80,16 @@ def test_media_sections_are_bounded() -> None:
     check_offer(HEAD + media("video") * MAX_MEDIA_SECTIONS)
     with pytest.raises(UnusableOffer, match="media sections"):
         check_offer(HEAD + media("video") * (MAX_MEDIA_SECTIONS + 1))
+
+
+def test_codecs_are_bounded() -> None:
+    """256 in all sections together pass, one more does not."""
+    offer = HEAD + media("video")
+    room = MAX_CODECS - offer.count("a=rtpmap:")
+    more = "a=rtpmap:96 VP8/90000\r\n"
+    check_offer(offer + more * room)
+    with pytest.raises(UnusableOffer, match="256 codecs"):
+        check_offer(offer + more * (room + 1))
 
 
 def test_candidates_are_bounded() -> None:

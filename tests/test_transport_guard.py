@@ -20,7 +20,7 @@ from server.rtc.assemble import MAX_PACKETS
 from server.rtc.receiver import MAX_SSRCS
 from server.rtc.transport_guard import MAX_STREAMS, BoundedSession
 from tests import hostile
-from tests.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
+from tests.fakes_rtc import camera_peer, live_encoder, webrtc_side
 
 # MiB that the process may gain by everything below.
 GROWTH_MIB = 24.0
@@ -84,74 +84,6 @@ def rss() -> float:
         return int(file.read().split()[1]) * 4 / 1024
 
 
-class Attacker:
-    """A camera that stops sending what it sees and sends what it likes, with its own keys."""
-
-    def __init__(self, side: Side, peer: Peer) -> None:
-        self.side = side
-        self.ssrc = peer.sender._ssrc
-        self._transport: Any = peer.sender.transport
-        self._sequence = 0
-        self.sent = 0
-        # What libsrtp does not encrypt, and would not decrypt either.
-        self.unsendable = 0
-        send = self._transport._send_rtp
-
-        async def watched(data: bytes) -> None:
-            if not 64 <= data[1] & 0x7F <= 95 and data[8:12] == struct.pack("!L", self.ssrc):
-                self._sequence = data[2] << 8 | data[3]
-            await send(data)
-
-        self._transport._send_rtp = watched  # type: ignore[method-assign]
-
-    async def send(self, packets: list[bytes], step: int = 1) -> None:
-        """RTP and RTCP; RTP of its own stream is numbered on from what was sent last."""
-        for number, packet in enumerate(packets):
-            own = packet[8:12] == struct.pack("!L", self.ssrc) and packet[1] & 0x7F not in range(
-                64, 96
-            )
-            if own:
-                sequence = (self._sequence + step) & 0xFFFF
-                packet = packet[:2] + struct.pack("!H", sequence) + packet[4:]
-            try:
-                await self._transport._send_rtp(packet)
-                self.sent += 1
-            except (pylibsrtp.Error, IndexError):
-                self.unsendable += 1
-            # No faster than the server reads: this is about what it reads.
-            if number % 40 == 39:
-                await asyncio.sleep(0.002)
-
-    async def send_records(self, count: int, each: int) -> None:
-        """Datagrams of many records of application data."""
-        records = []
-        for _ in range(each):
-            self._transport._ssl.send(b"x")
-            records.append(self._transport._ssl.bio_read(1500))
-        for _ in range(count):
-            await self._transport.transport._send(b"".join(records))
-            await asyncio.sleep(0)
-
-    async def everything(self, kind: int, payloads: list[bytes]) -> None:
-        """All that tests/hostile.py has for a peer with keys; `kind`: its payload type."""
-        ssrc = self.ssrc
-        for _ in range(3):
-            await self.send(hostile.malformed_rtp(kind, ssrc))
-            await self.send(hostile.rtcp(ssrc))
-            await self.send(
-                [hostile.rtp(kind, ssrc, n, p, marker=1) for n, p in enumerate(payloads)]
-            )
-            await self.send([hostile.rtp(kind, ssrc, 0, p, timestamp=7) for p in payloads])
-        # A frame without end, gaps as wide as can be, streams without number, repairs that nobody asked for.
-        await self.send([hostile.rtp(kind, ssrc, 0, payloads[-1], timestamp=9)] * 2000)
-        await self.send([hostile.rtp(kind, ssrc, n, payloads[-1]) for n in range(400)], step=700)
-        await self.send([hostile.rtp(kind, 1 + n, n, payloads[-1]) for n in range(1000)])
-        await self.send(
-            [hostile.rtp(kind + 1, 77, n, struct.pack("!H", n) + b"x") for n in range(300)]
-        )
-        await self.send_records(300, 20)
-
-
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
 async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
     """Thousands of malformed packets of one camera: another's frames go on, memory and tables stay, no task dies."""
@@ -169,7 +101,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
             answer = await side.connect(await peer.offer(), key)
             await peer.accept(answer)
             await side.frames_of(key, 2)
-        one = Attacker(side, attacker)
+        one = hostile.Attacker(attacker.sender)
         await side.frames_of("attacker")
         bad.paused = True
         payloads = hostile.vp8_payloads() if codec == "vp8" else hostile.h264_payloads()

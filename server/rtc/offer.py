@@ -14,6 +14,8 @@ from server.errors import TooLarge, UnusableOffer
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8
 MAX_CANDIDATES = 64
+# Codecs of all sections together. Browsers offer about 60; every one of them comes back in the answer, and longer.
+MAX_CODECS = 256
 # What the media path can turn into pictures, by the encoding names of RTP payload formats.
 DECODABLE = frozenset({"VP8", "H264"})
 
@@ -61,7 +63,7 @@ def check_offer(sdp: str) -> Offer:
     sections: list[_Section] = []
     kept: list[str] = []
     bundles: list[list[str]] = []
-    candidates = 0
+    candidates = codecs = 0
     for line in lines:
         if line.startswith("m="):
             words = line[2:].split(" ")
@@ -80,6 +82,12 @@ def check_offer(sdp: str) -> Offer:
                 continue
         elif line.startswith("a=end-of-candidates"):
             continue
+        elif line.startswith("a=rtpmap:"):
+            codecs += 1
+            if codecs > MAX_CODECS:
+                raise UnusableOffer(f"The offer has more than {MAX_CODECS} codecs. Offer fewer.")
+            if sections:
+                _attribute(sections[-1], line)
         elif line.startswith("a=group:BUNDLE"):
             bundles.append(line.split()[1:])
         elif sections and line.startswith("a="):
