@@ -31,6 +31,7 @@ export async function lookAtDirect({ facts, peer, session }, signal) {
     return noWay(facts.linkError?.message ?? "The camera's connection does not stand yet.", relayed);
   }
   const pc = new RTCPeerConnection({ iceServers: direct(session.iceServers), bundlePolicy: "max-bundle" });
+  signal.addEventListener("abort", () => pc.close());
   try {
     pc.addTransceiver("video", { direction: "sendonly" });
     const found = await gathered(pc, signal);
@@ -104,6 +105,7 @@ export function relayTitle(url) {
 export async function lookAtRelay(server, told, signal) {
   if (typeof RTCPeerConnection === "undefined") return NO_WEBRTC;
   const pc = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
+  signal.addEventListener("abort", () => pc.close());
   const begun = performance.now();
   let code = 0;
   pc.onicecandidateerror = (event) => {
