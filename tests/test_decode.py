@@ -224,6 +224,41 @@ async def test_4096_pixels_a_side(
     decoder.close()
 
 
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_sizes_that_change_with_every_frame(pool: ThreadPoolExecutor, codec: str) -> None:
+    """A key frame of another size each time, two hundred of them: each is shown as it is, and memory stays."""
+    shown: list[tuple[int, int]] = []
+    seen = Seen()
+    decoder = DecodeLane(
+        pool,
+        codec,
+        on_image=lambda _, image: shown.append((image.width, image.height)),
+        on_error=seen.error,
+        on_drop=seen.drop,
+    )
+    sizes = [(64, 64), (1920, 1080), (320, 240), (640, 1136), (16, 16)]
+    keys = [clip(codec, 1, *size)[0] for size in sizes]
+    before = 0.0
+    for around in range(40):
+        for key in keys:
+            decoder.put(key)
+        async with asyncio.timeout(20):
+            while len(shown) < len(sizes) * (around + 1):
+                await asyncio.sleep(0.002)
+        if around == 10:
+            before = rss()
+    assert shown == sizes * 40
+    assert rss() - before < 16
+    assert (seen.errors, seen.drops) == (0, 0)
+    decoder.close()
+
+
+def rss() -> float:
+    """MiB of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4 / 1024
+
+
 async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
     """A key frame that declares 16383×16383 pixels is an error, and allocates nothing of that size."""
     seen = Seen()

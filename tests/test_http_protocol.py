@@ -7,13 +7,19 @@ import socket
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from scripts.bench.http_json import request
+from scripts.lan_addresses import Identity
+from scripts.local_certificate import Keeper
 from server import http_protocol
+from server import serving as serving_module
 from server.http_protocol import Connections
 from server.serving import uvicorn_config
 from tests.clients import Page, http, metric, open_page, take_token
@@ -209,4 +215,25 @@ async def test_tokens_are_still_had_under_a_flood_of_connections() -> None:
         assert (await take_token(run))["token"]
         assert time.monotonic() - began < 1.0
         for _, writer in flood:
+            writer.close()
+
+
+async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who connects to https and says nothing, or stops half way, is cut off; others are served meanwhile."""
+    assert serving_module.TLS_SECONDS == 10.0
+    monkeypatch.setattr(serving_module, "TLS_SECONDS", 0.3)
+    # Set from it for the whole process: put back afterwards.
+    monkeypatch.setattr(asyncio.constants, "SSL_HANDSHAKE_TIMEOUT", 0.3)
+    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    async with running(
+        https_enabled=True,
+        ca_cert_path=issued.authority,
+        ssl_cert_path=issued.server,
+        ssl_key_path=issued.server,
+    ) as run:
+        for said in (b"", b"\x16\x03\x01\x02\x00\x01\x00"):
+            reader, writer = await knock(run.port)
+            writer.write(said)
+            assert (await request("GET", f"{run.base_url}/health/live")).status == 200
+            assert await cut_off(reader) < 2.0
             writer.close()

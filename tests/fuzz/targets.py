@@ -14,6 +14,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aioice.ice
+import av
 from aiortc.rtcdtlstransport import RTCDtlsTransport, RtpRouter
 from aiortc.rtcrtpparameters import (
     RTCRtpCodecParameters,
@@ -31,6 +32,7 @@ from server.http_guard import plain_path
 from server.rtc import datagrams, payload, receiver
 from server.rtc.assemble import MAX_PACKETS, Assembler, Packet
 from server.rtc.capture_clock import CaptureClock
+from server.rtc.decode import MAX_SIDE, open_decoder
 from server.rtc.h264_sps import check_frame
 from server.rtc.offer import (
     MAX_CANDIDATES,
@@ -228,6 +230,33 @@ def sps(data: bytes) -> None:
         check_frame(b"\0\0\1\x67" + data)
 
 
+def _decode(codec: str, data: bytes) -> None:
+    """Frames behind two bytes of length each, into one decoder, as `DecodeLane` does it."""
+    decoder = open_decoder(codec)
+    position = 0
+    while position + 2 <= len(data):
+        (size,) = struct.unpack_from("!H", data, position)
+        frame = data[position + 2 : position + 2 + size]
+        position += 2 + size
+        if not frame:
+            continue
+        with suppress(ValueError, av.FFmpegError):
+            if codec == "H264":
+                check_frame(frame)
+            for image in decoder.decode(av.Packet(frame)):
+                assert image.width * image.height <= MAX_SIDE * MAX_SIDE
+
+
+def vp8(data: bytes) -> None:
+    """Frames for libav's own VP8 decoder."""
+    _decode("VP8", data)
+
+
+def h264(data: bytes) -> None:
+    """Frames for libav's H.264 decoder, behind the check of their parameter sets."""
+    _decode("H264", data)
+
+
 TARGETS: dict[str, Target] = {
     "offer": offer,
     "candidate": candidate,
@@ -239,4 +268,6 @@ TARGETS: dict[str, Target] = {
     "rtp": rtp,
     "rtcp": rtcp,
     "sps": sps,
+    "vp8": vp8,
+    "h264": h264,
 }
