@@ -223,7 +223,7 @@ async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.Mo
     assert serving_module.TLS_SECONDS == 10.0
     monkeypatch.setattr(serving_module, "TLS_SECONDS", 0.3)
     # Set from it for the whole process: put back afterwards.
-    monkeypatch.setattr(asyncio.constants, "SSL_HANDSHAKE_TIMEOUT", 0.3)
+    monkeypatch.setattr("asyncio.constants.SSL_HANDSHAKE_TIMEOUT", 0.3)
     issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     async with running(
         https_enabled=True,
