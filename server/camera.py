@@ -114,6 +114,8 @@ class Camera:
         self._watch = CameraWatch()
         self._feed: Feed | None = None
         self._newest: Frame | None = None
+        # When there was no picture yet, or the last camera ended.
+        self._dark_since = clock()
         self._arrival: asyncio.Future[None] | None = None
         self._sampler = Sampler(sample_rate)
         self._sample_rate = sample_rate
@@ -166,6 +168,11 @@ class Camera:
     def offered(self) -> bool:
         """Whether a camera is connected or connecting."""
         return self._feed is not None
+
+    @property
+    def last_picture(self) -> float:
+        """When the newest picture came; before the first and after the end, since when there is none."""
+        return self._newest.arrived if self._newest is not None else self._dark_since
 
     @property
     def steered(self) -> bool:
@@ -332,6 +339,7 @@ class Camera:
 
     def _end(self) -> None:
         self._watch.end()
+        self._dark_since = self._clock()
         self._feed = None
         self._newest = None
         self._forget_scene()

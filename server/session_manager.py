@@ -20,6 +20,8 @@ MAX_ENDED = 10_000
 # A session without socket and camera may make room for a new one after this long (seconds): a page that
 # reconnects is back by then.
 LEFT_SECONDS = 60.0
+# One that shows nothing may so after this long, its socket open or not: who only holds places holds none for long.
+DARK_SECONDS = 180.0
 # How often expiry is looked at, at most and at least (seconds).
 EXPIRY_LOOK = (0.25, 15.0)
 
@@ -71,7 +73,7 @@ class SessionManager:
     def open(self, session_id: str) -> Session:
         """Find the session, or begin it.
 
-        When MAX_SESSIONS are there, the one that was left longest ago makes room.
+        When MAX_SESSIONS are there, the one that was left longest ago makes room, or shows nothing for longest.
 
         Raises NotFound for one that has ended, Busy when all places are in use, Draining.
         """
@@ -94,18 +96,29 @@ class SessionManager:
         return session
 
     def _make_room(self) -> bool:
-        """End the session that was left longest ago: it has neither socket nor camera. False when there is none."""
-        left = time.monotonic() - LEFT_SECONDS
+        """End the session that was left longest ago: it has neither socket nor camera; else the one without a picture for longest.
+
+        False when there is none.
+        """
+        now = time.monotonic()
         idle = [
             session
             for session in self._sessions.values()
             if session.id not in self._sockets
             and not session.camera.offered
-            and session.last_activity < left
+            and session.last_activity < now - LEFT_SECONDS
         ]
-        if not idle:
+        dark = [
+            session
+            for session in self._sessions.values()
+            if session.camera.last_picture < now - DARK_SECONDS
+        ]
+        if idle:
+            oldest = min(idle, key=lambda session: session.last_activity)
+        elif dark:
+            oldest = min(dark, key=lambda session: session.camera.last_picture)
+        else:
             return False
-        oldest = min(idle, key=lambda session: session.last_activity)
         self._tasks.spawn(self._leave(oldest, "room for others", 4404), name="room")
         return True
 

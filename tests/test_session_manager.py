@@ -17,7 +17,7 @@ from server.session import Session
 from server.session_manager import SessionManager
 from tests.clients import soon
 from tests.fakes import FakeEngine
-from tests.rooms import LIMITS, make_tools
+from tests.rooms import LIMITS, make_frame, make_tools
 
 
 class Socket:
@@ -91,6 +91,33 @@ async def test_sessions_that_were_left_make_room() -> None:
             sessions.open("newest")
         with pytest.raises(NotFound):
             sessions.open("longest")
+
+
+async def test_places_are_not_held_by_those_who_show_nothing() -> None:
+    """When all are taken, whoever has had no picture for three minutes makes room, with a socket and talking, too."""
+    async with manager(max_sessions=3) as (sessions, ended):
+        talks, silent, shows = (sessions.open(id) for id in ("talks", "silent", "shows"))
+        sockets = {session.id: Socket() for session in (talks, silent, shows)}
+        for session in (talks, silent, shows):
+            sessions.attach(session, sockets[session.id])
+            session.camera._dark_since -= 179
+        feed = shows.camera.open_feed()
+        feed.frame(make_frame())
+        with pytest.raises(Busy):
+            sessions.open("new")
+        silent.camera.open_feed()
+        for session, ago in ((talks, 2), (silent, 10), (shows, 1000)):
+            session.camera._dark_since -= ago
+            session.touch()
+        sessions.open("new")
+        assert "silent" not in sessions
+        sessions.open("newer")
+        assert "talks" not in sessions
+        with pytest.raises(Busy):
+            sessions.open("newest")
+        await soon(lambda: ended == ["silent", "talks"])
+        assert sockets["silent"].code == sockets["talks"].code == 4404
+        assert sockets["shows"].code is None
 
 
 async def test_an_ended_session_never_comes_back() -> None:
