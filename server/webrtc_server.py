@@ -56,12 +56,14 @@ class PeerConnection:
         offer: Offer,
         feed: Feed,
         closed: Callable[[PeerConnection], None],
+        gathering: Gathering,
         connect_seconds: float = CONNECT_SECONDS,
     ) -> None:
         self._key = key
         self._offer = offer
         self._feed = feed
         self._closed = closed
+        self._gathering = gathering
         self._connect_seconds = connect_seconds
         self._candidates = offer.candidates
         # The default configuration would ask a public STUN server.
@@ -77,15 +79,14 @@ class PeerConnection:
         # None before the first.
         self._restart: IceRestart | None = None
 
-    async def answer(self, pool: ThreadPoolExecutor, gathering: Gathering) -> str:
+    async def answer(self, pool: ThreadPoolExecutor) -> str:
         """The answer's SDP. Raises UnusableOffer, PortsExhausted."""
         pc = self._pc
         try:
             await pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
             self._choose(pool)
-            self._gathering = gathering
             for transport in self._transports():
-                gathering.attach(transport._connection)
+                self._gathering.attach(transport._connection)
             await pc.setLocalDescription(await pc.createAnswer())
         except OperationError:
             raise UnusableOffer(
@@ -279,9 +280,11 @@ class WebRTCServer:
                 del self._connections[key]
             self._tasks.spawn(self._close(connection), name="close")
 
-        connection = PeerConnection(key, offer, feed, closed, self._connect_seconds)
+        connection = PeerConnection(
+            key, offer, feed, closed, self._gathering, self._connect_seconds
+        )
         try:
-            answer = await connection.answer(self._decode_pool, self._gathering)
+            answer = await connection.answer(self._decode_pool)
         except BaseException:
             connection._over = True
             await connection._pc.close()
