@@ -240,6 +240,14 @@ async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
     assert ice.gets(ice.request(), ("192.0.2.1", 5000 + MAX_ADDRESSES - 1))
 
 
+async def test_a_known_address_may_leave_its_priority_out(ice: Ice) -> None:
+    """Only an address that is new needs one; some stacks ask for consent without."""
+    assert not ice.gets(ice.request(PRIORITY=...))
+    ice.connection._remote_candidates.append(Candidate("1", 1, "udp", 1, *CLIENT, "host"))
+    ice.connection._remote_candidates[-1]._network_host = CLIENT[0]
+    assert ice.gets(ice.request(PRIORITY=...))
+
+
 async def test_role_conflicts_end(ice: Ice) -> None:
     """A peer that always says that it has our role is heard a few times."""
 

@@ -143,10 +143,10 @@ async def test_slow_readers_are_cut_off() -> None:
             while got < LARGE:
                 got += len(await slow.read(65536))
                 await asyncio.sleep(0.01)
-            while len(connections) > 1:
+            writer.close()
+            while len(connections):
                 await asyncio.sleep(0.01)
         raw.close()
-        writer.close()
 
 
 async def test_a_new_connection_takes_the_place_of_one_that_asks_for_nothing() -> None:

@@ -101,13 +101,14 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
         receiver.role_conflicts = conflicts
         return "stun" if conflicts > MAX_ROLE_CONFLICTS else ""
     if kind == _REQUEST:
+        if not receiver._valid_username(message.attributes.get("USERNAME", "")):
+            return "stun"
+        known = any((c._network_host, c.port) == remote for c in receiver._remote_candidates)
         # aioice reads the priority of a request from an address that is new to it, whether or not there is one.
-        user = message.attributes.get("USERNAME", "")
-        if not receiver._valid_username(user) or "PRIORITY" not in message.attributes:
+        if not known and "PRIORITY" not in message.attributes:
             return "stun"
         if len(receiver._early_checks) >= MAX_ADDRESSES or (
-            len(receiver._remote_candidates) >= MAX_ADDRESSES
-            and not any((c._network_host, c.port) == remote for c in receiver._remote_candidates)
+            not known and len(receiver._remote_candidates) >= MAX_ADDRESSES
         ):
             return "addresses"
     return ""
