@@ -46,6 +46,8 @@ async def test_another_device_becomes_the_camera(
     """From the address on the page to a picture a second, an answer, and its end; the page's own camera stays off."""
     page = await visit(server.base_url)
     await page.button("Use another camera").click()
+    # It opens once the page has its token.
+    await expect(page.page.locator("#other-dialog")).to_be_visible()
     address = await page.page.get_by_label("Address").input_value()
     token = await page.page.get_by_label("Bearer token").input_value()
     assert address.startswith(f"{server.base_url}/api/whip?session=")
