@@ -23,6 +23,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.own_environment import go_on_inside  # noqa: E402
+
 try:
     from scripts.bench.camera_peer import CameraPeer, close_all
     from scripts.bench.http_json import HttpError
@@ -32,11 +34,7 @@ try:
     from scripts.bench.questions import Results, ask_many
     from scripts.bench.report import EXPECTATION, Report, machine
 except ModuleNotFoundError as missing:
-    own = ROOT / ".venv" / "bin" / "python"
-    # Outside the virtual environment: start again inside, once.
-    if own.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
-        os.execv(own, [str(own), *sys.argv])
-    sys.exit(f"{missing.name} is not installed: run `bash scripts/run.sh --install` first.")
+    go_on_inside(missing)
 
 IDLE_TARGETS = {2.0: 0.007, 5.0: 0.015}
 CAPACITY_TARGETS = {2.0: 100, 5.0: 55}

@@ -27,6 +27,8 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.own_environment import go_on_inside  # noqa: E402
+
 try:
     from config import Settings
     from scripts.bench.camera_peer import CameraPeer
@@ -35,11 +37,7 @@ try:
     from scripts.checks import local, media, web
     from scripts.checks.finding import Finding, State, masked, table
 except ModuleNotFoundError as missing:
-    own = ROOT / ".venv" / "bin" / "python"
-    # Outside the virtual environment: start again inside, once.
-    if own.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
-        os.execv(own, [str(own), *sys.argv])
-    sys.exit(f"{missing.name} is not installed: run `bash scripts/run.sh --install` first.")
+    go_on_inside(missing)
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 

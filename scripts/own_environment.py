@@ -1,0 +1,18 @@
+"""Scripts that were started outside the project's virtual environment go on inside it. Needs no library."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def go_on_inside(missing: ModuleNotFoundError) -> NoReturn:
+    """Start the running script again in .venv, once; ends with what to install where that is no help."""
+    own = ROOT / ".venv" / "bin" / "python"
+    if own.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+        os.execv(own, [str(own), *sys.argv])
+    sys.exit(f"{missing.name} is not installed: run `bash scripts/run.sh --install` first.")
