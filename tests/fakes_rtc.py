@@ -16,7 +16,7 @@ from aiortc import (
     RTCSessionDescription,
 )
 
-from scripts.bench.camera_peer import EncodedTrack
+from scripts.bench.encoded_track import EncodedTrack
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.camera import Camera
 from server.frames import Frame

@@ -45,12 +45,11 @@ async def _visit(peer: CameraPeer, number: int) -> None:
             await peer.close()
         case 1:
             # The camera goes first, without a word to the server but DTLS's own.
-            await peer._close_camera()
+            await peer.drop_camera()
         case 2:
             # In the middle of an answer, and the socket is cut.
             await peer.start("And now?")
-            assert peer._socket is not None
-            peer._socket.transport.abort()
+            peer.drop_socket()
         case 3:
             # The camera ends, and is offered again in the same session.
             await peer.end_camera()

@@ -20,7 +20,8 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from websockets.exceptions import ConnectionClosed
 
-from scripts.bench.camera_peer import Answer, CameraPeer
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError, json_request, request
 from scripts.bench.live_encoder import LiveEncoder
 from server.frames import CameraState
@@ -126,9 +127,8 @@ async def rude(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
     """Says what nobody understands, as fast as it can, until its socket is taken away."""
     rubbish = ["{", "[]", '{"type":"upload"}', '{"type":"chat"}', "[" * 5000, '{"type":"ping"}']
     with suppress(ConnectionClosed):
-        assert peer._socket is not None
         for _ in range(250):
-            await peer._socket.send(chance.choice(rubbish))
+            await peer.send_text(chance.choice(rubbish))
         await asyncio.sleep(0.2)
     soak.done["rude"] += 1
 
@@ -153,12 +153,11 @@ async def leave(peer: CameraPeer, chance: random.Random) -> None:
         case 0:
             await peer.close()
         case 1:
-            await peer._close_camera()
+            await peer.drop_camera()
         case 2:
             with suppress(ConnectionClosed):
                 await peer.start("And now?")
-            if peer._socket is not None:
-                peer._socket.transport.abort()
+            peer.drop_socket()
         case 3:
             await peer.close_socket()
 

@@ -22,7 +22,7 @@ from scripts.bench.browser import (
     socket_log,
     wait_for_message,
 )
-from scripts.bench.camera_peer import Answer, Arrived
+from scripts.bench.chat_client import Answer, Arrived
 from scripts.bench.processes import ServerProcess, StandInProcess, Usage
 from scripts.bench.questions import Asked, Results
 from scripts.bench.report import Report, Row, Spread, machine

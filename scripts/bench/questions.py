@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.bench.camera_peer import Answer, CameraPeer
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.chat_client import Answer
 from scripts.bench.report import Row, Spread
 
 _TAG = re.compile(r"\[#(\d+)\]")

@@ -1,0 +1,217 @@
+"""A session's token and WebSocket, its questions and their answers: a page without its camera."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from scripts.bench.http_json import json_request, unchecked_tls
+
+# Messages of one socket that nobody asked for are kept up to this number; older ones are forgotten.
+MESSAGES_KEPT = 2000
+
+Message = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A message of the server's and when it came: seconds since the epoch."""
+
+    at: float
+    message: Message
+
+
+@dataclass(slots=True)
+class Answer:
+    id: str
+    # When the question was handed to the socket, seconds since the epoch
+    asked: float
+    # Everything with this question's id, in order
+    messages: list[Arrived] = field(default_factory=list)
+    # The closing message of either kind
+    response: Message | None = None
+    error: Message | None = None
+
+    @property
+    def text(self) -> str:
+        return "" if self.response is None else str(self.response["text"])
+
+    @property
+    def first_delta_at(self) -> float | None:
+        """When the first piece of text came; None when there was none."""
+        return next((a.at for a in self.messages if a.message["type"] == "delta"), None)
+
+    @property
+    def ended_at(self) -> float:
+        return self.messages[-1].at
+
+
+class ChatClient:
+    """One session. Errors are those of asyncio, websockets and HttpError."""
+
+    def __init__(self, base_url: str, *, access_code: str | None = None) -> None:
+        self.base_url = base_url.rstrip("/")
+        self.token = ""
+        self.session_id = ""
+        # What came with the token
+        self.ice_servers: list[Message] = []
+        # The newest `ready` and `status`
+        self.ready: Message = {}
+        self.status: Message = {}
+        # Everything the socket said, newest last, bounded
+        self.messages: list[Arrived] = []
+        # The close code, once the server has closed the socket
+        self.close_code: int | None = None
+        self._access_code = access_code
+        self._socket: ClientConnection | None = None
+        self._reader: asyncio.Task[None] | None = None
+        self._answers: dict[str, Answer] = {}
+        self._news = asyncio.Condition()
+        self._count = 0
+
+    async def get_token(self) -> None:
+        body = {} if self._access_code is None else {"access_code": self._access_code}
+        reply = await json_request("POST", f"{self.base_url}/api/token", body)
+        self.token, self.session_id = reply["token"], reply["session_id"]
+        self.ice_servers = reply["ice_servers"]
+
+    async def open_socket(self, *, timeout: float = 10.0) -> None:
+        """Open the WebSocket and wait for `ready`. Raises ConnectionClosed when the server closes instead."""
+        if not self.token:
+            await self.get_token()
+        url = f"{self.base_url.replace('http', 'ws', 1)}/ws/{self.session_id}"
+        await self.close_socket()
+        self.close_code = None
+        self._socket = await connect(
+            url,
+            subprotocols=["qwen-camera", f"bearer.{self.token}"],  # type: ignore[list-item]
+            ssl=unchecked_tls() if url.startswith("wss") else None,
+            max_size=2**22,
+            compression=None,
+            proxy=None,
+        )
+        self._reader = asyncio.create_task(self._read(self._socket), name="camera-peer-socket")
+        since = self._count
+        await self.wait_for(lambda m: m["type"] == "ready", timeout=timeout, since=since)
+
+    async def close_socket(self) -> None:
+        if self._socket is not None:
+            await self._socket.close()
+            self._socket = None
+        if self._reader is not None:
+            await asyncio.wait([self._reader])
+            self._reader = None
+
+    def drop_socket(self) -> None:
+        """Cut the socket without a word, as a network does."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def send(self, message: Message) -> None:
+        """Send any message. Raises ConnectionClosed."""
+        await self.send_text(json.dumps(message))
+
+    async def send_text(self, text: str) -> None:
+        """Send what may be no message at all. Raises ConnectionClosed."""
+        if self._socket is None:
+            raise RuntimeError("the socket is not open: call open_socket first")
+        await self._socket.send(text)
+
+    async def _read(self, socket: ClientConnection) -> None:
+        try:
+            async for raw in socket:
+                arrived = Arrived(time.time(), json.loads(raw))
+                self.take(arrived)
+                async with self._news:
+                    self._news.notify_all()
+        except ConnectionClosed:
+            # With an error code; it is read below.
+            pass
+        finally:
+            self.close_code = socket.close_code
+            async with self._news:
+                self._news.notify_all()
+
+    def take(self, arrived: Arrived) -> None:
+        """Note what the socket said."""
+        message = arrived.message
+        self.messages.append(arrived)
+        self._count += 1
+        if len(self.messages) > MESSAGES_KEPT:
+            del self.messages[0]
+        match message["type"]:
+            case "ready":
+                self.ready = message
+            case "status":
+                self.status = message
+        answer = self._answers.get(str(message.get("id")))
+        if answer is not None:
+            answer.messages.append(arrived)
+            if message["type"] == "response":
+                answer.response = message
+            elif message["type"] == "error":
+                answer.error = message
+
+    async def wait_for(
+        self,
+        wanted: Callable[[Message], bool],
+        *,
+        timeout: float = 10.0,
+        since: int | None = None,
+    ) -> Arrived:
+        """The first message that is wanted, from now on (or from the `since`th on; `seen` counts them).
+
+        Raises TimeoutError, and ConnectionError when the socket closes first.
+        """
+        position = self._count if since is None else since
+        async with asyncio.timeout(timeout), self._news:
+            while True:
+                first_kept = self._count - len(self.messages)
+                for arrived in self.messages[max(0, position - first_kept) :]:
+                    if wanted(arrived.message):
+                        return arrived
+                position = self._count
+                if self._reader is None or self._reader.done() or self.close_code is not None:
+                    raise ConnectionError(f"the socket was closed with {self.close_code}")
+                await self._news.wait()
+
+    @property
+    def seen(self) -> int:
+        """Messages that came so far."""
+        return self._count
+
+    async def start(self, text: str, *, sent_at: bool | float = True, **more: Any) -> Answer:
+        """Ask without waiting. `sent_at` is true for now, false for none, or milliseconds since the epoch."""
+        answer = Answer(f"q{len(self._answers)}-{self._count}", time.time())
+        self._answers[answer.id] = answer
+        message: Message = {"type": "chat", "content": text, "id": answer.id, **more}
+        if sent_at is True:
+            message["sent_at"] = answer.asked * 1000
+        elif sent_at is not False:
+            message["sent_at"] = sent_at
+        await self.send(message)
+        return answer
+
+    async def finish(self, answer: Answer, *, timeout: float = 30.0) -> Answer:
+        """Wait for the answer's `response` or `error`."""
+        if answer.response is None and answer.error is None:
+            await self.wait_for(
+                lambda m: m.get("id") == answer.id and m["type"] in ("response", "error"),
+                timeout=timeout,
+                since=0,
+            )
+        self._answers.pop(answer.id, None)
+        return answer
+
+    async def ask(
+        self, text: str, *, sent_at: bool | float = True, timeout: float = 30.0, **more: Any
+    ) -> Answer:
+        """Ask and wait for the end: `start` and `finish`."""
+        return await self.finish(await self.start(text, sent_at=sent_at, **more), timeout=timeout)
