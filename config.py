@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import re
 import secrets
-import ssl
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,23 +21,27 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from server.addresses import Address, Network
 from server.origins import normalise_origin
+from server.setting_text import (
+    base_url,
+    host_name,
+    network,
+    origin,
+    port_range,
+    public_address,
+    shown,
+    stun_url,
+    turn_url,
+)
+from server.tls_files import authority_problems, pair_problems
 
 MIN_SECRET_CHARS = 32
 MAKE_A_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 
-Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
-
 _PLACEHOLDER = re.compile(
     r"change.?(me|this|it)|replace|your[-_ ]|placeholder|example|secret|passwor[dt]|dummy|default|12345678",
     re.IGNORECASE,
-)
-_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
-# RFC 7064 and RFC 7065: there is no "//" in them.
-_STUN_URL = re.compile(rf"stuns?:{_HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
-_TURN_URL = re.compile(
-    rf"turns?:{_HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
 )
 
 
@@ -71,67 +72,8 @@ def _list_of(one: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(read)
 
 
-def _network(text: str) -> Network:
-    network = ipaddress.ip_network(text, strict=False)
-    mapped = getattr(network.network_address, "ipv4_mapped", None)
-    if mapped is not None and network.prefixlen >= 96:
-        # Addresses are compared as what they are, however a socket writes them.
-        return ipaddress.ip_network((mapped, network.prefixlen - 96))
-    return network
-
-
-def _public_address(text: str) -> Address:
-    address = ipaddress.ip_address(text)
-    if (
-        address.is_unspecified
-        or address.is_multicast
-        or (address.version == 6 and address.is_link_local)
-    ):
-        raise ValueError(f"{text} is no address that a client can send to")
-    return address
-
-
-def _host_name(text: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", text, re.ASCII):
-        return text.lower()
-    return str(IPv6Address(text))
-
-
-def _origin(text: str) -> str:
-    origin = normalise_origin(text.removesuffix("/"))
-    if origin is None:
-        raise ValueError(f"{text[:80]!r} is no origin")
-    return origin
-
-
-def _url(pattern: re.Pattern[str]) -> Callable[[str], str]:
-    """Strict, since browsers refuse the whole connection for one such URL that they do not take."""
-
-    def read(text: str) -> str:
-        if (match := pattern.fullmatch(text)) is None:
-            raise ValueError(f"{_shown(text[:80])} is not of that form")
-        if not 1 <= int(match["port"] or 1) <= 65535:
-            raise ValueError(f"{text[:80]!r} has a port that is none of 1 to 65535")
-        if text.startswith("turns:") and text.endswith("=udp"):
-            raise ValueError(
-                f"{text[:80]!r} asks for TLS over UDP, which no browser speaks; leave ?transport out"
-            )
-        return text
-
-    return read
-
-
 def _ports(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    if not value:
-        return None
-    if (match := re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", value, re.ASCII)) is None:
-        raise ValueError("it is not of that form")
-    low, high = int(match[1]), int(match[2])
-    if not 1024 <= low <= high <= 65535:
-        raise ValueError("the first port must not be above the second, nor below 1024")
-    return low, high
+    return port_range(value) if isinstance(value, str) else value
 
 
 def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
@@ -195,9 +137,9 @@ class Settings(BaseSettings):
         default="info", description="debug, info, warning or error"
     )
     metrics_token: SecretStr = _secret()
-    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, _list_of(_network)] = _names(
+    trusted_proxies: Annotated[tuple[Network, ...], NoDecode, _list_of(network)] = _names(
         "IP addresses and networks like 10.0.0.0/8",
-        (_network("127.0.0.1"), _network("::1")),
+        (network("127.0.0.1"), network("::1")),
     )
     drain_seconds: float = _number(20, 0, 600)
 
@@ -235,7 +177,7 @@ class Settings(BaseSettings):
     jwt_secret_key: SecretStr = _secret()
     access_code: SecretStr = _secret()
     operator_token: SecretStr = _secret()
-    allowed_origins: Annotated[tuple[str, ...], NoDecode, _list_of(_origin)] = _names(
+    allowed_origins: Annotated[tuple[str, ...], NoDecode, _list_of(origin)] = _names(
         "origins like https://cam.example.org:8443, each spelled out, without a path"
     )
     session_timeout: int = _whole(3600, 1, 604_800, " (seconds)")
@@ -250,13 +192,13 @@ class Settings(BaseSettings):
     ca_cert_path: Path | None = Field(
         default=None, description="a readable PEM file with a certificate"
     )
-    pairing_hosts: Annotated[tuple[str, ...], NoDecode, _list_of(_host_name)] = _names(
+    pairing_hosts: Annotated[tuple[str, ...], NoDecode, _list_of(host_name)] = _names(
         "addresses and names of this machine"
     )
-    stun_urls: Annotated[tuple[str, ...], NoDecode, _list_of(_url(_STUN_URL))] = _names(
+    stun_urls: Annotated[tuple[str, ...], NoDecode, _list_of(stun_url)] = _names(
         "URLs like stun:stun.example.org:3478 or stuns:..., without //"
     )
-    turn_urls: Annotated[tuple[str, ...], NoDecode, _list_of(_url(_TURN_URL))] = _names(
+    turn_urls: Annotated[tuple[str, ...], NoDecode, _list_of(turn_url)] = _names(
         "URLs like turn:turn.example.org:3478?transport=udp or turns:..., without // and without a user"
     )
     turn_secret: SecretStr = _secret()
@@ -264,7 +206,7 @@ class Settings(BaseSettings):
     udp_port_range: Annotated[tuple[int, int] | None, NoDecode, BeforeValidator(_ports)] = Field(
         default=None, description="two ports from 1024 to 65535 like 40000-40999, or empty for any"
     )
-    public_addresses: Annotated[tuple[Address, ...], NoDecode, _list_of(_public_address)] = _names(
+    public_addresses: Annotated[tuple[Address, ...], NoDecode, _list_of(public_address)] = _names(
         "IP addresses that clients can reach"
     )
 
@@ -299,9 +241,7 @@ class Settings(BaseSettings):
     @field_validator("vllm_base_url")
     @classmethod
     def _base_url(cls, value: str) -> str:
-        if re.fullmatch(rf"https?://{_HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", value, re.ASCII) is None:
-            raise ValueError("it is not of that form")
-        return value.rstrip("/")
+        return base_url(value)
 
     @field_validator("model_path", "log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path")
     @classmethod
@@ -313,7 +253,9 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
-        problems = [*_tls_problems(self), *_authority_problems(self), *_log_problems(self)]
+        problems = [*authority_problems(self.ca_cert_path), *_log_problems(self)]
+        if self.https_enabled:
+            problems = [*pair_problems(self.ssl_cert_path, self.ssl_key_path), *problems]
         warnings = []
         if self.pairing_hosts and not self.access_code.get_secret_value():
             # Whoever pairs must be the only one who gets in.
@@ -373,75 +315,11 @@ def _short_code() -> str:
     return f"{letters[:5]}-{letters[5:]}"
 
 
-def _tls_problems(settings: Settings) -> list[str]:
-    if not settings.https_enabled:
-        return []
-    problems = []
-    paths = {"SSL_CERT_PATH": settings.ssl_cert_path, "SSL_KEY_PATH": settings.ssl_key_path}
-    for key, path in paths.items():
-        if path is None:
-            problems.append(f"{key} is empty. HTTPS_ENABLED=true needs a readable PEM file there.")
-            continue
-        try:
-            path.open("rb").close()
-        except OSError as exc:
-            problems.append(
-                f"{key} is {_shown(str(path))}, which cannot be read ({exc.strerror})."
-                " HTTPS_ENABLED=true needs a readable PEM file there."
-            )
-    if not problems:
-        assert settings.ssl_cert_path is not None
-        try:
-            # An empty password: without it OpenSSL would ask on the terminal.
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-                settings.ssl_cert_path, settings.ssl_key_path, password=""
-            )
-        except (ssl.SSLError, ValueError):
-            problems.append(
-                f"SSL_CERT_PATH is {_shown(str(settings.ssl_cert_path))} and SSL_KEY_PATH is"
-                f" {_shown(str(settings.ssl_key_path))}, which are no PEM certificate and the unencrypted key to it."
-            )
-    return problems
-
-
-def _authority_problems(settings: Settings) -> list[str]:
-    path = settings.ca_cert_path
-    if path is None:
-        return []
-    try:
-        authority_der(path)
-    except OSError as exc:
-        reason = f"which cannot be read ({exc.strerror})"
-    except ValueError:
-        reason = "in which there is no certificate"
-    else:
-        return []
-    return [f"CA_CERT_PATH is {_shown(str(path))}, {reason}. It is sent to whoever asks for it."]
-
-
-def authority_der(path: Path) -> bytes:
-    """The first certificate of a PEM file in its binary form, and nothing else of that file. Raises OSError, ValueError."""
-    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
-    text = path.read_text(encoding="ascii", errors="replace")
-    if begin not in text:
-        raise ValueError("there is no certificate")
-    inside = text.partition(begin)[2].partition(end)[0]
-    der = ssl.PEM_cert_to_DER_cert(f"{begin}{inside}{end}")
-    try:
-        # Parsed, so that nothing but a certificate goes out.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
-    except ssl.SSLError:
-        raise ValueError("it is no certificate") from None
-    return der
-
-
 def _log_problems(settings: Settings) -> list[str]:
     path = settings.log_file
     if path is None or (path.parent.is_dir() and not path.is_dir()):
         return []
-    return [
-        f"LOG_FILE is {_shown(str(path))}. Allowed: {Settings.model_fields['log_file'].description}."
-    ]
+    return [f"LOG_FILE is {shown(path)}. Allowed: {Settings.model_fields['log_file'].description}."]
 
 
 def _doubts(settings: Settings) -> list[str]:
@@ -523,20 +401,14 @@ def _sentences(error: ValidationError) -> list[str]:
         name = str(problem["loc"][0]).lower()
         value = problem["input"]
         if name in _SECRETS:
-            shown = f"(hidden, {len(value) if isinstance(value, str) else 0} characters)"
+            value_shown = f"(hidden, {len(value) if isinstance(value, str) else 0} characters)"
         else:
-            shown = _shown(value)
+            value_shown = shown(value)
         why = f": {cause}" if isinstance(cause, ValueError) else ""
         sentences[
-            f"{name.upper()} is {shown}{why}. Allowed: {Settings.model_fields[name].description}."
+            f"{name.upper()} is {value_shown}{why}. Allowed: {Settings.model_fields[name].description}."
         ] = None
     return list(sentences)
-
-
-def _shown(value: object) -> str:
-    # What stands before an "@" may be a password.
-    text = re.sub(r"[^\s,]*@", "(hidden)@", str(value))
-    return repr(text if len(text) <= 120 else f"{text[:120]}...")
 
 
 def _file_warnings(path: Path) -> list[str]:

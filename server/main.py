@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
 
-from config import ConfigError, Settings, authority_der, load
+from config import ConfigError, Settings, load
 from server import __version__, logs
 from server.addresses import RequestLimiter
 from server.aio import Pools, TaskSet
@@ -43,6 +43,7 @@ from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
 from server.sockets import SocketServer
 from server.terminal import PairingTerminal, page_urls
+from server.tls_files import authority_der
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import FilterUnavailable, build_filters
 from server.webrtc_server import WebRTCServer

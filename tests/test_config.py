@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from pydantic import SecretStr, ValidationError
 
 import config
@@ -285,46 +281,16 @@ def test_relays_need_their_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "TURN_SECRET is empty" in refused(monkeypatch, TURN_URLS="turn:t.example.org")
 
 
-def _certificate(folder: Path, name: str) -> tuple[str, str]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    start = datetime.datetime(2020, 1, 1)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    cert_path, key_path = folder / f"{name}.crt", folder / f"{name}.key"
-    cert_path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    key_path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return str(cert_path), str(key_path)
-
-
-def test_https_needs_a_certificate_and_its_key(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """HTTPS_ENABLED stops the start on missing, unreadable and mismatched files, and takes a right pair."""
-    missing = refused(monkeypatch, HTTPS_ENABLED="true").splitlines()
-    assert [line.split()[0] for line in missing] == ["SSL_CERT_PATH", "SSL_KEY_PATH"]
-    cert, key = _certificate(tmp_path, "one")
-    _, other_key = _certificate(tmp_path, "two")
-    gone = refused(monkeypatch, SSL_CERT_PATH=cert, SSL_KEY_PATH=str(tmp_path / "gone"))
-    assert "SSL_KEY_PATH" in gone
-    assert "No such file" in gone
-    assert "no PEM certificate" in refused(monkeypatch, SSL_KEY_PATH=other_key)
-    assert "no PEM certificate" in refused(monkeypatch, SSL_CERT_PATH=key, SSL_KEY_PATH=key)
-    assert read(monkeypatch, SSL_CERT_PATH=cert, SSL_KEY_PATH=key).https_enabled
+def test_certificate_files_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only HTTPS_ENABLED asks for the server's pair; what is wrong with a file stops the start (test_tls_files.py)."""
+    gone = str(tmp_path / "gone")
+    assert read(monkeypatch, SSL_CERT_PATH=gone).ssl_cert_path == Path(gone)
+    missing = refused(monkeypatch, HTTPS_ENABLED="true", CA_CERT_PATH=gone).splitlines()
+    assert [line.split()[0] for line in missing] == [
+        "SSL_CERT_PATH",
+        "SSL_KEY_PATH",
+        "CA_CERT_PATH",
+    ]
 
 
 def test_the_environment_goes_before_the_file(
@@ -414,32 +380,3 @@ def test_a_list_of_origins_without_this_machine_is_doubted(monkeypatch: pytest.M
     assert "ALLOWED_ORIGINS has no address of this machine" in " ".join(settings.warnings)
     listed = read(monkeypatch, ALLOWED_ORIGINS="https://[fd00::2]:8000")
     assert "ALLOWED_ORIGINS" not in " ".join(listed.warnings)
-
-
-def test_the_authoritys_certificate_is_read_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A file without a certificate stops the start; of one that holds a key too, only the certificate is taken."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, key.public_key(), 1, now, now)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    secret = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
-    path = tmp_path / "ca.pem"
-    assert "cannot be read" in refused(monkeypatch, CA_CERT_PATH=str(path))
-    broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
-    for text in (b"", secret, broken):
-        path.write_bytes(text)
-        assert "no certificate" in refused(monkeypatch, CA_CERT_PATH=str(path))
-    path.write_bytes(secret + certificate.public_bytes(serialization.Encoding.PEM) + secret)
-    assert read(monkeypatch, CA_CERT_PATH=str(path)).ca_cert_path == path
-    der = certificate.public_bytes(serialization.Encoding.DER)
-    assert config.authority_der(path) == der
