@@ -65,6 +65,15 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
         await asyncio.wait(waiting)
 
 
+async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -> None:
+    """Until cancelled: sleep `interval` seconds, and tell `observe` how many seconds late the event loop woke it."""
+    clock = asyncio.get_running_loop().time
+    while True:
+        due = clock() + interval
+        await asyncio.sleep(interval)
+        observe(max(0.0, clock() - due))
+
+
 class Pools:
     """The threads of the process, all of them bounded: nothing uses asyncio's default executor.
 

@@ -20,7 +20,7 @@ from fastapi import FastAPI
 from config import ConfigError, Settings, load
 from server import __version__, logs
 from server.addresses import RequestLimiter
-from server.aio import Pools, TaskSet
+from server.aio import Pools, TaskSet, watch_lag
 from server.auth import OriginPolicy, TokenIssuer
 from server.camera import FRAME_WAIT_SECONDS
 from server.engines.base import Engine
@@ -175,6 +175,29 @@ class Program:
             lambda: {(str(kind),): depth for kind, depth in self.inference.depth().items()},
         )
         metrics.gauge(
+            "inferences_running",
+            "Answers that are worked on",
+            (),
+            lambda: {(): self.inference.running},
+        )
+        metrics.gauge(
+            "limit",
+            "The most that there may be of some of these, as configured (inferences: and as the engine allows)",
+            ("of",),
+            lambda: {
+                ("sessions",): self.settings.max_sessions,
+                ("queue",): self.settings.max_queue,
+                ("connections",): self.settings.max_connections,
+                ("inferences",): self.inference.slots,
+            },
+        )
+        metrics.gauge(
+            "ready",
+            "Whether questions can be answered here, as /health/ready says",
+            (),
+            lambda: {(): float(self.health.why_not_ready() is None)},
+        )
+        metrics.gauge(
             "connections",
             "Open connections, and those that were cut off or refused for want of room so far",
             ("state",),
@@ -254,6 +277,7 @@ class Program:
         self.sessions.start()
         self._warm(self.engines.current)
         self._tasks.spawn(self.relays.run(), name="relays")
+        self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""

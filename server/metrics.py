@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -38,6 +45,8 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._live = _Live()
         self._registry.register(self._live)
+        # Memory, processor time, descriptors; nothing where there is no /proc.
+        ProcessCollector(namespace="qwen_camera", registry=self._registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             return Counter(f"qwen_camera_{name}", text, labels, registry=self._registry)
@@ -90,6 +99,9 @@ class Metrics:
         self.first_token = seconds("first_token_seconds", "From request to first token", _SECONDS)
         self.inference = seconds(
             "inference_seconds", "From request to the answer's end", _SECONDS, "kind"
+        )
+        self.loop_lag = seconds(
+            "loop_lag_seconds", "How late the event loop came to a timer, each second", _MS
         )
 
     def gauge(

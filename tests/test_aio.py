@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 
 import pytest
 
-from server.aio import Pools, TaskSet, cancel_and_wait, in_pool
+from server.aio import Pools, TaskSet, cancel_and_wait, in_pool, watch_lag
 
 
 async def forever() -> None:
@@ -129,3 +130,21 @@ async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
     await first
     pools.close()
     assert ran == []
+
+
+async def test_a_blocked_event_loop_is_noticed() -> None:
+    """What blocks it for a while shows as lateness of about that while, and next to nothing otherwise."""
+    seen: list[float] = []
+    tasks = TaskSet("set")
+    tasks.spawn(watch_lag(seen.append, interval=0.005), name="lag")
+    async with asyncio.timeout(5):
+        while len(seen) < 3:
+            await asyncio.sleep(0.001)
+        calm = min(seen)
+        seen.clear()
+        time.sleep(0.1)
+        while not seen:
+            await asyncio.sleep(0.001)
+    await tasks.close()
+    assert calm < 0.05
+    assert 0.09 < seen[0] < 5

@@ -50,6 +50,17 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "queue_wait_seconds": ("histogram", ("kind",)),
     "first_token_seconds": ("histogram", ()),
     "inference_seconds": ("histogram", ("kind",)),
+    # Beyond the contract: how full and how well the process is.
+    "ready": ("gauge", ()),
+    "limit": ("gauge", ("of",)),
+    "inferences_running": ("gauge", ()),
+    "loop_lag_seconds": ("histogram", ()),
+    "process_virtual_memory_bytes": ("gauge", ()),
+    "process_resident_memory_bytes": ("gauge", ()),
+    "process_start_time_seconds": ("gauge", ()),
+    "process_cpu_seconds": ("counter", ()),
+    "process_open_fds": ("gauge", ()),
+    "process_max_fds": ("gauge", ()),
 }
 # What each label may say.
 ALLOWED: dict[str, set[str]] = {
@@ -76,6 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
     "direction": {"prompt", "completion"},
+    "of": {"sessions", "queue", "connections", "inferences"},
     "code": {
         *("bad_request", "too_long", "unknown_type", "busy", "rate_limited", "no_camera"),
         *("camera_stalled", "camera_frozen", "frame_withheld", "engine_unavailable"),
@@ -175,7 +187,10 @@ async def test_what_happened_was_counted(used: Running) -> None:
         return values[(f"qwen_camera_{name}", *labels)]
 
     assert value("sessions") == value("sockets") == 1
-    assert value("cameras", "live") == 1
+    assert value("cameras", "live") == value("ready") == 1
+    assert value("limit", "sessions") == 100
+    assert value("inferences_running") == 0
+    assert value("process_resident_memory_bytes") > 2**20
     assert value("engine_up", "vllm") == value("engine_up", "builtin") == 1
     assert value("inferences_total", "chat", "ok") == 1
     assert value("inferences_total", "chat", "cancelled") == 1
