@@ -35,9 +35,10 @@ from server.inference import Inference
 from server.metrics import Metrics
 from server.pairing import PairingCodes
 from server.relays import RelayWatch
-from server.routes import Access, Services, create_router
+from server.routes import create_router
 from server.rtc import datagrams, transport_guard
 from server.rtc.gathering import Gathering
+from server.services import Access, Services
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager

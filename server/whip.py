@@ -19,8 +19,9 @@ from server.errors import (
     UnsupportedMediaType,
 )
 from server.http_errors import MethodNotAllowed, error_response
-from server.routes import Guard, Services, connect_camera
+from server.request_guard import RequestGuard
 from server.rtc.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
+from server.services import Services, connect_camera
 from server.webrtc_server import PeerConnection
 
 ENDPOINT = "/api/whip"
@@ -30,7 +31,7 @@ _ENTITY_TAG = re.compile(r'"([!#-~]*)"', re.ASCII)
 
 def create_whip_router(services: Services) -> APIRouter:
     router = APIRouter()
-    guard = Guard(services)
+    guard = RequestGuard(services)
 
     @router.post(ENDPOINT, dependencies=[Depends(guard.origin), Depends(guard.limit)])
     async def publish(request: Request, claims: Claims = Depends(guard.claims)) -> Response:

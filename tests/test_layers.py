@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # Highest first. A name ending in ".*" is a folder; a module of its own name goes before its folder.
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
-    5: ("routes", "sockets", "serving", "terminal", "whip"),
+    5: ("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal"),
     4: ("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
@@ -49,8 +49,10 @@ NEIGHBOURS = {
     "stills": {"requests"},
     "told": {"requests"},
     "session_manager": {"session"},
-    "routes": {"sockets"},
-    "whip": {"routes"},
+    "services": {"sockets"},
+    "request_guard": {"services"},
+    "routes": {"request_guard", "services"},
+    "whip": {"request_guard", "services"},
 }
 AIORTC = {"webrtc_server", "rtc.receiver"}
 AIOICE = {"rtc.datagrams", "rtc.gathering", "rtc.ice_restart", "relay_check"}
@@ -91,6 +93,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.discovery": "what an engine's probe finds: tests/test_openai_remote.py, over a real server",
     "engines.chat_stream": "the engine's reading: tests/test_openai_remote.py, over a real server",
     "engines.builtin.*": "tests/test_builtin_engine.py, test_builtin_fields.py, test_builtin_intents.py",
+    "request_guard": "what routes ask of it: tests/test_routes.py, tests/test_hostile_http.py",
+    "services": "data, and the way of an offer: tests/test_routes.py, tests/test_whip.py",
     "jobs": "the life of a job: tests/test_inference.py",
 }
 

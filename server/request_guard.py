@@ -1,0 +1,110 @@
+"""Checks that several routes share: which address asks, how often, from which page, with which token or code."""
+
+from __future__ import annotations
+
+import time
+
+from fastapi import Request
+
+from server.addresses import client_address, is_secure
+from server.auth import Claims, TokenRefused, bearer, check_access_code
+from server.errors import Forbidden, RateLimited, Unauthorized
+from server.pairing import Redeemed
+from server.services import Services
+
+_ASK = "This server asks for an access code. Enter the one that you were given."
+_ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
+_PAIRING_REFUSED = {
+    Redeemed.USED: "This pairing code was used already; each one is good for one device.",
+    Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
+    Redeemed.UNKNOWN: "This pairing code is not of this server, or of before its restart.",
+}
+
+
+class RequestGuard:
+    """A refusal is counted by its reason."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def address(self, request: Request) -> str:
+        peer = request.client.host if request.client is not None else None
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for")) or None
+        return client_address(peer, forwarded, self._services.access.trusted_proxies)
+
+    def limit(self, request: Request) -> None:
+        """Raises RateLimited."""
+        services, now = self._services, time.monotonic()
+        session_id = self._session_of(request)
+        if session_id is None:
+            wait = services.limiter.anybody(self.address(request), now)
+        else:
+            # A token that took a code is not had for nothing.
+            begun = session_id in services.sessions or bool(services.access.access_code)
+            wait = services.limiter.session(session_id, self.address(request), now, begun=begun)
+        if wait is not None:
+            raise self._limited(wait)
+
+    def _session_of(self, request: Request) -> str | None:
+        """Whose good token the request carries; None without one."""
+        try:
+            token = bearer(request.headers.get("authorization"))
+            return self._services.tokens.verify(token).session_id
+        except TokenRefused:
+            return None
+
+    def _limited(self, wait: float) -> RateLimited:
+        self._services.metrics.auth_failures.labels("rate").inc()
+        return RateLimited(
+            "Too many tokens and offers from this address. Wait a moment and try again.",
+            retry_after=max(1.0, wait),
+        )
+
+    def redeem(self, request: Request, code: str) -> None:
+        """Use up a pairing code. One that is good passes however much its address asks for: it has 128 random bits.
+
+        Raises Unauthorized, or RateLimited for one that is not good.
+        """
+        redeemed = self._services.pairing.redeem(code, time.monotonic())
+        if redeemed is Redeemed.OK:
+            return
+        self.limit(request)
+        self._services.metrics.auth_failures.labels("bad_code").inc()
+        raise Unauthorized(
+            f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
+        )
+
+    def access_code(self, request: Request, given: str | None) -> None:
+        """Raises Unauthorized, RateLimited."""
+        self.limit(request)
+        if check_access_code(given, self._services.access.access_code):
+            return
+        self._services.metrics.auth_failures.labels("bad_code").inc()
+        if given is None:
+            raise Unauthorized(_ASK_PAIRED if self._services.access.pairs else _ASK)
+        self._services.limiter.wrong_code(self.address(request), time.monotonic())
+        raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
+
+    def origin(self, request: Request) -> None:
+        """Raises Forbidden."""
+        peer = request.client.host if request.client is not None else None
+        secure = is_secure(
+            request.url.scheme,
+            peer,
+            request.headers.get("x-forwarded-proto"),
+            self._services.access.trusted_proxies,
+        )
+        headers = request.headers
+        if not self._services.origins.allows(headers.get("origin"), headers.get("host"), secure):
+            self._services.metrics.auth_failures.labels("origin").inc()
+            raise Forbidden(
+                "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS."
+            )
+
+    def claims(self, request: Request) -> Claims:
+        """Who the bearer token belongs to. Raises Unauthorized."""
+        try:
+            return self._services.tokens.verify(bearer(request.headers.get("authorization")))
+        except TokenRefused as error:
+            self._services.metrics.auth_failures.labels(error.reason).inc()
+            raise

@@ -1,0 +1,88 @@
+"""What the HTTP routes work with, and the slice of the settings that says who may do what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.addresses import Network, RequestLimiter
+from server.auth import OriginPolicy, TokenIssuer, ice_servers, session_hash
+from server.errors import NotFound
+from server.health import Health
+from server.metrics import Metrics
+from server.pairing import PairingCodes
+from server.session import Session
+from server.session_manager import SessionManager
+from server.sockets import SocketServer
+from server.webrtc_server import WebRTCServer
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what; a slice of the settings."""
+
+    require_auth: bool
+    access_code: str
+    metrics_token: str
+    trusted_proxies: Sequence[Network]
+    stun_urls: Sequence[str]
+    turn_urls: Sequence[str]
+    turn_secret: str
+    turn_ttl: int
+    # Whether its terminal shows pairing codes
+    pairs: bool
+    # DER of the certificate authority that the server's own certificate comes from; None when it has none of its own
+    authority: bytes | None
+
+    def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
+        """See `server.auth.ice_servers`."""
+        return ice_servers(
+            self.stun_urls,
+            self.turn_urls,
+            self.turn_secret,
+            self.turn_ttl,
+            session_hash(session_id),
+            time.time(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes work with."""
+
+    access: Access
+    tokens: TokenIssuer
+    pairing: PairingCodes
+    origins: OriginPolicy
+    limiter: RequestLimiter
+    sessions: SessionManager
+    webrtc: WebRTCServer
+    sockets: SocketServer
+    health: Health
+    metrics: Metrics
+
+
+async def connect_camera(
+    services: Services, session_id: str, sdp: str, *, steered: bool
+) -> tuple[Session, str]:
+    """Answer an offer for a session, which begins with it where it has not yet. `steered`: see `Feed`.
+
+    Raises what `SessionManager.open` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile.
+    """
+    began = session_id not in services.sessions
+    session = services.sessions.open(session_id)
+    try:
+        answer = await services.webrtc.connect(session_id, sdp, session.camera, steered=steered)
+    except BaseException:
+        if began:
+            # An offer that is refused takes none of the places.
+            await services.sessions.discard(session)
+        raise
+    if services.sessions.get(session_id) is not session:
+        await services.webrtc.disconnect(session_id)
+        raise NotFound(
+            "This session ended while its offer was being answered. Get a new token from /api/token."
+        )
+    return session, answer
