@@ -11,7 +11,6 @@ import logging
 import signal
 import sys
 import time
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -27,6 +26,7 @@ from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.selector import EngineSelector
+from server.gauges import Limits, add_gauges
 from server.health import Health
 from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
@@ -36,7 +36,6 @@ from server.metrics import Metrics
 from server.pairing import PairingCodes
 from server.relays import RelayWatch
 from server.routes import create_router
-from server.rtc import datagrams, transport_guard
 from server.rtc.gathering import Gathering
 from server.services import Access, Services
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
@@ -133,7 +132,17 @@ class Program:
             turn=self.relays.report,
         )
         self._tasks = TaskSet("program")
-        self._gauges()
+        add_gauges(
+            self.metrics,
+            Limits(settings.max_sessions, settings.max_queue, settings.max_connections),
+            sessions=self.sessions,
+            inference=self.inference,
+            engines=self.engines,
+            health=self.health,
+            connections=self.connections,
+            limiter=self.limiter,
+            relays=self.relays,
+        )
 
     def _make_engines(self) -> list[Engine]:
         """Best first."""
@@ -151,93 +160,6 @@ class Program:
         if settings.engine in ("auto", "builtin"):
             engines.append(BuiltinEngine(heavy=self.pools.heavy))
         return engines
-
-    def _gauges(self) -> None:
-        metrics = self.metrics
-        metrics.gauge("sessions", "Sessions", (), lambda: {(): len(self.sessions)})
-        metrics.gauge("sockets", "Open sockets", (), lambda: {(): self.sessions.sockets})
-        metrics.gauge(
-            "cameras",
-            "Cameras by state",
-            ("state",),
-            lambda: {
-                (str(state),): count
-                for state, count in Counter(
-                    session.camera.state()
-                    for session in self.sessions.all()
-                    if session.camera.offered
-                ).items()
-            },
-        )
-        metrics.gauge(
-            "queue_depth",
-            "Waiting work",
-            ("kind",),
-            lambda: {(str(kind),): depth for kind, depth in self.inference.depth().items()},
-        )
-        metrics.gauge(
-            "inferences_running",
-            "Answers that are worked on",
-            (),
-            lambda: {(): self.inference.running},
-        )
-        metrics.gauge(
-            "limit",
-            "The most that there may be of some of these, as configured (inferences: and as the engine allows)",
-            ("of",),
-            lambda: {
-                ("sessions",): self.settings.max_sessions,
-                ("queue",): self.settings.max_queue,
-                ("connections",): self.settings.max_connections,
-                ("inferences",): self.inference.slots,
-            },
-        )
-        metrics.gauge(
-            "ready",
-            "Whether questions can be answered here, as /health/ready says",
-            (),
-            lambda: {(): float(self.health.why_not_ready() is None)},
-        )
-        metrics.gauge(
-            "connections",
-            "Open connections, and those that were cut off or refused for want of room so far",
-            ("state",),
-            lambda: {
-                ("open",): len(self.connections),
-                ("refused",): self.connections.refused,
-                ("cut_off",): self.connections.closed_idle,
-            },
-        )
-        metrics.gauge(
-            "datagrams_refused",
-            "Datagrams and packets of peers and strangers that went no further",
-            ("reason",),
-            lambda: {
-                (reason,): count
-                for reason, count in {**datagrams.refused, **transport_guard.refused}.items()
-            },
-        )
-        metrics.gauge(
-            "limiter_forgotten",
-            "Addresses that the rate limit lost sight of for want of room",
-            (),
-            lambda: {(): self.limiter.forgotten},
-        )
-        metrics.gauge(
-            "relays",
-            "TURN relays by whether the last check of them went through",
-            ("state",),
-            lambda: {
-                ("working",): self.relays.working(),
-                ("failing",): self.relays.failing(),
-            },
-        )
-        metrics.gauge(
-            "engine_up",
-            "Whether an engine is ready",
-            ("engine",),
-            lambda: {(e.name,): float(e.status.ready) for e in self.engines.engines},
-        )
 
     def _session_ended(self, session_id: str) -> None:
         self.sockets.gate.forget(session_id)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 # Highest first. A name ending in ".*" is a folder; a module of its own name goes before its folder.
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
-    5: ("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal"),
+    5: ("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal", "gauges"),
     4: ("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
@@ -95,6 +95,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.builtin.*": "tests/test_builtin_engine.py, test_builtin_fields.py, test_builtin_intents.py",
     "request_guard": "what routes ask of it: tests/test_routes.py, tests/test_hostile_http.py",
     "services": "data, and the way of an offer: tests/test_routes.py, tests/test_whip.py",
+    "gauges": "what /metrics shows of them: tests/test_metrics.py, over a real server",
     "jobs": "the life of a job: tests/test_inference.py",
 }
 

@@ -1,0 +1,121 @@
+"""What /metrics reads from its owners at the moment that somebody asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from server.addresses import RequestLimiter
+from server.engines.selector import EngineSelector
+from server.health import Health
+from server.http_protocol import Connections
+from server.inference import Inference
+from server.metrics import Metrics
+from server.relays import RelayWatch
+from server.rtc import datagrams, transport_guard
+from server.session_manager import SessionManager
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that there may be of some of them; a slice of the settings."""
+
+    sessions: int
+    queue: int
+    connections: int
+
+
+def add_gauges(
+    metrics: Metrics,
+    limits: Limits,
+    *,
+    sessions: SessionManager,
+    inference: Inference,
+    engines: EngineSelector,
+    health: Health,
+    connections: Connections,
+    limiter: RequestLimiter,
+    relays: RelayWatch,
+) -> None:
+    metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
+    metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
+    metrics.gauge(
+        "cameras",
+        "Cameras by state",
+        ("state",),
+        lambda: {
+            (str(state),): count
+            for state, count in Counter(
+                session.camera.state() for session in sessions.all() if session.camera.offered
+            ).items()
+        },
+    )
+    metrics.gauge(
+        "queue_depth",
+        "Waiting work",
+        ("kind",),
+        lambda: {(str(kind),): depth for kind, depth in inference.depth().items()},
+    )
+    metrics.gauge(
+        "inferences_running",
+        "Answers that are worked on",
+        (),
+        lambda: {(): inference.running},
+    )
+    metrics.gauge(
+        "limit",
+        "The most that there may be of some of these, as configured (inferences: and as the engine allows)",
+        ("of",),
+        lambda: {
+            ("sessions",): limits.sessions,
+            ("queue",): limits.queue,
+            ("connections",): limits.connections,
+            ("inferences",): inference.slots,
+        },
+    )
+    metrics.gauge(
+        "ready",
+        "Whether questions can be answered here, as /health/ready says",
+        (),
+        lambda: {(): float(health.why_not_ready() is None)},
+    )
+    metrics.gauge(
+        "connections",
+        "Open connections, and those that were cut off or refused for want of room so far",
+        ("state",),
+        lambda: {
+            ("open",): len(connections),
+            ("refused",): connections.refused,
+            ("cut_off",): connections.closed_idle,
+        },
+    )
+    metrics.gauge(
+        "datagrams_refused",
+        "Datagrams and packets of peers and strangers that went no further",
+        ("reason",),
+        lambda: {
+            (reason,): count
+            for reason, count in {**datagrams.refused, **transport_guard.refused}.items()
+        },
+    )
+    metrics.gauge(
+        "limiter_forgotten",
+        "Addresses that the rate limit lost sight of for want of room",
+        (),
+        lambda: {(): limiter.forgotten},
+    )
+    metrics.gauge(
+        "relays",
+        "TURN relays by whether the last check of them went through",
+        ("state",),
+        lambda: {
+            ("working",): relays.working(),
+            ("failing",): relays.failing(),
+        },
+    )
+    metrics.gauge(
+        "engine_up",
+        "Whether an engine is ready",
+        ("engine",),
+        lambda: {(e.name,): float(e.status.ready) for e in engines.engines},
+    )
