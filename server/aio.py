@@ -1,4 +1,4 @@
-"""Small asyncio tools: keeping tasks, ending tasks, leaving the event loop for a thread."""
+"""Small asyncio tools: keeping tasks, ending tasks, waking who waits, leaving the event loop for a thread."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import logging
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
@@ -63,6 +64,30 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
         task.cancel()
     if waiting:
         await asyncio.wait(waiting)
+
+
+class Pulse:
+    """Wakes all who wait now; whoever comes later waits for the next one."""
+
+    def __init__(self) -> None:
+        # None while nobody waits.
+        self._next: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self._next is not None and not self._next.done():
+            self._next.set_result(None)
+        self._next = None
+
+    async def wait(self, deadline: float) -> bool:
+        """True when it came, False at the deadline (by the event loop's clock). Safe to cancel."""
+        if self._next is None:
+            self._next = asyncio.get_running_loop().create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(deadline):
+                # Several may wait for the same one; a cancelled one must not take it from the others.
+                await asyncio.shield(self._next)
+                return True
+        return False
 
 
 async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -> None:

@@ -9,16 +9,17 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from server.aio import Pulse
 from server.errors import CameraFrozen, CameraStalled, NoCamera
 from server.frames import CameraState, Frame, Scene
-from server.messages import RampStep, Sender, SenderProfile
+from server.messages import Sender
 from server.metrics import Metrics
 from server.rtc.camera_state import CameraWatch
 from server.rtc.capture_clock import captured_after
-from server.rtc.sender_plan import sender_plan
+from server.scene_watch import SceneWatch
+from server.sending import Sending
 from server.vision.luma import SceneReader
 from server.vision.sampler import Sampler
 
@@ -26,16 +27,12 @@ from server.vision.sampler import Sampler
 FRAME_WAIT_SECONDS = 0.6
 # A question that waited this long has its camera woken and a key frame asked for.
 NUDGE_SECONDS = 0.15
-# Sampled frames are looked at for hints at most this often: a look takes 0.4 ms.
-LOOK_SECONDS = 1.0
 # A frame rate that moved by more than this is told again.
 FPS_STEP = 0.5
 # How long `sharpest` looks on before it takes the best it saw.
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
 KEY_FRAME_WAKE_MS = 1000
-# bit/s and frames/s before the first frames have measured the path.
-UNMEASURED = (300_000, 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,17 +113,14 @@ class Camera:
         self._newest: Frame | None = None
         # When there was no picture yet, or the last camera ended.
         self._dark_since = clock()
-        self._arrival: asyncio.Future[None] | None = None
+        self._arrivals = Pulse()
         self._sampler = Sampler(sample_rate)
-        self._sample_rate = sample_rate
-        # Whether work goes on at the sampling rate, so that idle has to be quicker than usual.
-        self._working = False
-        self._forget_scene()
+        self._sending = Sending(sample_rate)
+        self._scene = SceneWatch()
         # Whether somebody hears of the hints: without, nothing is looked at.
         self.watched = True
         # Frames a second as they were told last.
         self._told_fps = 0.0
-        self._cap, self._frame_rate = UNMEASURED
         self._timer: asyncio.TimerHandle | None = None
         self._told: CameraState | None = None
         # Asks the sender for a key frame; None while nothing is connected.
@@ -138,19 +132,12 @@ class Camera:
         # Called when the sender should send otherwise; the argument says how long to wake for, in ms.
         self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
 
-    def _forget_scene(self) -> None:
-        """Another stream is not compared with this one, and what was seen goes with it."""
-        self._luma = SceneReader()
-        # Capture time of the frame that was looked at last.
-        self._looked = -math.inf
-        self._scene: Scene | None = None
-
     def open_feed(self, feed: Feed | None = None) -> Feed:
         """A new connection takes over; what the last one still says is ignored."""
         self._feed = feed or Feed(self)
         self._watch = CameraWatch()
-        self._forget_scene()
-        self._cap, self._frame_rate = UNMEASURED
+        self._scene.forget()
+        self._sending.forget_path()
         self._arm()
         self._state_changed()
         return self._feed
@@ -162,7 +149,7 @@ class Camera:
     @property
     def scene(self) -> Scene | None:
         """What a frame of about the last second looked like; None before the first."""
-        return self._scene
+        return self._scene.scene
 
     @property
     def offered(self) -> bool:
@@ -189,13 +176,13 @@ class Camera:
     def close(self) -> None:
         self._feed = None
         self._newest = None
-        self._forget_scene()
+        self._scene.forget()
         self.on_sample = None
         self.request_key_frame = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._wake_waiters()
+        self._arrivals.wake()
 
     # Frames
 
@@ -207,10 +194,10 @@ class Camera:
         )
         self._newest = frame
         self._watch.frame(self._clock(), frame.captured)
-        self._wake_waiters()
+        self._arrivals.wake()
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
-            if self.watched and abs(frame.captured - self._looked) >= LOOK_SECONDS:
+            if self.watched and self._scene.due(frame.captured):
                 self._look(frame)
             if self.on_sample is not None and self.state() is CameraState.LIVE:
                 self.on_sample(frame)
@@ -219,29 +206,13 @@ class Camera:
             self._arm()
 
     def _look(self, frame: Frame) -> None:
-        before = self._scene
-        self._looked = frame.captured
-        self._scene = scene = self._luma.read(frame.image, frame.captured)
-        hints = before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred)
+        hints = self._scene.look(frame)
         if hints or abs(self.fps() - self._told_fps) > FPS_STEP:
             self._tell_status()
 
-    def _wake_waiters(self) -> None:
-        if self._arrival is not None and not self._arrival.done():
-            self._arrival.set_result(None)
-        self._arrival = None
-
     async def _next_frame(self, deadline: float) -> bool:
         """Wait for any frame to come (True), the camera to end, or the deadline (False)."""
-        if self._arrival is None:
-            self._arrival = asyncio.get_running_loop().create_future()
-        arrival = self._arrival
-        with suppress(TimeoutError):
-            async with asyncio.timeout_at(deadline):
-                # Several may wait for the same arrival; a cancelled one must not take it from the others.
-                await asyncio.shield(arrival)
-                return self._feed is not None
-        return False
+        return await self._arrivals.wait(deadline) and self._feed is not None
 
     async def frame_after(self, asked: Asked) -> Frame:
         """The first frame captured after the question, of a camera that is live. Safe to cancel.
@@ -281,7 +252,7 @@ class Camera:
         """
         self._require()
         start = self._clock()
-        usual = self._scene.sharpness if self._scene is not None else 0.0
+        usual = self._scene.sharpness
         best: tuple[float, Frame] | None = None
         seen: Frame | None = None
         while True:
@@ -342,9 +313,9 @@ class Camera:
         self._dark_since = self._clock()
         self._feed = None
         self._newest = None
-        self._forget_scene()
+        self._scene.forget()
         self.request_key_frame = None
-        self._wake_waiters()
+        self._arrivals.wake()
         self._state_changed()
 
     def _state_changed(self, *, force: bool = False) -> None:
@@ -378,31 +349,14 @@ class Camera:
 
     def set_sample_rate(self, rate: float, *, working: bool) -> None:
         """`working`: background work runs at this rate, so the idle camera has to be a step ahead of it."""
-        if (rate, working) != (self._sample_rate, self._working):
-            self._sample_rate, self._working = rate, working
+        if self._sending.want(rate, working=working):
             self._sampler.set_rate(rate)
             self.on_sender(None)
 
-    @property
-    def idle_frame_rate(self) -> int:
-        """Frames a second that the sampling needs: twice the rate while work runs on it, so that what is
-        sampled is fresh."""
-        return min(30, max(1, math.ceil(self._sample_rate * (2 if self._working else 1))))
-
     def _rate_changed(self, cap: int, frame_rate: int) -> None:
-        self._cap, self._frame_rate = cap, frame_rate
+        self._sending.measured(cap, frame_rate)
         self.on_sender(None)
 
     def sender(self, wake_ms: int | None = None) -> Sender:
         """How the page should send now."""
-        plan = sender_plan(self._cap, self._frame_rate, self.idle_frame_rate)
-        return Sender(
-            idle=SenderProfile(
-                max_framerate=plan.idle.max_framerate, max_bitrate=plan.idle.max_bitrate
-            ),
-            awake=SenderProfile(
-                max_framerate=plan.awake.max_framerate, max_bitrate=plan.awake.max_bitrate
-            ),
-            ramp=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.ramp],
-            wake_ms=wake_ms,
-        )
+        return self._sending.message(wake_ms)

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from server.aio import Pools, TaskSet, cancel_and_wait, in_pool, watch_lag
+from server.aio import Pools, Pulse, TaskSet, cancel_and_wait, in_pool, watch_lag
 
 
 async def forever() -> None:
@@ -148,3 +148,17 @@ async def test_a_blocked_event_loop_is_noticed() -> None:
     await tasks.close()
     assert calm < 0.05
     assert 0.09 < seen[0] < 5
+
+
+async def test_a_pulse_wakes_who_waits_now() -> None:
+    """All who wait are woken, a cancelled one takes it from nobody, and nobody is woken by one that is past."""
+    pulse, loop = Pulse(), asyncio.get_running_loop()
+    pulse.wake()
+    assert not await pulse.wait(loop.time() + 0.01)
+    waiting = [asyncio.create_task(pulse.wait(loop.time() + 5)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    pulse.wake()
+    assert await asyncio.gather(*waiting[1:]) == [True, True]
+    assert not await pulse.wait(loop.time() - 1)

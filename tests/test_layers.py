@@ -22,6 +22,8 @@ LEVELS: dict[int, tuple[str, ...]] = {
     2: (
         "engines.*",
         "prompts",
+        "scene_watch",
+        "sending",
         "auth",
         "http_guard",
         "http_errors",
@@ -78,6 +80,8 @@ PURE = (
         "history",
         "pairing",
         "qr",
+        "scene_watch",
+        "sending",
     ),
     *("frames", "messages", "errors", "origins", "addresses", "setting_text", "tls_files"),
 )
