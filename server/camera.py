@@ -85,6 +85,11 @@ class Feed:
     def dropped(self, reason: str, count: int = 1) -> None:
         self._camera._metrics.frames_skipped.labels(reason).inc(count)
 
+    def too_large(self) -> None:
+        """A picture was refused: there is no memory for one of its size now."""
+        if self.current:
+            self._camera._too_large = True
+
     def key_frame_asked(self) -> None:
         """A browser answers with its next captured frame, which an idle camera makes half a second later: wake it."""
         if self.current:
@@ -111,6 +116,8 @@ class Camera:
         self._watch = CameraWatch()
         self._feed: Feed | None = None
         self._newest: Frame | None = None
+        # Whether pictures were refused for their size since the newest.
+        self._too_large = False
         # When there was no picture yet, or the last camera ended.
         self._dark_since = clock()
         self._arrivals = Pulse()
@@ -136,6 +143,7 @@ class Camera:
         """A new connection takes over; what the last one still says is ignored."""
         self._feed = feed or Feed(self)
         self._watch = CameraWatch()
+        self._too_large = False
         self._scene.forget()
         self._sending.forget_path()
         self._arm()
@@ -193,6 +201,7 @@ class Camera:
             self._newest.height,
         )
         self._newest = frame
+        self._too_large = False
         self._watch.frame(self._clock(), frame.captured)
         self._arrivals.wake()
         if self._sampler.take(frame.captured):
@@ -296,6 +305,11 @@ class Camera:
             return CameraFrozen(
                 "The camera is connected but its picture stands still: it delivers no new frames. Check that "
                 "no other program uses it and that it is not covered or paused, or stop and start it."
+            )
+        if self._too_large:
+            return CameraStalled(
+                "The camera's pictures are larger than this server has memory for now: up to 1920×1080 there always is. "
+                "Send smaller ones, or ask again when other cameras have left."
             )
         return CameraStalled(
             f"No new picture came from the camera within {int(FRAME_WAIT_SECONDS * 1000)} ms, so this was not "

@@ -23,7 +23,7 @@ from aiortc.sdp import candidate_from_sdp
 from server.aio import TaskSet
 from server.camera import Camera, Feed
 from server.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
-from server.rtc.decode import give_memory_back
+from server.rtc.decode import DecodePool, give_memory_back
 from server.rtc.gathering import Gathering
 from server.rtc.ice_restart import IceRestart
 from server.rtc.offer import (
@@ -79,7 +79,7 @@ class PeerConnection:
         # None before the first.
         self._restart: IceRestart | None = None
 
-    async def answer(self, pool: ThreadPoolExecutor) -> str:
+    async def answer(self, pool: DecodePool) -> str:
         """The answer's SDP. Raises UnusableOffer, PortsExhausted."""
         pc = self._pc
         try:
@@ -107,7 +107,7 @@ class PeerConnection:
         )
         return pc.localDescription.sdp
 
-    def _choose(self, pool: ThreadPoolExecutor) -> None:
+    def _choose(self, pool: DecodePool) -> None:
         """Take the first video that is sent; everything else is answered inactive."""
         camera: RTCRtpTransceiver | None = None
         # aiortc's DTLS client offers ECDSA alone, so a peer with an RSA certificate has to be the client where it may.
@@ -256,7 +256,7 @@ class WebRTCServer:
         self._gathering = gathering or Gathering()
         self._connect_seconds = connect_seconds
         self._trim_seconds = trim_seconds
-        self._decode_pool = decode_pool
+        self._decode_pool = DecodePool(decode_pool)
         self._trim_pool = trim_pool
         self._connections: dict[str, PeerConnection] = {}
         self._tasks = TaskSet("webrtc")

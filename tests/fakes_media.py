@@ -73,6 +73,7 @@ class RecordingCamera:
     rates: list[tuple[int, int]] = field(default_factory=list)
     ends: int = 0
     asked_for_keys: int = 0
+    refusals: int = 0
 
     def __post_init__(self) -> None:
         self._changed = asyncio.Event()
@@ -93,6 +94,10 @@ class RecordingCamera:
 
     def dropped(self, reason: str, count: int = 1) -> None:
         self.drops[reason] += count
+        self._changed.set()
+
+    def too_large(self) -> None:
+        self.refusals += 1
         self._changed.set()
 
     def key_frame_asked(self) -> None:

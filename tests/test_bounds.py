@@ -18,7 +18,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from server import sockets
 from server.messages import Error
 from server.outbox import MAX_BYTES
-from server.rtc.decode import BACKLOG
+from server.rtc.decode import BACKLOG, DecodePool
 from server.rtc.video_stream import VideoStream
 from server.sockets import TOO_MANY
 from tests.fakes_media import RecordingCamera, vp8_frames, vp8_parts
@@ -94,7 +94,7 @@ async def test_frames_that_wait_to_be_decoded_are_bounded(
     """With the decoder stuck for ten seconds of video, at most 30 frames wait; what went is counted and a key frame asked for."""
     pool, gate = stuck_pool
     camera, feedback = RecordingCamera(), NoFeedback()
-    stream = VideoStream(1, "VP8", sink=camera, feedback=feedback, pool=pool)
+    stream = VideoStream(1, "VP8", sink=camera, feedback=feedback, pool=DecodePool(pool))
     frames = vp8_frames(4)
     sequence = most = 0
     for index in range(300):

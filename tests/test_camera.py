@@ -158,6 +158,26 @@ def test_no_frame_within_600_ms_is_told_as_a_stalled_camera() -> None:
     run_clock(main())
 
 
+def test_pictures_that_were_refused_for_their_size_are_told() -> None:
+    """The error says what fits, until a picture comes or another camera takes over; what an older one says is ignored."""
+
+    async def main() -> None:
+        bench = Bench()
+        bench.feed.too_large()
+        with pytest.raises(CameraStalled, match="1920×1080"):
+            await bench.camera.frame_after(asked())
+        bench.frame(now() - 0.2)
+        with pytest.raises(CameraStalled, match="600 ms"):
+            await bench.camera.frame_after(asked())
+        bench.feed.too_large()
+        old, bench.feed = bench.feed, bench.camera.open_feed()
+        old.too_large()
+        with pytest.raises(CameraStalled, match="600 ms"):
+            await bench.camera.frame_after(asked())
+
+    run_clock(main())
+
+
 def test_a_waiting_question_wakes_the_sender_once() -> None:
     """After 150 ms without a frame the sender is woken; a key frame is asked for when there never was a picture."""
 

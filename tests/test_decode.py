@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -15,7 +16,15 @@ import pytest
 
 from server.rtc import decode
 from server.rtc.assemble import EncodedFrame
-from server.rtc.decode import BACKLOG, DecodeLane, give_memory_back, open_decoder
+from server.rtc.decode import (
+    BACKLOG,
+    DecodeLane,
+    DecodePool,
+    give_memory_back,
+    kept_by,
+    open_decoder,
+)
+from server.rtc.picture_memory import PictureMemory
 from tests.test_h264_sps import first_frame
 
 
@@ -58,6 +67,8 @@ class Seen:
         self.images: list[tuple[int, int]] = []
         self.errors = 0
         self.drops = 0
+        self.dropped: Counter[str] = Counter()
+        self.refusals = 0
         self._changed = asyncio.Event()
 
     def image(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
@@ -69,19 +80,36 @@ class Seen:
         self.errors += 1
         self._changed.set()
 
-    def drop(self, count: int) -> None:
+    def drop(self, reason: str, count: int) -> None:
         self.drops += count
+        self.dropped[reason] += count
         self._changed.set()
 
-    async def until(self, *, images: int = 0, errors: int = 0) -> None:
+    def refuse(self) -> None:
+        self.refusals += 1
+        self._changed.set()
+
+    async def until(self, *, images: int = 0, errors: int = 0, refusals: int = 0) -> None:
         async with asyncio.timeout(10):
-            while len(self.images) < images or self.errors < errors:
+            while len(self.images) < images or self.errors < errors or self.refusals < refusals:
                 self._changed.clear()
                 await self._changed.wait()
 
 
-def lane(pool: ThreadPoolExecutor, seen: Seen, codec: str = "VP8") -> DecodeLane:
-    return DecodeLane(pool, codec, on_image=seen.image, on_error=seen.error, on_drop=seen.drop)
+def lane(
+    pool: ThreadPoolExecutor,
+    seen: Seen,
+    codec: str = "VP8",
+    pictures: PictureMemory | None = None,
+) -> DecodeLane:
+    return DecodeLane(
+        DecodePool(pool, pictures or PictureMemory()),
+        codec,
+        on_image=seen.image,
+        on_error=seen.error,
+        on_drop=seen.drop,
+        on_refused=seen.refuse,
+    )
 
 
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
@@ -230,11 +258,12 @@ async def test_sizes_that_change_with_every_frame(pool: ThreadPoolExecutor, code
     shown: list[tuple[int, int]] = []
     seen = Seen()
     decoder = DecodeLane(
-        pool,
+        DecodePool(pool),
         codec,
         on_image=lambda _, image: shown.append((image.width, image.height)),
         on_error=seen.error,
         on_drop=seen.drop,
+        on_refused=seen.refuse,
     )
     sizes = [(64, 64), (1920, 1080), (320, 240), (640, 1136), (16, 16)]
     keys = [clip(codec, 1, *size)[0] for size in sizes]
@@ -281,6 +310,54 @@ async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoo
     await seen.until(images=1)
     assert (len(seen.images), seen.errors) == (1, 1)
     decoder.close()
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_large_pictures_share_a_bound(
+    pool: ThreadPoolExecutor, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With room for one large camera the second is refused, counted and asked again once, and gets in when the first
+    has left; a small camera is shown all the while."""
+    monkeypatch.setattr(decode, "REFUSED_S", 0.05)
+    one, other, small = Seen(), Seen(), Seen()
+    frames = clip(codec, 4, 320, 240)
+    shared = kept_by(codec, frames[0].data)
+    pictures = PictureMemory(own=64, shared=shared)
+    lanes = [lane(pool, seen, codec, pictures) for seen in (one, other, small)]
+    lanes[0].put(frames[0])
+    await one.until(images=1)
+    assert pictures.free < shared
+    for frame in frames[:3]:
+        lanes[1].put(frame)
+    # It is asked for a key frame once, however long that takes to come.
+    await other.until(refusals=1, errors=1)
+    lanes[1].put(frames[3])
+    assert other.dropped == {"memory": 4}
+    lanes[2].put(clip(codec, 1, 32, 32)[0])
+    await small.until(images=1)
+    lanes[0].close()
+    lanes[1].put(frames[0])
+    await other.until(images=1)
+    assert (other.refusals, other.errors) == (1, 1)
+    for each in lanes[1:]:
+        each.close()
+    assert pictures.free == shared
+
+
+async def test_memory_goes_back_when_the_thread_lets_go(pool: ThreadPoolExecutor) -> None:
+    """Closing while a frame is being decoded gives its part of the bound back afterwards, not before."""
+    pictures = PictureMemory(own=0, shared=10_000)
+    decoder = lane(pool, Seen(), "VP8", pictures)
+    gate = threading.Event()
+    pool.submit(gate.wait)
+    decoder.put(clip("VP8", 1)[0])
+    decoder.close()
+    gate.set()
+    # The loop stands still meanwhile.
+    pool.submit(lambda: None).result()
+    assert pictures.free < 10_000
+    await asyncio.sleep(0.01)
+    assert pictures.free == 10_000
 
 
 def test_unknown_codecs_are_refused() -> None:

@@ -64,6 +64,8 @@ PURE = (
         "vision.*",
         "rtc.payload",
         "rtc.h264_sps",
+        "rtc.picture_memory",
+        "rtc.vp8_header",
         "rtc.assemble",
         "rtc.capture_clock",
         "rtc.rate",

@@ -11,6 +11,8 @@ import av
 import pytest
 
 from server.rtc.assemble import EncodedFrame
+from server.rtc.decode import DecodePool
+from server.rtc.picture_memory import PictureMemory
 from server.rtc.video_stream import NTP_TO_UNIX, VideoStream
 from tests.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_parts
 
@@ -48,7 +50,9 @@ class Line:
     def __init__(self, pool: ThreadPoolExecutor, codec: str = "VP8") -> None:
         self.camera = RecordingCamera()
         self.feedback = Feedback()
-        self.stream = VideoStream(SSRC, codec, sink=self.camera, feedback=self.feedback, pool=pool)
+        self.stream = VideoStream(
+            SSRC, codec, sink=self.camera, feedback=self.feedback, pool=DecodePool(pool)
+        )
         # Near the end of the sequence numbers, so that every test passes their wrap.
         self.sequence = 65530
 
@@ -206,6 +210,19 @@ async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
     line.stream._decoded(encoded, av.VideoFrame(320, 240, format))
     assert line.camera.frames == []
     assert line.camera.drops == {"format": 1}
+    line.stream.close()
+
+
+async def test_pictures_beyond_the_memory_are_refused_and_told(pool: ThreadPoolExecutor) -> None:
+    """Without room for its pictures nothing is decoded; the drops are counted and its owner hears of it."""
+    line = Line(pool)
+    full = DecodePool(pool, PictureMemory(own=0, shared=0))
+    line.stream = VideoStream(SSRC, "VP8", sink=line.camera, feedback=line.feedback, pool=full)
+    frames = vp8_frames(3)
+    for index in range(3):
+        line.send_frame(index, frames)
+    await line.camera.until(lambda c: c.refusals == 1 and c.drops["memory"] == 3)
+    assert line.camera.frames == []
     line.stream.close()
 
 

@@ -11,12 +11,15 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import av
 from av.video.codeccontext import VideoCodecContext
 
 from server.rtc.assemble import EncodedFrame
 from server.rtc.h264_sps import check_frame
+from server.rtc.picture_memory import PictureMemory
+from server.rtc.vp8_header import PICTURES, kept_macroblocks
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,8 @@ BACKLOG = 30
 # half of a thread and no more.
 SHARE = 0.5
 AHEAD_S = 1.0
+# A camera whose pictures were too large for the memory that was left is asked for a key frame again after this time.
+REFUSED_S = 5.0
 
 
 def open_decoder(codec: str) -> VideoCodecContext:
@@ -48,21 +53,44 @@ def open_decoder(codec: str) -> VideoCodecContext:
     return decoder
 
 
+def kept_by(codec: str, data: bytes) -> int:
+    """The most macroblocks that a frame may have kept; 0 when it says nothing of it.
+
+    Raises ValueError for nonsense, and for more than any camera may have.
+    """
+    if codec == "H264":
+        return check_frame(data)
+    kept = kept_macroblocks(data)
+    if kept > PICTURES * (MAX_SIDE // 16) ** 2:
+        raise ValueError(f"A picture is larger than {MAX_SIDE}×{MAX_SIDE}.")
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePool:
+    """What all cameras' decoders share."""
+
+    threads: ThreadPoolExecutor
+    pictures: PictureMemory = field(default_factory=PictureMemory)
+
+
 class DecodeLane:
     """One camera's way through the decode pool.
 
-    `on_image(encoded, image)`, `on_error(timestamp)` (of the frame that failed; None when frames were let go)
-    and `on_drop(count)` are called on the event loop. After `close()` nothing is called any more, and the decoder's memory is given back once its thread let go of it.
+    `on_image(encoded, image)`, `on_error(timestamp)` (of the frame that failed; None when frames were let go), `on_drop(reason, count)` and `on_refused()`
+    (its pictures need more memory than is left) are called on the event loop. After `close()` nothing is called any more, and the decoder's memory is given back
+    once its thread let go of it.
     """
 
     def __init__(
         self,
-        pool: ThreadPoolExecutor,
+        pool: DecodePool,
         codec: str,
         *,
         on_image: Callable[[EncodedFrame, av.VideoFrame], None],
         on_error: Callable[[int | None], None],
-        on_drop: Callable[[int], None],
+        on_drop: Callable[[str, int], None],
+        on_refused: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._codec = codec
@@ -71,24 +99,27 @@ class DecodeLane:
         self._on_image = on_image
         self._on_error = on_error
         self._on_drop = on_drop
+        self._on_refused = on_refused
         self._waiting: deque[EncodedFrame] = deque()
         self._busy = False
-        # After an overflow only a key frame may go in.
-        self._need_key = False
+        # Why only a key frame may go in, as `on_drop` tells it; None when anything may.
+        self._need_key: str | None = None
         self._closed = False
         # Processor seconds that it may still take, and when that was true (monotonic seconds).
         self._credit = AHEAD_S
         self._credit_at = time.monotonic()
         # Decoding goes on when it fires; None while there is credit.
         self._pause: asyncio.TimerHandle | None = None
+        # Whoever was refused is asked for a key frame when it fires.
+        self._again: asyncio.TimerHandle | None = None
 
     def put(self, frame: EncodedFrame) -> None:
         if self._closed:
             return
-        if self._need_key and not frame.key:
-            self._on_drop(1)
+        if self._need_key is not None and not frame.key:
+            self._on_drop(self._need_key, 1)
             return
-        self._need_key = False
+        self._need_key = None
         self._waiting.append(frame)
         if len(self._waiting) > BACKLOG:
             self._overflow()
@@ -103,14 +134,32 @@ class DecodeLane:
                 break
         else:
             keep.clear()
-            self._need_key = True
-            self._on_error(None)
         if len(keep) > BACKLOG:
             keep.clear()
-            self._need_key = True
+        if not keep:
+            self._need_key = "backlog"
             self._on_error(None)
-        self._on_drop(len(self._waiting) - len(keep))
+        self._on_drop("backlog", len(self._waiting) - len(keep))
         self._waiting = keep
+
+    def _refused(self) -> None:
+        """Nothing goes in before another key frame, which is asked for in a while: there may be room by then."""
+        count = 1
+        while self._waiting and not self._waiting[0].key:
+            self._waiting.popleft()
+            count += 1
+        if not self._waiting:
+            self._need_key = "memory"
+        self._on_drop("memory", count)
+        self._on_refused()
+        if self._again is None:
+            log.warning("a camera's pictures are too large for the memory that is left")
+            self._again = self._loop.call_later(REFUSED_S, self._ask_again)
+
+    def _ask_again(self) -> None:
+        self._again = None
+        if self._need_key is not None:
+            self._on_error(None)
 
     def _next(self) -> None:
         if self._busy or not self._waiting or self._closed or self._pause is not None:
@@ -123,7 +172,7 @@ class DecodeLane:
             return
         self._busy = True
         try:
-            self._pool.submit(self._decode, self._waiting.popleft())
+            self._pool.threads.submit(self._decode, self._waiting.popleft())
         except RuntimeError:  # the pool is shut down: the process ends
             self._closed = True
 
@@ -134,14 +183,14 @@ class DecodeLane:
     def _decode(self, frame: EncodedFrame) -> None:
         """In a pool thread; the busy flag keeps it the only one at this decoder."""
         image: av.VideoFrame | None = None
-        failed = False
+        failed = refused = False
         decoder = self._decoder
         began = time.thread_time()
         try:
             if decoder is not None:
-                if self._codec == "H264":
-                    check_frame(frame.data)
-                images = decoder.decode(av.Packet(frame.data))
+                kept = kept_by(self._codec, frame.data)
+                refused = not self._pool.pictures.take(self, kept)
+                images = [] if refused else decoder.decode(av.Packet(frame.data))
                 image = images[-1] if images else None
         except Exception as exc:  # noqa: BLE001
             # anything else would end this camera's decoding in silence
@@ -150,21 +199,28 @@ class DecodeLane:
                 log.warning("decoder failed", extra={"error": type(exc).__name__})
         with suppress(RuntimeError):  # the loop has ended before this thread
             spent = time.thread_time() - began
-            self._loop.call_soon_threadsafe(self._done, frame, image, failed, spent)
+            self._loop.call_soon_threadsafe(self._done, frame, image, failed, refused, spent)
 
     def _done(
-        self, frame: EncodedFrame, image: av.VideoFrame | None, failed: bool, spent: float
+        self,
+        frame: EncodedFrame,
+        image: av.VideoFrame | None,
+        failed: bool,
+        refused: bool,
+        spent: float,
     ) -> None:
         self._busy = False
         self._credit -= spent
         if self._closed:
-            self._decoder = None
+            self._forget()
             return
         if failed:
             self._on_error(frame.timestamp)
+        elif refused:
+            self._refused()
         elif image is not None:
             if image.width > MAX_SIDE or image.height > MAX_SIDE:
-                self._on_drop(1)
+                self._on_drop("size", 1)
             else:
                 self._on_image(frame, image)
         self._next()
@@ -172,11 +228,16 @@ class DecodeLane:
     def close(self) -> None:
         self._closed = True
         self._waiting.clear()
-        if self._pause is not None:
-            self._pause.cancel()
-            self._pause = None
+        for timer in (self._pause, self._again):
+            if timer is not None:
+                timer.cancel()
+        self._pause = self._again = None
         if not self._busy:
-            self._decoder = None
+            self._forget()
+
+    def _forget(self) -> None:
+        self._decoder = None
+        self._pool.pictures.give_back(self)
 
 
 def give_memory_back() -> None:

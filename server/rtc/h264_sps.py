@@ -47,8 +47,12 @@ class _Bits:
         return (number + 1) // 2 if number % 2 else -(number // 2)
 
 
-def check_frame(data: bytes) -> None:
-    """Raises ValueError for an Annex B frame with a parameter set that is malformed or would have too much kept."""
+def check_frame(data: bytes) -> int:
+    """The most macroblocks that a parameter set of an Annex B frame may have kept; 0 when it has none.
+
+    Raises ValueError for one that is malformed or would have too much kept.
+    """
+    most = 0
     for count, match in enumerate(_SPS.finditer(data)):
         if count >= MAX_SETS:
             raise ValueError(f"A frame has more than {MAX_SETS} sequence parameter sets.")
@@ -57,6 +61,8 @@ def check_frame(data: bytes) -> None:
             raise ValueError(
                 f"A stream wants {kept} macroblocks kept; at most {MAX_KEPT_MACROBLOCKS} are allowed."
             )
+        most = max(most, kept)
+    return most
 
 
 def kept_macroblocks(rbsp: bytes) -> int:

@@ -11,7 +11,6 @@ import logging
 import random
 import time
 from collections.abc import Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import aiortc.rtcpeerconnection
@@ -38,6 +37,7 @@ from aiortc.rtp import (
 
 from server.aio import TaskSet
 from server.rtc import datagrams, transport_guard
+from server.rtc.decode import DecodePool
 from server.rtc.rate import PathRate
 from server.rtc.video_stream import FrameSink, VideoStream
 
@@ -58,7 +58,7 @@ class CameraReceiver(RTCRtpReceiver):
     def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
         super().__init__(kind, transport)
         self._sink: FrameSink | None = None
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: DecodePool | None = None
         self._rtcp_ssrc: int | None = None
         self._codecs: dict[int, RTCRtpCodecParameters] = {}
         # RTX SSRC to media SSRC, as the offer said; a peer that says nothing has one media stream anyway.
@@ -72,7 +72,7 @@ class CameraReceiver(RTCRtpReceiver):
         self._running = False
         self._failed = False
 
-    def attach(self, sink: FrameSink, pool: ThreadPoolExecutor) -> None:
+    def attach(self, sink: FrameSink, pool: DecodePool) -> None:
         """Frames go to `sink` from now on; before `receive` only."""
         self._sink = sink
         self._pool = pool

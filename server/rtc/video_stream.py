@@ -6,7 +6,6 @@ import asyncio
 import math
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import av
@@ -15,7 +14,7 @@ from server.frames import Frame
 from server.rtc import payload
 from server.rtc.assemble import Assembler, EncodedFrame, Packet
 from server.rtc.capture_clock import CaptureClock
-from server.rtc.decode import DecodeLane
+from server.rtc.decode import DecodeLane, DecodePool
 
 # Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. An H.264 sender may send others,
 # whatever was negotiated.
@@ -30,6 +29,7 @@ class FrameSink(Protocol):
     def report(self, now: float) -> None: ...
     def rate(self, cap: int, frame_rate: int) -> None: ...
     def dropped(self, reason: str, count: int = 1) -> None: ...
+    def too_large(self) -> None: ...
     def key_frame_asked(self) -> None: ...
     def ended(self) -> None: ...
 
@@ -51,7 +51,7 @@ class VideoStream:
         *,
         sink: FrameSink,
         feedback: Feedback,
-        pool: ThreadPoolExecutor,
+        pool: DecodePool,
     ) -> None:
         self.ssrc = ssrc
         self.codec = codec
@@ -66,7 +66,8 @@ class VideoStream:
             codec,
             on_image=self._decoded,
             on_error=self._decode_failed,
-            on_drop=lambda count: sink.dropped("backlog", count),
+            on_drop=sink.dropped,
+            on_refused=sink.too_large,
         )
         # What of the assembler's drops was told to the sink already.
         self._told_drops: dict[str, int] = {}
@@ -138,7 +139,8 @@ class VideoStream:
         )
 
     def _decode_failed(self, timestamp: int | None) -> None:
-        self._sink.dropped("decode_error")
+        if timestamp is not None:
+            self._sink.dropped("decode_error")
         if not self._closed:
             self._assembler.decode_failed(timestamp)
             self._repair(time.monotonic())

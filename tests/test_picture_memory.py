@@ -1,0 +1,56 @@
+"""The memory that large pictures share: who gets in, who is refused, what comes back."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+from server.rtc.h264_sps import MAX_KEPT_MACROBLOCKS
+from server.rtc.picture_memory import OWN_MACROBLOCKS, SHARED_MACROBLOCKS, PictureMemory
+from server.rtc.vp8_header import PICTURES
+
+
+def test_what_each_camera_has_of_its_own_costs_nothing() -> None:
+    """A thousand cameras of 1920×1080 get in and take nothing of the shared part, also when it is empty."""
+    memory = PictureMemory(shared=0)
+    assert all(memory.take(number, 120 * 68 * PICTURES) for number in range(1000))
+    assert not memory.take("large", OWN_MACROBLOCKS + 1)
+
+
+def test_the_shared_part_is_never_exceeded() -> None:
+    """Of the largest H.264 streams as many get in as fit; the next is refused until one leaves."""
+    memory = PictureMemory()
+    each = MAX_KEPT_MACROBLOCKS - OWN_MACROBLOCKS
+    got_in = [memory.take(number, MAX_KEPT_MACROBLOCKS) for number in range(20)]
+    assert got_in.count(True) == SHARED_MACROBLOCKS // each == 6
+    assert got_in == sorted(got_in, reverse=True)
+    assert memory.free == SHARED_MACROBLOCKS - 6 * each
+    memory.give_back(0)
+    memory.give_back(0)
+    assert memory.take("next", MAX_KEPT_MACROBLOCKS)
+    assert not memory.take("after", MAX_KEPT_MACROBLOCKS)
+
+
+def test_the_most_counts_until_it_is_given_back() -> None:
+    """A stream that changes its size has what its largest needed, once; a refusal takes nothing."""
+    memory = PictureMemory(own=10, shared=100)
+    assert [memory.take("a", size) for size in (60, 0, 60, 20, 80)] == [True] * 5
+    assert memory.free == 30
+    assert not memory.take("a", 120)
+    assert not memory.take("b", 50)
+    assert memory.free == 30
+    memory.give_back("a")
+    assert memory.free == 100
+
+
+def test_threads_share_it() -> None:
+    """Takers and givers on four threads leave nothing behind."""
+    memory = PictureMemory(own=0, shared=50)
+
+    def churn(name: int) -> None:
+        for _ in range(2000):
+            if memory.take(name, 20):
+                memory.give_back(name)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(churn, range(4)))
+    assert memory.free == 50
