@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from server.rtc import assemble
-from server.rtc.assemble import Assembler, EncodedFrame, Packet
+from server.rtc.assemble import Assembler
 from server.rtc.missing import MAX_NACKS
+from server.rtc.packet import EncodedFrame, Packet
 
 FRAME_TICKS = 3000
 
@@ -332,11 +333,11 @@ def settle(assembler: Assembler, now: float) -> None:
     ahead, missing = assembler._ahead, assembler._missing
     assert bool(ahead) == bool(missing)
     if ahead:
-        span = set(range(assembler._next, assembler._end))
+        span = set(range(assembler._next, assembler._ahead.end))
         assert set(ahead) | set(missing) == span
         assert not set(ahead) & set(missing)
         assert list(missing) == sorted(missing)
-        assert set(assembler._keys.values()) <= set(ahead)
+        assert set(assembler._ahead._keys.values()) <= set(ahead)
 
 
 @settings(max_examples=60, deadline=None)
@@ -715,8 +716,8 @@ def test_behind_a_hole_no_more_is_kept_than_the_bound() -> None:
         for n in range(2, 2000):
             assembler.add(Packet(n, n * 3000, True, b"x" * size, True, False), 0.0)
             assert len(assembler._ahead) <= assemble.MAX_PACKETS
-            assert assembler._ahead_bytes <= assemble.MAX_BYTES
-            assert assembler._ahead_bytes == sum(len(p.data) for p in assembler._ahead.values())
+            assert assembler._ahead.size <= assemble.MAX_BYTES
+            assert assembler._ahead.size == sum(len(p.data) for p in assembler._ahead.values())
         assert assembler.given_up == 1
         assert assembler.held == 0
 

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from server.rtc import decode
-from server.rtc.assemble import EncodedFrame
 from server.rtc.decode import (
     BACKLOG,
     DecodeLane,
@@ -24,6 +23,7 @@ from server.rtc.decode import (
     kept_by,
     open_decoder,
 )
+from server.rtc.packet import EncodedFrame
 from server.rtc.picture_memory import PictureMemory
 from tests.test_h264_sps import first_frame
 

@@ -67,6 +67,9 @@ PURE = (
         "rtc.picture_memory",
         "rtc.vp8_header",
         "rtc.assemble",
+        "rtc.missing",
+        "rtc.packet",
+        "rtc.packets_ahead",
         "rtc.capture_clock",
         "rtc.rate",
         "rtc.sender_plan",
@@ -102,6 +105,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "request_guard": "what routes ask of it: tests/test_routes.py, tests/test_hostile_http.py",
     "services": "data, and the way of an offer: tests/test_routes.py, tests/test_whip.py",
     "gauges": "what /metrics shows of them: tests/test_metrics.py, over a real server",
+    "rtc.packet": "data without behaviour",
     "jobs": "the life of a job: tests/test_inference.py",
 }
 

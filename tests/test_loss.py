@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from scripts.bench.link import Link
-from server.rtc.assemble import Assembler, EncodedFrame, Packet
+from server.rtc.assemble import Assembler
+from server.rtc.packet import EncodedFrame, Packet
 
 ONE_WAY_S = 0.04
 # What Chromium sends again it does not send once more within a round trip.

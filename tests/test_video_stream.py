@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import av
 import pytest
 
-from server.rtc.assemble import EncodedFrame
 from server.rtc.decode import DecodePool
+from server.rtc.packet import EncodedFrame
 from server.rtc.picture_memory import PictureMemory
 from server.rtc.video_stream import NTP_TO_UNIX, VideoStream
 from tests.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_parts

@@ -11,9 +11,10 @@ comes out is in order, whole, and decodable: after a gap deltas are dropped unti
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from server.rtc.missing import MissingPackets
+from server.rtc.packet import EncodedFrame, Packet
+from server.rtc.packets_ahead import PacketsAhead
 
 # A missing packet older than this is given up: the last request for it (`missing.NACK_AT`) may still be answered.
 HOLE_S = 0.45
@@ -39,39 +40,6 @@ RESTART_RUN = 3
 RESTART_RUN_OLD = 16
 # How far the stream's very first packet may have been overtaken.
 MISORDERED_START = 16
-
-
-class Packet:
-    """One RTP packet, depacketised. It belongs to the assembler once added."""
-
-    __slots__ = ("arrived", "data", "key", "marker", "sequence", "start", "timestamp")
-
-    def __init__(
-        self, sequence: int, timestamp: int, marker: bool, data: bytes, start: bool, key: bool
-    ) -> None:
-        self.sequence = sequence
-        self.timestamp = timestamp
-        self.marker = marker
-        # Empty for padding.
-        self.data = data
-        # See `payload.Payload`: true is certain, false says nothing.
-        self.start = start
-        self.key = key
-        # Monotonic seconds, set when added.
-        self.arrived = 0.0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EncodedFrame:
-    """A whole frame as the decoder takes it."""
-
-    data: bytes
-    # RTP timestamp, 32 bits, as it came.
-    timestamp: int
-    key: bool
-    # Arrival of its earliest and latest packet, monotonic seconds.
-    first_arrival: float
-    last_arrival: float
 
 
 class Assembler:
@@ -120,17 +88,10 @@ class Assembler:
         self._marker_before = False
         # A key frame that its marker closed, until the next frame begins; see `_go_on_after_marker`.
         self._closed_key: list[bytes] | None = None
-        # Packets behind a hole, by sequence number. Whenever there are any, `_next` is missing.
-        self._ahead: dict[int, Packet] = {}
-        self._ahead_bytes = 0
-        # One past the newest of them; means nothing without any.
-        self._end = 0
-        # What is missing before `_end`.
+        # Packets behind a hole. Whenever there are any, `_next` is missing.
+        self._ahead = PacketsAhead()
+        # What is missing before their end.
         self._missing = MissingPackets()
-        # Packets ahead that prove a key frame, one for each timestamp.
-        self._keys: dict[int, int] = {}
-        # One of them that belongs to a whole frame; None when there is none.
-        self._whole_key: int | None = None
         # Deltas can not be used: no key frame yet, or the chain of references was broken.
         self._need_key = True
         # A key frame has to be asked for.
@@ -340,81 +301,31 @@ class Assembler:
             return
         if self._far:
             self._forget_far()
-        end = self._end if self._ahead else self._next
+        ahead = self._ahead
+        end = ahead.end if ahead else self._next
         if sequence - end > MAX_PACKETS:
             self._jump(sequence, end, frames)
         elif sequence > end:
             self._missing.append(end, sequence, now)
         elif sequence < end:
             self._missing.remove(sequence)
-        self._end = max(end, sequence + 1)
+        ahead.end = max(end, sequence + 1)
         if sequence == self._next:
             self._consume(packet, frames)
             self._drain(frames)
         else:
-            self._keep(sequence, packet)
-        while self._ahead and (
-            self._end - self._next > MAX_PACKETS or self._ahead_bytes > MAX_BYTES
-        ):
+            ahead.keep(sequence, packet, self._markers)
+        while ahead and (ahead.end - self._next > MAX_PACKETS or ahead.size > MAX_BYTES):
             self._pass_hole(frames)
-        if self._whole_key is not None and (self._need_key or now >= self._hole_due()):
+        if ahead.whole_key is not None and (self._need_key or now >= self._hole_due()):
             self._pass_hole(frames)
-
-    def _keep(self, sequence: int, packet: Packet) -> None:
-        """Hold a packet behind the hole, and see whether it makes a key frame whole."""
-        ahead = self._ahead
-        ahead[sequence] = packet
-        self._ahead_bytes += len(packet.data)
-        if packet.key:
-            self._keys.setdefault(packet.timestamp, sequence)
-        if self._keys and self._whole_key is None:
-            # Only a last packet, a first packet or one that came late can do so.
-            before = ahead.get(sequence - 1)
-            if (
-                packet.marker
-                or sequence != self._end - 1
-                or before is None
-                or before.timestamp != packet.timestamp
-            ):
-                self._find_whole_key()
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
         """Take in what follows `_next` without a gap."""
-        ahead, keys = self._ahead, self._keys
-        while packet := ahead.pop(self._next, None):
-            self._ahead_bytes -= len(packet.data)
-            if packet.key and keys.get(packet.timestamp) == self._next:
-                del keys[packet.timestamp]
-            self._consume(packet, frames)
-        if self._whole_key is not None and self._whole_key < self._next:
-            self._whole_key = None
-        if keys and self._whole_key is None:
-            self._find_whole_key()
-
-    def _find_whole_key(self) -> None:
-        """Look for a whole key frame ahead. Bounded: each packet ahead is looked at about once."""
-        self._whole_key = min(filter(self._is_whole, self._keys.values()), default=None)
-
-    def _is_whole(self, sequence: int) -> bool:
         ahead = self._ahead
-        timestamp = ahead[sequence].timestamp
-        first = sequence
-        while not ahead[first].start:
-            before = ahead.get(first - 1)
-            if before is None:
-                return False
-            if before.data and (before.timestamp != timestamp or (before.marker and self._markers)):
-                break
-            first -= 1
-        last = sequence
-        while not (self._markers and ahead[last].marker and ahead[last].data):
-            last += 1
-            after = ahead.get(last)
-            if after is None:
-                return False
-            if after.data and after.timestamp != timestamp:
-                break
-        return True
+        while packet := ahead.take(self._next):
+            self._consume(packet, frames)
+        ahead.taken(self._next, self._markers)
 
     # giving up
 
@@ -426,11 +337,11 @@ class Assembler:
 
     def _hole_due(self) -> float:
         """When the oldest hole is to be given up. There must be one."""
-        return self._missing.oldest() + (HOLE_S if self._whole_key is None else KEY_GRACE_S)
+        return self._missing.oldest() + (HOLE_S if self._ahead.whole_key is None else KEY_GRACE_S)
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
         """Give up the oldest hole; with a whole key frame behind it, everything before that one."""
-        target = self._whole_key
+        target = self._ahead.whole_key
         self._skip_hole(frames)
         while target is not None and self._next <= target:
             self._skip_hole(frames)
@@ -469,9 +380,9 @@ class Assembler:
         opening, self._opening = self._opening or [], []
         first = self._next - len(opening)
         if not self._ahead:
-            self._end = self._next
+            self._ahead.end = self._next
         for offset, packet in enumerate(opening):
-            self._keep(first + offset, packet)
+            self._ahead.keep(first + offset, packet, self._markers)
         self._missing.prepend(sequence, first, now)
         self._next = sequence
         self._before = None
@@ -479,7 +390,7 @@ class Assembler:
 
     def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
         """A packet outside of what can be expected. A run of them shows that the sender began anew."""
-        newest = self._ahead[self._end - 1].timestamp if self._ahead else self._before
+        newest = self._ahead.newest().timestamp if self._ahead else self._before
         newer = newest is not None and _newer(packet.timestamp, newest) > 0
         if -FAR < distance < 0 and not newer:
             self.ignored += 1  # Late, or sent twice.

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from server.rtc.assemble import EncodedFrame
 from server.rtc.h264_sps import check_frame
+from server.rtc.packet import EncodedFrame
 from server.rtc.picture_memory import PictureMemory
 from server.rtc.vp8_header import PICTURES, kept_macroblocks
 

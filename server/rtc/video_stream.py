@@ -12,9 +12,10 @@ import av
 
 from server.frames import Frame
 from server.rtc import payload
-from server.rtc.assemble import Assembler, EncodedFrame, Packet
+from server.rtc.assemble import Assembler
 from server.rtc.capture_clock import CaptureClock
 from server.rtc.decode import DecodeLane, DecodePool
+from server.rtc.packet import EncodedFrame, Packet
 
 # Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. An H.264 sender may send others,
 # whatever was negotiated.

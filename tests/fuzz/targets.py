@@ -30,7 +30,7 @@ from server.auth import TokenIssuer, TokenRefused
 from server.errors import QwenCameraError
 from server.http_guard import plain_path
 from server.rtc import datagrams, payload, receiver
-from server.rtc.assemble import MAX_PACKETS, Assembler, Packet
+from server.rtc.assemble import MAX_PACKETS, Assembler
 from server.rtc.capture_clock import CaptureClock
 from server.rtc.decode import MAX_SIDE, open_decoder
 from server.rtc.h264_sps import check_frame
@@ -41,6 +41,7 @@ from server.rtc.offer import (
     is_other_component,
     is_unreachable,
 )
+from server.rtc.packet import Packet
 from server.rtc.sdpfrag import parse_fragment
 
 Target = Callable[[bytes], None]
