@@ -37,6 +37,7 @@ from server.pairing import PairingCodes
 from server.relays import RelayWatch
 from server.routes import create_router
 from server.rtc.gathering import Gathering
+from server.sd_notify import Notifier
 from server.services import Access, Services
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
@@ -332,6 +333,8 @@ def main() -> int:
         ),
         drain=program.drain,
         on_started=program.started,
+        notifier=Notifier.from_environment(),
+        drain_seconds=settings.drain_seconds,
     )
     server.run()
     return 0 if server.started else 1

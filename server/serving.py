@@ -17,9 +17,12 @@ from server import __version__, http_protocol, ws_protocol
 from server.engines.base import EngineStatus
 from server.http_protocol import Connections
 from server.messages import MAX_MESSAGE_BYTES
+from server.sd_notify import Notifier
 
 # What a client has for its TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
 TLS_SECONDS = 10.0
+# What stopping takes at most beside the answers that may finish: frames that questions wait for, sockets, connections.
+STOP_SECONDS = 15.0
 # Connections when nobody says how many.
 MAX_CONNECTIONS = 500
 
@@ -62,7 +65,8 @@ def uvicorn_config(
 class DrainingServer(uvicorn.Server):
     """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0.
 
-    `on_started(port)` is called once it listens.
+    `on_started(port)` is called once it listens. `notifier` tells the service manager so, that the event loop turns,
+    and that it stops, which `drain` takes at most `drain_seconds` of.
     """
 
     def __init__(
@@ -71,9 +75,13 @@ class DrainingServer(uvicorn.Server):
         *,
         drain: Callable[[], Awaitable[None]],
         on_started: Callable[[int], object] = lambda port: None,
+        notifier: Notifier | None = None,
+        drain_seconds: float = 0.0,
     ) -> None:
         super().__init__(config)
         self._drain = drain
+        self._drain_seconds = drain_seconds
+        self._notifier = notifier if notifier is not None else Notifier()
         self._on_started = on_started
         self._draining = False
         # Set when `should_exit` is.
@@ -92,6 +100,7 @@ class DrainingServer(uvicorn.Server):
             asyncio.run_coroutine_threadsafe(self._drain_and_exit(), self._running_loop)
 
     async def _drain_and_exit(self) -> None:
+        self._notifier.stopping(self._drain_seconds + STOP_SECONDS, "Running answers finish")
         try:
             await self._drain()
         finally:
@@ -101,17 +110,24 @@ class DrainingServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """As uvicorn's, which looks ten times a second: about half of what an idle server used."""
         ticks = 0
+        seconds = min(1.0, self._notifier.interval or 1.0)
         while not await self.on_tick(ticks):
             # On every tenth tick it makes the Date header anew.
             ticks += 10
+            self._notifier.alive()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._leaving.wait(), 1.0)
+                await asyncio.wait_for(self._leaving.wait(), seconds)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._running_loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.started:
             self._on_started(self._port())
+            self._notifier.ready(f"Listening on port {self._port()}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._notifier.close()
 
     def _port(self) -> int:
         for server in self.servers:

@@ -30,7 +30,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
         "ws_protocol",
         "http_protocol",
     ),
-    1: ("vision.*", "rtc.*", "pairing", "qr", "relay_check"),
+    1: ("vision.*", "rtc.*", "pairing", "qr", "relay_check", "sd_notify"),
     0: (
         *("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
         *("setting_text", "tls_files"),
