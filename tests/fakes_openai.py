@@ -60,6 +60,8 @@ class Behaviour(StrEnum):
     REFUSES_FIELD_422 = "refuses_field_422"
     # An empty /v1/models; chat works.
     NO_MODELS = "no_models"
+    # /v1/models is an error; chat works.
+    NO_LISTING = "no_listing"
     # /v1/models is there, but it is none of the OpenAI interface.
     NOT_OPENAI = "not_openai"
 
@@ -129,6 +131,8 @@ class FakeOpenAI:
         self.max_model_len = max_model_len
         self.api_key = api_key
         self.finish_reason = "stop"
+        # What /health answers.
+        self.health = 200
         self.refused_fields: set[str] = set()
         self.keep_alive = 0.02
         # More fields of the model's card, such as {"root": "/models/x"}.
@@ -237,6 +241,8 @@ class FakeOpenAI:
             return await self._json(writer, 503, _error("Loading model", 503))
         if listing:
             return await self._models(writer)
+        if method == "GET" and path == "/health":
+            return await self._json(writer, self.health, {})
         if not chat:
             return await self._json(writer, 404, {"detail": "Not Found"})
         request = json.loads(body)
@@ -280,6 +286,8 @@ class FakeOpenAI:
     async def _models(self, writer: asyncio.StreamWriter) -> bool:
         if self.behaviour is Behaviour.HTML:
             return await self._json(writer, 200, "<html><body>It works!</body></html>")
+        if self.behaviour is Behaviour.NO_LISTING:
+            return await self._json(writer, 500, "Internal Server Error")
         if self.behaviour is Behaviour.NOT_OPENAI:
             return await self._json(writer, 200, {"hello": "world"})
         if self.behaviour is Behaviour.SILENT:

@@ -474,6 +474,29 @@ async def test_no_list_of_models_is_fine_with_a_configured_name(fake: FakeOpenAI
         await engine.close()
 
 
+async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """`transformers serve` without a cache answers 500 to it; without a name, or ill, a server is not used."""
+    fake.behaviour = Behaviour.NO_LISTING
+    nameless = await engine.probe()
+    assert nameless.state is EngineState.UNREACHABLE
+    assert "MODEL_NAME" in nameless.detail
+    named = OpenAIEngine(name="vllm", base_url=fake.base_url, model="fake-vl", limits=QUICK)
+    try:
+        assert (await named.probe()).ready
+        assert len((await collect(named))[0]) == 4
+        for ill in (404, 503):
+            fake.health = ill
+            status = await named.probe()
+            assert status.state is EngineState.UNREACHABLE
+            assert "500" in status.detail
+        fake.health = 200
+        assert (await named.probe()).ready
+    finally:
+        await named.close()
+
+
 async def test_a_model_that_is_not_served_names_what_is(fake: FakeOpenAI) -> None:
     """The sentence helps to correct MODEL_NAME."""
     engine = OpenAIEngine(name="vllm", base_url=fake.base_url, model="typo", limits=QUICK)

@@ -14,6 +14,9 @@ from server.engines import geometry, upstream
 from server.engines.base import Capabilities, EngineState, EngineStatus
 from server.frames import Geometry
 
+# What a server answers that can not list its models, and perhaps answers questions all the same.
+_LISTING_FAILS = (500, 501)
+
 
 class Discovery:
     """Reads the answers of one server at `address` (as people are shown it).
@@ -23,6 +26,8 @@ class Discovery:
 
     def __init__(self, address: str, *, wanted: str, factor: int | None) -> None:
         self.address = address
+        # Where vLLM, llama.cpp and `transformers serve` say that they are well: beside /v1, not below it.
+        self.health = f"{address.removesuffix('/v1')}/health"
         self._wanted = wanted
         self._factor = factor
         # The model's card that the geometry was read from, so that files are read once.
@@ -63,12 +68,24 @@ class Discovery:
                 f"The model server at {self.address} is loading its model (HTTP 503). It will be used when it is ready.",
             )
         if status >= 500:
+            hint = (
+                " With MODEL_NAME set, its list of models is not needed."
+                if status in _LISTING_FAILS and not self._wanted
+                else ""
+            )
             return _bad(
                 before,
                 EngineState.UNREACHABLE,
-                f"The model server at {self.address} fails (HTTP {status}). Its own log says why.",
+                f"The model server at {self.address} fails (HTTP {status}). Its own log says why.{hint}",
             )
         return _bad(before, EngineState.MISCONFIGURED, self.not_openai())
+
+    def may_be_unlisted(self, status: int) -> bool:
+        """Whether a server that answers so when asked for its models may answer questions: where we know the name.
+
+        `transformers serve` fails like this without a cache folder. So does one that is broken: its health tells.
+        """
+        return bool(self._wanted) and status in _LISTING_FAILS
 
     def from_listing(self, raw: bytes, before: EngineStatus) -> EngineStatus:
         """What the body of /v1/models says. Raises ValueError when it is no list of models."""

@@ -157,8 +157,8 @@ class OpenAIEngine:
         """List the models and learn the served one's context length and geometry. Never raises an error."""
         try:
             async with asyncio.timeout(self._limits.probe):
-                listing = await self._client.models.with_raw_response.list()
-            self._status = self._discovery.from_listing(listing.content, self._status)
+                listing = await self._listing()
+            self._status = self._discovery.from_listing(listing, self._status)
         except (TimeoutError, openai.APITimeoutError):
             self._status = self._bad(
                 EngineState.UNREACHABLE,
@@ -171,6 +171,22 @@ class OpenAIEngine:
         except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ValueError):
             self._status = self._bad(EngineState.MISCONFIGURED, self._discovery.not_openai())
         return self._status
+
+    async def _listing(self) -> bytes:
+        """The body of /v1/models; an empty list of a server that can not tell and is well otherwise."""
+        try:
+            return (await self._client.models.with_raw_response.list()).content
+        except openai.APIStatusError as exc:
+            if self._discovery.may_be_unlisted(exc.status_code) and await self._healthy():
+                return b'{"data": []}'
+            raise
+
+    async def _healthy(self) -> bool:
+        try:
+            answer = await self._client.get(self._discovery.health, cast_to=httpx2.Response)
+        except openai.APIError:
+            return False
+        return answer.is_success and "text/html" not in answer.headers.get("content-type", "")
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
