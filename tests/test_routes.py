@@ -23,6 +23,7 @@ from tests.clients import http, metric, open_page, page_of, take_token
 from tests.fakes_app import assert_error
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
+from tests.test_webrtc_server import only
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -392,6 +393,19 @@ async def test_each_unusable_offer_has_its_own_sentence(
         assert_error(reply, 422, "unusable_offer", retryable=False)
         sentences[name] = reply.json()["detail"]
     assert len(set(sentences.values())) == len(sentences), sentences
+    assert len(run.program.sessions) == sessions
+
+
+@pytest.mark.parametrize("codec", ["AV1", "H265"])
+async def test_an_offer_of_one_codec_that_can_not_be_decoded(
+    client: httpx.AsyncClient, run: Running, codec: str
+) -> None:
+    """The sentence names what was offered and what can be decoded; no place is taken."""
+    sessions = len(run.program.sessions)
+    reply = await client.post(OFFER, json={"sdp": only(codec), "type": "offer"})
+    assert_error(reply, 422, "unusable_offer", retryable=False)
+    assert f"only {codec}." in reply.json()["detail"]
+    assert "H264, VP8" in reply.json()["detail"]
     assert len(run.program.sessions) == sessions
 
 

@@ -8,6 +8,7 @@ import ipaddress
 import itertools
 import os
 import random
+import re
 import struct
 import threading
 import time
@@ -79,6 +80,12 @@ a=ssrc:2001 msid:b6 1a
 """.replace("\n", "\r\n")
 
 CANDIDATES = ("a=candidate:", "a=end-of-candidates")
+
+
+def only(codec: str) -> str:
+    """Chromium's offer with this one video codec and its repair."""
+    sdp = re.sub(r"a=(rtpmap|rtcp-fb|fmtp):(96|97|103|104) .*\r\n", "", CHROMIUM)
+    return sdp.replace(" 96 97 103 104 ", " ").replace("AV1/", f"{codec}/")
 
 
 def without(sdp: str, *prefixes: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx
@@ -14,7 +15,7 @@ from tests.clients import http, soon, take_token
 from tests.fakes_app import assert_error
 from tests.fakes_rtc import camera_peer, live_encoder
 from tests.running import Running, running
-from tests.test_webrtc_server import CANDIDATES, CHROMIUM, lines, without
+from tests.test_webrtc_server import CANDIDATES, CHROMIUM, lines, only, without
 from tests.whip_client import ENDPOINT, WhipCamera, whip_camera
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -269,6 +270,8 @@ async def test_who_may_publish(run: Running) -> None:
         (b"\xff\xfe", "application/sdp", 400, "bad_request"),
         ("hello", "application/sdp", 422, "unusable_offer"),
         (CHROMIUM.replace("sendonly", "recvonly"), "application/sdp", 422, "unusable_offer"),
+        (only("AV1"), "application/sdp", 422, "unusable_offer"),
+        (only("H265"), "application/sdp", 422, "unusable_offer"),
         ("v=0\r\n" + "x" * 65536, "application/sdp; charset=utf-8", 413, "too_large"),
         ("v=0\r\n" + "x" * 200_000, "application/sdp", 413, "too_large"),
     ],
@@ -285,6 +288,8 @@ async def test_refused_offers(
     async with http(run) as client:
         reply = await client.post(ENDPOINT, content=sdp, headers=headers)
     assert_error(reply, status, code, retryable=False)
+    if sdp in (only("AV1"), only("H265")):
+        assert re.search(r"only (AV1|H265)\..*: H264, VP8\.", reply.json()["detail"])
     assert len(run.program.sessions) == before
 
 

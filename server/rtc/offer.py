@@ -18,6 +18,10 @@ MAX_CANDIDATES = 64
 MAX_CODECS = 256
 # What the media path can turn into pictures, by the encoding names of RTP payload formats.
 DECODABLE = frozenset({"VP8", "H264"})
+# Encoding names that repair or wrap other streams.
+_NO_PICTURES = frozenset({"RTX", "RED", "ULPFEC", "FLEXFEC-03", "FLEXFEC"})
+# Codecs that a refusal names.
+_NAMED_CODECS = 4
 
 _RTPMAP = re.compile(r"^a=rtpmap:\d{1,3} ([A-Za-z0-9._-]{1,40})/")
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
@@ -171,7 +175,9 @@ def _check_sections(sections: list[_Section]) -> None:
             "offer the camera as sendonly."
         )
     if not any(s.codecs & DECODABLE for s in sending):
+        offered = sorted(set[str]().union(*(s.codecs for s in sending)) - _NO_PICTURES)
+        given = f": only {', '.join(offered[:_NAMED_CODECS])}" if offered else ""
         raise UnusableOffer(
-            "None of the offered video codecs can be decoded here. "
-            f"Offer one of these: {', '.join(sorted(DECODABLE))}."
+            f"None of the offered video codecs can be decoded here{given}. "
+            f"Offer one of these, beside others or alone: {', '.join(sorted(DECODABLE))}."
         )
