@@ -10,8 +10,8 @@ case ${1:-} in
 Usage: bash scripts/test.sh [pytest arguments]
 
 Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
-strace, certutil, coturn, nginx and what makes networks, with npm what is in tests/peers; then runs all tests, or those that the
-arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
+strace, certutil, coturn, nginx, Prometheus and what makes networks, with npm what is in tests/peers; then runs all tests, or
+those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
 TEXT
         exit 0
         ;;
@@ -41,8 +41,8 @@ may_install() {
     command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 
-# Installs what can be; what is there afterwards is looked at again. Services that come along (coturn's and nginx's
-# own) are neither started nor left to start with the machine: the tests start processes of their own.
+# Installs what can be; what is there afterwards is looked at again. Services that come along (coturn's, nginx's,
+# Prometheus's own) are neither started nor left to start with the machine: the tests start processes of their own.
 apt_install() {
     local package as_root='' policy=/usr/sbin/policy-rc.d service
     [ "$(id -u)" = 0 ] || as_root='sudo -n'
@@ -57,7 +57,7 @@ apt_install() {
     for package in "$@"; do
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 \
             || say "$package could not be installed."
-        for service in coturn nginx; do
+        for service in coturn nginx prometheus; do
             if [ "$package" = $service ]; then $as_root update-rc.d $service disable >/dev/null 2>&1 || true; fi
         done
     done
@@ -97,6 +97,7 @@ ip iproute2
 nft nftables
 turnserver coturn
 nginx nginx
+promtool prometheus
 certutil libnss3-tools
 firefox-esr firefox-esr
 npm npm

@@ -104,6 +104,17 @@ class Metrics:
             "loop_lag_seconds", "How late the event loop came to a timer, each second", _MS
         )
 
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the series that alerts count begin at 0: one that begins with its first event hides it from rate()."""
+        for code in ("busy", "internal", "ports_exhausted"):
+            self.errors.labels(code)
+        for reason in ("bad_code", "bad_signature", "rate"):
+            self.auth_failures.labels(reason)
+        for result in ("ok", "error"):
+            self.inferences.labels("chat", result)
+
     def gauge(
         self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
     ) -> None:
