@@ -23,6 +23,7 @@ from server.vision.encode import Bgr
 from tests.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.fakes import FakeEngine, until
 from tests.fakes_openai import Behaviour, FakeOpenAI
+from tests.fakes_rtc import live_encoder
 from tests.rooms import room
 from tests.running import Running, running
 
@@ -526,6 +527,25 @@ async def test_two_sessions_share_nothing(
             assert not ours & theirs
     finally:
         await other.close()
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_a_question_after_the_camera_was_turned_is_about_the_turned_picture(
+    run: Running, fake: FakeOpenAI, codec: str
+) -> None:
+    """Asked right after a turn from 1280×720 to 720×1280 and back: picture, its size and its tokens are of the new one."""
+    async with live_encoder(1280, 720, codec=codec) as encoder, visitor(run, encoder) as guest:
+        live = run.program.sessions.find(guest.session_id).camera
+        # From the first sender report on it is known exactly what was captured after a question.
+        await soon(lambda: live.newest is not None and live.newest.captured_sender is not None)
+        for width, height in ((720, 1280), (1280, 720)):
+            encoder.turn(Scene(width, height))
+            frame = (await guest.page.ask("Now?", sent_at=time.time() * 1000))["frame"]
+            assert (frame["source_width"], frame["source_height"]) == (width, height)
+            assert fake.last.jpeg is not None
+            assert picture(fake.last.jpeg).shape == (frame["height"], frame["width"], 3)
+            assert frame["visual_tokens"] == frame["width"] * frame["height"] / 28**2
+            assert frame["width"] / frame["height"] == pytest.approx(width / height, rel=0.1)
 
 
 # Hold

@@ -5,6 +5,7 @@
 //   textPx   height of a capital letter in camera pixels, for "text:"
 //   clock    whether the clock is drawn in "text:" too
 //   drawn    pictures drawn so far     opened  times that getUserMedia was asked     constraints  of the last time
+//   width, height  of its picture; changed while it is open, the device was turned
 //   plugged  whether the device is there: unplug() ends what is open, plug() brings it back
 //   refuse   name of the DOMException that getUserMedia fails with ("NotAllowedError", ...), "" for none
 (() => {
@@ -56,6 +57,7 @@
     const mode = camera.mode;
     if (mode === "frozen") return;
     const { width, height } = camera;
+    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
     const now = epoch();
     if (mode === "black") {
       context.fillStyle = "#000";
@@ -132,7 +134,7 @@
     const end = track.stop.bind(track);
     track.stop = () => { stop(); end(); live.delete(track); };
     const settings = track.getSettings.bind(track);
-    track.getSettings = () => ({ ...settings(), width, height, frameRate: fps, facingMode: "environment", deviceId: "canvas" });
+    track.getSettings = () => ({ ...settings(), width: camera.width, height: camera.height, frameRate: fps, facingMode: "environment", deviceId: "canvas" });
     live.add(track);
     return stream;
   };

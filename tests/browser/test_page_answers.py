@@ -53,6 +53,21 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     assert response["text"] == "I see a cup."
 
 
+async def test_a_turned_phone_gets_answers_about_the_turned_picture(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Turned upright while it sends: the next question's picture is upright and whole, the page keeps its connection."""
+    page = await visit(server.base_url)
+    await page.start()
+    await page.show(width=720, height=1280)
+    frame = (await page.ask("What do you see here?"))["frame"]
+    assert (frame["source_width"], frame["source_height"]) == (720, 1280)
+    picture = Picture.of(model.last)
+    assert (picture.width, picture.height) == (frame["width"], frame["height"]) == (448, 840)
+    assert picture.clock is not None
+    assert len(await page.page.evaluate("window.__peers")) == 1
+
+
 async def test_an_answer_shows_its_frame_age_engine_and_times(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
