@@ -23,6 +23,8 @@ from server.messages import error_body
 HEADER_SECONDS = 10.0
 # What it has to take anything of an answer that waits for it.
 TAKE_SECONDS = 15.0
+# What an idle one has to answer the end of its TLS, when the server stops.
+GOODBYE_SECONDS = 0.3
 # How often a connection is looked at.
 LOOK_SECONDS = 2.0
 # What one address may have of all connections. A network behind one address has its share, and leaves others theirs.
@@ -135,6 +137,14 @@ class HttpProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         if not self.transport.is_closing():
             super().data_received(data)
+
+    def shutdown(self) -> None:
+        """The server stops: whoever waits for nothing is let go."""
+        idle = self.waiting and not self.transport.get_write_buffer_size()
+        super().shutdown()
+        if idle:
+            # Over TLS closing waits for the client's own goodbye, which a browser sends when it next uses the connection.
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def on_response_complete(self) -> None:
         self.waiting_since = time.monotonic()

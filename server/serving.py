@@ -17,6 +17,7 @@ from server import __version__, http_protocol, ws_protocol
 from server.engines.base import EngineStatus
 from server.http_protocol import Connections
 from server.messages import MAX_MESSAGE_BYTES
+from server.plain_http import HttpsContext
 from server.sd_notify import Notifier
 
 # What a client has for its TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
@@ -57,8 +58,9 @@ def uvicorn_config(
         # TRUSTED_PROXIES decides whose headers count, not uvicorn.
         proxy_headers=False,
         timeout_graceful_shutdown=5,
-        ssl_certfile=tls[0] if tls is not None else None,
-        ssl_keyfile=tls[1] if tls is not None else None,
+        ssl_context_factory=(
+            (lambda config, default: HttpsContext(*tls)) if tls is not None else None
+        ),
     )
 
 

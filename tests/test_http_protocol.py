@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -231,9 +232,36 @@ async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.Mo
         ssl_cert_path=issued.server,
         ssl_key_path=issued.server,
     ) as run:
-        for said in (b"", b"\x16\x03\x01\x02\x00\x01\x00"):
+        for said in (b"", b"\x16\x03\x01\x02\x00\x01\x00", GET):
             reader, writer = await knock(run.port)
             writer.write(said)
             assert (await request("GET", f"{run.base_url}/health/live")).status == 200
             assert await cut_off(reader) < 2.0
             writer.close()
+
+
+async def test_stopping_waits_for_no_idle_browser(tmp_path: Path) -> None:
+    """Over TLS a connection that is closed waits for the other end's goodbye, which idle browsers do not send."""
+    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    context = ssl.create_default_context(cafile=issued.authority)
+
+    def idle(port: int) -> ssl.SSLSocket:
+        one = context.wrap_socket(
+            socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1"
+        )
+        one.sendall(GET)
+        assert one.recv(12) == b"HTTP/1.1 200"
+        return one
+
+    async with running(
+        https_enabled=True,
+        ca_cert_path=issued.authority,
+        ssl_cert_path=issued.server,
+        ssl_key_path=issued.server,
+    ) as run:
+        with await asyncio.to_thread(idle, run.port):
+            run.server.should_exit = True
+            began = time.monotonic()
+            while run.server.server_state.connections:
+                await asyncio.sleep(0.01)
+            assert time.monotonic() - began < 2.0

@@ -29,6 +29,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
         "http_errors",
         "ws_protocol",
         "http_protocol",
+        "plain_http",
     ),
     1: ("vision.*", "rtc.*", "pairing", "qr", "relay_check", "sd_notify"),
     0: (
