@@ -51,19 +51,21 @@ export class ChatView {
     }).observe(this.log);
   }
 
-  /** @param {Turn} turn */
-  render(turn) {
-    let article = this.#turns.get(turn.key);
-    if (!article) {
-      article = this.#make(turn);
-      this.#turns.set(turn.key, article);
-      show(this.#empty, false);
-      this.log.append(article);
-      this.#following = true;
+  /** @param {Iterable<Turn>} turns */
+  render(turns) {
+    for (const turn of turns) {
+      let article = this.#turns.get(turn.key);
+      if (!article) {
+        article = this.#make(turn);
+        this.#turns.set(turn.key, article);
+        show(this.#empty, false);
+        this.log.append(article);
+        this.#following = true;
+      }
+      this.#fill(article, turn);
+      this.#announce(turn);
     }
-    this.#fill(article, turn);
-    this.#announce(turn);
-    this.#follow();
+    this.#follow(); // last and once: it needs the layout
   }
 
   /** @param {Turn} turn */

@@ -7,6 +7,7 @@ import { Conversation } from "./conversation.js";
 import { examine, verdict } from "./doctor.js";
 import { DoctorView } from "./doctorview.js";
 import { byId, show } from "./dom.js";
+import { Drawing } from "./drawing.js";
 import { takePairingCode } from "./pairing.js";
 import { OtherDialog } from "./otherdialog.js";
 import { report } from "./report.js";
@@ -41,22 +42,27 @@ const visit = new Visit({
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
     conversation.receive(message);
-    if (message.type === "error" && !message.id) chat.note(message.message);
+    if (message.type === "error" && !message.id) note(message.message);
   },
   onSent: (id) => conversation.sent(id),
   onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
   onBroken: () => conversation.interrupt(BROKEN),
   onNewSession: () => {
-    if (conversation.turns.length > 0) chat.note("A new session began. What was said before is not remembered.");
+    if (conversation.turns.length > 0) note("A new session began. What was said before is not remembered.");
   },
 });
 
 const conversation = new Conversation({
-  onTurn: (turn) => {
-    chat.render(turn);
-    renderRunning();
+  onTurn: (turn) => drawing.changed(turn),
+  onGone: (turn) => {
+    drawing.gone(turn);
+    chat.remove(turn);
   },
-  onGone: (turn) => chat.remove(turn),
+});
+
+const drawing = new Drawing((turns) => {
+  chat.render(turns);
+  renderRunning();
 });
 
 const speech = new Speech((key) => chat.renderSpeaking(key));
@@ -134,6 +140,12 @@ function showStill({ image, withheld }) {
   other.close(); // it has done what it is for
   // What is held is asked about; one that was withheld leaves nothing to be seen.
   if (!visit.facts.held) stage.showFar(withheld ? "" : (image ?? ""));
+}
+
+/** @param {string} text below everything that was said before */
+function note(text) {
+  drawing.flush();
+  chat.note(text);
 }
 
 /** The sheet over most of the picture, or back. @param {boolean} tall */

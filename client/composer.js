@@ -1,6 +1,8 @@
 import { byId, say, show } from "./dom.js";
 import { draft } from "./draft.js";
 
+// Where the style sheet alone does it, no key costs a layout.
+const GROWS_ITSELF = CSS.supports("field-sizing", "content");
 // The count is shown when so little is left.
 const COUNT_FROM = 300;
 
@@ -71,6 +73,7 @@ export class Composer {
     show(this.#count, length > this.#limit - COUNT_FROM);
     say(this.#count, over ? `${length - this.#limit} characters too many` : `${this.#limit - length} characters left`);
     this.#count.classList.toggle("problem", over);
+    if (GROWS_ITSELF) return;
     // As high as its text, up to what the style sheet allows.
     this.box.style.height = "auto";
     this.box.style.height = `${this.box.scrollHeight + 2}px`;
