@@ -315,6 +315,30 @@ async def test_a_description_is_one_turn(page: Page) -> None:
     assert found == [1, "half", "text 39", 30, "done"]
 
 
+async def test_what_changed_is_drawn_once_a_picture(page: Page) -> None:
+    """Not while it changes; then every turn once, in order; what went away or was drawn before is not drawn."""
+    found = await run(
+        page,
+        """
+        const {Drawing} = await import("/client/drawing.js");
+        const drawn = [];
+        const drawing = new Drawing(turns => drawn.push([...turns].map(turn => turn.key)));
+        const picture = () => new Promise(resolve => requestAnimationFrame(resolve));
+        const [a, b, c] = ["a", "b", "c"].map(key => ({key}));
+        drawing.changed(a); drawing.changed(b); drawing.changed(c); drawing.changed(a); drawing.gone(b);
+        const before = drawn.length;
+        await picture();
+        drawing.changed(b); drawing.flush();
+        const atOnce = drawn.length;
+        await picture();
+        drawing.changed(c);
+        await picture();
+        return [before, atOnce, drawn];
+        """,
+    )
+    assert found == [0, 2, [["a", "c"], ["b"], ["c"]]]
+
+
 async def test_the_chat_is_bounded(page: Page) -> None:
     """The oldest turn goes when there are more than a hundred."""
     found = await run(

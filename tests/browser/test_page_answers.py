@@ -309,8 +309,11 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     await expect(page.turns.last.locator(".earlier li")).to_have_count(2)
     assert await page.turns.count() == 1
     await expect(page.turns.last.locator(".text")).to_have_text(re.compile(r"^Scene [3-9]\.$"))
-    first, second = model.requests[0], model.requests[1]
-    assert 0.3 <= second.arrived - first.arrived <= 1.2
+    # By the clock in the pictures: a busy machine may hand two of them on together.
+    first, second = (Picture.of(model.requests[number]).clock for number in (0, 1))
+    assert first is not None
+    assert second is not None
+    assert 300 <= second - first <= 1200
     assert model.count - count <= 8
 
     await page.button("Describe").click()

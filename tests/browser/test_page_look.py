@@ -307,6 +307,31 @@ async def test_who_wants_no_motion_gets_none(
     await page.page.wait_for_function(moving)
 
 
+async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """What moves after a question is moved without a layout or a paint, which would hold up the camera's next frame."""
+    model.behaviour = Behaviour.STALLS
+    page = await visit(server.base_url)
+    await page.start()
+    await page.page.evaluate("""() => {
+          window.moved = new Set();
+          const look = () => {
+            for (const animation of document.getAnimations())
+              for (const keyframe of animation.effect.getKeyframes())
+                for (const name of Object.keys(keyframe)) window.moved.add(name);
+            requestAnimationFrame(look);
+          };
+          requestAnimationFrame(look);
+        }""")
+    await page.send("What is this?")
+    await page.page.wait_for_function("window.moved.has('translate')")
+    await expect(page.turns.last).to_have_attribute("data-state", "answering")
+    moved = set(await page.page.evaluate("[...window.moved]"))
+    timing = {"offset", "computedOffset", "easing", "composite"}
+    assert moved - timing <= {"translate", "transform", "opacity"}
+
+
 @pytest.mark.parametrize(
     "size", [(320, 568), (390, 844), (844, 390), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
 )
