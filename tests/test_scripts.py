@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -105,6 +106,24 @@ def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Pat
     assert (done.returncode, done.stderr) == (0, "")
     assert all(word in done.stdout for word in mentions)
     assert not (scratch / ".venv").exists()
+
+
+def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path) -> None:
+    """It says for which Python atheris is ready-made and which one is here; the next script finds .venv whole."""
+    scratch = project(tmp_path / "p")
+    shutil.copy(ROOT / "requirements-fuzz.txt", scratch)
+    (scratch / "tests" / "fuzz" / "seeds" / "rtp").mkdir(parents=True)
+    # Quicker than the script's own: this environment's pip is in it, and not its atheris.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", scratch / ".venv"], check=True)
+    (packages,) = (scratch / ".venv").glob("lib/python*/site-packages")
+    (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib")) / "pip")
+    done = bash(scratch / "scripts" / "fuzz.sh", "rtp", "1", env=offline())
+    assert done.returncode == 1
+    assert "CPython 3.11, 3.12 and 3.13 on" in done.stderr
+    assert f"this is Python {sys.version.split()[0]} on" in done.stderr
+    assert not (scratch / ".venv" / "installing").exists()
+    assert (scratch / ".venv" / "test.stamp").exists()
+    assert not (scratch / ".venv" / "fuzz.stamp").exists()
 
 
 @pytest.mark.parametrize(
