@@ -10,8 +10,8 @@ case ${1:-} in
 Usage: bash scripts/test.sh [pytest arguments]
 
 Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
-strace, certutil, coturn, nginx, Prometheus and what makes networks, with npm what is in tests/peers; then runs all tests, or
-those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
+strace, certutil, coturn, nginx, Prometheus, logrotate, systemd and what makes networks, with npm what is in tests/peers; then runs
+all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
 TEXT
         exit 0
         ;;
@@ -100,6 +100,8 @@ nginx nginx
 promtool prometheus
 certutil libnss3-tools
 firefox-esr firefox-esr
+systemd-analyze systemd
+logrotate logrotate
 npm npm
 TEXT
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
