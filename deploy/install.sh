@@ -1,0 +1,380 @@
+#!/usr/bin/env bash
+# Installs qwen-camera as services of systemd, upgrades it, and removes it again. See --help.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=../scripts/venv.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../scripts/venv.sh"
+# shellcheck source-path=SCRIPTDIR source=install_checks.sh
+. "$ROOT/deploy/install_checks.sh"
+# shellcheck source-path=SCRIPTDIR source=install_steps.sh
+. "$ROOT/deploy/install_steps.sh"
+
+usage() {
+    cat <<'TEXT'
+Usage: sudo bash deploy/install.sh [options]
+
+Installs this checkout as services: the program and its Python environment in /opt/qwen-camera, settings in
+/etc/qwen-camera/qwen-camera.env, units, users and log rotation where the system looks for them. Run it again to upgrade,
+to repair, or to see that nothing is left to do. Files that you changed are never overwritten or removed.
+
+  --dry-run     say what would be done, and do nothing
+  --uninstall   remove all of it again, but no model, no log, and no file that you changed
+  --prefix DIR  install below DIR instead of /, as for an image: no user is made and no service touched
+  --with LIST   also install optional filters: face-blur, nsfw, or both with a comma between
+  --nginx       put deploy/nginx.conf into /etc/nginx/conf.d without asking
+  --no-nginx    leave nginx alone without asking
+  --help        print this
+
+Without a terminal to ask on, nginx is left alone. PYTHON=/usr/bin/python3.12 in the environment chooses the Python.
+Exit status: 0 done, 1 it can not be done and why, 2 wrong options, 130 or 143 interrupted, with nothing changed.
+TEXT
+}
+
+usage_error() {
+    say "$1"
+    say 'See: bash deploy/install.sh --help'
+    exit 2
+}
+
+# What is installed, from the checkout's root; the rest of it is for those who work on it.
+PROGRAM=(server client scripts deploy docs config.py env.example LICENSE README.md DEPLOY.md SECURITY.md ARCHITECTURE.md
+    CHANGELOG.md requirements.txt)
+UNITS=(qwen-webrtc.service qwen-webrtc@.service qwen-vllm.service)
+# The environment takes half a gigabyte, and is there twice while it is replaced.
+NEEDED_MB=1500
+
+prefix=''
+dry_run=''
+uninstall=''
+nginx=ask
+with=''
+
+read_options() {
+    local option value
+    while [ $# -gt 0 ]; do
+        option=$1
+        value=''
+        case $option in
+            --prefix=* | --with=*)
+                value=${option#*=}
+                option=${option%%=*}
+                shift
+                ;;
+            --prefix | --with)
+                [ $# -ge 2 ] || usage_error "$option needs a value."
+                value=$2
+                shift 2
+                ;;
+            *) shift ;;
+        esac
+        case $option in
+            --help | -h)
+                usage
+                exit 0
+                ;;
+            --dry-run) dry_run=yes ;;
+            --uninstall) uninstall=yes ;;
+            --nginx) nginx=yes ;;
+            --no-nginx) nginx=no ;;
+            --prefix)
+                case $value in
+                    /*) prefix=${value%/} ;;
+                    *) usage_error "--prefix is '$value'; an absolute path like /srv/image is needed." ;;
+                esac
+                case $prefix/ in */../* | */./*) usage_error "--prefix is '$value'; a path without . and .. is needed." ;; esac
+                ;;
+            --with)
+                case ,$value, in
+                    ,face-blur, | ,nsfw, | ,face-blur,nsfw, | ,nsfw,face-blur,) with=$value ;;
+                    *) usage_error "--with is '$value'; face-blur, nsfw or face-blur,nsfw is needed." ;;
+                esac
+                ;;
+            *) usage_error "The option $option is not known." ;;
+        esac
+    done
+    [ -z "$uninstall" ] || [ -z "$with" ] || usage_error '--with is for installing, not for --uninstall.'
+    opt=$prefix/opt
+    home=$opt/qwen-camera
+    stage=$opt/.qwen-camera.new
+    old=$opt/.qwen-camera.old
+    settings=$prefix/etc/qwen-camera/qwen-camera.env
+    nginx_file=$prefix/etc/nginx/conf.d/qwen-camera.conf
+    units=$prefix/usr/local/lib/systemd/system
+    # Checksums of the files that were written beside $home, and the folders that were made for them
+    written=$home/.install/written
+    folders=$home/.install/folders
+}
+
+# ---- The plan ----
+
+# Pairs: a file of the checkout (or of the scratch folder) and where it goes, with its mode before.
+files=()
+plan=()
+
+# plan_file SOURCE TARGET MODE: a file outside of $home.
+plan_file() {
+    if [ ! -e "$2" ]; then
+        plan+=("write $2")
+    elif cmp -s "$1" "$2"; then
+        # Adopted where it was there before: the same text is ours as well as anybody's.
+        return 0
+    elif untouched "$2"; then
+        plan+=("renew $2")
+    else
+        say "Kept: $2, which was changed by hand. The new one is $home/${1#"$ROOT/"}."
+        return 0
+    fi
+    files+=("$3" "$1" "$2")
+}
+
+plan_program() {
+    local damage
+    if [ ! -e "$home" ]; then
+        program=new
+        plan+=("put the program and its Python environment into $home")
+        return 0
+    fi
+    if "$home/.venv/bin/python" -c '' 2>/dev/null && [ -e "$home/.venv/run.stamp" ] && [ ! -e "$home/.venv/installing" ]; then
+        keep_environment=yes
+    else
+        program=renew
+        plan+=("make the Python environment in $home anew")
+    fi
+    damage=$(damaged || true)
+    if ! cmp -s "$scratch/program" "$home/.install/program"; then
+        program=renew
+        plan+=("bring the program in $home up to date")
+    elif [ -n "$damage" ]; then
+        program=renew
+        plan+=("put back what was changed or removed in $home: $(head -n 3 <<<"$damage" | tr '\n' ' ')")
+    fi
+    if [ -n "$keep_environment" ] && ! has_filters; then
+        program=renew
+        plan+=("install $with into $home")
+    fi
+}
+
+plan_settings() {
+    local missing
+    if [ ! -e "$settings" ]; then
+        plan+=("write $settings from $settings_source$([ "$settings_source" = "$ROOT/.env" ] || echo ', with a new secret and access code')")
+        files+=(600 "$scratch/settings" "$settings")
+        return 0
+    fi
+    [ -r "$settings" ] || return 0
+    missing=$(LC_ALL=C comm -23 <(keys "$ROOT/env.example") <(keys "$settings") | tr '\n' ' ')
+    [ -z "$missing" ] || say "Note: not in $settings, so they have their defaults: $missing(env.example explains them)"
+}
+
+keys() { sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' "$1" | LC_ALL=C sort -u; }
+
+make_settings() {
+    local secret code path
+    path=$(model_path "$settings_source")
+    secret=$("$python" -c 'import secrets; print(secrets.token_urlsafe(48))')
+    code=$("$python" -c 'import secrets; print("".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(12)))')
+    (
+        umask 077
+        if [ "$settings_source" = "$ROOT/.env" ]; then cat "$settings_source"; else
+            sed -e "s/^JWT_SECRET_KEY=\$/JWT_SECRET_KEY=$secret/" -e "s/^ACCESS_CODE=\$/ACCESS_CODE=$code/" "$settings_source"
+        fi | awk -v path="$path" '/^MODEL_PATH=/ && path != "" { print "MODEL_PATH=" path; next } { print }' >"$scratch/settings"
+    )
+}
+
+plan_users() {
+    [ -z "$prefix" ] || return 0
+    if ! getent passwd qwen-camera >/dev/null || ! getent passwd qwen-vllm >/dev/null; then
+        make_users=yes
+        plan+=('make the users qwen-camera and qwen-vllm')
+    fi
+}
+
+# nginx_may QUESTION: what the options say, or whoever sits at the terminal.
+nginx_may() {
+    local answer
+    if [ $nginx = ask ] && [ -z "$dry_run" ] && [ -t 0 ]; then
+        printf '%s [y/N] ' "$1" >&2
+        read -r answer || answer=''
+        case $answer in [yY] | [yY][eE][sS]) nginx=yes ;; *) nginx=no ;; esac
+    fi
+    [ $nginx = yes ]
+}
+
+plan_nginx() {
+    local target
+    [ -e "$ROOT/deploy/nginx.conf" ] || return 0
+    if [ ! -d "$prefix/etc/nginx" ]; then
+        [ $nginx != yes ] || fail "There is no $prefix/etc/nginx. Install nginx first, or leave --nginx out."
+        return 0
+    fi
+    for target in "$nginx_file" "$nginx_file.to-change"; do
+        if [ -e "$target" ] && cmp -s "$ROOT/deploy/nginx.conf" "$target"; then return 0; fi
+    done
+    target=$nginx_file
+    if nginx_may "Put deploy/nginx.conf into $target, and have nginx check it?"; then
+        plan_file "$ROOT/deploy/nginx.conf" "$target" 644
+    else
+        say "nginx is left alone. For deploy/nginx.conf in front of the server: bash deploy/install.sh --nginx"
+    fi
+}
+
+# ---- Doing it ----
+
+activate() {
+    local unit
+    [ -z "$prefix" ] || return 0
+    [ -z "$make_users" ] || systemd-sysusers "/etc/sysusers.d/qwen-camera.conf"
+    systemctl daemon-reload
+    if printf '%s\n' "${plan[@]}" | grep -q "$nginx_file"; then
+        if nginx -t 2>"$scratch/output"; then
+            say 'nginx takes its new configuration; to use it: systemctl reload nginx'
+        else
+            tail -n 5 "$scratch/output" >&2
+            mv -- "$nginx_file" "$nginx_file.to-change"
+            printf '%s  %s\n' "$(checksum "$nginx_file.to-change")" "$nginx_file.to-change" >>"$written"
+            say "nginx does not take it before what is marked CHANGE is changed, so it is put by as $nginx_file.to-change."
+            say 'Change it there, take .to-change off its name, and: nginx -t && systemctl reload nginx'
+        fi
+    fi
+    # One after another, each only when the one before serves again: with several, somebody always answers.
+    if [ -n "$program" ]; then
+        for unit in $(systemctl list-units --plain --no-legend --state=active 'qwen-webrtc.service' 'qwen-webrtc@*.service' | awk '{ print $1 }'); do
+            say "Restarting $unit: running answers finish first."
+            systemctl restart "$unit"
+        done
+        if systemctl is-active --quiet qwen-vllm.service; then say 'qwen-vllm.service goes on as it is; to restart it: systemctl restart qwen-vllm'; fi
+    fi
+}
+
+advise() {
+    say 'Done.'
+    [ -z "$prefix" ] || return 0
+    say "Settings: $settings (what people type to get in: sudo grep ACCESS_CODE $settings)"
+    if ! systemctl is-enabled --quiet qwen-webrtc.service 2>/dev/null; then
+        say 'To start:  sudo systemctl enable --now qwen-webrtc      (several: qwen-webrtc@8010 qwen-webrtc@8011 instead)'
+        say '           sudo systemctl enable --now qwen-vllm        (with a GPU, a model at MODEL_PATH, and vLLM)'
+    fi
+    say 'To watch:  systemctl status qwen-webrtc; journalctl -u qwen-webrtc'
+}
+
+install() {
+    local unit
+    settings_source=$settings
+    [ -e "$settings_source" ] || settings_source=$ROOT/.env
+    [ -e "$settings_source" ] || settings_source=$ROOT/env.example
+    [ -r "$settings_source" ] || [ -n "$dry_run" ] || fail "$settings_source can not be read by this user."
+    check_machine
+    manifest >"$scratch/program" || exit 1
+    check_python
+    check_space
+    check_model
+    if [ -e "$stage" ] || [ -e "$old" ]; then
+        if [ -z "$dry_run" ]; then lock && recover; fi
+        say "A run that was killed left something in $opt: ${dry_run:+to be }cleared away."
+    fi
+    plan_program
+    plan_file "$ROOT/deploy/qwen-camera.sysusers.conf" "$prefix/etc/sysusers.d/qwen-camera.conf" 644
+    for unit in "${UNITS[@]}"; do plan_file "$ROOT/deploy/$unit" "$units/$unit" 644; done
+    if [ -d "$prefix/etc/logrotate.d" ] || [ -n "$prefix" ]; then
+        plan_file "$ROOT/deploy/logrotate.conf" "$prefix/etc/logrotate.d/qwen-camera" 644
+    fi
+    plan_settings
+    plan_users
+    plan_nginx
+    if [ ${#plan[@]} -eq 0 ]; then
+        say 'Everything is as it should be: nothing was changed.'
+        return 0
+    fi
+    say "To be done${dry_run:+ (this is a dry run: nothing is)}:"
+    printf '  %s\n' "${plan[@]}" >&2
+    [ -z "$dry_run" ] || return 0
+
+    trap failed EXIT
+    trap 'interrupted 130' INT
+    trap 'interrupted 143' TERM HUP
+    lock
+    [ -e "$settings" ] || make_settings
+    [ -z "$program" ] || stage_program
+    stage_files
+    trap '' INT TERM HUP
+    commit
+    trap - EXIT
+    activate
+    advise
+}
+
+# ---- Undoing it ----
+
+remove() {
+    local target at user kept=() lines=()
+    [ -d "$home/.install" ] || {
+        [ ! -e "$home" ] || fail "$home was not made by this script: it is left alone."
+        say "qwen-camera is not installed${prefix:+ below $prefix}: nothing was changed."
+        return 0
+    }
+    [ -n "$dry_run" ] || [ -w "$opt" ] || fail "$opt can not be written to: run this as root."
+    # A file may have been written more than once: its last checksum counts.
+    while IFS= read -r target <&8; do
+        target=$prefix$target
+        if [ "$target" = "$nginx_file" ] && ! nginx_may "Take $target away from nginx?"; then
+            say "nginx is left alone: $target stays. To take it away, too: --nginx"
+        elif untouched "$target"; then lines+=("$target"); elif [ -e "$target" ]; then kept+=("$target"); fi
+    done 8< <(cut -c 67- "$written" | LC_ALL=C sort -u)
+    say "To be removed${dry_run:+ (this is a dry run: nothing is)}: ${lines[*]:-} $home"
+    if [ -z "$dry_run" ]; then
+        lock
+        trap '' INT TERM HUP
+        [ -n "$prefix" ] || stop_services
+        [ ${#lines[@]} -eq 0 ] || rm -f -- "${lines[@]}"
+        remove_program
+        [ -n "$prefix" ] || {
+            systemctl daemon-reload
+            for user in qwen-camera qwen-vllm; do
+                ! getent passwd $user >/dev/null || userdel $user || say "The user $user could not be removed."
+            done
+        }
+    else
+        while IFS= read -r target; do kept+=("$home/$target"); done < <(strangers && damaged)
+    fi
+    for ((at = 0; at < ${#kept[@]}; at++)); do [ ! -e "${kept[at]}" ] || say "Kept, since it was changed by hand: ${kept[at]}"; done
+    [ ! -d "$home" ] || [ -n "$dry_run" ] || say "Kept, since there are files of yours in it: $home"
+    [ -d "$prefix/var/log/qwen-camera" ] && say "Kept: the logs in $prefix/var/log/qwen-camera"
+    say 'Models are left where they are.'
+}
+
+stop_services() {
+    local unit
+    for unit in $(systemctl list-units --all --plain --no-legend 'qwen-webrtc.service' 'qwen-webrtc@*.service' 'qwen-vllm.service' | awk '{ print $1 }'); do
+        say "Stopping $unit."
+        systemctl disable --now --quiet "$unit" || true
+    done
+    systemctl disable --quiet qwen-webrtc.service qwen-vllm.service 2>/dev/null || true
+}
+
+remove_program() {
+    local made_folders=() at
+    mapfile -t made_folders <"$folders"
+    cp "$home/.install/program" "$scratch/program"
+    rm -rf -- "$home/.venv"
+    # Whatever is as it was installed; what is left is somebody's.
+    (cd "$home" && sha256sum --check "$scratch/program" 2>/dev/null | sed -n 's/: OK$//p' | tr '\n' '\0' | xargs -0 -r rm -f --)
+    find "$home" -type d -name __pycache__ -prune -exec rm -rf -- {} +
+    rm -rf -- "$home/.install"
+    find "$home" -depth -type d -empty -delete
+    for ((at = ${#made_folders[@]} - 1; at >= 0; at--)); do rmdir -- "$prefix${made_folders[at]}" 2>/dev/null || true; done
+}
+
+main() {
+    program=''
+    keep_environment=''
+    make_users=''
+    umask 022
+    read_options "$@"
+    scratch=$(mktemp -d) || fail 'No temporary folder could be made: is there room in /tmp?'
+    trap 'rm -rf -- "$scratch"' EXIT
+    if [ -n "$uninstall" ]; then remove; else install; fi
+    rm -rf -- "$scratch"
+}
+
+# All of it is read before any of it runs: it may be the installed copy that is removed.
+main "$@"
+exit

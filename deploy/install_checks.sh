@@ -1,0 +1,156 @@
+# shellcheck shell=bash
+# shellcheck disable=SC2154 # variables of install.sh
+# Sourced by install.sh: what is there, and whether it can be done at all. Nothing here changes anything.
+
+checksum() { sha256sum <"$1" | cut -d ' ' -f 1; }
+
+# The program's files, a line each: checksum and path below the checkout. Stops where one is missing.
+manifest() {
+    local name extra
+    cd "$ROOT" || return 1
+    for name in "${PROGRAM[@]}"; do
+        [ -e "$name" ] || fail "$ROOT/$name is missing: is the checkout whole?"
+    done
+    for extra in requirements-*.txt; do [ ! -e "$extra" ] || PROGRAM+=("$extra"); done
+    find "${PROGRAM[@]}" -type f ! -path '*/__pycache__/*' ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+}
+
+# What of the installed program is not as it was installed: changed or removed files, a line each.
+damaged() { (cd "$home" && sha256sum --check --quiet .install/program 2>/dev/null | sed -n 's/: FAILED.*//p'); }
+
+# Files in $home that are nobody's but the operator's, a line each.
+strangers() {
+    (cd "$home" && find . -type d \( -path ./.venv -o -path ./.install -o -name __pycache__ \) -prune -o -type f -print \
+        | sed 's|^\./||' | LC_ALL=C sort) | LC_ALL=C comm -23 - <(cut -c 67- "$home/.install/program" | LC_ALL=C sort)
+}
+
+# The checksum that a file outside of $home had when it was written last; nothing where it was not. Paths are kept
+# without the prefix: an image becomes a machine's root one day.
+recorded() { [ ! -e "$written" ] || awk -v target="${1#"$prefix"}" 'substr($0, 67) == target { sum = $1 } END { print sum }' "$written"; }
+
+# Whether a file outside of $home is as this script wrote it.
+untouched() { [ -e "$1" ] && [ "$(checksum "$1")" = "$(recorded "$1")" ]; }
+
+nearest_folder() {
+    local folder=$1
+    while [ ! -d "$folder" ]; do folder=$(dirname "$folder"); done
+    printf '%s\n' "$folder"
+}
+
+# ---- Checks, before anything is changed ----
+
+check_machine() {
+    local name folder
+    [ "$(uname -s)" = Linux ] || fail 'This installs services of systemd, and so for Linux only. Elsewhere: bash scripts/run.sh'
+    for name in awk cmp comm df find flock sed setsid sha256sum tar; do
+        command -v $name >/dev/null 2>&1 || fail "The command $name is missing; it is in coreutils, util-linux, findutils, diffutils, gawk, sed or tar."
+    done
+    if [ -z "$prefix" ]; then
+        [ -n "$dry_run" ] || [ "$(id -u)" = 0 ] || fail 'This makes users and services, and so needs root: sudo bash deploy/install.sh'
+        [ -d /run/systemd/system ] \
+            || fail 'This machine is not run by systemd. For containers see deploy/docker-compose.yml; --prefix DIR installs for an image.'
+        command -v systemd-sysusers >/dev/null 2>&1 \
+            || fail 'systemd-sysusers is missing, which makes the users of the services. Install the package systemd of this system whole.'
+    fi
+    for name in "$opt" "$(dirname "$settings")" "$units" "$prefix/etc/sysusers.d"; do
+        folder=$(nearest_folder "$name")
+        [ -n "$dry_run" ] || [ -w "$folder" ] || fail "$folder can not be written to: another user, or a file system that is read-only."
+    done
+    [ ! -e "$home" ] || [ -d "$home/.install" ] \
+        || fail "$home is there and was not made by this script. Move it away, or remove it."
+}
+
+check_space() {
+    local free folder
+    folder=$(nearest_folder "$opt")
+    free=$(df -Pm "$folder" | awk 'END { print $4 }')
+    [ "$free" -ge "$NEEDED_MB" ] || fail "There are $free MB free at $folder, and $NEEDED_MB MB are needed. Make room, and run this again."
+}
+
+# A Python in somebody's home can not be run by the services.
+check_python() {
+    local base
+    python=$(find_python) || exit 1
+    base=$("$python" -c 'import os, sys; print(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))')
+    case $base in
+        /root/* | /home/* | /run/user/*)
+            say "The Python found is $base, in a home that services can not look into. Name the system's:"
+            [ -n "$prefix" ] || fail '  sudo PYTHON=/usr/bin/python3 bash deploy/install.sh'
+            say '  PYTHON=/usr/bin/python3 bash deploy/install.sh'
+            ;;
+    esac
+}
+
+# A line KEY=value of a settings file, without quotes; nothing where there is none.
+setting() { [ ! -r "$2" ] || sed -n "s/^$1=//p" "$2" | tail -n 1 | sed -e "s/^'\(.*\)'\$/\1/" -e 's/^"\(.*\)"$/\1/'; }
+
+caller_home() {
+    local home_of=''
+    [ -z "${SUDO_USER:-}" ] || home_of=$(getent passwd "$SUDO_USER" | cut -d : -f 6)
+    printf '%s\n' "${home_of:-${HOME:-/root}}"
+}
+
+# MODEL_PATH as the services have to find it: ~ means nothing to them.
+model_path() {
+    local path
+    path=$(setting MODEL_PATH "$1")
+    # shellcheck disable=SC2088 # the ~ of a settings file
+    case $path in
+        '~/'*)
+            path=$(caller_home)${path#\~}
+            # None there: then better not in a home, which services can not look into.
+            [ -e "$path" ] || path=/srv/models/$(basename "$path")
+            ;;
+    esac
+    printf '%s\n' "$path"
+}
+
+# As whom the model server reads: its user, or where that is not made yet one that has no rights of its own either.
+as_model_server() {
+    local user group
+    user=$(id -u qwen-vllm 2>/dev/null || echo 65534)
+    group=$(id -g qwen-vllm 2>/dev/null || echo 65534)
+    setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs -- "$@"
+}
+
+# A model that is there has to be readable, all of it; where there is none, one is downloaded later or lives elsewhere.
+check_model() {
+    local path part='' walked='' unreadable=''
+    path=$(model_path "$settings_source")
+    [ -n "$path" ] || return 0
+    case $path in
+        /*) ;;
+        *) fail "MODEL_PATH is '$path' in $settings_source; the services need an absolute path." ;;
+    esac
+    if [ ! -e "$path" ]; then
+        say "Note: MODEL_PATH is $path, where there is nothing (yet). The web server does without it; qwen-vllm.service needs it."
+        return 0
+    fi
+    if [ "$(id -u)" != 0 ] || ! command -v setpriv >/dev/null 2>&1; then
+        say 'Note: only root can check whether the model server will be able to read MODEL_PATH.'
+        return 0
+    fi
+    # From the root down, so that the first folder that is shut is the one that is named.
+    while IFS= read -r -d / part || [ -n "$part" ]; do
+        [ -n "$part" ] || continue
+        walked=$walked/$part
+        if [ -d "$walked" ] && ! as_model_server test -x "$walked"; then
+            unreadable=$walked
+            break
+        fi
+    done <<<"$path"
+    [ -n "$unreadable" ] || unreadable=$(as_model_server find -L "$path" ! -readable -print -quit 2>/dev/null || true)
+    if [ -n "$unreadable" ]; then
+        say "The model at MODEL_PATH=$path can not be read by the user qwen-vllm, which serves it: $unreadable is shut."
+        say 'Open it to reading, or move the model to a place like /srv/models and set MODEL_PATH in the settings:'
+        fail "  chmod -R o+rX '$unreadable'"
+    fi
+}
+
+# Whether the filters asked for are in the environment.
+has_filters() {
+    local filter
+    for filter in ${with//,/ }; do
+        grep -q " $filter" "$home/.venv/extras" 2>/dev/null || return 1
+    done
+}
