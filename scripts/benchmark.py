@@ -1,24 +1,35 @@
 #!/usr/bin/env python3
-"""Measure qwen-camera with simulated cameras and real sockets, and print the figures beside their targets.
+"""Measure qwen-camera with simulated cameras and real sockets.
 
-    python scripts/benchmark.py                       starts a server and a stand-in model, measures both ways of asking
-    python scripts/benchmark.py --server-url URL      measures a running server with the model that it has
-    python scripts/benchmark.py --browser             the same through headless Chromium and the real page
-    python scripts/benchmark.py --network             narrow, lossy and broken links, through Chromium and the page
+    python scripts/benchmark.py --num-requests 100 --monitor-gpu     questions at planned times, to a server started here
+                                                                     and a stand-in for the model
+    python scripts/benchmark.py --server-url URL --rate 2            the same to a running server and its model
+    python scripts/benchmark.py --compare A.json B.json              two results beside each other
 
-Results go to benchmark_results/ as JSON and CSV.
+    python scripts/benchmark.py --rows                               the figures to reach, with their targets
+    python scripts/benchmark.py --rows --browser                     the same through headless Chromium and the page
+    python scripts/benchmark.py --rows --network                     narrow, lossy and broken links, through the page
+
+Questions arrive as a Poisson process, in an open loop: when each is due is fixed before the first is asked (--seed), and
+its latency counts from then, so that time spent queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
+matplotlib is installed, PNG.
+
+Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130
+interrupted (what was measured until then is written).
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import logging
+import math
 import os
-import random
+import re
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -26,180 +37,256 @@ sys.path.insert(0, str(ROOT))
 from scripts.own_environment import go_on_inside  # noqa: E402
 
 try:
-    from scripts.bench.camera_peer import CameraPeer, close_all
+    from rich.console import Console
+
+    from scripts.bench.compare import NoResult, compare, read
     from scripts.bench.http_json import HttpError
-    from scripts.bench.live_encoder import LiveEncoder, Scene
-    from scripts.bench.load import capacity, first_frames, idle_cpu, memory, start_row
-    from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
-    from scripts.bench.questions import Results, ask_many
-    from scripts.bench.report import EXPECTATION, Report, machine
+    from scripts.bench.load_run import LoadRun, check_folder, finish, run_load, words, write
+    from scripts.bench.processes import MeasurementError
+    from scripts.bench.report import EXPECTATION, STAND_IN
+    from scripts.bench.rows import run_rows
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 
-IDLE_TARGETS = {2.0: 0.007, 5.0: 0.015}
-CAPACITY_TARGETS = {2.0: 100, 5.0: 55}
+# Of the load run, and of the rows
+DEFAULTS = {
+    "num_requests": (100, 60),
+    "sessions": (4, 2),
+    "rate": (1.0, 0.8),
+    "warm_up": (2, 3),
+}
+LOAD_ONLY = ("monitor_gpu", "size", "steady", "slo", "timeout", "between_ms", "no_plots")
+MAX_REQUESTS, MAX_SESSIONS = 100_000, 1000
 
 
-def options() -> argparse.Namespace:
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    positive, share = _number(0.001, 1e6), _number(0, 1)
     add = parser.add_argument
-    add("--server-url", help="measure this server instead of starting one")
-    add("--server-pid", type=int, help="its process, for processor and memory (same machine)")
-    add("--access-code", help="its access code")
-    add("--num-requests", type=int, default=60, help="questions, after the warm-up (60)")
-    add("--sessions", type=int, default=2, help="pages that ask (2)")
-    add("--rate", type=float, default=0.8, help="questions a second, open loop, Poisson (0.8)")
-    add("--typed-share", type=float, default=0.5, help="share of questions typed, not tapped (0.5)")
-    add("--warm-up", type=int, default=3, help="questions a session before any is counted (3)")
-    add("--first-token-ms", type=float, default=50, help="of the stand-in model (50)")
-    add("--idle-seconds", type=float, default=20, help="how long idle cameras are watched (20)")
-    add("--idle-cameras", type=int, default=10, help="idle cameras for processor and memory (10)")
-    add("--cameras", type=int, default=0, help="most cameras of the ramp; 0 leaves it out (0)")
-    add("--sample-rate", type=float, action="append", help="cameras' idle rates (2 and 5)")
-    add("--soak-rounds", type=int, default=3, help="times that all cameras come and go (3)")
+    add("--server-url", type=_address, help="measure this server instead of starting one")
+    add("--access-code", help="its access code (ACCESS_CODE of the environment)")
+    add("--num-requests", type=_whole(1, MAX_REQUESTS), help="questions after the warm-up (100)")
+    add("--sessions", type=_whole(1, MAX_SESSIONS), help="pages that ask, each with a camera (4)")
+    add("--rate", type=_number(0.001, 1000), help="questions a second, of all together (1)")
+    add("--warm-up", type=_whole(0, 1000), help="questions a session before any is counted (2)")
     add("--detail", choices=("auto", "low", "high"), default="auto")
+    add("--seed", type=int, default=1, help="of when what is asked (1)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    add("--first-token-ms", type=positive, default=50, help="of the stand-in model (50)")
+    add("--server-log", default="", help="log level of the started server (warning)")
+    add(
+        "--compare", nargs=2, type=Path, metavar=("A", "B"), help="print B's figures divided by A's"
+    )
+
+    load = parser.add_argument_group("load run")
+    add = load.add_argument
+    add("--monitor-gpu", action="store_true", help="read the GPUs of this machine each second")
+    add("--slo", type=positive, help="seconds within which an answer is good (3)")
+    add("--timeout", type=positive, help="seconds after which a question is given up (120)")
+    add("--size", type=_size, help="of the cameras' pictures (1280x720)")
+    add(
+        "--steady",
+        type=_number(0.1, 30),
+        metavar="FPS",
+        help="cameras send so many frames a second, from shared encoders: for many sessions (wake with the question)",
+    )
+    add("--between-ms", type=_number(0, 1e6), help="between the stand-in's tokens (10)")
+    add("--no-plots", action="store_true", help="draw nothing")
+
+    rows = parser.add_argument_group("figures to reach")
+    add = rows.add_argument
+    add("--rows", action="store_true", help="measure them in place of a load run")
     add("--browser", action="store_true", help="through headless Chromium and the page")
     add("--network", action="store_true", help="narrow, lossy and broken links (about 25 minutes)")
-    add("--uplink-kbps", type=float, help="with --network: this narrow link in place of all (none)")
-    add("--seeds", type=int, default=3, help="with --network: runs of each lossy or cut link (3)")
-    add("--seed", type=int, default=1)
     add(
         "--only",
         default="",
         help="parts: questions,first,idle,memory,capacity,start; narrow,step,loss,cut (all)",
     )
-    add("--output", type=Path, default=ROOT / "benchmark_results")
-    add("--server-log", default="", help="log level of the started server (warning)")
-    return parser.parse_args()
-
-
-async def questions(
-    url: str, model: StandInProcess | None, args: argparse.Namespace, report: Report
-) -> None:
-    rng = random.Random(args.seed)
-    encoders = [
-        LiveEncoder(Scene(seed=i), phase=int(30 * i / args.sessions)) for i in range(args.sessions)
-    ]
-    peers = [CameraPeer(url, e, wake=True, access_code=args.access_code) for e in encoders]
-    try:
-        for peer in peers:
-            await peer.connect()
-            await peer.open_socket()
-        report.conditions["engine"] = {key: peers[0].ready.get(key) for key in ("engine", "model")}
-        await asyncio.sleep(2)
-        common = {"rate": args.rate, "typed_share": args.typed_share, "rng": rng}
-        await ask_many(
-            peers, args.warm_up * len(peers), first_number=900_000, detail=args.detail, **common
-        )
-        results: Results = await ask_many(peers, args.num_requests, detail=args.detail, **common)
-    finally:
-        await close_all(peers)
-        for encoder in encoders:
-            await encoder.close()
-    report.conditions["held_up_questions"] = results.held_up
-    if model is not None:
-        results.join(await model.records())
-        report.rows += results.rows()
-    report.rows += results.whole_rows()
-
-
-async def run(args: argparse.Namespace) -> Report:
-    parts = set(filter(None, args.only.split(",")))
-    report = Report(
-        "qwen-camera, simulated 1280×720 VP8 cameras over loopback",
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+    add("--typed-share", type=share, default=0.5, help="share of questions typed, not tapped (0.5)")
+    add("--idle-seconds", type=positive, default=20, help="how long idle cameras are watched (20)")
+    add(
+        "--idle-cameras",
+        type=_whole(1, 1000),
+        default=10,
+        help="idle cameras for processor and memory (10)",
+    )
+    add(
+        "--cameras",
+        type=_whole(0, 1000),
+        default=0,
+        help="most cameras of the ramp; 0 leaves it out (0)",
+    )
+    add("--sample-rate", type=positive, action="append", help="cameras' idle rates (2 and 5)")
+    add(
+        "--soak-rounds",
+        type=_whole(1, 1000),
+        default=3,
+        help="times that all cameras come and go (3)",
+    )
+    add(
+        "--server-pid",
+        type=_whole(1, 2**31),
+        help="the server's process, for processor and memory (same machine)",
+    )
+    add(
+        "--uplink-kbps",
+        type=positive,
+        help="with --network: this narrow link in place of all (none)",
+    )
+    add(
+        "--seeds",
+        type=_whole(1, 1000),
+        default=3,
+        help="with --network: runs of each lossy or cut link (3)",
     )
 
-    def wanted(part: str) -> bool:
-        return not parts or part in parts
-
-    async with contextlib.AsyncExitStack() as stack:
-        url, pid, model = args.server_url, args.server_pid, None
-        if url is None:
-            model = await stack.enter_async_context(
-                StandInProcess(first_token_ms=args.first_token_ms)
-            )
-            environment = {"ENGINE": "vllm", "VLLM_BASE_URL": model.base_url}
-            if args.server_log:
-                environment["LOG_LEVEL"] = args.server_log
-            starts: list[float] = []
-            for _ in range(2 if wanted("start") else 0):
-                async with ServerProcess(**environment) as once:
-                    starts.append(once.seconds_to_first_page)
-            server = await stack.enter_async_context(ServerProcess(**environment))
-            starts.append(server.seconds_to_first_page)
-            url, pid = server.url, server.pid
-            report.conditions["health"] = await server.wait_for_engine()
-        if wanted("questions"):
-            say("asking questions")
-            await questions(url, model, args, report)
-        if wanted("first"):
-            say("timing first frames")
-            report.add(await first_frames(url, 10))
-        if pid is not None:
-            rates = args.sample_rate or [2.0, 5.0]
-            for rate in rates if wanted("idle") else []:
-                say(f"watching {args.idle_cameras} idle cameras at {rate:g} frames/s")
-                report.rows += await idle_cpu(
-                    url,
-                    pid,
-                    cameras=args.idle_cameras,
-                    rate=rate,
-                    seconds=args.idle_seconds,
-                    target=IDLE_TARGETS.get(rate),
-                )
-            if wanted("memory"):
-                say("letting cameras come and go")
-                report.rows += await memory(
-                    url, pid, cameras=args.idle_cameras, rounds=args.soak_rounds, seconds=8
-                )
-            for rate in rates if wanted("capacity") and args.cameras else []:
-                say(f"adding cameras at {rate:g} frames/s")
-                report.rows += await capacity(
-                    url,
-                    pid,
-                    model,
-                    rate=rate,
-                    most=args.cameras,
-                    target=CAPACITY_TARGETS.get(rate, 0),
-                    seconds=6,
-                    rng=random.Random(args.seed),
-                )
-        if args.server_url is None and wanted("start"):
-            report.add(start_row(starts))
-    return report
+    chosen = parser.parse_args(arguments)
+    chosen.rows = chosen.rows or chosen.browser or chosen.network
+    if chosen.browser and chosen.network:
+        parser.error("--browser and --network are two measurements: one at a time")
+    if chosen.compare and (chosen.rows or chosen.server_url):
+        parser.error("--compare measures nothing: leave the other options out")
+    if chosen.rows:
+        for name in LOAD_ONLY:
+            if getattr(chosen, name):
+                parser.error(f"--{name.replace('_', '-')} belongs to the load run, not to --rows")
+    elif chosen.only:
+        parser.error("--only goes with --rows")
+    for name, (of_load, of_rows) in DEFAULTS.items():
+        if getattr(chosen, name) is None:
+            setattr(chosen, name, of_rows if chosen.rows else of_load)
+    chosen.size = chosen.size or (1280, 720)
+    chosen.slo = chosen.slo or 3.0
+    chosen.timeout = chosen.timeout or 120.0
+    chosen.between_ms = 10.0 if chosen.between_ms is None else chosen.between_ms
+    chosen.access_code = chosen.access_code or os.environ.get("ACCESS_CODE") or None
+    return chosen
 
 
-def say(text: str) -> None:
-    print(f"... {text}", file=sys.stderr, flush=True)
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise argparse.ArgumentTypeError(f"{text} is no address like https://cam.example.org:8000")
+    return f"{parts.scheme}://{parts.netloc}"
 
 
-def main() -> None:
-    args = options()
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read_it(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is no whole number from {low} to {high}")
+        return value
+
+    return read_it
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{3,4})x(\d{3,4})", text, re.ASCII)
+    if match is None or int(match[1]) % 2 or int(match[2]) % 2:
+        raise argparse.ArgumentTypeError(f"{text} is no size of even numbers like 1280x720")
+    return int(match[1]), int(match[2])
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read_it(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{text} is no number from {low:g} to {high:g}")
+        return value
+
+    return read_it
+
+
+def measure_load(args: argparse.Namespace) -> int:
+    run: LoadRun = asyncio.run(run_load(args, Console(stderr=True, highlight=False)))
+    if not run.samples:
+        print(
+            f"Nothing is written: {run.cut_short} before any question had ended.", file=sys.stderr
+        )
+        return 130 if run.cut_short == "interrupted" else 1
+    finish(run)
+    print(run.report.table())
+    print(f"\n{words(run)}\n")
+    try:
+        paths, no_plots = write(run, args.output, with_plots=not args.no_plots)
+    except OSError as error:
+        return _unwritten(args.output, error)
+    print(f"Written: {', '.join(os.path.relpath(p) for p in paths)}")
+    if no_plots:
+        print(no_plots)
+    if run.cut_short == "interrupted":
+        return 130
+    return 0 if run.figures.answered and not run.cut_short else 1
+
+
+def measure_rows(args: argparse.Namespace) -> int:
+    if args.browser:
+        # Playwright is needed for this way and the next alone.
+        from scripts.bench.browser_figures import run_browser
+
+        report, name = asyncio.run(run_browser(args)), "browser"
+    elif args.network:
+        from scripts.bench.network_figures import run_network
+
+        report, name = asyncio.run(run_network(args)), "network"
+    else:
+        report, name = asyncio.run(run_rows(args)), "benchmark"
+    report.close()
+    # Results are passed on; the code is not.
+    report.conditions["arguments"].pop("access_code", None)
+    print(report.table())
+    note = "" if args.server_url else f" {STAND_IN}"
+    print(f"\n{EXPECTATION}{note}\n")
+    try:
+        paths = report.write(args.output, name)
+    except OSError as error:
+        return _unwritten(args.output, error)
+    print(f"Written: {', '.join(os.path.relpath(p) for p in paths)}")
+    return 0
+
+
+def _unwritten(folder: Path, error: OSError) -> int:
+    print(f"Results can not be written to {folder}: {error.strerror}.", file=sys.stderr)
+    return 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = options(arguments)
     logging.basicConfig(level=logging.ERROR)
     try:
-        if args.browser:
-            # Playwright is needed for this way alone.
-            from scripts.bench.browser_figures import run_browser
-
-            report, name = asyncio.run(run_browser(args)), "browser"
-        elif args.network:
-            from scripts.bench.network_figures import run_network
-
-            report, name = asyncio.run(run_network(args)), "network"
-        else:
-            report, name = asyncio.run(run(args)), "benchmark"
-    except ModuleNotFoundError as exc:
-        sys.exit(f"{exc.name} is not installed: `bash scripts/test.sh` installs it.")
-    except (MeasurementError, HttpError, OSError) as exc:
-        sys.exit(f"The measurement was broken off: {exc}")
-    report.close()
-    paths = report.write(args.output, name)
-    print(report.table())
-    print(f"\n{EXPECTATION}\n\nWritten: {', '.join(os.path.relpath(p) for p in paths)}")
+        if args.compare:
+            print(compare(*(read(path) for path in args.compare)))
+            return 0
+        check_folder(args.output)
+    except NoResult as error:
+        print(error, file=sys.stderr)
+        return 2
+    except OSError as error:
+        return _unwritten(args.output, error)
+    try:
+        return measure_rows(args) if args.rows else measure_load(args)
+    except ModuleNotFoundError as error:
+        print(
+            f"{error.name} is not installed: `bash scripts/test.sh` installs it.", file=sys.stderr
+        )
+        return 1
+    except (MeasurementError, HttpError, OSError) as error:
+        # A TimeoutError has no text of its own.
+        print(f"The measurement was broken off: {error or 'no answer in time'}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
+        return 130
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -5,6 +5,8 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
+
 from scripts.bench.processes import ROOT
 
 
@@ -23,7 +25,7 @@ async def run(*arguments: str) -> tuple[int, str, str]:
 async def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> None:
     """Questions through simulated cameras: all reach the model, with a full-size frame captured after each."""
     code, out, err = await run(
-        *("--num-requests", "6", "--sessions", "2", "--rate", "3", "--warm-up", "1"),
+        *("--rows", "--num-requests", "6", "--sessions", "2", "--rate", "3", "--warm-up", "1"),
         *("--only", "questions,first", "--output", str(tmp_path)),
     )
     assert code == 0, err
@@ -40,11 +42,46 @@ async def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> Non
     assert len(list(tmp_path.glob("*.csv"))) == 1
 
 
+async def test_a_load_run_of_a_server_that_it_starts_itself(tmp_path: Path) -> None:
+    """As the README has it, small: all questions are answered, and there are JSON, CSV and pictures."""
+    code, out, err = await run(
+        *("--num-requests", "12", "--sessions", "2", "--rate", "6", "--warm-up", "1"),
+        *("--first-token-ms", "30", "--size", "640x360", "--monitor-gpu"),
+        *("--output", str(tmp_path)),
+    )
+    assert code == 0, err
+    assert "median 0.5-1.5 s, p95 1.5-2.5 s, 1-3 frames/s" in out
+    assert "stand-in in the model's place" in out
+    (result,) = tmp_path.glob("*.json")
+    body = json.loads(result.read_text())
+    summary = body["summary"]
+    # A machine that is full of other things loses a picture now and then.
+    assert summary["completed"] >= 9
+    assert summary["errors"].keys() <= {"camera_stalled"}
+    assert summary["completed"] + summary["failed"] == len(body["questions"]) == 12
+    assert summary["median_e2el_ms"] >= summary["median_ttft_ms"] >= 30
+    assert summary["median_tpot_ms"] > 0
+    assert summary["total_output_tokens"] == summary["completed"] * 8
+    answered = [question for question in body["questions"] if not question["error"]]
+    assert all(question["timings"]["total_ms"] > 0 for question in answered)
+    assert summary["p95_frame_age_ms"] < 1000
+    names = sorted(path.name.removeprefix(result.stem) for path in tmp_path.iterdir())
+    assert [n for n in names if "gpu" not in n] == [
+        "-latency.png",
+        "-questions.csv",
+        "-stages.png",
+        ".csv",
+        ".json",
+    ]
+    for picture in tmp_path.glob("*.png"):
+        image = cv2.imread(str(picture))
+        assert image is not None
+        assert image.std() > 5, "it is empty"
+
+
 async def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     """No traceback for a wrong address, and no results either."""
-    code, _, err = await run(
-        "--server-url", "http://127.0.0.1:9", "--only", "questions", "--output", str(tmp_path)
-    )
+    code, _, err = await run("--server-url", "http://127.0.0.1:9", "--output", str(tmp_path))
     assert code == 1
     assert "broken off" in err
     assert "Traceback" not in err

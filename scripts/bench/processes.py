@@ -80,6 +80,8 @@ class StandInProcess:
             cwd=ROOT,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
+            # Ctrl+C is for who measures: it ends this one itself.
+            start_new_session=True,
         )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), 30)
@@ -135,6 +137,7 @@ class ServerProcess:
             # Shown when it fails only.
             stdout=self._said,
             stderr=self._said,
+            start_new_session=True,
         )
         try:
             while True:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -17,8 +18,9 @@ from typing import Any
 # What one GPU with the 32B model in FP16 is expected to give, with a server like this one before it.
 EXPECTATION = (
     "With Qwen2.5-VL-32B in FP16 on one MI300X-class GPU expect per answer: median 0.5-1.5 s, p95 1.5-2.5 s, "
-    "1-3 frames/s. (The figures above were taken with a stand-in in the model's place: they hold everything but the model.)"
+    "1-3 frames/s."
 )
+STAND_IN = "(The figures above were taken with a stand-in in the model's place: they hold everything but the model.)"
 
 
 def percentile(values: Sequence[float], q: float) -> float:
@@ -101,6 +103,8 @@ class Report:
     conditions: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     started: float = field(default_factory=time.time)
+    # What goes into the JSON beside the rows
+    more: dict[str, Any] = field(default_factory=dict)
     _ticks: tuple[int, int] = field(default_factory=lambda: _idle_and_all())
 
     def add(self, row: Row) -> None:
@@ -126,31 +130,54 @@ class Report:
         notes = [f"  {row.number or row.what}: {row.note}" for row in self.rows if row.note]
         return "\n".join([*text, *(["", "Notes"] if notes else []), *notes])
 
-    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write `<name>-<time>.json` and `.csv`; their paths."""
-        folder.mkdir(parents=True, exist_ok=True)
+    def stem(self, folder: Path, name: str) -> Path:
+        """What all files of this run are called, without their endings."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.started))
-        as_json, as_csv = folder / f"{name}-{stamp}.json", folder / f"{name}-{stamp}.csv"
-        rows = [_finite(asdict(row) | {"reached": row.reached}) for row in self.rows]
+        return folder / f"{name}-{stamp}"
+
+    def write(self, folder: Path, name: str) -> tuple[Path, Path]:
+        """Write `<name>-<time>.json` and `.csv`, whole or not at all; their paths. Raises OSError."""
+        stem = self.stem(folder, name)
+        as_json, as_csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("json", "csv"))
         body = {
             "title": self.title,
             "started": self.started,
             "conditions": self.conditions,
-            "rows": rows,
+            "rows": [asdict(row) | {"reached": row.reached} for row in self.rows],
             "expectation": EXPECTATION,
+            **self.more,
         }
-        as_json.write_text(json.dumps(body, indent=1) + "\n")
-        with as_csv.open("w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["row", "what", "unit", "n", "value", "p50", "p95", "p99", "reached"])
-            for row in self.rows:
-                s = row.spread
-                figures = [s.p50, s.p95, s.p99] if s else ["", "", ""]
-                count = s.n if s else ""
-                writer.writerow(
-                    [row.number, row.what, row.unit, count, row.value, *figures, row.reached]
-                )
+        lines: list[list[Any]] = [
+            ["row", "what", "unit", "n", "value", "p50", "p95", "p99", "reached"]
+        ]
+        for row in self.rows:
+            s = row.spread
+            figures = [s.p50, s.p95, s.p99] if s else ["", "", ""]
+            lines.append(
+                [row.number, row.what, row.unit, s.n if s else "", row.value, *figures, row.reached]
+            )
+        write_whole(as_json, json.dumps(_finite(body), indent=1) + "\n")
+        write_csv(as_csv, lines)
         return as_json, as_csv
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that is there whole or not at all, its folder too. Raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> None:
+    """Like `write_whole`."""
+    text = io.StringIO()
+    csv.writer(text).writerows(lines)
+    write_whole(path, text.getvalue())
 
 
 def machine() -> dict[str, Any]:
@@ -200,4 +227,6 @@ def _finite(value: Any) -> Any:
         return None
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
     return value

@@ -1,0 +1,99 @@
+"""Two results of the benchmark beside each other: the second's figures divided by the first's."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+# What two runs may differ in without anybody wanting to know
+_SAME = ("output", "compare", "server_log")
+
+
+class NoResult(Exception):
+    """A file is no result of the benchmark; the text is for people."""
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Raises NoResult."""
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise NoResult(f"{path} can not be read: {error.strerror}.") from None
+    except ValueError:
+        raise NoResult(f"{path} is no JSON. Give the .json of a result.") from None
+    if not isinstance(body, dict) or not isinstance(body.get("rows"), list):
+        raise NoResult(f"{path} holds no figures of the benchmark. Give the .json of a result.")
+    return body
+
+
+def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
+    """A table of what both have: both figures and their ratio; above it, what the two runs differ in."""
+    lines = [("", "A", "B", "B/A", "")]
+    theirs = {_key(row): row for row in second["rows"]}
+    shared = 0
+    for row in first["rows"]:
+        other = theirs.get(_key(row))
+        if other is None:
+            continue
+        shared += 1
+        for name, a, b in _figures(row, other):
+            ratio = b / a if a else None
+            lines.append(
+                (
+                    f"{row['what']}{name}",
+                    f"{a:.4g} {row['unit']}",
+                    f"{b:.4g} {row['unit']}",
+                    "-" if ratio is None else f"{ratio:.2f}",
+                    _word(ratio, at_least=bool(row.get("at_least"))),
+                )
+            )
+    widths = [max(len(line[i]) for line in lines) for i in range(5)]
+    table = [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+    head = [f"A: {_title(first)}", f"B: {_title(second)}", *_differences(first, second)]
+    left_out = len(first["rows"]) + len(second["rows"]) - 2 * shared
+    foot = [f"{left_out} figures are in one of the two alone."] if left_out else []
+    if not shared:
+        foot = ["The two have no figure in common: they are of different kinds of measurement."]
+    return "\n".join([*head, "", *table, *foot])
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    return str(row.get("number", "")), str(row.get("what", ""))
+
+
+def _figures(row: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, float, float]]:
+    if row.get("spread") and other.get("spread"):
+        pairs = [
+            (f", {q}", row["spread"].get(q), other["spread"].get(q)) for q in ("p50", "p95", "p99")
+        ]
+    else:
+        pairs = [("", row.get("value"), other.get("value"))]
+    return [(name, a, b) for name, a, b in pairs if a is not None and b is not None]
+
+
+def _word(ratio: float | None, *, at_least: bool) -> str:
+    """Which is better; nothing within a twentieth, which two runs of the same differ by."""
+    if ratio is None or 0.95 <= ratio <= 1.05:
+        return ""
+    return "B better" if (ratio > 1) == at_least else "A better"
+
+
+def _title(body: dict[str, Any]) -> str:
+    return str(body.get("title", "")) + (" (interrupted)" if body.get("interrupted") else "")
+
+
+def _differences(first: dict[str, Any], second: dict[str, Any]) -> list[str]:
+    """Arguments, machine and engine that are not the same."""
+    found = []
+    for part in ("arguments", "machine", "engine"):
+        a, b = (body.get("conditions", {}).get(part) or {} for body in (first, second))
+        if not isinstance(a, dict) or not isinstance(b, dict):
+            continue
+        for key in sorted(a.keys() | b.keys()):
+            if a.get(key) != b.get(key) and key not in _SAME:
+                found.append(f"  different {part}: {key}: {a.get(key)} and {b.get(key)}")
+    return found

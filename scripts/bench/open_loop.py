@@ -1,0 +1,315 @@
+"""Questions in an open loop: each at its planned time, whatever became of those before it.
+
+A session asks one question at a time, as a person does. A question whose time has come while all sessions are busy waits
+here for the first that is free, and that wait is part of its latency: times count from the planned arrival, never from
+the moment at which it could be sent ("coordinated omission" is what leaving it out is called).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from scripts.bench.arrivals import Planned
+from scripts.bench.camera_peer import CameraPeer, close_all
+from scripts.bench.chat_client import Answer
+from scripts.bench.http_json import HttpError
+from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
+from scripts.bench.processes import MeasurementError
+
+# What a connection that fails raises, whichever way
+LOST = (OSError, TimeoutError, EOFError, ConnectionClosed, InvalidHandshake, HttpError)
+# Cameras that connect at the same time
+AT_ONCE = 8
+CONNECT_SECONDS = 30.0
+# Seconds that connecting may take altogether while the server asks to wait (RATE_LIMIT_PER_MINUTE).
+PATIENCE = 180.0
+
+
+class ServerGone(Exception):
+    """No session can be opened any more."""
+
+
+@dataclass(slots=True)
+class Sample:
+    """One question. Times are seconds from the run's beginning; None: it did not come so far."""
+
+    number: int
+    # When it was to be asked...
+    planned: float
+    # ...and when a session was free to ask it
+    sent: float | None = None
+    first_text: float | None = None
+    ended: float | None = None
+    # Between pieces of the answer, ms
+    gaps: list[float] = field(default_factory=list)
+    # A code of the server's, or timeout, connection_lost, unreachable; "" when it was answered
+    error: str = ""
+    # The server's own, ms (server/messages.py)
+    timings: dict[str, float | None] = field(default_factory=dict)
+    frame_age_ms: float | None = None
+    visual_tokens: int | None = None
+    prompt_tokens: int | None = None
+    # As the engine counts them; the pieces of text where it does not
+    completion_tokens: int | None = None
+
+    @property
+    def waited_ms(self) -> float | None:
+        """For a free session."""
+        return None if self.sent is None else (self.sent - self.planned) * 1000
+
+    @property
+    def ttft_ms(self) -> float | None:
+        if self.error or self.first_text is None:
+            return None
+        return (self.first_text - self.planned) * 1000
+
+    @property
+    def e2el_ms(self) -> float | None:
+        return None if self.error or self.ended is None else (self.ended - self.planned) * 1000
+
+    @property
+    def tpot_ms(self) -> float | None:
+        """Time per output token after the first, as vLLM's benchmark defines it."""
+        if self.e2el_ms is None or self.ttft_ms is None or (self.completion_tokens or 0) < 2:
+            return None
+        return (self.e2el_ms - self.ttft_ms) / ((self.completion_tokens or 0) - 1)
+
+
+class _Visitor:
+    """A session with its camera, which may be lost and come back as another one."""
+
+    def __init__(self, make: Callable[[], CameraPeer]) -> None:
+        self._make = make
+        self._connected = False
+        self.peer = make()
+
+    async def connect(self) -> None:
+        await self.peer.connect(timeout=CONNECT_SECONDS)
+        await self.peer.open_socket(timeout=CONNECT_SECONDS)
+        self._connected = True
+
+    async def usable(self) -> None:
+        """Make sure that the socket is open; after a restart of the server that takes a new session. Raises LOST."""
+        if self._connected and self.peer.close_code is None:
+            return
+        self._connected = False
+        await self.peer.close()
+        self.peer = self._make()
+        await self.connect()
+
+
+class OpenLoop:
+    """Opens sessions, warms them up, asks what is planned. `samples` grows as answers end, in that order.
+
+    With `steady` cameras send so many frames a second all the time, from few shared encoders: cheap for many sessions.
+    Without, each has an encoder of its own and wakes with its question, as the page does.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        sessions: int,
+        size: tuple[int, int] = (1280, 720),
+        steady: float | None = None,
+        access_code: str | None = None,
+        detail: str = "auto",
+        timeout: float = 120.0,
+    ) -> None:
+        self.samples: list[Sample] = []
+        # Epoch seconds; 0 before `ask`
+        self.began = 0.0
+        self._url = url
+        self._access_code = access_code
+        self._detail = detail
+        self._timeout = timeout
+        self._wake = steady is None
+        phases = sessions if steady is None else min(sessions, max(1, round(TICKS / steady)))
+        self._encoders = [
+            LiveEncoder(Scene(*size, seed=i), rate=steady or 2.0, phase=TICKS * i // phases)
+            for i in range(phases)
+        ]
+        self._visitors = [
+            _Visitor(lambda i=i: self._peer(i)) for i in range(sessions)  # type: ignore[misc]
+        ]
+        self._free: asyncio.Queue[_Visitor] = asyncio.Queue()
+        # Frames that were dropped while cameras connected, which is how connecting goes
+        self._dropped_before = 0
+        # Questions in a row for which no session could be opened
+        self._unreachable = 0
+
+    def _peer(self, number: int) -> CameraPeer:
+        encoder = self._encoders[number % len(self._encoders)]
+        return CameraPeer(self._url, encoder, wake=self._wake, access_code=self._access_code)
+
+    @property
+    def ready(self) -> dict[str, Any]:
+        """What the server said of itself to the first session."""
+        return self._visitors[0].peer.ready
+
+    @property
+    def frames_dropped(self) -> int:
+        """Frames that the cameras here were too slow for while questions were asked: more than 0 spoils the measurement."""
+        return max(0, sum(v.peer.dropped for v in self._visitors) - self._dropped_before)
+
+    async def open(self, tell: Callable[[str], None]) -> None:
+        """Connect all cameras and sockets. Waits where the server asks to. Raises HttpError, OSError, TimeoutError."""
+        limit = asyncio.Semaphore(AT_ONCE)
+        end = time.monotonic() + PATIENCE
+
+        async def one(visitor: _Visitor) -> None:
+            while True:
+                async with limit:
+                    try:
+                        await visitor.connect()
+                        return
+                    except HttpError as error:
+                        if error.reply.status != 429 or time.monotonic() > end:
+                            raise
+                        wait = _retry_after(error)
+                    await visitor.peer.drop_camera()
+                tell(f"the server limits how fast sessions open: waiting {wait:.0f} s")
+                await asyncio.sleep(wait)
+
+        tasks = [asyncio.create_task(one(visitor)) for visitor in self._visitors]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        peers = [visitor.peer for visitor in self._visitors]
+        for i in range(0, len(peers), AT_ONCE):
+            await close_all(peers[i : i + AT_ONCE])
+        for encoder in self._encoders:
+            await encoder.close()
+
+    async def warm_up(self, each: int) -> None:
+        """So many questions by each session, one after the other, which count for nothing.
+
+        Raises MeasurementError when none of them was answered.
+        """
+        answers: list[Answer] = []
+
+        async def one(visitor: _Visitor) -> None:
+            for _ in range(each):
+                answers.append(await visitor.peer.ask("What do you see?", timeout=self._timeout))
+
+        # The first frames are on their way.
+        await asyncio.sleep(1)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for visitor in self._visitors:
+                    group.create_task(one(visitor))
+        except* LOST as lost:
+            first = lost.exceptions[0]
+            raise MeasurementError(f"a session ended in the warm-up: {first}") from None
+        errors = [answer.error for answer in answers if answer.error is not None]
+        if errors and len(errors) == len(answers):
+            raise MeasurementError(
+                f"no question of the warm-up was answered: {errors[0]['code']}: {errors[0]['message']}"
+            )
+
+    async def ask(
+        self, plan: Sequence[Planned], on_end: Callable[[Sample], None] = lambda _: None
+    ) -> None:
+        """Ask all of it. May be cancelled: what has ended is in `samples`. Raises ServerGone."""
+        for visitor in self._visitors:
+            self._free.put_nowait(visitor)
+        self._dropped_before = sum(visitor.peer.dropped for visitor in self._visitors)
+        loop = asyncio.get_running_loop()
+        start, self.began = loop.time(), time.time()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for planned in plan:
+                    await asyncio.sleep(max(0.0, start + planned.at - loop.time()))
+                    group.create_task(self._one(planned, on_end))
+        except* ServerGone:
+            raise ServerGone from None
+
+    async def _one(self, planned: Planned, on_end: Callable[[Sample], None]) -> None:
+        sample = Sample(planned.number, planned.at)
+        # Whoever came first is served first.
+        visitor = await self._free.get()
+        try:
+            sample.sent = self._now()
+            await self._ask(visitor, planned, sample)
+        finally:
+            self._free.put_nowait(visitor)
+        self.samples.append(sample)
+        on_end(sample)
+        if sample.error != "unreachable":
+            self._unreachable = 0
+        elif self._unreachable >= max(3, len(self._visitors)):
+            raise ServerGone
+
+    async def _ask(self, visitor: _Visitor, planned: Planned, sample: Sample) -> None:
+        try:
+            await visitor.usable()
+        except LOST:
+            sample.error, sample.ended = "unreachable", self._now()
+            self._unreachable += 1
+            return
+        peer = visitor.peer
+        answer: Answer | None = None
+        try:
+            answer = await peer.start(planned.text, detail=self._detail)
+            sample.sent = answer.asked - self.began
+            await peer.finish(answer, timeout=self._timeout)
+        except TimeoutError:
+            sample.error = "timeout"
+            await self._cancel(peer)
+        except LOST:
+            sample.error = "connection_lost"
+        sample.ended = self._now()
+        if answer is not None:
+            _fill(sample, answer, self.began)
+
+    async def _cancel(self, peer: CameraPeer) -> None:
+        """The next question of this session shall not have to replace it."""
+        try:
+            await peer.send({"type": "cancel"})
+        except LOST:
+            return
+
+    def _now(self) -> float:
+        return time.time() - self.began
+
+
+def _fill(sample: Sample, answer: Answer, began: float) -> None:
+    """What is known of an answer, whole or not."""
+    pieces = [a.at for a in answer.messages if a.message["type"] == "delta"]
+    if pieces:
+        sample.first_text = pieces[0] - began
+        sample.gaps = [(b - a) * 1000 for a, b in pairwise(pieces)]
+    if answer.error is not None:
+        sample.error = str(answer.error["code"])
+    response = answer.response
+    if response is None:
+        return
+    sample.ended = answer.ended_at - began
+    if response["finish_reason"] not in ("stop", "length"):
+        sample.error = str(response["finish_reason"])
+    sample.timings = response["timings"]
+    frame, usage = response.get("frame") or {}, response.get("usage") or {}
+    sample.frame_age_ms, sample.visual_tokens = frame.get("age_ms"), frame.get("visual_tokens")
+    sample.prompt_tokens = usage.get("prompt_tokens")
+    sample.completion_tokens = usage.get("completion_tokens") or len(pieces) or None
+
+
+def _retry_after(error: HttpError) -> float:
+    try:
+        seconds = float(error.reply.headers.get("retry-after", "5"))
+    except ValueError:
+        seconds = 5.0
+    return min(60.0, max(1.0, seconds if math.isfinite(seconds) else 5.0))

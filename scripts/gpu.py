@@ -1,0 +1,260 @@
+"""What the GPUs of this machine do: NVIDIA's through its management library, AMD's through amd-smi or rocm-smi.
+
+Everything here blocks, NVIDIA's reading for about a millisecond, AMD's tools for up to a second: call it in a thread.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pynvml
+
+# Where ROCm puts its tools; they are not always on the PATH.
+ROCM_TOOLS = "/opt/rocm/bin"
+TOOL_SECONDS = 10.0
+MIB = 1024 * 1024
+
+
+class GpuError(Exception):
+    """A GPU that could be read can not be read now; the text is for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One reading. None: not told, as of a part of a divided GPU."""
+
+    index: int
+    name: str
+    # Share of the last moment in which it computed, 0 to 1
+    use: float | None
+    # Bytes
+    memory_used: int | None
+    memory_total: int | None
+    watts: float | None
+    celsius: float | None
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class GpuReader:
+    """Finds out once which way leads to the GPUs. `source` names it; without any it is empty and `why_none` says why."""
+
+    def __init__(self) -> None:
+        self.source = ""
+        self.why_none = ""
+        self._read: Callable[[], list[Gpu]] = list
+        reasons = []
+        for name, find in (
+            ("NVIDIA", _find_nvidia),
+            ("amd-smi", _find_amd_smi),
+            ("rocm-smi", _find_rocm_smi),
+        ):
+            try:
+                self._read = find()
+            except GpuError as error:
+                reasons.append(f"{name}: {error}")
+                continue
+            self.source = name
+            return
+        self.why_none = f"No GPU was found ({'; '.join(reasons)})."
+
+    def read(self) -> list[Gpu]:
+        """One reading of each GPU, in their order; none without a GPU. Raises GpuError."""
+        return self._read()
+
+
+# --- NVIDIA
+
+
+def _find_nvidia() -> Callable[[], list[Gpu]]:
+    try:
+        pynvml.nvmlInit()
+        count = pynvml.nvmlDeviceGetCount()
+    except pynvml.NVMLError as error:
+        raise GpuError(str(error)) from None
+    if not count:
+        raise GpuError("the driver runs and has no GPU")
+    return _read_nvidia
+
+
+def _read_nvidia() -> list[Gpu]:
+    try:
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [_nvidia(i, handle) for i, handle in enumerate(handles)]
+    except pynvml.NVMLError as error:
+        raise GpuError(f"NVIDIA's driver does not answer: {error}") from None
+
+
+def _nvidia(index: int, handle: Any) -> Gpu:
+    def told(ask: Callable[[], Any]) -> Any:
+        """What it says; None for what this GPU or this user is not told."""
+        try:
+            return ask()
+        except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission):
+            return None
+
+    name = told(lambda: pynvml.nvmlDeviceGetName(handle)) or "GPU"
+    use = told(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
+    memory = told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+    milliwatts = told(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
+    celsius = told(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+    return Gpu(
+        index,
+        name,
+        None if use is None else use.gpu / 100,
+        None if memory is None else memory.used,
+        None if memory is None else memory.total,
+        None if milliwatts is None else milliwatts / 1000,
+        None if celsius is None else float(celsius),
+    )
+
+
+# --- AMD
+
+
+def _find_amd_smi() -> Callable[[], list[Gpu]]:
+    tool = _tool("amd-smi")
+    names = amd_smi_names(_run([tool, "static", "--asic", "--json"]))
+    command = [tool, "metric", "--usage", "--power", "--temperature", "--mem-usage", "--json"]
+
+    def read() -> list[Gpu]:
+        return amd_smi_gpus(_run(command), names)
+
+    _some(read())
+    return read
+
+
+def _find_rocm_smi() -> Callable[[], list[Gpu]]:
+    shown = ("productname", "use", "power", "temp")
+    command = [_tool("rocm-smi"), *(f"--show{what}" for what in shown)]
+    command += ["--showmeminfo", "vram", "--json"]
+
+    def read() -> list[Gpu]:
+        return rocm_smi_gpus(_run(command))
+
+    _some(read())
+    return read
+
+
+def amd_smi_names(told: Any) -> dict[int, str]:
+    """GPU number to name, of `amd-smi static --asic --json`."""
+    return {
+        int(entry["gpu"]): str(entry.get("asic", {}).get("market_name", "AMD GPU"))
+        for entry in _amd_smi_entries(told)
+    }
+
+
+def amd_smi_gpus(told: Any, names: dict[int, str]) -> list[Gpu]:
+    """The GPUs of `amd-smi metric --json`; of a divided one only the first part tells its use.
+
+    Up to ROCm 6 it is a list, from 7 on an object that holds the list as `gpu_data`.
+    """
+    gpus = []
+    for entry in _amd_smi_entries(told):
+        use = _amount(entry, "usage", "gfx_activity")
+        used = _amount(entry, "mem_usage", "used_vram")
+        total = _amount(entry, "mem_usage", "total_vram")
+        hottest = [_amount(entry, "temperature", where) for where in ("hotspot", "edge")]
+        gpus.append(
+            Gpu(
+                int(entry["gpu"]),
+                names.get(int(entry["gpu"]), "AMD GPU"),
+                None if use is None else use / 100,
+                # It says MB and means MiB: an MI300X has 196,592.
+                None if used is None else int(used * MIB),
+                None if total is None else int(total * MIB),
+                _amount(entry, "power", "socket_power"),
+                next((degrees for degrees in hottest if degrees is not None), None),
+            )
+        )
+    return gpus
+
+
+def rocm_smi_gpus(told: Any) -> list[Gpu]:
+    """The GPUs of `rocm-smi --json`: every value is text, and the names of some changed between releases."""
+    gpus = []
+    for card, values in sorted(told.items()) if isinstance(told, dict) else ():
+        if not card.startswith("card") or not isinstance(values, dict):
+            continue
+
+        def number(*names: str, values: dict[str, Any] = values) -> float | None:
+            return next((n for name in names if (n := _number(values.get(name))) is not None), None)
+
+        use = number("GPU use (%)")
+        used, total = number("VRAM Total Used Memory (B)"), number("VRAM Total Memory (B)")
+        gpus.append(
+            Gpu(
+                int(card.removeprefix("card")),
+                str(values.get("Card Series") or values.get("Card series") or "AMD GPU"),
+                None if use is None else use / 100,
+                None if used is None else int(used),
+                None if total is None else int(total),
+                number(
+                    "Current Socket Graphics Package Power (W)",
+                    "Average Graphics Package Power (W)",
+                ),
+                number("Temperature (Sensor junction) (C)", "Temperature (Sensor edge) (C)"),
+            )
+        )
+    return sorted(gpus, key=lambda gpu: gpu.index)
+
+
+def _amd_smi_entries(told: Any) -> list[dict[str, Any]]:
+    entries = told.get("gpu_data", []) if isinstance(told, dict) else told
+    if not isinstance(entries, list):
+        return []
+    return [entry for entry in entries if isinstance(entry, dict) and "gpu" in entry]
+
+
+def _amount(entry: dict[str, Any], group: str, name: str) -> float | None:
+    values = entry.get(group)
+    value = values.get(name) if isinstance(values, dict) else None
+    return _number(value.get("value") if isinstance(value, dict) else value)
+
+
+def _number(value: Any) -> float | None:
+    """None for N/A and the like."""
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _some(gpus: Sequence[Gpu]) -> None:
+    if not gpus:
+        raise GpuError("it lists no GPU")
+
+
+def _tool(name: str) -> str:
+    path = shutil.which(name) or shutil.which(name, path=ROCM_TOOLS)
+    if path is None:
+        raise GpuError("it is not installed")
+    return path
+
+
+def _run(command: Sequence[str]) -> Any:
+    """The JSON that a tool prints, behind whatever warnings it prints first."""
+    name = command[0].rpartition("/")[2]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=TOOL_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise GpuError(f"{name} gave no answer within {TOOL_SECONDS:g} s") from None
+    except OSError as error:
+        raise GpuError(f"{name} does not start: {error.strerror}") from None
+    lines = done.stdout.splitlines()
+    start = next((i for i, line in enumerate(lines) if line.lstrip()[:1] in ("{", "[")), None)
+    try:
+        if start is None:
+            raise ValueError
+        return json.loads("\n".join(lines[start:]))
+    except ValueError:
+        said = (done.stderr.strip() or done.stdout.strip())[-200:]
+        raise GpuError(f"{name} ended with {done.returncode}: {said or 'no word'}") from None

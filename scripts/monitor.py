@@ -1,0 +1,214 @@
+#!/usr/bin/env python3
+"""Watch a running server: health, sessions, queue, latencies, frame ages, the model server and the GPU.
+
+    python scripts/monitor.py                       this machine's server, as .env sets it up; Ctrl+C ends it
+    python scripts/monitor.py --server-url URL      a server elsewhere
+    python scripts/monitor.py --once                look, print, end: for cron
+    python scripts/monitor.py --once --json         the same for programs (without --once a line each interval)
+
+Latencies are of the time between two looks; --once takes two, --interval seconds apart (0: one look, and no rates).
+
+Exit status of --once: 0 all is well, 1 it works and something should be looked at, 2 wrong options, 3 the server runs and
+can not answer questions, 4 the server is not reached. Without --once 0 when it is ended by Ctrl+C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.own_environment import go_on_inside  # noqa: E402
+
+try:
+    from rich.console import Console
+    from rich.live import Live
+
+    from config import ConfigError, Settings, load
+    from scripts.gpu import GpuReader
+    from scripts.monitoring.look import LOOPBACK, Look, Target, take_look
+    from scripts.monitoring.state import State, put_together
+    from scripts.monitoring.view import render
+except ModuleNotFoundError as missing:
+    go_on_inside(missing)
+
+MAX_INTERVAL = 3600.0
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add(
+        "--server-url",
+        type=_address,
+        help="the server, like https://cam.example.org (this machine's)",
+    )
+    add("--engine-url", type=_engine_address, help="the model server (VLLM_BASE_URL), or none")
+    add("--authority", type=_file, help="PEM file of an authority to trust beside the system's")
+    add("--env-file", type=Path, default=ROOT / ".env", help="this machine's settings (.env)")
+    add("--interval", type=_seconds, default=2.0, help="seconds between looks (2)")
+    add("--once", action="store_true", help="print the state once; the exit status tells it, too")
+    add("--json", action="store_true", help="print JSON")
+    add("--no-gpu", action="store_true", help="leave the GPU out")
+    chosen = parser.parse_args(arguments)
+    if not chosen.once and chosen.interval == 0:
+        parser.error("--interval 0 goes with --once alone")
+    return chosen
+
+
+def _address(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise argparse.ArgumentTypeError("it is no address like https://cam.example.org:8000")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def _engine_address(text: str) -> str:
+    return "" if text == "none" else _address(text)
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(f"{text} is no file")
+    return path
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_INTERVAL:
+        raise argparse.ArgumentTypeError(f"{text} is no number from 0 to {MAX_INTERVAL:g}")
+    return seconds
+
+
+def target_of(chosen: argparse.Namespace) -> Target:
+    """What to look at: the options first, then this machine's settings.
+
+    Raises ConfigError when these can not be read and no server is named.
+    """
+    gpus = None if chosen.no_gpu else GpuReader()
+    trusted = [chosen.authority] if chosen.authority is not None else []
+    try:
+        settings = load(chosen.env_file)
+    except ConfigError:
+        if chosen.server_url is None:
+            raise
+        token = os.environ.get("METRICS_TOKEN", "")
+        return Target(chosen.server_url, token, chosen.engine_url or "", tuple(trusted), gpus)
+    url = chosen.server_url or own_address(settings)
+    engine = chosen.engine_url
+    if engine is None:
+        # Another machine's model server is another one.
+        own = urlsplit(url).hostname in LOOPBACK and settings.engine in ("auto", "vllm")
+        parts = urlsplit(settings.vllm_base_url if own else "")
+        engine = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
+    if settings.ca_cert_path is not None:
+        trusted.append(settings.ca_cert_path)
+    token = settings.metrics_token.get_secret_value()
+    return Target(url, token, engine, tuple(trusted), gpus)
+
+
+def own_address(settings: Settings) -> str:
+    """Where this machine's server can be asked from this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    host = f"[{host}]" if ":" in host else host
+    return f"http{'s' * settings.https_enabled}://{host}:{settings.port}"
+
+
+def printed(state: State) -> str:
+    """One line of JSON."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return json.dumps({"at": now, **state.body}, allow_nan=False)
+
+
+async def once(target: Target, interval: float) -> State:
+    earlier: Look | None = None
+    if interval:
+        earlier = await take_look(target)
+        if earlier.health is not None:
+            await asyncio.sleep(interval)
+        else:
+            # It is down: there is nothing to wait for.
+            return put_together(target.url, None, earlier)
+    return put_together(target.url, earlier, await take_look(target))
+
+
+async def watch(target: Target, interval: float, *, as_json: bool, console: Console) -> None:
+    """Look again and again until SIGINT or SIGTERM ends it."""
+    work = asyncio.create_task(_looks(target, interval, as_json, console), name="looks")
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, work.cancel)
+    try:
+        await work
+    except asyncio.CancelledError:
+        # By a signal, which is how this ends.
+        return
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+async def _looks(target: Target, interval: float, as_json: bool, console: Console) -> None:
+    earlier: Look | None = None
+    with contextlib.ExitStack() as stack:
+        shown: Live | None = None
+        if console.is_terminal and not as_json:
+            shown = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
+        while True:
+            look = await take_look(target)
+            state = put_together(target.url, earlier, look)
+            earlier = look
+            if as_json:
+                print(printed(state), flush=True)
+            elif shown is not None:
+                shown.update(render(state), refresh=True)
+            else:
+                console.print(render(state), "")
+            await asyncio.sleep(interval)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = options(arguments)
+    console = Console(highlight=False, markup=False)
+    try:
+        target = target_of(chosen)
+    except ConfigError as error:
+        print(f"The settings can not be read: {error.message}", file=sys.stderr)
+        print("Correct them, or name the server with --server-url.", file=sys.stderr)
+        return 2
+    try:
+        if chosen.once:
+            state = asyncio.run(once(target, chosen.interval))
+            if chosen.json:
+                print(printed(state))
+            else:
+                console.print(render(state))
+            return int(state.level)
+        asyncio.run(watch(target, chosen.interval, as_json=chosen.json, console=console))
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read it has gone, as `head` does; nothing more is to be written at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

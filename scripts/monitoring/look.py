@@ -1,0 +1,176 @@
+"""One look at a server: its health, its metrics, those of the model server behind it, the GPUs; whatever is missing, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from scripts.bench.http_json import Reply, request, unchecked_tls
+from scripts.gpu import Gpu, GpuError, GpuReader
+from scripts.monitoring.samples import Samples
+
+SECONDS = 5.0
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What could not be read: why, and what to do about it."""
+
+    text: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is looked at. An empty `engine_url`: no model server's metrics; no `gpus`: none are read."""
+
+    url: str
+    metrics_token: str = ""
+    engine_url: str = ""
+    authorities: tuple[Path, ...] = ()
+    gpus: GpuReader | None = None
+
+    def tls(self) -> ssl.SSLContext | None:
+        """Certificates are checked, those of this very machine aside: the metrics' token goes out."""
+        parts = urlsplit(self.url)
+        if parts.scheme != "https":
+            return None
+        if parts.hostname in LOOPBACK:
+            return unchecked_tls()
+        context = ssl.create_default_context()
+        for path in self.authorities:
+            context.load_verify_locations(path)
+        return context
+
+
+@dataclass(slots=True)
+class Look:
+    # Monotonic seconds
+    at: float
+    # The body of /health, whatever its status; None with the reason in `missing`
+    health: dict[str, Any] | None = None
+    ready: bool = False
+    metrics: Samples | None = None
+    engine: Samples | None = None
+    gpus: list[Gpu] = field(default_factory=list)
+    # By part: server, metrics, engine, gpu
+    missing: dict[str, Missing] = field(default_factory=dict)
+
+
+async def take_look(target: Target) -> Look:
+    """Ask everything at once. Raises nothing for what is down or wrong: `missing` tells it."""
+    look = Look(time.monotonic())
+    await asyncio.gather(
+        _health(target, look), _metrics(target, look), _engine(target, look), _gpus(target, look)
+    )
+    return look
+
+
+async def _health(target: Target, look: Look) -> None:
+    reply = await _get(look, "server", f"{target.url}/health", tls=target.tls())
+    if reply is None:
+        return
+    try:
+        body = reply.json()
+    except ValueError:
+        body = None
+    if isinstance(body, dict) and isinstance(body.get("engine"), dict):
+        look.health, look.ready = body, reply.status == 200
+        return
+    if reply.status in (502, 503, 504):
+        text = f"What stands in front of the server answers {reply.status}: the server behind it does not run."
+        look.missing["server"] = Missing(text, "Start it: bash scripts/run.sh")
+    else:
+        look.missing["server"] = Missing(
+            f"What answers at {target.url} is no qwen-camera server (status {reply.status}).",
+            "Give the server's own address with --server-url.",
+        )
+
+
+async def _metrics(target: Target, look: Look) -> None:
+    headers = {"Accept": "text/plain"}
+    token = target.metrics_token or None
+    url = f"{target.url}/metrics"
+    reply = await _get(look, "metrics", url, token=token, headers=headers, tls=target.tls())
+    if reply is None:
+        return
+    if reply.status == 401:
+        given = "Another METRICS_TOKEN is" if token else "METRICS_TOKEN is"
+        look.missing["metrics"] = Missing(
+            f"{given} needed for the metrics: only /health can be shown.",
+            "Set METRICS_TOKEN in the environment or in the file that --env-file names.",
+        )
+        return
+    look.metrics = _samples(look, "metrics", reply, "qwen_camera_")
+
+
+async def _engine(target: Target, look: Look) -> None:
+    if not target.engine_url:
+        return
+    reply = await _get(look, "engine", f"{target.engine_url}/metrics", tls=target.tls())
+    if reply is not None:
+        look.engine = _samples(look, "engine", reply, "vllm:")
+
+
+async def _gpus(target: Target, look: Look) -> None:
+    if target.gpus is None:
+        return
+    if not target.gpus.source:
+        look.missing["gpu"] = Missing(target.gpus.why_none)
+        return
+    try:
+        look.gpus = await asyncio.to_thread(target.gpus.read)
+    except GpuError as error:
+        look.missing["gpu"] = Missing(f"The GPU can not be read now: {error}.")
+
+
+def _samples(look: Look, part: str, reply: Reply, prefix: str) -> Samples | None:
+    try:
+        samples = Samples.parse(reply.body.decode()) if reply.status == 200 else None
+    except ValueError:
+        samples = None
+    if samples is not None and samples.has(prefix):
+        return samples
+    told = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
+    look.missing[part] = Missing(f"Its /metrics can not be used: {told}.")
+    return None
+
+
+async def _get(look: Look, part: str, url: str, **more: Any) -> Reply | None:
+    """None, with the reason in `look.missing`, when nobody answers."""
+    try:
+        return await request("GET", url, timeout=SECONDS, **more)
+    except TimeoutError:
+        missing = Missing(
+            f"No answer from {_host(url)} within {SECONDS:g} s.",
+            "It hangs, or a firewall swallows the packets.",
+        )
+    except ConnectionRefusedError:
+        missing = Missing(
+            f"Nothing listens at {_host(url)}: the server does not run, or on another port.",
+            "Start it: bash scripts/run.sh" if part == "server" else "",
+        )
+    except ssl.SSLCertVerificationError as error:
+        missing = Missing(
+            f"The certificate of {_host(url)} is not trusted: {error.verify_message}.",
+            "Name its authority with --authority, or correct it.",
+        )
+    except ssl.SSLError:
+        missing = Missing(f"{_host(url)} speaks no TLS.", "Use http:// for this address.")
+    except OSError as error:
+        missing = Missing(f"{_host(url)} is not reached: {error.strerror or error}.")
+    except (EOFError, ValueError, IndexError):
+        missing = Missing(f"What answers at {_host(url)} does not speak HTTP.")
+    look.missing[part] = missing
+    return None
+
+
+def _host(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"

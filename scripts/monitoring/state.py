@@ -1,0 +1,293 @@
+"""What two looks tell together: rates and latencies of the time between them, and what somebody should look at."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from enum import IntEnum
+from typing import Any
+
+from scripts.monitoring.look import Look
+from scripts.monitoring.samples import Histogram, Samples
+
+# Answers over this are slow, frames stale, the event loop busy (p95 of the last interval, seconds).
+SLOW_ANSWER = 3.0
+STALE_FRAME = 0.3
+BUSY_LOOP = 0.1
+# Shares of what there may be
+NEARLY_FULL = 0.9
+KV_FULL = 0.95
+
+# name: metric and its labels
+LATENCIES: dict[str, tuple[str, dict[str, str]]] = {
+    "frame_age": ("qwen_camera_frame_age_seconds", {}),
+    "frame_wait": ("qwen_camera_frame_wait_seconds", {}),
+    "frame_prepare": ("qwen_camera_frame_prepare_seconds", {}),
+    "queue_wait": ("qwen_camera_queue_wait_seconds", {"kind": "chat"}),
+    "first_token": ("qwen_camera_first_token_seconds", {}),
+    "answer": ("qwen_camera_inference_seconds", {"kind": "chat"}),
+    "description": ("qwen_camera_inference_seconds", {"kind": "describe"}),
+    "loop_lag": ("qwen_camera_loop_lag_seconds", {}),
+}
+# Newer names first: vLLM 0.9.2 has the later ones.
+ENGINE_LATENCIES: dict[str, tuple[str, ...]] = {
+    "time_to_first_token": ("vllm:time_to_first_token_seconds",),
+    "inter_token_latency": (
+        "vllm:inter_token_latency_seconds",
+        "vllm:time_per_output_token_seconds",
+    ),
+    "queue_time": ("vllm:request_queue_time_seconds",),
+    "e2e_latency": ("vllm:e2e_request_latency_seconds",),
+}
+
+
+class Level(IntEnum):
+    """The exit status of `--once` follows it."""
+
+    OK = 0
+    LOOK = 1
+    # 2 is the status of wrong options.
+    UNABLE = 3
+    DOWN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    level: Level
+    text: str
+    todo: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    level: Level
+    problems: tuple[Problem, ...]
+    # Everything that is shown, ready for JSON
+    body: dict[str, Any]
+
+
+def put_together(url: str, earlier: Look | None, now: Look) -> State:
+    """The state at `now`; with an `earlier` look also what happened in between."""
+    body: dict[str, Any] = {
+        "server": url,
+        "interval_seconds": None if earlier is None else round(now.at - earlier.at, 1),
+        "health": now.health,
+        "missing": {part: asdict(missing) for part, missing in now.missing.items()},
+    }
+    problems = list(_of_health(now))
+    if now.metrics is not None:
+        before = None if earlier is None else earlier.metrics
+        seconds = 0.0 if earlier is None else now.at - earlier.at
+        body |= _server_figures(before, now.metrics, seconds)
+        problems += _of_figures(body, now.metrics)
+    if now.engine is not None:
+        before = None if earlier is None else earlier.engine
+        body["engine_metrics"] = _engine_figures(
+            before, now.engine, 0.0 if earlier is None else now.at - earlier.at
+        )
+        problems += _of_engine(body["engine_metrics"])
+    body["gpus"] = [gpu.as_json() for gpu in now.gpus]
+    problems.sort(key=lambda problem: -problem.level)
+    level = max((problem.level for problem in problems), default=Level.OK)
+    body |= {
+        "state": level.name.lower(),
+        "problems": [asdict(p) | {"level": p.level.name.lower()} for p in problems],
+    }
+    return State(level, tuple(problems), body)
+
+
+def _of_health(now: Look) -> list[Problem]:
+    found = []
+    if (missing := now.missing.get("server")) is not None:
+        return [Problem(Level.DOWN, missing.text, missing.todo)]
+    health = now.health or {}
+    if not now.ready:
+        reason = health.get("reason") or "it does not say why"
+        todo = "" if health.get("draining") else "Look at the model server and VLLM_BASE_URL."
+        text = f"The server runs and can not answer questions: {reason}."
+        found.append(Problem(Level.UNABLE, text, todo))
+    if (missing := now.missing.get("metrics")) is not None:
+        found.append(Problem(Level.LOOK, missing.text, missing.todo))
+    if (missing := now.missing.get("engine")) is not None:
+        engine = health.get("engine", {})
+        if engine.get("name") == "vllm":
+            text = f"The model server's own figures are missing. {missing.text}"
+            found.append(Problem(Level.LOOK, text, "--engine-url says where they are, or none."))
+    if (missing := now.missing.get("gpu")) is not None and missing.text.startswith("The GPU"):
+        found.append(Problem(Level.LOOK, missing.text))
+    return found
+
+
+def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
+    found = []
+
+    def note(text: str, todo: str = "") -> None:
+        found.append(Problem(Level.LOOK, text, todo))
+
+    engines = metrics.by("qwen_camera_engine_up", "engine")
+    down = sorted(name for name, up in engines.items() if not up)
+    if down and body["health"] and body["health"]["engine"].get("reachable"):
+        answering = body["health"]["engine"].get("name")
+        note(
+            f"The engine {', '.join(down)} is down; {answering} answers in its place.",
+            "Look at the model server and VLLM_BASE_URL, or set ENGINE to what should answer.",
+        )
+    if failing := metrics.total("qwen_camera_relays", state="failing"):
+        note(f"{failing:g} TURN relays do not work.", "/health says which and why, under turn.")
+    age = body["latencies"]["frame_age"]["interval"]
+    if age and _over(age, STALE_FRAME):
+        note(
+            f"Frames are old when the model gets them: p95 over {STALE_FRAME:g} s.",
+            "The cameras' uplinks, or a processor that is full.",
+        )
+    for name, word in (("answer", "Answers take"), ("queue_wait", "Questions wait for the model")):
+        spread = body["latencies"][name]["interval"]
+        if spread and _over(spread, SLOW_ANSWER):
+            note(
+                f"{word} over {SLOW_ANSWER:g} s (p95).",
+                "Lower RESPONSE_MAX_TOKENS and VISUAL_TOKEN_BUDGET; scripts/benchmark.py says where the time goes.",
+            )
+    if (lag := body["latencies"]["loop_lag"]["interval"]) and _over(lag, BUSY_LOOP):
+        note(
+            f"The server's event loop comes late: p95 over {BUSY_LOOP:g} s. Its core is full.",
+            "Add a process, or see what else takes the core.",
+        )
+    for of, used in (
+        ("sessions", body["sessions"]),
+        ("queue", sum(body["queue_depth"].values())),
+        ("connections", metrics.total("qwen_camera_connections", state="open")),
+    ):
+        limit = body["limits"].get(of)
+        if limit and used is not None and used >= NEARLY_FULL * limit:
+            note(f"{used:g} of at most {limit:g} {of} are taken.")
+    errors = body["errors"]["interval"] or {}
+    refused = {
+        code: n for code, n in errors.items() if code in ("busy", "internal") or "engine_" in code
+    }
+    if refused:
+        told = ", ".join(f"{code} {n:g}" for code, n in sorted(refused.items()))
+        note(
+            f"Clients were told errors since the last look: {told}.", "The server's log says more."
+        )
+    return found
+
+
+def _of_engine(engine: dict[str, Any]) -> list[Problem]:
+    found = []
+    if (usage := engine["kv_cache_usage"]) is not None and usage >= KV_FULL:
+        text = f"The model server's KV cache is {usage:.0%} full: requests wait or begin anew."
+        todo = "Lower MAX_CONCURRENT_INFERENCES or MODEL_MAX_TOKENS."
+        found.append(Problem(Level.LOOK, text, todo))
+    return found
+
+
+def _over(spread: dict[str, Any], bound: float) -> bool:
+    return bool(spread["p95"] is not None and spread["p95"] > bound)
+
+
+def _server_figures(before: Samples | None, now: Samples, seconds: float) -> dict[str, Any]:
+    def rate(name: str, **labels: str) -> float | None:
+        return _rate(before, now, seconds, name, **labels)
+
+    return {
+        "sessions": now.total("qwen_camera_sessions"),
+        "sockets": now.total("qwen_camera_sockets"),
+        "cameras": now.by("qwen_camera_cameras", "state"),
+        "queue_depth": now.by("qwen_camera_queue_depth", "kind"),
+        "inferences_running": now.total("qwen_camera_inferences_running"),
+        "limits": now.by("qwen_camera_limit", "of"),
+        "engines": now.by("qwen_camera_engine_up", "engine"),
+        "memory": now.total("qwen_camera_process_resident_memory_bytes"),
+        "rates": {
+            "frames_received": rate("qwen_camera_frames_received_total"),
+            "frames_sampled": rate("qwen_camera_frames_sampled_total"),
+            "answers": rate("qwen_camera_inferences_total", kind="chat"),
+            "descriptions": rate("qwen_camera_inferences_total", kind="describe"),
+            "completion_tokens": rate("qwen_camera_tokens_total", direction="completion"),
+            "visual_tokens": rate("qwen_camera_visual_tokens_total"),
+            "cores": rate("qwen_camera_process_cpu_seconds_total"),
+        },
+        "errors": {
+            "interval": _increases(before, now, "qwen_camera_errors_total", "code"),
+            "since_start": now.by("qwen_camera_errors_total", "code"),
+        },
+        "frames_skipped": {
+            "interval": _increases(before, now, "qwen_camera_frames_skipped_total", "reason"),
+            "since_start": now.by("qwen_camera_frames_skipped_total", "reason"),
+        },
+        "latencies": {
+            name: _latency(before, now, metric, **labels)
+            for name, (metric, labels) in LATENCIES.items()
+        },
+    }
+
+
+def _engine_figures(before: Samples | None, now: Samples, seconds: float) -> dict[str, Any]:
+    def rate(*names: str) -> float | None:
+        return _rate(before, now, seconds, *names)
+
+    queries = ("vllm:prefix_cache_queries_total", "vllm:gpu_prefix_cache_queries_total")
+    hits = ("vllm:prefix_cache_hits_total", "vllm:gpu_prefix_cache_hits_total")
+    asked, hit = now.total(*queries), now.total(*hits)
+    return {
+        "running": now.total("vllm:num_requests_running"),
+        "waiting": now.total("vllm:num_requests_waiting"),
+        "kv_cache_usage": now.largest("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
+        "preemptions": now.total("vllm:num_preemptions_total"),
+        "prefix_cache_hit_rate": hit / asked if asked and hit is not None else None,
+        "rates": {
+            "prompt_tokens": rate("vllm:prompt_tokens_total"),
+            "generation_tokens": rate("vllm:generation_tokens_total"),
+        },
+        "latencies": {
+            name: _latency(before, now, *metrics) for name, metrics in ENGINE_LATENCIES.items()
+        },
+    }
+
+
+def _rate(
+    before: Samples | None, now: Samples, seconds: float, *names: str, **labels: str
+) -> float | None:
+    """Per second since the earlier look; None without one, and after a restart."""
+    new = now.total(*names, **labels)
+    if before is None or seconds <= 0:
+        return None
+    grown = (new or 0.0) - (before.total(*names, **labels) or 0.0)
+    return None if grown < 0 else round(grown / seconds, 3)
+
+
+def _increases(
+    before: Samples | None, now: Samples, name: str, label: str
+) -> dict[str, float] | None:
+    """By label, what has grown; None without an earlier look."""
+    if before is None:
+        return None
+    old = before.by(name, label)
+    grown = {key: value - old.get(key, 0.0) for key, value in now.by(name, label).items()}
+    return {key: value for key, value in grown.items() if value > 0}
+
+
+def _latency(
+    before: Samples | None, now: Samples, *names: str, **labels: str
+) -> dict[str, dict[str, Any] | None]:
+    all_of_it = now.histogram(*names, **labels)
+    if all_of_it is None:
+        return {"interval": None, "since_start": None}
+    lately = None if before is None else all_of_it.since(before.histogram(*names, **labels))
+    return {
+        "interval": None if lately is None else _spread(lately),
+        "since_start": _spread(all_of_it),
+    }
+
+
+def _spread(histogram: Histogram) -> dict[str, Any]:
+    """Seconds; beyond the last bound that bound is given, and named in `beyond`."""
+    spread: dict[str, Any] = {"n": int(histogram.count), "p50": None, "p95": None, "beyond": []}
+    for name, q in (("p50", 0.5), ("p95", 0.95)):
+        value = histogram.quantile(q)
+        if math.isinf(value):
+            spread["beyond"].append(name)
+            value = histogram.largest
+        if not math.isnan(value):
+            spread[name] = round(value, 4)
+    return spread

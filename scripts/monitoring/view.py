@@ -1,0 +1,189 @@
+"""The state on a terminal. What servers say is printed without control characters, and never read as markup."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from scripts.monitoring.state import Level, State
+
+GIB = 1024**3
+WORDS = {
+    Level.OK: ("works", "green"),
+    Level.LOOK: ("works; look at this", "yellow"),
+    Level.UNABLE: ("can not answer", "red"),
+    Level.DOWN: ("down", "red"),
+}
+TITLES = {
+    "frame_age": "frame's age at the model",
+    "frame_wait": "question → frame",
+    "frame_prepare": "preparing the frame",
+    "queue_wait": "waiting for the model",
+    "first_token": "request → first token",
+    "answer": "request → whole answer",
+    "description": "request → description",
+    "loop_lag": "event loop late by",
+    "time_to_first_token": "vLLM: first token",
+    "inter_token_latency": "vLLM: between tokens",
+    "queue_time": "vLLM: waiting",
+    "e2e_latency": "vLLM: whole answer",
+}
+
+
+def plain(text: object) -> str:
+    """On one line, and nothing that a terminal would obey."""
+    return "".join(c for c in str(text) if c.isprintable())
+
+
+def render(state: State) -> RenderableType:
+    body = state.body
+    word, colour = WORDS[state.level]
+    head = Text.assemble(plain(body["server"]), "  ", (word, f"bold {colour}"))
+    parts: list[RenderableType] = [head]
+    for problem in state.problems:
+        parts.append(Text(f"  {plain(problem.text)}", style=WORDS[problem.level][1]))
+        if problem.todo:
+            parts.append(Text(f"    {plain(problem.todo)}"))
+    if body["health"] is not None:
+        parts += [Text(), _what_is(body)]
+    if "latencies" in body:
+        parts += [Text(), _latencies(body)]
+    for key, title in (("errors", "Errors told"), ("frames_skipped", "Frames skipped")):
+        if (told := _counts(body.get(key))) is not None:
+            parts.append(Text(f"{title}: {told}"))
+    parts += [Text(), *_gpus(body)]
+    return Group(*parts)
+
+
+def _what_is(body: dict[str, Any]) -> Table:
+    health, rates = body["health"], body.get("rates", {})
+    engine = health["engine"]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_column()
+
+    def row(name: str, text: str) -> None:
+        table.add_row(name, Text(plain(text)))
+
+    runs = f"version {health.get('version')}, up {_duration(health.get('uptime_seconds'))}"
+    if rates:
+        memory = body["memory"]
+        size = "" if memory is None else f", {memory / 2**20:.0f} MiB"
+        runs += f", {_number(rates['cores'])} cores{size}"
+    row("server", runs)
+    model = f" · {engine['model']}" if engine.get("model") else ""
+    row("engine", f"{engine.get('name')}{model}: {engine.get('state')}")
+    cameras = _listed(body.get("cameras")) or f"{health.get('cameras', 0)}"
+    most = body.get("limits", {})
+    row("sessions", f"{health.get('sessions', 0)}{_of(most, 'sessions')}, cameras: {cameras}")
+    running = (
+        ""
+        if not rates
+        else f"{_number(body['inferences_running'])}{_of(most, 'inferences')} running, "
+    )
+    row("queue", f"{running}waiting: {_listed(health.get('queue_depth'), zeros=True) or 'nothing'}")
+    if rates:
+        row(
+            "frames",
+            f"{_rate(rates['frames_received'])} received, {_rate(rates['frames_sampled'])} sampled",
+        )
+        row(
+            "answers",
+            f"{_rate(rates['answers'])}, descriptions {_rate(rates['descriptions'])}, "
+            f"{_rate(rates['completion_tokens'], ' tokens')}",
+        )
+    if (told := body.get("engine_metrics")) is not None:
+        usage, hits = told["kv_cache_usage"], told["prefix_cache_hit_rate"]
+        row(
+            "vLLM",
+            f"{_number(told['running'])} running, {_number(told['waiting'])} waiting, KV cache {_share(usage)}, "
+            f"prefix hits {_share(hits)}, {_rate(told['rates']['generation_tokens'], ' tokens')}",
+        )
+    return table
+
+
+def _latencies(body: dict[str, Any]) -> Table:
+    seconds = body["interval_seconds"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("seconds", style="bold")
+    lately = "-" if seconds is None else f"last {seconds:g} s"
+    for title in (f"{lately}: n", "p50", "p95", "since the start: n", "p50", "p95"):
+        table.add_column(title, justify="right")
+    engine = (body.get("engine_metrics") or {}).get("latencies", {})
+    for name, both in {**body["latencies"], **engine}.items():
+        if both["since_start"] and both["since_start"]["n"]:
+            table.add_row(TITLES[name], *_cells(both["interval"]), *_cells(both["since_start"]))
+    if not table.row_count:
+        table.add_row("nothing was asked yet", *[""] * 6)
+    return table
+
+
+def _gpus(body: dict[str, Any]) -> list[RenderableType]:
+    lines: list[RenderableType] = []
+    for gpu in body["gpus"]:
+        used, total = gpu["memory_used"], gpu["memory_total"]
+        memory = "-" if not total or used is None else f"{used / GIB:.1f} of {total / GIB:.1f} GiB"
+        watts = "-" if gpu["watts"] is None else f"{gpu['watts']:.0f} W"
+        celsius = "-" if gpu["celsius"] is None else f"{gpu['celsius']:.0f} °C"
+        name = plain(gpu["name"])
+        lines.append(
+            Text(f"GPU {gpu['index']}  {name}: {_share(gpu['use'])}, {memory}, {watts}, {celsius}")
+        )
+    if not lines and (missing := body["missing"].get("gpu")) is not None:
+        lines.append(Text(plain(missing["text"]), style="dim"))
+    return lines
+
+
+def _cells(spread: dict[str, Any] | None) -> list[str]:
+    if spread is None:
+        return ["-", "-", "-"]
+    cells = [str(spread["n"])]
+    for name in ("p50", "p95"):
+        beyond = "> " if name in spread["beyond"] else ""
+        cells.append("-" if spread[name] is None else f"{beyond}{spread[name]:.3g}")
+    return cells
+
+
+def _counts(both: dict[str, Any] | None) -> str | None:
+    """None when nothing was counted since the start."""
+    if both is None or not any(both["since_start"].values()):
+        return None
+    lately = both["interval"] or {}
+    return ", ".join(
+        plain(f"{name} {count:g}") + (f" (+{lately[name]:g})" if lately.get(name) else "")
+        for name, count in sorted(both["since_start"].items())
+        if count
+    )
+
+
+def _listed(counts: dict[str, float] | None, *, zeros: bool = False) -> str:
+    found = {name: n for name, n in (counts or {}).items() if n or zeros}
+    return ", ".join(f"{name} {n:g}" for name, n in sorted(found.items()))
+
+
+def _of(limits: dict[str, float], name: str) -> str:
+    return f" of {limits[name]:g}" if limits.get(name) else ""
+
+
+def _rate(value: float | None, what: str = "") -> str:
+    return "-" if value is None else f"{value:.3g}{what}/s"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
+def _duration(seconds: Any) -> str:
+    if not isinstance(seconds, int | float):
+        return "-"
+    minutes, hours = int(seconds) // 60, int(seconds) // 3600
+    if hours >= 48:
+        return f"{hours // 24} days"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min {int(seconds) % 60} s"

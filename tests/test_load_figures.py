@@ -1,0 +1,163 @@
+"""What a load run comes to: vLLM's definitions, goodput, stages, and which settings to lower."""
+
+from __future__ import annotations
+
+import json
+import math
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from scripts.bench.compare import NoResult, compare, read
+from scripts.bench.load_figures import LoadFigures, advice
+from scripts.bench.open_loop import Sample
+from scripts.bench.report import Report, Row, Spread
+
+LIMITS = {"max_tokens": 128, "visual_tokens": 512}
+
+
+def answered(number: int, *, planned: float, waited: float, ttft: float, e2el: float) -> Sample:
+    """An answer of five tokens, all of whose time after the wait is the model's writing; seconds."""
+    pieces = [ttft + i * (e2el - ttft) / 4 for i in range(5)]
+    in_server = (e2el - waited) * 1000
+    return Sample(
+        number,
+        planned,
+        sent=planned + waited,
+        first_text=planned + ttft,
+        ended=planned + e2el,
+        gaps=[(b - a) * 1000 for a, b in pairwise(pieces)],
+        timings={
+            "wait_frame_ms": 30.0,
+            "prepare_ms": 4.0,
+            "queue_ms": 0.0,
+            "first_token_ms": (ttft - waited) * 1000 - 34.0,
+            "total_ms": in_server,
+        },
+        frame_age_ms=12.0,
+        prompt_tokens=100,
+        completion_tokens=5,
+    )
+
+
+def figures(*samples: Sample, asked: int | None = None, slo: float = 3.0) -> LoadFigures:
+    return LoadFigures.of(samples, asked=asked or len(samples), slo=slo)
+
+
+def test_times_count_from_the_planned_arrival() -> None:
+    """A wait for a free session is in ttft and e2el, not in tpot and itl."""
+    found = figures(answered(0, planned=10.0, waited=2.0, ttft=2.5, e2el=3.5))
+    assert found.values("ttft") == pytest.approx([2500])
+    assert found.values("e2el") == pytest.approx([3500])
+    assert found.values("tpot") == pytest.approx([250])
+    assert found.values("itl") == pytest.approx([250] * 4)
+
+
+def test_the_summary_has_the_names_of_vllms_benchmark() -> None:
+    """Rates are of the time from the first planned arrival to the last end; good is what met the objective."""
+    good = answered(0, planned=1.0, waited=0.0, ttft=0.5, e2el=1.0)
+    slow = answered(1, planned=2.0, waited=2.0, ttft=2.5, e2el=4.0)
+    busy = Sample(2, 3.0, sent=3.0, ended=3.1, error="busy")
+    found = figures(good, slow, busy, asked=4)
+    summary = found.summary()
+    assert summary["duration"] == pytest.approx(5.0)
+    assert (summary["completed"], summary["failed"], summary["unfinished"]) == (2, 1, 1)
+    assert summary["errors"] == {"busy": 1}
+    assert summary["request_throughput"] == pytest.approx(0.4)
+    assert summary["request_goodput"] == pytest.approx(0.2)
+    assert summary["output_throughput"] == pytest.approx(2.0)
+    assert summary["total_input_tokens"] == 200
+    assert summary["median_e2el_ms"] == pytest.approx(2500)
+    assert summary["p99_ttft_ms"] == pytest.approx(2500)
+    assert summary["p95_server_queue_ms"] == 0
+    assert summary["mean_frame_age_ms"] == 12
+    rows = {row.what: row for row in found.rows()}
+    assert "errors: busy 1; 1 were still open" in rows["answered"].note
+    assert rows["goodput: answered within 3 s"].value == pytest.approx(0.2)
+
+
+def test_nothing_measured_is_not_a_number() -> None:
+    """A run without a single answer has figures, too."""
+    found = figures(Sample(0, 1.0, error="unreachable", ended=1.1))
+    assert math.isnan(found.summary()["p95_e2el_ms"])
+    assert found.rows()[0].value == 0
+    assert advice(found, LIMITS) == []
+
+
+@pytest.mark.parametrize(
+    ("sample", "named", "not_named"),
+    [
+        (
+            answered(0, planned=0, waited=0.0, ttft=0.2, e2el=5.0),
+            "RESPONSE_MAX_TOKENS (now 128)",
+            "VISUAL_TOKEN_BUDGET",
+        ),
+        (
+            answered(0, planned=0, waited=0.0, ttft=4.5, e2el=5.0),
+            "VISUAL_TOKEN_BUDGET (now 512)",
+            "--rate",
+        ),
+        (answered(0, planned=0, waited=4.5, ttft=4.7, e2el=5.0), "--rate", "VISUAL_TOKEN_BUDGET"),
+    ],
+)
+def test_slow_answers_name_the_settings_of_where_the_time_goes(
+    sample: Sample, named: str, not_named: str
+) -> None:
+    """The part that takes the time decides; what runs now is said beside it."""
+    quick = answered(1, planned=1, waited=0, ttft=0.5, e2el=1)
+    text = "\n".join(advice(figures(sample, quick), LIMITS))
+    assert "1 of 2 questions took over 3 s" in text
+    assert named in text
+    assert not_named not in text
+    assert advice(figures(quick), LIMITS) == []
+
+
+def test_a_full_queue_is_told_the_settings_too() -> None:
+    """Refused at once is no slow answer, and as good a reason to lower something."""
+    text = "\n".join(advice(figures(Sample(0, 0.0, error="busy", ended=0.1)), {}))
+    assert "1 were refused" in text
+    assert "RESPONSE_MAX_TOKENS (now unknown)" in text
+
+
+def result(folder: Path, name: str, p50: float, answered: float, **arguments: str) -> Path:
+    report = Report(name, {"arguments": arguments, "engine": {"model": "m"}})
+    spread = Spread(10, p50, 2 * p50, 3 * p50, 4 * p50)
+    report.rows = [
+        Row("", "e2el", "ms", spread),
+        Row("", "answered", "/s", value=answered, at_least=True),
+    ]
+    report.add(Row("", f"only in {name}", "ms", value=1.0))
+    return report.write(folder / name, name)[0]
+
+
+def test_compare_prints_ratios_and_what_differed(tmp_path: Path) -> None:
+    """B divided by A; less time is better and a lower rate is worse; equal figures are neither."""
+    a = read(result(tmp_path, "a", 100.0, 2.0, rate="1.0", seed="1"))
+    b = read(result(tmp_path, "b", 50.0, 1.0, rate="2.0", seed="1"))
+    lines = compare(a, b).splitlines()
+    (p50,) = [line.split() for line in lines if line.startswith("e2el, p50")]
+    assert p50[2:] == ["100", "ms", "50", "ms", "0.50", "B", "better"]
+    (rate,) = [line.split() for line in lines if line.startswith("answered")]
+    assert rate[1:] == ["2", "/s", "1", "/s", "0.50", "A", "better"]
+    assert "  different arguments: rate: 1.0 and 2.0" in lines
+    assert not any("seed" in line for line in lines)
+    assert "2 figures are in one of the two alone." in lines
+    assert "better" not in compare(a, a)
+
+
+def test_compare_refuses_what_is_no_result(tmp_path: Path) -> None:
+    """Not there, not JSON, something else: a sentence each."""
+    other = tmp_path / "other.json"
+    for text, words in (
+        ("{", "is no JSON"),
+        ("[1]", "holds no figures"),
+        ("{}", "holds no figures"),
+    ):
+        other.write_text(text)
+        with pytest.raises(NoResult, match=words):
+            read(other)
+    with pytest.raises(NoResult, match="No such file"):
+        read(tmp_path / "missing.json")
+    one = read(result(tmp_path, "a", 1.0, 1.0))
+    assert "no figure in common" in compare(one, json.loads('{"rows": []}'))
