@@ -19,7 +19,7 @@ from tests.promql import complaints
 
 _ENDINGS = "py|sh|js|css|html|md|conf|yml|json|service|txt|toml|example"
 _FILE = re.compile(
-    rf"(?<![\w:/.@*~-])((?:~?/)?(?:[\w.@-]+/)*[\w@-][\w.@-]*\.(?:{_ENDINGS}))(?![\w/])"
+    rf"(?<![\w:/.@*~-])((?:~?/)?(?:[\w.@-]+/)*[\w@-][\w.@-]*\.(?:{_ENDINGS}))(?![\w/]|\.\w)"
 )
 _TEST = re.compile(r"^(?:tests/(?:\w+/)*)?(test_\w+\.py)?(?:::(test_\w+))?$")
 _SETTING = re.compile(r"(?<![\w$/{.-])([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?![\w-])")
@@ -29,7 +29,7 @@ _ROUTE = re.compile(r"(?<![^\s])(/[\w.-]+(?:/[\w.<>@-]*)*)")
 _UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
 _WORD = re.compile(r"[A-Za-z_][\w-]{2,}")
 # Variables of the environment that are no settings.
-VARIABLES = {"SOAK_SECONDS", "MODEL_SERVER_URL"}
+VARIABLES = {"SOAK_SECONDS", "MODEL_SERVER_URL", "LISTEN", "HF_TOKEN", "HF_ENDPOINT"}
 # Programs of others, whose options and words are theirs.
 OTHERS = {
     *("apt", "certbot", "cp", "curl", "docker", "docker-compose", "echo", "install", "journalctl"),
