@@ -1,0 +1,176 @@
+"""install.sh and the units on a machine of their own, with a real systemd: started, watched, killed, upgraded, removed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.booted import Machine, booted, why_not
+from tests.test_deploy_install import project
+
+WEB = "qwen-webrtc.service"
+HOME = "/opt/qwen-camera"
+# What the tests have installed, seen in there
+SITE = "/opt/site"
+# Blocks the event loop when told to, as a bug would.
+BLOCK = "import signal, time; signal.signal(signal.SIGUSR2, lambda *_: time.sleep(600))\n"
+
+pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "one can be booted")
+
+
+def system_python() -> str:
+    """One of the tests' own version that services can run: none in somebody's home."""
+    own = os.path.realpath(getattr(sys, "_base_executable", sys.executable))
+    for candidate in (own, "/usr/bin/python3", f"/usr/bin/python3.{sys.version_info.minor}"):
+        if candidate.startswith(("/root/", "/home/", "/tmp/")) or not Path(candidate).exists():
+            continue
+        ask = "import sys, ensurepip; print(*sys.version_info[:2])"
+        done = subprocess.run([candidate, "-c", ask], capture_output=True, text=True)
+        if done.stdout.split() == [str(number) for number in sys.version_info[:2]]:
+            return candidate
+    pytest.skip("There is no Python of this version that a service could run.")
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Installed, with the tests' own libraries in place of those that pip would fetch."""
+    python = system_python()
+    base = Path(tempfile.mkdtemp(prefix="qwen-camera-"))
+    checkout = base / "checkout"
+    checkout.mkdir()
+    project(checkout)
+    shutil.copytree(
+        Path(__file__).parent.parent / "server/engines/builtin", checkout / "server/engines/builtin"
+    )
+    (checkout / ".env").write_text("ENGINE=builtin\nHOST=127.0.0.1\nDRAIN_SECONDS=1\n")
+    folder = tmp_path_factory.mktemp("machine")
+    mounts = {"/checkout": checkout, SITE: Path(sysconfig.get_path("purelib"))}
+    try:
+        with booted(folder, mounts) as it:
+            said = it.run(
+                *("bash", "/checkout/deploy/install.sh"),
+                PYTHON=python,
+                PIP_NO_INDEX="1",
+                PIP_CONFIG_FILE=os.devnull,
+            )
+            assert "make the users qwen-camera and qwen-vllm" in said
+            minor = sys.version_info.minor
+            packages = f"{HOME}/.venv/lib/python3.{minor}/site-packages"
+            it.write(f"{packages}/tests.pth", f"{SITE}\n{BLOCK}")
+            yield it
+    finally:
+        shutil.rmtree(base)
+
+
+def ask(machine: Machine, port: int, path: str = "/health/live") -> str:
+    """The status of an answer, as somebody on that machine gets it."""
+    code = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:{port}{path}', timeout=5).status)"
+    return machine.run("python3", "-c", code).strip()
+
+
+def until(machine: Machine, unit: str, name: str, value: str, *, same: bool = True) -> None:
+    """Until a property of the unit has that value, or another one when not `same`."""
+    deadline = time.monotonic() + 30
+    while (machine.property(unit, name) == value) != same:
+        assert time.monotonic() < deadline, machine.run("systemctl", "status", unit, check=False)
+        time.sleep(0.1)
+
+
+def test_it_serves_shut_in(machine: Machine) -> None:
+    """Started when it listens, by a user without rights; everything that a page needs works in there."""
+    machine.run("systemctl", "start", WEB)
+    assert machine.property(WEB, "ActiveState") == "active"
+    assert machine.property(WEB, "StatusText") == "Listening on port 8000"
+    assert ask(machine, 8000) == "200"
+    pid = machine.property(WEB, "MainPID")
+    status = machine.run("cat", f"/proc/{pid}/status").splitlines()
+    facts = {key: value.split() for key, _, value in (line.partition(":") for line in status)}
+    assert facts["NoNewPrivs"] == ["1"]
+    assert facts["Seccomp"] == ["2"]
+    assert int(facts["CapEff"][0], 16) == int(facts["CapBnd"][0], 16) == 0
+    assert facts["Uid"][0] == machine.run("id", "-u", "qwen-camera").strip() != "0"
+    limits = machine.run("cat", f"/proc/{pid}/limits")
+    assert [line.split()[4:6] for line in limits.splitlines() if "core file" in line] == [
+        ["0", "0"]
+    ]
+    said = machine.run(
+        *(f"{HOME}/.venv/bin/python", f"{HOME}/scripts/doctor.py"),
+        *("--server-url", "http://127.0.0.1:8000"),
+        check=False,
+        PYTHONDONTWRITEBYTECODE="1",
+    )
+    assert "ok      Picture (UDP)" in said, said
+    assert "FAILED" not in said, said
+    machine.run("systemctl", "stop", WEB)
+    assert machine.property(WEB, "Result") == "success"
+    assert machine.property(WEB, "ExecMainStatus") == "0"
+
+
+def test_a_blocked_loop_is_replaced(machine: Machine) -> None:
+    """No sign of life: killed, where it stood is in the journal, and another serves; no core dump is left."""
+    machine.write(f"/etc/systemd/system/{WEB}.d/test.conf", "[Service]\nWatchdogSec=2\n")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", WEB)
+    pid = machine.property(WEB, "MainPID")
+    machine.run("kill", "-USR2", pid)
+    until(machine, WEB, "NRestarts", "0", same=False)
+    until(machine, WEB, "ActiveState", "active")
+    assert machine.property(WEB, "MainPID") != pid
+    assert ask(machine, 8000) == "200"
+    journal = machine.run("journalctl", "--no-pager", "-u", WEB)
+    assert "Watchdog timeout" in journal
+    assert "Fatal Python error: Aborted" in journal
+    assert "core-dump" not in journal.replace("dumped=no", "")
+    machine.run("systemctl", "stop", WEB)
+    machine.run("rm", "-r", f"/etc/systemd/system/{WEB}.d")
+    machine.run("systemctl", "daemon-reload")
+
+
+def test_settings_that_do_not_hold_are_said_once(machine: Machine) -> None:
+    """Status 2 is not tried again."""
+    machine.run("cp", "-p", "/etc/qwen-camera/qwen-camera.env", "/root/kept.env")
+    machine.write("/etc/qwen-camera/qwen-camera.env", "ENGINE=best\n")
+    machine.run("systemctl", "start", WEB, check=False)
+    assert machine.property(WEB, "ActiveState") == "failed"
+    assert machine.property(WEB, "ExecMainStatus") == "2"
+    assert machine.property(WEB, "NRestarts") == "0"
+    assert "ENGINE is 'best'" in machine.run("journalctl", "--no-pager", "-u", WEB)
+    machine.run("cp", "-p", "/root/kept.env", "/etc/qwen-camera/qwen-camera.env")
+    machine.run("systemctl", "reset-failed", WEB)
+
+
+def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
+    """Each on the port of its name; an upgrade restarts them one after another; removing takes all of it away."""
+    units = ("qwen-webrtc@8010.service", "qwen-webrtc@8011.service")
+    machine.write("/etc/qwen-camera/8011.env", "LOG_FILE=/var/log/qwen-camera/server.log\n")
+    machine.run("systemctl", "enable", "--now", "--quiet", *units)
+    assert [ask(machine, port) for port in (8010, 8011)] == ["200", "200"]
+    before = [machine.property(unit, "MainPID") for unit in units]
+    machine.write("/checkout/server/new_room.py", "NEW = True\n")
+    said = machine.run("bash", "/checkout/deploy/install.sh", PYTHON=system_python())
+    assert all(f"Restarting {unit}" in said for unit in units)
+    assert all(machine.property(unit, "MainPID") not in before for unit in units)
+    assert [ask(machine, port) for port in (8010, 8011)] == ["200", "200"]
+    said = machine.run("bash", "/checkout/deploy/install.sh", PYTHON=system_python())
+    assert "nothing was changed" in said
+    said = machine.run("bash", "/checkout/deploy/install.sh", "--uninstall")
+    assert "Kept: the logs in /var/log/qwen-camera" in said
+    for user in ("qwen-camera", "qwen-vllm"):
+        assert machine.run("getent", "passwd", user, check=False) == ""
+    found = machine.run(
+        *("find", "/opt/qwen-camera", "/etc", "/usr/local/lib/systemd", "-name", "*qwen-*"),
+        *("-o", "-path", "/etc/qwen-camera/*"),
+        check=False,
+    )
+    kept = [line for line in found.splitlines() if not line.startswith("find:")]
+    assert sorted(kept) == ["/etc/qwen-camera", "/etc/qwen-camera/8011.env"]
+    assert "8010" not in machine.run("systemctl", "list-units", "--all", "--no-pager")
