@@ -1,4 +1,5 @@
 import { ApiError } from "./api.js";
+import { Asking, PATIENCE, answerable } from "./asking.js";
 import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
 import { NOTHING_YET } from "./facts.js";
@@ -16,8 +17,6 @@ import { SendStats } from "./stats.js";
 
 const TYPING_EVERY = 700;
 const HIDDEN_FOR = 4000;
-// A question goes out this long after connecting even if the server did not call the camera live yet.
-const PATIENCE = 4000;
 // Both ends give a connection up after half a minute without a word (RFC 7675).
 const CONSENT = 25_000;
 // After sleep a socket that does not answer within this time is dead.
@@ -33,9 +32,7 @@ export class Visit {
   facts = { ...NOTHING_YET };
 
   #hooks;
-  #questions = 0;
-  /** @type {Question|null} asked before there was a way to send it */
-  #waiting = null;
+  #asking;
   #typedAt = -Infinity;
   #connectedAt = Infinity;
   #connectedOnce = false;
@@ -47,6 +44,14 @@ export class Visit {
   /** @param {import("./facts.js").Hooks} hooks */
   constructor(hooks) {
     this.#hooks = hooks;
+    this.#asking = new Asking({
+      ready: () => !this.socket.doubted && answerable(this.facts, performance.now() - this.#connectedAt),
+      send: (message) => {
+        this.control.wake();
+        return this.socket.send(message);
+      },
+      onSent: hooks.onSent,
+    });
     this.camera = new Camera({ onChange: () => this.#set({ muted: this.camera.muted }), onLost: () => this.#end("lost") });
     this.session = new Session({
       askCode: hooks.askCode,
@@ -67,7 +72,7 @@ export class Visit {
           }
           this.#connectedOnce = true;
           this.#connectedAt = performance.now();
-          setTimeout(() => this.#flush(), PATIENCE + 50);
+          setTimeout(() => this.#asking.flush(), PATIENCE + 50);
           this.socket.hurry();
         } else this.#connectedAt = Infinity;
         if (link === "interrupted") this.socket.probe();
@@ -82,7 +87,7 @@ export class Visit {
     this.socket = new ChatSocket({
       session: this.session,
       onMessage: (message) => this.#received(message),
-      onTrusted: () => this.#flush(),
+      onTrusted: () => this.#asking.flush(),
       onState: (socket, closeCode, socketError) => this.#socketChanged(socket, closeCode, socketError),
     });
     this.other = new OtherCamera({ session: this.session, socket: this.socket });
@@ -148,23 +153,17 @@ export class Visit {
   ask(content, detail = "auto") {
     const at = pageTime();
     this.control.wake(); // before anything else: the frame for the answer is on its way from now on
-    const question = { id: `q${++this.#questions}`, content, detail };
-    this.#waiting = question;
-    this.#flush(at);
-    const sent = this.#waiting === null;
-    if (!sent) {
+    const asked = this.#asking.ask(content, detail, at);
+    if (!asked.sent) {
       if (!this.facts.active) void this.start();
       else this.retry();
     }
-    return { id: question.id, sent };
+    return asked;
   }
 
   /** @param {string} id @returns {boolean} true when it had not been sent at all */
   cancel(id) {
-    if (this.#waiting?.id === id) {
-      this.#waiting = null;
-      return true;
-    }
+    if (this.#asking.drop(id)) return true;
     this.socket.send({ type: "cancel", id });
     return false;
   }
@@ -278,8 +277,7 @@ export class Visit {
 
   /** Over until the person starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
   #end(camera, change = {}) {
-    const unsent = this.#waiting;
-    this.#waiting = null;
+    const unsent = this.#asking.dropAny();
     this.#release(camera);
     if (this.facts.socket !== "ended") this.socket.close();
     this.#set({ active: false, status: null, untrusted: false, ...change });
@@ -366,33 +364,10 @@ export class Visit {
     }
   }
 
-  #sendable() {
-    const { held, link, socket, status } = this.facts;
-    if (socket !== "open" || this.socket.doubted) return false;
-    // What is wrong with another device's camera is for the server to say.
-    if (held || this.facts.camera === "elsewhere") return true;
-    if (link !== "connected") return false;
-    const camera = status?.camera;
-    // Stalled and frozen are for the server to say: it knows what to do about it.
-    if (camera === "live" || camera === "stalled" || camera === "frozen") return true;
-    return performance.now() - this.#connectedAt > PATIENCE;
-  }
-
-  /** @param {number} [at] when it was asked; for a question that waited, now: its frame has to be a new one */
-  #flush(at = pageTime()) {
-    const question = this.#waiting;
-    if (!question || !this.#sendable()) return;
-    this.control.wake();
-    const { id, content, detail } = question;
-    if (!this.socket.send({ type: "chat", content, id, sent_at: at, detail })) return;
-    this.#waiting = null;
-    this.#hooks.onSent(id);
-  }
-
   /** @param {Partial<Facts>} change */
   #set(change) {
     this.facts = { ...this.facts, ...change };
     this.#hooks.onChange(this.facts);
-    if (this.#waiting) this.#flush();
+    this.#asking.flush();
   }
 }

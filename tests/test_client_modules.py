@@ -558,6 +558,47 @@ async def test_waits_grow_and_stay_bounded(page: Page) -> None:
     assert found[2] >= 30000
 
 
+async def test_only_the_newest_question_waits(page: Page) -> None:
+    """It goes out once there is a way, as asked then; the one before never does, and one that is dropped neither."""
+    found = await run(
+        page,
+        """
+        const {Asking, answerable, PATIENCE} = await import("/client/asking.js");
+        const sent = [];
+        let ready = false, broken = true;
+        const asking = new Asking({ready: () => ready, onSent: (id) => sent.push(id), send: (message) => {
+          if (!broken) sent.push(message);
+          return !broken;
+        }});
+        const asked = [asking.ask("One?", "auto", 1), asking.ask("Two?", "high", 2)];
+        ready = true;
+        asking.flush(3);
+        const dropped = asking.drop("q1");
+        broken = false;
+        asking.flush(4);
+        asked.push(asking.ask("Three?", "auto", 5));
+        ready = false;
+        asking.ask("Four?", "auto", 6);
+        const last = [asking.drop("q4"), asking.dropAny()];
+        ready = true;
+        asking.flush();
+        const facts = {camera: "on", held: false, link: "connected", socket: "open", status: {camera: "starting"}};
+        const can = (change, connectedFor = 0) => answerable({...facts, ...change}, connectedFor);
+        return [asked, dropped, sent, last, [can({}), can({}, PATIENCE + 1), can({status: {camera: "stalled"}})],
+          [can({held: true, link: "closed"}), can({held: true, socket: "waiting"}), can({camera: "elsewhere"})]];
+        """,
+    )
+    asked, dropped, sent, last, live, other = found
+    assert asked == [{"id": f"q{n}", "sent": n == 3} for n in (1, 2, 3)]
+    assert dropped is False
+    assert [one if isinstance(one, str) else (one["content"], one["sent_at"]) for one in sent] == [
+        *(("Two?", 4), "q2", ("Three?", 5), "q3"),
+    ]
+    assert last == [True, None]
+    assert live == [False, True, True]
+    assert other == [True, False, True]
+
+
 async def test_words_for_every_state(page: Page) -> None:
     """Each trouble has a title and a next step of its own, and never an empty or undefined word."""
     found = await run(
