@@ -143,7 +143,7 @@ class HttpProtocol(H11Protocol):
         idle = self.waiting and not self.transport.get_write_buffer_size()
         super().shutdown()
         if idle:
-            # Over TLS closing waits for the client's own goodbye, which a browser sends when it next uses the connection.
+            # Over TLS closing waits for the client's own goodbye, which one that sleeps or does not read never sends.
             self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def on_response_complete(self) -> None:

@@ -240,8 +240,8 @@ async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.Mo
             writer.close()
 
 
-async def test_stopping_waits_for_no_idle_browser(tmp_path: Path) -> None:
-    """Over TLS a connection that is closed waits for the other end's goodbye, which idle browsers do not send."""
+async def test_stopping_waits_for_no_idle_client(tmp_path: Path) -> None:
+    """Over TLS a connection that is closed waits for the other end's goodbye, which a phone that sleeps never sends."""
     issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     context = ssl.create_default_context(cafile=issued.authority)
 
