@@ -11,7 +11,7 @@ import pytest
 
 from scripts.bench.compare import NoResult, compare, read
 from scripts.bench.load_figures import LoadFigures, advice
-from scripts.bench.open_loop import Sample
+from scripts.bench.load_sample import Sample
 from scripts.bench.report import Report, Row, Spread
 
 LIMITS = {"max_tokens": 128, "visual_tokens": 512}

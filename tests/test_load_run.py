@@ -73,6 +73,13 @@ async def test_queueing_is_not_hidden() -> None:
         assert sample.ended is not None
         assert sample.ended >= plan[0].at + place * service
         assert (sample.e2el_ms or 0) == pytest.approx((sample.ended - sample.planned) * 1000)
+    # As many at once as there are sessions: nobody waited for an answer before asking the next.
+    at_once = max(
+        sum(other.sent <= s.sent < other.ended for other in samples if other.sent and other.ended)
+        for s in samples
+        if s.sent is not None
+    )
+    assert at_once == sessions
     last = samples[-1]
     assert last.sent is not None
     assert last.ended is not None

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ipaddress
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 from rich.console import Console
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from scripts.certificates import make_authority, make_leaf, pem
 from scripts.gpu import Gpu, GpuReader
 from scripts.monitor import main, once, options, printed, target_of, watch
 from scripts.monitoring.look import Look, Target, take_look
@@ -41,19 +46,28 @@ OLD = (
 
 
 @asynccontextmanager
-async def answering(text: str, status: int = 200) -> AsyncIterator[str]:
-    """A web server that gives everybody the same text; its address."""
+async def answering(
+    text: str,
+    status: int = 200,
+    *,
+    host: str = "127.0.0.1",
+    tls: ssl.SSLContext | None = None,
+    heard: list[str] | None = None,
+) -> AsyncIterator[str]:
+    """A web server that gives everybody the same text, and notes in `heard` what it was asked; its address."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if heard is not None:
+            heard.append(asked.decode())
         body = text.encode()
         writer.write(f"HTTP/1.1 {status} .\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, host, 0, ssl=tls)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http{'s' if tls else ''}://{host}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
 
@@ -179,6 +193,24 @@ async def test_metrics_that_need_their_token() -> None:
     assert TOKEN not in printed(right) + shown(right)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of loopback")
+async def test_the_token_goes_to_no_server_that_is_not_trusted(tmp_path: Path) -> None:
+    """Elsewhere than on this machine the certificate has to hold; --authority names who vouches for it."""
+    name, now = x509.IPAddress(ipaddress.ip_address("127.0.0.2")), datetime.now(UTC)
+    key, authority = make_authority([name], "test", now)
+    (tmp_path / "authority.pem").write_bytes(pem(None, authority))
+    (tmp_path / "server.pem").write_bytes(pem(*make_leaf(key, authority, [name], now)))
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(tmp_path / "server.pem")
+    heard: list[str] = []
+    async with answering("{}", host="127.0.0.2", tls=tls, heard=heard) as url:
+        state = await once(Target(url, TOKEN), 0)
+        assert "is not trusted" in texts(state)
+        assert heard == []
+        await once(Target(url, TOKEN, authorities=(tmp_path / "authority.pem",)), 0)
+    assert any(f"Authorization: Bearer {TOKEN}" in asked for asked in heard)
+
+
 def test_what_somebody_should_look_at() -> None:
     """Old frames, slow answers, errors, relays, a full KV cache: each is told, of the interval and not of long ago."""
     bucket = 'qwen_camera_{name}_bucket{{{labels}le="{le}"}} {n}\n'
@@ -187,7 +219,7 @@ def test_what_somebody_should_look_at() -> None:
         text = f'qwen_camera_relays{{state="failing"}} 1\nqwen_camera_errors_total{{code="busy"}} {errors}\n'
         text += f'qwen_camera_limit{{of="sessions"}} 100\nqwen_camera_sessions {85 + n}\n'
         for name, labels in (("frame_age_seconds", ""), ("inference_seconds", 'kind="chat",')):
-            for le, count in (("0.1", 100), ("3.0", 100), ("30.0", 100 + n), ("+Inf", 100 + n)):
+            for le, count in (("0.1", 0), ("3.0", 0), ("30.0", 100 + n), ("+Inf", 100 + n)):
                 text += bucket.format(name=name, labels=labels, le=le, n=count)
         return Samples.parse(text)
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scripts.bench.open_loop import Sample
+from scripts.bench.load_sample import Sample
 from scripts.bench.report import Row, Spread, percentile
 
 # Answers that take longer are slow, seconds.

@@ -19,7 +19,8 @@ from scripts.bench.arrivals import Planned, poisson
 from scripts.bench.gpu_watch import GpuWatch
 from scripts.bench.http_json import request
 from scripts.bench.load_figures import LoadFigures, advice
-from scripts.bench.open_loop import OpenLoop, Sample, ServerGone
+from scripts.bench.load_sample import Sample
+from scripts.bench.open_loop import OpenLoop, ServerGone
 from scripts.bench.processes import MeasurementError, ServerProcess, StandInProcess
 from scripts.bench.report import EXPECTATION, STAND_IN, Report, Row, machine, write_csv
 from scripts.gpu import GpuReader

@@ -11,8 +11,6 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
@@ -22,6 +20,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.chat_client import Answer
 from scripts.bench.http_json import HttpError
 from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
+from scripts.bench.load_sample import Sample
 from scripts.bench.processes import MeasurementError
 
 # What a connection that fails raises, whichever way
@@ -35,52 +34,6 @@ PATIENCE = 180.0
 
 class ServerGone(Exception):
     """No session can be opened any more."""
-
-
-@dataclass(slots=True)
-class Sample:
-    """One question. Times are seconds from the run's beginning; None: it did not come so far."""
-
-    number: int
-    # When it was to be asked...
-    planned: float
-    # ...and when a session was free to ask it
-    sent: float | None = None
-    first_text: float | None = None
-    ended: float | None = None
-    # Between pieces of the answer, ms
-    gaps: list[float] = field(default_factory=list)
-    # A code of the server's, or timeout, connection_lost, unreachable; "" when it was answered
-    error: str = ""
-    # The server's own, ms (server/messages.py)
-    timings: dict[str, float | None] = field(default_factory=dict)
-    frame_age_ms: float | None = None
-    visual_tokens: int | None = None
-    prompt_tokens: int | None = None
-    # As the engine counts them; the pieces of text where it does not
-    completion_tokens: int | None = None
-
-    @property
-    def waited_ms(self) -> float | None:
-        """For a free session."""
-        return None if self.sent is None else (self.sent - self.planned) * 1000
-
-    @property
-    def ttft_ms(self) -> float | None:
-        if self.error or self.first_text is None:
-            return None
-        return (self.first_text - self.planned) * 1000
-
-    @property
-    def e2el_ms(self) -> float | None:
-        return None if self.error or self.ended is None else (self.ended - self.planned) * 1000
-
-    @property
-    def tpot_ms(self) -> float | None:
-        """Time per output token after the first, as vLLM's benchmark defines it."""
-        if self.e2el_ms is None or self.ttft_ms is None or (self.completion_tokens or 0) < 2:
-            return None
-        return (self.e2el_ms - self.ttft_ms) / ((self.completion_tokens or 0) - 1)
 
 
 class _Visitor:
@@ -273,7 +226,7 @@ class OpenLoop:
             sample.error = "connection_lost"
         sample.ended = self._now()
         if answer is not None:
-            _fill(sample, answer, self.began)
+            sample.fill(answer, self.began)
 
     async def _cancel(self, peer: CameraPeer) -> None:
         """The next question of this session shall not have to replace it."""
@@ -284,27 +237,6 @@ class OpenLoop:
 
     def _now(self) -> float:
         return time.time() - self.began
-
-
-def _fill(sample: Sample, answer: Answer, began: float) -> None:
-    """What is known of an answer, whole or not."""
-    pieces = [a.at for a in answer.messages if a.message["type"] == "delta"]
-    if pieces:
-        sample.first_text = pieces[0] - began
-        sample.gaps = [(b - a) * 1000 for a, b in pairwise(pieces)]
-    if answer.error is not None:
-        sample.error = str(answer.error["code"])
-    response = answer.response
-    if response is None:
-        return
-    sample.ended = answer.ended_at - began
-    if response["finish_reason"] not in ("stop", "length"):
-        sample.error = str(response["finish_reason"])
-    sample.timings = response["timings"]
-    frame, usage = response.get("frame") or {}, response.get("usage") or {}
-    sample.frame_age_ms, sample.visual_tokens = frame.get("age_ms"), frame.get("visual_tokens")
-    sample.prompt_tokens = usage.get("prompt_tokens")
-    sample.completion_tokens = usage.get("completion_tokens") or len(pieces) or None
 
 
 def _retry_after(error: HttpError) -> float:
