@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs a real model server for the tests into .venv-models. Where that can not be, it says so and ends well: the
-# tests that need one skip with a sentence.
+# Installs a real model server for the tests, and what scripts/convert_model.py needs, into .venv-models. Where that
+# can not be, it says so and ends well: the tests that need one skip with a sentence.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -11,7 +11,9 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/models.sh
 
-Installs requirements-models.txt into .venv-models (half a minute, 1 GB), once. scripts/test.sh does it, too.
+Installs requirements-models.txt into .venv-models (half a minute, 1 GB), once. scripts/test.sh does it, too; the tests and
+scripts/convert_model.py run there. On Linux it needs the CPU build of torch: give pip the index or folder that has it
+(PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
 TEXT
         exit 0
         ;;
@@ -37,5 +39,5 @@ if pip_install --no-compile -r "$file"; then
 else
     rm -f "$stamp"
     tail -n 2 "$INSTALL_LOG" >&2
-    say "No real model server could be installed ($INSTALL_LOG has it all): the tests that need one are skipped."
+    say "No real model server could be installed ($INSTALL_LOG has it all): the tests that need one are skipped, and no model is converted."
 fi

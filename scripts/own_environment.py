@@ -10,9 +10,13 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def go_on_inside(missing: ModuleNotFoundError) -> NoReturn:
-    """Start the running script again in .venv, once; ends with what to install where that is no help."""
-    own = ROOT / ".venv" / "bin" / "python"
-    if own.exists() and Path(sys.prefix).resolve() != (ROOT / ".venv").resolve():
+def go_on_inside(
+    missing: ModuleNotFoundError,
+    environment: str = ".venv",
+    install: str = "bash scripts/run.sh --install",
+) -> NoReturn:
+    """Start the running script again in `environment`, once; ends with what to install where that is no help."""
+    own = ROOT / environment / "bin" / "python"
+    if own.exists() and Path(sys.prefix).resolve() != (ROOT / environment).resolve():
         os.execv(own, [str(own), *sys.argv])
-    sys.exit(f"{missing.name} is not installed: run `bash scripts/run.sh --install` first.")
+    sys.exit(f"{missing.name} is not installed: run `{install}` first.")

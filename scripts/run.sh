@@ -21,6 +21,7 @@ Installs what the server needs into .venv (the first time) and starts it. It nee
   --host H           listen on this address instead of HOST or 0.0.0.0
   --help             print this
 
+A vision-language model for it: bash scripts/download_model.sh, then bash scripts/start_vllm_server.sh.
 Settings are read from the environment and from the file .env; env.example lists them all.
 PYTHON=python3.12 in the environment chooses the Python that .venv is made with.
 TEXT

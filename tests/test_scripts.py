@@ -97,6 +97,8 @@ def test_ci_run_is_executable() -> None:
         ("models.sh", [".venv-models"]),
         ("check.sh", ["--no-tests", "mypy"]),
         ("fuzz.sh", ["TARGET", "SECONDS"]),
+        ("download_model.sh", ["REPOSITORY", "--revision", "--to", "--dry-run", "--env-file"]),
+        ("start_vllm_server.sh", ["--dry-run", "--vllm", "--timeout", "--env-file"]),
     ],
 )
 def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Path) -> None:

@@ -112,7 +112,7 @@ async def look_at_model_server(settings: Settings) -> Finding:
         return problem(
             "Nothing answers at VLLM_BASE_URL.",
             "The model server does not run, is still loading, or listens elsewhere.",
-            "Start it (bash scripts/models.sh shows how), or correct VLLM_BASE_URL.",
+            "Start it (bash scripts/start_vllm_server.sh), or correct VLLM_BASE_URL.",
         )
     if reply.status in (401, 403):
         return problem(

@@ -1,0 +1,126 @@
+#!/usr/bin/env python3
+"""Quantise a vision-language model for vLLM, or check the weights of one.
+
+    python scripts/convert_model.py --model-path P --quantize 8        8-bit floats (FP8), in P-fp8
+    python scripts/convert_model.py --model-path P --quantize 4        4-bit weights, 16-bit activations, in P-w4a16
+    python scripts/convert_model.py --model-path P --verify-only       checks every shard of P and prints a table
+
+Free room as large as the model is needed (with the original about twice the model). It writes to O.partial and renames that to O at
+the end, verified; stopped, the same command goes on. It takes a model's own time on the disk and one shard of memory, no GPU.
+
+Exit status: 0 when all is well, 1 when something is wrong, 2 for wrong options, 130 or 143 when it was stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts.models import checkpoint  # noqa: E402
+from scripts.models.disk import in_words  # noqa: E402
+from scripts.models.forms import FORMS  # noqa: E402
+from scripts.models.trouble import ended, say  # noqa: E402
+from scripts.own_environment import go_on_inside  # noqa: E402
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    add = parser.add_argument
+    add("--model-path", type=Path, required=True, help="the model's folder")
+    add("--quantize", type=int, choices=(8, 4), help="bits of a weight")
+    add(
+        "--form",
+        choices=("fp8", "int8"),
+        help="the form of 8 bits: fp8 (the default; what vLLM runs on AMD's MI300 and on NVIDIA from Ada on) or int8"
+        " (older NVIDIA; vLLM's table of supported hardware has it not on AMD)",
+    )
+    add("--out", type=Path, help="the new folder (beside the model, its name with the form)")
+    add("--verify-only", action="store_true", help="check the shards, change nothing")
+    add("--json", action="store_true", help="with --verify-only: print JSON")
+    chosen = parser.parse_args(arguments)
+    if chosen.verify_only and (chosen.out or chosen.form):
+        parser.error("--verify-only looks at --model-path alone: leave --out and --form away.")
+    if not chosen.verify_only and chosen.quantize is None:
+        parser.error("Say what to do: --quantize 8, --quantize 4 or --verify-only.")
+    if chosen.json and not chosen.verify_only:
+        parser.error("--json goes with --verify-only.")
+    if chosen.quantize == 4 and chosen.form:
+        parser.error(f"--form {chosen.form} has 8 bits: leave it away with --quantize 4.")
+    chosen.model_path = Path(chosen.model_path).expanduser()
+    chosen.form = FORMS["int4" if chosen.quantize == 4 else chosen.form or "fp8"]
+    out = chosen.out or chosen.model_path.resolve()
+    chosen.out = (
+        Path(out).expanduser() if chosen.out else out.with_name(f"{out.name}-{chosen.form.name}")
+    )
+    return chosen
+
+
+def check(chosen: argparse.Namespace) -> int:
+    from scripts.models import verify
+
+    model = checkpoint.read(chosen.model_path)
+    if not chosen.json:
+        say(f"Checking {len(model.shards)} shards, {in_words(model.size())}.")
+    report = verify.verify(model)
+    if chosen.json:
+        print(verify.as_json(report, model.folder))
+        return 0 if report.ok else 1
+    print(verify.table(report))
+    if report.ok:
+        print(f"All is well: {model.folder}")
+        return 0
+    print(f"Not whole: {model.folder}. Download or convert it again; bad shards alone are fetched.")
+    return 1
+
+
+def make(chosen: argparse.Namespace) -> int:
+    import torch
+
+    from scripts.models import convert
+
+    model = checkpoint.read(chosen.model_path)
+    say(
+        f"{model.folder} ({in_words(model.size())}, {len(model.shards)} shards) becomes {chosen.out}"
+        f" ({chosen.form.preset})."
+    )
+    with torch.no_grad():
+        convert.convert(model, chosen.form, chosen.out, say)
+    made = checkpoint.read(chosen.out)
+    say(f"Done: {chosen.out} ({in_words(made.size())}). To serve it, set MODEL_PATH={chosen.out}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = options(arguments)
+
+    try:
+        # After the options, which are told at once: importing torch takes seconds.
+        import torch  # noqa: F401
+
+        from scripts.models.convert import partial
+    except ModuleNotFoundError as missing:
+        go_on_inside(missing, ".venv-models", "bash scripts/models.sh")
+
+    def when_stopped() -> str:
+        if chosen.verify_only:
+            return "Stopped: nothing was changed."
+        work = partial(chosen.out)
+        kept = (
+            f" Finished shards are kept in {work}: the same command goes on."
+            if work.exists()
+            else ""
+        )
+        return f"Stopped: {chosen.out} was not made.{kept}"
+
+    return ended(lambda: check(chosen) if chosen.verify_only else make(chosen), when_stopped)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,120 @@
+"""A folder with a model's weights as safetensors shards: its configuration, its index, the tensors it must have."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scripts.models.trouble import ModelError
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+# By config.json's model_type: those whose text layers have the names below.
+FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+# The linear layers of the text model, which hold nearly all weights. In checkpoints of transformers before 4.52
+# they begin with "model.layers.", later with "model.language_model.layers.".
+TEXT_LAYER = re.compile(
+    r"model\.(?:language_model\.)?layers\.(?P<layer>\d+)\."
+    r"(?P<part>self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    folder: Path
+    config: dict[str, Any]
+    # The shard of each tensor, as the index has it; None where there is one file and no index
+    index: dict[str, str] | None
+    shards: tuple[str, ...]
+
+    @property
+    def text(self) -> dict[str, Any]:
+        """The text model's settings, which older checkpoints keep at the top."""
+        return {**self.config, **(self.config.get("text_config") or {})}
+
+    @property
+    def quantization(self) -> dict[str, Any] | None:
+        found = self.config.get("quantization_config")
+        return found if isinstance(found, dict) else None
+
+    def size(self) -> int:
+        """Bytes of the shards that are there."""
+        paths = (self.folder / name for name in self.shards)
+        return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _read_json(path: Path, what: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ModelError(
+            f"There is no {path.name} in {path.parent}: {what}. Is this a model's folder, and downloaded to the end?"
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read ({error.strerror}).") from None
+    except ValueError:
+        raise ModelError(f"{path} is damaged: it is not JSON. Download it again.") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} is damaged: it is no JSON object. Download it again.")
+    return content
+
+
+def read(folder: Path) -> Checkpoint:
+    """Raises ModelError. Shards that the index names may be missing: see verify."""
+    if not folder.is_dir():
+        raise ModelError(
+            f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one to MODEL_PATH."
+        )
+    config = _read_json(folder / "config.json", "a model has one")
+    if (folder / INDEX).is_file():
+        index = _read_json(folder / INDEX, "it names the shards").get("weight_map")
+        if (
+            not isinstance(index, dict)
+            or not index
+            or not all(isinstance(shard, str) and "/" not in shard for shard in index.values())
+        ):
+            raise ModelError(
+                f"{folder / INDEX} is damaged: it has no weight_map. Download it again."
+            )
+        return Checkpoint(folder, config, index, tuple(sorted(set(index.values()))))
+    if (folder / SINGLE).is_file():
+        return Checkpoint(folder, config, None, (SINGLE,))
+    raise ModelError(
+        f"There are no weights in {folder}: neither {INDEX} nor {SINGLE}. Only safetensors are read;"
+        " bash scripts/download_model.sh fetches a model."
+    )
+
+
+def require_known(model: Checkpoint) -> None:
+    """Raises ModelError for a kind of model whose layers are not known here."""
+    kind = model.config.get("model_type")
+    if kind not in FAMILIES:
+        raise ModelError(
+            f"{model.folder / 'config.json'} says model_type {kind!r}. Known are: {', '.join(FAMILIES)}."
+        )
+
+
+def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
+    """Rows and columns of each linear layer's weight by its part of a layer, from config.json. Raises ModelError."""
+    text = model.text
+    try:
+        hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
+        inner = int(text["intermediate_size"])
+        pairs = int(text.get("num_key_value_heads") or heads)
+        head = int(text.get("head_dim") or hidden // heads)
+    except (KeyError, TypeError, ValueError):
+        raise ModelError(
+            f"{model.folder / 'config.json'} lacks the sizes of the text model. Download it again."
+        ) from None
+    return {
+        "self_attn.q_proj": (heads * head, hidden),
+        "self_attn.k_proj": (pairs * head, hidden),
+        "self_attn.v_proj": (pairs * head, hidden),
+        "self_attn.o_proj": (hidden, heads * head),
+        "mlp.gate_proj": (inner, hidden),
+        "mlp.up_proj": (inner, hidden),
+        "mlp.down_proj": (hidden, inner),
+    }

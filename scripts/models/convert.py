@@ -1,0 +1,230 @@
+"""A model's folder into a quantised one: shard by shard, so that memory holds one, and a stopped run goes on.
+
+Tensors keep the names they have, so every vLLM that reads the original reads the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from scripts.models import checkpoint, disk, record, schemes, verify
+from scripts.models.checkpoint import INDEX, TEXT_LAYER, Checkpoint
+from scripts.models.forms import Form
+from scripts.models.trouble import ModelError
+
+PROGRESS = "progress.json"
+# Of another program or of the download, and no part of a model
+_LEFT_OUT = (".cache", ".git", record.NAME)
+
+
+def partial(out: Path) -> Path:
+    """Where the work is done: beside the result, so that it can be renamed."""
+    return out.with_name(f"{out.name}.partial")
+
+
+def convert(model: Checkpoint, form: Form, out: Path, told: Callable[[str], None]) -> None:
+    """`out` is there afterwards, whole and verified, or not at all. Raises ModelError."""
+    checkpoint.require_known(model)
+    if model.quantization is not None:
+        raise ModelError(
+            f"{model.folder} is quantised already (quantization_config in its config.json)."
+            " Convert the original model; bash scripts/download_model.sh fetches it."
+        )
+    if out.exists():
+        raise ModelError(
+            f"{out} is there already. Look at it with --verify-only --model-path {out}, remove it, or choose another"
+            " name with --out."
+        )
+    shapes = checkpoint.text_shapes(model)
+    fitting = schemes.fitted(form, {columns for _, columns in shapes.values()})
+    if fitting is None:
+        raise ModelError(
+            f"{form.bits} bits need layers whose columns divide by {min(schemes.GROUPS)}; this model's do not."
+            " Use --quantize 8."
+        )
+    lost = [name for name in model.shards if not (model.folder / name).is_file()]
+    if lost:
+        raise ModelError(
+            f"{model.folder} lacks {', '.join(lost[:5])}. Download it again:"
+            " what is there is kept, and checked."
+        )
+    work = partial(out)
+    done = _resumed(model, fitting, work, told)
+    written = sum(entry["size"] for entry in done.values())
+    # As much again as the model: that is surely enough, and twice the model in all.
+    disk.require_room(work, max(0, model.size() - written), "the converted model")
+    disk.make_folder(work)
+    try:
+        with disk.alone_in(work):
+            _write_shards(model, fitting, work, done, told)
+            _finish(model, fitting, work, done, told)
+            _sync(work)
+            work.rename(out)
+    except OSError as error:
+        raise ModelError(
+            f"{work} could not be written ({error.strerror or error}). Free some room or mend the disk;"
+            " the same command goes on where this one stopped."
+        ) from None
+
+
+def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
+    """What finished shards depend on: the source as it is, and the form."""
+    files = {}
+    for name in model.shards:
+        state = (model.folder / name).stat()
+        files[name] = [state.st_size, state.st_mtime_ns]
+    return {
+        "form": [form.name, form.group, schemes.LIBRARY_VERSION],
+        "source": str(model.folder.resolve()),
+        "files": files,
+    }
+
+
+def _resumed(
+    model: Checkpoint, form: Form, work: Path, told: Callable[[str], None]
+) -> dict[str, Any]:
+    """The shards that an earlier run finished, by name; `work` is removed when it was about something else."""
+    if not work.exists():
+        return {}
+    try:
+        content = json.loads((work / PROGRESS).read_text("utf-8"))
+        same = content["identity"] == _identity(model, form)
+        done: dict[str, Any] = content["done"]
+        whole = all((work / name).stat().st_size == e["size"] for name, e in done.items())
+    except (OSError, ValueError, KeyError, TypeError):
+        same = whole = False
+    if same and whole:
+        told(f"Going on: {len(done)} of {len(model.shards)} shards are done in {work}.")
+        return done
+    if not (work / PROGRESS).is_file() and any(work.iterdir()):
+        raise ModelError(f"{work} is there and not from here. Remove it, or choose another --out.")
+    told(f"Beginning anew: {work} is from another model, form or library.")
+    shutil.rmtree(work)
+    return {}
+
+
+def _note(work: Path, model: Checkpoint, form: Form, done: dict[str, Any]) -> None:
+    content = {"identity": _identity(model, form), "done": done}
+    record.write_whole(work / PROGRESS, json.dumps(content))
+
+
+def _write_shards(
+    model: Checkpoint,
+    form: Form,
+    work: Path,
+    done: dict[str, Any],
+    told: Callable[[str], None],
+) -> None:
+    _note(work, model, form, done)
+    for number, name in enumerate(model.shards, 1):
+        if name in done:
+            continue
+        tensors = _converted(model, name, form)
+        half = work / f"{name}.tmp"
+        try:
+            save_file(tensors, half, metadata={"format": "pt"})
+        except SafetensorError as error:
+            half.unlink(missing_ok=True)
+            raise OSError(str(error).splitlines()[0]) from None
+        half.replace(work / name)
+        path = work / name
+        done[name] = {
+            "size": path.stat().st_size,
+            "sha256": record.sha256(path),
+            "tensors": sorted(tensors),
+        }
+        del tensors
+        _note(work, model, form, done)
+        told(f"{number} of {len(model.shards)}: {name} ({disk.in_words(done[name]['size'])})")
+
+
+def _converted(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Tensor]:
+    chosen = schemes.scheme(form)
+    shapes = checkpoint.text_shapes(model)
+    tensors: dict[str, torch.Tensor] = {}
+    try:
+        with safe_open(model.folder / shard, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                value = file.get_tensor(name)
+                if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                    raise ModelError(
+                        f"{name} in {shard} has NaN or infinity: the original is broken. Look at it with --verify-only"
+                        " and download it again."
+                    )
+                layer, _, ending = name.rpartition(".")
+                match = TEXT_LAYER.fullmatch(layer)
+                if match is None or ending != "weight":
+                    tensors[name] = value
+                    continue
+                if tuple(value.shape) != shapes[match["part"]]:
+                    raise ModelError(
+                        f"{name} in {shard} is {list(value.shape)}, by config.json it is"
+                        f" {list(shapes[match['part']])}. Download the model again."
+                    )
+                for part, made in schemes.quantized(value, chosen, form).items():
+                    tensors[f"{layer}.{part}"] = made.contiguous()
+    except SafetensorError as error:
+        raise ModelError(
+            f"{model.folder / shard} is damaged: {str(error).splitlines()[0][:120]}. Look at all with --verify-only,"
+            " then download it again: what is whole is kept."
+        ) from None
+    return tensors
+
+
+def _finish(
+    model: Checkpoint,
+    form: Form,
+    work: Path,
+    done: dict[str, Any],
+    told: Callable[[str], None],
+) -> None:
+    """All beside the shards: other files, index, config.json, the check, the record."""
+    for path in sorted(model.folder.iterdir()):
+        weights = path.name.endswith((".safetensors", ".bin", ".pth", ".pt", ".part"))
+        if path.name in _LEFT_OUT or weights or path.name == INDEX:
+            continue
+        if path.is_dir():
+            shutil.copytree(path, work / path.name, dirs_exist_ok=True)
+        else:
+            shutil.copyfile(path, work / path.name)
+    if model.index is not None:
+        places = {tensor: name for name, entry in done.items() for tensor in entry["tensors"]}
+        total = sum(entry["size"] for entry in done.values())
+        index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(places.items()))}
+        record.write_whole(work / INDEX, json.dumps(index, indent=2) + "\n")
+    config = {**model.config, "quantization_config": schemes.configuration(form)}
+    record.write_whole(work / "config.json", json.dumps(config, indent=2) + "\n")
+    told("Checking what was written.")
+    report = verify.verify(checkpoint.read(work))
+    if not report.ok:
+        raise ModelError(
+            f"What was written to {work} is not whole:\n{verify.table(report)}\nRemove that folder and try again;"
+            " should it happen again, the disk or the memory fails."
+        )
+    origin = record.read(model.folder)
+    source = {"form": form.name, "of": origin["source"] if origin else model.folder.name}
+    files = {name: {"size": e["size"], "sha256": e["sha256"]} for name, e in sorted(done.items())}
+    record.write(work, source, files)
+    (work / PROGRESS).unlink()
+
+
+def _sync(folder: Path) -> None:
+    """What was written is on the disk before it gets its name."""
+    for path in folder.rglob("*"):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(place)
+    finally:
+        os.close(place)

@@ -1,0 +1,74 @@
+"""Room on the disk, and sizes in words."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from scripts.models.trouble import ModelError
+
+
+def in_words(size: float) -> str:
+    """Bytes as a person reads them, in powers of 1024."""
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} TiB"
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes where `folder` is or will be. Raises ModelError."""
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        return shutil.disk_usage(existing).free
+    except OSError as error:
+        raise ModelError(f"{existing} cannot be looked at ({error.strerror}).") from None
+
+
+def require_room(folder: Path, needed: int, what: str) -> None:
+    """Raises ModelError unless `needed` bytes are free at `folder`; `what` needs them."""
+    free = free_bytes(folder)
+    if free < needed:
+        raise ModelError(
+            f"There is no room at {folder}: {what} needs {in_words(needed)}, {in_words(free)} are free."
+            f" Free {in_words(needed - free)} there, or choose a folder on another disk."
+        )
+
+
+def make_folder(folder: Path) -> None:
+    """Made with its parents, and writable. Raises ModelError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        trial = folder / f".writable-{os.getpid()}"
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise ModelError(
+            f"{folder} cannot be written ({error.strerror}). Choose a folder of your own, or make it yours:"
+            f" chown -R $(id -un) {folder}"
+        ) from None
+
+
+@contextlib.contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Nobody else who asks has the folder meanwhile. Raises ModelError when somebody has."""
+    place = os.open(folder, os.O_RDONLY)
+    try:
+        # A file system without locks: two at a time are not noticed there.
+        with contextlib.suppress(OSError):
+            try:
+                fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ModelError(
+                    f"Another run works on {folder}. Wait until it has ended."
+                ) from None
+        yield
+    finally:
+        os.close(place)

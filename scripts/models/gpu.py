@@ -1,0 +1,24 @@
+"""The GPUs that vLLM will find, or the sentence that there is none."""
+
+from __future__ import annotations
+
+from scripts.gpu import Gpu, GpuError, GpuReader
+from scripts.models.trouble import ModelError
+
+
+def gpus() -> list[Gpu]:
+    """At least one. Raises ModelError, with why there is none."""
+    reader = GpuReader()
+    reason = reader.why_none
+    if not reason:
+        try:
+            if found := reader.read():
+                return found
+            reason = f"No GPU was found ({reader.source} lists none)."
+        except GpuError as error:
+            reason = f"The GPU can not be read: {error}."
+    raise ModelError(
+        f"{reason} vLLM would run on the CPU, where an answer of a large model takes minutes, so it is not started. Install"
+        " the GPU's driver, give this user access to it (AMD: the groups render and video; in a container also /dev/kfd"
+        " and /dev/dri), and look with rocm-smi or nvidia-smi."
+    )

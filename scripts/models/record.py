@@ -1,0 +1,69 @@
+"""The record beside a model's files: where they came from, and their checksums.
+
+Written last, when all of them are there: a folder without it is not finished, or was made by other means.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.models.trouble import ModelError
+
+NAME = "model-files.json"
+_CHUNK = 8 * 1024 * 1024
+
+
+def sha256(path: Path, seen: Callable[[int], None] | None = None) -> str:
+    """The file's SHA-256 in hexadecimal; `seen` is told of each piece's bytes. Raises OSError."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+            if seen is not None:
+                seen(len(piece))
+    return digest.hexdigest()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """The file has the old content or the new one, whatever happens meanwhile. Raises OSError."""
+    half = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with half.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+def write(folder: Path, source: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> None:
+    """`source` says where the files come from, `files` has size and sha256 of each. Raises OSError."""
+    content = {"source": dict(source), "files": {name: dict(files[name]) for name in sorted(files)}}
+    write_whole(folder / NAME, json.dumps(content, indent=2) + "\n")
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """None where there is none. Raises ModelError when it is no such record."""
+    try:
+        content = json.loads((folder / NAME).read_text("utf-8"))
+        if not isinstance(content["source"], dict):
+            raise ValueError
+        for entry in content["files"].values():
+            entry["size"] + 0, entry["sha256"] + ""
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelError(f"{folder / NAME} cannot be read ({error.strerror}).") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise ModelError(
+            f"{folder / NAME} is damaged. Remove it; then checksums cannot be compared until the model is"
+            " downloaded or converted again."
+        ) from None
+    assert isinstance(content, dict)
+    return content

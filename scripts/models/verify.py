@@ -1,0 +1,272 @@
+"""Whether a model's shards are whole: index, shapes, dtypes, values, checksums. Reads all of them once."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from scripts.models import record
+from scripts.models.checkpoint import (
+    FAMILIES,
+    INDEX,
+    SINGLE,
+    TEXT_LAYER,
+    Checkpoint,
+    text_shapes,
+)
+from scripts.models.disk import in_words
+from scripts.models.forms import FORMS
+from scripts.models.trouble import ModelError
+
+# As safetensors names them: what a weight that is not quantised may be stored in
+FLOATS = ("BF16", "F16", "F32")
+MOST_PROBLEMS = 5
+# Text layers and the vision tower's, all of a kind
+_LAYER = re.compile(r"\b(layers|blocks)\.\d+\.")
+
+
+@dataclass(slots=True)
+class ShardReport:
+    name: str
+    size: int = 0
+    tensors: int = 0
+    dtypes: Counter[str] = field(default_factory=Counter)
+    # Sentences; empty when the shard is whole
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Report:
+    shards: list[ShardReport]
+    # What concerns no single shard
+    problems: list[str]
+    checksums: bool
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems and not any(shard.problems for shard in self.shards)
+
+
+@dataclass(frozen=True, slots=True)
+class _Tensor:
+    shard: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def verify(model: Checkpoint, told: Callable[[str], None] = lambda _: None) -> Report:
+    """`told` hears the name of each shard before it is read. Raises ModelError on a damaged record."""
+    known = record.read(model.folder)
+    checksums = {} if known is None else known["files"]
+    seen: dict[str, _Tensor] = {}
+    reports = []
+    for name in model.shards:
+        told(name)
+        reports.append(_shard(model, name, checksums.get(name), seen))
+    by_name = {report.name: report for report in reports}
+    problems = [*_unnamed(model), *_layout(model, seen, by_name)]
+    return Report(reports, problems, bool(checksums))
+
+
+def _shard(
+    model: Checkpoint, name: str, known: dict[str, Any] | None, seen: dict[str, _Tensor]
+) -> ShardReport:
+    report = ShardReport(name)
+    path = model.folder / name
+    wrong = report.problems.append
+    if not path.is_file():
+        wrong(f"is missing{f', though {INDEX} names it' if model.index is not None else ''}")
+        return report
+    try:
+        report.size = path.stat().st_size
+        if known is not None and report.size != known["size"]:
+            wrong(f"has {report.size} bytes instead of {known['size']}")
+        elif known is not None and record.sha256(path) != known["sha256"]:
+            wrong("differs from its checksum: bytes have changed since it was written")
+        with safe_open(path, "pt") as file:
+            inside = set(file.keys())
+            for tensor in sorted(inside):
+                part = file.get_slice(tensor)
+                found = _Tensor(name, tuple(part.get_shape()), str(part.get_dtype()))
+                if tensor in seen:
+                    wrong(f"{tensor} is in {seen[tensor].shard}, too")
+                seen[tensor] = found
+                report.tensors += 1
+                report.dtypes[found.dtype] += 1
+                if bad := _bad_values(file.get_tensor(tensor), tensor):
+                    wrong(bad)
+    except SafetensorError as error:
+        wrong(f"is damaged: {str(error).splitlines()[0][:120]}")
+        return report
+    except OSError as error:
+        wrong(f"cannot be read ({error.strerror})")
+        return report
+    if model.index is not None:
+        expected = {tensor for tensor, shard in model.index.items() if shard == name}
+        report.problems += [f"lacks {one}" for one in _few(expected - inside)]
+        report.problems += [f"has {one}, which {INDEX} does not" for one in _few(inside - expected)]
+    return report
+
+
+def _bad_values(values: torch.Tensor, name: str) -> str:
+    if not values.is_floating_point():
+        return ""
+    # 8-bit floats have no isfinite on a CPU; e4m3fn has NaN and no infinity.
+    wide = values if values.dtype.itemsize > 1 else values.to(torch.float16)
+    if not bool(torch.isfinite(wide).all()):
+        kind = "NaN" if bool(torch.isnan(wide).any()) else "infinity"
+        count = int((~torch.isfinite(wide)).sum())
+        return f"{name} has {kind} in {count} of {values.numel()} values"
+    if name.endswith("_scale") and not bool((wide > 0).all()):
+        return f"{name} has scales that are not above zero"
+    return ""
+
+
+def _unnamed(model: Checkpoint) -> list[str]:
+    """Weights that nothing names: a model server reads every *.safetensors that it finds."""
+    there = {path.name for path in model.folder.glob("*.safetensors")}
+    return [
+        f"{name} is in the folder and not in {INDEX if model.index is not None else SINGLE}: remove it"
+        for name in _few(there - set(model.shards))
+    ]
+
+
+def _layout(
+    model: Checkpoint, seen: dict[str, _Tensor], reports: dict[str, ShardReport]
+) -> list[str]:
+    """Names, shapes and dtypes against config.json; what a tensor of a shard lacks is added to that shard's report."""
+    quantization = model.quantization
+    form = None
+    if quantization is not None:
+        by_format = {one.format: one for one in FORMS.values()}
+        form = by_format.get(str(quantization.get("format")))
+        if form is None:
+            return ["config.json has a quantization_config of a form that is not known here"]
+    problems: list[str] = []
+    known = model.config.get("model_type") in FAMILIES
+    kinds: dict[str, list[tuple[str, _Tensor]]] = defaultdict(list)
+    for name, tensor in seen.items():
+        if not (known and _is_text_weight(name)):
+            kinds[_without_number(name)].append((name, tensor))
+    if known:
+        try:
+            problems += _text_layers(model, seen, reports, form is not None and form.stored)
+        except ModelError as error:
+            problems.append(error.message)
+    # Of the others, what is in every layer has one shape and one dtype.
+    for alike in kinds.values():
+        usual = Counter((one.shape, one.dtype) for _, one in alike).most_common(1)[0][0]
+        for name, one in alike:
+            if (one.shape, one.dtype) != usual and name not in _told(reports[one.shard]):
+                reports[one.shard].problems.append(
+                    f"{name} is {_shown(one)}, in the other layers it is {list(usual[0])} {usual[1]}"
+                )
+    stored = () if form is None else (form.stored, "I64")
+    for name, one in seen.items():
+        if one.dtype not in (*FLOATS, *stored) and name not in _told(reports[one.shard]):
+            reports[one.shard].problems.append(f"{name} is {one.dtype}, which is not expected")
+    return problems
+
+
+def _text_layers(
+    model: Checkpoint,
+    seen: dict[str, _Tensor],
+    reports: dict[str, ShardReport],
+    stored: str | bool,
+) -> list[str]:
+    shapes = text_shapes(model)
+    layers = int(model.text.get("num_hidden_layers", 0))
+    missing = {f"layer {layer}: {part}" for layer in range(layers) for part in shapes}
+    for name, tensor in seen.items():
+        match = TEXT_LAYER.fullmatch(name.rpartition(".")[0])
+        ending = name.rpartition(".")[2]
+        if match is None or ending not in ("weight", "weight_packed"):
+            continue
+        missing.discard(f"layer {match['layer']}: {match['part']}")
+        wrong = reports[tensor.shard].problems.append
+        rows, columns = shapes[match["part"]]
+        if stored and tensor.dtype != stored:
+            wrong(f"{name} is {tensor.dtype}, config.json says it is quantised to {stored}")
+        elif not stored and tensor.dtype not in FLOATS:
+            wrong(f"{name} is {tensor.dtype}, and config.json has no quantization_config")
+        if tensor.shape != (rows, columns // 8 if ending == "weight_packed" else columns):
+            wrong(f"{name} is {_shown(tensor)}, by config.json it is {[rows, columns]}")
+        if stored:
+            scale = seen.get(f"{name.rpartition('.')[0]}.weight_scale")
+            if scale is None:
+                wrong(f"{name} has no weight_scale")
+            elif scale.shape[0] != rows or columns % scale.shape[-1]:
+                wrong(f"the weight_scale of {name} is {_shown(scale)}, which does not fit")
+    return [
+        f"there is no weight for {place}; config.json says {layers} layers"
+        for place in _few(missing)
+        if not any(report.problems for report in reports.values())
+    ]
+
+
+def _is_text_weight(name: str) -> bool:
+    layer, _, ending = name.rpartition(".")
+    return ending in ("weight", "weight_packed") and TEXT_LAYER.fullmatch(layer) is not None
+
+
+def _without_number(name: str) -> str:
+    return _LAYER.sub(r"\1.N.", name)
+
+
+def _told(report: ShardReport) -> str:
+    return " ".join(report.problems)
+
+
+def _shown(tensor: _Tensor) -> str:
+    return f"{list(tensor.shape)} {tensor.dtype}"
+
+
+def _few(found: Iterable[str]) -> list[str]:
+    return sorted(found)[:MOST_PROBLEMS]
+
+
+def table(report: Report) -> str:
+    """For a terminal: a line a shard, its problems below, then what concerns all."""
+    width = max(len(shard.name) for shard in report.shards)
+    lines = [f"{'shard':<{width}}  {'size':>10}  {'tensors':>7}  {'dtypes':<24}  state"]
+    for shard in report.shards:
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(shard.dtypes.items()))
+        state = "BAD" if shard.problems else "ok"
+        lines.append(
+            f"{shard.name:<{width}}  {in_words(shard.size):>10}  {shard.tensors:>7}  {kinds:<24}  {state}"
+        )
+        lines += [f"    {problem}" for problem in shard.problems[:MOST_PROBLEMS]]
+        if (more := len(shard.problems) - MOST_PROBLEMS) > 0:
+            lines.append(f"    and {more} more")
+    lines += [f"Besides: {problem}." for problem in report.problems]
+    if not report.checksums:
+        lines.append(f"No checksums were compared: there is no {record.NAME}.")
+    return "\n".join(lines)
+
+
+def as_json(report: Report, folder: Path) -> str:
+    content = {
+        "folder": str(folder),
+        "ok": report.ok,
+        "checksums": report.checksums,
+        "problems": report.problems,
+        "shards": [
+            {
+                "name": shard.name,
+                "bytes": shard.size,
+                "tensors": shard.tensors,
+                "dtypes": dict(shard.dtypes),
+                "problems": shard.problems,
+            }
+            for shard in report.shards
+        ],
+    }
+    return json.dumps(content, indent=2)

@@ -1,0 +1,202 @@
+"""The command that serves the model, from the settings and from what the installed vLLM takes. Starts nothing."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from config import Settings
+from scripts.models.checkpoint import Checkpoint
+from scripts.models.trouble import ModelError
+from scripts.models.vllm_help import Vllm
+
+# Visual tokens of a picture at high detail (README): what a question about reading sends.
+HIGH_DETAIL_TOKENS = 1280
+# Below it vLLM lacks fixes for pictures that crash it.
+SAFE_VERSION = (0, 30)
+# The oldest that this was written for
+OLDEST = (0, 9)
+KEY = "VLLM_API_KEY"
+# RFC 2606: no such host can be. Pictures come as data: URLs, and vLLM shall fetch none.
+NO_DOMAIN = "none.invalid"
+# Would write questions or a key where they do not belong, or is set here from the settings.
+_NOT_BY_HAND = {
+    "--api-key": f"the key would stand in the list of processes; set {KEY}",
+    "--enable-log-requests": "questions are never logged",
+    "--enable-log-outputs": "answers are never logged",
+    "--no-disable-log-requests": "questions are never logged",
+    "--config": "a file could turn on what is kept off here",
+    "--device": "there is no falling back to the CPU",
+}
+# Of the environment: what vLLM has no use for, and what makes it write down questions or answers.
+_NOT_PASSED = ("VLLM_BASE_URL", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE", "VLLM_TRACE_FUNCTION")
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    arguments: tuple[str, ...]
+    # Set for it beside what the environment has; the values of secrets are in here and nowhere else
+    environment: Mapping[str, str]
+    host: str
+    port: int
+    # Sentences on what is probably not meant, or left out
+    warnings: tuple[str, ...]
+
+    def shown(self) -> str:
+        """As one could type it, the key's value hidden."""
+        words = [
+            f"{name}={'********' if name == KEY else shlex.quote(value)}"
+            for name, value in self.environment.items()
+        ]
+        return " ".join([*words, shlex.join(self.arguments)])
+
+
+def build(
+    program: str, settings: Settings, model: Checkpoint, vllm: Vllm, extra: Sequence[str] = ()
+) -> Command:
+    """Raises ModelError when it can not be served as the settings say."""
+    warnings: list[str] = []
+    host, port = _address(settings)
+    arguments = [program, "serve", str(model.folder)]
+
+    def flag(name: str, *values: str) -> None:
+        if name in vllm.flags:
+            arguments.extend((name, *values))
+        else:
+            warnings.append(f"This vLLM ({vllm.version}) has no {name}: left out.")
+
+    if settings.model_name:
+        flag("--served-model-name", settings.model_name)
+    flag("--host", host)
+    flag("--port", str(port))
+    flag("--dtype", settings.model_dtype)
+    flag("--gpu-memory-utilization", f"{settings.gpu_memory_utilization:g}")
+    flag("--max-model-len", str(settings.model_max_tokens))
+    # A request has one picture and no video; vLLM then keeps no memory for more.
+    flag("--limit-mm-per-prompt", json.dumps({"image": 1, "video": 0}))
+    flag("--mm-processor-kwargs", json.dumps(pixels(settings, model)))
+    flag("--enable-prefix-caching")
+    flag("--scheduling-policy", "priority")
+    arguments.append(_no_request_log(vllm))
+    # Useful, and not in all versions.
+    for name, *values in (
+        ("--allowed-media-domains", NO_DOMAIN),
+        ("--enable-prompt-tokens-details",),
+    ):
+        if name in vllm.flags:
+            arguments.extend((name, *values))
+    arguments.extend(_checked(extra, vllm, arguments))
+    environment = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    if key := settings.vllm_api_key.get_secret_value():
+        environment[KEY] = key
+    elif host not in ("127.0.0.1", "localhost", "::1"):
+        warnings.append(
+            f"VLLM_API_KEY is empty and {host} is not loopback: whoever reaches it may use the model."
+        )
+    warnings += _doubts(settings, model, vllm)
+    return Command(tuple(arguments), environment, host, port, tuple(warnings))
+
+
+def child_environment(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
+    """For vLLM's process: ours without the other secrets of the settings."""
+    secrets = {
+        name.upper()
+        for name, field in Settings.model_fields.items()
+        if "Secret" in str(field.annotation)
+    }
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name.upper() not in secrets and name not in _NOT_PASSED
+    }
+    return {**kept, **command.environment}
+
+
+def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
+    """Least and most pixels of a picture, so that vLLM resizes none of those that the server made to measure."""
+    vision = model.config.get("vision_config") or {}
+    factor = int(vision.get("patch_size") or 14) * int(vision.get("spatial_merge_size") or 2)
+    most = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
+    return {"min_pixels": 4 * factor * factor, "max_pixels": most * factor * factor}
+
+
+def weights_bytes(model: Checkpoint) -> int:
+    """What the weights take of the GPU's memory. Raises ModelError when some are not there."""
+    lost = [name for name in model.shards if not (model.folder / name).is_file()]
+    if lost:
+        raise ModelError(
+            f"{model.folder} lacks {', '.join(lost[:5])}. bash scripts/download_model.sh fetches what is missing."
+        )
+    return model.size()
+
+
+def _address(settings: Settings) -> tuple[str, int]:
+    parts = urlsplit(settings.vllm_base_url)
+    if parts.scheme != "http":
+        raise ModelError(
+            f"VLLM_BASE_URL is {settings.vllm_base_url}: this starts a server without TLS. Give an http:// address, or"
+            " put a TLS proxy in front and start vLLM behind it by hand."
+        )
+    if parts.path != "/v1":
+        raise ModelError(
+            f"VLLM_BASE_URL is {settings.vllm_base_url}: vLLM serves its API under /v1, so it has to end with that."
+        )
+    return parts.hostname or "127.0.0.1", parts.port or 80
+
+
+def _no_request_log(vllm: Vllm) -> str:
+    # On by default in 0.9.2, off in later ones; either way it is said.
+    for name in ("--no-enable-log-requests", "--disable-log-requests"):
+        if name in vllm.flags:
+            return name
+    raise ModelError(
+        f"This vLLM ({vllm.version}) has no flag that keeps questions out of its log, so it is not started."
+        " Install 0.9.2 or newer."
+    )
+
+
+def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]:
+    for word in extra:
+        if not word.startswith("--"):
+            continue
+        name = word.partition("=")[0].replace("_", "-")
+        if name in _NOT_BY_HAND:
+            raise ModelError(f"{name} is not passed on: {_NOT_BY_HAND[name]}.")
+        if name in ours:
+            raise ModelError(f"{name} follows from the settings (env.example); change it there.")
+        if name not in vllm.flags:
+            raise ModelError(f"This vLLM ({vllm.version}) has no {name}: see `vllm serve --help`.")
+    return list(extra)
+
+
+def _doubts(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
+    doubts = []
+    numbers = vllm.numbers
+    if numbers is None:
+        doubts.append(f"The version of vLLM is not known ({vllm.version or 'it says nothing'}).")
+    elif numbers < OLDEST:
+        doubts.append(f"vLLM {vllm.version} is older than all that this was written for (0.9.2).")
+    if numbers is None or numbers < SAFE_VERSION:
+        doubts.append(
+            f"vLLM {vllm.version} is below 0.30 and lacks fixes for pictures that crash it. The server makes the pictures"
+            " itself; let nobody else reach this port, and upgrade when there is a build for your GPU."
+        )
+    form = (model.quantization or {}).get("format")
+    if form == "pack-quantized" and settings.model_dtype != "float16":
+        doubts.append(
+            f"MODEL_DTYPE is {settings.model_dtype}: on AMD, 4-bit weights run with float16 alone."
+        )
+    if settings.model_max_tokens < HIGH_DETAIL_TOKENS + settings.response_max_tokens:
+        doubts.append(
+            f"MODEL_MAX_TOKENS is {settings.model_max_tokens}: a picture at high detail takes {HIGH_DETAIL_TOKENS} tokens"
+            " of it, so such questions will be refused."
+        )
+    return doubts
+
+
+def as_dict(command: Command) -> dict[str, Any]:
+    return {"command": command.shown(), "warnings": list(command.warnings)}

@@ -1,0 +1,82 @@
+"""What the installed vLLM is and takes: its version, and the flags that its own help lists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+
+from scripts.models.trouble import ModelError
+
+# Importing it takes half a minute on a cold disk.
+SECONDS = 180.0
+# An option's own line, without the text that explains it; such texts name other flags, too.
+_OPTION = re.compile(r"^ {1,4}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
+_FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+# Every version has it; where it is not listed, that help was not the whole.
+_ALWAYS = "--max-model-len"
+
+
+@dataclass(frozen=True, slots=True)
+class Vllm:
+    version: str
+    flags: frozenset[str]
+
+    @property
+    def numbers(self) -> tuple[int, int] | None:
+        """Major and minor; None when the version is of another form."""
+        match = re.match(r"(\d+)\.(\d+)", self.version)
+        return None if match is None else (int(match[1]), int(match[2]))
+
+
+def listed_flags(text: str) -> frozenset[str]:
+    """The flags that have a line of their own in an argparse help."""
+    lines = _OPTION.findall(_COLOUR.sub("", text))
+    return frozenset(flag for line in lines for flag in _FLAG.findall(line))
+
+
+def ask(command: str) -> Vllm:
+    """Raises ModelError when `command` is no vLLM that runs."""
+    version = _run(command, "--version").strip().splitlines()
+    # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in their names, and
+    # lists all with a plain --help.
+    flags = listed_flags(_run(command, "serve", "--help=all", may_fail=True))
+    if _ALWAYS not in flags:
+        flags |= listed_flags(_run(command, "serve", "--help"))
+    if _ALWAYS not in flags:
+        raise ModelError(
+            f"`{command} serve --help` lists no {_ALWAYS}: it is no vLLM, or one that is too new for this."
+        )
+    # Other lines may come before it.
+    return Vllm(version[-1].split()[-1] if version else "", flags)
+
+
+def _run(command: str, *arguments: str, may_fail: bool = False) -> str:
+    shown = " ".join((command, *arguments))
+    try:
+        done = subprocess.run(
+            [command, *arguments],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            stdin=subprocess.DEVNULL,
+            # Wide enough that no flag is broken; plain text.
+            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+        )
+    except FileNotFoundError:
+        raise ModelError(
+            f"There is no {command} here. Install vLLM for this GPU (AMD: its ROCm build, docs.vllm.ai says how), activate"
+            " its environment, or name the program with --vllm /path/to/vllm."
+        ) from None
+    except OSError as error:
+        raise ModelError(f"{command} cannot be run ({error.strerror}).") from None
+    except subprocess.TimeoutExpired:
+        raise ModelError(f"`{shown}` did not end within {SECONDS:g} s.") from None
+    if done.returncode != 0 and not may_fail:
+        said = (done.stderr or done.stdout).strip().splitlines()
+        raise ModelError(
+            f"`{shown}` failed: {said[-1][:200] if said else f'status {done.returncode}'}. Is vLLM installed whole?"
+        )
+    return done.stdout

@@ -1,0 +1,129 @@
+"""What vLLM's log says of its way up, and of why it failed. Pure: lines in, sentences out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+_LOWER = (
+    "Lower GPU_MEMORY_UTILIZATION (now {memory:g}) when other programs need the GPU's memory, too (rocm-smi and nvidia-smi"
+    " show them), and MODEL_MAX_TOKENS (now {context}) when the model's own share is too small for the context."
+)
+# The first that fits the log is told. `{memory}`, `{context}`, `{dtype}`, `{port}`, `{path}` are the settings.
+_FAILURES: tuple[tuple[str, str], ...] = (
+    (
+        r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
+        "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
+        " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU.",
+    ),
+    (
+        r"Free memory on device.*less than desired GPU memory utilization",
+        "Other programs hold the GPU's memory. End them, or lower GPU_MEMORY_UTILIZATION (now {memory:g}); should the"
+        " context not fit then, lower MODEL_MAX_TOKENS (now {context}), too.",
+    ),
+    (
+        r"larger than the available KV cache memory|max seq len .* is larger than the maximum number of tokens",
+        "The context does not fit beside the weights. Lower MODEL_MAX_TOKENS (now {context}), or, when nothing else uses"
+        " the GPU, raise GPU_MEMORY_UTILIZATION (now {memory:g}). 8-bit weights leave more room:"
+        " python scripts/convert_model.py --help",
+    ),
+    (
+        r"No available memory for the cache blocks",
+        "The weights leave no room for the context. Convert the model to 8 bits (python scripts/convert_model.py --help),"
+        " or, when nothing else uses the GPU, raise GPU_MEMORY_UTILIZATION (now {memory:g}).",
+    ),
+    (
+        r"out of memory|OutOfMemoryError|hipErrorOutOfMemory|HSA_STATUS_ERROR_OUT_OF_RESOURCES",
+        "The GPU's memory is full. " + _LOWER + " 8-bit weights take half:"
+        " python scripts/convert_model.py --help",
+    ),
+    (
+        r"max_model_len \(?\d+\)? is greater than the derived",
+        "MODEL_MAX_TOKENS (now {context}) is more than this model can hold. Lower it.",
+    ),
+    (
+        r"address already in use|Address already in use|\[Errno 98\]",
+        "Another program has port {port}. End it, or give VLLM_BASE_URL another port.",
+    ),
+    (
+        r"invalid device function|hipErrorNoBinaryForGpu|no kernel image is available",
+        "This vLLM was not built for this GPU. Install the build that names it.",
+    ),
+    (
+        r"no ROCm-capable device|No HIP GPUs|No CUDA GPUs|hipErrorNoDevice|CUDA driver version is insufficient"
+        r"|driver too old",
+        "vLLM can not open the GPU. Check the driver, and the access of this user (AMD: groups render and video).",
+    ),
+    (
+        r"only supported on GPUs with compute capability|(?:dtype|float16|bfloat16) is not supported",
+        "This GPU does not take MODEL_DTYPE={dtype}. Set another (float16, bfloat16).",
+    ),
+    (
+        r"[Qq]uantization (?:scheme|method).* not supported|Failed to find a kernel that can implement",
+        "This GPU or this vLLM can not run the model's quantised form. Use 8-bit floats (python scripts/convert_model.py"
+        " --quantize 8) or the original model.",
+    ),
+    (
+        r"SafetensorError|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader|size of tensor .* must match"
+        r"|weights were not initialized from checkpoint",
+        "The weights in {path} are damaged or of another model. Look at them:"
+        " python scripts/convert_model.py --verify-only --model-path {path}",
+    ),
+    (
+        r"does not appear to have a file named|Can't load the configuration|is not the path to a directory"
+        r"|Can't load (?:image|feature) processor|Can't load tokenizer",
+        "Files of the model are missing in {path}. bash scripts/download_model.sh fetches them.",
+    ),
+    (
+        r"architectures? .* (?:is|are) not supported|does not recognize this architecture",
+        "This vLLM does not know the model's architecture. Install a newer one.",
+    ),
+    (
+        r"unrecognized arguments|error: argument",
+        "This vLLM does not take an argument that its help lists, or not this value of it: the line above names it.",
+    ),
+    (
+        r"No space left on device",
+        "A disk is full: vLLM writes compiled kernels to ~/.cache, and to /dev/shm (in a container: --shm-size).",
+    ),
+    (
+        r"No module named|ImportError|undefined symbol|cannot open shared object file",
+        "vLLM is not installed whole, or beside a torch that it was not built for. Install it anew.",
+    ),
+)
+_PATTERNS = tuple((re.compile(pattern), text) for pattern, text in _FAILURES)
+# It goes on, and that is what has to be stopped.
+ON_CPU = _PATTERNS[0][0]
+
+_PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (r"Capturing (?:CUDA|HIP|cuda)? ?graphs?|Graph capturing", "recording graphs"),
+        (r"torch\.compile|Compiling a graph|Dynamo bytecode", "compiling"),
+        (r"Maximum concurrency|KV cache size|GPU KV cache", "room for the context is set aside"),
+        (r"Loading weights took|Model loading took", "weights are loaded"),
+        (
+            r"Loading safetensors checkpoint shards:\s+(?P<share>\d+)%",
+            "loading weights, {share} %",
+        ),
+        (r"Starting to load model|Loading model", "loading weights"),
+        (r"Application startup complete|Starting vLLM API server", "opening the port"),
+    )
+)
+
+
+def phase(line: str) -> str:
+    """What vLLM is at by this line; empty when the line does not say."""
+    for pattern, text in _PHASES:
+        if match := pattern.search(line):
+            return text.format(**match.groupdict())
+    return ""
+
+
+def explanation(lines: Iterable[str], **settings: object) -> str:
+    """Why it failed and what to do; empty when the log has nothing that is known. The first cause counts most."""
+    text = "\n".join(lines)
+    for pattern, sentence in _PATTERNS:
+        if pattern.search(text):
+            return sentence.format(**settings)
+    return ""

@@ -1,0 +1,132 @@
+"""vLLM as a child: started, its log passed on and read, waited for, ended with all that it started."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from urllib.error import URLError
+from urllib.request import ProxyHandler, build_opener
+
+from scripts.models import vllm_log
+from scripts.models.trouble import ModelError
+
+# Lines of the log that are kept to explain a failure
+KEPT = 400
+# Longer lines are cut; no line that explains anything is.
+LONGEST = 4000
+TERM_SECONDS = 30.0
+PROGRESS_SECONDS = 10.0
+_DIRECT = build_opener(ProxyHandler({}))
+
+
+def answers(url: str, seconds: float = 2.0) -> bool:
+    """Whether GET `url` gives 200; the environment's proxies are not asked."""
+    try:
+        with _DIRECT.open(url, timeout=seconds) as reply:
+            return bool(reply.status == 200)
+    except (URLError, OSError, ValueError):
+        return False
+
+
+class VllmProcess:
+    """One run. `hidden` is taken out of every line that is passed on."""
+
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], hidden: str = ""
+    ) -> None:
+        self._hidden = hidden
+        self.lines: deque[str] = deque(maxlen=KEPT)
+        self.phase = "starting"
+        self.on_cpu = False
+        # Told when the log has ended, which is when the process and its children have
+        self._ended: queue.Queue[None] = queue.Queue()
+        try:
+            self._process = subprocess.Popen(
+                list(arguments),
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                # A session of its own: Ctrl+C reaches us alone, and all of it can be ended together.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ModelError(f"{arguments[0]} cannot be started ({error.strerror}).") from None
+        self._reader = threading.Thread(target=self._read, name="vllm-log", daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for raw in self._process.stdout:
+            line = raw.decode("utf-8", "replace").rstrip("\n")
+            if self._hidden:
+                line = line.replace(self._hidden, "********")
+            line = line[:LONGEST]
+            self.lines.append(line)
+            self.phase = vllm_log.phase(line) or self.phase
+            self.on_cpu = self.on_cpu or bool(vllm_log.ON_CPU.search(line))
+            # Nobody to read it is no reason for vLLM to stand still.
+            with contextlib.suppress(OSError, ValueError):
+                print(line, flush=True)
+        self._ended.put(None)
+
+    @property
+    def status(self) -> int | None:
+        """The exit status; None while it runs."""
+        return self._process.poll()
+
+    def until_healthy(self, url: str, timeout: float, told: Callable[[str], None]) -> float | None:
+        """Seconds until `url` answered, `timeout` 0 being no limit; None when it ended or runs on the CPU.
+
+        Raises ModelError when the time is up.
+        """
+        began = time.monotonic()
+        next_word = began + PROGRESS_SECONDS
+        while True:
+            if self.on_cpu:
+                return None
+            if self.status is not None:
+                # What it said last
+                self._reader.join(5)
+                return None
+            if answers(url):
+                return time.monotonic() - began
+            now = time.monotonic()
+            if timeout and now - began > timeout:
+                raise ModelError(
+                    f"vLLM did not answer within {timeout:g} s (last: {self.phase}). Give it longer with --timeout, or"
+                    " look at its log above."
+                )
+            if now >= next_word:
+                told(f"Waiting for vLLM, {now - began:.0f} s: {self.phase}.")
+                next_word = now + PROGRESS_SECONDS
+            with contextlib.suppress(queue.Empty):
+                self._ended.get(timeout=min(1.0, 0.05 + (now - began) / 10))
+
+    def wait(self) -> int:
+        """Its exit status, when it ends."""
+        status = self._process.wait()
+        self._reader.join(5)
+        return status
+
+    def stop(self) -> None:
+        """Asks it to end, insists after TERM_SECONDS, and ends what it started. Safe to call twice."""
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.terminate()
+            # With answers under way it may hang for good.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(TERM_SECONDS)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._reader.join(5)
+        sys.stdout.flush()

@@ -1,0 +1,165 @@
+"""A tiny Hugging Face hub over HTTP on loopback: what huggingface_hub asks of one, and the ways in which one fails."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+
+@dataclass
+class Model:
+    # By revision (a commit's 40 digits, or a name of one), the content of each file
+    revisions: dict[str, dict[str, bytes]]
+    names: dict[str, str] = field(default_factory=dict)
+    # Needed as a bearer token; empty: public
+    token: str = ""
+    # Sizes that are told instead of the true ones
+    told_sizes: dict[str, int] = field(default_factory=dict)
+    # After so many bytes of this file's answer the connection breaks, so many times
+    breaks: dict[str, tuple[int, int]] = field(default_factory=dict)
+    # So many times the file is sent with other bytes
+    spoiled: Counter[str] = field(default_factory=Counter)
+    # After so many bytes of this file nothing more comes
+    stalls: dict[str, int] = field(default_factory=dict)
+
+
+class Hub:
+    """`asked` lists what was asked for: method, file, first byte."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {}
+        self.asked: list[tuple[str, str, int]] = []
+        self.status = 0
+        self.released = threading.Event()
+        self.url = ""
+
+
+def is_large(name: str) -> bool:
+    return name.endswith((".safetensors", ".bin"))
+
+
+def sibling(model: Model, name: str, content: bytes) -> dict[str, Any]:
+    size = model.told_sizes.get(name, len(content))
+    git = hashlib.sha1(f"blob {len(content)}\0".encode() + content).hexdigest()
+    one: dict[str, Any] = {"rfilename": name, "size": size, "blobId": git}
+    if is_large(name):
+        sha256 = hashlib.sha256(content).hexdigest()
+        one["lfs"] = {"size": size, "sha256": sha256, "pointerSize": 130}
+    return one
+
+
+class _Handler(BaseHTTPRequestHandler):
+    hub: Hub
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing is printed."""
+
+    def do_HEAD(self) -> None:
+        self._answer(False)
+
+    def do_GET(self) -> None:
+        self._answer(True)
+
+    def _refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def _answer(self, body: bool) -> None:
+        parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
+        if self.hub.status:
+            return self._refuse(self.hub.status, "Broken")
+        if parts[:2] == ["api", "models"]:
+            model, rest = self.hub.models.get("/".join(parts[2:4])), parts[4:]
+        else:
+            model, rest = self.hub.models.get("/".join(parts[:2])), parts[2:]
+        if model is None:
+            return self._refuse(401, "RepoNotFound")
+        if model.token and self.headers.get("Authorization") != f"Bearer {model.token}":
+            return self._refuse(403, "GatedRepo")
+        revision = rest[1] if len(rest) > 1 else "main"
+        commit = model.names.get(revision, revision)
+        if commit not in model.revisions:
+            return self._refuse(404, "RevisionNotFound")
+        files = model.revisions[commit]
+        if parts[0] == "api":
+            told = [sibling(model, name, content) for name, content in files.items()]
+            return self._send(
+                json.dumps({"id": "/".join(parts[2:4]), "sha": commit, "siblings": told}).encode()
+            )
+        return self._file(model, "/".join(rest[2:]), files, commit, body)
+
+    def _send(self, content: bytes) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _file(
+        self, model: Model, name: str, files: dict[str, bytes], commit: str, body: bool
+    ) -> None:
+        if name not in files:
+            return self._refuse(404, "EntryNotFound")
+        content = files[name]
+        wanted = self.headers.get("Range")
+        first = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
+        self.hub.asked.append((self.command, name, first))
+        self.send_response(206 if wanted else 200)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("X-Repo-Commit", commit)
+        self.send_header("Accept-Ranges", "bytes")
+        if wanted:
+            self.send_header("Content-Range", f"bytes {first}-{len(content) - 1}/{len(content)}")
+        self.send_header("Content-Length", str(len(content) - first))
+        self.end_headers()
+        if not body:
+            return None
+        if model.spoiled[name] > 0:
+            model.spoiled[name] -= 1
+            content = content[:-1] + bytes([content[-1] ^ 1])
+        after, times = model.breaks.get(name, (0, 0))
+        if times > 0:
+            model.breaks[name] = (after, times - 1)
+            self.wfile.write(content[first : first + after])
+            self.wfile.flush()
+            self.connection.close()
+            return None
+        if (at := model.stalls.get(name)) is not None:
+            self.wfile.write(content[first : first + at])
+            self.wfile.flush()
+            self.hub.released.wait(30)
+            return None
+        self.wfile.write(content[first:])
+        return None
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Connections break here by design."""
+
+
+@contextmanager
+def running_hub() -> Iterator[Hub]:
+    hub = Hub()
+    server = _Server(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
+    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.released.set()
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,259 @@
+"""scripts/download_model.sh against a tiny hub on loopback, through the real huggingface_hub."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from tests.hub_stand_in import Hub, Model, running_hub
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "scripts" / "models" / "download.py"
+NAME = "someone/tiny-vl"
+OLD, NEW = "1" * 40, "2" * 40
+SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+# So much at a time is written to a file.
+PIECE = constants.DOWNLOAD_CHUNK_SIZE
+Result = subprocess.CompletedProcess[str]
+
+
+def files(seed: int) -> dict[str, bytes]:
+    index = {"weight_map": {"a": SHARDS[0], "b": SHARDS[1]}}
+    return {
+        "config.json": b'{"model_type": "qwen2_5_vl"}',
+        "model.safetensors.index.json": json.dumps(index).encode(),
+        "tokenizer/vocab.json": b"{}",
+        SHARDS[0]: random.Random(seed).randbytes(300_000),
+        SHARDS[1]: random.Random(seed + 1).randbytes(200_000),
+        "pytorch_model.bin": b"runs code when it is loaded",
+    }
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with running_hub() as one:
+        one.models[NAME] = Model({OLD: files(1), NEW: files(3)}, {"main": NEW, "v1": OLD})
+        yield one
+
+
+def environment(folder: Path, url: str, **more: str) -> dict[str, str]:
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "HF_ENDPOINT": url,
+        "MODEL_PATH": str(folder / "model"),
+        **more,
+    }
+
+
+def command(folder: Path, *args: str) -> list[str]:
+    return [sys.executable, str(PROGRAM), "--env-file", str(folder / "none"), *args]
+
+
+def fetch(folder: Path, url: str, *args: str, **more: str) -> Result:
+    return subprocess.run(
+        command(folder, *args),
+        env=environment(folder, url, **more),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def gets(hub: Hub) -> list[tuple[str, int]]:
+    return sorted((name, first) for method, name, first in hub.asked if method == "GET")
+
+
+def test_a_model_is_fetched_checked_and_recorded(hub: Hub, tmp_path: Path) -> None:
+    """All files but pickles, in MODEL_PATH, with a record; a second run fetches nothing."""
+    script = ["bash", str(ROOT / "scripts" / "download_model.sh"), NAME]
+    for _ in range(2):
+        done = subprocess.run(
+            [*script, "--env-file", str(tmp_path / "none")],
+            env=environment(tmp_path, hub.url),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "is whole" in done.stderr
+    folder = tmp_path / "model"
+    wanted = {name: content for name, content in files(3).items() if name != "pytorch_model.bin"}
+    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert there == {*wanted, "model-files.json"}
+    assert all((folder / name).read_bytes() == content for name, content in wanted.items())
+    assert gets(hub) == [(name, 0) for name in sorted(wanted)]
+    known = json.loads((folder / "model-files.json").read_text())
+    assert known["source"] == {"repository": NAME, "commit": NEW}
+    assert known["files"][SHARDS[0]]["sha256"] == hashlib.sha256(wanted[SHARDS[0]]).hexdigest()
+
+
+def test_a_revision_is_pinned_and_changed(hub: Hub, tmp_path: Path) -> None:
+    """A tag gives its commit's files; another revision in the same folder replaces what differs."""
+    assert fetch(tmp_path, hub.url, NAME, "--revision", "v1").returncode == 0
+    assert (tmp_path / "model" / SHARDS[0]).read_bytes() == files(1)[SHARDS[0]]
+    done = fetch(tmp_path, hub.url, NAME, "--revision", NEW)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "model" / SHARDS[0]).read_bytes() == files(3)[SHARDS[0]]
+    assert (
+        json.loads((tmp_path / "model" / "model-files.json").read_text())["source"]["commit"] == NEW
+    )
+
+
+def test_dry_run_writes_nothing(hub: Hub, tmp_path: Path) -> None:
+    """It names the files and the room, and asks for no file."""
+    done = fetch(tmp_path, hub.url, NAME, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert all(name in done.stdout for name in SHARDS)
+    assert "free there" in done.stderr
+    assert not (tmp_path / "model").exists()
+    assert gets(hub) == []
+
+
+def test_a_broken_connection_is_gone_on_with(hub: Hub, tmp_path: Path) -> None:
+    """What was written before the break is not asked for again."""
+    model = hub.models[NAME]
+    large = random.Random(5).randbytes(PIECE + 100_000)
+    model.revisions[NEW][SHARDS[0]] = large
+    model.breaks[SHARDS[0]] = (PIECE + 50_000, 1)
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 0, done.stderr
+    assert [first for name, first in gets(hub) if name == SHARDS[0]] == [0, PIECE]
+    assert (tmp_path / "model" / SHARDS[0]).read_bytes() == large
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_it_goes_on_where_it_was(hub: Hub, tmp_path: Path, number: int) -> None:
+    """A sentence, the usual status, no half file under its name; the next run asks for the rest alone."""
+    model = hub.models[NAME]
+    large = random.Random(5).randbytes(PIECE + 100_000)
+    model.revisions[NEW][SHARDS[0]] = large
+    model.stalls[SHARDS[0]] = PIECE + 50_000
+    part = tmp_path / "model" / f"{SHARDS[0]}.part"
+    with subprocess.Popen(
+        command(tmp_path, NAME),
+        env=environment(tmp_path, hub.url),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        deadline = time.monotonic() + 30
+        while not part.exists() or part.stat().st_size < PIECE:
+            assert running.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        running.send_signal(number)
+        _, said = running.communicate(timeout=10)
+    assert running.returncode == 128 + number
+    assert "the same command goes on" in said
+    assert not (tmp_path / "model" / SHARDS[0]).exists()
+    assert not (tmp_path / "model" / "model-files.json").exists()
+    model.stalls.clear()
+    hub.asked.clear()
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 0, done.stderr
+    assert (SHARDS[0], PIECE) in gets(hub)
+    assert (tmp_path / "model" / SHARDS[0]).read_bytes() == large
+    assert not part.exists()
+
+
+def test_wrong_content_is_fetched_anew(hub: Hub, tmp_path: Path) -> None:
+    """Bytes of the right number and the wrong value are noticed by their checksum, small files by git's."""
+    hub.models[NAME].spoiled.update({SHARDS[1]: 1, "config.json": 1})
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 0, done.stderr
+    assert f"The content of config.json, {SHARDS[1]} is not what the hub says" in done.stderr
+    assert (tmp_path / "model" / SHARDS[1]).read_bytes() == files(3)[SHARDS[1]]
+
+
+def test_content_that_stays_wrong_is_not_kept(hub: Hub, tmp_path: Path) -> None:
+    """It says so and leaves no file that looks right."""
+    hub.models[NAME].spoiled[SHARDS[1]] = 99
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 1
+    assert f"{SHARDS[1]} is not what the hub says, 3 times" in done.stderr
+    assert not (tmp_path / "model" / SHARDS[1]).exists()
+    assert not (tmp_path / "model" / "model-files.json").exists()
+
+
+def test_gated_models_need_a_token(hub: Hub, tmp_path: Path) -> None:
+    """Without one it says how to get one; with one it works, and the token is shown nowhere."""
+    hub.models[NAME].token = "hf_secretTokenOfTheTest"
+    refused = fetch(tmp_path, hub.url, NAME)
+    assert refused.returncode == 1
+    assert "is gated" in refused.stderr
+    assert "HF_TOKEN" in refused.stderr
+    assert not (tmp_path / "model").exists()
+    done = fetch(tmp_path, hub.url, NAME, HF_TOKEN="hf_secretTokenOfTheTest")
+    assert done.returncode == 0, done.stderr
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert "hf_secret" not in done.stderr + done.stdout
+    assert not any(b"hf_secret" in content for content in written)
+
+
+def test_a_full_disk_is_said(hub: Hub, tmp_path: Path) -> None:
+    """Before the download from the sizes, and in the middle of it from the disk itself."""
+    hub.models[NAME].told_sizes[SHARDS[0]] = 10**15
+    before = fetch(tmp_path, hub.url, NAME)
+    assert before.returncode == 1
+    assert "There is no room at" in before.stderr
+    assert "909.5 TiB" in before.stderr
+    assert not (tmp_path / "model").exists()
+    hub.models[NAME].told_sizes.clear()
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / f"{SHARDS[0]}.part").symlink_to("/dev/full")
+    amid = fetch(tmp_path, hub.url, NAME)
+    assert amid.returncode == 1
+    assert "has no room left" in amid.stderr
+    assert not (tmp_path / "model" / "model-files.json").exists()
+
+
+def test_what_can_not_be_fetched_is_said(hub: Hub, tmp_path: Path) -> None:
+    """One sentence each, without a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        closed = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "other.safetensors").touch()
+    (tmp_path / "file").touch()
+    for url, args, says in (
+        (hub.url, ["someone/unknown"], "There is no someone/unknown"),
+        (hub.url, [NAME, "--revision", "v9"], "has no revision 'v9'"),
+        (hub.url, ["not/an/id"], "is no repository id"),
+        (closed, [NAME], "can not be reached"),
+        (hub.url, [NAME, "--to", "/dev/null/model"], "/dev/null/model cannot be written"),
+        (hub.url, [NAME, "--to", str(tmp_path / "file")], "is a file"),
+        (hub.url, [NAME, "--to", str(foreign)], "has weights of something else"),
+    ):
+        done = fetch(tmp_path, url, *args)
+        assert done.returncode == 1, (args, done.stderr)
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+    hub.models["someone/evil"] = Model({NEW: {**files(1), "../evil.json": b"{}"}}, {"main": NEW})
+    outside = fetch(tmp_path, hub.url, "someone/evil")
+    assert outside.returncode == 1
+    assert "names a file outside of its folder ('../evil.json')" in outside.stderr
+    assert not (tmp_path / "evil.json").exists()
+    hub.status = 503
+    assert "fails (status 503)" in fetch(tmp_path, hub.url, NAME).stderr
+
+
+@pytest.mark.parametrize("args", [["--nonsense"], ["a/b", "c/d"], ["--revision"]])
+def test_wrong_options_end_with_status_2(args: list[str], tmp_path: Path) -> None:
+    """What is wrong, and how it is used."""
+    done = fetch(tmp_path, "http://127.0.0.1:1", *args)
+    assert done.returncode == 2
+    assert "usage: bash scripts/download_model.sh" in done.stderr

@@ -1,0 +1,388 @@
+"""scripts/start_vllm_server.sh with a stand-in for vLLM that takes what versions 0.9.2 and 0.32 take."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from config import load
+from scripts.models import vllm_command, vllm_log
+from scripts.models.checkpoint import Checkpoint
+from scripts.models.trouble import ModelError
+from scripts.models.vllm_help import Vllm, ask, listed_flags
+from server.frames import Geometry
+from server.vision import resize
+from tests.vllm_stand_in import FAILURES, install, recorded
+
+ROOT = Path(__file__).resolve().parent.parent
+PROGRAM = ROOT / "scripts" / "models" / "serve.py"
+KEY = "keyOfTheTestThatNobodyMaySee"
+VERSIONS = ("0.9.2", "0.32")
+ROCM = json.dumps(
+    {
+        "card0": {
+            "Card Series": "AMD Instinct MI300X",
+            "VRAM Total Memory (B)": str(192 * 2**30),
+            "VRAM Total Used Memory (B)": str(2**30),
+        }
+    }
+)
+Result = subprocess.CompletedProcess[str]
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+class Machine:
+    """A folder of programs and a model, and the environment that finds them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        model = folder / "a model"
+        model.mkdir()
+        config = {"model_type": "qwen2_5_vl", "vision_config": {"patch_size": 14}}
+        (model / "config.json").write_text(json.dumps(config))
+        (model / "model.safetensors").write_bytes(bytes(1000))
+        self.model = model
+        self.tool("rocm-smi", f"echo 'WARNING: something'; echo '{ROCM}'")
+
+    def tool(self, name: str, text: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{text}\n")
+        (self.bin / name).chmod(0o755)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "MODEL_PATH": str(self.model),
+            "VLLM_BASE_URL": f"http://127.0.0.1:{self.port}/v1",
+            "VLLM_API_KEY": KEY,
+            **more,
+        }
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, str(PROGRAM), "--env-file", str(self.folder / "none"), *args]
+
+    def run(self, *args: str, **more: str) -> Result:
+        return subprocess.run(
+            self.command(*args),
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    def started(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads((self.bin / "started.json").read_text())
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+# The command
+
+
+def built(version: str, *extra: str, **settings: str) -> vllm_command.Command:
+    model = Checkpoint(Path("/m"), {"vision_config": {"patch_size": 14}}, None, ())
+    vllm = Vllm(version, frozenset(recorded(version)))
+    return vllm_command.build("vllm", load(None, **settings), model, vllm, extra)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_only_listed_flags_are_passed(version: str) -> None:
+    """Every one is in that version's own help, the whole setup is there, and requests are never logged."""
+    command = built(
+        version, model_name="the model", model_dtype="bfloat16", model_max_tokens="4096"
+    )
+    flags = [word for word in command.arguments if word.startswith("--")]
+    assert set(flags) <= set(recorded(version))
+    words = list(command.arguments)
+
+    def value(flag: str) -> str:
+        return words[words.index(flag) + 1]
+
+    assert words[:3] == ["vllm", "serve", "/m"]
+    assert (value("--served-model-name"), value("--dtype")) == ("the model", "bfloat16")
+    assert (value("--max-model-len"), value("--gpu-memory-utilization")) == ("4096", "0.9")
+    assert (value("--host"), value("--port")) == ("127.0.0.1", "8001")
+    assert json.loads(value("--limit-mm-per-prompt")) == {"image": 1, "video": 0}
+    assert value("--scheduling-policy") == "priority"
+    assert "--enable-prefix-caching" in flags
+    silent = "--disable-log-requests" if version == "0.9.2" else "--no-enable-log-requests"
+    assert silent in flags
+    assert not {"--enable-log-requests", "--enable-log-outputs", "--api-key"} & set(flags)
+    assert not any("left out" in warning for warning in command.warnings)
+
+
+@pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
+def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
+    """Whatever the server makes of a camera's picture, at either detail, lies within the pixels given to vLLM."""
+    words = list(built("0.32", visual_token_budget=str(budget)).arguments)
+    pixels = json.loads(words[words.index("--mm-processor-kwargs") + 1])
+    theirs = Geometry(28, pixels["min_pixels"], pixels["max_pixels"])
+    assert resize.HIGH_TOKENS == vllm_command.HIGH_DETAIL_TOKENS
+    for tokens in (budget, resize.HIGH_TOKENS):
+        for height, width in ((720, 1280), (480, 640), (1920, 1080), (90, 160)):
+            most = resize.budget_pixels(tokens, resize.QWEN25)
+            ours = resize.smart_resize(height, width, resize.QWEN25, most)
+            assert resize.smart_resize(*ours, theirs) == ours
+
+
+def test_versions_with_known_crashes_are_warned_of() -> None:
+    """Below 0.30, and where the version is not known."""
+    assert any("below 0.30" in warning for warning in built("0.9.2").warnings)
+    assert not built("0.32").warnings
+    model = Checkpoint(Path("/m"), {}, None, ())
+    flags = frozenset(recorded("0.32"))
+    for version, warned in (("0.29.1", True), ("0.30.0", False), ("1.0", False), ("dev", True)):
+        command = vllm_command.build("vllm", load(None), model, Vllm(version, flags))
+        assert any("crash" in warning for warning in command.warnings) is warned
+
+
+def test_the_key_and_other_secrets() -> None:
+    """The key goes by the environment and is masked where it is shown; no other secret goes at all."""
+    command = built("0.32", vllm_api_key=KEY)
+    assert KEY not in command.shown()
+    assert KEY not in " ".join(command.arguments)
+    ours = {"JWT_SECRET_KEY": "x", "ACCESS_CODE": "y", "VLLM_BASE_URL": "z", "HOME": "/h"}
+    child = vllm_command.child_environment(command, {**ours, "TURN_SECRET": "t"})
+    assert child[vllm_command.KEY] == KEY
+    assert child["HOME"] == "/h"
+    assert not {"JWT_SECRET_KEY", "ACCESS_CODE", "TURN_SECRET", "VLLM_BASE_URL"} & child.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "extra", "says"),
+    [
+        ({}, ["--enable-log-requests"], "questions are never logged"),
+        ({}, ["--enable_log_outputs"], "answers are never logged"),
+        ({}, ["--api-key", "x"], "list of processes"),
+        ({}, ["--port", "1"], "follows from the settings"),
+        ({}, ["--wings"], "has no --wings"),
+        ({"vllm_base_url": "https://127.0.0.1:8001/v1"}, [], "without TLS"),
+        ({"vllm_base_url": "http://127.0.0.1:8001/api"}, [], "under /v1"),
+    ],
+)
+def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: str) -> None:
+    """Flags that would log questions or show the key, and settings that vLLM can not follow."""
+    with pytest.raises(ModelError, match=says):
+        built("0.32", *extra, **settings)
+
+
+def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
+    """There is no way to keep questions out of its log."""
+    flags = frozenset(recorded("0.9.2")) - {"--disable-log-requests"}
+    with pytest.raises(ModelError, match="keeps questions out of its log"):
+        vllm_command.build(
+            "vllm", load(None), Checkpoint(Path("/m"), {}, None, ()), Vllm("0.9.2", flags)
+        )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) -> None:
+    """However that version lists all of them; what an explanation names does not count."""
+    found = ask(str(install(tmp_path, version)))
+    assert found.version == version
+    assert found.flags == set(recorded(version))
+    text = "  -tp N, --tensor-parallel-size N  Like --other\n  --a-b, --no-a-b\n        see --c"
+    assert listed_flags(text) == {"--tensor-parallel-size", "--a-b", "--no-a-b"}
+
+
+# The log
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ("oom", ["GPU_MEMORY_UTILIZATION (now 0.9)", "MODEL_MAX_TOKENS (now 8192)"]),
+        ("held", ["Other programs hold", "GPU_MEMORY_UTILIZATION (now 0.9)", "MODEL_MAX_TOKENS"]),
+        ("context", ["Lower MODEL_MAX_TOKENS (now 8192)", "GPU_MEMORY_UTILIZATION"]),
+        ("port", ["Another program has port 8001"]),
+        ("cpu", ["finds no GPU"]),
+    ],
+)
+def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
+    """By the settings to change, with their values."""
+    told = vllm_log.explanation(
+        ["INFO", FAILURES[behaviour], "RuntimeError: Engine core initialization failed."],
+        memory=0.9,
+        context=8192,
+        dtype="float16",
+        port=8001,
+        path="/m",
+    )
+    assert all(words in told for words in says), told
+    assert not vllm_log.explanation(["INFO all is well"], memory=1, context=1)
+
+
+# The script
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_serves_until_it_is_stopped(machine: Machine, version: str, tmp_path: Path) -> None:
+    """Checked, printed, started, waited for, told to systemd; SIGTERM ends vLLM and it with status 0."""
+    install(machine.bin, version)
+    address = str(tmp_path / "notify")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as told:
+        told.bind(address)
+        told.settimeout(20)
+        with subprocess.Popen(
+            machine.command(),
+            env=machine.environment(NOTIFY_SOCKET=address, ACCESS_CODE=""),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as running:
+            assert told.recv(100) == b"READY=1"
+            running.send_signal(signal.SIGTERM)
+            out, err = running.communicate(timeout=20)
+    assert running.returncode == 0, err
+    assert "AMD Instinct MI300X, 191.0 GiB of 192.0 GiB free" in err
+    assert f"Ready after 0 s: http://127.0.0.1:{machine.port}/v1" in err
+    assert ("below 0.30" in err) is (version == "0.9.2")
+    shown = shlex.split(out.splitlines()[0])
+    started = machine.started()
+    assert shown[shown.index("serve") :] == ["serve", *started["arguments"]]  # type: ignore[misc]
+    assert started["environment"]["VLLM_API_KEY"] == KEY  # type: ignore[index]
+    assert KEY not in out + err
+    assert "key ********" in out
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", machine.port), 1)
+
+
+def test_dry_run_starts_nothing(machine: Machine) -> None:
+    """It prints the command alone, through the shell script, from anywhere."""
+    install(machine.bin, "0.32")
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "start_vllm_server.sh"), *machine.command("--dry-run")[2:]],
+        env=machine.environment(),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "VLLM_API_KEY=******** vllm serve" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert not (machine.bin / "started.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ("oom", "before it was ready with status 1. The GPU's memory is full."),
+        ("cpu", "stopped, because it runs on the CPU"),
+        ("dies", "killed by signal 9. The system ended it"),
+        ("unknown", "none of those that are known"),
+    ],
+)
+def test_a_failed_start_ends_with_the_reason(machine: Machine, behaviour: str, says: str) -> None:
+    """Status 1, vLLM's own words passed on, and no process left."""
+    install(machine.bin, "0.32", behaviour)
+    began = time.monotonic()
+    done = machine.run()
+    assert done.returncode == 1
+    assert says in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert FAILURES.get(behaviour, "") in done.stdout
+    assert time.monotonic() - began < 15
+
+
+def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
+    """With what it was at."""
+    install(machine.bin, "0.32", "slow")
+    done = machine.run("--timeout", "0.5")
+    assert done.returncode == 1
+    assert "within 0.5 s (last: loading weights, 50 %)" in done.stderr
+
+
+def test_stopped_while_it_loads(machine: Machine) -> None:
+    """The usual status, a sentence, nothing left."""
+    install(machine.bin, "0.32", "slow")
+    with subprocess.Popen(
+        machine.command(),
+        env=machine.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        assert "vllm serve" in running.stdout.readline()
+        assert "Loading" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "Stopped: vLLM has ended." in err
+
+
+def test_no_gpu_no_start(machine: Machine) -> None:
+    """Never on the CPU; a dry run prints the command all the same. A GPU that others fill is said."""
+    install(machine.bin, "0.32")
+    machine.tool("rocm-smi", "echo 'ERROR: no driver' >&2; exit 2")
+    done = machine.run()
+    assert done.returncode == 1
+    assert "rocm-smi: rocm-smi ended with 2: ERROR: no driver" in done.stderr
+    assert "so it is not started" in done.stderr
+    assert not (machine.bin / "started.json").exists()
+    assert machine.run("--dry-run").returncode == 0
+    machine.tool("rocm-smi", f"echo '{ROCM.replace(str(2**30), str(100 * 2**30))}'")
+    assert "Of the first GPU's memory 92.0 GiB are free" in machine.run("--dry-run").stderr
+
+
+def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
+    """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there already."""
+    assert "There is no vllm here" in machine.run(PATH=f"{machine.bin}:/usr/bin:/bin").stderr
+    install(machine.bin, "0.32")
+    for settings, says in (
+        ({"MODEL_PATH": str(machine.folder / "none")}, "There is no folder"),
+        ({"GPU_MEMORY_UTILIZATION": "9"}, "GPU_MEMORY_UTILIZATION is '9'"),
+        ({"VLLM_BASE_URL": "https://x/v1"}, "without TLS"),
+    ):
+        done = machine.run("--dry-run", **settings)
+        assert done.returncode == 1
+        assert says in done.stderr
+    index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    (machine.model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "lacks model-00001-of-00001.safetensors" in machine.run("--dry-run").stderr
+    (machine.model / "model.safetensors.index.json").unlink()
+    with subprocess.Popen(
+        [str(machine.bin / "vllm"), "serve", "--host", "127.0.0.1", "--port", str(machine.port)],
+        env={"PATH": os.environ["PATH"]},
+        stdout=subprocess.DEVNULL,
+    ) as other:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with closing(socket.socket()) as sock:
+                if sock.connect_ex(("127.0.0.1", machine.port)) == 0:
+                    break
+            time.sleep(0.05)
+        done = machine.run()
+        other.terminate()
+    assert done.returncode == 1
+    assert "A server answers already" in done.stderr
+
+
+@pytest.mark.parametrize("args", [["--nonsense"], ["--timeout", "-1"], ["--timeout", "soon"]])
+def test_wrong_options_end_with_status_2(machine: Machine, args: list[str]) -> None:
+    """What is wrong, and how it is used."""
+    done = machine.run(*args)
+    assert done.returncode == 2
+    assert "usage: bash scripts/start_vllm_server.sh" in done.stderr

@@ -1,0 +1,115 @@
+"""Stands in for the program `vllm`: the help and the flags of a recorded version, and ways to start or to fail.
+
+`install` makes such a program in a folder; run as a program itself, this is what it does.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve()
+# What a real one's log says in such a case (vLLM's and torch's own words), and whether it ends there.
+FAILURES = {
+    "oom": "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 270.00 MiB. GPU 0 has a total capacity of 63.98 GiB",
+    "held": "ValueError: Free memory on device (20.11/191.98 GiB) on startup is less than desired GPU memory utilization"
+    " (0.9, 172.78 GiB). Decrease GPU memory utilization or reduce GPU memory used by other processes.",
+    "context": "ValueError: To serve at least one request with the models's max seq len (8192), (2.00 GiB KV cache is needed,"
+    " which is larger than the available KV cache memory (1.20 GiB).",
+    "port": "OSError: [Errno 98] error while attempting to bind on address ('127.0.0.1', 8001): address already in use",
+    "unknown": "RuntimeError: something nobody has seen before",
+    "cpu": "INFO 11-20 12:00:00 [__init__.py:243] Automatically detected platform cpu.",
+}
+
+
+def install(folder: Path, version: str, behaviour: str = "serve") -> Path:
+    """An executable `vllm` in `folder`. What it was started with is written to started.json there."""
+    program = folder / "vllm"
+    program.write_text(
+        f"#!/bin/sh\nexec '{sys.executable}' -S -E '{HERE}' '{version}' '{behaviour}' '{folder}' \"$@\"\n"
+    )
+    program.chmod(0o755)
+    return program
+
+
+def recorded(version: str) -> list[str]:
+    text = (HERE.parent / "vllm_help" / f"{version}.txt").read_text("utf-8")
+    return [line.split("\t")[0] for line in text.splitlines() if line.startswith("--")]
+
+
+def show_help(version: str, asked: str) -> int:
+    """As that version does: 0.9.2 takes a word behind = for one to search, later ones show groups without it."""
+    flags = recorded(version)
+    if version == "0.9.2" and asked != "--help":
+        word = asked.partition("=")[2]
+        flags = [flag for flag in flags if word in flag]
+    elif version != "0.9.2" and asked == "--help":
+        print(
+            "usage: vllm serve [model_tag] [options]\n\n  --help=all  shows --max-model-len and all others"
+        )
+        return 0
+    print("usage: vllm serve [model_tag] [options]\n\noptions:")
+    for flag in flags:
+        print(
+            f"  {flag} VALUE\n                        Explains it; see --not-a-flag, too. (default: None)"
+        )
+    return 0
+
+
+def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> int:
+    given = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    if unknown := [flag for flag in given if flag not in recorded(version)]:
+        print(f"vllm: error: unrecognized arguments: {' '.join(unknown)}", file=sys.stderr)
+        return 2
+    values = dict(zip(arguments, [*arguments[1:], ""], strict=True))
+    started = {"arguments": arguments, "environment": dict(os.environ)}
+    (folder / "started.json").write_text(json.dumps(started))
+    print(
+        f"Loading safetensors checkpoint shards:  50% Completed; key {os.environ.get('VLLM_API_KEY')}",
+        flush=True,
+    )
+    if behaviour in FAILURES:
+        print(FAILURES[behaviour], file=sys.stderr, flush=True)
+        if behaviour == "cpu":
+            time.sleep(30)
+        return 1
+    if behaviour == "slow":
+        time.sleep(30)
+    if behaviour == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing is printed."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    server = ThreadingHTTPServer((values["--host"], int(values["--port"])), Handler)
+    if behaviour == "dies":
+        threading.Timer(0.5, lambda: os.kill(os.getpid(), signal.SIGKILL)).start()
+    server.serve_forever(poll_interval=0.05)
+    return 0
+
+
+def main() -> int:
+    version, behaviour, folder, *arguments = sys.argv[1:]
+    if arguments == ["--version"]:
+        print(f"INFO something on the way\n{version}")
+        return 0
+    if arguments[0] == "serve" and arguments[1].startswith("--help"):
+        return show_help(version, arguments[1])
+    return serve(version, behaviour, Path(folder), arguments[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
