@@ -3,7 +3,10 @@ from __future__ import annotations
 import csv
 import json
 import math
+import resource
 from pathlib import Path
+
+import pytest
 
 from scripts.bench.report import Report, Row, Spread, percentile
 
@@ -42,3 +45,17 @@ def test_results_are_written_as_json_and_csv(tmp_path: Path) -> None:
         "none",
     ]
     assert "p50 ≤ 35" in report.table()
+
+
+def test_a_disk_that_is_full_leaves_nothing_half_written(tmp_path: Path) -> None:
+    """A file that can not be written to its end is an error, and is not there; neither is a part of it."""
+    report = Report("t", {"seed": 1})
+    report.add(Row("2", "typed", "ms", Spread.of([1, 2]), target_p50=35))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            report.write(tmp_path, "run")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []

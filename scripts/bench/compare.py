@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # What two runs may differ in without anybody wanting to know
-_SAME = ("output", "compare", "server_log")
+_SAME = ("output", "compare", "server_log", "no_plots")
 
 
 class NoResult(Exception):

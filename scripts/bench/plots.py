@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.bench.gpu_watch import GpuReading
 from scripts.bench.load_figures import STAGES, LoadFigures
-from scripts.bench.report import percentile
+from scripts.bench.report import percentile, write_whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,9 +32,9 @@ def draw(
     from matplotlib.figure import Figure
 
     def save(made: Figure, name: str) -> Path:
-        path = stem.with_name(f"{stem.name}-{name}.png")
-        made.savefig(path, dpi=110)
-        return path
+        image = io.BytesIO()
+        made.savefig(image, dpi=110, format="png")
+        return write_whole(stem.with_name(f"{stem.name}-{name}.png"), image.getvalue())
 
     wide, small, third = (
         Figure(figsize=(width, 4.2), layout="constrained") for width in (12.0, 7.0, 7.0)

@@ -156,19 +156,18 @@ class Report:
             lines.append(
                 [row.number, row.what, row.unit, s.n if s else "", row.value, *figures, row.reached]
             )
-        write_whole(as_json, json.dumps(_finite(body), indent=1) + "\n")
+        write_whole(as_json, (json.dumps(_finite(body), indent=1) + "\n").encode())
         write_csv(as_csv, lines)
         return as_json, as_csv
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is there whole or not at all, its folder too. Raises OSError."""
+def write_whole(path: Path, data: bytes) -> Path:
+    """Write a file that is there whole or not at all, its folder too; its path. Raises OSError."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        part.replace(path)
+        part.write_bytes(data)
+        return part.replace(path)
     finally:
         part.unlink(missing_ok=True)
 
@@ -177,7 +176,7 @@ def write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> None:
     """Like `write_whole`."""
     text = io.StringIO()
     csv.writer(text).writerows(lines)
-    write_whole(path, text.getvalue())
+    write_whole(path, text.getvalue().encode())
 
 
 def machine() -> dict[str, Any]:
