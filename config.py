@@ -30,6 +30,7 @@ from server.setting_text import (
     origin,
     port_range,
     public_address,
+    redis_url,
     shown,
     stun_url,
     turn_url,
@@ -185,6 +186,13 @@ class Settings(BaseSettings):
     max_connections: int = _whole(500, 10, 100_000)
     rate_limit_per_minute: int = _whole(60, 0, 100_000, " (0 is no limit)")
 
+    redis_url: SecretStr = Field(
+        default=SecretStr(""),
+        max_length=1000,
+        description="a URL like redis://127.0.0.1:6379/0, redis://:password@host:6379, rediss://... or"
+        " unix:///run/redis/redis.sock, or empty",
+    )
+
     # Transport
     https_enabled: bool = _flag()
     ssl_cert_path: Path | None = Field(default=None, description="a readable PEM file")
@@ -243,6 +251,11 @@ class Settings(BaseSettings):
     def _base_url(cls, value: str) -> str:
         return base_url(value)
 
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_url(cls, value: SecretStr) -> SecretStr:
+        return SecretStr(redis_url(value.get_secret_value()))
+
     @field_validator("model_path", "log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path")
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
@@ -269,6 +282,11 @@ class Settings(BaseSettings):
             problems.append(
                 f"JWT_SECRET_KEY {weakness}. REQUIRE_AUTH and ACCESS_CODE need at least {MIN_SECRET_CHARS} random"
                 f" characters there; make them with: {MAKE_A_SECRET}"
+            )
+        elif weakness and self.redis_url.get_secret_value():
+            problems.append(
+                f"JWT_SECRET_KEY {weakness}. REDIS_URL is for several processes, which need one and the same, of at least"
+                f" {MIN_SECRET_CHARS} random characters; make them with: {MAKE_A_SECRET}"
             )
         elif weakness:
             if self.jwt_secret_key.get_secret_value():

@@ -10,8 +10,8 @@ case ${1:-} in
 Usage: bash scripts/test.sh [pytest arguments]
 
 Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
-strace, certutil, coturn, nginx, Prometheus, logrotate, systemd and what makes networks, with npm what is in tests/peers; then runs
-all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
+strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd and what makes networks, with npm what is in tests/peers; then
+runs all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
 TEXT
         exit 0
         ;;
@@ -57,7 +57,7 @@ apt_install() {
     for package in "$@"; do
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 \
             || say "$package could not be installed."
-        for service in coturn nginx prometheus; do
+        for service in coturn nginx prometheus redis-server; do
             if [ "$package" = $service ]; then $as_root update-rc.d $service disable >/dev/null 2>&1 || true; fi
         done
     done
@@ -98,6 +98,7 @@ nft nftables
 turnserver coturn
 nginx nginx
 promtool prometheus
+redis-server redis-server
 certutil libnss3-tools
 firefox-esr firefox-esr
 systemd-analyze systemd

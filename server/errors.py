@@ -27,6 +27,7 @@
     │   ├── EngineTimeout            engine_timeout (retryable)
     │   ├── EngineRefused            engine_refused
     │   └── EngineFailed             engine_failed (retryable)
+    ├── Elsewhere                    307 elsewhere (retryable)
     ├── Busy                         503 busy (retryable)
     ├── PortsExhausted               503 ports_exhausted (retryable)
     ├── Draining                     503 draining (retryable)
@@ -183,6 +184,20 @@ class EngineRefused(EngineError):
 
 class EngineFailed(EngineError):
     code = "engine_failed"
+
+
+class Elsewhere(QwenCameraError):
+    """Another process has the session; `location` is how to ask so that the balancer finds it."""
+
+    code = "elsewhere"
+    status = 307
+    retryable = True
+
+    def __init__(self, location: str) -> None:
+        super().__init__(
+            "Another process has this session. Ask again with ?session=<id>, as Location says."
+        )
+        self.location = location
 
 
 class Busy(QwenCameraError):

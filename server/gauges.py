@@ -80,6 +80,12 @@ def add_gauges(
         lambda: {(): float(health.why_not_ready() is None)},
     )
     metrics.gauge(
+        "limits_shared",
+        "Whether limits hold for all processes together (REDIS_URL), not for this one alone",
+        (),
+        lambda: {(): float(health.limits_shared)},
+    )
+    metrics.gauge(
         "connections",
         "Open connections, and those that were cut off or refused for want of room so far",
         ("state",),

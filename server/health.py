@@ -9,6 +9,12 @@ from typing import Any
 from server.engines.base import Engine
 from server.frames import Kind
 
+# Of places and requests, where nothing is shared with other processes.
+OWN_LIMITS: Mapping[str, str | bool] = {
+    "shared": False,
+    "reason": "REDIS_URL is empty: limits hold for each process alone",
+}
+
 
 class Health:
     """Reads, when somebody asks, what others own."""
@@ -23,6 +29,7 @@ class Health:
         queue: Callable[[], Mapping[Kind, int]],
         draining: Callable[[], bool],
         turn: Callable[[], list[dict[str, Any]]] = list,
+        limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
     ) -> None:
         self._version = version
         self._engine = engine
@@ -31,7 +38,13 @@ class Health:
         self._queue = queue
         self._draining = draining
         self._turn = turn
+        self._limits = limits
         self._started = time.monotonic()
+
+    @property
+    def limits_shared(self) -> bool:
+        """Whether limits hold for all processes together."""
+        return bool(self._limits()["shared"])
 
     def brief(self) -> dict[str, str]:
         return {
@@ -72,6 +85,7 @@ class Health:
             "queue_depth": {str(kind): depth for kind, depth in self._queue().items()},
             "draining": self._draining(),
             "turn": self._turn(),
+            "limits": dict(self._limits()),
         }
         if why_not is not None:
             body["reason"] = why_not

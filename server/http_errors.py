@@ -20,6 +20,7 @@ from server.errors import (
     BadRequest,
     Busy,
     Conflict,
+    Elsewhere,
     Forbidden,
     Internal,
     NotFound,
@@ -45,6 +46,8 @@ def error_response(error: QwenCameraError, headers: Mapping[str, str] | None = N
     if error.status in (429, 503) and error.retry_after is not None:
         # Whole seconds (RFC 9110 section 10.2.3), never too early.
         extra["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, Elsewhere):
+        extra["Location"] = error.location
     if error.status == 401:
         extra["WWW-Authenticate"] = "Bearer"
     extra["Cache-Control"] = "no-store"

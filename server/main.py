@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
@@ -27,7 +28,7 @@ from server.engines.builtin import BuiltinEngine
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.selector import EngineSelector
 from server.gauges import Limits, add_gauges
-from server.health import Health
+from server.health import OWN_LIMITS, Health
 from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
 from server.http_protocol import Connections
@@ -42,6 +43,7 @@ from server.services import Access, Services
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
+from server.shared_limits import SharedLimiter, SharedPlaces
 from server.sockets import SocketServer
 from server.terminal import PairingTerminal, page_urls
 from server.tls_files import authority_der
@@ -49,6 +51,9 @@ from server.vision.prepare import PictureMaker
 from server.vision.privacy import FilterUnavailable, build_filters
 from server.webrtc_server import WebRTCServer
 from server.whip import create_whip_router
+
+if TYPE_CHECKING:
+    from server.redis_store import RedisStore
 
 log = logging.getLogger(__name__)
 
@@ -99,11 +104,20 @@ class Program:
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
         )
+        self.store = self._make_store()
+        self.places = (
+            SharedPlaces(
+                self.store, settings.max_sessions, lambda: [s.id for s in self.sessions.all()]
+            )
+            if self.store is not None
+            else None
+        )
         self.sessions = SessionManager(
             lambda session_id: Session(session_id, limits, tools),
             max_sessions=settings.max_sessions,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
+            places=self.places,
         )
         self.tokens = TokenIssuer(
             settings.jwt_secret_key.get_secret_value(), settings.session_timeout
@@ -131,6 +145,7 @@ class Program:
             queue=self.inference.depth,
             draining=lambda: self.sessions.draining,
             turn=self.relays.report,
+            limits=self.store.report if self.store is not None else lambda: OWN_LIMITS,
         )
         self._tasks = TaskSet("program")
         add_gauges(
@@ -143,6 +158,21 @@ class Program:
             connections=self.connections,
             limiter=self.limiter,
             relays=self.relays,
+        )
+
+    def _make_store(self) -> RedisStore | None:
+        """None where no limits are shared."""
+        settings = self.settings
+        url = settings.redis_url.get_secret_value()
+        if not url:
+            return None
+        # Its library takes 0.1 s to load.
+        from server.redis_store import RedisStore
+
+        return RedisStore(
+            url,
+            settings.jwt_secret_key.get_secret_value(),
+            on_failure=self.metrics.shared_limits_failures.inc,
         )
 
     def _make_engines(self) -> list[Engine]:
@@ -187,7 +217,7 @@ class Program:
             tokens=self.tokens,
             pairing=self.pairing,
             origins=self.origins,
-            limiter=self.limiter,
+            limiter=SharedLimiter(self.limiter, settings.rate_limit_per_minute, self.store),
             sessions=self.sessions,
             webrtc=self.webrtc,
             sockets=self.sockets,
@@ -197,11 +227,20 @@ class Program:
 
     async def start(self) -> None:
         self.engines.on_change(self._engine_changed)
+        await self._share_limits()
         await self.engines.start()
         self.sessions.start()
         self._warm(self.engines.current)
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
+
+    async def _share_limits(self) -> None:
+        if self.store is None or self.places is None:
+            log.info("limits hold for this process alone: REDIS_URL is empty")
+            return
+        # Once before anybody asks; it has its own time limit.
+        await self.store.look()
+        self._tasks.spawn(self.store.watch(self.places.keep), name="redis")
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""
@@ -239,6 +278,8 @@ class Program:
         await self.inference.close()
         await self.webrtc.close()
         await self._tasks.close()
+        if self.store is not None:
+            await self.store.close()
         await self.engines.close()
         self.pools.close()
 

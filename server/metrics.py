@@ -89,6 +89,10 @@ class Metrics:
         self.messages_dropped = counter(
             "messages_dropped_total", "Messages that a client did not take in time"
         )
+        self.shared_limits_failures = counter(
+            "shared_limits_failures_total",
+            "Times that Redis did not answer: limits hold for this process alone until it does",
+        )
         self.watch_events = counter("watch_events_total", "Times a watch fired")
         # reason: missing, malformed, bad_signature, expired, wrong_session, bad_code, metrics, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")

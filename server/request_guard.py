@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from urllib.parse import urlencode
 
 from fastapi import Request
 
 from server.addresses import client_address, is_secure
-from server.auth import Claims, TokenRefused, bearer, check_access_code
-from server.errors import Forbidden, RateLimited, Unauthorized
+from server.auth import Claims, TokenRefused, bearer, check_access_code, new_session_id
+from server.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
 from server.pairing import Redeemed
+from server.ring import GONE, HEADER, Place, place_of
 from server.services import Services
 
 _ASK = "This server asks for an access code. Enter the one that you were given."
@@ -32,16 +34,41 @@ class RequestGuard:
         forwarded = ",".join(request.headers.getlist("x-forwarded-for")) or None
         return client_address(peer, forwarded, self._services.access.trusted_proxies)
 
-    def limit(self, request: Request) -> None:
+    def place(self, request: Request) -> Place | None:
+        """Where this process stands among those that a proxy of ours balances over; None where there is no such."""
+        peer = request.client.host if request.client is not None else None
+        trusted = self._services.access.trusted_proxies
+        return place_of(request.headers.get(HEADER), request.scope.get("server"), peer, trusted)
+
+    def new_session_id(self, request: Request) -> str:
+        """An id that leads back to this process."""
+        place = self.place(request)
+        return new_session_id() if place is None else place.draw(new_session_id)
+
+    async def home(self, request: Request) -> None:
+        """A session lives in one process. Raises Elsewhere for another's, or NotFound when that one is not there."""
+        session_id, place = self._session_of(request), self.place(request)
+        if session_id is None or place is None or session_id in self._services.sessions:
+            return
+        if place.is_home(session_id):
+            return
+        if request.query_params.get("session") == session_id:
+            # It was asked for by its name, and the balancer found nobody there.
+            raise NotFound(GONE)
+        query = urlencode({"session": session_id})
+        raise Elsewhere(f"{request.url.path}?{query}")
+
+    async def limit(self, request: Request) -> None:
         """Raises RateLimited."""
         services, now = self._services, time.monotonic()
         session_id = self._session_of(request)
         if session_id is None:
-            wait = services.limiter.anybody(self.address(request), now)
+            wait = await services.limiter.anybody(self.address(request), now)
         else:
             # A token that took a code is not had for nothing.
             begun = session_id in services.sessions or bool(services.access.access_code)
-            wait = services.limiter.session(session_id, self.address(request), now, begun=begun)
+            address = self.address(request)
+            wait = await services.limiter.session(session_id, address, now, begun=begun)
         if wait is not None:
             raise self._limited(wait)
 
@@ -60,7 +87,7 @@ class RequestGuard:
             retry_after=max(1.0, wait),
         )
 
-    def redeem(self, request: Request, code: str) -> None:
+    async def redeem(self, request: Request, code: str) -> None:
         """Use up a pairing code. One that is good passes however much its address asks for: it has 128 random bits.
 
         Raises Unauthorized, or RateLimited for one that is not good.
@@ -68,21 +95,21 @@ class RequestGuard:
         redeemed = self._services.pairing.redeem(code, time.monotonic())
         if redeemed is Redeemed.OK:
             return
-        self.limit(request)
+        await self.limit(request)
         self._services.metrics.auth_failures.labels("bad_code").inc()
         raise Unauthorized(
             f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
         )
 
-    def access_code(self, request: Request, given: str | None) -> None:
+    async def access_code(self, request: Request, given: str | None) -> None:
         """Raises Unauthorized, RateLimited."""
-        self.limit(request)
+        await self.limit(request)
         if check_access_code(given, self._services.access.access_code):
             return
         self._services.metrics.auth_failures.labels("bad_code").inc()
         if given is None:
             raise Unauthorized(_ASK_PAIRED if self._services.access.pairs else _ASK)
-        self._services.limiter.wrong_code(self.address(request), time.monotonic())
+        await self._services.limiter.wrong_code(self.address(request), time.monotonic())
         raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
 
     def origin(self, request: Request) -> None:

@@ -10,8 +10,8 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocket
 
-from server.auth import Claims, Issued, TokenRefused, bearer, new_session_id, same_secret
-from server.errors import NotFound, Unauthorized
+from server.auth import Claims, Issued, TokenRefused, bearer, same_secret
+from server.errors import Draining, NotFound, Unauthorized
 from server.http_guard import MAX_BODY_BYTES
 from server.pairing import MAX_CODE_CHARS
 from server.request_guard import RequestGuard
@@ -137,23 +137,28 @@ def create_router(services: Services) -> APIRouter:
     @router.post("/api/token", dependencies=[Depends(guard.origin)])
     async def token(request: Request, body: TokenBody | None = None) -> dict[str, Any]:
         if request.headers.get("authorization"):
-            guard.limit(request)
+            await guard.limit(request)
             return with_token(services.tokens.issue(guard.claims(request).session_id))
+        if services.sessions.draining:
+            # A balancer asks another process then.
+            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if access.access_code and body is not None and body.pairing_code is not None:
-            guard.redeem(request, body.pairing_code)
+            await guard.redeem(request, body.pairing_code)
         elif access.access_code:
-            guard.access_code(request, body.access_code if body is not None else None)
+            await guard.access_code(request, body.access_code if body is not None else None)
         else:
-            guard.limit(request)
-        return with_token(services.tokens.issue(new_session_id()))
+            await guard.limit(request)
+        return with_token(services.tokens.issue(guard.new_session_id(request)))
 
-    @router.post("/api/webrtc/offer", dependencies=[Depends(guard.origin), Depends(guard.limit)])
+    at_home = [Depends(guard.origin), Depends(guard.home)]
+
+    @router.post("/api/webrtc/offer", dependencies=[*at_home, Depends(guard.limit)])
     async def offer(request: Request, body: OfferBody) -> dict[str, Any]:
         extra: dict[str, Any] = {}
         if access.require_auth or request.headers.get("authorization"):
             session_id = guard.claims(request).session_id
         else:
-            session_id = new_session_id()
+            session_id = guard.new_session_id(request)
             extra = with_token(services.tokens.issue(session_id))
         session, sdp = await connect_camera(services, session_id, body.sdp, steered=True)
         return extra | {
@@ -163,7 +168,7 @@ def create_router(services: Services) -> APIRouter:
             "sender": session.camera.sender().model_dump(exclude_none=True, exclude={"type"}),
         }
 
-    @router.patch("/api/webrtc/offer", dependencies=[Depends(guard.origin)])
+    @router.patch("/api/webrtc/offer", dependencies=at_home)
     async def candidates(
         body: CandidatesBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, int]:
@@ -172,7 +177,7 @@ def create_router(services: Services) -> APIRouter:
         )
         return {"added": used}
 
-    @router.delete("/api/webrtc/offer", dependencies=[Depends(guard.origin)])
+    @router.delete("/api/webrtc/offer", dependencies=at_home)
     async def end(claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.addresses import Network, RequestLimiter
+from server.addresses import Network
 from server.auth import OriginPolicy, TokenIssuer, ice_servers, session_hash
 from server.errors import NotFound
 from server.health import Health
@@ -15,6 +15,7 @@ from server.metrics import Metrics
 from server.pairing import PairingCodes
 from server.session import Session
 from server.session_manager import SessionManager
+from server.shared_limits import SharedLimiter
 from server.sockets import SocketServer
 from server.webrtc_server import WebRTCServer
 
@@ -56,7 +57,7 @@ class Services:
     tokens: TokenIssuer
     pairing: PairingCodes
     origins: OriginPolicy
-    limiter: RequestLimiter
+    limiter: SharedLimiter
     sessions: SessionManager
     webrtc: WebRTCServer
     sockets: SocketServer
@@ -69,10 +70,10 @@ async def connect_camera(
 ) -> tuple[Session, str]:
     """Answer an offer for a session, which begins with it where it has not yet. `steered`: see `Feed`.
 
-    Raises what `SessionManager.open` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile.
+    Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile.
     """
     began = session_id not in services.sessions
-    session = services.sessions.open(session_id)
+    session = await services.sessions.admit(session_id)
     try:
         answer = await services.webrtc.connect(session_id, sdp, session.camera, steered=steered)
     except BaseException:

@@ -32,6 +32,13 @@ class Socket(Protocol):
     def close_soon(self, code: int, reason: str) -> None: ...
 
 
+class Places(Protocol):
+    """Places that several processes share."""
+
+    async def take(self, session_id: str) -> bool: ...
+    async def leave(self, session_id: str) -> None: ...
+
+
 class SessionManager:
     """Sessions by id. A session begins with its first offer or socket, and ends once for good."""
 
@@ -42,8 +49,10 @@ class SessionManager:
         max_sessions: int,
         timeout: float,
         on_end: Callable[[str], None] = lambda session_id: None,
+        places: Places | None = None,
     ) -> None:
         """`on_end(session_id)` is told after a session was closed."""
+        self._places = places
         self._make = make
         self._max_sessions = max_sessions
         self._timeout = timeout
@@ -88,18 +97,44 @@ class SessionManager:
         if self.draining:
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if len(self._sessions) >= self._max_sessions and not self._make_room():
-            raise Busy(
-                f"All {self._max_sessions} places are taken. Try again in a minute.", retry_after=60
-            )
+            raise self._full()
         session = self._sessions[session_id] = self._make(session_id)
         log.info("session began", extra={"session": session_id, "count": len(self._sessions)})
         return session
 
-    def _make_room(self) -> bool:
-        """End the session that was left longest ago: it has neither socket nor camera; else the one without a picture for longest.
+    async def admit(self, session_id: str) -> Session:
+        """`open`, with a place among those of all processes. Raises what `open` raises."""
+        places = self._places
+        known = session_id in self._sessions or session_id in self._ended
+        if places is None or known or self.draining:
+            return self.open(session_id)
+        if not await places.take(session_id):
+            # Somebody who left may be here; who left elsewhere makes room for those who come there.
+            left = self._longest_left()
+            if left is not None:
+                await self._leave(left, "room for others", 4404)
+            if left is None or not await places.take(session_id):
+                raise self._full()
+        try:
+            return self.open(session_id)
+        except BaseException:
+            await places.leave(session_id)
+            raise
 
-        False when there is none.
-        """
+    def _full(self) -> Busy:
+        return Busy(
+            f"All {self._max_sessions} places are taken. Try again in a minute.", retry_after=60
+        )
+
+    def _make_room(self) -> bool:
+        """End the session that `_longest_left` names; False when there is none."""
+        left = self._longest_left()
+        if left is not None:
+            self._tasks.spawn(self._leave(left, "room for others", 4404), name="room")
+        return left is not None
+
+    def _longest_left(self) -> Session | None:
+        """The session that was left longest ago: it has neither socket nor camera; else the one without a picture for longest."""
         now = time.monotonic()
         idle = [
             session
@@ -114,13 +149,8 @@ class SessionManager:
             if session.camera.last_picture < now - DARK_SECONDS
         ]
         if idle:
-            oldest = min(idle, key=lambda session: session.last_activity)
-        elif dark:
-            oldest = min(dark, key=lambda session: session.camera.last_picture)
-        else:
-            return False
-        self._tasks.spawn(self._leave(oldest, "room for others", 4404), name="room")
-        return True
+            return min(idle, key=lambda session: session.last_activity)
+        return min(dark, key=lambda session: session.camera.last_picture, default=None)
 
     def get(self, session_id: str) -> Session | None:
         return self._sessions.get(session_id)
@@ -180,6 +210,8 @@ class SessionManager:
             socket.close_soon(code, reason)
         await session.close("session_ended")
         self._on_end(session_id)
+        if self._places is not None:
+            await self._places.leave(session_id)
 
     async def _expire(self) -> None:
         while True:

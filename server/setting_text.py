@@ -18,6 +18,11 @@ _STUN_URL = re.compile(rf"stuns?:{_HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
 _TURN_URL = re.compile(
     rf"turns?:{_HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
 )
+_REDIS_URL = re.compile(
+    rf"rediss?://(?:[^\s/?#@]{{0,400}}@)?{_HOST}(?::(?P<port>\d{{1,5}}))?(?:/\d{{0,3}})?"
+    r"|unix://(?:[^\s/?#@]{0,400}@)?/[^\s?#@]{1,100}(?:\?db=\d{1,3})?",
+    re.ASCII,
+)
 _BASE_URL = re.compile(rf"https?://{_HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
 
 
@@ -84,6 +89,13 @@ def base_url(text: str) -> str:
     if _BASE_URL.fullmatch(text) is None:
         raise ValueError("it is not of that form")
     return text.rstrip("/")
+
+
+def redis_url(text: str) -> str:
+    """A URL that redis-py takes, or nothing."""
+    if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):
+        raise ValueError("it is not of that form")
+    return text
 
 
 def port_range(text: str) -> tuple[int, int] | None:

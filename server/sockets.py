@@ -26,6 +26,7 @@ from server.errors import (
 )
 from server.metrics import Metrics
 from server.outbox import OutboxClosed, OutboxOverflowed, Reader
+from server.ring import HEADER, place_of
 from server.session import Session
 from server.session_manager import SessionManager
 
@@ -251,8 +252,9 @@ class SocketServer:
         await self._authenticate(websocket, session_id, offered)
         if self._sessions.draining:
             raise Closing(DRAINING, "the server is about to stop")
+        self._check_home(websocket, session_id)
         try:
-            session = self._sessions.open(session_id)
+            session = await self._sessions.admit(session_id)
         except NotFound:
             raise Closing(NO_SESSION, "no such session") from None
         except Draining:
@@ -287,6 +289,17 @@ class SocketServer:
         if not self._origins.allows(headers.get("origin"), headers.get("host"), secure):
             self._metrics.auth_failures.labels("origin").inc()
             raise Closing(FORBIDDEN_ORIGIN, "this origin is not allowed")
+
+    def _check_home(self, websocket: WebSocket, session_id: str) -> None:
+        """A session lives in one process: the balancer found nobody where this one lived."""
+        place = place_of(
+            websocket.headers.get(HEADER),
+            websocket.scope.get("server"),
+            websocket.client.host if websocket.client is not None else None,
+            self._trusted_proxies,
+        )
+        if place is not None and session_id not in self._sessions and not place.is_home(session_id):
+            raise Closing(NO_SESSION, "its part of the server has gone")
 
     async def _authenticate(
         self, websocket: WebSocket, session_id: str, offered: list[str]

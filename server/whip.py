@@ -33,7 +33,10 @@ def create_whip_router(services: Services) -> APIRouter:
     router = APIRouter()
     guard = RequestGuard(services)
 
-    @router.post(ENDPOINT, dependencies=[Depends(guard.origin), Depends(guard.limit)])
+    # WHIP clients follow redirections (307), which RFC 9725 has for balancing.
+    at_home = [Depends(guard.origin), Depends(guard.home)]
+
+    @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
     async def publish(request: Request, claims: Claims = Depends(guard.claims)) -> Response:
         sdp = await _text(request, SDP, "the SDP offer")
         session_id = claims.session_id
@@ -48,7 +51,7 @@ def create_whip_router(services: Services) -> APIRouter:
             response.headers.append("Link", link)
         return response
 
-    @router.patch(ENDPOINT + "/{name}", dependencies=[Depends(guard.origin)])
+    @router.patch(ENDPOINT + "/{name}", dependencies=at_home)
     async def patch(
         name: str, request: Request, claims: Claims = Depends(guard.claims)
     ) -> Response:
@@ -56,7 +59,7 @@ def create_whip_router(services: Services) -> APIRouter:
         fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
         if not _matches(request, connection):
             if fragment.ufrag != connection.remote_ufrag:
-                guard.limit(request)
+                await guard.limit(request)
                 return await _restart(connection, fragment)
         elif fragment.ufrag not in ("", connection.remote_ufrag):
             raise PreconditionFailed(
@@ -65,7 +68,7 @@ def create_whip_router(services: Services) -> APIRouter:
         await services.webrtc.add_candidates(claims.session_id, list(fragment.candidates))
         return Response(status_code=204)
 
-    @router.delete(ENDPOINT + "/{name}", dependencies=[Depends(guard.origin)])
+    @router.delete(ENDPOINT + "/{name}", dependencies=at_home)
     async def end(name: str, claims: Claims = Depends(guard.claims)) -> Response:
         _connection(services, claims, name)
         await services.webrtc.disconnect(claims.session_id)

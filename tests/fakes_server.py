@@ -61,7 +61,7 @@ class ServerProcess:
     """`python -m server.main` with settings as environment variables; what it prints is kept in `output`.
 
     `wrapper` goes before the command (strace, say), `module` replaces `server.main`, `prepare` runs in the child
-    before it becomes the server. Its folder is `cwd`.
+    before it becomes the server. `port`: 0 for a free one.
     """
 
     def __init__(
@@ -71,8 +71,9 @@ class ServerProcess:
         wrapper: Sequence[str] = (),
         module: str = "server.main",
         prepare: Callable[[], None] | None = None,
+        port: int = 0,
     ) -> None:
-        self.port = free_port()
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = bytearray()
         self._command = [*wrapper, sys.executable, "-m", module]

@@ -56,7 +56,12 @@ def test_ready() -> None:
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
         "draining": False,
         "turn": [],
+        "limits": {
+            "shared": False,
+            "reason": "REDIS_URL is empty: limits hold for each process alone",
+        },
     }
+    assert not one.limits_shared
     assert one.brief()["status"] == "ok"
 
 

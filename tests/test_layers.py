@@ -30,8 +30,10 @@ LEVELS: dict[int, tuple[str, ...]] = {
         "ws_protocol",
         "http_protocol",
         "plain_http",
+        "redis_store",
+        "shared_limits",
     ),
-    1: ("vision.*", "rtc.*", "pairing", "qr", "relay_check", "sd_notify"),
+    1: ("vision.*", "rtc.*", "pairing", "qr", "relay_check", "ring", "sd_notify"),
     0: (
         *("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
         *("setting_text", "tls_files"),
@@ -88,6 +90,7 @@ PURE = (
         "qr",
         "scene_watch",
         "sending",
+        "ring",
     ),
     *("frames", "messages", "errors", "origins", "addresses", "setting_text", "tls_files"),
 )

@@ -39,6 +39,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     # Beyond the contract: what was dropped for want of room.
     "messages_dropped": ("counter", ()),
     "limiter_forgotten": ("gauge", ()),
+    "limits_shared": ("gauge", ()),
+    "shared_limits_failures": ("counter", ()),
     "relays": ("gauge", ("state",)),
     "datagrams_refused": ("gauge", ("reason",)),
     "connections": ("gauge", ("state",)),

@@ -14,6 +14,7 @@ from server.setting_text import (
     origin,
     port_range,
     public_address,
+    redis_url,
     shown,
     stun_url,
     turn_url,
@@ -32,6 +33,17 @@ from server.setting_text import (
         (stun_url, "stuns:[2001:db8::1]:65535", "stuns:[2001:db8::1]:65535"),
         (turn_url, "turns:t.example.org?transport=tcp", "turns:t.example.org?transport=tcp"),
         (base_url, "https://h:1/v1//", "https://h:1/v1"),
+        (redis_url, "", ""),
+        *(
+            (redis_url, url, url)
+            for url in (
+                "redis://localhost",
+                "redis://:p%40ss@[::1]:6379/15",
+                "rediss://user:pass@redis.example.org:6380/0",
+                "unix:///run/redis/redis-server.sock",
+                "unix://user:pass@/run/redis.sock?db=2",
+            )
+        ),
         (port_range, "1024 - 65535", (1024, 65535)),
         (port_range, "", None),
     ],
@@ -55,6 +67,10 @@ def test_what_is_read(read: Callable[[str], object], text: str, value: object) -
         (turn_url, "turn:t.example.org:65536"),
         (turn_url, "turns:t.example.org?transport=udp"),
         (base_url, "http://me:secret@h/v1"),
+        (redis_url, "127.0.0.1:6379"),
+        (redis_url, "redis://h:65536"),
+        (redis_url, "redis://h/0?socket_timeout=9"),
+        (redis_url, "unix://redis.sock"),
         (port_range, "1023-2000"),
         (port_range, "40000"),
     ],

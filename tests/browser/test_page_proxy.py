@@ -1,0 +1,128 @@
+"""The page through a real nginx with deploy/nginx.conf, in front of two processes that are restarted one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from server.ring import Ring
+from tests.browser.visitor import NOT_REACHED, Visit, Visitor
+from tests.fakes_openai import FakeOpenAI
+from tests.fakes_server import ServerProcess
+from tests.nginx import SECRET, Scene, balanced
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+WORDS = ["A ", "long ", "answer ", "that ", "comes ", "word ", "by ", "word."]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def settings(model_server: FakeOpenAI) -> dict[str, str]:
+    return {"ENGINE": "vllm", "VLLM_BASE_URL": model_server.base_url, "JWT_SECRET_KEY": SECRET}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def scene(
+    settings: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Scene]:
+    async with balanced(tmp_path_factory.mktemp("nginx"), settings) as scene:
+        yield scene
+
+
+def home(scene: Scene, session_id: str) -> int:
+    """Which process a session belongs to."""
+    names = [f"127.0.0.1:{server.port}" for server in scene.processes]
+    return names.index(Ring(names).home(session_id))
+
+
+async def session_of(page: Visitor, *, since: float = 0, other: str = "") -> str:
+    """The page's session, once the server has greeted it; not the `other`."""
+    wanted = f'm.type === "ready" && m.session_id !== "{other}"'
+    ready = await page.got(wanted, since=since, timeout=20)
+    return str(ready["session_id"])
+
+
+async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpenAI) -> None:
+    """Page by HTTP/2, offer, socket; an answer comes word by word and not all at once; an upload is refused."""
+    model.answer_for = lambda _body, _jpeg: WORDS[:5]
+    page = await visit(scene.nginx.url)
+    await page.start()
+    protocol = await page.page.evaluate(
+        'performance.getEntriesByType("navigation")[0].nextHopProtocol'
+    )
+    assert protocol == "h2"
+    model.between_tokens = 0.3
+    response = await page.ask("What is it?")
+    assert response["text"] == "A long answer that comes "
+    deltas = [
+        entry["at"]
+        for entry in await page.log()
+        if entry["way"] == "got" and entry["message"]["type"] == "delta"
+    ]
+    assert len(deltas) == 5
+    # ms, of 1,200; held back they would come all at once.
+    assert deltas[-1] - deltas[0] > 600
+    page.expect("status of 403")
+    told = await page.page.evaluate("""async () => {
+      const form = new FormData();
+      form.append("file", new Blob(["x"]), "a.jpg");
+      const reply = await fetch("/upload", { method: "POST", body: form });
+      return [reply.status, (await reply.json()).error.code];
+    }""")
+    assert told == [403, "upload_refused"]
+    # HTTP/2 has bodies without a length, too: as much as is allowed goes into no file, which would fail here.
+    told = await page.page.evaluate("""async () => {
+      const statuses = [];
+      for (const size of [131072, 131073]) {
+        const body = new Blob([new Uint8Array(size)]).stream();
+        const headers = { "Content-Type": "application/json" };
+        const reply = await fetch("/api/webrtc/offer", { method: "POST", body, headers, duplex: "half" });
+        statuses.push(reply.status);
+      }
+      return statuses;
+    }""")
+    page.expect("status of 400", "status of 413")
+    assert told == [400, 413]
+    session = await session_of(page)
+    assert (await scene.sessions())[home(scene, session)] >= 1
+
+
+async def test_a_rolling_restart_loses_no_answer(
+    visit: Visit, scene: Scene, settings: dict[str, str], model: FakeOpenAI
+) -> None:
+    """Each process in turn is stopped in the middle of an answer: it comes to its end, the page goes on at the other one,
+    says that a new session began, and asks there."""
+    page = await visit(scene.nginx.url)
+    page.expect(NOT_REACHED, "status of 503", "status of 404")
+    await page.start()
+    session = await session_of(page)
+    for turn in range(2):
+        at = home(scene, session)
+        model.answer_for = lambda _body, _jpeg: WORDS
+        model.between_tokens = 0.2
+        since = await page.now()
+        sent = await page.send(f"What is it, {turn}?")
+        await page.got(f'm.type === "delta" && m.id === "{sent["id"]}"')
+        stopping = asyncio.create_task(scene.processes[at].stop())
+        response = await page.response(sent["id"])
+        assert response["text"] == "".join(WORDS)
+        assert response["finish_reason"] == "stop"
+        assert await stopping == 0
+        model.between_tokens = 0.0
+        # Somewhere else, and for good: the id of the new session leads there, whatever comes back.
+        session = await session_of(page, since=since, other=session)
+        assert home(scene, session) == 1 - at
+        again = await page.now()
+        await page.got('m.type === "status" && m.camera === "live"', since=again - 1000, timeout=20)
+        await expect(page.state).to_have_text("Live")
+        await expect(page.page.locator("#log")).to_contain_text("A new session began.")
+        assert (await page.ask("And now?"))["text"] == "".join(WORDS)
+        back = ServerProcess(settings, port=scene.processes[at].port)
+        scene.processes[at] = await scene.stack.enter_async_context(back)
+        assert (await page.ask("And then?"))["text"] == "".join(WORDS)
+    assert await page.turns.count() == 6
+    assert "token" not in scene.nginx.written.replace("/api/token", "")
