@@ -7,37 +7,25 @@ import asyncio
 import contextlib
 import os
 import random
-import sys
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
-from urllib.parse import urlsplit
+from collections.abc import Sequence
 
-from playwright.async_api import Browser, Page
-
-from scripts.bench.browser import (
-    chromium,
-    outbound_video,
-    page_with_camera,
-    prefer_codec,
-    put_link_between,
-    socket_log,
-    wait_for_message,
-)
-from scripts.bench.browser_figures import (
+from scripts.bench.browser import outbound_video, socket_log, wait_for_message
+from scripts.bench.browser_run import BrowserRun, browser_run, say
+from scripts.bench.frame_times import FrameTimes
+from scripts.bench.link import Link
+from scripts.bench.linked_page import linked_page
+from scripts.bench.live_page import (
     ask,
     ask_and_measure,
+    find_records,
     question_box,
     start_button,
     start_camera,
 )
-from scripts.bench.http_json import request
-from scripts.bench.link import Link
-from scripts.bench.link_relay import LinkRelay
-from scripts.bench.processes import ServerProcess, StandInProcess
+from scripts.bench.processes import ServerProcess
 from scripts.bench.questions import Asked, Results
-from scripts.bench.report import Report, Row, Spread, machine
-from scripts.bench.tcp_relay import TcpRelay
+from scripts.bench.report import Report, Row, Spread
 
 # One way; row 12 has a round trip of 40 ms, row 13 of 80.
 NARROW_DELAY, LOSSY_DELAY = 0.02, 0.04
@@ -50,113 +38,63 @@ FIRST_FRAME_S = 4.0
 # Seconds that a link is cut: seconds until the picture is back
 CUTS = {2.0: 1.0, 5.0: 1.0, 13.0: 1.0, 40.0: 5.0}
 WATCH_S = 20.0
-POLL_S = 0.02
-
-
-class FrameTimes:
-    """When a server's frames came, as its /metrics tell: one camera at a time."""
-
-    def __init__(self, url: str) -> None:
-        self.at: list[float] = []
-        self._url = url
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> FrameTimes:
-        self._task = asyncio.create_task(self._watch(), name="frame-times")
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        assert self._task is not None
-        self._task.cancel()
-        await asyncio.wait([self._task])
-
-    async def _count(self) -> int:
-        reply = await request("GET", f"{self._url}/metrics")
-        for line in reply.body.decode().splitlines():
-            if line.startswith("qwen_camera_frames_received_total "):
-                return int(float(line.split()[1]))
-        return 0
-
-    async def _watch(self) -> None:
-        known = await self._count()
-        while True:
-            await asyncio.sleep(POLL_S)
-            count = await self._count()
-            if count > known:
-                known = count
-                self.at.append(time.monotonic())
-
-    async def next(self, since: float, timeout: float) -> float | None:
-        """Seconds from `since` to the first frame after it; None when none came within `timeout`."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            found = next((at for at in self.at if at >= since), None)
-            if found is not None:
-                return found - since
-            await asyncio.sleep(POLL_S)
-        return None
-
-    def longest_gap(self, start: float, end: float) -> float:
-        """Between frames, and from `start` to the first and from the last to `end`."""
-        inside = [at for at in self.at if start <= at <= end]
-        return max(b - a for a, b in zip([start, *inside], [*inside, end], strict=True))
 
 
 def load() -> str:
     return f"load {os.getloadavg()[0]:.1f}"
 
 
-async def narrow_rows(
-    browser: Browser, url: str, model: StandInProcess, kbps: float, count: int, seed: int
+def asked_rows(
+    what: str, some: Sequence[Asked], bound: float | None, note: str, *, kind: str = ""
 ) -> list[Row]:
+    """Age and way of the questions' frames; `bound` of the age at p95, ms."""
+    ages = Spread.of(x for a in some if (x := a.age_ms) is not None)
+    waits = Spread.of(x for a in some if (x := a.to_model_ms) is not None)
+    errors = [str(a.answer.error["code"]) for a in some if a.answer.error is not None]
+    after = [a.captured_after for a in some]
+    note = (
+        f"{after.count(True)} of {len(some)} captured after the question, errors {errors}, "
+        f"oldest {ages.max:.0f} ms; {note}; {load()}"
+    )
+    return [
+        Row("12", f"{what}: age at the model{kind}", "ms", ages, target_p95=bound, note=note),
+        Row("12", f"{what}: question → model{kind}", "ms", waits),
+    ]
+
+
+async def narrow_rows(run: BrowserRun, url: str, kbps: float, count: int) -> list[Row]:
     """Row 12: an uplink of `kbps` with a queue of 300 ms and a round trip of 40 ms."""
+    seed = run.args.seed
     rng = random.Random(seed)
-    up = Link(rate=kbps * 1000, delay=NARROW_DELAY)
-    async with (
-        LinkRelay(up=up, down=Link(delay=NARROW_DELAY), seed=seed) as relay,
-        page_with_camera(browser) as page,
-    ):
-        await put_link_between(page, relay)
-        await start_camera(page, url)
-        await ask_and_measure(page, model, 2, rng)
+    up, down = Link(rate=kbps * 1000, delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
+    async with linked_page(run.browser, url, up=up, down=down, seed=seed) as linked:
+        await start_camera(linked.page, linked.url)
+        await ask_and_measure(linked.page, run.model, 2, rng)
         dropped = up.dropped_full
-        results = await ask_and_measure(page, model, count, rng)
-        sent = await outbound_video(page) or {}
+        results = await ask_and_measure(linked.page, run.model, count, rng)
+        sent = await outbound_video(linked.page) or {}
+    note = (
+        f"the queue dropped {up.dropped_full - dropped} packets; "
+        f"sent {sent.get('frameWidth')}×{sent.get('frameHeight')}"
+    )
     bound = NARROW.get(round(kbps))
-    dropped = up.dropped_full - dropped
-    rows: list[Row] = []
-    for typed, name in ((True, "typed"), (False, "tapped")):
-        some = results.of(typed)
-        stalled = [str(a.answer.error["code"]) for a in some if a.answer.error is not None]
-        after = [a.captured_after for a in some]
-        note = (
-            f"{after.count(True)} of {len(some)} captured after the question, errors {stalled}; the queue dropped "
-            f"{dropped} packets; sent {sent.get('frameWidth')}×{sent.get('frameHeight')}; {load()}"
-        )
-        what = f"uplink {kbps:g} kbit/s"
-        ages = Spread.of(x for a in some if (x := a.age_ms) is not None)
-        waits = Spread.of(x for a in some if (x := a.to_model_ms) is not None)
-        rows += [
-            Row("12", f"{what}: age at the model, {name}", "ms", ages, target_p95=bound, note=note),
-            Row("12", f"{what}: question → model, {name}", "ms", waits),
-        ]
-    return rows
+    what = f"uplink {kbps:g} kbit/s"
+    return [
+        row
+        for typed, kind in ((True, ", typed"), (False, ", tapped"))
+        for row in asked_rows(what, results.of(typed), bound, note, kind=kind)
+    ]
 
 
-async def step_rows(
-    browser: Browser, url: str, model: StandInProcess, count: int, seed: int
-) -> list[Row]:
+async def step_rows(run: BrowserRun, url: str, count: int) -> list[Row]:
     """Row 12, last part: 1 Mbit/s falls to 400 kbit/s while a question is typed."""
+    seed = run.args.seed
     rng = random.Random(seed)
-    up = Link(rate=1e6, delay=NARROW_DELAY)
+    up, down = Link(rate=1e6, delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
     results = Results()
-    async with (
-        LinkRelay(up=up, down=Link(delay=NARROW_DELAY), seed=seed) as relay,
-        page_with_camera(browser) as page,
-    ):
-        await put_link_between(page, relay)
-        await start_camera(page, url)
-        await ask_and_measure(page, model, 2, rng)
+    async with linked_page(run.browser, url, up=up, down=down, seed=seed) as linked:
+        await start_camera(linked.page, linked.url)
+        await ask_and_measure(linked.page, run.model, 2, rng)
         dropped = up.dropped_full
         for number in range(count):
             # Some frames at the wide rate first; typing takes about 1.4 s.
@@ -164,31 +102,21 @@ async def step_rows(
             fall = asyncio.get_running_loop().call_later(
                 2.2 + 0.7 + rng.uniform(0, 1.0), setattr, up, "rate", 4e5
             )
-            answer = await ask(page, random.Random(0), typed=True)
+            answer = await ask(linked.page, random.Random(0), typed=True)
             fall.cancel()
             results.asked.append(Asked(number, True, answer))
             await asyncio.sleep(1)
             up.rate = 1e6
-        records = [r for r in await model.records() if r["question"]]
-        sent = await outbound_video(page) or {}
-    for asked in results.asked:
-        begin, end = asked.answer.asked, max(asked.answer.asked, asked.answer.ended_at)
-        asked.record = next((r for r in records if begin - 0.01 <= r["arrived"] <= end), None)
-    stalled = sum(a.answer.error is not None for a in results.asked)
-    ages = Spread.of(x for a in results.asked if (x := a.age_ms) is not None)
-    waits = Spread.of(x for a in results.asked if (x := a.to_model_ms) is not None)
+        await find_records(results, run.model)
+        sent = await outbound_video(linked.page) or {}
     note = (
-        f"{stalled} errors; the queue dropped {up.dropped_full - dropped} packets; "
-        f"sent {sent.get('frameWidth')}×{sent.get('frameHeight')}; oldest {ages.max:.0f} ms; {load()}"
+        f"the queue dropped {up.dropped_full - dropped} packets; "
+        f"sent {sent.get('frameWidth')}×{sent.get('frameHeight')}"
     )
-    what = "1 Mbit/s falling to 400 kbit/s"
-    return [
-        Row("12", f"{what}: age at the model", "ms", ages, target_p95=STEP_MS, note=note),
-        Row("12", f"{what}: question → model", "ms", waits),
-    ]
+    return asked_rows("1 Mbit/s falling to 400 kbit/s", results.asked, STEP_MS, note)
 
 
-async def loss_rows(browser: Browser, loss: float, seeds: range, codec: str) -> list[Row]:
+async def loss_rows(run: BrowserRun, loss: float, seeds: range, codec: str) -> list[Row]:
     """Row 13: random loss both ways, a round trip of 80 ms; idle, then awake."""
     firsts: list[float] = []
     gaps: dict[str, list[float]] = {"idle": [], "awake": []}
@@ -197,21 +125,20 @@ async def loss_rows(browser: Browser, loss: float, seeds: range, codec: str) -> 
         async with (
             ServerProcess(ENGINE="builtin") as server,
             FrameTimes(server.url) as frames,
-            LinkRelay(up=up, down=down, seed=seed) as relay,
-            page_with_camera(browser) as page,
+            linked_page(
+                run.browser, server.url, up=up, down=down, seed=seed, codec=codec
+            ) as linked,
         ):
-            await put_link_between(page, relay)
-            await prefer_codec(page, codec)
-            await page.goto(server.url)
+            await linked.page.goto(linked.url)
             begin = time.monotonic()
-            await start_button(page).click()
+            await start_button(linked.page).click()
             first = await frames.next(begin, 20)
             firsts.append(20.0 if first is None else first)
             for state in gaps:
                 start = time.monotonic()
                 while time.monotonic() < start + WATCH_S:
                     if state == "awake":
-                        await question_box(page).press_sequentially("a", delay=0)
+                        await question_box(linked.page).press_sequentially("a", delay=0)
                     await asyncio.sleep(0.5)
                 gaps[state].append(frames.longest_gap(start, time.monotonic()))
     what = f"{loss:.0%} loss, {codec}"
@@ -230,62 +157,39 @@ async def loss_rows(browser: Browser, loss: float, seeds: range, codec: str) -> 
     return rows
 
 
-@asynccontextmanager
-async def page_on_a_link(
-    browser: Browser, url: str, seed: int
-) -> AsyncIterator[tuple[Page, Callable[[bool], None]]]:
-    """A live page whose whole way to the server, camera, HTTP and WebSocket, can be cut."""
-    address = urlsplit(url)
-    delay = NARROW_DELAY
-    async with (
-        TcpRelay(address.hostname or "", address.port or 0) as tcp,
-        LinkRelay(up=Link(delay=delay), down=Link(delay=delay), seed=seed) as relay,
-        page_with_camera(browser) as page,
-    ):
-
-        def cut(now: bool) -> None:
-            tcp.cut = relay.cut = now
-
-        await put_link_between(page, relay)
-        await start_camera(page, tcp.url)
-        try:
-            yield page, cut
-        finally:
-            cut(False)
-
-
-async def cut_rows(browser: Browser, model: StandInProcess, seconds: float, seeds: range) -> Row:
+async def cut_row(run: BrowserRun, seconds: float, seeds: range) -> Row:
     """Row 14: nothing goes through for so long; then the picture has to be back, in the same chat."""
     back: list[float] = []
     same: list[bool] = []
     for seed in seeds:
-        async with ServerProcess(ENGINE="vllm", VLLM_BASE_URL=model.base_url) as server:
-            await server.wait_for_engine()
-            async with (
-                FrameTimes(server.url) as frames,
-                page_on_a_link(browser, server.url, seed) as (page, cut),
-            ):
-                rng = random.Random(seed)
-                await ask(page, rng, typed=True)
-                await asyncio.sleep(rng.uniform(1, 2))
-                cut(True)
-                await asyncio.sleep(seconds)
-                cut(False)
-                found = await frames.next(time.monotonic(), 60)
-                back.append(60.0 if found is None else found)
-                since = time.time() * 1000
-                with contextlib.suppress(Exception):
-                    await wait_for_message(
-                        page,
-                        'way === "got" && (m.type === "pong" || m.type === "status")',
-                        since=since,
-                    )
-                begun = {
-                    e["message"]["began_at"]
-                    for e in await socket_log(page)
-                    if e["way"] == "got" and e["message"]["type"] == "ready"
-                }
-                same.append(len(begun) == 1)
+        up, down = Link(delay=NARROW_DELAY), Link(delay=NARROW_DELAY)
+        async with (
+            run.server() as server,
+            FrameTimes(server.url) as frames,
+            linked_page(run.browser, server.url, up=up, down=down, seed=seed, whole=True) as linked,
+        ):
+            rng = random.Random(seed)
+            await start_camera(linked.page, linked.url)
+            await ask(linked.page, rng, typed=True)
+            await asyncio.sleep(rng.uniform(1, 2))
+            linked.cut(True)
+            await asyncio.sleep(seconds)
+            linked.cut(False)
+            found = await frames.next(time.monotonic(), 60)
+            back.append(60.0 if found is None else found)
+            since = time.time() * 1000
+            with contextlib.suppress(Exception):
+                await wait_for_message(
+                    linked.page,
+                    'way === "got" && (m.type === "pong" || m.type === "status")',
+                    since=since,
+                )
+            begun = {
+                e["message"]["began_at"]
+                for e in await socket_log(linked.page)
+                if e["way"] == "got" and e["message"]["type"] == "ready"
+            }
+            same.append(len(begun) == 1)
     return Row(
         "14",
         f"link cut for {seconds:g} s: picture back after the link",
@@ -298,43 +202,24 @@ async def cut_rows(browser: Browser, model: StandInProcess, seconds: float, seed
 
 async def run_network(args: argparse.Namespace) -> Report:
     """All of it; `args` are the benchmark's."""
-    parts = set(filter(None, args.only.split(",")))
     seeds = range(args.seed, args.seed + args.seeds)
-    report = Report(
-        "qwen-camera on bad links, headless Chromium through the page, canvas camera 1280×720 at 30/s",
-        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
-    )
-
-    def wanted(part: str) -> bool:
-        return not parts or part in parts
-
-    async with AsyncExitStack() as stack:
-        browser = await stack.enter_async_context(chromium())
-        report.conditions["browser"] = browser.version
-        model = await stack.enter_async_context(StandInProcess(first_token_ms=args.first_token_ms))
-        if wanted("narrow") or wanted("step"):
-            async with ServerProcess(ENGINE="vllm", VLLM_BASE_URL=model.base_url) as server:
-                await server.wait_for_engine()
+    title = "qwen-camera on bad links, headless Chromium through the page, canvas camera 1280×720 at 30/s"
+    async with browser_run(args, title) as run:
+        report = run.report
+        if run.wanted("narrow") or run.wanted("step"):
+            async with run.server() as server:
                 rates = [args.uplink_kbps] if args.uplink_kbps else list(NARROW)
-                for kbps in rates if wanted("narrow") else []:
-                    _say(f"asking through an uplink of {kbps:g} kbit/s")
-                    report.rows += await narrow_rows(
-                        browser, server.url, model, kbps, args.num_requests, args.seed
-                    )
-                if wanted("step"):
-                    _say("asking while the uplink narrows")
-                    report.rows += await step_rows(
-                        browser, server.url, model, args.num_requests // 2, args.seed
-                    )
-        for loss in LOSS if wanted("loss") else ():
+                for kbps in rates if run.wanted("narrow") else []:
+                    say(f"asking through an uplink of {kbps:g} kbit/s")
+                    report.rows += await narrow_rows(run, server.url, kbps, args.num_requests)
+                if run.wanted("step"):
+                    say("asking while the uplink narrows")
+                    report.rows += await step_rows(run, server.url, args.num_requests // 2)
+        for loss in LOSS if run.wanted("loss") else ():
             for codec in ("VP8", "H264"):
-                _say(f"losing {loss:.0%} of all packets, {codec}")
-                report.rows += await loss_rows(browser, loss, seeds, codec)
-        for seconds in CUTS if wanted("cut") else ():
-            _say(f"cutting the link for {seconds:g} s")
-            report.add(await cut_rows(browser, model, seconds, seeds))
+                say(f"losing {loss:.0%} of all packets, {codec}")
+                report.rows += await loss_rows(run, loss, seeds, codec)
+        for seconds in CUTS if run.wanted("cut") else ():
+            say(f"cutting the link for {seconds:g} s")
+            report.add(await cut_row(run, seconds, seeds))
     return report
-
-
-def _say(text: str) -> None:
-    print(f"... {text}", file=sys.stderr, flush=True)

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-pytest.importorskip("playwright")
-
-from scripts.bench.network_figures import FrameTimes
+from scripts.bench.frame_times import FrameTimes
 
 
 async def test_gaps_count_from_the_first_moment_to_the_last() -> None:

@@ -1,0 +1,52 @@
+"""One run of figures through headless Chromium: the browser, the stand-in model, the report, which parts are wanted."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from playwright.async_api import Browser
+
+from scripts.bench.browser import chromium
+from scripts.bench.processes import ServerProcess, StandInProcess
+from scripts.bench.report import Report, machine
+
+
+@dataclass(frozen=True, slots=True)
+class BrowserRun:
+    """`args` are the benchmark's."""
+
+    args: argparse.Namespace
+    browser: Browser
+    model: StandInProcess
+    report: Report
+
+    def wanted(self, part: str) -> bool:
+        return not self.args.only or part in self.args.only.split(",")
+
+    @asynccontextmanager
+    async def server(self) -> AsyncIterator[ServerProcess]:
+        """A server whose engine is the stand-in, once it has found it."""
+        async with ServerProcess(ENGINE="vllm", VLLM_BASE_URL=self.model.base_url) as server:
+            await server.wait_for_engine()
+            yield server
+
+
+@asynccontextmanager
+async def browser_run(args: argparse.Namespace, title: str) -> AsyncIterator[BrowserRun]:
+    report = Report(
+        title,
+        {"machine": machine(), "arguments": {k: str(v) for k, v in vars(args).items()}},
+    )
+    async with AsyncExitStack() as stack:
+        browser = await stack.enter_async_context(chromium())
+        report.conditions["browser"] = browser.version
+        model = await stack.enter_async_context(StandInProcess(first_token_ms=args.first_token_ms))
+        yield BrowserRun(args, browser, model, report)
+
+
+def say(text: str) -> None:
+    print(f"... {text}", file=sys.stderr, flush=True)

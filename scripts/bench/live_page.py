@@ -1,0 +1,100 @@
+"""What a person does on the page, and what came of it: start the camera, type or tap a question."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import time
+
+from playwright.async_api import Locator, Page
+
+from scripts.bench.browser import socket_log, wait_for_message
+from scripts.bench.chat_client import Answer, Arrived
+from scripts.bench.processes import StandInProcess
+from scripts.bench.questions import Asked, Results
+
+# Longer than the page stays awake after the last key
+ASLEEP = 2.2
+
+
+def start_button(page: Page) -> Locator:
+    return page.get_by_role("button", name="Start Camera")
+
+
+def question_box(page: Page) -> Locator:
+    return page.get_by_label(re.compile("^Ask"))
+
+
+async def start_camera(page: Page, url: str) -> float:
+    """Open the page, press Start Camera, wait for the server's word that the camera is live.
+
+    Gives the seconds from the page's offer to that word.
+    """
+    await page.goto(url)
+    await start_button(page).click()
+    live = await wait_for_message(
+        page, 'way === "got" && m.type === "status" && m.camera === "live"'
+    )
+    offered: float = await page.evaluate(
+        """() => performance.timeOrigin + performance.getEntriesByType("resource")
+                .filter(entry => entry.name.includes("/api/webrtc/offer"))[0].startTime"""
+    )
+    return (float(live["at"]) - offered) / 1000
+
+
+async def ask(
+    page: Page,
+    rng: random.Random,
+    *,
+    typed: bool,
+    text: str = "What do you see here?",
+    tap: str = "What is this?",
+    timeout: float = 30,
+) -> Answer:
+    """Ask as a person does, by typing or by one tap, of a camera that has fallen asleep; times are the page's own."""
+    await asyncio.sleep(ASLEEP + rng.uniform(0, 0.5))
+    since = time.time() * 1000
+    if typed:
+        await question_box(page).press_sequentially(text, delay=60)
+        await question_box(page).press("Enter")
+    else:
+        await page.get_by_role("button", name=tap).click()
+    sent = await wait_for_message(page, 'way === "sent" && m.type === "chat"', since=since)
+    await wait_for_message(
+        page,
+        'way === "got" && (m.type === "response" || m.type === "error")',
+        since=since,
+        timeout=timeout,
+    )
+    answer = Answer(str(sent["message"].get("id", "")), sent["at"] / 1000)
+    for entry in await socket_log(page, sent["at"]):
+        message = entry["message"]
+        if entry["way"] != "got" or message.get("id") != answer.id:
+            continue
+        answer.messages.append(Arrived(entry["at"] / 1000, message))
+        if message["type"] == "response":
+            answer.response = message
+        elif message["type"] == "error":
+            answer.error = message
+    return answer
+
+
+async def ask_and_measure(
+    page: Page, model: StandInProcess, count: int, rng: random.Random
+) -> Results:
+    """Questions one after the other, half of them typed, each with its record at the stand-in."""
+    results = Results()
+    for number in range(count):
+        answer = await ask(page, rng, typed=number % 2 == 0)
+        results.asked.append(Asked(number, number % 2 == 0, answer))
+    await find_records(results, model)
+    return results
+
+
+async def find_records(results: Results, model: StandInProcess) -> None:
+    """Give each question the stand-in's record of its time: the page's own questions bear no tag."""
+    records = [r for r in await model.records() if r["question"]]
+    for asked in results.asked:
+        begin, end = asked.answer.asked, max(asked.answer.asked, asked.answer.ended_at)
+        asked.record = next((r for r in records if begin - 0.01 <= r["arrived"] <= end), None)
