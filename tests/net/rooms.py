@@ -108,15 +108,25 @@ async def end(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def nginx_configuration(folder: Path, certificate: Certificate) -> str:
+def sni_configuration(folder: Path, certificate: Certificate) -> str:
     """deploy/nginx-turn-sni.conf with the page's server behind it, as it says there."""
+    site = """
+        listen 127.0.0.1:8443 ssl proxy_protocol;
+        set_real_ip_from 127.0.0.1;
+        real_ip_header proxy_protocol;"""
     return f"""
 load_module {STREAM_MODULE};
+include {ROOT}/deploy/nginx-turn-sni.conf;
+{site_configuration(folder, certificate, site)}"""
+
+
+def site_configuration(folder: Path, certificate: Certificate, listen: str) -> str:
+    """The page's server behind nginx."""
+    return f"""
 daemon off;
 pid {folder}/nginx.pid;
 error_log stderr;
 events {{}}
-include {ROOT}/deploy/nginx-turn-sni.conf;
 http {{
     access_log off;
     client_body_temp_path {folder}/body;
@@ -125,10 +135,7 @@ http {{
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
     map $http_upgrade $connection_upgrade {{ default upgrade; "" close; }}
-    server {{
-        listen 127.0.0.1:8443 ssl proxy_protocol;
-        set_real_ip_from 127.0.0.1;
-        real_ip_header proxy_protocol;
+    server {{{listen}
         ssl_certificate {certificate.chain};
         ssl_certificate_key {certificate.key};
         location / {{
@@ -143,6 +150,25 @@ http {{
     }}
 }}
 """
+
+
+@asynccontextmanager
+async def nginx(namespace: Namespace, address: str, folder: Path, text: str) -> AsyncIterator[None]:
+    """nginx with this configuration, once it listens on 443 of `address`."""
+    (folder / "nginx.conf").write_text(text)
+    process = await namespace.start(
+        *("nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(10):
+            while not listens(namespace, address, 443):
+                assert process.returncode is None, f"nginx ended with {process.returncode}"
+                await asyncio.sleep(0.05)
+        yield
+    finally:
+        await end(process)
 
 
 @dataclass
@@ -178,14 +204,8 @@ async def relay_room(folder: Path, **settings: str) -> AsyncIterator[RelayRoom]:
             more=["listening-ip=127.0.0.1"],
         )
         await stack.enter_async_context(turn_server(relay, RELAY, folder, text, tls_port=5349))
-        (folder / "nginx.conf").write_text(nginx_configuration(folder, certificate))
-        (folder / "www").mkdir()
-        nginx = await relay.start(
-            *("nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder)),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        stack.push_async_callback(end, nginx)
+        text = sni_configuration(folder, certificate)
+        await stack.enter_async_context(nginx(relay, RELAY, folder, text))
         program = await stack.enter_async_context(
             server_process(
                 server,
@@ -200,9 +220,6 @@ async def relay_room(folder: Path, **settings: str) -> AsyncIterator[RelayRoom]:
                 },
             )
         )
-        async with asyncio.timeout(10):
-            while not listens(relay, RELAY, 443):
-                await asyncio.sleep(0.05)
         yield RelayRoom(client, relay, server, certificate, folder, program)
 
 

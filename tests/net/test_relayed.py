@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -15,10 +12,10 @@ from playwright.async_api import Browser, expect
 
 from scripts.bench.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.http_json import json_request
 from scripts.doctor import examine, options
 from tests.browser.visitor import Visitor
-from tests.namespaces import Namespace, require
+from tests.namespaces import require
+from tests.net.relayed_page import checked, one_visit, visitor, way
 from tests.net.rooms import (
     PAGE,
     SERVER,
@@ -29,7 +26,6 @@ from tests.net.rooms import (
     RelayRoom,
     chromium_inside,
     encoder,
-    first_frame,
     have_nginx,
     relay_room,
 )
@@ -52,28 +48,6 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RelayR
         yield room
 
 
-async def one_visit(url: str) -> tuple[float, str]:
-    """Connect over one URL and ask: seconds to the first frame, and the answer's text."""
-    async with encoder() as camera, CameraPeer(PAGE, camera, ice_urls=[url]) as peer:
-        seconds = await first_frame(peer)
-        answer = await peer.ask("What do you see?")
-        return seconds, answer.text
-
-
-async def checked(namespace: Namespace) -> Any:
-    """What /health says of the relays, once it knows."""
-
-    async def ask() -> Any:
-        while True:
-            turn = (await json_request("GET", f"{PAGE}/health"))["turn"]
-            if all(entry["ok"] is not None for entry in turn):
-                return turn
-            await asyncio.sleep(0.05)
-
-    async with asyncio.timeout(10):
-        return await namespace.inside(ask)
-
-
 @pytest.mark.parametrize("url", [UDP, TCP, TLS])
 async def test_another_client_connects_by_relay_and_is_answered(
     room: RelayRoom, url: str, monkeypatch: pytest.MonkeyPatch
@@ -82,7 +56,7 @@ async def test_another_client_connects_by_relay_and_is_answered(
     answer."""
     monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
     for _ in range(TRIES):
-        seconds, text = await room.client.inside(lambda: one_visit(url))
+        seconds, text = await room.client.inside(lambda: one_visit(PAGE, url))
         assert text
         if seconds < FIRST_FRAME_SECONDS:
             return
@@ -91,7 +65,7 @@ async def test_another_client_connects_by_relay_and_is_answered(
 
 async def test_the_server_says_that_its_relays_work(room: RelayRoom) -> None:
     """Each URL, TLS by name through nginx too, in /health and in the log, without secrets."""
-    assert await checked(room.client) == [
+    assert await checked(room.client, PAGE) == [
         {"url": u, "ok": True, "why": ""} for u in (UDP, TCP, TLS, TLS_443)
     ]
     assert room.program.said.count('"relay works"') == 4
@@ -118,33 +92,6 @@ async def browser(room: RelayRoom) -> AsyncIterator[Browser]:
         yield browser
 
 
-# Only one of the relays that the page was given, and other credentials where asked for
-_ONLY = """(() => {
-  const Stock = window.RTCPeerConnection, only = ONLY, change = CHANGE;
-  window.RTCPeerConnection = class extends Stock {
-    constructor(configuration) {
-      const iceServers = configuration.iceServers
-        .map(server => ({...server, ...change, urls: server.urls.filter(url => url === only)}))
-        .filter(server => server.urls.length);
-      super({...configuration, iceServers});
-    }
-  };
-})()"""
-
-
-@asynccontextmanager
-async def visitor(browser: Browser, url: str, **change: str) -> AsyncIterator[Visitor]:
-    """A page that uses one relay's URL alone."""
-    async with page_with_camera(browser) as page:
-        visitor = Visitor(page, PAGE)
-        script = _ONLY.replace("ONLY", json.dumps(url), 1).replace("CHANGE", json.dumps(change), 1)
-        await page.add_init_script(script)
-        await visitor.open()
-        yield visitor
-        await visitor.leave()
-        assert visitor.problems == []
-
-
 _NOTE_THE_OFFER = """() => {
   const send = window.fetch;
   window.fetch = (url, options) => {
@@ -155,12 +102,6 @@ _NOTE_THE_OFFER = """() => {
 _FIRST_FRAME = """() => {
   const live = window.__log.find(e => e.message.type === "status" && e.message.camera === "live");
   return (live.at - window.__offered) / 1000;
-}"""
-_WAY = """async () => {
-  const stats = [...(await window.__peers.at(-1).getStats()).values()];
-  const pair = stats.find(s => s.type === "candidate-pair" && s.nominated && s.bytesSent > 0);
-  const local = stats.find(s => s.id === pair?.localCandidateId);
-  return [local?.candidateType, local?.relayProtocol];
 }"""
 
 
@@ -173,11 +114,11 @@ async def test_the_page_connects_by_relay_and_is_answered(
     the offer, and a question is answered. TLS goes through nginx on 443, told from the page by its name.
     """
     for _ in range(TRIES):
-        async with visitor(browser, url) as person:
+        async with visitor(browser, PAGE, url) as person:
             await person.page.evaluate(_NOTE_THE_OFFER)
             await person.start()
             seconds = await person.page.evaluate(_FIRST_FRAME)
-            assert await person.page.evaluate(_WAY) == ["relay", protocol]
+            assert await way(person) == ["relay", protocol]
             sent = await person.send("What do you see?")
             assert (await person.response(sent["id"]))["text"]
         if seconds < FIRST_FRAME_SECONDS:
@@ -193,7 +134,7 @@ async def test_wrong_and_expired_credentials_are_said(
     room: RelayRoom, browser: Browser, change: dict[str, str]
 ) -> None:
     """The page says that the relay did not take the credentials, and where to look."""
-    async with visitor(browser, UDP, **change) as person:
+    async with visitor(browser, PAGE, UDP, **change) as person:
         # The rule is tested, not the wait.
         await person.page.add_init_script(
             "const set = setTimeout; window.setTimeout = (f, ms) => set(f, ms === 15000 ? 1500 : ms);"
@@ -253,7 +194,7 @@ async def test_the_terminal_finds_out_that_only_relays_lead_there(
 async def test_a_relay_that_may_not_send_to_the_server(tmp_path: Path, room: RelayRoom) -> None:
     """With an address that the relay denies, nothing connects, and /health says which address, and what to change."""
     async with relay_room(tmp_path, PUBLIC_ADDRESSES="10.99.2.77", TURN_URLS=UDP) as denied:
-        (entry,) = await checked(denied.client)
+        (entry,) = await checked(denied.client, PAGE)
         assert entry["ok"] is False
         for word in ("403", "10.99.2.77", "allowed-peer-ip", "PUBLIC_ADDRESSES"):
             assert word in entry["why"]
