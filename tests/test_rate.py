@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from typing import Any
 
 import pytest
 
@@ -175,6 +176,47 @@ def test_without_send_times_the_queue_is_still_kept_short(
     assert max(caps) <= TOP
     if rate >= 1e6:
         assert min(caps) > (0.2 if jitter else 0.5) * min(rate, TOP)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_without_send_times_a_change_of_the_path_is_followed(seed: int) -> None:
+    """Narrower in the midst of a question, wider, shared for a while, with losses, read late: as with send times, or
+    nearly so, and nothing is dropped."""
+
+    def camera(link: Link, seconds: float, **more: Any) -> Simulation:
+        simulation = Simulation(link, awake=typing, timed=False, seed=seed, **more).run(seconds)
+        assert simulation.link.dropped_full == 0
+        return simulation
+
+    narrower = camera(Link(1e6), 30, rates=[(14.2, 4e5)])
+    assert narrower.age(13, 16, 1.0) < 0.3
+    assert narrower.age(21, 24, 0.95) < 0.2
+    assert max(narrower.caps(16, 30)) < 4e5
+    wider = camera(Link(400e3), 20, rates=[(6, 2e6)])
+    assert wider.age(13, 16, 0.95) < 0.07
+    assert min(wider.caps(13, 16)) > 1e6
+    shared = camera(Link(1e6, flow=SteadyFlow(6e5, start=10, stop=22)), 40)
+    assert shared.age(10, 24, 1.0) < 0.3
+    assert shared.age(29, 32, 0.95) < 0.1
+    lossy = camera(Link(1e6, loss=0.02), 40)
+    assert lossy.age(5, 40, 0.95) < 0.11
+    assert min(lossy.caps(5, 40)) > 0.5e6
+    late = camera(Link(1e6), 40, stalls=[(s + 0.3, s + 0.4) for s in range(40)])
+    assert late.age(5, 40, 1.0) < 0.2
+    assert min(late.caps(5, 40)) > 0.5e6
+
+
+def test_without_send_times_a_path_that_narrowed_in_sleep_costs_one_waking() -> None:
+    """Idle frames that come in slowly may be the browser's own pace: the first woken ones find out and are too many, the
+    next ones fit."""
+    once, often = (
+        Simulation(Link(2e6), rates=[(2, 300e3)], awake=typing, timed=False).run(seconds)
+        for seconds in (8, 30)
+    )
+    assert often.age(5, 8, 1.0) < 0.4
+    assert max(often.caps(7, 30)) < 300e3
+    assert often.link.dropped_full == once.link.dropped_full < 60
+    assert max(often.age(13, 16, 1.0), often.age(21, 24, 1.0)) < 0.22
 
 
 def test_small_frames_tell_nothing_and_change_nothing() -> None:
