@@ -1,8 +1,9 @@
-"""WHIP with other people's stacks: GStreamer's webrtcbin (RSA certificates, TCP candidates) and werift."""
+"""WHIP with other people's stacks: GStreamer's webrtcbin (RSA certificates, TCP candidates), werift and FFmpeg's muxer."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
@@ -11,6 +12,7 @@ from server.camera import Camera
 from tests.clients import open_page, soon, take_token
 from tests.fakes_rtc import live_encoder
 from tests.peers.processes import (
+    FFMPEG,
     GSTREAMER,
     WERIFT,
     no_gstreamer,
@@ -19,6 +21,7 @@ from tests.peers.processes import (
     rtp_to,
 )
 from tests.running import Running, running
+from tests.turn_server import make_certificate
 
 gstreamer = pytest.mark.skipif(bool(no_gstreamer()), reason=no_gstreamer())
 werift = pytest.mark.skipif(bool(no_werift()), reason=no_werift())
@@ -104,6 +107,23 @@ async def test_gstreamer_without_a_codec_that_can_be_decoded() -> None:
             assert await peer.says("refused") == 422
             assert "H264, VP8" in await peer.says("message")
         assert len(run.program.sessions) == 0
+
+
+async def test_ffmpeg(tmp_path: Path) -> None:
+    """Its muxer lets us begin DTLS and sends whole pictures, once it has a certificate on P-256."""
+    async with running(rate_limit_per_minute=0) as run:
+        arguments, token, session_id = await session(run)
+        page = await open_page(run, token, session_id)
+        own = make_certificate(tmp_path, "camera")
+        async with peer_process(*FFMPEG, *arguments, str(own.chain), str(own.key)) as peer:
+            await peer.says("sending")
+            await page.camera("live", timeout=20)
+            camera = camera_of(run, session_id)
+            await more_frames(camera, 5)
+            assert camera.newest is not None
+            assert (camera.newest.width, camera.newest.height) == (640, 360)
+        await page.camera("ended", timeout=20)
+        await page.close()
 
 
 @werift

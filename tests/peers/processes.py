@@ -9,6 +9,7 @@ import shutil
 import socket
 import struct
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -24,6 +25,7 @@ HERE = Path(__file__).parent
 PYTHON = "/usr/bin/python3"
 GSTREAMER = [PYTHON, str(HERE / "gstreamer_whip.py")]
 WERIFT = ["node", str(HERE / "werift_whip.mjs")]
+FFMPEG = [sys.executable, str(HERE / "ffmpeg_whip.py")]
 ELEMENTS = ("webrtcbin", "nicesrc", "dtlsdec", "srtpdec", "rtpvp8pay", "vp8enc", "x264enc")
 _LOOK = f"""
 import gi
