@@ -322,7 +322,7 @@ async def test_large_pictures_share_a_bound(
     one, other, small = Seen(), Seen(), Seen()
     frames = clip(codec, 4, 320, 240)
     shared = kept_by(codec, frames[0].data)
-    pictures = PictureMemory(own=64, shared=shared)
+    pictures = PictureMemory(own=30_000, shared=shared)
     lanes = [lane(pool, seen, codec, pictures) for seen in (one, other, small)]
     lanes[0].put(frames[0])
     await one.until(images=1)
@@ -346,7 +346,7 @@ async def test_large_pictures_share_a_bound(
 
 async def test_memory_goes_back_when_the_thread_lets_go(pool: ThreadPoolExecutor) -> None:
     """Closing while a frame is being decoded gives its part of the bound back afterwards, not before."""
-    pictures = PictureMemory(own=0, shared=10_000)
+    pictures = PictureMemory(own=0, shared=1_000_000)
     decoder = lane(pool, Seen(), "VP8", pictures)
     gate = threading.Event()
     pool.submit(gate.wait)
@@ -355,9 +355,9 @@ async def test_memory_goes_back_when_the_thread_lets_go(pool: ThreadPoolExecutor
     gate.set()
     # The loop stands still meanwhile.
     pool.submit(lambda: None).result()
-    assert pictures.free < 10_000
+    assert pictures.free < 1_000_000
     await asyncio.sleep(0.01)
-    assert pictures.free == 10_000
+    assert pictures.free == 1_000_000
 
 
 def test_unknown_codecs_are_refused() -> None:

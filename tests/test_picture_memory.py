@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+from server.rtc.decode import MACROBLOCK_BYTES
 from server.rtc.h264_sps import MAX_KEPT_MACROBLOCKS
-from server.rtc.picture_memory import OWN_MACROBLOCKS, SHARED_MACROBLOCKS, PictureMemory
+from server.rtc.picture_memory import OWN_BYTES, SHARED_BYTES, PictureMemory
 from server.rtc.vp8_header import PICTURES
+
+MOST = MAX_KEPT_MACROBLOCKS * MACROBLOCK_BYTES["H264"]
 
 
 def test_what_each_camera_has_of_its_own_costs_nothing() -> None:
     """A thousand cameras of 1920×1080 get in and take nothing of the shared part, also when it is empty."""
     memory = PictureMemory(shared=0)
-    assert all(memory.take(number, 120 * 68 * PICTURES) for number in range(1000))
-    assert not memory.take("large", OWN_MACROBLOCKS + 1)
+    for codec, pictures in (("VP8", PICTURES), ("H264", 5)):
+        size = 120 * 68 * pictures * MACROBLOCK_BYTES[codec]
+        assert all(memory.take((codec, number), size) for number in range(500))
+    assert not memory.take("large", OWN_BYTES + 1)
 
 
 def test_the_shared_part_is_never_exceeded() -> None:
     """Of the largest H.264 streams as many get in as fit; the next is refused until one leaves."""
     memory = PictureMemory()
-    each = MAX_KEPT_MACROBLOCKS - OWN_MACROBLOCKS
-    got_in = [memory.take(number, MAX_KEPT_MACROBLOCKS) for number in range(20)]
-    assert got_in.count(True) == SHARED_MACROBLOCKS // each == 6
+    each = MOST - OWN_BYTES
+    got_in = [memory.take(number, MOST) for number in range(20)]
+    assert got_in.count(True) == SHARED_BYTES // each == 4
     assert got_in == sorted(got_in, reverse=True)
-    assert memory.free == SHARED_MACROBLOCKS - 6 * each
+    assert memory.free == SHARED_BYTES - 4 * each
     memory.give_back(0)
     memory.give_back(0)
-    assert memory.take("next", MAX_KEPT_MACROBLOCKS)
-    assert not memory.take("after", MAX_KEPT_MACROBLOCKS)
+    assert memory.take("next", MOST)
+    assert not memory.take("after", MOST)
 
 
 def test_the_most_counts_until_it_is_given_back() -> None:

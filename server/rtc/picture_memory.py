@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import threading
 
-# A macroblock: 16×16 pixels of 8 bits, 4:2:0.
-MACROBLOCK_BYTES = 384
-# What each camera may have kept whatever the others have: five pictures of 1920×1088, 15 MiB, which are four
-# references and the present one (the most of H.264's level 4, and more than VP8's).
-OWN_MACROBLOCKS = 5 * 120 * 68
-# What goes beyond comes out of this, 512 MiB for all: fifteen cameras of 3840×2160 in VP8.
-SHARED_MACROBLOCKS = (512 << 20) // MACROBLOCK_BYTES
+# What each camera may have kept whatever the others have: five pictures of 1920×1088, which are four references and
+# the present one, are 15 MiB in VP8 (which has one less) and 21 MiB in H.264 (the most of level 4).
+OWN_BYTES = 24 << 20
+# What goes beyond comes out of this, for all cameras.
+SHARED_BYTES = 512 << 20
 
 
 class PictureMemory:
     """Who has how much of the shared part. A decoder's most counts until it is closed."""
 
-    def __init__(self, *, own: int = OWN_MACROBLOCKS, shared: int = SHARED_MACROBLOCKS) -> None:
-        """Both in macroblocks."""
+    def __init__(self, *, own: int = OWN_BYTES, shared: int = SHARED_BYTES) -> None:
         self._own = own
         self._free = shared
         self._taken: dict[object, int] = {}
@@ -25,13 +22,13 @@ class PictureMemory:
 
     @property
     def free(self) -> int:
-        """Macroblocks of the shared part that nobody has."""
+        """Bytes of the shared part that nobody has."""
         return self._free
 
-    def take(self, owner: object, macroblocks: int) -> bool:
-        """Whether `owner`'s decoder may have so many kept in all; true counts as taking them."""
+    def take(self, owner: object, size: int) -> bool:
+        """Whether `owner`'s decoder may have so many bytes kept in all; true counts as taking them."""
         with self._lock:
-            more = macroblocks - self._own - self._taken.get(owner, 0)
+            more = size - self._own - self._taken.get(owner, 0)
             if more > self._free:
                 return False
             if more > 0:
