@@ -68,6 +68,7 @@ PURE = (
         "rtc.payload",
         "rtc.h264_sps",
         "rtc.picture_memory",
+        "rtc.silence",
         "rtc.vp8_header",
         "rtc.assemble",
         "rtc.missing",

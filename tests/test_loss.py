@@ -12,6 +12,7 @@ import pytest
 from scripts.bench.link import Link
 from server.rtc.assemble import Assembler
 from server.rtc.packet import EncodedFrame, Packet
+from server.rtc.silence import Silence
 
 ONE_WAY_S = 0.04
 # What Chromium sends again it does not send once more within a round trip.
@@ -41,6 +42,7 @@ class Path:
         self.up = Link(delay=ONE_WAY_S, loss=self.loss)
         self.down = Link(delay=ONE_WAY_S, loss=self.loss)
         self.assembler = Assembler()
+        self.silence = Silence()
         self.history: dict[int, tuple[Packet, float]] = {}
         self.sequence = self.seed * 1000
         self.wants_key = True
@@ -55,8 +57,8 @@ class Path:
         self.later(0.0, "tick")
         last = -1.0
         while self.events:
-            due = self.assembler.deadline()
-            if due is not None and due < self.events[0][0]:
+            due = min(self.assembler.deadline() or 1e9, self.silence.deadline())
+            if due < self.events[0][0]:
                 self.take(self.assembler.poll(due), due)
                 self.ask(due)
                 continue
@@ -81,6 +83,7 @@ class Path:
                         packet.start,
                         packet.key,
                     )
+                    self.silence.heard(now)
                     self.take(self.assembler.add(fresh, now, again), now)
                     self.ask(now)
                 case "nack", list() as numbers:
@@ -127,13 +130,15 @@ class Path:
         numbers = self.assembler.nacks(now)
         if numbers and (at := self.down.due(now, 100, self.rng)) is not None:
             self.later(at, "nack", numbers)
-        if self.assembler.key_frame_wanted(now):
+        silent = self.silence.ask(now)
+        if self.assembler.key_frame_wanted(now) or silent:
             self.plis += 1
             if (at := self.down.due(now, 100, self.rng)) is not None:
                 self.later(at, "pli")
-            # Over TCP: lost packets cost time only.
+            # Over TCP: lost packets cost time only, and what was sent in a cut comes a second after its end or later.
             lost = 0.25 if self.rng.random() < self.loss else 0.0
-            self.later(now + ONE_WAY_S + lost, "wake")
+            at = now + ONE_WAY_S + lost
+            self.later(at if not self.cut[0] <= now < self.cut[1] + 1 else self.cut[1] + 1, "wake")
 
     def take(self, frames: list[EncodedFrame], now: float) -> None:
         self.at += [now] * len(frames)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import av
 import pytest
 
+from server.rtc import silence
 from server.rtc.decode import DecodePool
 from server.rtc.packet import EncodedFrame
 from server.rtc.picture_memory import PictureMemory
@@ -148,7 +149,8 @@ async def test_a_hole_that_is_never_repaired_is_given_up_by_time(
     line.send_frame(2, frames)
     line.send_frame(0, frames)
     await line.camera.until(lambda c: len(c.frames) == 2)
-    assert line.camera.drops == {"broken": 1, "no_key": 1}
+    # Told together with what is looked at next.
+    await line.camera.until(lambda c: c.drops == {"broken": 1, "no_key": 1}, 1.0)
     line.stream.close()
 
 
@@ -242,6 +244,29 @@ async def test_a_closed_stream_is_silent(pool: ThreadPoolExecutor) -> None:
     assert line.camera.frames == []
     assert line.feedback.plis == []
     assert len(line.feedback.nacks) == asked
+
+
+async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes for a while: requests go out one after the other until something does, and none after the end."""
+    monkeypatch.setattr(silence, "AFTER_S", 0.15)
+    monkeypatch.setattr(silence, "EVERY_S", 0.04)
+    line = Line(pool)
+    frames = vp8_frames(2)
+    line.send_frame(0, frames)
+    start = time.monotonic()
+    await line.feedback.until_pli(3)
+    assert 0.2 < time.monotonic() - start < 0.6
+    assert line.camera.asked_for_keys == 1
+    line.send_frame(1, frames)
+    await line.feedback.until_pli(4)
+    assert line.feedback.plis[3] - line.feedback.plis[2] > 0.1
+    assert line.camera.asked_for_keys == 2
+    line.stream.close()
+    asked = len(line.feedback.plis)
+    await asyncio.sleep(0.1)
+    assert len(line.feedback.plis) == asked
 
 
 async def test_a_closed_stream_has_no_timer(pool: ThreadPoolExecutor) -> None:

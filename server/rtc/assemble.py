@@ -121,6 +121,8 @@ class Assembler:
             self._add_out_of_order(packet, now, retransmission, frames)
             if self._missing and heard is not None and now - heard >= SILENCE_S:
                 self._want_key = True
+                # What was asked for meanwhile was lost as well.
+                self._asked = -PLI_S
         return frames
 
     def poll(self, now: float) -> list[EncodedFrame]:

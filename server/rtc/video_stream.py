@@ -16,6 +16,7 @@ from server.rtc.assemble import Assembler
 from server.rtc.capture_clock import CaptureClock
 from server.rtc.decode import DecodeLane, DecodePool
 from server.rtc.packet import EncodedFrame, Packet
+from server.rtc.silence import Silence
 
 # Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. An H.264 sender may send others,
 # whatever was negotiated.
@@ -61,6 +62,7 @@ class VideoStream:
         self._sink = sink
         self._feedback = feedback
         self._assembler = Assembler()
+        self._silence = Silence()
         self._clock = CaptureClock()
         self._lane = DecodeLane(
             pool,
@@ -73,7 +75,7 @@ class VideoStream:
         # What of the assembler's drops was told to the sink already.
         self._told_drops: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
-        # The assembler's deadline that it was set for; infinite without it.
+        # The deadline that it was set for; infinite without it.
         self._timer_at = math.inf
         self._closed = False
 
@@ -95,12 +97,12 @@ class VideoStream:
         except ValueError:
             self._sink.dropped("broken")
             return
+        self._silence.heard(now)
         packet = Packet(sequence, timestamp, marker, part.data, part.start, part.key)
         for frame in self._assembler.add(packet, now, retransmission):
             self._lane.put(frame)
-        deadline = self._assembler.deadline()
         # A timer that is early does no harm, and most packets need no other.
-        if self._timer is not None if deadline is None else deadline < self._timer_at:
+        if self._deadline() < self._timer_at:
             self._repair(now)
 
     def report(self, ntp: int, rtp: int, now: float) -> None:
@@ -146,26 +148,35 @@ class VideoStream:
             self._assembler.decode_failed(timestamp)
             self._repair(time.monotonic())
 
+    def _deadline(self) -> float:
+        """When there is something to do without a further packet; infinite for never."""
+        due = self._assembler.deadline()
+        silent = self._silence.deadline()
+        return silent if due is None or silent < due else due
+
     def _repair(self, now: float) -> None:
         """Send what is due (NACK, PLI), and come back when the next thing is."""
         assembler = self._assembler
         lost = assembler.nacks(now)
         if lost:
             self._feedback.send_nack(self.ssrc, lost)
-        if assembler.key_frame_wanted(now):
+        silent = self._silence.ask(now)
+        if assembler.key_frame_wanted(now) or silent:
             self._feedback.send_pli(self.ssrc)
-            self._sink.key_frame_asked()
+            # Once in a silence: what goes over a WebSocket is late behind a cut, but not lost.
+            if self._silence.asks <= 1:
+                self._sink.key_frame_asked()
         for reason, count in assembler.dropped.items():
             more = count - self._told_drops.get(reason, 0)
             if more:
                 self._told_drops[reason] = count
                 self._sink.dropped(reason, more)
-        deadline = assembler.deadline()
+        deadline = self._deadline()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         self._timer_at = math.inf
-        if deadline is not None and not self._closed:
+        if deadline < math.inf and not self._closed:
             self._timer_at = deadline
             self._timer = asyncio.get_running_loop().call_later(
                 max(0.0, deadline - now), self._timer_fired, deadline
@@ -174,7 +185,7 @@ class VideoStream:
     def _timer_fired(self, deadline: float) -> None:
         self._timer = None
         self._timer_at = math.inf
-        # The loop's timer may fire a tick early; the assembler compares with the number it gave.
+        # The loop's timer may fire a tick early; whoever gave the number compares with it.
         now = max(time.monotonic(), deadline)
         for frame in self._assembler.poll(now):
             self._lane.put(frame)
