@@ -192,7 +192,7 @@ _REMEDIES = {
     "first_token": "the model reading the picture. Lower VISUAL_TOKEN_BUDGET (now {visual_tokens}), and "
     "MAX_CONCURRENT_INFERENCES when many answers share the GPU.",
     "decode": "the model writing. Lower RESPONSE_MAX_TOKENS (now {max_tokens}), and MAX_CONCURRENT_INFERENCES when "
-    "many answers share the GPU; a model in 8 bits writes faster.",
+    "many answers share the GPU; a model in 8 bits (scripts/convert_model.py) writes faster.",
 }
 
 
