@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
-    *("README.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"),
+    *("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"),
     "docs/FIGURES.md",
 )
 _FENCE = re.compile(r"^```", re.MULTILINE)

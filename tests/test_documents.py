@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import config
-from tests.documents import DOCUMENTS, ROOT, anchors, links, quotes
+from tests.documents import DOCUMENTS, ROOT, anchors, links, quotes, read
 from tests.promql import complaints
 
 _ENDINGS = "py|sh|js|css|html|md|conf|yml|json|service|txt|toml|example"
@@ -245,11 +245,21 @@ def test_every_other_word_occurs(document: str) -> None:
             assert word in everything(), quote.text
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_sentences_are_said(document: str) -> None:
+    """What a document says that a program says, in “ ” within a table, some source says in these words."""
+    # A sentence goes on over the strings of several lines.
+    said = re.sub(r'"\s*\n\s*f?"', "", everything())
+    for sentence in re.findall(r"^\| (“.*?”[^|]*) \|", read(document)[0], re.MULTILINE):
+        for words in re.findall("“(.*?)”", sentence):
+            assert words in said, words
+
+
 def test_enough_is_read() -> None:
     """The documents are read at all: links, commands, settings, tests."""
     every = [quote for document in DOCUMENTS for quote in quotes(document)]
     assert len(every) > 400
-    assert sum(len(links(document)) for document in DOCUMENTS) > 10
+    assert sum(len(links(document)) for document in DOCUMENTS) > 40
     assert len([1 for quote in every for _ in commands(quote.text)]) > 15
     assert len([1 for quote in every if _TEST.match(quote.text)]) > 50
     assert len({name for quote in every for name in _SETTING.findall(quote.text)}) > 30
