@@ -60,7 +60,7 @@ class Behaviour(StrEnum):
     REFUSES_FIELD_422 = "refuses_field_422"
     # An empty /v1/models; chat works.
     NO_MODELS = "no_models"
-    # /v1/models is an error; chat works.
+    # /v1/models is an error, after which the connection is closed; chat works.
     NO_LISTING = "no_listing"
     # /v1/models is there, but it is none of the OpenAI interface.
     NOT_OPENAI = "not_openai"
@@ -240,7 +240,11 @@ class FakeOpenAI:
         if self.behaviour is Behaviour.LOADING:
             return await self._json(writer, 503, _error("Loading model", 503))
         if listing:
-            return await self._models(writer)
+            await self._models(writer)
+            if self.behaviour is Behaviour.NO_LISTING:
+                # Closed without an answer to what comes next on it.
+                await reader.read(1)
+            return self.behaviour is not Behaviour.NO_LISTING
         if method == "GET" and path == "/health":
             return await self._json(writer, self.health, {})
         if not chat:

@@ -182,11 +182,16 @@ class OpenAIEngine:
             raise
 
     async def _healthy(self) -> bool:
-        try:
-            answer = await self._client.get(self._discovery.health, cast_to=httpx2.Response)
-        except openai.APIError:
-            return False
-        return answer.is_success and "text/html" not in answer.headers.get("content-type", "")
+        # Twice: uvicorn closes the connection on which an application failed, with no word before.
+        for _ in range(2):
+            try:
+                answer = await self._client.get(self._discovery.health, cast_to=httpx2.Response)
+            except openai.APIConnectionError:
+                continue
+            except openai.APIError:
+                return False
+            return answer.is_success and "text/html" not in answer.headers.get("content-type", "")
+        return False
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
