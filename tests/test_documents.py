@@ -25,7 +25,7 @@ _TEST = re.compile(r"^(?:tests/(?:\w+/)*)?(test_\w+\.py)?(?:::(test_\w+))?$")
 _SETTING = re.compile(r"(?<![\w$/{.-])([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?![\w-])")
 _ASSIGNED = re.compile(r"^([A-Z][A-Z0-9_]+)=")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
-_ROUTE = re.compile(r"(?<![^\s])(/[\w.-]+(?:/[\w.<>@-]*)*)")
+_ROUTE = re.compile(r"(?<![^\s])(/[\w.-]+(?:/[\w.<>@-]*)*)(?![\w=])")
 _UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
 # Variables of the environment that are no settings.
