@@ -21,8 +21,12 @@ WEB = "qwen-webrtc.service"
 HOME = "/opt/qwen-camera"
 # What the tests have installed, seen in there
 SITE = "/opt/site"
+SECRET = "wJ4uYcE0qk7hTz2mXbN9sRvD5gLf8aPq"
 # Blocks the event loop when told to, as a bug would.
-BLOCK = "import signal, time; signal.signal(signal.SIGUSR2, lambda *_: time.sleep(600))\n"
+BLOCK = (
+    "import signal, time;"
+    " signal.signal(signal.SIGUSR2, lambda *_, sleep=time.sleep: sleep(600))\n"
+)
 
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "one can be booted")
 
@@ -51,7 +55,8 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     shutil.copytree(
         Path(__file__).parent.parent / "server/engines/builtin", checkout / "server/engines/builtin"
     )
-    (checkout / ".env").write_text("ENGINE=builtin\nHOST=127.0.0.1\nDRAIN_SECONDS=1\n")
+    settings = f"ENGINE=builtin\nHOST=127.0.0.1\nDRAIN_SECONDS=1\nJWT_SECRET_KEY={SECRET}\n"
+    (checkout / ".env").write_text(settings)
     folder = tmp_path_factory.mktemp("machine")
     mounts = {"/checkout": checkout, SITE: Path(sysconfig.get_path("purelib"))}
     try:
@@ -117,7 +122,7 @@ def test_it_serves_shut_in(machine: Machine) -> None:
 
 def test_a_blocked_loop_is_replaced(machine: Machine) -> None:
     """No sign of life: killed, where it stood is in the journal, and another serves; no core dump is left."""
-    machine.write(f"/etc/systemd/system/{WEB}.d/test.conf", "[Service]\nWatchdogSec=2\n")
+    machine.write(f"/etc/systemd/system/{WEB}.d/test.conf", "[Service]\nWatchdogSec=4\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", WEB)
     pid = machine.property(WEB, "MainPID")
@@ -162,6 +167,11 @@ def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
     assert [ask(machine, port) for port in (8010, 8011)] == ["200", "200"]
     said = machine.run("bash", "/checkout/deploy/install.sh", PYTHON=system_python())
     assert "nothing was changed" in said
+    journal = machine.run("journalctl", "--no-pager")
+    log = machine.run("cat", "/var/log/qwen-camera/server.log")
+    assert '"message": "draining"' in log
+    for secret in (SECRET, "eyJ"):
+        assert secret not in journal + log
     said = machine.run("bash", "/checkout/deploy/install.sh", "--uninstall")
     assert "Kept: the logs in /var/log/qwen-camera" in said
     for user in ("qwen-camera", "qwen-vllm"):
