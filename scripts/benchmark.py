@@ -132,6 +132,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         help="the server's process, for processor and memory (same machine)",
     )
     add(
+        "--camera-apart",
+        action="store_true",
+        help="with --browser: questions to a camera that a worker draws, since no real one waits for the page's work",
+    )
+    add(
         "--uplink-kbps",
         type=positive,
         help="with --network: this narrow link in place of all (none)",

@@ -38,7 +38,7 @@ def find_chromium() -> str | None:
 def camera_script(**options: Any) -> str:
     """The script that puts a canvas in the camera's place.
 
-    Options: mode, textPx, clock, refuse, width, height, fps (canvas_camera.js says what they mean).
+    Options: mode, textPx, clock, refuse, width, height, fps, apart (canvas_camera.js says what they mean).
     """
     return _CAMERA.read_text().replace("/*OPTIONS*/ {}", json.dumps(options))
 
@@ -70,6 +70,8 @@ async def page_with_camera(
     context: BrowserContext = await browser.new_context(
         viewport={"width": viewport[0], "height": viewport[1]},
         ignore_https_errors=True,
+        # A camera drawn apart is a worker, which the page's own policy forbids.
+        **({"bypass_csp": True} if camera.get("apart") else {}),
         **(context_options or {}),
     )
     try:

@@ -119,6 +119,8 @@ async def run_browser(args: argparse.Namespace) -> Report:
     """All of it; `args` are the benchmark's."""
     rng = random.Random(args.seed)
     title = "qwen-camera, headless Chromium through the page, canvas camera 1280×720 at 30/s"
+    if args.camera_apart:
+        title += ", drawn apart from the page's thread"
     async with browser_run(args, title) as run, run.server() as server:
         report = run.report
         if run.wanted("questions") or run.wanted("idle"):
@@ -126,7 +128,7 @@ async def run_browser(args: argparse.Namespace) -> Report:
             begin = Usage.of(server.pid)
             await asyncio.sleep(args.idle_seconds / 2)
             without = Usage.of(server.pid).cores_since(begin)
-            async with page_with_camera(run.browser) as page:
+            async with page_with_camera(run.browser, apart=args.camera_apart) as page:
                 first = await start_camera(page, server.url)
                 if run.wanted("idle"):
                     say("watching an idle camera")

@@ -7,6 +7,8 @@
 //   drawn    pictures drawn so far     opened  times that getUserMedia was asked     constraints  of the last time
 //   width, height  of its picture; changed while it is open, the device was turned
 //   plugged  whether the device is there: unplug() ends what is open, plug() brings it back
+//   apart    from the start: drawn in a worker, so that the page's own work does not hold it up; "clock" and the size it
+//            began with, nothing else. Needs a page whose content security policy is passed over (blob: for the worker)
 //   refuse   name of the DOMException that getUserMedia fails with ("NotAllowedError", ...), "" for none
 (() => {
   "use strict";
@@ -14,86 +16,94 @@
   const options = /*OPTIONS*/ {};
   const camera = {
     mode: "clock", textPx: 24, clock: true, drawn: 0, opened: 0, constraints: null, refuse: "", plugged: true,
-    width: 1280, height: 720, fps: 30, ...options,
+    width: 1280, height: 720, fps: 30, apart: false, ...options,
   };
   window.__camera = camera;
 
-  // The low 32 bits of the epoch in ms, most significant first, white for 1; their complement below (clock_code.py).
-  const drawClock = (context, ms) => {
+  // Gives the function that draws the picture of the moment. Also sent to a worker as text: it uses nothing from outside.
+  const painter = (camera, canvas, context) => {
+    // The low 32 bits of the epoch in ms, most significant first, white for 1; their complement below (clock_code.py).
+    const drawClock = (context, ms) => {
+      const { width, height } = camera;
+      const row = Math.round(height / 18);
+      const low = Math.floor(ms) % 4294967296;
+      for (let column = 0; column < 32; column++) {
+        const left = Math.ceil((column * width) / 32);
+        const right = Math.ceil(((column + 1) * width) / 32);
+        const bit = Math.floor(low / 2 ** (31 - column)) % 2;
+        context.fillStyle = bit ? "#fff" : "#000";
+        context.fillRect(left, 0, right - left, row);
+        context.fillStyle = bit ? "#000" : "#fff";
+        context.fillRect(left, row, right - left, row);
+      }
+    };
+
+    const epoch = () => performance.timeOrigin + performance.now();
+
+    const ground = (width, height) => {
+      const canvas = new OffscreenCanvas(width / 16, height / 16);
+      const context = canvas.getContext("2d");
+      const image = context.createImageData(canvas.width, canvas.height);
+      let seed = 7;
+      for (let i = 0; i < image.data.length; i += 4) {
+        seed = (seed * 1103515245 + 12345) % 2147483648;
+        image.data.set([70 + seed % 80, 80 + seed % 70, 90 + seed % 60, 255], i);
+      }
+      context.putImageData(image, 0, 0);
+      return canvas;
+    };
+
+    // There is none in a worker.
+    const picture = self.Image ? new Image() : null;
+
     const { width, height } = camera;
-    const row = Math.round(height / 18);
-    const low = Math.floor(ms) % 4294967296;
-    for (let column = 0; column < 32; column++) {
-      const left = Math.ceil((column * width) / 32);
-      const right = Math.ceil(((column + 1) * width) / 32);
-      const bit = Math.floor(low / 2 ** (31 - column)) % 2;
-      context.fillStyle = bit ? "#fff" : "#000";
-      context.fillRect(left, 0, right - left, row);
-      context.fillStyle = bit ? "#000" : "#fff";
-      context.fillRect(left, row, right - left, row);
-    }
+    const texture = ground(width, height);
+    context.drawImage(texture, 0, 0, width, height);
+
+    return () => {
+      const mode = camera.mode;
+      if (mode === "frozen") return;
+      const { width, height } = camera;
+      if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+      const now = epoch();
+      if (mode === "black") {
+        context.fillStyle = "#000";
+        context.fillRect(0, 0, width, height);
+      } else if (mode.startsWith("image:")) {
+        if (picture.src !== mode.slice(6)) picture.src = mode.slice(6);
+        if (!picture.complete) return;
+        context.drawImage(picture, 0, 0, width, height);
+        // One pixel that changes, as below.
+        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+        context.fillRect(width - 2, height - 2, 2, 2);
+      } else if (mode.startsWith("text:")) {
+        context.fillStyle = "#fff";
+        context.fillRect(0, 0, width, height);
+        context.fillStyle = "#111";
+        // A capital letter of this font is 0.72 of its size high.
+        context.font = `${camera.textPx / 0.72}px "DejaVu Sans", "Liberation Sans", Arial, sans-serif`;
+        mode.slice(5).split("\n").forEach((line, i) => {
+          context.fillText(line, 40, height * 0.15 + (i + 1) * camera.textPx * 2);
+        });
+        // One pixel that changes, so that the canvas gives pictures.
+        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+        context.fillRect(width - 2, height - 2, 2, 2);
+        if (camera.clock) drawClock(context, now);
+      } else {
+        context.drawImage(texture, 0, 0, width, height);
+        const size = Math.round(height / 9);
+        for (let i = 0; i < 6; i++) {
+          const x = (((i * 211 + ((60 + 45 * i) * now) / 1000) % (width - size)) + width) % (width - size);
+          context.fillStyle = `hsl(${i * 60}, 70%, ${30 + i * 8}%)`;
+          context.fillRect(x, height * (0.15 + 0.13 * i), size, size);
+        }
+        drawClock(context, now);
+      }
+      camera.drawn++;
+    };
   };
 
   const epoch = () => performance.timeOrigin + performance.now();
-
-  const ground = (width, height) => {
-    const canvas = document.createElement("canvas");
-    canvas.width = width / 16;
-    canvas.height = height / 16;
-    const context = canvas.getContext("2d");
-    const image = context.createImageData(canvas.width, canvas.height);
-    let seed = 7;
-    for (let i = 0; i < image.data.length; i += 4) {
-      seed = (seed * 1103515245 + 12345) % 2147483648;
-      image.data.set([70 + seed % 80, 80 + seed % 70, 90 + seed % 60, 255], i);
-    }
-    context.putImageData(image, 0, 0);
-    return canvas;
-  };
-
-  const picture = new Image();
-
-  const draw = (canvas, context, texture) => {
-    const mode = camera.mode;
-    if (mode === "frozen") return;
-    const { width, height } = camera;
-    if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
-    const now = epoch();
-    if (mode === "black") {
-      context.fillStyle = "#000";
-      context.fillRect(0, 0, width, height);
-    } else if (mode.startsWith("image:")) {
-      if (picture.src !== mode.slice(6)) picture.src = mode.slice(6);
-      if (!picture.complete) return;
-      context.drawImage(picture, 0, 0, width, height);
-      // One pixel that changes, as below.
-      context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
-      context.fillRect(width - 2, height - 2, 2, 2);
-    } else if (mode.startsWith("text:")) {
-      context.fillStyle = "#fff";
-      context.fillRect(0, 0, width, height);
-      context.fillStyle = "#111";
-      // A capital letter of this font is 0.72 of its size high.
-      context.font = `${camera.textPx / 0.72}px "DejaVu Sans", "Liberation Sans", Arial, sans-serif`;
-      mode.slice(5).split("\n").forEach((line, i) => {
-        context.fillText(line, 40, height * 0.15 + (i + 1) * camera.textPx * 2);
-      });
-      // One pixel that changes, so that the canvas gives pictures.
-      context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
-      context.fillRect(width - 2, height - 2, 2, 2);
-      if (camera.clock) drawClock(context, now);
-    } else {
-      context.drawImage(texture, 0, 0, width, height);
-      const size = Math.round(height / 9);
-      for (let i = 0; i < 6; i++) {
-        const x = (((i * 211 + ((60 + 45 * i) * now) / 1000) % (width - size)) + width) % (width - size);
-        context.fillStyle = `hsl(${i * 60}, 70%, ${30 + i * 8}%)`;
-        context.fillRect(x, height * (0.15 + 0.13 * i), size, size);
-      }
-      drawClock(context, now);
-    }
-    camera.drawn++;
-  };
 
   // A plain timer: browser.py starts Chromium with timer throttling off, and a worker's timer would be an
   // exception to the page's content security policy, which is under test too.
@@ -116,27 +126,52 @@
     media.dispatchEvent(new Event("devicechange"));
   };
 
+  // A track and how to stop what feeds it.
+  const drawnHere = () => {
+    const { width, height, fps } = camera;
+    const canvas = Object.assign(document.createElement("canvas"), { width, height });
+    const draw = painter(camera, canvas, canvas.getContext("2d", { alpha: false }));
+    const stop = ticking(fps, draw);
+    return [canvas.captureStream(fps).getVideoTracks()[0], stop];
+  };
+
+  // As a real camera's, its frames do not pass the page's thread (mediacapture-transform, which Chromium has).
+  const drawnApart = () => {
+    const feed = (painter, camera, frames) => {
+      const { width, height, fps } = camera;
+      const canvas = new OffscreenCanvas(width, height);
+      const draw = painter(camera, canvas, canvas.getContext("2d", { alpha: false }));
+      const writer = frames.getWriter();
+      setInterval(() => {
+        if (writer.desiredSize <= 0) return; // nobody took the last one yet
+        const timestamp = Math.round(performance.now() * 1000);
+        draw();
+        writer.write(new VideoFrame(canvas, { timestamp })).catch(() => {});
+      }, 1000 / fps);
+    };
+    const code = `onmessage = ({ data }) => (${feed})(${painter}, data.camera, data.frames);`;
+    const address = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+    const worker = new Worker(address);
+    URL.revokeObjectURL(address);
+    const track = new MediaStreamTrackGenerator({ kind: "video" });
+    const { width, height, fps, mode } = camera;
+    worker.postMessage({ camera: { width, height, fps, mode, drawn: 0 }, frames: track.writable }, [track.writable]);
+    return [track, () => worker.terminate()];
+  };
+
   const open = async (constraints) => {
     camera.opened++;
     camera.constraints = JSON.parse(JSON.stringify(constraints ?? {}));
     if (!camera.plugged) throw new DOMException("no camera", "NotFoundError");
     if (camera.refuse) throw new DOMException("the test camera refuses", camera.refuse);
-    const { width, height, fps } = camera;
-    const canvas = document.createElement("canvas");
-    canvas.width = width;
-    canvas.height = height;
-    const context = canvas.getContext("2d", { alpha: false });
-    const texture = ground(width, height);
-    context.drawImage(texture, 0, 0, width, height);
-    const stop = ticking(fps, () => draw(canvas, context, texture));
-    const stream = canvas.captureStream(fps);
-    const track = stream.getVideoTracks()[0];
+    const { fps } = camera;
+    const [track, stop] = camera.apart ? drawnApart() : drawnHere();
     const end = track.stop.bind(track);
     track.stop = () => { stop(); end(); live.delete(track); };
     const settings = track.getSettings.bind(track);
     track.getSettings = () => ({ ...settings(), width: camera.width, height: camera.height, frameRate: fps, facingMode: "environment", deviceId: "canvas" });
     live.add(track);
-    return stream;
+    return new MediaStream([track]);
   };
 
   const media = navigator.mediaDevices;

@@ -25,12 +25,13 @@ def asked(seen: Seen) -> str:
     return [text for role, text in seen.texts if role == "user"][-1]
 
 
+@pytest.mark.parametrize("apart", [False, True], ids=["drawn by the page", "drawn apart"])
 async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
-    visit: Visit, server: Running, model: FakeOpenAI
+    visit: Visit, server: Running, model: FakeOpenAI, apart: bool
 ) -> None:
     """The model gets the camera's full picture in its own size, with a clock in it that is later than the question;
     page and model are told the same about it."""
-    page = await visit(server.base_url)
+    page = await visit(server.base_url, apart=apart)
     await page.start()
     sent = await page.send("What do you see here?")
     response = await page.response(sent["id"])
