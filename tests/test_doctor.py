@@ -161,7 +161,7 @@ async def test_certificates(
         found = await look(capsys, "--server-url", run.base_url, *nothing, *authority)
         assert found["certificate"]["state"] == "ok"
         plain = await look(capsys, "--server-url", f"http://127.0.0.1:{run.port}", *nothing)
-        assert "perhaps https" in plain["server"]["cause"]
+        assert "https://" in plain["server"]["todo"]
     key, certificate = read_pair(issued.authority.parent / "authority.pem")
     cases = [
         (ipaddress.ip_address("127.0.0.2"), datetime.now(UTC), "other names: 127.0.0.2"),

@@ -67,6 +67,12 @@ async def look_at_server(url: str) -> tuple[Finding, Reply | None, float]:
         body = reply.json()
     except ValueError:
         body = None
+    if reply.status in range(301, 309) and reply.headers.get("location", "").startswith("https:"):
+        return problem(
+            f"It sends everybody to https, with status {reply.status}.",
+            "The server, or a proxy in front of it, speaks https at this name.",
+            "Give the address with https:// to this command.",
+        )
     if not isinstance(body, dict) or body.get("service") != "qwen-camera":
         return problem(
             f"Something else answers there, with status {reply.status}.",
