@@ -150,13 +150,16 @@ def test_stopped_it_goes_on_where_it_was(hub: Hub, tmp_path: Path, number: int) 
         stderr=subprocess.PIPE,
         text=True,
     ) as running:
-        deadline = time.monotonic() + 30
-        while not part.exists() or part.stat().st_size < PIECE:
-            assert running.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        running.send_signal(number)
-        _, said = running.communicate(timeout=10)
+        try:
+            deadline = time.monotonic() + 30
+            while not part.exists() or part.stat().st_size < PIECE:
+                assert running.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            running.send_signal(number)
+            _, said = running.communicate(timeout=10)
+        finally:
+            running.kill()
     assert running.returncode == 128 + number
     assert "the same command goes on" in said
     assert not (tmp_path / "model" / SHARDS[0]).exists()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,20 @@ def free_port() -> int:
         return port
 
 
+@contextmanager
+def process(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """It does not outlive its test; asked to end, it ends what it started."""
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                running.terminate()
+                running.communicate(timeout=60)
+
+
 class Machine:
     """A folder of programs and a model, and the environment that finds them."""
 
@@ -79,13 +95,9 @@ class Machine:
         return [sys.executable, str(PROGRAM), "--env-file", str(self.folder / "none"), *args]
 
     def run(self, *args: str, **more: str) -> Result:
-        return subprocess.run(
-            self.command(*args),
-            env=self.environment(**more),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        with process(self.command(*args), self.environment(**more)) as running:
+            out, err = running.communicate(timeout=60)
+        return subprocess.CompletedProcess(args, running.returncode, out, err)
 
     def started(self) -> dict[str, object]:
         found: dict[str, object] = json.loads((self.bin / "started.json").read_text())
@@ -244,19 +256,14 @@ def test_it_serves_until_it_is_stopped(machine: Machine, version: str, tmp_path:
     with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as told:
         told.bind(address)
         told.settimeout(20)
-        with subprocess.Popen(
-            machine.command(),
-            env=machine.environment(NOTIFY_SOCKET=address, ACCESS_CODE=""),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as running:
+        env = machine.environment(NOTIFY_SOCKET=address, ACCESS_CODE="")
+        with process(machine.command(), env) as running:
             assert told.recv(100) == b"READY=1"
             running.send_signal(signal.SIGTERM)
             out, err = running.communicate(timeout=20)
     assert running.returncode == 0, err
     assert "AMD Instinct MI300X, 191.0 GiB of 192.0 GiB free" in err
-    assert f"Ready after 0 s: http://127.0.0.1:{machine.port}/v1" in err
+    assert re.search(rf"Ready after \d+ s: http://127.0.0.1:{machine.port}/v1\n", err), err
     assert ("below 0.30" in err) is (version == "0.9.2")
     shown = shlex.split(out.splitlines()[0])
     started = machine.started()
@@ -317,13 +324,7 @@ def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
 def test_stopped_while_it_loads(machine: Machine) -> None:
     """The usual status, a sentence, nothing left."""
     install(machine.bin, "0.32", "slow")
-    with subprocess.Popen(
-        machine.command(),
-        env=machine.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as running:
+    with process(machine.command(), machine.environment()) as running:
         assert running.stdout is not None
         assert "vllm serve" in running.stdout.readline()
         assert "Loading" in running.stdout.readline()
@@ -363,19 +364,16 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     (machine.model / "model.safetensors.index.json").write_text(json.dumps(index))
     assert "lacks model-00001-of-00001.safetensors" in machine.run("--dry-run").stderr
     (machine.model / "model.safetensors.index.json").unlink()
-    with subprocess.Popen(
-        [str(machine.bin / "vllm"), "serve", "--host", "127.0.0.1", "--port", str(machine.port)],
-        env={"PATH": os.environ["PATH"]},
-        stdout=subprocess.DEVNULL,
-    ) as other:
+    words = ["serve", "--host", "127.0.0.1", "--port", str(machine.port)]
+    with process([str(machine.bin / "vllm"), *words], {"PATH": os.environ["PATH"]}) as other:
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with closing(socket.socket()) as sock:
                 if sock.connect_ex(("127.0.0.1", machine.port)) == 0:
                     break
             time.sleep(0.05)
+        assert other.poll() is None
         done = machine.run()
-        other.terminate()
     assert done.returncode == 1
     assert "A server answers already" in done.stderr
 
