@@ -16,6 +16,7 @@ import pytest
 
 from tests.booted import Machine, booted, why_not
 from tests.test_deploy_install import project
+from tests.test_start_vllm import ROCM
 
 WEB = "qwen-webrtc.service"
 HOME = "/opt/qwen-camera"
@@ -56,9 +57,14 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
         Path(__file__).parent.parent / "server/engines/builtin", checkout / "server/engines/builtin"
     )
     settings = f"ENGINE=builtin\nHOST=127.0.0.1\nDRAIN_SECONDS=1\nJWT_SECRET_KEY={SECRET}\n"
+    settings += "REQUIRE_AUTH=false\nMODEL_PATH=/srv/models/small\n"
     (checkout / ".env").write_text(settings)
     folder = tmp_path_factory.mktemp("machine")
-    mounts = {"/checkout": checkout, SITE: Path(sysconfig.get_path("purelib"))}
+    mounts = {
+        "/checkout": checkout,
+        SITE: Path(sysconfig.get_path("purelib")),
+        "/opt/stand-in": Path(__file__).parent,
+    }
     try:
         with booted(folder, mounts) as it:
             said = it.run(
@@ -151,6 +157,31 @@ def test_settings_that_do_not_hold_are_said_once(machine: Machine) -> None:
     assert "ENGINE is 'best'" in machine.run("journalctl", "--no-pager", "-u", WEB)
     machine.run("cp", "-p", "/root/kept.env", "/etc/qwen-camera/qwen-camera.env")
     machine.run("systemctl", "reset-failed", WEB)
+
+
+def test_the_model_server(machine: Machine) -> None:
+    """Ready once it answers, with a stand-in for vLLM: it finds program, GPU and model, and sees no secret but its own."""
+    programs = {
+        "/opt/qwen-vllm/bin/vllm": "exec python3 -S -E /opt/stand-in/vllm_stand_in.py 0.32 serve"
+        ' /var/cache/qwen-vllm "$@"',
+        "/opt/rocm/bin/rocm-smi": f"echo '{ROCM}'",
+    }
+    for path, text in programs.items():
+        machine.write(path, f"#!/bin/sh\n{text}\n")
+        machine.run("chmod", "755", path)
+    machine.write("/srv/models/small/config.json", '{"model_type": "qwen2_5_vl"}')
+    machine.write("/srv/models/small/model.safetensors", "0" * 1000)
+    unit = "qwen-vllm.service"
+    machine.run("systemctl", "start", unit)
+    assert machine.property(unit, "ActiveState") == "active"
+    assert ask(machine, 8001, "/health") == "200"
+    processes = machine.run("systemctl", "show", "--value", "--property=MainPID", unit).split()
+    processes += machine.run("pgrep", "-u", "qwen-vllm").split()
+    assert len(set(processes)) >= 2
+    for pid in processes:
+        assert SECRET not in machine.run("cat", f"/proc/{pid}/environ")
+    machine.run("systemctl", "stop", unit)
+    assert machine.property(unit, "Result") == "success"
 
 
 def test_several_and_an_upgrade_of_them(machine: Machine) -> None:

@@ -172,6 +172,8 @@ def test_the_users(tmp_path: Path) -> None:
     assert {directive(unit, "User") for unit in UNITS} == users.keys()
     assert set(map(tuple, users.values())) == {("/nonexistent", "/usr/sbin/nologin")}
     assert len(lines) == 2
+    groups = [line.split(":") for line in (tmp_path / "etc/group").read_text().splitlines()]
+    assert {group[0] for group in groups if group[3] == "qwen-vllm"} == {"video", "render"}
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="logrotate changes its user.")
