@@ -71,7 +71,7 @@ async def page_with_camera(
         viewport={"width": viewport[0], "height": viewport[1]},
         ignore_https_errors=True,
         # A camera drawn apart is a worker, which the page's own policy forbids.
-        **({"bypass_csp": True} if camera.get("apart") else {}),
+        bypass_csp=bool(camera.get("apart")),
         **(context_options or {}),
     )
     try:
