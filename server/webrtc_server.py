@@ -124,6 +124,8 @@ class PeerConnection:
                 camera = transceiver
                 transceiver.direction = "recvonly"
                 receiver.attach(self._feed, pool)
+                names = [codec.name.upper() for codec in transceiver._codecs]
+                self._feed.codec = next(name for name in names if name in DECODABLE)
                 self._receiver = receiver
             else:
                 transceiver.direction = "inactive"

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from server.camera import HOLD_SECONDS, NUDGE_SECONDS, WAKE_MS, Asked, Camera, Feed
+from server.camera import HOLD_SECONDS, NUDGE_SECONDS, START_WAKE_MS, WAKE_MS, Asked, Camera, Feed
 from server.errors import CameraFrozen, CameraStalled, NoCamera
 from server.frames import CameraState, Frame
 from server.metrics import Metrics
@@ -174,6 +174,23 @@ def test_pictures_that_were_refused_for_their_size_are_told() -> None:
         old.too_large()
         with pytest.raises(CameraStalled, match="600 ms"):
             await bench.camera.frame_after(asked())
+
+    run_clock(main())
+
+
+@pytest.mark.parametrize(("codec", "wakes"), [("H264", [START_WAKE_MS]), ("VP8", []), ("", [])])
+def test_an_h264_camera_begins_awake(codec: str, wakes: list[int]) -> None:
+    """Its browser is told when it is connected, and only while it is the one that sends."""
+
+    async def main() -> None:
+        bench = Bench()
+        bench.feed.codec = codec
+        bench.feed.connected()
+        assert bench.wakes == wakes
+        old = bench.feed
+        bench.camera.open_feed()
+        old.connected()
+        assert bench.wakes == wakes
 
     run_clock(main())
 
