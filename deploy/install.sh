@@ -160,12 +160,12 @@ plan_settings() {
         files+=(600 "$scratch/settings" "$settings")
         return 0
     fi
-    [ -r "$settings" ] || return 0
-    missing=$(LC_ALL=C comm -23 <(keys "$ROOT/env.example") <(keys "$settings") | tr '\n' ' ')
-    [ -z "$missing" ] || say "Note: not in $settings, so they have their defaults: $missing(env.example explains them)"
+    if [ ! -r "$settings" ] || [ ! -r "$home/env.example" ]; then return 0; fi
+    missing=$(LC_ALL=C comm -23 <(keys "$ROOT/env.example") <(keys "$settings" "$home/env.example") | tr '\n' ' ')
+    [ -z "$missing" ] || say "Note: new settings, which have their defaults (env.example explains them): $missing"
 }
 
-keys() { sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' "$1" | LC_ALL=C sort -u; }
+keys() { sed -n 's/^\([A-Z][A-Z0-9_]*\)=.*/\1/p' "$@" | LC_ALL=C sort -u; }
 
 make_settings() {
     local secret code path
@@ -248,7 +248,11 @@ activate() {
 advise() {
     say 'Done.'
     [ -z "$prefix" ] || return 0
-    say "Settings: $settings (what people type to get in: sudo grep ACCESS_CODE $settings)"
+    if [ -n "$(setting ACCESS_CODE "$settings")" ]; then
+        say "Settings: $settings (what people type to get in: sudo grep ACCESS_CODE $settings)"
+    else
+        say "Settings: $settings (ACCESS_CODE is empty: whoever reaches the page gets in)"
+    fi
     if ! systemctl is-enabled --quiet qwen-webrtc.service 2>/dev/null; then
         say 'To start:  sudo systemctl enable --now qwen-webrtc      (several: qwen-webrtc@8010 qwen-webrtc@8011 instead)'
         say '           sudo systemctl enable --now qwen-vllm        (with a GPU, a model at MODEL_PATH, and vLLM)'
