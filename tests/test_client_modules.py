@@ -403,6 +403,44 @@ async def test_close_codes(page: Page) -> None:
         assert found[1] == ["ensure"] + ([event] if event else []), code
 
 
+async def test_a_socket_given_up_that_comes_through_late_does_not_win(page: Page) -> None:
+    """It took the newer one's place (4409): the page comes back, once for each such socket; then another window has won."""
+    found = await run(
+        page,
+        """
+        const made = [];
+        window.WebSocket = class {
+          static CONNECTING = 0;
+          static OPEN = 1;
+          readyState = 0;
+          constructor() { made.push(this); }
+          open() { this.readyState = 1; this.onopen(); }
+          replaced() { this.readyState = 3; this.onclose({code: 4409}); }
+          close() { this.readyState = 3; }
+        };
+        const set = window.setTimeout;
+        window.setTimeout = (f, ms) => set(f, ms === 5000 ? 300 : Math.min(ms, 10));
+        """
+        + SOCKET
+        + """
+        socket.open();
+        // The first is given up.
+        while (made.length < 2) await later(5);
+        const ends = [];
+        made[1].open();
+        made[1].replaced();
+        ends.push(states.at(-1));
+        if (ends[0][0] === "ended") return [ends];
+        while (made.length < 3) await later(5);
+        made[2].open();
+        made[2].replaced();
+        ends.push(states.at(-1));
+        return [ends, made.length];
+        """,
+    )
+    assert found == [[["waiting", 0], ["ended", 4409]], 3]
+
+
 async def test_the_socket_comes_back(page: Page) -> None:
     """After a lost connection the next one opens by itself, with the token as a subprotocol and nowhere else."""
     opened: list[str] = []
