@@ -7,6 +7,7 @@ import re
 import subprocess
 from dataclasses import dataclass
 
+from scripts.models import vllm_log
 from scripts.models.trouble import ModelError
 
 # Importing it takes half a minute on a cold disk.
@@ -75,6 +76,8 @@ def _run(command: str, *arguments: str, may_fail: bool = False) -> str:
     except subprocess.TimeoutExpired:
         raise ModelError(f"`{shown}` did not end within {SECONDS:g} s.") from None
     if done.returncode != 0 and not may_fail:
+        if vllm_log.ON_CPU.search(done.stderr + done.stdout):
+            raise ModelError(f"`{shown}` failed. {vllm_log.NO_GPU}")
         said = (done.stderr or done.stdout).strip().splitlines()
         raise ModelError(
             f"`{shown}` failed: {said[-1][:200] if said else f'status {done.returncode}'}. Is vLLM installed whole?"

@@ -9,12 +9,16 @@ _LOWER = (
     "Lower GPU_MEMORY_UTILIZATION (now {memory:g}) when other programs need the GPU's memory, too (rocm-smi and nvidia-smi"
     " show them), and MODEL_MAX_TOKENS (now {context}) when the model's own share is too small for the context."
 )
+# Also where vLLM says it before it starts anything, as it does when it is only asked for its help.
+NO_GPU = (
+    "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
+    " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
+)
 # The first that fits the log is told. `{memory}`, `{context}`, `{dtype}`, `{port}`, `{path}` are the settings.
 _FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
-        "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
-        " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU.",
+        NO_GPU,
     ),
     (
         r"Free memory on device.*less than desired GPU memory utilization",
@@ -71,7 +75,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"does not appear to have a file named|Can't load the configuration|is not the path to a directory"
-        r"|Can't load (?:image|feature) processor|Can't load tokenizer",
+        r"|Can't load (?:image|video|feature) processor|Can't load tokenizer",
         "Files of the model are missing in {path}. bash scripts/download_model.sh fetches them.",
     ),
     (
