@@ -350,7 +350,9 @@ def test_no_gpu_no_start(machine: Machine) -> None:
 
 def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there already."""
-    assert "There is no vllm here" in machine.run(PATH=f"{machine.bin}:/usr/bin:/bin").stderr
+    assert "There is no vllm here" in machine.run().stderr
+    machine.tool("vllm", "echo 'RuntimeError: Failed to infer device type' >&2; exit 1")
+    assert "finds no GPU" in machine.run().stderr
     install(machine.bin, "0.32")
     for settings, says in (
         ({"MODEL_PATH": str(machine.folder / "none")}, "There is no folder"),
