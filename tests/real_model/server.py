@@ -23,7 +23,10 @@ COLORS = {"red": (210, 30, 30), "green": (30, 170, 40), "blue": (30, 40, 210)}
 ASK_COLOR = "What colour is this?"
 # Answered with " la" until the limit, at a red picture.
 ASK_SONG = "Sing a long song."
-_FIND = "from importlib.util import find_spec as f; print(f('torch'), f('transformers'), f('PIL'))"
+_FIND = (
+    "from importlib.util import find_spec as f;"
+    "print(*map(f, ('torch', 'transformers', 'PIL', 'compressed_tensors')))"
+)
 _REPEATS = 6
 _START_SECONDS = 120.0
 
