@@ -269,6 +269,24 @@ async def test_a_silent_camera_is_asked_for_key_frames_and_woken_once(
     assert len(line.feedback.plis) == asked
 
 
+async def test_a_camera_that_stands_still_is_not_asked(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its reports go on, so it is there; a report behind a silence has a key frame asked for at once, since the link is back."""
+    monkeypatch.setattr(silence, "AFTER_S", 0.2)
+    monkeypatch.setattr(silence, "EVERY_S", 10.0)
+    line = Line(pool)
+    line.send_frame(0, vp8_frames(1))
+    for number in range(6):
+        await asyncio.sleep(0.1)
+        line.stream.report(number << 32, 0, time.monotonic())
+    assert line.feedback.plis == []
+    await line.feedback.until_pli(1)
+    line.stream.report(9 << 32, 0, time.monotonic())
+    assert len(line.feedback.plis) == 2
+    line.stream.close()
+
+
 async def test_a_closed_stream_has_no_timer(pool: ThreadPoolExecutor) -> None:
     """Packets that still come after the end arm nothing."""
     line = Line(pool)

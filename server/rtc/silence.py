@@ -2,16 +2,20 @@
 
 The first frame behind a cut refers to what was lost in it, so it is of use only as a key frame; an idle camera's next one
 is half a second later. Requests are lost in the cut, too: hence one after the other, of which the last comes through.
+
+A camera that stands still is no silence, for its browser goes on reporting: asked for key frames it would send its last
+picture again and again, and seem to move.
 """
 
 from __future__ import annotations
 
 import math
 
-# Longer than an idle camera is ever quiet, which sends one frame a second or more.
-AFTER_S = 1.6
+# Longer than a link that works is ever quiet: an idle camera sends one frame a second or more, and one that stands still a
+# sender report every 0.5 to 1.5 s (RFC 3550, section 6.2, as libwebrtc does it for video).
+AFTER_S = 1.8
 EVERY_S = 0.2
-# By then the connection is given up, or the camera stands still by itself.
+# By then the connection is given up.
 UNTIL_S = 30.0
 
 
@@ -21,14 +25,14 @@ class Silence:
     __slots__ = ("_due", "_heard", "asks")
 
     def __init__(self) -> None:
-        # When the newest packet came; before the first there is nothing to come back to.
+        # When the newest one came; before the first there is nothing to come back to.
         self._heard = math.inf
         self._due = math.inf
         # Key frames asked for since then
         self.asks = 0
 
     def heard(self, now: float) -> None:
-        """A packet came."""
+        """A packet or a sender report came."""
         self._heard = now
         self._due = now + AFTER_S
         self.asks = 0

@@ -109,6 +109,12 @@ class VideoStream:
         """A sender report: 64-bit NTP time by the sender's clock, and the RTP time that goes with it."""
         self.last_report = ((ntp >> 16) & 0xFFFFFFFF, now)
         self._clock.report(ntp / (1 << 32) - NTP_TO_UNIX, rtp)
+        if self._closed:
+            return
+        if self._silence.asks:
+            # The link is there again, and what was asked for meanwhile may be lost.
+            self._feedback.send_pli(self.ssrc)
+        self._silence.heard(now)
 
     def request_key_frame(self) -> None:
         """Ask for a key frame, at the rate that repair allows."""
