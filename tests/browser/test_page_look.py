@@ -325,9 +325,9 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
           requestAnimationFrame(look);
         }""")
     await page.send("What is this?")
-    await page.page.wait_for_function("window.moved.has('translate')")
+    await page.page.wait_for_function("() => window.moved.has('translate')")
     await expect(page.turns.last).to_have_attribute("data-state", "answering")
-    moved = set(await page.page.evaluate("[...window.moved]"))
+    moved = set(await page.page.evaluate("() => [...window.moved]"))
     timing = {"offset", "computedOffset", "easing", "composite"}
     assert moved - timing <= {"translate", "transform", "opacity"}
 
