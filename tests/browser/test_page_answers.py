@@ -41,8 +41,8 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     frame = response["frame"]
     assert (frame["source_width"], frame["source_height"]) == (1280, 720)
     assert (picture.width, picture.height) == (frame["width"], frame["height"]) == (840, 448)
-    # The clock shows whole milliseconds, rounded down.
-    assert picture.before(sent["sent_at"]) <= 1
+    # The clock shows whole milliseconds, rounded down; a picture drawn apart may be on its way when the question is asked.
+    assert picture.before(sent["sent_at"]) <= (40 if apart else 1)
     assert frame["captured_at"] >= sent["sent_at"]
     age = picture.before(model.last.arrived_wall * 1000)
     assert 0 <= age <= 400
