@@ -1,4 +1,5 @@
 import { ApiError, request } from "./api.js";
+import { numbered } from "./attempt.js";
 import { Backoff } from "./backoff.js";
 
 /** @typedef {import("./messages.js").Sender} SenderPlan */
@@ -34,7 +35,7 @@ export class Peer {
   // An interrupted connection, kept until a new offer was answered: a link that comes back heals it at once.
   /** @type {RTCPeerConnection|null} */
   #old = null;
-  // Grows with every offer and close, so that an await can tell that its offer is over.
+  // Grows with every offer and close, so that an await, and the server, can tell that its offer is over.
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} connecting, healing, or the next try: one at a time */
   #timer;
@@ -55,8 +56,8 @@ export class Peer {
   #answered = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #trickler;
-  // A DELETE under way: an offer waits for it, or it would end that offer's camera.
-  #ending = Promise.resolve();
+  // The server may have had an offer that it was not told the end of.
+  #offered = false;
 
   /**
    * @param {{session: import("./session.js").Session, onState: (state: PeerState, error: ApiError|null) => void,
@@ -113,18 +114,17 @@ export class Peer {
    *   taken: another camera has taken the place, or is about to, and must not be ended
    */
   stop({ leaving = false, taken = false } = {}) {
-    const known = !taken && (this.#answered || this.#old !== null);
+    const offered = this.#offered && this.#session.token !== null;
     this.#dropAll();
     this.#track = null;
     this.#lastNoWay = null;
     this.#backoff.reset();
-    if (known && this.#session.token) {
+    this.#offered = false;
+    // Or an offer that was given up would take the other camera's place when it comes through.
+    if (offered && taken) this.#tell([]);
+    else if (offered) {
       // The server also notices by itself, only later; so a failure here needs no answer.
-      this.#ending = request("DELETE", this.#path(), {
-        token: this.#session.token,
-        keepalive: leaving,
-        timeout: 3000,
-      }).catch(() => {});
+      request("DELETE", this.#path(), { token: this.#session.token, keepalive: leaving, timeout: 3000 }).catch(() => {});
     }
     if (this.state !== "closed") this.#set("closed");
   }
@@ -135,7 +135,7 @@ export class Peer {
   }
 
   #path() {
-    return `/api/webrtc/offer?session=${encodeURIComponent(this.#session.id ?? "")}`;
+    return numbered(`/api/webrtc/offer?session=${encodeURIComponent(this.#session.id ?? "")}`, this.#attempt);
   }
 
   /** @param {boolean} [keep] the interrupted connection may still heal meanwhile */
@@ -147,7 +147,6 @@ export class Peer {
     this.#set("connecting", this.#lastNoWay);
     this.#timer = setTimeout(() => this.#noWay("No connection within 15 seconds."), CONNECT_WITHIN);
     try {
-      await this.#ending;
       await this.#session.ensure();
       if (over() || !this.#track) return;
       const pc = new RTCPeerConnection(this.#configuration());
@@ -158,6 +157,7 @@ export class Peer {
       const { sender } = pc.addTransceiver(this.#track, { direction: "sendonly" });
       await pc.setLocalDescription(await pc.createOffer());
       if (over()) return;
+      this.#offered = true;
       const answer = await request("POST", this.#path(), {
         token: this.#session.token,
         body: { type: "offer", sdp: pc.localDescription?.sdp },
@@ -254,6 +254,8 @@ export class Peer {
     this.#outage = false;
     this.#backoff.reset();
     this.#set("connected");
+    // Or the offers that were given up meanwhile would take its place as they come through.
+    this.#tell([]);
   }
 
   /** @param {RTCPeerConnection} pc @param {RTCIceCandidate|null} candidate */
@@ -272,7 +274,12 @@ export class Peer {
     const candidates = this.#candidates.splice(0).slice(0, MAX_CANDIDATES - this.#candidatesSent);
     if (candidates.length === 0) return;
     this.#candidatesSent += candidates.length;
-    // Lost candidates are no failure: others may connect, and the limit for connecting watches over it.
+    this.#tell(candidates);
+  }
+
+  /** @param {RTCIceCandidateInit[]} candidates */
+  #tell(candidates) {
+    // Lost ones are no failure: others may connect, and the limit for connecting watches over it.
     request("PATCH", this.#path(), { token: this.#session.token, body: { candidates } }).catch(() => {});
   }
 

@@ -1,4 +1,5 @@
 import { ApiError } from "./api.js";
+import { numbered } from "./attempt.js";
 import { Backoff } from "./backoff.js";
 import { parse } from "./messages.js";
 
@@ -11,9 +12,6 @@ const PING_EVERY = 20_000;
 const SILENCE = 10_000;
 // Short, since a fresh try reaches a link that is back sooner than one that was lost in it.
 const OPEN_WITHIN = 5000;
-// A socket that was given up unopened may still come through after a cut (a proxy or a tunnel had it) and take the
-// newer one's place. For so long a 4409 is believed to be its doing, once for each; another window wins after that.
-const STRAY_FOR = 90_000;
 
 /**
  * What to do after a close code of the server. "token": the same session with another token, "session": a new one,
@@ -46,7 +44,7 @@ export class ChatSocket {
   #backoff = new Backoff();
   /** @type {WebSocket|null} */
   #ws = null;
-  // Grows with every open and close, so that an await can tell that its attempt is over.
+  // Grows with every open and close, so that an await, and the server, can tell that its attempt is over.
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} next try, or the limit for opening */
   #timer;
@@ -59,8 +57,6 @@ export class ChatSocket {
   #everOpened = false;
   // Refusals in a row that another token did not cure
   #refused = 0;
-  /** @type {number[]} performance.now() of each socket given up unopened, oldest first */
-  #strays = [];
 
   /**
    * @param {{session: import("./session.js").Session, onMessage: (message: ServerMessage) => void,
@@ -125,7 +121,7 @@ export class ChatSocket {
     if (attempt !== this.#attempt) return;
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
     const address = `${scheme}//${location.host}/ws/${encodeURIComponent(this.#session.id ?? "")}`;
-    const ws = new WebSocket(address, ["qwen-camera", `bearer.${this.#session.token}`]);
+    const ws = new WebSocket(numbered(address, attempt), ["qwen-camera", `bearer.${this.#session.token}`]);
     this.#ws = ws;
     this.#timer = setTimeout(() => this.#closed(ws, 0), OPEN_WITHIN);
     ws.onmessage = (event) => {
@@ -171,7 +167,6 @@ export class ChatSocket {
     if (this.state === "connecting" && !this.#everOpened) this.unopened++;
     this.#drop();
     const rule = AFTER_CLOSE[code];
-    if (code === 4409 && this.#strays.shift() !== undefined) return this.#again(0, 0);
     if (rule === "never") return this.#set("ended", code);
     if (rule === "session") this.#session.forget();
     if (rule === "token") {
@@ -197,9 +192,6 @@ export class ChatSocket {
     clearInterval(this.#pinger);
     const ws = this.#ws;
     this.#ws = null;
-    const now = performance.now();
-    this.#strays = this.#strays.filter((at) => now - at < STRAY_FOR);
-    if (ws?.readyState === WebSocket.CONNECTING) this.#strays.push(now);
     ws?.close();
   }
 

@@ -55,7 +55,8 @@ class RequestGuard:
         if request.query_params.get("session") == session_id:
             # It was asked for by its name, and the balancer found nobody there.
             raise NotFound(GONE)
-        query = urlencode({"session": session_id})
+        kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
+        query = urlencode([("session", session_id), *kept])
         raise Elsewhere(f"{request.url.path}?{query}")
 
     async def limit(self, request: Request) -> None:

@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocket
 
+from server.attempts import Attempt
 from server.auth import Claims, Issued, TokenRefused, bearer, same_secret
 from server.errors import Draining, NotFound, Unauthorized
 from server.http_guard import MAX_BODY_BYTES
@@ -51,6 +52,11 @@ class CandidateBody(BaseModel):
 class CandidatesBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
     candidates: list[CandidateBody] = Field(max_length=64)
+
+
+def attempt_of(request: Request) -> Attempt | None:
+    """Which of its page's attempts this is. Raises BadRequest."""
+    return Attempt.read(request.query_params.get("page"), request.query_params.get("attempt"))
 
 
 def create_router(services: Services) -> APIRouter:
@@ -160,7 +166,9 @@ def create_router(services: Services) -> APIRouter:
         else:
             session_id = guard.new_session_id(request)
             extra = with_token(services.tokens.issue(session_id))
-        session, sdp = await connect_camera(services, session_id, body.sdp, steered=True)
+        session, sdp = await connect_camera(
+            services, session_id, body.sdp, steered=True, attempt=attempt_of(request)
+        )
         return extra | {
             "sdp": sdp,
             "type": "answer",
@@ -170,15 +178,21 @@ def create_router(services: Services) -> APIRouter:
 
     @router.patch("/api/webrtc/offer", dependencies=at_home)
     async def candidates(
-        body: CandidatesBody, claims: Claims = Depends(guard.claims)
+        request: Request, body: CandidatesBody, claims: Claims = Depends(guard.claims)
     ) -> dict[str, int]:
+        session = services.sessions.get(claims.session_id)
+        if session is not None:
+            session.offers.take(attempt_of(request))
         used = await services.webrtc.add_candidates(
             claims.session_id, [c.model_dump() for c in body.candidates]
         )
         return {"added": used}
 
     @router.delete("/api/webrtc/offer", dependencies=at_home)
-    async def end(claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+    async def end(request: Request, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+        session = services.sessions.get(claims.session_id)
+        if session is not None:
+            session.offers.end(attempt_of(request))
         return {"ended": await services.webrtc.disconnect(claims.session_id)}
 
     @router.websocket("/ws/{session_id}")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.addresses import Network
+from server.attempts import Attempt
 from server.auth import OriginPolicy, TokenIssuer, ice_servers, session_hash
 from server.errors import NotFound
 from server.health import Health
@@ -66,16 +67,29 @@ class Services:
 
 
 async def connect_camera(
-    services: Services, session_id: str, sdp: str, *, steered: bool
+    services: Services,
+    session_id: str,
+    sdp: str,
+    *,
+    steered: bool,
+    attempt: Attempt | None = None,
 ) -> tuple[Session, str]:
     """Answer an offer for a session, which begins with it where it has not yet. `steered`: see `Feed`.
 
-    Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile.
+    Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile,
+    Conflict when its page has made a newer offer.
     """
     began = session_id not in services.sessions
     session = await services.sessions.admit(session_id)
     try:
-        answer = await services.webrtc.connect(session_id, sdp, session.camera, steered=steered)
+        session.offers.take(attempt)
+        answer = await services.webrtc.connect(
+            session_id,
+            sdp,
+            session.camera,
+            steered=steered,
+            check=lambda: session.offers.check(attempt),
+        )
     except BaseException:
         if began:
             # An offer that is refused takes none of the places.

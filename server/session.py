@@ -16,6 +16,7 @@ from server import messages as wire
 from server import told
 from server.aio import TaskSet
 from server.answers import AnswerSink, Asking
+from server.attempts import Attempts
 from server.camera import Asked, Camera
 from server.describing import Describing
 from server.engines.base import Engine, EngineRequest
@@ -58,6 +59,8 @@ class Session:
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self._held: Frame | None = None
         self._tasks = TaskSet("session")
+        # Which of a page's offers and sockets are late.
+        self.offers, self.sockets = Attempts(), Attempts()
         # Looks for a sharp frame; None when nobody asked for one.
         self._holding: asyncio.Task[None] | None = None
         # The question that is being answered; None when there is none.

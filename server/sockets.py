@@ -14,9 +14,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from server import messages as wire
 from server.addresses import Network, is_secure
 from server.aio import cancel_and_wait
+from server.attempts import Attempt
 from server.auth import OriginPolicy, TokenIssuer
 from server.errors import (
+    BadRequest,
     Busy,
+    Conflict,
     Draining,
     NotFound,
     QwenCameraError,
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 
 UNAUTHORIZED, FORBIDDEN_ORIGIN, NO_SESSION = 4401, 4403, 4404
 IDLE, REPLACED, TOO_MANY = 4408, 4409, 4429
-TOO_LARGE, UNSUPPORTED, DRAINING = 1009, 1003, 1013
+TOO_LARGE, UNSUPPORTED, POLICY, DRAINING = 1009, 1003, 1008, 1013
 
 AUTH_SECONDS = 5.0
 SOCKETS_PER_MINUTE = 8
@@ -249,6 +252,11 @@ class SocketServer:
         self, websocket: WebSocket, session_id: str, offered: list[str]
     ) -> Closing | None:
         self._check_origin(websocket)
+        query = websocket.query_params
+        try:
+            attempt = Attempt.read(query.get("page"), query.get("attempt"))
+        except BadRequest:
+            raise Closing(POLICY, "page and attempt are not as they have to be") from None
         await self._authenticate(websocket, session_id, offered)
         if self._sessions.draining:
             raise Closing(DRAINING, "the server is about to stop")
@@ -261,6 +269,11 @@ class SocketServer:
             raise Closing(DRAINING, "the server is about to stop") from None
         except Busy:
             raise Closing(TOO_MANY, "all places are taken") from None
+        # Before the gate: those that a link held back all come at once when it lets go.
+        try:
+            session.sockets.take(attempt)
+        except Conflict:
+            raise Closing(REPLACED, "its page has opened a newer socket") from None
         # Only now: the gate holds sessions that there are, and forgets them when they end.
         if not self.gate.take(session_id, time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()

@@ -267,12 +267,21 @@ class WebRTCServer:
     def __len__(self) -> int:
         return len(self._connections)
 
-    async def connect(self, key: str, sdp: str, camera: Camera, *, steered: bool = True) -> str:
+    async def connect(
+        self,
+        key: str,
+        sdp: str,
+        camera: Camera,
+        *,
+        steered: bool = True,
+        check: Callable[[], None] = lambda: None,
+    ) -> str:
         """Answer an offer for the camera called `key`; an older connection of that name is replaced.
 
-        `steered`: whether the sender is the page, which sends as it is told and has the page's clock.
+        `steered`: whether the sender is the page, which sends as it is told and has the page's clock. `check` is
+        asked before it takes the place, and raises where it may not.
 
-        Raises TooLarge, UnusableOffer or PortsExhausted; an older connection then stays as it is.
+        Raises TooLarge, UnusableOffer, PortsExhausted and what `check` raises; an older connection then stays as it is.
         """
         offer = check_offer(sdp)
         feed = Feed(camera, steered=steered)
@@ -287,6 +296,7 @@ class WebRTCServer:
         )
         try:
             answer = await connection.answer(self._decode_pool)
+            check()
         except BaseException:
             connection._over = True
             await connection._pc.close()

@@ -123,6 +123,7 @@ async def open_page(
     origin: str | None = None,
     protocols: list[str] | None = None,
     headers: dict[str, str] | None = None,
+    attempt: str = "",
 ) -> Page:
     """Open a socket; nothing is read yet. With no token given, one is taken."""
     if not token and how != "none":
@@ -131,6 +132,8 @@ async def open_page(
     url = f"{run.ws_url}/ws/{session_id or 'nobody'}"
     if how == "query":
         url += f"?token={token}"
+    if attempt:
+        url += f"?page=p1&attempt={attempt}"
     if protocols is None:
         protocols = ["qwen-camera", f"bearer.{token}"] if how == "subprotocol" else []
     socket = await connect(

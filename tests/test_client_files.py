@@ -30,6 +30,7 @@ OPTIONAL_TYPE = {"Sender"}
 WITHOUT_PAGE = [
     "facts",
     "api",
+    "attempt",
     "asking",
     "authority",
     "backoff",

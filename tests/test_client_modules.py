@@ -11,6 +11,7 @@ import pytest
 from playwright.async_api import Page, Route, WebSocketRoute
 
 from scripts.bench.browser import chromium
+from server.attempts import Attempt
 
 pytestmark = pytest.mark.browser
 
@@ -403,42 +404,34 @@ async def test_close_codes(page: Page) -> None:
         assert found[1] == ["ensure"] + ([event] if event else []), code
 
 
-async def test_a_socket_given_up_that_comes_through_late_does_not_win(page: Page) -> None:
-    """It took the newer one's place (4409): the page comes back, once for each such socket; then another window has won."""
-    found = await run(
+async def test_attempts_are_numbered(page: Page) -> None:
+    """Each socket says which attempt of this page it is, a later one with a larger number; so the server knows late ones."""
+    pages, numbers = await run(
         page,
         """
         const made = [];
         window.WebSocket = class {
-          static CONNECTING = 0;
           static OPEN = 1;
           readyState = 0;
-          constructor() { made.push(this); }
-          open() { this.readyState = 1; this.onopen(); }
-          replaced() { this.readyState = 3; this.onclose({code: 4409}); }
+          constructor(address) { made.push(new URL(address)); }
           close() { this.readyState = 3; }
         };
         const set = window.setTimeout;
-        window.setTimeout = (f, ms) => set(f, ms === 5000 ? 300 : Math.min(ms, 10));
+        window.setTimeout = (f, ms) => set(f, Math.min(ms, 10));
         """
         + SOCKET
         + """
         socket.open();
-        // The first is given up.
-        while (made.length < 2) await later(5);
-        const ends = [];
-        made[1].open();
-        made[1].replaced();
-        ends.push(states.at(-1));
-        if (ends[0][0] === "ended") return [ends];
+        // Each is given up.
         while (made.length < 3) await later(5);
-        made[2].open();
-        made[2].replaced();
-        ends.push(states.at(-1));
-        return [ends, made.length];
+        socket.close();
+        const query = name => made.map(address => address.searchParams.get(name));
+        return [query("page"), query("attempt").map(Number)];
         """,
     )
-    assert found == [[["waiting", 0], ["ended", 4409]], 3]
+    assert len(set(pages)) == 1
+    assert Attempt.read(pages[0], "1") is not None
+    assert 0 < numbers[0] < numbers[1] < numbers[2]
 
 
 async def test_the_socket_comes_back(page: Page) -> None:
@@ -464,7 +457,7 @@ async def test_the_socket_comes_back(page: Page) -> None:
     )
     assert found[0][:5] == ["connecting", "open", "waiting", "connecting", "open"]
     assert found[1:] == [True, False]
-    assert opened == ["ws://localhost:9/ws/s1"] * 2
+    assert [url.partition("?")[0] for url in opened] == ["ws://localhost:9/ws/s1"] * 2
 
 
 async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page) -> None:

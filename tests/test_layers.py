@@ -33,7 +33,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
         "redis_store",
         "shared_limits",
     ),
-    1: ("vision.*", "rtc.*", "pairing", "qr", "relay_check", "ring", "sd_notify"),
+    1: ("vision.*", "rtc.*", "attempts", "pairing", "qr", "relay_check", "ring", "sd_notify"),
     0: (
         *("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
         *("setting_text", "tls_files"),
@@ -92,6 +92,7 @@ PURE = (
         "scene_watch",
         "sending",
         "ring",
+        "attempts",
     ),
     *("frames", "messages", "errors", "origins", "addresses", "setting_text", "tls_files"),
 )

@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from server.auth import TokenIssuer, new_session_id
+from server.rtc.decode import DecodePool
+from server.webrtc_server import PeerConnection
 from tests.clients import http, metric, open_page, page_of, take_token
 from tests.fakes_app import assert_error
 from tests.fakes_openai import FakeOpenAI
@@ -320,6 +322,76 @@ async def test_a_new_offer_replaces(client: httpx.AsyncClient, run: Running, sdp
         assert "token" not in reply.json()
         assert len(run.program.webrtc) == cameras + 1
     await client.delete(OFFER, headers=bearer(token))
+
+
+async def test_what_a_page_gave_up_and_comes_late_changes_nothing(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """Offers, candidates and ends of an attempt before the newest: 409, and the newest one's connection stays."""
+    issued = await take_token(run)
+    headers = bearer(issued["token"])
+    body = {"sdp": sdp, "type": "offer"}
+
+    def at(number: int) -> str:
+        return f"{OFFER}?session={issued['session_id']}&page=p1&attempt={number}"
+
+    assert (await client.post(at(2), json=body, headers=headers)).status_code == 200
+    connection = run.program.webrtc.get(issued["session_id"])
+    late = [
+        await client.post(at(1), json=body, headers=headers),
+        await client.patch(at(1), json={"candidates": []}, headers=headers),
+        await client.delete(at(1), headers=headers),
+    ]
+    for reply in late:
+        assert_error(reply, 409, "conflict", retryable=False)
+    assert run.program.webrtc.get(issued["session_id"]) is connection
+    # The second one's connection healed while a third one was under way and given up.
+    assert (await client.patch(at(4), json={"candidates": []}, headers=headers)).status_code == 200
+    assert (await client.post(at(3), json=body, headers=headers)).status_code == 409
+    assert run.program.webrtc.get(issued["session_id"]) is connection
+    ended = await client.delete(at(5), headers=headers)
+    assert ended.json() == {"ended": True}
+    assert (await client.post(at(5), json=body, headers=headers)).status_code == 409
+    bad = await client.post(f"{OFFER}?page=p1&attempt=x", json=body, headers=headers)
+    assert_error(bad, 400, "bad_request", retryable=False)
+
+
+async def test_an_offer_overtaken_while_it_is_answered_takes_no_place(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """A newer one of its page that began later and is answered first keeps the place."""
+    issued = await take_token(run)
+    session_id = issued["session_id"]
+    url = f"{OFFER}?session={session_id}&page=p1&attempt="
+    headers = bearer(issued["token"])
+
+    async def offer(number: int) -> int:
+        body = {"sdp": sdp, "type": "offer"}
+        return (await client.post(f"{url}{number}", json=body, headers=headers)).status_code
+
+    answered = asyncio.Event()
+    answer = PeerConnection.answer
+    slow = True
+
+    async def hold(self: PeerConnection, pool: DecodePool) -> str:
+        nonlocal slow
+        text = await answer(self, pool)
+        if slow:
+            slow = False
+            await answered.wait()
+        return text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PeerConnection, "answer", hold)
+        first = asyncio.create_task(offer(1))
+        while slow:
+            await asyncio.sleep(0.01)
+        assert await offer(2) == 200
+        connection = run.program.webrtc.get(session_id)
+        answered.set()
+        assert await first == 409
+    assert run.program.webrtc.get(session_id) is connection
+    await client.delete(f"{url}2", headers=headers)
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])

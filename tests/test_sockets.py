@@ -218,6 +218,26 @@ async def test_a_newer_socket_replaces_with_4409(run: Running) -> None:
         assert run.program.sessions.find(issued["session_id"]).outbox.attached
 
 
+async def test_a_socket_that_comes_late_is_4409(run: Running) -> None:
+    """One that its page gave up, and that comes through after the newer one, takes no place, not even of those a minute."""
+    issued = await take_token(run)
+    token, session_id = issued["token"], issued["session_id"]
+    new = await open_page(run, token, session_id, attempt="12")
+    await new.next("ready")
+    for number in range(1, 11):
+        late = await open_page(run, token, session_id, attempt=str(number))
+        assert (await late.closed())[0] == 4409
+    await new.ponged()
+    async with page_of(run, token, session_id):
+        assert (await new.closed())[0] == 4409
+
+
+async def test_an_attempt_that_is_none_is_1008(run: Running) -> None:
+    """A number out of bounds is refused, not taken for nothing."""
+    page = await open_page(run, attempt="0")
+    assert (await page.closed())[0] == 1008
+
+
 # 4429
 
 
