@@ -21,6 +21,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
     ),
     2: (
         "engines.*",
+        "fetch.*",
         "prompts",
         "scene_watch",
         "sending",
@@ -101,6 +102,7 @@ IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "soc
 TESTED_ELSEWHERE: dict[str, str] = {
     "errors": "a list of classes: tests/test_http_errors.py and tests/test_logs.py use them",
     "frames": "data without behaviour",
+    "fetch.errors": "an exception",
     "describing": "a part of a session: tests/test_session.py",
     "requests": "a part of a session: tests/test_session.py",
     "told": "what a session tells: tests/test_session.py, tests/test_sockets.py",

@@ -1,0 +1,180 @@
+"""One file by https: bounded in time, size and redirects, compared with its checksum, from public addresses only."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import ssl
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import httpcore2
+import httpx2
+
+from server.fetch import network, reach
+from server.fetch.errors import FetchError
+from server.fetch.network import Network
+
+SHA256 = re.compile(r"[0-9a-fA-F]{64}")
+_REDIRECTS = (301, 302, 303, 307, 308)
+# Compressed, few bytes could become many.
+_HEADERS = [("Accept-Encoding", "identity"), ("User-Agent", "qwen-camera"), ("Accept", "*/*")]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    # Of the content
+    max_bytes: int
+    # From the first look-up to the last byte, redirects too
+    seconds: float = 60.0
+    # For one connection with its TLS
+    connect_seconds: float = 10.0
+    # Without any byte
+    read_seconds: float = 15.0
+    redirects: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fetcher:
+    """`refused` and `resolve` as `Network` has them; `ssl_context` None is the system's trust."""
+
+    limits: Limits
+    refused: Callable[[str], str | None] = reach.refused
+    resolve: network.Resolve = network.resolve
+    ssl_context: ssl.SSLContext | None = None
+
+    def read(self, url: str, *, sha256: str = "") -> bytes:
+        """The content, in memory: nothing is written anywhere. Raises FetchError.
+
+        A proxy is not used: behind one, nobody here could tell where it connects to.
+        """
+        start = parsed(url)
+        named = shown(start)
+        if sha256 and SHA256.fullmatch(sha256) is None:
+            raise FetchError(f"The checksum for {named} is no SHA-256: 64 hexadecimal digits are.")
+        digest = hashlib.sha256()
+        pieces: list[bytes] = []
+        try:
+            with closing(self._content(start)) as content:
+                for piece in content:
+                    digest.update(piece)
+                    pieces.append(piece)
+        except httpcore2.TimeoutException:
+            raise FetchError(
+                f"{named} took too long: {self.limits.seconds:g} s are allowed in all,"
+                f" {self.limits.read_seconds:g} s without a byte. Try again, or fetch it by other means and give the path."
+            ) from None
+        except (
+            httpcore2.NetworkError,
+            httpcore2.ProtocolError,
+            httpcore2.UnsupportedProtocol,
+        ) as error:
+            raise FetchError(
+                f"{named} can not be reached, or the connection broke ({type(error).__name__}). Check the name and the"
+                " network (a proxy is not used), or fetch it by other means and give the path."
+            ) from None
+        if sha256 and digest.hexdigest() != sha256.lower():
+            raise FetchError(
+                f"{named} is not what was asked for: its SHA-256 is {digest.hexdigest()}, not {sha256.lower()}."
+                " Nothing of it is used. Ask whoever publishes it for the new checksum."
+            )
+        return b"".join(pieces)
+
+    def _content(self, url: httpx2.URL) -> Generator[bytes, None, None]:
+        """Pieces of the content, after the redirects. Raises FetchError, and httpcore2's errors."""
+        limits = self.limits
+        backend = Network(seconds=limits.seconds, refused=self.refused, resolve=self.resolve)
+        context = self.ssl_context or httpcore2.default_ssl_context()
+        with httpcore2.ConnectionPool(ssl_context=context, network_backend=backend) as pool:
+            named = shown(url)
+            for _ in range(limits.redirects + 1):
+                with self._asked(pool, url) as answer:
+                    if answer.status not in _REDIRECTS:
+                        yield from self._body(answer, shown(url))
+                        return
+                    url = parsed(_header(answer, b"location"), after=url)
+            raise FetchError(
+                f"{named} leads on and on: {limits.redirects} redirects are followed. Give the last address itself."
+            )
+
+    @contextmanager
+    def _asked(
+        self, pool: httpcore2.ConnectionPool, url: httpx2.URL
+    ) -> Iterator[httpcore2.Response]:
+        limits = self.limits
+        target = httpcore2.URL(
+            scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+        )
+        host = url.netloc.decode("ascii")
+        times = {
+            "connect": limits.connect_seconds,
+            "read": limits.read_seconds,
+            "write": limits.read_seconds,
+            "pool": limits.connect_seconds,
+        }
+        with pool.stream(
+            "GET", target, headers=[("Host", host), *_HEADERS], extensions={"timeout": times}
+        ) as answer:
+            yield answer
+
+    def _body(self, answer: httpcore2.Response, named: str) -> Iterator[bytes]:
+        most = self.limits.max_bytes
+        if answer.status != 200:
+            raise FetchError(
+                f"{named} answers with status {answer.status}. Check the address, or fetch it by other means and give the"
+                " path."
+            )
+        if _header(answer, b"content-encoding") not in ("", "identity"):
+            raise FetchError(
+                f"{named} comes compressed though it was not asked for so. Give another address."
+            )
+        too_large = FetchError(
+            f"{named} is larger than {most} bytes, and no more is taken. Is it the right address?"
+        )
+        length = _header(answer, b"content-length")
+        if length.isdigit() and int(length[:20]) > most:
+            raise too_large
+        came = 0
+        for piece in answer.iter_stream():
+            came += len(piece)
+            if came > most:
+                raise too_large
+            yield piece
+
+
+def parsed(text: str, after: httpx2.URL | None = None) -> httpx2.URL:
+    """An https URL, or where one leads that was found at `after`. Raises FetchError."""
+    where = "The address" if after is None else f"{shown(after)} leads on, and the address there"
+    if not text or len(text) > 2000 or not text.isprintable():
+        raise FetchError(f"{where} is empty, longer than 2000 characters, or none.")
+    try:
+        url = httpx2.URL(text) if after is None else after.join(text)
+        url = url.copy_with(fragment=None)
+        whole = bool(url.host) and (url.port or 0) <= 65535
+    except (httpx2.InvalidURL, UnicodeError, ValueError):
+        raise FetchError(f"{where} is no URL; one looks like https://host/file.") from None
+    if not whole and url.scheme == "https":
+        raise FetchError(f"{where} has no host, or a port that is none.")
+    if url.scheme != "https":
+        raise FetchError(
+            f"{where} is {shown(url)}: only https is fetched, so that nobody on the way changes it. Give an https URL or"
+            " a path."
+        )
+    if url.userinfo:
+        raise FetchError(f"{where} has a user or password in it ({shown(url)}); leave it out.")
+    return url
+
+
+def shown(url: httpx2.URL) -> str:
+    """As a sentence may have it: without user, query and fragment, which may hold secrets, and short."""
+    port = f":{url.port}" if url.port is not None else ""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    text = f"{url.scheme}://{host}{port}{url.path}"
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _header(answer: httpcore2.Response, name: bytes) -> str:
+    """The first of that name, or nothing."""
+    values = (value for key, value in answer.headers if key.lower() == name)
+    return next(values, b"").decode("latin-1").strip()

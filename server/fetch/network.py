@@ -1,0 +1,158 @@
+"""Connections to public addresses only, each with an end in time, for httpcore2."""
+
+from __future__ import annotations
+
+import queue
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpcore2
+from httpcore2 import SOCKET_OPTION, NetworkBackend, NetworkStream
+
+from server.fetch import reach
+from server.fetch.errors import FetchError
+
+# Of a name's addresses so many are tried.
+MAX_ADDRESSES = 8
+Resolve = Callable[[str, int], list[str]]
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a name, or the address itself in its usual form. Raises OSError."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+class Network(NetworkBackend):
+    """Looks a name up once, connects to one of the very addresses that were checked, and checks the other end again.
+
+    So a name that changes its address between check and connection (DNS rebinding) leads nowhere. `refused` names what
+    is wrong with an address, or None; `seconds` is all that a connection made here may take, None: no end.
+    """
+
+    def __init__(
+        self,
+        *,
+        seconds: float | None = None,
+        refused: Callable[[str], str | None] = reach.refused,
+        resolve: Resolve = resolve,
+    ) -> None:
+        self._end = None if seconds is None else time.monotonic() + seconds
+        self._refused = refused
+        self._resolve = resolve
+        self._backend = httpcore2.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> NetworkStream:
+        """Raises FetchError when any of the name's addresses is refused, else as httpcore2 does."""
+        options = list(socket_options or ())
+        addresses = self._look_up(host, port, self.left(timeout, httpcore2.ConnectTimeout))
+        for address in addresses:
+            self._check(host, address)
+        for tried, address in enumerate(addresses[:MAX_ADDRESSES], 1):
+            try:
+                stream = self._backend.connect_tcp(
+                    address,
+                    port,
+                    self.left(timeout, httpcore2.ConnectTimeout),
+                    local_address,
+                    options,
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
+                if tried == min(len(addresses), MAX_ADDRESSES):
+                    raise
+                continue
+            try:
+                self._check(host, str(stream.get_extra_info("server_addr")[0]))
+            except (OSError, FetchError):
+                stream.close()
+                raise
+            return _Stream(stream, self)
+        raise httpcore2.ConnectError(f"{host} has no address")
+
+    def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,
+        socket_options: Iterable[SOCKET_OPTION] | None = None,
+    ) -> NetworkStream:
+        raise FetchError("Nothing is fetched from a socket on this machine.")
+
+    def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
+
+    def left(self, timeout: float | None, late: type[Exception]) -> float | None:
+        """`timeout`, or less where the end comes first. Raises `late` after the end."""
+        if self._end is None:
+            return timeout
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise late("the time is up")
+        return left if timeout is None else min(timeout, left)
+
+    def _check(self, host: str, address: str) -> None:
+        kind = self._refused(address)
+        if kind is not None:
+            what = address if host == address else f"{host} ({address})"
+            raise FetchError(
+                f"Nothing is fetched from {what}: a {kind} address. Only public ones are connected to; fetch it by other"
+                " means, and give the path."
+            )
+
+    def _look_up(self, host: str, port: int, seconds: float | None) -> list[str]:
+        """In a thread of its own, for nothing else ends a look-up in time. Raises httpcore2's errors."""
+        answer: queue.SimpleQueue[list[str] | OSError | UnicodeError] = queue.SimpleQueue()
+
+        def ask() -> None:
+            try:
+                answer.put(self._resolve(host, port))
+            except (OSError, UnicodeError) as error:
+                answer.put(error)
+
+        threading.Thread(target=ask, name="look-up", daemon=True).start()
+        try:
+            found = answer.get(timeout=seconds)
+        except queue.Empty:
+            raise httpcore2.ConnectTimeout(f"looking up {host} took too long") from None
+        if not isinstance(found, list):
+            raise httpcore2.ConnectError(f"{host} was not found") from None
+        return found
+
+
+class _Stream(NetworkStream):
+    """A connection that ends when its network's time is up, however slowly it goes on."""
+
+    def __init__(self, inner: NetworkStream, network: Network) -> None:
+        self._inner = inner
+        self._network = network
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return self._inner.read(max_bytes, self._network.left(timeout, httpcore2.ReadTimeout))
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self._inner.write(buffer, self._network.left(timeout, httpcore2.WriteTimeout))
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def start_tls(
+        self,
+        ssl_context: ssl.SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,
+    ) -> NetworkStream:
+        left = self._network.left(timeout, httpcore2.ConnectTimeout)
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, left), self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self._inner.get_extra_info(info)

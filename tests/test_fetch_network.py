@@ -1,0 +1,115 @@
+"""Connections to public addresses only, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import httpcore2
+import pytest
+
+from server.fetch import reach
+from server.fetch.errors import FetchError
+from server.fetch.network import MAX_ADDRESSES, Network
+
+
+@pytest.fixture
+def listening() -> Iterator[socket.socket]:
+    """Takes connections (in its backlog) and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as one:
+        one.setblocking(False)
+        yield one
+
+
+def came(listening: socket.socket) -> bool:
+    try:
+        listening.accept()[0].close()
+    except BlockingIOError:
+        return False
+    return True
+
+
+def but_loopback(address: str) -> str | None:
+    return None if address == "127.0.0.1" else reach.refused(address)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::ffff:127.0.0.1"])
+def test_this_machine_is_never_connected_to(listening: socket.socket, host: str) -> None:
+    """By name or by address: refused before a packet goes out, and said."""
+    with pytest.raises(FetchError, match="loopback address"):
+        Network().connect_tcp(host, listening.getsockname()[1], timeout=5)
+    assert not came(listening)
+
+
+def test_one_private_address_among_public_ones_refuses_the_name(listening: socket.socket) -> None:
+    """Whoever answers so wants one to be taken for the other."""
+    network = Network(resolve=lambda host, port: ["127.0.0.1", "10.0.0.1"], refused=but_loopback)
+    with pytest.raises(FetchError, match=r"rebinding.test \(10.0.0.1\): a private address"):
+        network.connect_tcp("rebinding.test", listening.getsockname()[1], timeout=5)
+    assert not came(listening)
+
+
+def test_a_name_is_looked_up_once(listening: socket.socket) -> None:
+    """What was checked is what is connected to: another answer a moment later counts for nothing."""
+    answers = [["127.0.0.1"], ["10.0.0.1"]]
+    network = Network(resolve=lambda host, port: answers.pop(0), refused=but_loopback)
+    network.connect_tcp("rebinding.test", listening.getsockname()[1], timeout=5).close()
+    assert came(listening)
+    assert answers == [["10.0.0.1"]]
+
+
+def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
+    """An address that the system takes for another one (0 is this machine) is found out once it is connected."""
+    network = Network(
+        resolve=lambda host, port: ["0"], refused=lambda a: None if a == "0" else reach.refused(a)
+    )
+    with pytest.raises(FetchError, match="loopback address"):
+        network.connect_tcp("zero.test", listening.getsockname()[1], timeout=5)
+
+
+def test_the_next_address_is_tried(listening: socket.socket) -> None:
+    """One that nobody listens at is no end, and no more than some are tried."""
+    port = listening.getsockname()[1]
+    two = Network(resolve=lambda host, port: ["127.0.0.2", "127.0.0.1"], refused=lambda a: None)
+    two.connect_tcp("two.test", port, timeout=5).close()
+    many = ["127.0.0.2"] * MAX_ADDRESSES + ["127.0.0.1"]
+    with pytest.raises(httpcore2.ConnectError):
+        Network(resolve=lambda host, port: many, refused=lambda a: None).connect_tcp(
+            "many.test", port, timeout=5
+        )
+    with pytest.raises(httpcore2.ConnectError):
+        Network(resolve=lambda host, port: []).connect_tcp("none.test", port, timeout=5)
+
+
+def test_a_look_up_that_hangs_ends(listening: socket.socket) -> None:
+    """The system's own has no time limit."""
+    over = threading.Event()
+    network = Network(seconds=0.1, resolve=lambda host, port: [str(over.wait(10))])
+    began = time.monotonic()
+    with pytest.raises(httpcore2.ConnectTimeout):
+        network.connect_tcp("slow.test", 443)
+    assert time.monotonic() - began < 2
+    over.set()
+
+
+def test_the_end_holds_for_all_that_a_connection_does(listening: socket.socket) -> None:
+    """However much time a single step may take."""
+    network = Network(seconds=0.2, refused=lambda a: None)
+    stream = network.connect_tcp("127.0.0.1", listening.getsockname()[1], timeout=5)
+    began = time.monotonic()
+    with pytest.raises(httpcore2.ReadTimeout):
+        stream.read(1, timeout=10)
+    with pytest.raises(httpcore2.WriteTimeout):
+        stream.write(b"x", timeout=10)
+    with pytest.raises(httpcore2.ConnectTimeout):
+        network.connect_tcp("127.0.0.1", 1, timeout=10)
+    assert time.monotonic() - began < 2
+    stream.close()
+
+
+def test_no_sockets_of_this_machine() -> None:
+    """Those have no address that could be checked."""
+    with pytest.raises(FetchError, match="socket on this machine"):
+        Network().connect_unix_socket("/run/x.sock")
