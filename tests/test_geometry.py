@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from server.engines import geometry
+from server.catalogue import geometry
 from server.frames import Geometry
 
 

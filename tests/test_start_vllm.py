@@ -21,7 +21,9 @@ from config import load
 from scripts.models import vllm_command, vllm_log
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
-from scripts.models.vllm_help import Vllm, ask, listed_flags
+from scripts.models.vllm_help import ask
+from server.catalogue import vllm as catalogue_vllm
+from server.catalogue.vllm import Vllm, listed_flags
 from server.frames import Geometry
 from server.vision import resize
 from tests.vllm_stand_in import FAILURES, install, recorded
@@ -150,7 +152,7 @@ def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
     words = list(built("0.32", visual_token_budget=str(budget)).arguments)
     pixels = json.loads(words[words.index("--mm-processor-kwargs") + 1])
     theirs = Geometry(28, pixels["min_pixels"], pixels["max_pixels"])
-    assert resize.HIGH_TOKENS == vllm_command.HIGH_DETAIL_TOKENS
+    assert resize.HIGH_TOKENS == catalogue_vllm.HIGH_DETAIL_TOKENS
     for tokens in (budget, resize.HIGH_TOKENS):
         for height, width in ((720, 1280), (480, 640), (1920, 1080), (90, 160)):
             most = resize.budget_pixels(tokens, resize.QWEN25)
@@ -176,7 +178,7 @@ def test_the_key_and_other_secrets() -> None:
     assert KEY not in " ".join(command.arguments)
     ours = {"JWT_SECRET_KEY": "x", "ACCESS_CODE": "y", "VLLM_BASE_URL": "z", "HOME": "/h"}
     child = vllm_command.child_environment(command, {**ours, "TURN_SECRET": "t"})
-    assert child[vllm_command.KEY] == KEY
+    assert child[catalogue_vllm.KEY] == KEY
     assert child["HOME"] == "/h"
     assert not {"JWT_SECRET_KEY", "ACCESS_CODE", "TURN_SECRET", "VLLM_BASE_URL"} & child.keys()
 

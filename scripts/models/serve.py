@@ -20,8 +20,9 @@ from scripts.models import checkpoint, vllm_command, vllm_help, vllm_log  # noqa
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
-from scripts.models.vllm_command import KEY, Command  # noqa: E402
+from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
+from server.catalogue.vllm import KEY  # noqa: E402
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,17 +11,17 @@ from urllib.parse import urlsplit
 from config import Settings
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
-from scripts.models.vllm_help import Vllm
+from server.catalogue.vllm import (
+    ENVIRONMENT,
+    HIGH_DETAIL_TOKENS,
+    KEY,
+    Serving,
+    Vllm,
+    VllmError,
+    doubts,
+    serve_arguments,
+)
 
-# Visual tokens of a picture at high detail (README): what a question about reading sends.
-HIGH_DETAIL_TOKENS = 1280
-# Below it vLLM lacks fixes for pictures that crash it.
-SAFE_VERSION = (0, 30)
-# The oldest that this was written for
-OLDEST = (0, 9)
-KEY = "VLLM_API_KEY"
-# RFC 2606: no such host can be. Pictures come as data: URLs, and vLLM shall fetch none.
-NO_DOMAIN = "none.invalid"
 # Would write questions or a key where they do not belong, or is set here from the settings.
 _NOT_BY_HAND = {
     "--api-key": f"the key would stand in the list of processes; set {KEY}",
@@ -59,38 +58,26 @@ def build(
     program: str, settings: Settings, model: Checkpoint, vllm: Vllm, extra: Sequence[str] = ()
 ) -> Command:
     """Raises ModelError when it can not be served as the settings say."""
-    warnings: list[str] = []
     host, port = _address(settings)
-    arguments = [program, "serve", str(model.folder)]
-
-    def flag(name: str, *values: str) -> None:
-        if name in vllm.flags:
-            arguments.extend((name, *values))
-        else:
-            warnings.append(f"This vLLM ({vllm.version}) has no {name}: left out.")
-
-    if settings.model_name:
-        flag("--served-model-name", settings.model_name)
-    flag("--host", host)
-    flag("--port", str(port))
-    flag("--dtype", settings.model_dtype)
-    flag("--gpu-memory-utilization", f"{settings.gpu_memory_utilization:g}")
-    flag("--max-model-len", str(settings.model_max_tokens))
-    # A request has one picture and no video; vLLM then keeps no memory for more.
-    flag("--limit-mm-per-prompt", json.dumps({"image": 1, "video": 0}))
-    flag("--mm-processor-kwargs", json.dumps(pixels(settings, model)))
-    flag("--enable-prefix-caching")
-    flag("--scheduling-policy", "priority")
-    arguments.append(_no_request_log(vllm))
-    # Useful, and not in all versions.
-    for name, *values in (
-        ("--allowed-media-domains", NO_DOMAIN),
-        ("--enable-prompt-tokens-details",),
-    ):
-        if name in vllm.flags:
-            arguments.extend((name, *values))
+    limits = pixels(settings, model)
+    serving = Serving(
+        folder=str(model.folder),
+        name=settings.model_name,
+        host=host,
+        port=port,
+        dtype=settings.model_dtype,
+        memory=settings.gpu_memory_utilization,
+        context=settings.model_max_tokens,
+        # A request has one picture and no video.
+        inputs={"image": 1, "video": 0},
+        pixels=(limits["min_pixels"], limits["max_pixels"]),
+    )
+    try:
+        arguments, warnings = serve_arguments([program, "serve"], serving, vllm)
+    except VllmError as error:
+        raise ModelError(error.message) from None
     arguments.extend(_checked(extra, vllm, arguments))
-    environment = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+    environment = dict(ENVIRONMENT)
     if key := settings.vllm_api_key.get_secret_value():
         environment[KEY] = key
     elif host not in ("127.0.0.1", "localhost", "::1"):
@@ -148,17 +135,6 @@ def _address(settings: Settings) -> tuple[str, int]:
     return parts.hostname or "127.0.0.1", parts.port or 80
 
 
-def _no_request_log(vllm: Vllm) -> str:
-    # On by default in 0.9.2, off in later ones; either way it is said.
-    for name in ("--no-enable-log-requests", "--disable-log-requests"):
-        if name in vllm.flags:
-            return name
-    raise ModelError(
-        f"This vLLM ({vllm.version}) has no flag that keeps questions out of its log, so it is not started."
-        " Install 0.9.2 or newer."
-    )
-
-
 def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]:
     for word in extra:
         if not word.startswith("--"):
@@ -174,28 +150,18 @@ def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]
 
 
 def _doubts(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
-    doubts = []
-    numbers = vllm.numbers
-    if numbers is None:
-        doubts.append(f"The version of vLLM is not known ({vllm.version or 'it says nothing'}).")
-    elif numbers < OLDEST:
-        doubts.append(f"vLLM {vllm.version} is older than all that this was written for (0.9.2).")
-    if numbers is None or numbers < SAFE_VERSION:
-        doubts.append(
-            f"vLLM {vllm.version} is below 0.30 and lacks fixes for pictures that crash it. The server makes the pictures"
-            " itself; let nobody else reach this port, and upgrade when there is a build for your GPU."
-        )
+    said = doubts(vllm)
     form = (model.quantization or {}).get("format")
     if form == "pack-quantized" and settings.model_dtype != "float16":
-        doubts.append(
+        said.append(
             f"MODEL_DTYPE is {settings.model_dtype}: on AMD, 4-bit weights run with float16 alone."
         )
     if settings.model_max_tokens < HIGH_DETAIL_TOKENS + settings.response_max_tokens:
-        doubts.append(
+        said.append(
             f"MODEL_MAX_TOKENS is {settings.model_max_tokens}: a picture at high detail takes {HIGH_DETAIL_TOKENS} tokens"
             " of it, so such questions will be refused."
         )
-    return doubts
+    return said
 
 
 def as_dict(command: Command) -> dict[str, Any]:

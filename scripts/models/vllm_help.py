@@ -3,39 +3,16 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
-from dataclasses import dataclass
 
 from scripts.models import vllm_log
 from scripts.models.trouble import ModelError
+from server.catalogue.vllm import Vllm, listed_flags
 
 # Importing it takes half a minute on a cold disk.
 SECONDS = 180.0
-# An option's own line, without the text that explains it; such texts name other flags, too.
-_OPTION = re.compile(r"^ {1,4}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
-_FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
-_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Every version has it; where it is not listed, that help was not the whole.
 _ALWAYS = "--max-model-len"
-
-
-@dataclass(frozen=True, slots=True)
-class Vllm:
-    version: str
-    flags: frozenset[str]
-
-    @property
-    def numbers(self) -> tuple[int, int] | None:
-        """Major and minor; None when the version is of another form."""
-        match = re.match(r"(\d+)\.(\d+)", self.version)
-        return None if match is None else (int(match[1]), int(match[2]))
-
-
-def listed_flags(text: str) -> frozenset[str]:
-    """The flags that have a line of their own in an argparse help."""
-    lines = _OPTION.findall(_COLOUR.sub("", text))
-    return frozenset(flag for line in lines for flag in _FLAG.findall(line))
 
 
 def ask(command: str) -> Vllm:

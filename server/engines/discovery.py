@@ -10,7 +10,8 @@ from typing import Any
 
 import httpx2
 
-from server.engines import geometry, upstream
+from server.catalogue import geometry
+from server.engines import upstream
 from server.engines.base import Capabilities, EngineState, EngineStatus
 from server.frames import Geometry
 

@@ -1,0 +1,418 @@
+"""The exact command that runs a model: from the catalogue and checked fields to words, never through a shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from server.catalogue import vllm
+from server.catalogue.entry import Ability, Model, RunMode
+from server.catalogue.modes import Host, Server, Vendor, device, modes, subprocess_server
+
+ROOT = Path(__file__).resolve().parents[2]
+LOOPBACK = "127.0.0.1"
+# Within a container
+MODEL_FOLDER = "/model"
+CONTAINER_PORT = 8000
+DEFAULT_CONTEXT = 8192
+# Published by the vLLM project
+IMAGES = {
+    Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
+    Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:latest",
+}
+# What vLLM 0.30 and newer all list, for images whose help nobody has asked.
+IMAGE_FLAGS = frozenset(
+    {
+        *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
+        *("--max-model-len", "--limit-mm-per-prompt", "--mm-processor-kwargs"),
+        *("--tensor-parallel-size", "--trust-remote-code", "--enable-prefix-caching"),
+        *("--scheduling-policy", "--no-enable-log-requests", "--allowed-media-domains"),
+        "--enable-prompt-tokens-details",
+    }
+)
+# Environment variables whose values nobody is shown
+SECRETS = frozenset({vllm.KEY})
+HIDDEN = "********"
+# What a child gets of this server's environment; all else stays, its secrets among it.
+_PASSED = re.compile(
+    r"^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_(CACHE|CONFIG|DATA)_HOME|XDG_RUNTIME_DIR"
+    r"|VIRTUAL_ENV|(CUDA|HIP|HSA|ROCM|ROCR|GPU|NVIDIA|NCCL|RCCL|OMP|MKL|OPENBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MIOPEN)_\w+"
+    r"|HF_HOME|HF_HUB_CACHE|DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS_VERIFY)|CONTAINER_HOST|VLLM_\w+)$"
+)
+# Not of those: would write questions or answers down, or is set here.
+_NOT_PASSED = re.compile(
+    r"^(VLLM_(API_KEY|BASE_URL|DEBUG_LOG_API_SERVER_RESPONSE|TRACE_FUNCTION|LOGGING_\w+))$|(_|^)(TOKEN|SECRET|PASSWORD|KEY)$"
+)
+_IMAGE = re.compile(
+    r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
+)
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
+
+
+class CommandError(Exception):
+    """There is no command for that; `message` says what was given, why not and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
+    return Field(
+        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
+    )
+
+
+class Choice(BaseModel):
+    """What an operator chose. A field's `description` is what is allowed, and ends the sentence on a bad value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    # An id or alias of the catalogue, or the folder of a model. Remote: the name there; empty is its first.
+    model: str = Field(
+        default="", max_length=1000, description="an id, an alias, or the absolute path of a folder"
+    )
+    mode: RunMode = Field(description="remote, subprocess, container or in_process")
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
+        default="auto", description="auto, bfloat16, float16 or float32"
+    )
+    # On loopback
+    port: int = _whole(8002, 1024, 65_535)
+    # Tokens; None: what the model takes, at most 8192
+    context: int | None = Field(
+        default=None, ge=512, le=1_048_576, description="a whole number from 512 to 1048576"
+    )
+    gpu_memory_utilization: float = Field(
+        default=0.9, ge=0.05, le=1, allow_inf_nan=False, description="a number from 0.05 to 1"
+    )
+    # GPUs that share the model (vLLM)
+    gpus: int = _whole(1, 1, 16)
+    # Pictures in one request
+    images: int = _whole(1, 1, 64)
+    # Of one picture
+    visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
+    # Of the container; empty: vLLM's own for the GPU
+    image: str = Field(
+        default="", max_length=300, description="an image like vllm/vllm-openai:v0.32.0, or empty"
+    )
+    # Remote: its API's base
+    url: str = Field(
+        default="",
+        max_length=1000,
+        description="an http or https URL like http://192.0.2.7:8001/v1, without a user, query or fragment",
+    )
+
+    @classmethod
+    def read(cls, data: object) -> Choice:
+        """From what came over the wire. Raises CommandError that names the field and what is allowed."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]) if first["loc"] else ""
+        known = cls.model_fields.get(name)
+        if known is not None and first["type"] == "missing":
+            raise CommandError(f"{name} is missing; it is {known.description}.")
+        if known is not None:
+            given = data.get(name) if isinstance(data, Mapping) else None
+            # A URL may hold a password.
+            said = "unusable" if name == "url" else _shown(given)
+            raise CommandError(f"{name} is {said}; allowed is {known.description}.")
+        if name:
+            raise CommandError(
+                f"There is no field {_shown(name)}; there are: {', '.join(cls.model_fields)}."
+            )
+        message = str(first["msg"]).removeprefix("Value error, ")
+        raise CommandError(
+            message if message.endswith(".") else f"The choice is unusable: {message}."
+        )
+
+    @field_validator("model")
+    @classmethod
+    def _model(cls, value: str) -> str:
+        path = value.startswith("/") and value.isprintable()
+        if value and not path and not _NAME.fullmatch(value):
+            raise ValueError("no name")
+        return value
+
+    @field_validator("image")
+    @classmethod
+    def _image(cls, value: str) -> str:
+        if value and not _IMAGE.fullmatch(value):
+            raise ValueError("no image")
+        return value
+
+    @field_validator("url")
+    @classmethod
+    def _url(cls, value: str) -> str:
+        if not value:
+            return value
+        parts = urlsplit(value)
+        bad = parts.username or parts.password or parts.query or parts.fragment
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or bad
+            or not value.isprintable()
+            or any(char in value for char in " \\'\"<>")
+            or (parts.port is not None and not parts.port > 0)
+        ):
+            raise ValueError("no URL")
+        return value.rstrip("/")
+
+    @model_validator(mode="after")
+    def _together(self) -> Choice:
+        if self.mode is RunMode.REMOTE and not self.url:
+            raise ValueError(
+                "The mode remote needs url, an http or https URL like http://192.0.2.7:8001/v1."
+            )
+        if self.mode is not RunMode.REMOTE and not self.model:
+            raise ValueError(f"The mode {self.mode} needs model: an id, an alias or a folder.")
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What will run, word for word."""
+
+    mode: RunMode
+    # Without a shell between; empty where nothing is started
+    argv: tuple[str, ...]
+    # Set for it beside `child_environment`; secrets are in here and nowhere else
+    env: Mapping[str, str] = field(repr=False)
+    # As one could type it, secrets hidden
+    shown: str
+    # Where it is started; None: anywhere
+    cwd: str | None = None
+    # On loopback; None without a server of ours
+    port: int | None = None
+    # Of its OpenAI-compatible API; empty in-process
+    base_url: str = ""
+    # The model's name in requests; empty: the first that it lists
+    served_name: str = ""
+    # What removes what may be left when it was killed; empty: nothing is left
+    cleanup: tuple[str, ...] = ()
+    # Sentences on what is probably not meant, or left out
+    warnings: tuple[str, ...] = ()
+
+
+def command(
+    choice: Choice,
+    model: Model | None,
+    host: Host,
+    *,
+    api_key: str = "",
+    root: Path = ROOT,
+) -> Launch:
+    """The command for `choice`, whose `model` was found in the catalogue or its folder; None: remote, whatever it has.
+
+    `api_key` is asked for by a server that is started. Raises CommandError with the reason where the mode can not work.
+    """
+    if choice.mode is RunMode.REMOTE:
+        return _remote(choice, model)
+    if model is None:
+        raise CommandError(
+            f"No model {_shown(choice.model)} is known; give an id, an alias or a folder."
+        )
+    possible = modes(model, host)[choice.mode]
+    if not possible.ok or model.folder is None:
+        raise CommandError(possible.reason)
+    if choice.context and model.context_length and choice.context > model.context_length:
+        raise CommandError(
+            f"context is {choice.context}; {model.name} takes at most {model.context_length} tokens."
+        )
+    try:
+        match choice.mode:
+            case RunMode.SUBPROCESS:
+                return _subprocess(choice, model, model.folder, host, api_key)
+            case RunMode.CONTAINER:
+                return _container(choice, model, model.folder, host, api_key)
+            case _:
+                return _in_process(choice, model, model.folder, host, root)
+    except vllm.VllmError as error:
+        raise CommandError(error.message) from None
+
+
+def child_environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
+    """For the process: what programs and GPUs need of ours, and what the launch sets."""
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if _PASSED.match(name) and not _NOT_PASSED.search(name)
+    }
+    return {**kept, **launch.env}
+
+
+def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
+    """As one could type it, quoted for a POSIX shell; secrets are hidden."""
+    words = [
+        f"{name}={HIDDEN if name in SECRETS else shlex.quote(value)}" for name, value in env.items()
+    ]
+    line = " ".join([*words, shlex.join(argv)])
+    return f"cd {shlex.quote(cwd)} && {line}" if cwd else line
+
+
+# The modes
+
+
+def _remote(choice: Choice, model: Model | None) -> Launch:
+    name = choice.model
+    if model is not None:
+        if not model.answers:
+            raise CommandError(modes(model, Host())[RunMode.REMOTE].reason)
+        name = model.id
+    host = urlsplit(choice.url).hostname
+    what = f"the model {name}" if name else "the first model that it lists"
+    shown = (
+        f"Nothing is started. GET {choice.url}/models asks what it has; each question is a POST {choice.url}/chat/completions"
+        f" for {what}, with the camera's picture. Pictures go to {host}."
+    )
+    return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
+
+
+def _subprocess(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
+    if subprocess_server(model, host) is Server.VLLM:
+        return _vllm(choice, model, folder, host, api_key)
+    argv = (
+        *(host.engine_python or "", "-m", "transformers.cli.transformers", "serve", str(folder)),
+        *("--host", LOOPBACK, "--port", str(choice.port)),
+        *("--device", device(model, host), "--dtype", choice.dtype),
+        *(("--trust-remote-code",) if model.remote_code else ()),
+    )
+    env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return Launch(
+        RunMode.SUBPROCESS,
+        argv,
+        env,
+        typed(argv, env),
+        port=choice.port,
+        base_url=_base(choice.port),
+        # It knows a model by the path that it was given, and by nothing else.
+        served_name=str(folder),
+    )
+
+
+def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
+    found = vllm.Vllm(host.vllm_version, host.vllm_flags)
+    serving = _serving(choice, model, str(folder), LOOPBACK, choice.port)
+    arguments, warnings = vllm.serve_arguments([host.vllm or "vllm", "serve"], serving, found)
+    env = {**vllm.ENVIRONMENT, **_key(api_key)}
+    return Launch(
+        RunMode.SUBPROCESS,
+        tuple(arguments),
+        env,
+        typed(tuple(arguments), env),
+        port=choice.port,
+        base_url=_base(choice.port),
+        served_name=serving.name,
+        warnings=(*warnings, *vllm.doubts(found)),
+    )
+
+
+def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
+    program = host.container_program or ""
+    podman = program == host.podman
+    if any(char in str(folder) for char in ',"\n'):
+        raise CommandError(
+            f"The folder {_shown(str(folder))} can not be mounted: its path has a comma, a quote or a line's end. Rename it."
+        )
+    amd = host.gpus[0].vendor is Vendor.AMD
+    name = f"qwen-camera-engine-{choice.port}"
+    if amd:
+        groups = "keep-groups" if podman else "video"
+        gpu: tuple[str, ...] = (
+            *("--device", "/dev/kfd", "--device", "/dev/dri"),
+            *("--group-add", groups),
+        )
+    else:
+        gpu = ("--device", "nvidia.com/gpu=all") if podman else ("--gpus", "all")
+    env = {**vllm.ENVIRONMENT, **_key(api_key)}
+    words = (
+        *(program, "run", "--rm", "--name", name),
+        *gpu,
+        # Its processes share pictures and weights through it.
+        "--ipc=host",
+        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
+        # SELinux would else hide the folder, or have it relabelled.
+        *(("--security-opt", "label=disable") if podman else ()),
+        *("--ulimit", "core=0", "--log-driver", "none"),
+        *("--mount", f"type=bind,src={folder},dst={MODEL_FOLDER},readonly"),
+        *("--publish", f"{LOOPBACK}:{choice.port}:{CONTAINER_PORT}"),
+        # By name alone: the values stay out of the list of processes.
+        *(word for key in env for word in ("--env", key)),
+        *("--entrypoint", "vllm"),
+        choice.image or IMAGES[host.gpus[0].vendor],
+        "serve",
+    )
+    serving = _serving(choice, model, MODEL_FOLDER, "0.0.0.0", CONTAINER_PORT)
+    found = vllm.Vllm("", IMAGE_FLAGS)
+    arguments, warnings = vllm.serve_arguments(words, serving, found)
+    argv = tuple(arguments)
+    return Launch(
+        RunMode.CONTAINER,
+        argv,
+        env,
+        typed(argv, env),
+        port=choice.port,
+        base_url=_base(choice.port),
+        served_name=serving.name,
+        cleanup=(program, "rm", "--force", name),
+        warnings=tuple(warnings),
+    )
+
+
+def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Path) -> Launch:
+    argv = (
+        *(host.engine_python or "", "-m", "server.engines.worker"),
+        *("--model", str(folder), "--dtype", choice.dtype, "--device", device(model, host)),
+        *(("--trust-remote-code",) if model.remote_code else ()),
+    )
+    env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    return Launch(
+        RunMode.IN_PROCESS, argv, env, typed(argv, env, str(root)), str(root), served_name=model.id
+    )
+
+
+def _serving(choice: Choice, model: Model, folder: str, host: str, port: int) -> vllm.Serving:
+    inputs = {"image": choice.images}
+    if Ability.VIDEO_IN in model.abilities:
+        inputs["video"] = 0
+    if Ability.AUDIO_IN in model.abilities:
+        inputs["audio"] = 0
+    pixels = None
+    if model.geometry is not None:
+        factor = model.geometry.factor
+        pixels = (4 * factor**2, choice.visual_tokens * factor**2)
+    return vllm.Serving(
+        folder=folder,
+        name=model.id,
+        host=host,
+        port=port,
+        dtype=choice.dtype,
+        memory=choice.gpu_memory_utilization,
+        context=choice.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
+        inputs=inputs,
+        pixels=pixels,
+        gpus=choice.gpus,
+        trust_remote_code=model.remote_code,
+    )
+
+
+def _base(port: int) -> str:
+    return f"http://{LOOPBACK}:{port}/v1"
+
+
+def _key(api_key: str) -> dict[str, str]:
+    return {vllm.KEY: api_key} if api_key else {}
+
+
+def _shown(value: object) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return "".join(char for char in text if char.isprintable())[:80] or "empty"

@@ -1,0 +1,263 @@
+"""A model as the catalogue knows it, and the catalogue itself, read from `models.toml` or a file like it."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from server.frames import Geometry
+
+OURS = Path(__file__).with_name("models.toml")
+MAX_FILE_BYTES = 1024 * 1024
+MAX_MODELS = 500
+_TERABYTE = 10**12
+# One or two parts, as hubs have them; never a path out of a folder, never what a program takes for a flag.
+ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
+
+
+class CatalogueError(Exception):
+    """The catalogue can not be read, or has no such model; `message` is a sentence for people."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class ModelType(StrEnum):
+    """What a model is for; an operation must match it."""
+
+    # Answers about pictures
+    VISION = "vision"
+    # The same, and hears or speaks
+    OMNI = "omni"
+    # Says a text aloud
+    SPEECH = "speech"
+    # Makes sounds or music from a text
+    AUDIO = "audio"
+    # Makes a video from a text, some from a picture, too
+    VIDEO = "video"
+
+
+class RunMode(StrEnum):
+    """Where a model runs, by who starts it."""
+
+    REMOTE = "remote"
+    SUBPROCESS = "subprocess"
+    CONTAINER = "container"
+    IN_PROCESS = "in_process"
+
+
+class Ability(StrEnum):
+    """One thing that a model can do."""
+
+    IMAGES = "images"
+    VIDEO_IN = "video_in"
+    AUDIO_IN = "audio_in"
+    SPEECH_OUT = "speech_out"
+    # Tells where things are, as boxes; in which unit, `Model.boxes` says
+    GROUNDING = "grounding"
+    TEXT_TO_SPEECH = "text_to_speech"
+    TEXT_TO_AUDIO = "text_to_audio"
+    TEXT_TO_VIDEO = "text_to_video"
+    IMAGE_TO_VIDEO = "image_to_video"
+
+
+class BoxUnit(StrEnum):
+    """What the numbers of a model's boxes count."""
+
+    # Pixels of the picture that the model got
+    PIXELS = "pixels"
+    # Thousandths of its width and height
+    THOUSANDTHS = "thousandths"
+
+
+class Library(StrEnum):
+    """What loads the weights in-process."""
+
+    TRANSFORMERS = "transformers"
+    DIFFUSERS = "diffusers"
+
+
+class Model(BaseModel):
+    """One model: known from the catalogue, or read from its own folder (`folder.read_model`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # The hub's id, or the folder's name
+    id: str = Field(pattern=ID)
+    title: str = Field(default="", max_length=80)
+    aliases: tuple[Annotated[str, Field(pattern=ALIAS)], ...] = Field(default=(), max_length=8)
+    # Branch, tag or commit; empty is the newest
+    revision: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    model_type: ModelType
+    # config.json's own model_type ("qwen2_5_vl"), or the class of a diffusers pipeline ("WanPipeline")
+    architecture: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
+    library: Library = Library.TRANSFORMERS
+    abilities: frozenset[Ability] = Field(min_length=1)
+    # The unit of its boxes; None without GROUNDING
+    boxes: BoxUnit | None = None
+    # None: it takes any size and makes its own of it
+    geometry: Geometry | None = None
+    # None: not known
+    parameters: int | None = Field(default=None, gt=0, le=_TERABYTE * 10)
+    # What its files take on the disk, and its weights in memory as they are stored; 0: not known
+    weights_bytes: int = Field(ge=0, le=_TERABYTE * 10)
+    # What answering takes of the GPU's memory, or of main memory without one: weights, one context, one picture
+    memory_bytes: int = Field(ge=0, le=_TERABYTE * 10)
+    # Which of the figures were computed or guessed rather than read
+    estimates: frozenset[str] = frozenset()
+    # Tokens of prompt and answer together; None: not known or no such thing
+    context_length: int | None = Field(default=None, gt=0)
+    # How the weights are stored
+    dtype: str = Field(default="bfloat16", pattern=r"^[a-z0-9]{2,12}$")
+    # SPDX id, or the licence's own name
+    licence: str = Field(default="", max_length=80)
+    # What may run it, and from which version on ("transformers" = "4.49.0"); an empty version: not known which.
+    # What is not named does not run it.
+    needs: Mapping[str, str] = Field(default_factory=dict)
+    # It comes with code of its own, which runs only with TRUST_REMOTE_CODE
+    remote_code: bool = False
+    # "compressed-tensors", "gptq" and the like; empty: none
+    quantization: str = Field(default="", max_length=40)
+    # A sentence on when to take it
+    note: str = Field(default="", max_length=400)
+    # Where its files lie here; None: not on this machine. Never from a catalogue's file.
+    folder: Path | None = None
+
+    @model_validator(mode="after")
+    def _together(self) -> Model:
+        if (self.boxes is None) != (Ability.GROUNDING not in self.abilities):
+            raise ValueError("boxes and the ability grounding go together")
+        if self.geometry is not None and not (
+            self.geometry.factor > 0
+            and self.geometry.factor**2 <= self.geometry.min_pixels <= self.geometry.max_pixels
+        ):
+            raise ValueError("geometry needs factor² <= min_pixels <= max_pixels")
+        unknown = self.estimates - {"parameters", "weights_bytes", "memory_bytes", "context_length"}
+        if unknown:
+            raise ValueError(f"estimates names {', '.join(sorted(unknown))}, which is no figure")
+        return self
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return self.title or self.id.rpartition("/")[2]
+
+    @property
+    def answers(self) -> bool:
+        """Whether it answers questions about pictures, which is what the camera is for."""
+        return Ability.IMAGES in self.abilities
+
+    def at(self, folder: Path) -> Model:
+        """The same, with its files there."""
+        return self.model_copy(update={"folder": folder})
+
+
+class Catalogue:
+    """Models by id and alias. Never changes; `with_local` gives a new one."""
+
+    def __init__(self, models: Sequence[Model]) -> None:
+        """Raises CatalogueError when an id or alias is there twice."""
+        self._models = tuple(models)
+        self._by_name: dict[str, Model] = {}
+        for model in self._models:
+            for name in (model.id.lower(), *model.aliases):
+                if name in self._by_name:
+                    raise CatalogueError(f"The catalogue names {name} twice; each may stand once.")
+                self._by_name[name] = model
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Catalogue:
+        """Ours, or the file at `path`. Raises CatalogueError."""
+        source = OURS if path is None else path
+        try:
+            if source.stat().st_size > MAX_FILE_BYTES:
+                raise CatalogueError(
+                    f"The catalogue {source} is larger than {MAX_FILE_BYTES // 1024} KiB; no catalogue is."
+                )
+            text = source.read_text("utf-8")
+        except OSError as error:
+            raise CatalogueError(
+                f"The catalogue {source} cannot be read ({error.strerror}). Name a readable file in CATALOGUE, or"
+                " leave it empty for ours."
+            ) from None
+        except UnicodeDecodeError:
+            raise CatalogueError(
+                f"The catalogue {source} is no text in UTF-8. It has to be TOML, like ours."
+            ) from None
+        return cls.read(text, str(source))
+
+    @classmethod
+    def read(cls, text: str, source: str) -> Catalogue:
+        """From TOML with a `[[model]]` for each; `source` names it in errors. Raises CatalogueError."""
+        try:
+            entries = tomllib.loads(text).get("model")
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise CatalogueError(
+                f"The catalogue {source} is no TOML: {str(error)[:200]}."
+            ) from None
+        if not isinstance(entries, list) or not 0 < len(entries) <= MAX_MODELS:
+            raise CatalogueError(
+                f"The catalogue {source} has no [[model]] or more than {MAX_MODELS}; it needs 1 to {MAX_MODELS}."
+            )
+        return cls([_entry(entry, number, source) for number, entry in enumerate(entries, 1)])
+
+    def find(self, name: str) -> Model | None:
+        """By id, whatever the case, or alias; None when there is none."""
+        return self._by_name.get(name) or self._by_name.get(name.lower())
+
+    def require(self, name: str) -> Model:
+        """The same. Raises CatalogueError with the names that there are."""
+        model = self.find(name)
+        if model is None:
+            known = ", ".join(one.aliases[0] if one.aliases else one.id for one in self._models)
+            shown = "".join(char for char in name if char.isprintable())[:80]
+            raise CatalogueError(
+                f"The catalogue has no model {shown}. It has: {known[:600]}. A model that it has not is named by its folder."
+            )
+        return model
+
+    def with_local(self, local: Sequence[Model]) -> Catalogue:
+        """With the models found in folders here: a known one gets its folder, others are added behind.
+
+        Figures read from a folder go before the catalogue's.
+        """
+        found = {model.id.lower(): model for model in local}
+        models = [_merged(known, found.pop(known.id.lower(), None)) for known in self._models]
+        return Catalogue([*models, *found.values()])
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+
+def _merged(known: Model, found: Model | None) -> Model:
+    if found is None:
+        return known
+    kept = ("id", "title", "aliases", "licence", "note", "needs", "parameters")
+    return found.model_copy(update={name: getattr(known, name) for name in kept})
+
+
+def _entry(entry: Any, number: int, source: str) -> Model:
+    if isinstance(entry, dict) and "folder" in entry:
+        raise CatalogueError(
+            f"Model {number} of the catalogue {source} names a folder; a catalogue is for every machine and may not."
+        )
+    try:
+        return Model.model_validate(entry)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the whole"
+        name = entry.get("id") if isinstance(entry, dict) else None
+        named = f" ({name[:80]})" if isinstance(name, str) else ""
+        raise CatalogueError(
+            f"Model {number}{named} of the catalogue {source} does not hold: {where}: {first['msg']}."
+        ) from None

@@ -1,0 +1,339 @@
+"""In which ways a model can run on a machine, and a sentence with what to do for each that it can not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from server.catalogue.entry import Library, Model, ModelType, RunMode
+
+GB = 1_000_000_000
+# What the system and this server keep of main memory
+RAM_LEFT = 1 * GB
+# What a GPU's driver and others take of its memory: vLLM's own default share is 0.9
+GPU_SHARE = 0.92
+# Bytes a second that the main memory of a common laptop gives; every word reads all weights once.
+LAPTOP_BANDWIDTH = 25 * GB
+
+
+class Vendor(StrEnum):
+    NVIDIA = "nvidia"
+    AMD = "amd"
+
+
+class Server(StrEnum):
+    """What a subprocess runs."""
+
+    VLLM = "vllm"
+    TRANSFORMERS = "transformers"
+
+
+@dataclass(frozen=True, slots=True)
+class HostGpu:
+    vendor: Vendor
+    name: str
+    # None: not told, as of a part of a divided GPU
+    total_bytes: int | None
+    free_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What was found on a machine; the default has nothing."""
+
+    gpus: tuple[HostGpu, ...] = ()
+    # Why there is none, for people; empty when there is one
+    gpu_trouble: str = ""
+    # 0: not known
+    ram_total_bytes: int = 0
+    ram_free_bytes: int = 0
+    # Where models are kept
+    disk_free_bytes: int = 0
+    cores: int = 1
+    # A Python with torch, and what is installed for it with their versions: "torch", "transformers", "diffusers",
+    # "fastapi" ...
+    engine_python: str | None = None
+    libraries: Mapping[str, str] = field(default_factory=dict)
+    # What its torch computes on beside the CPU: "cuda" (ROCm has that name, too) or ""
+    torch_device: str = ""
+    # The program, its version and the flags of its own help; None: not installed
+    vllm: str | None = None
+    vllm_version: str = ""
+    vllm_flags: frozenset[str] = frozenset()
+    docker: str | None = None
+    podman: str | None = None
+    # Whether containers can be started by this user, and the sentence why not
+    container_socket_ok: bool = False
+    container_trouble: str = ""
+    # Whether containers get at NVIDIA's GPUs (its container toolkit)
+    nvidia_containers: bool = False
+    # Under systemd with the sandbox of deploy/qwen-webrtc.service: no devices, no homes, no containers
+    sandboxed: bool = False
+    # The setting TRUST_REMOTE_CODE
+    trust_remote_code: bool = False
+
+    @property
+    def container_program(self) -> str | None:
+        return self.docker or self.podman
+
+    @property
+    def gpu_total_bytes(self) -> int | None:
+        """The memory of all GPUs; None when one does not tell."""
+        totals = [gpu.total_bytes for gpu in self.gpus]
+        return None if None in totals else sum(total or 0 for total in totals)
+
+
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """Whether a mode can work; `reason` says why not and what to do, or what to know when it can."""
+
+    ok: bool
+    reason: str = ""
+
+
+def modes(model: Model, host: Host) -> dict[RunMode, Possible]:
+    """Every mode, in the order in which they are shown."""
+    return {
+        RunMode.IN_PROCESS: _in_process(model, host),
+        RunMode.SUBPROCESS: _subprocess(model, host),
+        RunMode.CONTAINER: _container(model, host),
+        RunMode.REMOTE: _remote(model),
+    }
+
+
+def subprocess_server(model: Model, host: Host) -> Server | None:
+    """What the subprocess mode starts: vLLM where it is and has a GPU, else `transformers serve`; None: neither."""
+    if host.gpus and not _no_vllm(model, host):
+        return Server.VLLM
+    return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
+
+
+def device(model: Model, host: Host) -> str:
+    """What this program's own Python loads the model on: "cuda" where it fits and torch can, else "cpu"."""
+    frees = [gpu.free_bytes for gpu in host.gpus]
+    fits = any(free is None or free >= model.memory_bytes for free in frees)
+    return "cuda" if host.torch_device == "cuda" and fits else "cpu"
+
+
+def gigabytes(count: int) -> str:
+    """For people: "7.5 GB", "16 GB"."""
+    return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
+
+
+def at_least(version: str, wanted: str) -> bool:
+    """Whether a version is `wanted` or newer, by its numbers; true when either says nothing."""
+    mine, needed = _numbers(version), _numbers(wanted)
+    if not mine or not needed:
+        return True
+    length = max(len(mine), len(needed))
+    return mine + (0,) * (length - len(mine)) >= needed + (0,) * (length - len(needed))
+
+
+# The modes
+
+
+def _remote(model: Model) -> Possible:
+    if not model.answers:
+        return Possible(
+            False,
+            f"A remote engine answers questions about pictures; {model.name} ({model.model_type}) does not. Run it in-process.",
+        )
+    return Possible(
+        True, "Any OpenAI-compatible server that has it. The camera's pictures go to that server."
+    )
+
+
+def _subprocess(model: Model, host: Host) -> Possible:
+    if no := _no_server_for(model) or _not_here(model) or _code(model, host):
+        return Possible(False, no)
+    if host.sandboxed:
+        return Possible(
+            False,
+            "This server runs in systemd's sandbox, which has no GPU to give. Start the model's server in its own unit"
+            " (systemctl start qwen-vllm) and choose remote.",
+        )
+    vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
+    if host.gpus and not vllm:
+        if no := _too_large_for_gpus(model, host):
+            return Possible(False, no)
+        return Possible(True, f"vLLM {host.vllm_version}".strip() + f".{_maybe(model)}")
+    if not serve:
+        if no := _too_large_here(model, host):
+            return Possible(False, no)
+        why = vllm or "vLLM needs a GPU."
+        return Possible(
+            True,
+            f"`transformers serve`, one answer at a time{_slow(model, host)}. Not vLLM: {why}",
+        )
+    return Possible(False, f"{vllm or host.gpu_trouble or 'vLLM needs a GPU.'} {serve}")
+
+
+def _container(model: Model, host: Host) -> Possible:
+    if no := _no_server_for(model) or _not_here(model) or _code(model, host):
+        return Possible(False, no)
+    if host.sandboxed:
+        return Possible(
+            False,
+            "This server runs in systemd's sandbox and may not start containers, since whoever may is root. Start one by hand"
+            " (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote.",
+        )
+    if host.container_program is None:
+        return Possible(
+            False, "Neither docker nor podman is installed. Install one, or choose another mode."
+        )
+    if not host.container_socket_ok:
+        why = host.container_trouble or "It may not be used by this user."
+        return Possible(False, f"{host.container_program} is installed and can not be used: {why}")
+    if "vllm" not in model.needs:
+        return Possible(
+            False,
+            f"The image runs vLLM, which does not know {model.architecture}. Choose in-process.",
+        )
+    if not host.gpus:
+        why = host.gpu_trouble or "No GPU was found."
+        return Possible(
+            False, f"The image needs an NVIDIA or AMD GPU. {why} Choose in-process for the CPU."
+        )
+    if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
+        return Possible(
+            False,
+            "Containers get no GPU here: install NVIDIA's container toolkit (nvidia-ctk), or choose subprocess.",
+        )
+    if no := _too_large_for_gpus(model, host):
+        return Possible(False, no)
+    return Possible(
+        True, f"vLLM's own image; the first start pulls it, about 10 GB.{_maybe(model)}"
+    )
+
+
+def _in_process(model: Model, host: Host) -> Possible:
+    if no := _not_here(model) or _code(model, host) or _no_library(model, host, model.library):
+        return Possible(False, no)
+    if no := _too_large_here(model, host):
+        return Possible(False, no)
+    where = "the GPU" if device(model, host) == "cuda" else "the CPU"
+    return Possible(True, f"On {where}{_slow(model, host)}.")
+
+
+# Why not
+
+
+def _not_here(model: Model) -> str:
+    if model.folder is not None:
+        return ""
+    name = model.aliases[0] if model.aliases else model.id
+    size = f" ({gigabytes(model.weights_bytes)})" if model.weights_bytes else ""
+    return (
+        f"Its files{size} are not on this machine. Fetch them: bash scripts/run.sh --model {name}"
+    )
+
+
+def _code(model: Model, host: Host) -> str:
+    if not model.remote_code or host.trust_remote_code:
+        return ""
+    return (
+        f"{model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
+        " TRUST_REMOTE_CODE=true if you trust it."
+    )
+
+
+def _no_server_for(model: Model) -> str:
+    if model.answers and model.library is Library.TRANSFORMERS:
+        return ""
+    makes = {
+        ModelType.VIDEO: "makes videos",
+        ModelType.AUDIO: "makes sounds",
+        ModelType.SPEECH: "says texts aloud",
+    }.get(model.model_type, "answers no questions about pictures")
+    return f"{model.name} {makes}, which runs in-process only: choose that."
+
+
+def _no_vllm(model: Model, host: Host) -> str:
+    if "vllm" not in model.needs:
+        return f"vLLM does not know {model.architecture}."
+    if host.vllm is None:
+        return "vLLM is not installed (docs.vllm.ai says how for each GPU)."
+    wanted = model.needs["vllm"]
+    if not at_least(host.vllm_version, wanted):
+        return f"It needs vLLM {wanted} or newer, and {host.vllm_version} is installed."
+    return ""
+
+
+def _no_transformers_server(model: Model, host: Host) -> str:
+    if no := _no_library(model, host, Library.TRANSFORMERS):
+        return no
+    if not {"fastapi", "uvicorn"} <= host.libraries.keys():
+        return (
+            f"`transformers serve` needs fastapi and uvicorn: {host.engine_python} -m pip install"
+            " 'transformers[serving]'."
+        )
+    return ""
+
+
+def _no_library(model: Model, host: Host, library: Library) -> str:
+    if host.engine_python is None:
+        return "No Python with torch was found. Make one: bash scripts/models.sh, or name one in ENGINE_PYTHON."
+    for name in ("torch", library.value):
+        if name not in host.libraries:
+            return (
+                f"{name} is not installed for {host.engine_python}: bash scripts/models.sh installs torch and transformers;"
+                f" or {host.engine_python} -m pip install {name}."
+            )
+    if library.value not in model.needs:
+        return f"{library.value} does not know {model.architecture}."
+    wanted, installed = model.needs[library.value], host.libraries[library.value]
+    if not at_least(installed, wanted):
+        return (
+            f"It needs {library.value} {wanted} or newer, and {installed} is installed for {host.engine_python}: upgrade it"
+            f" ({host.engine_python} -m pip install -U {library.value})."
+        )
+    return ""
+
+
+def _too_large_for_gpus(model: Model, host: Host) -> str:
+    total = host.gpu_total_bytes
+    if total is None or not model.memory_bytes or model.memory_bytes <= total * GPU_SHARE:
+        return ""
+    return (
+        f"It takes about {gigabytes(model.memory_bytes)} and the GPU has {gigabytes(total)}. Choose a smaller or quantised"
+        " model, a machine with more (remote), or convert it to 8 bits: python scripts/convert_model.py --help"
+    )
+
+
+def _too_large_here(model: Model, host: Host) -> str:
+    if device(model, host) == "cuda" or not (model.memory_bytes and host.ram_free_bytes):
+        return ""
+    if model.memory_bytes + RAM_LEFT <= host.ram_free_bytes:
+        return ""
+    gpu = ""
+    if host.gpus and host.torch_device != "cuda":
+        gpu = " The GPU can not be used: the torch that is installed is built for the CPU."
+    elif host.gpus:
+        gpu = " No single GPU has that much free."
+    return (
+        f"It takes about {gigabytes(model.memory_bytes)} of memory and {gigabytes(host.ram_free_bytes)} are free here.{gpu}"
+        " Choose a smaller model, or end what takes the memory."
+    )
+
+
+# What to know
+
+
+def _slow(model: Model, host: Host) -> str:
+    if not model.answers or device(model, host) == "cuda" or not model.weights_bytes:
+        return ""
+    seconds = model.weights_bytes / LAPTOP_BANDWIDTH
+    return f", about {seconds:.1g} s a word" if seconds >= 0.15 else ""
+
+
+def _maybe(model: Model) -> str:
+    if model.needs.get("vllm"):
+        return ""
+    return f" It is not known which version of vLLM takes {model.architecture}: its log will tell."
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    match = re.match(r"\d+(?:\.\d+)*", version)
+    return tuple(int(part) for part in match[0].split(".")) if match else ()

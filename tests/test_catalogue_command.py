@@ -1,0 +1,283 @@
+"""The exact command for a choice: checked fields, words and no shell, secrets nowhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.catalogue import vllm
+from server.catalogue.command import (
+    IMAGE_FLAGS,
+    Choice,
+    CommandError,
+    Launch,
+    child_environment,
+    command,
+)
+from server.catalogue.entry import Ability, RunMode
+from server.catalogue.modes import Vendor
+from server.frames import Geometry
+from tests.test_catalogue_modes import ALL, LAPTOP, MAKER, MODEL
+from tests.vllm_stand_in import recorded
+
+KEY = "keyOfTheTestThatNobodyMaySee"
+QWEN = MODEL.model_copy(
+    update={
+        "geometry": Geometry(28, 3136, 12_845_056),
+        "abilities": frozenset({Ability.IMAGES, Ability.VIDEO_IN}),
+        "context_length": 128_000,
+    }
+)
+HOST = dataclasses.replace(ALL, vllm_flags=frozenset(recorded("0.32")))
+
+
+def built(mode: str, host: Any = HOST, model: Any = QWEN, **fields: object) -> Launch:
+    choice = Choice.read({"model": "some/model", "mode": mode, **fields})
+    return command(choice, model, host, api_key=KEY, root=Path("/opt/qwen camera"))
+
+
+def value(words: tuple[str, ...], flag: str) -> str:
+    return words[words.index(flag) + 1]
+
+
+def test_vllm_as_a_subprocess() -> None:
+    """The program with what it lists, on loopback, the key in its environment alone."""
+    launch = built("subprocess", gpus=2, images=3, visual_tokens=512, gpu_memory_utilization=0.5)
+    words = launch.argv
+    assert words[:3] == ("/usr/bin/vllm", "serve", "/models/some")
+    assert {word for word in words if word.startswith("--")} <= set(recorded("0.32"))
+    assert (value(words, "--host"), value(words, "--port")) == ("127.0.0.1", "8002")
+    assert value(words, "--served-model-name") == launch.served_name == "some/model"
+    assert value(words, "--max-model-len") == "8192"
+    assert value(words, "--gpu-memory-utilization") == "0.5"
+    assert value(words, "--tensor-parallel-size") == "2"
+    assert json.loads(value(words, "--limit-mm-per-prompt")) == {"image": 3, "video": 0}
+    assert json.loads(value(words, "--mm-processor-kwargs"))["max_pixels"] == 512 * 784
+    assert "--no-enable-log-requests" in words
+    assert (launch.base_url, launch.port) == ("http://127.0.0.1:8002/v1", 8002)
+    assert not launch.warnings
+    assert launch.env[vllm.KEY] == KEY
+
+
+def test_flags_that_this_vllm_lacks_are_left_out_aloud() -> None:
+    """An older one gets what it lists, and the doubts about it are told."""
+    old = dataclasses.replace(
+        HOST,
+        vllm_version="0.9.2",
+        vllm_flags=frozenset(recorded("0.9.2")) - {"--scheduling-policy"},
+    )
+    launch = built("subprocess", old)
+    assert {word for word in launch.argv if word.startswith("--")} <= old.vllm_flags
+    assert "This vLLM (0.9.2) has no --scheduling-policy: left out." in launch.warnings
+    assert any("below 0.30" in warning for warning in launch.warnings)
+    loud = dataclasses.replace(old, vllm_flags=old.vllm_flags - {"--disable-log-requests"})
+    with pytest.raises(CommandError, match="keeps questions out of its log"):
+        built("subprocess", loud)
+
+
+def test_transformers_serve_where_there_is_no_vllm() -> None:
+    """It knows the model by its path, so that is its name."""
+    launch = built("subprocess", LAPTOP, dtype="float32", port=9000)
+    assert launch.argv == (
+        *("/env/bin/python", "-m", "transformers.cli.transformers", "serve", "/models/some"),
+        *("--host", "127.0.0.1", "--port", "9000", "--device", "cpu", "--dtype", "float32"),
+    )
+    assert launch.served_name == "/models/some"
+    assert launch.env["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("vendor", "program", "gpu"),
+    [
+        ("nvidia", "docker", ["--gpus", "all"]),
+        ("nvidia", "podman", ["--device", "nvidia.com/gpu=all"]),
+        ("amd", "docker", ["--device", "/dev/kfd", "--device", "/dev/dri", "--group-add", "video"]),
+        ("amd", "podman", ["--group-add", "keep-groups"]),
+    ],
+)
+def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
+    """The GPU is handed in, the model read-only, the port on loopback; no secret stands in a word."""
+    gpus = tuple(dataclasses.replace(card, vendor=Vendor(vendor)) for card in HOST.gpus)
+    host = dataclasses.replace(HOST, gpus=gpus, docker=None, podman=None)
+    path = f"/usr/bin/{program}"
+    host = (
+        dataclasses.replace(host, podman=path)
+        if program == "podman"
+        else dataclasses.replace(host, docker=path)
+    )
+    launch = built("container", host, image="example.org/vllm:1")
+    words = launch.argv
+    assert words[:3] == (f"/usr/bin/{program}", "run", "--rm")
+    line = shlex.join(words)
+    assert shlex.join(gpu) in line
+    assert "--ipc=host" in words
+    assert value(words, "--mount") == "type=bind,src=/models/some,dst=/model,readonly"
+    assert value(words, "--publish") == "127.0.0.1:8002:8000"
+    assert f"--env {vllm.KEY} " in line
+    assert KEY not in line
+    at = words.index("example.org/vllm:1")
+    assert words[at + 1 : at + 3] == ("serve", "/model")
+    assert value(words[at:], "--port") == "8000"
+    assert launch.cleanup == (words[0], "rm", "--force", value(words, "--name"))
+    assert launch.env[vllm.KEY] == KEY
+
+
+def test_flags_for_images_are_those_of_a_recorded_version() -> None:
+    """Nobody asks an image for its help before it is pulled, so these have to be right."""
+    assert set(recorded("0.32")) >= IMAGE_FLAGS
+
+
+def test_a_folder_that_can_not_be_mounted_is_refused() -> None:
+    """A comma would end the mount's source."""
+    with pytest.raises(CommandError, match=r"/a,readonly=false can not be mounted"):
+        built("container", model=QWEN.at(Path("/a,readonly=false")))
+
+
+def test_in_process() -> None:
+    """This program's worker in the models' own Python, from the project's root."""
+    launch = built("in_process")
+    assert launch.argv == (
+        *("/env/bin/python", "-m", "server.engines.worker", "--model", "/models/some"),
+        *("--dtype", "auto", "--device", "cuda"),
+    )
+    assert launch.cwd == "/opt/qwen camera"
+    assert launch.shown.startswith("cd '/opt/qwen camera' && HF_HUB_OFFLINE=1 ")
+    assert built("in_process", model=MAKER).argv == launch.argv
+
+
+def test_remote_starts_nothing() -> None:
+    """It is shown where pictures go and what is asked there."""
+    launch = built("remote", url="https://gpu.example.org:9/v1/")
+    assert launch.argv == ()
+    assert (launch.base_url, launch.served_name) == ("https://gpu.example.org:9/v1", "some/model")
+    assert "POST https://gpu.example.org:9/v1/chat/completions" in launch.shown
+    assert launch.shown.endswith("Pictures go to gpu.example.org.")
+    unknown = command(Choice(model="m", mode=RunMode.REMOTE, url="http://h/v1"), None, HOST)
+    assert unknown.served_name == "m"
+    first = command(Choice(mode=RunMode.REMOTE, url="http://h/v1"), None, HOST)
+    assert (first.served_name, "first model that it lists" in first.shown) == ("", True)
+    with pytest.raises(CommandError, match="Run it in-process"):
+        built("remote", model=MAKER, url="http://h/v1")
+
+
+@pytest.mark.parametrize("mode", ["subprocess", "container", "in_process"])
+def test_what_is_shown_is_what_runs(mode: str) -> None:
+    """Read back by a shell's rules it is the very words, the key hidden."""
+    launch = built(mode, model=QWEN.at(Path("/a folder/with 'quotes' $HOME `id`; rm")))
+    words = shlex.split(launch.shown)
+    assert tuple(words[-len(launch.argv) :]) == launch.argv
+    assert KEY not in launch.shown
+    assert KEY not in repr(launch)
+    assert (f"{vllm.KEY}=********" in launch.shown) is (mode != "in_process")
+
+
+def test_foreign_code_is_never_a_field() -> None:
+    """Only a model that has some and the setting together give the flag."""
+    with pytest.raises(CommandError, match="There is no field trust_remote_code"):
+        Choice.read({"model": "m", "mode": "subprocess", "trust_remote_code": True})
+    model = QWEN.model_copy(update={"remote_code": True})
+    with pytest.raises(CommandError, match="TRUST_REMOTE_CODE=true"):
+        built("subprocess", model=model)
+    trusting = dataclasses.replace(HOST, trust_remote_code=True)
+    for mode in ("subprocess", "container", "in_process"):
+        assert "--trust-remote-code" in built(mode, trusting, model).argv
+        assert "--trust-remote-code" not in built(mode, trusting).argv
+
+
+def test_an_impossible_mode_has_no_command() -> None:
+    """Its reason is the error, so that nobody gets round it."""
+    with pytest.raises(CommandError, match="Neither docker nor podman"):
+        built("container", dataclasses.replace(HOST, docker=None))
+    with pytest.raises(CommandError, match="No model some/model is known"):
+        built("subprocess", model=None)
+    with pytest.raises(CommandError, match="context is 200000; model takes at most 128000"):
+        built("subprocess", context=200_000)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        ({}, "mode is missing; it is remote, subprocess, container or in_process."),
+        ([], "The choice is unusable"),
+        ({"mode": "wings"}, "mode is wings; allowed is remote,"),
+        ({"mode": "in_process"}, "The mode in_process needs model"),
+        ({"mode": "remote"}, "The mode remote needs url"),
+        ({"mode": "in_process", "model": "--flag"}, "model is --flag; allowed is an id"),
+        ({"mode": "in_process", "model": "a b"}, "model is a b; allowed"),
+        ({"mode": "in_process", "model": "/a\nb"}, "model is /ab; allowed"),
+        ({"mode": "in_process", "model": "m", "port": 80}, "port is 80; allowed is a whole number"),
+        ({"mode": "in_process", "model": "m", "context": 511}, "context is 511; allowed is"),
+        ({"mode": "in_process", "model": "m", "dtype": "int4"}, "dtype is int4; allowed is auto,"),
+        (
+            {"mode": "in_process", "model": "m", "gpu_memory_utilization": 1.01},
+            "gpu_memory_utilization is 1.01; allowed is a number from 0.05 to 1.",
+        ),
+        (
+            {"mode": "in_process", "model": "m", "gpu_memory_utilization": float("nan")},
+            "gpu_memory_utilization is nan; allowed",
+        ),
+        ({"mode": "container", "model": "m", "image": "-v"}, "image is -v; allowed is an image"),
+        ({"mode": "container", "model": "m", "image": "a b"}, "image is a b; allowed"),
+        ({"mode": "remote", "url": "ftp://h/v1"}, "url is unusable; allowed is an http or https"),
+        ({"mode": "remote", "url": "http://u:hush@h/v1"}, "url is unusable; allowed"),
+        ({"mode": "remote", "url": "http://h/v1?k=hush"}, "url is unusable; allowed"),
+        ({"mode": "remote", "url": "http://h:99999/v1"}, "url is unusable; allowed"),
+        ({"mode": "remote", "url": "http://[h/v1"}, "url is unusable; allowed"),
+        ({"mode": "remote", "url": "http://h/v1", "wings": 2}, "There is no field wings; there"),
+    ],
+)
+def test_a_bad_field_is_named_with_what_is_allowed(data: object, says: str) -> None:
+    """A URL's text is not repeated: there may be a password in it."""
+    with pytest.raises(CommandError) as caught:
+        Choice.read(data)
+    assert says in caught.value.message, caught.value.message
+    assert "hush" not in caught.value.message
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_no_text_becomes_a_flag(model: str, image: str) -> None:
+    """Whatever is sent as a name, no word of the command begins with it as a flag would."""
+    try:
+        choice = Choice.read({"model": model, "mode": "container", "image": image})
+    except CommandError:
+        return
+    assert not choice.model.startswith("-")
+    assert not choice.image.startswith("-")
+    assert choice.model.isprintable()
+    words = command(choice, QWEN, HOST).argv
+    assert not image or image in words
+
+
+def test_a_child_gets_none_of_our_secrets() -> None:
+    """What programs and GPUs need is passed on, and what the launch sets; the rest is not."""
+    launch = built("subprocess")
+    ours = {
+        "PATH": "/bin",
+        "HOME": "/h",
+        "CUDA_VISIBLE_DEVICES": "0",
+        "HSA_OVERRIDE": "1",
+        "JWT_SECRET_KEY": "x",
+        "OPERATOR_TOKEN": "x",
+        "TURN_SECRET": "x",
+        "HF_TOKEN": "x",
+        "VLLM_API_KEY": "x",
+        "VLLM_TRACE_FUNCTION": "1",
+        "VLLM_ROCM_USE_AITER": "1",
+        "VLLM_BASE_URL": "x",
+        "REDIS_URL": "x",
+        "LD_PRELOAD": "x",
+        "CUDA_TOKEN": "x",
+    }
+    child = child_environment(launch, ours)
+    assert child.pop(vllm.KEY) == KEY
+    assert child.keys() == {
+        *("PATH", "HOME", "CUDA_VISIBLE_DEVICES", "HSA_OVERRIDE", "VLLM_ROCM_USE_AITER"),
+        *("VLLM_NO_USAGE_STATS", "HF_HUB_OFFLINE"),
+    }

@@ -1,0 +1,134 @@
+"""The catalogue: ours, others' files, and what is wrong with them in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from server.catalogue import geometry
+from server.catalogue.entry import (
+    MAX_FILE_BYTES,
+    Ability,
+    BoxUnit,
+    Catalogue,
+    CatalogueError,
+    Model,
+    ModelType,
+)
+
+ENTRY = """
+[[model]]
+id = "some/model"
+aliases = ["one"]
+model_type = "vision"
+architecture = "llava"
+abilities = ["images"]
+weights_bytes = 1000
+memory_bytes = 2000
+"""
+
+
+def test_ours_holds() -> None:
+    """It loads; every model's figures fit together, and geometry is what its kind of model has."""
+    models = list(Catalogue.load())
+    assert models
+    for model in models:
+        assert model.weights_bytes <= model.memory_bytes, model.id
+        assert model.licence, model.id
+        assert model.needs, model.id
+        assert model.library.value in model.needs, model.id
+        assert model.folder is None, model.id
+        assert model.geometry == geometry.from_model_type(model.architecture), model.id
+        assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI)), model.id
+        if model.parameters and not model.quantization:
+            assert 1.9 <= model.weights_bytes / model.parameters <= 4.1, model.id
+
+
+def test_the_small_one_fits_a_laptop() -> None:
+    """What `--model small` fetches answers about pictures, is free to use and small."""
+    small = Catalogue.load().require("small")
+    assert small.answers
+    assert small.licence == "Apache-2.0"
+    assert small.memory_bytes <= 6_000_000_000
+    assert not small.remote_code
+
+
+def test_a_model_is_found_by_id_and_alias_in_any_case() -> None:
+    """An unknown one is answered with the names that there are."""
+    catalogue = Catalogue.read(ENTRY, "here")
+    assert catalogue.require("One") is catalogue.require("SOME/model") is next(iter(catalogue))
+    assert catalogue.find("two") is None
+    with pytest.raises(CatalogueError, match=r"no model tw o\. It has: one\."):
+        catalogue.require("tw\x1b o")
+
+
+def test_models_found_here_are_joined() -> None:
+    """A known one keeps its names and gets folder and figures, an unknown one is added."""
+    catalogue = Catalogue.read(ENTRY, "here")
+    known = catalogue.require("one")
+    found = known.model_copy(
+        update={"aliases": (), "weights_bytes": 3, "needs": {}, "folder": Path("/m")}
+    )
+    other = known.model_copy(update={"id": "other", "aliases": (), "folder": Path("/o")})
+    joined = catalogue.with_local([found, other])
+    assert [model.id for model in joined] == ["some/model", "other"]
+    assert joined.require("one").folder == Path("/m")
+    assert joined.require("one").weights_bytes == 3
+    assert known.folder is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[[model]", "is no TOML"),
+        ("a = 1", "has no [[model]]"),
+        ("model = 1", "has no [[model]]"),
+        ("model = [1]", "Model 1 of the catalogue here does not hold"),
+        (ENTRY + ENTRY, "names some/model twice"),
+        (ENTRY.replace('"vision"', '"wings"'), "Model 1 (some/model) of the catalogue here"),
+        (ENTRY + 'folder = "/etc"', "names a folder"),
+        (ENTRY.replace("some/model", "../model"), "id: String should match"),
+        (ENTRY.replace("some/model", "-x"), "id: String should match"),
+        (ENTRY + "wings = 2", "wings: Extra inputs"),
+        (ENTRY + 'boxes = "pixels"', "boxes and the ability grounding go together"),
+        (
+            ENTRY + "geometry = { factor = 28, min_pixels = 9, max_pixels = 3 }",
+            "geometry needs factor",
+        ),
+        (ENTRY + 'estimates = ["taste"]', "estimates names taste"),
+    ],
+)
+def test_a_bad_catalogue_is_refused_with_the_place(text: str, says: str) -> None:
+    """Which file, which model, which field."""
+    with pytest.raises(CatalogueError) as caught:
+        Catalogue.read(text, "here")
+    assert says in caught.value.message
+    assert "here" in caught.value.message or "twice" in says
+
+
+def test_a_bad_file_is_refused(tmp_path: Path) -> None:
+    """Missing, not text, too large."""
+    path = tmp_path / "models.toml"
+    with pytest.raises(CatalogueError, match="cannot be read"):
+        Catalogue.load(path)
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(CatalogueError, match="no text in UTF-8"):
+        Catalogue.load(path)
+    path.write_bytes(b"#" * (MAX_FILE_BYTES + 1))
+    with pytest.raises(CatalogueError, match="larger than 1024 KiB"):
+        Catalogue.load(path)
+    path.write_text(ENTRY)
+    assert len(Catalogue.load(path)) == 1
+
+
+def test_a_model_never_changes() -> None:
+    """It is shared by everybody; `at` gives another one."""
+    model = Catalogue.read(ENTRY, "here").require("one")
+    with pytest.raises(ValidationError, match="frozen"):
+        model.id = "x"
+    assert model.at(Path("/m")).folder == Path("/m")
+    assert (model.name, model.boxes, model.answers) == ("model", None, True)
+    grounded = model.model_dump() | {"abilities": [Ability.GROUNDING], "boxes": "thousandths"}
+    assert Model.model_validate(grounded).boxes is BoxUnit.THOUSANDTHS

@@ -1,0 +1,275 @@
+"""Which modes a model has on a machine, and the sentence for each that it has not."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.catalogue.modes import (
+    GB,
+    Host,
+    HostGpu,
+    Server,
+    Vendor,
+    at_least,
+    device,
+    gigabytes,
+    modes,
+    subprocess_server,
+)
+
+MODEL = Model(
+    id="some/model",
+    aliases=("one",),
+    model_type=ModelType.VISION,
+    architecture="qwen2_5_vl",
+    abilities=frozenset({Ability.IMAGES}),
+    weights_bytes=16 * GB,
+    memory_bytes=19 * GB,
+    needs={"transformers": "4.49.0", "vllm": "0.7.2"},
+    folder=Path("/models/some"),
+)
+MAKER = MODEL.model_copy(
+    update={
+        "model_type": ModelType.VIDEO,
+        "abilities": frozenset({Ability.TEXT_TO_VIDEO}),
+        "library": Library.DIFFUSERS,
+        "needs": {"diffusers": "0.33.0"},
+        "architecture": "WanPipeline",
+    }
+)
+CARD = HostGpu(Vendor.NVIDIA, "H200", 140 * GB, 139 * GB)
+# A machine on which everything works.
+ALL = Host(
+    gpus=(CARD,),
+    ram_total_bytes=128 * GB,
+    ram_free_bytes=100 * GB,
+    engine_python="/env/bin/python",
+    libraries={
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+        "diffusers": "0.36.0",
+        "fastapi": "0.1",
+        "uvicorn": "0.1",
+    },
+    torch_device="cuda",
+    vllm="/usr/bin/vllm",
+    vllm_version="0.32.0",
+    docker="/usr/bin/docker",
+    container_socket_ok=True,
+    nvidia_containers=True,
+)
+LAPTOP = dataclasses.replace(ALL, gpus=(), torch_device="", vllm=None, docker=None)
+
+
+def without(**changes: object) -> Host:
+    return dataclasses.replace(ALL, **changes)  # type: ignore[arg-type]
+
+
+def libraries(**versions: str | None) -> dict[str, str]:
+    changed = {**ALL.libraries, **versions}
+    return {name: version for name, version in changed.items() if version is not None}
+
+
+def test_everything_works_where_everything_is() -> None:
+    """All four modes, with what runs there."""
+    found = modes(MODEL, ALL)
+    assert list(found) == list(RunMode)[::-1] or set(found) == set(RunMode)
+    assert all(one.ok for one in found.values())
+    assert found[RunMode.SUBPROCESS].reason == "vLLM 0.32.0."
+    assert found[RunMode.IN_PROCESS].reason == "On the GPU."
+    assert subprocess_server(MODEL, ALL) is Server.VLLM
+
+
+@pytest.mark.parametrize(
+    ("mode", "host", "says"),
+    [
+        (RunMode.SUBPROCESS, without(sandboxed=True), "systemctl start qwen-vllm"),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm=None, engine_python=None),
+            "vLLM is not installed (docs.vllm.ai says how for each GPU). No Python with torch was found. Make one: bash"
+            " scripts/models.sh",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(gpus=(), gpu_trouble="No GPU was found (none).", engine_python=None),
+            "No GPU was found (none). No Python with torch",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm=None, libraries=libraries(fastapi=None)),
+            "needs fastapi and uvicorn: /env/bin/python -m pip install",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm_version="0.6.1", engine_python=None),
+            "needs vLLM 0.7.2 or newer, and 0.6.1 is installed",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(gpus=(dataclasses.replace(CARD, total_bytes=16 * GB),)),
+            "It takes about 19 GB and the GPU has 16 GB. Choose a smaller",
+        ),
+        (RunMode.CONTAINER, without(sandboxed=True), "may not start containers"),
+        (RunMode.CONTAINER, without(docker=None), "Neither docker nor podman is installed"),
+        (
+            RunMode.CONTAINER,
+            without(container_socket_ok=False, container_trouble="Ask root."),
+            "/usr/bin/docker is installed and can not be used: Ask root.",
+        ),
+        (RunMode.CONTAINER, without(gpus=()), "needs an NVIDIA or AMD GPU. No GPU was found."),
+        (RunMode.CONTAINER, without(nvidia_containers=False), "nvidia-ctk"),
+        (RunMode.IN_PROCESS, without(engine_python=None), "or name one in ENGINE_PYTHON"),
+        (
+            RunMode.IN_PROCESS,
+            without(libraries=libraries(torch=None)),
+            "torch is not installed for /env/bin/python",
+        ),
+        (
+            RunMode.IN_PROCESS,
+            without(libraries=libraries(transformers="4.40.0")),
+            "needs transformers 4.49.0 or newer, and 4.40.0 is installed",
+        ),
+        (
+            RunMode.IN_PROCESS,
+            without(gpus=(), torch_device="", ram_free_bytes=8 * GB),
+            "It takes about 19 GB of memory and 8.0 GB are free here. Choose a smaller model",
+        ),
+        (
+            RunMode.IN_PROCESS,
+            without(torch_device="", ram_free_bytes=8 * GB),
+            "the torch that is installed is built for the CPU",
+        ),
+    ],
+)
+def test_a_mode_that_can_not_work_says_what_to_do(mode: RunMode, host: Host, says: str) -> None:
+    """One thing is missing, and the sentence names it."""
+    found = modes(MODEL, host)[mode]
+    assert not found.ok
+    assert says in found.reason, found.reason
+
+
+def test_a_model_that_is_not_here_is_fetched_first() -> None:
+    """Only remote needs no files; the sentence has the command."""
+    found = modes(MODEL.model_copy(update={"folder": None}), ALL)
+    assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
+    assert "(16 GB) are not on this machine" in found[RunMode.IN_PROCESS].reason
+    assert found[RunMode.CONTAINER].reason.endswith("bash scripts/run.sh --model one")
+
+
+def test_foreign_code_runs_only_by_setting() -> None:
+    """TRUST_REMOTE_CODE alone allows it."""
+    model = MODEL.model_copy(update={"remote_code": True})
+    found = modes(model, ALL)
+    assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
+    assert "TRUST_REMOTE_CODE=true" in found[RunMode.SUBPROCESS].reason
+    assert all(one.ok for one in modes(model, without(trust_remote_code=True)).values())
+
+
+def test_what_makes_something_runs_in_process() -> None:
+    """Servers answer questions about pictures and nothing else here."""
+    found = modes(MAKER, ALL)
+    assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.IN_PROCESS]
+    for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
+        assert "makes videos, which runs in-process only" in found[mode].reason
+    assert "(video) does not. Run it in-process." in found[RunMode.REMOTE].reason
+    assert (
+        "diffusers is not installed"
+        in modes(MAKER, without(libraries=libraries(diffusers=None)))[RunMode.IN_PROCESS].reason
+    )
+
+
+def test_a_laptop_runs_it_by_itself() -> None:
+    """Without GPU and vLLM: in-process or `transformers serve` on the CPU, with how slow that is."""
+    found = modes(MODEL, LAPTOP)
+    assert [mode for mode, possible in found.items() if possible.ok] == [
+        *(RunMode.IN_PROCESS, RunMode.SUBPROCESS, RunMode.REMOTE)
+    ]
+    assert found[RunMode.IN_PROCESS].reason == "On the CPU, about 0.6 s a word."
+    assert "`transformers serve`, one answer at a time" in found[RunMode.SUBPROCESS].reason
+    assert subprocess_server(MODEL, LAPTOP) is Server.TRANSFORMERS
+    assert device(MODEL, LAPTOP) == "cpu"
+
+
+def test_an_unknown_kind_is_tried_and_said_so() -> None:
+    """Whether vLLM takes it is not known; what is known not to is not offered."""
+    model = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
+    assert "not known which version of vLLM takes" in modes(model, ALL)[RunMode.SUBPROCESS].reason
+    never = MODEL.model_copy(update={"needs": {"transformers": ""}})
+    assert "does not know qwen2_5_vl" in modes(never, ALL)[RunMode.CONTAINER].reason
+    assert subprocess_server(never, ALL) is Server.TRANSFORMERS
+
+
+@given(
+    gpus=st.lists(
+        st.builds(
+            HostGpu,
+            st.sampled_from(Vendor),
+            st.just("GPU"),
+            st.none() | st.integers(0, 200 * GB),
+            st.none() | st.integers(0, 200 * GB),
+        ),
+        max_size=3,
+    ),
+    ram=st.integers(0, 500 * GB),
+    python=st.none() | st.just("/p"),
+    known=st.sets(st.sampled_from(["torch", "transformers", "diffusers", "fastapi", "uvicorn"])),
+    flags=st.lists(st.booleans(), min_size=6, max_size=6),
+    model=st.sampled_from([MODEL, MAKER, MODEL.model_copy(update={"folder": None})]),
+)
+def test_every_no_is_a_sentence(
+    gpus: list[HostGpu],
+    ram: int,
+    python: str | None,
+    known: set[str],
+    flags: list[bool],
+    model: Model,
+) -> None:
+    """Whatever the machine: all modes are there, and each no ends like a sentence and says something."""
+    host = Host(
+        gpus=tuple(gpus),
+        ram_free_bytes=ram,
+        engine_python=python,
+        libraries=dict.fromkeys(known, "9.9"),
+        torch_device="cuda" if flags[0] else "",
+        vllm="/v" if flags[1] else None,
+        docker="/d" if flags[2] else None,
+        podman="/p" if flags[3] else None,
+        container_socket_ok=flags[4],
+        sandboxed=flags[5],
+    )
+    found = modes(model, host)
+    assert set(found) == set(RunMode)
+    for possible in found.values():
+        assert possible.ok or len(possible.reason) > 20
+        assert "  " not in possible.reason
+        assert ".." not in possible.reason
+        assert "None" not in possible.reason
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "enough"),
+    [
+        ("4.49.0", "4.49.0", True),
+        ("4.9", "4.49", False),
+        ("5", "4.49.0", True),
+        ("0.32.0rc1+rocm", "0.32", True),
+        ("2.13.0+cpu", "2.13.1", False),
+        ("dev", "1.0", True),
+        ("1.0", "", True),
+    ],
+)
+def test_versions_count_by_their_numbers(version: str, wanted: str, enough: bool) -> None:
+    """Not by their letters; what says nothing is given the benefit of the doubt."""
+    assert at_least(version, wanted) is enough
+
+
+def test_sizes_for_people() -> None:
+    """One digit behind the point while that says something."""
+    assert [gigabytes(count) for count in (1_015_000_000, 9_960_000_000)] == ["1.0 GB", "10 GB"]
