@@ -85,18 +85,21 @@ def add_gauges(
         (),
         lambda: {(): float(health.limits_shared)},
     )
-    metrics.gauge(
-        "connections",
-        "Open connections, and those that were cut off or refused for want of room so far",
-        ("state",),
-        lambda: {
-            ("open",): len(connections),
-            ("refused",): connections.refused,
-            ("cut_off",): connections.closed_idle,
-        },
+    metrics.gauge("connections", "Open connections", (), lambda: {(): len(connections)})
+    metrics.count(
+        "connections_refused_total",
+        "Connections that were refused for want of room",
+        (),
+        lambda: {(): connections.refused},
     )
-    metrics.gauge(
-        "datagrams_refused",
+    metrics.count(
+        "connections_cut_off_total",
+        "Idle connections that were ended to make room",
+        (),
+        lambda: {(): connections.closed_idle},
+    )
+    metrics.count(
+        "datagrams_refused_total",
         "Datagrams and packets of peers and strangers that went no further",
         ("reason",),
         lambda: {
@@ -104,8 +107,8 @@ def add_gauges(
             for reason, count in {**datagrams.refused, **transport_guard.refused}.items()
         },
     )
-    metrics.gauge(
-        "limiter_forgotten",
+    metrics.count(
+        "limiter_forgotten_total",
         "Addresses that the rate limit lost sight of for want of room",
         (),
         lambda: {(): limiter.forgotten},

@@ -12,26 +12,29 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 _MS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
-# How one gauge is read at scrape time: label values to a number.
+# How one metric is read at scrape time: label values to a number.
 Readings = Mapping[tuple[str, ...], float]
 
 
+_Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
+
+
 class _Live(Collector):
-    """Gauges that are read when somebody asks, so that nothing has to keep them up to date."""
+    """What is read when somebody asks, so that nothing has to keep it up to date."""
 
     def __init__(self) -> None:
-        self.sources: list[tuple[str, str, tuple[str, ...], Callable[[], Readings]]] = []
+        self.sources: list[tuple[_Family, str, str, tuple[str, ...], Callable[[], Readings]]] = []
 
     def collect(self) -> list[Metric]:
         families: list[Metric] = []
-        for name, text, labels, read in self.sources:
-            family = GaugeMetricFamily(f"qwen_camera_{name}", text, labels=labels)
+        for kind, name, text, labels, read in self.sources:
+            family = kind(f"qwen_camera_{name}", text, labels=labels)
             for values, number in read().items():
                 family.add_metric(values, number)
             families.append(family)
@@ -123,7 +126,13 @@ class Metrics:
         self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
     ) -> None:
         """Add a gauge that is read at scrape time; `read` gives each label tuple's number (`()` without labels)."""
-        self._live.sources.append((name, text, labels, read))
+        self._live.sources.append((GaugeMetricFamily, name, text, labels, read))
+
+    def count(
+        self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
+    ) -> None:
+        """Like `gauge`, for a counter that somebody else keeps; `name` ends with `_total`."""
+        self._live.sources.append((CounterMetricFamily, name, text, labels, read))
 
     def render(self) -> bytes:
         """The Prometheus text."""

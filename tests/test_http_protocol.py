@@ -186,7 +186,7 @@ async def test_a_full_house_is_said() -> None:
         other = await knock(run.port, "127.0.0.2")
         assert (await answer(other)).startswith(b"HTTP/1.1 200")
         other[1].close()
-        assert metric(run, "connections", state="refused") == 1
+        assert metric(run, "connections_refused_total") == 1
         await pages.pop().close()
         async with http(run) as client:
             assert (await client.get("/health/live")).status_code == 200

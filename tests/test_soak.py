@@ -253,7 +253,7 @@ def check(soak: Soak, values: dict[tuple[str, ...], float], now: Footprint) -> N
         ("sockets", values[("sockets",)], values[("sessions",)]),
         ("waiting jobs", depth, 64),
         ("internal errors", values.get(("errors_total", "internal"), 0), 0),
-        ("connections", values[("connections", "open")], 500),
+        ("connections", values[("connections",)], 500),
         ("threads", now.threads, MOST_THREADS),
         ("descriptors", now.descriptors, MOST_DESCRIPTORS),
     ):

@@ -155,7 +155,7 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
     for of, used in (
         ("sessions", body["sessions"]),
         ("queue", sum(body["queue_depth"].values())),
-        ("connections", metrics.total("qwen_camera_connections", state="open")),
+        ("connections", metrics.total("qwen_camera_connections")),
     ):
         limit = body["limits"].get(of)
         if limit and used is not None and used >= NEARLY_FULL * limit:
