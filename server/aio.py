@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import traceback
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -110,9 +111,17 @@ class Pools:
         self.prepare = ThreadPoolExecutor(prepare, "prepare")
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
 
-    def close(self) -> None:
-        for pool in (self.decode, self.prepare, self.heavy):
-            pool.shutdown(wait=True, cancel_futures=True)
+    def close(self, patience: float | None = None) -> bool:
+        """Drop what waits, and wait for what runs, which nothing can stop: `patience` seconds at most. Whether all ended."""
+
+        def end() -> None:
+            for pool in (self.decode, self.prepare, self.heavy):
+                pool.shutdown(wait=True, cancel_futures=True)
+
+        waiting = threading.Thread(target=end, name="pools", daemon=True)
+        waiting.start()
+        waiting.join(patience)
+        return not waiting.is_alive()
 
 
 async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:

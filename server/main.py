@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from fastapi import FastAPI
 
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# A stop waits so long for threads at work: they end an answer's step in that time, and load libraries for longer.
+PATIENCE = 0.5
+
 
 class Program:
     """All the parts, in the order in which they are built; closed in the opposite one.
@@ -70,6 +74,10 @@ class Program:
         filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
         self.metrics = Metrics(__version__)
         self.pools = Pools()
+        # How long closing waits for threads that are at work, in seconds; None: until they have ended
+        self.patience: float | None = None
+        # Whether a thread was left at work
+        self.unfinished = False
         self.engines = EngineSelector(self._make_engines())
         self.inference = Inference(
             self.engines,
@@ -281,7 +289,7 @@ class Program:
         if self.store is not None:
             await self.store.close()
         await self.engines.close()
-        self.pools.close()
+        self.unfinished = not self.pools.close(self.patience)
 
     def started(self, port: int) -> None:
         """Tell the terminal that the server listens, and where."""
@@ -363,6 +371,7 @@ def main() -> int:
     gc.collect()
     gc.freeze()
     program: Program = app.state.program
+    program.patience = PATIENCE
     tls = settings.ssl_cert_path, settings.ssl_key_path
     server = DrainingServer(
         uvicorn_config(
@@ -378,7 +387,19 @@ def main() -> int:
         drain_seconds=settings.drain_seconds,
     )
     server.run()
-    return 0 if server.started else 1
+    status = 0 if server.started else 1
+    if program.unfinished:
+        _leave(status)
+    return status
+
+
+def _leave(status: int) -> NoReturn:
+    """End without waiting for threads, as Python would: all is closed, and what one still loads nobody asks for."""
+    log.info("left before a thread had ended its work")
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -132,6 +132,22 @@ async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
     assert ran == []
 
 
+def test_closing_waits_for_threads_as_long_as_it_is_told() -> None:
+    """Whether all of them have ended is the answer, and what waits is dropped either way."""
+    pools = Pools(heavy=1)
+    go_on = threading.Event()
+    running = pools.heavy.submit(go_on.wait, 10)
+    waiting = pools.heavy.submit(int)
+    began = time.monotonic()
+    assert pools.close(0.05) is False
+    assert time.monotonic() - began < 1
+    assert waiting.cancelled()
+    assert not running.done()
+    go_on.set()
+    assert pools.close() is True
+    assert running.done()
+
+
 async def test_a_blocked_event_loop_is_noticed() -> None:
     """What blocks it for a while shows as lateness of about that while, and next to nothing otherwise."""
     seen: list[float] = []

@@ -67,8 +67,8 @@ class Process:
 
 
 @asynccontextmanager
-async def started(folder: Path, **settings: Any) -> AsyncIterator[Process]:
-    """Nothing is read yet; it is dead afterwards."""
+async def started(folder: Path, *, program: str = "", **settings: Any) -> AsyncIterator[Process]:
+    """Nothing is read yet; it is dead afterwards. `program`: Python code that runs in place of `-m server.main`."""
     keep = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
     env = {name: os.environ[name] for name in keep if name in os.environ}
     env |= {"PYTHONPATH": str(ROOT), "HOST": "127.0.0.1", "PORT": "0", "DRAIN_SECONDS": "5"}
@@ -76,8 +76,7 @@ async def started(folder: Path, **settings: Any) -> AsyncIterator[Process]:
     process = Process(
         await asyncio.create_subprocess_exec(
             sys.executable,
-            "-m",
-            "server.main",
+            *(("-c", program) if program else ("-m", "server.main")),
             cwd=folder,
             env=env,
             stdout=asyncio.subprocess.PIPE,
@@ -241,3 +240,17 @@ async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
             assert time.monotonic() - start < 2
             assert status == 0
             assert "Traceback" not in err
+
+
+async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) -> None:
+    """The built-in engine's libraries load in a thread after the start; under load that takes seconds."""
+    program = (
+        "import sys, time; from server.engines.builtin.reader import Reader; from server import main;"
+        " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
+    )
+    async with started(tmp_path, program=program, engine="builtin") as process:
+        await process.read_greeting()
+        process.signal()
+        status, out, _ = await process.end(timeout=5)
+    assert status == 0
+    assert "left before a thread had ended its work" in out.splitlines()[-1]
