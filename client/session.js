@@ -112,6 +112,11 @@ export class Session {
     if (before !== this.id) this.#onNew(before === null);
   }
 
+  /** Where tokens are had: with a token at the process that has its session, which counts it as that session's. */
+  #address() {
+    return this.token === null ? "/api/token" : `/api/token?session=${encodeURIComponent(this.id ?? "")}`;
+  }
+
   async #redeem() {
     const code = this.#pairing;
     try {
@@ -137,7 +142,7 @@ export class Session {
     for (;;) {
       try {
         const body = this.#code ? { access_code: this.#code } : {};
-        this.adopt(await request("POST", "/api/token", { token: this.token, body }));
+        this.adopt(await request("POST", this.#address(), { token: this.token, body }));
         return;
       } catch (error) {
         if (!(error instanceof ApiError) || error.status !== 401) throw error;
@@ -171,7 +176,7 @@ export class Session {
     const token = this.token;
     if (token === null) return;
     try {
-      const grant = await request("POST", "/api/token", { token, body: {} });
+      const grant = await request("POST", this.#address(), { token, body: {} });
       if (this.token === token) this.adopt(grant);
     } catch (error) {
       // Not urgent: whoever needs a token after its end asks through `ensure`.

@@ -551,7 +551,7 @@ async def test_an_access_code_is_asked_until_it_fits(page: Page) -> None:
             error = {"code": "unauthorized", "message": "No.", "retryable": False}
             await route.fulfill(status=401, json={"error": error, "detail": "No."})
 
-    await page.route("**/api/token", token)
+    await page.route("**/api/token*", token)
     found = await run(
         page,
         """
@@ -666,11 +666,13 @@ async def test_words_for_every_state(page: Page) -> None:
 
 async def test_relay_credentials_are_renewed_before_they_end(page: Page) -> None:
     """They may end before the token: both are asked for anew by the old token in time, also after a sleep that one of
-    the clocks did not see, and a running connection gets the new ones for its next restart."""
-    grants: list[str | None] = []
+    the clocks did not see, and a running connection gets the new ones for its next restart. The session is named to a
+    balancer, so that its own process renews."""
+    grants: list[tuple[str | None, str]] = []
 
     async def token(route: Route) -> None:
-        grants.append(route.request.headers.get("authorization"))
+        request = route.request
+        grants.append((request.headers.get("authorization"), request.url.partition("?")[2]))
         number = len(grants)
         server = {"urls": ["turn:t.example.org"], "username": f"u{number}", "credential": "c"}
         grant = {"token": f"t{number}", "session_id": "s", "expires_in": 3600}
@@ -682,7 +684,7 @@ async def test_relay_credentials_are_renewed_before_they_end(page: Page) -> None
             return
         await route.fulfill(json={})
 
-    await page.route("**/api/token", token)
+    await page.route("**/api/token*", token)
     await page.route("**/api/webrtc/offer*", offer)
     found = await run(
         page,
@@ -722,7 +724,7 @@ async def test_relay_credentials_are_renewed_before_they_end(page: Page) -> None
         """,
     )
     assert found == ["u1", "u2", 480_000, [True, True, False, True], 1]
-    assert grants == [None, "Bearer t1", "Bearer t2"]
+    assert grants == [(None, ""), ("Bearer t1", "session=s"), ("Bearer t2", "session=s")]
 
 
 async def test_a_relay_that_refuses_is_named(page: Page) -> None:
@@ -737,7 +739,7 @@ async def test_a_relay_that_refuses_is_named(page: Page) -> None:
     async def offer(route: Route) -> None:
         await route.abort() if route.request.method != "POST" else None
 
-    await page.route("**/api/token", token)
+    await page.route("**/api/token*", token)
     await page.route("**/api/webrtc/offer*", offer)
     found = await run(
         page,

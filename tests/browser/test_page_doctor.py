@@ -263,7 +263,7 @@ async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path:
                         grants.append(await reply.json())
                     await route.fulfill(response=reply)
 
-                await page.page.route("**/api/token", keep)
+                await page.page.route("**/api/token*", keep)
                 await page.page.get_by_role("button", name="State:").click()
                 await page.page.locator("#facts").get_by_role(
                     "button", name="Check connection"
