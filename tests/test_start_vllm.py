@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from config import load
-from scripts.models import vllm_command, vllm_log
+from scripts.models import vllm_command, vllm_log, vllm_process
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from scripts.models.vllm_help import ask
@@ -275,6 +275,76 @@ def test_it_serves_until_it_is_stopped(machine: Machine, version: str, tmp_path:
     assert "key ********" in out
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", machine.port), 1)
+
+
+def refused(port: int, seconds: float) -> bool:
+    """Whether nobody listens there any more, within so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with closing(socket.socket()) as sock:
+            if sock.connect_ex(("127.0.0.1", port)) != 0:
+                return True
+        time.sleep(0.02)
+    return False
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux tells a process that its parent died"
+)
+def test_killed_it_takes_vllm_along(machine: Machine) -> None:
+    """SIGKILL leaves it no time to end anything; vLLM, which would hold the GPU, is asked to end by the kernel."""
+    install(machine.bin, "0.32")
+    with process(machine.command(), machine.environment()) as running:
+        assert running.stderr is not None
+        while "Ready after" not in running.stderr.readline():
+            assert running.poll() is None
+        running.kill()
+        running.communicate(timeout=20)
+    assert refused(machine.port, 10)
+
+
+def test_a_log_without_lines_is_cut(machine: Machine) -> None:
+    """A progress bar that is drawn over itself is one line for ever: none of it is kept, and it serves all the same."""
+    install(machine.bin, "0.32", "flood")
+    with process(machine.command(), machine.environment()) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline() for _ in range(3)]
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode in (0, 143), err
+    assert lines[2].startswith("\r 1%") or lines[2] == "\n"
+    assert len("".join(lines) + out) < 2 * vllm_process.LONGEST
+
+
+def test_what_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its children, too, which would keep the GPU's memory."""
+    monkeypatch.setattr(vllm_process, "TERM_SECONDS", 0.2)
+    script = "trap '' TERM; sleep 60 & echo $!; echo $$; wait; sleep 60"
+    started = vllm_process.VllmProcess(["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]})
+    end = time.monotonic() + 10
+    while len(started.lines) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    pids = [int(line) for line in started.lines]
+    started.stop()
+    assert started.status == -signal.SIGKILL
+    assert len(pids) == 2
+    for pid in pids:
+        assert ended(pid)
+
+
+def ended(pid: int) -> bool:
+    """Gone, or a zombie that its new parent has not looked at yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_program_that_is_none_is_said() -> None:
+    """By the log, as what vLLM itself says."""
+    started = vllm_process.VllmProcess(["/none/vllm"], {})
+    assert started.wait() == 127
+    assert list(started.lines) == ["/none/vllm cannot be started (No such file or directory)."]
 
 
 def test_dry_run_starts_nothing(machine: Machine) -> None:

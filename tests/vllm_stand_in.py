@@ -82,6 +82,9 @@ def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> i
         return 1
     if behaviour == "slow":
         time.sleep(30)
+    if behaviour == "flood":
+        # A progress bar without lines
+        print("\r 1%" * 100_000, flush=True)
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

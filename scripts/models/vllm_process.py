@@ -1,4 +1,4 @@
-"""vLLM as a child: started, its log passed on and read, waited for, ended with all that it started."""
+"""vLLM as a child: started, its log passed on and read, waited for, ended with all that it started; it ends with us, too."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
@@ -20,10 +22,12 @@ from scripts.models.trouble import ModelError
 
 # Lines of the log that are kept to explain a failure
 KEPT = 400
-# Longer lines are cut; no line that explains anything is.
+# Longer lines are cut; no line that explains anything is. What comes without an end is not kept either.
 LONGEST = 4000
+_PIECE = 64 * 1024
 TERM_SECONDS = 30.0
 PROGRESS_SECONDS = 10.0
+_WITH_PARENT = Path(__file__).with_name("with_parent.py")
 _DIRECT = build_opener(ProxyHandler({}))
 
 
@@ -50,7 +54,8 @@ class VllmProcess:
         self._ended: queue.Queue[None] = queue.Queue()
         try:
             self._process = subprocess.Popen(
-                list(arguments),
+                # Isolated: the variables are meant for vLLM's Python.
+                [sys.executable, "-I", str(_WITH_PARENT), str(os.getpid()), *arguments],
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -60,22 +65,29 @@ class VllmProcess:
             )
         except OSError as error:
             raise ModelError(f"{arguments[0]} cannot be started ({error.strerror}).") from None
-        self._reader = threading.Thread(target=self._read, name="vllm-log", daemon=True)
+        self._reader = threading.Thread(
+            target=self._read, args=(self._process.stdout,), name="vllm-log", daemon=True
+        )
         self._reader.start()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for raw in self._process.stdout:
-            line = raw.decode("utf-8", "replace").rstrip("\n")
-            if self._hidden:
-                line = line.replace(self._hidden, "********")
-            line = line[:LONGEST]
-            self.lines.append(line)
-            self.phase = vllm_log.phase(line) or self.phase
-            self.on_cpu = self.on_cpu or bool(vllm_log.ON_CPU.search(line))
-            # Nobody to read it is no reason for vLLM to stand still.
-            with contextlib.suppress(OSError, ValueError):
-                print(line, flush=True)
+    def _read(self, log: IO[bytes]) -> None:
+        begins = True
+        with log:
+            while raw := log.readline(_PIECE):
+                whole, begins = begins, raw.endswith(b"\n")
+                if not whole:
+                    # More of a line that was cut
+                    continue
+                line = raw.decode("utf-8", "replace").rstrip("\r\n")
+                if self._hidden:
+                    line = line.replace(self._hidden, "********")
+                line = line[:LONGEST]
+                self.lines.append(line)
+                self.phase = vllm_log.phase(line) or self.phase
+                self.on_cpu = self.on_cpu or bool(vllm_log.ON_CPU.search(line))
+                # Nobody to read it is no reason for vLLM to stand still.
+                with contextlib.suppress(OSError, ValueError):
+                    print(line, flush=True)
         self._ended.put(None)
 
     @property
