@@ -10,8 +10,8 @@ export const PATIENCE = 4000;
  * Whether a question could be answered as things stand, or refused by the server with a reason: it knows more of that.
  * @param {Facts} facts @param {number} connectedFor ms
  */
-export function answerable({ camera, held, link, socket, status }, connectedFor) {
-  if (socket !== "open") return false;
+export function answerable({ camera, held, link, socket, status, disclose }, connectedFor) {
+  if (socket !== "open" || disclose) return false;
   // What is wrong with another device's camera is for the server to say.
   if (held || camera === "elsewhere") return true;
   if (link !== "connected") return false;

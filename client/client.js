@@ -5,6 +5,7 @@ import { CodeDialog } from "./codedialog.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
 import { examine, verdict } from "./doctor.js";
+import { DisclosureDialog } from "./disclosuredialog.js";
 import { DoctorView } from "./doctorview.js";
 import { byId, show } from "./dom.js";
 import { Drawing } from "./drawing.js";
@@ -25,6 +26,7 @@ const stage = new StageView();
 const dialog = new CodeDialog();
 const trust = new TrustDialog({ onRetry: () => visit.retry() });
 const other = new OtherDialog();
+const disclosure = new DisclosureDialog({ onAgree: (host) => visit.agree(host) });
 const screenLock = new ScreenLock();
 const dock = byId("dock", HTMLElement);
 const stop = byId("stop", HTMLButtonElement);
@@ -93,6 +95,7 @@ function ask(text, detail = "auto") {
   // One that was never sent gives way here; of one that was sent, the server says that it was replaced.
   if (waited?.state === "waiting") conversation.end(waited.id, "Replaced by a newer question.", false);
   conversation.ask(id, text, detail, sent);
+  if (visit.facts.disclose) disclosure.open();
 }
 
 function cancel() {
@@ -122,6 +125,7 @@ async function share(text) {
 /** @param {import("./facts.js").Facts} facts */
 function render(facts) {
   if (facts.socket === "open") trust.close(); // it trusts by now
+  disclosure.render(facts.active ? facts.disclose : "");
   stage.render(facts);
   stage.renderCamera(visit.camera);
   const on = ["on", "resting", "elsewhere"].includes(facts.camera);
@@ -191,6 +195,7 @@ hold.addEventListener("click", () => {
 describe.addEventListener("click", () => visit.describe(!visit.facts.describing));
 stage.noticeAction.addEventListener("click", () => {
   if (visit.facts.untrusted) trust.open();
+  else if (visit.facts.disclose) disclosure.open();
   else visit.retry();
 });
 stage.switchCamera.addEventListener("click", () => void visit.exchangeCamera());

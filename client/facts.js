@@ -20,6 +20,7 @@
  * @property {Status|null} status
  * @property {boolean} held
  * @property {boolean} describing
+ * @property {string} disclose another machine that pictures would go to, once the person agrees; "" for none
  * @property {import("./stats.js").Sent|null} sent
  */
 
@@ -59,5 +60,6 @@ export const NOTHING_YET = {
   status: null,
   held: false,
   describing: false,
+  disclose: "",
   sent: null,
 };

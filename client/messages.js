@@ -60,7 +60,21 @@
  * @property {"ping"} type
  */
 
-/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Typing|Ping} ClientMessage */
+/**
+ * The person has seen that pictures go to this machine from now on.
+ * @typedef {Object} Confirm
+ * @property {"confirm"} type
+ * @property {string} host
+ */
+
+/**
+ * Asks for `engine` and `log` messages on this socket.
+ * @typedef {Object} Operator
+ * @property {"operator"} type
+ * @property {string} token
+ */
+
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Typing|Ping|Confirm|Operator} ClientMessage */
 
 // --- What the server sends -----------------------------------------------------------------------
 
@@ -100,6 +114,9 @@
  * @property {number} began_at ms since the epoch: with the same session_id and another began_at it is a new session
  * @property {boolean} describe
  * @property {boolean} held
+ * @property {string} elsewhere another machine that the engine's pictures go to; "" while they stay on the server's own
+ * @property {boolean} confirmed whether this session's pictures may go there
+ * @property {boolean} operator the server has operator functions
  */
 
 /**
@@ -232,7 +249,40 @@
  * @property {boolean} withheld
  */
 
-/** @typedef {Ready|Status|Sender|Started|DeltaMessage|ResponseMessage|Still|ErrorMessage|Pong} ServerMessage */
+/**
+ * @typedef {Object} LoadingProgress
+ * @property {string} phase
+ * @property {number} [percent]
+ * @property {number} [done_bytes]
+ * @property {number} [total_bytes]
+ */
+
+/**
+ * The engine that the operator manages; to operators only.
+ * @typedef {Object} EngineReport
+ * @property {"engine"} type
+ * @property {"idle"|"loading"|"ready"|"stopping"|"failed"} state
+ * @property {string} [model]
+ * @property {string} [model_type]
+ * @property {string} [mode]
+ * @property {LoadingProgress} [progress]
+ * @property {number} [memory_bytes]
+ * @property {string} [command] exactly what runs
+ * @property {string} [error] what went wrong, and what to do
+ * @property {boolean} answers visitors are answered by it
+ */
+
+/**
+ * An engine's own words; to operators only.
+ * @typedef {Object} LogLines
+ * @property {"log"} type
+ * @property {string[]} lines oldest first
+ * @property {number} dropped lines before these that went for want of room
+ */
+
+/**
+ * @typedef {Ready|Status|Sender|Started|DeltaMessage|ResponseMessage|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
+ */
 
 const KNOWN = new Set([
   "ready",
@@ -242,6 +292,8 @@ const KNOWN = new Set([
   "delta",
   "response",
   "still",
+  "engine",
+  "log",
   "error",
   "pong",
 ]);

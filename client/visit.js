@@ -2,6 +2,7 @@ import { ApiError } from "./api.js";
 import { Asking, PATIENCE, answerable } from "./asking.js";
 import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
+import { Disclosure } from "./disclosure.js";
 import { NOTHING_YET } from "./facts.js";
 import { pageTime } from "./messages.js";
 import { OtherCamera } from "./othercamera.js";
@@ -33,6 +34,7 @@ export class Visit {
 
   #hooks;
   #asking;
+  #disclosure = new Disclosure();
   #typedAt = -Infinity;
   #connectedAt = Infinity;
   #connectedOnce = false;
@@ -179,10 +181,24 @@ export class Visit {
 
   /** @param {boolean} describing @returns {boolean} whether it could be told */
   describe(describing) {
-    if (!this.socket.send({ type: "settings", describe: describing })) return false;
+    if (!this.#tellDescribing(describing)) return false;
     this.#toggledAt = performance.now();
     this.#set({ describing });
     return true;
+  }
+
+  /** The person has seen where pictures go from now on. @param {string} host */
+  agree(host) {
+    this.#disclosure.agree(host);
+    if (this.facts.disclose !== host) return; // it is another one by now
+    this.socket.send({ type: "confirm", host });
+    this.#set({ disclose: "" });
+    this.#tellDescribing(this.facts.describing);
+  }
+
+  /** @param {boolean} describing */
+  #tellDescribing(describing) {
+    return this.socket.send({ type: "settings", describe: describing && !this.facts.disclose });
   }
 
   /** Try again at once whatever waits to be tried again. */
@@ -315,7 +331,9 @@ export class Visit {
       this.#set({ untrusted: false });
       // All of it each time: a new session, or one that missed the last change, does not know it.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
-      this.socket.send({ type: "settings", thumbnails: true, describe: this.facts.describing, stills });
+      // A description goes on when it is known where its pictures go.
+      const describe = this.facts.describing ? {} : { describe: false };
+      this.socket.send({ type: "settings", thumbnails: true, stills, ...describe });
       this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // the camera has nobody to show to
@@ -333,7 +351,10 @@ export class Visit {
     switch (message.type) {
       case "ready": {
         const before = this.facts.ready;
-        this.#set({ ready: message, held: message.held });
+        const { ask, confirm } = this.#disclosure.look(message);
+        if (confirm) this.socket.send({ type: "confirm", host: confirm });
+        this.#set({ ready: message, held: message.held, disclose: ask });
+        if (message.describe !== (this.facts.describing && !ask)) this.#tellDescribing(this.facts.describing);
         // A restarted server takes the old token for a session that it does not know.
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {
           // What still seems connected is so to nobody, which the browser would notice ten seconds later.

@@ -152,7 +152,7 @@ export function summary(facts) {
   if (elsewhere && status?.camera !== "live") return { tone: "busy", label: "Waiting for the camera" };
   // Connected is not live: the server has no picture yet.
   if (status?.camera !== "live") return { tone: "busy", label: "Connecting" };
-  if (engineState(facts) !== "ready" && engineState(facts) !== "busy") return { tone: "warn", label: "Live, no answers" };
+  if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: "Live, no answers" };
   return { tone: "ok", label: "Live" };
 }
 
@@ -197,6 +197,14 @@ export function notice(facts) {
   }
   if (linked && status?.camera === "frozen") {
     return { tone: "warn", title: "The picture stands still", text: "The camera sends the same moment again and again. Stop it and start it again." };
+  }
+  if (facts.disclose) {
+    return {
+      tone: "warn",
+      title: "Another machine would get your pictures",
+      text: `The engine was changed to one on ${facts.disclose}. Nothing is asked until you agree.`,
+      action: { label: "Review" },
+    };
   }
   const engine = engineNotice(facts);
   if (engine) return engine;
@@ -279,6 +287,7 @@ export function details(facts) {
     : [
         `${engineName(engine)}${ready?.model && ready.model !== engine ? ` (${ready.model})` : ""}: ${state}.`,
         status?.engine_detail || ready?.engine_detail || "",
+        ready?.elsewhere ? `Pictures go to ${ready.elsewhere}${facts.disclose ? " once you agree" : ""}.` : "",
       ]
         .join(" ")
         .trim();

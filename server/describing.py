@@ -9,7 +9,7 @@ from collections.abc import Callable
 from server.answers import AnswerSink
 from server.camera import Camera
 from server.engines.base import Engine, EngineRequest
-from server.errors import Draining, QwenCameraError
+from server.errors import Draining, NotConfirmed, QwenCameraError
 from server.frames import Detail, Frame, Kind
 from server.inference import Inference, Job
 from server.outbox import Outbox
@@ -55,6 +55,12 @@ class Describing:
     def frame(self, frame: Frame) -> None:
         """A sampled frame goes into the queue; one that still waits there makes room for it."""
         id = f"d{next(self._numbers)}"
+        try:
+            self._requests.check_consent()
+        except NotConfirmed as error:
+            # It goes on by itself once it is confirmed.
+            self._failed(error, None)
+            return
         question = self._requests.preferences.prompt.strip() or DESCRIBE
 
         async def make_request(engine: Engine) -> EngineRequest:

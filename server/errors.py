@@ -28,6 +28,7 @@
     │   ├── EngineRefused            engine_refused
     │   └── EngineFailed             engine_failed (retryable)
     ├── Elsewhere                    307 elsewhere (retryable)
+    ├── NotConfirmed                 409 not_confirmed (retryable)
     ├── Busy                         503 busy (retryable)
     ├── PortsExhausted               503 ports_exhausted (retryable)
     ├── Draining                     503 draining (retryable)
@@ -198,6 +199,14 @@ class Elsewhere(QwenCameraError):
             "Another process has this session. Ask again with ?session=<id>, as Location says."
         )
         self.location = location
+
+
+class NotConfirmed(QwenCameraError):
+    """Pictures would go to a machine that the person has not agreed to."""
+
+    code = "not_confirmed"
+    status = 409
+    retryable = True
 
 
 class Busy(QwenCameraError):

@@ -75,7 +75,23 @@ class Ping(ClientMessage):
     type: Literal["ping"]
 
 
-AnyClientMessage = Auth | Chat | Cancel | Hold | Release | Settings | Typing | Ping
+class Confirm(ClientMessage):
+    """The person has seen that pictures go to this machine from now on (`Ready.elsewhere`)."""
+
+    type: Literal["confirm"]
+    host: str = Field(max_length=253)
+
+
+class Operator(ClientMessage):
+    """Ask for `engine` and `log` messages on this socket, for as long as it is open."""
+
+    type: Literal["operator"]
+    token: str = Field(max_length=4096)
+
+
+AnyClientMessage = (
+    Auth | Chat | Cancel | Hold | Release | Settings | Typing | Ping | Confirm | Operator
+)
 _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "auth": Auth,
     "chat": Chat,
@@ -85,6 +101,8 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "settings": Settings,
     "typing": Typing,
     "ping": Ping,
+    "confirm": Confirm,
+    "operator": Operator,
 }
 
 
@@ -164,6 +182,12 @@ class Ready(ServerMessage):
     # What is kept of the settings of this session, so that a page that comes back can show it.
     describe: bool = False
     held: bool = False
+    # The other machine that the engine's pictures go to, "" while they stay on the server's own; and whether this
+    # session may send them there: until it is confirmed nothing goes.
+    elsewhere: str = ""
+    confirmed: bool = True
+    # Whether the server has operator functions: OPERATOR_TOKEN is set.
+    operator: bool = False
 
 
 class Status(ServerMessage):
@@ -310,6 +334,42 @@ class Error(ServerMessage):
             retryable=error.retryable,
             retry_after=error.retry_after,
         )
+
+
+class LoadingProgress(BaseModel):
+    phase: str
+    percent: float | None = None
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+
+
+class EngineReport(ServerMessage):
+    """The engine that the operator manages; to operators only."""
+
+    type: Literal["engine"] = "engine"
+    # idle | loading | ready | stopping | failed
+    state: str
+    model: str | None = None
+    model_type: str | None = None
+    mode: str | None = None
+    progress: LoadingProgress | None = None
+    memory_bytes: int | None = None
+    # Exactly what runs, secrets masked, quoted for a shell
+    command: str | None = None
+    # What went wrong, and what to do
+    error: str | None = None
+    # Whether visitors are answered by it, rather than by another engine
+    answers: bool = False
+
+
+class LogLines(ServerMessage):
+    """An engine's own words, secrets removed; to operators only."""
+
+    type: Literal["log"] = "log"
+    # Oldest first
+    lines: list[str]
+    # Lines between these and the ones sent before that went for want of room
+    dropped: int = 0
 
 
 class Pong(ServerMessage):

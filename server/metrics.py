@@ -97,7 +97,11 @@ class Metrics:
             "Times that Redis did not answer: limits hold for this process alone until it does",
         )
         self.watch_events = counter("watch_events_total", "Times a watch fired")
-        # reason: missing, malformed, bad_signature, expired, wrong_session, bad_code, metrics, origin, rate
+        self.log_lines_dropped = counter(
+            "log_lines_dropped_total",
+            "Lines of an engine that an operator's page did not take in time",
+        )
+        # reason: missing, malformed, bad_signature, expired, wrong_session, bad_code, metrics, operator, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
         self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
         self.frame_wait = seconds("frame_wait_seconds", "From a question to its frame", _MS)

@@ -7,12 +7,22 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from server.messages import DeltaMessage, Ready, Response, Sender, ServerMessage, Status, Still
+from server.messages import (
+    DeltaMessage,
+    EngineReport,
+    LogLines,
+    Ready,
+    Response,
+    Sender,
+    ServerMessage,
+    Status,
+    Still,
+)
 
 MAX_BYTES = 256 * 1024
 
 # A waiting one of these is worth nothing once there is a newer one.
-_SNAPSHOTS = (Ready, Status, Sender, Still)
+_SNAPSHOTS = (Ready, Status, Sender, Still, EngineReport, LogLines)
 
 
 class OutboxClosed(Exception):
@@ -42,8 +52,8 @@ class _Waiting:
 class Outbox:
     """Any number of `put`s, one reader at a time. All of it on the event loop.
 
-    Rules for what waits: deltas of one answer that follow each other become one. A `ready`, `status`, `sender` or `still` is
-    replaced by a newer one, and a `ready` goes before everything else. While nobody reads, the deltas of an answer go
+    Rules for what waits: deltas of one answer that follow each other become one. A `ready`, `status`, `sender`, `still`, `engine`
+    or `log` is replaced by a newer one (whoever puts a `log` looks first whether one waits), and a `ready` goes before everything else. While nobody reads, the deltas of an answer go
     once its response is there, for the response has the whole text. Beyond `max_bytes` the oldest messages are dropped,
     and counted; a reader is then told with OutboxOverflowed.
     """
@@ -55,7 +65,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._on_drop = on_drop
         self._waiting: deque[_Waiting] = deque()
-        # The waiting ready, status, sender and still.
+        # The waiting one of each of these kinds
         self._snapshots: dict[type[ServerMessage], _Waiting] = {}
         self._size = 0
         self._reader: Reader | None = None
@@ -104,6 +114,17 @@ class Outbox:
         self.overflowed = False
         self._reader = Reader(self)
         return self._reader
+
+    def waits(self, kind: type[ServerMessage]) -> bool:
+        """Whether one of a kind that newer ones replace has not been taken yet."""
+        return kind in self._snapshots
+
+    def discard(self, kind: type[ServerMessage]) -> None:
+        """Take back what `waits`."""
+        entry = self._snapshots.pop(kind, None)
+        if entry is not None:
+            self._waiting.remove(entry)
+            self._size -= entry.size
 
     def close(self) -> None:
         """Take no more messages; what waits may still be read. Safe to call twice."""

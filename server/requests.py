@@ -9,7 +9,7 @@ from functools import partial
 
 from server.aio import in_pool
 from server.engines.base import Capabilities, Engine, EngineRequest
-from server.errors import FrameWithheld
+from server.errors import BadRequest, FrameWithheld, NotConfirmed
 from server.frames import Detail, Frame, Kind, Picture, Scene
 from server.history import History
 from server.inference import Inference
@@ -19,6 +19,8 @@ from server.vision.prepare import PictureMaker
 
 # An answer gets at least this many tokens, however long the question is.
 _LEAST_ANSWER_TOKENS = 16
+# Machines that a session remembers to have been confirmed.
+_MOST_HOSTS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +45,8 @@ class SessionTools:
     maker: PictureMaker
     prepare_pool: ThreadPoolExecutor
     metrics: Metrics
+    # Operator functions are on
+    has_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,37 @@ class Preferences:
     stills: bool = False
 
 
+class Consent:
+    """The machines that one session's pictures may go to: the one of the engine that was there when the session
+    began, this one always, and what the person confirmed since. The newest 16 are remembered."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._hosts = dict.fromkeys(("", engine.status.elsewhere))
+
+    def given(self, engine: Engine) -> bool:
+        return engine.status.elsewhere in ("", *self._hosts)
+
+    def check(self, engine: Engine) -> None:
+        """Raises NotConfirmed."""
+        if not self.given(engine):
+            host = engine.status.elsewhere
+            raise NotConfirmed(
+                f"Another engine answers now, and pictures would go to {host}. Nothing was sent there."
+                f' Confirm it on the page, or send {{"type":"confirm","host":"{host}"}}, and ask again.'
+            )
+
+    def give(self, engine: Engine, host: str) -> None:
+        """Raises BadRequest when pictures would not go to this host."""
+        if host != engine.status.elsewhere:
+            where = engine.status.elsewhere or "no other machine"
+            raise BadRequest(
+                f'"host" of a confirm message is not where pictures go; they go to {where} now.'
+            )
+        self._hosts[host] = None
+        while len(self._hosts) > _MOST_HOSTS:
+            del self._hosts[next(iter(self._hosts))]
+
+
 class RequestMaker:
     """One session's. `preferences` is replaced whole when the client changes something."""
 
@@ -66,10 +101,15 @@ class RequestMaker:
         self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
     ) -> None:
         self.preferences = Preferences()
+        self.consent = Consent(tools.current_engine())
         self._session_id = session_id
         self._limits = limits
         self._tools = tools
         self._history = history
+
+    def check_consent(self) -> None:
+        """Raises NotConfirmed when pictures would go where they may not, as things stand."""
+        self.consent.check(self._tools.current_engine())
 
     def context(self, capabilities: Capabilities) -> int:
         """Tokens of prompt and answer together."""
@@ -105,7 +145,11 @@ class RequestMaker:
     def request(
         self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail
     ) -> EngineRequest:
-        """The answer and the earlier turns are cut to what is left of the context."""
+        """The answer and the earlier turns are cut to what is left of the context.
+
+        Raises NotConfirmed. Every picture on its way to an engine passes here last, whatever it was meant for before.
+        """
+        self.consent.check(engine)
         capabilities = engine.status.capabilities
         language = self.preferences.language or None
         room = self.context(capabilities) - picture.visual_tokens

@@ -107,8 +107,11 @@ class Session:
                     self.camera.wake()
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
-                case wire.Auth():
-                    pass  # already done, nothing to add
+                case wire.Confirm():
+                    self._requests.consent.give(self._tools.current_engine(), message.host)
+                    self.greet()
+                case wire.Auth() | wire.Operator():
+                    pass  # the socket's affair
         except QwenCameraError as error:
             self.tell(error)
 
@@ -155,6 +158,7 @@ class Session:
             )
 
     async def _submit(self, asking: Asking, detail: Detail) -> None:
+        self._requests.check_consent()
         frame, held = await self._frame_for(asking.asked)
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)

@@ -6,13 +6,13 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from server import messages as wire
-from server.addresses import Network, is_secure
+from server.addresses import Network, client_address, is_secure
 from server.aio import cancel_and_wait
 from server.attempts import Attempt
 from server.auth import OriginPolicy, TokenIssuer
@@ -28,6 +28,8 @@ from server.errors import (
     Unauthorized,
 )
 from server.metrics import Metrics
+from server.operator_desk import OperatorDesk
+from server.operator_guard import OperatorGuard
 from server.outbox import OutboxClosed, OutboxOverflowed, Reader
 from server.ring import HEADER, place_of
 from server.session import Session
@@ -50,6 +52,8 @@ MAX_REFUSED = 100
 # A reader that has not taken a message after this long is gone.
 SEND_SECONDS = 10.0
 PROTOCOL = "qwen-camera"
+# The id of an error that answers an `operator` message
+OPERATOR = "operator"
 
 
 class Closing(Exception):
@@ -103,8 +107,12 @@ class SocketGate:
 class SessionSocket:
     """One accepted socket of a session."""
 
-    def __init__(self, websocket: WebSocket) -> None:
+    def __init__(
+        self, websocket: WebSocket, welcome: Callable[[str], Awaitable[None]] | None = None
+    ) -> None:
+        """`welcome` takes an operator's token; it raises a QwenCameraError for one that is not right."""
         self._websocket = websocket
+        self._welcome = welcome
         self._closing: Closing | None = None
         self._wake = asyncio.Event()
 
@@ -167,9 +175,22 @@ class SessionSocket:
                 )
                 continue
             try:
-                session.handle(wire.parse(raw))
+                message = wire.parse(raw)
+                if isinstance(message, wire.Operator) and self._welcome is not None:
+                    await self._welcome_operator(session, message.token, self._welcome)
+                else:
+                    session.handle(message)
             except RequestError as error:
                 session.tell(error)
+
+    async def _welcome_operator(
+        self, session: Session, token: str, welcome: Callable[[str], Awaitable[None]]
+    ) -> None:
+        session.touch()
+        try:
+            await welcome(token)
+        except RequestError as error:
+            session.tell(error, OPERATOR)
 
     async def _send(self, text: str) -> None:
         try:
@@ -220,7 +241,11 @@ class SocketServer:
         origins: OriginPolicy,
         metrics: Metrics,
         trusted_proxies: Sequence[Network] = (),
+        guard: OperatorGuard | None = None,
+        desk: OperatorDesk | None = None,
     ) -> None:
+        """Without a guard and a desk there are no operators."""
+        self._guard, self._desk = guard, desk
         self._sessions = sessions
         self._tokens = tokens
         self._origins = origins
@@ -278,7 +303,9 @@ class SocketServer:
         if not self.gate.take(session_id, time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()
             raise Closing(TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
-        socket = SessionSocket(websocket)
+        socket = SessionSocket(
+            websocket, lambda token: self._welcome(websocket, session, socket, token)
+        )
         self._sessions.attach(session, socket)
         session.greet()
         log.info("socket opened", extra={"session": session_id})
@@ -287,9 +314,23 @@ class SocketServer:
             closing = await socket.run(session)
             return closing
         finally:
+            if self._desk is not None:
+                self._desk.leave(socket)
             self._sessions.detach(session, socket)
             code = closing.code if closing is not None else 1000
             log.info("socket closed", extra={"session": session_id, "code": code})
+
+    async def _welcome(
+        self, websocket: WebSocket, session: Session, socket: SessionSocket, token: str
+    ) -> None:
+        if self._guard is None or self._desk is None:
+            raise NotFound("This server has no operator functions.")
+        headers = websocket.headers
+        peer = websocket.client.host if websocket.client is not None else None
+        forwarded = ",".join(headers.getlist("x-forwarded-for")) or None
+        await self._guard.check(token, client_address(peer, forwarded, self._trusted_proxies))
+        self._desk.join(socket, session.outbox)
+        log.info("an operator listens", extra={"session": session.id})
 
     def _check_origin(self, websocket: WebSocket) -> None:
         headers = websocket.headers

@@ -47,6 +47,9 @@ def ready(
         ),
         describe=requests.preferences.describe,
         held=held,
+        elsewhere=status.elsewhere,
+        confirmed=requests.consent.given(engine),
+        operator=tools.has_operator,
     )
 
 

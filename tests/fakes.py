@@ -79,6 +79,7 @@ class FakeEngine:
         capabilities: Capabilities | None = None,
         ready: bool = True,
         model: str = "fake-1",
+        elsewhere: str = "",
     ) -> None:
         self.name = name
         self.chunks = chunks
@@ -91,6 +92,7 @@ class FakeEngine:
         self.capabilities = capabilities if capabilities is not None else Capabilities()
         self.ready = ready
         self.model = model
+        self.elsewhere = elsewhere
         # Requests in the order they came, answers begun and not let go of, the most of them at a time.
         self.requests: list[EngineRequest] = []
         self.open = 0
@@ -107,7 +109,7 @@ class FakeEngine:
     @property
     def status(self) -> EngineStatus:
         state = EngineState.READY if self.ready else EngineState.UNREACHABLE
-        return EngineStatus(state, model=self.model, capabilities=self.capabilities)
+        return EngineStatus(state, "", self.model, self.capabilities, self.elsewhere)
 
     async def probe(self) -> EngineStatus:
         return self.status

@@ -114,6 +114,7 @@ class FakeOpenAI:
         max_model_len: int | None = 8192,
         api_key: str = "",
         port: int = 0,
+        host: str = "127.0.0.1",
         keep: int = 1000,
     ) -> None:
         self.behaviour = Behaviour.NORMAL
@@ -145,6 +146,7 @@ class FakeOpenAI:
         self.running = 0
         self.most_running = 0
         self.port = port
+        self._host = host
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
         self._arrived = asyncio.Condition()
@@ -167,7 +169,7 @@ class FakeOpenAI:
     async def start(self) -> None:
         """Listen; after `close()` again on the same port."""
         self._server = await asyncio.start_server(
-            self._serve, "127.0.0.1", self.port, limit=MAX_BODY
+            self._serve, self._host, self.port, limit=MAX_BODY
         )
         self.port = self._server.sockets[0].getsockname()[1]
 

@@ -49,10 +49,14 @@ def make_frame(
 class Room:
     """One session, its socket's end of the outbox, and a camera's feed."""
 
-    def __init__(self, engine: FakeEngine, session: Session, tools: SessionTools) -> None:
+    def __init__(
+        self, engine: FakeEngine, session: Session, tools: SessionTools, engines: FakeEngines
+    ) -> None:
         self.engine = engine
         self.session = session
         self.tools = tools
+        # Assign to `current`: another engine answers from then on.
+        self.engines = engines
         self.reader: Reader = session.outbox.attach()
         self._feed: Feed | None = None
         self._frames = 0
@@ -89,8 +93,10 @@ class Room:
         return found
 
 
-def make_tools(engine: FakeEngine, pools: Pools, *filters: PrivacyFilter) -> SessionTools:
-    engines = FakeEngines(engine)
+def make_tools(
+    engine: FakeEngine | FakeEngines, pools: Pools, *filters: PrivacyFilter
+) -> SessionTools:
+    engines = engine if isinstance(engine, FakeEngines) else FakeEngines(engine)
     metrics = Metrics("test")
     return SessionTools(
         inference=Inference(engines, max_concurrent=4, max_queue=8, metrics=metrics),
@@ -108,10 +114,11 @@ async def room(
     """A session of its own; everything it started has ended afterwards."""
     engine = engine or FakeEngine()
     pools = Pools()
-    tools = make_tools(engine, pools, *filters)
+    engines = FakeEngines(engine)
+    tools = make_tools(engines, pools, *filters)
     session = Session("s", limits, tools)
     try:
-        yield Room(engine, session, tools)
+        yield Room(engine, session, tools, engines)
     finally:
         await session.close("session_ended")
         await tools.inference.close()

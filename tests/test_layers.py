@@ -14,10 +14,13 @@ ROOT = Path(__file__).parent.parent
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
     5: ("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal", "gauges"),
-    4: ("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
+    4: (
+        *("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
+        "operator_desk",
+    ),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
-        *("health", "history", "outbox", "logs", "relays"),
+        *("health", "history", "outbox", "logs", "relays", "operator_guard"),
     ),
     2: (
         "engines.*",

@@ -38,6 +38,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "errors": ("counter", ("code",)),
     # Beyond the contract: what was dropped for want of room.
     "messages_dropped": ("counter", ()),
+    "log_lines_dropped": ("counter", ()),
     "limiter_forgotten": ("counter", ()),
     "limits_shared": ("gauge", ()),
     "shared_limits_failures": ("counter", ()),
@@ -83,7 +84,7 @@ ALLOWED: dict[str, set[str]] = {
         *("decode_error", "backlog", "broken", "no_key", "cancelled", "withheld", "user"),
         *("replaced", "preempted", "socket_closed", "session_ended", "draining", "format"),
         *("missing", "malformed", "bad_signature", "expired", "wrong_session", "bad_code"),
-        *("metrics", "origin", "rate", "other"),
+        *("metrics", "operator", "origin", "rate", "other"),
         *("stranger", "stun", "addresses", "size", "waiting", "streams"),
     },
     "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
@@ -95,7 +96,7 @@ ALLOWED: dict[str, set[str]] = {
         *("engine_loading", "engine_timeout", "engine_refused", "engine_failed", "draining"),
         *("internal", "unauthorized", "forbidden", "upload_refused", "not_found", "conflict"),
         *("too_large", "unsupported_media_type", "unusable_offer", "method_not_allowed"),
-        "ports_exhausted",
+        *("ports_exhausted", "not_confirmed"),
     },
 }
 Sample = tuple[str, dict[str, str], float]

@@ -46,6 +46,8 @@ class EngineStatus:
     detail: str = ""
     model: str = ""
     capabilities: Capabilities = field(default_factory=Capabilities)
+    # The other machine that pictures go to; "" while they stay on this one.
+    elsewhere: str = ""
 
     @property
     def ready(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -120,7 +121,7 @@ class Discovery:
             geometry=self._learn_geometry(model, card),
             context_length=_context_length(card),
         )
-        return EngineStatus(EngineState.READY, "", model, capabilities)
+        return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
 
     def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
         if self._factor is not None:
@@ -150,6 +151,19 @@ def _context_length(card: Mapping[str, Any]) -> int | None:
     found = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
     found.append(meta.get("n_ctx") if isinstance(meta, dict) else None)
     return next((value for value in found if type(value) is int and value > 0), None)
+
+
+def other_machine(base_url: str) -> str:
+    """The host of an address as people know it; "" for this machine's loopback (RFC 6761 section 6.3, RFC 6890)."""
+    host = httpx2.URL(base_url).host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    address = getattr(address, "ipv4_mapped", None) or address
+    return "" if address.is_loopback or address.is_unspecified else host
 
 
 def address_of(base_url: str) -> str:

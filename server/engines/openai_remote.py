@@ -28,7 +28,7 @@ from server.engines.base import (
     Usage,
 )
 from server.engines.chat_stream import BrokenStream, ChatStream, read_event
-from server.engines.discovery import Discovery, address_of
+from server.engines.discovery import Discovery, address_of, other_machine
 from server.errors import (
     EngineError,
     EngineFailed,
@@ -118,7 +118,9 @@ class OpenAIEngine:
         # Some servers know only the newer name.
         self._max_tokens_field = "max_tokens"
         self._status = EngineStatus(
-            EngineState.UNREACHABLE, f"Not yet asked: the model server at {self._address}."
+            EngineState.UNREACHABLE,
+            f"Not yet asked: the model server at {self._address}.",
+            elsewhere=other_machine(base_url),
         )
         # These libraries log addresses, headers and bodies at lower levels.
         for library in ("openai", "httpx2", "httpcore2"):

@@ -1,0 +1,92 @@
+"""An engine on another machine takes over: the page says so, and nothing goes there before the person agrees."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+def other_name() -> str:
+    """A name or address of this very machine that does not say so."""
+    with contextlib.suppress(OSError):
+        name = socket.gethostname().lower()
+        socket.getaddrinfo(name, 80, socket.AF_INET)
+        if not name.startswith("localhost"):
+            return name
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(("192.0.2.1", 9))
+        return str(probe.getsockname()[0])
+    pytest.skip("This machine has neither a name nor an address beyond loopback.")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def far() -> AsyncIterator[tuple[Running, FakeOpenAI]]:
+    """A server whose better engine is on another machine, which is not there yet."""
+    async with FakeOpenAI(host="0.0.0.0") as model:
+        await model.close()
+        url = f"http://{other_name()}:{model.port}/v1"
+        async with running(engine="auto", vllm_base_url=url) as run:
+            yield run, model
+
+
+async def test_nothing_goes_to_another_machine_before_the_person_agrees(
+    visit: Visit, far: tuple[Running, FakeOpenAI]
+) -> None:
+    """It takes over while a description runs: a dialog names it, questions wait, "Not now" keeps it so; agreed, all goes on."""
+    run, model = far
+    page = await visit(run.base_url)
+    await page.start()
+    await page.button("Describe").click()
+    await page.got('m.type === "response" && m.kind === "describe"')
+    await model.start()
+    dialog = page.page.locator("#disclosure-dialog")
+    await expect(dialog).to_be_visible(timeout=15_000)
+    await expect(page.page.locator("#disclosure-host")).to_have_text(other_name())
+    await page.button("Not now").click()
+    await expect(page.notice).to_contain_text(other_name())
+    await expect(page.state).to_have_text("Live, no answers")
+    since = await page.now()
+    await page.box.fill("What is this?")
+    await page.box.press("Enter")
+    # It is asked what it waits for.
+    await expect(dialog).to_be_visible()
+    log = [entry for entry in await page.log() if entry["at"] > since]
+    assert not [entry for entry in log if entry["message"]["type"] == "chat"]
+    assert model.requests == type(model.requests)()
+    await page.button("Send them there").click()
+    sent = await page.sent("chat", since=since)
+    assert (await page.response(sent["id"]))["engine"] == "vllm"
+    described = 'm.type === "response" && m.kind === "describe" && m.engine === "vllm"'
+    await page.got(described, since=since)
+    await expect(page.state).to_have_text("Live")
+    await page.state.click()
+    await expect(page.page.locator("#fact-engine")).to_contain_text(
+        f"Pictures go to {other_name()}."
+    )
+
+
+async def test_a_page_that_begins_there_is_not_asked(
+    visit: Visit, far: tuple[Running, FakeOpenAI]
+) -> None:
+    """That is how this server works; the details say where pictures go. A restarted server asks nothing again either."""
+    run, model = far
+    await model.start()
+    page = await visit(run.base_url)
+    for _ in range(100):
+        if run.program.engines.current.name == "vllm":
+            break
+        await page.page.wait_for_timeout(50)
+    await page.start()
+    assert (await page.ask("What is this?"))["engine"] == "vllm"
+    await expect(page.page.locator("#disclosure-dialog")).to_be_hidden()

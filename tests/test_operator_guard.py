@@ -1,0 +1,68 @@
+"""Who may use the operator's functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.addresses import RequestLimiter
+from server.errors import NotFound, RateLimited, Unauthorized
+from server.metrics import Metrics
+from server.operator_guard import OperatorGuard
+from server.shared_limits import SharedLimiter
+
+pytestmark = pytest.mark.asyncio
+
+TOKEN = "operator-token-of-this-test"
+
+
+class Door:
+    """A guard, and what it counted."""
+
+    def __init__(self, token: str = TOKEN, per_minute: int = 60) -> None:
+        self._metrics = Metrics("test")
+        limiter = SharedLimiter(RequestLimiter(per_minute), per_minute, None)
+        self.guard = OperatorGuard(token, limiter, self._metrics)
+
+    async def try_(self, given: str | None, address: str = "192.0.2.1") -> None:
+        await self.guard.check(given, address)
+
+    def counted(self, reason: str) -> float:
+        wanted = f'qwen_camera_auth_failures_total{{reason="{reason}"}} '
+        lines = self._metrics.render().decode().splitlines()
+        return next((float(n.removeprefix(wanted)) for n in lines if n.startswith(wanted)), 0.0)
+
+
+async def test_the_token_opens_and_nothing_else_does() -> None:
+    """A wrong one and none are refused with a sentence each, and counted; neither repeats what was given."""
+    door = Door()
+    await door.try_(TOKEN)
+    for given in ("", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "canary\ud800"):
+        with pytest.raises(Unauthorized, match="not right") as refused:
+            await door.try_(given)
+        assert "canary" not in refused.value.message
+    with pytest.raises(Unauthorized, match="OPERATOR_TOKEN"):
+        await door.try_(None)
+    assert door.counted("operator") == 6
+
+
+async def test_without_a_token_there_is_nothing_to_open() -> None:
+    """Not even with an empty one; it says what would have to be set, and costs nobody's allowance."""
+    door = Door(token="", per_minute=3)
+    assert not door.guard.on
+    for given in ("", None, TOKEN) * 3:
+        with pytest.raises(NotFound, match="OPERATOR_TOKEN is empty"):
+            await door.try_(given)
+
+
+async def test_guesses_run_out() -> None:
+    """A wrong token costs three requests of its address; then not even the right one is looked at from there."""
+    door = Door(per_minute=9)
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            await door.try_("guess")
+    with pytest.raises(RateLimited) as refused:
+        await door.try_(TOKEN)
+    assert refused.value.retry_after is not None
+    assert refused.value.retry_after >= 1
+    assert door.counted("rate") == 1
+    await door.try_(TOKEN, "198.51.100.1")
