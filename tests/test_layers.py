@@ -25,6 +25,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
     2: (
         "engines.*",
         "fetch.*",
+        "generation.*",
         "prompts",
         "scene_watch",
         "sending",
@@ -103,6 +104,8 @@ PURE = (
         "attempts",
     ),
     *("frames", "messages", "errors", "origins", "addresses", "setting_text", "tls_files"),
+    *("generation.rules", "generation.bounds", "generation.mp4", "generation.wav"),
+    "generation.first_frame",
 )
 IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}
 # Tested through another module's test, with the reason.

@@ -1,0 +1,97 @@
+"""An MP4 made in memory: H.264, 4:2:0, BT.709, its index in front so that a page plays it at once."""
+
+from __future__ import annotations
+
+import io
+from fractions import Fraction
+
+import av
+import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+# Visually clean, about a tenth of a bit a pixel (x264's scale).
+CRF = "18"
+# The index: a fixed part, and what a frame's size, time, place and order take. libavformat's own way of putting it in
+# front ("faststart") reads the file again by its name, which one in memory has not: room is kept for it instead.
+_INDEX_BYTES = 4096
+_INDEX_BYTES_A_FRAME = 48
+
+
+class TooManyBytes(Exception):
+    """The file got larger than it may."""
+
+
+class _Bounded(io.BytesIO):
+    """Refuses to grow beyond `most` bytes."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self._most = most
+        self.full = False
+
+    def write(self, data: object) -> int:
+        size = memoryview(data).nbytes  # type: ignore[arg-type]
+        if self.tell() + size > self._most:
+            self.full = True
+            raise TooManyBytes
+        return super().write(data)  # type: ignore[arg-type]
+
+
+class Mp4Writer:
+    """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
+
+    def __init__(self, width: int, height: int, fps: int, frames: int, most_bytes: int) -> None:
+        """`width` and `height` in pixels, even; `frames` is how many there will be, for the index's room."""
+        self._file = _Bounded(most_bytes)
+        room = _INDEX_BYTES + _INDEX_BYTES_A_FRAME * frames
+        self._container = av.open(
+            self._file, "w", format="mp4", options={"moov_size": str(room), "fflags": "+bitexact"}
+        )
+        stream = self._container.add_stream("libx264", rate=fps, options={"crf": CRF})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        context = stream.codec_context
+        context.colorspace = Colorspace.ITU709.value
+        context.color_range = ColorRange.MPEG.value
+        context.color_primaries = ColorPrimaries.BT709.value
+        context.color_trc = ColorTrc.BT709.value
+        self._stream = stream
+        self._shape = (height, width, 3)
+        self._time_base = Fraction(1, fps)
+        self._count = 0
+
+    def add(self, rgb: bytes | memoryview) -> None:
+        """The next frame: `height` * `width` * 3 bytes. Raises TooManyBytes, ValueError for another size."""
+        pixels = np.frombuffer(rgb, np.uint8).reshape(self._shape)
+        frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+            format="yuv420p",
+            src_colorspace=Colorspace.DEFAULT,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
+        )
+        frame.pts, frame.time_base = self._count, self._time_base
+        self._count += 1
+        self._encode(frame)
+
+    def _encode(self, frame: av.VideoFrame | None) -> None:
+        try:
+            for packet in self._stream.encode(frame):
+                self._container.mux(packet)
+        except av.FFmpegError:
+            if self._file.full:
+                raise TooManyBytes from None
+            raise
+
+    def finish(self) -> bytes:
+        """The file. Raises TooManyBytes."""
+        self._encode(None)
+        try:
+            self._container.close()
+        except av.FFmpegError:
+            if self._file.full:
+                raise TooManyBytes from None
+            raise
+        return self._file.getvalue()
+
+    def discard(self) -> None:
+        """Give everything back; nothing is made."""
+        self._file.close()

@@ -1,0 +1,109 @@
+"""What a generating model takes, read from its own files: sizes, frame counts, fields, rates.
+
+Standard library only: the worker in the models' environment reads it, too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+# Where the model's files say nothing: an autoencoder of 8 pixels a latent below patches of 2x2, and four frames
+# a latent behind the first (Wan 2.1, its config.json files).
+FACTOR = 16
+FRAME_STEP = 4
+# Hz. What the model's files say goes before.
+SAMPLE_RATE = 24_000
+
+Output = Literal["video", "audio"]
+# Whether a model begins with a picture that it is given.
+FirstFrame = Literal["never", "may", "must"]
+
+
+class RulesError(ValueError):
+    """A folder that no rules can be read from; the message is a sentence that says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Of one model. `frames` are `frame_step` * k + 1."""
+
+    output: Output
+    # Sides are multiples of it, in pixels.
+    factor: int = FACTOR
+    frame_step: int = FRAME_STEP
+    first_frame: FirstFrame = "never"
+    # Of "negative", "guidance", "steps", "seconds", "flow_shift", "tiling", "slicing"
+    takes: tuple[str, ...] = ()
+    # Hz
+    sample_rate: int = SAMPLE_RATE
+
+    def nearest_frames(self, wanted: float) -> int:
+        """The count next to `wanted` that the model can make."""
+        return max(0, round((wanted - 1) / self.frame_step)) * self.frame_step + 1
+
+    def message(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
+
+    @classmethod
+    def read(cls, message: Mapping[str, Any]) -> Rules:
+        """From `message`; other keys count for nothing."""
+        known = {field.name for field in fields(cls)}
+        given = {key: value for key, value in message.items() if key in known}
+        return cls(**given | {"takes": tuple(given.get("takes", ()))})
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """An object. Raises RulesError."""
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RulesError(
+            f"{path.name} of the model can not be read ({error.strerror}). Fetch the model again, or give its folder."
+        ) from None
+    except ValueError:
+        raise RulesError(
+            f"{path.name} of the model is not JSON. The file is broken: fetch the model again."
+        ) from None
+    if not isinstance(value, dict):
+        raise RulesError(
+            f"{path.name} of the model is not an object. The file is broken: fetch the model again."
+        )
+    return value
+
+
+def is_pipeline(folder: Path) -> bool:
+    """Whether the folder holds a diffusers pipeline; else it is one model of transformers."""
+    return (folder / "model_index.json").is_file()
+
+
+def pixel_rules(folder: Path) -> tuple[int, int]:
+    """Multiple of the sides in pixels and frames a latent, of a pipeline's folder. Raises RulesError."""
+    vae = _component(folder, "vae")
+    transformer = _component(folder, "transformer") or _component(folder, "unet")
+    spatial = _whole(vae, "scale_factor_spatial", "spatial_compression_ratio")
+    temporal = _whole(vae, "scale_factor_temporal", "temporal_compression_ratio")
+    patch = transformer.get("patch_size", 2)
+    if isinstance(patch, list):
+        patch = math.lcm(*(int(one) for one in patch[1:])) if len(patch) > 1 else patch[0]
+    patch = patch if isinstance(patch, int) and patch > 0 else 2
+    return (spatial * patch if spatial else FACTOR), temporal or FRAME_STEP
+
+
+def _component(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name / "config.json"
+    return read_json(path) if path.is_file() else {}
+
+
+def _whole(config: Mapping[str, Any], *names: str) -> int:
+    """The first of `names` that is a whole number above 0; 0 when none is."""
+    for name in names:
+        value = config.get(name)
+        if isinstance(value, int) and value > 0:
+            return value
+    return 0

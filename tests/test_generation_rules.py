@@ -1,0 +1,81 @@
+"""What a generating model takes, read from its own files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from server.generation.rules import Rules, RulesError, is_pipeline, pixel_rules, read_json
+
+
+def written(folder: Path, name: str, value: object) -> None:
+    path = folder / name / "config.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+@pytest.mark.parametrize(
+    ("vae", "transformer", "factor", "step"),
+    [
+        # Wan 2.1 and Wan 2.2 5B
+        ({"scale_factor_spatial": 8, "scale_factor_temporal": 4}, {"patch_size": [1, 2, 2]}, 16, 4),
+        (
+            {"scale_factor_spatial": 16, "scale_factor_temporal": 4},
+            {"patch_size": [1, 2, 2]},
+            32,
+            4,
+        ),
+        # LTX-Video
+        (
+            {"spatial_compression_ratio": 32, "temporal_compression_ratio": 8},
+            {"patch_size": 1},
+            32,
+            8,
+        ),
+        # Nothing said, or nonsense
+        ({}, {}, 16, 4),
+        ({"scale_factor_spatial": "8"}, {"patch_size": 0}, 16, 4),
+    ],
+)
+def test_sides_and_frames_come_from_the_models_own_files(
+    tmp_path: Path, vae: dict[str, object], transformer: dict[str, object], factor: int, step: int
+) -> None:
+    """Pixels of a latent by latents of a patch; frames of a latent."""
+    written(tmp_path, "vae", vae)
+    written(tmp_path, "transformer", transformer)
+    assert pixel_rules(tmp_path) == (factor, step)
+
+
+def test_a_folder_without_parts_has_the_usual_rules(tmp_path: Path) -> None:
+    """Nothing to read is no error; a pipeline is told by its index."""
+    assert pixel_rules(tmp_path) == (16, 4)
+    assert not is_pipeline(tmp_path)
+    (tmp_path / "model_index.json").write_text("{}")
+    assert is_pipeline(tmp_path)
+
+
+def test_broken_files_have_a_sentence(tmp_path: Path) -> None:
+    """Absent, no JSON, no object: which file, and what to do."""
+    path = tmp_path / "config.json"
+    for text in (None, "{", "[]"):
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(RulesError, match=r"config\.json .+[Ff]etch the model again"):
+            read_json(path)
+
+
+def test_rules_travel_as_json() -> None:
+    """What a worker sends is what is read, and what a newer one adds does no harm."""
+    rules = Rules("video", 32, 8, "may", ("steps", "guidance"), 16_000)
+    sent = json.loads(json.dumps(rules.message() | {"new": 1}))
+    assert Rules.read(sent) == rules
+
+
+def test_the_count_next_to_what_is_wished_for() -> None:
+    """Never none, and never further away than half a step."""
+    wan = Rules("video")
+    assert [wan.nearest_frames(n) for n in (0, 1, 2.9, 3.1, 80, 81, 82.9, 83.1)] == [
+        *(1, 1, 1, 5, 81, 81, 81, 85),
+    ]
