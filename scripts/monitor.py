@@ -36,10 +36,10 @@ try:
     from rich.live import Live
 
     from config import ConfigError, Settings, load
-    from scripts.gpu import GpuReader
     from scripts.monitoring.look import LOOPBACK, Look, Target, take_look
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
+    from server.gpu import GpuReader
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 

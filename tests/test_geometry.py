@@ -39,6 +39,12 @@ from server.frames import Geometry
             {},
             Geometry(28, 3136, 9408),
         ),
+        # Pixtral's longest_edge is a side.
+        (
+            {"patch_size": 14, "merge_size": 2, "size": {"longest_edge": 1540}},
+            {},
+            geometry.QWEN2_VL,
+        ),
         # A smallest picture below one patch is one patch.
         ({"patch_size": 14, "merge_size": 2, "min_pixels": 1}, {}, Geometry(28, 784, 12845056)),
         # Nonsense is left alone.

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from scripts import gpu
-from scripts.gpu import MIB, GpuError, GpuReader, amd_smi_gpus, rocm_smi_gpus
+from server import gpu
+from server.gpu import MIB, GpuError, GpuReader, amd_smi_gpus, rocm_smi_gpus
 
 
 def amount(value: float, unit: str) -> dict[str, Any]:

@@ -22,12 +22,12 @@ from rich.console import Console
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.certificates import make_authority, make_leaf, pem
-from scripts.gpu import Gpu, GpuReader
 from scripts.monitor import main, once, options, printed, target_of, watch
 from scripts.monitoring.look import Look, Target, take_look
 from scripts.monitoring.samples import Samples
 from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
+from server.gpu import Gpu, GpuReader
 from tests.clients import visitor
 from tests.fakes_openai import FakeOpenAI
 from tests.fakes_server import free_port

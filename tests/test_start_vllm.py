@@ -21,9 +21,9 @@ from config import load
 from scripts.models import vllm_command, vllm_log, vllm_process
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
-from scripts.models.vllm_help import ask
 from server.catalogue import vllm as catalogue_vllm
 from server.catalogue.vllm import Vllm, listed_flags
+from server.engines.vllm_help import ask
 from server.frames import Geometry
 from server.vision import resize
 from tests.vllm_stand_in import FAILURES, install, recorded

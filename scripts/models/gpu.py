@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from scripts.gpu import Gpu, GpuError, GpuReader
 from scripts.models.trouble import ModelError
+from server.gpu import Gpu, GpuError, GpuReader
 
 
 def gpus() -> list[Gpu]:

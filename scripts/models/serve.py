@@ -15,14 +15,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from config import ConfigError, Settings, load  # noqa: E402
-from scripts.gpu import Gpu  # noqa: E402
-from scripts.models import checkpoint, vllm_command, vllm_help, vllm_log  # noqa: E402
+from scripts.models import checkpoint, vllm_command, vllm_log  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
-from server.catalogue.vllm import KEY  # noqa: E402
+from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
+from server.engines import vllm_help  # noqa: E402
+from server.gpu import Gpu  # noqa: E402
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -73,12 +74,22 @@ def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
             raise
         say(error.message)
         cards = []
-    vllm = vllm_help.ask(chosen.vllm)
+    vllm = asked(chosen.vllm)
     command = vllm_command.build(chosen.vllm, settings, model, vllm, chosen.extra)
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
     for warning in (*memory_doubts(cards, weights, settings), *command.warnings):
         say(f"Look: {warning}")
     return settings, command
+
+
+def asked(program: str) -> Vllm:
+    """What the installed vLLM is. Raises ModelError."""
+    try:
+        return vllm_help.ask(program)
+    except VllmError as error:
+        if vllm_log.ON_CPU.search(error.output):
+            raise ModelError(f"`{program}` failed. {vllm_log.NO_GPU}") from None
+        raise ModelError(error.message) from None
 
 
 def described(cards: Sequence[Gpu]) -> str:

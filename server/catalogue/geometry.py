@@ -56,9 +56,12 @@ def from_folder(folder: Path) -> Geometry | None:
     if factor is None:
         return base
     base = base if base is not None and base.factor == factor else from_factor(factor)
-    # Newer files call the pixel limits size.shortest_edge and size.longest_edge.
+    # Newer files call the pixel limits size.shortest_edge and size.longest_edge. One without the other is a side's length,
+    # as other processors have it.
     size = processor.get("size")
-    size = size if isinstance(size, dict) else {}
+    size = (
+        size if isinstance(size, dict) and {"shortest_edge", "longest_edge"} <= size.keys() else {}
+    )
     least = _whole(processor.get("min_pixels")) or _whole(size.get("shortest_edge"))
     most = _whole(processor.get("max_pixels")) or _whole(size.get("longest_edge"))
     least = max(least or base.min_pixels, factor * factor)

@@ -25,11 +25,13 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class VllmError(Exception):
-    """This vLLM can not be started as it has to be; `message` says why."""
+    """There is no vLLM, or it can not be started as it has to be; `message` says why."""
 
-    def __init__(self, message: str) -> None:
+    def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
         self.message = message
+        # What it printed when it was asked
+        self.output = output
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,13 +1,11 @@
-"""What the installed vLLM is and takes: its version, and the flags that its own help lists."""
+"""What the installed vLLM is and takes: its version, and the flags that its own help lists. Blocking, up to minutes."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 
-from scripts.models import vllm_log
-from scripts.models.trouble import ModelError
-from server.catalogue.vllm import Vllm, listed_flags
+from server.catalogue.vllm import Vllm, VllmError, listed_flags
 
 # Importing it takes half a minute on a cold disk.
 SECONDS = 180.0
@@ -16,7 +14,7 @@ _ALWAYS = "--max-model-len"
 
 
 def ask(command: str) -> Vllm:
-    """Raises ModelError when `command` is no vLLM that runs."""
+    """Raises VllmError when `command` is no vLLM that runs."""
     version = _run(command, "--version").strip().splitlines()
     # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in their names, and
     # lists all with a plain --help.
@@ -24,7 +22,7 @@ def ask(command: str) -> Vllm:
     if _ALWAYS not in flags:
         flags |= listed_flags(_run(command, "serve", "--help"))
     if _ALWAYS not in flags:
-        raise ModelError(
+        raise VllmError(
             f"`{command} serve --help` lists no {_ALWAYS}: it is no vLLM, or one that is too new for this."
         )
     # Other lines may come before it.
@@ -44,19 +42,18 @@ def _run(command: str, *arguments: str, may_fail: bool = False) -> str:
             env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
         )
     except FileNotFoundError:
-        raise ModelError(
+        raise VllmError(
             f"There is no {command} here. Install vLLM for this GPU (AMD: its ROCm build, docs.vllm.ai says how), activate"
             " its environment, or name the program with --vllm /path/to/vllm."
         ) from None
     except OSError as error:
-        raise ModelError(f"{command} cannot be run ({error.strerror}).") from None
+        raise VllmError(f"{command} cannot be run ({error.strerror}).") from None
     except subprocess.TimeoutExpired:
-        raise ModelError(f"`{shown}` did not end within {SECONDS:g} s.") from None
+        raise VllmError(f"`{shown}` did not end within {SECONDS:g} s.") from None
     if done.returncode != 0 and not may_fail:
-        if vllm_log.ON_CPU.search(done.stderr + done.stdout):
-            raise ModelError(f"`{shown}` failed. {vllm_log.NO_GPU}")
         said = (done.stderr or done.stdout).strip().splitlines()
-        raise ModelError(
-            f"`{shown}` failed: {said[-1][:200] if said else f'status {done.returncode}'}. Is vLLM installed whole?"
+        raise VllmError(
+            f"`{shown}` failed: {said[-1][:200] if said else f'status {done.returncode}'}. Is vLLM installed whole?",
+            done.stderr + done.stdout,
         )
     return done.stdout

@@ -1,0 +1,115 @@
+"""What kinds of models can do, by the `model_type` of their own config.json or, for others, by what that file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from server.catalogue.entry import Ability, BoxUnit, Library, ModelType
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    model_type: ModelType
+    abilities: frozenset[Ability]
+    boxes: BoxUnit | None = None
+    # As `Model.needs`
+    needs: Mapping[str, str] = field(default_factory=dict)
+    library: Library = Library.TRANSFORMERS
+
+
+def _family(
+    kind: ModelType, *abilities: Ability, boxes: BoxUnit | None = None, **needs: str
+) -> Family:
+    extra = (Ability.GROUNDING,) if boxes else ()
+    return Family(kind, frozenset((*abilities, *extra)), boxes, needs)
+
+
+_SEES = (Ability.IMAGES, Ability.VIDEO_IN)
+_OMNI = (*_SEES, Ability.AUDIO_IN, Ability.SPEECH_OUT)
+# The unit of boxes: their model cards. Versions: the release that first had the class.
+FAMILIES: dict[str, Family] = {
+    "qwen2_vl": _family(
+        ModelType.VISION,
+        *_SEES,
+        boxes=BoxUnit.THOUSANDTHS,
+        transformers="4.45.0",
+        vllm="0.6.1",
+    ),
+    "qwen2_5_vl": _family(
+        ModelType.VISION, *_SEES, boxes=BoxUnit.PIXELS, transformers="4.49.0", vllm="0.7.2"
+    ),
+    "qwen3_vl": _family(
+        ModelType.VISION, *_SEES, boxes=BoxUnit.THOUSANDTHS, transformers="4.57.0", vllm="0.11.0"
+    ),
+    "qwen3_vl_moe": _family(
+        ModelType.VISION, *_SEES, boxes=BoxUnit.THOUSANDTHS, transformers="4.57.0", vllm="0.11.0"
+    ),
+    "qwen2_5_omni": _family(ModelType.OMNI, *_OMNI, transformers="4.52.0", vllm="0.8.5"),
+    "qwen3_omni_moe": _family(ModelType.OMNI, *_OMNI, transformers="4.57.0", vllm="0.11.1"),
+    "smolvlm": _family(ModelType.VISION, *_SEES, transformers="4.50.0", vllm="0.8.4"),
+    "idefics3": _family(ModelType.VISION, Ability.IMAGES, transformers="4.46.0", vllm="0.6.4"),
+    # Text to speech, text to sound
+    "vits": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.33.0"),
+    "bark": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.31.0"),
+    "speecht5": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.27.0"),
+    "csm": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.52.0"),
+    "dia": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.53.0"),
+    "musicgen": _family(ModelType.AUDIO, Ability.TEXT_TO_AUDIO, transformers="4.31.0"),
+}
+# Autoencoders of diffusers by what comes out of them; `AutoencoderKL` alone makes pictures.
+_VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
+_AUDIO_VAES = ("Oobleck", "Audio", "Music")
+
+
+def of_config(config: Mapping[str, Any]) -> Family | None:
+    """Of a transformers config.json; None for a model that neither sees nor makes what is needed here."""
+    known = FAMILIES.get(str(config.get("model_type")))
+    if known is not None:
+        return known
+    inner = config.get("thinker_config")
+    inner = inner if isinstance(inner, dict) else config
+    if not isinstance(inner.get("vision_config"), dict):
+        return None
+    abilities = {Ability.IMAGES}
+    if "video_token_id" in inner or "video_token_index" in inner:
+        abilities.add(Ability.VIDEO_IN)
+    kind = ModelType.VISION
+    if isinstance(inner.get("audio_config"), dict):
+        kind = ModelType.OMNI
+        abilities.add(Ability.AUDIO_IN)
+    if isinstance(config.get("talker_config"), dict):
+        kind = ModelType.OMNI
+        abilities.add(Ability.SPEECH_OUT)
+    # Which versions know it is told by nobody.
+    return Family(kind, frozenset(abilities), needs={"transformers": "", "vllm": ""})
+
+
+def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
+    """Of a diffusers model_index.json and its transformer's config.json; None for one that makes neither video nor sound."""
+    vae = _class(index.get("vae"))
+    # The version that wrote it is told, and not which older ones know its classes.
+    needs = {"diffusers": ""}
+    if any(name in vae for name in _AUDIO_VAES):
+        made = frozenset({Ability.TEXT_TO_AUDIO})
+        return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
+    if not any(name in vae for name in _VIDEO_VAES):
+        return None
+    # One whose transformer takes more channels than it gives is given a picture's beside the noise, and needs it.
+    inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
+    if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
+        abilities = frozenset({Ability.IMAGE_TO_VIDEO})
+    elif index.get("expand_timesteps") is True:
+        # Wan2.2 TI2V: a picture is the first frame of the noise itself.
+        abilities = frozenset({Ability.TEXT_TO_VIDEO, Ability.IMAGE_TO_VIDEO})
+    else:
+        abilities = frozenset({Ability.TEXT_TO_VIDEO})
+    return Family(ModelType.VIDEO, abilities, needs=needs, library=Library.DIFFUSERS)
+
+
+def _class(component: object) -> str:
+    """Of a component as model_index.json names it: [library, class]."""
+    if isinstance(component, list) and len(component) == 2 and isinstance(component[1], str):
+        return component[1]
+    return ""
