@@ -145,11 +145,31 @@ def test_in_process() -> None:
     launch = built("in_process")
     assert launch.argv == (
         *("/env/bin/python", "-m", "server.engines.worker", "--model", "/models/some"),
-        *("--dtype", "auto", "--device", "cuda"),
+        *("--dtype", "auto", "--device", "cuda", "--context", "8192"),
     )
     assert launch.cwd == "/opt/qwen camera"
     assert launch.shown.startswith("cd '/opt/qwen camera' && HF_HUB_OFFLINE=1 ")
-    assert built("in_process", model=MAKER).argv == launch.argv
+    assert "CUDA_VISIBLE_DEVICES" not in launch.env
+    small = dataclasses.replace(HOST.gpus[0], free_bytes=1)
+    launch = built("in_process", dataclasses.replace(HOST, gpus=(small,)))
+    assert value(launch.argv, "--device") == "cpu"
+    assert launch.env["CUDA_VISIBLE_DEVICES"] == launch.env["HIP_VISIBLE_DEVICES"] == ""
+    for vendor, name in (
+        (Vendor.NVIDIA, "CUDA_VISIBLE_DEVICES"),
+        (Vendor.AMD, "HIP_VISIBLE_DEVICES"),
+    ):
+        free = [dataclasses.replace(small, vendor=vendor, free_bytes=n * 10**10) for n in (1, 9, 2)]
+        assert built("in_process", dataclasses.replace(HOST, gpus=tuple(free))).env[name] == "1"
+
+
+def test_what_makes_videos_has_a_worker_of_its_own() -> None:
+    """With what is to be known when it is loaded."""
+    launch = built("in_process", model=MAKER, flow_shift=5, vae_tiling=True, cpu_offload=True)
+    assert launch.argv == (
+        *("/env/bin/python", "-m", "server.generation.worker", "--model", "/models/some"),
+        *("--dtype", "auto", "--flow-shift", "5", "--vae-tiling", "--cpu-offload"),
+    )
+    assert built("in_process", model=MAKER).argv == launch.argv[:7]
 
 
 def test_remote_starts_nothing() -> None:
@@ -223,6 +243,11 @@ def test_an_impossible_mode_has_no_command() -> None:
             {"mode": "in_process", "model": "m", "gpu_memory_utilization": float("nan")},
             "gpu_memory_utilization is nan; allowed",
         ),
+        (
+            {"mode": "in_process", "model": "m", "flow_shift": 0},
+            "flow_shift is 0; allowed is a number",
+        ),
+        ({"mode": "in_process", "model": "m", "compile": "yes"}, "compile is yes; allowed is true"),
         ({"mode": "container", "model": "m", "image": "-v"}, "image is -v; allowed is an image"),
         ({"mode": "container", "model": "m", "image": "a b"}, "image is a b; allowed"),
         ({"mode": "remote", "url": "ftp://h/v1"}, "url is unusable; allowed is an http or https"),

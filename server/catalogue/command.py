@@ -70,6 +70,10 @@ def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
     )
 
 
+def _flag() -> Any:
+    return Field(default=False, strict=True, description="true or false")
+
+
 class Choice(BaseModel):
     """What an operator chose. A field's `description` is what is allowed, and ends the sentence on a bad value."""
 
@@ -98,6 +102,15 @@ class Choice(BaseModel):
     images: int = _whole(1, 1, 64)
     # Of one picture
     visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
+    # Making videos: the schedule's shift, None the model's own (5 for 720p, 3 for 480p), and what saves memory for time
+    flow_shift: float | None = Field(
+        default=None, ge=0.1, le=20, allow_inf_nan=False, description="a number from 0.1 to 20"
+    )
+    vae_slicing: bool = _flag()
+    vae_tiling: bool = _flag()
+    cpu_offload: bool = _flag()
+    # Compile before the first step, for speed afterwards
+    compile: bool = _flag()
     # Of the container; empty: vLLM's own for the GPU
     image: str = Field(
         default="", max_length=300, description="an image like vllm/vllm-openai:v0.32.0, or empty"
@@ -287,6 +300,7 @@ def _subprocess(choice: Choice, model: Model, folder: Path, host: Host, api_key:
         *(("--trust-remote-code",) if model.remote_code else ()),
     )
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    env |= _visible(device(model, host), host)
     return Launch(
         RunMode.SUBPROCESS,
         argv,
@@ -369,15 +383,50 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
 
 
 def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Path) -> Launch:
-    argv = (
-        *(host.engine_python or "", "-m", "server.engines.worker"),
-        *("--model", str(folder), "--dtype", choice.dtype, "--device", device(model, host)),
-        *(("--trust-remote-code",) if model.remote_code else ()),
-    )
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    if model.answers:
+        module = "server.engines.worker"
+        own = ["--device", device(model, host), "--context", str(_context(choice, model))]
+        own += ["--trust-remote-code"] if model.remote_code else []
+        env |= _visible(device(model, host), host)
+    else:
+        module, own = "server.generation.worker", _making(choice)
+    argv = (
+        *(host.engine_python or "", "-m", module, "--model", str(folder), "--dtype", choice.dtype),
+        *own,
+    )
     return Launch(
         RunMode.IN_PROCESS, argv, env, typed(argv, env, str(root)), str(root), served_name=model.id
     )
+
+
+def _visible(where: str, host: Host) -> dict[str, str]:
+    """Which GPU a process may see, where there is a choice: the one with the most free memory, or none."""
+    names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+    if where == "cpu":
+        return dict.fromkeys(names, "") if host.gpus else {}
+    if len(host.gpus) < 2:
+        return {}
+    most = max(range(len(host.gpus)), key=lambda at: host.gpus[at].free_bytes or 0)
+    if host.gpus[most].vendor is Vendor.AMD:
+        return {"HIP_VISIBLE_DEVICES": str(most)}
+    # CUDA's own order is by speed; the driver's, which was read, is by slot.
+    return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(most)}
+
+
+def _making(choice: Choice) -> list[str]:
+    shift = [] if choice.flow_shift is None else ["--flow-shift", f"{choice.flow_shift:g}"]
+    flags = {
+        "--vae-slicing": choice.vae_slicing,
+        "--vae-tiling": choice.vae_tiling,
+        "--cpu-offload": choice.cpu_offload,
+        "--compile": choice.compile,
+    }
+    return [*shift, *(name for name, on in flags.items() if on)]
+
+
+def _context(choice: Choice, model: Model) -> int:
+    return choice.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
 
 
 def _serving(choice: Choice, model: Model, folder: str, host: str, port: int) -> vllm.Serving:
@@ -397,7 +446,7 @@ def _serving(choice: Choice, model: Model, folder: str, host: str, port: int) ->
         port=port,
         dtype=choice.dtype,
         memory=choice.gpu_memory_utilization,
-        context=choice.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT),
+        context=_context(choice, model),
         inputs=inputs,
         pixels=pixels,
         gpus=choice.gpus,

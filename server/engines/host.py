@@ -1,0 +1,280 @@
+"""What this machine has to run models with. Blocking, for seconds where vLLM is asked for its flags: call it in a thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from server.catalogue.modes import Host, HostGpu, Vendor
+from server.catalogue.vllm import Vllm, VllmError
+from server.engines import vllm_help
+from server.gpu import Gpu, GpuError, GpuReader
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
+TOOL_SECONDS = 10.0
+DOCKER_SOCKET = Path("/var/run/docker.sock")
+# Of a Python's libraries: their versions, and what torch was built for, without the seconds that importing it takes.
+_LIBRARIES = """
+import importlib.metadata as m, importlib.util as u, json, pathlib, re
+found = {}
+for name in ("torch", "torchvision", "transformers", "diffusers", "accelerate", "fastapi", "uvicorn", "vllm-omni", "num2words"):
+    try:
+        found[name] = m.version(name)
+    except m.PackageNotFoundError:
+        pass
+device = ""
+spec = u.find_spec("torch")
+if spec and spec.origin:
+    version = pathlib.Path(spec.origin).with_name("version.py")
+    text = version.read_text("utf-8") if version.is_file() else ""
+    built = re.findall(r"^(?:cuda|hip)\\b[^=]*=\\s*(\\S+)", text, re.M)
+    device = "cuda" if any(one != "None" for one in built) else ""
+print(json.dumps([found, device]))
+"""
+# Where the files of NVIDIA's container toolkit for podman are (CDI).
+_CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
+_DOCKER_RIGHTS = (
+    "It does not let this user start containers. Who may is as good as root: add the user to the group docker if that is"
+    " wanted, or install podman, which needs no such right."
+)
+_T = TypeVar("_T")
+
+
+class HostLook:
+    """Looks again each time; what does not change while a program stays the same is asked of it once.
+
+    `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own Python that has torch.
+    `models`: where models are kept, for the space that is left. For any number of threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine_python: str = "",
+        vllm: str = "vllm",
+        models: Path | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
+        self._engine_python = engine_python
+        self._vllm = vllm
+        self._models = models if models is not None else ROOT
+        self._trust_remote_code = trust_remote_code
+        self._lock = threading.Lock()
+        self._kept: dict[tuple[str, str, int], object] = {}
+        self._gpus: GpuReader | None = None
+
+    def look(self) -> Host:
+        """Raises nothing: what can not be found out is not there."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> Host:
+        gpus, gpu_trouble = self._read_gpus()
+        python, libraries, device = self._python()
+        vllm_path = shutil.which(self._vllm)
+        vllm = self._once("vllm", vllm_path, _ask_vllm) if vllm_path else None
+        docker, podman, containers, trouble = _containers()
+        total, free = _memory()
+        return Host(
+            gpus=gpus,
+            gpu_trouble=gpu_trouble,
+            ram_total_bytes=total,
+            ram_free_bytes=free,
+            disk_free_bytes=_disk(self._models),
+            cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
+            engine_python=python,
+            libraries=libraries,
+            torch_device=device if gpus else "",
+            vllm=vllm_path if vllm is not None else None,
+            vllm_version=vllm.version if vllm is not None else "",
+            vllm_flags=vllm.flags if vllm is not None else frozenset(),
+            docker=docker,
+            podman=podman,
+            container_socket_ok=containers,
+            container_trouble=trouble,
+            nvidia_containers=_nvidia_containers(docker),
+            sandboxed=sandboxed(),
+            trust_remote_code=self._trust_remote_code,
+        )
+
+    def _read_gpus(self) -> tuple[tuple[HostGpu, ...], str]:
+        if self._gpus is None or not self._gpus.source:
+            self._gpus = GpuReader()
+        if not self._gpus.source:
+            return (), self._gpus.why_none
+        try:
+            found = self._gpus.read()
+        except GpuError as error:
+            return (), f"The GPU can not be read: {error}."
+        vendor = Vendor.NVIDIA if self._gpus.source == "NVIDIA" else Vendor.AMD
+        return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
+
+    def _python(self) -> tuple[str | None, dict[str, str], str]:
+        """The models' Python, its libraries, and the device that its torch was built for beside the CPU."""
+        if self._engine_python:
+            path = shutil.which(os.path.expanduser(self._engine_python))
+            candidates = [path] if path is not None else []
+        else:
+            candidates = [str(MODELS_PYTHON), sys.executable]
+        for path in candidates:
+            if not os.access(path, os.X_OK):
+                continue
+            libraries, device = self._once("python", path, _ask_python)
+            if "torch" in libraries or self._engine_python:
+                return path, libraries, device
+        return None, {}, ""
+
+    def _once(self, what: str, path: str, ask: Callable[[str], _T]) -> _T:
+        """What `ask` finds, again only when the program or what is installed beside it has changed."""
+        key = (what, path, _changed(path))
+        if key not in self._kept:
+            for old in [one for one in self._kept if one[:2] == key[:2]]:
+                del self._kept[old]
+            self._kept[key] = ask(path)
+        kept: _T = self._kept[key]  # type: ignore[assignment]
+        return kept
+
+
+def look_at_host(
+    *,
+    engine_python: str = "",
+    vllm: str = "vllm",
+    models: Path | None = None,
+    trust_remote_code: bool = False,
+) -> Host:
+    """One look; see `HostLook`."""
+    return HostLook(
+        engine_python=engine_python, vllm=vllm, models=models, trust_remote_code=trust_remote_code
+    ).look()
+
+
+def sandboxed() -> bool:
+    """Whether this is a service of systemd with a sandbox like that of deploy/qwen-webrtc.service."""
+    if "INVOCATION_ID" not in os.environ:
+        return False
+    try:
+        status = Path("/proc/self/status").read_text("ascii")
+    except OSError:
+        return False
+    return "NoNewPrivs:\t1" in status
+
+
+# What is asked of whom
+
+
+def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
+    total, used = found.memory_total, found.memory_used
+    free = None if total is None or used is None else max(0, total - used)
+    return HostGpu(vendor, found.name, total, free)
+
+
+def _ask_vllm(path: str) -> Vllm | None:
+    try:
+        return vllm_help.ask(path)
+    except VllmError:
+        return None
+
+
+def _ask_python(path: str) -> tuple[dict[str, str], str]:
+    said = _output([path, "-c", _LIBRARIES])
+    try:
+        libraries, device = json.loads(said or "")
+    except ValueError:
+        return {}, ""
+    return libraries, device
+
+
+def _containers() -> tuple[str | None, str | None, bool, str]:
+    """Paths of docker and podman, whether one can be used, and why not. One that can is alone when the other can not."""
+    docker, podman = shutil.which("docker"), shutil.which("podman")
+    if docker and _output([docker, "version", "--format", "{{.Server.Version}}"]) is not None:
+        return docker, podman, True, ""
+    if podman and _output([podman, "version", "--format", "{{.Client.Version}}"]) is not None:
+        return None, podman, True, ""
+    if podman and not docker:
+        return None, podman, False, "`podman version` fails; its own words say why."
+    if docker is None:
+        return None, None, False, ""
+    if "DOCKER_HOST" not in os.environ and not DOCKER_SOCKET.exists():
+        return docker, None, False, "Its service does not run. Start it: systemctl start docker"
+    return docker, None, False, _DOCKER_RIGHTS
+
+
+def _nvidia_containers(docker: str | None) -> bool:
+    if docker is None:
+        return any(path.is_file() for path in _CDI)
+    return (
+        shutil.which("nvidia-ctk") is not None
+        or shutil.which("nvidia-container-runtime") is not None
+    )
+
+
+def _memory() -> tuple[int, int]:
+    """Bytes of main memory: all, and what programs may still take; within the limit of this control group."""
+    total = free = 0
+    try:
+        for line in Path("/proc/meminfo").read_text("ascii").splitlines():
+            name, _, rest = line.partition(":")
+            if name == "MemTotal":
+                total = int(rest.split()[0]) * 1024
+            elif name == "MemAvailable":
+                free = int(rest.split()[0]) * 1024
+    except (OSError, ValueError, IndexError):
+        return 0, 0
+    group = Path("/sys/fs/cgroup")
+    try:
+        own = Path("/proc/self/cgroup").read_text("ascii").strip().rpartition("::")[2]
+        for folder in (group / own.lstrip("/"), group):
+            limit = (folder / "memory.max").read_text("ascii").strip()
+            if limit != "max":
+                used = int((folder / "memory.current").read_text("ascii"))
+                total, free = min(total, int(limit)), min(free, max(0, int(limit) - used))
+    except (OSError, ValueError):
+        pass
+    return total, free
+
+
+def _disk(folder: Path) -> int:
+    for path in (folder, *folder.parents):
+        if path.is_dir():
+            try:
+                return shutil.disk_usage(path).free
+            except OSError:
+                break
+    return 0
+
+
+def _changed(path: str) -> int:
+    """Nanoseconds: when the program or the libraries beside it last changed."""
+    beside = Path(path).parent.parent / "lib"
+    times = [0]
+    for place in (Path(path), *beside.glob("python3*/site-packages")):
+        try:
+            times.append(place.stat().st_mtime_ns)
+        except OSError:
+            continue
+    return max(times)
+
+
+def _output(command: list[str]) -> str | None:
+    """What it prints; None when it fails."""
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=TOOL_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=True,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return None
+    return done.stdout
