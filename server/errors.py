@@ -10,6 +10,7 @@
     │   ├── UploadRefused            403 upload_refused
     │   ├── NotFound                 404 not_found
     │   ├── Conflict                 409 conflict
+    │   ├── WrongModel               409 wrong_model
     │   ├── PreconditionFailed       412 precondition_failed
     │   ├── TooLarge                 413 too_large
     │   ├── UnsupportedMediaType     415 unsupported_media_type
@@ -101,6 +102,13 @@ class NotFound(RequestError):
 
 class Conflict(RequestError):
     code = "conflict"
+    status = 409
+
+
+class WrongModel(RequestError):
+    """The loaded model can not do it; another one can."""
+
+    code = "wrong_model"
     status = 409
 
 

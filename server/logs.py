@@ -18,6 +18,7 @@ from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
 from server.auth import session_hash
+from server.redact import redact
 
 # Everything else in `extra` is dropped. Values are bounded sets, numbers, hashes.
 ALLOWED_EXTRAS = (
@@ -47,13 +48,6 @@ ALLOWED_EXTRAS = (
 OWN_LOGGERS = ("server", "config", "__main__")
 MAX_TEXT_CHARS = 500
 _HASH = re.compile(r"[0-9a-f]{12}", re.ASCII)
-# A second fence: none of these should be in a line at all. Quotes and backslashes are left, so JSON stays JSON.
-_CREDENTIALS = (
-    (re.compile(r"(?i)\b(bearer[\s.:]+)[^\s\"\\,]+"), r"\1(hidden)"),
-    (re.compile(r"(?i)\b((?:access_)?(?:token|code|secret|key)=)[^&\s\"\\]+"), r"\1(hidden)"),
-    # Anything that looks like a JWT: the beginning is base64url of {"
-    (re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]+){0,2}"), "(hidden)"),
-)
 
 
 class JSONFormatter(logging.Formatter):
@@ -74,15 +68,9 @@ class JSONFormatter(logging.Formatter):
             line["error"] = record.exc_info[0].__name__
             last = traceback.extract_tb(record.exc_info[2])[-1:]
             line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
-        # Escaped to ASCII: no text can end the line or steer a terminal.
+        # Escaped to ASCII: no text can end the line or steer a terminal. And a second fence: credentials should not be
+        # in a line at all; quotes and backslashes are left, so JSON stays JSON.
         return redact(json.dumps(line, ensure_ascii=True, allow_nan=False))
-
-
-def redact(text: str) -> str:
-    """Hide what looks like a credential."""
-    for pattern, replacement in _CREDENTIALS:
-        text = pattern.sub(replacement, text)
-    return text
 
 
 def _message(record: logging.LogRecord) -> str:

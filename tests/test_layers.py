@@ -44,7 +44,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
     ),
     0: (
         *("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
-        *("setting_text", "tls_files"),
+        *("setting_text", "tls_files", "redact"),
     ),
 }
 # Who may import a neighbour of its own level; folders of one level are open within themselves.
@@ -106,6 +106,7 @@ PURE = (
     *("frames", "messages", "errors", "origins", "addresses", "setting_text", "tls_files"),
     *("generation.rules", "generation.bounds", "generation.mp4", "generation.wav"),
     "generation.first_frame",
+    *("engines.loading", "redact"),
 )
 IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}
 # Tested through another module's test, with the reason.
@@ -127,6 +128,10 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "jobs": "the life of a job: tests/test_inference.py",
     "engines.vllm_help": "tests/test_start_vllm.py, with stand-ins that print what versions print",
     "catalogue.families": "tests/test_catalogue_folder.py",
+    "catalogue.vllm_log": "tests/test_start_vllm.py, tests/test_loading.py",
+    "engines.keeper": "tests/test_process.py, as the process that it is",
+    "engines.process_memory": "tests/test_process.py",
+    "engines.loaded": "one run of a model: tests/test_manager.py, tests/test_manager_real.py",
     "catalogue.vllm": "tests/test_catalogue_command.py, tests/test_start_vllm.py",
 }
 

@@ -270,3 +270,49 @@ def test_no_engine_at_all_is_a_mistake() -> None:
     """The start stops with a sentence."""
     with pytest.raises(ValueError, match="at least one"):
         EngineSelector([])
+
+
+async def test_a_preferred_engine_goes_first_while_it_is_able() -> None:
+    """An operator's choice answers before a better one; unable, the usual order holds; given up, too."""
+    vllm, local = Probed("vllm", EngineState.READY), Probed("local", EngineState.READY)
+    builtin = Probed("builtin", EngineState.READY)
+    async with running(vllm, local, builtin) as selector:
+        selector.prefer(local)
+        assert selector.current is local
+        local.state = EngineState.UNREACHABLE
+        selector.report_failure(local)
+        await selector.settle()
+        assert selector.current is vllm
+        local.state = EngineState.READY
+        await until(lambda: selector.current is local)
+        selector.prefer(None)
+        assert selector.current is vllm
+        assert [engine.name for engine in selector.engines] == ["vllm", "local", "builtin"]
+
+
+async def test_a_preferred_engine_that_takes_no_pictures_answers_nothing() -> None:
+    """One that makes videos leaves the questions to the others."""
+    builtin = Probed("builtin", EngineState.READY)
+    video = Probed("local", EngineState.READY, images=False)
+    async with running(builtin, video) as selector:
+        selector.prefer(video)
+        await asyncio.sleep(CALM * 2)
+        assert selector.current is builtin
+
+
+async def test_it_can_be_told_to_look() -> None:
+    """What is ready is taken at once, not when the next look is due."""
+    vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
+    async with running(vllm, builtin, interval=60, seeking=60) as selector:
+        vllm.state = EngineState.READY
+        selector.look()
+        await until(lambda: selector.current is vllm, seconds=1)
+
+
+async def test_one_that_is_gone_for_certain_is_left_at_once() -> None:
+    """Nobody waits for a look when whoever took it away says so."""
+    local, builtin = Probed("local", EngineState.READY), Probed("builtin", EngineState.READY)
+    async with running(local, builtin, interval=60, seeking=60) as selector:
+        local._status = EngineStatus(EngineState.UNREACHABLE)
+        selector.lost(local)
+        assert selector.current is builtin

@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 
 from config import load
-from scripts.models import vllm_command, vllm_log, vllm_process
+from scripts.models import vllm_command, vllm_process
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from server.catalogue import vllm as catalogue_vllm
+from server.catalogue import vllm_log
 from server.catalogue.vllm import Vllm, listed_flags
 from server.engines.vllm_help import ask
 from server.frames import Geometry

@@ -15,12 +15,13 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from config import ConfigError, Settings, load  # noqa: E402
-from scripts.models import checkpoint, vllm_command, vllm_log  # noqa: E402
+from scripts.models import checkpoint, vllm_command  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
+from server.catalogue import vllm_log  # noqa: E402
 from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
 from server.engines import vllm_help  # noqa: E402
 from server.gpu import Gpu  # noqa: E402

@@ -17,8 +17,8 @@ from typing import IO
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
-from scripts.models import vllm_log
 from scripts.models.trouble import ModelError
+from server.catalogue import vllm_log
 
 # Lines of the log that are kept to explain a failure
 KEPT = 400

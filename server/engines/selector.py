@@ -38,14 +38,16 @@ class EngineSelector:
     ) -> None:
         if not engines:
             raise ValueError("There is no engine to choose from; at least one is needed.")
-        self.engines = tuple(engines)
+        # Best first: as given, but for the one that is preferred.
+        self._usual = tuple(engines)
+        self.engines = self._usual
         self._interval = interval
         self._seeking = seeking
         self._first_look = first_look
         self._jitter = jitter
         self._current = next((one for one in self.engines if _able(one.status)), self.engines[0])
-        # Failed looks in a row, by place in `engines`.
-        self._failures = [0] * len(self.engines)
+        # Failed looks in a row
+        self._failures: dict[Engine, int] = dict.fromkeys(self.engines, 0)
         # Whether the current engine has ever been ready: one that never was is left at once.
         self._proven = _able(self._current.status)
         self._told = (self._current, self._current.status)
@@ -90,9 +92,28 @@ class EngineSelector:
         """This engine did not answer: look at once. Left when that look fails, too."""
         if engine not in self.engines:
             return
-        place = self.engines.index(engine)
-        self._failures[place] = max(1, self._failures[place])
+        self._failures[engine] = max(1, self._failures[engine])
         self._settled.clear()
+        self._wake.set()
+
+    def look(self) -> None:
+        """An engine's status has changed: choose anew at once, and probe now rather than when it is time."""
+        self._choose()
+        self._wake.set()
+
+    def lost(self, engine: Engine) -> None:
+        """This engine is gone for certain, by whoever took it away: it is left at once, without a look."""
+        if engine in self.engines:
+            self._failures[engine] = max(_FAILURES, self._failures[engine])
+            self.look()
+
+    def prefer(self, engine: Engine | None) -> None:
+        """An operator chose this one: it goes before all others while it is able. None: the usual order again."""
+        if engine is not None and engine not in self.engines:
+            return
+        first = () if engine is None else (engine,)
+        self.engines = (*first, *(one for one in self._usual if one is not engine))
+        self._choose()
         self._wake.set()
 
     async def settle(self) -> None:
@@ -104,7 +125,7 @@ class EngineSelector:
     async def _run(self) -> None:
         while True:
             self._wake.clear()
-            await asyncio.gather(*(self._probe(place) for place in range(len(self.engines))))
+            await asyncio.gather(*(self._probe(engine) for engine in self.engines))
             self._choose()
             self._looked.set()
             # A failure that was reported during this round is looked into by the next one.
@@ -118,16 +139,15 @@ class EngineSelector:
             except TimeoutError:
                 continue
 
-    async def _probe(self, place: int) -> None:
-        engine = self.engines[place]
+    async def _probe(self, engine: Engine) -> None:
         try:
             status = await engine.probe()
         except Exception as exc:  # noqa: BLE001
             # One engine's mistake must not end the looking for all.
             log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
-            self._failures[place] += 1
+            self._failures[engine] += 1
         else:
-            self._failures[place] = 0 if _alive(status) else self._failures[place] + 1
+            self._failures[engine] = 0 if _alive(status) else self._failures[engine] + 1
         # Without waiting for the slower ones: the first to be ready may answer.
         self._choose()
 
@@ -136,7 +156,7 @@ class EngineSelector:
         best = next((n for n, one in enumerate(self.engines) if _able(one.status)), None)
         if best is not None and best != place:
             lost = not _alive(self._current.status) and (
-                not self._proven or self._failures[place] >= _FAILURES
+                not self._proven or self._failures[self._current] >= _FAILURES
             )
             if best < place or lost:
                 self._current, self._proven = self.engines[best], True
@@ -158,7 +178,7 @@ class EngineSelector:
     def _delay(self) -> float:
         place = self.engines.index(self._current)
         better = self.engines[:place]
-        calm = _alive(self._current.status) and self._failures[place] == 0
+        calm = _alive(self._current.status) and self._failures[self._current] == 0
         calm = calm and all(_able(one.status) for one in better)
         return (self._interval if calm else self._seeking) * (0.9 + 0.2 * self._jitter())
 

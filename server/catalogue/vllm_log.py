@@ -106,22 +106,26 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"torch\.compile|Compiling a graph|Dynamo bytecode", "compiling"),
         (r"Maximum concurrency|KV cache size|GPU KV cache", "room for the context is set aside"),
         (r"Loading weights took|Model loading took", "weights are loaded"),
-        (
-            r"Loading safetensors checkpoint shards:\s+(?P<share>\d+)%",
-            "loading weights, {share} %",
-        ),
+        (r"Loading safetensors checkpoint shards:\s+(?P<share>\d+)%", "loading weights"),
         (r"Starting to load model|Loading model", "loading weights"),
         (r"Application startup complete|Starting vLLM API server", "opening the port"),
     )
 )
 
 
-def phase(line: str) -> str:
-    """What vLLM is at by this line; empty when the line does not say."""
+def step(line: str) -> tuple[str, float | None]:
+    """What vLLM is at by this line, and how much of it is done in percent where the line says; ("", None) when it says nothing."""
     for pattern, text in _PHASES:
         if match := pattern.search(line):
-            return text.format(**match.groupdict())
-    return ""
+            share = match.groupdict().get("share")
+            return text, float(share) if share is not None else None
+    return "", None
+
+
+def phase(line: str) -> str:
+    """The same in words; empty when the line does not say."""
+    text, share = step(line)
+    return text if share is None else f"{text}, {share:.0f} %"
 
 
 def explanation(lines: Iterable[str], **settings: object) -> str:

@@ -1,0 +1,288 @@
+"""One run of one model, whichever way it runs: started, asked, measured, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import logging
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from server.aio import cancel_and_wait
+from server.catalogue import vllm, vllm_log
+from server.catalogue.command import Choice, Launch, child_environment
+from server.catalogue.entry import Ability, Model, RunMode
+from server.engines import loading
+from server.engines.base import Capabilities, Engine, EngineState
+from server.engines.loading import LoadingLog, Progress
+from server.engines.openai_remote import OpenAIEngine
+from server.engines.process import EngineProcess, ProcessFailed
+from server.engines.process_memory import tree_bytes
+
+log = logging.getLogger(__name__)
+
+# Until a model has to answer: large weights come from slow disks, images over the network.
+LOAD_SECONDS = 3600.0
+# Between two looks at a server that is starting: at first, and later
+_LOOK_SECONDS = (0.1, 0.5)
+_QUICK_SECONDS = 10.0
+# For how long what answers may not be what was started
+_MISCONFIGURED_SECONDS = 10.0
+# A remote server answers, or does not.
+_REMOTE_SECONDS = 15.0
+_CLEANUP_SECONDS = 30.0
+# Between two lines of a progress bar that are passed on
+_BAR_SECONDS = 1.0
+_PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
+
+OnLine = Callable[[str], None]
+OnProgress = Callable[[Progress], None]
+
+
+class StartFailed(Exception):
+    """It could not be loaded; `message` is sentences for people. `port_taken`: another port may do."""
+
+    def __init__(self, message: str, *, port_taken: bool = False) -> None:
+        super().__init__(message)
+        self.message = message
+        self.port_taken = port_taken
+
+
+class Loaded(Protocol):
+    engine: Engine
+    # Set when it is gone, by itself or stopped.
+    ended: asyncio.Event
+
+    async def start(self) -> None:
+        """Returns when it answers. Raises StartFailed; `stop` is due in any case, also when cancelled."""
+        ...
+
+    async def stop(self) -> None:
+        """Returns when nothing of it is left. Safe to call twice, and again after it was cancelled."""
+        ...
+
+    def memory_bytes(self) -> int | None:
+        """Main memory that it takes here; None when that is not known, as of containers. Blocking."""
+        ...
+
+    def how_it_ended(self) -> str:
+        """The end of a sentence that begins with its name, and what its log says of the reason."""
+        ...
+
+
+def refined(capabilities: Capabilities, choice: Choice, model: Model | None) -> Capabilities:
+    """What is known of the model beside what its server tells."""
+    context = capabilities.context_length or choice.context
+    if model is None:
+        return dataclasses.replace(capabilities, context_length=context)
+    return dataclasses.replace(
+        capabilities,
+        images=Ability.IMAGES in model.abilities,
+        grounding=capabilities.grounding or Ability.GROUNDING in model.abilities,
+        context_length=context or model.context_length,
+    )
+
+
+class ServerLoaded:
+    """A server that is started here, as a process or in a container."""
+
+    def __init__(
+        self,
+        choice: Choice,
+        launch: Launch,
+        model: Model | None,
+        *,
+        inherited: Mapping[str, str],
+        on_line: OnLine,
+        on_progress: OnProgress,
+        grace: float = 10.0,
+    ) -> None:
+        self._choice, self._launch, self._model = choice, launch, model
+        self._on_line, self._on_progress = on_line, on_progress
+        self._log = LoadingLog()
+        self._on_cpu = False
+        self._environment = child_environment(launch, inherited)
+        key = launch.env.get(vllm.KEY, "")
+        self._process = EngineProcess(
+            launch.argv,
+            self._environment,
+            secrets=[key],
+            on_line=self._line,
+            cwd=Path(launch.cwd) if launch.cwd is not None else None,
+            grace=grace,
+        )
+        self.ended = self._process.ended
+        geometry = model.geometry if model is not None else None
+        # The model's own folder tells more where its server names it; within a container it is another path.
+        own = launch.mode is RunMode.CONTAINER and geometry is not None
+        self.engine: Engine = OpenAIEngine(
+            name="local",
+            base_url=launch.base_url,
+            api_key=key,
+            model=launch.served_name,
+            factor=geometry.factor if own and geometry is not None else None,
+        )
+        self._cleaned = False
+        self._bar_at = -_BAR_SECONDS
+
+    async def start(self) -> None:
+        try:
+            self._process.start()
+        except ProcessFailed as error:
+            raise StartFailed(error.message) from None
+        try:
+            async with asyncio.timeout(LOAD_SECONDS):
+                await self._until_ready()
+        except TimeoutError:
+            raise StartFailed(
+                f"It did not answer within {LOAD_SECONDS / 60:.0f} min (last: {self._log.progress.phase}). Its log says what it"
+                " was at; choose a smaller model, or faster disks."
+            ) from None
+
+    async def _until_ready(self) -> None:
+        now = asyncio.get_running_loop().time
+        began = now()
+        wrong_since: float | None = None
+        while True:
+            if self._on_cpu:
+                raise StartFailed(f"It was stopped. {vllm_log.NO_GPU}")
+            state = await self._look()
+            if self.ended.is_set():
+                raise StartFailed(
+                    f"It {self.how_it_ended()}",
+                    port_taken=any(_PORT_TAKEN.search(line) for line in self._process.lines),
+                )
+            if state is EngineState.READY:
+                return
+            if state is not EngineState.MISCONFIGURED:
+                wrong_since = None
+            elif wrong_since is None:
+                wrong_since = now()
+            elif now() - wrong_since > _MISCONFIGURED_SECONDS:
+                raise StartFailed(
+                    "What answers at its port is not the model that was started: another program may have the port. Choose"
+                    " another port.",
+                    port_taken=True,
+                )
+            pause = _LOOK_SECONDS[now() - began > _QUICK_SECONDS]
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.ended.wait()
+
+    async def _look(self) -> EngineState:
+        """What a probe finds; it is not waited for when the program ends meanwhile."""
+        probe = asyncio.create_task(self.engine.probe(), name="first probe")
+        end = asyncio.create_task(self.ended.wait(), name="end")
+        try:
+            await asyncio.wait((probe, end), return_when=asyncio.FIRST_COMPLETED)
+            return self.engine.status.state
+        finally:
+            await cancel_and_wait((probe, end))
+
+    def _line(self, line: str) -> None:
+        found = self._log.read(line)
+        if found is not None:
+            self._on_progress(found)
+        is_vllm = vllm.KEY in self._launch.env or "VLLM_NO_USAGE_STATS" in self._launch.env
+        self._on_cpu = self._on_cpu or (is_vllm and vllm_log.ON_CPU.search(line) is not None)
+        now = asyncio.get_running_loop().time()
+        if found is not None and found.percent not in (None, 100.0):
+            if now - self._bar_at < _BAR_SECONDS:
+                return
+            self._bar_at = now
+        self._on_line(line)
+
+    async def stop(self) -> None:
+        await self._process.stop()
+        await self.engine.close()
+        if self._launch.cleanup and not self._cleaned:
+            await self._clean()
+            self._cleaned = True
+
+    async def _clean(self) -> None:
+        """Remove what a killed container client leaves running."""
+        cleaner = EngineProcess(self._launch.cleanup, self._environment, grace=1.0)
+        try:
+            cleaner.start()
+        except ProcessFailed:
+            return
+        try:
+            async with asyncio.timeout(_CLEANUP_SECONDS):
+                await cleaner.ended.wait()
+        except TimeoutError:
+            log.warning("a container may be left over: its removal takes too long")
+        finally:
+            await cleaner.stop()
+
+    def memory_bytes(self) -> int | None:
+        if self._launch.mode is RunMode.CONTAINER or self._process.pid is None:
+            return None
+        return 0 if self.ended.is_set() else tree_bytes(self._process.pid)
+
+    def how_it_ended(self) -> str:
+        return f"{self._process.how_it_ended()}. {self._why()}"
+
+    def _why(self) -> str:
+        choice = self._choice
+        reason = loading.explanation(
+            self._process.lines,
+            memory=choice.gpu_memory_utilization,
+            context=choice.context or (self._model.context_length if self._model else None) or "",
+            dtype=choice.dtype,
+            port=self._launch.port or "",
+            path=self._model.folder if self._model is not None else "",
+        )
+        if not reason and self._process.status == -9:
+            return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
+        return reason or "Its log says more; the reason is none of those that are known here."
+
+
+class RemoteLoaded:
+    """A server that runs elsewhere: nothing is started and nothing stopped."""
+
+    def __init__(
+        self, choice: Choice, launch: Launch, model: Model | None, *, api_key: str = ""
+    ) -> None:
+        self.ended = asyncio.Event()
+        geometry = model.geometry if model is not None else None
+        self.engine: Engine = OpenAIEngine(
+            name="local",
+            base_url=launch.base_url,
+            api_key=api_key,
+            model=launch.served_name,
+            factor=geometry.factor if geometry is not None else None,
+        )
+        self._url = choice.url
+
+    async def start(self) -> None:
+        status = await self.engine.probe()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_REMOTE_SECONDS):
+                while status.state in (EngineState.LOADING, EngineState.UNREACHABLE):
+                    await asyncio.sleep(1.0)
+                    status = await self.engine.probe()
+        if status.state is EngineState.UNREACHABLE:
+            raise StartFailed(
+                f"Nothing answers at {self._url}. Start that server, or give its right address."
+            )
+        if status.state is EngineState.MISCONFIGURED:
+            raise StartFailed(
+                f"What answers at {self._url} has no such model, wants a key, or is no OpenAI-compatible server. Check the"
+                " address (it ends in /v1) and the model's name."
+            )
+        if status.state is EngineState.LOADING:
+            raise StartFailed(
+                f"The server at {self._url} is still loading. Choose it again when it has finished."
+            )
+
+    async def stop(self) -> None:
+        await self.engine.close()
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def how_it_ended(self) -> str:
+        return "is gone."

@@ -1,0 +1,201 @@
+"""What a starting engine is at, from the lines of its log. Pure.
+
+Known are the logs of vLLM (`vllm_log`), of whatever shows tqdm's bars (`transformers serve`, the hub's downloads), of
+uvicorn, and of docker and podman fetching an image.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from server.catalogue import vllm_log
+
+# Layers of an image that are kept count of; images have at most 127.
+_MOST_LAYERS = 256
+_PHASE_CHARS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the loading is."""
+
+    # A few words: "loading weights"
+    phase: str
+    # Of this phase, 0 to 100; None when there is no telling.
+    percent: float | None = None
+    # Bytes of this phase; None when it does not count bytes.
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    # The line that said so
+    line: str = ""
+
+
+_UNITS = {"": 1, "k": 1000, "m": 1000**2, "g": 1000**3, "t": 1000**4}
+_SIZE = r"(\d+(?:\.\d+)?)\s?([kKMGT]?)(i?)(B?)"
+# tqdm: "Loading weights:  45%|####5     | 26/57 [00:00<00:00, 99.1it/s]", "model.safetensors:  45%|##| 1.2G/2.7G [... 90MB/s]"
+_BAR = re.compile(
+    rf"^(?P<what>[^|]{{0,200}}?):?\s+(?P<share>\d{{1,3}})%\|[^|]*\|\s*{_SIZE}/{_SIZE}\s*\[(?P<rate>[^\]]*)"
+)
+# docker: "4f4fb700ef54: Downloading [==>   ]  12.3MB/45.6MB"
+_DOCKER = re.compile(
+    r"^(?P<layer>[0-9a-f]{12}): (?P<what>Pulling fs layer|Waiting|Downloading|Verifying Checksum|Download complete"
+    rf"|Extracting|Pull complete|Already exists)(?:\s+\[[^\]]*\]\s+{_SIZE}/{_SIZE})?"
+)
+# podman: "Copying blob sha256:4f4f…", "Copying blob 4f4fb700ef54 done   |", "Copying blob 4f4f [==>--] 12.3MiB / 45.6MiB"
+_PODMAN = re.compile(
+    r"^Copying (?:blob|config) (?:sha256:)?(?P<layer>[0-9a-f]{10,64})"
+    rf"(?P<done> (?:done|skipped))?(?:\s+\[[^\]]*\]\s+{_SIZE}\s*/\s*{_SIZE})?"
+)
+_PULLING = re.compile(
+    r"^Unable to find image|: Pulling from |^Trying to pull |^Getting image source|^Pulling image"
+)
+_PULLED = re.compile(r"^Digest: sha256:|^Writing manifest|^Status: (?:Downloaded|Image is up)")
+_IMAGE = "fetching the image"
+_PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (r"Application startup complete|Uvicorn running on", "opening the port"),
+        (r"Waiting for application startup|Started server process", "starting the server"),
+        (r"^\[transformers\] Loading\b", "loading the model"),
+    )
+)
+_LOADING = re.compile(r"(?i)^(?:loading|materiali[sz]ing)\b")
+_FETCHING = re.compile(
+    r"(?i)^(?:fetching|download)|\.(?:safetensors|json|bin|gguf|model|txt|jinja)\b|\bit?B/s|B/s"
+)
+
+
+class LoadingLog:
+    """Reads one engine's log from its start; `progress` is the newest that is known."""
+
+    def __init__(self) -> None:
+        self.progress = Progress("starting")
+        # Layers of the image: (done, bytes there, bytes in all)
+        self._layers: dict[str, tuple[bool, int, int]] = {}
+
+    def read(self, line: str) -> Progress | None:
+        """What the line says; None when it says nothing of it."""
+        found = self._image(line) or _bar(line) or _phase(line)
+        if found is not None:
+            self.progress = found
+        return found
+
+    def _image(self, line: str) -> Progress | None:
+        if match := _DOCKER.match(line) or _PODMAN.match(line):
+            what = match.groupdict()
+            done = bool(what.get("done")) or what.get("what") in ("Pull complete", "Already exists")
+            sizes = _sizes(match.groups()[-8:])
+            layer = what["layer"][:12]
+            before = self._layers.get(layer, (False, 0, 0))
+            if layer in self._layers or len(self._layers) < _MOST_LAYERS:
+                there, in_all = sizes if sizes and what.get("what") != "Extracting" else before[1:]
+                if done or what.get("what") == "Download complete":
+                    there = in_all
+                self._layers[layer] = (done or before[0], there, in_all)
+            layers = self._layers.values()
+            share = 100.0 * sum(one[0] for one in layers) / len(layers)
+            in_all = sum(one[2] for one in layers)
+            there = sum(one[1] for one in layers)
+            if in_all:
+                return Progress(_IMAGE, min(100.0, 100.0 * there / in_all), there, in_all, line)
+            return Progress(_IMAGE, share, line=line)
+        if _PULLING.search(line):
+            return Progress(_IMAGE, line=line)
+        if _PULLED.search(line):
+            return Progress(_IMAGE, 100.0, line=line)
+        return None
+
+
+def explanation(lines: Iterable[str], **settings: object) -> str:
+    """Why an engine failed and what to do; empty when its log has nothing that is known here. See `vllm_log`."""
+    kept = list(lines)
+    text = "\n".join(kept)
+    for pattern, sentence in _FAILURES:
+        if pattern.search(text):
+            return sentence
+    return vllm_log.explanation(kept, **settings)
+
+
+_FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), text)
+    for pattern, text in (
+        (
+            r"Cannot connect to the (?:Docker|Podman) |Is the docker daemon running|permission denied while trying to connect",
+            "The container runtime does not answer. Start it (systemctl start docker), let this user use it, or choose"
+            " another way to run the model.",
+        ),
+        (
+            r"could not select device driver|nvidia-container-cli|unresolvable CDI devices",
+            "The container runtime can not give the GPU to a container. Install the GPU maker's container toolkit, or choose"
+            " another way to run the model.",
+        ),
+        (
+            r"manifest unknown|pull access denied|repository does not exist|toomanyrequests|no basic auth credentials",
+            "The image could not be fetched. Check its name, and whether this machine may fetch it.",
+        ),
+        (
+            r"port is already allocated|address already in use|\[Errno 98\]",
+            "Another program has the port. Choose another one, or leave the port empty for a free one.",
+        ),
+        (
+            r"trust_remote_code|--trust-remote-code",
+            "The model brings code of its own, which runs only with TRUST_REMOTE_CODE=true. Set it if you trust who made the"
+            " model, or choose another model.",
+        ),
+        (
+            r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to '?https?://|Max retries exceeded with url"
+            r"|Temporary failure in name resolution",
+            "The model is not on this machine and its hub can not be reached. Fetch it while there is a connection, or"
+            " name a folder that has it.",
+        ),
+        (
+            r"DefaultCPUAllocator: can't allocate|\bMemoryError|Cannot allocate memory",
+            "Main memory is full. Choose a smaller model or a smaller context, or end other programs.",
+        ),
+    )
+)
+
+
+def _phase(line: str) -> Progress | None:
+    phase, share = vllm_log.step(line)
+    if phase:
+        return Progress(phase, share, line=line)
+    for pattern, text in _PHASES:
+        if pattern.search(line):
+            return Progress(text, line=line)
+    return None
+
+
+def _bar(line: str) -> Progress | None:
+    match = _BAR.match(line)
+    if match is None:
+        return None
+    what = match["what"].strip().rstrip(":")
+    sizes = _sizes(match.groups()[2:10]) if "B/s" in match["rate"] else None
+    if known := vllm_log.step(line)[0]:
+        phase = known
+    elif _LOADING.match(what):
+        phase = "loading weights"
+    elif sizes or _FETCHING.search(what):
+        phase = "fetching files"
+    else:
+        phase = (what[:1].lower() + what[1:])[:_PHASE_CHARS] or "working"
+    share = min(100.0, float(match["share"]))
+    done, total = sizes or (None, None)
+    return Progress(phase, share, done, total, line)
+
+
+def _sizes(parts: tuple[str | None, ...]) -> tuple[int, int] | None:
+    """(bytes there, bytes in all) of number, prefix, "i", "B", twice."""
+    if parts[0] is None or parts[4] is None:
+        return None
+    return _bytes(*parts[0:3]), _bytes(*parts[4:7])
+
+
+def _bytes(number: str | None, prefix: str | None, binary: str | None) -> int:
+    power = _UNITS[(prefix or "").lower()]
+    if binary:
+        power = 1024 ** list(_UNITS.values()).index(power)
+    return round(float(number or 0) * power)

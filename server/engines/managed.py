@@ -1,0 +1,156 @@
+"""The place in the selector for the model that an operator chose: it delegates to whatever is loaded, or says why nothing is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncGenerator, Callable
+
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Engine,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+)
+from server.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
+
+NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
+# A broken connection is noticed a moment before the end of the process that broke it.
+_NOTICE_SECONDS = 0.5
+# Seconds that a question about a model that is being loaded should wait
+_RETRY_SECONDS = 5.0
+
+Refine = Callable[[Capabilities], Capabilities]
+
+
+def _as_they_are(capabilities: Capabilities) -> Capabilities:
+    return capabilities
+
+
+class ManagedEngine:
+    """See `Engine`. The manager alone calls `use` and `leave`, and owns the engine that is used."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+        self._model = ""
+        self._refine: Refine = _as_they_are
+        self._absent = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED)
+        # What answers that were cut off are told
+        self._cut = ""
+        self._waits: set[asyncio.Timeout] = set()
+        self._left = asyncio.Event()
+        # When a probe first found no answer, by the event loop's clock; None while it answers.
+        self._silent_since: float | None = None
+
+    @property
+    def status(self) -> EngineStatus:
+        if self._engine is None:
+            return self._absent
+        inner = self._engine.status
+        if inner.state is EngineState.UNREACHABLE:
+            detail = f"{self._model} does not answer. It is started again if it stays so; an operator can start another model."
+        elif inner.state is EngineState.MISCONFIGURED:
+            detail = (
+                f"What answers is not {self._model} as it was chosen. An operator can start it again in the engine panel, with"
+                " the right address and name."
+            )
+        else:
+            detail = inner.detail
+        return dataclasses.replace(
+            inner, detail=detail, model=self._model, capabilities=self._refine(inner.capabilities)
+        )
+
+    def silent_seconds(self) -> float:
+        """For how long it has not answered when it was looked at."""
+        if self._silent_since is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._silent_since
+
+    def use(self, engine: Engine, model: str, refine: Refine = _as_they_are) -> None:
+        """From now on `engine` answers, under the model's name for people; `refine` adds what is known of its abilities."""
+        self._engine, self._model, self._refine = engine, model, refine
+        self._silent_since = None
+        self._left = asyncio.Event()
+
+    def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
+        """Nothing is loaded, for the reason `detail`; answers that run end at once with the sentence `cut`."""
+        self._absent = EngineStatus(state, detail)
+        if self._engine is None:
+            return
+        self._engine = None
+        self._cut = cut or detail
+        self._left.set()
+        now = asyncio.get_running_loop().time()
+        for wait in self._waits:
+            if not wait.expired():
+                wait.reschedule(now)
+
+    async def probe(self) -> EngineStatus:
+        engine = self._engine
+        if engine is not None:
+            found = await engine.probe()
+            if found.state is not EngineState.UNREACHABLE:
+                self._silent_since = None
+            elif self._silent_since is None:
+                self._silent_since = asyncio.get_running_loop().time()
+        return self.status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`. Unloading ends it at once with EngineFailed or, before the first piece, EngineUnavailable."""
+        engine, left = self._engine, self._left
+        if engine is None:
+            raise self._refusal()
+        began = False
+        async with contextlib.aclosing(engine.answer(request)) as chunks:
+            while True:
+                try:
+                    chunk = await self._next(chunks, left)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise self._gone(began) from None
+                except (EngineUnavailable, EngineFailed) as error:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_NOTICE_SECONDS):
+                            await left.wait()
+                    if left.is_set():
+                        raise self._gone(began) from None
+                    if isinstance(error, EngineUnavailable) and not self.status.ready:
+                        raise EngineUnavailable(
+                            self.status.detail, retry_after=error.retry_after
+                        ) from None
+                    raise
+                began = True
+                yield chunk
+
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], left: asyncio.Event) -> Chunk:
+        """Raises TimeoutError when the engine was left, StopAsyncIteration at the end."""
+        if left.is_set():
+            raise TimeoutError
+        # Without a deadline until `leave` gives it one; nothing of the consumer runs inside.
+        async with asyncio.timeout(None) as wait:
+            self._waits.add(wait)
+            try:
+                return await anext(chunks)
+            finally:
+                self._waits.discard(wait)
+
+    def _gone(self, began: bool) -> EngineError:
+        return (EngineFailed if began else EngineUnavailable)(self._cut)
+
+    def _refusal(self) -> EngineError:
+        if self._absent.state is EngineState.LOADING:
+            return EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
+        return EngineUnavailable(self._absent.detail)
+
+    def forget(self, session_id: str) -> None:
+        if self._engine is not None:
+            self._engine.forget(session_id)
+
+    async def close(self) -> None:
+        """The manager closes what it loaded."""

@@ -1,0 +1,535 @@
+"""One model at a time: what an operator chose is started, watched, started again when it crashes, stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from server.aio import TaskSet, cancel_and_wait, in_pool
+from server.catalogue.command import Choice, Launch
+from server.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
+from server.engines.base import Engine, EngineState
+from server.engines.loaded import Loaded, OnLine, OnProgress, StartFailed, refined
+from server.engines.loading import Progress
+from server.engines.managed import NOTHING_LOADED, ManagedEngine
+from server.errors import BadRequest, WrongModel
+
+log = logging.getLogger(__name__)
+
+# Seconds before a model that crashed is started again; after the last it has failed.
+RESTART_DELAYS = (1.0, 5.0, 20.0)
+# One that was up for so long begins with the first delay again.
+_CALM_SECONDS = 300.0
+# It is ended and started again when it has not answered for so long.
+_SILENT_SECONDS = 60.0
+_WATCH_SECONDS = 2.0
+# Loading is told at most so often within one phase.
+_TELL_SECONDS = 0.25
+# A GPU's memory comes back a moment after its process has gone.
+_RETURN_SECONDS = 15.0
+_RETURNED_SHARE = 0.95
+_PORT_TRIES = 3
+
+
+class ManagerState(StrEnum):
+    IDLE = "idle"
+    LOADING = "loading"
+    READY = "ready"
+    STOPPING = "stopping"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """What a stopped model gave back, bytes. None: not known."""
+
+    # Main memory that its processes held, and what of it they hold still
+    held: int | None = None
+    left: int | None = None
+    # The GPUs' free memory: while it was loaded, and after it had gone
+    gpu_before: int | None = None
+    gpu_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerStatus:
+    state: ManagerState = ManagerState.IDLE
+    # Its id; empty when none is loaded or about to be
+    model: str = ""
+    model_type: ModelType | None = None
+    mode: RunMode | None = None
+    # While it loads
+    progress: Progress | None = None
+    # Main memory; None: not known
+    memory_bytes: int | None = None
+    # The command, secrets masked
+    shown: str = ""
+    # What went wrong last, and what to do
+    error: str = ""
+    # Of the model before
+    released: Released | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A choice that can be carried out."""
+
+    choice: Choice
+    launch: Launch
+    # None: remote, whatever it has
+    model: Model | None = None
+
+    @property
+    def model_id(self) -> str:
+        return self.model.id if self.model is not None else self.choice.model or self.choice.url
+
+    @property
+    def name(self) -> str:
+        """For people."""
+        return (
+            self.model.name if self.model is not None else self.choice.model or "The remote model"
+        )
+
+
+class Selector(Protocol):
+    """Who answers: `EngineSelector`."""
+
+    @property
+    def current(self) -> Engine: ...
+
+    def prefer(self, engine: Engine | None) -> None: ...
+
+    def lost(self, engine: Engine) -> None: ...
+
+    def look(self) -> None: ...
+
+
+# Finds the model and makes the command; blocking. It raises one of the catalogue's errors, which have a `message`.
+# Its arguments: the choice, and bytes of main memory and of the GPU that the model now loaded gives back before.
+Planner = Callable[[Choice, int, int], Plan]
+Loader = Callable[[Plan, OnLine, OnProgress], Loaded]
+
+
+class EngineManager:
+    """Everything on the event loop; what blocks runs in threads of its own. `close` ends all.
+
+    `refusals`: what `planner` raises, each with a `message` for people. `gpu_free`: bytes of free GPU memory, None where
+    there is no GPU; blocking.
+    """
+
+    def __init__(
+        self,
+        place: ManagedEngine,
+        engines: Selector,
+        *,
+        planner: Planner,
+        loader: Loader,
+        refusals: tuple[type[Exception], ...],
+        catalogue: Callable[[], Catalogue] | None = None,
+        gpu_free: Callable[[], int | None] = lambda: None,
+        restart_delays: tuple[float, ...] = RESTART_DELAYS,
+        silent_seconds: float = _SILENT_SECONDS,
+    ) -> None:
+        self.place = place
+        self._engines = engines
+        self._planner = planner
+        self._loader = loader
+        self._refusals = refusals
+        self._catalogue = catalogue
+        self._gpu_free = gpu_free
+        self._delays = restart_delays
+        self._silent_seconds = silent_seconds
+        self._status = ManagerStatus()
+        self._listeners: list[Callable[[ManagerStatus], None]] = []
+        self._hearers: list[OnLine] = []
+        self._pool = ThreadPoolExecutor(2, "manager")
+        self._tasks = TaskSet("manager")
+        self._planning = asyncio.Lock()
+        # What is to run, None for nothing; and what runs or is being started or stopped.
+        self._wanted: Plan | None = None
+        self._plan: Plan | None = None
+        self._loaded: Loaded | None = None
+        # Free GPU memory before anything was loaded, and with it
+        self._gpu_empty: int | None = None
+        self._changed = asyncio.Event()
+        # Nothing is under way: idle, ready or failed.
+        self._settled = asyncio.Event()
+        self._settled.set()
+        self._closing = False
+        self._worker: asyncio.Task[None] | None = None
+        self._told_at = 0.0
+
+    # What there is
+
+    def status(self) -> ManagerStatus:
+        return self._status
+
+    def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
+        """Be told each new status. The result unsubscribes."""
+        return _subscribe(self._listeners, callback)
+
+    def on_line(self, callback: OnLine) -> Callable[[], None]:
+        """Be told the engine's own log lines, without secrets. The result unsubscribes."""
+        return _subscribe(self._hearers, callback)
+
+    def require(self, ability: Ability) -> Model:
+        """The loaded model, which can do it. Raises WrongModel."""
+        model = self._plan.model if self._plan is not None else None
+        ready = self._status.state is ManagerState.READY
+        if ready and model is not None and ability in model.abilities:
+            return model
+        if ready and model is not None:
+            can = ", ".join(sorted(_CAN[one] for one in model.abilities))
+            loaded = f"{model.name} is loaded, a {model.model_type} model: it can {can}."
+        elif ready:
+            loaded = "A remote model is loaded, of which no more is known than that it answers questions."
+        elif self._status.state is ManagerState.LOADING:
+            loaded = f"{self._status.model} is being loaded."
+        else:
+            loaded = "No model is loaded."
+        known = self._catalogue() if self._catalogue is not None else ()
+        able = [one.name for one in known if ability in one.abilities][:3]
+        examples = f" ({', '.join(able)})" if able else ""
+        raise WrongModel(
+            f"{loaded} This needs a model that can {_CAN[ability]}{examples}. Start one in the engine panel: it takes the place"
+            " of the one that is loaded."
+        )
+
+    # What to do
+
+    async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
+        """Load this model in place of any other; returns when that has begun, `settled` when it is done.
+
+        What can not be is refused, and nothing changes: BadRequest. A model that is being loaded is given up.
+        `preferred`: it goes before every other engine while it is able to answer.
+        """
+        async with self._planning:
+            plan = await self._planned(choice)
+            if self._closing:
+                raise BadRequest("The server is about to stop and starts nothing any more.")
+            self._want(plan)
+            self._engines.prefer(self.place if preferred else None)
+        return self._status
+
+    async def stop(self) -> ManagerStatus:
+        """Unload; returns when its memory is given back."""
+        self._engines.prefer(None)
+        self._want(None)
+        await self.settled()
+        return self._status
+
+    async def settled(self) -> ManagerStatus:
+        """Wait until nothing is loading or stopping."""
+        await self._settled.wait()
+        return self._status
+
+    async def close(self) -> None:
+        """Stop what runs. Safe to call twice."""
+        self._closing = True
+        self._wanted = None
+        self._changed.set()
+        if self._worker is not None:
+            await asyncio.wait([self._worker])
+        await self._tasks.close()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _planned(self, choice: Choice) -> Plan:
+        held = self._status.memory_bytes or 0
+        gpu = await in_pool(self._pool, self._gpu_free)
+        given_back = max(0, (self._gpu_empty or 0) - gpu) if gpu is not None else 0
+        if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
+            own = self._plan.launch.port if self._plan is not None else None
+            choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
+        try:
+            return await in_pool(self._pool, self._planner, choice, held, given_back)
+        except self._refusals as error:
+            raise BadRequest(getattr(error, "message", "This can not be started.")) from None
+
+    def _want(self, plan: Plan | None) -> None:
+        self._wanted = plan
+        if self._worker is None:
+            if plan is None:
+                self._idle()
+                return
+            self._worker = self._tasks.spawn(self._work(), name="work")
+        self._settled.clear()
+        if plan is not None and self._loaded is None:
+            self._show(_loading(plan, self._status.released))
+            self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
+        self._changed.set()
+
+    # The one task that starts and stops engines
+
+    async def _work(self) -> None:
+        while True:
+            self._changed.clear()
+            plan = self._plan = self._wanted
+            if plan is None:
+                self._idle()
+                if self._closing:
+                    return
+                await self._changed.wait()
+                continue
+            self._show(_loading(plan, self._status.released))
+            self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
+            keeping = self._tasks.spawn(self._keep(plan), name="keep")
+            changed = self._tasks.spawn(self._changed.wait(), name="changed")
+            await asyncio.wait((keeping, changed), return_when=asyncio.FIRST_COMPLETED)
+            if not changed.done():
+                await self._unload()
+                if keeping.exception() is not None:
+                    self._failed(
+                        plan, "Something went wrong inside this program; its log says where."
+                    )
+                await changed
+            await cancel_and_wait((keeping, changed))
+            await self._unload()
+
+    async def _keep(self, plan: Plan) -> None:
+        """Load it and keep it up; returns when it has failed for good."""
+        crashes, ports = 0, 1
+        clock = asyncio.get_running_loop().time
+        self._gpu_empty = await in_pool(self._pool, self._gpu_free)
+        while True:
+            loaded = self._loaded = self._loader(plan, self._line, self._progress)
+            sampling = self._tasks.spawn(self._sample(loaded), name="sample")
+            try:
+                await loaded.start()
+                crashes = await self._up(plan, loaded, crashes, clock)
+                how = loaded.how_it_ended() if loaded.ended.is_set() else _SILENT
+                why = f"{plan.name} {how}"
+                self._crashed(plan, why, crashes)
+            except StartFailed as error:
+                why = f"{plan.name} could not be started. {error.message}"
+                if error.port_taken and ports < _PORT_TRIES and plan.launch.port is not None:
+                    ports += 1
+                    await self._unload()
+                    plan = self._plan = await self._elsewhere(plan)
+                    continue
+                if crashes == 0:
+                    await self._unload()
+                    self._failed(plan, why)
+                    return
+            finally:
+                sampling.cancel()
+            await self._unload()
+            if crashes >= len(self._delays):
+                self._failed(plan, f"{why} It was started again {crashes} times and is given up.")
+                return
+            await self._pause(plan, why, crashes)
+            crashes += 1
+
+    async def _up(
+        self, plan: Plan, loaded: Loaded, crashes: int, clock: Callable[[], float]
+    ) -> int:
+        """It answers: returns when it has ended or fallen silent, with the crashes that count from then on."""
+        self.place.use(
+            loaded.engine, plan.model_id, lambda found: refined(found, plan.choice, plan.model)
+        )
+        self._show(replace(self._status, state=ManagerState.READY, progress=None, error=""))
+        self._engines.look()
+        self._settled.set()
+        log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
+        began = clock()
+        while not loaded.ended.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_WATCH_SECONDS):
+                    await loaded.ended.wait()
+            if self.place.silent_seconds() > self._silent_seconds:
+                break
+        return crashes if clock() - began < _CALM_SECONDS else 0
+
+    def _crashed(self, plan: Plan, why: str, crashes: int) -> None:
+        self._settled.clear()
+        again = " It is started again." if crashes < len(self._delays) else ""
+        log.warning("a model ended unexpectedly", extra={"count": crashes + 1})
+        self.place.leave(
+            EngineState.LOADING if again else EngineState.UNREACHABLE,
+            f"{plan.name} ended unexpectedly.{again}",
+            f"{plan.name} ended unexpectedly in mid-answer.{again} Ask again in a moment.",
+        )
+        self._engines.lost(self.place)
+        self._show(replace(_loading(plan, None), error=f"{why}{again}"))
+
+    async def _pause(self, plan: Plan, why: str, crashes: int) -> None:
+        delay = self._delays[crashes]
+        phase = f"starting again in {delay:g} s ({crashes + 1} of {len(self._delays)})"
+        self._show(replace(_loading(plan, None), progress=Progress(phase), error=why))
+        await asyncio.sleep(delay)
+
+    async def _elsewhere(self, plan: Plan) -> Plan:
+        """The same on another port. Raises StartFailed."""
+        choice = plan.choice.model_copy(update={"port": usable_port(None)})
+        try:
+            return await in_pool(self._pool, self._planner, choice, 0, 0)
+        except self._refusals as error:
+            raise StartFailed(getattr(error, "message", "")) from None
+
+    async def _unload(self) -> None:
+        """Stop what is there, wait for its memory, tell what came back. May be cancelled and called again."""
+        loaded, plan = self._loaded, self._plan
+        if loaded is None or plan is None:
+            return
+        before = self._status
+        if before.state is ManagerState.READY:
+            self._show(replace(before, state=ManagerState.STOPPING, progress=None))
+        self.place.leave(
+            EngineState.UNREACHABLE if self._wanted is None else EngineState.LOADING,
+            (
+                f"{plan.name} has been stopped."
+                if self._wanted is None
+                else f"{self._wanted.name} is being loaded."
+            ),
+            f"{plan.name} was stopped by an operator in mid-answer. Ask again.",
+        )
+        self._engines.lost(self.place)
+        held = await in_pool(self._pool, loaded.memory_bytes)
+        gpu_before = await in_pool(self._pool, self._gpu_free)
+        await loaded.stop()
+        left = await in_pool(self._pool, loaded.memory_bytes)
+        gpu_after = await self._gpu_returned()
+        self._loaded = None
+        released = Released(held, left, gpu_before, gpu_after)
+        self._show(replace(self._status, memory_bytes=None, released=released))
+        if held:
+            self._line(f"{plan.name} gave back {(held - (left or 0)) / 1e6:.0f} MB of main memory.")
+        if gpu_before is not None and gpu_after is not None:
+            self._line(
+                f"{plan.name} gave back {(gpu_after - gpu_before) / 1e6:.0f} MB of GPU memory."
+            )
+
+    async def _gpu_returned(self) -> int | None:
+        """Free GPU memory once it is back, or after a while."""
+        due = asyncio.get_running_loop().time() + _RETURN_SECONDS
+        while True:
+            free = await in_pool(self._pool, self._gpu_free)
+            empty = self._gpu_empty
+            if free is None or empty is None or free >= empty * _RETURNED_SHARE:
+                return free
+            if self._closing or asyncio.get_running_loop().time() > due:
+                log.warning("GPU memory was not given back in time")
+                return free
+            await asyncio.sleep(0.25)
+
+    # Telling
+
+    async def _sample(self, loaded: Loaded) -> None:
+        while True:
+            held = await in_pool(self._pool, loaded.memory_bytes)
+            if held != self._status.memory_bytes and self._loaded is loaded:
+                self._show(replace(self._status, memory_bytes=held))
+            await asyncio.sleep(_WATCH_SECONDS)
+
+    def _progress(self, progress: Progress) -> None:
+        if self._status.state is not ManagerState.LOADING:
+            return
+        before, now = self._status.progress, asyncio.get_running_loop().time()
+        same = before is not None and before.phase == progress.phase
+        if same and progress.percent != 100 and now - self._told_at < _TELL_SECONDS:
+            return
+        self._told_at = now
+        self._show(replace(self._status, progress=progress))
+
+    def _line(self, line: str) -> None:
+        for hear in list(self._hearers):
+            _call(hear, line)
+
+    def _idle(self) -> None:
+        self.place.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
+        self._show(ManagerStatus(released=self._status.released))
+        self._settled.set()
+
+    def _failed(self, plan: Plan, why: str) -> None:
+        other = self._engines.current
+        meanwhile = (
+            f" Meanwhile the {other.name} engine answers."
+            if other is not self.place and other.status.ready
+            else ""
+        )
+        log.warning("a model could not be loaded", extra={"kind": str(plan.choice.mode)})
+        self.place.leave(EngineState.UNREACHABLE, why)
+        self._engines.prefer(None)
+        self._show(
+            replace(
+                _loading(plan, self._status.released),
+                state=ManagerState.FAILED,
+                progress=None,
+                error=why + meanwhile,
+            )
+        )
+        self._settled.set()
+
+    def _show(self, status: ManagerStatus) -> None:
+        if status == self._status:
+            return
+        self._status = status
+        for listener in list(self._listeners):
+            _call(listener, status)
+
+
+_SILENT = "did not answer any more and was ended."
+
+
+def _loading(plan: Plan, released: Released | None) -> ManagerStatus:
+    return ManagerStatus(
+        ManagerState.LOADING,
+        plan.model_id,
+        plan.model.model_type if plan.model is not None else None,
+        plan.choice.mode,
+        Progress("starting"),
+        shown=plan.launch.shown,
+        released=released,
+    )
+
+
+def usable_port(wanted: int | None, own: int | None = None) -> int:
+    """`wanted` when nobody listens there on loopback, or when it is ours (`own`); else a free one."""
+    if wanted is not None and wanted == own:
+        return wanted
+    for port in (wanted, 0):
+        if port is not None:
+            with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))) as listening:
+                found: int = listening.getsockname()[1]
+                return found
+    raise BadRequest("No port is free on this machine. End what has them.")
+
+
+_CAN = {
+    Ability.IMAGES: "answer questions about pictures",
+    Ability.VIDEO_IN: "look at videos",
+    Ability.AUDIO_IN: "hear",
+    Ability.SPEECH_OUT: "speak",
+    Ability.GROUNDING: "say where things are",
+    Ability.TEXT_TO_SPEECH: "read texts aloud",
+    Ability.TEXT_TO_AUDIO: "make sounds",
+    Ability.TEXT_TO_VIDEO: "make videos from a text",
+    Ability.IMAGE_TO_VIDEO: "make videos from a picture",
+}
+
+
+T = TypeVar("T")
+
+
+def _call(listener: Callable[[T], None], value: T) -> None:
+    try:
+        listener(value)
+    except Exception as exc:  # noqa: BLE001
+        # A listener's mistake must neither keep others from hearing nor end the model.
+        log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
+
+
+def _subscribe(listeners: list[T], callback: T) -> Callable[[], None]:
+    listeners.append(callback)
+
+    def stop() -> None:
+        if callback in listeners:
+            listeners.remove(callback)
+
+    return stop

@@ -1,0 +1,127 @@
+"""A manager over stand-in programs, and everything around it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.catalogue.command import Choice, CommandError, Launch, typed
+from server.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
+from server.engines.base import Engine
+from server.engines.loaded import OnLine, OnProgress, ServerLoaded
+from server.engines.managed import ManagedEngine
+from server.engines.manager import EngineManager, ManagerStatus, Plan
+from server.engines.selector import EngineSelector
+from tests.fakes import FakeEngine
+
+STAND_IN = Path(__file__).with_name("engine_stand_in.py")
+
+
+def model(name: str, model_type: ModelType = ModelType.VISION, *abilities: Ability) -> Model:
+    return Model(
+        id=f"tests/{name}",
+        model_type=model_type,
+        architecture="stand_in",
+        abilities=frozenset(abilities or (Ability.IMAGES,)),
+        weights_bytes=1,
+        memory_bytes=1,
+    )
+
+
+def choice(behaviour: str, port: int = 8002) -> Choice:
+    return Choice(model=f"tests/{behaviour}", mode=RunMode.SUBPROCESS, port=port)
+
+
+def plan(chosen: Choice, ram: int = 0, gpu: int = 0) -> Plan:
+    """What runs the stand-in with the behaviour that the model is named by."""
+    behaviour = chosen.model.partition("/")[2]
+    if behaviour == "nothing":
+        raise CommandError("The folder /nowhere can not be read. Give another one.")
+    program = "no-such-program" if behaviour == "absent" else sys.executable
+    argv = (program, "-S", str(STAND_IN), behaviour, str(chosen.port))
+    env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}
+    launch = Launch(
+        RunMode.SUBPROCESS,
+        argv,
+        env,
+        typed(argv, env),
+        port=chosen.port,
+        base_url=f"http://127.0.0.1:{chosen.port}/v1",
+    )
+    return Plan(
+        chosen,
+        launch,
+        (
+            model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
+            if behaviour == "video"
+            else model(behaviour)
+        ),
+    )
+
+
+def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerLoaded:
+    return ServerLoaded(
+        chosen.choice,
+        chosen.launch,
+        chosen.model,
+        inherited=os.environ,
+        on_line=on_line,
+        on_progress=on_progress,
+        grace=0.5,
+    )
+
+
+@dataclass
+class Managed:
+    manager: EngineManager
+    engines: EngineSelector
+    spare: Engine
+    seen: list[ManagerStatus] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def states(self) -> list[str]:
+        """Each state once, in order."""
+        found = [str(status.state) for status in self.seen]
+        return [one for n, one in enumerate(found) if n == 0 or one != found[n - 1]]
+
+    def pid(self) -> int:
+        """Of the program, not of what keeps it."""
+        loaded = self.manager._loaded
+        assert isinstance(loaded, ServerLoaded)
+        keeper = loaded._process.pid
+        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        return int(children[0])
+
+
+@asynccontextmanager
+async def managed(
+    *,
+    planner: Callable[[Choice, int, int], Plan] = plan,
+    delays: tuple[float, ...] = (0.05, 0.05, 0.05),
+    gpu_free: Callable[[], int | None] = lambda: None,
+) -> AsyncIterator[Managed]:
+    place, spare = ManagedEngine(), FakeEngine("builtin")
+    engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
+    manager = EngineManager(
+        place,
+        engines,
+        planner=planner,
+        loader=loader,
+        refusals=(CommandError,),
+        catalogue=lambda: Catalogue([model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)]),
+        gpu_free=gpu_free,
+        restart_delays=delays,
+    )
+    one = Managed(manager, engines, spare)
+    manager.on_change(one.seen.append)
+    manager.on_line(one.lines.append)
+    await engines.start()
+    try:
+        yield one
+    finally:
+        await manager.close()
+        await engines.close()

@@ -1,0 +1,126 @@
+"""Stands in for an engine's program: a small server that shows the process-level behaviour it is told to.
+
+Run as a program: `python -S engine_stand_in.py BEHAVIOUR [PORT]`. It never sees a picture; what answers is a fixed text.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+MODEL = "stand-in"
+# Words of a long answer, and seconds between two
+WORDS, PAUSE = 200, 0.05
+
+
+def say(text: str, end: str = "\n") -> None:
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def sleeper(*, apart: bool) -> int:
+    """A child that would sleep for a minute, in our group or in one of its own."""
+    return subprocess.Popen(["sleep", "60"], start_new_session=apart).pid
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    # Words sent so far, over all answers
+    sent = 0
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Nothing is printed."""
+
+    def _json(self, body: object, status: int = 200) -> None:
+        raw = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def do_GET(self) -> None:
+        key = os.environ.get("VLLM_API_KEY")
+        if key and self.headers.get("Authorization") != f"Bearer {key}":
+            self._json({"error": "no"}, 401)
+        elif self.path == "/sent":
+            self._json({"sent": Handler.sent, "pid": os.getpid()})
+        else:
+            self._json({"object": "list", "data": [{"id": MODEL, "max_model_len": 4096}]})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        try:
+            for number in range(WORDS):
+                choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
+                self._event({"choices": [choice]})
+                Handler.sent += 1
+                time.sleep(PAUSE)
+            self._event({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            self.wfile.write(b"data: [DONE]\n\n")
+        except (BrokenPipeError, ConnectionResetError):
+            self.close_connection = True
+
+    def _event(self, body: object) -> None:
+        self.wfile.write(f"data: {json.dumps(body)}\n\n".encode())
+        self.wfile.flush()
+
+
+def serve(port: int) -> None:
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    except OSError as error:
+        say(f"ERROR: [Errno {error.errno}] error while attempting to bind: address already in use")
+        sys.exit(1)
+    server.daemon_threads = True
+    server.serve_forever(poll_interval=0.05)
+
+
+def main() -> None:
+    behaviour = sys.argv[1]
+    port = int(sys.argv[2]) if len(sys.argv) > 2 and sys.argv[2].isdigit() else 0
+    if behaviour in ("serve", "stubborn", "dies", "slow"):
+        for share in (0, 50, 100):
+            say(f"Loading weights: {share:3}%|###   | {share}/100 [00:00<00:00, 9it/s]", end="\r")
+        say("")
+    if behaviour == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        say(f"children {sleeper(apart=False)} {sleeper(apart=True)}")
+    elif behaviour == "dies":
+        threading.Timer(0.5, lambda: os._exit(3)).start()
+    elif behaviour == "slow":
+        time.sleep(60)
+    elif behaviour == "oom":
+        say("torch.OutOfMemoryError: HIP out of memory. Tried to allocate 270.00 MiB.")
+        sys.exit(1)
+    elif behaviour == "leaves":
+        # Ends at once, and would leave two behind that hold its log open.
+        say(f"children {sleeper(apart=False)} {sleeper(apart=True)}")
+        sys.exit(7)
+    elif behaviour == "floods":
+        line = "x" * 99 + "\n"
+        for _ in range(20):
+            sys.stdout.write(line * 1000)
+        say("the last line")
+        sys.exit(0)
+    elif behaviour == "echo":
+        for text in sys.argv[2:]:
+            say(text)
+        say(json.dumps(sorted(os.environ)))
+        sys.exit(0)
+    serve(port)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What a starting engine is at, from lines as the programs write them."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.engines.loading import LoadingLog, Progress, explanation
+
+
+def read(*lines: str) -> list[Progress]:
+    log = LoadingLog()
+    return [found for line in lines if (found := log.read(line)) is not None]
+
+
+def test_transformers_serve() -> None:
+    """Its whole way up, as 5.23 writes it."""
+    found = read(
+        "[transformers] Loading /models/tiny@main",
+        "Loading weights:   0%|          | 0/57 [00:00<?, ?it/s]",
+        "Loading weights:  46%|####5     | 26/57 [00:01<00:01, 33.82it/s]",
+        "INFO:     Started server process [12550]",
+        "INFO:     Waiting for application startup.",
+        "INFO:     Application startup complete.",
+        'INFO:     127.0.0.1:37640 - "GET /health HTTP/1.1" 200 OK',
+    )
+    assert [(one.phase, one.percent) for one in found] == [
+        ("loading the model", None),
+        ("loading weights", 0.0),
+        ("loading weights", 46.0),
+        ("starting the server", None),
+        ("starting the server", None),
+        ("opening the port", None),
+    ]
+    # Counts of tensors are no bytes.
+    assert all(one.total_bytes is None for one in found)
+
+
+def test_vllm() -> None:
+    """The same of vLLM, whose phases `scripts/start_vllm_server.sh` tells in the same words."""
+    found = read(
+        "INFO 11-20 12:00:00 [gpu_model_runner.py:4721] Starting to load model /models/q...",
+        "Loading safetensors checkpoint shards:  25% Completed | 1/4 [00:02<00:06,  2.1s/it]",
+        "INFO [default_loader.py:268] Loading weights took 12.00 seconds",
+        "INFO [backends.py:559] Dynamo bytecode transform time: 4.5 s",
+        "INFO [kv_cache_utils.py:864] GPU KV cache size: 1,000 tokens",
+        "Capturing CUDA graphs (mixed prefill-decode, PIECEWISE):  10%|#  | 7/67 [00:01<00:09, 6.2it/s]",
+    )
+    assert [(one.phase, one.percent) for one in found][:2] == [
+        ("loading weights", None),
+        ("loading weights", 25.0),
+    ]
+    assert [one.phase for one in found][2:] == [
+        "weights are loaded",
+        "compiling",
+        "room for the context is set aside",
+        "recording graphs",
+    ]
+
+
+def test_a_download_counts_bytes() -> None:
+    """The hub's bars have both sizes."""
+    (one,) = read("model.safetensors:  45%|####5     | 1.20G/2.70G [00:10<00:12, 120MB/s]")
+    assert (one.phase, one.percent) == ("fetching files", 45.0)
+    assert (one.done_bytes, one.total_bytes) == (1_200_000_000, 2_700_000_000)
+
+
+def test_docker_pull() -> None:
+    """By layers without sizes, by bytes with them; each layer counts once."""
+    found = read(
+        "Unable to find image 'vllm/vllm-openai:v0.32.0' locally",
+        "v0.32.0: Pulling from vllm/vllm-openai",
+        "4f4fb700ef54: Pulling fs layer",
+        "0a1b2c3d4e5f: Pulling fs layer",
+        "4f4fb700ef54: Pull complete",
+        "0a1b2c3d4e5f: Already exists",
+        "Digest: sha256:" + "0" * 64,
+    )
+    assert {one.phase for one in found} == {"fetching the image"}
+    assert [one.percent for one in found] == [None, None, 0.0, 0.0, 50.0, 100.0, 100.0]
+    last = read(
+        "4f4fb700ef54: Downloading [=====>     ]  30MB/60MB",
+        "0a1b2c3d4e5f: Downloading [=>         ]  10MB/100MB",
+        "4f4fb700ef54: Extracting [=>         ]  1MB/60MB",
+    )[-1]
+    assert (last.percent, last.done_bytes, last.total_bytes) == (25.0, 40_000_000, 160_000_000)
+
+
+def test_podman_pull() -> None:
+    """Its words for the same."""
+    found = read(
+        "Trying to pull docker.io/vllm/vllm-openai:v0.32.0...",
+        "Getting image source signatures",
+        "Copying blob sha256:" + "ab" * 32,
+        "Copying blob " + "cd" * 6 + " [====>-----] 12.0MiB / 48.0MiB",
+        "Copying blob " + "ab" * 6 + " done   |",
+        "Writing manifest to image destination",
+    )
+    assert {one.phase for one in found} == {"fetching the image"}
+    assert found[3].total_bytes == 48 * 2**20
+    assert found[3].percent == 25.0
+    assert found[-1].percent == 100.0
+
+
+def test_layers_are_bounded() -> None:
+    """A log that names ever new layers is not kept count of for ever."""
+    log = LoadingLog()
+    for number in range(10_000):
+        log.read(f"{number:012x}: Pulling fs layer")
+    assert len(log._layers) <= 256
+
+
+def test_other_lines_say_nothing() -> None:
+    """What is not about loading changes nothing."""
+    log = LoadingLog()
+    before = log.progress
+    for line in ("", "hello", "50%", "INFO 127.0.0.1 - GET /v1/models", "a | b", "%|[", "x" * 2000):
+        assert log.read(line) is None
+    assert log.progress is before
+
+
+@pytest.mark.parametrize(
+    ("line", "what_to_do"),
+    [
+        ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "systemctl start"),
+        ('docker: Error response: could not select device driver "" with', "container toolkit"),
+        ("Error response from daemon: manifest for x not found: manifest unknown", "its name"),
+        ("OSError: [Errno 98] address already in use", "Choose another one"),
+        ("please pass the argument `trust_remote_code=True`", "TRUST_REMOTE_CODE=true"),
+        ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find", "Fetch it"),
+        ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "smaller model"),
+        ("torch.OutOfMemoryError: HIP out of memory.", "GPU_MEMORY_UTILIZATION (now 0.9)"),
+        ("safetensors_rust.SafetensorError: Error while deserializing header", "--verify-only"),
+    ],
+)
+def test_failures_end_with_what_to_do(line: str, what_to_do: str) -> None:
+    """Each known cause has its own sentence."""
+    settings = {"memory": 0.9, "context": 8192, "dtype": "auto", "port": 8002, "path": "/m"}
+    assert what_to_do in explanation(["INFO before", line, "INFO after"], **settings)
+    assert not explanation(["INFO all is well"], **settings)

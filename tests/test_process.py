@@ -1,0 +1,212 @@
+"""An engine's program as a child: real processes, a stand-in for what they run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from server.engines.process import KEPT_LINES, LONGEST_LINE, EngineProcess, LogRing, ProcessFailed
+from server.engines.process_memory import available_bytes, tree_bytes
+from tests.fakes import until as soon
+
+ROOT = Path(__file__).resolve().parent.parent
+STAND_IN = ROOT / "tests" / "engine_stand_in.py"
+SECRET = "secretOfTheTest"
+ENV = {"PATH": os.environ["PATH"], "THEIRS": "1"}
+
+
+def command(behaviour: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-S", "-E", str(STAND_IN), behaviour, *arguments]
+
+
+@asynccontextmanager
+async def running(
+    behaviour: str, *arguments: str, grace: float = 0.5
+) -> AsyncIterator[tuple[EngineProcess, list[str]]]:
+    """Started; nothing of it is left afterwards."""
+    heard: list[str] = []
+    process = EngineProcess(
+        command(behaviour, *arguments), ENV, secrets=[SECRET], on_line=heard.append, grace=grace
+    )
+    process.start()
+    try:
+        yield process, heard
+    finally:
+        await process.stop()
+
+
+async def ended(process: EngineProcess) -> None:
+    async with asyncio.timeout(10):
+        await process.ended.wait()
+
+
+async def until_said(process: EngineProcess, word: str) -> str:
+    """The line that begins with the word."""
+    async with asyncio.timeout(10):
+        while True:
+            for line in process.lines:
+                if line.startswith(word):
+                    return line
+            await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_its_log_is_heard_without_secrets_and_control_characters() -> None:
+    """The words that it was started with arrive as they are, without a shell; its environment is what it was given."""
+    words = ("$(id) `id` ; *", f"the key {SECRET}", "\x1b[31mred\x1b[0m", "Bearer abcdefgh")
+    async with running("echo", *words) as (process, heard):
+        await ended(process)
+    assert process.status == 0
+    assert heard[:4] == ["$(id) `id` ; *", "the key ********", "red", "Bearer (hidden)"]
+    assert "THEIRS" in json.loads(heard[4])
+    assert not {"JWT_SECRET_KEY", "HOME"} & set(json.loads(heard[4]))
+    assert tuple(heard) == process.lines
+
+
+async def test_a_flood_of_lines_is_bounded() -> None:
+    """The last lines are kept; 200 a second are passed on; the loop has its turn meanwhile."""
+    turns = 0
+    async with running("floods") as (process, heard):
+        while not process.ended.is_set():
+            turns += 1
+            await asyncio.sleep(0.01)
+    assert len(process.lines) == KEPT_LINES
+    assert process.lines[-1] == "the last line"
+    assert len(heard) + process.unheard == 20_001
+    assert process.unheard > 0
+    assert turns > 3
+
+
+async def test_the_end_is_noticed_with_its_status() -> None:
+    """As soon as it ends, with what it said last; what it leaves behind ends, too, even in a group of its own."""
+    async with running("leaves") as (process, _):
+        await ended(process)
+        assert process.status == 7
+        assert process.how_it_ended() == "ended with status 7"
+        children = [int(pid) for pid in process.lines[-1].split()[1:]]
+    assert len(children) == 2
+    assert not any(alive(pid) for pid in children)
+
+
+async def test_stop_asks_first() -> None:
+    """SIGTERM is enough for one that listens to it."""
+    async with running("serve", grace=8) as (process, _):
+        await until_said(process, "Loading weights: 100%")
+        began = time.monotonic()
+        await process.stop()
+        assert time.monotonic() - began < 4
+        assert process.status == -signal.SIGTERM
+
+
+async def test_stop_insists() -> None:
+    """One that does not listen is killed after the grace with all that it started; stopping twice is the same."""
+    async with running("stubborn", grace=0.3) as (process, _):
+        children = [int(pid) for pid in (await until_said(process, "children")).split()[1:]]
+        assert all(alive(pid) for pid in children)
+        await process.stop()
+        await process.stop()
+        assert process.status == -signal.SIGKILL
+        assert process.how_it_ended() == "was ended by SIGKILL"
+    assert not any(alive(pid) for pid in children)
+
+
+async def test_nothing_outlives_a_killed_keeper() -> None:
+    """Should the process between be killed, the program and its group end all the same."""
+    async with running("stubborn") as (process, _):
+        inside = int((await until_said(process, "children")).split()[1])
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        await ended(process)
+        await soon(lambda: not alive(inside))
+        assert process.status == -signal.SIGKILL
+
+
+def test_it_ends_with_the_server_however_that_dies() -> None:
+    """kill -9 of the process that started it: the program is asked to end, then killed, with what it started."""
+    code = (
+        "import asyncio, sys\n"
+        "from server.engines.process import EngineProcess\n"
+        "async def main():\n"
+        "    one = EngineProcess(sys.argv[1:], {'PATH': '/usr/bin:/bin'}, on_line=print, grace=0.3)\n"
+        "    one.start()\n"
+        "    await one.ended.wait()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code, *command("stubborn")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        line = next(line for line in server.stdout if line.startswith("children"))
+        children = [int(pid) for pid in line.split()[1:]]
+        assert all(alive(pid) for pid in children)
+        server.kill()
+    deadline = time.monotonic() + 5
+    while any(alive(pid) for pid in children):
+        assert time.monotonic() < deadline, "something is left"
+        time.sleep(0.02)
+
+
+async def test_what_can_not_be_started_is_a_sentence() -> None:
+    """A program that is not there, and one that may not be run."""
+    for program in ("no-such-program", "/etc/passwd"):
+        with pytest.raises(ProcessFailed, match="is not there or may not be run"):
+            EngineProcess([program], ENV).start()
+    process = EngineProcess([sys.executable, "-c", "0\0"], ENV)
+    with pytest.raises(ProcessFailed, match="zero byte"):
+        process.start()
+
+
+async def test_memory_is_that_of_the_whole_tree() -> None:
+    """What a child takes counts; a process that is gone has none."""
+    code = "import subprocess, sys; b = bytearray(30 * 2**20); print('up', flush=True); subprocess.run(['sleep', '9'])"
+    process = EngineProcess([sys.executable, "-S", "-c", code], ENV, grace=0.2)
+    process.start()
+    await until_said(process, "up")
+    assert process.pid is not None
+    held = tree_bytes(process.pid)
+    assert held is not None
+    assert 30 * 2**20 < held < 100 * 2**20
+    await process.stop()
+    assert tree_bytes(process.pid) is None
+    assert (available_bytes() or 0) > 0
+
+
+def test_the_ring_of_lines() -> None:
+    """Any cut of the stream gives the same lines; a line that is written over takes one place; long ones are cut."""
+    raw = b"one\r\n\r 1%\r 2%\r 3%\ntwo\n" + b"x" * 3000 + b"\nlast"
+    expected = ["one", "3%", "two", "x" * LONGEST_LINE, "last"]
+    for size in (1, 2, 3, 7, 5000):
+        ring = LogRing()
+        for at in range(0, len(raw), size):
+            ring.feed(raw[at : at + size])
+        ring.end()
+        assert list(ring.lines) == expected, size
+    endless = LogRing(kept=3)
+    for _ in range(50):
+        endless.feed(b"y" * 1000)
+    assert len(endless._rest) <= 4 * LONGEST_LINE + 1000
+    for number in range(10):
+        endless.feed(b"%d\n" % number)
+    assert endless.lines == ("7", "8", "9")
+    assert endless.dropped > 0
