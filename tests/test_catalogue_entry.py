@@ -14,9 +14,11 @@ from server.catalogue.entry import (
     BoxUnit,
     Catalogue,
     CatalogueError,
+    Library,
     Model,
     ModelType,
 )
+from server.catalogue.families import FAMILIES
 
 ENTRY = """
 [[model]]
@@ -30,20 +32,32 @@ memory_bytes = 2000
 """
 
 
-def test_ours_holds() -> None:
-    """It loads; every model's figures fit together, and geometry is what its kind of model has."""
-    models = list(Catalogue.load())
-    assert models
-    for model in models:
-        assert model.weights_bytes <= model.memory_bytes, model.id
-        assert model.licence, model.id
-        assert model.needs, model.id
-        assert model.library.value in model.needs, model.id
-        assert model.folder is None, model.id
-        assert model.geometry == geometry.from_model_type(model.architecture), model.id
-        assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI)), model.id
-        if model.parameters and not model.quantization:
-            assert 1.9 <= model.weights_bytes / model.parameters <= 4.1, model.id
+@pytest.mark.parametrize("model", list(Catalogue.load()), ids=lambda model: model.id)
+def test_ours_holds(model: Model) -> None:
+    """A model's figures fit together, and it has what its own kind of model has."""
+    assert model.licence
+    assert model.folder is None
+    assert model.library.value in model.needs
+    assert model.geometry == geometry.from_model_type(model.architecture)
+    assert model.answers is (model.model_type in (ModelType.VISION, ModelType.OMNI))
+    assert "memory_bytes" in model.estimates
+    assert model.parameters is not None
+    # Whole numbers of two or four bytes, and what else lies beside them
+    assert 1.9 <= model.weights_bytes / model.parameters <= 4.4
+    assert model.memory_bytes >= min(model.weights_bytes, 2 * model.parameters)
+    if model.library is Library.TRANSFORMERS:
+        family = FAMILIES[model.architecture]
+        assert (model.model_type, model.boxes) == (family.model_type, family.boxes)
+        assert model.abilities == family.abilities
+        assert model.needs == family.needs
+
+
+def test_ours_has_every_type() -> None:
+    """So that each kind of operation has a model that can do it."""
+    types = {model.model_type for model in Catalogue.load()}
+    assert types == set(ModelType)
+    abilities = frozenset[Ability]().union(*(model.abilities for model in Catalogue.load()))
+    assert abilities == set(Ability)
 
 
 def test_the_small_one_fits_a_laptop() -> None:

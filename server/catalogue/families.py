@@ -50,12 +50,12 @@ FAMILIES: dict[str, Family] = {
     "qwen3_omni_moe": _family(ModelType.OMNI, *_OMNI, transformers="4.57.0", vllm="0.11.1"),
     "smolvlm": _family(ModelType.VISION, *_SEES, transformers="4.50.0", vllm="0.8.4"),
     "idefics3": _family(ModelType.VISION, Ability.IMAGES, transformers="4.46.0", vllm="0.6.4"),
-    # Text to speech, text to sound
+    # Text to speech, text to sound: those of transformers' AutoModelForTextToWaveform
     "vits": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.33.0"),
     "bark": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.31.0"),
-    "speecht5": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.27.0"),
     "csm": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.52.0"),
-    "dia": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers="4.53.0"),
+    "pocket_tts": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers=""),
+    "vibevoice": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers=""),
     "musicgen": _family(ModelType.AUDIO, Ability.TEXT_TO_AUDIO, transformers="4.31.0"),
 }
 # Autoencoders of diffusers by what comes out of them; `AutoencoderKL` alone makes pictures.

@@ -186,18 +186,21 @@ def _pipeline(folder: Path) -> Model:
         for part, what in index.items()
         if isinstance(what, list) and len(what) == 2 and what[0] and "/" not in part
     ]
-    size = 0
+    size = loaded = 0
     for part in parts:
         if not part.is_dir():
             raise ModelFolderError(f"{folder} lacks {part.name}, which {PIPELINE} names. {_AGAIN}")
         if (part / CONFIG).is_file() and _has_weights(part):
-            size += _weights(part).size
+            weights = _weights(part)
+            size += weights.size
+            # Two bytes each, however they are stored.
+            loaded += min(weights.size, 2 * (weights.parameters or weights.size))
     return _model(
         folder,
         family,
         architecture=name,
         weights_bytes=size,
-        memory_bytes=size + MAKING_BYTES,
+        memory_bytes=loaded + MAKING_BYTES,
         estimates=frozenset({"memory_bytes"}),
     )
 
