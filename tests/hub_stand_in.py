@@ -29,6 +29,12 @@ class Model:
     spoiled: Counter[str] = field(default_factory=Counter)
     # After so many bytes of this file nothing more comes
     stalls: dict[str, int] = field(default_factory=dict)
+    # Where the content of this file is said to be
+    leads: dict[str, str] = field(default_factory=dict)
+    # What is sent instead of this file's content
+    sends: dict[str, bytes] = field(default_factory=dict)
+    # Parts of files can be asked for
+    ranges: bool = True
 
 
 class Hub:
@@ -111,8 +117,13 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         if name not in files:
             return self._refuse(404, "EntryNotFound")
-        content = files[name]
-        wanted = self.headers.get("Range")
+        if where := model.leads.get(name):
+            self.send_response(302)
+            self.send_header("Location", where)
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        content = model.sends.get(name, files[name])
+        wanted = self.headers.get("Range") if model.ranges else None
         first = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
         self.hub.asked.append((self.command, name, first))
         self.send_response(206 if wanted else 200)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -14,9 +15,16 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import close_session, constants
 
+from scripts.models import hub as scripts_hub
+from scripts.models import hub_client
+from scripts.models.hub import Repository
+from scripts.models.progress import LEAST_BYTES, Stall
+from scripts.models.trouble import ModelError
+from server.fetch.errors import FetchError
 from tests.hub_stand_in import Hub, Model, running_hub
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +32,7 @@ PROGRAM = ROOT / "scripts" / "models" / "download.py"
 NAME = "someone/tiny-vl"
 OLD, NEW = "1" * 40, "2" * 40
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+TEMPLATE = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
 # So much at a time is written to a file.
 PIECE = constants.DOWNLOAD_CHUNK_SIZE
 Result = subprocess.CompletedProcess[str]
@@ -245,13 +254,152 @@ def test_what_can_not_be_fetched_is_said(hub: Hub, tmp_path: Path) -> None:
         assert done.returncode == 1, (args, done.stderr)
         assert says in done.stderr
         assert "Traceback" not in done.stderr
-    hub.models["someone/evil"] = Model({NEW: {**files(1), "../evil.json": b"{}"}}, {"main": NEW})
-    outside = fetch(tmp_path, hub.url, "someone/evil")
-    assert outside.returncode == 1
-    assert "names a file outside of its folder ('../evil.json')" in outside.stderr
-    assert not (tmp_path / "evil.json").exists()
     hub.status = 503
     assert "fails (status 503)" in fetch(tmp_path, hub.url, NAME).stderr
+
+
+@pytest.mark.parametrize(
+    "name", ["../evil.json", "/evil.json", "", "a/../../evil.json", "e\x1b[2J"]
+)
+def test_names_that_lead_out_of_the_folder_are_refused(hub: Hub, tmp_path: Path, name: str) -> None:
+    """Whatever the hub calls its files: nothing of the repository is taken, and the sentence can be shown."""
+    hub.models[NAME].revisions[NEW][name] = b"{}"
+    with pytest.raises(ModelError, match="is no name within a folder") as caught:
+        look_up(hub)
+    assert caught.value.message.isprintable()
+
+
+def look_up(hub: Hub) -> Repository:
+    """What the program does first, in this process."""
+    with pointed_at(hub):
+        return scripts_hub.look_up(NAME, None)
+
+
+@contextlib.contextmanager
+def pointed_at(hub: Hub) -> Iterator[None]:
+    """huggingface_hub asks this one: it reads HF_ENDPOINT when it is imported."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", hub.url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + TEMPLATE)
+        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        hub_client.hold_to_public_addresses()
+        yield
+        close_session()
+    hub_client.hold_to_public_addresses()
+
+
+@pytest.mark.parametrize(
+    ("where", "says"),
+    [
+        ("https://127.0.0.1:{port}/x", "127.0.0.1: a loopback address"),
+        ("https://localhost:{port}/x", "a loopback address"),
+        ("https://169.254.169.254/latest", "a link-local address"),
+        ("http://127.0.0.1:{port}/x", "only https is fetched"),
+        ("http://example.org/x", "only https is fetched"),
+    ],
+)
+def test_a_hub_leads_to_public_https_addresses_alone(
+    hub: Hub, tmp_path: Path, where: str, says: str
+) -> None:
+    """A redirect into one's own network or off https is not followed; HF_ENDPOINT itself may be there."""
+    repository = look_up(hub)
+    with socket.create_server(("127.0.0.1", 0)) as private, pointed_at(hub):
+        private.setblocking(False)
+        hub.models[NAME].leads["config.json"] = where.format(port=private.getsockname()[1])
+        config = next(file for file in repository.files if file.name == "config.json")
+        with pytest.raises(ModelError, match=says):
+            scripts_hub.fetch(repository, config, tmp_path)
+        with pytest.raises(BlockingIOError):
+            private.accept()
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_plain_http_is_for_ones_own_network() -> None:
+    """A hub with a public address is asked by https or not at all."""
+    guarded = hub_client.Guarded("http://93.184.215.14")
+    with pytest.raises(FetchError, match=r"plain http is for one.s own network"):
+        guarded.handle_request(httpx2.Request("GET", "http://93.184.215.14/api"))
+    guarded.close()
+
+
+def test_through_a_proxy_addresses_in_the_url_are_held_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are looked up by the proxy; what can be seen here is refused here. NO_PROXY goes the direct way."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", "localhost")
+    guarded = hub_client.Guarded("https://hub.test")
+    for url, kind in (("https://10.0.0.1/x", "private"), ("https://localhost/x", "loopback")):
+        with pytest.raises(FetchError, match=f"a {kind} address"):
+            guarded.handle_request(httpx2.Request("GET", url))
+    with pytest.raises(httpx2.ConnectError):
+        guarded.handle_request(httpx2.Request("GET", "https://hub.test/x"))
+    guarded.close()
+
+
+@pytest.mark.parametrize("content", [b"x" * 400_000, b"x" * 1000], ids=["more", "less"])
+def test_another_size_than_told_is_not_kept(hub: Hub, tmp_path: Path, content: bytes) -> None:
+    """No more is written than the hub told, and a file that came short does not count."""
+    hub.models[NAME].sends[SHARDS[0]] = content
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 1
+    assert f"says that {SHARDS[0]} has 300000 bytes and sends another number" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list((tmp_path / "model").glob(f"{SHARDS[0]}*"))
+
+
+def test_a_hub_that_sends_no_parts(hub: Hub, tmp_path: Path) -> None:
+    """What was there is thrown away, and the file begins anew."""
+    hub.models[NAME].ranges = False
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / f"{SHARDS[0]}.part").write_bytes(b"x" * 1000)
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 0, done.stderr
+    assert "is not what the hub says" not in done.stderr
+    assert (tmp_path / "model" / SHARDS[0]).read_bytes() == files(3)[SHARDS[0]]
+
+
+def test_a_folder_within_that_leads_out_is_refused(hub: Hub, tmp_path: Path) -> None:
+    """A link in the model's folder may lead anywhere; nothing is written there."""
+    (tmp_path / "model").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "model" / "tokenizer").symlink_to(tmp_path / "elsewhere")
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 1
+    assert "is a link that leads out of it" in done.stderr
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_a_change_of_revision_is_not_by_halves(hub: Hub, tmp_path: Path) -> None:
+    """--dry-run touches nothing; once it begins the record is gone until all is there, and room is for whole files."""
+    model, folder = hub.models[NAME], tmp_path / "model"
+    old = {**files(1), "old.safetensors": b"x" * 100}
+    index = {"weight_map": {"a": SHARDS[0], "b": SHARDS[1], "c": "old.safetensors"}}
+    old["model.safetensors.index.json"] = json.dumps(index).encode()
+    model.revisions[OLD] = old
+    model.revisions[NEW][SHARDS[0]] = b"y" * 300_001
+    assert fetch(tmp_path, hub.url, NAME, "--revision", "v1").returncode == 0
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    dry = fetch(tmp_path, hub.url, NAME, "--dry-run")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    # The old shard makes way only when the new one is whole.
+    assert "293.1 KiB to fetch" in dry.stderr
+    model.spoiled[SHARDS[1]] = 99
+    assert fetch(tmp_path, hub.url, NAME).returncode == 1
+    assert not (folder / "model-files.json").exists()
+    model.spoiled.clear()
+    assert fetch(tmp_path, hub.url, NAME).returncode == 0
+    assert not (folder / "old.safetensors").exists()
+    assert (folder / SHARDS[0]).read_bytes() == b"y" * 300_001
+
+
+def test_hardly_anything_for_long_is_an_end() -> None:
+    """A byte now and then breaks no other limit; a megabyte in five minutes is enough to go on."""
+    stall = Stall(0, 0.0)
+    stall.look(LEAST_BYTES, 299.0)
+    stall.look(LEAST_BYTES + 1, 599.0)
+    with pytest.raises(ModelError, match="Hardly anything came for 5 minutes"):
+        stall.look(LEAST_BYTES + 2, 599.1)
+    stall.look(5, 700.0)
+    stall.look(6, 1000.0)
 
 
 @pytest.mark.parametrize("args", [["--nonsense"], ["a/b", "c/d"], ["--revision"]])

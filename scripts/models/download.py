@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from pathlib import Path
@@ -23,6 +24,7 @@ from config import ConfigError, load  # noqa: E402
 from scripts.models import checkpoint, disk, hub, record  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
+from scripts.models.progress import Progress, Stall  # noqa: E402
 from scripts.models.trouble import ModelError, Stopped, say, stopping_on_signals  # noqa: E402
 
 DEFAULT = "Qwen/Qwen2.5-VL-32B-Instruct"
@@ -47,39 +49,6 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-class Progress:
-    """Tells how far it is: on a terminal one line that changes, elsewhere a line now and then."""
-
-    def __init__(self, what: str, total: int, done: int = 0) -> None:
-        self._what = what
-        self._total = total
-        self._first = done
-        self._began = time.monotonic()
-        self._terminal = sys.stderr.isatty()
-        self._next = self._began + (0.5 if self._terminal else 10.0)
-
-    def show(self, done: int, *, last: bool = False) -> None:
-        now = time.monotonic()
-        if now < self._next and not (last and self._terminal):
-            return
-        self._next = now + (0.5 if self._terminal else 10.0)
-        rate = (done - self._first) / max(0.1, now - self._began)
-        left = f", {_duration((self._total - done) / rate)} left" if rate > 0 and not last else ""
-        text = (
-            f"{self._what} {100 * done // max(1, self._total)} %: {in_words(done)} of {in_words(self._total)},"
-            f" {in_words(rate)}/s{left}"
-        )
-        if self._terminal:
-            print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
-        else:
-            say(text)
-
-
-def _duration(seconds: float) -> str:
-    minutes = int(seconds) // 60
-    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes + 1} min"
-
-
 def missing(repository: Repository, folder: Path) -> list[HubFile]:
     """Files whose size is not yet right; what is there in the right size is checked later."""
     return [
@@ -89,19 +58,24 @@ def missing(repository: Repository, folder: Path) -> list[HubFile]:
     ]
 
 
-def parts(files: Sequence[HubFile], folder: Path) -> int:
-    """Bytes of these that are there already."""
+def begun(files: Sequence[HubFile], folder: Path) -> int:
+    """Bytes of these that need not be fetched: whole ones, and first parts that are gone on with."""
     sizes = 0
     for file in files:
-        for path in (folder / file.name, folder / f"{file.name}.part"):
-            if path.is_file():
-                sizes += min(path.stat().st_size, file.size)
+        for name in (file.name, f"{file.name}.part"):
+            try:
+                size = (folder / name).stat().st_size
+            except OSError:
+                continue
+            # Another size under its own name is of another revision, and makes way only when this one is whole.
+            if size == file.size or (name != file.name and size < file.size):
+                sizes += size
                 break
     return sizes
 
 
-def require_own_folder(repository: Repository, folder: Path) -> None:
-    """Raises ModelError where another model's files are: together they would be no model."""
+def strangers(repository: Repository, folder: Path) -> list[Path]:
+    """Weights of an earlier revision, which would be read as this one's; ModelError where another model's files are."""
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
     known = record.read(folder) if folder.is_dir() else None
@@ -111,24 +85,22 @@ def require_own_folder(repository: Repository, folder: Path) -> None:
             f"{folder} holds {other or 'a converted model'}. Choose another folder with --to, or remove that one."
         )
     ours = {file.name for file in repository.files}
-    strangers = sorted(path.name for path in folder.glob("*.safetensors") if path.name not in ours)
-    if strangers and (known is None or not set(strangers) <= set(known["files"])):
+    found = sorted(path for path in folder.glob("*.safetensors") if path.name not in ours)
+    if found and (known is None or not {path.name for path in found} <= set(known["files"])):
         raise ModelError(
-            f"{folder} has weights of something else ({', '.join(strangers[:3])}). Choose another folder with --to, or"
-            " remove them."
+            f"{folder} has weights of something else ({', '.join(path.name for path in found[:3])}). Choose another folder"
+            " with --to, or remove them."
         )
-    # Of an earlier revision: gone on with, they would be read as this one's.
-    for name in strangers:
-        (folder / name).unlink()
+    return found
 
 
 def fetch_all(repository: Repository, files: Sequence[HubFile], folder: Path) -> None:
     """Some at a time. Raises ModelError, OSError: the first that comes."""
     if not files:
         return
-    here = parts(files, folder)
-    total = sum(file.size for file in files)
-    progress = Progress("Fetching", total, here)
+    here = begun(files, folder)
+    progress = Progress("Fetching", sum(file.size for file in files), here)
+    stall = Stall(here, time.monotonic())
     failed = threading.Event()
 
     def one(file: HubFile) -> None:
@@ -146,9 +118,11 @@ def fetch_all(repository: Repository, files: Sequence[HubFile], folder: Path) ->
         done, running = wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION)
         for job in done:
             job.result()
-        progress.show(parts(files, folder), last=not running)
+        here = begun(files, folder)
+        progress.show(here, last=not running)
         if not running:
             break
+        stall.look(here, time.monotonic())
     pool.shutdown()
 
 
@@ -167,24 +141,31 @@ def wrong(repository: Repository, folder: Path) -> list[HubFile]:
     return found
 
 
-def download(chosen: argparse.Namespace, folder: Path) -> int:
-    repository = hub.look_up(chosen.repository, chosen.revision)
-    require_own_folder(repository, folder)
+def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = False) -> None:
+    """The repository's files are in `folder` afterwards, all of them and right. Raises ModelError, OSError."""
+    repository = hub.look_up(name, revision)
+    old = strangers(repository, folder)
     files = missing(repository, folder)
-    needed = sum(file.size for file in files) - parts(files, folder)
+    needed = sum(file.size for file in files) - begun(files, folder)
     say(
         f"{repository.name} at {repository.commit}: {len(repository.files)} files, {in_words(repository.size)};"
         f" {in_words(needed)} to fetch to {folder}, {in_words(disk.free_bytes(folder))} free there."
     )
     if files:
         disk.require_room(folder, needed + SPARE, "what is to be fetched")
-    if chosen.dry_run:
+    if dry_run:
         for file in files:
             print(f"{in_words(file.size):>12}  {file.name}")
         say("Nothing was fetched (--dry-run).")
-        return 0
+        return
     disk.make_folder(folder)
     with disk.alone_in(folder):
+        known = record.read(folder)
+        if known is not None and known["source"].get("commit") != repository.commit:
+            # Until all of this revision is there, the folder is neither the one nor the other.
+            (folder / record.NAME).unlink(missing_ok=True)
+        for path in old:
+            path.unlink(missing_ok=True)
         for attempt in range(ATTEMPTS + 1):
             fetch_all(repository, files, folder)
             files = wrong(repository, folder)
@@ -200,8 +181,6 @@ def download(chosen: argparse.Namespace, folder: Path) -> int:
                 )
             say(f"The content of {names} is not what the hub says: fetching it anew.")
         finish(repository, folder)
-    say(f"Done: {folder} is whole. To serve it: bash scripts/start_vllm_server.sh")
-    return 0
 
 
 def finish(repository: Repository, folder: Path) -> None:
@@ -222,7 +201,7 @@ def finish(repository: Repository, folder: Path) -> None:
 
 
 def guarded(run: Callable[[], int], folder: Path) -> int:
-    """As trouble.ended, with what a disk has to say; leaves at once when stopped, for threads may hang in the network."""
+    """As trouble.ended, with what a disk has to say. Ends the process at once, for threads may hang in the network."""
     try:
         with stopping_on_signals():
             status = run()
@@ -242,6 +221,10 @@ def guarded(run: Callable[[], int], folder: Path) -> int:
             )
         )
         status = 1
+    except Exception:  # noqa: BLE001
+        # A fault of this program: shown whole, and the threads are not waited for.
+        traceback.print_exc()
+        status = 1
     except Stopped as stopped:
         say(f"Stopped. What came is kept in {folder}: the same command goes on.")
         status = stopped.status
@@ -260,7 +243,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(error.message)
         return 1
     folder = Path(folder).expanduser() if chosen.to else ROOT / folder
-    return guarded(lambda: download(chosen, folder), folder)
+
+    def run() -> int:
+        download(chosen.repository, chosen.revision, folder, dry_run=chosen.dry_run)
+        if not chosen.dry_run:
+            say(f"Done: {folder} is whole. To serve it: bash scripts/start_vllm_server.sh")
+        return 0
+
+    return guarded(run, folder)
 
 
 if __name__ == "__main__":

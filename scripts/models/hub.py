@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import BinaryIO, cast
 
 import httpx2
 from huggingface_hub import HfApi, constants, hf_hub_url
@@ -26,9 +27,15 @@ from huggingface_hub.file_download import http_get
 from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
 from scripts.models import record
+from scripts.models.hub_client import hold_to_public_addresses
 from scripts.models.trouble import ModelError
+from server.fetch import files
+from server.fetch.errors import FetchError
+
+hold_to_public_addresses()
 
 SECONDS = 30.0
+MAX_FILES = 5000
 # Weights in other forms than safetensors: not read here, and pickles run code when they are loaded.
 _OTHER_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5", ".onnx", ".gguf", ".pkl")
 _OTHER_FOLDERS = ("original", "onnx", "openvino", "gguf")
@@ -59,34 +66,48 @@ def look_up(name: str, revision: str | None) -> Repository:
     """What is to be fetched. Raises ModelError."""
     try:
         info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
+    except FetchError as error:
+        raise ModelError(error.message) from None
     except (*_FAILURES, HFValidationError) as error:
         raise ModelError(_sentence(error, name, revision)) from None
-    files = []
+    found = []
     for one in info.siblings or ():
-        path = PurePosixPath(one.rfilename)
-        # A name from the network becomes a path here.
-        if path.is_absolute() or ".." in path.parts:
-            raise ModelError(f"{name} names a file outside of its folder ({one.rfilename[:80]!r}).")
+        try:
+            # A name from the network becomes a path here.
+            path = files.relative(one.rfilename)
+        except FetchError as error:
+            raise ModelError(f"{name} is not taken: {error.message}") from None
         if path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS:
+            continue
+        # The record's own name is kept for it.
+        if str(path) == record.NAME:
             continue
         lfs = one.lfs
         size = lfs.size if lfs is not None else one.size
         if size is None or (lfs is None and one.blob_id is None):
             raise ModelError(f"The hub tells no size and checksum of {one.rfilename} in {name}.")
-        files.append(HubFile(one.rfilename, size, None if lfs is None else lfs.sha256, one.blob_id))
-    if info.sha is None or not files:
+        found.append(HubFile(str(path), size, None if lfs is None else lfs.sha256, one.blob_id))
+    if info.sha is None or not found:
         raise ModelError(f"{name} has no files on the hub.")
-    if not any(file.name.endswith(".safetensors") for file in files):
+    if len(found) > MAX_FILES:
+        raise ModelError(f"{name} has {len(found)} files; no model has more than {MAX_FILES}.")
+    if not any(file.name.endswith(".safetensors") for file in found):
         raise ModelError(f"{name} has no weights as safetensors, and only these are taken.")
-    return Repository(name, info.sha, tuple(sorted(files, key=lambda file: file.name)))
+    return Repository(name, info.sha, tuple(sorted(found, key=lambda file: file.name)))
 
 
 def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
     """The file in `folder`, its first part (name.part) gone on with. Raises ModelError, OSError.
 
-    Its content is not checked here.
+    Its content is not checked here, only that it has the size that the hub told.
     """
     path = folder / file.name
+    try:
+        if path.parent != folder:
+            # A link there may lead anywhere.
+            files.inside(folder, path.parent.relative_to(folder).as_posix())
+    except FetchError as error:
+        raise ModelError(error.message) from None
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     there = part.stat().st_size if part.exists() else 0
@@ -98,19 +119,55 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
         with part.open("ab" if there else "wb") as stream:
             http_get(
                 url,
-                stream,
+                cast(BinaryIO, _Bounded(stream, file.size)),
                 resume_size=there,
                 headers=build_hf_headers(),
                 expected_size=file.size,
                 displayed_filename=file.name,
             )
+    except FetchError as error:
+        raise ModelError(error.message) from None
     except _FAILURES as error:
         raise ModelError(_sentence(error, repository.name, None)) from None
     except ValueError:
         raise ModelError(
             f"{file.name} is too large to be fetched in one piece ({file.size} bytes): take another repository."
         ) from None
+    except _WrongSize:
+        part.unlink(missing_ok=True)
+        raise ModelError(_wrong_size(file)) from None
+    except OSError as error:
+        # Of the disk it has a number; without one it is http_get's own, of a size that is not the told one.
+        if error.errno is not None:
+            raise
+        part.unlink(missing_ok=True)
+        raise ModelError(_wrong_size(file)) from None
     part.replace(path)
+
+
+def _wrong_size(file: HubFile) -> str:
+    return (
+        f"The hub says that {file.name} has {file.size} bytes and sends another number: the way there changes it (a proxy, a"
+        " mirror), or the hub is broken. What came of it was removed; the same command fetches it again."
+    )
+
+
+class _WrongSize(Exception):
+    """More comes than was told."""
+
+
+class _Bounded:
+    """What http_get uses of a file, which no more is written to than it may have."""
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
+        self._stream = stream
+        self._most = most
+        self.seek, self.tell, self.truncate = stream.seek, stream.tell, stream.truncate
+
+    def write(self, piece: bytes) -> int:
+        if self._stream.tell() + len(piece) > self._most:
+            raise _WrongSize
+        return self._stream.write(piece)
 
 
 def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) -> bool:
@@ -118,12 +175,9 @@ def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) 
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is not None:
-        return record.sha256(path, seen) == file.sha256
-    content = path.read_bytes()
-    if seen is not None:
-        seen(len(content))
-    header = f"blob {len(content)}\0".encode()
-    return hashlib.sha1(header + content, usedforsecurity=False).hexdigest() == file.git_sha1
+        return record.checksum(path, hashlib.sha256(), seen) == file.sha256
+    git = hashlib.sha1(f"blob {file.size}\0".encode(), usedforsecurity=False)
+    return record.checksum(path, git, seen) == file.git_sha1
 
 
 _FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled)

@@ -10,17 +10,24 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from scripts.models.trouble import ModelError
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 NAME = "model-files.json"
 _CHUNK = 8 * 1024 * 1024
 
 
-def sha256(path: Path, seen: Callable[[int], None] | None = None) -> str:
-    """The file's SHA-256 in hexadecimal; `seen` is told of each piece's bytes. Raises OSError."""
-    digest = hashlib.sha256()
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal. Raises OSError."""
+    return checksum(path, hashlib.sha256())
+
+
+def checksum(path: Path, digest: _Hash, seen: Callable[[int], None] | None = None) -> str:
+    """`digest`, gone on with over the file, in hexadecimal; `seen` is told of each piece's bytes. Raises OSError."""
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)
@@ -52,7 +59,7 @@ def read(folder: Path) -> dict[str, Any] | None:
     """None where there is none. Raises ModelError when it is no such record."""
     try:
         content = json.loads((folder / NAME).read_text("utf-8"))
-        if not isinstance(content["source"], dict):
+        if not isinstance(content, dict) or not isinstance(content["source"], dict):
             raise ValueError
         for entry in content["files"].values():
             entry["size"] + 0, entry["sha256"] + ""
@@ -65,5 +72,4 @@ def read(folder: Path) -> dict[str, Any] | None:
             f"{folder / NAME} is damaged. Remove it; then checksums cannot be compared until the model is"
             " downloaded or converted again."
         ) from None
-    assert isinstance(content, dict)
     return content

@@ -9,17 +9,23 @@ from pathlib import Path, PurePosixPath
 from server.fetch.errors import FetchError
 
 
-def inside(folder: Path, name: str) -> Path:
-    """Where `name` (with / between its parts) lies in `folder`, links followed. Raises FetchError when that is elsewhere.
-
-    What is not there yet may be made there; the folder itself may be a link.
-    """
+def relative(name: str) -> PurePosixPath:
+    """`name` (with / between its parts) when it is one within a folder, whatever is there. Raises FetchError."""
     parts = PurePosixPath(name)
     plain = name.isprintable() and 0 < len(name) <= 500 and "\\" not in name
     if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:
         raise FetchError(
-            f"{_short(name)} is no name within {folder}: it is empty, too long, absolute, or leads out of it."
+            f"{_short(name)} is no name within a folder: it is empty, too long, absolute, or leads out of it."
         )
+    return parts
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Where `name` lies in `folder`, links followed. Raises FetchError when that is elsewhere.
+
+    What is not there yet may be made there; the folder itself may be a link.
+    """
+    parts = relative(name)
     try:
         root = folder.resolve()
         path = (root / parts).resolve()

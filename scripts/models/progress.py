@@ -1,0 +1,64 @@
+"""How far a long run is, for the person who waits; and whether it gets anywhere at all."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from scripts.models.disk import in_words
+from scripts.models.trouble import ModelError, say
+
+# Less than so much in so long is no download: 3.5 KB/s.
+LEAST_BYTES = 1024 * 1024
+STALL_SECONDS = 300.0
+
+
+class Progress:
+    """Tells how far it is: on a terminal one line that changes, elsewhere a line now and then."""
+
+    def __init__(self, what: str, total: int, done: int = 0) -> None:
+        self._what = what
+        self._total = total
+        self._first = done
+        self._began = time.monotonic()
+        self._terminal = sys.stderr.isatty()
+        self._next = self._began + (0.5 if self._terminal else 10.0)
+
+    def show(self, done: int, *, last: bool = False) -> None:
+        now = time.monotonic()
+        if now < self._next and not (last and self._terminal):
+            return
+        self._next = now + (0.5 if self._terminal else 10.0)
+        rate = (done - self._first) / max(0.1, now - self._began)
+        left = f", {_duration((self._total - done) / rate)} left" if rate > 0 and not last else ""
+        text = (
+            f"{self._what} {100 * done // max(1, self._total)} %: {in_words(done)} of {in_words(self._total)},"
+            f" {in_words(rate)}/s{left}"
+        )
+        if self._terminal:
+            print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+        else:
+            say(text)
+
+
+class Stall:
+    """A server that sends a byte now and then breaks no other rule. `now` is monotonic seconds."""
+
+    def __init__(self, done: int, now: float) -> None:
+        self._done = done
+        self._at = now
+
+    def look(self, done: int, now: float) -> None:
+        """Raises ModelError when hardly anything came for long; going back (a part thrown away) counts as going on."""
+        if done < self._done or done - self._done >= LEAST_BYTES:
+            self._done, self._at = done, now
+        elif now - self._at > STALL_SECONDS:
+            raise ModelError(
+                f"Hardly anything came for {STALL_SECONDS / 60:g} minutes ({in_words(done - self._done)}). Check the network, or"
+                " set HF_ENDPOINT to a mirror; run this again: what came is kept."
+            )
+
+
+def _duration(seconds: float) -> str:
+    minutes = int(seconds) // 60
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes + 1} min"
