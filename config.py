@@ -25,6 +25,7 @@ from server.addresses import Address, Network
 from server.origins import normalise_origin
 from server.setting_text import (
     base_url,
+    file_source,
     host_name,
     network,
     origin,
@@ -154,6 +155,14 @@ class Settings(BaseSettings):
     )
     vllm_api_key: SecretStr = _secret()
     model_name: str = _text()
+    local_model: Path | None = Field(
+        default=None, description="a directory with a model's files, ~ being the home directory"
+    )
+    engine_python: Path | None = Field(
+        default=None,
+        description="a Python that has torch and transformers, ~ being the home directory",
+    )
+    trust_remote_code: bool = _flag()
     model_path: Path = Field(
         default=Path("~/models/qwen2.5-vl-32b"),
         description="a directory, ~ being the home directory",
@@ -166,6 +175,9 @@ class Settings(BaseSettings):
     response_max_tokens: int = _whole(128, 1, 4096)
     max_concurrent_inferences: int = _whole(8, 1, 256)
     max_queue: int = _whole(64, 1, 10_000)
+    catalogue: str = _text(
+        "", "a path, or an https URL, which may end in #sha256= and 64 hexadecimal digits"
+    )
 
     # Frames
     frame_sample_rate: float = _number(2.0, 0.1, 30)
@@ -251,12 +263,20 @@ class Settings(BaseSettings):
     def _base_url(cls, value: str) -> str:
         return base_url(value)
 
+    @field_validator("catalogue")
+    @classmethod
+    def _catalogue(cls, value: str) -> str:
+        return file_source(value)
+
     @field_validator("redis_url")
     @classmethod
     def _redis_url(cls, value: SecretStr) -> SecretStr:
         return SecretStr(redis_url(value.get_secret_value()))
 
-    @field_validator("model_path", "log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path")
+    @field_validator(
+        *("model_path", "local_model", "engine_python"),
+        *("log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path"),
+    )
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
         try:

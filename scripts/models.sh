@@ -1,19 +1,24 @@
 #!/usr/bin/env bash
-# Installs a real model server for the tests, and what scripts/convert_model.py needs, into .venv-models. Where that
-# can not be, it says so and ends well: the tests that need one skip with a sentence.
+# Installs what runs models here, for run.sh --model, the tests and scripts/convert_model.py, into .venv-models. Where
+# that can not be, it says so and ends well, for the tests that need it skip with a sentence; with --needed it fails.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
+needed=''
 case ${1:-} in
     '') ;;
+    --needed) needed=yes ;;
     --help | -h)
         cat <<'TEXT'
-Usage: bash scripts/models.sh
+Usage: bash scripts/models.sh [--needed]
 
-Installs requirements-models.txt into .venv-models (half a minute, 1 GB), once. scripts/test.sh does it, too; the tests and
-scripts/convert_model.py run there. On Linux it needs the CPU build of torch: give pip the index or folder that has it
-(PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
+Installs requirements-models.txt into .venv-models (half a minute, 1 GB), once. scripts/run.sh --model and scripts/test.sh do it,
+too; models, tests and scripts/convert_model.py run there. On Linux it wants the CPU build of torch: give pip the index or folder
+that has it (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
+
+  --needed   take the usual build of torch (7 GB) where there is no CPU build, and fail where nothing can be installed
+  --help     print this
 TEXT
         exit 0
         ;;
@@ -34,8 +39,31 @@ print=$(fingerprint "$file") || fail "Could not read $file. Is the checkout whol
 say 'Installing requirements-models.txt into .venv-models: half a minute the first time, 1 GB on the disk.'
 : >"$INSTALL_LOG"
 # What is used of torch is compiled on the way; all of it would take longer than its tests.
-if pip_install --no-compile -r "$file"; then
+# The usual build of torch: on Linux one for NVIDIA's GPUs, gigabytes, which computes on the CPU as well.
+usual_torch() {
+    local free
+    # Other versions were found, so there is a network and only the CPU build is missing.
+    grep -Eq 'requirement torch==[^ ]*cpu.*from versions: [^n]' "$INSTALL_LOG" || return 1
+    free=$(df -Pk "$VENV" | awk 'END { print $4 }')
+    if [ "$free" -lt 8000000 ]; then
+        say "The CPU build of torch is not where pip looks, and for the usual one (7 GB) there is no room at $VENV."
+        return 1
+    fi
+    say 'The CPU build of torch is not where pip looks: taking the usual one, 3 GB to fetch and 7 GB on the disk. For the'
+    say 'small one stop this and name the index that has it (pytorch.org says which) in PIP_EXTRA_INDEX_URL.'
+    sed 's/^\(torch==[^+;]*\)+cpu/\1/' "$file" >"$VENV/requirements.txt"
+    pip_install --no-compile -r "$VENV/requirements.txt"
+}
+
+# What is used of torch is compiled on the way; all of it would take longer than its tests.
+if pip_install --no-compile -r "$file" || { [ -n "$needed" ] && usual_torch; }; then
     printf '%s\n' "$print" >"$stamp"
+elif [ -n "$needed" ]; then
+    rm -f "$stamp"
+    tail -n 2 "$INSTALL_LOG" >&2
+    say "What runs a model could not be installed; the whole output is in $INSTALL_LOG. Without a network: connect and run"
+    say 'this again. Or name a Python that has torch and transformers: ENGINE_PYTHON=/path/to/bin/python. Without --model'
+    fail 'the built-in engine answers: bash scripts/run.sh'
 else
     rm -f "$stamp"
     tail -n 2 "$INSTALL_LOG" >&2

@@ -15,13 +15,15 @@ Installs what the server needs into .venv (the first time) and starts it. It nee
                        face-blur   blurs faces before a model sees them
                        nsfw        withholds pictures with explicit content (its model's licence is AGPL-3.0)
                      with a comma between: --with face-blur,nsfw
+  --model NAME       let a model on this machine answer: small, another name of the catalogue (server/catalogue/models.toml),
+                     or a model's folder. Fetched once, to ~/models; later starts take it too, until --model none
   --https            serve https for phones on the same network: makes a certificate for this machine, shows a QR code to
                      scan, and lets in only who scanned it or has the access code
   --port N           listen on this port (0 to 65535; 0 takes a free one) instead of PORT or 8000
   --host H           listen on this address instead of HOST or 0.0.0.0
   --help             print this
 
-A vision-language model for it: bash scripts/download_model.sh, then bash scripts/start_vllm_server.sh.
+A large vision-language model for it: bash scripts/download_model.sh, then bash scripts/start_vllm_server.sh.
 Settings are read from the environment and from the file .env; env.example lists them all.
 PYTHON=python3.12 in the environment chooses the Python that .venv is made with.
 TEXT
@@ -29,6 +31,7 @@ TEXT
 
 install_only=''
 with=''
+model=''
 https=''
 while [ $# -gt 0 ]; do
     option=$1
@@ -39,7 +42,7 @@ while [ $# -gt 0 ]; do
             option=${option%%=*}
             shift
             ;;
-        --with | --port | --host)
+        --with | --model | --port | --host)
             [ $# -ge 2 ] || usage_error "$option needs a value."
             value=$2
             shift 2
@@ -68,6 +71,15 @@ while [ $# -gt 0 ]; do
             done
             [ -n "$with" ] || usage_error '--with needs face-blur, nsfw or both.'
             ;;
+        --model)
+            case $value in
+                '') usage_error '--model needs a name, for example small; none forgets it.' ;;
+                -*) usage_error "--model $value is no model; small is, and folders." ;;
+            esac
+            model=$value
+            # The server is started from elsewhere.
+            [ ! -e "$value/config.json" ] || model=$(cd "$value" && pwd)
+            ;;
         --port)
             case $value in
                 '' | *[!0-9]* | ??????*) usage_error "--port $value is no port; a number from 0 to 65535 is." ;;
@@ -85,6 +97,8 @@ done
 
 # Filters once asked for stay installed, also when .venv has to be made anew.
 remembered=" $(cat "$VENV/extras" 2>/dev/null || true)$with "
+# So does the model: its folder.
+kept=$(cat "$VENV/model" 2>/dev/null || true)
 extras=''
 packages=()
 case $remembered in *' face-blur '*) extras="$extras face-blur" packages+=("$FACES") ;; esac
@@ -92,6 +106,45 @@ case $remembered in *' nsfw '*) extras="$extras nsfw" packages+=("$NSFW") ;; esa
 [ -z "$install_only" ] || REINSTALL=yes
 install_once run requirements.txt ${packages[@]+"${packages[@]}"}
 [ -z "$extras" ] || printf '%s\n' "$extras" >"$VENV/extras"
+[ -z "$kept" ] || printf '%s\n' "$kept" >"$VENV/model"
+cd "$ROOT"
+
+# Exports KEY=VALUE lines.
+export_all() {
+    local key value
+    while IFS='=' read -r key value; do
+        [ -z "$key" ] || export "$key=$value"
+    done <<<"$1"
+}
+
+# Whether the environment or .env names a model: that one goes before the one that is remembered.
+names_a_model() {
+    [ -n "${LOCAL_MODEL:-}" ] \
+        || grep -Eiqs '^[[:space:]]*(export[[:space:]]+)?LOCAL_MODEL[[:space:]]*=[[:space:]]*[^[:space:]]' .env
+}
+
+# Finds the model, fetches it once, and exports the settings for it.
+take_model() {
+    local settings
+    # What is wrong with the name, the settings or the disk is said before anything is installed.
+    settings=$("$VENV_PYTHON" -m scripts.models.choose "$1" --look) || exit $?
+    case $settings in
+        *ENGINE_PYTHON=*) ;;
+        *) bash "$ROOT/scripts/models.sh" --needed || exit $? ;;
+    esac
+    settings=$("$VENV_PYTHON" -m scripts.models.choose "$1") || exit $?
+    export_all "$settings"
+    # Some are fetched and are none for the camera's questions.
+    case $settings in *LOCAL_MODEL=*) printf '%s\n' "$LOCAL_MODEL" >"$VENV/model" ;; esac
+}
+
+if [ "$model" = none ]; then
+    rm -f "$VENV/model"
+    say "${kept:-No model} is forgotten; files stay where they are."
+    ! names_a_model || say 'LOCAL_MODEL of the environment or .env still names one.'
+elif [ -n "$model" ]; then
+    take_model "$model"
+fi
 [ -z "$install_only" ] || {
     say 'Installed. To start: bash scripts/run.sh'
     exit 0
@@ -110,9 +163,16 @@ for extra in $with; do
     esac
 done
 
-cd "$ROOT"
+if [ -z "$model" ] && [ -n "$kept" ] && ! names_a_model; then
+    if [ -d "$kept" ]; then
+        export LOCAL_MODEL="$kept"
+    else
+        say "The model in $kept is gone: starting without it. To have it again: bash scripts/run.sh --model NAME;"
+        say 'to forget it: bash scripts/run.sh --model none'
+    fi
+fi
 if [ -n "$https" ]; then
     settings=$("$VENV_PYTHON" -m scripts.local_certificate) || exit 1
-    while IFS='=' read -r key value; do export "$key=$value"; done <<<"$settings"
+    export_all "$settings"
 fi
 exec "$VENV_PYTHON" -m server.main

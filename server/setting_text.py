@@ -91,6 +91,18 @@ def base_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def file_source(text: str) -> str:
+    """A path, or an https URL without a user; nothing is looked at."""
+    if (
+        "://" in text
+        and re.fullmatch(rf"https://{_HOST}(:\d{{1,5}})?(/[^\s@]*)?", text, re.ASCII) is None
+    ):
+        raise ValueError("it is not of that form")
+    if not text.isprintable():
+        raise ValueError("it has characters that no path or URL has")
+    return text
+
+
 def redis_url(text: str) -> str:
     """A URL that redis-py takes, or nothing."""
     if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):

@@ -29,7 +29,10 @@ _ROUTE = re.compile(r"(?<![^\s])(/[\w.-]+(?:/[\w.<>@-]*)*)(?![\w=])")
 _UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
 # Variables of the environment that are no settings.
-VARIABLES = {"SOAK_SECONDS", "MODEL_SERVER_URL", "LISTEN", "HF_TOKEN", "HF_ENDPOINT"}
+VARIABLES = {
+    *("SOAK_SECONDS", "MODEL_SERVER_URL", "LISTEN", "HF_TOKEN", "HF_ENDPOINT"),
+    "PIP_EXTRA_INDEX_URL",
+}
 # Programs of others, whose options and words are theirs.
 OTHERS = {
     *("apt", "certbot", "cp", "curl", "docker", "docker-compose", "echo", "install", "journalctl"),

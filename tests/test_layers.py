@@ -229,11 +229,14 @@ def test_pure_rooms(module: str) -> None:
 def test_scripts_leave_the_server_alone() -> None:
     """Scripts use what the server offers over the network, config.py, and what knows nothing of the server."""
     for path in sorted((ROOT / "scripts").rglob("*.py")):
-        rest = {name for name in ours(path) if not name.startswith("catalogue.")}
+        rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
         assert rest <= {"relay_check", "gpu", "engines.vllm_help"}, path.name
         assert "server" not in outside(path) or ours(path), path.name
     for name in ("relay_check", "gpu"):
         assert not ours(ROOT / "server" / f"{name}.py")
+    for name, path in modules().items():
+        if name.startswith("fetch."):
+            assert all(other.startswith(("catalogue.", "fetch.")) for other in ours(path)), name
 
 
 @pytest.mark.parametrize("module", modules())

@@ -92,9 +92,9 @@ def test_ci_run_is_executable() -> None:
 @pytest.mark.parametrize(
     ("script", "mentions"),
     [
-        ("run.sh", ["--install", "--with", "face-blur", "nsfw", "--https", "--port", "--host"]),
+        ("run.sh", ["--install", "--with", "nsfw", "--model", "--https", "--port", "--host"]),
         ("test.sh", ["pytest"]),
-        ("models.sh", [".venv-models"]),
+        ("models.sh", [".venv-models", "--needed"]),
         ("check.sh", ["--no-tests", "mypy"]),
         ("fuzz.sh", ["TARGET", "SECONDS"]),
         ("download_model.sh", ["REPOSITORY", "--revision", "--to", "--dry-run", "--env-file"]),
@@ -135,6 +135,8 @@ def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path
         (["extra"], "extra is not known"),
         (["--https=yes"], "--https takes no value"),
         (["--port"], "--port needs a value"),
+        (["--model="], "--model needs a name"),
+        (["--model", "--https"], "--model --https is no model"),
         (["--port", "web"], "0 to 65535"),
         (["--port", "65536"], "0 to 65535"),
         (["--port=-1"], "0 to 65535"),

@@ -9,6 +9,7 @@ import pytest
 
 from server.setting_text import (
     base_url,
+    file_source,
     host_name,
     network,
     origin,
@@ -34,6 +35,8 @@ from server.setting_text import (
         (turn_url, "turns:t.example.org?transport=tcp", "turns:t.example.org?transport=tcp"),
         (base_url, "https://h:1/v1//", "https://h:1/v1"),
         (redis_url, "", ""),
+        (file_source, "~/models.toml", "~/models.toml"),
+        (file_source, "https://h:1/m.toml?a=b#sha256=00", "https://h:1/m.toml?a=b#sha256=00"),
         *(
             (redis_url, url, url)
             for url in (
@@ -68,6 +71,10 @@ def test_what_is_read(read: Callable[[str], object], text: str, value: object) -
         (turn_url, "turns:t.example.org?transport=udp"),
         (base_url, "http://me:secret@h/v1"),
         (redis_url, "127.0.0.1:6379"),
+        (file_source, "http://h/m.toml"),
+        (file_source, "https://me:secret@h/m.toml"),
+        (file_source, "file:///etc/passwd"),
+        (file_source, "a\x1b[2J"),
         (redis_url, "redis://h:65536"),
         (redis_url, "redis://h/0?socket_timeout=9"),
         (redis_url, "unix://redis.sock"),

@@ -28,6 +28,7 @@ from scripts.models.progress import Progress, Stall  # noqa: E402
 from scripts.models.trouble import ModelError, Stopped, say, stopping_on_signals  # noqa: E402
 
 DEFAULT = "Qwen/Qwen2.5-VL-32B-Instruct"
+PIPELINE = "model_index.json"
 AT_A_TIME = 4
 # A file whose content is wrong is fetched anew this often.
 ATTEMPTS = 2
@@ -185,12 +186,14 @@ def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = F
 
 def finish(repository: Repository, folder: Path) -> None:
     """The record; what the index names has to be there. Raises ModelError."""
-    model = checkpoint.read(folder)
-    lost = [name for name in model.shards if not (folder / name).is_file()]
-    if lost:
-        raise ModelError(
-            f"{repository.name} itself lacks {', '.join(lost[:5])}: take another revision."
-        )
+    # A pipeline of several models (diffusers) has no index of its own; its files were all named by the hub.
+    if not any(file.name == PIPELINE for file in repository.files):
+        model = checkpoint.read(folder)
+        lost = [name for name in model.shards if not (folder / name).is_file()]
+        if lost:
+            raise ModelError(
+                f"{repository.name} itself lacks {', '.join(lost[:5])}: take another revision."
+            )
     files = {
         file.name: {"size": file.size, "sha256": file.sha256}
         for file in repository.files
@@ -201,7 +204,7 @@ def finish(repository: Repository, folder: Path) -> None:
 
 
 def guarded(run: Callable[[], int], folder: Path) -> int:
-    """As trouble.ended, with what a disk has to say. Ends the process at once, for threads may hang in the network."""
+    """As trouble.ended, with what a disk has to say. Ends the process at once when it fails, for threads may hang in the network."""
     try:
         with stopping_on_signals():
             status = run()
@@ -228,6 +231,8 @@ def guarded(run: Callable[[], int], folder: Path) -> int:
     except Stopped as stopped:
         say(f"Stopped. What came is kept in {folder}: the same command goes on.")
         status = stopped.status
+    if status == 0:
+        return 0
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

@@ -1,0 +1,201 @@
+"""The model that run.sh --model names: found in the catalogue or a folder, fetched once; prints the settings for it.
+
+    python -m scripts.models.choose NAME [--look]
+
+`--look` fetches nothing. The settings go to standard output as KEY=VALUE lines, everything else to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import ConfigError, Settings, load
+from scripts.models import disk, record
+from scripts.models.trouble import ModelError, say
+from server.catalogue.entry import Catalogue, CatalogueError, Library, Model, ModelType
+from server.catalogue.folder import ModelFolderError, read_model
+from server.fetch import files
+from server.fetch.catalogue import load_catalogue
+from server.fetch.errors import FetchError
+
+ROOT = Path(__file__).resolve().parents[2]
+# Where models are fetched to, each into a folder of its own.
+KEPT = Path("~/models")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_FIND = "from importlib.util import find_spec as f; print(*(n for n in ('torch', 'transformers') if not f(n)))"
+# Of the kernel, whether or not the tools for them are installed.
+GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/kfd"), Path("/dev/nvidia0"))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    model: Model
+    folder: Path
+    # Named by its folder: taken as it is, never fetched
+    own: bool = False
+
+
+def find(name: str, settings: Settings) -> Choice:
+    """Raises ModelError."""
+    try:
+        catalogue = load_catalogue(settings.catalogue)
+        known = catalogue.find(name)
+        if known is None and ("/" in name or name.startswith("~")) and _folder(name).is_dir():
+            choice = Choice(read_model(_folder(name)), _folder(name), own=True)
+        elif known is None:
+            raise ModelError(_unknown(name, catalogue))
+        else:
+            choice = Choice(known, KEPT.expanduser() / files.relative(known.id.rpartition("/")[2]))
+    except (CatalogueError, FetchError, ModelFolderError) as error:
+        raise ModelError(error.message) from None
+    except RuntimeError:
+        raise ModelError("There is no home directory to keep models in. Set HOME.") from None
+    if choice.model.remote_code and not settings.trust_remote_code:
+        raise ModelError(
+            f"{choice.model.name} comes with code of its own, which would run with this server's rights. Read it, and set"
+            " TRUST_REMOTE_CODE=true if you trust it."
+        )
+    return choice
+
+
+def _unknown(name: str, catalogue: Catalogue) -> str:
+    try:
+        catalogue.require(name)
+    except CatalogueError as error:
+        return (
+            f"{error.message} To fetch one: bash scripts/download_model.sh OWNER/NAME --to FOLDER"
+        )
+    return ""
+
+
+def _folder(name: str) -> Path:
+    return Path(name).expanduser().absolute()
+
+
+def whole(choice: Choice) -> bool:
+    """Whether nothing has to be fetched."""
+    if choice.own:
+        return True
+    known = record.read(choice.folder) if choice.folder.is_dir() else None
+    if known is None or known["source"].get("repository") != choice.model.id:
+        return False
+    revision = choice.model.revision
+    if _COMMIT.fullmatch(revision) and known["source"].get("commit") != revision:
+        return False
+    return all(
+        _size(choice.folder / name) == entry["size"] for name, entry in known["files"].items()
+    )
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None
+
+
+def look(choice: Choice, settings: Settings) -> None:
+    """What can be known before anything is installed or fetched. Raises ModelError."""
+    if not whole(choice):
+        begun = sum(_size(part) or 0 for part in choice.folder.glob("*.part"))
+        disk.require_room(choice.folder, choice.model.weights_bytes - begun, choice.model.name)
+    if settings.engine_python is not None:
+        _require_libraries(settings.engine_python)
+    elif any(sign.exists() for sign in GPU_SIGNS):
+        say(
+            "This machine has a GPU, and the torch of .venv-models computes on the CPU alone. To use the GPU, make an"
+            " environment with the torch for it (pytorch.org says how) and with transformers, and start with"
+            " ENGINE_PYTHON=/path/to/bin/python in the environment or .env."
+        )
+
+
+def _require_libraries(python: Path) -> None:
+    try:
+        done = subprocess.run(
+            [python, "-c", _FIND],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        raise ModelError(
+            f"ENGINE_PYTHON is {python}, which does not run. Name a Python that has torch and transformers, or leave it"
+            " empty for .venv-models."
+        ) from None
+    if lacking := done.stdout.split():
+        raise ModelError(
+            f"ENGINE_PYTHON is {python}, which lacks {' and '.join(lacking)}: {python} -m pip install"
+            f" {' '.join(lacking)}; or leave it empty for .venv-models."
+        )
+
+
+def fetch(model: Model, folder: Path) -> None:
+    """Ends the process where it fails or is stopped."""
+    # Its library takes half a second to load.
+    from scripts.models import download
+
+    def run() -> int:
+        download.download(model.id, model.revision or None, folder)
+        say(f"{model.name} is at {folder}.")
+        return 0
+
+    download.guarded(run, folder)
+
+
+def settings_for(choice: Choice, settings: Settings) -> list[str]:
+    """KEY=VALUE lines for run.sh."""
+    lines = [] if settings.engine_python is None else [f"ENGINE_PYTHON={settings.engine_python}"]
+    if choice.model.answers:
+        return [*lines, f"LOCAL_MODEL={choice.folder}"]
+    return lines
+
+
+def tell_what_for(choice: Choice) -> None:
+    """A model that is fetched and not for the camera's questions: where it is chosen."""
+    model = choice.model
+    if model.answers:
+        return
+    kind = {ModelType.VIDEO: "makes videos", ModelType.AUDIO: "makes sounds"}.get(
+        model.model_type, "says texts aloud"
+    )
+    say(
+        f"{model.name} {kind} and answers no questions about pictures, so the camera goes on with the engine that it had:"
+        " start it in the page's engine panel (with OPERATOR_TOKEN)."
+    )
+    if model.library is Library.DIFFUSERS:
+        say("It needs diffusers: .venv-models/bin/python -m pip install diffusers")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="scripts.models.choose", description=__doc__)
+    parser.add_argument("name")
+    parser.add_argument("--look", action="store_true", help="fetch nothing")
+    chosen = parser.parse_args(arguments)
+    logging.disable(logging.CRITICAL)
+    try:
+        settings = load(ROOT / ".env")
+        choice = find(chosen.name, settings)
+        if chosen.look:
+            look(choice, settings)
+        elif not whole(choice):
+            fetch(choice.model, choice.folder)
+    except (ConfigError, ModelError) as error:
+        say(error.message)
+        return 1
+    if not chosen.look:
+        tell_what_for(choice)
+    print(*settings_for(choice, settings), sep="\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

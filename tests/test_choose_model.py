@@ -1,0 +1,339 @@
+"""scripts/run.sh --model: a model found in the catalogue, fetched once from a tiny hub on loopback, and remembered."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import subprocess
+import sys
+import sysconfig
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.hub_stand_in import Hub, Model, running_hub
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMIT = "3" * 40
+CATALOGUE = """
+[[model]]
+id = "someone/tiny-vl"
+title = "Tiny"
+aliases = ["tiny"]
+revision = "{revision}"
+model_type = "vision"
+architecture = "qwen2_5_vl"
+abilities = ["images"]
+weights_bytes = 1000
+memory_bytes = 1000
+needs = {{ transformers = "" }}
+
+[[model]]
+id = "someone/huge-vl"
+aliases = ["huge"]
+model_type = "vision"
+architecture = "qwen2_5_vl"
+abilities = ["images"]
+weights_bytes = 10000000000000
+memory_bytes = 1000
+needs = {{ transformers = "" }}
+
+[[model]]
+id = "someone/code-vl"
+aliases = ["code"]
+model_type = "vision"
+architecture = "other"
+abilities = ["images"]
+weights_bytes = 1000
+memory_bytes = 1000
+remote_code = true
+needs = {{ transformers = "" }}
+
+[[model]]
+id = "someone/tiny-video"
+aliases = ["video"]
+model_type = "video"
+architecture = "WanPipeline"
+library = "diffusers"
+abilities = ["text_to_video"]
+weights_bytes = 1000
+memory_bytes = 1000
+needs = {{ diffusers = "" }}
+"""
+HEADER = b'{"a":{"dtype":"F32","shape":[1000],"data_offsets":[0,4000]}}'
+WEIGHTS = struct.pack("<Q", len(HEADER)) + HEADER + bytes(4000)
+FILES = {"config.json": b'{"model_type": "qwen2_5_vl"}', "model.safetensors": WEIGHTS}
+VIDEO = {
+    "model_index.json": b'{"_class_name": "WanPipeline"}',
+    "transformer/config.json": b"{}",
+    "transformer/diffusion_pytorch_model.safetensors": WEIGHTS,
+}
+Result = subprocess.CompletedProcess[str]
+
+
+def environment(folder: Path) -> Path:
+    """A virtual environment with this one's packages; pip is one of them."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "these.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder
+
+
+class Scratch:
+    """This project in a folder of its own, installed, with a server that tells what it was started with."""
+
+    def __init__(self, folder: Path, hub: Hub) -> None:
+        self.root = folder / "a project"
+        self.home = folder / "home"
+        self.hub = hub
+        self.home.mkdir()
+        left_out = shutil.ignore_patterns("__pycache__", "bench", "monitoring")
+        for name in ("scripts", "server"):
+            shutil.copytree(ROOT / name, self.root / name, ignore=left_out)
+        shutil.copy(ROOT / "config.py", self.root)
+        (self.root / "server" / "main.py").write_text(
+            "import os\nprint('started with', os.environ.get('LOCAL_MODEL'))\n"
+        )
+        for name in ("requirements.txt", "requirements-models.txt"):
+            (self.root / name).write_text("# nothing\n")
+        environment(self.root / ".venv")
+        environment(self.root / ".venv-models")
+        self.write_catalogue()
+        # Without an index there is no face model: said, and gone on.
+        assert self.run("--install").returncode == 0
+
+    def write_catalogue(self, revision: str = "") -> None:
+        (self.home / "models.toml").write_text(CATALOGUE.format(revision=revision))
+
+    @property
+    def folder(self) -> Path:
+        return self.home / "models" / "tiny-vl"
+
+    def run(self, *args: str, cwd: Path = Path("/"), **more: str) -> Result:
+        env = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.home),
+            "HF_ENDPOINT": self.hub.url,
+            "CATALOGUE": "~/models.toml",
+            "PIP_NO_INDEX": "1",
+            "PIP_CONFIG_FILE": os.devnull,
+            **more,
+        }
+        return subprocess.run(
+            ["bash", str(self.root / "scripts" / "run.sh"), *args],
+            env=env,
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+
+    def started_with(self, *args: str, cwd: Path = Path("/"), **more: str) -> str:
+        done = self.run(*args, cwd=cwd, **more)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip().removeprefix("started with ")
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    with running_hub() as one:
+        one.models["someone/tiny-vl"] = Model({COMMIT: dict(FILES)}, {"main": COMMIT})
+        one.models["someone/tiny-video"] = Model({COMMIT: dict(VIDEO)}, {"main": COMMIT})
+        yield one
+
+
+@pytest.fixture(scope="module")
+def installed(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Scratch:
+    return Scratch(tmp_path_factory.mktemp("choose"), hub)
+
+
+@pytest.fixture
+def scratch(installed: Scratch) -> Iterator[Scratch]:
+    """Without what the test before it fetched and chose."""
+    yield installed
+    shutil.rmtree(installed.home / "models", ignore_errors=True)
+    (installed.root / ".venv" / "model").unlink(missing_ok=True)
+    (installed.root / ".env").unlink(missing_ok=True)
+    installed.write_catalogue()
+    installed.hub.asked.clear()
+    installed.hub.status = 0
+
+
+def test_a_model_is_fetched_once_and_remembered(scratch: Scratch) -> None:
+    """Later starts take it without a network, until it is forgotten; its files stay."""
+    first = scratch.run("--model", "tiny")
+    assert first.returncode == 0, first.stderr
+    assert first.stdout.strip() == f"started with {scratch.folder}"
+    assert "Installing requirements-models.txt" in first.stderr
+    assert "someone/tiny-vl at " + COMMIT in first.stderr
+    assert all((scratch.folder / name).read_bytes() == FILES[name] for name in FILES)
+    scratch.hub.asked.clear()
+    scratch.hub.status = 503
+    assert scratch.started_with() == str(scratch.folder)
+    assert scratch.started_with("--model", "someone/TINY-vl") == str(scratch.folder)
+    forgotten = scratch.run("--model", "none")
+    assert forgotten.stdout.strip() == "started with None"
+    assert f"{scratch.folder} is forgotten" in forgotten.stderr
+    assert scratch.started_with() == "None"
+    assert (scratch.folder / "model.safetensors").exists()
+    assert scratch.hub.asked == []
+
+
+def test_what_the_settings_name_goes_before_what_is_remembered(scratch: Scratch) -> None:
+    """LOCAL_MODEL of the environment or .env; what is asked for now goes before all."""
+    (scratch.root / ".venv" / "model").write_text(f"{scratch.home}\n")
+    assert scratch.started_with() == str(scratch.home)
+    assert scratch.started_with(LOCAL_MODEL="/other") == "/other"
+    (scratch.root / ".env").write_text("LOCAL_MODEL=/of/the/file\n")
+    assert scratch.started_with() == "None"
+    assert scratch.started_with("--model", "tiny", LOCAL_MODEL="/other") == str(scratch.folder)
+    assert "still names one" in scratch.run("--model", "none").stderr
+
+
+def test_a_model_that_is_gone_is_said(scratch: Scratch) -> None:
+    """The server starts without it, and both ways on are named."""
+    (scratch.root / ".venv" / "model").write_text(f"{scratch.home}/nothing\n")
+    done = scratch.run()
+    assert done.stdout.strip() == "started with None"
+    assert f"The model in {scratch.home}/nothing is gone" in done.stderr
+    assert "--model none" in done.stderr
+
+
+def test_a_folder_is_taken_as_it_is(scratch: Scratch) -> None:
+    """By a path from where the command is given; one whose shards are missing is not."""
+    own = scratch.home / "models" / "own one"
+    own.mkdir(parents=True)
+    for name, content in FILES.items():
+        (own / name).write_bytes(content)
+    assert scratch.started_with("--model", "own one", cwd=own.parent) == str(own)
+    assert scratch.started_with("--model=~/models/own one") == str(own)
+    index = {"weight_map": {"a": "model.safetensors", "b": "lost.safetensors"}}
+    (own / "model.safetensors.index.json").write_text(json.dumps(index))
+    done = scratch.run("--model", str(own))
+    assert done.returncode == 1
+    assert "lacks lost.safetensors" in done.stderr
+    assert scratch.hub.asked == []
+
+
+def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: Scratch) -> None:
+    """What is there of another commit, or of another size, does not count."""
+    assert scratch.started_with("--model", "tiny") == str(scratch.folder)
+    known = json.loads((scratch.folder / "model-files.json").read_text())
+    known["source"]["commit"] = "4" * 40
+    (scratch.folder / "model-files.json").write_text(json.dumps(known))
+    scratch.write_catalogue(COMMIT)
+    done = scratch.run("--model", "tiny")
+    assert "0 bytes to fetch" in done.stderr
+    assert json.loads((scratch.folder / "model-files.json").read_text())["source"] == {
+        "repository": "someone/tiny-vl",
+        "commit": COMMIT,
+    }
+    (scratch.folder / "model.safetensors").write_bytes(b"cut")
+    assert scratch.started_with("--model", "tiny") == str(scratch.folder)
+    assert (scratch.folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+
+
+def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) -> None:
+    """One that makes videos answers no questions: where it is started is said."""
+    done = scratch.run("--model", "video")
+    assert done.stdout.strip() == "started with None", done.stderr
+    assert "makes videos and answers no questions" in done.stderr
+    assert (scratch.home / "models" / "tiny-video" / "transformer" / "config.json").exists()
+    assert not (scratch.root / ".venv" / "model").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "more", "says"),
+    [
+        (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, code, video"),
+        (["huge"], {}, "There is no room at"),
+        (["code"], {}, "TRUST_REMOTE_CODE=true"),
+        (["tiny"], {"HF_ENDPOINT": "http://127.0.0.1:1"}, "can not be reached"),
+        (["tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
+        (["tiny"], {"CATALOGUE": "/nowhere.toml"}, "Left empty, it is ours"),
+        (["tiny"], {"CATALOGUE": "http://h/m.toml"}, "CATALOGUE is 'http://h/m.toml'"),
+        (["tiny"], {"ENGINE_PYTHON": "/nowhere/python"}, "which does not run"),
+    ],
+)
+def test_what_can_not_be_is_said(
+    scratch: Scratch, args: list[str], more: dict[str, str], says: str
+) -> None:
+    """A sentence without a traceback, no server, and nothing is remembered."""
+    done = scratch.run("--model", *args, cwd=Path("/"), **more)
+    assert done.returncode == 1
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+    assert not (scratch.root / ".venv" / "model").exists()
+
+
+def test_a_python_of_ones_own_is_taken(scratch: Scratch) -> None:
+    """With ENGINE_PYTHON nothing is installed; one without the libraries is refused with the command for them."""
+    lacking = scratch.run("--model", "tiny", ENGINE_PYTHON=sys.executable)
+    assert lacking.returncode == 1
+    assert f"lacks torch and transformers: {sys.executable} -m pip install" in lacking.stderr
+    (scratch.root / ".venv-models" / "models.stamp").unlink(missing_ok=True)
+    own = scratch.home / "python"
+    own.write_text("#!/bin/sh\n")
+    own.chmod(0o755)
+    done = scratch.run("--model", "tiny", ENGINE_PYTHON=str(own))
+    assert done.stdout.strip() == f"started with {scratch.folder}", done.stderr
+    assert "requirements-models.txt" not in done.stderr
+
+
+def test_what_can_not_be_installed_stops_it(scratch: Scratch) -> None:
+    """Before anything is fetched, with the ways on."""
+    requirements = scratch.root / "requirements-models.txt"
+    requirements.write_text("no-such-package-of-qwen-camera==1\n")
+    done = scratch.run("--model", "tiny")
+    requirements.write_text("# nothing\n")
+    assert done.returncode == 1
+    assert "What runs a model could not be installed" in done.stderr
+    assert "ENGINE_PYTHON=/path/to/bin/python" in done.stderr
+    assert scratch.hub.asked == []
+
+
+def wheel(folder: Path, name: str, version: str) -> None:
+    """A package with nothing in it."""
+    info = f"{name}-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
+        file.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+        )
+        file.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{info}/RECORD", "")
+
+
+def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: Scratch, tmp_path: Path) -> None:
+    """Its size is said first; for the tests alone, which skip, it is not."""
+    requirements = scratch.root / "requirements-models.txt"
+    requirements.write_text('torch==9.9.9+cpu; sys_platform == "linux"\n')
+    wheel(tmp_path, "torch", "9.9.9")
+    stamp = scratch.root / ".venv-models" / "models.stamp"
+    before = stamp.read_text() if stamp.exists() else ""
+    models = ["bash", str(scratch.root / "scripts" / "models.sh")]
+    env = {
+        "PATH": os.environ["PATH"],
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(tmp_path),
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+    try:
+        without = subprocess.run(models, env=env, capture_output=True, text=True, timeout=60)
+        needed = subprocess.run(
+            [*models, "--needed"], env=env, capture_output=True, text=True, timeout=60
+        )
+    finally:
+        requirements.write_text("# nothing\n")
+    assert without.returncode == 0
+    assert "are skipped" in without.stderr
+    assert needed.returncode == 0, needed.stderr
+    assert "taking the usual one, 3 GB to fetch and 7 GB on the disk" in needed.stderr
+    assert list((scratch.root / ".venv-models").glob("lib/*/site-packages/torch-9.9.9.dist-info"))
+    assert stamp.read_text() != before
