@@ -28,6 +28,15 @@ class Detail(StrEnum):
     HIGH = "high"
 
 
+class BoxUnit(StrEnum):
+    """What the numbers of a model's boxes count."""
+
+    # Pixels of the picture that the model got
+    PIXELS = "pixels"
+    # Thousandths of its width and height
+    THOUSANDTHS = "thousandths"
+
+
 class CameraState(StrEnum):
     STARTING = "starting"
     LIVE = "live"

@@ -11,7 +11,6 @@ from server.catalogue import geometry
 from server.catalogue.entry import (
     MAX_FILE_BYTES,
     Ability,
-    BoxUnit,
     Catalogue,
     CatalogueError,
     Library,
@@ -19,6 +18,7 @@ from server.catalogue.entry import (
     ModelType,
 )
 from server.catalogue.families import FAMILIES
+from server.frames import BoxUnit
 
 ENTRY = """
 [[model]]

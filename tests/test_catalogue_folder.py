@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.catalogue import geometry
-from server.catalogue.entry import Ability, BoxUnit, Library, ModelType
+from server.catalogue.entry import Ability, Library, ModelType
 from server.catalogue.folder import ModelFolderError, find_models, read_model
+from server.frames import BoxUnit
 
 QWEN = {
     "model_type": "qwen2_5_vl",

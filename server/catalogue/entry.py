@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from server.frames import Geometry
+from server.frames import BoxUnit, Geometry
 
 OURS = Path(__file__).with_name("models.toml")
 MAX_FILE_BYTES = 1024 * 1024
@@ -66,15 +66,6 @@ class Ability(StrEnum):
     TEXT_TO_AUDIO = "text_to_audio"
     TEXT_TO_VIDEO = "text_to_video"
     IMAGE_TO_VIDEO = "image_to_video"
-
-
-class BoxUnit(StrEnum):
-    """What the numbers of a model's boxes count."""
-
-    # Pixels of the picture that the model got
-    PIXELS = "pixels"
-    # Thousandths of its width and height
-    THOUSANDTHS = "thousandths"
 
 
 class Library(StrEnum):

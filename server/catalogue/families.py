@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from server.catalogue.entry import Ability, BoxUnit, Library, ModelType
+from server.catalogue.entry import Ability, Library, ModelType
+from server.frames import BoxUnit
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ HIGH_TOKENS = 1_280
 
 
 def smart_resize(
-    height: int, width: int, geometry: Geometry, max_pixels: int | None = None
+    height: int, width: int, geometry: Geometry, max_pixels: float | None = None
 ) -> tuple[int, int]:
     """The (height, width) to resize to: multiples of the factor, the ratio kept as well as they allow.
 
@@ -40,7 +40,8 @@ def smart_resize(
             f"a picture of {width}x{height} was given, an aspect ratio of {ratio:.1f}; "
             f"at most {MAX_RATIO} is allowed"
         )
-    factor, least, most = geometry.factor, geometry.min_pixels, geometry.max_pixels
+    factor, least = geometry.factor, geometry.min_pixels
+    most: float = geometry.max_pixels
     if max_pixels is not None:
         most = max(least, min(most, max_pixels))
     # Python's round: halves go to the even neighbour, as published.
@@ -56,7 +57,7 @@ def smart_resize(
         wide = math.ceil(width * grow / factor) * factor
     if high * wide > most:
         short = min(high, wide)
-        long = max(factor, most // (short * factor) * factor)
+        long = max(factor, int(most // (short * factor)) * factor)
         high, wide = (short, long) if high <= wide else (long, short)
     return high, wide
 
