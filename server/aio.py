@@ -103,19 +103,23 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
 class Pools:
     """The threads of the process, all of them bounded: nothing uses asyncio's default executor.
 
-    `decode` for video frames, `prepare` for pictures somebody waits for, `heavy` for text, faces and the like.
+    `decode` for video frames, `prepare` for pictures somebody waits for, `heavy` for text, faces and the like, `manage` for
+    looking at the machine and its models.
     """
 
-    def __init__(self, *, decode: int = 2, prepare: int = 2, heavy: int = 1) -> None:
+    def __init__(
+        self, *, decode: int = 2, prepare: int = 2, heavy: int = 1, manage: int = 2
+    ) -> None:
         self.decode = ThreadPoolExecutor(decode, "decode")
         self.prepare = ThreadPoolExecutor(prepare, "prepare")
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
+        self.manage = ThreadPoolExecutor(manage, "manage")
 
     def close(self, patience: float | None = None) -> bool:
         """Drop what waits, and wait for what runs, which nothing can stop: `patience` seconds at most. Whether all ended."""
 
         def end() -> None:
-            for pool in (self.decode, self.prepare, self.heavy):
+            for pool in (self.decode, self.prepare, self.heavy, self.manage):
                 pool.shutdown(wait=True, cancel_futures=True)
 
         waiting = threading.Thread(target=end, name="pools", daemon=True)

@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from server.addresses import RequestLimiter
+from server.engines.managed import ManagedEngine
 from server.engines.selector import EngineSelector
 from server.health import Health
 from server.http_protocol import Connections
@@ -126,5 +127,10 @@ def add_gauges(
         "engine_up",
         "Whether an engine is ready",
         ("engine",),
-        lambda: {(e.name,): float(e.status.ready) for e in engines.engines},
+        lambda: {
+            (engine.name,): float(engine.status.ready)
+            for engine in engines.engines
+            # A place that nothing is to be in is not down.
+            if not isinstance(engine, ManagedEngine) or engine.chosen
+        },
     )

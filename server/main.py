@@ -24,9 +24,16 @@ from server.addresses import RequestLimiter
 from server.aio import Pools, TaskSet, watch_lag
 from server.auth import OriginPolicy, TokenIssuer
 from server.camera import FRAME_WAIT_SECONDS
+from server.catalogue.entry import RunMode
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
+from server.engines.host import HostLook
+from server.engines.loaded import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
+from server.engines.managed import ManagedEngine
+from server.engines.manager import EngineManager
+from server.engines.manager_status import Plan
 from server.engines.openai_remote import OpenAIEngine
+from server.engines.planner import REFUSALS, Planner
 from server.engines.selector import EngineSelector
 from server.gauges import Limits, add_gauges
 from server.health import OWN_LIMITS, Health
@@ -78,7 +85,20 @@ class Program:
         self.patience: float | None = None
         # Whether a thread was left at work
         self.unfinished = False
+        # What an operator chooses is loaded in this place.
+        self.place = ManagedEngine()
         self.engines = EngineSelector(self._make_engines())
+        self.planner = Planner(HostLook(models=settings.model_path), (settings.model_path.parent,))
+        self.manager = EngineManager(
+            self.place,
+            self.engines,
+            pool=self.pools.manage,
+            planner=self.planner.plan,
+            loader=self._loaded,
+            refusals=REFUSALS,
+            known=lambda: self.planner.known,
+            gpu_free=self.planner.gpu_free,
+        )
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,
@@ -196,9 +216,29 @@ class Program:
                     model=settings.model_name,
                 )
             )
-        if settings.engine in ("auto", "builtin"):
+        builtin = settings.engine in ("auto", "builtin")
+        if builtin:
             engines.append(BuiltinEngine(heavy=self.pools.heavy))
+        # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
+        engines.insert(len(engines) - (settings.engine == "auto"), self.place)
         return engines
+
+    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+        """What runs the plan."""
+        settings = self.settings
+        if plan.choice.mode is RunMode.REMOTE:
+            # The key is for that server and no other.
+            own = plan.choice.url == settings.vllm_base_url
+            key = settings.vllm_api_key.get_secret_value() if own else ""
+            return RemoteLoaded(plan.choice, plan.launch, plan.model, api_key=key)
+        return ServerLoaded(
+            plan.choice,
+            plan.launch,
+            plan.model,
+            inherited=os.environ,
+            on_line=on_line,
+            on_progress=on_progress,
+        )
 
     def _session_ended(self, session_id: str) -> None:
         self.sockets.gate.forget(session_id)
@@ -288,6 +328,7 @@ class Program:
         await self._tasks.close()
         if self.store is not None:
             await self.store.close()
+        await self.manager.close()
         await self.engines.close()
         self.unfinished = not self.pools.close(self.patience)
 

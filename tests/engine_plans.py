@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from server.catalogue.command import Choice, CommandError, Launch, typed
-from server.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
+from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.engines.base import Engine
 from server.engines.loaded import OnLine, OnProgress, ServerLoaded
 from server.engines.managed import ManagedEngine
-from server.engines.manager import EngineManager, ManagerStatus, Plan
+from server.engines.manager import EngineManager
+from server.engines.manager_status import ManagerStatus, Plan
 from server.engines.selector import EngineSelector
 from tests.fakes import FakeEngine
 
@@ -104,15 +106,17 @@ async def managed(
     delays: tuple[float, ...] = (0.05, 0.05, 0.05),
     gpu_free: Callable[[], int | None] = lambda: None,
 ) -> AsyncIterator[Managed]:
+    pool = ThreadPoolExecutor(2, "manage")
     place, spare = ManagedEngine(), FakeEngine("builtin")
     engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
     manager = EngineManager(
         place,
         engines,
+        pool=pool,
         planner=planner,
         loader=loader,
         refusals=(CommandError,),
-        catalogue=lambda: Catalogue([model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)]),
+        known=lambda: [model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)],
         gpu_free=gpu_free,
         restart_delays=delays,
     )
@@ -125,3 +129,4 @@ async def managed(
     finally:
         await manager.close()
         await engines.close()
+        pool.shutdown()

@@ -106,7 +106,7 @@ PURE = (
     *("frames", "messages", "errors", "origins", "addresses", "setting_text", "tls_files"),
     *("generation.rules", "generation.bounds", "generation.mp4", "generation.wav"),
     "generation.first_frame",
-    *("engines.loading", "redact"),
+    *("engines.loading", "engines.manager_status", "redact"),
 )
 IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}
 # Tested through another module's test, with the reason.
@@ -131,6 +131,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "catalogue.vllm_log": "tests/test_start_vllm.py, tests/test_loading.py",
     "engines.keeper": "tests/test_process.py, as the process that it is",
     "engines.process_memory": "tests/test_process.py",
+    "engines.manager_status": "data, and sentences that tests/test_manager.py reads",
     "engines.loaded": "one run of a model: tests/test_manager.py, tests/test_manager_real.py",
     "catalogue.vllm": "tests/test_catalogue_command.py, tests/test_start_vllm.py",
 }

@@ -18,8 +18,9 @@ import pytest
 from server.catalogue.command import Choice
 from server.catalogue.entry import Ability, RunMode
 from server.engines.base import Chunk, Delta
-from server.engines.manager import ManagerState, Plan, usable_port
-from server.errors import BadRequest, EngineError, EngineFailed, WrongModel
+from server.engines.manager_status import ManagerState, Plan
+from server.engines.planner import usable_port
+from server.errors import BadRequest, Draining, EngineError, EngineFailed, WrongModel
 from tests.engine_plans import Managed, choice, managed, plan
 from tests.fakes import make_request
 
@@ -283,7 +284,7 @@ async def test_closing_in_the_middle_leaves_nothing(behaviour: str) -> None:
         await one.manager.close()
         await one.manager.close()
         assert not Path(f"/proc/{pid}").exists()
-        with pytest.raises((BadRequest, RuntimeError)):
+        with pytest.raises(Draining):
             await one.manager.start(choice("serve"))
 
 

@@ -65,6 +65,11 @@ class ManagedEngine:
             inner, detail=detail, model=self._model, capabilities=self._refine(inner.capabilities)
         )
 
+    @property
+    def chosen(self) -> bool:
+        """Whether a model is loaded here or should be."""
+        return self._engine is not None or self._absent.detail != NOTHING_LOADED
+
     def silent_seconds(self) -> float:
         """For how long it has not answered when it was looked at."""
         if self._silent_since is None:

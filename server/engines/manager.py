@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
-from dataclasses import dataclass, replace
-from enum import StrEnum
+from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from server.aio import TaskSet, cancel_and_wait, in_pool
 from server.catalogue.command import Choice, Launch
-from server.catalogue.entry import Ability, Catalogue, Model, ModelType, RunMode
+from server.catalogue.entry import Ability, Model, RunMode
 from server.engines.base import Engine, EngineState
 from server.engines.loaded import Loaded, OnLine, OnProgress, StartFailed, refined
 from server.engines.loading import Progress
 from server.engines.managed import NOTHING_LOADED, ManagedEngine
-from server.errors import BadRequest, WrongModel
+from server.engines.manager_status import (
+    ManagerState,
+    ManagerStatus,
+    Plan,
+    Released,
+    loading_status,
+    wrong_model,
+)
+from server.engines.planner import usable_port
+from server.errors import BadRequest, Draining
 
 log = logging.getLogger(__name__)
 
@@ -38,66 +45,6 @@ _RETURNED_SHARE = 0.95
 _PORT_TRIES = 3
 
 
-class ManagerState(StrEnum):
-    IDLE = "idle"
-    LOADING = "loading"
-    READY = "ready"
-    STOPPING = "stopping"
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, slots=True)
-class Released:
-    """What a stopped model gave back, bytes. None: not known."""
-
-    # Main memory that its processes held, and what of it they hold still
-    held: int | None = None
-    left: int | None = None
-    # The GPUs' free memory: while it was loaded, and after it had gone
-    gpu_before: int | None = None
-    gpu_after: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class ManagerStatus:
-    state: ManagerState = ManagerState.IDLE
-    # Its id; empty when none is loaded or about to be
-    model: str = ""
-    model_type: ModelType | None = None
-    mode: RunMode | None = None
-    # While it loads
-    progress: Progress | None = None
-    # Main memory; None: not known
-    memory_bytes: int | None = None
-    # The command, secrets masked
-    shown: str = ""
-    # What went wrong last, and what to do
-    error: str = ""
-    # Of the model before
-    released: Released | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """A choice that can be carried out."""
-
-    choice: Choice
-    launch: Launch
-    # None: remote, whatever it has
-    model: Model | None = None
-
-    @property
-    def model_id(self) -> str:
-        return self.model.id if self.model is not None else self.choice.model or self.choice.url
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return (
-            self.model.name if self.model is not None else self.choice.model or "The remote model"
-        )
-
-
 class Selector(Protocol):
     """Who answers: `EngineSelector`."""
 
@@ -113,15 +60,15 @@ class Selector(Protocol):
 
 # Finds the model and makes the command; blocking. It raises one of the catalogue's errors, which have a `message`.
 # Its arguments: the choice, and bytes of main memory and of the GPU that the model now loaded gives back before.
-Planner = Callable[[Choice, int, int], Plan]
+MakePlan = Callable[[Choice, int, int], Plan]
 Loader = Callable[[Plan, OnLine, OnProgress], Loaded]
 
 
 class EngineManager:
-    """Everything on the event loop; what blocks runs in threads of its own. `close` ends all.
+    """Everything on the event loop; what blocks runs in `pool`. `close` ends all.
 
     `refusals`: what `planner` raises, each with a `message` for people. `gpu_free`: bytes of free GPU memory, None where
-    there is no GPU; blocking.
+    there is no GPU; blocking. `known`: models, for examples.
     """
 
     def __init__(
@@ -129,10 +76,11 @@ class EngineManager:
         place: ManagedEngine,
         engines: Selector,
         *,
-        planner: Planner,
+        pool: ThreadPoolExecutor,
+        planner: MakePlan,
         loader: Loader,
         refusals: tuple[type[Exception], ...],
-        catalogue: Callable[[], Catalogue] | None = None,
+        known: Callable[[], Iterable[Model]] = tuple,
         gpu_free: Callable[[], int | None] = lambda: None,
         restart_delays: tuple[float, ...] = RESTART_DELAYS,
         silent_seconds: float = _SILENT_SECONDS,
@@ -142,14 +90,14 @@ class EngineManager:
         self._planner = planner
         self._loader = loader
         self._refusals = refusals
-        self._catalogue = catalogue
+        self._known = known
         self._gpu_free = gpu_free
         self._delays = restart_delays
         self._silent_seconds = silent_seconds
         self._status = ManagerStatus()
         self._listeners: list[Callable[[ManagerStatus], None]] = []
         self._hearers: list[OnLine] = []
-        self._pool = ThreadPoolExecutor(2, "manager")
+        self._pool = pool
         self._tasks = TaskSet("manager")
         self._planning = asyncio.Lock()
         # What is to run, None for nothing; and what runs or is being started or stopped.
@@ -182,38 +130,26 @@ class EngineManager:
     def require(self, ability: Ability) -> Model:
         """The loaded model, which can do it. Raises WrongModel."""
         model = self._plan.model if self._plan is not None else None
-        ready = self._status.state is ManagerState.READY
-        if ready and model is not None and ability in model.abilities:
+        if self._status.state is ManagerState.READY and model and ability in model.abilities:
             return model
-        if ready and model is not None:
-            can = ", ".join(sorted(_CAN[one] for one in model.abilities))
-            loaded = f"{model.name} is loaded, a {model.model_type} model: it can {can}."
-        elif ready:
-            loaded = "A remote model is loaded, of which no more is known than that it answers questions."
-        elif self._status.state is ManagerState.LOADING:
-            loaded = f"{self._status.model} is being loaded."
-        else:
-            loaded = "No model is loaded."
-        known = self._catalogue() if self._catalogue is not None else ()
-        able = [one.name for one in known if ability in one.abilities][:3]
-        examples = f" ({', '.join(able)})" if able else ""
-        raise WrongModel(
-            f"{loaded} This needs a model that can {_CAN[ability]}{examples}. Start one in the engine panel: it takes the place"
-            " of the one that is loaded."
-        )
+        raise wrong_model(self._status, model, ability, self._known())
 
     # What to do
+
+    async def preview(self, choice: Choice) -> Launch:
+        """What `start` would run now. Raises BadRequest."""
+        return (await self._planned(choice)).launch
 
     async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
         """Load this model in place of any other; returns when that has begun, `settled` when it is done.
 
-        What can not be is refused, and nothing changes: BadRequest. A model that is being loaded is given up.
+        What can not be is refused, and nothing changes: BadRequest; Draining once it is closed. A model that is being loaded is given up.
         `preferred`: it goes before every other engine while it is able to answer.
         """
         async with self._planning:
             plan = await self._planned(choice)
             if self._closing:
-                raise BadRequest("The server is about to stop and starts nothing any more.")
+                raise Draining("The server is about to stop and starts nothing any more.")
             self._want(plan)
             self._engines.prefer(self.place if preferred else None)
         return self._status
@@ -238,7 +174,6 @@ class EngineManager:
         if self._worker is not None:
             await asyncio.wait([self._worker])
         await self._tasks.close()
-        self._pool.shutdown(wait=False, cancel_futures=True)
 
     async def _planned(self, choice: Choice) -> Plan:
         held = self._status.memory_bytes or 0
@@ -261,7 +196,7 @@ class EngineManager:
             self._worker = self._tasks.spawn(self._work(), name="work")
         self._settled.clear()
         if plan is not None and self._loaded is None:
-            self._show(_loading(plan, self._status.released))
+            self._show(loading_status(plan, self._status.released))
             self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
         self._changed.set()
 
@@ -277,7 +212,7 @@ class EngineManager:
                     return
                 await self._changed.wait()
                 continue
-            self._show(_loading(plan, self._status.released))
+            self._show(loading_status(plan, self._status.released))
             self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
             keeping = self._tasks.spawn(self._keep(plan), name="keep")
             changed = self._tasks.spawn(self._changed.wait(), name="changed")
@@ -303,7 +238,11 @@ class EngineManager:
             try:
                 await loaded.start()
                 crashes = await self._up(plan, loaded, crashes, clock)
-                how = loaded.how_it_ended() if loaded.ended.is_set() else _SILENT
+                how = (
+                    loaded.how_it_ended()
+                    if loaded.ended.is_set()
+                    else "did not answer any more and was ended."
+                )
                 why = f"{plan.name} {how}"
                 self._crashed(plan, why, crashes)
             except StartFailed as error:
@@ -356,12 +295,12 @@ class EngineManager:
             f"{plan.name} ended unexpectedly in mid-answer.{again} Ask again in a moment.",
         )
         self._engines.lost(self.place)
-        self._show(replace(_loading(plan, None), error=f"{why}{again}"))
+        self._show(replace(loading_status(plan, None), error=f"{why}{again}"))
 
     async def _pause(self, plan: Plan, why: str, crashes: int) -> None:
         delay = self._delays[crashes]
         phase = f"starting again in {delay:g} s ({crashes + 1} of {len(self._delays)})"
-        self._show(replace(_loading(plan, None), progress=Progress(phase), error=why))
+        self._show(replace(loading_status(plan, None), progress=Progress(phase), error=why))
         await asyncio.sleep(delay)
 
     async def _elsewhere(self, plan: Plan) -> Plan:
@@ -458,7 +397,7 @@ class EngineManager:
         self._engines.prefer(None)
         self._show(
             replace(
-                _loading(plan, self._status.released),
+                loading_status(plan, self._status.released),
                 state=ManagerState.FAILED,
                 progress=None,
                 error=why + meanwhile,
@@ -472,46 +411,6 @@ class EngineManager:
         self._status = status
         for listener in list(self._listeners):
             _call(listener, status)
-
-
-_SILENT = "did not answer any more and was ended."
-
-
-def _loading(plan: Plan, released: Released | None) -> ManagerStatus:
-    return ManagerStatus(
-        ManagerState.LOADING,
-        plan.model_id,
-        plan.model.model_type if plan.model is not None else None,
-        plan.choice.mode,
-        Progress("starting"),
-        shown=plan.launch.shown,
-        released=released,
-    )
-
-
-def usable_port(wanted: int | None, own: int | None = None) -> int:
-    """`wanted` when nobody listens there on loopback, or when it is ours (`own`); else a free one."""
-    if wanted is not None and wanted == own:
-        return wanted
-    for port in (wanted, 0):
-        if port is not None:
-            with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))) as listening:
-                found: int = listening.getsockname()[1]
-                return found
-    raise BadRequest("No port is free on this machine. End what has them.")
-
-
-_CAN = {
-    Ability.IMAGES: "answer questions about pictures",
-    Ability.VIDEO_IN: "look at videos",
-    Ability.AUDIO_IN: "hear",
-    Ability.SPEECH_OUT: "speak",
-    Ability.GROUNDING: "say where things are",
-    Ability.TEXT_TO_SPEECH: "read texts aloud",
-    Ability.TEXT_TO_AUDIO: "make sounds",
-    Ability.TEXT_TO_VIDEO: "make videos from a text",
-    Ability.IMAGE_TO_VIDEO: "make videos from a picture",
-}
 
 
 T = TypeVar("T")

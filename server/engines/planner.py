@@ -1,0 +1,106 @@
+"""From an operator's choice to what runs: the model found, the machine looked at, the command made. Blocking."""
+
+from __future__ import annotations
+
+import dataclasses
+import secrets
+import socket
+import threading
+from collections.abc import Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+
+from server.catalogue.command import Choice, CommandError, command
+from server.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
+from server.catalogue.folder import ModelFolderError, find_models, read_model
+from server.catalogue.modes import Host
+from server.engines.host import HostLook
+from server.engines.manager_status import Plan
+from server.errors import BadRequest
+from server.gpu import GpuError, GpuReader
+
+# What `Planner` raises; each has a `message` for people.
+REFUSALS = (CommandError, CatalogueError, ModelFolderError)
+
+
+class Planner:
+    """Looks anew each time. For any number of threads.
+
+    `roots`: folders that are models or hold some. `catalogue`: a file in place of ours, None for ours.
+    """
+
+    def __init__(
+        self, host: HostLook, roots: Sequence[Path] = (), catalogue: Path | None = None
+    ) -> None:
+        self._host = host
+        self._roots = tuple(roots)
+        self._file = catalogue
+        self._gpus: GpuReader | None = None
+        self._lock = threading.Lock()
+        # As last read
+        self.known: tuple[Model, ...] = ()
+
+    def catalogue(self) -> Catalogue:
+        """Known models and those that lie in the roots. Raises CatalogueError."""
+        found = Catalogue.load(self._file).with_local(find_models(self._roots)[0])
+        self.known = tuple(found)
+        return found
+
+    def look(self) -> tuple[Catalogue, Host]:
+        """The models and the machine. Raises CatalogueError."""
+        return self.catalogue(), self._host.look()
+
+    def plan(self, choice: Choice, ram_back: int = 0, gpu_back: int = 0) -> Plan:
+        """What would run. `ram_back`, `gpu_back`: bytes that the model now loaded gives back before.
+
+        Raises one of REFUSALS.
+        """
+        model = self._model(choice)
+        host = _with_more(self._host.look(), ram_back, gpu_back)
+        return Plan(choice, command(choice, model, host, api_key=secrets.token_urlsafe(24)), model)
+
+    def _model(self, choice: Choice) -> Model | None:
+        if choice.model.startswith("/"):
+            return read_model(Path(choice.model))
+        if choice.mode is RunMode.REMOTE:
+            return self.catalogue().find(choice.model) if choice.model else None
+        return self.catalogue().require(choice.model)
+
+    def gpu_free(self) -> int | None:
+        """Free memory of all GPUs, bytes; None where there is no GPU, or it does not tell."""
+        with self._lock:
+            if self._gpus is None:
+                self._gpus = GpuReader()
+            if not self._gpus.source:
+                return None
+            try:
+                found = self._gpus.read()
+            except GpuError:
+                return None
+        free = 0
+        for gpu in found:
+            if gpu.memory_total is None or gpu.memory_used is None:
+                return None
+            free += gpu.memory_total - gpu.memory_used
+        return free if found else None
+
+
+def _with_more(host: Host, ram: int, gpu: int) -> Host:
+    """The machine once so much has been given back; of the GPUs, the first had it."""
+    gpus = host.gpus
+    if gpus and gpu and gpus[0].free_bytes is not None:
+        first = dataclasses.replace(gpus[0], free_bytes=gpus[0].free_bytes + gpu)
+        gpus = (first, *gpus[1:])
+    return dataclasses.replace(host, ram_free_bytes=host.ram_free_bytes + ram, gpus=gpus)
+
+
+def usable_port(wanted: int | None, own: int | None = None) -> int:
+    """`wanted` when nobody listens there on loopback, or when it is ours (`own`); else a free one."""
+    if wanted is not None and wanted == own:
+        return wanted
+    for port in (wanted, 0):
+        if port is not None:
+            with suppress(OSError), closing(socket.create_server(("127.0.0.1", port))) as listening:
+                found: int = listening.getsockname()[1]
+                return found
+    raise BadRequest("No port is free on this machine. End what has them.")
