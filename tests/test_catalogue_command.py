@@ -84,7 +84,8 @@ def test_flags_that_this_vllm_lacks_are_left_out_aloud() -> None:
 
 def test_transformers_serve_where_there_is_no_vllm() -> None:
     """It knows the model by its path, so that is its name."""
-    launch = built("subprocess", LAPTOP, dtype="float32", port=9000)
+    host = dataclasses.replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
+    launch = built("subprocess", host, dtype="float32", port=9000)
     assert launch.argv == (
         *("/env/bin/python", "-m", "transformers.cli.transformers", "serve", "/models/some"),
         *("--host", "127.0.0.1", "--port", "9000", "--device", "cpu", "--dtype", "float32"),

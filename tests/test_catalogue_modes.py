@@ -197,6 +197,23 @@ def test_a_laptop_runs_it_by_itself() -> None:
     assert device(MODEL, LAPTOP) == "cpu"
 
 
+def test_transformers_serve_wants_torchvision_for_videos() -> None:
+    """Its stock processors for videos do; one of the model's own may not, and in-process does without."""
+    sees = MODEL.model_copy(update={"abilities": frozenset({Ability.IMAGES, Ability.VIDEO_IN})})
+    found = modes(sees, LAPTOP)
+    assert "needs torchvision for qwen2_5_vl" in found[RunMode.SUBPROCESS].reason
+    assert found[RunMode.IN_PROCESS].ok
+    assert subprocess_server(sees, LAPTOP) is None
+    for model, host in (
+        (sees, dataclasses.replace(LAPTOP, libraries=libraries(torchvision="0.28.0"))),
+        (
+            sees.model_copy(update={"remote_code": True}),
+            dataclasses.replace(LAPTOP, trust_remote_code=True),
+        ),
+    ):
+        assert modes(model, host)[RunMode.SUBPROCESS].ok
+
+
 def test_an_unknown_kind_is_tried_and_said_so() -> None:
     """Whether vLLM takes it is not known; what is known not to is not offered."""
     model = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from server.catalogue.entry import Library, Model, ModelType, RunMode
+from server.catalogue.entry import Ability, Library, Model, ModelType, RunMode
 
 GB = 1_000_000_000
 # What the system and this server keep of main memory
@@ -268,6 +268,16 @@ def _no_transformers_server(model: Model, host: Host) -> str:
         return (
             f"`transformers serve` needs fastapi and uvicorn: {host.engine_python} -m pip install"
             " 'transformers[serving]'."
+        )
+    # One with code of its own has its own processor, too.
+    if (
+        Ability.VIDEO_IN in model.abilities
+        and not model.remote_code
+        and "torchvision" not in host.libraries
+    ):
+        return (
+            f"`transformers serve` needs torchvision for {model.architecture}, in the build for its torch:"
+            f" {host.engine_python} -m pip install torchvision. In-process does without."
         )
     return ""
 
