@@ -49,7 +49,9 @@ def value(words: tuple[str, ...], flag: str) -> str:
 
 def test_vllm_as_a_subprocess() -> None:
     """The program with what it lists, on loopback, the key in its environment alone."""
-    launch = built("subprocess", gpus=2, images=3, visual_tokens=512, gpu_memory_utilization=0.5)
+    host = dataclasses.replace(HOST, gpus=HOST.gpus * 2)
+    options = {"images": 3, "visual_tokens": 512, "gpu_memory_utilization": 0.5}
+    launch = built("subprocess", host, gpus=2, **options)
     words = launch.argv
     assert words[:3] == ("/usr/bin/vllm", "serve", "/models/some")
     assert {word for word in words if word.startswith("--")} <= set(recorded("0.32"))
@@ -64,6 +66,27 @@ def test_vllm_as_a_subprocess() -> None:
     assert (launch.base_url, launch.port) == ("http://127.0.0.1:8002/v1", 8002)
     assert not launch.warnings
     assert launch.env[vllm.KEY] == KEY
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "there", "used"), [(19, 1, 1), (19, 4, 1), (150, 2, 2), (150, 3, 2), (300, 4, 4)]
+)
+def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> None:
+    """Of 140 GB each; more than there are can not be asked for."""
+    model = QWEN.model_copy(update={"memory_bytes": gigabytes * 10**9})
+    host = dataclasses.replace(HOST, gpus=HOST.gpus * there)
+    for mode in ("subprocess", "container"):
+        words = built(mode, host, model).argv
+        found = value(words, "--tensor-parallel-size") if used > 1 else "1"
+        assert found == str(used)
+        assert ("--tensor-parallel-size" in words) is (used > 1)
+    with pytest.raises(CommandError, match=f"gpus is 16; this machine has {there}"):
+        built("subprocess", host, model, gpus=16)
+
+
+def test_a_context_that_holds_no_picture_is_doubted() -> None:
+    """It may be meant, for short questions at low detail."""
+    assert any("will be refused" in one for one in built("subprocess", context=1024).warnings)
 
 
 def test_flags_that_this_vllm_lacks_are_left_out_aloud() -> None:

@@ -7,14 +7,14 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
 from server.catalogue import vllm
+from server.catalogue.choice import Choice, CommandError, shown
 from server.catalogue.entry import Ability, Model, RunMode
 from server.catalogue.modes import Host, Server, Vendor, device, modes, subprocess_server
+
+__all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "typed"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
@@ -22,6 +22,8 @@ LOOPBACK = "127.0.0.1"
 MODEL_FOLDER = "/model"
 CONTAINER_PORT = 8000
 DEFAULT_CONTEXT = 8192
+# Question, history and answer at least
+ANSWER_TOKENS = 512
 # Published by the vLLM project
 IMAGES = {
     Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
@@ -50,145 +52,6 @@ _PASSED = re.compile(
 _NOT_PASSED = re.compile(
     r"^(VLLM_(API_KEY|BASE_URL|DEBUG_LOG_API_SERVER_RESPONSE|TRACE_FUNCTION|LOGGING_\w+))$|(_|^)(TOKEN|SECRET|PASSWORD|KEY)$"
 )
-_IMAGE = re.compile(
-    r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
-)
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
-
-
-class CommandError(Exception):
-    """There is no command for that; `message` says what was given, why not and what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-
-
-def _whole(default: int, low: int, high: int, unit: str = "") -> Any:
-    return Field(
-        default=default, ge=low, le=high, description=f"a whole number from {low} to {high}{unit}"
-    )
-
-
-def _flag() -> Any:
-    return Field(default=False, strict=True, description="true or false")
-
-
-class Choice(BaseModel):
-    """What an operator chose. A field's `description` is what is allowed, and ends the sentence on a bad value."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-    # An id or alias of the catalogue, or the folder of a model. Remote: the name there; empty is its first.
-    model: str = Field(
-        default="", max_length=1000, description="an id, an alias, or the absolute path of a folder"
-    )
-    mode: RunMode = Field(description="remote, subprocess, container or in_process")
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = Field(
-        default="auto", description="auto, bfloat16, float16 or float32"
-    )
-    # On loopback
-    port: int = _whole(8002, 1024, 65_535)
-    # Tokens; None: what the model takes, at most 8192
-    context: int | None = Field(
-        default=None, ge=512, le=1_048_576, description="a whole number from 512 to 1048576"
-    )
-    gpu_memory_utilization: float = Field(
-        default=0.9, ge=0.05, le=1, allow_inf_nan=False, description="a number from 0.05 to 1"
-    )
-    # GPUs that share the model (vLLM)
-    gpus: int = _whole(1, 1, 16)
-    # Pictures in one request
-    images: int = _whole(1, 1, 64)
-    # Of one picture
-    visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
-    # Making videos: the schedule's shift, None the model's own (5 for 720p, 3 for 480p), and what saves memory for time
-    flow_shift: float | None = Field(
-        default=None, ge=0.1, le=20, allow_inf_nan=False, description="a number from 0.1 to 20"
-    )
-    vae_slicing: bool = _flag()
-    vae_tiling: bool = _flag()
-    cpu_offload: bool = _flag()
-    # Compile before the first step, for speed afterwards
-    compile: bool = _flag()
-    # Of the container; empty: vLLM's own for the GPU
-    image: str = Field(
-        default="", max_length=300, description="an image like vllm/vllm-openai:v0.32.0, or empty"
-    )
-    # Remote: its API's base
-    url: str = Field(
-        default="",
-        max_length=1000,
-        description="an http or https URL like http://192.0.2.7:8001/v1, without a user, query or fragment",
-    )
-
-    @classmethod
-    def read(cls, data: object) -> Choice:
-        """From what came over the wire. Raises CommandError that names the field and what is allowed."""
-        try:
-            return cls.model_validate(data)
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]) if first["loc"] else ""
-        known = cls.model_fields.get(name)
-        if known is not None and first["type"] == "missing":
-            raise CommandError(f"{name} is missing; it is {known.description}.")
-        if known is not None:
-            given = data.get(name) if isinstance(data, Mapping) else None
-            # A URL may hold a password.
-            said = "unusable" if name == "url" else _shown(given)
-            raise CommandError(f"{name} is {said}; allowed is {known.description}.")
-        if name:
-            raise CommandError(
-                f"There is no field {_shown(name)}; there are: {', '.join(cls.model_fields)}."
-            )
-        message = str(first["msg"]).removeprefix("Value error, ")
-        raise CommandError(
-            message if message.endswith(".") else f"The choice is unusable: {message}."
-        )
-
-    @field_validator("model")
-    @classmethod
-    def _model(cls, value: str) -> str:
-        path = value.startswith("/") and value.isprintable()
-        if value and not path and not _NAME.fullmatch(value):
-            raise ValueError("no name")
-        return value
-
-    @field_validator("image")
-    @classmethod
-    def _image(cls, value: str) -> str:
-        if value and not _IMAGE.fullmatch(value):
-            raise ValueError("no image")
-        return value
-
-    @field_validator("url")
-    @classmethod
-    def _url(cls, value: str) -> str:
-        if not value:
-            return value
-        parts = urlsplit(value)
-        bad = parts.username or parts.password or parts.query or parts.fragment
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or bad
-            or not value.isprintable()
-            or any(char in value for char in " \\'\"<>")
-            or (parts.port is not None and not parts.port > 0)
-        ):
-            raise ValueError("no URL")
-        return value.rstrip("/")
-
-    @model_validator(mode="after")
-    def _together(self) -> Choice:
-        if self.mode is RunMode.REMOTE and not self.url:
-            raise ValueError(
-                "The mode remote needs url, an http or https URL like http://192.0.2.7:8001/v1."
-            )
-        if self.mode is not RunMode.REMOTE and not self.model:
-            raise ValueError(f"The mode {self.mode} needs model: an id, an alias or a folder.")
-        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +95,7 @@ def command(
         return _remote(choice, model)
     if model is None:
         raise CommandError(
-            f"No model {_shown(choice.model)} is known; give an id, an alias or a folder."
+            f"No model {shown(choice.model)} is known; give an id, an alias or a folder."
         )
     possible = modes(model, host)[choice.mode]
     if not possible.ok or model.folder is None:
@@ -315,7 +178,7 @@ def _subprocess(choice: Choice, model: Model, folder: Path, host: Host, api_key:
 
 def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
     found = vllm.Vllm(host.vllm_version, host.vllm_flags)
-    serving = _serving(choice, model, str(folder), LOOPBACK, choice.port)
+    serving = _serving(choice, model, host, str(folder), LOOPBACK, choice.port)
     arguments, warnings = vllm.serve_arguments([host.vllm or "vllm", "serve"], serving, found)
     env = {**vllm.ENVIRONMENT, **_key(api_key)}
     return Launch(
@@ -326,7 +189,7 @@ def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) 
         port=choice.port,
         base_url=_base(choice.port),
         served_name=serving.name,
-        warnings=(*warnings, *vllm.doubts(found)),
+        warnings=(*warnings, *vllm.doubts(found), *_doubts(serving, choice)),
     )
 
 
@@ -335,7 +198,7 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
     podman = program == host.podman
     if any(char in str(folder) for char in ',"\n'):
         raise CommandError(
-            f"The folder {_shown(str(folder))} can not be mounted: its path has a comma, a quote or a line's end. Rename it."
+            f"The folder {shown(str(folder))} can not be mounted: its path has a comma, a quote or a line's end. Rename it."
         )
     amd = host.gpus[0].vendor is Vendor.AMD
     name = f"qwen-camera-engine-{choice.port}"
@@ -365,7 +228,7 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
         choice.image or IMAGES[host.gpus[0].vendor],
         "serve",
     )
-    serving = _serving(choice, model, MODEL_FOLDER, "0.0.0.0", CONTAINER_PORT)
+    serving = _serving(choice, model, host, MODEL_FOLDER, "0.0.0.0", CONTAINER_PORT)
     found = vllm.Vllm("", IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
     argv = tuple(arguments)
@@ -378,7 +241,7 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
         base_url=_base(choice.port),
         served_name=serving.name,
         cleanup=(program, "rm", "--force", name),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *_doubts(serving, choice)),
     )
 
 
@@ -429,7 +292,9 @@ def _context(choice: Choice, model: Model) -> int:
     return choice.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
 
 
-def _serving(choice: Choice, model: Model, folder: str, host: str, port: int) -> vllm.Serving:
+def _serving(
+    choice: Choice, model: Model, machine: Host, folder: str, host: str, port: int
+) -> vllm.Serving:
     inputs = {"image": choice.images}
     if Ability.VIDEO_IN in model.abilities:
         inputs["video"] = 0
@@ -449,9 +314,35 @@ def _serving(choice: Choice, model: Model, folder: str, host: str, port: int) ->
         context=_context(choice, model),
         inputs=inputs,
         pixels=pixels,
-        gpus=choice.gpus,
+        gpus=_gpus(choice, model, machine),
         trust_remote_code=model.remote_code,
     )
+
+
+def _gpus(choice: Choice, model: Model, host: Host) -> int:
+    """How many share the model: a power of two, since its heads are dealt out evenly."""
+    there = len(host.gpus)
+    if choice.gpus is not None:
+        if choice.gpus > there:
+            raise CommandError(f"gpus is {choice.gpus}; this machine has {there}.")
+        return choice.gpus
+    count = 1
+    while count * 2 <= there:
+        totals = [gpu.total_bytes for gpu in host.gpus[:count]]
+        room = sum(total or 0 for total in totals) * choice.gpu_memory_utilization
+        if None in totals or model.memory_bytes <= room:
+            break
+        count *= 2
+    return count
+
+
+def _doubts(serving: vllm.Serving, choice: Choice) -> list[str]:
+    if serving.context >= choice.images * choice.visual_tokens + ANSWER_TOKENS:
+        return []
+    return [
+        f"The context is {serving.context} tokens, and {choice.images} pictures of {choice.visual_tokens} with an answer take"
+        " more: such questions will be refused."
+    ]
 
 
 def _base(port: int) -> str:
@@ -460,8 +351,3 @@ def _base(port: int) -> str:
 
 def _key(api_key: str) -> dict[str, str]:
     return {vllm.KEY: api_key} if api_key else {}
-
-
-def _shown(value: object) -> str:
-    text = value if isinstance(value, str) else repr(value)
-    return "".join(char for char in text if char.isprintable())[:80] or "empty"
