@@ -474,6 +474,21 @@ async def test_no_list_of_models_is_fine_with_a_configured_name(fake: FakeOpenAI
         await engine.close()
 
 
+async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(fake: FakeOpenAI) -> None:
+    """Its health alone decides."""
+    engine = OpenAIEngine(
+        name="local", base_url=fake.base_url, model="fake-vl", limits=QUICK, listed=False
+    )
+    try:
+        before = fake.probes
+        assert (await engine.probe()).ready
+        assert fake.probes == before
+        fake.health = 503
+        assert (await engine.probe()).state is EngineState.LOADING
+    finally:
+        await engine.close()
+
+
 async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:

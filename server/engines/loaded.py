@@ -36,6 +36,8 @@ _REMOTE_SECONDS = 15.0
 _CLEANUP_SECONDS = 30.0
 # Between two lines of a progress bar that are passed on
 _BAR_SECONDS = 1.0
+# What our own looks at a server leave in its log
+_LOOKED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 _PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
 
 OnLine = Callable[[str], None]
@@ -110,6 +112,7 @@ class ServerLoaded:
             launch.argv,
             self._environment,
             secrets=[key],
+            without=_LOOKED,
             on_line=self._line,
             cwd=Path(launch.cwd) if launch.cwd is not None else None,
             grace=grace,
@@ -118,12 +121,15 @@ class ServerLoaded:
         geometry = model.geometry if model is not None else None
         # The model's own folder tells more where its server names it; within a container it is another path.
         own = launch.mode is RunMode.CONTAINER and geometry is not None
+        self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or bool(key)
         self.engine: Engine = OpenAIEngine(
             name="local",
             base_url=launch.base_url,
             api_key=key,
             model=launch.served_name,
             factor=geometry.factor if own and geometry is not None else None,
+            # vLLM's list tells its context; `transformers serve` would go through all that was ever fetched.
+            listed=self._is_vllm,
         )
         self._cleaned = False
         self._bar_at = -_BAR_SECONDS
@@ -186,8 +192,7 @@ class ServerLoaded:
         found = self._log.read(line)
         if found is not None:
             self._on_progress(found)
-        is_vllm = vllm.KEY in self._launch.env or "VLLM_NO_USAGE_STATS" in self._launch.env
-        self._on_cpu = self._on_cpu or (is_vllm and vllm_log.ON_CPU.search(line) is not None)
+        self._on_cpu = self._on_cpu or (self._is_vllm and vllm_log.ON_CPU.search(line) is not None)
         now = asyncio.get_running_loop().time()
         if found is not None and found.percent not in (None, 100.0):
             if now - self._bar_at < _BAR_SECONDS:

@@ -87,7 +87,8 @@ class OpenAIEngine:
 
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry factor.
     `priority` is sent with each request while the server takes it. `extra_tokens` are special tokens of the
-    model beyond `<|…|>`, taken out of every text. `transport` replaces the network, in tests.
+    model beyond `<|…|>`, taken out of every text. `listed` False: it is known that `model` is served, so its health is
+    asked for and not its list of models. `transport` replaces the network, in tests.
     """
 
     def __init__(
@@ -102,11 +103,13 @@ class OpenAIEngine:
         factor: int | None = None,
         priority: int | None = None,
         extra_tokens: tuple[str, ...] = (),
+        listed: bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
         self._limits = limits or TimeLimits()
         self._wanted = model
+        self._listed = listed or not model
         self._extra_tokens = extra_tokens
         self._address = address_of(base_url)
         self._discovery = Discovery(self._address, wanted=model, factor=factor)
@@ -175,7 +178,10 @@ class OpenAIEngine:
         return self._status
 
     async def _listing(self) -> bytes:
-        """The body of /v1/models; an empty list of a server that can not tell and is well otherwise."""
+        """The body of /v1/models; an empty list of a server that is not asked or can not tell, and is well otherwise."""
+        if not self._listed:
+            await self._client.get(self._discovery.health, cast_to=httpx2.Response)
+            return b'{"data": []}'
         try:
             return (await self._client.models.with_raw_response.list()).content
         except openai.APIStatusError as exc:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -44,14 +45,21 @@ class ProcessFailed(Exception):
 class LogRing:
     """The last lines of a log as they may be shown: bounded, secrets and control characters removed.
 
-    A line that the program writes over (it ends in a carriage return, as progress bars do) takes one place.
+    A line that the program writes over (it ends in a carriage return, as progress bars do) takes one place. Lines that
+    match `without` take none.
     """
 
-    def __init__(self, secrets: Sequence[str] = (), kept: int = KEPT_LINES) -> None:
+    def __init__(
+        self,
+        secrets: Sequence[str] = (),
+        kept: int = KEPT_LINES,
+        without: re.Pattern[str] | None = None,
+    ) -> None:
         self._secrets = sorted(
             {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
         )
         self._lines: deque[str] = deque(maxlen=kept)
+        self._without = without
         self._rest = b""
         self._overwritten = False
         # Lines that made room for newer ones
@@ -85,6 +93,8 @@ class LogRing:
         for secret in self._secrets:
             text = text.replace(secret, "********")
         text = redact(plain(text)).strip()[:LONGEST_LINE]
+        if self._without is not None and self._without.search(text):
+            return ""
         if text:
             if self._overwritten and self._lines:
                 self._lines.pop()
@@ -98,7 +108,8 @@ class LogRing:
 class EngineProcess:
     """One run of one program. It has ended when `ended` is set, and with it everything that it started.
 
-    `env` is all of the child's environment. `secrets` are taken out of every line. `on_line` hears each line of the log,
+    `env` is all of the child's environment. `secrets` are taken out of every line; lines that match `without`
+    are left out. `on_line` hears each line of the log,
     200 a second at most. `grace`: seconds between SIGTERM and SIGKILL.
     """
 
@@ -108,6 +119,7 @@ class EngineProcess:
         env: Mapping[str, str],
         *,
         secrets: Sequence[str] = (),
+        without: re.Pattern[str] | None = None,
         on_line: Callable[[str], None] | None = None,
         cwd: Path | None = None,
         grace: float = 10.0,
@@ -117,7 +129,7 @@ class EngineProcess:
         self._on_line = on_line
         self._cwd = cwd
         self._grace = grace
-        self._ring = LogRing(secrets)
+        self._ring = LogRing(secrets, without=without)
         self.ended = asyncio.Event()
         # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
         self.status: int | None = None
