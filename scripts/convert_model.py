@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.models import checkpoint  # noqa: E402
-from scripts.models.disk import in_words  # noqa: E402
+from scripts.models.disk import in_words, partial  # noqa: E402
 from scripts.models.forms import FORMS  # noqa: E402
 from scripts.models.trouble import ended, say  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
@@ -67,8 +67,8 @@ def check(chosen: argparse.Namespace) -> int:
 
     model = checkpoint.read(chosen.model_path)
     if not chosen.json:
-        say(f"Checking {len(model.shards)} shards, {in_words(model.size())}.")
-    report = verify.verify(model)
+        say(f"{model.folder} has {len(model.shards)} shards, {in_words(model.size())}.")
+    report = verify.verify(model, (lambda _: None) if chosen.json else say)
     if chosen.json:
         print(verify.as_json(report, model.folder))
         return 0 if report.ok else 1
@@ -100,26 +100,26 @@ def make(chosen: argparse.Namespace) -> int:
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
 
-    try:
-        # After the options, which are told at once: importing torch takes seconds.
-        import torch  # noqa: F401
+    def work() -> int:
+        try:
+            # After the options, which are told at once: importing torch takes seconds.
+            import torch  # noqa: F401
 
-        from scripts.models.convert import partial
-    except ModuleNotFoundError as missing:
-        go_on_inside(missing, ".venv-models", "bash scripts/models.sh")
+            from scripts.models import convert  # noqa: F401
+        except ModuleNotFoundError as missing:
+            go_on_inside(missing, ".venv-models", "bash scripts/models.sh")
+        return check(chosen) if chosen.verify_only else make(chosen)
 
     def when_stopped() -> str:
         if chosen.verify_only:
             return "Stopped: nothing was changed."
-        work = partial(chosen.out)
-        kept = (
-            f" Finished shards are kept in {work}: the same command goes on."
-            if work.exists()
-            else ""
-        )
+        place = partial(chosen.out)
+        kept = f" Finished shards are kept in {place}: the same command goes on."
+        if not place.exists():
+            kept = ""
         return f"Stopped: {chosen.out} was not made.{kept}"
 
-    return ended(lambda: check(chosen) if chosen.verify_only else make(chosen), when_stopped)
+    return ended(work, when_stopped)
 
 
 if __name__ == "__main__":

@@ -118,6 +118,13 @@ def test_the_table_as_json(found: Found) -> None:
         ("dtype", "is BF16, config.json says it is quantised to F8_E4M3"),
         ("tensor missing", "lacks model."),
         ("scale", "has scales that are not above zero"),
+        ("scale of nothing", "o_proj.weight is [64, 0] BF16, which does not fit"),
+        ("scale of all", "o_proj.weight is [] BF16, which does not fit"),
+        ("layers", "is of a layer too many, config.json says 1"),
+        ("no layers", 'lacks the sizes of the text model (num_hidden_layers is "two")'),
+        ("no heads", "(num_attention_heads is 0)"),
+        ("text", "(hidden_size is null)"),
+        ("other form, damaged", "has NaN"),
         ("stray shard", "stray.safetensors is in the folder and not in"),
     ],
 )
@@ -127,7 +134,16 @@ def test_damage_is_found(found: Found, case: str, says: str) -> None:
     assert done["status"] == 1
     assert says in done["out"], done["out"]
     assert "Not whole" in done["out"]
-    assert done["out"].count(" BAD\n") == (0 if case == "stray shard" else 1)
+    bad = done["out"].count(" BAD\n")
+    assert bad == 0 if "Besides: " in done["out"] else bad > 0
+
+
+def test_a_form_of_others_is_checked_as_far_as_it_goes(found: Found) -> None:
+    """Models are published in forms that are not made here: whole is whole, and what was not compared is said."""
+    done = found["checks"]["other form"]
+    assert done["status"] == 0
+    assert "whose quantization_config (awq) is of a form that is not known here" in done["out"]
+    assert "All is well" in done["out"]
 
 
 @pytest.mark.parametrize(
@@ -178,6 +194,8 @@ def test_another_original_begins_anew(found: Found) -> None:
     ("case", "says", "left"),
     [
         ("two at a time", "Another run works on", None),
+        ("two forms at a time", "Another run works on", [5]),
+        ("inside", "is inside the model's own folder", [False]),
         ("write fails", "could not be written", [False, True]),
         ("there already", "is there already", None),
         ("no room", "There is no room at", [False, False]),

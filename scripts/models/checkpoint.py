@@ -33,7 +33,8 @@ class Checkpoint:
     @property
     def text(self) -> dict[str, Any]:
         """The text model's settings, which older checkpoints keep at the top."""
-        return {**self.config, **(self.config.get("text_config") or {})}
+        own = self.config.get("text_config")
+        return {**self.config, **(own if isinstance(own, dict) else {})}
 
     @property
     def quantization(self) -> dict[str, Any] | None:
@@ -99,16 +100,11 @@ def require_known(model: Checkpoint) -> None:
 
 def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
     """Rows and columns of each linear layer's weight by its part of a layer, from config.json. Raises ModelError."""
+    hidden, heads = _size(model, "hidden_size"), _size(model, "num_attention_heads")
+    inner = _size(model, "intermediate_size")
     text = model.text
-    try:
-        hidden, heads = int(text["hidden_size"]), int(text["num_attention_heads"])
-        inner = int(text["intermediate_size"])
-        pairs = int(text.get("num_key_value_heads") or heads)
-        head = int(text.get("head_dim") or hidden // heads)
-    except (KeyError, TypeError, ValueError):
-        raise ModelError(
-            f"{model.folder / 'config.json'} lacks the sizes of the text model. Download it again."
-        ) from None
+    pairs = _size(model, "num_key_value_heads") if text.get("num_key_value_heads") else heads
+    head = _size(model, "head_dim") if text.get("head_dim") else hidden // heads
     return {
         "self_attn.q_proj": (heads * head, hidden),
         "self_attn.k_proj": (pairs * head, hidden),
@@ -118,3 +114,18 @@ def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
         "mlp.up_proj": (inner, hidden),
         "mlp.down_proj": (hidden, inner),
     }
+
+
+def text_layers(model: Checkpoint) -> int:
+    """How many layers the text model has. Raises ModelError."""
+    return _size(model, "num_hidden_layers")
+
+
+def _size(model: Checkpoint, name: str) -> int:
+    found = model.text.get(name)
+    if isinstance(found, int) and not isinstance(found, bool) and found > 0:
+        return found
+    raise ModelError(
+        f"{model.folder / 'config.json'} lacks the sizes of the text model ({name} is {json.dumps(found)[:40]})."
+        " Download it again."
+    )

@@ -26,11 +26,6 @@ PROGRESS = "progress.json"
 _LEFT_OUT = (".cache", ".git", record.NAME)
 
 
-def partial(out: Path) -> Path:
-    """Where the work is done: beside the result, so that it can be renamed."""
-    return out.with_name(f"{out.name}.partial")
-
-
 def convert(model: Checkpoint, form: Form, out: Path, told: Callable[[str], None]) -> None:
     """`out` is there afterwards, whole and verified, or not at all. Raises ModelError."""
     checkpoint.require_known(model)
@@ -43,6 +38,10 @@ def convert(model: Checkpoint, form: Form, out: Path, told: Callable[[str], None
         raise ModelError(
             f"{out} is there already. Look at it with --verify-only --model-path {out}, remove it, or choose another"
             " name with --out."
+        )
+    if model.folder.resolve() in out.resolve().parents:
+        raise ModelError(
+            f"{out} is inside the model's own folder, which is copied to it. Choose one beside it with --out."
         )
     shapes = checkpoint.text_shapes(model)
     fitting = schemes.fitted(form, {columns for _, columns in shapes.values()})
@@ -57,14 +56,18 @@ def convert(model: Checkpoint, form: Form, out: Path, told: Callable[[str], None
             f"{model.folder} lacks {', '.join(lost[:5])}. Download it again:"
             " what is there is kept, and checked."
         )
-    work = partial(out)
-    done = _resumed(model, fitting, work, told)
-    written = sum(entry["size"] for entry in done.values())
+    work = disk.partial(out)
     # As much again as the model: that is surely enough, and twice the model in all.
-    disk.require_room(work, max(0, model.size() - written), "the converted model")
+    what, needed = "the converted model", model.size()
+    if not work.exists():
+        # Before anything is made.
+        disk.require_room(work, needed, what)
     disk.make_folder(work)
     try:
         with disk.alone_in(work):
+            done = _resumed(model, fitting, work, told)
+            written = sum(entry["size"] for entry in done.values())
+            disk.require_room(work, max(0, needed - written), what)
             _write_shards(model, fitting, work, done, told)
             _finish(model, fitting, work, done, told)
             _sync(work)
@@ -92,8 +95,8 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
 def _resumed(
     model: Checkpoint, form: Form, work: Path, told: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The shards that an earlier run finished, by name; `work` is removed when it was about something else."""
-    if not work.exists():
+    """The shards that an earlier run finished, by name; `work` is emptied when it was about something else."""
+    if not any(work.iterdir()):
         return {}
     try:
         content = json.loads((work / PROGRESS).read_text("utf-8"))
@@ -105,10 +108,14 @@ def _resumed(
     if same and whole:
         told(f"Going on: {len(done)} of {len(model.shards)} shards are done in {work}.")
         return done
-    if not (work / PROGRESS).is_file() and any(work.iterdir()):
+    if not (work / PROGRESS).is_file():
         raise ModelError(f"{work} is there and not from here. Remove it, or choose another --out.")
     told(f"Beginning anew: {work} is from another model, form or library.")
-    shutil.rmtree(work)
+    for path in work.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
     return {}
 
 
@@ -203,8 +210,10 @@ def _finish(
         record.write_whole(work / INDEX, json.dumps(index, indent=2) + "\n")
     config = {**model.config, "quantization_config": schemes.configuration(form)}
     record.write_whole(work / "config.json", json.dumps(config, indent=2) + "\n")
-    told("Checking what was written.")
-    report = verify.verify(checkpoint.read(work))
+    # Of a run that was killed while it wrote
+    for path in work.glob("*.tmp"):
+        path.unlink()
+    report = verify.verify(checkpoint.read(work), told)
     if not report.ok:
         raise ModelError(
             f"What was written to {work} is not whole:\n{verify.table(report)}\nRemove that folder and try again;"

@@ -32,6 +32,11 @@ def free_bytes(folder: Path) -> int:
         raise ModelError(f"{existing} cannot be looked at ({error.strerror}).") from None
 
 
+def partial(out: Path) -> Path:
+    """Where the work on `out` is done: beside it, so that it can be renamed."""
+    return out.with_name(f"{out.name}.partial")
+
+
 def require_room(folder: Path, needed: int, what: str) -> None:
     """Raises ModelError unless `needed` bytes are free at `folder`; `what` needs them."""
     free = free_bytes(folder)

@@ -20,10 +20,11 @@ from scripts.models.checkpoint import (
     SINGLE,
     TEXT_LAYER,
     Checkpoint,
+    text_layers,
     text_shapes,
 )
 from scripts.models.disk import in_words
-from scripts.models.forms import FORMS
+from scripts.models.forms import FORMS, Form
 from scripts.models.trouble import ModelError
 
 # As safetensors names them: what a weight that is not quantised may be stored in
@@ -49,6 +50,8 @@ class Report:
     # What concerns no single shard
     problems: list[str]
     checksums: bool
+    # What could not be checked
+    notes: list[str] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
@@ -63,17 +66,32 @@ class _Tensor:
 
 
 def verify(model: Checkpoint, told: Callable[[str], None] = lambda _: None) -> Report:
-    """`told` hears the name of each shard before it is read. Raises ModelError on a damaged record."""
+    """`told` hears of each shard before it is read. Raises ModelError on a damaged record."""
     known = record.read(model.folder)
     checksums = {} if known is None else known["files"]
     seen: dict[str, _Tensor] = {}
     reports = []
-    for name in model.shards:
-        told(name)
+    for number, name in enumerate(model.shards, 1):
+        told(f"Checking {number} of {len(model.shards)}: {name}")
         reports.append(_shard(model, name, checksums.get(name), seen))
     by_name = {report.name: report for report in reports}
-    problems = [*_unnamed(model), *_layout(model, seen, by_name)]
-    return Report(reports, problems, bool(checksums))
+    problems, notes = _unnamed(model), []
+    form = _form(model)
+    if model.quantization is not None and form is None:
+        kind = model.quantization.get("format") or model.quantization.get("quant_method")
+        notes.append(
+            f"shapes and dtypes were not compared with config.json, whose quantization_config ({str(kind)[:40]}) is of a"
+            " form that is not known here"
+        )
+    else:
+        problems += _layout(model, form, seen, by_name)
+    return Report(reports, problems, bool(checksums), notes)
+
+
+def _form(model: Checkpoint) -> Form | None:
+    """Of those that are made here."""
+    told = str((model.quantization or {}).get("format"))
+    return next((form for form in FORMS.values() if form.format == told), None)
 
 
 def _shard(
@@ -140,16 +158,12 @@ def _unnamed(model: Checkpoint) -> list[str]:
 
 
 def _layout(
-    model: Checkpoint, seen: dict[str, _Tensor], reports: dict[str, ShardReport]
+    model: Checkpoint,
+    form: Form | None,
+    seen: dict[str, _Tensor],
+    reports: dict[str, ShardReport],
 ) -> list[str]:
     """Names, shapes and dtypes against config.json; what a tensor of a shard lacks is added to that shard's report."""
-    quantization = model.quantization
-    form = None
-    if quantization is not None:
-        by_format = {one.format: one for one in FORMS.values()}
-        form = by_format.get(str(quantization.get("format")))
-        if form is None:
-            return ["config.json has a quantization_config of a form that is not known here"]
     problems: list[str] = []
     known = model.config.get("model_type") in FAMILIES
     kinds: dict[str, list[tuple[str, _Tensor]]] = defaultdict(list)
@@ -183,7 +197,7 @@ def _text_layers(
     stored: str | bool,
 ) -> list[str]:
     shapes = text_shapes(model)
-    layers = int(model.text.get("num_hidden_layers", 0))
+    layers = text_layers(model)
     missing = {f"layer {layer}: {part}" for layer in range(layers) for part in shapes}
     for name, tensor in seen.items():
         match = TEXT_LAYER.fullmatch(name.rpartition(".")[0])
@@ -192,6 +206,8 @@ def _text_layers(
             continue
         missing.discard(f"layer {match['layer']}: {match['part']}")
         wrong = reports[tensor.shard].problems.append
+        if int(match["layer"]) >= layers:
+            wrong(f"{name} is of a layer too many, config.json says {layers}")
         rows, columns = shapes[match["part"]]
         if stored and tensor.dtype != stored:
             wrong(f"{name} is {tensor.dtype}, config.json says it is quantised to {stored}")
@@ -203,13 +219,18 @@ def _text_layers(
             scale = seen.get(f"{name.rpartition('.')[0]}.weight_scale")
             if scale is None:
                 wrong(f"{name} has no weight_scale")
-            elif scale.shape[0] != rows or columns % scale.shape[-1]:
+            elif not _fits(scale.shape, rows, columns):
                 wrong(f"the weight_scale of {name} is {_shown(scale)}, which does not fit")
     return [
         f"there is no weight for {place}; config.json says {layers} layers"
         for place in _few(missing)
         if not any(report.problems for report in reports.values())
     ]
+
+
+def _fits(scale: tuple[int, ...], rows: int, columns: int) -> bool:
+    """Whether scales are those of rows, or of groups of columns in each row."""
+    return len(scale) == 2 and scale[0] == rows and scale[1] > 0 and columns % scale[1] == 0
 
 
 def _is_text_weight(name: str) -> bool:
@@ -247,6 +268,7 @@ def table(report: Report) -> str:
         if (more := len(shard.problems) - MOST_PROBLEMS) > 0:
             lines.append(f"    and {more} more")
     lines += [f"Besides: {problem}." for problem in report.problems]
+    lines += [f"Look: {note}." for note in report.notes]
     if not report.checksums:
         lines.append(f"No checksums were compared: there is no {record.NAME}.")
     return "\n".join(lines)
@@ -258,6 +280,7 @@ def as_json(report: Report, folder: Path) -> str:
         "ok": report.ok,
         "checksums": report.checksums,
         "problems": report.problems,
+        "notes": report.notes,
         "shards": [
             {
                 "name": shard.name,

@@ -164,6 +164,15 @@ def cut(folder: Path) -> None:
     (folder / "model-files.json").unlink()
 
 
+def configure(folder: Path, **changes: Any) -> None:
+    """Other values in config.json, those of the text model where it has a part of its own."""
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    place = config if changes.keys() & config.keys() else config["text_config"]
+    place.update(changes)
+    path.write_text(json.dumps(config))
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "flipped bit": flip,
     "cut": cut,
@@ -177,6 +186,12 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "tensor missing": lambda folder: change(folder, "o_proj.weight", lambda _: None),
     "scale": lambda folder: change(folder, "o_proj.weight_scale", lambda v: v * 0),
     "stray shard": lambda folder: (folder / "stray.safetensors").touch(),
+    "scale of nothing": lambda folder: change(folder, "o_proj.weight_scale", lambda v: v[:, :0]),
+    "scale of all": lambda folder: change(folder, "o_proj.weight_scale", lambda v: v[0, 0]),
+    "layers": lambda folder: configure(folder, num_hidden_layers=1),
+    "no layers": lambda folder: configure(folder, num_hidden_layers="two"),
+    "no heads": lambda folder: configure(folder, num_attention_heads=0),
+    "text": lambda folder: configure(folder, text_config=[]),
     "config": lambda folder: (folder / "config.json").write_text("{"),
     "record": lambda folder: (folder / "model-files.json").write_text("[]"),
 }
@@ -191,6 +206,12 @@ def checks(folder: Path) -> dict[str, Any]:
         "json": run("--model-path", folder / "source-fp8", "--verify-only", "--json"),
         "folder missing": run("--model-path", folder / "none", "--verify-only"),
     }
+    other = folder / "other form"
+    shutil.copytree(folder / "source-fp8", other)
+    configure(other, quantization_config={"quant_method": "awq"})
+    found["other form"] = run("--model-path", other, "--verify-only")
+    change(other, "o_proj.weight_scale", lambda v: v * float("nan"))
+    found["other form, damaged"] = run("--model-path", other, "--verify-only")
     for name, damage in DAMAGES.items():
         copy = folder / "damaged"
         shutil.copytree(folder / "source-fp8", copy)
@@ -239,6 +260,8 @@ def trouble(folder: Path) -> dict[str, Any]:
         found[name]["left"] = [out.exists(), len(list(work.glob("*.safetensors")))]
     with disk.alone_in(work):
         found["two at a time"] = run(*ask)
+        found["two forms at a time"] = run(*ask[:3], "4", *ask[4:])
+        found["two forms at a time"]["left"] = [len(list(work.glob("*.safetensors")))]
     with largest_file(40_000):
         found["write fails"] = run(*ask)
     found["write fails"]["left"] = [out.exists(), work.exists()]
@@ -265,6 +288,8 @@ def trouble(folder: Path) -> dict[str, Any]:
     found["not ours"]["left"] = [out.exists(), (work / "mine.txt").exists()]
     shutil.rmtree(work)
     found["quantised already"] = run("--model-path", folder / "source-fp8", "--quantize", "8")
+    found["inside"] = run(*ask[:-1], source / "fp8")
+    found["inside"]["left"] = [(source / "fp8.partial").exists()]
     found["no folder"] = run("--model-path", folder / "none", "--quantize", "8")
     bad: dict[str, Callable[[Path], object]] = {
         "shard missing": lambda f: shard_with(f, "o_proj.weight")[0].unlink(),
