@@ -29,11 +29,11 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.arguments import address  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
 
 try:
@@ -65,7 +65,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     )
     positive, share = _number(0.001, 1e6), _number(0, 1)
     add = parser.add_argument
-    add("--server-url", type=_address, help="measure this server instead of starting one")
+    add("--server-url", type=address, help="measure this server instead of starting one")
     add("--access-code", help="its access code (ACCESS_CODE of the environment)")
     add("--num-requests", type=_whole(1, MAX_REQUESTS), help="questions after the warm-up (100)")
     add("--sessions", type=_whole(1, MAX_SESSIONS), help="pages that ask, each with a camera (4)")
@@ -169,13 +169,6 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     chosen.between_ms = 10.0 if chosen.between_ms is None else chosen.between_ms
     chosen.access_code = chosen.access_code or os.environ.get("ACCESS_CODE") or None
     return chosen
-
-
-def _address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise argparse.ArgumentTypeError(f"{text} is no address like https://cam.example.org:8000")
-    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _whole(low: int, high: int) -> Callable[[str], int]:

@@ -27,6 +27,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.arguments import settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
 
 try:
@@ -50,7 +51,12 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--server-url", help="the server, like https://cam.example.org (this machine's)")
     add("--access-code", help="its access code (ACCESS_CODE of the environment or .env)")
     add("--authority", type=Path, help="PEM file of an authority to trust beside the system's")
-    add("--env-file", type=Path, default=ROOT / ".env", help="this machine's settings (.env)")
+    add(
+        "--env-file",
+        type=settings_file,
+        default=ROOT / ".env",
+        help="this machine's settings (.env)",
+    )
     add("--json", action="store_true", help="print JSON")
     chosen = parser.parse_args(arguments)
     if chosen.server_url is not None:

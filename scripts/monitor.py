@@ -8,7 +8,8 @@
 
 Latencies are of the time between two looks; --once takes two, --interval seconds apart (0: one look, and no rates).
 
-Exit status of --once: 0 all is well, 1 it works and something should be looked at, 2 wrong options, 3 the server runs and
+Exit status of --once: 0 all is well, 1 it works and something should be looked at, 2 wrong options, settings that can
+not be read or an output that can not be written, 3 the server runs and
 can not answer questions, 4 the server is not reached. Without --once 0 when it is ended by Ctrl+C.
 """
 
@@ -20,6 +21,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -29,6 +31,7 @@ from urllib.parse import urlsplit
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
+from scripts.arguments import address, settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
 
 try:
@@ -53,12 +56,21 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add(
         "--server-url",
-        type=_address,
+        type=address,
         help="the server, like https://cam.example.org (this machine's)",
     )
     add("--engine-url", type=_engine_address, help="the model server (VLLM_BASE_URL), or none")
-    add("--authority", type=_file, help="PEM file of an authority to trust beside the system's")
-    add("--env-file", type=Path, default=ROOT / ".env", help="this machine's settings (.env)")
+    add(
+        "--authority",
+        type=_certificates,
+        help="PEM file of an authority to trust beside the system's",
+    )
+    add(
+        "--env-file",
+        type=settings_file,
+        default=ROOT / ".env",
+        help="this machine's settings (.env)",
+    )
     add("--interval", type=_seconds, default=2.0, help="seconds between looks (2)")
     add("--once", action="store_true", help="print the state once; the exit status tells it, too")
     add("--json", action="store_true", help="print JSON")
@@ -69,22 +81,17 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def _address(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise argparse.ArgumentTypeError("it is no address like https://cam.example.org:8000")
-    return f"{parts.scheme}://{parts.netloc}"
-
-
 def _engine_address(text: str) -> str:
-    return "" if text == "none" else _address(text)
+    return "" if text == "none" else address(text)
 
 
-def _file(text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        raise argparse.ArgumentTypeError(f"{text} is no file")
-    return path
+def _certificates(text: str) -> Path:
+    try:
+        ssl.create_default_context(cafile=text)
+    except OSError as error:
+        why = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
+        raise argparse.ArgumentTypeError(f"{text} can not be used: {why}") from None
+    return Path(text)
 
 
 def _seconds(text: str) -> float:
@@ -197,7 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if chosen.once:
             state = asyncio.run(once(target, chosen.interval))
             if chosen.json:
-                print(printed(state))
+                print(printed(state), flush=True)
             else:
                 console.print(render(state))
             return int(state.level)
@@ -207,6 +214,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # Whoever read it has gone, as `head` does; nothing more is to be written at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        print(f"What was seen can not be written: {error.strerror}.", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 2
     return 0
 
 

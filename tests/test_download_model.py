@@ -67,13 +67,13 @@ def environment(folder: Path, url: str, **more: str) -> dict[str, str]:
     }
 
 
-def command(folder: Path, *args: str) -> list[str]:
-    return [sys.executable, str(PROGRAM), "--env-file", str(folder / "none"), *args]
+def command(*args: str) -> list[str]:
+    return [sys.executable, str(PROGRAM), "--env-file", "/dev/null", *args]
 
 
 def fetch(folder: Path, url: str, *args: str, **more: str) -> Result:
     return subprocess.run(
-        command(folder, *args),
+        command(*args),
         env=environment(folder, url, **more),
         cwd=folder,
         capture_output=True,
@@ -91,7 +91,7 @@ def test_a_model_is_fetched_checked_and_recorded(hub: Hub, tmp_path: Path) -> No
     script = ["bash", str(ROOT / "scripts" / "download_model.sh"), NAME]
     for _ in range(2):
         done = subprocess.run(
-            [*script, "--env-file", str(tmp_path / "none")],
+            [*script, "--env-file", "/dev/null"],
             env=environment(tmp_path, hub.url),
             cwd="/",
             capture_output=True,
@@ -154,7 +154,7 @@ def test_stopped_it_goes_on_where_it_was(hub: Hub, tmp_path: Path, number: int) 
     model.stalls[SHARDS[0]] = PIECE + 50_000
     part = tmp_path / "model" / f"{SHARDS[0]}.part"
     with subprocess.Popen(
-        command(tmp_path, NAME),
+        command(NAME),
         env=environment(tmp_path, hub.url),
         stderr=subprocess.PIPE,
         text=True,

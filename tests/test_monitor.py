@@ -11,7 +11,7 @@ import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -144,6 +144,35 @@ async def test_a_server_that_is_not_there() -> None:
     assert state.level is Level.DOWN
     assert f"Nothing listens at http://127.0.0.1:{port}" in texts(state)
     assert "bash scripts/run.sh" in shown(state)
+
+
+async def test_an_answer_without_an_end() -> None:
+    """A head that never ends is no HTTP, and neither is one that is cut off."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000)
+            await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        state = await once(Target(f"http://127.0.0.1:{port}"), 0)
+    assert state.level is Level.DOWN
+    assert "does not speak HTTP" in texts(state)
+
+
+async def test_an_output_that_takes_nothing() -> None:
+    """A full disk under cron: a sentence and a status of its own."""
+    arguments = ("--once", "--json", "--interval", "0", "--no-gpu", "--engine-url", "none")
+    command = f'"$@" --server-url http://127.0.0.1:{free_port()} >/dev/full'
+    script = (sys.executable, str(ROOT / "scripts" / "monitor.py"))
+    process = await asyncio.create_subprocess_exec(
+        *("/bin/sh", "-c", command, "sh", *script, *arguments), stderr=asyncio.subprocess.PIPE
+    )
+    _, err = await asyncio.wait_for(process.communicate(), 30)
+    assert process.returncode == 2
+    assert err.decode() == "What was seen can not be written: No space left on device.\n"
 
 
 @pytest.mark.parametrize(
@@ -295,7 +324,12 @@ async def test_from_the_command_line(tmp_path: Path) -> None:
         (["--server-url", "localhost:8000"], "is no address like"),
         (["--interval", "nan"], "is no number from 0 to 3600"),
         (["--interval", "0"], "goes with --once alone"),
-        (["--authority", "/nowhere.pem"], "/nowhere.pem is no file"),
+        (["--authority", "/nowhere.pem"], "/nowhere.pem can not be used: No such file"),
+        (["--authority", __file__], "holds no certificate"),
+        (["--env-file", "/nowhere.env"], "/nowhere.env can not be read: No such file"),
+        (["--env-file", "/"], "/ can not be read: Is a directory"),
+        (["--server-url", "http://[::1"], "is no address like"),
+        (["--server-url", "http://localhost:99999"], "is no address like"),
         (["--engine-url", "8001"], "is no address like"),
         (["--often"], "unrecognized arguments"),
     ],

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from config import load
-from scripts.models import vllm_command, vllm_process
+from scripts.models import serve, vllm_command, vllm_process
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from server.catalogue import vllm as catalogue_vllm
@@ -26,6 +26,7 @@ from server.catalogue import vllm_log
 from server.catalogue.vllm import Vllm, listed_flags
 from server.engines.vllm_help import ask
 from server.frames import Geometry
+from server.gpu import Gpu
 from server.vision import resize
 from tests.vllm_stand_in import FAILURES, install, recorded
 
@@ -95,7 +96,7 @@ class Machine:
         }
 
     def command(self, *args: str) -> list[str]:
-        return [sys.executable, str(PROGRAM), "--env-file", str(self.folder / "none"), *args]
+        return [sys.executable, str(PROGRAM), "--env-file", "/dev/null", *args]
 
     def run(self, *args: str, **more: str) -> Result:
         with process(self.command(*args), self.environment(**more)) as running:
@@ -421,6 +422,26 @@ def test_no_gpu_no_start(machine: Machine) -> None:
     assert "Of the first GPU's memory 92.0 GiB are free" in machine.run("--dry-run").stderr
 
 
+def test_weights_that_do_not_fit_are_said() -> None:
+    """One GPU is used unless flags say more, however many there are."""
+    settings = load(None, gpu_memory_utilization="0.5")
+    cards = [Gpu(n, "GPU", 0.0, 0, 100 * 2**30, None, None) for n in range(4)]
+    doubts = serve.memory_doubts(cards, 60 * 2**30, settings)
+    assert "The weights take 60.0 GiB" in doubts[0]
+    assert "uses (1) is 50.0 GiB" in doubts[0]
+    assert "-- --tensor-parallel-size 4" in doubts[0]
+    assert not serve.memory_doubts(cards, 60 * 2**30, settings, 2)
+    assert "tensor-parallel" not in serve.memory_doubts(cards[:1], 60 * 2**30, settings)[0]
+    for flags, count in (
+        (("serve", "m"), 1),
+        (("--tensor-parallel-size", "2"), 2),
+        (("--tensor-parallel-size=4", "-pp", "2"), 8),
+        (("-tp",), 1),
+        (("-tp", "x"), 1),
+    ):
+        assert serve.gpus_of_a_copy(flags) == count
+
+
 def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there already."""
     assert "There is no vllm here" in machine.run().stderr
@@ -453,7 +474,10 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     assert "A server answers already" in done.stderr
 
 
-@pytest.mark.parametrize("args", [["--nonsense"], ["--timeout", "-1"], ["--timeout", "soon"]])
+@pytest.mark.parametrize(
+    "args",
+    [["--nonsense"], ["--timeout", "-1"], ["--timeout", "soon"], ["--env-file", "/none/at/all"]],
+)
 def test_wrong_options_end_with_status_2(machine: Machine, args: list[str]) -> None:
     """What is wrong, and how it is used."""
     done = machine.run(*args)

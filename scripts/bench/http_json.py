@@ -44,7 +44,8 @@ async def request(
     """Send `body` as JSON (None: nothing) and read the whole answer.
 
     Without `tls` certificates are not checked: this is pointed at one's own server. Raises OSError when nothing
-    listens and TimeoutError after `timeout` seconds; any status is returned.
+    listens, TimeoutError after `timeout` seconds, and ValueError, IndexError or EOFError when what answers speaks no
+    HTTP; any status is returned.
     """
     async with asyncio.timeout(timeout):
         return await _request(method, url, body, token, headers or {}, tls)
@@ -94,7 +95,10 @@ async def _request(
 
 
 async def _read(reader: asyncio.StreamReader) -> Reply:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    try:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+    except asyncio.LimitOverrunError:
+        raise ValueError("the head of the answer has no end") from None
     status = int(head[0].split(" ", 2)[1])
     headers: dict[str, str] = {}
     for line in head[1:]:

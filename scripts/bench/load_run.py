@@ -126,6 +126,10 @@ async def _health(url: str) -> Any:
         raise MeasurementError(f"what answers at {url} is no qwen-camera server") from None
     except TimeoutError:
         raise MeasurementError(f"{url} gives no answer") from None
+    except OSError as error:
+        raise MeasurementError(
+            f"{url} is not reached ({error.strerror or error}): does the server run, and there?"
+        ) from None
     if not isinstance(body, dict) or "engine" not in body:
         raise MeasurementError(f"what answers at {url} is no qwen-camera server")
     if reply.status != 200:

@@ -21,6 +21,7 @@ sys.path.insert(0, str(ROOT))
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from config import ConfigError, load  # noqa: E402
+from scripts.arguments import settings_file  # noqa: E402
 from scripts.models import checkpoint, disk, hub, record  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
@@ -46,7 +47,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--revision", help="branch, tag or commit (the main branch's newest)")
     add("--to", type=Path, help="the folder (MODEL_PATH of the environment or .env)")
     add("--dry-run", action="store_true", help="fetch nothing")
-    add("--env-file", type=Path, default=ROOT / ".env", help="the settings (.env)")
+    add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
     return parser.parse_args(arguments)
 
 

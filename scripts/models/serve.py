@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 from config import ConfigError, Settings, load  # noqa: E402
+from scripts.arguments import settings_file  # noqa: E402
 from scripts.models import checkpoint, vllm_command  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
@@ -36,7 +37,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="print the command and start nothing")
     add("--vllm", default="vllm", help="the program (vllm of the PATH)")
     add("--timeout", type=float, default=1800, help="seconds until it has to answer, 0: any (1800)")
-    add("--env-file", type=Path, default=ROOT / ".env", help="the settings (.env)")
+    add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
     given = list(sys.argv[1:] if arguments is None else arguments)
     extra: list[str] = []
     if "--" in given:
@@ -78,7 +79,8 @@ def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
     vllm = asked(chosen.vllm)
     command = vllm_command.build(chosen.vllm, settings, model, vllm, chosen.extra)
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
-    for warning in (*memory_doubts(cards, weights, settings), *command.warnings):
+    doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(command.arguments))
+    for warning in (*doubts, *command.warnings):
         say(f"Look: {warning}")
     return settings, command
 
@@ -110,15 +112,34 @@ def _free(card: Gpu) -> int | None:
     return card.memory_total - card.memory_used
 
 
-def memory_doubts(cards: Sequence[Gpu], weights: int, settings: Settings) -> list[str]:
-    """What will probably not fit, before minutes of loading tell it."""
+def gpus_of_a_copy(arguments: Sequence[str]) -> int:
+    """Over how many GPUs vLLM spreads the weights: one, unless flags of the operator's own say another number."""
+    count = 1
+    for names in (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp")):
+        for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+            name, is_, value = word.partition("=")
+            value = value if is_ else after
+            if name in names and value.isdecimal():
+                count *= max(1, int(value))
+    return count
+
+
+def memory_doubts(
+    cards: Sequence[Gpu], weights: int, settings: Settings, used: int = 1
+) -> list[str]:
+    """What will probably not fit into the first `used` GPUs, before minutes of loading tell it."""
     doubts = []
     share = settings.gpu_memory_utilization
-    all_of_it = share * sum(card.memory_total or 0 for card in cards)
+    all_of_it = share * sum(card.memory_total or 0 for card in cards[:used])
     if all_of_it and weights > all_of_it:
+        more = (
+            f", or spread them over several GPUs: -- --tensor-parallel-size {len(cards)}"
+            if len(cards) > used
+            else ""
+        )
         doubts.append(
-            f"The weights take {in_words(weights)}, and GPU_MEMORY_UTILIZATION={share:g} of the GPU's memory is"
-            f" {in_words(all_of_it)}. Convert them to 8 bits: python scripts/convert_model.py --help"
+            f"The weights take {in_words(weights)}, and GPU_MEMORY_UTILIZATION={share:g} of the memory of the GPUs that vLLM"
+            f" uses ({used}) is {in_words(all_of_it)}. Convert them to 8 bits (python scripts/convert_model.py --help){more}."
         )
     free = _free(cards[0]) if cards else None
     if free is not None and free < share * (cards[0].memory_total or 0):

@@ -36,9 +36,9 @@ class Target:
     authorities: tuple[Path, ...] = ()
     gpus: GpuReader | None = None
 
-    def tls(self) -> ssl.SSLContext | None:
+    def tls(self, url: str) -> ssl.SSLContext | None:
         """Certificates are checked, those of this very machine aside: the metrics' token goes out."""
-        parts = urlsplit(self.url)
+        parts = urlsplit(url)
         if parts.scheme != "https":
             return None
         if parts.hostname in LOOPBACK:
@@ -73,7 +73,7 @@ async def take_look(target: Target) -> Look:
 
 
 async def _health(target: Target, look: Look) -> None:
-    reply = await _get(look, "server", f"{target.url}/health", tls=target.tls())
+    reply = await _get(look, "server", f"{target.url}/health", tls=target.tls(target.url))
     if reply is None:
         return
     try:
@@ -97,7 +97,7 @@ async def _metrics(target: Target, look: Look) -> None:
     headers = {"Accept": "text/plain"}
     token = target.metrics_token or None
     url = f"{target.url}/metrics"
-    reply = await _get(look, "metrics", url, token=token, headers=headers, tls=target.tls())
+    reply = await _get(look, "metrics", url, token=token, headers=headers, tls=target.tls(url))
     if reply is None:
         return
     if reply.status == 401:
@@ -113,7 +113,8 @@ async def _metrics(target: Target, look: Look) -> None:
 async def _engine(target: Target, look: Look) -> None:
     if not target.engine_url:
         return
-    reply = await _get(look, "engine", f"{target.engine_url}/metrics", tls=target.tls())
+    url = f"{target.engine_url}/metrics"
+    reply = await _get(look, "engine", url, tls=target.tls(url))
     if reply is not None:
         look.engine = _samples(look, "engine", reply, "vllm:")
 

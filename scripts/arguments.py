@@ -1,0 +1,31 @@
+"""Types of arguments that several scripts take. Needs no library."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from urllib.parse import urlsplit
+
+
+def address(text: str) -> str:
+    """Scheme, host and port of an http or https address. Raises argparse.ArgumentTypeError."""
+    try:
+        parts = urlsplit(text)
+        known = parts.scheme in ("http", "https") and parts.hostname and not parts.username
+        # Reading the port checks it.
+        if not known or parts.port == 0:
+            raise ValueError
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text} is no address like https://cam.example.org:8000"
+        ) from None
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+def settings_file(text: str) -> Path:
+    """A file of settings that was named has to be there. Raises argparse.ArgumentTypeError."""
+    try:
+        Path(text).open("rb").close()
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{text} can not be read: {error.strerror}") from None
+    return Path(text)
