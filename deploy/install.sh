@@ -319,9 +319,10 @@ remove() {
     # A file may have been written more than once: its last checksum counts.
     while IFS= read -r target <&8; do
         target=$prefix$target
+        [ -e "$target" ] || continue
         if [ "$target" = "$nginx_file" ] && ! nginx_may "Take $target away from nginx?"; then
             say "nginx is left alone: $target stays. To take it away, too: --nginx"
-        elif untouched "$target"; then lines+=("$target"); elif [ -e "$target" ]; then kept+=("$target"); fi
+        elif untouched "$target"; then lines+=("$target"); else kept+=("$target"); fi
     done 8< <(cut -c 67- "$written" | LC_ALL=C sort -u)
     say "To be removed${dry_run:+ (this is a dry run: nothing is)}: ${lines[*]:-} $home"
     if [ -z "$dry_run" ]; then

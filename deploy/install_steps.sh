@@ -17,12 +17,18 @@ interrupted() {
     exit "$1"
 }
 
-# The whole group: what was started by what was started would go on writing.
+# The whole group: what was started by what was started would go on writing. What does not end when asked is ended after
+# two seconds; where nobody takes note of the dead (a container's first process may not), they are not waited for longer.
 stop_child() {
+    local tries
     [ -n "$child" ] || return 0
     kill -TERM -- "-$child" 2>/dev/null || kill -TERM "$child" 2>/dev/null || true
+    for ((tries = 0; tries < 60; tries++)); do
+        kill -0 -- "-$child" 2>/dev/null || break
+        [ $tries -ne 40 ] || kill -KILL -- "-$child" 2>/dev/null || true
+        sleep 0.05
+    done
     wait "$child" 2>/dev/null || true
-    while kill -0 -- "-$child" 2>/dev/null; do sleep 0.05; done
     child=''
 }
 

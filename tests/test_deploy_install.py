@@ -18,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.test_start_vllm import ended
+
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ("server", "client", "scripts", "deploy", "docs", "config.py", "env.example", "LICENSE")
 DOCUMENTS = ("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md")
@@ -315,22 +317,31 @@ def test_killed_between_two_moves(checkout: Path, installed: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"]
+    ("number", "status", "trap"),
+    [(signal.SIGINT, 130, ""), (signal.SIGTERM, 143, "trap '' TERM; ")],
+    ids=["INT", "TERM, to one that does not listen"],
 )
-def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int) -> None:
-    """At once, with a sentence; nothing of it is left, and nobody goes on writing."""
-    root = tmp_path / "root"
+def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, trap: str) -> None:
+    """At once, with a sentence; nothing of it is left, and nobody goes on writing, whoever started whom."""
+    root, started = tmp_path / "root", tmp_path / "started"
+    python = tmp_path / "python"
+    # What makes the environment starts another program, which goes on.
+    work = f'({trap}while :; do echo $BASHPID >{started}; sleep 0.1; done) & {sys.executable} "$@"; wait'
+    python.write_text(
+        f'#!/bin/bash\n[ "$1 $2" != "-m venv" ] || {{ {work}; exit; }}\nexec {sys.executable} "$@"\n'
+    )
+    python.chmod(0o755)
     command = ["bash", str(checkout / "deploy/install.sh"), "--prefix", str(root)]
     with subprocess.Popen(
         command,
-        env=environment(),
+        env=environment() | {"PYTHON": str(python)},
         stdin=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     ) as running:
         deadline = time.monotonic() + 30
-        while not (root / "opt/.qwen-camera.new/.venv/bin").exists():
+        while not ((root / "opt/.qwen-camera.new/.venv/bin").exists() and started.exists()):
             assert time.monotonic() < deadline
             assert running.poll() is None
             time.sleep(0.01)
@@ -341,6 +352,7 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int) -
     assert running.returncode == status
     assert "Interrupted: nothing was changed." in said
     assert not root.exists()
+    assert ended(int(started.read_text()))
 
 
 def test_a_checkout_that_is_not_whole(checkout: Path, tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography import x509
 
+from scripts.certificates import make_authority, make_leaf, pem
 from tests.booted import Machine, booted, why_not
 from tests.test_deploy_install import project
 from tests.test_start_vllm import ROCM
@@ -184,6 +187,34 @@ def test_the_model_server(machine: Machine) -> None:
     assert machine.property(unit, "Result") == "success"
 
 
+def test_nginx_looks_at_its_file_first(machine: Machine) -> None:
+    """What it does not take is put by, so that nginx can be started meanwhile; what it takes stays and goes again."""
+    if shutil.which("nginx") is None:
+        pytest.skip("nginx is missing; scripts/test.sh installs it.")
+    target = "/etc/nginx/conf.d/qwen-camera.conf"
+
+    def install(*options: str) -> str:
+        script = "/checkout/deploy/install.sh"
+        return machine.run("bash", script, *options, PYTHON=system_python())
+
+    said = install("--nginx")
+    assert f"so it is put by as {target}.to-change" in said
+    assert "fullchain.pem" in said
+    assert machine.run("ls", "/etc/nginx/conf.d").split() == ["qwen-camera.conf.to-change"]
+    machine.run("nginx", "-t")
+    assert "nothing was changed" in install("--nginx")
+    name = x509.DNSName("camera.example.org")
+    key, authority = make_authority([name], "test", datetime.now(UTC))
+    leaf, certificate = make_leaf(key, authority, [name], datetime.now(UTC))
+    folder = "/etc/letsencrypt/live/camera.example.org"
+    machine.write(f"{folder}/fullchain.pem", pem(None, certificate).decode())
+    machine.write(f"{folder}/privkey.pem", pem(leaf, certificate).decode())
+    machine.run("rm", f"{target}.to-change")
+    assert "nginx takes its new configuration" in install("--nginx")
+    assert machine.run("ls", "/etc/nginx/conf.d").split() == ["qwen-camera.conf"]
+    assert "nothing was changed" in install()
+
+
 def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
     """Each on the port of its name; an upgrade restarts them one after another; removing takes all of it away."""
     units = ("qwen-webrtc@8010.service", "qwen-webrtc@8011.service")
@@ -203,7 +234,7 @@ def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
     assert '"message": "draining"' in log
     for secret in (SECRET, "eyJ"):
         assert secret not in journal + log
-    said = machine.run("bash", "/checkout/deploy/install.sh", "--uninstall")
+    said = machine.run("bash", "/checkout/deploy/install.sh", "--uninstall", "--nginx")
     assert "Kept: the logs in /var/log/qwen-camera" in said
     for user in ("qwen-camera", "qwen-vllm"):
         assert machine.run("getent", "passwd", user, check=False) == ""
