@@ -194,6 +194,12 @@ def test_what_makes_videos_has_a_worker_of_its_own() -> None:
         *("--dtype", "auto", "--flow-shift", "5", "--vae-tiling", "--cpu-offload"),
     )
     assert built("in_process", model=MAKER).argv == launch.argv[:7]
+    card = dataclasses.replace(HOST.gpus[0], free_bytes=12 * 10**9)
+    small = dataclasses.replace(HOST, gpus=(card,))
+    assert built("in_process", small, MAKER).argv[7:] == ("--cpu-offload",)
+    tiny = dataclasses.replace(HOST, gpus=(dataclasses.replace(card, free_bytes=1),))
+    assert built("in_process", tiny, MAKER).env["CUDA_VISIBLE_DEVICES"] == ""
+    assert built("in_process", small, MAKER, cpu_offload=True).argv[7:] == ("--cpu-offload",)
 
 
 def test_remote_starts_nothing() -> None:

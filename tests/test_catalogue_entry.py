@@ -93,6 +93,20 @@ def test_models_found_here_are_joined() -> None:
     assert known.folder is None
 
 
+def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
+    """By kind and size, as one that was copied by hand; another one is there under a name of its own."""
+    catalogue = Catalogue.read(ENTRY, "here")
+    known = catalogue.require("one")
+    copied = known.model_copy(update={"id": "one", "aliases": (), "folder": Path("/m")})
+    joined = catalogue.with_local([copied])
+    assert [model.id for model in joined] == ["some/model"]
+    assert joined.require("one").folder == Path("/m")
+    larger = copied.model_copy(update={"weights_bytes": 2000})
+    joined = catalogue.with_local([larger, larger])
+    assert [model.id for model in joined] == ["some/model", "one-here", "one-here-here"]
+    assert joined.require("one").folder is None
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

@@ -20,6 +20,7 @@ from server.catalogue.modes import (
     device,
     gigabytes,
     modes,
+    offloads,
     subprocess_server,
 )
 
@@ -183,6 +184,23 @@ def test_what_makes_something_runs_in_process() -> None:
         "diffusers is not installed"
         in modes(MAKER, without(libraries=libraries(diffusers=None)))[RunMode.IN_PROCESS].reason
     )
+
+
+def test_videos_are_made_with_parts_in_turn_where_not_all_fits() -> None:
+    """On a GPU that holds the largest part, with main memory for the rest; else on the CPU, and how long that takes."""
+    half = dataclasses.replace(ALL, gpus=(dataclasses.replace(CARD, free_bytes=12 * GB),))
+    assert offloads(MAKER, half)
+    assert "(CPU offload)" in modes(MAKER, half)[RunMode.IN_PROCESS].reason
+    assert not offloads(MAKER, ALL)
+    assert not offloads(MODEL, half)
+    assert not offloads(MAKER, dataclasses.replace(half, ram_free_bytes=5 * GB))
+    less = dataclasses.replace(ALL, gpus=(dataclasses.replace(CARD, free_bytes=11 * GB),))
+    for host in (less, LAPTOP):
+        assert not offloads(MAKER, host)
+        assert (
+            modes(MAKER, host)[RunMode.IN_PROCESS].reason
+            == "On the CPU, where a video takes hours."
+        )
 
 
 def test_a_laptop_runs_it_by_itself() -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from server.catalogue import vllm
 from server.catalogue.choice import Choice, CommandError, shown
 from server.catalogue.entry import Ability, Model, RunMode
-from server.catalogue.modes import Host, Server, Vendor, device, modes, subprocess_server
+from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
 
 __all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "typed"]
 
@@ -254,6 +254,10 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
         env |= _visible(device(model, host), host)
     else:
         module, own = "server.generation.worker", _making(choice)
+        if offloads(model, host) and not choice.cpu_offload:
+            own.append("--cpu-offload")
+        elif not choice.cpu_offload:
+            env |= _visible(device(model, host), host)
     argv = (
         *(host.engine_python or "", "-m", module, "--model", str(folder), "--dtype", choice.dtype),
         *own,

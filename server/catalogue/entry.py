@@ -217,11 +217,26 @@ class Catalogue:
     def with_local(self, local: Sequence[Model]) -> Catalogue:
         """With the models found in folders here: a known one gets its folder, others are added behind.
 
-        Figures read from a folder go before the catalogue's.
+        Figures read from a folder go before the catalogue's. A folder that is only named like a known model is that one
+        when its kind and size are the same, and is else added under another name.
         """
-        found = {model.id.lower(): model for model in local}
-        models = [_merged(known, found.pop(known.id.lower(), None)) for known in self._models]
-        return Catalogue([*models, *found.values()])
+        here: dict[str, Model] = {}
+        others: list[Model] = []
+        for found in local:
+            known = self.find(found.id)
+            if known is None or not (known.id.lower() == found.id.lower() or _alike(known, found)):
+                others.append(found)
+            else:
+                here.setdefault(known.id, found)
+        models = [_merged(known, here.get(known.id)) for known in self._models]
+        taken = {name for model in models for name in (model.id.lower(), *model.aliases)}
+        for found in others:
+            name = found.id
+            while name.lower() in taken:
+                name += "-here"
+            taken.add(name.lower())
+            models.append(found if name == found.id else found.model_copy(update={"id": name}))
+        return Catalogue(models)
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
@@ -235,6 +250,12 @@ def _merged(known: Model, found: Model | None) -> Model:
         return known
     kept = ("id", "title", "aliases", "licence", "note", "needs", "parameters")
     return found.model_copy(update={name: getattr(known, name) for name in kept})
+
+
+def _alike(known: Model, found: Model) -> bool:
+    """Whether a folder holds what the catalogue has under that name."""
+    same = known.architecture == found.architecture and known.quantization == found.quantization
+    return same and abs(found.weights_bytes - known.weights_bytes) <= 0.05 * known.weights_bytes
 
 
 def _entry(entry: Any, number: int, source: str) -> Model:

@@ -16,6 +16,10 @@ RAM_LEFT = 1 * GB
 GPU_SHARE = 0.92
 # Bytes a second that the main memory of a common laptop gives; every word reads all weights once.
 LAPTOP_BANDWIDTH = 25 * GB
+# Share of a pipeline that is on the GPU at a time with offloading, with what it works on: of Wan's pipelines 0.45 to 0.6
+LARGEST_PART = 0.6
+# Whose videos take hours on a CPU
+LARGE_BYTES = 1 * GB
 
 
 class Vendor(StrEnum):
@@ -117,6 +121,15 @@ def device(model: Model, host: Host) -> str:
     return "cuda" if host.torch_device == "cuda" and fits else "cpu"
 
 
+def offloads(model: Model, host: Host) -> bool:
+    """Whether a model that makes something fits on the GPU only with its parts there in turn, the rest in main memory."""
+    if model.answers or host.torch_device != "cuda" or device(model, host) == "cuda":
+        return False
+    frees = [gpu.free_bytes for gpu in host.gpus]
+    part = model.memory_bytes * LARGEST_PART
+    return any(free is None or free >= part for free in frees) and not _too_large_here(model, host)
+
+
 def gigabytes(count: int) -> str:
     """For people: "7.5 GB", "16 GB"."""
     return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
@@ -213,6 +226,8 @@ def _in_process(model: Model, host: Host) -> Possible:
         return Possible(False, no)
     if no := _too_large_here(model, host):
         return Possible(False, no)
+    if offloads(model, host):
+        return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
     where = "the GPU" if device(model, host) == "cuda" else "the CPU"
     return Possible(True, f"On {where}{_slow(model, host)}.")
 
@@ -332,8 +347,11 @@ def _too_large_here(model: Model, host: Host) -> str:
 
 
 def _slow(model: Model, host: Host) -> str:
-    if not model.answers or device(model, host) == "cuda" or not model.weights_bytes:
+    if device(model, host) == "cuda" or not model.weights_bytes:
         return ""
+    if not model.answers:
+        hours = model.model_type is ModelType.VIDEO and model.weights_bytes >= LARGE_BYTES
+        return ", where a video takes hours" if hours else ""
     seconds = model.weights_bytes / LAPTOP_BANDWIDTH
     return f", about {seconds:.1g} s a word" if seconds >= 0.15 else ""
 
