@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import random
@@ -344,6 +345,16 @@ def test_another_size_than_told_is_not_kept(hub: Hub, tmp_path: Path, content: b
     assert f"says that {SHARDS[0]} has 300000 bytes and sends another number" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "model").glob(f"{SHARDS[0]}*"))
+
+
+def test_no_more_is_written_than_was_told() -> None:
+    """Not even for the moment until the size is compared: what comes may have no end."""
+    written = io.BytesIO()
+    bounded = scripts_hub._Bounded(written, 10)
+    bounded.write(b"x" * 10)
+    with pytest.raises(scripts_hub._WrongSize):
+        bounded.write(b"y")
+    assert written.getvalue() == b"x" * 10
 
 
 def test_a_hub_that_sends_no_parts(hub: Hub, tmp_path: Path) -> None:

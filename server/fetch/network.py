@@ -59,7 +59,8 @@ class Network(NetworkBackend):
         addresses = self._look_up(host, port, self.left(timeout, httpcore2.ConnectTimeout))
         for address in addresses:
             self._check(host, address)
-        for tried, address in enumerate(addresses[:MAX_ADDRESSES], 1):
+        tried = addresses[:MAX_ADDRESSES]
+        for number, address in enumerate(tried, 1):
             try:
                 stream = self._backend.connect_tcp(
                     address,
@@ -69,7 +70,7 @@ class Network(NetworkBackend):
                     options,
                 )
             except (httpcore2.ConnectError, httpcore2.ConnectTimeout):
-                if tried == min(len(addresses), MAX_ADDRESSES):
+                if number == len(tried):
                     raise
                 continue
             try:
