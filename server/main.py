@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fastapi import FastAPI
@@ -35,6 +36,7 @@ from server.engines.manager_status import Plan
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.planner import REFUSALS, Planner
 from server.engines.selector import EngineSelector
+from server.fetch.catalogue import CatalogueSource
 from server.gauges import Limits, add_gauges
 from server.health import OWN_LIMITS, Health
 from server.http_errors import install_error_handlers
@@ -88,7 +90,7 @@ class Program:
         # What an operator chooses is loaded in this place.
         self.place = ManagedEngine()
         self.engines = EngineSelector(self._make_engines())
-        self.planner = Planner(HostLook(models=settings.model_path), (settings.model_path.parent,))
+        self.planner = self._make_planner()
         self.manager = EngineManager(
             self.place,
             self.engines,
@@ -222,6 +224,19 @@ class Program:
         # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
         engines.insert(len(engines) - (settings.engine == "auto"), self.place)
         return engines
+
+    def _make_planner(self) -> Planner:
+        settings = self.settings
+        look = HostLook(
+            engine_python=str(settings.engine_python or ""),
+            models=settings.model_path,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        # run.sh --model fetches to the second.
+        roots = [settings.model_path.parent, Path(os.path.expanduser("~/models"))]
+        if settings.local_model is not None:
+            roots.append(settings.local_model)
+        return Planner(look, roots, CatalogueSource(settings.catalogue).load)
 
     def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
         """What runs the plan."""

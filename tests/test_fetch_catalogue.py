@@ -10,9 +10,9 @@ import pytest
 
 from server.catalogue.entry import Catalogue, CatalogueError
 from server.fetch import reach
-from server.fetch.catalogue import LIMITS, load_catalogue
+from server.fetch.catalogue import LIMITS, RETRY_SECONDS, CatalogueSource, load_catalogue
 from server.fetch.fetcher import Fetcher
-from tests.https_server import https_server
+from tests.https_server import Files, https_server
 
 TINY = b"""
 [[model]]
@@ -41,16 +41,21 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert [model.id for model in load_catalogue(source)] == ["someone/tiny-vl"]
 
 
+def reached(files: Files) -> Fetcher:
+    """As the server's, but the one test server may be reached."""
+    return Fetcher(
+        LIMITS,
+        refused=lambda address: None if address == "127.0.0.1" else reach.refused(address),
+        resolve=files.resolve,
+        ssl_context=files.trust,
+    )
+
+
 def test_an_address_with_and_without_its_checksum(tmp_path: Path) -> None:
     """Over https; another content than the pinned one is not taken."""
     with https_server(tmp_path) as files:
         files.answers["/m.toml"] = lambda asked: asked.send(TINY)
-        fetcher = Fetcher(
-            LIMITS,
-            refused=lambda address: None if address == "127.0.0.1" else reach.refused(address),
-            resolve=files.resolve,
-            ssl_context=files.trust,
-        )
+        fetcher = reached(files)
         url, right = files.url("/m.toml"), hashlib.sha256(TINY).hexdigest()
         for source in (url, f"{url}#sha256={right}"):
             assert [model.id for model in load_catalogue(source, fetcher)] == ["someone/tiny-vl"]
@@ -82,3 +87,24 @@ def test_what_is_no_catalogue_is_said(tmp_path: Path, source: str, says: str) ->
     (tmp_path / "other").write_text("a b c")
     with pytest.raises(CatalogueError, match=says):
         load_catalogue(source.format(folder=tmp_path))
+
+
+def test_an_address_is_asked_once_and_a_file_each_time(tmp_path: Path) -> None:
+    """A failure is told at once for a minute, and then looked at again; a file may be changed while the server runs."""
+    (tmp_path / "m.toml").write_bytes(TINY)
+    file = CatalogueSource(str(tmp_path / "m.toml"))
+    assert len(file.load()) == 1
+    (tmp_path / "m.toml").write_bytes(TINY.replace(b"tiny", b"other"))
+    assert file.load().find("other") is not None
+    now = 1000.0
+    with https_server(tmp_path) as files:
+        files.answers["/m.toml"] = lambda asked: asked.send(b"", 404)
+        source = CatalogueSource(files.url("/m.toml"), reached(files), lambda: now)
+        for _ in range(2):
+            with pytest.raises(CatalogueError, match="answers with status 404"):
+                source.load()
+        assert len(files.asked) == 1
+        files.answers["/m.toml"] = lambda asked: asked.send(TINY)
+        now += RETRY_SECONDS
+        assert source.load() is source.load()
+        assert len(files.asked) == 2

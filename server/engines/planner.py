@@ -6,7 +6,7 @@ import dataclasses
 import secrets
 import socket
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -26,15 +26,18 @@ REFUSALS = (CommandError, CatalogueError, ModelFolderError)
 class Planner:
     """Looks anew each time. For any number of threads.
 
-    `roots`: folders that are models or hold some. `catalogue`: a file in place of ours, None for ours.
+    `roots`: folders that are models or hold some. `known`: the catalogue without them, asked each time.
     """
 
     def __init__(
-        self, host: HostLook, roots: Sequence[Path] = (), catalogue: Path | None = None
+        self,
+        host: HostLook,
+        roots: Sequence[Path] = (),
+        known: Callable[[], Catalogue] = Catalogue.load,
     ) -> None:
         self._host = host
         self._roots = tuple(roots)
-        self._file = catalogue
+        self._known = known
         self._gpus: GpuReader | None = None
         self._lock = threading.Lock()
         # As last read
@@ -42,7 +45,7 @@ class Planner:
 
     def catalogue(self) -> Catalogue:
         """Known models and those that lie in the roots. Raises CatalogueError."""
-        found = Catalogue.load(self._file).with_local(find_models(self._roots)[0])
+        found = self._known().with_local(find_models(self._roots)[0])
         self.known = tuple(found)
         return found
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from server.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
@@ -9,6 +12,8 @@ from server.fetch import files
 from server.fetch.errors import FetchError
 from server.fetch.fetcher import Fetcher, Limits, parsed, shown
 
+# After a failure an address is asked again so much later, so that nobody waits for it each time.
+RETRY_SECONDS = 60.0
 LIMITS = Limits(max_bytes=MAX_FILE_BYTES, seconds=20.0)
 _PIN = "#sha256="
 
@@ -43,3 +48,40 @@ def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
             f"The catalogue {named} is no text in UTF-8. It has to be TOML, like ours."
         ) from None
     return Catalogue.read(text, named)
+
+
+class CatalogueSource:
+    """The catalogue that CATALOGUE names, for a program that goes on: a file is read each time, an address once.
+
+    For any number of threads; `now` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        fetcher: Fetcher | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._fetcher = fetcher
+        self._now = now
+        self._lock = threading.Lock()
+        self._fetched: Catalogue | None = None
+        self._failure: CatalogueError | None = None
+        self._failed_at = 0.0
+
+    def load(self) -> Catalogue:
+        """Blocking, up to 20 s for an address. Raises CatalogueError."""
+        if "://" not in self._source:
+            return load_catalogue(self._source)
+        with self._lock:
+            if self._fetched is not None:
+                return self._fetched
+            if self._failure is not None and self._now() - self._failed_at < RETRY_SECONDS:
+                raise CatalogueError(self._failure.message)
+            try:
+                self._fetched = load_catalogue(self._source, self._fetcher)
+            except CatalogueError as error:
+                self._failure, self._failed_at = error, self._now()
+                raise
+            return self._fetched
