@@ -21,7 +21,11 @@ PYTHON = Host(
     ram_total_bytes=16 * GB,
     ram_free_bytes=8 * GB,
     engine_python="/opt/models/bin/python",
-    libraries={"torch": "2.13.0", "transformers": "5.23.0", "fastapi": "1", "uvicorn": "1"},
+    libraries={
+        "torch": "2.13.0",
+        "transformers": "5.23.0",
+        **dict.fromkeys(("fastapi", "uvicorn", "torchvision"), "1"),
+    },
 )
 
 
