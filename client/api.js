@@ -17,7 +17,7 @@ export class ApiError extends Error {
 }
 
 /**
- * @param {"POST"|"PATCH"|"DELETE"} method
+ * @param {"GET"|"POST"|"PATCH"|"DELETE"} method
  * @param {string} path
  * @param {{token?: string|null, body?: object, timeout?: number, keepalive?: boolean}} [options]
  *   timeout in milliseconds; keepalive lets the request outlive the page

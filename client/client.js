@@ -9,6 +9,8 @@ import { DisclosureDialog } from "./disclosuredialog.js";
 import { DoctorView } from "./doctorview.js";
 import { byId, show } from "./dom.js";
 import { Drawing } from "./drawing.js";
+import { EngineDesk } from "./engine.js";
+import { EngineDialog } from "./enginedialog.js";
 import { takePairingCode } from "./pairing.js";
 import { OtherDialog } from "./otherdialog.js";
 import { report } from "./report.js";
@@ -33,6 +35,7 @@ const stop = byId("stop", HTMLButtonElement);
 const hold = byId("hold", HTMLButtonElement);
 const describe = byId("describe", HTMLButtonElement);
 const handle = byId("sheet-handle", HTMLButtonElement);
+const manage = byId("engine-open", HTMLButtonElement);
 
 const visit = new Visit({
   askCode: (wrong, why) => dialog.ask(wrong, why),
@@ -43,6 +46,7 @@ const visit = new Visit({
   },
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
+    if (engine.receive(message)) return;
     conversation.receive(message);
     if (message.type === "error" && !message.id) note(message.message);
   },
@@ -82,10 +86,23 @@ const composer = new Composer({
   onTyping: () => visit.typing(),
 });
 
+const engine = new EngineDesk({
+  send: (message) => visit.socket.send(message),
+  onChange: (facts) => engineDialog.render(facts),
+});
+
+const engineDialog = new EngineDialog({
+  onToken: (token) => void engine.enter(token),
+  onOpen: () => void engine.refresh(),
+  onChoice: (choice) => engine.choose(choice),
+  onStart: (choice) => void engine.start(choice),
+  onStop: () => void engine.stop(),
+});
+
 new DoctorView({
   examine: (onResult, signal) => examine(visit, onResult, signal),
   verdict,
-  report: (results, times) => report(results, times, visit.session.secrets),
+  report: (results, times) => report(results, times, [...visit.session.secrets, ...engine.secrets]),
 });
 
 /** @param {string} text @param {"auto"|"low"|"high"} [detail] */
@@ -134,6 +151,8 @@ function render(facts) {
   hold.disabled = describe.disabled = !talking;
   hold.setAttribute("aria-pressed", String(facts.held));
   describe.setAttribute("aria-pressed", String(facts.describing));
+  show(manage, facts.ready?.operator ?? false);
+  engine.connected(facts.socket === "open");
   if (!facts.describing) conversation.endDescription();
   if (facts.ready) composer.limit = facts.ready.limits.question_chars;
   if (facts.camera === "off" || !facts.active) speech.stop();

@@ -44,6 +44,9 @@ from server.http_guard import guard_app
 from server.http_protocol import Connections
 from server.inference import Inference
 from server.metrics import Metrics
+from server.operations import Operations
+from server.operator_guard import OperatorGuard
+from server.operator_routes import create_operator_router
 from server.pairing import PairingCodes
 from server.relays import RelayWatch
 from server.routes import create_router
@@ -133,6 +136,7 @@ class Program:
             maker=PictureMaker(filters, settings.visual_token_budget),
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
+            has_operator=bool(settings.operator_token.get_secret_value()),
         )
         self.store = self._make_store()
         self.places = (
@@ -159,6 +163,15 @@ class Program:
         self._terminal: PairingTerminal | None = None
         self.limiter = RequestLimiter(settings.rate_limit_per_minute)
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
+        self.shared_limiter = SharedLimiter(
+            self.limiter, settings.rate_limit_per_minute, self.store
+        )
+        self.guard = OperatorGuard(
+            settings.operator_token.get_secret_value(), self.shared_limiter, self.metrics
+        )
+        self.operations = Operations(
+            self.manager, self.planner, self.engines, pool=self.pools.manage, metrics=self.metrics
+        )
         self.origins = OriginPolicy(settings.allowed_origins)
         self.sockets = SocketServer(
             sessions=self.sessions,
@@ -166,6 +179,8 @@ class Program:
             origins=self.origins,
             metrics=self.metrics,
             trusted_proxies=settings.trusted_proxies,
+            guard=self.guard,
+            desk=self.operations.desk,
         )
         self.health = Health(
             version=__version__,
@@ -280,7 +295,7 @@ class Program:
             tokens=self.tokens,
             pairing=self.pairing,
             origins=self.origins,
-            limiter=SharedLimiter(self.limiter, settings.rate_limit_per_minute, self.store),
+            limiter=self.shared_limiter,
             sessions=self.sessions,
             webrtc=self.webrtc,
             sockets=self.sockets,
@@ -344,6 +359,7 @@ class Program:
         if self.store is not None:
             await self.store.close()
         await self.manager.close()
+        self.operations.desk.close()
         await self.engines.close()
         self.unfinished = not self.pools.close(self.patience)
 
@@ -398,6 +414,7 @@ def create_app(settings: Settings) -> FastAPI:
     services = program.services()
     app.include_router(create_router(services))
     app.include_router(create_whip_router(services))
+    app.include_router(create_operator_router(services, program.guard, program.operations))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
     guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)

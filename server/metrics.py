@@ -121,7 +121,7 @@ class Metrics:
         """Let the series that alerts count begin at 0: one that begins with its first event hides it from rate()."""
         for code in ("busy", "internal", "ports_exhausted"):
             self.errors.labels(code)
-        for reason in ("bad_code", "bad_signature", "rate"):
+        for reason in ("bad_code", "bad_signature", "operator", "rate"):
             self.auth_failures.labels(reason)
         for result in ("ok", "error"):
             self.inferences.labels("chat", result)

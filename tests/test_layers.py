@@ -13,10 +13,13 @@ ROOT = Path(__file__).parent.parent
 # Highest first. A name ending in ".*" is a folder; a module of its own name goes before its folder.
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
-    5: ("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal", "gauges"),
+    5: (
+        *("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal"),
+        *("gauges", "operations", "operator_routes"),
+    ),
     4: (
         *("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
-        "operator_desk",
+        *("operator_desk", "operator_panel"),
     ),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
@@ -66,6 +69,7 @@ NEIGHBOURS = {
     "request_guard": {"services"},
     "routes": {"request_guard", "services"},
     "whip": {"request_guard", "services"},
+    "operator_routes": {"operations", "request_guard", "services"},
 }
 AIORTC = {"webrtc_server", "rtc.receiver"}
 AIOICE = {"rtc.datagrams", "rtc.gathering", "rtc.ice_restart", "relay_check"}
@@ -116,6 +120,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "fetch.errors": "an exception",
     "describing": "a part of a session: tests/test_session.py",
     "requests": "a part of a session: tests/test_session.py",
+    "operations": "what it joins: tests/test_operator_routes.py, over a real server",
     "told": "what a session tells: tests/test_session.py, tests/test_sockets.py",
     "engines.base": "a protocol and data without behaviour",
     "engines.discovery": "what an engine's probe finds: tests/test_openai_remote.py, over a real server",

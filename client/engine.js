@@ -1,0 +1,194 @@
+import { ApiError, request } from "./api.js";
+
+/** @typedef {import("./messages.js").EngineReport} EngineReport */
+/** @typedef {"in_process"|"subprocess"|"container"|"remote"} Mode */
+
+/**
+ * A model of the catalogue.
+ * @typedef {Object} Model
+ * @property {string} id
+ * @property {string} name
+ * @property {string[]} aliases
+ * @property {string} type vision, omni, speech, audio, video
+ * @property {string[]} abilities
+ * @property {number} weights_bytes 0: not known
+ * @property {number} memory_bytes 0: not known
+ * @property {number|null} context_length
+ * @property {string} licence
+ * @property {string} note when to take it
+ * @property {boolean} here its files are on the server's machine
+ * @property {{mode: Mode, ok: boolean, reason: string}[]} modes
+ */
+
+/**
+ * What would run; fields that are absent keep the server's default.
+ * @typedef {{model: string, mode: Mode, [field: string]: string|number}} Choice
+ */
+
+/**
+ * @typedef {Object} Preview
+ * @property {string} command exactly what will run
+ * @property {string} elsewhere the other machine that pictures would go to; "" for none
+ * @property {string[]} warnings
+ */
+
+/**
+ * What the panel shows.
+ * @typedef {Object} EngineFacts
+ * @property {boolean} known the token is right
+ * @property {boolean} busy something is being asked of the server
+ * @property {string} refused why the token is not taken, or why nothing can be had
+ * @property {Model[]} models
+ * @property {string} machine what the server's machine has, in words
+ * @property {EngineReport|null} report
+ * @property {Preview|null} preview null while it is not known
+ * @property {string} problem why there is no command, or why it was not done
+ * @property {string[]} lines the engine's own, oldest first
+ * @property {number} dropped lines that went for want of room
+ */
+
+// Between the last change of the choice and asking what it comes to.
+const SETTLES = 200;
+const MAX_LINES = 400;
+
+/** The operator's part of the connection. The token lives in this page's memory only. Knows no page. */
+export class EngineDesk {
+  /** @type {EngineFacts} */
+  facts = {
+    known: false,
+    busy: false,
+    refused: "",
+    models: [],
+    machine: "",
+    report: null,
+    preview: null,
+    problem: "",
+    lines: [],
+    dropped: 0,
+  };
+
+  #token = "";
+  #connected = false;
+  /** Counts choices: the answer to an older one is nobody's any more. */
+  #choices = 0;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+  #send;
+  #onChange;
+
+  /** @param {{send: (message: import("./messages.js").Operator) => boolean, onChange: (facts: EngineFacts) => void}} hooks */
+  constructor({ send, onChange }) {
+    this.#send = send;
+    this.#onChange = onChange;
+  }
+
+  /** Everything here that no report may hold. @returns {string[]} */
+  get secrets() {
+    return this.#token ? [this.#token] : [];
+  }
+
+  /** @param {string} token */
+  async enter(token) {
+    this.#token = token.trim();
+    await this.refresh();
+    if (this.facts.known) this.#join();
+  }
+
+  /** What there is to choose from, as things stand: free memory changes. */
+  async refresh() {
+    if (!this.#token) return;
+    this.#set({ busy: true });
+    try {
+      const { engine, models, machine } = await this.#ask("GET", "/api/engine");
+      this.#set({ busy: false, known: true, refused: "", report: engine, models, machine });
+    } catch (error) {
+      this.#set({ busy: false, refused: this.#words(error) });
+    }
+  }
+
+  /** @param {boolean} connected the socket is open: each one has to be told anew */
+  connected(connected) {
+    if (connected === this.#connected) return;
+    this.#connected = connected;
+    if (connected && this.facts.known) this.#join();
+  }
+
+  /** @param {import("./messages.js").ServerMessage} message @returns {boolean} whether it was for the operator */
+  receive(message) {
+    if (message.type === "engine") this.#set({ report: message });
+    else if (message.type === "log") {
+      const lines = [...this.facts.lines, ...message.lines];
+      const over = Math.max(0, lines.length - MAX_LINES);
+      this.#set({ lines: lines.slice(over), dropped: this.facts.dropped + message.dropped + over });
+    } else if (message.type === "error" && message.id === "operator") this.#set({ problem: message.message });
+    else return false;
+    return true;
+  }
+
+  /** What it would come to; the last choice counts. @param {Choice|null} choice null: nothing can be chosen */
+  choose(choice) {
+    const number = ++this.#choices;
+    clearTimeout(this.#timer);
+    this.#set({ preview: null, problem: "" });
+    if (choice) this.#timer = setTimeout(() => void this.#preview(choice, number), SETTLES);
+  }
+
+  /** @param {Choice} choice */
+  async start(choice) {
+    // What the last engine said explains nothing of this one.
+    this.#set({ lines: [], dropped: 0 });
+    await this.#act("/api/engine/start", choice);
+  }
+
+  async stop() {
+    await this.#act("/api/engine/stop", {});
+  }
+
+  /** @param {string} path @param {object} body */
+  async #act(path, body) {
+    this.#set({ busy: true, problem: "" });
+    try {
+      const { engine } = await this.#ask("POST", path, body);
+      this.#set({ busy: false, report: engine });
+    } catch (error) {
+      this.#set({ busy: false, problem: this.#words(error) });
+    }
+  }
+
+  /** @param {Choice} choice @param {number} number */
+  async #preview(choice, number) {
+    try {
+      const preview = await this.#ask("POST", "/api/engine/preview", choice);
+      if (number === this.#choices) this.#set({ preview });
+    } catch (error) {
+      if (number === this.#choices) this.#set({ problem: this.#words(error) });
+    }
+  }
+
+  /** @param {"GET"|"POST"} method @param {string} path @param {object} [body] */
+  #ask(method, path, body) {
+    return request(method, path, { token: this.#token, body, timeout: 30_000 });
+  }
+
+  #join() {
+    this.#set({ lines: [], dropped: 0 });
+    this.#send({ type: "operator", token: this.#token });
+  }
+
+  /** @param {unknown} error @returns {string} */
+  #words(error) {
+    if (!(error instanceof ApiError)) throw error;
+    // Changed on the server, or wrong from the start: it is asked for again.
+    if (error.status === 401 || error.status === 404) {
+      this.#token = "";
+      this.#set({ known: false, refused: error.message });
+    }
+    return error.message;
+  }
+
+  /** @param {Partial<EngineFacts>} change */
+  #set(change) {
+    this.facts = { ...this.facts, ...change };
+    this.#onChange(this.facts);
+  }
+}

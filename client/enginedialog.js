@@ -1,0 +1,276 @@
+import { byId, say, show } from "./dom.js";
+import { MODES, TYPES, size, standing, startWords } from "./enginewords.js";
+
+/** @typedef {import("./engine.js").EngineFacts} EngineFacts */
+/** @typedef {import("./engine.js").Model} Model */
+/** @typedef {import("./engine.js").Mode} Mode */
+/** @typedef {import("./engine.js").Choice} Choice */
+
+/** A server that the catalogue does not know: whatever it has. @type {Model} */
+const ANY = {
+  id: "",
+  name: "Any OpenAI-compatible server",
+  aliases: [],
+  type: "",
+  abilities: [],
+  weights_bytes: 0,
+  memory_bytes: 0,
+  context_length: null,
+  licence: "",
+  note: "vLLM, llama.cpp, Ollama and the like: questions go to the first model that it lists.",
+  here: false,
+  modes: [{ mode: "remote", ok: true, reason: "" }],
+};
+
+/** The operator's panel: what runs, what may, and the exact command for it. Knows no connection. */
+export class EngineDialog {
+  #dialog = byId("engine-dialog", HTMLDialogElement);
+  #form = byId("engine-form", HTMLFormElement);
+  #token = byId("engine-token", HTMLInputElement);
+  #refused = byId("engine-refused", HTMLElement);
+  #panel = byId("engine-panel", HTMLElement);
+  #state = byId("engine-state", HTMLElement);
+  #detail = byId("engine-detail", HTMLElement);
+  #error = byId("engine-error", HTMLElement);
+  #bar = byId("engine-bar", HTMLProgressElement);
+  #stop = byId("engine-stop", HTMLButtonElement);
+  #machine = byId("engine-machine", HTMLElement);
+  #list = byId("engine-models", HTMLElement);
+  #name = byId("engine-name", HTMLElement);
+  #note = byId("engine-note", HTMLElement);
+  #modes = byId("engine-modes", HTMLElement);
+  #fields = byId("engine-fields", HTMLFormElement);
+  #command = byId("engine-command", HTMLElement);
+  #warnings = byId("engine-warnings", HTMLElement);
+  #problem = byId("engine-problem", HTMLElement);
+  #start = byId("engine-start", HTMLButtonElement);
+  #copy = byId("engine-copy", HTMLButtonElement);
+  #log = byId("engine-log", HTMLDetailsElement);
+  #logCount = byId("engine-log-count", HTMLElement);
+  #lines = byId("engine-lines", HTMLElement);
+  #said = byId("engine-said", HTMLElement);
+
+  /** @type {EngineFacts|null} */
+  #facts = null;
+  /** @type {Model|null} */
+  #chosen = null;
+  /** @type {Mode|null} */
+  #mode = null;
+  /** @type {Model[]} drawn last */
+  #drawn = [];
+  #onChoice;
+
+  /**
+   * @param {{onToken: (token: string) => void, onOpen: () => void, onChoice: (choice: Choice|null) => void,
+   *   onStart: (choice: Choice) => void, onStop: () => void}} hooks
+   */
+  constructor({ onToken, onOpen, onChoice, onStart, onStop }) {
+    this.#onChoice = onChoice;
+    byId("engine-open", HTMLButtonElement).addEventListener("click", () => {
+      this.#dialog.showModal();
+      onOpen();
+    });
+    for (const id of ["engine-close", "engine-later"]) {
+      byId(id, HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
+    }
+    this.#dialog.addEventListener("close", () => (this.#token.value = ""));
+    this.#form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      onToken(this.#token.value);
+    });
+    this.#list.addEventListener("change", (event) => {
+      const { value } = /** @type {HTMLInputElement} */ (event.target);
+      this.#choose([...this.#drawn, ANY].find(({ id }) => id === value) ?? null);
+    });
+    this.#modes.addEventListener("change", (event) => {
+      this.#mode = /** @type {Mode} */ (/** @type {HTMLInputElement} */ (event.target).value);
+      this.#changed();
+    });
+    this.#fields.addEventListener("input", () => this.#changed());
+    this.#fields.addEventListener("submit", (event) => event.preventDefault());
+    this.#start.addEventListener("click", () => {
+      const choice = this.#choice();
+      if (choice) onStart(choice);
+    });
+    this.#stop.addEventListener("click", onStop);
+    this.#copy.addEventListener("click", () => void this.#copied());
+  }
+
+  /** @param {EngineFacts} facts */
+  render(facts) {
+    const knew = this.#facts?.known ?? false;
+    this.#facts = facts;
+    show(this.#form, !facts.known);
+    show(this.#panel, facts.known);
+    say(this.#refused, facts.known ? "" : facts.refused);
+    show(this.#refused, !facts.known && facts.refused !== "");
+    if (!facts.known) return;
+    this.#token.value = "";
+    this.#renderState(facts);
+    this.#renderList(facts.models);
+    // Drawing the list may have chosen anew.
+    this.#renderChoice(this.#facts);
+    this.#renderLog(facts);
+    // The field that had the focus is gone.
+    if (!knew) byId("engine-close", HTMLButtonElement).focus();
+  }
+
+  /** @param {EngineFacts} facts */
+  #renderState(facts) {
+    const { tone, title, detail, percent, stoppable } = standing(facts);
+    this.#dialog.dataset.tone = tone;
+    say(this.#state, title);
+    say(this.#detail, detail);
+    show(this.#detail, detail !== "");
+    say(this.#error, facts.report?.error ?? "");
+    show(this.#error, Boolean(facts.report?.error));
+    show(this.#bar, !Number.isNaN(percent));
+    if (percent === null) this.#bar.removeAttribute("value");
+    else if (!Number.isNaN(percent)) this.#bar.value = percent;
+    show(this.#stop, stoppable);
+    say(this.#machine, facts.machine);
+  }
+
+  /** @param {Model[]} models */
+  #renderList(models) {
+    if (models === this.#drawn) return;
+    this.#drawn = models;
+    const groups = Object.entries(TYPES).map(([type, title]) => group(title, models.filter((m) => m.type === type)));
+    this.#list.replaceChildren(...groups.flat(), ...group("Elsewhere", [ANY]));
+    // What runs, else the first that could run here.
+    const { report } = this.#facts ?? {};
+    const wanted =
+      models.find(({ id }) => id === (this.#chosen?.id ?? report?.model)) ??
+      (this.#chosen === ANY ? ANY : null) ??
+      models.find((model) => model.modes.some(({ mode, ok }) => ok && mode !== "remote")) ??
+      models[0] ??
+      ANY;
+    for (const input of this.#list.querySelectorAll("input")) input.checked = input.value === wanted.id;
+    this.#choose(wanted);
+  }
+
+  /** @param {Model|null} model */
+  #choose(model) {
+    this.#chosen = model;
+    if (!model) return;
+    say(this.#name, model.name);
+    const about = [model.note, model.licence ? `Licence: ${model.licence}.` : ""].filter(Boolean).join(" ");
+    say(this.#note, about);
+    show(this.#note, about !== "");
+    const running = this.#facts?.report?.model === model.id ? this.#facts.report.mode : null;
+    const possible = model.modes.filter(({ ok }) => ok).map(({ mode }) => mode);
+    const kept = possible.find((mode) => mode === this.#mode && mode !== "remote");
+    this.#mode = possible.find((mode) => mode === running) ?? kept ?? possible[0] ?? null;
+    this.#modes.replaceChildren(...model.modes.map((one) => modeRow(one, one.mode === this.#mode)));
+    this.#changed();
+  }
+
+  #changed() {
+    for (const row of this.#fields.querySelectorAll("[data-modes]")) {
+      const modes = /** @type {HTMLElement} */ (row).dataset.modes?.split(" ") ?? [];
+      show(/** @type {HTMLElement} */ (row), this.#mode !== null && modes.includes(this.#mode));
+    }
+    show(this.#fields, this.#mode !== null);
+    this.#onChoice(this.#choice());
+  }
+
+  /** @returns {Choice|null} null while something is missing */
+  #choice() {
+    if (!this.#chosen || !this.#mode) return null;
+    /** @type {Choice} */
+    const choice = { model: this.#chosen.id, mode: this.#mode };
+    for (const field of this.#fields.querySelectorAll("input, select")) {
+      const { name, value, type } = /** @type {HTMLInputElement|HTMLSelectElement} */ (field);
+      const row = field.closest("[data-modes]");
+      if (value.trim() === "" || (row instanceof HTMLElement && row.hidden)) continue;
+      choice[name] = type === "number" ? Number(value) : value.trim();
+    }
+    return this.#mode === "remote" && !choice.url ? null : choice;
+  }
+
+  /** @param {EngineFacts} facts */
+  #renderChoice(facts) {
+    const { preview, problem, busy } = facts;
+    const missing = this.#mode === "remote" && !this.#choice() ? "Give the address of the server." : "";
+    const none = this.#mode === null ? "It can not run here: each way says what is missing." : missing;
+    say(this.#command, preview?.command ?? "");
+    show(byId("engine-what", HTMLElement), preview !== null);
+    const warnings = [
+      preview?.elsewhere
+        ? `Pictures of all visitors would go to ${preview.elsewhere}. Each of them is asked before the first one goes.`
+        : "",
+      ...(preview?.warnings ?? []),
+    ].filter(Boolean);
+    say(this.#warnings, warnings.join(" "));
+    show(this.#warnings, warnings.length > 0);
+    say(this.#problem, problem || none);
+    this.#problem.classList.toggle("problem", problem !== "");
+    show(this.#problem, problem !== "" || none !== "");
+    this.#start.disabled = busy || preview === null;
+    say(this.#start, startWords(facts, this.#chosen?.id ?? ""));
+    this.#stop.disabled = busy;
+  }
+
+  /** @param {EngineFacts} facts */
+  #renderLog({ lines, dropped }) {
+    show(this.#log, lines.length > 0);
+    say(this.#logCount, `${lines.length}${dropped ? `, ${dropped} older ones left out` : ""}`);
+    const text = lines.join("\n");
+    if (this.#lines.textContent === text) return;
+    const atEnd = this.#lines.scrollHeight - this.#lines.scrollTop - this.#lines.clientHeight < 24;
+    this.#lines.textContent = text;
+    if (atEnd) this.#lines.scrollTop = this.#lines.scrollHeight;
+  }
+
+  async #copied() {
+    try {
+      await navigator.clipboard.writeText(this.#command.textContent ?? "");
+      say(this.#said, "Copied.");
+    } catch {
+      // Where the browser does not allow copying, what is to be copied is at least marked.
+      getSelection()?.selectAllChildren(this.#command);
+      say(this.#said, "It is marked: press Ctrl+C.");
+    }
+    setTimeout(() => say(this.#said, ""), 4000);
+  }
+}
+
+/** @param {string} title @param {Model[]} models @returns {HTMLElement[]} nothing for an empty group */
+function group(title, models) {
+  if (models.length === 0) return [];
+  const heading = document.createElement("h4");
+  heading.textContent = title;
+  return [heading, ...models.map(modelRow)];
+}
+
+/** @param {Model} model */
+function modelRow(model) {
+  const possible = model.modes.some(({ mode, ok }) => ok && mode !== "remote") || model === ANY;
+  const about = model === ANY ? "Give its address" : size(model);
+  return choiceRow("engine-model", model.id, model.name, about, { faint: !possible });
+}
+
+/** @param {Model["modes"][number]} one @param {boolean} checked */
+function modeRow({ mode, ok, reason }, checked) {
+  return choiceRow("engine-mode", mode, MODES[mode] ?? mode, reason.replaceAll("`", ""), { checked, disabled: !ok });
+}
+
+/**
+ * @param {string} name @param {string} value @param {string} title @param {string} text
+ * @param {{checked?: boolean, disabled?: boolean, faint?: boolean}} [state]
+ */
+function choiceRow(name, value, title, text, { checked = false, disabled = false, faint = false } = {}) {
+  const row = document.createElement("label");
+  row.className = "choice";
+  row.classList.toggle("faint", faint);
+  const input = document.createElement("input");
+  Object.assign(input, { type: "radio", name, value, checked, disabled });
+  const strong = document.createElement("strong");
+  strong.textContent = title;
+  const small = document.createElement("small");
+  small.textContent = text;
+  const words = document.createElement("span");
+  words.append(strong, ...(text ? [small] : []));
+  row.append(input, words);
+  return row;
+}

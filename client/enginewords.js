@@ -1,0 +1,93 @@
+/** @typedef {import("./engine.js").EngineFacts} EngineFacts */
+/** @typedef {import("./engine.js").Model} Model */
+/** @typedef {import("./engine.js").Mode} Mode */
+
+/** @type {Record<string, string>} heading of each type, in this order */
+export const TYPES = {
+  vision: "Answers about pictures",
+  omni: "Pictures, and hears or speaks",
+  speech: "Says texts aloud",
+  audio: "Makes sounds",
+  video: "Makes videos",
+};
+
+/** @type {Record<Mode, string>} */
+export const MODES = {
+  in_process: "In this program",
+  subprocess: "Its own process",
+  container: "A container",
+  remote: "Another server",
+};
+
+/** @type {Record<string, string>} in the middle of a sentence */
+const RUNS = {
+  in_process: "in this program",
+  subprocess: "in its own process",
+  container: "in a container",
+  remote: "on another server",
+};
+
+/** @param {number} count @returns {string} "7.5 GB" */
+export function bytes(count) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let at = 0;
+  while (count >= 1000 && at < units.length - 1) {
+    count /= 1000;
+    at++;
+  }
+  return `${count < 9.95 && at > 0 ? count.toFixed(1) : Math.round(count)}\u00a0${units[at]}`;
+}
+
+/** The line under a model's name. @param {Model} model */
+export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
+  const files = weights ? `, ${bytes(weights)}` : "";
+  const parts = [`${here ? "here" : "not fetched"}${files}`, memory ? `takes ${bytes(memory)} of\u00a0memory` : ""];
+  return parts.filter(Boolean).join(" · ");
+}
+
+/**
+ * How the engine stands.
+ * @param {EngineFacts} facts
+ * @returns {{tone: import("./words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
+ *   percent: of what goes on; null for no telling, and NaN when nothing does
+ */
+export function standing({ report, models }) {
+  const none = { percent: NaN, stoppable: false };
+  if (!report) return { ...none, tone: "off", title: "Not known yet", detail: "" };
+  const name = models.find(({ id }) => id === report.model)?.name ?? report.model ?? "the engine";
+  const how = RUNS[report.mode ?? ""] ?? "";
+  switch (report.state) {
+    case "loading": {
+      const { phase = "starting", percent, done_bytes: done, total_bytes: total } = report.progress ?? {};
+      const parts = [
+        phase,
+        percent === undefined ? "" : `${Math.round(percent)}\u00a0%`,
+        done !== undefined && total ? `${bytes(done)} of ${bytes(total)}` : "",
+      ];
+      const detail = parts.filter(Boolean).join(" · ");
+      return { tone: "busy", title: `Loading ${name} ${how}`.trim(), detail, percent: percent ?? null, stoppable: true };
+    }
+    case "ready": {
+      const parts = [
+        report.answers ? "Visitors are answered by it." : "Visitors are answered by another engine.",
+        report.memory_bytes ? `It takes ${bytes(report.memory_bytes)} of memory.` : "",
+      ];
+      const detail = parts.filter(Boolean).join(" ");
+      return { ...none, tone: report.answers ? "ok" : "warn", title: `${name} runs ${how}`.trim(), detail, stoppable: true };
+    }
+    case "stopping":
+      return { tone: "busy", title: `Stopping ${name}`, detail: "Its memory is given back.", percent: null, stoppable: false };
+    case "failed":
+      return { ...none, tone: "bad", title: `${name} does not run`, detail: "" };
+    default:
+      return { ...none, tone: "off", title: "No model is loaded", detail: "The server chooses among the engines it has." };
+  }
+}
+
+/** What the button says that starts the choice. @param {EngineFacts} facts @param {string} model */
+export function startWords({ report, busy }, model) {
+  if (busy) return "A moment…";
+  const loaded = report && ["loading", "ready"].includes(report.state);
+  if (!loaded) return "Start";
+  return report.model === model ? "Start again" : "Switch to this";
+}

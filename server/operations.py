@@ -1,0 +1,55 @@
+"""The operator's side of the program: the model that was chosen, as operators see it, and what they hear of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from server import operator_panel as panel
+from server.aio import in_pool
+from server.catalogue.entry import Model
+from server.catalogue.modes import Host
+from server.engines.manager import EngineManager
+from server.engines.planner import REFUSALS, Planner
+from server.engines.selector import EngineSelector
+from server.errors import BadRequest
+from server.messages import EngineReport
+from server.metrics import Metrics
+from server.operator_desk import OperatorDesk
+
+
+class Operations:
+    """Listens to the manager and to the choice of engines for as long as they live."""
+
+    def __init__(
+        self,
+        manager: EngineManager,
+        planner: Planner,
+        engines: EngineSelector,
+        *,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+    ) -> None:
+        """`pool` is where the machine is looked at."""
+        self.manager = manager
+        self._pool = pool
+        self._planner = planner
+        self._engines = engines
+        self.desk = OperatorDesk(self.report, metrics)
+        manager.on_change(lambda _: self.desk.changed())
+        manager.on_line(self.desk.line)
+        # Who answers is part of the report.
+        engines.on_change(lambda _: self.desk.changed())
+
+    def report(self) -> EngineReport:
+        """The engine as it stands."""
+        place = self.manager.place
+        answers = self._engines.current is place and place.status.ready
+        return panel.report(self.manager.status(), answers)
+
+    async def look(self) -> tuple[Iterable[Model], Host]:
+        """The models and the machine, looked at anew. Raises BadRequest."""
+        try:
+            return await in_pool(self._pool, self._planner.look)
+        except REFUSALS as error:
+            raise BadRequest(error.message) from None

@@ -1,0 +1,120 @@
+"""What the operator's panel is shown: the models and where each may run, the machine, the engine as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from server.catalogue.command import Launch
+from server.catalogue.entry import Model
+from server.catalogue.modes import Host, gigabytes, modes
+from server.engines.discovery import other_machine
+from server.messages import EngineReport, LoadingProgress
+
+
+class Progressing(Protocol):
+    """See `engines.loading.Progress`."""
+
+    @property
+    def phase(self) -> str: ...
+    @property
+    def percent(self) -> float | None: ...
+    @property
+    def done_bytes(self) -> int | None: ...
+    @property
+    def total_bytes(self) -> int | None: ...
+
+
+class Standing(Protocol):
+    """See `engines.manager.ManagerStatus`."""
+
+    @property
+    def state(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def model_type(self) -> str | None: ...
+    @property
+    def mode(self) -> str | None: ...
+    @property
+    def progress(self) -> Progressing | None: ...
+    @property
+    def memory_bytes(self) -> int | None: ...
+    @property
+    def shown(self) -> str: ...
+    @property
+    def error(self) -> str: ...
+
+
+def report(standing: Standing, answers: bool) -> EngineReport:
+    """`answers`: whether visitors are answered by it now."""
+    progress = standing.progress
+    return EngineReport(
+        state=str(standing.state),
+        model=standing.model or None,
+        model_type=str(standing.model_type) if standing.model_type else None,
+        mode=str(standing.mode) if standing.mode else None,
+        progress=(
+            LoadingProgress(
+                phase=progress.phase,
+                percent=round(progress.percent, 1) if progress.percent is not None else None,
+                done_bytes=progress.done_bytes,
+                total_bytes=progress.total_bytes,
+            )
+            if progress is not None
+            else None
+        ),
+        memory_bytes=standing.memory_bytes,
+        command=standing.shown or None,
+        error=standing.error or None,
+        answers=answers,
+    )
+
+
+def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
+    """Each model with its ways to run, in the catalogue's order."""
+    return [
+        {
+            "id": model.id,
+            "name": model.name,
+            "aliases": list(model.aliases),
+            "type": str(model.model_type),
+            "abilities": sorted(model.abilities),
+            "weights_bytes": model.weights_bytes,
+            "memory_bytes": model.memory_bytes,
+            "context_length": model.context_length,
+            "licence": model.licence,
+            "note": model.note,
+            "here": model.folder is not None,
+            "modes": [
+                {"mode": str(mode), "ok": possible.ok, "reason": possible.reason}
+                for mode, possible in modes(model, host).items()
+            ],
+        }
+        for model in models
+    ]
+
+
+def machine(host: Host) -> str:
+    """What it has that models need, in a sentence."""
+    gpus = [
+        f"{gpu.name}"
+        + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
+        for gpu in host.gpus
+    ]
+    parts = [", ".join(gpus) or "No GPU"]
+    if host.ram_total_bytes:
+        free, total = gigabytes(host.ram_free_bytes), gigabytes(host.ram_total_bytes)
+        parts.append(f"{free} of {total} of memory free")
+    if host.sandboxed:
+        parts.append("in systemd's sandbox")
+    return f"This machine: {'; '.join(parts)}."
+
+
+def preview(launch: Launch) -> dict[str, Any]:
+    """Exactly what would run, and the other machine that pictures would go to; "" for none."""
+    return {
+        "command": launch.shown,
+        "elsewhere": other_machine(launch.base_url) if launch.base_url else "",
+        "warnings": list(launch.warnings),
+    }

@@ -1,0 +1,74 @@
+"""The operator's routes: what engine runs, what may, the exact command for it, start and stop."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from server import operator_panel as panel
+from server.auth import TokenRefused, bearer
+from server.catalogue.command import Choice, CommandError
+from server.errors import BadRequest
+from server.operations import Operations
+from server.operator_guard import OperatorGuard
+from server.request_guard import RequestGuard
+from server.services import Services
+
+log = logging.getLogger(__name__)
+
+
+def create_operator_router(
+    services: Services, operators: OperatorGuard, operations: Operations
+) -> APIRouter:
+    guard = RequestGuard(services)
+
+    async def operator(request: Request) -> None:
+        try:
+            given: str | None = bearer(request.headers.get("authorization"))
+        except TokenRefused:
+            given = None
+        await operators.check(given, guard.address(request))
+
+    router = APIRouter(
+        prefix="/api/engine", dependencies=[Depends(guard.origin), Depends(operator)]
+    )
+
+    def standing() -> dict[str, Any]:
+        return {"engine": operations.report().model_dump(exclude_none=True)}
+
+    @router.get("")
+    async def engine() -> dict[str, Any]:
+        models, host = await operations.look()
+        return {
+            **standing(),
+            "models": panel.listed(models, host),
+            "machine": panel.machine(host),
+        }
+
+    @router.post("/preview")
+    async def preview(body: dict[str, Any]) -> dict[str, Any]:
+        return panel.preview(await operations.manager.preview(_choice(body)))
+
+    @router.post("/start", status_code=202)
+    async def start(body: dict[str, Any]) -> dict[str, Any]:
+        choice = _choice(body)
+        await operations.manager.start(choice)
+        log.info("the operator starts a model", extra={"kind": str(choice.mode)})
+        return standing()
+
+    @router.post("/stop")
+    async def stop() -> dict[str, Any]:
+        log.info("the operator stops the model")
+        await operations.manager.stop()
+        return standing()
+
+    return router
+
+
+def _choice(body: dict[str, Any]) -> Choice:
+    try:
+        return Choice.read(body)
+    except CommandError as error:
+        raise BadRequest(error.message) from None

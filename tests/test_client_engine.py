@@ -1,0 +1,289 @@
+"""The page's operator modules in headless Chromium, with a server made of routes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from playwright.async_api import Page, Route
+
+from scripts.bench.browser import chromium
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
+
+CLIENT = Path(__file__).resolve().parent.parent / "client"
+# Nothing listens there: every request is answered by a route. localhost counts as secure.
+ORIGIN = "http://localhost:9"
+
+SETUP = """
+const later = ms => new Promise(resolve => setTimeout(resolve, ms));
+const {EngineDesk} = await import("/client/engine.js");
+const sent = [], shown = [];
+const asked = () => fetch("/asked").then(reply => reply.json());
+const desk = new EngineDesk({send: m => { sent.push(m); return true; }, onChange: f => shown.push(f)});
+"""
+
+
+class Server:
+    """What the routes answer, and what they were asked."""
+
+    def __init__(self) -> None:
+        self.token = "right"
+        self.asked: list[list[Any]] = []
+
+    async def serve(self, route: Route) -> None:
+        path = route.request.url.removeprefix(ORIGIN)
+        if path.startswith("/client/"):
+            file = CLIENT / path.removeprefix("/client/")
+            await route.fulfill(body=file.read_bytes(), content_type="text/javascript")
+        elif path == "/asked":
+            await route.fulfill(json=self.asked)
+        elif path.startswith("/api/engine"):
+            await self._api(route, path)
+        else:
+            await route.fulfill(body="<!doctype html>", content_type="text/html")
+
+    async def _api(self, route: Route, path: str) -> None:
+        self.asked.append([path, route.request.post_data_json])
+        if route.request.headers.get("authorization") != f"Bearer {self.token}":
+            error = {"code": "unauthorized", "message": "Not right.", "retryable": False}
+            await route.fulfill(status=401, json={"error": error})
+        elif path.endswith("/preview"):
+            body = route.request.post_data_json or {}
+            await route.fulfill(
+                json={"command": f"run {body['model']}", "elsewhere": "", "warnings": []}
+            )
+        elif path == "/api/engine":
+            engine = {"type": "engine", "state": "idle", "answers": False}
+            await route.fulfill(json={"engine": engine, "models": [], "machine": "A machine."})
+        else:
+            engine = {"type": "engine", "state": "loading", "answers": False}
+            await route.fulfill(json={"engine": engine})
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place() -> AsyncIterator[tuple[Page, Server]]:
+    server = Server()
+    async with chromium() as browser:
+        page = await browser.new_page()
+        await page.route("**/*", server.serve)
+        await page.goto(ORIGIN)
+        yield page, server
+
+
+async def run(place: tuple[Page, Server], body: str, *, token: str = "right") -> Any:
+    """Run the body of an async function on the page; what it returns."""
+    page, server = place
+    server.token, server.asked = token, []
+    return await page.evaluate("async () => {" + SETUP + body + "}")
+
+
+async def test_a_wrong_token_is_forgotten_and_asked_for_again(place: tuple[Page, Server]) -> None:
+    """The server's words for it are shown; nothing is said on the socket."""
+    found = await run(
+        place,
+        """
+        desk.connected(true);
+        await desk.enter("wrong");
+        await desk.refresh();
+        return {facts: desk.facts, sent, secrets: desk.secrets, asked: await asked()};
+        """,
+    )
+    assert not found["facts"]["known"]
+    assert found["facts"]["refused"] == "Not right."
+    assert (found["sent"], found["secrets"]) == ([], [])
+    assert len(found["asked"]) == 1
+
+
+async def test_every_socket_is_told_once(place: tuple[Page, Server]) -> None:
+    """The token goes with each new connection, and the lines of the one before are not shown twice."""
+    found = await run(
+        place,
+        """
+        desk.connected(true);
+        await desk.enter(" right ");
+        desk.receive({type: "log", lines: ["a"], dropped: 0});
+        desk.connected(true);
+        desk.connected(false);
+        desk.connected(true);
+        const between = desk.facts.lines;
+        desk.receive({type: "log", lines: ["a", "b"], dropped: 3});
+        return {sent, between, facts: desk.facts, secrets: desk.secrets};
+        """,
+    )
+    assert found["sent"] == [{"type": "operator", "token": "right"}] * 2
+    assert (found["between"], found["facts"]["lines"]) == ([], ["a", "b"])
+    assert found["facts"]["dropped"] == 3
+    assert found["facts"]["machine"] == "A machine."
+    # No report that leaves the page holds it.
+    assert found["secrets"] == ["right"]
+
+
+async def test_a_token_that_is_changed_on_the_server_is_asked_for_again(
+    place: tuple[Page, Server],
+) -> None:
+    """Whatever was to be done says so, too."""
+    found = await run(
+        place,
+        """
+        await desk.enter("right");
+        await fetch("/asked");
+        const before = desk.facts.known;
+        await desk.enter("old");
+        await desk.start({model: "m", mode: "remote"});
+        return {before, facts: desk.facts};
+        """,
+    )
+    assert found["before"]
+    assert not found["facts"]["known"]
+    assert found["facts"]["problem"] == "Not right."
+    assert not found["facts"]["busy"]
+
+
+async def test_only_the_last_choice_is_previewed(place: tuple[Page, Server]) -> None:
+    """One request for many changes, and no answer to an older one is shown."""
+    found = await run(
+        place,
+        """
+        await desk.enter("right");
+        for (const model of ["a", "b", "c"]) desk.choose({model, mode: "remote"});
+        const none = desk.facts.preview;
+        await later(400);
+        const preview = desk.facts.preview;
+        desk.choose(null);
+        await later(300);
+        return {none, preview, cleared: desk.facts.preview, asked: await asked()};
+        """,
+    )
+    assert (found["none"], found["cleared"]) == (None, None)
+    assert found["preview"]["command"] == "run c"
+    previews = [body for path, body in found["asked"] if path.endswith("preview")]
+    assert previews == [{"model": "c", "mode": "remote"}]
+
+
+async def test_lines_are_bounded(place: tuple[Page, Server]) -> None:
+    """The oldest go, and are counted with those that never came."""
+    found = await run(
+        place,
+        """
+        for (let n = 0; n < 10; n++)
+          desk.receive({type: "log", lines: Array.from({length: 100}, (_, at) => `${n} ${at}`), dropped: 1});
+        const {lines, dropped} = desk.facts;
+        return [lines.length, lines[0], lines.at(-1), dropped];
+        """,
+    )
+    assert found == [400, "6 0", "9 99", 610]
+
+
+async def test_what_is_for_others_is_left_to_them(place: tuple[Page, Server]) -> None:
+    """Errors of questions are not the operator's."""
+    found = await run(
+        place,
+        """
+        return [
+          desk.receive({type: "error", id: "q1", code: "busy", message: "", retryable: true}),
+          desk.receive({type: "error", id: "operator", code: "unauthorized", message: "No.", retryable: false}),
+          desk.receive({type: "still", withheld: true}),
+          desk.facts.problem,
+        ];
+        """,
+    )
+    assert found == [False, True, False, "No."]
+
+
+async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> None:
+    """Phase, percent and bytes while it loads; memory and who answers once it runs; no bar where nothing goes on."""
+    found = await run(
+        place,
+        """
+        const {standing, bytes, startWords} = await import("/client/enginewords.js");
+        const models = [{id: "a/b", name: "The Model"}];
+        const of = (report) => {
+          const {tone, title, detail, percent, stoppable} = standing({report, models});
+          return [tone, title, detail.replaceAll("\\u00a0", " "), Number.isNaN(percent) ? "none" : percent, stoppable];
+        };
+        const on = {model: "a/b", mode: "in_process"};
+        return {
+          words: [
+            of(null),
+            of({state: "idle"}),
+            of({...on, state: "loading", progress: {phase: "weights", percent: 41.7, done_bytes: 2.5e9, total_bytes: 6e9}}),
+            of({...on, state: "loading", progress: {phase: "starting"}}),
+            of({...on, state: "ready", answers: true, memory_bytes: 3.14e9}),
+            of({...on, state: "ready", answers: false}),
+            of({...on, state: "stopping"}),
+            of({...on, state: "failed", error: "Why."}),
+          ],
+          bytes: [999, 1000, 9949, 9950, 1.5e6, 16.58e9, 2e12].map(bytes).map(text => text.replace("\\u00a0", " ")),
+          start: [startWords({report: null, busy: true}, "x"), startWords({report: {state: "idle"}}, "x"),
+            startWords({report: {state: "ready", model: "a"}}, "x"), startWords({report: {state: "ready", model: "a"}}, "a")],
+        };
+        """,
+    )
+    assert found["words"] == [
+        ["off", "Not known yet", "", "none", False],
+        [
+            "off",
+            "No model is loaded",
+            "The server chooses among the engines it has.",
+            "none",
+            False,
+        ],
+        [
+            "busy",
+            "Loading The Model in this program",
+            "weights · 42 % · 2.5 GB of 6.0 GB",
+            41.7,
+            True,
+        ],
+        ["busy", "Loading The Model in this program", "starting", None, True],
+        [
+            "ok",
+            "The Model runs in this program",
+            "Visitors are answered by it. It takes 3.1 GB of memory.",
+            "none",
+            True,
+        ],
+        [
+            "warn",
+            "The Model runs in this program",
+            "Visitors are answered by another engine.",
+            "none",
+            True,
+        ],
+        ["busy", "Stopping The Model", "Its memory is given back.", None, False],
+        ["bad", "The Model does not run", "", "none", False],
+    ]
+    assert found["bytes"] == ["999 B", "1.0 kB", "9.9 kB", "10 kB", "1.5 MB", "17 GB", "2.0 TB"]
+    assert found["start"] == ["A moment…", "Start", "Switch to this", "Start again"]
+
+
+async def test_where_pictures_go_is_asked_once_for_each_machine(place: tuple[Page, Server]) -> None:
+    """Not for where the page began; a new session is told what was agreed to in the one before."""
+    found = await run(
+        place,
+        """
+        const {Disclosure} = await import("/client/disclosure.js");
+        const began = new Disclosure(), changed = new Disclosure();
+        const look = (one, elsewhere, confirmed = true) => Object.values(one.look({elsewhere, confirmed}));
+        const seen = [look(began, "a"), look(began, ""), look(began, "b", false), look(began, "b", true)];
+        began.agree("b");
+        seen.push(look(began, "b", false), look(began, "b", true), look(began, "a", false));
+        // It changed between the offer and the socket.
+        seen.push(look(changed, "c", false));
+        return seen;
+        """,
+    )
+    assert found == [
+        ["", ""],
+        ["", ""],
+        ["b", ""],
+        ["b", ""],
+        ["", "b"],
+        ["", ""],
+        ["", "a"],
+        ["c", ""],
+    ]

@@ -1,0 +1,79 @@
+"""What the operator's panel is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from server.catalogue.command import Choice, Launch, command
+from server.catalogue.entry import Catalogue, RunMode
+from server.catalogue.modes import Host, HostGpu, Vendor
+from server.operator_panel import listed, machine, preview, report
+from tests.fakes_manager import FakeProgress, FakeStanding
+
+GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
+
+
+def test_an_idle_manager_is_told_in_two_words() -> None:
+    """What is not known is left out, not guessed."""
+    told = report(FakeStanding(), False).model_dump(exclude_none=True)
+    assert told == {"type": "engine", "state": "idle", "answers": False}
+
+
+def test_loading_is_told_with_phase_percent_and_bytes() -> None:
+    """As they are; the percent with one digit behind the point."""
+    progress = FakeProgress("loading weights", 41.6667, 5, 12)
+    standing = FakeStanding(
+        "loading", "a/b", "vision", "container", progress, 7, "docker run", "before"
+    )
+    told = report(standing, True).model_dump(exclude_none=True)
+    assert told["progress"] == {
+        "phase": "loading weights",
+        "percent": 41.7,
+        "done_bytes": 5,
+        "total_bytes": 12,
+    }
+    assert (told["model"], told["model_type"], told["mode"]) == ("a/b", "vision", "container")
+    assert (told["memory_bytes"], told["command"], told["error"]) == (7, "docker run", "before")
+    assert told["answers"]
+
+
+def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
+    """On a machine that has nothing, too; the folder's path stays on the server."""
+    models = [model.at(Path("/srv/secret")) for model in Catalogue.load()]
+    for host in (Host(), Host(gpus=(GPU,), sandboxed=True)):
+        rows = listed(models, host)
+        assert [row["id"] for row in rows] == [model.id for model in models]
+        for row in rows:
+            assert [way["mode"] for way in row["modes"]] == [
+                "in_process",
+                "subprocess",
+                "container",
+                "remote",
+            ]
+            assert all(
+                way["ok"] or way["reason"].endswith((".", "?")) or way["reason"]
+                for way in row["modes"]
+            )
+        assert "/srv/secret" not in str(rows)
+
+
+def test_the_machine_in_a_sentence() -> None:
+    """What models need of it."""
+    assert machine(Host()) == "This machine: No GPU."
+    host = Host(gpus=(GPU,), ram_total_bytes=64 * 10**9, ram_free_bytes=41 * 10**9, sandboxed=True)
+    assert machine(host) == (
+        "This machine: Some GPU (20 GB free); 41 GB of 64 GB of memory free; in systemd's sandbox."
+    )
+
+
+def test_a_preview_says_where_pictures_go() -> None:
+    """Another machine by its name, this one not at all; with a command's warnings."""
+    choice = Choice(mode=RunMode.REMOTE, url="https://gpu.example.org/v1")
+    told = preview(command(choice, None, Host()))
+    assert told["elsewhere"] == "gpu.example.org"
+    assert "gpu.example.org" in told["command"]
+    near = Launch(
+        RunMode.SUBPROCESS, ("x",), {}, "x", base_url="http://127.0.0.1:1/v1", warnings=("Mind.",)
+    )
+    assert preview(near) == {"command": "x", "elsewhere": "", "warnings": ["Mind."]}
+    assert preview(Launch(RunMode.IN_PROCESS, ("x",), {}, "x"))["elsewhere"] == ""

@@ -1,0 +1,208 @@
+"""The operator's routes and socket messages: who gets in, and a model chosen, watched, and stopped over them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from tests.clients import http, metric, open_page, page_of, soon, take_token
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+TOKEN = "operator-token-of-this-test"
+RIGHT = {"Authorization": f"Bearer {TOKEN}"}
+ROUTES = (
+    ("GET", "/api/engine"),
+    ("POST", "/api/engine/preview"),
+    ("POST", "/api/engine/start"),
+    ("POST", "/api/engine/stop"),
+)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run() -> AsyncIterator[Running]:
+    async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
+        yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def model() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI(model="somebody/far-vl") as one:
+        yield one
+
+
+def remote(model: FakeOpenAI) -> dict[str, Any]:
+    return {"mode": "remote", "url": model.base_url}
+
+
+def message(reply: httpx.Response, status: int) -> str:
+    """The sentence of an error."""
+    assert reply.status_code == status, reply.text
+    return str(reply.json()["error"]["message"])
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+async def test_nobody_gets_in_without_the_token(run: Running, method: str, path: str) -> None:
+    """Nothing, a wrong one, a visitor's own, another scheme: 401 with a sentence, counted; and nothing is looked at."""
+    visitor = (await take_token(run))["token"]
+    before = metric(run, "auth_failures_total", reason="operator")
+    given = ["", "Bearer wrong", f"Bearer {visitor}", f"Basic {TOKEN}", f"Bearer {TOKEN}x"]
+    async with http(run) as client:
+        for header in given:
+            headers = {"Authorization": header} if header else {}
+            reply = await client.request(method, path, headers=headers, json={"mode": "no"})
+            assert "operator" in message(reply, 401).lower()
+            assert TOKEN not in reply.text
+        other = {**RIGHT, "Origin": "https://evil.example"}
+        assert (await client.request(method, path, headers=other, json={})).status_code == 403
+    assert metric(run, "auth_failures_total", reason="operator") == before + len(given)
+
+
+async def test_without_a_token_in_the_settings_there_is_nothing() -> None:
+    """Every route says what would have to be set, whatever is brought; the page is told that there is no operator."""
+    async with running() as none, http(none) as client:
+        for method, path in ROUTES:
+            reply = await client.request(method, path, headers=RIGHT, json={})
+            assert "OPERATOR_TOKEN is empty" in message(reply, 404)
+        issued = await take_token(none)
+        page = await open_page(none, issued["token"], issued["session_id"])
+        assert not (await page.next("ready"))["operator"]
+        await page.send(type="operator", token="")
+        refused = await page.next("error")
+        assert (refused["id"], refused["code"]) == ("operator", "not_found")
+        await page.close()
+
+
+async def test_guesses_are_limited_like_access_codes() -> None:
+    """On the routes and on sockets together: a wrong one takes three requests of its address."""
+    async with (
+        running(operator_token=TOKEN, rate_limit_per_minute=6) as one,
+        http(one) as client,
+    ):
+        issued = await take_token(one)
+        async with page_of(one, issued["token"], issued["session_id"]) as page:
+            wrong = {"Authorization": "Bearer wrong"}
+            assert (await client.get("/api/engine", headers=wrong)).status_code == 401
+            await page.send(type="operator", token="wrong")
+            assert (await page.next("error"))["code"] == "unauthorized"
+            reply = await client.get("/api/engine", headers=RIGHT)
+            assert (reply.status_code, "retry-after" in reply.headers) == (429, True)
+            await page.send(type="operator", token=TOKEN)
+            assert (await page.next("error"))["code"] == "rate_limited"
+            # Whoever asks questions is not kept from it.
+            await page.send(type="chat", content="What is it?", id="q")
+            assert (await page.next("error", id="q"))["code"] == "no_camera"
+
+
+async def test_what_there_is(run: Running) -> None:
+    """The catalogue with each way to run and the reason for each no; the machine; nothing loaded."""
+    async with http(run) as client:
+        told = (await client.get("/api/engine", headers=RIGHT)).json()
+    assert told["engine"] == {"type": "engine", "state": "idle", "answers": False}
+    assert told["machine"].startswith("This machine: ")
+    assert len(told["models"]) >= 2
+    for one in told["models"]:
+        assert {way["mode"] for way in one["modes"]} == {
+            *("in_process", "subprocess", "container", "remote")
+        }
+        assert all(way["ok"] or way["reason"] for way in one["modes"])
+
+
+async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
+    """Which field, what was given, what is allowed; nothing is started."""
+    cases: list[tuple[Any, str]] = [
+        ({}, "mode is missing"),
+        (
+            {"mode": "shell"},
+            "mode is shell; allowed is remote, subprocess, container or in_process",
+        ),
+        ({"mode": "remote"}, "needs url"),
+        ({"mode": "remote", "url": "ftp://x"}, "url is unusable"),
+        ({"mode": "remote", "url": "http://u:secret@x/v1"}, "url is unusable"),
+        ({"mode": "in_process", "model": "small", "port": 80}, "port is 80"),
+        ({"mode": "in_process", "model": "../../etc"}, "model is ../../etc"),
+        ({"mode": "in_process", "model": "-rm"}, "model is -rm"),
+        ({"mode": "in_process", "model": "/nowhere"}, "There is no folder /nowhere"),
+        ({"mode": "in_process", "model": "nobody/knows"}, "no model nobody/knows"),
+        ({"mode": "remote", "url": "http://x/v1", "trust_remote_code": True}, "no field"),
+        ({"mode": "container", "model": "small", "image": "x; rm -rf /"}, "image is"),
+    ]
+    async with http(run) as client:
+        for path in ("/api/engine/preview", "/api/engine/start"):
+            for body, sentence in cases:
+                reply = await client.post(path, headers=RIGHT, json=body)
+                assert sentence in message(reply, 400)
+                assert "secret" not in reply.text
+            reply = await client.post(path, headers=RIGHT, content=b"[1]")
+            assert reply.status_code in (400, 415, 422)
+        told = (await client.get("/api/engine", headers=RIGHT)).json()
+    assert told["engine"]["state"] == "idle"
+
+
+async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOpenAI) -> None:
+    """The operator's socket hears each step, another visitor's none; all visitors are told which engine answers."""
+    operator, visitor = await take_token(run), await take_token(run)
+    async with (
+        http(run) as client,
+        page_of(run, operator["token"], operator["session_id"]) as page,
+        page_of(run, visitor["token"], visitor["session_id"]) as other,
+    ):
+        assert page.seen[0]["operator"]
+        await page.send(type="operator", token=TOKEN)
+        assert (await page.next("engine"))["state"] == "idle"
+        shown = (await client.post("/api/engine/preview", headers=RIGHT, json=remote(model))).json()
+        assert model.base_url in shown["command"]
+        assert shown["elsewhere"] == ""
+        reply = await client.post("/api/engine/start", headers=RIGHT, json=remote(model))
+        assert (reply.status_code, reply.json()["engine"]["state"]) == (202, "loading")
+        assert (await page.next("ready", engine="local", engine_state="ready"))["model"]
+        assert (await other.next("ready", engine="local", engine_state="ready"))["operator"]
+        told = await page.next("engine", answers=True)
+        assert (told["mode"], told["state"]) == ("remote", "ready")
+        assert told["command"] == shown["command"]
+        reply = await client.post("/api/engine/stop", headers=RIGHT)
+        assert reply.json()["engine"]["state"] == "idle"
+        assert (await other.next("ready", engine="builtin"))["engine_state"] == "ready"
+        assert not {m["type"] for m in other.seen} & {"engine", "log"}
+
+
+async def test_what_can_not_be_loaded_says_why_and_what_to_do(
+    run: Running, model: FakeOpenAI
+) -> None:
+    """The report keeps it until something else is chosen; visitors are answered as before."""
+    body = {**remote(model), "model": "nobody/knows"}
+    issued = await take_token(run)
+    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
+        await page.send(type="operator", token=TOKEN)
+        await page.next("engine")
+        assert (await client.post("/api/engine/start", headers=RIGHT, json=body)).is_success
+        failed = await page.next("engine", state="failed")
+        assert f"What answers at {model.base_url} has no such model" in failed["error"]
+        assert "Check the address" in failed["error"]
+        assert run.program.engines.current.name == "builtin"
+        assert (await client.post("/api/engine/stop", headers=RIGHT)).is_success
+        assert (await page.next("engine", state="idle")).get("error") is None
+
+
+async def test_an_operators_socket_is_one_no_longer_when_it_closes(
+    run: Running, model: FakeOpenAI
+) -> None:
+    """The next socket of the same session has to bring the token again."""
+    issued = await take_token(run)
+    desk = run.program.operations.desk
+    async with page_of(run, issued["token"], issued["session_id"]) as page:
+        await page.send(type="operator", token=TOKEN)
+        await page.next("engine")
+    await soon(lambda: len(desk) == 0)
+    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
+        await client.post("/api/engine/start", headers=RIGHT, json=remote(model))
+        await page.next("ready", engine="local")
+        await client.post("/api/engine/stop", headers=RIGHT)
+        await page.next("ready", engine="builtin")
+        assert not {m["type"] for m in page.seen} & {"engine", "log"}
