@@ -115,7 +115,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(gpus=(dataclasses.replace(CARD, total_bytes=16 * GB),)),
-            "It takes about 19 GB and the GPU has 16 GB. Choose a smaller",
+            "It takes about 19 GB, and of the GPU's 16 GB it can have 15 GB. Choose a smaller",
         ),
         (RunMode.CONTAINER, without(sandboxed=True), "may not start containers"),
         (RunMode.CONTAINER, without(docker=None), "Neither docker nor podman is installed"),
@@ -162,6 +162,20 @@ def test_a_model_that_is_not_here_is_fetched_first() -> None:
     assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.REMOTE]
     assert "(16 GB) are not on this machine" in found[RunMode.IN_PROCESS].reason
     assert found[RunMode.CONTAINER].reason.endswith("bash scripts/run.sh --model one")
+
+
+def test_what_would_not_fit_is_not_fetched_first() -> None:
+    """Of two reasons the one that fetching does not mend; what runs it comes with fetching, too."""
+    away = MODEL.model_copy(update={"folder": None})
+    for host in (LAPTOP, dataclasses.replace(LAPTOP, engine_python=None)):
+        assert "not on this machine" in modes(away, host)[RunMode.IN_PROCESS].reason
+        less = dataclasses.replace(host, ram_free_bytes=8 * GB)
+        for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+            assert "8.0 GB are free" in modes(away, less)[mode].reason
+    assert "Neither docker" in modes(away, LAPTOP)[RunMode.CONTAINER].reason
+    small = without(gpus=(dataclasses.replace(CARD, total_bytes=16 * GB),))
+    for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
+        assert "of the GPU's 16 GB" in modes(away, small)[mode].reason
 
 
 def test_foreign_code_runs_only_by_setting() -> None:

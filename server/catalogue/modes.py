@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 from server.catalogue.entry import Ability, Library, Model, ModelType, RunMode
+from server.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
 
-GB = 1_000_000_000
+__all__ = [
+    "GB",
+    "Host",
+    "HostGpu",
+    "Possible",
+    "Server",
+    "Vendor",
+    "at_least",
+    "device",
+    "gigabytes",
+    "modes",
+    "offloads",
+    "subprocess_server",
+]
+
 # What the system and this server keep of main memory
 RAM_LEFT = 1 * GB
 # What a GPU's driver and others take of its memory: vLLM's own default share is 0.9
@@ -22,71 +35,11 @@ LARGEST_PART = 0.6
 LARGE_BYTES = 1 * GB
 
 
-class Vendor(StrEnum):
-    NVIDIA = "nvidia"
-    AMD = "amd"
-
-
 class Server(StrEnum):
     """What a subprocess runs."""
 
     VLLM = "vllm"
     TRANSFORMERS = "transformers"
-
-
-@dataclass(frozen=True, slots=True)
-class HostGpu:
-    vendor: Vendor
-    name: str
-    # None: not told, as of a part of a divided GPU
-    total_bytes: int | None
-    free_bytes: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Host:
-    """What was found on a machine; the default has nothing."""
-
-    gpus: tuple[HostGpu, ...] = ()
-    # Why there is none, for people; empty when there is one
-    gpu_trouble: str = ""
-    # 0: not known
-    ram_total_bytes: int = 0
-    ram_free_bytes: int = 0
-    # Where models are kept
-    disk_free_bytes: int = 0
-    cores: int = 1
-    # A Python with torch, and what is installed for it with their versions: "torch", "transformers", "diffusers",
-    # "fastapi" ...
-    engine_python: str | None = None
-    libraries: Mapping[str, str] = field(default_factory=dict)
-    # What its torch computes on beside the CPU: "cuda" (ROCm has that name, too) or ""
-    torch_device: str = ""
-    # The program, its version and the flags of its own help; None: not installed
-    vllm: str | None = None
-    vllm_version: str = ""
-    vllm_flags: frozenset[str] = frozenset()
-    docker: str | None = None
-    podman: str | None = None
-    # Whether containers can be started by this user, and the sentence why not
-    container_socket_ok: bool = False
-    container_trouble: str = ""
-    # Whether containers get at NVIDIA's GPUs (its container toolkit)
-    nvidia_containers: bool = False
-    # Under systemd with the sandbox of deploy/qwen-webrtc.service: no devices, no homes, no containers
-    sandboxed: bool = False
-    # The setting TRUST_REMOTE_CODE
-    trust_remote_code: bool = False
-
-    @property
-    def container_program(self) -> str | None:
-        return self.docker or self.podman
-
-    @property
-    def gpu_total_bytes(self) -> int | None:
-        """The memory of all GPUs; None when one does not tell."""
-        totals = [gpu.total_bytes for gpu in self.gpus]
-        return None if None in totals else sum(total or 0 for total in totals)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,20 +83,6 @@ def offloads(model: Model, host: Host) -> bool:
     return any(free is None or free >= part for free in frees) and not _too_large_here(model, host)
 
 
-def gigabytes(count: int) -> str:
-    """For people: "7.5 GB", "16 GB"."""
-    return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
-
-
-def at_least(version: str, wanted: str) -> bool:
-    """Whether a version is `wanted` or newer, by its numbers; true when either says nothing."""
-    mine, needed = _numbers(version), _numbers(wanted)
-    if not mine or not needed:
-        return True
-    length = max(len(mine), len(needed))
-    return mine + (0,) * (length - len(mine)) >= needed + (0,) * (length - len(needed))
-
-
 # The modes
 
 
@@ -159,7 +98,7 @@ def _remote(model: Model) -> Possible:
 
 
 def _subprocess(model: Model, host: Host) -> Possible:
-    if no := _no_server_for(model) or _not_here(model) or _code(model, host):
+    if no := _no_server_for(model) or _code(model, host):
         return Possible(False, no)
     if host.sandboxed:
         return Possible(
@@ -169,12 +108,13 @@ def _subprocess(model: Model, host: Host) -> Possible:
         )
     vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
     if host.gpus and not vllm:
-        if no := _too_large_for_gpus(model, host):
+        if no := _too_large_for_gpus(model, host) or _not_here(model):
             return Possible(False, no)
         return Possible(True, f"vLLM {host.vllm_version}".strip() + f".{_maybe(model)}")
+    # What can be mended last: what is not here is fetched with what runs it.
+    if no := _too_large_here(model, host) or _not_here(model):
+        return Possible(False, no)
     if not serve:
-        if no := _too_large_here(model, host):
-            return Possible(False, no)
         why = vllm or "vLLM needs a GPU."
         return Possible(
             True,
@@ -184,37 +124,8 @@ def _subprocess(model: Model, host: Host) -> Possible:
 
 
 def _container(model: Model, host: Host) -> Possible:
-    if no := _no_server_for(model) or _not_here(model) or _code(model, host):
-        return Possible(False, no)
-    if host.sandboxed:
-        return Possible(
-            False,
-            "This server runs in systemd's sandbox and may not start containers, since whoever may is root. Start one by hand"
-            " (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote.",
-        )
-    if host.container_program is None:
-        return Possible(
-            False, "Neither docker nor podman is installed. Install one, or choose another mode."
-        )
-    if not host.container_socket_ok:
-        why = host.container_trouble or "It may not be used by this user."
-        return Possible(False, f"{host.container_program} is installed and can not be used: {why}")
-    if "vllm" not in model.needs:
-        return Possible(
-            False,
-            f"The image runs vLLM, which does not know {model.architecture}. Choose in-process.",
-        )
-    if not host.gpus:
-        why = host.gpu_trouble or "No GPU was found."
-        return Possible(
-            False, f"The image needs an NVIDIA or AMD GPU. {why} Choose in-process for the CPU."
-        )
-    if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
-        return Possible(
-            False,
-            "Containers get no GPU here: install NVIDIA's container toolkit (nvidia-ctk), or choose subprocess.",
-        )
-    if no := _too_large_for_gpus(model, host):
+    no = _no_server_for(model) or _code(model, host) or _no_containers(model, host)
+    if no := no or _too_large_for_gpus(model, host) or _not_here(model):
         return Possible(False, no)
     return Possible(
         True, f"vLLM's own image; the first start pulls it, about 10 GB.{_maybe(model)}"
@@ -222,9 +133,9 @@ def _container(model: Model, host: Host) -> Possible:
 
 
 def _in_process(model: Model, host: Host) -> Possible:
-    if no := _not_here(model) or _code(model, host) or _no_library(model, host, model.library):
+    if no := _code(model, host) or _too_large_here(model, host) or _not_here(model):
         return Possible(False, no)
-    if no := _too_large_here(model, host):
+    if no := _no_library(model, host, model.library):
         return Possible(False, no)
     if offloads(model, host):
         return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
@@ -263,6 +174,28 @@ def _no_server_for(model: Model) -> str:
         ModelType.SPEECH: "says texts aloud",
     }.get(model.model_type, "answers no questions about pictures")
     return f"{model.name} {makes}, which runs in-process only: choose that."
+
+
+def _no_containers(model: Model, host: Host) -> str:
+    if host.sandboxed:
+        return (
+            "This server runs in systemd's sandbox and may not start containers, since whoever may is root. Start one by hand"
+            " (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote."
+        )
+    program = host.container_program
+    if program is None:
+        return "Neither docker nor podman is installed. Install one, or choose another mode."
+    if not host.container_socket_ok:
+        why = host.container_trouble or "It may not be used by this user."
+        return f"{program} is installed and can not be used: {why}"
+    if "vllm" not in model.needs:
+        return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
+    if not host.gpus:
+        why = host.gpu_trouble or "No GPU was found."
+        return f"The image needs an NVIDIA or AMD GPU. {why} Choose in-process for the CPU."
+    if host.gpus[0].vendor is Vendor.NVIDIA and not host.nvidia_containers:
+        return "Containers get no GPU here: install NVIDIA's container toolkit (nvidia-ctk), or choose subprocess."
+    return ""
 
 
 def _no_vllm(model: Model, host: Host) -> str:
@@ -322,7 +255,8 @@ def _too_large_for_gpus(model: Model, host: Host) -> str:
     if total is None or not model.memory_bytes or model.memory_bytes <= total * GPU_SHARE:
         return ""
     return (
-        f"It takes about {gigabytes(model.memory_bytes)} and the GPU has {gigabytes(total)}. Choose a smaller or quantised"
+        f"It takes about {gigabytes(model.memory_bytes)}, and of the GPU's {gigabytes(total)} it can have"
+        f" {gigabytes(int(total * GPU_SHARE))}. Choose a smaller or quantised"
         " model, a machine with more (remote), or convert it to 8 bits: python scripts/convert_model.py --help"
     )
 
@@ -360,8 +294,3 @@ def _maybe(model: Model) -> str:
     if model.needs.get("vllm"):
         return ""
     return f" It is not known which version of vLLM takes {model.architecture}: its log will tell."
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    match = re.match(r"\d+(?:\.\d+)*", version)
-    return tuple(int(part) for part in match[0].split(".")) if match else ()
