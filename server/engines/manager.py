@@ -260,7 +260,10 @@ class EngineManager:
                 sampling.cancel()
             await self._unload()
             if crashes >= len(self._delays):
-                self._failed(plan, f"{why} It was started again {crashes} times and is given up.")
+                self._failed(
+                    plan,
+                    f"{why} It was started again {crashes} times and is given up: start it again, or choose another model.",
+                )
                 return
             await self._pause(plan, why, crashes)
             crashes += 1
