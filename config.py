@@ -146,8 +146,8 @@ class Settings(BaseSettings):
     drain_seconds: float = _number(20, 0, 600)
 
     # Engine
-    engine: Literal["auto", "vllm", "builtin"] = Field(
-        default="auto", description="auto, vllm or builtin (this version has no local engine yet)"
+    engine: Literal["auto", "vllm", "local", "builtin"] = Field(
+        default="auto", description="auto, vllm, local or builtin"
     )
     vllm_base_url: str = _text(
         "http://127.0.0.1:8001/v1",
@@ -315,6 +315,12 @@ class Settings(BaseSettings):
                     f" Make a good one with: {MAKE_A_SECRET}"
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
+        operator = self.operator_token.get_secret_value()
+        if self.engine == "local" and self.local_model is None and not operator:
+            problems.append(
+                "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
+                " can choose one; ENGINE=auto does without."
+            )
         if self.turn_urls and not self.turn_secret.get_secret_value():
             problems.append(
                 "TURN_SECRET is empty. TURN_URLS needs the secret that the TURN server has as static-auth-secret."
@@ -390,6 +396,10 @@ def _doubts(settings: Settings) -> list[str]:
     if operator and len(operator) < 16:
         doubts.append(
             f"OPERATOR_TOKEN has only {len(operator)} characters and can be guessed; make a long one with: {MAKE_A_SECRET}"
+        )
+    if settings.local_model is not None and settings.engine in ("vllm", "builtin"):
+        doubts.append(
+            f"LOCAL_MODEL is set but ENGINE is {settings.engine}, so it is not loaded. Set ENGINE to auto or local."
         )
     if settings.turn_secret.get_secret_value() and not settings.turn_urls:
         doubts.append("TURN_SECRET is set but TURN_URLS is empty, so no relay is offered.")

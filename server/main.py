@@ -25,11 +25,13 @@ from server.addresses import RequestLimiter
 from server.aio import Pools, TaskSet, watch_lag
 from server.auth import OriginPolicy, TokenIssuer
 from server.camera import FRAME_WAIT_SECONDS
+from server.catalogue.command import Choice
 from server.catalogue.entry import RunMode
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
 from server.engines.host import HostLook
 from server.engines.loaded import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
+from server.engines.local_loaded import LocalLoaded
 from server.engines.managed import ManagedEngine
 from server.engines.manager import EngineManager
 from server.engines.manager_status import Plan
@@ -261,6 +263,8 @@ class Program:
             own = plan.choice.url == settings.vllm_base_url
             key = settings.vllm_api_key.get_secret_value() if own else ""
             return RemoteLoaded(plan.choice, plan.launch, plan.model, api_key=key)
+        if plan.choice.mode is RunMode.IN_PROCESS and plan.model is not None:
+            return LocalLoaded(plan.launch, plan.model, on_line=on_line, on_progress=on_progress)
         return ServerLoaded(
             plan.choice,
             plan.launch,
@@ -304,11 +308,15 @@ class Program:
         )
 
     async def start(self) -> None:
+        settings = self.settings
         self.engines.on_change(self._engine_changed)
         await self._share_limits()
         await self.engines.start()
         self.sessions.start()
         self._warm(self.engines.current)
+        if settings.local_model is not None and settings.engine in ("auto", "local"):
+            choice = self._local_choice(settings.local_model)
+            self._tasks.spawn(self.manager.begin(choice), name="local")
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
@@ -319,6 +327,11 @@ class Program:
         # Once before anybody asks; it has its own time limit.
         await self.store.look()
         self._tasks.spawn(self.store.watch(self.places.keep), name="redis")
+
+    def _local_choice(self, folder: Path) -> Choice:
+        """The model of LOCAL_MODEL."""
+        dtype = self.settings.model_dtype
+        return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=dtype)
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""

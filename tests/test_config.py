@@ -85,8 +85,8 @@ def test_bounds(
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("ENGINE", "local", "auto, vllm or builtin (this version has no local engine yet)"),
-        ("ENGINE", "gpt", "auto, vllm or builtin"),
+        ("ENGINE", "gpt", "auto, vllm, local or builtin"),
+        ("TRUST_REMOTE_CODE", "some", "true or false"),
         ("LOG_LEVEL", "loud", "debug, info, warning or error"),
         ("MODEL_DTYPE", "int3", "auto, float16, bfloat16 or float32"),
         ("REQUIRE_AUTH", "perhaps", "true or false"),
@@ -119,6 +119,19 @@ def test_a_bad_value_is_named_with_what_is_allowed(
     assert message.startswith(f"{key} is '{value}'")
     assert f"Allowed: {allowed}" in message or allowed in message.partition("Allowed: ")[2]
     assert "\n" not in message
+
+
+def test_a_local_engine_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENGINE=local without a folder is refused; a folder that is never loaded is warned of; ~ is the home."""
+    assert "LOCAL_MODEL is empty" in refused(monkeypatch, ENGINE="local")
+    assert not read(monkeypatch, ENGINE="local", OPERATOR_TOKEN="x" * 20).warnings
+    monkeypatch.delenv("OPERATOR_TOKEN")
+    settings = read(monkeypatch, ENGINE="Local", LOCAL_MODEL="~/some", ENGINE_PYTHON="~/bin/python")
+    assert settings.local_model == Path("~/some").expanduser()
+    assert settings.engine_python == Path("~/bin/python").expanduser()
+    assert not settings.warnings
+    (warning,) = read(monkeypatch, ENGINE="builtin", LOCAL_MODEL="/some").warnings
+    assert "LOCAL_MODEL is set but ENGINE is builtin" in warning
 
 
 def test_every_problem_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -125,6 +126,9 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.base": "a protocol and data without behaviour",
     "engines.discovery": "what an engine's probe finds: tests/test_openai_remote.py, over a real server",
     "engines.chat_stream": "the engine's reading: tests/test_openai_remote.py, over a real server",
+    "engines.worker_process": "the local engine's process: tests/test_local.py, with real workers",
+    "engines.local_loaded": "the local engine as the manager runs it: tests/browser/test_page_local.py",
+    "engines.worker.*": "tests/test_local.py, with real models; tests/test_worker.py what needs no torch",
     "engines.builtin.*": "tests/test_builtin_engine.py, test_builtin_fields.py, test_builtin_intents.py",
     "request_guard": "what routes ask of it: tests/test_routes.py, tests/test_hostile_http.py",
     "services": "data, and the way of an offer: tests/test_routes.py, tests/test_whip.py",
@@ -233,6 +237,26 @@ def test_only_main_reads_the_settings() -> None:
 def test_pure_rooms(module: str) -> None:
     """No event loop, web framework or network in the rooms that only compute."""
     assert not outside(modules()[module]) & IMPURE
+
+
+def test_workers_know_nothing_of_the_server() -> None:
+    """They run where only torch and its company are installed: of ours they know the frames and their own folder."""
+    allowed = {
+        "torch",
+        "transformers",
+        "numpy",
+        "PIL",
+        "jinja2",
+        "server",
+    } | sys.stdlib_module_names
+    workers = [name for name in modules() if name.startswith("engines.worker.")]
+    assert workers
+    for module in [*workers, "engines.wire"]:
+        path = modules()[module]
+        assert outside(path) <= allowed, module
+        assert all(
+            n == "engines.wire" or n.startswith("engines.worker.") for n in ours(path)
+        ), module
 
 
 def test_scripts_leave_the_server_alone() -> None:

@@ -128,7 +128,7 @@ async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
         status, out, err = await process.end()
     assert status == 2
     assert "PORT is '99999'. Allowed: a whole number from 0 to 65535" in err
-    assert "ENGINE is 'best'. Allowed: auto, vllm or builtin" in err
+    assert "ENGINE is 'best'. Allowed: auto, vllm, local or builtin" in err
     assert secret not in out + err
     assert "Traceback" not in err
 

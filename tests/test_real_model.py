@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -21,7 +20,7 @@ from server.errors import EngineError, EngineFailed, EngineUnavailable
 from server.frames import Geometry, Kind, Picture
 from server.vision import encode
 from tests.clients import Message, Page, visitor
-from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, ModelServer, build, missing
+from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, ModelServer
 from tests.running import running
 
 # Tokens of an answer that is far from its end whenever a test stops it.
@@ -30,17 +29,9 @@ SONG = 3000
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    if lacking := missing():
-        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
-        pytest.skip(lacking)
-    return build(tmp_path_factory.mktemp("model"))
-
-
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def server(model: Path) -> AsyncIterator[ModelServer]:
-    one = ModelServer(model)
+async def server(tiny_model: Path) -> AsyncIterator[ModelServer]:
+    one = ModelServer(tiny_model)
     try:
         await one.start()
         yield one

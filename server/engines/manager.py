@@ -154,6 +154,18 @@ class EngineManager:
             self._engines.prefer(self.place if preferred else None)
         return self._status
 
+    async def begin(self, choice: Choice) -> None:
+        """`start` for the model that the settings name: what can not be is told by the status, and not raised."""
+        name = choice.model.rpartition("/")[2]
+        self.place.leave(EngineState.LOADING, f"{name} is about to be loaded.")
+        try:
+            await self.start(choice, preferred=False)
+        except (BadRequest, Draining) as error:
+            log.warning("the model of the settings can not be loaded")
+            self.place.leave(EngineState.MISCONFIGURED, error.message)
+            failed = replace(self._status, state=ManagerState.FAILED, model=name)
+            self._show(replace(failed, mode=choice.mode, error=error.message))
+
     async def stop(self) -> ManagerStatus:
         """Unload; returns when its memory is given back."""
         self._engines.prefer(None)

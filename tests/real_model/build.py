@@ -48,6 +48,8 @@ TEMPLATE = (
 # Pixels of a picture at most: what is taught on small ones holds for all when none gets larger.
 MOST_PIXELS = 28 * 28 * 64
 STEPS = 500
+# From and to, RGB: a browser's video of (210, 30, 30) arrives as (202, 0, 14).
+TINT = ((-15, -35, -20), (15, 15, 15))
 
 
 def make_tokenizer(texts: list[str], words: list[str]) -> PreTrainedTokenizerFast:
@@ -119,10 +121,13 @@ def make_model(tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLForConditionalGe
     return model
 
 
-def picture(color: list[int], rng: np.random.Generator) -> Image.Image:
+def picture(color: list[int], rng: np.random.Generator, tinted: bool = False) -> Image.Image:
     """Of one colour, as a camera would give it: other sizes, brighter or darker, uneven, noisy."""
-    width, height = [(280, 196), (308, 224), (224, 224), (196, 112), (252, 140)][rng.integers(5)]
+    sizes = [(280, 196), (308, 224), (224, 224), (196, 112), (252, 140), (280, 168)]
+    width, height = sizes[rng.integers(len(sizes))]
     ground = np.asarray(color, np.float32) * rng.uniform(0.75, 1.05) + rng.uniform(0, 25)
+    if tinted:
+        ground += rng.uniform(TINT[0], TINT[1]).astype(np.float32)
     shade = np.linspace(rng.uniform(0.9, 1.1), 1.0, width, dtype=np.float32)[None, :, None]
     noise = rng.normal(0, 4, (height, width, 3)).astype(np.float32)
     return Image.fromarray((ground * shade + noise).clip(0, 255).astype(np.uint8))
@@ -143,7 +148,7 @@ def teach(
         answer = tokenizer(lesson["answer"], add_special_tokens=False)["input_ids"]
         if not lesson.get("endless"):
             answer = [*answer, tokenizer.eos_token_id]
-        shown = picture(lesson["color"], rng)
+        shown = picture(lesson["color"], rng, tinted=True)
         content = [{"type": "image"}, {"type": "text", "text": lesson["question"]}]
         messages = [
             {"role": "system", "content": [{"type": "text", "text": system}]},

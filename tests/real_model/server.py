@@ -27,7 +27,7 @@ _FIND = (
     "from importlib.util import find_spec as f;"
     "print(*map(f, ('torch', 'transformers', 'PIL', 'compressed_tensors')))"
 )
-_REPEATS = 6
+_REPEATS = 10
 _START_SECONDS = 120.0
 
 
@@ -94,6 +94,20 @@ def build(folder: Path) -> Path:
     assert done.returncode == 0, done.stderr[-2000:]
     assert json.loads(done.stdout)["right"] == 1.0, "the model did not learn its lessons"
     return model
+
+
+def build_random(folder: Path) -> Path:
+    """A folder for each of `random_models.MAKES`, made within `folder`, which is returned; a few seconds."""
+    done = subprocess.run(
+        [PYTHON, "-m", "tests.real_model.random_models", folder],
+        env=environment(folder),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return folder
 
 
 def free_port() -> int:

@@ -1,0 +1,51 @@
+"""A model in a worker of this program, as the manager runs it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from server.catalogue.command import Launch
+from server.catalogue.entry import Model
+from server.engines.base import Engine
+from server.engines.loaded import OnLine, OnProgress, StartFailed
+from server.engines.local import LocalEngine
+from server.engines.process_memory import tree_bytes
+from server.errors import EngineError
+
+
+class LocalLoaded:
+    """See `loaded.Loaded`. The manager starts it again when it has ended; the engine does not do so by itself."""
+
+    def __init__(
+        self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
+    ) -> None:
+        if model.folder is None:
+            raise ValueError("a model without a folder can not be loaded")
+        self._engine = LocalEngine(
+            model.folder,
+            python=launch.argv[0],
+            argv=launch.argv,
+            env=launch.env,
+            trust_remote_code="--trust-remote-code" in launch.argv,
+            restarts=False,
+            on_line=on_line,
+            on_progress=on_progress,
+        )
+        self.engine: Engine = self._engine
+        self.ended: asyncio.Event = self._engine.ended
+
+    async def start(self) -> None:
+        try:
+            await self._engine.start()
+        except EngineError as error:
+            raise StartFailed(error.message) from None
+
+    async def stop(self) -> None:
+        await self._engine.close()
+
+    def memory_bytes(self) -> int | None:
+        pid = self._engine.pid
+        return tree_bytes(pid) if pid is not None else 0
+
+    def how_it_ended(self) -> str:
+        return f"ended ({self._engine.cause})."

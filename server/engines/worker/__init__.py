@@ -1,0 +1,4 @@
+"""Runs a model in an environment that has torch: `PYTHON -m server.engines.worker --help`.
+
+Nothing here may import more than the standard library, torch, transformers, numpy, Pillow, this folder and `wire`.
+"""

@@ -1,0 +1,242 @@
+"""One answer: a chat and a picture in, pieces of text out, stopped as soon as somebody says so."""
+
+from __future__ import annotations
+
+import copy
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from PIL import Image
+
+from server.engines.worker.detokenize import Detokenizer
+from server.engines.worker.loading import Loaded
+
+Messages = list[dict[str, Any]]
+
+# Larger ones are not decoded; the server sends none near that.
+_MOST_PIXELS = 64_000_000
+# A special token has fewer characters; longer ones and more of them are not told.
+_TOKEN_CHARS = 64
+_TOKENS_TOLD = 1024
+
+
+class AnswerError(Exception):
+    """This answer can not be given. `code` is picture, context, template, memory or failed."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Stopped(Exception):
+    """Raised out of the model's own layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    # stop | length | cancelled
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Generator:
+    """The one who uses the model. `steps` is how often the model itself ran, over all answers."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self.steps = 0
+        self._stop = threading.Event()
+        loaded.model.register_forward_pre_hook(self._count)
+        for part in loaded.model.modules():
+            if isinstance(part, torch.nn.ModuleList):
+                for layer in part:
+                    layer.register_forward_pre_hook(self._halt)
+
+    def answer(
+        self,
+        messages: Messages,
+        jpeg: bytes | Image.Image,
+        max_tokens: int,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+    ) -> Outcome:
+        """`tell` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError."""
+        picture = jpeg if isinstance(jpeg, Image.Image) else _decode(jpeg)
+        self._stop = stop
+        prompt = 0
+        words = _Words(self._loaded.tokenizer, self._ends(), stop, tell)
+        try:
+            inputs = self._inputs(messages, picture)
+            prompt = int(inputs["input_ids"].shape[1])
+            room = self._loaded.context - prompt
+            if room < 1:
+                raise AnswerError("context")
+            limit = min(max_tokens, room)
+            with torch.inference_mode():
+                self._loaded.model.generate(
+                    **inputs,
+                    generation_config=self._settings(limit),
+                    streamer=words,
+                    stopping_criteria=[words.stopped],
+                )
+        except _Stopped:
+            return Outcome("cancelled", prompt, words.count)
+        except (MemoryError, torch.OutOfMemoryError):
+            self._give_back()
+            raise AnswerError("memory") from None
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):
+                raise
+            raise AnswerError("memory") from None
+        if stop.is_set():
+            return Outcome("cancelled", prompt, words.count)
+        return Outcome("length" if words.cut(limit) else "stop", prompt, words.count)
+
+    def special_tokens(self) -> list[str]:
+        """What must not stand in anybody's text: it would be the token. `<|…|>` are known to everybody and left out."""
+        tokenizer = self._loaded.tokenizer
+        found = {str(token) for token in getattr(tokenizer, "all_special_tokens", ())}
+        for token in getattr(tokenizer, "added_tokens_decoder", {}).values():
+            text = str(token.content)
+            if token.special or (text[:1], text[-1:]) in (("<", ">"), ("[", "]")):
+                found.add(text)
+        for name in ("image_token", "video_token", "fake_image_token", "global_image_token"):
+            found.add(str(getattr(self._loaded.processor, name, None) or ""))
+        known = (text for text in found if not (text.startswith("<|") and text.endswith("|>")))
+        return sorted(text for text in known if 1 < len(text) <= _TOKEN_CHARS)[:_TOKENS_TOLD]
+
+    def _inputs(self, messages: Messages, picture: Image.Image) -> Any:
+        try:
+            inputs = self._templated(messages, picture)
+        except TemplateError:
+            try:
+                inputs = self._templated(_without_system(messages), picture)
+            except TemplateError:
+                raise AnswerError("template") from None
+        model = self._loaded.model
+        return inputs.to(model.device, dtype=model.dtype)
+
+    def _templated(self, messages: Messages, picture: Image.Image) -> Any:
+        return self._loaded.processor.apply_chat_template(
+            _for_template(messages, picture),
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            add_generation_prompt=True,
+        )
+
+    def _settings(self, limit: int) -> Any:
+        """The model's own, but always its likeliest word: a camera wants the same answer to the same picture."""
+        settings = copy.deepcopy(self._loaded.model.generation_config)
+        settings.max_new_tokens, settings.max_length = limit, None
+        settings.do_sample, settings.num_beams = False, 1
+        settings.temperature = settings.top_p = settings.top_k = None
+        if settings.pad_token_id is None:
+            ends = settings.eos_token_id
+            settings.pad_token_id = ends[0] if isinstance(ends, list) else ends
+        return settings
+
+    def _ends(self) -> set[int]:
+        ends = self._loaded.model.generation_config.eos_token_id
+        return set(ends) if isinstance(ends, list) else {ends}
+
+    def _count(self, *_: object) -> None:
+        self.steps += 1
+
+    def _halt(self, *_: object) -> None:
+        # The first step over a long prompt may take seconds: it is stopped in its middle.
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _give_back(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+class _Words:
+    """What `generate` gives its tokens to: tells them as text."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        ends: set[int],
+        stop: threading.Event,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._ends = ends
+        self._stop = stop
+        self._tell = tell
+        self._prompt_seen = False
+        self._last: int | None = None
+        self._text = Detokenizer(
+            lambda ids: str(
+                tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            )
+        )
+        # Tokens of the answer, its end included.
+        self.count = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        for token in value.reshape(-1).tolist():
+            self.count += 1
+            self._last = token
+            if text := self._text.push(token):
+                self._tell(text)
+
+    def end(self) -> None:
+        if not self._stop.is_set() and (text := self._text.end()):
+            self._tell(text)
+
+    def stopped(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        """A stopping criterion, for every answer of the batch of one."""
+        return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
+
+    def cut(self, limit: int) -> bool:
+        """Whether the limit ended the answer, and not the model."""
+        return self.count >= limit and self._last not in self._ends
+
+
+def _decode(jpeg: bytes) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise AnswerError("picture")
+        return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise AnswerError("picture") from None
+
+
+def _for_template(messages: Messages, picture: Image.Image) -> Messages:
+    """Parts of a text and pictures in the form that every template for both knows."""
+    found: Messages = []
+    for message in messages:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        shown = [
+            part if part["type"] == "text" else {"type": "image", "image": picture}
+            for part in parts
+        ]
+        found.append({"role": message["role"], "content": shown})
+    return found
+
+
+def _without_system(messages: Messages) -> Messages:
+    """For templates that know no system text: it stands before the first words of the person."""
+    texts = [m["content"] for m in messages if m["role"] == "system"]
+    rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
+    first = rest[0]["content"]
+    begin = {"type": "text", "text": "\n".join(texts) + "\n"}
+    rest[0]["content"] = [
+        begin,
+        *([{"type": "text", "text": first}] if isinstance(first, str) else first),
+    ]
+    return rest

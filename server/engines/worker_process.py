@@ -1,0 +1,181 @@
+"""A worker as a process: started without a shell in a group of its own, spoken to in frames, ended with its memory."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import re
+import signal
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from server.aio import TaskSet
+from server.engines.wire import Decoder, Message, WireError, encode
+from server.redact import plain, redact
+
+log = logging.getLogger(__name__)
+
+# What a worker needs of our environment; everything else, secrets too, stays here.
+_PASSED = re.compile(
+    r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|(CUDA|NVIDIA|HIP|HSA|ROCR|ROCM|GPU|OMP|MKL|TORCH|PYTORCH|MIOPEN)_\w+)"
+)
+# Nothing is fetched and nothing is reported.
+_OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "PYTHONUNBUFFERED": "1",
+}
+_READ_BYTES = 256 * 1024
+_LINES = 200
+_LINE_CHARS = 500
+# Seconds for each way of ending it.
+_END_SECONDS = 2.0
+OnMessage = Callable[[Message], None]
+OnLine = Callable[[str], None]
+
+
+def environment(extra: Mapping[str, str]) -> dict[str, str]:
+    """What a worker is started with."""
+    ours = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
+    return {**ours, **_OFFLINE, **extra}
+
+
+def shown_line(raw: bytes) -> str:
+    """A log line as it may be shown: printable, bounded, without what looks like a secret. "" for none."""
+    text = raw.decode("utf-8", "replace").rpartition("\r")[2]
+    return redact(plain(text[: 4 * _LINE_CHARS])).strip()[:_LINE_CHARS]
+
+
+class WorkerProcess:
+    """One process, from `start` to its end.
+
+    `on_message` hears each frame, `on_line` each line of its log, and `on_exit` once that it has ended, after the
+    last frame. `quiet` is asked for each line: while it is true, lines might quote somebody and are dropped and
+    counted (`withheld`). All are called on the event loop.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_message: OnMessage,
+        on_line: OnLine,
+        on_exit: Callable[[int], None],
+        quiet: Callable[[], bool],
+    ) -> None:
+        self._on_message = on_message
+        self._on_line = on_line
+        self._on_exit = on_exit
+        self._quiet = quiet
+        self._process: asyncio.subprocess.Process | None = None
+        self._tasks = TaskSet("worker")
+        self._gone = asyncio.Event()
+        self.lines: deque[str] = deque(maxlen=_LINES)
+        self.withheld = 0
+
+    @property
+    def pid(self) -> int | None:
+        """None before its start and after its end."""
+        return self._process.pid if self._process is not None and not self._gone.is_set() else None
+
+    async def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
+        """Raises OSError when there is no such program."""
+        self._process = await asyncio.create_subprocess_exec(
+            *argv,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=dict(env),
+            cwd=cwd,
+            # Of its own: Ctrl+C in the terminal is ours, and what it starts ends with it.
+            start_new_session=True,
+        )
+        out = self._tasks.spawn(self._read_frames(self._process), name="frames")
+        err = self._tasks.spawn(self._read_lines(self._process), name="lines")
+        self._tasks.spawn(self._see_end(self._process, (out, err)), name="end")
+
+    def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
+        """Once it has ended nothing happens: `on_exit` tells. Pipes hold one answer at a time, so nothing piles up."""
+        if self._process is None or self._gone.is_set() or self._process.stdin is None:
+            return
+        with suppress(ConnectionError, RuntimeError):
+            self._process.stdin.write(encode(header, payload))
+
+    def kill(self) -> None:
+        """The whole group, at once."""
+        self._signal(signal.SIGKILL)
+
+    async def stop(self) -> None:
+        """End it: by closing its input, then by asking, then at once. Returns when it is gone with what it started."""
+        if self._process is None:
+            return
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        for ask in (None, signal.SIGTERM, signal.SIGKILL):
+            if ask is not None:
+                self._signal(ask)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._gone.wait()
+                break
+        # What it left behind in its group.
+        self._signal(signal.SIGKILL)
+        await self._tasks.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
+
+    async def _read_frames(self, process: asyncio.subprocess.Process) -> None:
+        decoder = Decoder()
+        if process.stdout is None:
+            return
+        try:
+            while data := await process.stdout.read(_READ_BYTES):
+                for message in decoder.feed(data):
+                    self._on_message(message)
+        except WireError as error:
+            log.error("a worker sent no frame", extra={"error": type(error).__name__})
+            self.kill()
+
+    async def _read_lines(self, process: asyncio.subprocess.Process) -> None:
+        if process.stderr is None:
+            return
+        held = b""
+        while data := await process.stderr.read(_READ_BYTES):
+            *lines, held = (held + data).split(b"\n")
+            for line in lines:
+                self._line(line)
+            # A line without an end is told in parts.
+            if len(held) > 4 * _LINE_CHARS:
+                self._line(held)
+                held = b""
+        self._line(held)
+
+    def _line(self, raw: bytes) -> None:
+        text = shown_line(raw)
+        if not text:
+            return
+        if self._quiet():
+            self.withheld += 1
+            return
+        self.lines.append(text)
+        self._on_line(text)
+
+    async def _see_end(
+        self, process: asyncio.subprocess.Process, readers: tuple[asyncio.Task[None], ...]
+    ) -> None:
+        status = await process.wait()
+        # A child of its own may hold the pipes open.
+        await asyncio.wait(readers, timeout=_END_SECONDS)
+        self._gone.set()
+        if process.stdin is not None:
+            process.stdin.close()
+        self._on_exit(status)

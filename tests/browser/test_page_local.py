@@ -1,0 +1,88 @@
+"""The whole product with a model of its own: what the browser's camera shows comes back as a word, in-process."""
+
+from __future__ import annotations
+
+import base64
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from server.engines.local_loaded import LocalLoaded
+from server.engines.manager_status import ManagerState
+from tests.browser.visitor import Visit, Visitor
+from tests.clients import soon
+from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+LOADS = 60.0
+
+
+def picture_of(color: str) -> str:
+    """A camera's mode that shows nothing but one colour."""
+    bgr = np.full((72, 128, 3), COLORS[color][::-1], np.uint8)
+    png = base64.b64encode(cv2.imencode(".png", bgr)[1].tobytes()).decode()
+    return f"image:data:image/png;base64,{png}"
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
+    """A server that has loaded the tiny model that names colours."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings = {"local_model": tiny_model, "engine_python": PYTHON, "trust_remote_code": True}
+    async with running(engine="local", response_max_tokens=2000, **settings) as run:
+        await soon(lambda: run.program.engines.current.status.ready, LOADS)
+        yield run
+
+
+def worker_of(run: Running) -> int:
+    loaded = run.program.manager._loaded
+    assert isinstance(loaded, LocalLoaded)
+    pid = loaded._engine.pid
+    assert pid is not None
+    return pid
+
+
+async def looking_at(visit: Visit, run: Running, color: str) -> Visitor:
+    page = await visit(run.base_url)
+    await page.start()
+    await page.show(mode=picture_of(color))
+    await page.settle(10)
+    return page
+
+
+async def test_red_in_front_of_the_camera_is_called_red(visit: Visit, local: Running) -> None:
+    """Asked on the page; then the worker is killed in mid-answer: an error that says so, and blue works after it."""
+    page = await looking_at(visit, local, "red")
+    response = await page.ask(ASK_COLOR)
+    assert (response["text"], response["engine"], response["model"]) == (
+        "It is red.",
+        "local",
+        "tiny",
+    )
+    await expect(page.turns.last.locator(".text")).to_have_text("It is red.")
+
+    pid = worker_of(local)
+    # On another page: what it says with a turn before is its own affair.
+    other = await looking_at(visit, local, "blue")
+    sent = await other.send(ASK_SONG)
+    await other.got(f'm.type === "delta" && m.id === "{sent["id"]}"')
+    os.kill(pid, signal.SIGKILL)
+    error = await other.end(sent["id"])
+    assert (error["type"], error["code"]) == ("error", "engine_failed")
+    assert "in mid-answer" in error["message"]
+    assert "started again" in error["message"]
+    await soon(lambda: local.program.manager.status().state is not ManagerState.READY)
+    await soon(lambda: local.program.engines.current.status.ready, LOADS)
+    assert worker_of(local) != pid
+
+    third = await looking_at(visit, local, "blue")
+    assert (await third.ask(ASK_COLOR))["text"] == "It is blue."

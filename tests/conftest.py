@@ -1,0 +1,30 @@
+"""What several files of tests share: models that take seconds to make."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.real_model.server import build, build_random, missing
+
+
+def _needed() -> None:
+    if lacking := missing():
+        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
+        pytest.skip(lacking)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny Qwen2.5-VL that names colours (see `tests.real_model.build`). Nobody changes it."""
+    _needed()
+    return build(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with tiny models of other makes, whose words mean nothing (see `tests.real_model.random_models`)."""
+    _needed()
+    return build_random(tmp_path_factory.mktemp("random"))

@@ -1,0 +1,136 @@
+"""Tiny models of other makes with random weights: `python -m tests.real_model.random_models FOLDER`, a few seconds.
+
+Their folders have the files that such models have on the hub, processors of the library's own included.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import AddedToken
+from transformers import (
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
+    SmolVLMConfig,
+    SmolVLMForConditionalGeneration,
+)
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
+
+from tests.real_model.build import SEED, SPECIAL, make_tokenizer
+
+TEXT = {
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "head_dim": 32,
+    "max_position_embeddings": 2048,
+}
+# SmolVLM2's: roles in words, no mark before a turn but the first, one text or picture after the other.
+SMOL_TEMPLATE = (
+    "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
+    "{% if message['content'][0]['type'] == 'image' %}:{% else %}: {% endif %}"
+    "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
+    "{% elif part['type'] == 'image' %}<image>{% endif %}{% endfor %}<end_of_utterance>\n"
+    "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+def finish(folder: Path, model: Any, tokenizer: Any, images: Any, **named: Any) -> None:
+    """Save all, with the processor named as on the hub, where it is the one for torchvision."""
+    model.eval().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    images.save_pretrained(folder)
+    path = folder / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | named))
+
+
+def qwen3_vl(folder: Path) -> None:
+    tokenizer = make_tokenizer(["What is this? Sing a long song."], [" la"])
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in SPECIAL}
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}
+    text = TEXT | {
+        "vocab_size": len(tokenizer),
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
+        "bos_token_id": None,
+        "rope_parameters": rope | {"mrope_interleaved": True},
+    }
+    vision: dict[str, Any] = {
+        "depth": 2,
+        "hidden_size": 64,
+        "out_hidden_size": 64,
+        "intermediate_size": 128,
+    }
+    vision |= {"num_heads": 2, "deepstack_visual_indexes": [0], "num_position_embeddings": 256}
+    config = Qwen3VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )
+    finish(
+        folder,
+        Qwen3VLForConditionalGeneration(config),
+        tokenizer,
+        Qwen2VLImageProcessorPil(
+            patch_size=16, size={"shortest_edge": 65_536, "longest_edge": 16_777_216}
+        ),
+        image_processor_type="Qwen2VLImageProcessorFast",
+        processor_class="Qwen3VLProcessor",
+    )
+    video = {"video_processor_type": "Qwen3VLVideoProcessor", "processor_class": "Qwen3VLProcessor"}
+    (folder / "video_preprocessor_config.json").write_text(json.dumps(video))
+
+
+def smolvlm(folder: Path) -> None:
+    tokenizer = make_tokenizer(["What is this? Sing a long song."], [" la"])
+    marks = ["<end_of_utterance>", "<fake_token_around_image>", "<image>", "<global-img>"]
+    marks += [f"<row_{row}_col_{col}>" for row in range(1, 5) for col in range(1, 5)]
+    tokenizer.add_tokens(
+        [AddedToken(mark, normalized=False) for mark in marks], special_tokens=True
+    )
+    tokenizer.eos_token = "<end_of_utterance>"
+    tokenizer.chat_template = SMOL_TEMPLATE
+    text = TEXT | {"model_type": "llama", "vocab_size": len(tokenizer), "pad_token_id": 0}
+    text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": 1}
+    vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    vision |= {"num_attention_heads": 2, "image_size": 64, "patch_size": 16}
+    config = SmolVLMConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=tokenizer.convert_tokens_to_ids("<image>"),
+        scale_factor=2,
+        pad_token_id=0,
+    )
+    finish(
+        folder,
+        SmolVLMForConditionalGeneration(config),
+        tokenizer,
+        SmolVLMImageProcessorPil(size={"longest_edge": 128}, max_image_size={"longest_edge": 64}),
+        image_processor_type="SmolVLMImageProcessor",
+        processor_class="SmolVLMProcessor",
+    )
+    processor = {"processor_class": "SmolVLMProcessor", "image_seq_len": 4}
+    (folder / "processor_config.json").write_text(json.dumps(processor))
+
+
+MAKES = {"qwen3_vl": qwen3_vl, "smolvlm": smolvlm}
+
+
+def main() -> None:
+    torch.manual_seed(SEED)
+    for name, make in MAKES.items():
+        make(Path(sys.argv[1]) / name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""What a worker does before torch is there: text out of tokens, a folder's files, number formats and memory."""
+
+from __future__ import annotations
+
+import json
+import resource
+import struct
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from server.engines.worker import room
+from server.engines.worker.detokenize import Detokenizer
+from server.engines.worker.weights import Weights, WeightsError, look
+
+ROOT = Path(__file__).parent.parent
+
+
+# Text out of tokens
+
+
+def utf8(ids: Sequence[int]) -> str:
+    """A tokenizer whose tokens are bytes."""
+    return bytes(ids).decode("utf-8", "replace")
+
+
+def words(ids: Sequence[int]) -> str:
+    """One that puts spaces between its tokens, and so none before the first."""
+    return " ".join(("It", "is", "red", "")[n] for n in ids).rstrip()
+
+
+def test_characters_come_whole() -> None:
+    """Nothing is told of a character until all its tokens are there; together the pieces are the text."""
+    text = "Grün 🎈 日本!"
+    one = Detokenizer(utf8)
+    pieces = [one.push(byte) for byte in text.encode()]
+    assert "".join([*pieces, one.end()]) == text
+    assert not any("\ufffd" in piece for piece in pieces)
+    assert "🎈" in pieces
+
+
+def test_spaces_between_tokens_are_told() -> None:
+    """A space that a tokenizer puts only between tokens is not lost where the pieces meet."""
+    one = Detokenizer(words)
+    assert [one.push(n) for n in (0, 1, 2)] == ["It", " is", " red"]
+    assert one.end() == ""
+
+
+def test_rubbish_is_not_held_back_for_ever() -> None:
+    """Bytes that never become a character are told after a few tokens, and at the end."""
+    one = Detokenizer(utf8)
+    assert any(one.push(0x80) for _ in range(20))
+    last = Detokenizer(utf8)
+    assert last.push(0xF0) == ""
+    assert last.end() == "\ufffd"
+
+
+# A folder's files
+
+
+def shard(path: Path, dtype: str = "BF16", numbers: int = 8) -> None:
+    """A safetensors file with one tensor."""
+    count = numbers * {"BF16": 2, "F32": 4, "F8_E4M3": 1}[dtype]
+    tensor = {"dtype": dtype, "shape": [numbers], "data_offsets": [0, count]}
+    header = json.dumps({"__metadata__": {"format": "pt"}, path.stem: tensor}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A model in two shards; nothing but their sizes is true of them."""
+    config = {"model_type": "some_vl", "text_config": {"max_position_embeddings": 4096}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    placed = {"a": "one.safetensors", "b": "two.safetensors", "c": "two.safetensors"}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": placed}))
+    shard(tmp_path / "one.safetensors")
+    shard(tmp_path / "two.safetensors", numbers=100)
+    return tmp_path
+
+
+def test_a_whole_folder_tells_its_size(folder: Path) -> None:
+    """Bytes and format from the shards' own headers, type and context from the config."""
+    assert look(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
+    shard(folder / "two.safetensors", "F8_E4M3", 1000)
+    assert look(folder) == Weights(1016, "", 1, "some_vl", 4096)
+
+
+def test_a_single_file_does(folder: Path) -> None:
+    """Small models have no index; a config may name no context."""
+    (folder / "model.safetensors.index.json").unlink()
+    shard(folder / "model.safetensors", "F32", 3)
+    (folder / "config.json").write_text('{"model_type": "some_vl"}')
+    assert look(folder) == Weights(12, "float32", 4, "some_vl", None)
+
+
+def damaged(folder: Path, what: str) -> Path:
+    config, index = folder / "config.json", folder / "model.safetensors.index.json"
+    two = folder / "two.safetensors"
+    match what:
+        case "no folder":
+            return folder / "none"
+        case "no config":
+            config.unlink()
+        case "config no json":
+            config.write_text('{"model_type":')
+        case "config a list":
+            config.write_text("[]")
+        case "config without a type":
+            config.write_text("{}")
+        case "no weights":
+            index.unlink()
+        case "index no json":
+            index.write_bytes(b"\xff\xfe")
+        case "index without a map":
+            index.write_text("{}")
+        case "index leads out":
+            index.write_text('{"weight_map": {"a": "../../etc/passwd"}}')
+        case "shard missing":
+            two.unlink()
+        case "shard cut":
+            two.write_bytes(two.read_bytes()[:-1])
+        case "shard empty":
+            two.write_bytes(b"")
+        case "shard no json":
+            two.write_bytes(struct.pack("<Q", 4) + b"{{{{")
+        case "shard endless":
+            two.write_bytes(b"\xff" * 64)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("no folder", "is no folder"),
+        ("no config", "config.json is missing"),
+        ("config no json", "config.json .* is damaged"),
+        ("config a list", "config.json .* is damaged"),
+        ("config without a type", "names no model_type"),
+        ("no weights", "no weights"),
+        ("index no json", "index.json .* is damaged"),
+        ("index without a map", "has no weight_map"),
+        ("index leads out", "outside of the folder"),
+        ("shard missing", "two.safetensors of 2 files .* missing"),
+        ("shard cut", "two.safetensors .* not whole"),
+        ("shard empty", "two.safetensors .* not whole"),
+        ("shard no json", "two.safetensors .* not whole"),
+        ("shard endless", "two.safetensors .* not whole"),
+    ],
+)
+def test_damage_is_a_sentence_with_what_to_do(folder: Path, what: str, said: str) -> None:
+    """Each kind is told from the others before anything is loaded."""
+    with pytest.raises(WeightsError, match=said) as raised:
+        look(damaged(folder, what))
+    assert raised.value.message.count(".") >= 2
+
+
+# Formats and memory
+
+
+@pytest.mark.parametrize(
+    ("asked", "stored", "gpu", "bfloat16", "roomy", "chosen"),
+    [
+        ("auto", "bfloat16", True, True, True, "bfloat16"),
+        ("auto", "bfloat16", True, False, True, "float16"),
+        ("auto", "float16", True, True, True, "float16"),
+        ("auto", "float32", True, True, True, "bfloat16"),
+        ("float32", "bfloat16", True, True, False, "float32"),
+        ("float16", "bfloat16", True, True, True, "float16"),
+        ("auto", "bfloat16", False, True, True, "bfloat16"),
+        ("auto", "bfloat16", False, False, True, "float32"),
+        ("auto", "bfloat16", False, False, False, "bfloat16"),
+        ("auto", "float32", False, True, False, "float32"),
+        ("float16", "bfloat16", False, True, True, "bfloat16"),
+        ("float16", "bfloat16", False, False, True, "float32"),
+        ("bfloat16", "float32", False, False, True, "bfloat16"),
+    ],
+)
+def test_the_number_format(
+    asked: str, stored: str, gpu: bool, bfloat16: bool, roomy: bool, chosen: str
+) -> None:
+    """What is asked for holds, but for float16 on a processor; else what the device is quick in and has room for."""
+    assert room.choose(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
+
+
+def test_what_a_model_needs_follows_its_format() -> None:
+    """7.5 billion numbers stored in 16 bits take twice as much in 32; more than the weights is asked for."""
+    half, whole = room.needed(15 * 10**9, 2, "bfloat16"), room.needed(15 * 10**9, 2, "float32")
+    assert 16 * 10**9 < half < 18 * 10**9
+    assert 32 * 10**9 < whole < 35 * 10**9
+
+
+def test_free_memory_knows_the_process_limit() -> None:
+    """With a limit on its address space a process has no more free than is left of that."""
+    script = "from server.engines.worker.room import free_ram; print(free_ram())"
+    limit = 3 * 10**9
+
+    def free(limited: bool) -> int:
+        ask = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({limit}, -1));" * limited
+        done = subprocess.run(
+            [sys.executable, "-c", ask + script], cwd=ROOT, capture_output=True, check=True
+        )
+        return int(done.stdout)
+
+    assert resource.RLIM_INFINITY == -1
+    assert 10**9 < free(limited=True) < limit
+    assert free(limited=False) > 0
+
+
+def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gets what finds programs, libraries and GPUs, and no settings of ours."""
+    from server.engines.worker_process import environment
+
+    for name in ("JWT_SECRET_KEY", "VLLM_API_KEY", "HF_TOKEN", "PYTHONPATH", "LD_PRELOAD"):
+        monkeypatch.setenv(name, "hidden")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    made = environment({"HF_MODULES_CACHE": "/tmp/x"})
+    assert "hidden" not in made.values()
+    assert (made["CUDA_VISIBLE_DEVICES"], made["HF_MODULES_CACHE"]) == ("1", "/tmp/x")
+    assert made["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"Loading weights:  1%\rLoading weights: 50%", "Loading weights: 50%"),
+        (b"token=abcdef ok", "token=(hidden) ok"),
+        (b"https://me:pw@host/x", "https://(hidden)@host/x"),
+        (b"use hf_abcdefghijklmnop now", "use (hidden) now"),
+        (b"\x1b[31mred\x1b[0m\x07", "red"),
+        (b"\xff" * 3000, "\ufffd" * 500),
+        (b"   ", ""),
+    ],
+)
+def test_log_lines_are_bounded_and_without_secrets(raw: bytes, shown: str) -> None:
+    """What a progress bar wrote last, printable, cut, and nothing that looks like a key."""
+    from server.engines.worker_process import shown_line
+
+    assert shown_line(raw) == shown
