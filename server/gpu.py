@@ -6,6 +6,7 @@ Everything here blocks, NVIDIA's reading for about a millisecond, AMD's tools fo
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -144,10 +145,12 @@ def _find_rocm_smi() -> Callable[[], list[Gpu]]:
 
 def amd_smi_names(told: Any) -> dict[int, str]:
     """GPU number to name, of `amd-smi static --asic --json`."""
-    return {
-        int(entry["gpu"]): str(entry.get("asic", {}).get("market_name", "AMD GPU"))
-        for entry in _amd_smi_entries(told)
-    }
+    names = {}
+    for entry in _amd_smi_entries(told):
+        asic = entry.get("asic")
+        name = asic.get("market_name") if isinstance(asic, dict) else None
+        names[int(entry["gpu"])] = str(name or "AMD GPU")
+    return names
 
 
 def amd_smi_gpus(told: Any, names: dict[int, str]) -> list[Gpu]:
@@ -180,7 +183,8 @@ def rocm_smi_gpus(told: Any) -> list[Gpu]:
     """The GPUs of `rocm-smi --json`: every value is text, and the names of some changed between releases."""
     gpus = []
     for card, values in sorted(told.items()) if isinstance(told, dict) else ():
-        if not card.startswith("card") or not isinstance(values, dict):
+        number_of = card.removeprefix("card")
+        if not card.startswith("card") or not number_of.isdecimal() or not isinstance(values, dict):
             continue
 
         def number(*names: str, values: dict[str, Any] = values) -> float | None:
@@ -190,7 +194,7 @@ def rocm_smi_gpus(told: Any) -> list[Gpu]:
         used, total = number("VRAM Total Used Memory (B)"), number("VRAM Total Memory (B)")
         gpus.append(
             Gpu(
-                int(card.removeprefix("card")),
+                int(number_of),
                 str(values.get("Card Series") or values.get("Card series") or "AMD GPU"),
                 None if use is None else use / 100,
                 None if used is None else int(used),
@@ -209,7 +213,9 @@ def _amd_smi_entries(told: Any) -> list[dict[str, Any]]:
     entries = told.get("gpu_data", []) if isinstance(told, dict) else told
     if not isinstance(entries, list):
         return []
-    return [entry for entry in entries if isinstance(entry, dict) and "gpu" in entry]
+    return [
+        entry for entry in entries if isinstance(entry, dict) and str(entry.get("gpu")).isdecimal()
+    ]
 
 
 def _amount(entry: dict[str, Any], group: str, name: str) -> float | None:
@@ -221,9 +227,10 @@ def _amount(entry: dict[str, Any], group: str, name: str) -> float | None:
 def _number(value: Any) -> float | None:
     """None for N/A and the like."""
     try:
-        return float(value)
+        number = float(value)
     except (TypeError, ValueError):
         return None
+    return number if math.isfinite(number) else None
 
 
 def _some(gpus: Sequence[Gpu]) -> None:

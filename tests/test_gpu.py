@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from server import gpu
-from server.gpu import MIB, GpuError, GpuReader, amd_smi_gpus, rocm_smi_gpus
+from server.gpu import MIB, Gpu, GpuError, GpuReader, amd_smi_gpus, amd_smi_names, rocm_smi_gpus
 
 
 def amount(value: float, unit: str) -> dict[str, Any]:
@@ -85,6 +85,32 @@ def test_rocm_smi() -> None:
     assert (one.memory_used, one.memory_total) == (27856896, 21458059264)
     assert (one.watts, one.celsius) == (35.0, 41.0)
     assert (two.use, two.watts) == (None, None)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [{"gpu": "N/A"}, {"gpu": None}, {"gpu": -1}, 3],
+        {"gpu_data": "N/A"},
+        {"card": {}, "cardX": {}, "system": {"Driver version": "6"}, "card0": "N/A"},
+        [],
+        None,
+    ],
+)
+def test_what_is_no_gpu_is_none(told: object) -> None:
+    """Both tools write N/A in any place, and lists of other things beside the cards."""
+    assert amd_smi_gpus(told, {}) == []
+    assert amd_smi_names(told) == {}
+    assert rocm_smi_gpus(told) == []
+
+
+def test_figures_that_are_none() -> None:
+    """A part that is N/A as a whole, and numbers that are none."""
+    entry = {"gpu": 2, "asic": "N/A", "usage": "N/A", "power": {"socket_power": {"value": "nan"}}}
+    assert amd_smi_names([entry]) == {2: "AMD GPU"}
+    assert amd_smi_gpus([entry], {}) == [Gpu(2, "AMD GPU", None, None, None, None, None)]
+    card = {"card0": {"GPU use (%)": "nan", "VRAM Total Memory (B)": "inf"}}
+    assert rocm_smi_gpus(card) == [Gpu(0, "AMD GPU", None, None, None, None, None)]
 
 
 def test_amd_smi_is_preferred_and_warnings_before_its_json_are_skipped(

@@ -223,6 +223,20 @@ def test_comparing_from_the_command_line(
     """Status 2 for what is no result."""
     assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 2
     assert "No such file" in capsys.readouterr().err
+    figure: dict[str, Any] = {"what": "x", "unit": "ms"}
+    bodies: tuple[Any, ...] = (
+        [],
+        {"rows": [1]},
+        {"rows": [{"what": "x"}]},
+        {"rows": [figure | {"value": "1"}]},
+        {"rows": [figure | {"spread": {"p50": "1"}}]},
+        {"rows": [figure | {"spread": 1}]},
+        {"rows": [figure | {"value": 1}], "conditions": []},
+    )
+    for body in bodies:
+        (tmp_path / "a").write_text(json.dumps(body))
+        assert main(["--compare", str(tmp_path / "a"), str(tmp_path / "a")]) == 2
+        assert "holds no figures of the benchmark" in capsys.readouterr().err
 
 
 def test_an_access_code_is_not_in_the_results() -> None:

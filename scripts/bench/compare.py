@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+QUANTILES = ("p50", "p95", "p99")
 # What two runs may differ in without anybody wanting to know
 _SAME = ("output", "compare", "server_log", "no_plots")
 
@@ -22,9 +23,25 @@ def read(path: Path) -> dict[str, Any]:
         raise NoResult(f"{path} can not be read: {error.strerror}.") from None
     except ValueError:
         raise NoResult(f"{path} is no JSON. Give the .json of a result.") from None
-    if not isinstance(body, dict) or not isinstance(body.get("rows"), list):
+    if (
+        not isinstance(body, dict)
+        or not isinstance(body.get("rows"), list)
+        or not isinstance(body.get("conditions", {}), dict)
+        or not all(_is_row(row) for row in body["rows"])
+    ):
         raise NoResult(f"{path} holds no figures of the benchmark. Give the .json of a result.")
     return body
+
+
+def _is_row(row: Any) -> bool:
+    """As report.Row writes it."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(k), str) for k in ("what", "unit")):
+        return False
+    spread = row.get("spread")
+    if spread is not None and not isinstance(spread, dict):
+        return False
+    figures = [row.get("value"), *((spread or {}).get(q) for q in QUANTILES)]
+    return all(figure is None or isinstance(figure, int | float) for figure in figures)
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> str:
@@ -67,9 +84,7 @@ def _key(row: dict[str, Any]) -> tuple[str, str]:
 
 def _figures(row: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, float, float]]:
     if row.get("spread") and other.get("spread"):
-        pairs = [
-            (f", {q}", row["spread"].get(q), other["spread"].get(q)) for q in ("p50", "p95", "p99")
-        ]
+        pairs = [(f", {q}", row["spread"].get(q), other["spread"].get(q)) for q in QUANTILES]
     else:
         pairs = [("", row.get("value"), other.get("value"))]
     return [(name, a, b) for name, a, b in pairs if a is not None and b is not None]
