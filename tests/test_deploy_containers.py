@@ -17,6 +17,7 @@ import yaml
 from config import Settings, load
 from server.serving import STOP_SECONDS
 from tests.test_main import started
+from tests.vllm_stand_in import recorded
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -221,11 +222,14 @@ def test_no_secret_is_in_it() -> None:
 
 
 def test_model_servers_log_no_request() -> None:
-    """Each in the words of its version; a picture has the pixels that the server makes."""
+    """In the words of its version, which is a fixed one; a picture has the pixels that the server makes."""
     services = compose()["services"]
-    assert "--disable-log-requests" in services["vllm-rocm"]["command"]
-    assert "--no-enable-log-requests" in services["vllm-cuda"]["command"]
     for name in ("vllm-rocm", "vllm-cuda"):
+        assert not filled(services[name]["image"]).endswith(":latest")
+        assert "--no-enable-log-requests" in services[name]["command"]
+        assert {flag.partition("=")[0] for flag in services[name]["command"][1:]} <= set(
+            recorded("0.32")
+        )
         flags = dict(flag.partition("=")[::2] for flag in services[name]["command"])
         assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 1, "video": 0}
         pixels = json.loads(flags["--mm-processor-kwargs"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -63,6 +64,25 @@ def show_help(version: str, asked: str) -> int:
     return 0
 
 
+def meets_itself() -> bool:
+    """Whether its processes reach each other, at the address that a real one takes: VLLM_HOST_IP, else the network's."""
+    address = os.environ.get("VLLM_HOST_IP", "")
+    if not address:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            try:
+                # Of TEST-NET-1: nothing is sent.
+                probe.connect(("192.0.2.2", 9))
+                address = str(probe.getsockname()[0])
+            except OSError:
+                address = "127.0.0.1"
+    with socket.create_server((address, 0)) as one:
+        try:
+            socket.create_connection(one.getsockname(), 3).close()
+        except OSError:
+            return False
+    return True
+
+
 def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> int:
     given = [word.partition("=")[0] for word in arguments if word.startswith("--")]
     if unknown := [flag for flag in given if flag not in recorded(version)]:
@@ -75,6 +95,11 @@ def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> i
         f"Loading safetensors checkpoint shards:  50% Completed; key {os.environ.get('VLLM_API_KEY')}",
         flush=True,
     )
+    if not meets_itself():
+        print(
+            "torch.distributed.DistNetworkError: The client socket has timed out", file=sys.stderr
+        )
+        return 1
     if behaviour in FAILURES:
         print(FAILURES[behaviour], file=sys.stderr, flush=True)
         if behaviour == "cpu":
