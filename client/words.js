@@ -285,7 +285,7 @@ export function details(facts) {
   const engineWords = !engine
     ? "Known once connected."
     : [
-        `${engineName(engine)}${ready?.model && ready.model !== engine ? ` (${ready.model})` : ""}: ${state}.`,
+        `${engine === "local" && ready?.elsewhere ? "Another machine's model" : engineName(engine)}${ready?.model && ready.model !== engine ? ` (${ready.model})` : ""}: ${state}.`,
         status?.engine_detail || ready?.engine_detail || "",
         ready?.elsewhere ? `Pictures go to ${ready.elsewhere}${facts.disclose ? " once you agree" : ""}.` : "",
       ]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from server.engines.local_loaded import LocalLoaded
+from tests.browser.test_page_local import LOADS, looking_at
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
 from tests.fakes_openai import FakeOpenAI
+from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
@@ -112,3 +117,46 @@ async def test_what_fails_says_what_to_do(visit: Visit, run: Running) -> None:
     await expect(error).to_contain_text("Check the address")
     await expect(page.page.locator("#engine-start")).to_be_enabled()
     await expect(page.page.locator("#engine-stop")).to_be_hidden()
+
+
+async def test_the_operator_loads_a_model_here_and_the_camera_is_answered_with_it(
+    visit: Visit, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny model that names colours, found in its folder: chosen on the page, seen loading, red is called red, and
+    its memory comes back when it is stopped."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    settings = {"model_path": tiny_model, "engine_python": PYTHON, "trust_remote_code": True}
+    async with running(operator_token=TOKEN, **settings) as run:
+        page = await looking_at(visit, run, "red")
+        await let_in(page)
+        panel = page.page.locator("#engine-panel")
+        await panel.locator("#engine-models").get_by_text("tiny", exact=True).click()
+        await expect(panel.locator("#engine-modes :checked")).to_have_value("in_process")
+        command = panel.locator("#engine-command")
+        await expect(command).to_contain_text("server.engines.worker")
+        await expect(command).to_contain_text(str(tiny_model))
+        shown = await command.inner_text()
+        await page.page.locator("#engine-start").click()
+        progress = await page.got('m.type === "engine" && m.state === "loading"')
+        assert progress["progress"]["phase"]
+        await expect(page.page.locator("#engine-state")).to_have_text(
+            "tiny runs in this program", timeout=LOADS * 1000
+        )
+        await expect(page.page.locator("#engine-detail")).to_contain_text("MB of memory")
+        loaded = run.program.manager._loaded
+        assert isinstance(loaded, LocalLoaded)
+        # What was shown is what runs, word for word.
+        assert shown.endswith(shlex.join(loaded._engine.argv))
+        await page.button("Close").click()
+        response = await page.ask(ASK_COLOR)
+        assert (response["text"], response["engine"]) == ("It is red.", "local")
+        await page.button("Manage").click()
+        await page.button("Stop engine").click()
+        await expect(page.page.locator("#engine-state")).to_have_text("No model is loaded")
+        released = run.program.manager.status().released
+        assert released is not None
+        assert released.held
+        assert released.left == 0
+        log = panel.locator("#engine-log")
+        await log.locator("summary").click()
+        await expect(log).to_contain_text("gave back")
