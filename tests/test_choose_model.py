@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -12,10 +14,19 @@ import sysconfig
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import httpx
 import pytest
 
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.live_encoder import LiveEncoder
+from tests.clients import open_page
 from tests.hub_stand_in import Hub, Model, running_hub
+from tests.real_model.server import ASK_COLOR, free_port
+from tests.running import Running
+from tests.test_real_model import ColoredScene
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT = "3" * 40
@@ -86,22 +97,27 @@ def environment(folder: Path) -> Path:
 class Scratch:
     """This project in a folder of its own, installed, with a server that tells what it was started with."""
 
-    def __init__(self, folder: Path, hub: Hub) -> None:
+    def __init__(self, folder: Path, hub: Hub, *, whole: bool = False) -> None:
+        """`whole`: with the true server and the models' own environment."""
         self.root = folder / "a project"
         self.home = folder / "home"
         self.hub = hub
         self.home.mkdir()
         left_out = shutil.ignore_patterns("__pycache__", "bench", "monitoring")
-        for name in ("scripts", "server"):
+        for name in ("scripts", "server", "client"):
             shutil.copytree(ROOT / name, self.root / name, ignore=left_out)
         shutil.copy(ROOT / "config.py", self.root)
-        (self.root / "server" / "main.py").write_text(
-            "import os\nprint('started with', os.environ.get('LOCAL_MODEL'))\n"
-        )
         for name in ("requirements.txt", "requirements-models.txt"):
             (self.root / name).write_text("# nothing\n")
         environment(self.root / ".venv")
-        environment(self.root / ".venv-models")
+        if whole:
+            shutil.copy(ROOT / "requirements-models.txt", self.root)
+            (self.root / ".venv-models").symlink_to(ROOT / ".venv-models")
+        else:
+            environment(self.root / ".venv-models")
+            (self.root / "server" / "main.py").write_text(
+                "import os\nprint('started with', os.environ.get('LOCAL_MODEL'))\n"
+            )
         self.write_catalogue()
         # Without an index there is no face model: said, and gone on.
         assert self.run("--install").returncode == 0
@@ -113,8 +129,8 @@ class Scratch:
     def folder(self) -> Path:
         return self.home / "models" / "tiny-vl"
 
-    def run(self, *args: str, cwd: Path = Path("/"), **more: str) -> Result:
-        env = {
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
             "PATH": os.environ["PATH"],
             "HOME": str(self.home),
             "HF_ENDPOINT": self.hub.url,
@@ -123,13 +139,30 @@ class Scratch:
             "PIP_CONFIG_FILE": os.devnull,
             **more,
         }
+
+    def command(self, *args: str) -> list[str]:
+        return ["bash", str(self.root / "scripts" / "run.sh"), *args]
+
+    def run(self, *args: str, cwd: Path = Path("/"), **more: str) -> Result:
         return subprocess.run(
-            ["bash", str(self.root / "scripts" / "run.sh"), *args],
-            env=env,
+            self.command(*args),
+            env=self.environment(**more),
             cwd=cwd,
             capture_output=True,
             text=True,
             timeout=120,
+        )
+
+    def start(self, *args: str, **more: str) -> subprocess.Popen[str]:
+        """The server goes on."""
+        return subprocess.Popen(
+            self.command(*args),
+            env=self.environment(
+                OMP_NUM_THREADS="1", VLLM_BASE_URL="http://127.0.0.1:9/v1", **more
+            ),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
         )
 
     def started_with(self, *args: str, cwd: Path = Path("/"), **more: str) -> str:
@@ -337,3 +370,50 @@ def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: Scratch, tmp_path
     assert "taking the usual one, 3 GB to fetch and 7 GB on the disk" in needed.stderr
     assert list((scratch.root / ".venv-models").glob("lib/*/site-packages/torch-9.9.9.dist-info"))
     assert stamp.read_text() != before
+
+
+async def answers_at(base: str, process: subprocess.Popen[str]) -> None:
+    """Until the engine that it has to answer with is one that is loaded here."""
+    async with httpx.AsyncClient(base_url=base, trust_env=False) as client, asyncio.timeout(90):
+        while True:
+            assert process.poll() is None
+            with contextlib.suppress(httpx.TransportError):
+                if (await client.get("/health")).json()["engine"]["name"] == "local":
+                    return
+            await asyncio.sleep(0.1)
+
+
+async def test_the_cameras_questions_are_answered_by_it(
+    hub: Hub, tmp_path: Path, tiny_model: Path
+) -> None:
+    """Fetched by one command and remembered by the next: red in front of the camera comes back as "red" from this model."""
+    files = {
+        path.relative_to(tiny_model).as_posix(): path.read_bytes()
+        for path in tiny_model.rglob("*")
+        if path.is_file()
+    }
+    hub.models["someone/tiny-vl"] = Model({COMMIT: files}, {"main": COMMIT})
+    scratch = Scratch(tmp_path, hub, whole=True)
+    assert scratch.run("--install", "--model", "tiny", TRUST_REMOTE_CODE="true").returncode == 0
+    port = free_port()
+    base = f"http://127.0.0.1:{port}"
+    where = cast(Running, SimpleNamespace(base_url=base, ws_url=f"ws://127.0.0.1:{port}"))
+    encoder = LiveEncoder(ColoredScene("red"), rate=10)
+    camera = CameraPeer(base, encoder)
+    hub.status = 503
+    process = scratch.start("--host", "127.0.0.1", "--port", str(port), TRUST_REMOTE_CODE="true")
+    try:
+        await answers_at(base, process)
+        await camera.connect()
+        page = await open_page(where, camera.token, camera.session_id)
+        await page.camera("live")
+        answer = await page.ask(ASK_COLOR, timeout=30)
+        assert (answer["text"], answer["engine"]) == ("It is red.", "local")
+        await page.close()
+    finally:
+        await camera.close()
+        await encoder.close()
+        process.terminate()
+        said = process.communicate(timeout=30)[0]
+        hub.status = 0
+    assert process.returncode == 0, said
