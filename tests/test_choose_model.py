@@ -22,6 +22,7 @@ import pytest
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
+from scripts.models.choose import GPU_SIGNS
 from tests.clients import open_page
 from tests.hub_stand_in import Hub, Model, running_hub
 from tests.real_model.server import ASK_COLOR, free_port
@@ -51,6 +52,16 @@ architecture = "qwen2_5_vl"
 abilities = ["images"]
 weights_bytes = 10000000000000
 memory_bytes = 1000
+needs = {{ transformers = "" }}
+
+[[model]]
+id = "someone/heavy-vl"
+aliases = ["heavy"]
+model_type = "vision"
+architecture = "qwen2_5_vl"
+abilities = ["images"]
+weights_bytes = 1000
+memory_bytes = 10000000000000
 needs = {{ transformers = "" }}
 
 [[model]]
@@ -282,7 +293,7 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) 
 @pytest.mark.parametrize(
     ("args", "more", "says"),
     [
-        (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, code, video"),
+        (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, heavy, code, video"),
         (["huge"], {}, "There is no room at"),
         (["code"], {}, "TRUST_REMOTE_CODE=true"),
         (["tiny"], {"HF_ENDPOINT": "http://127.0.0.1:1"}, "can not be reached"),
@@ -302,6 +313,15 @@ def test_what_can_not_be_is_said(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (scratch.root / ".venv" / "model").exists()
+
+
+@pytest.mark.skipif(any(sign.exists() for sign in GPU_SIGNS), reason="a GPU has memory, too")
+def test_a_model_that_can_not_fit_is_not_fetched(scratch: Scratch) -> None:
+    """What it takes, what there is, and what to do."""
+    done = scratch.run("--model", "heavy")
+    assert done.returncode == 1
+    assert "takes about 9.1 TiB of memory, and this machine has" in done.stderr
+    assert scratch.hub.asked == []
 
 
 def test_a_python_of_ones_own_is_taken(scratch: Scratch) -> None:

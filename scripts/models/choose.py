@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -103,16 +104,30 @@ def _size(path: Path) -> int | None:
 
 def look(choice: Choice, settings: Settings) -> None:
     """What can be known before anything is installed or fetched. Raises ModelError."""
+    gpu = any(sign.exists() for sign in GPU_SIGNS)
+    if not gpu:
+        _require_memory(choice.model)
     if not whole(choice):
         begun = sum(_size(part) or 0 for part in choice.folder.glob("*.part"))
         disk.require_room(choice.folder, choice.model.weights_bytes - begun, choice.model.name)
     if settings.engine_python is not None:
         _require_libraries(settings.engine_python)
-    elif any(sign.exists() for sign in GPU_SIGNS):
+    elif gpu:
         say(
             "This machine has a GPU, and the torch of .venv-models computes on the CPU alone. To use the GPU, make an"
             " environment with the torch for it (pytorch.org says how) and with transformers, and start with"
             " ENGINE_PYTHON=/path/to/bin/python in the environment or .env."
+        )
+
+
+def _require_memory(model: Model) -> None:
+    """Before gigabytes are fetched for nothing. What is free changes; what there is does not."""
+    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if model.memory_bytes > there:
+        raise ModelError(
+            f"{model.name} takes about {disk.in_words(model.memory_bytes)} of memory, and this machine has"
+            f" {disk.in_words(there)} and no GPU: it could not be loaded. Take a smaller one (small), or fetch it for another"
+            f" machine: bash scripts/download_model.sh {model.id} --to FOLDER"
         )
 
 
