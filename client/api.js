@@ -19,12 +19,12 @@ export class ApiError extends Error {
 /**
  * @param {"GET"|"POST"|"PATCH"|"DELETE"} method
  * @param {string} path
- * @param {{token?: string|null, body?: object, timeout?: number, keepalive?: boolean}} [options]
+ * @param {{token?: string|null, body?: object, timeout?: number, keepalive?: boolean, as?: "json"|"blob"}} [options]
  *   timeout in milliseconds; keepalive lets the request outlive the page
- * @returns {Promise<any>} the parsed body; an empty object where there is none
+ * @returns {Promise<any>} the parsed body; an empty object where there is none; a Blob where one is asked for
  * @throws {ApiError}
  */
-export async function request(method, path, { token = null, body, timeout = 10_000, keepalive = false } = {}) {
+export async function request(method, path, { token = null, body, timeout = 10_000, keepalive = false, as = "json" } = {}) {
   /** @type {Record<string, string>} */
   const headers = { Accept: "application/json" };
   if (token) headers.Authorization = `Bearer ${token}`;
@@ -43,6 +43,7 @@ export async function request(method, path, { token = null, body, timeout = 10_0
   } catch {
     throw new ApiError("The server can not be reached.");
   }
+  if (reply.ok && as === "blob") return await reply.blob();
   // A body that is not JSON comes from something between the page and the server, and carries nothing for us.
   const data = await reply.json().catch(() => ({}));
   if (reply.ok) return data;

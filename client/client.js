@@ -11,6 +11,8 @@ import { byId, show } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { EngineDesk } from "./engine.js";
 import { EngineDialog } from "./enginedialog.js";
+import { MAKES, MakingDesk } from "./making.js";
+import { MakingView } from "./makingview.js";
 import { takePairingCode } from "./pairing.js";
 import { OtherDialog } from "./otherdialog.js";
 import { report } from "./report.js";
@@ -88,7 +90,21 @@ const composer = new Composer({
 
 const engine = new EngineDesk({
   send: (message) => visit.socket.send(message),
-  onChange: (facts) => engineDialog.render(facts),
+  onChange: (facts) => {
+    engineDialog.render(facts);
+    making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));
+  },
+});
+
+const making = new MakingDesk({
+  ask: (method, path, body, as) => engine.ask(method, path, body, as),
+  onChange: (facts) => makingView.render(facts),
+});
+
+const makingView = new MakingView({
+  onStart: (wishes) => void making.start(wishes),
+  onCancel: () => void making.cancel(),
+  sessionToken: () => visit.session.token,
 });
 
 const engineDialog = new EngineDialog({

@@ -22,7 +22,7 @@ import { ApiError, request } from "./api.js";
 
 /**
  * What would run; fields that are absent keep the server's default.
- * @typedef {{model: string, mode: Mode, [field: string]: string|number}} Choice
+ * @typedef {{model: string, mode: Mode, [field: string]: string|number|boolean}} Choice
  */
 
 /**
@@ -99,7 +99,7 @@ export class EngineDesk {
     if (!this.#token) return;
     this.#set({ busy: true });
     try {
-      const { engine, models, machine } = await this.#ask("GET", "/api/engine");
+      const { engine, models, machine } = await this.ask("GET", "/api/engine");
       this.#set({ busy: false, known: true, refused: "", report: engine, models, machine });
     } catch (error) {
       this.#set({ busy: false, refused: this.#words(error) });
@@ -148,7 +148,7 @@ export class EngineDesk {
   async #act(path, body) {
     this.#set({ busy: true, problem: "" });
     try {
-      const { engine } = await this.#ask("POST", path, body);
+      const { engine } = await this.ask("POST", path, body);
       this.#set({ busy: false, report: engine });
     } catch (error) {
       this.#set({ busy: false, problem: this.#words(error) });
@@ -158,16 +158,19 @@ export class EngineDesk {
   /** @param {Choice} choice @param {number} number */
   async #preview(choice, number) {
     try {
-      const preview = await this.#ask("POST", "/api/engine/preview", choice);
+      const preview = await this.ask("POST", "/api/engine/preview", choice);
       if (number === this.#choices) this.#set({ preview });
     } catch (error) {
       if (number === this.#choices) this.#set({ problem: this.#words(error) });
     }
   }
 
-  /** @param {"GET"|"POST"} method @param {string} path @param {object} [body] */
-  #ask(method, path, body) {
-    return request(method, path, { token: this.#token, body, timeout: 30_000 });
+  /**
+   * A request to the operator's routes.
+   * @param {"GET"|"POST"|"DELETE"} method @param {string} path @param {object} [body] @param {"json"|"blob"} [as]
+   */
+  ask(method, path, body, as) {
+    return request(method, path, { token: this.#token, body, timeout: as === "blob" ? 300_000 : 30_000, as });
   }
 
   #join() {

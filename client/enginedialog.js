@@ -167,8 +167,9 @@ export class EngineDialog {
 
   #changed() {
     for (const row of this.#fields.querySelectorAll("[data-modes]")) {
-      const modes = /** @type {HTMLElement} */ (row).dataset.modes?.split(" ") ?? [];
-      show(/** @type {HTMLElement} */ (row), this.#mode !== null && modes.includes(this.#mode));
+      const { modes = "", types } = /** @type {HTMLElement} */ (row).dataset;
+      const fits = !types || types.split(" ").includes(this.#chosen?.type ?? "");
+      show(/** @type {HTMLElement} */ (row), fits && this.#mode !== null && modes.split(" ").includes(this.#mode));
     }
     show(this.#fields, this.#mode !== null);
     this.#onChoice(this.#choice());
@@ -183,6 +184,10 @@ export class EngineDialog {
       const { name, value, type } = /** @type {HTMLInputElement|HTMLSelectElement} */ (field);
       const row = field.closest("[data-modes]");
       if (value.trim() === "" || (row instanceof HTMLElement && row.hidden)) continue;
+      if (field instanceof HTMLInputElement && type === "checkbox") {
+        if (field.checked) choice[name] = true;
+        continue;
+      }
       choice[name] = type === "number" ? Number(value) : value.trim();
     }
     return this.#mode === "remote" && !choice.url ? null : choice;

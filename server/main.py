@@ -40,6 +40,9 @@ from server.engines.planner import REFUSALS, Planner
 from server.engines.selector import EngineSelector
 from server.fetch.catalogue import CatalogueSource
 from server.gauges import Limits, add_gauges
+from server.generation.loaded import GeneratorLoaded, VideosLoaded
+from server.generation.making import Maker, Making
+from server.generation_routes import Workshop, create_generation_router
 from server.health import OWN_LIMITS, Health
 from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
@@ -106,6 +109,8 @@ class Program:
             known=lambda: self.planner.known,
             gpu_free=self.planner.gpu_free,
         )
+        # Videos and sound that the loaded model makes
+        self.making = Making(metrics=self.metrics, pool=self.pools.heavy)
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,
@@ -132,10 +137,11 @@ class Program:
             context_length=settings.model_max_tokens,
             timeout=settings.session_timeout,
         )
+        self.maker = PictureMaker(filters, settings.visual_token_budget)
         tools = SessionTools(
             inference=self.inference,
             current_engine=lambda: self.engines.current,
-            maker=PictureMaker(filters, settings.visual_token_budget),
+            maker=self.maker,
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
             has_operator=bool(settings.operator_token.get_secret_value()),
@@ -262,7 +268,13 @@ class Program:
             # The key is for that server and no other.
             own = plan.choice.url == settings.vllm_base_url
             key = settings.vllm_api_key.get_secret_value() if own else ""
+            if plan.model is not None and not plan.model.answers:
+                return VideosLoaded(plan.launch, plan.model, self.pools.heavy, api_key=key)
             return RemoteLoaded(plan.choice, plan.launch, plan.model, api_key=key)
+        if plan.model is not None and not plan.model.answers:
+            return GeneratorLoaded(
+                plan.launch, plan.model, on_line=on_line, on_progress=on_progress
+            )
         if plan.choice.mode is RunMode.IN_PROCESS and plan.model is not None:
             return LocalLoaded(plan.launch, plan.model, on_line=on_line, on_progress=on_progress)
         return ServerLoaded(
@@ -279,6 +291,13 @@ class Program:
         for engine in self.engines.engines:
             engine.forget(session_id)
         self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
+
+    def workshop(self) -> Workshop:
+        def loaded() -> Maker | None:
+            model = self.manager.loaded
+            return model.generator if isinstance(model, GeneratorLoaded | VideosLoaded) else None
+
+        return Workshop(self.making, loaded, self.manager.require, self.maker, self.pools.prepare)
 
     def services(self) -> Services:
         settings = self.settings
@@ -371,6 +390,7 @@ class Program:
         await self._tasks.close()
         if self.store is not None:
             await self.store.close()
+        await self.making.close()
         await self.manager.close()
         self.operations.desk.close()
         await self.engines.close()
@@ -428,6 +448,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.include_router(create_router(services))
     app.include_router(create_whip_router(services))
     app.include_router(create_operator_router(services, program.guard, program.operations))
+    app.include_router(create_generation_router(services, program.guard, program.workshop()))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
     guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)

@@ -101,6 +101,13 @@ class Metrics:
             "log_lines_dropped_total",
             "Lines of an engine that an operator's page did not take in time",
         )
+        # kind: video, sound; result: ok, cancelled, error
+        self.generations = counter(
+            "generations_total", "Videos and sounds by how they ended", "kind", "result"
+        )
+        self.generations_dropped = counter(
+            "generations_dropped_total", "Videos and sounds that nobody took in time"
+        )
         # reason: missing, malformed, bad_signature, expired, wrong_session, bad_code, metrics, operator, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
         self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)

@@ -19,9 +19,11 @@ from server.services import Services
 log = logging.getLogger(__name__)
 
 
-def create_operator_router(
-    services: Services, operators: OperatorGuard, operations: Operations
-) -> APIRouter:
+PREFIX = "/api/engine"
+
+
+def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
+    """What routes depend on that are for operators, from this server's own page."""
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
@@ -31,9 +33,13 @@ def create_operator_router(
             given = None
         await operators.check(given, guard.address(request))
 
-    router = APIRouter(
-        prefix="/api/engine", dependencies=[Depends(guard.origin), Depends(operator)]
-    )
+    return [Depends(guard.origin), Depends(operator)]
+
+
+def create_operator_router(
+    services: Services, operators: OperatorGuard, operations: Operations
+) -> APIRouter:
+    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))
 
     def standing() -> dict[str, Any]:
         return {"engine": operations.report().model_dump(exclude_none=True)}

@@ -13,7 +13,7 @@ from pathlib import Path
 from server.catalogue.command import Choice, CommandError, Launch, typed
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.engines.base import Engine
-from server.engines.loaded import OnLine, OnProgress, ServerLoaded
+from server.engines.loaded import Loaded, OnLine, OnProgress, ServerLoaded
 from server.engines.managed import ManagedEngine
 from server.engines.manager import EngineManager
 from server.engines.manager_status import ManagerStatus, Plan
@@ -103,6 +103,7 @@ class Managed:
 async def managed(
     *,
     planner: Callable[[Choice, int, int], Plan] = plan,
+    loader: Callable[[Plan, OnLine, OnProgress], Loaded] = loader,
     delays: tuple[float, ...] = (0.05, 0.05, 0.05),
     gpu_free: Callable[[], int | None] = lambda: None,
 ) -> AsyncIterator[Managed]:

@@ -193,13 +193,14 @@ def test_what_makes_videos_has_a_worker_of_its_own() -> None:
         *("/env/bin/python", "-m", "server.generation.worker", "--model", "/models/some"),
         *("--dtype", "auto", "--flow-shift", "5", "--vae-tiling", "--cpu-offload"),
     )
-    assert built("in_process", model=MAKER).argv == launch.argv[:7]
+    assert built("in_process", model=MAKER).argv == launch.argv[:9]
+    assert built("in_process", model=MAKER, flow_shift=None).argv == launch.argv[:7]
     card = dataclasses.replace(HOST.gpus[0], free_bytes=12 * 10**9)
     small = dataclasses.replace(HOST, gpus=(card,))
-    assert built("in_process", small, MAKER).argv[7:] == ("--cpu-offload",)
+    assert built("in_process", small, MAKER).argv[9:] == ("--cpu-offload",)
     tiny = dataclasses.replace(HOST, gpus=(dataclasses.replace(card, free_bytes=1),))
     assert built("in_process", tiny, MAKER).env["CUDA_VISIBLE_DEVICES"] == ""
-    assert built("in_process", small, MAKER, cpu_offload=True).argv[7:] == ("--cpu-offload",)
+    assert built("in_process", small, MAKER, cpu_offload=True).argv[9:] == ("--cpu-offload",)
 
 
 def test_remote_starts_nothing() -> None:
@@ -213,8 +214,12 @@ def test_remote_starts_nothing() -> None:
     assert unknown.served_name == "m"
     first = command(Choice(mode=RunMode.REMOTE, url="http://h/v1"), None, HOST)
     assert (first.served_name, "first model that it lists" in first.shown) == ("", True)
+    video = built("remote", model=MAKER, url="http://h/v1")
+    assert "POST http://h/v1/videos asks for a short video first" in video.shown
+    assert "pictures of the camera do not" in video.shown
+    speaks = MAKER.model_copy(update={"abilities": frozenset({Ability.TEXT_TO_SPEECH})})
     with pytest.raises(CommandError, match="Run it in-process"):
-        built("remote", model=MAKER, url="http://h/v1")
+        built("remote", model=speaks, url="http://h/v1")
 
 
 @pytest.mark.parametrize("mode", ["subprocess", "container", "in_process"])

@@ -188,12 +188,22 @@ def test_foreign_code_runs_only_by_setting() -> None:
 
 
 def test_what_makes_something_runs_in_process() -> None:
-    """Servers answer questions about pictures and nothing else here."""
+    """No server is started for it; one elsewhere has to show first that it can."""
     found = modes(MAKER, ALL)
-    assert [mode for mode, possible in found.items() if possible.ok] == [RunMode.IN_PROCESS]
+    assert [mode for mode, possible in found.items() if possible.ok] == [
+        *(RunMode.IN_PROCESS, RunMode.REMOTE),
+    ]
     for mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
-        assert "makes videos, which runs in-process only" in found[mode].reason
-    assert "(video) does not. Run it in-process." in found[RunMode.REMOTE].reason
+        assert "makes videos, for which no server is started here" in found[mode].reason
+    assert found[RunMode.REMOTE].ok
+    assert "only where that succeeds" in found[RunMode.REMOTE].reason
+    speaks = MAKER.model_copy(
+        update={
+            "model_type": ModelType.SPEECH,
+            "abilities": frozenset({Ability.TEXT_TO_SPEECH}),
+        }
+    )
+    assert "(speech) does not. Run it in-process." in modes(speaks, ALL)[RunMode.REMOTE].reason
     assert (
         "diffusers is not installed"
         in modes(MAKER, without(libraries=libraries(diffusers=None)))[RunMode.IN_PROCESS].reason

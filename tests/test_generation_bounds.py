@@ -11,8 +11,6 @@ from server.errors import BadRequest
 from server.generation.bounds import (
     MAX_FRAMES,
     MAX_PIXELS,
-    Loading,
-    loading_options,
     sound_request,
     video_request,
 )
@@ -165,20 +163,3 @@ def test_sound_has_bounds_of_its_own() -> None:
     assert "0.1 to 60" in refusal({"seconds": 60.1}, MUSIC)
     assert "wav and pcm" in refusal({"format": "mp3"}, MUSIC)
     assert 'no field "fps"' in refusal({"fps": 16}, MUSIC)
-
-
-def test_loading_options() -> None:
-    """Flow shift 5.0 unless told otherwise; each is a flag of the worker's."""
-    assert loading_options({}) == Loading(flow_shift=5.0)
-    assert loading_options({}).arguments() == ("--flow-shift", "5")
-    every = {"vae_slicing": True, "vae_tiling": True, "cpu_offload": True, "eager": False}
-    assert loading_options({**every, "flow_shift": None}).arguments() == (
-        *("--vae-slicing", "--vae-tiling", "--cpu-offload", "--compile"),
-    )
-    for bad, words in (
-        ({"flow_shift": 20.1}, "0.1 to 20"),
-        ({"vae_tiling": "yes"}, "true and false"),
-        ({"model": "x"}, "no field"),
-    ):
-        with pytest.raises(BadRequest, match=words):
-            loading_options(bad)

@@ -16,7 +16,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main",),
     5: (
         *("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal"),
-        *("gauges", "operations", "operator_routes"),
+        *("gauges", "operations", "operator_routes", "generation_routes"),
     ),
     4: (
         *("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
@@ -59,6 +59,10 @@ NEIGHBOURS = {
     "http_guard": {"http_errors"},
     "prompts": {"engines.base"},
     "engines.*": {"prompts"},
+    "generation.*": {
+        *("engines.wire", "engines.worker_process", "engines.base"),
+        *("engines.loaded", "engines.loading", "engines.process_memory"),
+    },
     "inference": {"fair_queue", "jobs"},
     "webrtc_server": {"camera", "rtc.receiver"},
     "session": {"answers", "describing", "requests", "stills", "told"},
@@ -69,6 +73,7 @@ NEIGHBOURS = {
     "services": {"sockets"},
     "request_guard": {"services"},
     "routes": {"request_guard", "services"},
+    "generation_routes": {"operator_routes", "services"},
     "whip": {"request_guard", "services"},
     "operator_routes": {"operations", "request_guard", "services"},
 }
@@ -134,6 +139,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "services": "data, and the way of an offer: tests/test_routes.py, tests/test_whip.py",
     "gauges": "what /metrics shows of them: tests/test_metrics.py, over a real server",
     "rtc.packet": "data without behaviour",
+    "generation.worker.*": "what makes videos and sound: tests/test_generator.py, with true models",
     "jobs": "the life of a job: tests/test_inference.py",
     "engines.vllm_help": "tests/test_start_vllm.py, with stand-ins that print what versions print",
     "catalogue.choice": "tests/test_catalogue_command.py",

@@ -31,6 +31,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "stills": ("counter", ("result",)),
     "frames_replaced": ("counter", ()),
     "inferences": ("counter", ("kind", "result")),
+    "generations": ("counter", ("kind", "result")),
+    "generations_dropped": ("counter", ()),
     "cancellations": ("counter", ("reason",)),
     "tokens": ("counter", ("direction",)),
     "visual_tokens": ("counter", ()),
@@ -78,7 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "working",
         "failing",
     },
-    "kind": {"chat", "watch", "describe"},
+    "kind": {"chat", "watch", "describe", "video", "sound"},
     "engine": {"vllm", "local", "builtin"},
     "reason": {
         *("decode_error", "backlog", "broken", "no_key", "cancelled", "withheld", "user"),

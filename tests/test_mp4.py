@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import av
@@ -85,3 +87,20 @@ def test_frames_of_another_size_are_refused() -> None:
     with pytest.raises(ValueError):
         writer.add(plain(RED)[:-3])
     writer.discard()
+
+
+WRITES_NOTHING = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+from tests.test_mp4 import made, noise
+print(len(made(list(noise(30)))))
+"""
+
+
+def test_nothing_of_it_reaches_a_file() -> None:
+    """It is made where no file may have a single byte."""
+    done = subprocess.run(
+        [sys.executable, "-c", WRITES_NOTHING], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) == len(made(list(noise(30))))

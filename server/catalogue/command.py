@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from server.catalogue import vllm
 from server.catalogue.choice import Choice, CommandError, shown
-from server.catalogue.entry import Ability, Model, RunMode
+from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
 
 __all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "typed"]
@@ -141,10 +141,17 @@ def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None)
 def _remote(choice: Choice, model: Model | None) -> Launch:
     name = choice.model
     if model is not None:
-        if not model.answers:
-            raise CommandError(modes(model, Host())[RunMode.REMOTE].reason)
+        possible = modes(model, Host())[RunMode.REMOTE]
+        if not possible.ok:
+            raise CommandError(possible.reason)
         name = model.id
     host = urlsplit(choice.url).hostname
+    if model is not None and not model.answers:
+        shown = (
+            f"Nothing is started. POST {choice.url}/videos asks for a short video first; if that can be had and decoded, others"
+            f" are asked for. Sentences go to {host}, pictures of the camera do not."
+        )
+        return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
     what = f"the model {name}" if name else "the first model that it lists"
     shown = (
         f"Nothing is started. GET {choice.url}/models asks what it has; each question is a POST {choice.url}/chat/completions"
@@ -253,7 +260,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
         own += ["--trust-remote-code"] if model.remote_code else []
         env |= _visible(device(model, host), host)
     else:
-        module, own = "server.generation.worker", _making(choice)
+        module, own = "server.generation.worker", _making(choice, model)
         if offloads(model, host) and not choice.cpu_offload:
             own.append("--cpu-offload")
         elif not choice.cpu_offload:
@@ -281,8 +288,10 @@ def _visible(where: str, host: Host) -> dict[str, str]:
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(most)}
 
 
-def _making(choice: Choice) -> list[str]:
-    shift = [] if choice.flow_shift is None else ["--flow-shift", f"{choice.flow_shift:g}"]
+def _making(choice: Choice, model: Model) -> list[str]:
+    shift: list[str] = []
+    if choice.flow_shift is not None and model.model_type is ModelType.VIDEO:
+        shift = ["--flow-shift", f"{choice.flow_shift:g}"]
     flags = {
         "--vae-slicing": choice.vae_slicing,
         "--vae-tiling": choice.vae_tiling,

@@ -87,6 +87,12 @@ def offloads(model: Model, host: Host) -> bool:
 
 
 def _remote(model: Model) -> Possible:
+    if Ability.TEXT_TO_VIDEO in model.abilities:
+        return Possible(
+            True,
+            "A server with /v1/videos, such as vLLM-Omni's. A short video is asked of it first: only where that succeeds is it"
+            " used. No picture of the camera goes there.",
+        )
     if not model.answers:
         return Possible(
             False,
@@ -173,7 +179,7 @@ def _no_server_for(model: Model) -> str:
         ModelType.AUDIO: "makes sounds",
         ModelType.SPEECH: "says texts aloud",
     }.get(model.model_type, "answers no questions about pictures")
-    return f"{model.name} {makes}, which runs in-process only: choose that."
+    return f"{model.name} {makes}, for which no server is started here: choose in-process."
 
 
 def _no_containers(model: Model, host: Host) -> str:

@@ -119,6 +119,11 @@ class EngineManager:
     def status(self) -> ManagerStatus:
         return self._status
 
+    @property
+    def loaded(self) -> Loaded | None:
+        """What is ready; None while nothing is."""
+        return self._loaded if self._status.state is ManagerState.READY else None
+
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
         """Be told each new status. The result unsubscribes."""
         return _subscribe(self._listeners, callback)

@@ -24,14 +24,12 @@ MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
 # The largest that a page's numbers and torch's generators agree about.
 MAX_SEED = 2**32 - 1
-MAX_FLOW_SHIFT = 20.0
 
 _VIDEO = (
     *("prompt", "negative_prompt", "width", "height", "seconds", "fps", "frames"),
     *("guidance", "steps", "seed", "camera"),
 )
 _SOUND = ("prompt", "negative_prompt", "seconds", "guidance", "steps", "seed", "format")
-_LOADING = ("vae_slicing", "vae_tiling", "flow_shift", "cpu_offload", "eager")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,32 +66,6 @@ class SoundRequest:
     seed: int | None
     # "wav", or "pcm": 16 bit, little endian, no header
     format: str
-
-
-@dataclass(frozen=True, slots=True)
-class Loading:
-    """How a model is loaded. `flow_shift` None leaves the scheduler as the model's files say."""
-
-    # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less memory, slower.
-    vae_slicing: bool = False
-    vae_tiling: bool = False
-    # 5.0 is what Wan gives for 720p (its model card).
-    flow_shift: float | None = 5.0
-    # Parts wait in main memory until it is their turn on the GPU.
-    cpu_offload: bool = False
-    # False compiles the transformer first: minutes of waiting, then quicker steps.
-    eager: bool = True
-
-    def arguments(self) -> tuple[str, ...]:
-        """For `server.generation.worker`."""
-        flags = (
-            *(("--vae-slicing",) if self.vae_slicing else ()),
-            *(("--vae-tiling",) if self.vae_tiling else ()),
-            *(("--cpu-offload",) if self.cpu_offload else ()),
-            *(("--compile",) if not self.eager else ()),
-        )
-        shift = () if self.flow_shift is None else ("--flow-shift", f"{self.flow_shift:g}")
-        return (*shift, *flags)
 
 
 def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
@@ -160,19 +132,24 @@ def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
     )
 
 
-def loading_options(given: Mapping[str, Any]) -> Loading:
-    """How to load, checked. Raises BadRequest."""
-    _only(given, _LOADING, "Loading")
-    shift = given.get("flow_shift", 5.0)
-    if shift is not None:
-        shift = _number(given, "flow_shift", 5.0, 0.1, MAX_FLOW_SHIFT)
-    return Loading(
-        vae_slicing=_flag(given, "vae_slicing", False),
-        vae_tiling=_flag(given, "vae_tiling", False),
-        flow_shift=shift,
-        cpu_offload=_flag(given, "cpu_offload", False),
-        eager=_flag(given, "eager", True),
-    )
+def limits(rules: Rules) -> dict[str, Any]:
+    """The bounds for this model, for a page's form."""
+    step = rules.frame_step
+    return {
+        "fields": list(rules.takes),
+        "first_frame": rules.first_frame,
+        "factor": rules.factor,
+        "frame_step": step,
+        "max_side": MAX_SIDE // rules.factor * rules.factor,
+        "max_pixels": MAX_PIXELS,
+        "max_frames": (MAX_FRAMES - 1) // step * step + 1,
+        "max_fps": MAX_FPS,
+        "max_seconds": MAX_SECONDS,
+        "max_steps": MAX_STEPS,
+        "max_guidance": MAX_GUIDANCE,
+        "max_text": MAX_TEXT_CHARS,
+        "sample_rate": rules.sample_rate,
+    }
 
 
 def _frames(given: Mapping[str, Any], fps: int, rules: Rules) -> int:
@@ -292,13 +269,6 @@ def _number(
             f"{name} is {_shown(value)}; allowed are numbers from {least:g} to {most:g}."
         )
     return float(value)
-
-
-def _flag(given: Mapping[str, Any], name: str, default: bool) -> bool:
-    value = given.get(name, default)
-    if not isinstance(value, bool):
-        raise BadRequest(f"{name} is {_shown(value)}; allowed are true and false.")
-    return value
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,154 @@
+import { ApiError } from "./api.js";
+
+/**
+ * What the loaded model takes, as the server tells it.
+ * @typedef {Object} Takes
+ * @property {"video"|"sound"} kind
+ * @property {string[]} fields of "negative", "guidance", "steps", "seconds"
+ * @property {"never"|"may"|"must"} first_frame whether it begins with a picture
+ * @property {number} factor sides are multiples of it
+ * @property {number} max_side
+ * @property {number} max_frames
+ * @property {number} max_fps
+ * @property {number} max_seconds
+ * @property {number} max_steps
+ * @property {number} max_guidance
+ * @property {number} max_text
+ */
+
+/**
+ * The newest piece of work.
+ * @typedef {Object} Making
+ * @property {"idle"|"working"|"cancelling"|"ready"|"taken"|"cancelled"|"failed"|"expired"} state
+ * @property {""|"video"|"sound"} kind
+ * @property {""|"steps"|"decoding"|"encoding"} phase
+ * @property {number} step
+ * @property {number} steps 0: nobody knows
+ * @property {number} made frames that came
+ * @property {number} frames
+ * @property {number} width
+ * @property {number} height
+ * @property {number} seconds of what is made
+ * @property {number} seed
+ * @property {number} elapsed seconds of work so far
+ * @property {number} bytes of the result
+ * @property {{message: string}|null} error
+ */
+
+/**
+ * @typedef {Object} MakingFacts
+ * @property {Takes|null} takes null while no such model is loaded
+ * @property {Making|null} making
+ * @property {boolean} busy something is being asked of the server
+ * @property {string} problem why it was not begun, or not had
+ * @property {{url: string, kind: "video"|"sound", name: string}|null} result in this page's memory only
+ */
+
+/** A request to the operator's routes. @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask */
+
+/** Types of models that make something. */
+export const MAKES = ["video", "audio", "speech"];
+
+// Between two looks at work that goes on: requests of an address are counted.
+const LOOKS = 3000;
+const ROUTE = "/api/engine/video";
+
+/** Videos and sound by the loaded model: asked for, watched, taken once. Knows no page. */
+export class MakingDesk {
+  /** @type {MakingFacts} */
+  facts = { takes: null, making: null, busy: false, problem: "", result: null };
+
+  #watching = false;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #timer;
+  #ask;
+  #onChange;
+
+  /** @param {{ask: Ask, onChange: (facts: MakingFacts) => void}} hooks */
+  constructor({ ask, onChange }) {
+    this.#ask = ask;
+    this.#onChange = onChange;
+  }
+
+  /** @param {boolean} watching a model that makes something is loaded, and somebody is looking */
+  watch(watching) {
+    if (watching === this.#watching) return;
+    this.#watching = watching;
+    clearTimeout(this.#timer);
+    if (watching) void this.#look();
+    else this.#set({ takes: null, problem: "" });
+  }
+
+  /** @param {object} wishes the fields of the server's route */
+  async start(wishes) {
+    const kind = this.facts.takes?.kind ?? "video";
+    this.#drop();
+    await this.#act("POST", `/api/engine/${kind}`, wishes);
+  }
+
+  async cancel() {
+    await this.#act("DELETE", ROUTE);
+  }
+
+  /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] */
+  async #act(method, path, body) {
+    clearTimeout(this.#timer);
+    this.#set({ busy: true, problem: "" });
+    try {
+      this.#told(await this.#ask(method, path, body));
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#set({ busy: false });
+    this.#again();
+  }
+
+  async #look() {
+    try {
+      this.#told(await this.#ask("GET", ROUTE));
+      if (this.facts.making?.state === "ready") await this.#take(this.facts.making);
+    } catch (error) {
+      this.#failed(error);
+    }
+    this.#again();
+  }
+
+  #again() {
+    clearTimeout(this.#timer);
+    const state = this.facts.making?.state ?? "idle";
+    const goes = ["working", "cancelling", "ready"].includes(state);
+    if (this.#watching && goes) this.#timer = setTimeout(() => void this.#look(), LOOKS);
+  }
+
+  /** The server has it once, and keeps it nowhere: neither does this page, beyond its own life. @param {Making} making */
+  async #take(making) {
+    const kind = making.kind === "sound" ? "sound" : "video";
+    const blob = await this.#ask("GET", `/api/engine/${kind}/result`, undefined, "blob");
+    this.#drop();
+    const name = `${kind}-${making.seed}.${kind === "video" ? "mp4" : "wav"}`;
+    const result = { url: URL.createObjectURL(blob), kind, name };
+    this.#set({ making: { ...making, state: "taken" }, result });
+  }
+
+  /** @param {{making: Making, takes: Takes|null}} told */
+  #told({ making, takes }) {
+    this.#set({ making, takes: this.#watching ? takes : null });
+  }
+
+  /** @param {unknown} error */
+  #failed(error) {
+    if (!(error instanceof ApiError)) throw error;
+    this.#set({ problem: error.message });
+  }
+
+  #drop() {
+    if (this.facts.result) URL.revokeObjectURL(this.facts.result.url);
+    this.#set({ result: null });
+  }
+
+  /** @param {Partial<MakingFacts>} change */
+  #set(change) {
+    this.facts = { ...this.facts, ...change };
+    this.#onChange(this.facts);
+  }
+}

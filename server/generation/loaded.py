@@ -1,0 +1,126 @@
+"""A model that makes videos or sound in the hands of the engine manager: loaded, measured, stopped like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from server.catalogue.command import Launch
+from server.catalogue.entry import Model
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Engine,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+)
+from server.engines.loaded import OnLine, OnProgress, StartFailed
+from server.engines.loading import Progress
+from server.engines.process_memory import tree_bytes
+from server.engines.worker_process import environment
+from server.errors import EngineRefused
+from server.generation.generator import Generator, LoadingFailed
+from server.generation.videos_api import VideosApi
+
+_PHASES = {"starting": "starting", "weights": "loading weights"}
+
+
+class GeneratorLoaded:
+    """See `server.engines.loaded.Loaded`. `generator` makes what is asked for while it is loaded."""
+
+    def __init__(
+        self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
+    ) -> None:
+        def phase(name: str) -> None:
+            on_progress(Progress(_PHASES.get(name, "loading")))
+
+        self.model = model
+        self.generator = Generator(
+            launch.argv,
+            _environment(launch.env),
+            Path(launch.cwd or "."),
+            on_phase=phase,
+            on_line=on_line,
+        )
+        self.ended = self.generator.ended
+        self.engine: Engine = Mute(model)
+
+    async def start(self) -> None:
+        try:
+            await self.generator.start()
+        except LoadingFailed as error:
+            raise StartFailed(error.message) from None
+
+    async def stop(self) -> None:
+        await self.generator.stop()
+
+    def memory_bytes(self) -> int | None:
+        pid = self.generator.pid
+        return 0 if pid is None else tree_bytes(pid)
+
+    def how_it_ended(self) -> str:
+        return (
+            f"{self.generator.how_it_ended()}. Where memory is short, load it with vae_tiling or cpu_offload, or ask for a "
+            "smaller or shorter video."
+        )
+
+
+class VideosLoaded:
+    """Another server's videos, once a probe has had one made there: nothing is started and nothing stopped."""
+
+    def __init__(
+        self, launch: Launch, model: Model, pool: ThreadPoolExecutor, *, api_key: str = ""
+    ) -> None:
+        self.model = model
+        self.generator = VideosApi(launch.base_url, api_key, pool=pool)
+        self.ended = asyncio.Event()
+        self.engine: Engine = Mute(model)
+
+    async def start(self) -> None:
+        if why_not := await self.generator.probe():
+            raise StartFailed(why_not)
+
+    async def stop(self) -> None:
+        await self.generator.close()
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def how_it_ended(self) -> str:
+        return "is gone."
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    return environment(dict(extra))
+
+
+class Mute:
+    """The engine of a model that answers no questions: never chosen, and a refusal for whoever asks it all the same."""
+
+    name = "local"
+
+    def __init__(self, model: Model) -> None:
+        self._why = (
+            f"{model.name} is loaded, a {model.model_type} model, which answers no questions. That needs a model that answers "
+            "questions about pictures: an operator can start one in the engine panel, and it takes the place of this one."
+        )
+        # Ready would say that it can be asked, unreachable that it is to be started again.
+        self.status = EngineStatus(
+            EngineState.BUSY, self._why, model.id, Capabilities(images=False, streaming=False)
+        )
+
+    async def probe(self) -> EngineStatus:
+        return self.status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        raise EngineRefused(self._why)
+        yield
+
+    def forget(self, session_id: str) -> None:
+        """It remembers nothing."""
+
+    async def close(self) -> None:
+        """It has nothing to give back."""

@@ -1,0 +1,203 @@
+"""Videos by another server over `/v1/videos`, as vLLM-Omni has it (its "Videos API"): jobs that are asked about.
+
+Its server has failed on what pipelines give ("'numpy.ndarray' object has no attribute 'save'"), so nothing is believed
+of it until a probe has had a short video made, fetched and decoded. No picture of the camera is ever sent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import re
+from collections.abc import AsyncGenerator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import av
+import httpx2
+
+from server.aio import in_pool
+from server.engines.wire import Message
+from server.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from server.generation.rules import Rules
+
+MAX_BYTES = 256 * 1024 * 1024
+# Between two looks at a job
+_LOOK_SECONDS = 1.0
+_REPLY_SECONDS = 30.0
+# Nothing that is made takes longer.
+_JOB_SECONDS = 3600.0
+_MAX_REPLY = 1024 * 1024
+_ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_WORKS = frozenset({"queued", "in_progress", "processing", "running"})
+# As small and short as video models go
+PROBE = {
+    "prompt": "a grey wall",
+    "width": 256,
+    "height": 256,
+    "frames": 5,
+    "fps": 8,
+    "steps": 1,
+    "seed": 1,
+}
+_INSTEAD = "Run the model in-process."
+_NUMPY = (
+    f"Its server fails on what the model makes (an array where it expects pictures). {_INSTEAD}"
+)
+
+
+class VideosApi:
+    """One server's. `base_url` ends in /v1; requests carry `api_key`. `pool` decodes."""
+
+    backend = "videos-api"
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: str = "",
+        *,
+        pool: ThreadPoolExecutor,
+        look_seconds: float = _LOOK_SECONDS,
+        transport: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.rules = Rules("video", takes=("negative", "guidance", "steps"))
+        self.busy = False
+        self._url = f"{base_url.rstrip('/')}/videos"
+        self._pool = pool
+        self._look_seconds = look_seconds
+        self._client = httpx2.AsyncClient(
+            transport=transport,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            timeout=_REPLY_SECONDS,
+            # What the environment says of proxies is for other places.
+            trust_env=False,
+            follow_redirects=False,
+        )
+
+    async def probe(self) -> str:
+        """Why its videos can not be used, a sentence that says what to do; "" when one was made and decoded."""
+        data = b""
+        try:
+            async for message in self.make(PROBE):
+                if message.type == "file":
+                    data = message.payload
+        except EngineError as error:
+            return error.message
+        return "" if data else f"The server made nothing. {_INSTEAD}"
+
+    async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
+        """`step` while it goes on, then `file` with the MP4. Closing it has the server delete the job.
+
+        Raises EngineUnavailable, EngineRefused, EngineFailed.
+        """
+        if self.busy:
+            raise RuntimeError("one piece of work at a time")
+        self.busy = True
+        job = ""
+        try:
+            told = await self._json("POST", "", files=_form(asked))
+            job = str(told.get("id", ""))
+            if not _ID.fullmatch(job):
+                raise EngineFailed(f"The server's answer names no job. {_INSTEAD}")
+            steps = int(asked.get("steps", 0))
+            async with asyncio.timeout(_JOB_SECONDS):
+                while told.get("status") != "completed":
+                    if told.get("status") not in _WORKS:
+                        raise _failed(told.get("error"))
+                    yield _step(told, steps)
+                    await asyncio.sleep(self._look_seconds)
+                    told = await self._json("GET", f"/{job}")
+                data = await self._content(job)
+            yield Message({"type": "file", "media_type": "video/mp4"}, data)
+        except TimeoutError:
+            raise EngineFailed("The server has not made it within an hour. Ask for less.") from None
+        finally:
+            try:
+                if job:
+                    with suppress(EngineError):
+                        await self._json("DELETE", f"/{job}")
+            finally:
+                self.busy = False
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+    async def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
+        data = await self._read(method, path, _MAX_REPLY, **more)
+        try:
+            value = httpx2.Response(200, content=data).json()
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise EngineFailed(f"The server's answer is no JSON object. {_INSTEAD}")
+        return value
+
+    async def _content(self, job: str) -> bytes:
+        """The video. Raises EngineFailed for one that can not be decoded."""
+        data = await self._read("GET", f"/{job}/content", MAX_BYTES)
+        if not await in_pool(self._pool, _frames_in, data):
+            raise EngineFailed(f"What the server made is no video that can be decoded. {_INSTEAD}")
+        return data
+
+    async def _read(self, method: str, path: str, most: int, **more: Any) -> bytes:
+        data = bytearray()
+        try:
+            async with self._client.stream(method, self._url + path, **more) as reply:
+                async for piece in reply.aiter_bytes():
+                    data += piece
+                    if len(data) > most:
+                        raise EngineFailed("The server's answer is too large. Ask for less.")
+                status = reply.status_code
+        except httpx2.HTTPError:
+            raise EngineUnavailable(
+                f"The server does not answer. Start it, or give its right address. {_INSTEAD}"
+            ) from None
+        if 200 <= status < 300:
+            return bytes(data)
+        if status in (404, 405):
+            raise EngineRefused(f"The server has no /v1/videos, or no such job. {_INSTEAD}")
+        if status in (401, 403):
+            raise EngineRefused("The server refuses the key. Give the right one.")
+        raise _failed(data[:4000].decode("utf-8", "replace"), status)
+
+
+def _form(asked: Mapping[str, Any]) -> dict[str, tuple[None, str]]:
+    """Fields of a multipart form, by their names there."""
+    names = {
+        "prompt": "prompt",
+        "negative_prompt": "negative_prompt",
+        "width": "width",
+        "height": "height",
+        "frames": "num_frames",
+        "fps": "fps",
+        "seed": "seed",
+        "steps": "num_inference_steps",
+        "guidance": "guidance_scale",
+    }
+    given = {names[key]: value for key, value in asked.items() if key in names and value != ""}
+    return {key: (None, str(value)) for key, value in given.items()}
+
+
+def _step(told: Mapping[str, Any], steps: int) -> Message:
+    """Its own percent, where it tells one, as steps."""
+    percent = told.get("progress")
+    done = int(steps * percent / 100) if isinstance(percent, int | float) else 0
+    return Message({"type": "step", "step": max(0, min(done, steps - 1)), "steps": steps})
+
+
+def _failed(told: object, status: int = 0) -> EngineFailed:
+    """Its own words may repeat what was asked, and are left out."""
+    if "has no attribute 'save'" in str(told)[:4000]:
+        return EngineFailed(_NUMPY)
+    how = f" (status {status})" if status else ""
+    return EngineFailed(f"The server could not make it{how}. Its log says why. {_INSTEAD}")
+
+
+def _frames_in(data: bytes) -> int:
+    """How many frames decode; 0 for what is no video."""
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            return sum(1 for _ in container.decode(video=0))
+    except (av.FFmpegError, IndexError, ValueError):
+        return 0

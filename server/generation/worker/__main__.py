@@ -1,0 +1,238 @@
+"""Loads one model that makes videos or sound, and makes what it is asked for, over a pair of pipes.
+
+    python -m server.generation.worker --model FOLDER --flow-shift 5.0
+
+Frames of `server.engines.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is the first frame's
+RGB, its size the video's), `cancel` (`id`), `took` (`id`, `index`: a frame was worked off). Out: `loading` (`phase`),
+then `loaded` (`backend`, `rules`, `stoppable`, `seconds`) or `failed` (`code`, `message`) and an end. For each
+`generate`: `step` (`step`, `steps`), `frame` (`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that
+were not taken) or `sound` (`rate`, `channels`, payload PCM), and in the end one of `done` (`count`), `cancelled`
+(`step`) and `error` (`code`, `message`); all with its `id`. The end of the input ends it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import os
+import queue
+import sys
+import threading
+import time
+import traceback
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from server.engines import wire
+from server.generation.rules import RulesError, is_pipeline
+from server.generation.worker import omni, pipelines, speech
+from server.generation.worker.backend import Backend, How, Refused, Task
+from server.generation.worker.stopping import Stop, Stopped
+
+# Frames that the other side was sent and has not taken yet.
+WINDOW = 4
+# Sound is sent in pieces of this size.
+_PIECE_BYTES = 1024 * 1024
+_NO_MEMORY = (
+    "There was not enough memory{where}. Ask for a smaller or shorter video, or load the model with cpu_offload, "
+    "vae_tiling or in a 16-bit data type."
+)
+
+
+class Worker:
+    """One model. Work is done on the thread that calls `run`; another reads what comes meanwhile."""
+
+    def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._waiting: queue.Queue[wire.Message] = queue.Queue(maxsize=4)
+        self._stop = Stop()
+        self._lock = threading.Lock()
+        # What is worked on, and what was cancelled before it was begun.
+        self._current: int | None = None
+        self._cancelled: int | None = None
+        self._step = 0
+        self._room = threading.Semaphore(WINDOW)
+
+    def send(self, type: str, payload: bytes = b"", **header: Any) -> None:
+        self._outgoing.write(wire.encode({"type": type, **header}, payload))
+        self._outgoing.flush()
+
+    def read(self) -> None:
+        """Until the input ends; then the process does, whatever it is at."""
+        try:
+            while (message := wire.read(self._incoming)) is not None:
+                if message.type == "generate":
+                    self._waiting.put(message)
+                elif message.type == "cancel":
+                    self._cancel(message.header.get("id"))
+                elif message.type == "took" and message.header.get("id") == self._current:
+                    self._room.release()
+        finally:
+            os._exit(0)
+
+    def _cancel(self, id: Any) -> None:
+        with self._lock:
+            if id == self._current:
+                self._stop.set()
+                # Whoever waits for room looks up.
+                self._room.release()
+            elif isinstance(id, int):
+                self._cancelled = id
+
+    def run(self, folder: Path, how: How) -> int:
+        """Load, then work until the input ends; the exit status when loading fails."""
+        began = time.monotonic()
+        self.send("loading", phase="starting")
+        try:
+            backend = self._load(folder, how)
+        except Exception as error:  # noqa: BLE001 - libraries raise anything: told
+            code, message = explained(error, " to load the model")
+            self.send("failed", code=code, message=message)
+            return 1
+        self.send(
+            "loaded",
+            backend=backend.name,
+            rules=backend.rules.message(),
+            stoppable=backend.stoppable,
+            seconds=round(time.monotonic() - began, 3),
+        )
+        while True:
+            self._generate(backend, self._waiting.get())
+
+    def _load(self, folder: Path, how: How) -> Backend:
+        if not folder.is_dir():
+            raise Refused(
+                "The model's folder is not there, or can not be read. Give the folder of a model.",
+                "missing",
+            )
+        self.send("loading", phase="weights")
+        if not is_pipeline(folder):
+            return speech.load(folder, how, self._stop)
+        if omni.installed():
+            return omni.load(folder, how, self._stop)
+        return pipelines.load(folder, how, self._stop)
+
+    def _generate(self, backend: Backend, message: wire.Message) -> None:
+        id = message.header.get("id")
+        with self._lock:
+            self._current, self._step = id, 0
+            self._room = threading.Semaphore(WINDOW)
+            self._stop.clear()
+            if id == self._cancelled:
+                self._stop.set()
+
+        def told(step: int, steps: int) -> None:
+            self._step = step
+            self.send("step", id=id, step=step, steps=steps)
+
+        try:
+            task = _task(message)
+            self._stop.check()
+            if backend.rules.output == "video":
+                count = 0
+                for count, frame in enumerate(backend.video(task, told), 1):
+                    self._room.acquire()
+                    self._stop.check()
+                    size = {"width": frame.shape[1], "height": frame.shape[0]}
+                    self.send("frame", frame.tobytes(), id=id, index=count - 1, **size)
+            else:
+                sound = backend.sound(task, told)
+                count = len(sound.pcm)
+                for at in range(0, count, _PIECE_BYTES):
+                    piece = sound.pcm[at : at + _PIECE_BYTES]
+                    self.send("sound", piece, id=id, rate=sound.rate, channels=sound.channels)
+            self.send("done", id=id, count=count)
+        except Stopped:
+            self.send("cancelled", id=id, step=self._step)
+        except Exception as error:  # noqa: BLE001 - libraries raise anything: told
+            code, text = explained(error, " for this")
+            self.send("error", id=id, code=code, message=text)
+        finally:
+            with self._lock:
+                self._current = None
+            _give_back()
+
+
+def _task(message: wire.Message) -> Task:
+    header = message.header
+    given = {f.name: header[f.name] for f in fields(Task) if f.name in header}
+    if message.payload:
+        shape = (int(header["height"]), int(header["width"]), 3)
+        given["picture"] = np.frombuffer(message.payload, np.uint8).reshape(shape)
+    return Task(**given)
+
+
+def explained(error: BaseException, where: str) -> tuple[str, str]:
+    """A code and a sentence. What the error itself says may repeat what was asked, and is left out."""
+    if isinstance(error, Refused):
+        return error.code, error.message
+    if isinstance(error, RulesError):
+        return "broken", str(error)
+    kind = type(error).__name__
+    if isinstance(error, MemoryError) or kind == "OutOfMemoryError" or "alloc" in str(error)[:400]:
+        return "no_memory", _NO_MEMORY.format(where=where)
+    if isinstance(error, ImportError) and error.name:
+        return (
+            "missing",
+            f"The package {error.name} is not in the models' environment. Install it there: "
+            "pip install -r requirements-models.txt",
+        )
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    place = f"{Path(at.filename).name}:{at.lineno}"
+    if kind in ("SafetensorError", "OSError", "EnvironmentError", "JSONDecodeError"):
+        return (
+            "broken",
+            f"The model's files are missing or broken ({kind} in {place}). Fetch the model again.",
+        )
+    return "failed", f"The model failed ({kind} in {place}). Try other values, or another model."
+
+
+def _give_back() -> None:
+    """Memory that the last work left."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m server.generation.worker", allow_abbrev=False)
+    parser.add_argument("--model", type=Path, required=True, help="its folder")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, float16 or bfloat16")
+    parser.add_argument(
+        "--flow-shift", type=float, help="of the schedule; the model's own when left out"
+    )
+    parser.add_argument("--vae-slicing", action="store_true")
+    parser.add_argument("--vae-tiling", action="store_true")
+    parser.add_argument("--cpu-offload", action="store_true")
+    parser.add_argument(
+        "--compile", action="store_true", help="the transformer, before the first step"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str]) -> int:
+    given = _arguments(argv)
+    # What libraries print must not get among the messages.
+    outgoing = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    incoming = os.fdopen(os.dup(0), "rb")
+    worker = Worker(incoming, outgoing)
+    threading.Thread(target=worker.read, name="reader", daemon=True).start()
+    how = How(
+        vae_slicing=given.vae_slicing,
+        vae_tiling=given.vae_tiling,
+        flow_shift=given.flow_shift,
+        cpu_offload=given.cpu_offload,
+        eager=not given.compile,
+        dtype=given.dtype,
+    )
+    return worker.run(given.model, how)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

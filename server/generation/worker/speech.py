@@ -1,0 +1,110 @@
+"""Speech and sound with transformers: any model that its `AutoModelForTextToWaveform` knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.generation.rules import SAMPLE_RATE, Rules
+from server.generation.worker.backend import (
+    How,
+    Refused,
+    Sound,
+    Task,
+    Told,
+    sound_of,
+    torch_device,
+    torch_dtype,
+)
+from server.generation.worker.stopping import Stop, watch
+
+# A sound of no given length, of a model that makes it token by token.
+_DEFAULT_SECONDS = 10.0
+
+
+def load(folder: Path, how: How, stop: Stop) -> SpeechBackend:
+    """Raises Refused and what transformers raises."""
+    device = torch_device(how)
+    import transformers
+
+    # Its warnings repeat what was asked.
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    common: dict[str, Any] = {"local_files_only": True}
+    try:
+        # Never a pickle, which may hold a program.
+        model = transformers.AutoModelForTextToWaveform.from_pretrained(
+            str(folder), dtype=torch_dtype(how, device), use_safetensors=True, **common
+        )
+    except ValueError as error:
+        # Its text lists every class that it would have taken.
+        if "Unrecognized" not in str(error):
+            raise
+        raise Refused(
+            "This model makes neither speech nor sound that transformers knows of. Choose another, or load it as what it is."
+        ) from None
+    try:
+        reader = transformers.AutoProcessor.from_pretrained(str(folder), **common)
+    except (ValueError, OSError):
+        reader = transformers.AutoTokenizer.from_pretrained(str(folder), **common)
+    stop.check()
+    return SpeechBackend(model.to(device).eval(), reader, stop)
+
+
+class SpeechBackend:
+    """One model."""
+
+    name = "transformers"
+    stoppable = True
+
+    def __init__(self, model: Any, reader: Any, stop: Stop) -> None:
+        self._model = model
+        self._reader = reader
+        self._stop = stop
+        config = model.config
+        codec = getattr(config, "audio_encoder", None)
+        rate = getattr(config, "sampling_rate", None) or getattr(codec, "sampling_rate", None)
+        # Tokens a second, of a model that makes sound token by token
+        self._frame_rate = float(getattr(codec, "frame_rate", 0) or 0)
+        self._by_tokens = bool(model.can_generate())
+        takes = ["seconds"] if self._by_tokens and self._frame_rate else []
+        self.rules = Rules("audio", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
+        watch([model], stop)
+
+    def video(self, task: Task, told: Told) -> Iterator[NDArray[np.uint8]]:
+        raise Refused("This model makes sound and no videos.")
+
+    def sound(self, task: Task, told: Told) -> Sound:
+        import torch
+
+        torch.manual_seed(task.seed)
+        read = self._reader(text=[task.prompt], return_tensors="pt")
+        inputs = {name: value.to(self._model.device) for name, value in read.items()}
+        with torch.inference_mode():
+            if self._by_tokens:
+                made = self._model.generate(**inputs, **self._limits(task, told))
+            else:
+                made = self._model(**inputs).waveform
+                told(1, 1)
+        return sound_of(made, self.rules.sample_rate)
+
+    def _limits(self, task: Task, told: Told) -> dict[str, Any]:
+        stop, done = self._stop, 0
+        tokens = 0
+        if self._frame_rate:
+            seconds = _DEFAULT_SECONDS if task.seconds is None else task.seconds
+            tokens = max(1, round(seconds * self._frame_rate))
+
+        def each(*_: Any, **__: Any) -> Any:
+            nonlocal done
+            stop.check()
+            done += 1
+            told(done, tokens)
+            return False
+
+        limits: dict[str, Any] = {"do_sample": True, "stopping_criteria": [each]}
+        return limits | {"max_new_tokens": tokens} if tokens else limits

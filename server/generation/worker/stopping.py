@@ -1,0 +1,53 @@
+"""Stopping a model in the middle of its work."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+
+class Stopped(Exception):
+    """The work was cancelled."""
+
+
+class Stop:
+    """Says whether the work now going on is to end; set by one thread, looked at by another."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def set(self) -> None:
+        self._event.set()
+
+    def clear(self) -> None:
+        self._event.clear()
+
+    def check(self) -> None:
+        """Raises Stopped once it is set."""
+        if self._event.is_set():
+            raise Stopped
+
+
+def watch(modules: Iterable[Any], stop: Stop) -> int:
+    """Have each block of these torch modules look at `stop` before its work; how many there are.
+
+    A block is a child of a `ModuleList`: a layer of a transformer, a stage of an autoencoder. So a cancelled step
+    ends within one layer, not when the step is over.
+    """
+    import torch
+
+    def look(*_: object) -> None:
+        stop.check()
+
+    blocks = {
+        id(block): block
+        for module in modules
+        if isinstance(module, torch.nn.Module)
+        for parent in module.modules()
+        if isinstance(parent, torch.nn.ModuleList)
+        for block in parent
+    }
+    for block in blocks.values():
+        block.register_forward_pre_hook(look)
+    return len(blocks)

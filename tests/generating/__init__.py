@@ -1,0 +1,1 @@
+"""Tiny models that make videos and speech, built on the spot with random weights."""
