@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import secrets
 from collections.abc import Callable
@@ -286,7 +287,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _together(self) -> Settings:
-        problems = [*authority_problems(self.ca_cert_path), *_log_problems(self)]
+        problems = [
+            *authority_problems(self.ca_cert_path),
+            *_log_problems(self),
+            *_catalogue_problems(self),
+        ]
         if self.https_enabled:
             problems = [*pair_problems(self.ssl_cert_path, self.ssl_key_path), *problems]
         warnings = []
@@ -357,6 +362,17 @@ def _short_code() -> str:
     """50 random bits to be typed on a phone: 32 letters and digits that are not taken for each other."""
     letters = "".join(secrets.choice("abcdefghijkmnpqrstuvwxyz23456789") for _ in range(10))
     return f"{letters[:5]}-{letters[5:]}"
+
+
+def _catalogue_problems(settings: Settings) -> list[str]:
+    """An address is not asked here: the server starts without a network, too."""
+    source = settings.catalogue
+    if not source or "://" in source or Path(os.path.expanduser(source)).is_file():
+        return []
+    return [
+        f"CATALOGUE is {shown(source)}, where no file is. Allowed:"
+        f" {Settings.model_fields['catalogue'].description}. Left empty, it is ours."
+    ]
 
 
 def _log_problems(settings: Settings) -> list[str]:

@@ -109,6 +109,8 @@ def test_bounds(
         ("PUBLIC_ADDRESSES", "0.0.0.0", "IP addresses that clients can reach"),
         ("PUBLIC_ADDRESSES", "cam.example.org", "IP addresses that clients can reach"),
         ("LOG_FILE", "/nowhere/at/all.log", "a file in an existing directory"),
+        ("CATALOGUE", "/nowhere/models.toml", "a path, or an https URL"),
+        ("CATALOGUE", "http://h/models.toml", "a path, or an https URL"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_allowed(
