@@ -20,7 +20,7 @@ from pathlib import Path
 from config import ConfigError, Settings, load
 from scripts.models import disk, record
 from scripts.models.trouble import ModelError, say
-from server.catalogue.entry import Catalogue, CatalogueError, Library, Model, ModelType
+from server.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
 from server.catalogue.folder import ModelFolderError, read_model
 from server.fetch import files
 from server.fetch.catalogue import load_catalogue
@@ -186,8 +186,6 @@ def tell_what_for(choice: Choice) -> None:
         f"{model.name} {kind} and answers no questions about pictures, so the camera goes on with the engine that it had:"
         " start it in the page's engine panel (with OPERATOR_TOKEN)."
     )
-    if model.library is Library.DIFFUSERS:
-        say("It needs diffusers: .venv-models/bin/python -m pip install diffusers")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
