@@ -32,6 +32,25 @@ BLOCK = (
     " signal.signal(signal.SIGUSR2, lambda *_, sleep=time.sleep: sleep(600))\n"
 )
 
+QUESTION = "Where is walrus4711?"
+# Asks it, with a camera.
+ASK = f"""
+import asyncio
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.live_encoder import LiveEncoder, Scene
+
+async def main():
+    encoder = LiveEncoder(Scene(320, 240), rate=5.0)
+    try:
+        async with CameraPeer("http://127.0.0.1:8000", encoder) as peer:
+            answer = await peer.ask({QUESTION!r}, timeout=30)
+            print(answer.response["finish_reason"])
+    finally:
+        await encoder.close()
+
+asyncio.run(main())
+"""
+
 pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "one can be booted")
 
 
@@ -124,6 +143,8 @@ def test_it_serves_shut_in(machine: Machine) -> None:
     )
     assert "ok      Picture (UDP)" in said, said
     assert "FAILED" not in said, said
+    python = ("env", "-C", HOME, f"{HOME}/.venv/bin/python", "-B", "-c", ASK)
+    assert machine.run(*python).split() == ["stop"]
     machine.run("systemctl", "stop", WEB)
     assert machine.property(WEB, "Result") == "success"
     assert machine.property(WEB, "ExecMainStatus") == "0"
@@ -232,7 +253,7 @@ def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
     journal = machine.run("journalctl", "--no-pager")
     log = machine.run("cat", "/var/log/qwen-camera/server.log")
     assert '"message": "draining"' in log
-    for secret in (SECRET, "eyJ"):
+    for secret in (SECRET, "eyJ", "walrus"):
         assert secret not in journal + log
     said = machine.run("bash", "/checkout/deploy/install.sh", "--uninstall", "--nginx")
     assert "Kept: the logs in /var/log/qwen-camera" in said

@@ -87,6 +87,10 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
     }""")
     page.expect("status of 400", "status of 413")
     assert told == [400, 413]
+    written = scene.nginx.written + "".join(server.text for server in scene.processes)
+    assert "/api/webrtc/offer" in written
+    for said in ("What is it", "long answer", "eyJ"):
+        assert said not in written
     session = await session_of(page)
     assert (await scene.sessions())[home(scene, session)] >= 1
 
