@@ -107,10 +107,14 @@ model_path() {
 
 # As whom the model server reads: its user, or where that is not made yet one that has no rights of its own either.
 as_model_server() {
-    local user group
-    user=$(id -u qwen-vllm 2>/dev/null || echo 65534)
-    group=$(id -g qwen-vllm 2>/dev/null || echo 65534)
-    setpriv --reuid "$user" --regid "$group" --clear-groups --no-new-privs -- "$@"
+    local user=65534 group=65534 groups=--clear-groups
+    if id qwen-vllm >/dev/null 2>&1; then
+        user=$(id -u qwen-vllm)
+        group=$(id -g qwen-vllm)
+        # It may be let in by a group.
+        groups=--init-groups
+    fi
+    setpriv --reuid "$user" --regid "$group" $groups --no-new-privs -- "$@"
 }
 
 # A model that is there has to be readable, all of it; where there is none, one is downloaded later or lives elsewhere.

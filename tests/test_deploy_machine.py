@@ -195,6 +195,15 @@ def test_the_model_server(machine: Machine) -> None:
         machine.run("chmod", "755", path)
     machine.write("/srv/models/small/config.json", '{"model_type": "qwen2_5_vl"}')
     machine.write("/srv/models/small/model.safetensors", "0" * 1000)
+    # Read by its group alone, which the installer sees, and then by nobody.
+    install = ("bash", "/checkout/deploy/install.sh", "--dry-run")
+    machine.run("chgrp", "-R", "video", "/srv/models")
+    machine.run("chmod", "-R", "u=rwX,g=rX,o=", "/srv/models")
+    assert "nothing was changed" in machine.run(*install, PYTHON=system_python())
+    machine.run("chgrp", "-R", "root", "/srv/models")
+    said = machine.run(*install, PYTHON=system_python(), check=False)
+    assert "can not be read by the user qwen-vllm, which serves it: /srv/models is shut" in said
+    machine.run("chgrp", "-R", "video", "/srv/models")
     unit = "qwen-vllm.service"
     machine.run("systemctl", "start", unit)
     assert machine.property(unit, "ActiveState") == "active"

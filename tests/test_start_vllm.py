@@ -476,7 +476,13 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
 
 @pytest.mark.parametrize(
     "args",
-    [["--nonsense"], ["--timeout", "-1"], ["--timeout", "soon"], ["--env-file", "/none/at/all"]],
+    [
+        ["--nonsense"],
+        ["--timeout", "-1"],
+        ["--timeout", "nan"],
+        ["--timeout", "soon"],
+        ["--env-file", "/none/at/all"],
+    ],
 )
 def test_wrong_options_end_with_status_2(machine: Machine, args: list[str]) -> None:
     """What is wrong, and how it is used."""

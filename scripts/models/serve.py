@@ -44,7 +44,8 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         at = given.index("--")
         given, extra = given[:at], given[at + 1 :]
     chosen = parser.parse_args(given)
-    if chosen.timeout < 0:
+    # Not `< 0`: it may be no number at all.
+    if not chosen.timeout >= 0:
         parser.error("--timeout is a number of seconds, 0 or more.")
     chosen.extra = extra
     return chosen
