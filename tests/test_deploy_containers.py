@@ -8,6 +8,7 @@ import re
 import shlex
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ import pytest
 import yaml
 
 from config import Settings, load
+from server.addresses import is_trusted
 from server.serving import STOP_SECONDS
 from tests.test_main import started
 from tests.vllm_stand_in import recorded
@@ -186,7 +188,12 @@ def test_the_settings_hold() -> None:
     assert settings.udp_port_range == (50000, 50099)
     assert not settings.warnings
     published = [filled(port, LISTEN="0.0.0.0") for port in web["ports"]]
-    assert published == ["0.0.0.0:8000:8000/tcp", "0.0.0.0:50000-50099:50000-50099/udp"]
+    # With nginx on the same machine nobody else reaches the page but through it, and it comes from the gateway.
+    assert published == ["127.0.0.1:8000:8000/tcp", "0.0.0.0:50000-50099:50000-50099/udp"]
+    network = compose()["networks"]["default"]["ipam"]["config"][0]
+    assert ip_address(network["gateway"]) in ip_network(network["subnet"])
+    assert is_trusted(network["gateway"], settings.trusted_proxies)
+    assert not is_trusted("172.30.91.2", settings.trusted_proxies)
     assert settings.port == 8000
     # The model servers' name and port in the containers' own network
     assert settings.vllm_base_url == "http://vllm:8001/v1"

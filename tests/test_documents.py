@@ -30,7 +30,16 @@ _UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
 _WORD = re.compile(r"[A-Za-z_]\w{2,}")
 # Variables of the environment that are no settings.
 VARIABLES = {
-    *("SOAK_SECONDS", "MODEL_SERVER_URL", "LISTEN", "HF_TOKEN", "HF_ENDPOINT"),
+    *(
+        "SOAK_SECONDS",
+        "MODEL_SERVER_URL",
+        "LISTEN",
+        "PAGE_LISTEN",
+        "VLLM_ROCM_IMAGE",
+        "VLLM_CUDA_IMAGE",
+        "HF_TOKEN",
+        "HF_ENDPOINT",
+    ),
     "PIP_EXTRA_INDEX_URL",
 }
 # Programs of others, whose options and words are theirs.
