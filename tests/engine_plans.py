@@ -13,12 +13,16 @@ from pathlib import Path
 from server.catalogue.command import Choice, CommandError, Launch, typed
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.engines.base import Engine
+from server.engines.host import HostLook
 from server.engines.loaded import Loaded, OnLine, OnProgress, ServerLoaded
+from server.engines.local_loaded import LocalLoaded
 from server.engines.managed import ManagedEngine
 from server.engines.manager import EngineManager
 from server.engines.manager_status import ManagerStatus, Plan
+from server.engines.planner import Planner
 from server.engines.selector import EngineSelector
 from tests.fakes import FakeEngine
+from tests.real_model.server import PYTHON
 
 STAND_IN = Path(__file__).with_name("engine_stand_in.py")
 
@@ -65,7 +69,7 @@ def plan(chosen: Choice, ram: int = 0, gpu: int = 0) -> Plan:
     )
 
 
-def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerLoaded:
+def stand_in(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerLoaded:
     return ServerLoaded(
         chosen.choice,
         chosen.launch,
@@ -93,19 +97,39 @@ class Managed:
     def pid(self) -> int:
         """Of the program, not of what keeps it."""
         loaded = self.manager._loaded
+        if isinstance(loaded, LocalLoaded):
+            pid = loaded._engine.pid
+            assert pid is not None
+            return pid
         assert isinstance(loaded, ServerLoaded)
         keeper = loaded._process.pid
         children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
         return int(children[0])
 
 
+def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+    """As the program does it."""
+    if chosen.choice.mode is RunMode.IN_PROCESS and chosen.model is not None:
+        return LocalLoaded(chosen.launch, chosen.model, on_line=on_line, on_progress=on_progress)
+    return stand_in(chosen, on_line, on_progress)
+
+
+@asynccontextmanager
+async def managed_for_real() -> AsyncIterator[Managed]:
+    """With the program's own planner, and what it loads with; nothing is looked for outside of the folder that is named."""
+    planner = Planner(HostLook(engine_python=str(PYTHON), trust_remote_code=True))
+    async with managed(planner=planner.plan, loader=real, gpu_free=planner.gpu_free) as one:
+        yield one
+
+
 @asynccontextmanager
 async def managed(
     *,
     planner: Callable[[Choice, int, int], Plan] = plan,
-    loader: Callable[[Plan, OnLine, OnProgress], Loaded] = loader,
+    loader: Callable[[Plan, OnLine, OnProgress], Loaded] = stand_in,
     delays: tuple[float, ...] = (0.05, 0.05, 0.05),
     gpu_free: Callable[[], int | None] = lambda: None,
+    silent_seconds: float = 60.0,
 ) -> AsyncIterator[Managed]:
     pool = ThreadPoolExecutor(2, "manage")
     place, spare = ManagedEngine(), FakeEngine("builtin")
@@ -120,6 +144,7 @@ async def managed(
         known=lambda: [model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)],
         gpu_free=gpu_free,
         restart_delays=delays,
+        silent_seconds=silent_seconds,
     )
     one = Managed(manager, engines, spare)
     manager.on_change(one.seen.append)

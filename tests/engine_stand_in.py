@@ -34,6 +34,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     # Words sent so far, over all answers
     sent = 0
+    # Hangs up on whoever asks
+    mute = False
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is printed."""
@@ -47,6 +49,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(raw)
 
     def do_GET(self) -> None:
+        if self.mute:
+            self.close_connection = True
+            return
         key = os.environ.get("VLLM_API_KEY")
         if key and self.headers.get("Authorization") != f"Bearer {key}":
             self._json({"error": "no"}, 401)
@@ -77,13 +82,15 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def serve(port: int) -> None:
+def serve(port: int, *, mute: bool = False) -> None:
     try:
         server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     except OSError as error:
         say(f"ERROR: [Errno {error.errno}] error while attempting to bind: address already in use")
         sys.exit(1)
     server.daemon_threads = True
+    if mute:
+        threading.Timer(0.4, setattr, (Handler, "mute", True)).start()
     server.serve_forever(poll_interval=0.05)
 
 
@@ -119,7 +126,7 @@ def main() -> None:
             say(text)
         say(json.dumps(sorted(os.environ)))
         sys.exit(0)
-    serve(port)
+    serve(port, mute=behaviour == "mute")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 import signal
 import socket
@@ -207,6 +208,40 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
             "starting again in 0.02 s (1 of 2)",
             "starting again in 0.04 s (2 of 2)",
         ]
+
+
+async def test_one_that_answers_no_look_is_started_again() -> None:
+    """It runs and does not listen any more: it is ended and comes back."""
+    async with managed(silent_seconds=0.3) as one:
+        await one.manager.start(choice("mute"))
+        await one.manager.settled()
+        first = one.pid()
+        await soon(lambda: one.manager.status().state is ManagerState.LOADING)
+        assert "mute did not answer any more and was ended." in one.manager.status().error
+        assert (await one.manager.settled()).state is ManagerState.READY
+        assert one.pid() != first
+
+
+async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
+    """Once, after the program that started it has ended; its memory is not that of our processes."""
+    left = tmp_path / "left"
+    left.write_text("")
+
+    def contained(chosen: Choice, ram: int, gpu: int) -> Plan:
+        found = plan(chosen)
+        launch = dataclasses.replace(
+            found.launch, mode=RunMode.CONTAINER, cleanup=("rm", str(left))
+        )
+        return dataclasses.replace(found, launch=launch)
+
+    async with managed(planner=contained) as one:
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+        await asyncio.sleep(0.05)
+        assert one.manager.status().memory_bytes is None
+        assert left.exists()
+        await one.manager.stop()
+        assert not left.exists()
 
 
 async def test_a_taken_port_is_avoided() -> None:

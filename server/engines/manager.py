@@ -299,7 +299,7 @@ class EngineManager:
         began = clock()
         while not loaded.ended.is_set():
             with suppress(TimeoutError):
-                async with asyncio.timeout(_WATCH_SECONDS):
+                async with asyncio.timeout(min(_WATCH_SECONDS, self._silent_seconds)):
                     await loaded.ended.wait()
             if self.place.silent_seconds() > self._silent_seconds:
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import signal
@@ -14,6 +15,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from server.catalogue.command import Choice
+from server.catalogue.entry import RunMode
 from server.engines.local_loaded import LocalLoaded
 from server.engines.manager_status import ManagerState
 from tests.browser.visitor import Visit, Visitor
@@ -59,8 +62,13 @@ async def looking_at(visit: Visit, run: Running, color: str) -> Visitor:
     return page
 
 
-async def test_red_in_front_of_the_camera_is_called_red(visit: Visit, local: Running) -> None:
-    """Asked on the page; then the worker is killed in mid-answer: an error that says so, and blue works after it."""
+async def test_red_in_front_of_the_camera_is_called_red(
+    local: Running, visit: Visit, tiny_model: Path
+) -> None:
+    """Asked on the page; then the worker is killed in mid-answer: an error that says so, and blue works after it.
+
+    Then a server that the program starts takes its place, and green works.
+    """
     page = await looking_at(visit, local, "red")
     response = await page.ask(ASK_COLOR)
     assert (response["text"], response["engine"], response["model"]) == (
@@ -86,3 +94,14 @@ async def test_red_in_front_of_the_camera_is_called_red(visit: Visit, local: Run
 
     third = await looking_at(visit, local, "blue")
     assert (await third.ask(ASK_COLOR))["text"] == "It is blue."
+
+    # The same through an OpenAI-compatible server that the program itself starts in its place.
+    manager = local.program.manager
+    loaded = manager.status()
+    await manager.start(Choice(model=str(tiny_model), mode=RunMode.SUBPROCESS))
+    async with asyncio.timeout(LOADS):
+        ready = await manager.settled()
+    assert (ready.state, ready.model) == (ManagerState.READY, loaded.model), ready.error
+    await soon(lambda: local.program.engines.current.status.ready)
+    fourth = await looking_at(visit, local, "green")
+    assert (await fourth.ask(ASK_COLOR))["text"] == "It is green."
