@@ -48,7 +48,9 @@ import { ApiError, request } from "./api.js";
  */
 
 // Between the last change of the choice and asking what it comes to.
-const SETTLES = 200;
+const SETTLES = 350;
+// Stopping waits until the memory is back.
+const PATIENCE = 90_000;
 const MAX_LINES = 400;
 
 /** The operator's part of the connection. The token lives in this page's memory only. Knows no page. */
@@ -170,7 +172,7 @@ export class EngineDesk {
    * @param {"GET"|"POST"|"DELETE"} method @param {string} path @param {object} [body] @param {"json"|"blob"} [as]
    */
   ask(method, path, body, as) {
-    return request(method, path, { token: this.#token, body, timeout: as === "blob" ? 300_000 : 30_000, as });
+    return request(method, path, { token: this.#token, body, timeout: as === "blob" ? 300_000 : PATIENCE, as });
   }
 
   #join() {

@@ -68,6 +68,7 @@ export class EngineDialog {
     this.#onChoice = onChoice;
     byId("engine-open", HTMLButtonElement).addEventListener("click", () => {
       this.#dialog.showModal();
+      if (!this.#form.hidden) this.#token.focus();
       onOpen();
     });
     for (const id of ["engine-close", "engine-later"]) {

@@ -151,10 +151,10 @@ async def test_only_the_last_choice_is_previewed(place: tuple[Page, Server]) -> 
         await desk.enter("right");
         for (const model of ["a", "b", "c"]) desk.choose({model, mode: "remote"});
         const none = desk.facts.preview;
-        await later(400);
+        await later(700);
         const preview = desk.facts.preview;
         desk.choose(null);
-        await later(300);
+        await later(500);
         return {none, preview, cleared: desk.facts.preview, asked: await asked()};
         """,
     )

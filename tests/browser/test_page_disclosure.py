@@ -10,7 +10,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from tests.browser.visitor import Visit
+from tests.browser.visitor import NOT_REACHED, REFUSED_TOKEN, Visit
+from tests.clients import soon
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
 
@@ -63,7 +64,7 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     await expect(dialog).to_be_visible()
     log = [entry for entry in await page.log() if entry["at"] > since]
     assert not [entry for entry in log if entry["message"]["type"] == "chat"]
-    assert model.requests == type(model.requests)()
+    assert len(model.requests) == 0
     await page.button("Send them there").click()
     sent = await page.sent("chat", since=since)
     assert (await page.response(sent["id"]))["engine"] == "vllm"
@@ -76,17 +77,40 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     )
 
 
+async def test_a_server_that_comes_back_with_another_engine_gets_no_description_before_the_word(
+    visit: Visit, far: tuple[Running, FakeOpenAI]
+) -> None:
+    """The session is a new one, to which nothing was said; so the page itself holds back, and goes on once agreed."""
+    _, model = far
+    await model.start()
+    async with running(engine="builtin", drain_seconds=0.2) as run:
+        port = run.port
+        page = await visit(run.base_url)
+        page.expect(NOT_REACHED, REFUSED_TOKEN)
+        await page.start()
+        await page.button("Describe").click()
+        await page.got('m.type === "response" && m.kind === "describe"')
+    url = f"http://{other_name()}:{model.port}/v1"
+    async with running(engine="vllm", vllm_base_url=url, port=port, drain_seconds=0.2):
+        dialog = page.page.locator("#disclosure-dialog")
+        await expect(dialog).to_be_visible(timeout=20_000)
+        # Its camera is back, so frames would go if anything sent them.
+        await page.got('m.type === "status" && m.camera === "live" && m.engine === "vllm"')
+        await page.settle(4)
+        assert len(model.requests) == 0
+        await page.button("Send them there").click()
+        await page.got('m.type === "response" && m.engine === "vllm"')
+        await page.leave()
+
+
 async def test_a_page_that_begins_there_is_not_asked(
     visit: Visit, far: tuple[Running, FakeOpenAI]
 ) -> None:
-    """That is how this server works; the details say where pictures go. A restarted server asks nothing again either."""
+    """That is how this server works; the details say where pictures go."""
     run, model = far
     await model.start()
+    await soon(lambda: run.program.engines.current.name == "vllm")
     page = await visit(run.base_url)
-    for _ in range(100):
-        if run.program.engines.current.name == "vllm":
-            break
-        await page.page.wait_for_timeout(50)
     await page.start()
     assert (await page.ask("What is this?"))["engine"] == "vllm"
     await expect(page.page.locator("#disclosure-dialog")).to_be_hidden()
