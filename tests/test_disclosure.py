@@ -116,6 +116,9 @@ async def test_a_description_waits_and_goes_on() -> None:
         told = [m for m in await one.rest() if m["type"] == "error"]
         assert [m["code"] for m in told] == ["not_confirmed"]
         assert far.requests == []
+        # Nor is anything prepared for it.
+        failed = 'inferences_total{kind="describe",result="error"}'
+        assert failed not in one.tools.metrics.render().decode()
         confirm(one, HOST)
         one.frame()
         assert (await one.next("response"))["engine"] == "vllm"
