@@ -44,6 +44,9 @@ class Hub:
         self.models: dict[str, Model] = {}
         self.asked: list[tuple[str, str, int]] = []
         self.status = 0
+        # What it tells of a repository comes as if it were compressed; byte by byte, slowly
+        self.packed = False
+        self.drips = False
         self.released = threading.Event()
         self.url = ""
 
@@ -107,9 +110,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, content: bytes) -> None:
         self.send_response(200)
+        if self.hub.packed:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
+        if self.hub.drips:
+            for number in content:
+                self.wfile.write(bytes([number]))
+                if self.hub.released.wait(0.02):
+                    return
         self.wfile.write(content)
 
     def _file(

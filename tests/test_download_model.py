@@ -315,6 +315,23 @@ def test_a_hub_leads_to_public_https_addresses_alone(
     assert not (tmp_path / "config.json").exists()
 
 
+def test_what_a_hub_tells_is_bounded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither size nor time of it can grow for ever; compressed it is not read."""
+    assert look_up(hub).commit == NEW
+    monkeypatch.setattr(hub_client, "MAX_TOLD_BYTES", 100)
+    with pytest.raises(ModelError, match="tells more than 100 bytes"):
+        look_up(hub)
+    monkeypatch.undo()
+    hub.packed = True
+    with pytest.raises(ModelError, match="comes compressed"):
+        look_up(hub)
+    hub.packed = False
+    monkeypatch.setattr(hub_client, "TOLD_SECONDS", 0.3)
+    hub.drips = True
+    with pytest.raises(ModelError, match="can not be reached, or the connection broke"):
+        look_up(hub)
+
+
 def test_plain_http_is_for_ones_own_network() -> None:
     """A hub with a public address is asked by https or not at all."""
     guarded = hub_client.Guarded("http://93.184.215.14")
