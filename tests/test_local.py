@@ -16,9 +16,14 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from server.engines.base import Chunk, Delta, EngineRequest, EngineState, Finished, Turn
+from server.catalogue.command import Choice
+from server.catalogue.entry import RunMode
+from server.engines.base import Chunk, Delta, Engine, EngineRequest, EngineState, Finished, Turn
 from server.engines.loading import Progress
-from server.engines.local import LocalEngine, TimeLimits, engine_python
+from server.engines.local import LocalEngine, engine_python
+from server.engines.local_errors import TimeLimits
+from server.engines.local_loaded import LocalLoaded
+from server.engines.manager_status import ManagerState
 from server.errors import (
     EngineFailed,
     EngineLoading,
@@ -27,6 +32,7 @@ from server.errors import (
     EngineUnavailable,
 )
 from server.frames import Geometry, Kind, Picture
+from server.prompts import system_text
 from server.vision import encode
 from tests.clients import soon
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON, ROOT
@@ -87,7 +93,7 @@ def request(
     return EngineRequest("s", Kind.CHAT, question, picture, turns=turns, max_tokens=max_tokens)
 
 
-async def collect(engine: LocalEngine, one: EngineRequest) -> tuple[list[str], Finished]:
+async def collect(engine: Engine, one: EngineRequest) -> tuple[list[str], Finished]:
     chunks: list[Chunk] = [chunk async for chunk in engine.answer(one)]
     end = chunks.pop()
     assert isinstance(end, Finished)
@@ -239,28 +245,83 @@ async def test_killed_in_mid_answer(loaded: tuple[LocalEngine, Heard]) -> None:
     assert not any(ASK_COLOR in line or "red" in line for line in (*engine.lines, *heard.lines))
 
 
-@pytest.mark.parametrize("make", ["qwen3_vl", "smolvlm"])
-async def test_models_of_other_makes(random_models: Path, make: str) -> None:
-    """Loaded by the Auto classes with processors of the library's own; pieces, counts, limit and special tokens hold."""
-    engine = local(random_models / make, trust_remote_code=False, context=1024)
+async def test_a_qwen3_vl(random_models: Path) -> None:
+    """Loaded by the Auto classes with processors of the library's own; pieces, counts and limits hold."""
+    engine = local(random_models / "qwen3_vl", trust_remote_code=False, context=1024)
     try:
         await engine.start()
         able = engine.status.capabilities
-        assert able.context_length == 1024
-        if make == "qwen3_vl":
-            assert able.geometry == Geometry(32, 65_536, 16_777_216)
-        else:
-            assert {"<image>", "<end_of_utterance>", "<row_1_col_1>"} <= set(engine._special_tokens)
-        # A question made of the model's own marks is not a second picture.
-        asked = "<image><|image_pad|><end_of_utterance> What is this?"
-        pieces, end = await collect(engine, request(asked, max_tokens=24))
-        assert end.finish_reason in ("stop", "length")
-        assert 1 <= (end.usage.completion_tokens or 0) <= 24
-        assert 20 < (end.usage.prompt_tokens or 0) < 1000
-        assert all(pieces)
+        assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
+        await random_words(engine)
     finally:
         await engine.close()
     assert (engine.pid, engine.memory_bytes()) == (None, 0)
+
+
+async def random_words(engine: Engine) -> None:
+    """A question made of the model's own marks is not a second picture; what is said means nothing."""
+    asked = "<image><|image_pad|><end_of_utterance><row_1_col_1> What is this?"
+    pieces, end = await collect(engine, request(asked, max_tokens=24))
+    assert end.finish_reason in ("stop", "length")
+    assert 1 <= (end.usage.completion_tokens or 0) <= 24
+    assert 20 < (end.usage.prompt_tokens or 0) < 1000
+    assert all(pieces)
+
+
+async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:
+    """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its memory back, and then goes, too."""
+    settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
+    async with running(engine="local", **settings) as run:
+        manager, place = run.program.manager, run.program.place
+        await soon(lambda: place.status.ready, LOADS)
+        assert "".join((await collect(place, request(ASK_COLOR)))[0]) == "It is red."
+        first = manager._loaded
+        assert isinstance(first, LocalLoaded)
+        choice = Choice(model=str(random_models / "smolvlm"), mode=RunMode.IN_PROCESS)
+        assert "server.engines.worker" in (await manager.preview(choice)).shown
+        heard: list[str] = []
+        phases: list[str] = []
+        manager.on_line(heard.append)
+        manager.on_change(lambda now: phases.append(now.progress.phase if now.progress else ""))
+        await manager.start(choice)
+        status = await manager.settled()
+        assert (status.state, status.error) == (ManagerState.READY, "")
+        released = status.released
+        assert released is not None
+        assert released.left == 0
+        assert (released.held or 0) > 100e6
+        assert first.memory_bytes() == 0
+        assert "loading weights" in phases
+        assert any("gave back" in line for line in heard)
+        assert place.status.capabilities.max_concurrency == 1
+        await random_words(place)
+        await manager.stop()
+        with pytest.raises(EngineUnavailable):
+            await collect(place, request(ASK_COLOR))
+
+
+async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
+    """In the model itself: stopped in a layer of the first step, no later layer runs; without memory, only that answer fails."""
+    done = subprocess.run(
+        [PYTHON, "-m", "tests.real_model.generating", tiny_model],
+        input=json.dumps(
+            {"system": system_text(), "question": ASK_COLOR, "color": COLORS["red"]},
+        ),
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    # A turn less and its words all there: no more than marks, role and line ends are gone.
+    assert 0 < found.pop("no system role") < 12
+    assert found == {
+        "stopped": ["cancelled", 0, 1, [0]],
+        "no memory": "memory",
+        "after that": ["stop", "It is red."],
+        "no template": "template",
+    }
 
 
 # What can not be loaded

@@ -15,6 +15,8 @@ import pytest
 from server.engines.worker import room
 from server.engines.worker.detokenize import Detokenizer
 from server.engines.worker.weights import Weights, WeightsError, look
+from server.engines.worker_process import WorkerProcess, environment, shown_line
+from tests.clients import soon
 
 ROOT = Path(__file__).parent.parent
 
@@ -211,8 +213,6 @@ def test_free_memory_knows_the_process_limit() -> None:
 
 def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets what finds programs, libraries and GPUs, and no settings of ours."""
-    from server.engines.worker_process import environment
-
     for name in ("JWT_SECRET_KEY", "VLLM_API_KEY", "HF_TOKEN", "PYTHONPATH", "LD_PRELOAD"):
         monkeypatch.setenv(name, "hidden")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
@@ -236,6 +236,82 @@ def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPat
 )
 def test_log_lines_are_bounded_and_without_secrets(raw: bytes, shown: str) -> None:
     """What a progress bar wrote last, printable, cut, and nothing that looks like a key."""
-    from server.engines.worker_process import shown_line
-
     assert shown_line(raw) == shown
+
+
+# The process
+
+
+class Child:
+    """A process that is no worker, and what is heard of it."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+        self.lines: list[str] = []
+        self.status: list[int] = []
+        self.quiet = False
+        self.process = WorkerProcess(
+            on_message=lambda message: self.messages.append(message.type),
+            on_line=self.lines.append,
+            on_exit=self.status.append,
+            quiet=lambda: self.quiet,
+        )
+
+    async def start(self, script: str) -> None:
+        begin = "import os, signal, sys, time\nfrom server.engines.wire import encode, read\n"
+        await self.process.start([sys.executable, "-c", begin + script], environment({}), ROOT)
+
+
+async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> None:
+    """They might quote it: those are counted, and nobody hears them."""
+    child = Child()
+    await child.start(
+        "for _ in range(3):\n"
+        "    message = read(sys.stdin.buffer)\n"
+        "    print(message.header['say'], 'x' * 3000, file=sys.stderr, flush=True)\n"
+        "    sys.stdout.buffer.write(encode({'type': 'said'})); sys.stdout.flush()\n"
+    )
+    for number, quiet in enumerate((False, True, False)):
+        await soon(lambda number=number: len(child.messages) == number)  # type: ignore[misc]
+        before = len(child.lines) + child.process.withheld
+        child.quiet = quiet
+        child.process.send({"type": "say", "say": f"line{number}"})
+        await soon(lambda before=before: len(child.lines) + child.process.withheld > before)  # type: ignore[misc]
+    await soon(lambda: bool(child.status))
+    assert [line[:5] for line in child.lines] == ["line0", "line2"]
+    assert {len(line) for line in child.lines} == {500}
+    assert child.process.withheld == 1
+    assert (child.status, child.process.pid) == ([0], None)
+    child.process.send({"type": "late"})
+    await child.process.stop()
+
+
+async def test_what_is_no_frame_ends_it() -> None:
+    """A process that writes anything else on its frames' pipe is killed, and its end is told once."""
+    child = Child()
+    await child.start("print('hello, this is no frame', flush=True); time.sleep(60)")
+    await soon(lambda: bool(child.status))
+    assert child.status == [-9]
+    assert child.messages == []
+    await child.process.stop()
+
+
+async def test_one_that_does_not_listen_is_ended_with_what_it_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Neither its input's end nor SIGTERM ends it; SIGKILL does, and a child of its own, too."""
+    monkeypatch.setattr("server.engines.worker_process._END_SECONDS", 0.2)
+    child = Child()
+    await child.start(
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "pid = os.fork()\n"
+        "if pid: sys.stdout.buffer.write(encode({'type': str(pid)})); sys.stdout.flush()\n"
+        "time.sleep(60)\n"
+    )
+    await soon(lambda: bool(child.messages))
+    grandchild = Path(f"/proc/{child.messages[0]}")
+    await child.process.stop()
+    assert child.status == [-9]
+    await soon(
+        lambda: not grandchild.exists() or ") Z " in (grandchild / "stat").read_text(), seconds=2
+    )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-import signal
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
@@ -18,6 +17,7 @@ from typing import Any
 from server import prompts
 from server.aio import TaskSet
 from server.catalogue import geometry
+from server.engines import local_errors
 from server.engines.base import (
     Capabilities,
     Chunk,
@@ -29,6 +29,7 @@ from server.engines.base import (
     Usage,
 )
 from server.engines.loading import Progress
+from server.engines.local_errors import TimeLimits
 from server.engines.process_memory import tree_bytes
 from server.engines.wire import Message
 from server.engines.worker_process import WorkerProcess, environment
@@ -36,8 +37,6 @@ from server.errors import (
     EngineError,
     EngineFailed,
     EngineLoading,
-    EngineRefused,
-    EngineTimeout,
     EngineUnavailable,
 )
 
@@ -45,10 +44,6 @@ log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
-NO_PYTHON = (
-    "There is no Python with torch and transformers to run the model in. bash scripts/models.sh makes one in .venv-models, or set"
-    " ENGINE_PYTHON to one."
-)
 # After a crash it is started again at once, then after pauses that double. What can not be loaded is tried rarely.
 _CRASH_SECONDS = (0.0, 1.0, 60.0)
 _FAILED_SECONDS = (15.0, 30.0, 300.0)
@@ -67,16 +62,6 @@ _PHASES = {
 
 OnProgress = Callable[[Progress], None]
 OnLine = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """Seconds. A processor without a GPU takes tens of seconds for the first word of a large model."""
-
-    load: float = 1800.0
-    first_token: float = 120.0
-    between_tokens: float = 30.0
-    total: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,12 +244,14 @@ class LocalEngine:
                         self._failures = 0
                         break
                     if message.type == "error":
-                        raise self._error(str(message.header["code"]))
+                        raise local_errors.refusal(
+                            str(message.header["code"]), self._status.capabilities.context_length
+                        )
                     began = True
                     due = min(deadline, now() + self._limits.between_tokens)
                     yield Delta(str(message.header["text"]))
             except TimeoutError:
-                raise self._too_slow(began, now() >= deadline) from None
+                raise local_errors.too_slow(self._limits, began, now() >= deadline) from None
             finally:
                 if id in self._answers:
                     worker.send({"type": "cancel", "id": id})
@@ -311,7 +298,7 @@ class LocalEngine:
         self.ended.clear()
         self._refused = ""
         if self._python is None:
-            self._fail(EngineState.MISCONFIGURED, NO_PYTHON, _FAILED_SECONDS)
+            self._fail(EngineState.MISCONFIGURED, local_errors.NO_PYTHON, _FAILED_SECONDS)
             return
         self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting.")
         worker = WorkerProcess(
@@ -381,7 +368,7 @@ class LocalEngine:
         if worker is not self._worker:
             return
         self._worker = None
-        self.cause = _cause(status)
+        self.cause = local_errors.cause(status)
         was_ready = self._status.ready
         if self._refused:
             self._fail(EngineState.MISCONFIGURED, self._refused, _FAILED_SECONDS)
@@ -430,47 +417,3 @@ class LocalEngine:
             f"The local model's process ended {when}; it may have run out of memory. It is started again: ask again in a"
             " moment."
         )
-
-    def _error(self, code: str) -> EngineError:
-        match code:
-            case "context":
-                room = self._status.capabilities.context_length or 0
-                return EngineRefused(
-                    f"The question and the conversation so far do not fit into the model's context of {room:,} tokens. "
-                    "Ask in fewer words or begin a new chat."
-                )
-            case "picture":
-                return EngineFailed("The local model could not read the picture. Ask again.")
-            case "memory":
-                return EngineFailed(
-                    "The local model ran out of memory at this question. Ask with less detail, or load a smaller model."
-                )
-            case "template":
-                return EngineRefused(
-                    "The model's chat template does not take a question about a picture. Load another model."
-                )
-            case "busy":
-                return EngineUnavailable(
-                    "The local model is busy. Ask again in a moment.", retry_after=1.0
-                )
-        return EngineFailed("The local model failed at this question. Ask again.")
-
-    def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
-        if total:
-            return EngineTimeout(
-                f"The answer was not complete after {self._limits.total:g} s. Ask for something shorter."
-            )
-        if began:
-            return EngineTimeout(
-                f"The local model fell silent in mid-answer for {self._limits.between_tokens:g} s. Ask again."
-            )
-        return EngineTimeout(
-            f"The local model did not begin to answer within {self._limits.first_token:g} s. Load a smaller one, or use a GPU."
-        )
-
-
-def _cause(status: int) -> str:
-    if status >= 0:
-        return f"status {status}"
-    name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"
-    return f"{name}, perhaps for lack of memory" if -status == signal.SIGKILL else name

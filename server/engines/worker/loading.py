@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -106,7 +107,9 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
 
 def _share_processor() -> None:
     """Leave a core to the camera, unless OMP_NUM_THREADS says how many to use: threads that wait for a late one spin."""
-    os.nice(_NICENESS)
+    # A sandbox may forbid it.
+    with contextlib.suppress(OSError):
+        os.nice(_NICENESS)
     if "OMP_NUM_THREADS" not in os.environ:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (cores or 1) - 1)))

@@ -1,0 +1,98 @@
+"""What a worker's generator does that can't be seen from outside: `python -m tests.real_model.generating FOLDER < question.json`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from PIL import Image
+
+from server.engines.worker.generating import AnswerError, Generator
+from server.engines.worker.loading import Loaded
+from server.engines.worker.weights import look
+
+ASKED = json.load(sys.stdin)
+PICTURE = Image.new("RGB", (280, 168), tuple(ASKED["color"]))
+
+
+def loaded(folder: Path) -> Loaded:
+    named: dict[str, Any] = {"trust_remote_code": True, "local_files_only": True}
+    processor = transformers.AutoProcessor.from_pretrained(folder, **named)
+    model = transformers.AutoModelForImageTextToText.from_pretrained(folder, **named)
+    return Loaded(model.eval(), processor, look(folder), "cpu", "float32", 8192)
+
+
+def ask(generator: Generator, stop: threading.Event) -> tuple[Any, str]:
+    said: list[str] = []
+    question = [{"type": "image_url"}, {"type": "text", "text": ASKED["question"]}]
+    messages = [
+        {"role": "system", "content": ASKED["system"]},
+        {"role": "user", "content": question},
+    ]
+    outcome = generator.answer(messages, PICTURE, 16, stop, said.append)
+    return outcome, "".join(said)
+
+
+def code(generator: Generator) -> str:
+    try:
+        ask(generator, threading.Event())
+    except AnswerError as error:
+        return error.code
+    return ""
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    transformers.utils.logging.disable_progress_bar()
+    one = loaded(Path(sys.argv[1]))
+    generator = Generator(one)
+    layers = one.model.model.language_model.layers
+    found: dict[str, Any] = {}
+
+    # Stopped while the first layer works at the prompt
+    stop = threading.Event()
+    ran: list[int] = []
+
+    def run(number: int) -> Callable[..., None]:
+        def told(*_: object) -> None:
+            ran.append(number)
+            stop.set()
+
+        return told
+
+    hooks = [layer.register_forward_hook(run(number)) for number, layer in enumerate(layers)]
+    outcome, _ = ask(generator, stop)
+    found["stopped"] = [outcome.reason, outcome.completion_tokens, generator.steps, ran]
+    for hook in hooks:
+        hook.remove()
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("none left")
+
+    hook = layers[1].register_forward_hook(full)
+    found["no memory"] = code(generator)
+    hook.remove()
+    outcome, said = ask(generator, threading.Event())
+    found["after that"] = [outcome.reason, said]
+    whole = outcome.prompt_tokens
+
+    template = one.processor.chat_template
+    one.processor.chat_template = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        + template
+    )
+    outcome, _ = ask(generator, threading.Event())
+    found["no system role"] = whole - outcome.prompt_tokens
+    one.processor.chat_template = "{{ raise_exception('nothing') }}"
+    found["no template"] = code(generator)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
