@@ -49,7 +49,8 @@ import { ApiError } from "./api.js";
 /** Types of models that make something. */
 export const MAKES = ["video", "audio", "speech"];
 
-// Between two looks at work that goes on: requests of an address are counted.
+// Between two looks at work that goes on, longer each time: requests of an address are counted.
+const FIRST_LOOK = 400;
 const LOOKS = 3000;
 const ROUTE = "/api/engine/video";
 
@@ -59,6 +60,7 @@ export class MakingDesk {
   facts = { takes: null, making: null, busy: false, problem: "", result: null };
 
   #watching = false;
+  #pause = FIRST_LOOK;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
   #ask;
@@ -93,6 +95,7 @@ export class MakingDesk {
   /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] */
   async #act(method, path, body) {
     clearTimeout(this.#timer);
+    this.#pause = FIRST_LOOK;
     this.#set({ busy: true, problem: "" });
     try {
       this.#told(await this.#ask(method, path, body));
@@ -117,7 +120,9 @@ export class MakingDesk {
     clearTimeout(this.#timer);
     const state = this.facts.making?.state ?? "idle";
     const goes = ["working", "cancelling", "ready"].includes(state);
-    if (this.#watching && goes) this.#timer = setTimeout(() => void this.#look(), LOOKS);
+    if (!this.#watching || !goes) return;
+    this.#timer = setTimeout(() => void this.#look(), this.#pause);
+    this.#pause = Math.min(LOOKS, this.#pause * 2);
   }
 
   /** The server has it once, and keeps it nowhere: neither does this page, beyond its own life. @param {Making} making */

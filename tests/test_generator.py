@@ -23,14 +23,17 @@ from server.engines.worker_process import environment
 from server.errors import EngineError, EngineFailed
 from server.generation.bounds import SoundRequest, VideoRequest, sound_request, video_request
 from server.generation.generator import Generator, LoadingFailed
+from server.generation.loaded import GeneratorLoaded
 from server.generation.making import Made, Making, MakingState
 from server.metrics import Metrics
-from tests.clients import soon
+from tests.clients import http, soon
 from tests.real_model.server import PYTHON, ROOT
+from tests.running import Running, running
 
 _FIND = "from importlib.util import find_spec as f; print(*map(f, ('torch', 'transformers', 'diffusers', 'ftfy')))"
 # Seconds for all processes to be ready: a slow machine compiles diffusers first.
 _LONG = 240
+TOKEN = "operator-token-of-a-test-0123456789"
 # Much more than any test lets it make.
 _STEPS = 100
 
@@ -83,17 +86,23 @@ def worker(folder: Path, *options: str, before: tuple[str, ...] = (), **more: st
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def workers(models: Path) -> AsyncIterator[dict[str, Generator]]:
-    """One for each model, all of them loaded; and one that has vLLM-Omni in its path."""
+async def run(models: Path) -> AsyncIterator[Running]:
+    """The whole program; nothing is loaded yet."""
+    settings = {"operator_token": TOKEN, "engine_python": PYTHON, "rate_limit_per_minute": 0}
+    with pytest.MonkeyPatch.context() as patch:
+        # So small a model is no quicker on more than one core.
+        patch.setenv("OMP_NUM_THREADS", "1")
+        async with running(**settings) as one:
+            yield one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generator]]:
+    """One for each model, all of them loaded, `words` by the program; and one that has vLLM-Omni in its path."""
     started = {
-        "words": worker(
-            models / "words",
-            *("--flow-shift", "5", "--vae-tiling", "--vae-slicing"),
-            before=NO_FILES,
-            # Python would leave modules behind that end after 512 bytes.
-            PYTHONDONTWRITEBYTECODE="1",
-        ),
-        **{name: worker(models / name) for name in ("picture", "speech", "music")},
+        # Python would leave modules behind that end after 512 bytes.
+        "picture": worker(models / "picture", before=NO_FILES, PYTHONDONTWRITEBYTECODE="1"),
+        **{name: worker(models / name) for name in ("speech", "music")},
         "omni": worker(
             models / "picture",
             *("--flow-shift", "5", "--vae-tiling", "--compile"),
@@ -101,9 +110,18 @@ async def workers(models: Path) -> AsyncIterator[dict[str, Generator]]:
         ),
     }
     try:
-        async with asyncio.timeout(_LONG):
+        async with asyncio.timeout(_LONG), http(run) as client:
+            client.headers["Authorization"] = f"Bearer {TOKEN}"
+            choice = {"model": str(models / "words"), "mode": "in_process", "vae_tiling": True}
+            choice |= {"vae_slicing": True}
+            reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
+            assert reply.status_code == 202, reply.text
             await asyncio.gather(*(one.start() for one in started.values()))
-        yield started
+            status = await run.program.manager.settled()
+            assert (status.state, status.error) == ("ready", "")
+        words = run.program.manager.loaded
+        assert isinstance(words, GeneratorLoaded)
+        yield started | {"words": words.generator}
     finally:
         await asyncio.gather(*(one.stop() for one in started.values()))
 
@@ -160,10 +178,7 @@ async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") 
 
 
 async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
-    """Its rules are those of the folder; frames of the size asked for come out, and another seed makes others.
-
-    This worker can write no file that a frame would fit in.
-    """
+    """Its rules are those of the folder; frames of the size asked for come out, and another seed makes others."""
     model = workers["words"]
     rules = model.rules
     assert (model.backend, rules.output, rules.factor, rules.frame_step) == (
@@ -223,7 +238,7 @@ def cpu_seconds(pid: int | None) -> float:
 async def test_a_video_from_the_cameras_picture(
     workers: dict[str, Generator], pool: ThreadPoolExecutor
 ) -> None:
-    """The model needs one, and another picture makes another video."""
+    """The model needs one, and another picture makes another video. This worker can write no file that a frame fits in."""
     model = workers["picture"]
     assert model.rules.first_frame == "must"
     red, blue = (
@@ -303,6 +318,30 @@ async def test_vllm_omni_where_it_is_installed(
     }
 
 
+async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: Running) -> None:
+    """The program itself has loaded the model by its folder, and makes a video with it; sound does not fit."""
+    wishes = {"prompt": "a red ball", "width": 96, "height": 64, "seconds": 0.3, "steps": 2}
+    async with http(run) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        shown = (await client.get("/api/engine", timeout=60)).json()["engine"]
+        assert (shown["state"], shown["model_type"], shown["answers"]) == ("ready", "video", False)
+        assert "-m server.generation.worker" in shown["command"]
+        assert "--flow-shift 5 --vae-slicing --vae-tiling" in shown["command"]
+        assert run.program.engines.current.name == "builtin"
+        reply = await client.post("/api/engine/sound", json={"prompt": "x"})
+        assert (reply.status_code, reply.json()["error"]["code"]) == (409, "wrong_model")
+        assert "a video model" in reply.json()["error"]["message"]
+        assert "read texts aloud" in reply.json()["error"]["message"]
+        reply = await client.post("/api/engine/video", json=wishes)
+        assert (reply.status_code, reply.json()["takes"]["backend"]) == (202, "diffusers")
+        making = run.program.making
+        await soon(lambda: making.progress.state is not MakingState.WORKING, 60)
+        assert making.progress.error is None
+        reply = await client.get("/api/engine/video/result")
+        assert len(frames(reply.content)) == 5
+        await soon(lambda: (run.program.manager.status().memory_bytes or 0) > 100_000_000)
+
+
 async def test_a_failing_model_says_so_without_what_was_asked(
     workers: dict[str, Generator],
 ) -> None:
@@ -340,3 +379,18 @@ async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Pat
     said = await asyncio.gather(*(refusal(*case) for case in cases))
     for words, sentence in zip(cases.values(), said, strict=True):
         assert words in sentence
+
+
+async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Running) -> None:
+    """Stopping gives the memory back, and what is asked for then says what to start."""
+    async with http(run) as client:
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        reply = await client.post("/api/engine/stop", json={}, timeout=60)
+        assert reply.json()["engine"]["state"] == "idle"
+        released = run.program.manager.status().released
+        assert released is not None
+        assert released.left == 0
+        reply = await client.post("/api/engine/video", json={"prompt": "x"})
+        assert reply.json()["error"]["code"] == "wrong_model"
+        assert "No model is loaded. This needs a model that can make videos" in reply.text
+        assert workers["words"].pid is None
