@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from ipaddress import IPv6Address
+from urllib.parse import urlsplit
 
 from server.addresses import Address, Network
 from server.origins import normalise_origin
@@ -88,7 +89,18 @@ def base_url(text: str) -> str:
     """An http or https URL without user, query and fragment, and without a slash at its end."""
     if _BASE_URL.fullmatch(text) is None:
         raise ValueError("it is not of that form")
+    _check_port(text)
     return text.rstrip("/")
+
+
+def _check_port(url: str) -> None:
+    """Raises ValueError."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("its port is none of 1 to 65535")
 
 
 def file_source(text: str) -> str:
@@ -98,6 +110,8 @@ def file_source(text: str) -> str:
         and re.fullmatch(rf"https://{_HOST}(:\d{{1,5}})?(/[^\s@]*)?", text, re.ASCII) is None
     ):
         raise ValueError("it is not of that form")
+    if "://" in text:
+        _check_port(text)
     if not text.isprintable():
         raise ValueError("it has characters that no path or URL has")
     return text

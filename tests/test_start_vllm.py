@@ -203,6 +203,14 @@ def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: s
         built("0.32", *extra, **settings)
 
 
+@pytest.mark.parametrize("vision", [3, [14], {"patch_size": "x"}, {"spatial_merge_size": -2}])
+def test_a_damaged_configuration_is_said(vision: object) -> None:
+    """Sizes that make no sense are no reason for a traceback."""
+    model = Checkpoint(Path("/m"), {"vision_config": vision}, None, ())
+    with pytest.raises(ModelError, match="vision_config that makes no sense"):
+        vllm_command.pixels(load(None), model)
+
+
 def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
     """There is no way to keep questions out of its log."""
     flags = frozenset(recorded("0.9.2")) - {"--disable-log-requests"}

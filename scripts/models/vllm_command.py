@@ -104,9 +104,18 @@ def child_environment(command: Command, inherited: Mapping[str, str]) -> dict[st
 
 
 def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
-    """Least and most pixels of a picture, so that vLLM resizes none of those that the server made to measure."""
+    """Least and most pixels of a picture, so that vLLM resizes none of those that the server made to measure.
+
+    Raises ModelError.
+    """
     vision = model.config.get("vision_config") or {}
-    factor = int(vision.get("patch_size") or 14) * int(vision.get("spatial_merge_size") or 2)
+    known = isinstance(vision, dict)
+    sizes = [vision.get("patch_size") or 14, vision.get("spatial_merge_size") or 2] if known else []
+    if not known or not all(isinstance(size, int) and size > 0 for size in sizes):
+        raise ModelError(
+            f"{model.folder / 'config.json'} has a vision_config that makes no sense. Download it again."
+        )
+    factor = sizes[0] * sizes[1]
     most = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
     return {"min_pixels": 4 * factor * factor, "max_pixels": most * factor * factor}
 
