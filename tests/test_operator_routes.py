@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,6 +14,7 @@ import pytest_asyncio
 from tests.clients import http, metric, open_page, page_of, soon, take_token
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
+from tests.test_fetch_catalogue import TINY
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -206,3 +209,18 @@ async def test_an_operators_socket_is_one_no_longer_when_it_closes(
         await client.post("/api/engine/stop", headers=RIGHT)
         await page.next("ready", engine="builtin")
         assert not {m["type"] for m in page.seen} & {"engine", "log"}
+
+
+async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
+    """A file's models are listed; an address that can not be had is an error with what to do, and the server runs."""
+    mine = tmp_path / "models.toml"
+    mine.write_bytes(TINY)
+    async with running(operator_token=TOKEN, catalogue=str(mine)) as one, http(one) as client:
+        told = (await client.get("/api/engine", headers=RIGHT)).json()
+        assert "someone/tiny-vl" in json.dumps(told)
+        assert "SmolVLM2" not in json.dumps(told)
+    away = "https://127.0.0.1:1/models.toml"
+    async with running(operator_token=TOKEN, catalogue=away) as one, http(one) as client:
+        reply = await client.get("/api/engine", headers=RIGHT)
+        assert "a loopback address" in reply.text
+        assert "Left empty, it is ours" in reply.text
