@@ -60,10 +60,10 @@ async def test_leaving_ends_answers_at_once() -> None:
     engine.first_token = 60
     waiting = asyncio.create_task(collect(place, []))
     await until(lambda: engine.open == 2)
-    place.leave(EngineState.UNREACHABLE, "gone", "m was stopped by an operator.")
-    with pytest.raises(EngineFailed, match="stopped by an operator"):
+    place.leave(EngineState.UNREACHABLE, "gone", "m was stopped by an operator in mid-answer.")
+    with pytest.raises(EngineFailed, match="stopped by an operator in mid-answer"):
         await talking
-    with pytest.raises(EngineUnavailable, match="stopped by an operator"):
+    with pytest.raises(EngineUnavailable, match=r"^gone$"):
         await waiting
     assert (engine.open, engine.aborted) == (0, 2)
     assert place.status.detail == "gone"
@@ -123,4 +123,9 @@ async def test_a_silent_engine_is_noticed_and_does_not_name_settings() -> None:
     assert place.status.detail.startswith("m does not answer.")
     engine.ready = True
     await place.probe()
+    assert place.silent_seconds() == 0
+    # One that is too busy for a look, and answers.
+    engine.ready = False
+    await place.probe()
+    await collect(place, [])
     assert place.silent_seconds() == 0

@@ -19,10 +19,11 @@ import pytest
 from server.catalogue.command import Choice
 from server.catalogue.entry import Ability, RunMode
 from server.engines.base import Chunk, Delta
+from server.engines.loaded import Loaded, OnLine, OnProgress
 from server.engines.manager_status import ManagerState, Plan
 from server.engines.planner import usable_port
 from server.errors import BadRequest, Draining, EngineError, EngineFailed, WrongModel
-from tests.engine_plans import Managed, choice, managed, plan
+from tests.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.fakes import make_request
 
 
@@ -220,6 +221,25 @@ async def test_one_that_answers_no_look_is_started_again() -> None:
         assert "mute did not answer any more and was ended." in one.manager.status().error
         assert (await one.manager.settled()).state is ManagerState.READY
         assert one.pid() != first
+
+
+async def test_a_mistake_of_ours_is_no_end() -> None:
+    """What raises something unforeseen has failed with a sentence, and the next one is loaded."""
+
+    class Broken(Exception): ...
+
+    def broken(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+        if chosen.choice.model.endswith("slow"):
+            raise Broken
+        return stand_in(chosen, on_line, on_progress)
+
+    async with managed(loader=broken) as one:
+        await one.manager.start(choice("slow"))
+        failed = await one.manager.settled()
+        assert failed.state is ManagerState.FAILED
+        assert failed.error.startswith("Something went wrong inside this program")
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
 
 
 async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:

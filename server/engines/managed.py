@@ -83,7 +83,7 @@ class ManagedEngine:
         self._left = asyncio.Event()
 
     def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
-        """Nothing is loaded, for the reason `detail`; answers that run end at once with the sentence `cut`."""
+        """Nothing is loaded, for the reason `detail`; answers that have begun end at once with the sentence `cut`."""
         self._absent = EngineStatus(state, detail)
         if self._engine is None:
             return
@@ -131,6 +131,8 @@ class ManagedEngine:
                         ) from None
                     raise
                 began = True
+                # Whoever talks is not silent, however slow its other answers are.
+                self._silent_since = None
                 yield chunk
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], left: asyncio.Event) -> Chunk:
@@ -146,7 +148,7 @@ class ManagedEngine:
                 self._waits.discard(wait)
 
     def _gone(self, began: bool) -> EngineError:
-        return (EngineFailed if began else EngineUnavailable)(self._cut)
+        return EngineFailed(self._cut) if began else EngineUnavailable(self._absent.detail)
 
     def _refusal(self) -> EngineError:
         if self._absent.state is EngineState.LOADING:

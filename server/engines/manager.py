@@ -43,6 +43,7 @@ _TELL_SECONDS = 0.25
 _RETURN_SECONDS = 15.0
 _RETURNED_SHARE = 0.95
 _PORT_TRIES = 3
+_OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
 
 
 class Selector(Protocol):
@@ -223,26 +224,34 @@ class EngineManager:
         while True:
             self._changed.clear()
             plan = self._plan = self._wanted
-            if plan is None:
-                self._idle()
-                if self._closing:
-                    return
-                await self._changed.wait()
+            if plan is not None:
+                await self._run(plan)
                 continue
-            self._show(loading_status(plan, self._status.released))
-            self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
-            keeping = self._tasks.spawn(self._keep(plan), name="keep")
-            changed = self._tasks.spawn(self._changed.wait(), name="changed")
+            self._idle()
+            if self._closing:
+                return
+            await self._changed.wait()
+
+    async def _run(self, plan: Plan) -> None:
+        """Until something else is wanted; nothing of it is left then."""
+        self._show(loading_status(plan, self._status.released))
+        self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
+        keeping = self._tasks.spawn(self._keep(plan), name="keep")
+        changed = self._tasks.spawn(self._changed.wait(), name="changed")
+        try:
             await asyncio.wait((keeping, changed), return_when=asyncio.FIRST_COMPLETED)
-            if not changed.done():
+            if keeping.done() and keeping.exception() is not None:
                 await self._unload()
-                if keeping.exception() is not None:
-                    self._failed(
-                        plan, "Something went wrong inside this program; its log says where."
-                    )
-                await changed
+                self._failed(plan, _OUR_FAULT)
+            await changed
+        finally:
             await cancel_and_wait((keeping, changed))
+        try:
             await self._unload()
+        except Exception as exc:  # noqa: BLE001
+            # What could not be stopped must not keep others from being started.
+            log.error("a model was not stopped", extra={"error": type(exc).__name__})
+            self._loaded = None
 
     async def _keep(self, plan: Plan) -> None:
         """Load it and keep it up; returns when it has failed for good."""
