@@ -10,6 +10,7 @@ import os
 import random
 import statistics
 import time
+import traceback
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -37,6 +38,8 @@ SECONDS = 180.0
 VISITORS = 6
 MAX_SESSIONS = 48
 SESSION_TIMEOUT = 8
+# Seconds: a machine too busy to serve anybody, whose visitors may wait in vain.
+STANDS_STILL = 2.0
 # What the process may gain from the second quarter of the time to the last, MiB; threads, and descriptors a visitor.
 GROWTH_MIB = 16.0
 MOST_THREADS = 40
@@ -69,6 +72,11 @@ class Soak:
     memory: list[tuple[float, float]] = field(default_factory=list)
     # The model server is away.
     away: bool = False
+    # When this process or the server had stood still for STANDS_STILL, monotonic seconds: the machine was too busy.
+    stalls: list[float] = field(default_factory=list)
+
+    def stood_still(self, since: float) -> bool:
+        return any(at > since for at in self.stalls)
 
     def problem(self, text: str) -> None:
         if len(self.problems) < 20:
@@ -194,14 +202,22 @@ async def visits(soak: Soak, number: int, end: float) -> None:
             await asyncio.sleep(0.5)
         except (ConnectionClosed, ConnectionError) as error:
             soak.done["lost"] += 1
-            fine = {None, 1000, 1006, 4404, 4429, 4409} | ({4401} if expired() else set())
+            fine = {None, 1000, 1006, 4404, 4429, 4409} | ({4401, 4408} if expired() else set())
             if peer.close_code not in fine:
                 soak.problem(f"a socket was closed with {peer.close_code}: {type(error).__name__}")
-        except TimeoutError:
-            soak.problem(f"visitor {number} waited in vain: {peer.status}")
+        except TimeoutError as error:
+            soak.done["in vain"] += 1
+            if not soak.stood_still(came):
+                soak.problem(f"visitor {number} waited in vain in {where(error)}: {peer.status}")
         finally:
             with suppress(HttpError, OSError, EOFError, TimeoutError, ConnectionError):
                 await peer.close()
+
+
+def where(error: BaseException) -> str:
+    """The methods of ours that it came through, the innermost last."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " > ".join(f"{f.name}:{f.lineno}" for f in frames if "bench" in f.filename)
 
 
 async def strangers(soak: Soak, end: float) -> None:
@@ -263,10 +279,15 @@ def check(soak: Soak, values: dict[tuple[str, ...], float], now: Footprint) -> N
 
 async def watch(soak: Soak, end: float) -> None:
     began = time.monotonic()
-    while time.monotonic() < end:
+    while (slept := time.monotonic()) < end:
         await asyncio.sleep(2.0)
+        if time.monotonic() - slept > 2.0 + STANDS_STILL:
+            soak.stalls.append(time.monotonic())
+        asked = time.monotonic()
         if (await request("GET", f"{soak.server.url}/health/live")).status != 200:
             soak.problem("the server is not alive")
+        if time.monotonic() - asked > STANDS_STILL:
+            soak.stalls.append(time.monotonic())
         now = soak.server.footprint()
         check(soak, await metrics(soak.server), now)
         soak.memory.append((time.monotonic() - began, now.rss))
@@ -312,7 +333,7 @@ async def soaked(seconds: float) -> None:
         stranger.ports = set()
         grown = growth(soak.memory, seconds)
         print(
-            f"{dict(soak.done)}; {stranger.sent} datagrams; {grown:+.1f} MiB; {server.footprint()}"
+            f"{dict(soak.done)}; stood still {len(soak.stalls)} times; {stranger.sent} datagrams; {grown:+.1f} MiB; {server.footprint()}"
         )
         await everybody_left(soak)
         assert not soak.problems, "\n".join(soak.problems)
