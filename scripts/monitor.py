@@ -127,7 +127,12 @@ def target_of(chosen: argparse.Namespace) -> Target:
         engine = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     if settings.ca_cert_path is not None:
         trusted.append(settings.ca_cert_path)
-    token = settings.metrics_token.get_secret_value()
+    # This machine's own token goes to no other machine, unless the file that has it was named for that.
+    here = urlsplit(url).hostname in (*LOOPBACK, settings.host)
+    if here or chosen.env_file != ROOT / ".env":
+        token = settings.metrics_token.get_secret_value()
+    else:
+        token = os.environ.get("METRICS_TOKEN", "")
     return Target(url, token, engine, tuple(trusted), gpus)
 
 

@@ -20,6 +20,7 @@ import pytest
 from cryptography import x509
 from rich.console import Console
 
+from scripts import monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.certificates import make_authority, make_leaf, pem
 from scripts.monitor import main, once, options, printed, target_of, watch
@@ -353,6 +354,24 @@ def test_settings_that_can_not_be_read(tmp_path: Path, capsys: pytest.CaptureFix
     url = f"http://127.0.0.1:{free_port()}"
     arguments = ["--once", "--no-gpu", "--env-file", str(env_file), "--server-url", url]
     assert main(arguments) == 4
+
+
+def test_this_machines_token_stays_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another server gets the one of the environment, or of a file that was named."""
+    monkeypatch.setattr(monitor, "ROOT", tmp_path)
+    monkeypatch.delenv("METRICS_TOKEN", raising=False)
+    (tmp_path / ".env").write_text(f"METRICS_TOKEN={TOKEN}\n")
+    there = ["--no-gpu", "--server-url", "https://cam.example.org"]
+    assert target_of(options(["--no-gpu"])).metrics_token == TOKEN
+    here = ["--no-gpu", "--server-url", "http://localhost:8123"]
+    assert target_of(options(here)).metrics_token == TOKEN
+    assert target_of(options(there)).metrics_token == ""
+    monkeypatch.setenv("METRICS_TOKEN", "theirs")
+    assert target_of(options(there)).metrics_token == "theirs"
+    monkeypatch.delenv("METRICS_TOKEN")
+    (tmp_path / "theirs.env").write_text("METRICS_TOKEN=named\n")
+    named = [*there, "--env-file", str(tmp_path / "theirs.env")]
+    assert target_of(options(named)).metrics_token == "named"
 
 
 def test_where_it_looks_by_itself(tmp_path: Path) -> None:

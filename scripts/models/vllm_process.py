@@ -41,7 +41,10 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 
 class VllmProcess:
-    """One run. `hidden` is taken out of every line that is passed on."""
+    """One run. `hidden` is taken out of every line that is passed on.
+
+    To be made in the main thread: Linux ends it with the thread that started it.
+    """
 
     def __init__(
         self, arguments: Sequence[str], environment: Mapping[str, str], hidden: str = ""
