@@ -124,6 +124,17 @@ async def test_one_look_knows_totals_and_no_rates() -> None:
     assert "nothing was asked yet" in shown(state)
 
 
+async def test_limits_that_are_nearly_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is told of a real server: its names are still those that are looked for."""
+    monkeypatch.setattr("scripts.monitoring.state.NEARLY_FULL", 0.0)
+    async with running(max_sessions=7, max_queue=9, max_connections=11) as run:
+        state = await once(Target(run.base_url), 0)
+    told = [problem.text for problem in state.problems]
+    assert [text for text in told if text.endswith("sessions are taken.")]
+    assert [text for text in told if text.endswith("at most 9 places in the queue are taken.")]
+    assert [text for text in told if text.endswith("of at most 11 connections are taken.")]
+
+
 @pytest.mark.parametrize("text", [NEW, OLD], ids=["0.32", "0.9.2"])
 def test_the_model_servers_names_of_both_releases(text: str) -> None:
     """The KV cache, the prefix cache and the time between tokens changed their names in between."""

@@ -159,7 +159,8 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
     ):
         limit = body["limits"].get(of)
         if limit and used is not None and used >= NEARLY_FULL * limit:
-            note(f"{used:g} of at most {limit:g} {of} are taken.")
+            what = "places in the queue" if of == "queue" else of
+            note(f"{used:g} of at most {limit:g} {what} are taken.")
     errors = body["errors"]["interval"] or {}
     refused = {
         code: n for code, n in errors.items() if code in ("busy", "internal") or "engine_" in code
