@@ -20,6 +20,7 @@ from websockets.typing import Subprotocol
 
 from server.http_guard import HSTS, MAX_BODY_BYTES
 from server.ring import HEADER, Ring
+from tests.clients import soon
 from tests.fakes_server import free_port
 from tests.nginx import (
     DEPLOY,
@@ -365,6 +366,11 @@ async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
                 async with httpx.AsyncClient(trust_env=False) as process:
                     renewed = await process.post(f"{server.url}/api/token", headers=bearer)
                     assert renewed.status_code == 200
+            # The page names its session when it renews: its own process knows it, another would count a newcomer.
+            at = f"/api/token?session={grant['session_id']}"
+            assert (await http.post(at, headers=bearer)).status_code == 200
+            home = f'"process":"{ring.home(grant["session_id"])}"'
+            await soon(lambda home=home: home in last_line(front, "/api/token"))  # type: ignore[misc]
             for query in ("", "", f"?session={grant['session_id']}"):
                 reply = await http.post(
                     f"{OFFER}{query}", json=sdp, headers=bearer, follow_redirects=True
@@ -380,6 +386,11 @@ async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
             status = str(await asyncio.wait_for(last.recv(), 5))
         await last.close()
         assert sum(await scene.sessions()) == sum(expected) + 1
+
+
+def last_line(front: Nginx, path: str) -> str:
+    """Of nginx's log, about that path."""
+    return [line for line in front.written.splitlines() if f'"path":"{path}"' in line][-1]
 
 
 async def test_ready_while_any_process_is(tmp_path: Path) -> None:
