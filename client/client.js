@@ -90,6 +90,7 @@ const composer = new Composer({
 
 const engine = new EngineDesk({
   send: (message) => visit.socket.send(message),
+  session: () => visit.session.id ?? "",
   onChange: (facts) => {
     engineDialog.render(facts);
     making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));

@@ -76,11 +76,17 @@ export class EngineDesk {
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
   #send;
+  #session;
   #onChange;
 
-  /** @param {{send: (message: import("./messages.js").Operator) => boolean, onChange: (facts: EngineFacts) => void}} hooks */
-  constructor({ send, onChange }) {
+  /**
+   * @param {{send: (message: import("./messages.js").Operator) => boolean, session?: () => string,
+   *   onChange: (facts: EngineFacts) => void}} hooks
+   *   session: the id of the page's own, so that of several processes the one is asked that the socket is at
+   */
+  constructor({ send, session = () => "", onChange }) {
     this.#send = send;
+    this.#session = session;
     this.#onChange = onChange;
   }
 
@@ -172,7 +178,9 @@ export class EngineDesk {
    * @param {"GET"|"POST"|"DELETE"} method @param {string} path @param {object} [body] @param {"json"|"blob"} [as]
    */
   ask(method, path, body, as) {
-    return request(method, path, { token: this.#token, body, timeout: as === "blob" ? 300_000 : PATIENCE, as });
+    const id = this.#session();
+    const address = id ? `${path}?session=${encodeURIComponent(id)}` : path;
+    return request(method, address, { token: this.#token, body, timeout: as === "blob" ? 300_000 : PATIENCE, as });
   }
 
   #join() {

@@ -126,7 +126,7 @@ class Limiter:
         return None
 
     def charge(self, name: str, now: float, count: int) -> None:
-        """Count so many more that passed already; a bucket is never more than empty."""
+        """Count so many more that passed already, fewer than none to give back; a bucket is never more than empty."""
         if self._interval:
             key = self._key(name)
             full_at = max(self._full_at.get(key, now), now) + count * self._interval
@@ -175,6 +175,10 @@ class RequestLimiter:
     def wrong_code(self, address: str, now: float) -> None:
         """A request that passed had a wrong access code: it takes more."""
         self._addresses.charge(address, now, WRONG_CODE_COST - 1)
+
+    def give_back(self, address: str, now: float) -> None:
+        """A request that passed was one that nobody has to be kept from."""
+        self._addresses.charge(address, now, -1)
 
     def session(self, session_id: str, address: str, now: float, *, begun: bool) -> float | None:
         """A request with a good token; `begun`: whether its session is there.

@@ -28,7 +28,8 @@ class OperatorGuard:
         return bool(self._token)
 
     async def check(self, given: str | None, address: str) -> None:
-        """`address` is whose allowance it counts against, as an access code does: a wrong one takes more.
+        """`address` is whose allowance it counts against, as an access code does: a wrong one takes more, the right one
+        nothing while there is any left.
 
         Raises NotFound when there is nothing to use, RateLimited before anything is compared, Unauthorized.
         """
@@ -43,6 +44,8 @@ class OperatorGuard:
                 retry_after=max(1.0, wait),
             )
         if same_secret(given, self._token):
+            # Looked at before and after, so that a guess costs what it costs and an operator nothing.
+            await self._limiter.give_back(address, now)
             return
         self._metrics.auth_failures.labels("operator").inc()
         if given is None:

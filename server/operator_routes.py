@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request
@@ -20,6 +22,8 @@ log = logging.getLogger(__name__)
 
 
 PREFIX = "/api/engine"
+# A proxy in front waits for half a minute.
+STOP_SECONDS = 20.0
 
 
 def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
@@ -67,7 +71,10 @@ def create_operator_router(
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
         log.info("the operator stops the model")
-        await operations.manager.stop()
+        # It goes on stopping where that takes longer; what is told on the socket says when it is done.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await operations.manager.stop()
         return standing()
 
     return router

@@ -100,8 +100,15 @@ class SharedLimiter:
     async def wrong_code(self, address: str, now: float) -> None:
         """See `RequestLimiter.wrong_code`."""
         self._own.wrong_code(address, now)
+        await self._charge(address, WRONG_CODE_COST - 1)
+
+    async def give_back(self, address: str, now: float) -> None:
+        """See `RequestLimiter.give_back`."""
+        self._own.give_back(address, now)
+        await self._charge(address, -1)
+
+    async def _charge(self, address: str, more: int) -> None:
         if self._store is not None:
-            more = WRONG_CODE_COST - 1
             await self._store.run(CHARGE, [self._bucket(address)], self._per_minute, more)
 
     async def session(

@@ -56,7 +56,7 @@ class Server:
             await route.fulfill(
                 json={"command": f"run {body['model']}", "elsewhere": "", "warnings": []}
             )
-        elif path == "/api/engine":
+        elif path.partition("?")[0] == "/api/engine":
             engine = {"type": "engine", "state": "idle", "answers": False}
             await route.fulfill(json={"engine": engine, "models": [], "machine": "A machine."})
         else:
@@ -162,6 +162,20 @@ async def test_only_the_last_choice_is_previewed(place: tuple[Page, Server]) -> 
     assert found["preview"]["command"] == "run c"
     previews = [body for path, body in found["asked"] if path.endswith("preview")]
     assert previews == [{"model": "c", "mode": "remote"}]
+
+
+async def test_the_process_of_the_pages_own_session_is_asked(place: tuple[Page, Server]) -> None:
+    """A balancer over several finds it by ?session=, as it found it for the socket."""
+    found = await run(
+        place,
+        """
+        const own = new EngineDesk({send: () => true, session: () => "a b", onChange: () => {}});
+        await own.enter("right");
+        await own.stop();
+        return (await asked()).map(([path]) => path);
+        """,
+    )
+    assert found == ["/api/engine?session=a%20b", "/api/engine/stop?session=a%20b"]
 
 
 async def test_lines_are_bounded(place: tuple[Page, Server]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from server.addresses import RequestLimiter
@@ -20,8 +22,8 @@ class Door:
 
     def __init__(self, token: str = TOKEN, per_minute: int = 60) -> None:
         self._metrics = Metrics("test")
-        limiter = SharedLimiter(RequestLimiter(per_minute), per_minute, None)
-        self.guard = OperatorGuard(token, limiter, self._metrics)
+        self.limiter = SharedLimiter(RequestLimiter(per_minute), per_minute, None)
+        self.guard = OperatorGuard(token, self.limiter, self._metrics)
 
     async def try_(self, given: str | None, address: str = "192.0.2.1") -> None:
         await self.guard.check(given, address)
@@ -66,3 +68,14 @@ async def test_guesses_run_out() -> None:
     assert refused.value.retry_after >= 1
     assert door.counted("rate") == 1
     await door.try_(TOKEN, "198.51.100.1")
+
+
+async def test_an_operator_uses_up_nothing() -> None:
+    """However much is asked with the right token, visitors of the same address find their allowance whole."""
+    door = Door(per_minute=3)
+    for _ in range(20):
+        await door.try_(TOKEN)
+    for _ in range(3):
+        assert await door.limiter.anybody("192.0.2.1", time.monotonic()) is None
+    assert await door.limiter.anybody("192.0.2.1", time.monotonic()) is not None
+    assert door.counted("rate") == 0

@@ -108,6 +108,20 @@ async def test_a_wrong_code_takes_more_everywhere(tmp_path: Path) -> None:
         assert wait <= 10
 
 
+async def test_what_is_given_back_is_there_everywhere(tmp_path: Path) -> None:
+    """Taken at one process and given back, it is the other's to take; never more than the whole."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = limiters(both, 6)
+        now = time.monotonic()
+        for _ in range(12):
+            assert await one.anybody(ADDRESS, now) is None
+            await one.give_back(ADDRESS, now)
+        await one.give_back(ADDRESS, now)
+        for _ in range(6):
+            assert await other.anybody(ADDRESS, now) is None
+        assert await other.anybody(ADDRESS, now) is not None
+
+
 async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
     """A third of an address's. One whose session began nowhere is good once; begun in one process, it is so in all."""
     async with redis_server(tmp_path) as server, stores(server) as both:
