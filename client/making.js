@@ -61,6 +61,8 @@ export class MakingDesk {
 
   #watching = false;
   #pause = FIRST_LOOK;
+  /** The last look failed. */
+  #unseen = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
   #ask;
@@ -109,8 +111,11 @@ export class MakingDesk {
   async #look() {
     try {
       this.#told(await this.#ask("GET", ROUTE));
+      if (this.#unseen) this.#set({ problem: "" });
+      this.#unseen = false;
       if (this.facts.making?.state === "ready") await this.#take(this.facts.making);
     } catch (error) {
+      this.#unseen = true;
       this.#failed(error);
     }
     this.#again();

@@ -390,8 +390,9 @@ class Program:
         await self._tasks.close()
         if self.store is not None:
             await self.store.close()
-        await self.making.close()
+        # What is made ends with its model, at once.
         await self.manager.close()
+        await self.making.close()
         self.operations.desk.close()
         await self.engines.close()
         self.unfinished = not self.pools.close(self.patience)

@@ -16,6 +16,7 @@ import argparse
 import gc
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -56,6 +57,8 @@ class Worker:
         self._cancelled: int | None = None
         self._step = 0
         self._room = threading.Semaphore(WINDOW)
+        # The work is done by processes of its own.
+        self._children = False
 
     def send(self, type: str, payload: bytes = b"", **header: Any) -> None:
         self._outgoing.write(wire.encode({"type": type, **header}, payload))
@@ -72,6 +75,9 @@ class Worker:
                 elif message.type == "took" and message.header.get("id") == self._current:
                     self._room.release()
         finally:
+            if self._children and os.getpgrp() == os.getpid():
+                # They would go on without anybody to hear them.
+                os.killpg(os.getpgrp(), signal.SIGKILL)
             os._exit(0)
 
     def _cancel(self, id: Any) -> None:
@@ -93,6 +99,7 @@ class Worker:
             code, message = explained(error, " to load the model")
             self.send("failed", code=code, message=message)
             return 1
+        self._children = not backend.stoppable
         self.send(
             "loaded",
             backend=backend.name,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -93,6 +94,11 @@ def torch_device(how: How) -> str:
     import torch
 
     if torch.cuda.is_available():
+        if how.cpu_offload and find_spec("accelerate") is None:
+            raise Refused(
+                "cpu_offload needs the package accelerate, which is not in the models' environment. Install it there.",
+                "missing",
+            )
         return "cuda"
     if how.cpu_offload:
         raise Refused(
@@ -114,6 +120,12 @@ def torch_dtype(how: How, device: str) -> Any:
     if how.dtype not in named:
         raise Refused(f"The data type is not one of {', '.join(named)}. Choose one of these.")
     return named[how.dtype]
+
+
+def dtype_word(version: str, since: tuple[int, int]) -> str:
+    """What a library calls the data type in `from_pretrained`: "dtype" from a version on, "torch_dtype" before."""
+    numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
+    return "dtype" if tuple(numbers) >= since else "torch_dtype"
 
 
 def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:

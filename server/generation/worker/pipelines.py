@@ -17,6 +17,7 @@ from server.generation.worker.backend import (
     Sound,
     Task,
     Told,
+    dtype_word,
     rgb_frames,
     sound_of,
     torch_device,
@@ -44,7 +45,7 @@ def load(folder: Path, how: How, stop: Stop) -> DiffusersBackend:
     diffusers.utils.logging.disable_progress_bar()
     pipe = diffusers.DiffusionPipeline.from_pretrained(
         str(folder),
-        dtype=torch_dtype(how, device),
+        **{dtype_word(diffusers.__version__, (0, 42)): torch_dtype(how, device)},
         local_files_only=True,
         # Never a pickle, which may hold a program.
         use_safetensors=True,

@@ -16,6 +16,7 @@ from server.generation.worker.backend import (
     Sound,
     Task,
     Told,
+    dtype_word,
     sound_of,
     torch_device,
     torch_dtype,
@@ -35,10 +36,11 @@ def load(folder: Path, how: How, stop: Stop) -> SpeechBackend:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     common: dict[str, Any] = {"local_files_only": True}
+    word = dtype_word(transformers.__version__, (4, 56))
     try:
         # Never a pickle, which may hold a program.
         model = transformers.AutoModelForTextToWaveform.from_pretrained(
-            str(folder), dtype=torch_dtype(how, device), use_safetensors=True, **common
+            str(folder), **{word: torch_dtype(how, device)}, use_safetensors=True, **common
         )
     except ValueError as error:
         # Its text lists every class that it would have taken.
