@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import re
 
+# What is taken out ends before quotes and backslashes, so that JSON stays JSON.
 _CREDENTIALS = (
-    (re.compile(r"(?i)\b(bearer[\s.:]+)[^\s\"\\,]+"), r"\1(hidden)"),
     (
         re.compile(
-            r"(?i)\b((?:(?:\w*[_-])?(?:token|secret|key|password)|(?:access_)?code)=)[^&\s\"\\]+"
+            r"(?i)\b(bearer[\s.:]+|authorization:\s*(?:(?:basic|bearer|digest)\s+)?)[^\s\"\\,]+"
+        ),
+        r"\1(hidden)",
+    ),
+    (
+        re.compile(
+            r"(?i)\b((?:[\w-]*[_-])?(?:token|secret|key|password)\s*[=:]\s*|(?:access_)?code=)[^&\s\"\\,;]+"
         ),
         r"\1(hidden)",
     ),
     # Anything that looks like a JWT: the beginning is base64url of {"
     (re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]+){0,2}"), "(hidden)"),
     # Tokens of model hubs and of hosted models
-    (re.compile(r"\b(?:hf_|sk-)[\w-]{16,}"), "(hidden)"),
+    (re.compile(r"\b(?:hf_[\w-]{8,}|sk-[\w-]{16,})"), "(hidden)"),
     # user:password@ of a URL
-    (re.compile(r"(?i)\b(https?://)[^/\s\"\\@]+@"), r"\1(hidden)@"),
+    (re.compile(r"(\w://)[^/\s\"\\@]+@"), r"\1(hidden)@"),
 )
 # Colours, cursor movements, titles of windows
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")

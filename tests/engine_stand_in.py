@@ -111,6 +111,9 @@ def main() -> None:
     elif behaviour == "oom":
         say("torch.OutOfMemoryError: HIP out of memory. Tried to allocate 270.00 MiB.")
         sys.exit(1)
+    elif behaviour == "cpu":
+        say("INFO 11-20 12:00:00 [__init__.py:243] Automatically detected platform cpu.")
+        time.sleep(60)
     elif behaviour == "leaves":
         # Ends at once, and would leave two behind that hold its log open.
         say(f"children {sleeper(apart=False)} {sleeper(apart=True)}")

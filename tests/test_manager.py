@@ -144,6 +144,7 @@ async def test_what_can_not_be_changes_nothing() -> None:
     ("behaviour", "what"),
     [
         ("oom", "The GPU's memory is full. Lower GPU_MEMORY_UTILIZATION (now 0.9)"),
+        ("cpu", "It was stopped. This vLLM finds no GPU"),
         ("leaves", "It ended with status 7. Its log says more"),
         ("absent", "no-such-program is not there or may not be run. Install it"),
     ],

@@ -11,7 +11,10 @@ from server.redact import plain, redact
     "text",
     [
         "Authorization: Bearer abc.def",
+        "Authorization: Basic hunter2",
         "GET /v1?api_key=hunter2",
+        "password: hunter2",
+        "wss://somebody:hunter2@example.org/x",
         "token hf_abcdefghijklmnopqrst",
         "key sk-abcdefghijklmnopqrst",
         "https://somebody:hunter2@example.org/x",

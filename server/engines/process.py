@@ -77,10 +77,8 @@ class LogRing:
         held = b"\r" if raw.endswith(b"\r") else b""
         raw = raw.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\r\n")
         *whole, self._rest = raw.split(b"\n")
-        if len(self._rest) > 4 * LONGEST_LINE:
-            whole.append(self._rest)
-            self._rest = b""
-        self._rest += held
+        # More than is ever shown of a line, in bytes
+        self._rest = self._rest[: 4 * LONGEST_LINE] + held
         return [line for one in whole if (line := self._add(one))]
 
     def end(self) -> list[str]:
