@@ -24,7 +24,6 @@ const RUNS = {
   in_process: "in this program",
   subprocess: "in its own process",
   container: "in a container",
-  remote: "on another server",
 };
 
 /** @param {number} count @returns {string} "7.5 GB" */
@@ -55,6 +54,7 @@ export function standing({ report, models }) {
   const none = { percent: NaN, stoppable: false };
   if (!report) return { ...none, tone: "off", title: "Not known yet", detail: "" };
   const name = models.find(({ id }) => id === report.model)?.name ?? report.model ?? "the engine";
+  const far = report.mode === "remote";
   const how = RUNS[report.mode ?? ""] ?? "";
   switch (report.state) {
     case "loading": {
@@ -65,7 +65,8 @@ export function standing({ report, models }) {
         done !== undefined && total ? `${bytes(done)} of ${bytes(total)}` : "",
       ];
       const detail = parts.filter(Boolean).join(" · ");
-      return { tone: "busy", title: `Loading ${name} ${how}`.trim(), detail, percent: percent ?? null, stoppable: true };
+      const title = far ? `Connecting to ${name}` : `Loading ${name} ${how}`.trim();
+      return { tone: "busy", title, detail, percent: percent ?? null, stoppable: true };
     }
     case "ready": {
       const parts = [
@@ -73,12 +74,13 @@ export function standing({ report, models }) {
         report.memory_bytes ? `It takes ${bytes(report.memory_bytes)} of memory.` : "",
       ];
       const detail = parts.filter(Boolean).join(" ");
-      return { ...none, tone: report.answers ? "ok" : "warn", title: `${name} runs ${how}`.trim(), detail, stoppable: true };
+      const title = far ? `Connected to ${name}` : `${name} runs ${how}`.trim();
+      return { ...none, tone: report.answers ? "ok" : "warn", title, detail, stoppable: true };
     }
     case "stopping":
       return { tone: "busy", title: `Stopping ${name}`, detail: "Its memory is given back.", percent: null, stoppable: false };
     case "failed":
-      return { ...none, tone: "bad", title: `${name} does not run`, detail: "" };
+      return { ...none, tone: "bad", title: far ? `${name} is not used` : `${name} does not run`, detail: "" };
     default:
       return { ...none, tone: "off", title: "No model is loaded", detail: "The server chooses among the engines it has." };
   }

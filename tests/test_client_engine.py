@@ -230,6 +230,7 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
             of({...on, state: "ready", answers: false}),
             of({...on, state: "stopping"}),
             of({...on, state: "failed", error: "Why."}),
+            ...["loading", "ready", "failed"].map(state => of({model: "http://x/v1", mode: "remote", state, answers: true})),
           ],
           bytes: [999, 1000, 9949, 9950, 1.5e6, 16.58e9, 2e12].map(bytes).map(text => text.replace("\\u00a0", " ")),
           start: [startWords({report: null, busy: true}, "x"), startWords({report: {state: "idle"}}, "x"),
@@ -270,6 +271,9 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
         ],
         ["busy", "Stopping The Model", "Its memory is given back.", None, False],
         ["bad", "The Model does not run", "", "none", False],
+        ["busy", "Connecting to http://x/v1", "starting", None, True],
+        ["ok", "Connected to http://x/v1", "Visitors are answered by it.", "none", True],
+        ["bad", "http://x/v1 is not used", "", "none", False],
     ]
     assert found["bytes"] == ["999 B", "1.0 kB", "9.9 kB", "10 kB", "1.5 MB", "17 GB", "2.0 TB"]
     assert found["start"] == ["A moment…", "Start", "Switch to this", "Start again"]
