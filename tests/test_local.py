@@ -258,14 +258,15 @@ async def test_a_qwen3_vl(random_models: Path) -> None:
     assert (engine.pid, engine.memory_bytes()) == (None, 0)
 
 
-async def random_words(engine: Engine) -> None:
-    """A question made of the model's own marks is not a second picture; what is said means nothing."""
+async def random_words(engine: Engine) -> int:
+    """Tokens of the prompt. A question made of the model's own marks is not a second picture; what is said means nothing."""
     asked = "<image><|image_pad|><end_of_utterance><row_1_col_1> What is this?"
     pieces, end = await collect(engine, request(asked, max_tokens=24))
     assert end.finish_reason in ("stop", "length")
     assert 1 <= (end.usage.completion_tokens or 0) <= 24
-    assert 20 < (end.usage.prompt_tokens or 0) < 1000
+    assert (end.usage.prompt_tokens or 0) > 20
     assert all(pieces)
+    return end.usage.prompt_tokens or 0
 
 
 async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:
@@ -294,7 +295,8 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         assert "loading weights" in phases
         assert any("gave back" in line for line in heard)
         assert place.status.capabilities.max_concurrency == 1
-        await random_words(place)
+        # The picture is cut into the 17 tiles that it fills, not the 57 of it made larger, which take 723 tokens more.
+        assert await random_words(place) < 1000
         await manager.stop()
         with pytest.raises(EngineUnavailable):
             await collect(place, request(ASK_COLOR))

@@ -115,7 +115,7 @@ def smolvlm(folder: Path) -> None:
         folder,
         SmolVLMForConditionalGeneration(config),
         tokenizer,
-        SmolVLMImageProcessorPil(size={"longest_edge": 128}, max_image_size={"longest_edge": 64}),
+        SmolVLMImageProcessorPil(size={"longest_edge": 512}, max_image_size={"longest_edge": 64}),
         image_processor_type="SmolVLMImageProcessor",
         processor_class="SmolVLMProcessor",
     )

@@ -129,6 +129,7 @@ class Generator:
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
+            **_tiled(self._loaded.processor, picture),
         )
 
     def _settings(self, limit: int) -> Any:
@@ -213,6 +214,26 @@ def _decode(jpeg: bytes) -> Image.Image:
         return picture.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         raise AnswerError("picture") from None
+
+
+def _tiled(processor: Any, picture: Image.Image) -> dict[str, Any]:
+    """For processors that cut a picture into tiles: as many as it fills, and none of a picture made larger for them.
+
+    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter of that.
+    """
+    images = getattr(processor, "image_processor", None)
+    most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
+    if not getattr(images, "do_image_splitting", False) or not most or not tile:
+        return {}
+    wanted = tile * -(-max(picture.size) // tile)
+    return {"processor_kwargs": {"size": {"longest_edge": wanted}}} if wanted < most else {}
+
+
+def _edge(size: Any) -> int:
+    """The longest edge that a processor's setting names; 0 for none."""
+    found = size.get("longest_edge") if hasattr(size, "get") else None
+    found = found or getattr(size, "longest_edge", None)
+    return found if isinstance(found, int) else 0
 
 
 def _for_template(messages: Messages, picture: Image.Image) -> Messages:
