@@ -120,6 +120,7 @@ async def test_no_secret_is_found_where_it_does_not_belong(
         assert ANSWER in first.text
         await provoke_client_errors(server, peer, ears)
         await provoke_engine_errors(server, fake, peer, ears)
+        await operate(server, peer, ears)
         other = CameraPeer(server.url, peer.encoder, access_code=WORDS["ACCESS_CODE"])
         async with other:
             await other.ask("And what do you see?", sent_at=False, timeout=20)
@@ -212,6 +213,21 @@ async def provoke_client_errors(server: ServerProcess, peer: CameraPeer, ears: E
         since = peer.seen
         await peer.send(message)
         await peer.wait_for(lambda m: m["type"] == "error", since=since)
+
+
+async def operate(server: ServerProcess, peer: CameraPeer, ears: Ears) -> None:
+    """The operator's doors, with a wrong token and the right one; a choice with a password in its address."""
+    url, right = f"{server.url}/api/engine", WORDS["OPERATOR_TOKEN"]
+    for token in (CLIENT, peer.token, right):
+        await ears.call("GET", url, token=token)
+        choice = {"mode": "remote", "url": f"http://user:{CLIENT}@192.0.2.1/v1"}
+        refused = await ears.call("POST", f"{url}/start", choice, token=token)
+        assert refused.status == (400 if token == right else 401)
+    since = peer.seen
+    await peer.send({"type": "operator", "token": CLIENT})
+    await peer.wait_for(lambda m: m["type"] == "error", since=since)
+    await peer.send({"type": "operator", "token": right})
+    await peer.wait_for(lambda m: m["type"] == "engine", since=since)
 
 
 async def provoke_engine_errors(
