@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from server.aio import TaskSet, cancel_and_wait, in_pool
 from server.catalogue.command import Choice, Launch
@@ -17,6 +17,7 @@ from server.engines.base import Engine, EngineState
 from server.engines.loaded import Loaded, OnLine, OnProgress, StartFailed, refined
 from server.engines.loading import Progress
 from server.engines.managed import NOTHING_LOADED, ManagedEngine
+from server.engines.manager_board import Board
 from server.engines.manager_status import (
     ManagerState,
     ManagerStatus,
@@ -37,8 +38,6 @@ _CALM_SECONDS = 300.0
 # It is ended and started again when it has not answered for so long.
 _SILENT_SECONDS = 60.0
 _WATCH_SECONDS = 2.0
-# Loading is told at most so often within one phase.
-_TELL_SECONDS = 0.25
 # A GPU's memory comes back a moment after its process has gone.
 _RETURN_SECONDS = 15.0
 _RETURNED_SHARE = 0.95
@@ -95,9 +94,7 @@ class EngineManager:
         self._gpu_free = gpu_free
         self._delays = restart_delays
         self._silent_seconds = silent_seconds
-        self._status = ManagerStatus()
-        self._listeners: list[Callable[[ManagerStatus], None]] = []
-        self._hearers: list[OnLine] = []
+        self._board = Board()
         self._pool = pool
         self._tasks = TaskSet("manager")
         self._planning = asyncio.Lock()
@@ -113,32 +110,31 @@ class EngineManager:
         self._settled.set()
         self._closing = False
         self._worker: asyncio.Task[None] | None = None
-        self._told_at = 0.0
 
     # What there is
 
     def status(self) -> ManagerStatus:
-        return self._status
+        return self._board.status
 
     @property
     def loaded(self) -> Loaded | None:
         """What is ready; None while nothing is."""
-        return self._loaded if self._status.state is ManagerState.READY else None
+        return self._loaded if self._board.status.state is ManagerState.READY else None
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
         """Be told each new status. The result unsubscribes."""
-        return _subscribe(self._listeners, callback)
+        return self._board.on_change(callback)
 
     def on_line(self, callback: OnLine) -> Callable[[], None]:
         """Be told the engine's own log lines, without secrets. The result unsubscribes."""
-        return _subscribe(self._hearers, callback)
+        return self._board.on_line(callback)
 
     def require(self, ability: Ability) -> Model:
         """The loaded model, which can do it. Raises WrongModel."""
         model = self._plan.model if self._plan is not None else None
-        if self._status.state is ManagerState.READY and model and ability in model.abilities:
+        if self._board.status.state is ManagerState.READY and model and ability in model.abilities:
             return model
-        raise wrong_model(self._status, model, ability, self._known())
+        raise wrong_model(self._board.status, model, ability, self._known())
 
     # What to do
 
@@ -158,7 +154,7 @@ class EngineManager:
                 raise Draining("The server is about to stop and starts nothing any more.")
             self._want(plan)
             self._engines.prefer(self.place if preferred else None)
-        return self._status
+        return self._board.status
 
     async def begin(self, choice: Choice) -> None:
         """`start` for the model that the settings name: what can not be is told by the status, and not raised."""
@@ -169,20 +165,20 @@ class EngineManager:
         except (BadRequest, Draining) as error:
             log.warning("the model of the settings can not be loaded")
             self.place.leave(EngineState.MISCONFIGURED, error.message)
-            failed = replace(self._status, state=ManagerState.FAILED, model=name)
-            self._show(replace(failed, mode=choice.mode, error=error.message))
+            failed = replace(self._board.status, state=ManagerState.FAILED, model=name)
+            self._board.show(replace(failed, mode=choice.mode, error=error.message))
 
     async def stop(self) -> ManagerStatus:
         """Unload; returns when its memory is given back."""
         self._engines.prefer(None)
         self._want(None)
         await self.settled()
-        return self._status
+        return self._board.status
 
     async def settled(self) -> ManagerStatus:
         """Wait until nothing is loading or stopping."""
         await self._settled.wait()
-        return self._status
+        return self._board.status
 
     async def close(self) -> None:
         """Stop what runs. Safe to call twice."""
@@ -194,9 +190,11 @@ class EngineManager:
         await self._tasks.close()
 
     async def _planned(self, choice: Choice) -> Plan:
-        held = self._status.memory_bytes or 0
+        held = self._board.status.memory_bytes or 0
         gpu = await in_pool(self._pool, self._gpu_free)
-        given_back = max(0, (self._gpu_empty or 0) - gpu) if gpu is not None else 0
+        given_back = 0
+        if gpu is not None and self._gpu_empty is not None and self._loaded is not None:
+            given_back = max(0, self._gpu_empty - gpu)
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             own = self._plan.launch.port if self._plan is not None else None
             choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
@@ -214,7 +212,7 @@ class EngineManager:
             self._worker = self._tasks.spawn(self._work(), name="work")
         self._settled.clear()
         if plan is not None and self._loaded is None:
-            self._show(loading_status(plan, self._status.released))
+            self._board.show(loading_status(plan, self._board.status.released))
             self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
         self._changed.set()
 
@@ -234,7 +232,7 @@ class EngineManager:
 
     async def _run(self, plan: Plan) -> None:
         """Until something else is wanted; nothing of it is left then."""
-        self._show(loading_status(plan, self._status.released))
+        self._board.show(loading_status(plan, self._board.status.released))
         self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
         keeping = self._tasks.spawn(self._keep(plan), name="keep")
         changed = self._tasks.spawn(self._changed.wait(), name="changed")
@@ -259,7 +257,7 @@ class EngineManager:
         clock = asyncio.get_running_loop().time
         self._gpu_empty = await in_pool(self._pool, self._gpu_free)
         while True:
-            loaded = self._loaded = self._loader(plan, self._line, self._progress)
+            loaded = self._loaded = self._loader(plan, self._board.line, self._board.progress)
             sampling = self._tasks.spawn(self._sample(loaded), name="sample")
             try:
                 await loaded.start()
@@ -301,7 +299,9 @@ class EngineManager:
         self.place.use(
             loaded.engine, plan.model_id, lambda found: refined(found, plan.choice, plan.model)
         )
-        self._show(replace(self._status, state=ManagerState.READY, progress=None, error=""))
+        self._board.show(
+            replace(self._board.status, state=ManagerState.READY, progress=None, error="")
+        )
         self._engines.look()
         self._settled.set()
         log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
@@ -324,12 +324,12 @@ class EngineManager:
             f"{plan.name} ended unexpectedly in mid-answer.{again} Ask again in a moment.",
         )
         self._engines.lost(self.place)
-        self._show(replace(loading_status(plan, None), error=f"{why}{again}"))
+        self._board.show(replace(loading_status(plan, None), error=f"{why}{again}"))
 
     async def _pause(self, plan: Plan, why: str, crashes: int) -> None:
         delay = self._delays[crashes]
         phase = f"starting again in {delay:g} s ({crashes + 1} of {len(self._delays)})"
-        self._show(replace(loading_status(plan, None), progress=Progress(phase), error=why))
+        self._board.show(replace(loading_status(plan, None), progress=Progress(phase), error=why))
         await asyncio.sleep(delay)
 
     async def _elsewhere(self, plan: Plan) -> Plan:
@@ -345,9 +345,9 @@ class EngineManager:
         loaded, plan = self._loaded, self._plan
         if loaded is None or plan is None:
             return
-        before = self._status
+        before = self._board.status
         if before.state is ManagerState.READY:
-            self._show(replace(before, state=ManagerState.STOPPING, progress=None))
+            self._board.show(replace(before, state=ManagerState.STOPPING, progress=None))
         self.place.leave(
             EngineState.UNREACHABLE if self._wanted is None else EngineState.LOADING,
             (
@@ -365,11 +365,13 @@ class EngineManager:
         gpu_after = await self._gpu_returned()
         self._loaded = None
         released = Released(held, left, gpu_before, gpu_after)
-        self._show(replace(self._status, memory_bytes=None, released=released))
+        self._board.show(replace(self._board.status, memory_bytes=None, released=released))
         if held:
-            self._line(f"{plan.name} gave back {(held - (left or 0)) / 1e6:.0f} MB of main memory.")
+            self._board.line(
+                f"{plan.name} gave back {(held - (left or 0)) / 1e6:.0f} MB of main memory."
+            )
         if gpu_before is not None and gpu_after is not None:
-            self._line(
+            self._board.line(
                 f"{plan.name} gave back {(gpu_after - gpu_before) / 1e6:.0f} MB of GPU memory."
             )
 
@@ -391,27 +393,13 @@ class EngineManager:
     async def _sample(self, loaded: Loaded) -> None:
         while True:
             held = await in_pool(self._pool, loaded.memory_bytes)
-            if held != self._status.memory_bytes and self._loaded is loaded:
-                self._show(replace(self._status, memory_bytes=held))
+            if held != self._board.status.memory_bytes and self._loaded is loaded:
+                self._board.show(replace(self._board.status, memory_bytes=held))
             await asyncio.sleep(_WATCH_SECONDS)
-
-    def _progress(self, progress: Progress) -> None:
-        if self._status.state is not ManagerState.LOADING:
-            return
-        before, now = self._status.progress, asyncio.get_running_loop().time()
-        same = before is not None and before.phase == progress.phase
-        if same and progress.percent != 100 and now - self._told_at < _TELL_SECONDS:
-            return
-        self._told_at = now
-        self._show(replace(self._status, progress=progress))
-
-    def _line(self, line: str) -> None:
-        for hear in list(self._hearers):
-            _call(hear, line)
 
     def _idle(self) -> None:
         self.place.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
-        self._show(ManagerStatus(released=self._status.released))
+        self._board.show(ManagerStatus(released=self._board.status.released))
         self._settled.set()
 
     def _failed(self, plan: Plan, why: str) -> None:
@@ -424,40 +412,12 @@ class EngineManager:
         log.warning("a model could not be loaded", extra={"kind": str(plan.choice.mode)})
         self.place.leave(EngineState.UNREACHABLE, why)
         self._engines.prefer(None)
-        self._show(
+        self._board.show(
             replace(
-                loading_status(plan, self._status.released),
+                loading_status(plan, self._board.status.released),
                 state=ManagerState.FAILED,
                 progress=None,
                 error=why + meanwhile,
             )
         )
         self._settled.set()
-
-    def _show(self, status: ManagerStatus) -> None:
-        if status == self._status:
-            return
-        self._status = status
-        for listener in list(self._listeners):
-            _call(listener, status)
-
-
-T = TypeVar("T")
-
-
-def _call(listener: Callable[[T], None], value: T) -> None:
-    try:
-        listener(value)
-    except Exception as exc:  # noqa: BLE001
-        # A listener's mistake must neither keep others from hearing nor end the model.
-        log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
-
-
-def _subscribe(listeners: list[T], callback: T) -> Callable[[], None]:
-    listeners.append(callback)
-
-    def stop() -> None:
-        if callback in listeners:
-            listeners.remove(callback)
-
-    return stop

@@ -1,0 +1,77 @@
+"""The manager's newest status, and who is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from server.engines.loading import Progress
+from server.engines.manager_status import ManagerState, ManagerStatus
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Loading is told at most so often within one phase.
+_TELL_SECONDS = 0.25
+
+
+class Board:
+    """The manager alone writes on it. Listeners are called at once, on the event loop."""
+
+    def __init__(self) -> None:
+        self.status = ManagerStatus()
+        self._listeners: list[Callable[[ManagerStatus], None]] = []
+        self._hearers: list[Callable[[str], None]] = []
+        self._told_at = 0.0
+
+    def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
+        """Be told each new status. The result unsubscribes."""
+        return _subscribe(self._listeners, callback)
+
+    def on_line(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Be told each line. The result unsubscribes."""
+        return _subscribe(self._hearers, callback)
+
+    def show(self, status: ManagerStatus) -> None:
+        if status == self.status:
+            return
+        self.status = status
+        for listener in list(self._listeners):
+            _call(listener, status)
+
+    def progress(self, progress: Progress) -> None:
+        """How far the loading is; heard only while something loads, and not too often."""
+        if self.status.state is not ManagerState.LOADING:
+            return
+        before, now = self.status.progress, asyncio.get_running_loop().time()
+        same = before is not None and before.phase == progress.phase
+        if same and progress.percent != 100 and now - self._told_at < _TELL_SECONDS:
+            return
+        self._told_at = now
+        self.show(replace(self.status, progress=progress))
+
+    def line(self, line: str) -> None:
+        """An engine, or the manager, says something."""
+        for hear in list(self._hearers):
+            _call(hear, line)
+
+
+def _call(listener: Callable[[T], None], value: T) -> None:
+    try:
+        listener(value)
+    except Exception as exc:  # noqa: BLE001
+        # A listener's mistake must neither keep others from hearing nor end the model.
+        log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
+
+
+def _subscribe(listeners: list[T], callback: T) -> Callable[[], None]:
+    listeners.append(callback)
+
+    def stop() -> None:
+        if callback in listeners:
+            listeners.remove(callback)
+
+    return stop
