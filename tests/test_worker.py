@@ -286,6 +286,17 @@ async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> N
     await child.process.stop()
 
 
+async def test_a_line_without_an_end_is_cut_and_its_rest_dropped() -> None:
+    """What follows might be the second half of a secret; the next line is heard again."""
+    child = Child()
+    await child.start(
+        "for part in (b'a' * 3000, b'b' * 3000, b'b\\nnext\\nlast'): os.write(2, part); time.sleep(0.2)"
+    )
+    await soon(lambda: bool(child.status))
+    assert [line[:4] for line in child.lines] == ["aaaa", "next", "last"]
+    await child.process.stop()
+
+
 async def test_what_is_no_frame_ends_it() -> None:
     """A process that writes anything else on its frames' pipe is killed, and its end is told once."""
     child = Child()

@@ -51,6 +51,7 @@ _FAILED_SECONDS = (15.0, 30.0, 300.0)
 _STOP_SECONDS = 2.0
 _STUCK_SECONDS = 30.0
 _RETRY_SECONDS = 5.0
+_QUIET_SECONDS = 1.0
 # What the worker's phases are called before people.
 _PHASES = {
     "checking": "checking the files",
@@ -140,6 +141,8 @@ class LocalEngine:
         self._ids = 0
         # What the worker says about each answer that has not ended, by id. Bounded by max_tokens, one message a token.
         self._answers: dict[int, asyncio.Queue[Message | None]] = {}
+        # Until then, by the event loop's clock, nobody hears the worker's log.
+        self._quiet_until = 0.0
         self._turn = asyncio.Lock()
         self._tasks = TaskSet("local")
         self._closed = False
@@ -305,7 +308,7 @@ class LocalEngine:
             on_message=self._heard,
             on_line=self._on_line,
             on_exit=lambda status: self._exited(worker, status),
-            quiet=lambda: bool(self._answers),
+            quiet=self._quiet,
         )
         self._worker = worker
         self._tasks.spawn(self._launch(worker), name="launch")
@@ -326,6 +329,10 @@ class LocalEngine:
                 _FAILED_SECONDS,
             )
 
+    def _quiet(self) -> bool:
+        """While a question is in work, and until its last lines have come, which take another pipe than its end."""
+        return bool(self._answers) or self._now() < self._quiet_until
+
     def _heard(self, message: Message) -> None:
         header = message.header
         match message.type:
@@ -334,6 +341,7 @@ class LocalEngine:
                     queue.put_nowait(message)
                     if message.type != "delta":
                         del self._answers[header["id"]]
+                        self._quiet_until = self._now() + _QUIET_SECONDS
             case "progress":
                 self._progress(header)
             case "ready":

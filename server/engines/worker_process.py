@@ -148,16 +148,20 @@ class WorkerProcess:
     async def _read_lines(self, process: asyncio.subprocess.Process) -> None:
         if process.stderr is None:
             return
-        held = b""
+        held, told = b"", False
         while data := await process.stderr.read(_READ_BYTES):
             *lines, held = (held + data).split(b"\n")
             for line in lines:
-                self._line(line)
-            # A line without an end is told in parts.
+                if not told:
+                    self._line(line)
+                told = False
+            # Of a line without an end the rest is dropped: it might begin with half of a secret.
             if len(held) > 4 * _LINE_CHARS:
-                self._line(held)
-                held = b""
-        self._line(held)
+                if not told:
+                    self._line(held)
+                held, told = b"", True
+        if not told:
+            self._line(held)
 
     def _line(self, raw: bytes) -> None:
         text = shown_line(raw)
