@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from server.generation.rules import Rules, RulesError, is_pipeline, pixel_rules, read_json
+from server.generation.rules import (
+    Rules,
+    RulesError,
+    first_frame,
+    is_pipeline,
+    pixel_rules,
+    read_json,
+)
 
 
 def written(folder: Path, name: str, value: object) -> None:
@@ -54,6 +61,24 @@ def test_a_folder_without_parts_has_the_usual_rules(tmp_path: Path) -> None:
     assert not is_pipeline(tmp_path)
     (tmp_path / "model_index.json").write_text("{}")
     assert is_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("transformer", "index", "wanted"),
+    [
+        ({"in_channels": 36, "out_channels": 16}, {}, "must"),
+        ({"in_channels": 16, "out_channels": 16}, {"expand_timesteps": True}, "may"),
+        ({"in_channels": 16, "out_channels": 16}, {"expand_timesteps": False}, "never"),
+        ({}, {}, "never"),
+    ],
+)
+def test_whether_a_video_begins_with_a_picture(
+    tmp_path: Path, transformer: dict[str, int], index: dict[str, bool], wanted: str
+) -> None:
+    """By the channels that the transformer takes and by how it counts time: Wan 2.1 from a picture, Wan 2.2 5B, others."""
+    written(tmp_path, "transformer", transformer)
+    (tmp_path / "model_index.json").write_text(json.dumps(index))
+    assert first_frame(tmp_path) == wanted
 
 
 def test_broken_files_have_a_sentence(tmp_path: Path) -> None:

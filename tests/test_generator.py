@@ -184,7 +184,7 @@ async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoo
     assert (model.backend, rules.output, rules.factor, rules.frame_step) == (
         *("diffusers", "video", 16, 4),
     )
-    assert rules.first_frame == "never"
+    assert rules.first_frame == "may"
     assert set(rules.takes) == {"negative", "guidance", "steps"}
     pictures = frames((await made(pool, model, video(model))).data)
     assert [one.shape for one in pictures] == [(64, 96, 3)] * 5
@@ -198,6 +198,18 @@ async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoo
     # What is not wanted counts, too.
     without = await all_of(model, video(model, negative_prompt=""))
     assert [m.payload for m in without if m.type == "frame"] != same
+
+
+async def test_a_model_that_does_both(workers: dict[str, Generator]) -> None:
+    """One that takes words alone takes a picture, too, with the same weights."""
+    model = workers["words"]
+    payloads = []
+    for color in ([220, 0, 0], [0, 0, 220], None):
+        picture = np.tile(np.asarray(color, np.uint8), (64, 96, 1)).tobytes() if color else b""
+        request = video(model, steps=1, **({"camera": "given"} if color else {}))
+        payloads.append([m.payload for m in await all_of(model, request, picture) if m.payload])
+    assert [len(one) for one in payloads] == [5, 5, 5]
+    assert payloads[0] != payloads[1] != payloads[2] != payloads[0]
 
 
 async def test_each_step_is_told(workers: dict[str, Generator]) -> None:

@@ -95,6 +95,18 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
     return (spatial * patch if spatial else FACTOR), temporal or FRAME_STEP
 
 
+def first_frame(folder: Path) -> FirstFrame:
+    """Whether a pipeline begins with a picture, by its folder's own files. Raises RulesError."""
+    transformer = _component(folder, "transformer")
+    inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
+    # It is given a picture's channels beside the noise, and needs them.
+    if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
+        return "must"
+    # A picture is the first frame of the noise itself (Wan 2.2 5B).
+    both = read_json(folder / "model_index.json").get("expand_timesteps") is True
+    return "may" if both else "never"
+
+
 def _component(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name / "config.json"
     return read_json(path) if path.is_file() else {}

@@ -1,7 +1,7 @@
 """Builds tiny models of random (seeded) weights: `python -m tests.generating.build FOLDER`, some seconds.
 
-Runs in the models' environment. In FOLDER: `words` (a video from words, as Wan 2.1 does it), `picture` (the same from
-a first frame), `speech` (a VITS) and `music` (a Stable Audio). What they make is noise; all else is as in large ones.
+Runs in the models' environment. In FOLDER: `words` (a video from words or a first frame, as Wan 2.2 5B does it),
+`picture` (from a first frame, as Wan 2.1 does it), `speech` (a VITS) and `music` (a Stable Audio). What they make is noise; all else is as in large ones.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ def videos(folder: Path) -> None:
             prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0
         ),
     }
-    words = WanPipeline(transformer=make_transformer(LATENTS), **shared)
+    words = WanPipeline(transformer=make_transformer(LATENTS), **shared, expand_timesteps=True)
     words.save_pretrained(folder / "words")
     picture = WanImageToVideoPipeline(transformer=make_transformer(WITH_FRAME), **shared)
     picture.save_pretrained(folder / "picture")

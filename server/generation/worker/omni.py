@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from server.generation.rules import FirstFrame, Rules, pixel_rules, read_json
+from server.generation.rules import Rules, first_frame, pixel_rules
 from server.generation.worker.backend import How, Refused, Sound, Task, Told, rgb_frames
 from server.generation.worker.stopping import Stop
 
@@ -48,9 +48,7 @@ class OmniBackend:
     def __init__(self, omni: Any, folder: Path) -> None:
         self._omni = omni
         factor, frame_step = pixel_rules(folder)
-        name = str(read_json(folder / "model_index.json").get("_class_name", ""))
-        # Diffusers' own name for pipelines that begin with a picture.
-        first: FirstFrame = "must" if "ImageToVideo" in name else "never"
+        first = first_frame(folder)
         self.rules = Rules(
             "video", factor, frame_step, first, ("negative", "guidance", "steps", "seconds")
         )

@@ -91,6 +91,19 @@ def _compile(pipe: Any) -> None:
             module.compile()
 
 
+def _for_pictures(pipe: Any) -> Any:
+    """The same parts as a pipeline that begins with a picture, of a model that does both (Wan 2.2 5B); else None.
+
+    Such a model has a time of its own for each part of a frame, and the first frame's is the end of the way.
+    """
+    import diffusers
+
+    name = type(pipe).__name__.replace("Pipeline", "ImageToVideoPipeline")
+    if not pipe.config.get("expand_timesteps") or not hasattr(diffusers, name):
+        return None
+    return getattr(diffusers, name)(**pipe.components, expand_timesteps=True)
+
+
 class DiffusersBackend:
     """One pipeline."""
 
@@ -101,6 +114,7 @@ class DiffusersBackend:
         self._pipe = pipe
         self._stop = stop
         self._takes = inspect.signature(pipe.__call__).parameters
+        self._for_pictures = None if "image" in self._takes else _for_pictures(pipe)
         self.rules = self._read_rules(folder)
         # Compiled code and hooks on its blocks do not go together: there it stops at the end of a step.
         if how.eager:
@@ -132,6 +146,9 @@ class DiffusersBackend:
             # A pipeline of both kinds has its words first and can do without the picture.
             if next(iter(self._takes)) == "prompt":
                 first = "may"
+        if self._for_pictures is not None:
+            self._for_pictures.set_progress_bar_config(disable=True)
+            first = "may"
         factor, frame_step = pixel_rules(folder)
         return Rules(output, factor, frame_step, first, tuple(takes), self._rate())
 
@@ -159,17 +176,18 @@ class DiffusersBackend:
         for name in ("frame_rate", "fps"):
             if name in self._takes:
                 asked[name] = task.fps
-        made = self._call(asked, task, told)
+        pipe = self._pipe if task.picture is None else self._for_pictures or self._pipe
+        made = self._call(pipe, asked, task, told)
         yield from rgb_frames(made.frames)
 
     def sound(self, task: Task, told: Told) -> Sound:
         asked: dict[str, Any] = {}
         if task.seconds is not None:
             asked[next(name for name in _LENGTHS if name in self._takes)] = task.seconds
-        made = self._call(asked, task, told)
+        made = self._call(self._pipe, asked, task, told)
         return sound_of(made.audios, self.rules.sample_rate)
 
-    def _call(self, asked: dict[str, Any], task: Task, told: Told) -> Any:
+    def _call(self, pipe: Any, asked: dict[str, Any], task: Task, told: Told) -> Any:
         import torch
 
         asked |= {
@@ -198,7 +216,7 @@ class DiffusersBackend:
         elif "callback" in self._takes:
             asked["callback"] = lambda step, _, __: step_done(step)
         try:
-            return self._pipe(**asked)
+            return pipe(**asked)
         except NameError as error:
             # The image-to-video pipeline of Wan uses ftfy without asking whether it is there (diffusers 0.42).
             raise Refused(
