@@ -3,57 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any
 
 from server.catalogue.command import Launch
 from server.catalogue.entry import Model
 from server.catalogue.modes import Host, gigabytes, modes
 from server.engines.discovery import other_machine
+from server.engines.manager_status import ManagerStatus
 from server.messages import EngineReport, LoadingProgress
 
 
-class Progressing(Protocol):
-    """See `engines.loading.Progress`."""
-
-    @property
-    def phase(self) -> str: ...
-    @property
-    def percent(self) -> float | None: ...
-    @property
-    def done_bytes(self) -> int | None: ...
-    @property
-    def total_bytes(self) -> int | None: ...
-
-
-class Standing(Protocol):
-    """See `engines.manager.ManagerStatus`."""
-
-    @property
-    def state(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def model_type(self) -> str | None: ...
-    @property
-    def mode(self) -> str | None: ...
-    @property
-    def progress(self) -> Progressing | None: ...
-    @property
-    def memory_bytes(self) -> int | None: ...
-    @property
-    def shown(self) -> str: ...
-    @property
-    def error(self) -> str: ...
-
-
-def report(standing: Standing, answers: bool) -> EngineReport:
+def report(status: ManagerStatus, answers: bool) -> EngineReport:
     """`answers`: whether visitors are answered by it now."""
-    progress = standing.progress
+    progress = status.progress
     return EngineReport(
-        state=str(standing.state),
-        model=standing.model or None,
-        model_type=str(standing.model_type) if standing.model_type else None,
-        mode=str(standing.mode) if standing.mode else None,
+        state=str(status.state),
+        model=status.model or None,
+        model_type=str(status.model_type) if status.model_type else None,
+        mode=str(status.mode) if status.mode else None,
         progress=(
             LoadingProgress(
                 phase=progress.phase,
@@ -64,9 +31,9 @@ def report(standing: Standing, answers: bool) -> EngineReport:
             if progress is not None
             else None
         ),
-        memory_bytes=standing.memory_bytes,
-        command=standing.shown or None,
-        error=standing.error or None,
+        memory_bytes=status.memory_bytes,
+        command=status.shown or None,
+        error=status.error or None,
         answers=answers,
     )
 

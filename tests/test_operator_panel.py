@@ -5,27 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 
 from server.catalogue.command import Choice, Launch, command
-from server.catalogue.entry import Catalogue, RunMode
+from server.catalogue.entry import Catalogue, ModelType, RunMode
 from server.catalogue.modes import Host, HostGpu, Vendor
+from server.engines.loading import Progress
+from server.engines.manager_status import ManagerState, ManagerStatus
 from server.operator_panel import listed, machine, preview, report
-from tests.fakes_manager import FakeProgress, FakeStanding
 
 GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
 
 
 def test_an_idle_manager_is_told_in_two_words() -> None:
     """What is not known is left out, not guessed."""
-    told = report(FakeStanding(), False).model_dump(exclude_none=True)
+    told = report(ManagerStatus(), False).model_dump(exclude_none=True)
     assert told == {"type": "engine", "state": "idle", "answers": False}
 
 
 def test_loading_is_told_with_phase_percent_and_bytes() -> None:
     """As they are; the percent with one digit behind the point."""
-    progress = FakeProgress("loading weights", 41.6667, 5, 12)
-    standing = FakeStanding(
-        "loading", "a/b", "vision", "container", progress, 7, "docker run", "before"
+    progress = Progress("loading weights", 41.6667, 5, 12)
+    status = ManagerStatus(
+        ManagerState.LOADING, "a/b", ModelType.VISION, RunMode.CONTAINER, progress, 7, "run", "why"
     )
-    told = report(standing, True).model_dump(exclude_none=True)
+    told = report(status, True).model_dump(exclude_none=True)
     assert told["progress"] == {
         "phase": "loading weights",
         "percent": 41.7,
@@ -33,7 +34,7 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
         "total_bytes": 12,
     }
     assert (told["model"], told["model_type"], told["mode"]) == ("a/b", "vision", "container")
-    assert (told["memory_bytes"], told["command"], told["error"]) == (7, "docker run", "before")
+    assert (told["memory_bytes"], told["command"], told["error"]) == (7, "run", "why")
     assert told["answers"]
 
 
