@@ -70,7 +70,7 @@ async def test_red_in_front_of_the_camera_is_called_red(
     Then a server that the program starts takes its place, and green works.
     """
     page = await looking_at(visit, local, "red")
-    response = await page.ask(ASK_COLOR)
+    response = await page.ask(ASK_COLOR, timeout=LOADS)
     assert (response["text"], response["engine"], response["model"]) == (
         "It is red.",
         "local",
@@ -82,18 +82,18 @@ async def test_red_in_front_of_the_camera_is_called_red(
     # On another page: what it says with a turn before is its own affair.
     other = await looking_at(visit, local, "blue")
     sent = await other.send(ASK_SONG)
-    await other.got(f'm.type === "delta" && m.id === "{sent["id"]}"')
+    await other.got(f'm.type === "delta" && m.id === "{sent["id"]}"', timeout=LOADS)
     os.kill(pid, signal.SIGKILL)
     error = await other.end(sent["id"])
     assert (error["type"], error["code"]) == ("error", "engine_failed")
     assert "in mid-answer" in error["message"]
     assert "started again" in error["message"]
-    await soon(lambda: local.program.manager.status().state is not ManagerState.READY)
+    await soon(lambda: local.program.manager.status().state is not ManagerState.READY, LOADS)
     await soon(lambda: local.program.engines.current.status.ready, LOADS)
     assert worker_of(local) != pid
 
     third = await looking_at(visit, local, "blue")
-    assert (await third.ask(ASK_COLOR))["text"] == "It is blue."
+    assert (await third.ask(ASK_COLOR, timeout=LOADS))["text"] == "It is blue."
 
     # The same through an OpenAI-compatible server that the program itself starts in its place.
     manager = local.program.manager
@@ -102,6 +102,6 @@ async def test_red_in_front_of_the_camera_is_called_red(
     async with asyncio.timeout(LOADS):
         ready = await manager.settled()
     assert (ready.state, ready.model) == (ManagerState.READY, loaded.model), ready.error
-    await soon(lambda: local.program.engines.current.status.ready)
+    await soon(lambda: local.program.engines.current.status.ready, LOADS)
     fourth = await looking_at(visit, local, "green")
-    assert (await fourth.ask(ASK_COLOR))["text"] == "It is green."
+    assert (await fourth.ask(ASK_COLOR, timeout=LOADS))["text"] == "It is green."
