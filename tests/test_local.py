@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from pathlib import Path
@@ -361,7 +362,7 @@ async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Pat
 async def test_a_python_without_torch_is_named(tiny_model: Path, tmp_path: Path) -> None:
     """The server's own has none: the sentence names it and ENGINE_PYTHON."""
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec "{ROOT}/.venv/bin/python" -I -S -c "{_NO_TORCH}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S -c "{_NO_TORCH}" "$@"\n')
     python.chmod(0o755)
     said = await failing(local(tiny_model, python=str(python)))
     assert "ENGINE_PYTHON" in said
@@ -512,6 +513,9 @@ async def test_which_python_runs_models(monkeypatch: pytest.MonkeyPatch, tmp_pat
     """The setting goes first, then .venv-models, then this one where it has torch."""
     assert engine_python("/some/python") == "/some/python"
     monkeypatch.setattr("server.engines.local.MODELS_PYTHON", tmp_path / "python")
+    monkeypatch.setattr("server.engines.local.find_spec", lambda _: None)
     assert engine_python() is None
+    monkeypatch.setattr("server.engines.local.find_spec", lambda _: object())
+    assert engine_python() == sys.executable
     (tmp_path / "python").touch()
     assert engine_python() == str(tmp_path / "python")
