@@ -1,4 +1,7 @@
-"""A folder's weights without reading them: which files, how large, how many numbers of which format; and its JSON files."""
+"""A folder's weights without reading them: which files, how large, how many numbers of which format; and its JSON files.
+
+Standard library only: the workers, which run where nothing else of ours does, look with it, too.
+"""
 
 from __future__ import annotations
 
@@ -43,11 +46,16 @@ class ModelFolderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
+    # Of the files
     size: int
+    # Of the numbers in them, without what else the files hold
+    bytes: int
     # None where they are packed
     parameters: int | None
-    # As the library calls it; "" unknown
+    # Of most of them, as the library calls it; "" unknown
     dtype: str
+    # Bytes of one such number
+    each: int
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -105,14 +113,18 @@ def _shards(index: Path) -> list[str]:
     if (
         not isinstance(names, dict)
         or not names
-        or not all(isinstance(name, str) and "/" not in name for name in names.values())
+        or not all(isinstance(name, str) for name in names.values())
     ):
         raise ModelFolderError(f"{index} is damaged: it has no weight_map. {AGAIN}")
+    if any("/" in name or name.startswith(".") for name in names.values()):
+        raise ModelFolderError(
+            f"{index} names a file outside of the folder. Do not use this model."
+        )
     return sorted(set(names.values()))
 
 
-def _header(path: Path) -> tuple[int, dict[str, int]]:
-    """A file's size, and the elements of each number format. The format: github.com/huggingface/safetensors."""
+def _header(path: Path) -> tuple[int, int, dict[str, int]]:
+    """A file's size, that of its numbers, and how many are of which format. The format: github.com/huggingface/safetensors."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -140,14 +152,15 @@ def _header(path: Path) -> tuple[int, dict[str, int]]:
         raise ModelFolderError(
             f"{path} is cut short: it has {size} bytes of {8 + length + end}. {AGAIN}"
         )
-    return size, elements
+    return size, end, elements
 
 
-def _summed(headers: Iterable[tuple[int, Mapping[str, int]]]) -> Weights:
-    size = 0
+def _summed(headers: Iterable[tuple[int, int, Mapping[str, int]]]) -> Weights:
+    size = held = 0
     elements: dict[str, int] = {}
-    for bytes_, kinds in headers:
+    for bytes_, numbers, kinds in headers:
         size += bytes_
+        held += numbers
         for kind, count in kinds.items():
             elements[kind] = elements.get(kind, 0) + count
     heaviest = max(
@@ -156,4 +169,5 @@ def _summed(headers: Iterable[tuple[int, Mapping[str, int]]]) -> Weights:
     # Packed numbers hold several weights each.
     packed = not elements.keys() <= {"F32", "F16", "BF16", "F64", "F8_E4M3", "F8_E5M2"}
     parameters = None if packed or not elements else sum(elements.values()) or None
-    return Weights(size, parameters, _DTYPE_NAMES.get(heaviest, ""))
+    each = _DTYPE_BYTES.get(heaviest, 1)
+    return Weights(size, held, parameters, _DTYPE_NAMES.get(heaviest, ""), each)

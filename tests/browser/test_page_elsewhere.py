@@ -48,7 +48,7 @@ async def test_another_device_becomes_the_camera(
     await page.button("Use another camera").click()
     # It opens once the page has its token.
     await expect(page.page.locator("#other-dialog")).to_be_visible()
-    address = await page.page.get_by_label("Address").input_value()
+    address = await page.page.get_by_label("Address (Server)").input_value()
     token = await page.page.get_by_label("Bearer token").input_value()
     assert address.startswith(f"{server.base_url}/api/whip?session=")
     await expect(page.state).to_have_text("Waiting for the camera")

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from server.catalogue.weights import ModelFolderError
 from server.engines.wire import Message, WireError, encode, read
 from server.engines.worker import room, weights
 
@@ -152,11 +153,11 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
     report("checking")
     try:
         if arguments.dtype not in room.DTYPES:
-            raise weights.WeightsError(
+            raise ModelFolderError(
                 f"The number format is {arguments.dtype[:20]}; {', '.join(room.DTYPES)} are allowed."
             )
         found = weights.look(Path(arguments.model))
-    except weights.WeightsError as error:
+    except ModelFolderError as error:
         channel.send("failed", code="model", message=error.message)
         return 1
     report("importing")
