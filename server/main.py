@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from fastapi import FastAPI
@@ -25,31 +24,17 @@ from server.addresses import RequestLimiter
 from server.aio import Pools, TaskSet, watch_lag
 from server.auth import OriginPolicy, TokenIssuer
 from server.camera import FRAME_WAIT_SECONDS
-from server.catalogue.command import Choice
-from server.catalogue.entry import RunMode
+from server.engine_room import EngineRoom
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
-from server.engines.host import HostLook
-from server.engines.loaded import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
-from server.engines.local_loaded import LocalLoaded
-from server.engines.managed import ManagedEngine
-from server.engines.manager import EngineManager
-from server.engines.manager_status import Plan
-from server.engines.openai_remote import OpenAIEngine
-from server.engines.planner import REFUSALS, Planner
-from server.engines.selector import EngineSelector
-from server.fetch.catalogue import CatalogueSource
 from server.gauges import Limits, add_gauges
-from server.generation.loaded import GeneratorLoaded, VideosLoaded
-from server.generation.making import Maker, Making
-from server.generation_routes import Workshop, create_generation_router
+from server.generation_routes import create_generation_router
 from server.health import OWN_LIMITS, Health
 from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
 from server.http_protocol import Connections
 from server.inference import Inference
 from server.metrics import Metrics
-from server.operations import Operations
 from server.operator_guard import OperatorGuard
 from server.operator_routes import create_operator_router
 from server.pairing import PairingCodes
@@ -95,22 +80,8 @@ class Program:
         self.patience: float | None = None
         # Whether a thread was left at work
         self.unfinished = False
-        # What an operator chooses is loaded in this place.
-        self.place = ManagedEngine()
-        self.engines = EngineSelector(self._make_engines())
-        self.planner = self._make_planner()
-        self.manager = EngineManager(
-            self.place,
-            self.engines,
-            pool=self.pools.manage,
-            planner=self.planner.plan,
-            loader=self._loaded,
-            refusals=REFUSALS,
-            known=lambda: self.planner.known,
-            gpu_free=self.planner.gpu_free,
-        )
-        # Videos and sound that the loaded model makes
-        self.making = Making(metrics=self.metrics, pool=self.pools.heavy)
+        self.engine_room = EngineRoom(settings, self.pools, self.metrics)
+        self.engines = self.engine_room.selector
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,
@@ -177,9 +148,6 @@ class Program:
         self.guard = OperatorGuard(
             settings.operator_token.get_secret_value(), self.shared_limiter, self.metrics
         )
-        self.operations = Operations(
-            self.manager, self.planner, self.engines, pool=self.pools.manage, metrics=self.metrics
-        )
         self.origins = OriginPolicy(settings.allowed_origins)
         self.sockets = SocketServer(
             sessions=self.sessions,
@@ -188,7 +156,7 @@ class Program:
             metrics=self.metrics,
             trusted_proxies=settings.trusted_proxies,
             guard=self.guard,
-            desk=self.operations.desk,
+            desk=self.engine_room.operations.desk,
         )
         self.health = Health(
             version=__version__,
@@ -228,76 +196,11 @@ class Program:
             on_failure=self.metrics.shared_limits_failures.inc,
         )
 
-    def _make_engines(self) -> list[Engine]:
-        """Best first."""
-        settings = self.settings
-        engines: list[Engine] = []
-        if settings.engine in ("auto", "vllm"):
-            engines.append(
-                OpenAIEngine(
-                    name="vllm",
-                    base_url=settings.vllm_base_url,
-                    api_key=settings.vllm_api_key,
-                    model=settings.model_name,
-                )
-            )
-        builtin = settings.engine in ("auto", "builtin")
-        if builtin:
-            engines.append(BuiltinEngine(heavy=self.pools.heavy))
-        # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
-        engines.insert(len(engines) - (settings.engine == "auto"), self.place)
-        return engines
-
-    def _make_planner(self) -> Planner:
-        settings = self.settings
-        look = HostLook(
-            engine_python=str(settings.engine_python or ""),
-            models=settings.model_path,
-            trust_remote_code=settings.trust_remote_code,
-        )
-        # run.sh --model fetches to the second.
-        roots = [settings.model_path.parent, Path(os.path.expanduser("~/models"))]
-        if settings.local_model is not None:
-            roots.append(settings.local_model)
-        return Planner(look, roots, CatalogueSource(settings.catalogue).load)
-
-    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
-        """What runs the plan."""
-        settings = self.settings
-        if plan.choice.mode is RunMode.REMOTE:
-            # The key is for that server and no other.
-            own = plan.choice.url == settings.vllm_base_url
-            key = settings.vllm_api_key.get_secret_value() if own else ""
-            if plan.model is not None and not plan.model.answers:
-                return VideosLoaded(plan.launch, plan.model, self.pools.heavy, api_key=key)
-            return RemoteLoaded(plan.choice, plan.launch, plan.model, api_key=key)
-        if plan.model is not None and not plan.model.answers:
-            return GeneratorLoaded(
-                plan.launch, plan.model, on_line=on_line, on_progress=on_progress
-            )
-        if plan.choice.mode is RunMode.IN_PROCESS and plan.model is not None:
-            return LocalLoaded(plan.launch, plan.model, on_line=on_line, on_progress=on_progress)
-        return ServerLoaded(
-            plan.choice,
-            plan.launch,
-            plan.model,
-            inherited=os.environ,
-            on_line=on_line,
-            on_progress=on_progress,
-        )
-
     def _session_ended(self, session_id: str) -> None:
         self.sockets.gate.forget(session_id)
         for engine in self.engines.engines:
             engine.forget(session_id)
         self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
-
-    def workshop(self) -> Workshop:
-        def loaded() -> Maker | None:
-            model = self.manager.loaded
-            return model.generator if isinstance(model, GeneratorLoaded | VideosLoaded) else None
-
-        return Workshop(self.making, loaded, self.manager.require, self.maker, self.pools.prepare)
 
     def services(self) -> Services:
         settings = self.settings
@@ -327,15 +230,12 @@ class Program:
         )
 
     async def start(self) -> None:
-        settings = self.settings
         self.engines.on_change(self._engine_changed)
         await self._share_limits()
         await self.engines.start()
         self.sessions.start()
         self._warm(self.engines.current)
-        if settings.local_model is not None and settings.engine in ("auto", "local"):
-            choice = self._local_choice(settings.local_model)
-            self._tasks.spawn(self.manager.begin(choice), name="local")
+        self._tasks.spawn(self.engine_room.begin(), name="local")
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
@@ -346,11 +246,6 @@ class Program:
         # Once before anybody asks; it has its own time limit.
         await self.store.look()
         self._tasks.spawn(self.store.watch(self.places.keep), name="redis")
-
-    def _local_choice(self, folder: Path) -> Choice:
-        """The model of LOCAL_MODEL."""
-        dtype = self.settings.model_dtype
-        return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=dtype)
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""
@@ -390,11 +285,7 @@ class Program:
         await self._tasks.close()
         if self.store is not None:
             await self.store.close()
-        # What is made ends with its model, at once.
-        await self.manager.close()
-        await self.making.close()
-        self.operations.desk.close()
-        await self.engines.close()
+        await self.engine_room.close()
         self.unfinished = not self.pools.close(self.patience)
 
     def started(self, port: int) -> None:
@@ -448,8 +339,10 @@ def create_app(settings: Settings) -> FastAPI:
     services = program.services()
     app.include_router(create_router(services))
     app.include_router(create_whip_router(services))
-    app.include_router(create_operator_router(services, program.guard, program.operations))
-    app.include_router(create_generation_router(services, program.guard, program.workshop()))
+    room = program.engine_room
+    app.include_router(create_operator_router(services, program.guard, room.operations))
+    workshop = room.workshop(program.maker, program.pools.prepare)
+    app.include_router(create_generation_router(services, program.guard, workshop))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
     guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)

@@ -117,9 +117,9 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
             assert reply.status_code == 202, reply.text
             await asyncio.gather(*(one.start() for one in started.values()))
-            status = await run.program.manager.settled()
+            status = await run.program.engine_room.manager.settled()
             assert (status.state, status.error) == ("ready", "")
-        words = run.program.manager.loaded
+        words = run.program.engine_room.manager.loaded
         assert isinstance(words, GeneratorLoaded)
         yield started | {"words": words.generator}
     finally:
@@ -346,12 +346,14 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         assert "read texts aloud" in reply.json()["error"]["message"]
         reply = await client.post("/api/engine/video", json=wishes)
         assert (reply.status_code, reply.json()["takes"]["backend"]) == (202, "diffusers")
-        making = run.program.making
+        making = run.program.engine_room.making
         await soon(lambda: making.progress.state is not MakingState.WORKING, 60)
         assert making.progress.error is None
         reply = await client.get("/api/engine/video/result")
         assert len(frames(reply.content)) == 5
-        await soon(lambda: (run.program.manager.status().memory_bytes or 0) > 100_000_000)
+        await soon(
+            lambda: (run.program.engine_room.manager.status().memory_bytes or 0) > 100_000_000
+        )
 
 
 async def test_a_failing_model_says_so_without_what_was_asked(
@@ -395,7 +397,7 @@ async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Ru
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         reply = await client.post("/api/engine/stop", json={}, timeout=60)
         assert reply.json()["engine"]["state"] == "idle"
-        released = run.program.manager.status().released
+        released = run.program.engine_room.manager.status().released
         assert released is not None
         assert released.left == 0
         reply = await client.post("/api/engine/video", json={"prompt": "x"})

@@ -274,7 +274,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
     """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its memory back, and then goes, too."""
     settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
     async with running(engine="local", **settings) as run:
-        manager, place = run.program.manager, run.program.place
+        manager, place = run.program.engine_room.manager, run.program.engine_room.place
         await soon(lambda: place.status.ready, LOADS)
         assert "".join((await collect(place, request(ASK_COLOR)))[0]) == "It is red."
         first = manager._loaded
@@ -502,10 +502,10 @@ async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: l
     settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "local_model": folder}
     async with running(engine=engine, **settings) as run:
         assert [one.name for one in run.program.engines.engines] == names
-        place = run.program.place
+        place = run.program.engine_room.place
         await soon(lambda: place.status.state is EngineState.MISCONFIGURED, 20)
         assert str(folder) in place.status.detail
-        assert run.program.manager.status().error == place.status.detail
+        assert run.program.engine_room.manager.status().error == place.status.detail
         assert run.program.engines.current.name == names[-1]
 
 

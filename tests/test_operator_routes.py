@@ -198,7 +198,7 @@ async def test_an_operators_socket_is_one_no_longer_when_it_closes(
 ) -> None:
     """The next socket of the same session has to bring the token again."""
     issued = await take_token(run)
-    desk = run.program.operations.desk
+    desk = run.program.engine_room.operations.desk
     async with page_of(run, issued["token"], issued["session_id"]) as page:
         await page.send(type="operator", token=TOKEN)
         await page.next("engine")

@@ -47,7 +47,7 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 def worker_of(run: Running) -> int:
-    loaded = run.program.manager._loaded
+    loaded = run.program.engine_room.manager._loaded
     assert isinstance(loaded, LocalLoaded)
     pid = loaded._engine.pid
     assert pid is not None
@@ -88,7 +88,9 @@ async def test_red_in_front_of_the_camera_is_called_red(
     assert (error["type"], error["code"]) == ("error", "engine_failed")
     assert "in mid-answer" in error["message"]
     assert "started again" in error["message"]
-    await soon(lambda: local.program.manager.status().state is not ManagerState.READY, LOADS)
+    await soon(
+        lambda: local.program.engine_room.manager.status().state is not ManagerState.READY, LOADS
+    )
     await soon(lambda: local.program.engines.current.status.ready, LOADS)
     assert worker_of(local) != pid
 
@@ -96,7 +98,7 @@ async def test_red_in_front_of_the_camera_is_called_red(
     assert (await third.ask(ASK_COLOR, timeout=LOADS))["text"] == "It is blue."
 
     # The same through an OpenAI-compatible server that the program itself starts in its place.
-    manager = local.program.manager
+    manager = local.program.engine_room.manager
     loaded = manager.status()
     await manager.start(Choice(model=str(tiny_model), mode=RunMode.SUBPROCESS))
     async with asyncio.timeout(LOADS):

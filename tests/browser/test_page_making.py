@@ -29,14 +29,16 @@ WIDTH = """video => new Promise(resolve => {
 async def run() -> AsyncIterator[Running]:
     """What an operator starts is the worker without a model, in the manner that the model is named by."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
-        manager = one.program.manager
+        manager = one.program.engine_room.manager
         manager._planner, manager._loader = plan, load
         yield one
 
 
 async def start(run: Running, manner: str) -> None:
-    await run.program.manager.start(Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS))
-    await run.program.manager.settled()
+    await run.program.engine_room.manager.start(
+        Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS)
+    )
+    await run.program.engine_room.manager.settled()
 
 
 async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
@@ -67,7 +69,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     assert await video.evaluate(WIDTH) in (64, -1)
     save = section.get_by_role("link", name="Save")
     assert await save.get_attribute("download") == "video-7.mp4"
-    assert run.program.making._made is None
+    assert run.program.engine_room.making._made is None
     # The server's own sentence
     await section.get_by_label("Seed").fill("")
     await section.get_by_label("Seconds").fill("60")
@@ -84,4 +86,4 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     await section.get_by_role("button", name="Cancel").click()
     await expect(state).to_have_text("Cancelled")
     await expect(make).to_be_enabled()
-    assert not run.program.making.progress.error
+    assert not run.program.engine_room.making.progress.error

@@ -149,7 +149,7 @@ async def test_the_operator_loads_a_model_here_and_the_camera_is_answered_with_i
             "tiny runs in this program", timeout=LOADS * 1000
         )
         await expect(page.page.locator("#engine-detail")).to_contain_text("MB of memory")
-        loaded = run.program.manager._loaded
+        loaded = run.program.engine_room.manager._loaded
         assert isinstance(loaded, LocalLoaded)
         # What was shown is what runs, word for word.
         assert shown.endswith(shlex.join(loaded._engine.argv))
@@ -159,7 +159,7 @@ async def test_the_operator_loads_a_model_here_and_the_camera_is_answered_with_i
         await page.button("Manage").click()
         await page.button("Stop engine").click()
         await expect(page.page.locator("#engine-state")).to_have_text("No model is loaded")
-        released = run.program.manager.status().released
+        released = run.program.engine_room.manager.status().released
         assert released is not None
         assert released.held
         assert released.left == 0

@@ -1,0 +1,138 @@
+"""The engines' part of the composition root: who may answer, the place for an operator's model, what it makes."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from config import Settings
+from server.aio import Pools
+from server.catalogue.command import Choice
+from server.catalogue.entry import RunMode
+from server.engines.base import Engine
+from server.engines.builtin import BuiltinEngine
+from server.engines.host import HostLook
+from server.engines.loaded import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
+from server.engines.local_loaded import LocalLoaded
+from server.engines.managed import ManagedEngine
+from server.engines.manager import EngineManager
+from server.engines.manager_status import Plan
+from server.engines.openai_remote import OpenAIEngine
+from server.engines.planner import REFUSALS, Planner
+from server.engines.selector import EngineSelector
+from server.fetch.catalogue import CatalogueSource
+from server.generation.loaded import GeneratorLoaded, VideosLoaded
+from server.generation.making import Maker, Making
+from server.generation_routes import Workshop
+from server.metrics import Metrics
+from server.operations import Operations
+from server.vision.prepare import PictureMaker
+
+
+class EngineRoom:
+    """Everything that answers or makes something, and whoever starts it."""
+
+    def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
+        self._settings = settings
+        self._pools = pools
+        # What an operator chooses is loaded in this place.
+        self.place = ManagedEngine()
+        self.selector = EngineSelector(self._engines())
+        self.planner = self._planner()
+        self.manager = EngineManager(
+            self.place,
+            self.selector,
+            pool=pools.manage,
+            planner=self.planner.plan,
+            loader=self._loaded,
+            refusals=REFUSALS,
+            known=lambda: self.planner.known,
+            gpu_free=self.planner.gpu_free,
+        )
+        # Videos and sound that the loaded model makes
+        self.making = Making(metrics=metrics, pool=pools.heavy)
+        self.operations = Operations(
+            self.manager, self.planner, self.selector, pool=pools.manage, metrics=metrics
+        )
+
+    def workshop(self, maker: PictureMaker, prepare: ThreadPoolExecutor) -> Workshop:
+        """What the routes that have something made work with."""
+
+        def loaded() -> Maker | None:
+            model = self.manager.loaded
+            return model.generator if isinstance(model, GeneratorLoaded | VideosLoaded) else None
+
+        return Workshop(self.making, loaded, self.manager.require, maker, prepare)
+
+    async def begin(self) -> None:
+        """Load LOCAL_MODEL, where it is set and may answer."""
+        settings = self._settings
+        if settings.local_model is None or settings.engine not in ("auto", "local"):
+            return
+        folder = str(settings.local_model.absolute())
+        choice = Choice(model=folder, mode=RunMode.IN_PROCESS, dtype=settings.model_dtype)
+        await self.manager.begin(choice)
+
+    async def close(self) -> None:
+        """What is made ends with its model, at once."""
+        await self.manager.close()
+        await self.making.close()
+        self.operations.desk.close()
+        await self.selector.close()
+
+    def _engines(self) -> list[Engine]:
+        """Best first."""
+        settings = self._settings
+        engines: list[Engine] = []
+        if settings.engine in ("auto", "vllm"):
+            engines.append(
+                OpenAIEngine(
+                    name="vllm",
+                    base_url=settings.vllm_base_url,
+                    api_key=settings.vllm_api_key,
+                    model=settings.model_name,
+                )
+            )
+        if settings.engine in ("auto", "builtin"):
+            engines.append(BuiltinEngine(heavy=self._pools.heavy))
+        # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
+        engines.insert(len(engines) - (settings.engine == "auto"), self.place)
+        return engines
+
+    def _planner(self) -> Planner:
+        settings = self._settings
+        look = HostLook(
+            engine_python=str(settings.engine_python or ""),
+            models=settings.model_path,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        # run.sh --model fetches to the second.
+        roots = [settings.model_path.parent, Path(os.path.expanduser("~/models"))]
+        if settings.local_model is not None:
+            roots.append(settings.local_model)
+        return Planner(look, roots, CatalogueSource(settings.catalogue).load)
+
+    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+        """What runs the plan."""
+        settings, launch, model = self._settings, plan.launch, plan.model
+        makes = model is not None and not model.answers
+        if plan.choice.mode is RunMode.REMOTE:
+            # The key is for that server and no other.
+            own = plan.choice.url == settings.vllm_base_url
+            key = settings.vllm_api_key.get_secret_value() if own else ""
+            if model is not None and makes:
+                return VideosLoaded(launch, model, self._pools.heavy, api_key=key)
+            return RemoteLoaded(plan.choice, launch, model, api_key=key)
+        if model is not None and makes:
+            return GeneratorLoaded(launch, model, on_line=on_line, on_progress=on_progress)
+        if model is not None and plan.choice.mode is RunMode.IN_PROCESS:
+            return LocalLoaded(launch, model, on_line=on_line, on_progress=on_progress)
+        return ServerLoaded(
+            plan.choice,
+            launch,
+            model,
+            inherited=os.environ,
+            on_line=on_line,
+            on_progress=on_progress,
+        )
