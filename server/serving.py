@@ -157,7 +157,8 @@ def greeting(
     if engine == "builtin":
         lines += [
             "                  reads text and codes, names colours, counts faces; it is no vision-language model",
-            "  A better one    start vLLM with a vision-language model and set VLLM_BASE_URL in .env,",
+            "  A better one    bash scripts/run.sh --model small fetches a small vision-language model and uses it from then on;",
+            "                  or start vLLM with a large one and set VLLM_BASE_URL in .env,",
             (
                 f"                  now {better}; it is taken up as soon as it answers"
                 if better is not None

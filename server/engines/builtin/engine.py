@@ -80,7 +80,7 @@ class BuiltinEngine:
         self._status = EngineStatus(
             EngineState.READY,
             "The built-in engine reads text and codes and names colours; it does not recognise things. "
-            "For that, start vLLM with a vision-language model and set VLLM_BASE_URL in .env.",
+            "For that, load a vision-language model (bash scripts/run.sh --model small), or start vLLM and set VLLM_BASE_URL in .env.",
             "builtin",
             capabilities,
         )

@@ -50,7 +50,7 @@ PHRASES: dict[str, dict[str, str]] = {
         "cannot": "I can not tell that: I am the built-in engine. I read text and codes, name colours and light, "
         "count faces and compare pictures, but I do not recognise things.",
         "cannot_here": "I do not find that in the text, and I do not recognise things.",
-        "connect": "For that, connect a vision-language model: start vLLM and set VLLM_BASE_URL in .env.",
+        "connect": "For that, load a vision-language model (bash scripts/run.sh --model small), or start vLLM and set VLLM_BASE_URL in .env.",
         "broken": "I can not read text here: the text reader did not load. The server's log says why.",
         "price": "Price",
         "expiry": "Best before",
@@ -111,7 +111,7 @@ PHRASES: dict[str, dict[str, str]] = {
         "cannot": "Das kann ich nicht sagen: Ich bin die eingebaute Engine. Ich lese Text und Codes, nenne Farben und Licht, "
         "zähle Gesichter und vergleiche Bilder, aber ich erkenne keine Dinge.",
         "cannot_here": "Im Text finde ich das nicht, und Dinge erkenne ich nicht.",
-        "connect": "Dafür ein Bild-Sprach-Modell anschließen: vLLM starten und VLLM_BASE_URL in .env setzen.",
+        "connect": "Dafür ein Bild-Sprach-Modell laden (bash scripts/run.sh --model small), oder vLLM starten und VLLM_BASE_URL in .env setzen.",
         "broken": "Text kann ich hier nicht lesen: Der Textleser wurde nicht geladen. Im Protokoll des Servers steht, warum.",
         "price": "Preis",
         "expiry": "Haltbar bis",
@@ -172,7 +172,7 @@ PHRASES: dict[str, dict[str, str]] = {
         "cannot": "Je ne peux pas le dire : je suis le moteur intégré. Je lis le texte et les codes, je nomme les couleurs "
         "et la lumière, je compte les visages et je compare les images, mais je ne reconnais pas les objets.",
         "cannot_here": "Je ne trouve pas cela dans le texte, et je ne reconnais pas les objets.",
-        "connect": "Pour cela, connectez un modèle de vision et de langage : lancez vLLM et réglez VLLM_BASE_URL dans .env.",
+        "connect": "Pour cela, chargez un modèle de vision et de langage (bash scripts/run.sh --model small), ou lancez vLLM et réglez VLLM_BASE_URL dans .env.",
         "broken": "Je ne peux pas lire de texte ici : le lecteur ne s'est pas chargé. Le journal du serveur dit pourquoi.",
         "price": "Prix",
         "expiry": "À consommer avant",
@@ -233,7 +233,7 @@ PHRASES: dict[str, dict[str, str]] = {
         "cannot": "No puedo decirlo: soy el motor integrado. Leo texto y códigos, nombro colores y luz, cuento caras "
         "y comparo imágenes, pero no reconozco cosas.",
         "cannot_here": "No lo encuentro en el texto, y no reconozco cosas.",
-        "connect": "Para eso, conecte un modelo de visión y lenguaje: inicie vLLM y ponga VLLM_BASE_URL en .env.",
+        "connect": "Para eso, cargue un modelo de visión y lenguaje (bash scripts/run.sh --model small), o inicie vLLM y ponga VLLM_BASE_URL en .env.",
         "broken": "Aquí no puedo leer texto: el lector no se cargó. El registro del servidor dice por qué.",
         "price": "Precio",
         "expiry": "Consumir antes de",
