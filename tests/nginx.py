@@ -20,7 +20,7 @@ import pytest
 from scripts.bench.http_json import request
 from scripts.certificates import general_names, make_authority, make_leaf, pem
 from scripts.lan_addresses import Identity
-from tests.fakes_server import ServerProcess, free_port
+from tests.fakes_server import ServerProcess, free_ports
 
 DEPLOY = Path(__file__).parent.parent / "deploy"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
@@ -172,7 +172,7 @@ async def nginx(folder: Path, processes: Sequence[int], *, turn: int = 0) -> Asy
     """In front of these ports; with `turn`, the port that TURN over TLS has, it shares its own port by name."""
     require_nginx()
     make_certificate(folder)
-    port, plain, between, behind = (free_port() for _ in range(4))
+    port, plain, between, behind = free_ports(4)
     http = configuration(folder, port, processes, plain=plain, behind=behind if turn else 0)
     stream = sharing(port, between, behind, turn) if turn else ""
     path = write(folder, http, stream)
@@ -229,7 +229,7 @@ async def balanced(
 ) -> AsyncIterator[Scene]:
     """Two processes with the same settings, and nginx in front."""
     require_nginx()
-    ports = [free_port(), free_port()]
+    ports = free_ports(2)
     async with AsyncExitStack() as stack:
         servers = [ServerProcess({"JWT_SECRET_KEY": SECRET, **settings}, port=p) for p in ports]
         await asyncio.gather(*(stack.enter_async_context(server) for server in servers))

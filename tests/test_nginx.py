@@ -21,7 +21,7 @@ from websockets.typing import Subprotocol
 from server.http_guard import HSTS, MAX_BODY_BYTES
 from server.ring import HEADER, Ring
 from tests.clients import soon
-from tests.fakes_server import free_port
+from tests.fakes_server import free_port, free_ports
 from tests.nginx import (
     DEPLOY,
     NAME,
@@ -137,7 +137,7 @@ async def test_no_log_line_has_a_query(tmp_path: Path) -> None:
 
 async def test_nginx_and_the_processes_agree_on_homes(tmp_path: Path) -> None:
     """300 sessions over five processes, by ?session= and by the socket's path: server/ring.py names where nginx begins."""
-    ports = sorted(free_port() for _ in range(5))
+    ports = sorted(free_ports(5))
     ring = Ring([f"127.0.0.1:{port}" for port in ports])
     async with nginx(tmp_path, ports) as front, client(front) as http:
         ids = [secrets.token_urlsafe(16) for _ in range(300)]
