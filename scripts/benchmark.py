@@ -26,6 +26,7 @@ import logging
 import math
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -227,6 +228,8 @@ def measure_load(args: argparse.Namespace) -> int:
 
 
 def measure_rows(args: argparse.Namespace) -> int:
+    # Asked to end it is interrupted: what it started ends with it. (A load run has its own way.)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if args.browser:
         # Playwright is needed for this way and the next alone.
         from scripts.bench.browser_figures import run_browser

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -86,3 +87,31 @@ async def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) ->
     assert "broken off" in err
     assert "Traceback" not in err
     assert not list(tmp_path.iterdir())
+
+
+async def test_one_that_is_asked_to_end_leaves_nothing_running(tmp_path: Path) -> None:
+    """SIGTERM in the middle of the rows: a sentence, status 130, and the server and the stand-in end with it."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--rows", "--only", "questions"),
+        *("--num-requests", "500", "--rate", "3", "--output", str(tmp_path)),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+    def started() -> list[Path]:
+        found = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
+        return [path for path in found if b"server.main" in (path / "cmdline").read_bytes()]
+
+    async with asyncio.timeout(60):
+        while not (servers := started()):
+            assert process.returncode is None
+            await asyncio.sleep(0.05)
+        await asyncio.sleep(1.0)
+        others = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
+        process.send_signal(signal.SIGTERM)
+        _, err = await process.communicate()
+    assert process.returncode == 130
+    assert err.decode().endswith("Interrupted before anything was measured: nothing is written.\n")
+    assert not [path for path in (*servers, *others) if path.exists()]
+    assert list(tmp_path.iterdir()) == []
