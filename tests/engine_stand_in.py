@@ -36,6 +36,10 @@ class Handler(BaseHTTPRequestHandler):
     sent = 0
     # Hangs up on whoever asks
     mute = False
+    # Takes nobody's key
+    locked = False
+    # Takes questions and answers none
+    idle = False
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is printed."""
@@ -53,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         key = os.environ.get("VLLM_API_KEY")
-        if key and self.headers.get("Authorization") != f"Bearer {key}":
+        if self.locked or (key and self.headers.get("Authorization") != f"Bearer {key}"):
             self._json({"error": "no"}, 401)
         elif self.path == "/sent":
             self._json({"sent": Handler.sent, "pid": os.getpid()})
@@ -62,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
+        if self.idle:
+            time.sleep(60)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -120,10 +126,14 @@ def main() -> None:
         sys.exit(7)
     elif behaviour == "floods":
         line = "x" * 99 + "\n"
-        for _ in range(20):
+        for _ in range(30):
             sys.stdout.write(line * 1000)
         say("the last line")
         sys.exit(0)
+    elif behaviour == "locked":
+        Handler.locked = True
+    elif behaviour == "idle":
+        Handler.idle = True
     elif behaviour == "echo":
         for text in sys.argv[2:]:
             say(text)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from server.engines.process import KEPT_LINES, LONGEST_LINE, EngineProcess, LogRing, ProcessFailed
-from server.engines.process_memory import available_bytes, tree_bytes
+from server.engines.process_memory import TreeMemory, available_bytes, tree_bytes
 from tests.fakes import until as soon
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -82,17 +82,26 @@ async def test_its_log_is_heard_without_secrets_and_control_characters() -> None
 
 
 async def test_a_flood_of_lines_is_bounded() -> None:
-    """The last lines are kept; 200 a second are passed on; the loop has its turn meanwhile."""
-    turns = 0
+    """The last lines are kept; 200 a second are passed on, and how many were not; what is read takes little of the loop's time."""
+    late = 0.0
+    clock = asyncio.get_running_loop().time
     async with running("floods") as (process, heard):
+        began, used = clock(), time.process_time()
         while not process.ended.is_set():
-            turns += 1
-            await asyncio.sleep(0.01)
+            due = clock() + 0.005
+            await asyncio.sleep(0.005)
+            late = max(late, clock() - due)
+        used = time.process_time() - used
     assert len(process.lines) == KEPT_LINES
     assert process.lines[-1] == "the last line"
-    assert len(heard) + process.unheard == 20_001
-    assert process.unheard > 0
-    assert turns > 3
+    told = [int(line.split()[0][1:]) for line in heard if "lines were left out" in line]
+    assert told
+    assert len(heard) - len(told) + process.unheard == 30_001
+    assert sum(told) == process.unheard > 20_000
+    # 3 MB, of which two may be read in a second
+    assert clock() - began > 0.9
+    assert used < 0.5
+    assert late < 0.5
 
 
 async def test_the_end_is_noticed_with_its_status() -> None:
@@ -192,6 +201,55 @@ async def test_memory_is_that_of_the_whole_tree() -> None:
     assert (available_bytes() or 0) > 0
 
 
+async def test_a_number_that_may_be_anothers_gets_no_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once it has ended, and nobody else has its number for certain, stopping sends nothing."""
+    sent: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda pid, _: sent.append(pid))
+    async with running("echo") as (process, _):
+        await ended(process)
+    assert not sent
+
+
+async def test_a_log_that_is_closed_and_one_in_another_encoding() -> None:
+    """It runs on without a log; half a character and what is no text at all are shown as such."""
+    code = "import os, time; os.write(1, b'\\xe2\\x82 \\xff\\n\\xe2\\x82'); os.close(1); os.close(2); time.sleep(9)"
+    heard: list[str] = []
+    process = EngineProcess([sys.executable, "-S", "-c", code], ENV, on_line=heard.append)
+    process.start()
+    await soon(lambda: len(heard) == 2)
+    assert heard == ["\ufffd \ufffd", "\ufffd"]
+    assert process.running
+    await process.stop()
+    assert process.status == -signal.SIGTERM
+
+
+def test_what_is_left_of_a_tree_counts() -> None:
+    """A child that was seen counts after its parent's end, until it has gone, too; before the start there is nothing."""
+    memory = TreeMemory()
+    assert memory.bytes(None) is None
+    with subprocess.Popen(
+        ["sh", "-c", "setsid sleep 60 & echo $!; read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        whole = memory.bytes(parent.pid) or 0
+        parent.kill()
+        parent.wait()
+        left = memory.bytes(None) or 0
+        assert 0 < left < whole
+        os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while memory.bytes(None):
+            assert time.monotonic() < deadline, "it still counts"
+            time.sleep(0.01)
+    assert memory.bytes(None) == 0
+
+
 def test_the_ring_of_lines() -> None:
     """Any cut of the stream gives the same lines; a line that is written over takes one place; long ones are cut."""
     raw = b"one\r\n\r 1%\r 2%\r 3%\ntwo\n" + b"x" * 3000 + b"\nlast"
@@ -212,6 +270,10 @@ def test_the_ring_of_lines() -> None:
         ring.feed((b"secret-of-ours " * 1400)[at : at + 7])
     ring.end()
     assert set(ring.lines[0].split()) <= {"********"[:n] for n in range(9)}
+    # Also where much of what stands before it is not shown, or something is put between.
+    ring = LogRing(["s" * 40])
+    ring.feed(b"\x1b[0m" * 1990 + b"s" * 5000 + b"\n" + b"s" * 20 + b"\x1b[1m" + b"s" * 20 + b"\n")
+    assert ring.lines == ("********",)
     for number in range(10):
         endless.feed(b"%d\n" % number)
     assert endless.lines == ("7", "8", "9")

@@ -12,13 +12,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import IO
 from urllib.error import URLError
 from urllib.request import ProxyHandler, build_opener
 
 from scripts.models.trouble import ModelError
 from server.catalogue import vllm_log
+from server.engines import keeper
 
 # Lines of the log that are kept to explain a failure
 KEPT = 400
@@ -27,7 +27,6 @@ LONGEST = 4000
 _PIECE = 64 * 1024
 TERM_SECONDS = 30.0
 PROGRESS_SECONDS = 10.0
-_WITH_PARENT = Path(__file__).with_name("with_parent.py")
 _DIRECT = build_opener(ProxyHandler({}))
 
 
@@ -41,10 +40,7 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 
 class VllmProcess:
-    """One run. `hidden` is taken out of every line that is passed on.
-
-    To be made in the main thread: Linux ends it with the thread that started it.
-    """
+    """One run, kept by `server.engines.keeper`. `hidden` is taken out of every line that is passed on."""
 
     def __init__(
         self, arguments: Sequence[str], environment: Mapping[str, str], hidden: str = ""
@@ -55,19 +51,24 @@ class VllmProcess:
         self.on_cpu = False
         # Told when the log has ended, which is when the process and its children have
         self._ended: queue.Queue[None] = queue.Queue()
+        held, lifeline = os.pipe()
+        # Our end of the keeper's pipe; None once it is closed, which asks vLLM to end
+        self._lifeline: int | None = lifeline
         try:
             self._process = subprocess.Popen(
-                # Isolated: the variables are meant for vLLM's Python.
-                [sys.executable, "-I", str(_WITH_PARENT), str(os.getpid()), *arguments],
+                keeper.command(TERM_SECONDS, arguments),
                 env=dict(environment),
-                stdin=subprocess.DEVNULL,
+                stdin=held,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 # A session of its own: Ctrl+C reaches us alone, and all of it can be ended together.
                 start_new_session=True,
             )
         except OSError as error:
+            self._close_lifeline()
             raise ModelError(f"{arguments[0]} cannot be started ({error.strerror}).") from None
+        finally:
+            os.close(held)
         self._reader = threading.Thread(
             target=self._read, args=(self._process.stdout,), name="vllm-log", daemon=True
         )
@@ -134,14 +135,18 @@ class VllmProcess:
 
     def stop(self) -> None:
         """Asks it to end, insists after TERM_SECONDS, and ends what it started. Safe to call twice."""
-        if self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self._process.terminate()
-            # With answers under way it may hang for good.
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(TERM_SECONDS)
+        self._close_lifeline()
+        # With answers under way it may hang for good.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(TERM_SECONDS + 2 * keeper.KILL_SECONDS)
+        # Nothing is there any more, where the keeper could do its work.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._reader.join(5)
         sys.stdout.flush()
+
+    def _close_lifeline(self) -> None:
+        if self._lifeline is not None:
+            os.close(self._lifeline)
+            self._lifeline = None

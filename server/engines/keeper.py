@@ -1,11 +1,11 @@
-"""Runs between the server and an engine's program, so that nothing of the engine outlives the server.
+"""Runs between whoever starts an engine and the engine's program, so that nothing of the engine outlives its starter.
 
-`python -I -S keeper.py SECONDS PROGRAM ARGUMENT…`, as the leader of a process group. Its standard input is a pipe that
-the server holds open and never writes to. When that ends, because the server closed it or is gone however it went, the
-group gets SIGTERM and, SECONDS later, all that the program ever started gets SIGKILL, also what left the group. When the
+`command` says how it is started, as the leader of a process group. Its standard input is a pipe that the starter holds
+open and never writes to. When that ends, because the starter closed it or is gone however it went, the group gets
+SIGTERM and, the grace later, all that the program ever started gets SIGKILL, also what left the group. When the
 program ends by itself, what it started ends with it, and this process ends as the program did: by the same status or signal.
 
-It uses the standard library alone. A program of its own, rather than something run between fork and exec: the server has threads.
+It uses the standard library alone. A program of its own, rather than something run between fork and exec: starters have threads.
 """
 
 from __future__ import annotations
@@ -18,11 +18,22 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from types import FrameType
 
 # prctl(2)
 _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 CANNOT_START = 127
+# What SIGKILL has not ended after so long (it waits for a device that hangs) nothing ends: it is left to the system.
+KILL_SECONDS = 5.0
+
+
+def command(grace: float, program: Sequence[str]) -> list[str]:
+    """Keeps `program`, a path or a name of the PATH with its arguments; `grace` in seconds.
+
+    Isolated from the environment and the settings of this Python: they are meant for the program.
+    """
+    return [sys.executable, "-I", "-S", __file__, f"{grace:g}", *program]
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
@@ -52,7 +63,7 @@ def descendants(pid: int) -> list[int]:
     return sorted(below - {pid})
 
 
-def _run(command: list[str], libc: ctypes.CDLL | None) -> int:
+def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
     """The process id of the program."""
     keeper = os.getpid()
     pid = os.fork()
@@ -64,9 +75,9 @@ def _run(command: list[str], libc: ctypes.CDLL | None) -> int:
         # Python ignores it, and what is ignored stays so.
         signal.signal(signal.SIGPIPE, signal.SIG_DFL)
         if os.getppid() == keeper:
-            os.execvp(command[0], command)
+            os.execvp(words[0], words)
     except OSError as error:
-        os.write(2, f"{command[0]} cannot be started ({error.strerror}).\n".encode())
+        os.write(2, f"{words[0]} cannot be started ({error.strerror}).\n".encode())
     os._exit(CANNOT_START)
 
 
@@ -84,7 +95,7 @@ def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
 
 
 def main(arguments: list[str]) -> None:
-    grace, command = float(arguments[0]), arguments[1:]
+    grace, words = float(arguments[0]), arguments[1:]
     with contextlib.suppress(ValueError, OSError):
         # Pictures and conversations are in an engine's memory.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -101,16 +112,23 @@ def main(arguments: list[str]) -> None:
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
-    program = _run(command, libc)
+    program = _run(words, libc)
     # The log belongs to the program: its end is told when the program's copies are closed.
     for descriptor in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
+    children = True
     status: int | None = None
-    children, deadline = True, None
+    # By the clock: when SIGKILL is due, and since when it is sent
+    deadline: float | None = None
+    killing: float | None = None
     while children:
         status, children = _reap(program, status)
-        if status is not None or (deadline is not None and time.monotonic() >= deadline):
+        now = time.monotonic()
+        if status is not None or (deadline is not None and now >= deadline):
+            killing = now if killing is None else killing
+            if now - killing > KILL_SECONDS:
+                break
             for pid in descendants(os.getpid()):
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
@@ -126,7 +144,7 @@ def main(arguments: list[str]) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 512)
     if status is None:
-        status = 0
+        status = signal.SIGKILL.value
     if os.WIFSIGNALED(status):
         ended_by = os.WTERMSIG(status)
         with contextlib.suppress(OSError, ValueError):

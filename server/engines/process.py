@@ -21,17 +21,19 @@ from server.redact import plain, redact
 
 log = logging.getLogger(__name__)
 
-_KEEPER = Path(keeper.__file__)
 # Of the log: lines that are kept, characters of one (no line that explains anything is longer), and of a secret: a
 # shorter one would be found in ordinary words.
 KEPT_LINES = 400
 LONGEST_LINE = 2000
+_LONGEST_BYTES = 4 * LONGEST_LINE
 _LEAST_SECRET = 6
 _CHUNK = 16_384
 # Lines a second that are passed on; more are kept, not passed on, and counted.
 _LINES_A_SECOND = 200
-# After the program's end by signal, until the keeper must have ended, too.
-_KILL_SECONDS = 5.0
+# Of the log that are read; beyond, the program waits when it writes, and the event loop has its time for others.
+_BYTES_A_SECOND = 2 * 1024 * 1024
+# What a pipe holds at most, in pieces, with room to spare: what is read at the end
+_LAST_PIECES = 64
 
 
 class ProcessFailed(Exception):
@@ -46,7 +48,7 @@ class LogRing:
     """The last lines of a log as they may be shown: bounded, secrets and control characters removed.
 
     A line that the program writes over (it ends in a carriage return, as progress bars do) takes one place. Lines that
-    match `without` take none.
+    match `without` are not shown.
     """
 
     def __init__(
@@ -58,57 +60,81 @@ class LogRing:
         self._secrets = sorted(
             {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
         )
-        self._lines: deque[str] = deque(maxlen=kept)
+        self._kept = kept
+        # Text as it may be shown; bytes where nobody asked yet, since making it ready takes its time.
+        self._lines: deque[str | bytes] = deque(maxlen=kept)
         self._without = without
         self._rest = b""
         self._overwritten = False
-        # Lines that made room for newer ones
-        self.dropped = 0
+        # Lines that made room for newer ones, and lines that `feed` did not give
+        self.dropped = self.unheard = 0
 
     @property
     def lines(self) -> tuple[str, ...]:
         """Oldest first."""
-        return tuple(self._lines)
+        ready = (one if isinstance(one, str) else self._shown(one) for one in self._lines)
+        return tuple(line for line in ready if line)
 
-    def feed(self, raw: bytes) -> list[str]:
-        """The lines that `raw` completes."""
+    def feed(self, raw: bytes, most: int = sys.maxsize) -> list[str]:
+        """The lines that `raw` completes, the first `most` of them; all are kept, as far as there is room."""
         raw = self._rest + raw
         # Whether a line end follows is not known yet.
         held = b"\r" if raw.endswith(b"\r") else b""
         raw = raw.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\r\n")
-        *whole, self._rest = raw.split(b"\n")
-        # More than is ever shown of a line, in bytes
-        self._rest = self._rest[: 4 * LONGEST_LINE] + held
-        return [line for one in whole if (line := self._add(one))]
+        *whole, rest = raw.split(b"\n")
+        self._rest = rest[:_LONGEST_BYTES] + held
+        given: list[str] = []
+        for at, line in enumerate(whole):
+            if len(given) >= most:
+                self._keep_unheard(whole[at:])
+                break
+            if shown := self._shown(line):
+                self._keep(shown, line)
+                given.append(shown)
+        return given
 
     def end(self) -> list[str]:
         """What stands without an end of line."""
         rest, self._rest = self._rest, b""
-        return [line for line in (self._add(rest),) if line]
+        shown = self._shown(rest)
+        if shown:
+            self._keep(shown, rest)
+        return [shown] if shown else []
 
-    def _add(self, raw: bytes) -> str:
-        text = raw.removesuffix(b"\r").decode("utf-8", "replace")
+    def _keep_unheard(self, lines: Sequence[bytes]) -> None:
+        self.unheard += len(lines)
+        last = lines[-self._kept :]
+        self.dropped += len(lines) - len(last)
+        for line in last:
+            if not line.isspace() and line:
+                self._keep(line[:_LONGEST_BYTES], line)
+
+    def _keep(self, line: str | bytes, raw: bytes) -> None:
+        if self._overwritten and self._lines:
+            self._lines.pop()
+        if len(self._lines) == self._kept:
+            self.dropped += 1
+        self._lines.append(line)
+        self._overwritten = raw.endswith(b"\r")
+
+    def _shown(self, raw: bytes) -> str:
+        """Empty for a line that takes no place."""
+        text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
         for secret in self._secrets:
             text = text.replace(secret, "********")
-        text = redact(plain(text)).strip()[:LONGEST_LINE]
-        if self._without is not None and self._without.search(text):
-            return ""
-        if text:
-            if self._overwritten and self._lines:
-                self._lines.pop()
-            if len(self._lines) == self._lines.maxlen:
-                self.dropped += 1
-            self._lines.append(text)
-            self._overwritten = raw.endswith(b"\r")
-        return text
+        if len(raw) >= _LONGEST_BYTES and self._secrets:
+            # Where it was cut there may be half of one.
+            text = text[: -len(self._secrets[0])]
+        text = redact(text).strip()[:LONGEST_LINE]
+        return "" if self._without is not None and self._without.search(text) else text
 
 
 class EngineProcess:
     """One run of one program. It has ended when `ended` is set, and with it everything that it started.
 
     `env` is all of the child's environment. `secrets` are taken out of every line; lines that match `without`
-    are left out. `on_line` hears each line of the log,
-    200 a second at most. `grace`: seconds between SIGTERM and SIGKILL.
+    are left out. `on_line` hears each line of the log, 200 a second at most and how many were left out.
+    `grace`: seconds between SIGTERM and SIGKILL.
     """
 
     def __init__(
@@ -131,12 +157,15 @@ class EngineProcess:
         self.ended = asyncio.Event()
         # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
         self.status: int | None = None
-        # Lines that were kept and not passed on
-        self.unheard = 0
-        self._told: deque[float] = deque(maxlen=_LINES_A_SECOND)
         self._process: subprocess.Popen[bytes] | None = None
         self._lifeline: int | None = None
         self._log: int | None = None
+        # Of the second that began then: bytes that were read of the log, lines that were passed on
+        self._second, self._read, self._heard = 0.0, 0, 0
+        # Of the lines that were not passed on, those that `on_line` was told of
+        self._owned_up = 0
+        # Goes on with the log where it was too much; None while it is read.
+        self._pause: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -147,6 +176,11 @@ class EngineProcess:
     @property
     def running(self) -> bool:
         return self._process is not None and not self.ended.is_set()
+
+    @property
+    def unheard(self) -> int:
+        """Lines that were not passed on."""
+        return self._ring.unheard
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -161,13 +195,16 @@ class EngineProcess:
                 f"{plain(program)} is not there or may not be run. Install it, or give its full path."
             )
         self._loop = asyncio.get_running_loop()
-        held, self._lifeline = os.pipe()
-        self._log, written = os.pipe()
-        os.set_blocking(self._log, False)
+        theirs: list[int] = []
         try:
-            # Isolated from our environment and settings; fork and exec in one step, nothing of ours runs between.
+            held, self._lifeline = os.pipe()
+            theirs.append(held)
+            self._log, written = os.pipe()
+            theirs.append(written)
+            os.set_blocking(self._log, False)
+            # Fork and exec in one step, nothing of ours runs between.
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(_KEEPER), f"{self._grace:g}", *self._argv],
+                keeper.command(self._grace, self._argv),
                 env=self._env,
                 cwd=self._cwd,
                 stdin=held,
@@ -180,8 +217,8 @@ class EngineProcess:
             why = error.strerror if isinstance(error, OSError) else "its arguments hold a zero byte"
             raise ProcessFailed(f"{plain(program)} cannot be started ({why}).") from None
         finally:
-            os.close(held)
-            os.close(written)
+            for descriptor in theirs:
+                os.close(descriptor)
         self._loop.add_reader(self._log, self._readable)
         threading.Thread(
             target=self._watch, args=(self._process, self._loop), name="engine-exit", daemon=True
@@ -203,57 +240,78 @@ class EngineProcess:
             return
         self._close_lifeline()
         try:
-            async with asyncio.timeout(self._grace + _KILL_SECONDS):
+            async with asyncio.timeout(self._grace + 2 * keeper.KILL_SECONDS):
                 await self.ended.wait()
         except TimeoutError:
             log.warning("an engine's processes are killed together")
-        # Nothing is there any more, where all went well.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await self.ended.wait()
+            self._kill_group()
+            await self.ended.wait()
 
     # The event loop's side
 
     def _readable(self) -> None:
-        if self._log is None:
+        if self._loop is None:
             return
+        now = self._loop.time()
+        if now - self._second >= 1.0:
+            self._second, self._read, self._heard = now, 0, 0
+            self._own_up()
+        self._read_piece()
+        if self._read > _BYTES_A_SECOND and self._log is not None:
+            self._loop.remove_reader(self._log)
+            self._pause = self._loop.call_at(self._second + 1.0, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._loop is not None and self._log is not None:
+            self._loop.add_reader(self._log, self._readable)
+
+    def _read_piece(self) -> bool:
+        """Whether there may be more."""
+        if self._log is None:
+            return False
         try:
             raw = os.read(self._log, _CHUNK)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             raw = b""
-        self._pass_on(self._ring.feed(raw) if raw else self._ring.end())
         if not raw:
             self._close_log()
+            return False
+        self._read += len(raw)
+        self._pass_on(self._ring.feed(raw, _LINES_A_SECOND - self._heard))
+        return True
 
     def _pass_on(self, lines: Sequence[str]) -> None:
-        if self._on_line is None or self._loop is None:
-            return
-        now = self._loop.time()
-        for line in lines:
-            if len(self._told) == _LINES_A_SECOND and now - self._told[0] < 1.0:
-                self.unheard += 1
-                continue
-            self._told.append(now)
-            self._on_line(line)
+        self._heard += len(lines)
+        if self._on_line is not None:
+            for line in lines:
+                self._on_line(line)
+
+    def _own_up(self) -> None:
+        left_out = self._ring.unheard - self._owned_up
+        if left_out and self._on_line is not None:
+            self._owned_up += left_out
+            self._on_line(f"({left_out} lines were left out: more than {_LINES_A_SECOND} a second)")
 
     def _exited(self, status: int) -> None:
         # What it said last; whoever may hold the pipe still is not waited for.
-        for _ in range(64):
-            if self._log is None:
-                break
-            before = self._ring.lines[-1:], self._ring.dropped
-            self._readable()
-            if self._log is not None and before == (self._ring.lines[-1:], self._ring.dropped):
+        for _ in range(_LAST_PIECES):
+            if not self._read_piece():
                 break
         self.status = status
-        if status < 0 and self._process is not None:
+        if status < 0:
             # Should the keeper itself have been ended so: what it kept.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+            self._kill_group()
         self._close_pipes()
         self.ended.set()
+
+    def _kill_group(self) -> None:
+        """Not once it is known to have ended: its number may be another's by then."""
+        if self._process is not None and not self.ended.is_set():
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _close_lifeline(self) -> None:
         if self._lifeline is not None:
@@ -261,11 +319,16 @@ class EngineProcess:
             self._lifeline = None
 
     def _close_log(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
         if self._log is not None:
             if self._loop is not None:
                 self._loop.remove_reader(self._log)
             os.close(self._log)
             self._log = None
+            self._own_up()
+            self._pass_on(self._ring.end())
 
     def _close_pipes(self) -> None:
         self._close_lifeline()
