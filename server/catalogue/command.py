@@ -14,7 +14,7 @@ from server.catalogue.choice import Choice, CommandError, shown
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
 
-__all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "typed"]
+__all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "passed_on", "typed"]
 
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
@@ -116,14 +116,18 @@ def command(
         raise CommandError(error.message) from None
 
 
-def child_environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
-    """For the process: what programs and GPUs need of ours, and what the launch sets."""
-    kept = {
+def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
+    """What programs and GPUs need of our environment; none of our secrets."""
+    return {
         name: value
         for name, value in inherited.items()
         if _PASSED.match(name) and not _NOT_PASSED.search(name)
     }
-    return {**kept, **launch.env}
+
+
+def child_environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
+    """For the process: what is passed on, and what the launch sets."""
+    return {**passed_on(inherited), **launch.env}
 
 
 def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from server.catalogue.command import passed_on
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.catalogue.vllm import Vllm, VllmError
 from server.engines import vllm_help
@@ -45,6 +48,9 @@ _DOCKER_RIGHTS = (
     "It does not let this user start containers. Who may is as good as root: add the user to the group docker if that is"
     " wanted, or install podman, which needs no such right."
 )
+# What could not be found out (a program that was too slow once) is asked again after so long.
+_AGAIN_SECONDS = 60.0
+_CGROUPS = Path("/sys/fs/cgroup")
 _T = TypeVar("_T")
 
 
@@ -68,7 +74,8 @@ class HostLook:
         self._models = models if models is not None else ROOT
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
-        self._kept: dict[tuple[str, str, int], object] = {}
+        # What was found, and when
+        self._kept: dict[tuple[str, str, int], tuple[object, float]] = {}
         self._gpus: GpuReader | None = None
 
     def look(self) -> Host:
@@ -127,19 +134,21 @@ class HostLook:
         for path in candidates:
             if not os.access(path, os.X_OK):
                 continue
-            libraries, device = self._once("python", path, _ask_python)
+            libraries, device = self._once("python", path, _ask_python) or ({}, "")
             if "torch" in libraries or self._engine_python:
                 return path, libraries, device
         return None, {}, ""
 
-    def _once(self, what: str, path: str, ask: Callable[[str], _T]) -> _T:
-        """What `ask` finds, again only when the program or what is installed beside it has changed."""
+    def _once(self, what: str, path: str, ask: Callable[[str], _T | None]) -> _T | None:
+        """What `ask` finds, again only when the program or what is installed beside it has changed; None is kept for a minute."""
         key = (what, path, _changed(path))
-        if key not in self._kept:
+        found, since = self._kept.get(key, (None, -math.inf))
+        if found is None and time.monotonic() - since > _AGAIN_SECONDS:
             for old in [one for one in self._kept if one[:2] == key[:2]]:
                 del self._kept[old]
-            self._kept[key] = ask(path)
-        kept: _T = self._kept[key]  # type: ignore[assignment]
+            found = ask(path)
+            self._kept[key] = found, time.monotonic()
+        kept: _T | None = found  # type: ignore[assignment]
         return kept
 
 
@@ -178,17 +187,17 @@ def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
 
 def _ask_vllm(path: str) -> Vllm | None:
     try:
-        return vllm_help.ask(path)
+        return vllm_help.ask(path, passed_on(os.environ))
     except VllmError:
         return None
 
 
-def _ask_python(path: str) -> tuple[dict[str, str], str]:
+def _ask_python(path: str) -> tuple[dict[str, str], str] | None:
     said = _output([path, "-c", _LIBRARIES])
     try:
         libraries, device = json.loads(said or "")
     except ValueError:
-        return {}, ""
+        return None
     return libraries, device
 
 
@@ -218,7 +227,7 @@ def _nvidia_containers(docker: str | None) -> bool:
 
 
 def _memory() -> tuple[int, int]:
-    """Bytes of main memory: all, and what programs may still take; within the limit of this control group."""
+    """Bytes of main memory: all, and what programs may still take; within the limits of this control group and those above."""
     total = free = 0
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():
@@ -227,19 +236,29 @@ def _memory() -> tuple[int, int]:
                 total = int(rest.split()[0]) * 1024
             elif name == "MemAvailable":
                 free = int(rest.split()[0]) * 1024
-    except (OSError, ValueError, IndexError):
-        return 0, 0
-    group = Path("/sys/fs/cgroup")
-    try:
         own = Path("/proc/self/cgroup").read_text("ascii").strip().rpartition("::")[2]
-        for folder in (group / own.lstrip("/"), group):
-            limit = (folder / "memory.max").read_text("ascii").strip()
-            if limit != "max":
-                used = int((folder / "memory.current").read_text("ascii"))
-                total, free = min(total, int(limit)), min(free, max(0, int(limit) - used))
-    except (OSError, ValueError):
-        pass
+    except (OSError, ValueError, IndexError):
+        return total, free
+    group = _CGROUPS / own.lstrip("/")
+    for folder in (group, *group.parents):
+        if folder.is_relative_to(_CGROUPS) and (found := _within(folder)):
+            total, free = min(total, found[0]), min(free, found[1])
     return total, free
+
+
+def _within(group: Path) -> tuple[int, int] | None:
+    """The limit of a control group and what is left of it, bytes; None without one."""
+    try:
+        limit = int((group / "memory.max").read_text("ascii"))
+        used = int((group / "memory.current").read_text("ascii"))
+        # Copies of what is in files, weights that were read before all, make room for what programs ask for.
+        for line in (group / "memory.stat").read_text("ascii").splitlines():
+            name, _, count = line.partition(" ")
+            if name in ("inactive_file", "active_file"):
+                used -= int(count)
+    except (OSError, ValueError):
+        return None
+    return limit, max(0, limit - max(0, used))
 
 
 def _disk(folder: Path) -> int:
@@ -273,6 +292,7 @@ def _output(command: list[str]) -> str | None:
             text=True,
             timeout=TOOL_SECONDS,
             stdin=subprocess.DEVNULL,
+            env=passed_on(os.environ),
             check=True,
         )
     except (OSError, ValueError, subprocess.SubprocessError):

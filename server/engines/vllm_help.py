@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 
 from server.catalogue.vllm import Vllm, VllmError, listed_flags
 
@@ -13,14 +14,14 @@ SECONDS = 180.0
 _ALWAYS = "--max-model-len"
 
 
-def ask(command: str) -> Vllm:
-    """Raises VllmError when `command` is no vLLM that runs."""
-    version = _run(command, "--version").strip().splitlines()
+def ask(command: str, env: Mapping[str, str] = os.environ) -> Vllm:
+    """Raises VllmError when `command` is no vLLM that runs. `env` is what it runs with."""
+    version = _run(env, command, "--version").strip().splitlines()
     # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in their names, and
     # lists all with a plain --help.
-    flags = listed_flags(_run(command, "serve", "--help=all", may_fail=True))
+    flags = listed_flags(_run(env, command, "serve", "--help=all", may_fail=True))
     if _ALWAYS not in flags:
-        flags |= listed_flags(_run(command, "serve", "--help"))
+        flags |= listed_flags(_run(env, command, "serve", "--help"))
     if _ALWAYS not in flags:
         raise VllmError(
             f"`{command} serve --help` lists no {_ALWAYS}: it is no vLLM, or one that is too new for this."
@@ -29,7 +30,7 @@ def ask(command: str) -> Vllm:
     return Vllm(version[-1].split()[-1] if version else "", flags)
 
 
-def _run(command: str, *arguments: str, may_fail: bool = False) -> str:
+def _run(env: Mapping[str, str], command: str, *arguments: str, may_fail: bool = False) -> str:
     shown = " ".join((command, *arguments))
     try:
         done = subprocess.run(
@@ -39,7 +40,7 @@ def _run(command: str, *arguments: str, may_fail: bool = False) -> str:
             timeout=SECONDS,
             stdin=subprocess.DEVNULL,
             # Wide enough that no flag is broken; plain text.
-            env={**os.environ, "COLUMNS": "200", "NO_COLOR": "1"},
+            env={**env, "COLUMNS": "200", "NO_COLOR": "1"},
         )
     except FileNotFoundError:
         raise VllmError(
