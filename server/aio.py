@@ -104,7 +104,7 @@ class Pools:
     """The threads of the process, all of them bounded: nothing uses asyncio's default executor.
 
     `decode` for video frames, `prepare` for pictures somebody waits for, `heavy` for text, faces and the like, `manage` for
-    looking at the machine and its models.
+    looking at the machine and its models, which may take minutes, `measure` for the memory that models take.
     """
 
     def __init__(
@@ -114,12 +114,14 @@ class Pools:
         self.prepare = ThreadPoolExecutor(prepare, "prepare")
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
         self.manage = ThreadPoolExecutor(manage, "manage")
+        self.measure = ThreadPoolExecutor(1, "measure")
 
     def close(self, patience: float | None = None) -> bool:
         """Drop what waits, and wait for what runs, which nothing can stop: `patience` seconds at most. Whether all ended."""
 
         def end() -> None:
-            for pool in (self.decode, self.prepare, self.heavy, self.manage):
+            pools = (self.decode, self.prepare, self.heavy, self.manage, self.measure)
+            for pool in pools:
                 pool.shutdown(wait=True, cancel_futures=True)
 
         waiting = threading.Thread(target=end, name="pools", daemon=True)

@@ -43,7 +43,8 @@ class EngineRoom:
         self.manager = EngineManager(
             self.place,
             self.selector,
-            pool=pools.manage,
+            planning=pools.manage,
+            measuring=pools.measure,
             planner=self.planner.plan,
             loader=self._loaded,
             refusals=REFUSALS,

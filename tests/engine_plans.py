@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from server.engines.local_loaded import LocalLoaded
 from server.engines.managed import ManagedEngine
 from server.engines.manager import EngineManager
 from server.engines.manager_status import ManagerStatus, Plan
+from server.engines.model_run import GpuFree, Loader, MakePlan
 from server.engines.planner import Planner
 from server.engines.selector import EngineSelector
 from tests.fakes import FakeEngine
@@ -42,7 +43,7 @@ def choice(behaviour: str, port: int = 8002) -> Choice:
     return Choice(model=f"tests/{behaviour}", mode=RunMode.SUBPROCESS, port=port)
 
 
-def plan(chosen: Choice, ram: int = 0, gpu: int = 0) -> Plan:
+def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     """What runs the stand-in with the behaviour that the model is named by."""
     behaviour = chosen.model.partition("/")[2]
     if behaviour == "nothing":
@@ -94,9 +95,19 @@ class Managed:
         found = [str(status.state) for status in self.seen]
         return [one for n, one in enumerate(found) if n == 0 or one != found[n - 1]]
 
+    def loaded(self) -> Loaded | None:
+        """What is there, ready or not."""
+        run = self.manager._run
+        return run.loaded if run is not None else None
+
+    def plan(self) -> Plan:
+        """What is carried out."""
+        assert self.manager._run is not None
+        return self.manager._run.plan
+
     def pid(self) -> int:
         """Of the program, not of what keeps it."""
-        loaded = self.manager._loaded
+        loaded = self.loaded()
         if isinstance(loaded, LocalLoaded):
             pid = loaded._engine.pid
             assert pid is not None
@@ -125,19 +136,20 @@ async def managed_for_real() -> AsyncIterator[Managed]:
 @asynccontextmanager
 async def managed(
     *,
-    planner: Callable[[Choice, int, int], Plan] = plan,
-    loader: Callable[[Plan, OnLine, OnProgress], Loaded] = stand_in,
+    planner: MakePlan = plan,
+    loader: Loader = stand_in,
     delays: tuple[float, ...] = (0.05, 0.05, 0.05),
-    gpu_free: Callable[[], int | None] = lambda: None,
+    gpu_free: GpuFree = lambda: None,
     silent_seconds: float = 60.0,
 ) -> AsyncIterator[Managed]:
-    pool = ThreadPoolExecutor(2, "manage")
+    planning, measuring = ThreadPoolExecutor(2, "manage"), ThreadPoolExecutor(1, "measure")
     place, spare = ManagedEngine(), FakeEngine("builtin")
     engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
     manager = EngineManager(
         place,
         engines,
-        pool=pool,
+        planning=planning,
+        measuring=measuring,
         planner=planner,
         loader=loader,
         refusals=(CommandError,),
@@ -155,4 +167,5 @@ async def managed(
     finally:
         await manager.close()
         await engines.close()
-        pool.shutdown()
+        planning.shutdown()
+        measuring.shutdown()

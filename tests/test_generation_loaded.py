@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parent.parent
 WAN = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
 
 
-def plan(chosen: Choice, ram: int = 0, gpu: int = 0) -> Plan:
+def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     """What runs the worker without a model, in the manner that the model is named by."""
     manner = chosen.model.partition("/")[2]
     argv = (sys.executable, "-m", "tests.generating.stand_in", manner)

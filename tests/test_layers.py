@@ -78,14 +78,13 @@ NEIGHBOURS = {
     "whip": {"request_guard", "services"},
     "operator_routes": {"operations", "request_guard", "services"},
 }
-AIORTC = {"webrtc_server", "rtc.receiver", "rtc.header_extensions"}
+AIORTC = {"webrtc_server", "rtc.receiver"}
 AIOICE = {"rtc.datagrams", "rtc.gathering", "rtc.ice_restart", "relay_check"}
 # No event loop, no web framework, no network: what they need to know of time is an argument.
 PURE = (
     *(
         "vision.*",
         "catalogue.*",
-        "rtc.color_space",
         "rtc.payload",
         "rtc.h264_sps",
         "rtc.picture_memory",
@@ -154,6 +153,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.keeper": "tests/test_process.py, as the process that it is",
     "engines.process_memory": "tests/test_process.py",
     "engines.manager_board": "what the manager tells: tests/test_manager.py",
+    "engines.model_run": "what the manager runs: tests/test_manager.py, tests/test_manager_real.py",
     "engines.manager_status": "data, and sentences that tests/test_manager.py reads",
     "engines.loaded": "one run of a model: tests/test_manager.py, tests/test_manager_real.py",
     "catalogue.vllm": "tests/test_catalogue_command.py, tests/test_start_vllm.py",
@@ -275,7 +275,7 @@ def test_scripts_leave_the_server_alone() -> None:
     """Scripts use what the server offers over the network, config.py, and what knows nothing of the server."""
     for path in sorted((ROOT / "scripts").rglob("*.py")):
         rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
-        assert rest <= {"relay_check", "gpu", "engines.vllm_help"}, path.name
+        assert rest <= {"relay_check", "gpu", "engines.vllm_help", "engines.keeper"}, path.name
         assert "server" not in outside(path) or ours(path), path.name
     for name in ("relay_check", "gpu"):
         assert not ours(ROOT / "server" / f"{name}.py")

@@ -277,7 +277,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         manager, place = run.program.engine_room.manager, run.program.engine_room.place
         await soon(lambda: place.status.ready, LOADS)
         assert "".join((await collect(place, request(ASK_COLOR)))[0]) == "It is red."
-        first = manager._loaded
+        first = manager.loaded
         assert isinstance(first, LocalLoaded)
         choice = Choice(model=str(random_models / "smolvlm"), mode=RunMode.IN_PROCESS)
         assert "server.engines.worker" in (await manager.preview(choice)).shown

@@ -9,22 +9,24 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import httpx
 import pytest
 
-from server.catalogue.command import Choice
+from server.catalogue.command import Choice, CommandError, Launch
 from server.catalogue.entry import Ability, RunMode
-from server.engines.base import Chunk, Delta
-from server.engines.loaded import Loaded, OnLine, OnProgress
+from server.engines.base import Chunk, Delta, Engine
+from server.engines.loaded import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
 from server.engines.manager_status import ManagerState, Plan
 from server.engines.planner import usable_port
-from server.errors import BadRequest, Draining, EngineError, EngineFailed, WrongModel
+from server.errors import BadRequest, Conflict, Draining, EngineError, EngineFailed, WrongModel
 from tests.engine_plans import Managed, choice, managed, plan, stand_in
-from tests.fakes import make_request
+from tests.fakes import FakeEngine, make_request
+from tests.fakes_openai import FakeOpenAI
+from tests.gpu_stand_in import GB, GpuStandIn
 
 
 async def soon(check: Callable[[], object], seconds: float = 10.0) -> None:
@@ -39,18 +41,16 @@ async def ask(one: Managed, into: list[Chunk]) -> None:
 
 
 def key_of(one: Managed) -> str:
-    loaded = one.manager._plan
-    assert loaded is not None
-    return loaded.launch.env["VLLM_API_KEY"]
+    return one.plan().launch.env["VLLM_API_KEY"]
 
 
 async def sent(one: Managed) -> int:
     """Words that the loaded stand-in has sent so far."""
-    loaded = one.manager._plan
-    assert loaded is not None
     async with httpx.AsyncClient(trust_env=False) as client:
         headers = {"Authorization": f"Bearer {key_of(one)}"}
-        answer = await client.get(f"http://127.0.0.1:{loaded.launch.port}/sent", headers=headers)
+        answer = await client.get(
+            f"http://127.0.0.1:{one.plan().launch.port}/sent", headers=headers
+        )
         return int(answer.json()["sent"])
 
 
@@ -118,7 +118,7 @@ async def test_starting_gives_up_what_is_being_loaded() -> None:
     """Nobody waits for the slow one, and nothing of it stays."""
     async with managed() as one:
         await one.manager.start(choice("slow"))
-        await soon(lambda: one.manager._loaded is not None and one.lines)
+        await soon(lambda: one.loaded() is not None and one.lines)
         slow = one.pid()
         await one.manager.start(choice("serve"))
         ready = await one.manager.settled()
@@ -248,7 +248,7 @@ async def test_what_a_container_leaves_is_removed(tmp_path: Path) -> None:
     left = tmp_path / "left"
     left.write_text("")
 
-    def contained(chosen: Choice, ram: int, gpu: int) -> Plan:
+    def contained(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
         found = plan(chosen)
         launch = dataclasses.replace(
             found.launch, mode=RunMode.CONTAINER, cleanup=("rm", str(left))
@@ -272,7 +272,7 @@ async def test_a_taken_port_is_avoided() -> None:
         assert usable_port(port) != port
         assert usable_port(port, own=port) == port
 
-        def late(chosen: Choice, ram: int, gpu: int) -> Plan:
+        def late(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
             planned.append(chosen.port)
             stolen = port if len(planned) == 1 else chosen.port
             return plan(chosen.model_copy(update={"port": stolen}))
@@ -283,26 +283,274 @@ async def test_a_taken_port_is_avoided() -> None:
             ready = await one.manager.settled()
             assert ready.state is ManagerState.READY, ready.error
             assert len(planned) == 2
-            assert one.manager._plan is not None
-            assert one.manager._plan.launch.port not in (None, port)
+            assert one.plan().launch.port not in (None, port)
+
+
+@asynccontextmanager
+async def with_gpus(
+    late: float, return_seconds: float = 10
+) -> AsyncIterator[tuple[Managed, GpuStandIn]]:
+    """A model on two cards, loaded; `late`: seconds until their memory is back."""
+    there: list[Managed] = []
+
+    def loaded() -> bool:
+        one = there[0].loaded() if there else None
+        return one is not None and not one.ended.is_set()
+
+    gpus = GpuStandIn(loaded, late=late)
+    async with managed(gpu_free=gpus.free) as one:
+        one.manager._tools = dataclasses.replace(one.manager._tools, return_seconds=return_seconds)
+        await one.manager.start(choice("serve"))
+        # Before there is anything, whose memory that would be
+        await soon(lambda: gpus.reads)
+        there.append(one)
+        await one.manager.settled()
+        yield one, gpus
 
 
 async def test_gpu_memory_is_waited_for() -> None:
-    """The next model begins when the GPU's memory is back; what came back is told."""
-    free = iter([100, 100, 100, 40, 40, 60, 99, 99, 99, 99])
-    lock = threading.Lock()
+    """The next model begins when the memory of every GPU is back, not before; what came back is told."""
+    async with with_gpus(late=0.6) as (one, _):
+        began = time.monotonic()
+        await one.manager.start(choice("dies-not"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+        assert time.monotonic() - began > 0.6
+        released = one.manager.status().released
+        assert released is not None
+        assert (released.gpu_before, released.gpu_after) == (120 * GB, 200 * GB)
+        assert "serve gave back 80000 MB of GPU memory." in one.lines
 
-    def gpu_free() -> int:
-        with lock:
-            return next(free, 99) * 10**9
 
-    async with managed(gpu_free=gpu_free) as one:
-        await one.manager.start(choice("serve"))
-        await one.manager.settled()
-        next(free)
+async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
+    """Somebody else has it, or a driver does not let go: it is waited for so long, and told as it is."""
+    async with with_gpus(late=60, return_seconds=0.4) as (one, _):
+        began = time.monotonic()
         idle = await one.manager.stop()
+        assert 0.4 < time.monotonic() - began < 5
         assert idle.released is not None
-        assert (idle.released.gpu_before, idle.released.gpu_after) == (40 * 10**9, 99 * 10**9)
+        assert (idle.released.gpu_before, idle.released.gpu_after) == (120 * GB, 120 * GB)
+        assert "serve gave back 0 MB of GPU memory." in one.lines
+
+
+async def test_nobody_waits_for_gpu_memory_at_the_end() -> None:
+    """The program that is about to end has no other model to make room for."""
+    async with with_gpus(late=60) as (one, _):
+        began = time.monotonic()
+        await one.manager.close()
+        assert time.monotonic() - began < 5
+
+
+async def test_what_each_gpu_gives_back_is_planned_with() -> None:
+    """The next model may count on the memory of the one that goes, on the GPU where it is."""
+    told: list[Sequence[int]] = []
+
+    def planner(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+        told.append(gpu)
+        return plan(chosen)
+
+    async with with_gpus(late=0) as (one, gpus):
+        one.manager._tools = dataclasses.replace(one.manager._tools, planner=planner)
+        await one.manager.preview(choice("serve"))
+        assert told == [gpus.holds]
+        await one.manager.stop()
+        await one.manager.preview(choice("serve"))
+        assert told[1] == ()
+
+
+async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
+    """Another program took the port while the model loaded, and answers like a model server: it is not taken for one."""
+    async with FakeOpenAI() as stranger:
+
+        def late(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+            planned.append(chosen.port)
+            stolen = stranger.port if len(planned) == 1 else chosen.port
+            behaviour = "slow" if len(planned) == 1 else "serve"
+            return plan(choice(behaviour, stolen))
+
+        planned: list[int] = []
+        async with managed(planner=late) as one:
+            began = time.monotonic()
+            await one.manager.start(choice("slow"))
+            ready = await one.manager.settled()
+            assert (ready.state, ready.model) == (ManagerState.READY, "tests/serve"), ready.error
+            # Nobody waited until it was sure to be a stranger.
+            assert time.monotonic() - began < 5
+            assert one.plan().launch.port not in (None, stranger.port)
+            # What is shown is what runs.
+            assert ready.shown.endswith(str(one.plan().launch.port))
+        assert stranger.probes
+        assert stranger.count == 0
+
+
+async def test_one_that_does_not_take_its_own_key() -> None:
+    """It runs and answers, and never as it should: after a while it has failed, and no other port is tried."""
+
+    def impatient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+        started.append(chosen.launch.port)
+        return ServerLoaded(
+            chosen.choice,
+            chosen.launch,
+            chosen.model,
+            inherited=os.environ,
+            on_line=on_line,
+            on_progress=on_progress,
+            grace=0.5,
+            wrong_seconds=0.3,
+        )
+
+    started: list[int | None] = []
+    async with managed(loader=impatient) as one:
+        await one.manager.start(choice("locked"))
+        failed = await one.manager.settled()
+        assert failed.state is ManagerState.FAILED
+        assert "locked could not be started. It runs and answers, and not as an" in failed.error
+        assert len(started) == 1
+
+
+async def test_what_can_not_be_planned_elsewhere_is_told() -> None:
+    """The port is taken, and the model's folder has gone meanwhile: the first sentence holds."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        planned: list[int] = []
+
+        def once(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+            planned.append(chosen.port)
+            if len(planned) > 1:
+                raise CommandError("The folder has gone.")
+            return plan(chosen.model_copy(update={"port": taken.getsockname()[1]}))
+
+        async with managed(planner=once) as one:
+            await one.manager.start(choice("serve"))
+            failed = await one.manager.settled()
+            assert failed.state is ManagerState.FAILED
+            assert failed.error.startswith("serve could not be started. It ended with status 1.")
+            assert "Another program has the port" in failed.error
+
+
+async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
+    """The machine is still looked at when an operator stops: the start is refused, and nothing is loaded later."""
+    go = threading.Event()
+
+    def slowly(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
+        go.wait(10)
+        return plan(chosen)
+
+    async with managed(planner=slowly) as one:
+        starting = asyncio.create_task(one.manager.start(choice("serve")))
+        beginning = asyncio.create_task(one.manager.begin(choice("serve")))
+        await asyncio.sleep(0.05)
+        assert (await one.manager.stop()).state is ManagerState.IDLE
+        go.set()
+        with pytest.raises(Conflict, match="serve was stopped by an operator before it began"):
+            await starting
+        # What the settings name is not told as a failure then.
+        await beginning
+        assert one.manager.status().state is ManagerState.IDLE
+        assert one.loaded() is None
+        # And after it, as ever
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_two_operators_at_once() -> None:
+    """The one who came last has it, and everybody is told the same."""
+    async with managed() as one:
+        await asyncio.gather(
+            *(one.manager.start(choice(name)) for name in ("slow", "serve", "slow", "dies-not"))
+        )
+        ready = await one.manager.settled()
+        assert (ready.state, ready.model) == (ManagerState.READY, "tests/dies-not")
+        idle = await asyncio.gather(one.manager.stop(), one.manager.stop())
+        assert {status.state for status in idle} == {ManagerState.IDLE}
+
+
+class Held:
+    """A model that is ready when the test says so; `broken` raises when it is stopped."""
+
+    def __init__(self, *, broken: bool = False) -> None:
+        self.engine: Engine = FakeEngine("local")
+        self.ended = asyncio.Event()
+        self.go = asyncio.Event()
+        self._broken = broken
+
+    async def start(self) -> None:
+        await self.go.wait()
+        if self._broken:
+            raise ZeroDivisionError
+
+    async def stop(self) -> None:
+        self.ended.set()
+        if self._broken:
+            raise ZeroDivisionError
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def how_it_ended(self) -> str:
+        return "ended."
+
+
+async def test_stopping_in_the_moment_of_getting_ready() -> None:
+    """What gets ready after it was stopped is not what the stop waited for."""
+    held = Held()
+    async with managed(loader=lambda *_: held) as one:
+        await one.manager.start(choice("serve"))
+        await soon(one.loaded, 1)
+        await asyncio.sleep(0.05)
+        stopping = asyncio.create_task(one.manager.stop())
+        await asyncio.sleep(0)
+        held.go.set()
+        assert (await stopping).state is ManagerState.IDLE
+
+
+async def test_a_mistake_while_it_is_stopped_is_no_end_either() -> None:
+    """Neither after a mistake while it was started, nor when an operator stops it."""
+    models = [Held(broken=True), Held(broken=True)]
+    models[0].go.set()
+
+    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+        return models.pop(0) if models else stand_in(chosen, on_line, on_progress)
+
+    async with managed(loader=loader) as one:
+        await one.manager.start(choice("serve"))
+        failed = await one.manager.settled()
+        assert failed.error.startswith("Something went wrong inside this program")
+        await one.manager.start(choice("serve"))
+        await asyncio.sleep(0.05)
+        await one.manager.start(choice("serve"))
+        assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
+    """It goes by the name that its server tells; while that is away it is waited for, and used again when it is back."""
+
+    def remote(chosen: Plan, _line: OnLine, _progress: OnProgress) -> Loaded:
+        return RemoteLoaded(chosen.choice, chosen.launch, chosen.model)
+
+    async with FakeOpenAI(model="their/model") as server:
+        chosen = Choice(mode=RunMode.REMOTE, url=server.base_url)
+        where = f"127.0.0.1:{server.port}"
+        launch = Launch(RunMode.REMOTE, (), {}, "Nothing is started.", base_url=server.base_url)
+        async with managed(
+            planner=lambda *_: Plan(chosen, launch), loader=remote, silent_seconds=0.2
+        ) as one:
+            began = await one.manager.start(chosen)
+            assert began.model == f"the first model at {where}"
+            ready = await one.manager.settled()
+            assert (ready.state, ready.model) == (ManagerState.READY, "their/model")
+            assert one.manager.place.status.model == "their/model"
+            await soon(lambda: one.engines.current is one.manager.place)
+            await server.close()
+            await soon(lambda: one.engines.current is one.spare)
+            await soon(lambda: "does not answer at the moment" in one.manager.status().error)
+            assert "runs elsewhere" in one.manager.place.status.detail
+            await asyncio.sleep(0.5)
+            assert one.manager.status().state is ManagerState.READY
+            server.models = ["another/model"]
+            await server.start()
+            await soon(lambda: one.engines.current is one.manager.place)
+            await soon(lambda: not one.manager.status().error)
+            assert one.manager.status().model == "another/model"
+            assert one.states() == ["loading", "ready"]
 
 
 async def test_an_operation_that_the_model_can_not_do() -> None:

@@ -109,7 +109,7 @@ def test_what_the_loaded_model_gives_back_counts(folder: Path) -> None:
     card = HostGpu(Vendor.NVIDIA, "card", 80 * GB, GB // 100)
     gpu = planner(folder, dataclasses.replace(PYTHON, gpus=(card,), torch_device="cuda"))
     assert "cpu" in gpu.plan(choice).launch.argv
-    assert "cuda" in gpu.plan(choice, gpu_back=70 * GB).launch.argv
+    assert "cuda" in gpu.plan(choice, gpu_back=[70 * GB]).launch.argv
 
 
 def test_each_start_has_a_key_of_its_own(folder: Path) -> None:
@@ -135,10 +135,12 @@ def test_a_remote_server_needs_no_model_here(folder: Path) -> None:
     choice = Choice(mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1")
     plan = planner(folder, Host()).plan(choice)
     assert (plan.model, plan.launch.base_url) == (None, "http://192.0.2.7:8001/v1")
-    assert plan.model_id == "http://192.0.2.7:8001/v1"
+    assert (plan.model_id, plan.name) == ("", "The remote model")
+    assert plan.shown_id() == "the first model at 192.0.2.7:8001"
+    assert plan.shown_id("their/model") == "their/model"
 
 
 def test_free_gpu_memory_where_there_is_none(folder: Path) -> None:
     """Without a GPU there is nothing to wait for."""
-    one = planner(folder)
-    assert one.gpu_free() is None or isinstance(one.gpu_free(), int)
+    free = planner(folder).gpu_free()
+    assert free is None or all(isinstance(one, int) for one in free)

@@ -15,12 +15,13 @@ from server.aio import cancel_and_wait
 from server.catalogue import vllm, vllm_log
 from server.catalogue.command import Choice, Launch, child_environment
 from server.catalogue.entry import Ability, Model, RunMode
-from server.engines import loading
+from server.engines import listening, loading
 from server.engines.base import Capabilities, Engine, EngineState
+from server.engines.container_memory import main_process
 from server.engines.loading import LoadingLog, Progress
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.process import EngineProcess, ProcessFailed
-from server.engines.process_memory import tree_bytes
+from server.engines.process_memory import TreeMemory
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,15 @@ _REMOTE_SECONDS = 15.0
 _CLEANUP_SECONDS = 30.0
 # Between two lines of a progress bar that are passed on
 _BAR_SECONDS = 1.0
+_NOT_AS_EXPECTED = (
+    "It runs and answers, and not as an OpenAI-compatible server that has this model and takes our key. Its log may say"
+    " why; choose another model, or another way to run it."
+)
+# No picture must go there.
+_PORT_OF_ANOTHER = (
+    "What answers at its port is not the model that was started: another program has the port. Choose another port, or end"
+    " that program."
+)
 # What our own looks at a server leave in its log
 _LOOKED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 _PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
@@ -67,7 +77,7 @@ class Loaded(Protocol):
         ...
 
     def memory_bytes(self) -> int | None:
-        """Main memory that it takes here; None when that is not known, as of containers. Blocking."""
+        """Main memory that it takes here, after its end what is left of that; None when that is not known. Blocking."""
         ...
 
     def how_it_ended(self) -> str:
@@ -101,8 +111,10 @@ class ServerLoaded:
         on_line: OnLine,
         on_progress: OnProgress,
         grace: float = 10.0,
+        wrong_seconds: float = _MISCONFIGURED_SECONDS,
     ) -> None:
         self._choice, self._launch, self._model = choice, launch, model
+        self._wrong_seconds = wrong_seconds
         self._on_line, self._on_progress = on_line, on_progress
         self._log = LoadingLog()
         self._on_cpu = False
@@ -132,6 +144,9 @@ class ServerLoaded:
             listed=self._is_vllm,
         )
         self._cleaned = False
+        self._memory = TreeMemory()
+        # The process inside of the container; None until it is known.
+        self._inside: int | None = None
         self._bar_at = -_BAR_SECONDS
 
     async def start(self) -> None:
@@ -161,18 +176,19 @@ class ServerLoaded:
                     f"It {self.how_it_ended()}",
                     port_taken=any(_PORT_TAKEN.search(line) for line in self._process.lines),
                 )
-            if state is EngineState.READY:
-                return
             if state is not EngineState.MISCONFIGURED:
                 wrong_since = None
             elif wrong_since is None:
                 wrong_since = now()
-            elif now() - wrong_since > _MISCONFIGURED_SECONDS:
-                raise StartFailed(
-                    "What answers at its port is not the model that was started: another program may have the port. Choose"
-                    " another port.",
-                    port_taken=True,
-                )
+            answered = state in (EngineState.READY, EngineState.MISCONFIGURED)
+            ours = self._is_ours() if answered else None
+            late = wrong_since is not None and now() - wrong_since > self._wrong_seconds
+            if late and ours:
+                raise StartFailed(_NOT_AS_EXPECTED)
+            if late or ours is False:
+                raise StartFailed(_PORT_OF_ANOTHER, port_taken=True)
+            if state is EngineState.READY:
+                return
             pause = _LOOK_SECONDS[now() - began > _QUICK_SECONDS]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -187,6 +203,13 @@ class ServerLoaded:
             return self.engine.status.state
         finally:
             await cancel_and_wait((probe, end))
+
+    def _is_ours(self) -> bool | None:
+        """Whether what listens at our port is what was started; None where that can not be known."""
+        pid, port = self._process.pid, self._launch.port
+        if self._launch.mode is not RunMode.SUBPROCESS or pid is None or port is None:
+            return None
+        return listening.belongs_to(pid, port)
 
     def _line(self, line: str) -> None:
         found = self._log.read(line)
@@ -223,9 +246,12 @@ class ServerLoaded:
             await cleaner.stop()
 
     def memory_bytes(self) -> int | None:
-        if self._launch.mode is RunMode.CONTAINER or self._process.pid is None:
-            return None
-        return 0 if self.ended.is_set() else tree_bytes(self._process.pid)
+        if self._launch.mode is not RunMode.CONTAINER:
+            return self._memory.bytes(self._process.pid if self._process.running else None)
+        match self._launch.cleanup:
+            case (program, "rm", "--force", name) if self._inside is None and self._process.running:
+                self._inside = main_process(program, name, self._environment)
+        return self._memory.bytes(self._inside)
 
     def how_it_ended(self) -> str:
         return f"{self._process.how_it_ended()}. {self._why()}"

@@ -9,7 +9,7 @@ from server.catalogue.entry import Model
 from server.engines.base import Engine
 from server.engines.loaded import OnLine, OnProgress, StartFailed
 from server.engines.local import LocalEngine
-from server.engines.process_memory import tree_bytes
+from server.engines.process_memory import TreeMemory
 from server.errors import EngineError
 
 
@@ -31,6 +31,7 @@ class LocalLoaded:
             on_line=on_line,
             on_progress=on_progress,
         )
+        self._memory = TreeMemory()
         self.engine: Engine = self._engine
         self.ended: asyncio.Event = self._engine.ended
 
@@ -44,8 +45,7 @@ class LocalLoaded:
         await self._engine.close()
 
     def memory_bytes(self) -> int | None:
-        pid = self._engine.pid
-        return tree_bytes(pid) if pid is not None else 0
+        return self._memory.bytes(self._engine.pid)
 
     def how_it_ended(self) -> str:
         return f"ended ({self._engine.cause})."

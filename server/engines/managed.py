@@ -18,6 +18,11 @@ from server.engines.base import (
 from server.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
 
 NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
+# What is said of a model that does not answer
+STARTED_AGAIN = "It is started again if it stays so; an operator can start another model."
+ELSEWHERE = (
+    "It runs elsewhere and is used again when it answers; an operator can start another model."
+)
 # A broken connection is noticed a moment before the end of the process that broke it.
 _NOTICE_SECONDS = 0.5
 # Seconds that a question about a model that is being loaded should wait
@@ -37,7 +42,7 @@ class ManagedEngine:
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
-        self._model = ""
+        self._model = self._silence = ""
         self._refine: Refine = _as_they_are
         self._absent = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED)
         # What answers that were cut off are told
@@ -52,17 +57,18 @@ class ManagedEngine:
         if self._engine is None:
             return self._absent
         inner = self._engine.status
+        model = self._model or inner.model
         if inner.state is EngineState.UNREACHABLE:
-            detail = f"{self._model} does not answer. It is started again if it stays so; an operator can start another model."
+            detail = f"{model or 'The model'} does not answer. {self._silence}"
         elif inner.state is EngineState.MISCONFIGURED:
             detail = (
-                f"What answers is not {self._model} as it was chosen. An operator can start it again in the engine panel, with"
+                f"What answers is not {model or 'a model'} as it was chosen. An operator can start it again in the engine panel, with"
                 " the right address and name."
             )
         else:
             detail = inner.detail
         return dataclasses.replace(
-            inner, detail=detail, model=self._model, capabilities=self._refine(inner.capabilities)
+            inner, detail=detail, model=model, capabilities=self._refine(inner.capabilities)
         )
 
     @property
@@ -76,9 +82,18 @@ class ManagedEngine:
             return 0.0
         return asyncio.get_running_loop().time() - self._silent_since
 
-    def use(self, engine: Engine, model: str, refine: Refine = _as_they_are) -> None:
-        """From now on `engine` answers, under the model's name for people; `refine` adds what is known of its abilities."""
-        self._engine, self._model, self._refine = engine, model, refine
+    def use(
+        self,
+        engine: Engine,
+        model: str,
+        refine: Refine = _as_they_are,
+        silence: str = STARTED_AGAIN,
+    ) -> None:
+        """From now on `engine` answers, under the model's name, "" for the one that the engine tells.
+
+        `refine` adds what is known of its abilities, `silence` what is done when it does not answer.
+        """
+        self._engine, self._model, self._refine, self._silence = engine, model, refine, silence
         self._silent_since = None
         self._left = asyncio.Event()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from urllib.parse import urlsplit
 
 from server.catalogue.command import Choice, Launch
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
@@ -62,7 +63,13 @@ class Plan:
 
     @property
     def model_id(self) -> str:
-        return self.model.id if self.model is not None else self.choice.model or self.choice.url
+        """Empty: the first that a remote server lists."""
+        return self.model.id if self.model is not None else self.choice.model
+
+    def shown_id(self, found: str = "") -> str:
+        """`found`: the name that a server gave, where nobody chose one."""
+        where = urlsplit(self.choice.url).netloc
+        return self.model_id or found or f"the first model at {where}"
 
     @property
     def name(self) -> str:
@@ -89,7 +96,7 @@ def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
     """At the beginning."""
     return ManagerStatus(
         ManagerState.LOADING,
-        plan.model_id,
+        plan.shown_id(),
         plan.model.model_type if plan.model is not None else None,
         plan.choice.mode,
         Progress("starting"),

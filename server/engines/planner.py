@@ -53,8 +53,8 @@ class Planner:
         """The models and the machine. Raises CatalogueError."""
         return self.catalogue(), self._host.look()
 
-    def plan(self, choice: Choice, ram_back: int = 0, gpu_back: int = 0) -> Plan:
-        """What would run. `ram_back`, `gpu_back`: bytes that the model now loaded gives back before.
+    def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
+        """What would run. `ram_back`, `gpu_back`: bytes that the model now loaded gives back before, of each GPU.
 
         Raises one of REFUSALS.
         """
@@ -69,8 +69,8 @@ class Planner:
             return self.catalogue().find(choice.model) if choice.model else None
         return self.catalogue().require(choice.model)
 
-    def gpu_free(self) -> int | None:
-        """Free memory of all GPUs, bytes; None where there is no GPU, or it does not tell."""
+    def gpu_free(self) -> tuple[int, ...] | None:
+        """Free memory of each GPU, bytes; None where there is no GPU, or one does not tell."""
         with self._lock:
             if self._gpus is None:
                 self._gpus = GpuReader()
@@ -80,21 +80,27 @@ class Planner:
                 found = self._gpus.read()
             except GpuError:
                 return None
-        free = 0
+        free = []
         for gpu in found:
             if gpu.memory_total is None or gpu.memory_used is None:
                 return None
-            free += gpu.memory_total - gpu.memory_used
-        return free if found else None
+            free.append(gpu.memory_total - gpu.memory_used)
+        return tuple(free) or None
 
 
-def _with_more(host: Host, ram: int, gpu: int) -> Host:
-    """The machine once so much has been given back; of the GPUs, the first had it."""
-    gpus = host.gpus
-    if gpus and gpu and gpus[0].free_bytes is not None:
-        first = dataclasses.replace(gpus[0], free_bytes=gpus[0].free_bytes + gpu)
-        gpus = (first, *gpus[1:])
-    return dataclasses.replace(host, ram_free_bytes=host.ram_free_bytes + ram, gpus=gpus)
+def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
+    """The machine once so much has been given back."""
+    found = host.gpus
+    if len(gpus) == len(found):
+        found = tuple(
+            (
+                gpu
+                if gpu.free_bytes is None
+                else dataclasses.replace(gpu, free_bytes=gpu.free_bytes + more)
+            )
+            for gpu, more in zip(found, gpus, strict=True)
+        )
+    return dataclasses.replace(host, ram_free_bytes=host.ram_free_bytes + ram, gpus=found)
 
 
 def usable_port(wanted: int | None, own: int | None = None) -> int:

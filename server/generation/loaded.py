@@ -19,7 +19,7 @@ from server.engines.base import (
 )
 from server.engines.loaded import OnLine, OnProgress, StartFailed
 from server.engines.loading import Progress
-from server.engines.process_memory import tree_bytes
+from server.engines.process_memory import TreeMemory
 from server.engines.worker_process import environment
 from server.errors import EngineRefused
 from server.generation.generator import Generator, LoadingFailed
@@ -46,6 +46,7 @@ class GeneratorLoaded:
             on_line=on_line,
         )
         self.ended = self.generator.ended
+        self._memory = TreeMemory()
         self.engine: Engine = Mute(model)
 
     async def start(self) -> None:
@@ -58,8 +59,7 @@ class GeneratorLoaded:
         await self.generator.stop()
 
     def memory_bytes(self) -> int | None:
-        pid = self.generator.pid
-        return 0 if pid is None else tree_bytes(pid)
+        return self._memory.bytes(self.generator.pid)
 
     def how_it_ended(self) -> str:
         return (

@@ -47,7 +47,7 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 def worker_of(run: Running) -> int:
-    loaded = run.program.engine_room.manager._loaded
+    loaded = run.program.engine_room.manager.loaded
     assert isinstance(loaded, LocalLoaded)
     pid = loaded._engine.pid
     assert pid is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 
 import pytest
@@ -30,7 +31,7 @@ async def run() -> AsyncIterator[Running]:
     """What an operator starts is the worker without a model, in the manner that the model is named by."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
         manager = one.program.engine_room.manager
-        manager._planner, manager._loader = plan, load
+        manager._tools = dataclasses.replace(manager._tools, planner=plan, loader=load)
         yield one
 
 

@@ -149,7 +149,7 @@ async def test_the_operator_loads_a_model_here_and_the_camera_is_answered_with_i
             "tiny runs in this program", timeout=LOADS * 1000
         )
         await expect(page.page.locator("#engine-detail")).to_contain_text("MB of memory")
-        loaded = run.program.engine_room.manager._loaded
+        loaded = run.program.engine_room.manager.loaded
         assert isinstance(loaded, LocalLoaded)
         # What was shown is what runs, word for word.
         assert shown.endswith(shlex.join(loaded._engine.argv))
