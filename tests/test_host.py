@@ -125,6 +125,56 @@ def test_slow_questions_are_asked_once(machine: Machine) -> None:
     assert machine.calls.read_text() == "engine-python\n" * 2
 
 
+def test_what_failed_once_is_asked_again(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that was too slow on a cold disk is not given up for good; nor is it asked at every look."""
+    flag = tmp_path / "flag"
+    python = machine.tool("engine-python", f'[ -f {flag} ] && echo \'[{{"torch": "1"}}, ""]\'')
+    look = HostLook(engine_python=str(python))
+    assert not look.look().libraries
+    flag.touch()
+    assert not look.look().libraries
+    assert machine.calls.read_text() == "engine-python\n"
+    monkeypatch.setattr(host, "_AGAIN_SECONDS", 0.0)
+    assert look.look().libraries == {"torch": "1"}
+    look.look()
+    assert machine.calls.read_text() == "engine-python\n" * 2
+
+
+def test_who_is_asked_learns_no_secret(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor does it need any."""
+    monkeypatch.setenv("JWT_SECRET_KEY", "secret")
+    seen = tmp_path / "seen"
+    for name in ("docker", "vllm", "engine-python"):
+        machine.tool(name, f"env >> {seen}")
+    look_at_host(engine_python=str(machine.bin / "engine-python"))
+    assert seen.read_text().count("PATH=") >= 3
+    assert "JWT_SECRET_KEY" not in seen.read_text()
+
+
+def test_memory_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The smallest limit of all groups above holds; what files take of it makes room when it is needed."""
+    monkeypatch.setattr(host, "_CGROUPS", tmp_path)
+    free = look_at_host().ram_free_bytes
+    mib = 2**20
+    group = tmp_path / Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].lstrip("/")
+    group.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "memory.max").write_text(f"{200 * mib}\n")
+    (tmp_path / "memory.current").write_text(f"{150 * mib}\n")
+    (tmp_path / "memory.stat").write_text(
+        f"anon {40 * mib}\nfile {110 * mib}\ninactive_file {90 * mib}\nactive_file {10 * mib}\n"
+    )
+    if group != tmp_path:
+        (group / "memory.max").write_text("max\n")
+    found = look_at_host()
+    assert (found.ram_total_bytes, found.ram_free_bytes) == (200 * mib, 150 * mib)
+    (tmp_path / "memory.max").write_text("max\n")
+    assert look_at_host().ram_free_bytes > free / 2
+
+
 def test_a_vllm_that_does_not_run_is_none(machine: Machine) -> None:
     """It is told like one that is not there."""
     machine.tool("vllm", "exit 1")
