@@ -19,10 +19,11 @@ from starlette.routing import Route
 from server.catalogue.command import Launch
 from server.catalogue.entry import Ability, ModelType, RunMode
 from server.engines.loaded import StartFailed
-from server.generation.bounds import video_request
+from server.generation.bounds import MAX_FRAMES, video_request
 from server.generation.loaded import VideosLoaded
-from server.generation.making import Making, MakingState
+from server.generation.making import Making
 from server.generation.mp4 import Mp4Writer
+from server.generation.progress import MakingState
 from server.generation.videos_api import VideosApi
 from server.metrics import Metrics
 from tests.clients import soon
@@ -30,6 +31,13 @@ from tests.engine_plans import model
 
 # What vLLM-Omni 0.16 answered (its issue 1653).
 NUMPY = "'numpy.ndarray' object has no attribute 'save'"
+
+
+def made(width: int, height: int, frames: int) -> bytes:
+    writer = Mp4Writer(width, height, 8, frames, 2**20)
+    for _ in range(frames):
+        writer.add(np.full((height, width, 3), 90, np.uint8).tobytes())
+    return writer.finish()
 
 
 @dataclass
@@ -61,17 +69,29 @@ class Server:
     async def look(self, request: Request) -> Response:
         self.looks += 1
         if self.manner == "fails later":
-            return JSONResponse({"id": "video-1", "status": "failed", "error": NUMPY})
-        done = self.looks > 2 and self.manner != "endless"
+            # Quotes of both kinds have Python write some of them with a backslash.
+            error = {"code": 500, "message": f'"wan" failed: {NUMPY}'}
+            return JSONResponse({"id": "video-1", "status": "failed", "error": error})
+        if self.manner == "blinks" and self.looks < 4:
+            raise httpx2.ReadError("gone")
+        if self.manner == "mad":
+            text = '{"id": "video-1", "status": ["in_progress"], "progress": NaN}'
+            return Response(text if self.looks > 1 else text.replace("[", "").replace("]", ""))
+        done = self.looks > (5 if self.manner == "blinks" else 2) and self.manner != "endless"
         status = "completed" if done else "in_progress"
         return JSONResponse({"id": "video-1", "status": status, "progress": 20 * self.looks})
 
     async def content(self, request: Request) -> Response:
-        writer = Mp4Writer(64, 32, 8, 5, 2**20)
-        for _ in range(5):
-            writer.add(np.full((32, 64, 3), 90, np.uint8).tobytes())
-        data = writer.finish()
-        return Response(b"no video" if self.manner == "lies" else data, media_type="video/mp4")
+        data = made(64, 32, 5)
+        if self.manner == "lies":
+            data = b"no video"
+        elif self.manner == "lists":
+            data = b"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile:///etc/hostname\n#EXT-X-ENDLIST\n"
+        elif self.manner == "floods":
+            data = made(64, 32, MAX_FRAMES + 1)
+        elif self.manner == "swells":
+            data = made(2048, 1088, 1)
+        return Response(data, media_type="video/mp4")
 
     async def delete(self, request: Request) -> Response:
         self.deleted.append(request.path_params["job"])
@@ -110,7 +130,7 @@ async def test_the_probe_has_a_short_video_made(pool: ThreadPoolExecutor) -> Non
     async with api(server, pool) as one:
         assert await one.probe() == ""
         assert not one.busy
-    assert 'name="num_frames"\r\n\r\n5\r\n' in server.forms[0]
+    assert 'name="num_frames"\r\n\r\n9\r\n' in server.forms[0]
     assert 'name="num_inference_steps"\r\n\r\n1\r\n' in server.forms[0]
     assert (server.looks, server.deleted) == (3, ["video-1"])
 
@@ -126,6 +146,10 @@ async def test_the_probe_has_a_short_video_made(pool: ThreadPoolExecutor) -> Non
         ("rubbish", "no JSON object"),
         ("climbs", "names no job"),
         ("lies", "no video that can be decoded"),
+        ("lists", "no video that can be decoded"),
+        ("floods", "no video that can be decoded"),
+        ("swells", "no video that can be decoded"),
+        ("mad", "could not make it"),
     ],
 )
 async def test_a_server_that_fails_is_not_used(
@@ -142,6 +166,14 @@ async def test_a_server_that_fails_is_not_used(
     with pytest.raises(StartFailed, match="does not answer"):
         await loaded.start()
     await loaded.stop()
+
+
+async def test_looks_that_are_not_answered_end_no_job(pool: ThreadPoolExecutor) -> None:
+    """It goes on there: a few in a row are borne."""
+    server = Server("blinks")
+    async with api(server, pool) as one:
+        assert await one.probe() == ""
+    assert server.looks == 6
 
 
 async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> None:

@@ -20,23 +20,33 @@ import httpx2
 from server.aio import in_pool
 from server.engines.wire import Message
 from server.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from server.generation.bounds import MAX_FRAMES, MAX_PIXELS
 from server.generation.rules import Rules
 
 MAX_BYTES = 256 * 1024 * 1024
 # Between two looks at a job
 _LOOK_SECONDS = 1.0
+# For a piece of an answer, for a whole one, and for a whole video
 _REPLY_SECONDS = 30.0
+_ANSWER_SECONDS = 60.0
+_CONTENT_SECONDS = 900.0
+# For taking a job back: somebody waits for it.
+_DELETE_SECONDS = 5.0
 # Nothing that is made takes longer.
 _JOB_SECONDS = 3600.0
+# Looks in a row without an answer, after which it is given up
+_MISSES = 5
 _MAX_REPLY = 1024 * 1024
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _WORKS = frozenset({"queued", "in_progress", "processing", "running"})
-# As small and short as video models go
+# However its quotes were written down
+_SAVE = re.compile(r"has no attribute\W{1,12}save\b")
+# As small and short as video models go; some make 4k+1 frames, others 8k+1.
 PROBE = {
     "prompt": "a grey wall",
     "width": 256,
     "height": 256,
-    "frames": 5,
+    "frames": 9,
     "fps": 8,
     "steps": 1,
     "seed": 1,
@@ -101,22 +111,32 @@ class VideosApi:
             if not _ID.fullmatch(job):
                 raise EngineFailed(f"The server's answer names no job. {_INSTEAD}")
             steps = int(asked.get("steps", 0))
-            async with asyncio.timeout(_JOB_SECONDS):
-                while told.get("status") != "completed":
-                    if told.get("status") not in _WORKS:
-                        raise _failed(told.get("error"))
-                    yield _step(told, steps)
-                    await asyncio.sleep(self._look_seconds)
+            due = asyncio.get_running_loop().time() + _JOB_SECONDS
+            misses = 0
+            while (status := str(told.get("status"))) != "completed":
+                if status not in _WORKS:
+                    raise _failed(told.get("error"))
+                if asyncio.get_running_loop().time() > due:
+                    raise EngineFailed("The server has not made it within an hour. Ask for less.")
+                yield _step(told, steps)
+                await asyncio.sleep(self._look_seconds)
+                try:
                     told = await self._json("GET", f"/{job}")
-                data = await self._content(job)
+                    misses = 0
+                except EngineUnavailable:
+                    # The job goes on there.
+                    misses += 1
+                    if misses == _MISSES:
+                        raise
+            data = await self._content(job)
             yield Message({"type": "file", "media_type": "video/mp4"}, data)
-        except TimeoutError:
-            raise EngineFailed("The server has not made it within an hour. Ask for less.") from None
         finally:
             try:
                 if job:
                     with suppress(EngineError):
-                        await self._json("DELETE", f"/{job}")
+                        await self._read(
+                            "DELETE", f"/{job}", most=_MAX_REPLY, seconds=_DELETE_SECONDS
+                        )
             finally:
                 self.busy = False
 
@@ -124,7 +144,7 @@ class VideosApi:
         await self._client.aclose()
 
     async def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        data = await self._read(method, path, _MAX_REPLY, **more)
+        data = await self._read(method, path, most=_MAX_REPLY, seconds=_ANSWER_SECONDS, **more)
         try:
             value = httpx2.Response(200, content=data).json()
         except (ValueError, RecursionError):
@@ -135,21 +155,26 @@ class VideosApi:
 
     async def _content(self, job: str) -> bytes:
         """The video. Raises EngineFailed for one that can not be decoded."""
-        data = await self._read("GET", f"/{job}/content", MAX_BYTES)
-        if not await in_pool(self._pool, _frames_in, data):
+        data = await self._read("GET", f"/{job}/content", most=MAX_BYTES, seconds=_CONTENT_SECONDS)
+        if not await in_pool(self._pool, _is_video, data):
             raise EngineFailed(f"What the server made is no video that can be decoded. {_INSTEAD}")
         return data
 
-    async def _read(self, method: str, path: str, most: int, **more: Any) -> bytes:
+    async def _read(
+        self, method: str, path: str, *, most: int, seconds: float, **more: Any
+    ) -> bytes:
         data = bytearray()
         try:
-            async with self._client.stream(method, self._url + path, **more) as reply:
+            async with (
+                asyncio.timeout(seconds),
+                self._client.stream(method, self._url + path, **more) as reply,
+            ):
                 async for piece in reply.aiter_bytes():
                     data += piece
                     if len(data) > most:
                         raise EngineFailed("The server's answer is too large. Ask for less.")
                 status = reply.status_code
-        except httpx2.HTTPError:
+        except (httpx2.HTTPError, TimeoutError):
             raise EngineUnavailable(
                 f"The server does not answer. Start it, or give its right address. {_INSTEAD}"
             ) from None
@@ -182,22 +207,33 @@ def _form(asked: Mapping[str, Any]) -> dict[str, tuple[None, str]]:
 def _step(told: Mapping[str, Any], steps: int) -> Message:
     """Its own percent, where it tells one, as steps."""
     percent = told.get("progress")
-    done = int(steps * percent / 100) if isinstance(percent, int | float) else 0
+    done = 0
+    if isinstance(percent, int | float) and 0 <= percent <= 100:
+        done = int(steps * percent / 100)
     return Message({"type": "step", "step": max(0, min(done, steps - 1)), "steps": steps})
 
 
 def _failed(told: object, status: int = 0) -> EngineFailed:
     """Its own words may repeat what was asked, and are left out."""
-    if "has no attribute 'save'" in str(told)[:4000]:
+    if _SAVE.search(str(told)[:4000]):
         return EngineFailed(_NUMPY)
     how = f" (status {status})" if status else ""
     return EngineFailed(f"The server could not make it{how}. Its log says why. {_INSTEAD}")
 
 
-def _frames_in(data: bytes) -> int:
-    """How many frames decode; 0 for what is no video."""
+def _is_video(data: bytes) -> bool:
+    """Whether it is an MP4 with frames that decode: not larger and not more of them than are made here."""
     try:
-        with av.open(io.BytesIO(data), "r") as container:
-            return sum(1 for _ in container.decode(video=0))
+        # By its name, so that nothing in it is taken for a list of other files.
+        with av.open(io.BytesIO(data), "r", format="mp4") as container:
+            stream = container.streams.video[0]
+            context = stream.codec_context
+            if (context.width or 0) * (context.height or 0) > MAX_PIXELS:
+                return False
+            count = 0
+            for count, frame in enumerate(container.decode(stream), 1):
+                if count > MAX_FRAMES or frame.width * frame.height > MAX_PIXELS:
+                    return False
+            return count > 0
     except (av.FFmpegError, IndexError, ValueError):
-        return 0
+        return False
