@@ -12,6 +12,8 @@ from server.generation.rules import (
     RulesError,
     first_frame,
     is_pipeline,
+    makes_sound,
+    own_code,
     pixel_rules,
     read_json,
 )
@@ -81,6 +83,43 @@ def test_whether_a_video_begins_with_a_picture(
     assert first_frame(tmp_path) == wanted
 
 
+def test_what_makes_sound_alone(tmp_path: Path) -> None:
+    """A rate of samples where pictures have none (Stable Audio), or a vocoder (AudioLDM), but not beside pictures (LTX-2)."""
+    index = tmp_path / "model_index.json"
+    for parts, vae, wanted in (
+        ({}, {"sampling_rate": 44_100}, True),
+        ({"vocoder": ["transformers", "SpeechT5HifiGan"]}, {}, True),
+        ({"vocoder": ["ltx2", "LTX2Vocoder"], "audio_vae": ["diffusers", "X"]}, {}, False),
+        ({}, {"scale_factor_spatial": 8}, False),
+    ):
+        written(tmp_path, "vae", vae)
+        index.write_text(json.dumps(parts))
+        assert makes_sound(tmp_path) is wanted
+
+
+def test_code_that_comes_with_a_pipeline_is_found(tmp_path: Path) -> None:
+    """Of the pipeline itself and of its parts; classes of libraries are none."""
+    index = tmp_path / "model_index.json"
+    (tmp_path / "vae").mkdir()
+    known = {
+        "_class_name": "WanPipeline",
+        "vae": ["diffusers", "AutoencoderKLWan"],
+        "x": [None, None],
+    }
+    for parts, file in (
+        (known, ""),
+        (known | {"_class_name": ["mine", "Pipeline"]}, "mine.py"),
+        (known | {"vae": ["mine", "Vae"]}, "vae/mine.py"),
+    ):
+        index.write_text(json.dumps(parts))
+        # Named alone it is a library.
+        assert own_code(tmp_path) == ""
+        if file:
+            (tmp_path / file).write_text("")
+            assert own_code(tmp_path) == file
+            (tmp_path / file).unlink()
+
+
 def test_broken_files_have_a_sentence(tmp_path: Path) -> None:
     """Absent, no JSON, no object: which file, and what to do."""
     path = tmp_path / "config.json"
@@ -101,6 +140,6 @@ def test_rules_travel_as_json() -> None:
 def test_the_count_next_to_what_is_wished_for() -> None:
     """Never none, and never further away than half a step."""
     wan = Rules("video")
-    assert [wan.nearest_frames(n) for n in (0, 1, 2.9, 3.1, 80, 81, 82.9, 83.1)] == [
-        *(1, 1, 1, 5, 81, 81, 81, 85),
+    assert [wan.nearest_frames(n) for n in (0, 1, 2.9, 3.1, 80, 81, 82.9, 83, 83.1)] == [
+        *(1, 1, 1, 5, 81, 81, 81, 85, 85),
     ]

@@ -24,7 +24,8 @@ from server.errors import EngineError, EngineFailed
 from server.generation.bounds import SoundRequest, VideoRequest, sound_request, video_request
 from server.generation.generator import Generator, LoadingFailed
 from server.generation.loaded import GeneratorLoaded
-from server.generation.making import Made, Making, MakingState
+from server.generation.making import Making
+from server.generation.progress import Made, MakingState
 from server.metrics import Metrics
 from tests.clients import http, soon
 from tests.real_model.server import PYTHON, ROOT
@@ -33,6 +34,7 @@ from tests.running import Running, running
 _FIND = "from importlib.util import find_spec as f; print(*map(f, ('torch', 'transformers', 'diffusers', 'ftfy')))"
 # Seconds for all processes to be ready: a slow machine compiles diffusers first.
 _LONG = 240
+GENERATING = ROOT / "tests" / "generating"
 TOKEN = "operator-token-of-a-test-0123456789"
 # Much more than any test lets it make.
 _STEPS = 100
@@ -100,13 +102,19 @@ async def run(models: Path) -> AsyncIterator[Running]:
 async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generator]]:
     """One for each model, all of them loaded, `words` by the program; and one that has vLLM-Omni in its path."""
     started = {
-        # Python would leave modules behind that end after 512 bytes.
-        "picture": worker(models / "picture", before=NO_FILES, PYTHONDONTWRITEBYTECODE="1"),
-        **{name: worker(models / name) for name in ("speech", "music")},
+        "picture": worker(
+            models / "picture",
+            before=NO_FILES,
+            # Python would leave modules behind that end after 512 bytes.
+            PYTHONDONTWRITEBYTECODE="1",
+            PYTHONPATH=str(GENERATING / "omni_broken"),
+        ),
+        "speech": worker(models / "speech"),
+        "music": worker(models / "music", PYTHONPATH=str(GENERATING / "omni")),
         "omni": worker(
             models / "picture",
             *("--flow-shift", "5", "--vae-tiling", "--compile"),
-            PYTHONPATH=str(ROOT / "tests" / "generating" / "omni"),
+            PYTHONPATH=str(GENERATING / "omni"),
         ),
     }
     try:
@@ -216,8 +224,9 @@ async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
     """Steps, then frames, then the end."""
     model = workers["words"]
     messages = await all_of(model, video(model, steps=3))
-    assert [m.type for m in messages] == ["step"] * 3 + ["frame"] * 5 + ["done"]
-    assert [(m.header["step"], m.header["steps"]) for m in messages[:3]] == [(1, 3), (2, 3), (3, 3)]
+    assert [m.type for m in messages] == ["step"] * 4 + ["frame"] * 5 + ["done"]
+    told = [(m.header["step"], m.header["steps"]) for m in messages[:4]]
+    assert told == [(0, 3), (1, 3), (2, 3), (3, 3)]
 
 
 @pytest.mark.parametrize("steps", [1, _STEPS])
@@ -227,7 +236,7 @@ async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: 
     pid = model.pid
     large = video(model, width=256, height=256, seconds=2, steps=steps)
     messages = model.make(fields(large))
-    assert (await anext(messages)).header["step"] == 1
+    assert [(await anext(messages)).header["step"] for _ in range(2)] == [0, 1]
     # Into the middle of what comes next
     await asyncio.sleep(0.05)
     began = cpu_seconds(pid)
@@ -252,7 +261,11 @@ async def test_a_video_from_the_cameras_picture(
 ) -> None:
     """The model needs one, and another picture makes another video. This worker can write no file that a frame fits in."""
     model = workers["picture"]
-    assert model.rules.first_frame == "must"
+    assert (model.backend, model.rules.first_frame) == ("diffusers", "must")
+    # vLLM-Omni was in its path, and could not load it.
+    assert "vLLM-Omni does not load it (RuntimeError in omni.py:10): diffusers does" in (
+        model._process.lines
+    )
     red, blue = (
         np.tile(np.asarray(c, np.uint8), (64, 96, 1)).tobytes() for c in ([220, 0, 0], [0, 0, 220])
     )
@@ -281,7 +294,7 @@ async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -
 
 
 async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
-    """As long as asked for, at the model's own rate and in its own channels."""
+    """As long as asked for, at the model's own rate and in its own channels; vLLM-Omni, in its path, is for videos."""
     model = workers["music"]
     assert (model.backend, model.rules.sample_rate) == ("diffusers", 8000)
     assert "seconds" in model.rules.takes
@@ -371,11 +384,18 @@ async def test_a_failing_model_says_so_without_what_was_asked(
 
 
 async def test_what_can_not_be_loaded_has_a_sentence(models: Path, tmp_path: Path) -> None:
-    """No folder, broken weights: each says what to do."""
+    """No folder, broken weights, a program of its own that would run: each says what to do."""
     broken = shutil.copytree(models / "speech", tmp_path / "broken")
     weights = broken / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
-    cases = {tmp_path / "nowhere": "folder is not there", broken: "Fetch the model again"}
+    (own := tmp_path / "own" / "vae").mkdir(parents=True)
+    (own / "mine.py").write_text("raise SystemExit(3)")
+    (own.parent / "model_index.json").write_text('{"vae": ["mine", "Vae"]}')
+    cases = {
+        tmp_path / "nowhere": "folder is not there",
+        broken: "Fetch the model again",
+        own.parent: "code of its own (vae/mine.py)",
+    }
 
     async def refusal(folder: Path) -> str:
         one = worker(folder)

@@ -37,14 +37,14 @@ class Rules:
     factor: int = FACTOR
     frame_step: int = FRAME_STEP
     first_frame: FirstFrame = "never"
-    # Of "negative", "guidance", "steps", "seconds", "flow_shift", "tiling", "slicing"
+    # Of "negative", "guidance", "steps", "seconds"
     takes: tuple[str, ...] = ()
     # Hz
     sample_rate: int = SAMPLE_RATE
 
     def nearest_frames(self, wanted: float) -> int:
-        """The count next to `wanted` that the model can make."""
-        return max(0, round((wanted - 1) / self.frame_step)) * self.frame_step + 1
+        """The count next to `wanted` that the model can make; of two the larger one, as a page counts it, too."""
+        return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
 
     def message(self) -> dict[str, Any]:
         """As JSON takes it."""
@@ -80,6 +80,28 @@ def read_json(path: Path) -> dict[str, Any]:
 def is_pipeline(folder: Path) -> bool:
     """Whether the folder holds a diffusers pipeline; else it is one model of transformers."""
     return (folder / "model_index.json").is_file()
+
+
+def makes_sound(folder: Path) -> bool:
+    """Whether a pipeline makes sound alone, by what its autoencoder or its vocoder works on. Raises RulesError."""
+    if "sampling_rate" in _component(folder, "vae"):
+        return True
+    index = read_json(folder / "model_index.json")
+    return "vocoder" in index and "audio_vae" not in index
+
+
+def own_code(folder: Path) -> str:
+    """The file of a pipeline that would run as a program when it is loaded; "" where there is none. Raises RulesError.
+
+    Newer diffusers asks before it runs one, older does not.
+    """
+    for part, what in read_json(folder / "model_index.json").items():
+        if not isinstance(what, list) or not what or not isinstance(what[0], str):
+            continue
+        file = f"{what[0]}.py" if part == "_class_name" else f"{part}/{what[0]}.py"
+        if (folder / file).is_file():
+            return file
+    return ""
 
 
 def pixel_rules(folder: Path) -> tuple[int, int]:

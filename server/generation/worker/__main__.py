@@ -13,6 +13,8 @@ were not taken) or `sound` (`rate`, `channels`, payload PCM), and in the end one
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import gc
 import os
 import queue
@@ -28,7 +30,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from server.engines import wire
-from server.generation.rules import RulesError, is_pipeline
+from server.generation.rules import RulesError, is_pipeline, makes_sound, own_code
 from server.generation.worker import omni, pipelines, speech
 from server.generation.worker.backend import Backend, How, Refused, Task
 from server.generation.worker.stopping import Stop, Stopped
@@ -38,9 +40,10 @@ WINDOW = 4
 # Sound is sent in pieces of this size.
 _PIECE_BYTES = 1024 * 1024
 _NO_MEMORY = (
-    "There was not enough memory{where}. Ask for a smaller or shorter video, or load the model with cpu_offload, "
-    "vae_tiling or in a 16-bit data type."
+    "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type; "
+    "one that makes videos also with cpu_offload or vae_tiling."
 )
+_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -57,7 +60,7 @@ class Worker:
         self._cancelled: int | None = None
         self._step = 0
         self._room = threading.Semaphore(WINDOW)
-        # The work is done by processes of its own.
+        # It may have processes of its own, which would go on without anybody to hear them.
         self._children = False
 
     def send(self, type: str, payload: bytes = b"", **header: Any) -> None:
@@ -76,7 +79,6 @@ class Worker:
                     self._room.release()
         finally:
             if self._children and os.getpgrp() == os.getpid():
-                # They would go on without anybody to hear them.
                 os.killpg(os.getpgrp(), signal.SIGKILL)
             os._exit(0)
 
@@ -99,7 +101,6 @@ class Worker:
             code, message = explained(error, " to load the model")
             self.send("failed", code=code, message=message)
             return 1
-        self._children = not backend.stoppable
         self.send(
             "loaded",
             backend=backend.name,
@@ -118,9 +119,21 @@ class Worker:
             )
         self.send("loading", phase="weights")
         if not is_pipeline(folder):
+            _end_with_parent()
             return speech.load(folder, how, self._stop)
-        if omni.installed():
-            return omni.load(folder, how, self._stop)
+        if file := own_code(folder):
+            raise Refused(
+                f"This model comes with code of its own ({file}), which is not run here. Choose a model without."
+            )
+        if omni.installed() and not makes_sound(folder):
+            self._children = True
+            try:
+                return omni.load(folder, how, self._stop)
+            except Exception as error:  # noqa: BLE001 - it knows fewer models, and fails in any way
+                at = place(error)
+                print(f"vLLM-Omni does not load it ({at}): diffusers does", file=sys.stderr)
+        else:
+            _end_with_parent()
         return pipelines.load(folder, how, self._stop)
 
     def _generate(self, backend: Backend, message: wire.Message) -> None:
@@ -188,14 +201,19 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
             f"The package {error.name} is not in the models' environment. Install it there: "
             "pip install -r requirements-models.txt",
         )
-    at = traceback.extract_tb(error.__traceback__)[-1]
-    place = f"{Path(at.filename).name}:{at.lineno}"
-    if kind in ("SafetensorError", "OSError", "EnvironmentError", "JSONDecodeError"):
+    if isinstance(error, OSError) or kind in ("SafetensorError", "JSONDecodeError"):
         return (
             "broken",
-            f"The model's files are missing or broken ({kind} in {place}). Fetch the model again.",
+            f"The model's files are missing or broken ({place(error)}). Fetch the model again.",
         )
-    return "failed", f"The model failed ({kind} in {place}). Try other values, or another model."
+    return "failed", f"The model failed ({place(error)}). Try other values, or another model."
+
+
+def place(error: BaseException) -> str:
+    """What kind of error it is, and where it arose."""
+    kind = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)[-1:]
+    return "".join([kind, *(f" in {Path(at.filename).name}:{at.lineno}" for at in frames)])
 
 
 def _give_back() -> None:
@@ -222,12 +240,29 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _end_with_parent() -> None:
+    """Be killed when the parent ends, however it ends. Not for one with children, who are killed by hand."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _no_core_dump() -> None:
+    """It would hold pictures."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def main(argv: list[str]) -> int:
     given = _arguments(argv)
-    # What libraries print must not get among the messages.
+    _no_core_dump()
+    # What libraries print must not get among the messages, and what they ask for must not be taken from them.
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     incoming = os.fdopen(os.dup(0), "rb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
     worker = Worker(incoming, outgoing)
     threading.Thread(target=worker.read, name="reader", daemon=True).start()
     how = How(

@@ -49,9 +49,7 @@ class OmniBackend:
         self._omni = omni
         factor, frame_step = pixel_rules(folder)
         first = first_frame(folder)
-        self.rules = Rules(
-            "video", factor, frame_step, first, ("negative", "guidance", "steps", "seconds")
-        )
+        self.rules = Rules("video", factor, frame_step, first, ("negative", "guidance", "steps"))
 
     def video(self, task: Task, told: Told) -> Iterator[NDArray[np.uint8]]:
         import torch
@@ -98,5 +96,8 @@ def _pictures(made: Any) -> Any:
         frames = made.get("frames")
         made = frames if frames is not None else made.get("video")
     if made is None or (isinstance(made, list) and not made):
-        raise Refused("vLLM-Omni gave no frames. Load the model without it.", "failed")
+        raise Refused(
+            "vLLM-Omni gave no frames. Its log says why: try other values, or another model.",
+            "failed",
+        )
     return made

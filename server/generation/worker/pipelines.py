@@ -215,6 +215,8 @@ class DiffusersBackend:
             asked["callback_on_step_end"] = at_end
         elif "callback" in self._takes:
             asked["callback"] = lambda step, _, __: step_done(step)
+        if "steps" in rules.takes and {"callback_on_step_end", "callback"} & self._takes.keys():
+            told(0, task.steps)
         try:
             return pipe(**asked)
         except NameError as error:

@@ -29,13 +29,24 @@ _DEFAULT_SECONDS = 10.0
 
 def load(folder: Path, how: How, stop: Stop) -> SpeechBackend:
     """Raises Refused and what transformers raises."""
+    for wanted, name in (
+        (how.vae_slicing, "vae_slicing"),
+        (how.vae_tiling, "vae_tiling"),
+        (not how.eager, "compile"),
+    ):
+        if wanted:
+            raise Refused(f"{name} was asked for, which is for videos. Load this model without it.")
     device = torch_device(how)
+    if how.cpu_offload:
+        # It has no parts that could take turns.
+        device = "cpu"
     import transformers
 
     # Its warnings repeat what was asked.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    common: dict[str, Any] = {"local_files_only": True}
+    # Nothing of the model's own is run; where nobody has said so, transformers asks on standard input.
+    common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     word = dtype_word(transformers.__version__, (4, 56))
     try:
         # Never a pickle, which may hold a program.
@@ -43,6 +54,10 @@ def load(folder: Path, how: How, stop: Stop) -> SpeechBackend:
             str(folder), **{word: torch_dtype(how, device)}, use_safetensors=True, **common
         )
     except ValueError as error:
+        if "trust_remote_code" in str(error):
+            raise Refused(
+                "This model comes with code of its own, which is not run here. Choose a model without."
+            ) from None
         # Its text lists every class that it would have taken.
         if "Unrecognized" not in str(error):
             raise
@@ -100,6 +115,7 @@ class SpeechBackend:
         if self._frame_rate:
             seconds = _DEFAULT_SECONDS if task.seconds is None else task.seconds
             tokens = max(1, round(seconds * self._frame_rate))
+            told(0, tokens)
 
         def each(*_: Any, **__: Any) -> Any:
             nonlocal done
