@@ -96,6 +96,27 @@ async def test_one_that_ends_is_started_again() -> None:
         assert any("vae_tiling" in seen.error for seen in one.seen)
 
 
+async def test_one_that_was_ended_to_cancel_its_work_is_no_crash() -> None:
+    """It stays loaded for everybody, in a new process, and what is asked of it meanwhile is done there."""
+    async with started("unstoppable") as one:
+        loaded = generating(one)
+        first = loaded.generator
+        seen = {first.pid}
+        for _ in range(2):
+            messages = loaded.generator.make({"prompt": "x"})
+            await anext(messages)
+            await messages.aclose()
+            await soon(lambda: loaded.generator.pid not in (None, *seen))
+            seen.add(loaded.generator.pid)
+        assert one.manager.loaded is loaded
+        assert not any(seen.error for seen in one.seen)
+        assert "cancelled" in first.how_it_ended()
+        assert loaded.generator.rules == first.rules
+        await one.manager.stop()
+        assert loaded.generator.pid is None
+        assert loaded.ended.is_set()
+
+
 @pytest.mark.parametrize("manner", ["unloadable", "dies-early"])
 async def test_one_that_can_not_be_loaded(manner: str) -> None:
     """The worker's own sentence, or how it ended."""

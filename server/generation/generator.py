@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -22,8 +23,13 @@ LOAD_SECONDS = 3600.0
 CANCEL_SECONDS = 10.0
 # Without any word of the worker: a step of a large model on a CPU takes minutes.
 SILENT_SECONDS = 3600.0
-# Messages that may wait: the steps of a whole piece of work, and the frames that may be under way.
+# Messages that may wait; behind so many, a step takes the place of the one before it.
 _WAITING = 512
+_STEPS_WAITING = 256
+# For the last lines of its log, which come by another pipe than the end of the work.
+_QUIET_SECONDS = 1.0
+# What is to be asked for where something failed
+_LESS = {"video": "a smaller or shorter video", "audio": "something shorter"}
 _ENDS = ("done", "cancelled", "error")
 # What the worker calls a failure, as a client hears it; anything else is EngineFailed.
 _REFUSALS = frozenset({"refused", "missing", "broken"})
@@ -37,11 +43,43 @@ class LoadingFailed(Exception):
         self.message = message
 
 
+class _Inbox:
+    """What the worker says of one piece of work, until it is looked at; one reader."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Message | None] = deque()
+        self._came = asyncio.Event()
+
+    def put(self, message: Message) -> bool:
+        """False when there is no room."""
+        crowded = message.type == "step" and len(self._waiting) >= _STEPS_WAITING
+        last = self._waiting[-1] if crowded else None
+        if last is not None and last.type == "step":
+            self._waiting.pop()
+        if len(self._waiting) >= _WAITING:
+            return False
+        self._waiting.append(message)
+        self._came.set()
+        return True
+
+    def end(self) -> None:
+        """There will be no more."""
+        self._waiting.append(None)
+        self._came.set()
+
+    async def get(self) -> Message | None:
+        """None when the worker has ended."""
+        while not self._waiting:
+            self._came.clear()
+            await self._came.wait()
+        return self._waiting.popleft()
+
+
 class Generator:
     """From `start` to `stop`, or to its end by itself. `ended` is set when it is gone.
 
-    `on_phase` hears what the loading is at, `on_line` each line of the worker's log while nothing is made: later ones
-    might repeat what was asked.
+    `on_phase` hears what the loading is at, `on_line` each line of the worker's log but those of the time in which
+    something is made, which might repeat what was asked.
     """
 
     def __init__(
@@ -58,13 +96,17 @@ class Generator:
         self._on_phase = on_phase
         self._cancel_seconds = cancel_seconds
         self._process = WorkerProcess(
-            on_message=self._heard, on_line=on_line, on_exit=self._exited, quiet=lambda: self.busy
+            on_message=self._heard, on_line=on_line, on_exit=self._exited, quiet=self._quiet
         )
         self._loaded: asyncio.Future[Message] | None = None
-        self._messages: asyncio.Queue[Message | None] | None = None
+        self._messages: _Inbox | None = None
         self._id = 0
         self._stoppable = True
         self._stopping = False
+        # Its process was ended since its work was cancelled.
+        self._given_up = False
+        # Until then, by the event loop's clock, nobody hears its log.
+        self._quiet_until = 0.0
         self._status: int | None = None
         self.ended = asyncio.Event()
         # Steps that the work cancelled last had done
@@ -114,7 +156,7 @@ class Generator:
         if self.ended.is_set():
             raise self._gone()
         self._id += 1
-        id, messages = self._id, asyncio.Queue[Message | None](_WAITING)
+        id, messages = self._id, _Inbox()
         self._messages = messages
         finished = False
         try:
@@ -141,8 +183,9 @@ class Generator:
                     await self._cancel(id, messages)
             finally:
                 self._messages = None
+                self._quiet_until = asyncio.get_running_loop().time() + _QUIET_SECONDS
 
-    async def _cancel(self, id: int, messages: asyncio.Queue[Message | None]) -> None:
+    async def _cancel(self, id: int, messages: _Inbox) -> None:
         """Returns when the work has ended, with its process where it does not otherwise."""
         if self._stoppable:
             self._process.send({"type": "cancel", "id": id})
@@ -156,6 +199,7 @@ class Generator:
                             self._process.send({"type": "took", "id": id})
         if not self.ended.is_set():
             log.warning("work that was cancelled went on: its process is ended")
+            self._given_up = True
             self._process.kill()
             await self.ended.wait()
 
@@ -168,17 +212,32 @@ class Generator:
         """The end of a sentence that begins with its name."""
         if self._status is None:
             return "runs"
+        if self._given_up:
+            return "was ended, since work that was cancelled goes on in it otherwise"
         if self._status < 0:
             return f"was ended by signal {-self._status}"
         return f"ended with status {self._status}"
 
+    @property
+    def given_up(self) -> bool:
+        """Whether its process was ended because its work was cancelled."""
+        return self._given_up
+
     def _gone(self) -> EngineError:
         if self._stopping:
             return EngineUnavailable("The model was unloaded before this was done. Load it again.")
+        if self._given_up:
+            return EngineUnavailable(
+                f"The model's process {self.how_it_ended()}. Ask again once it is loaded again."
+            )
         return EngineUnavailable(
-            f"The model's process {self.how_it_ended()} before this was done. Load it again; where memory is short, "
-            "ask for a smaller or shorter video."
+            f"The model's process {self.how_it_ended()} before this was done. Ask again once it is loaded again; where "
+            f"memory is short, for {_LESS[self.rules.output]}."
         )
+
+    def _quiet(self) -> bool:
+        """While something is made, and a moment longer."""
+        return self.busy or asyncio.get_running_loop().time() < self._quiet_until
 
     # The process's side
 
@@ -188,12 +247,13 @@ class Generator:
         elif message.type in ("loaded", "failed"):
             if self._loaded is not None and not self._loaded.done():
                 self._loaded.set_result(message)
-        elif self._messages is not None and message.header.get("id") == self._id:
-            try:
-                self._messages.put_nowait(message)
-            except asyncio.QueueFull:
-                log.error("a worker sends more than was asked for: it is ended")
-                self._process.kill()
+        elif (
+            self._messages is not None
+            and message.header.get("id") == self._id
+            and not self._messages.put(message)
+        ):
+            log.error("a worker sends more than was asked for: it is ended")
+            self._process.kill()
 
     def _exited(self, status: int) -> None:
         self._status = status
@@ -202,9 +262,7 @@ class Generator:
             text = f"The model's process {self.how_it_ended()} while it was being loaded. Its log says why."
             self._loaded.set_result(Message({"type": "failed", "message": text}))
         if self._messages is not None:
-            if self._messages.full():
-                self._messages.get_nowait()
-            self._messages.put_nowait(None)
+            self._messages.end()
 
 
 def _failure(message: Message) -> EngineError:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from server.aio import TaskSet
 from server.catalogue.command import Launch
 from server.catalogue.entry import Model
 from server.engines.base import (
@@ -29,7 +30,10 @@ _PHASES = {"starting": "starting", "weights": "loading weights"}
 
 
 class GeneratorLoaded:
-    """See `server.engines.loaded.Loaded`. `generator` makes what is asked for while it is loaded."""
+    """See `server.engines.loaded.Loaded`. `generator` makes what is asked for while it is loaded.
+
+    One whose process was ended with the work that was cancelled is started again here: that is no crash.
+    """
 
     def __init__(
         self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
@@ -38,34 +42,64 @@ class GeneratorLoaded:
             on_progress(Progress(_PHASES.get(name, "loading")))
 
         self.model = model
-        self.generator = Generator(
-            launch.argv,
-            _environment(launch.env),
-            Path(launch.cwd or "."),
-            on_phase=phase,
-            on_line=on_line,
-        )
-        self.ended = self.generator.ended
+        self._launch = launch
+        self._on_line = on_line
+        self._tasks = TaskSet("generator")
+        self.generator = self._new(phase)
         self._memory = TreeMemory()
+        self.ended = asyncio.Event()
         self.engine: Engine = Mute(model)
+
+    def _new(self, on_phase: Callable[[str], None]) -> Generator:
+        launch = self._launch
+        return Generator(
+            launch.argv,
+            environment(dict(launch.env)),
+            Path(launch.cwd or "."),
+            on_phase=on_phase,
+            on_line=self._on_line,
+        )
 
     async def start(self) -> None:
         try:
             await self.generator.start()
         except LoadingFailed as error:
             raise StartFailed(error.message) from None
+        self._tasks.spawn(self._keep(), name="keep")
+
+    async def _keep(self) -> None:
+        """Until it has ended otherwise than by being cancelled."""
+        while True:
+            before = self.generator
+            await before.ended.wait()
+            if not before.given_up:
+                break
+            await before.stop()
+            # What is asked of it meanwhile waits in its process until the model is there.
+            after = self.generator = self._new(lambda _: None)
+            self._memory = TreeMemory()
+            after.rules, after.backend = before.rules, before.backend
+            try:
+                await after.start()
+            except LoadingFailed:
+                break
+        self.ended.set()
 
     async def stop(self) -> None:
+        await self._tasks.close()
         await self.generator.stop()
+        self.ended.set()
 
     def memory_bytes(self) -> int | None:
         return self._memory.bytes(self.generator.pid)
 
     def how_it_ended(self) -> str:
-        return (
-            f"{self.generator.how_it_ended()}. Where memory is short, load it with vae_tiling or cpu_offload, or ask for a "
-            "smaller or shorter video."
+        less = (
+            "load it with vae_tiling or cpu_offload, or ask for a smaller or shorter video"
+            if self.generator.rules.output == "video"
+            else "load it in a 16-bit data type, or ask for something shorter"
         )
+        return f"{self.generator.how_it_ended()}. Where memory is short, {less}."
 
 
 class VideosLoaded:
@@ -91,10 +125,6 @@ class VideosLoaded:
 
     def how_it_ended(self) -> str:
         return "is gone."
-
-
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    return environment(dict(extra))
 
 
 class Mute:

@@ -1,7 +1,8 @@
 """A worker without a model: `python -m tests.generating.stand_in MANNER`, with the messages of `server.generation.worker`.
 
 It makes what its manner says: "video", "first" (from a first frame), "sound", "endless" (steps until it is
-cancelled), "deaf" (the same, and does not hear that it is), "odd" (frames of odd sides), "huge" (too many frames),
+cancelled), "deaf" (the same, and does not hear that it is), "unstoppable" (the same, and says so), "talks" (thousands
+of steps at once before its video), "odd" (frames of odd sides), "huge" (too many frames), "silent" (no sound),
 "fails", "dies" (by SIGKILL after a step), "unloadable", "dies-early".
 """
 
@@ -21,6 +22,7 @@ RULES = {
     "video": {"output": "video", "takes": ["negative", "guidance", "steps"]},
     "first": {"output": "video", "takes": ["steps"], "first_frame": "must"},
     "sound": {"output": "audio", "takes": ["steps", "seconds"], "sample_rate": 16_000},
+    "silent": {"output": "audio"},
 }
 
 
@@ -86,7 +88,8 @@ def main(manner: str) -> None:
     if manner == "dies-early":
         sys.exit(7)
     rules = RULES.get(manner, RULES["video"])
-    send("loaded", backend="stand-in", rules=rules, stoppable=True, seconds=0.0)
+    stoppable = manner != "unstoppable"
+    send("loaded", backend="stand-in", rules=rules, stoppable=stoppable, seconds=0.0)
     while (message := wire.read(stream)) is not None:
         if message.type != "generate":
             continue
@@ -94,19 +97,25 @@ def main(manner: str) -> None:
         print(f"asked for {message.header['prompt']}", file=sys.stderr, flush=True)
         # The log is another pipe.
         time.sleep(0.02)
-        if manner in ("endless", "deaf"):
-            endless(id, manner == "deaf", stream)
+        if manner in ("endless", "deaf", "unstoppable"):
+            endless(id, manner != "endless", stream)
         elif manner == "fails":
             send("error", id=id, code="no_memory", message="There was not enough memory for this.")
         elif manner == "dies":
             send("step", id=id, step=1, steps=2)
             os.kill(os.getpid(), signal.SIGKILL)
+        elif manner == "silent":
+            send("done", id=id, count=0)
         elif manner == "sound":
             sound(message)
         else:
             if manner == "huge":
                 message.header["frames"] = 1000
+            if manner == "talks":
+                steps = ({"type": "step", "id": id, "step": at, "steps": 0} for at in range(5000))
+                OUT.write(b"".join(map(wire.encode, steps)))
             video(message, stream, odd=manner == "odd")
+        print(f"it was {message.header['prompt']}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":
