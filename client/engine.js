@@ -21,8 +21,8 @@ import { ApiError, request } from "./api.js";
  */
 
 /**
- * What would run; fields that are absent keep the server's default.
- * @typedef {{model: string, mode: Mode, [field: string]: string|number|boolean}} Choice
+ * What would run; fields that are absent keep the server's default, and null is the model's own.
+ * @typedef {{model: string, mode: Mode, [field: string]: string|number|boolean|null}} Choice
  */
 
 /**

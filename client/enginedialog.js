@@ -172,6 +172,7 @@ export class EngineDialog {
       const fits = !types || types.split(" ").includes(this.#chosen?.type ?? "");
       show(/** @type {HTMLElement} */ (row), fits && this.#mode !== null && modes.split(" ").includes(this.#mode));
     }
+    byId("engine-flow", HTMLInputElement).disabled = byId("engine-flow-own", HTMLInputElement).checked;
     show(this.#fields, this.#mode !== null);
     this.#onChoice(this.#choice());
   }
@@ -186,7 +187,7 @@ export class EngineDialog {
       const row = field.closest("[data-modes]");
       if (value.trim() === "" || (row instanceof HTMLElement && row.hidden)) continue;
       if (field instanceof HTMLInputElement && type === "checkbox") {
-        if (field.checked) choice[name] = true;
+        if (field.checked) choice[name] = "own" in field.dataset ? null : true;
         continue;
       }
       choice[name] = type === "number" ? Number(value) : value.trim();

@@ -68,7 +68,11 @@ class Choice(BaseModel):
     visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
     # Making videos: the schedule's shift (Wan's: 5 for 720p, 3 for 480p), None the model's own; and what saves memory for time
     flow_shift: float | None = Field(
-        default=5.0, ge=0.1, le=20, allow_inf_nan=False, description="a number from 0.1 to 20"
+        default=5.0,
+        ge=0.1,
+        le=20,
+        allow_inf_nan=False,
+        description="a number from 0.1 to 20, or null for the model's own",
     )
     vae_slicing: bool = _flag()
     vae_tiling: bool = _flag()
