@@ -43,7 +43,13 @@ export async function request(method, path, { token = null, body, timeout = 10_0
   } catch {
     throw new ApiError("The server can not be reached.");
   }
-  if (reply.ok && as === "blob") return await reply.blob();
+  if (reply.ok && as === "blob") {
+    try {
+      return await reply.blob();
+    } catch {
+      throw new ApiError("The connection ended before all of it was here.");
+    }
+  }
   // A body that is not JSON comes from something between the page and the server, and carries nothing for us.
   const data = await reply.json().catch(() => ({}));
   if (reply.ok) return data;

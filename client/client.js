@@ -104,6 +104,7 @@ const making = new MakingDesk({
 
 const makingView = new MakingView({
   onStart: (wishes) => void making.start(wishes),
+  onRefuse: (problem) => making.refuse(problem),
   onCancel: () => void making.cancel(),
   sessionToken: () => visit.session.token,
 });

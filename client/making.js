@@ -7,6 +7,8 @@ import { ApiError } from "./api.js";
  * @property {string[]} fields of "negative", "guidance", "steps", "seconds"
  * @property {"never"|"may"|"must"} first_frame whether it begins with a picture
  * @property {number} factor sides are multiples of it
+ * @property {number} frame_step frames are a multiple of it and one
+ * @property {number} min_side
  * @property {number} max_side
  * @property {number} max_frames
  * @property {number} max_fps
@@ -14,6 +16,8 @@ import { ApiError } from "./api.js";
  * @property {number} max_steps
  * @property {number} max_guidance
  * @property {number} max_text
+ * @property {{width: number, height: number, seconds: number|null, fps: number, steps: number, guidance: number}} defaults
+ *   what is taken for what is left out; seconds null: as the model likes
  */
 
 /**
@@ -23,7 +27,7 @@ import { ApiError } from "./api.js";
  * @property {""|"video"|"sound"} kind
  * @property {""|"steps"|"decoding"|"encoding"} phase
  * @property {number} step
- * @property {number} steps 0: nobody knows
+ * @property {number} steps 0: nobody knows, or nobody has told yet
  * @property {number} made frames that came
  * @property {number} frames
  * @property {number} width
@@ -41,7 +45,7 @@ import { ApiError } from "./api.js";
  * @property {Making|null} making
  * @property {boolean} busy something is being asked of the server
  * @property {string} problem why it was not begun, or not had
- * @property {{url: string, kind: "video"|"sound", name: string}|null} result in this page's memory only
+ * @property {{url: string, kind: "video"|"sound", name: string, of: Making}|null} result in this page's memory only
  */
 
 /** A request to the operator's routes. @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask */
@@ -63,6 +67,8 @@ export class MakingDesk {
   #pause = FIRST_LOOK;
   /** The last look failed. */
   #unseen = false;
+  /** Counts requests that change something: what was asked before them tells of what is no more. */
+  #turn = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
   #ask;
@@ -78,6 +84,7 @@ export class MakingDesk {
   watch(watching) {
     if (watching === this.#watching) return;
     this.#watching = watching;
+    this.#turn++;
     clearTimeout(this.#timer);
     if (watching) void this.#look();
     else this.#set({ takes: null, problem: "" });
@@ -86,7 +93,6 @@ export class MakingDesk {
   /** @param {object} wishes the fields of the server's route */
   async start(wishes) {
     const kind = this.facts.takes?.kind ?? "video";
-    this.#drop();
     await this.#act("POST", `/api/engine/${kind}`, wishes);
   }
 
@@ -94,50 +100,72 @@ export class MakingDesk {
     await this.#act("DELETE", ROUTE);
   }
 
+  /** What the person asked for can not be sent. @param {string} problem */
+  refuse(problem) {
+    this.#set({ problem });
+  }
+
   /** @param {"POST"|"DELETE"} method @param {string} path @param {object} [body] */
   async #act(method, path, body) {
+    const turn = ++this.#turn;
     clearTimeout(this.#timer);
     this.#pause = FIRST_LOOK;
     this.#set({ busy: true, problem: "" });
+    let heard = true;
     try {
-      this.#told(await this.#ask(method, path, body));
+      const told = await this.#ask(method, path, body);
+      if (turn === this.#turn) this.#told(told);
     } catch (error) {
       this.#failed(error);
+      heard = /** @type {ApiError} */ (error).status > 0;
+    } finally {
+      this.#set({ busy: false });
     }
-    this.#set({ busy: false });
-    this.#again();
+    // It may have been done all the same.
+    if (turn === this.#turn) this.#again(!heard);
   }
 
   async #look() {
+    const turn = this.#turn;
     try {
-      this.#told(await this.#ask("GET", ROUTE));
+      const told = await this.#ask("GET", ROUTE);
+      if (turn !== this.#turn) return;
+      this.#told(told);
       if (this.#unseen) this.#set({ problem: "" });
       this.#unseen = false;
-      if (this.facts.making?.state === "ready") await this.#take(this.facts.making);
+      if (told.making.state === "ready") await this.#take(told.making, turn);
     } catch (error) {
+      if (turn !== this.#turn) return;
       this.#unseen = true;
       this.#failed(error);
+      // The token is no longer right: asking on would be guessing.
+      if (/** @type {ApiError} */ (error).status === 401) return;
     }
-    this.#again();
+    if (turn === this.#turn) this.#again(this.#unseen);
   }
 
-  #again() {
+  /** @param {boolean} anyway also when nothing is known to go on */
+  #again(anyway) {
     clearTimeout(this.#timer);
     const state = this.facts.making?.state ?? "idle";
     const goes = ["working", "cancelling", "ready"].includes(state);
-    if (!this.#watching || !goes) return;
+    if (!this.#watching || !(goes || anyway)) return;
     this.#timer = setTimeout(() => void this.#look(), this.#pause);
     this.#pause = Math.min(LOOKS, this.#pause * 2);
   }
 
-  /** The server has it once, and keeps it nowhere: neither does this page, beyond its own life. @param {Making} making */
-  async #take(making) {
+  /**
+   * The server has it once, and keeps it nowhere: neither does this page, beyond its own life and the next one.
+   * @param {Making} making @param {number} turn
+   */
+  async #take(making, turn) {
     const kind = making.kind === "sound" ? "sound" : "video";
     const blob = await this.#ask("GET", `/api/engine/${kind}/result`, undefined, "blob");
-    this.#drop();
+    // It is nowhere else any more: it is shown, whatever was begun meanwhile.
+    if (this.facts.result) URL.revokeObjectURL(this.facts.result.url);
     const name = `${kind}-${making.seed}.${kind === "video" ? "mp4" : "wav"}`;
-    const result = { url: URL.createObjectURL(blob), kind, name };
-    this.#set({ making: { ...making, state: "taken" }, result });
+    this.#set({ result: { url: URL.createObjectURL(blob), kind, name, of: making } });
+    if (turn === this.#turn) this.#set({ making: { ...making, state: "taken" } });
   }
 
   /** @param {{making: Making, takes: Takes|null}} told */
@@ -149,11 +177,6 @@ export class MakingDesk {
   #failed(error) {
     if (!(error instanceof ApiError)) throw error;
     this.#set({ problem: error.message });
-  }
-
-  #drop() {
-    if (this.facts.result) URL.revokeObjectURL(this.facts.result.url);
-    this.#set({ result: null });
   }
 
   /** @param {Partial<MakingFacts>} change */

@@ -9,6 +9,7 @@ export class MakingView {
   #section = byId("making", HTMLElement);
   #form = byId("making-form", HTMLFormElement);
   #title = byId("making-title", HTMLElement);
+  #details = byId("making-details", HTMLDetailsElement);
   #prompt = byId("making-prompt", HTMLTextAreaElement);
   #camera = byId("making-camera", HTMLInputElement);
   #start = byId("making-start", HTMLButtonElement);
@@ -16,7 +17,9 @@ export class MakingView {
   #bar = byId("making-bar", HTMLProgressElement);
   #state = byId("making-state", HTMLElement);
   #problem = byId("making-problem", HTMLElement);
+  #count = byId("making-count", HTMLElement);
   #result = byId("making-result", HTMLElement);
+  #about = byId("making-about", HTMLElement);
   #video = byId("making-video", HTMLVideoElement);
   #sound = byId("making-sound", HTMLAudioElement);
   #save = byId("making-save", HTMLAnchorElement);
@@ -27,15 +30,21 @@ export class MakingView {
   #sessionToken;
 
   /**
-   * @param {{onStart: (wishes: object) => void, onCancel: () => void, sessionToken: () => string|null}} hooks
-   *   sessionToken: whose camera the first frame may come from
+   * @param {{onStart: (wishes: object) => void, onRefuse: (problem: string) => void, onCancel: () => void,
+   *   sessionToken: () => string|null}} hooks
+   *   onRefuse: what is wished for can not be sent; sessionToken: whose camera the first frame may come from
    */
-  constructor({ onStart, onCancel, sessionToken }) {
+  constructor({ onStart, onRefuse, onCancel, sessionToken }) {
     this.#sessionToken = sessionToken;
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      onStart(this.#wishes());
+      const wishes = this.#wishes();
+      if (wishes) onStart(wishes);
+      else onRefuse("There is no camera to begin with. Start the camera of this page first.");
     });
+    // A browser shows what is wrong beside the field, and can not beside one that is folded away.
+    this.#form.addEventListener("invalid", () => (this.#details.open = true), { capture: true });
+    this.#form.addEventListener("input", () => this.#renderCount());
     this.#cancel.addEventListener("click", onCancel);
   }
 
@@ -45,7 +54,7 @@ export class MakingView {
     if (takes) this.#renderForm(takes);
     show(this.#form, takes !== null);
     const goes = making?.state === "working" || making?.state === "cancelling";
-    this.#start.disabled = busy || goes;
+    this.#start.disabled = busy || goes || making?.state === "ready";
     show(this.#start, !goes);
     show(this.#cancel, goes);
     this.#cancel.disabled = busy || making?.state === "cancelling";
@@ -53,7 +62,7 @@ export class MakingView {
     const share = making && making.steps > 0 && making.phase === "steps" ? making.step / making.steps : null;
     if (share === null) this.#bar.removeAttribute("value");
     else this.#bar.value = share;
-    say(this.#state, making ? words(making) : "");
+    say(this.#state, making ? words(making, result?.of) : "");
     const wrong = problem || (making?.state === "failed" ? (making.error?.message ?? "") : "");
     say(this.#problem, wrong);
     show(this.#problem, wrong !== "");
@@ -67,6 +76,7 @@ export class MakingView {
     const video = takes.kind === "video";
     say(this.#title, video ? "Make a video" : "Make sound");
     this.#prompt.maxLength = takes.max_text;
+    byId("making-negative", HTMLInputElement).maxLength = takes.max_text;
     for (const row of this.#form.querySelectorAll("[data-takes]")) {
       const what = /** @type {HTMLElement} */ (row).dataset.takes ?? "";
       const shown = what === "video" ? video : what === "camera" ? takes.first_frame !== "never" : false;
@@ -75,22 +85,49 @@ export class MakingView {
     }
     this.#camera.checked = takes.first_frame === "must";
     this.#camera.disabled = takes.first_frame === "must";
-    this.#limit("width", takes.factor, takes.max_side, takes.factor);
-    this.#limit("height", takes.factor, takes.max_side, takes.factor);
-    this.#limit("fps", 1, takes.max_fps, 1);
-    this.#limit("steps", 1, takes.max_steps, 1);
-    this.#limit("guidance", 0, takes.max_guidance, 0.1);
+    const { width, height, seconds, fps, steps, guidance } = takes.defaults;
+    this.#limit("width", takes.min_side, takes.max_side, takes.factor, width);
+    this.#limit("height", takes.min_side, takes.max_side, takes.factor, height);
+    this.#limit("seconds", 0.1, takes.max_seconds, 0.1, seconds);
+    this.#limit("fps", 1, takes.max_fps, 1, fps);
+    this.#limit("steps", 1, takes.max_steps, 1, steps);
+    this.#limit("guidance", 0, takes.max_guidance, 0.1, guidance);
+    this.#renderCount();
   }
 
-  /** @param {string} name @param {number} least @param {number} most @param {number} step */
-  #limit(name, least, most, step) {
+  /**
+   * @param {string} name @param {number} least @param {number} most @param {number} step
+   * @param {number|null} usual what is taken when it is left out
+   */
+  #limit(name, least, most, step, usual) {
     const field = byId(`making-${name}`, HTMLInputElement);
     field.min = String(least);
     field.max = String(most);
     field.step = String(step);
+    field.placeholder = usual === null ? "" : String(usual);
   }
 
-  /** @returns {Record<string, string|number>} */
+  /** How many frames the seconds are, as the server counts them. */
+  #renderCount() {
+    const takes = this.#takes;
+    if (!takes || takes.kind !== "video") return;
+    const { max_frames: most, frame_step: step } = takes;
+    /** @param {string} name @returns {number} */
+    const given = (name) => {
+      const { value, placeholder } = byId(`making-${name}`, HTMLInputElement);
+      return Number(value || placeholder);
+    };
+    const fps = given("fps");
+    const long = byId("making-seconds", HTMLInputElement).value !== "";
+    const wanted = (long ? given("seconds") : Math.min(given("seconds"), most / fps)) * fps;
+    const frames = Math.max(0, Math.round((wanted - 1) / step)) * step + 1;
+    const nearest = step > 1 && frames !== wanted ? ", the nearest count that this model makes" : "";
+    const words = wanted > most + 0.5 ? `more than ${most} frames, the most` : `${Math.min(most, frames)} frames${nearest}`;
+    const seconds = Math.round((wanted / fps) * 100) / 100;
+    say(this.#count, wanted > 0 ? `${seconds} s of ${fps} frames a second: ${words}.` : "");
+  }
+
+  /** @returns {Record<string, string|number>|null} null where the camera is wished for and there is none */
   #wishes() {
     /** @type {Record<string, string|number>} */
     const wishes = { prompt: this.#prompt.value.trim() };
@@ -99,10 +136,9 @@ export class MakingView {
       if (!field.value.trim() || field.type === "checkbox" || (row instanceof HTMLElement && row.hidden)) continue;
       wishes[field.name] = field.type === "number" ? Number(field.value) : field.value.trim();
     }
+    if (this.#takes?.first_frame === "never" || !this.#camera.checked) return wishes;
     const token = this.#sessionToken();
-    const camera = this.#takes?.first_frame !== "never" && this.#camera.checked;
-    if (camera && token) wishes.camera = token;
-    return wishes;
+    return token ? { ...wishes, camera: token } : null;
   }
 
   /** @param {MakingFacts["result"]} result */
@@ -122,13 +158,15 @@ export class MakingView {
     (result.kind === "video" ? this.#video : this.#sound).src = url;
     this.#save.href = url;
     this.#save.download = result.name;
+    const { width, height, seconds, seed } = result.of;
+    const what = result.kind === "sound" ? `${seconds} s of sound` : `${width}×${height}, ${seconds} s`;
+    say(this.#about, `${what}, seed ${seed}. Only this page has it: save it, or it is gone with the page.`);
   }
 }
 
-/** How far it is. @param {Making} making @returns {string} */
-function words(making) {
-  const { state, phase, step, steps, made, frames, width, height, seconds, seed, elapsed } = making;
-  const what = making.kind === "sound" ? `${seconds} s of sound` : `${width}×${height}, ${seconds} s`;
+/** How far it is. @param {Making} making @param {Making} [shown] what the result here came of @returns {string} */
+function words(making, shown) {
+  const { state, phase, step, steps, made, frames, elapsed } = making;
   switch (state) {
     case "working": {
       const part = { steps: steps ? `Step ${step} of ${steps}` : "At work", decoding: "Decoding", encoding: `Frame ${made} of ${frames}` };
@@ -137,8 +175,11 @@ function words(making) {
     case "cancelling":
       return "Cancelling";
     case "ready":
+      return "Made. It is on its way here";
     case "taken":
-      return `${what}, seed ${seed}, made in ${Math.round(elapsed)} s. Only this page has it: save it, or it is gone with the page.`;
+      return shown?.seed === making.seed && shown.bytes === making.bytes
+        ? `Made in ${Math.round(elapsed)} s`
+        : "The last one went to another page, or to this one before it was loaded anew.";
     case "cancelled":
       return "Cancelled";
     case "expired":

@@ -22,8 +22,9 @@ from server.engines.openai_remote import OpenAIEngine
 from server.engines.planner import REFUSALS, Planner
 from server.engines.selector import EngineSelector
 from server.fetch.catalogue import CatalogueSource
+from server.generation.assembly import Maker
 from server.generation.loaded import GeneratorLoaded, VideosLoaded
-from server.generation.making import Maker, Making
+from server.generation.making import Making
 from server.generation_routes import Workshop
 from server.metrics import Metrics
 from server.operations import Operations

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from server.aio import in_pool
 from server.catalogue.entry import Ability, Model
 from server.engines.base import Capabilities
 from server.errors import BadRequest, EngineUnavailable
 from server.frames import Detail
+from server.generation.assembly import Maker
 from server.generation.bounds import VideoRequest, limits, sound_request, video_request
 from server.generation.first_frame import cover
-from server.generation.making import Maker, Making
+from server.generation.making import Making
+from server.generation.progress import Made
 from server.operator_guard import OperatorGuard
 from server.operator_routes import PREFIX, for_operators
 from server.services import Services
@@ -25,6 +30,8 @@ from server.vision.prepare import PictureMaker
 
 # The camera's own picture, filtered, without what a model of pictures would make of its size.
 _AS_IT_IS = Capabilities(wants_pixels=True)
+# A result goes out in pieces of this size.
+_PIECE_BYTES = 64 * 1024
 
 
 class Kind(StrEnum):
@@ -98,8 +105,30 @@ def _add(
 
     @router.get(f"/{kind}/result")
     async def result() -> Response:
-        made = making.take()
-        return Response(made.data, media_type=made.media_type)
+        return _HandingOver(making, making.take())
+
+
+class _HandingOver(StreamingResponse):
+    """The result, once: where the connection ends before all of it has gone, it waits for who asks again."""
+
+    def __init__(self, making: Making, made: Made) -> None:
+        length = {"Content-Length": str(len(made.data))}
+        super().__init__(self._pieces(), media_type=made.media_type, headers=length)
+        self._making, self._made = making, made
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        data = self._made.data
+        for at in range(0, len(data), _PIECE_BYTES):
+            yield data[at : at + _PIECE_BYTES]
+            # A server that has lost its client takes all the same: whoever sees that it is gone gets a turn here.
+            await asyncio.sleep(0)
+        self._making.handed_over(self._made)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._making.put_back(self._made)
 
 
 def _kind(model: Maker) -> Kind:

@@ -11,6 +11,7 @@ from server.errors import BadRequest
 from server.generation.bounds import (
     MAX_FRAMES,
     MAX_PIXELS,
+    limits,
     sound_request,
     video_request,
 )
@@ -51,6 +52,36 @@ def test_seconds_times_frames_a_second_are_frames(seconds: float, fps: int, fram
     asked = video_request({"prompt": "x", "seconds": seconds, "fps": fps}, WAN)
     assert asked.frames == frames
     assert abs(asked.frames - seconds * fps) <= 2
+
+
+def test_many_frames_a_second_are_fewer_seconds_where_nobody_said_how_many() -> None:
+    """Only what was asked for is refused; too little is told apart from too much."""
+    assert video_request({"prompt": "x", "fps": 60}, WAN).frames == MAX_FRAMES
+    assert "4.3 s at most" in refusal({"fps": 60, "seconds": 5})
+    assert "0.062 s at least" in refusal({"seconds": 0.01})
+
+
+@pytest.mark.parametrize("rules", [WAN, PLAIN, Rules("video", 28, 3), MUSIC, SPEECH])
+def test_a_form_is_told_what_is_taken_for_what_is_left_out(rules: Rules) -> None:
+    """The bounds and the values are those that a request is checked by."""
+    told = limits(rules)
+    usual = told["defaults"]
+    if rules.output == "audio":
+        asked = sound_request({"prompt": "x"}, rules)
+        assert (asked.seconds, asked.guidance, asked.steps) == (
+            *(usual["seconds"], usual["guidance"], usual["steps"]),
+        )
+        return
+    video = video_request({"prompt": "x"}, rules)
+    assert (video.width, video.height, video.fps) == (
+        *(usual["width"], usual["height"], usual["fps"]),
+    )
+    assert (video.guidance, video.steps) == (usual["guidance"], usual["steps"])
+    assert video.frames == rules.nearest_frames(usual["seconds"] * usual["fps"])
+    for side in (told["min_side"], told["max_side"]):
+        video_request({"prompt": "x", "width": side, "height": told["min_side"]}, rules)
+    assert str(told["min_side"]) in refusal({"width": told["min_side"] - 1}, rules)
+    assert str(told["max_frames"]) in refusal({"frames": told["max_frames"] + 1}, rules)
 
 
 def test_a_count_of_frames_has_to_be_one_that_the_model_makes() -> None:

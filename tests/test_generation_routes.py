@@ -35,6 +35,7 @@ VIDEO = {"prompt": "a red ball", "width": 64, "height": 32, "seconds": 0.5, "fps
 @dataclass
 class Desk:
     program: Program
+    app: FastAPI
     client: httpx.AsyncClient
     making: Making
 
@@ -78,7 +79,7 @@ async def desk(manner: str | None) -> AsyncIterator[Desk]:
         try:
             if model is not None:
                 await model.start()
-            yield Desk(program, client, making)
+            yield Desk(program, app, client, making)
         finally:
             await making.close()
             if model is not None:
@@ -104,6 +105,51 @@ async def test_a_video_goes_to_the_page_once() -> None:
             assert len(list(container.decode(video=0))) == 9
         status, told = await one.ask("GET", "/api/engine/video/result")
         assert (status, told["error"]["code"]) == (404, "not_found")
+        assert (await one.done())["state"] == "taken"
+
+
+async def test_a_result_is_not_lost_with_its_connection() -> None:
+    """A page that is gone before it has all of it can ask again; then it is gone."""
+    async with desk("video") as one:
+        await one.ask("POST", "/api/engine/video", **VIDEO)
+        ready = await one.done()
+        sent: list[dict[str, Any]] = []
+        left = asyncio.Event()
+        asked = [{"type": "http.request", "body": b"", "more_body": False}]
+
+        async def receive() -> dict[str, Any]:
+            if asked:
+                return asked.pop()
+            await left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: Any) -> None:
+            """As a server takes what it has nobody for any more."""
+            sent.append(message)
+            if message["type"] == "http.response.body":
+                left.set()
+
+        scope = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": "1.1",
+            "method": "GET",
+            "scheme": "http",
+            "path": "/api/engine/video/result",
+            "raw_path": b"/api/engine/video/result",
+            "query_string": b"",
+            "root_path": "",
+            "headers": [(b"authorization", f"Bearer {TOKEN}".encode()), (b"host", b"t")],
+            "client": ("127.0.0.1", 5),
+            "server": ("t", 80),
+        }
+        await one.app(scope, receive, send)
+        assert sent[0]["status"] == 200
+        assert (await one.done())["state"] == "ready"
+        reply = await one.client.get("/api/engine/video/result")
+        assert (len(reply.content), reply.headers["content-length"]) == (
+            *(ready["bytes"], str(ready["bytes"])),
+        )
         assert (await one.done())["state"] == "taken"
 
 

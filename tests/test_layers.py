@@ -78,14 +78,13 @@ NEIGHBOURS = {
     "whip": {"request_guard", "services"},
     "operator_routes": {"operations", "request_guard", "services"},
 }
-AIORTC = {"webrtc_server", "rtc.receiver", "rtc.header_extensions"}
+AIORTC = {"webrtc_server", "rtc.receiver"}
 AIOICE = {"rtc.datagrams", "rtc.gathering", "rtc.ice_restart", "relay_check"}
 # No event loop, no web framework, no network: what they need to know of time is an argument.
 PURE = (
     *(
         "vision.*",
         "catalogue.*",
-        "rtc.color_space",
         "rtc.payload",
         "rtc.h264_sps",
         "rtc.picture_memory",
@@ -143,6 +142,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "services": "data, and the way of an offer: tests/test_routes.py, tests/test_whip.py",
     "gauges": "what /metrics shows of them: tests/test_metrics.py, over a real server",
     "rtc.packet": "data without behaviour",
+    "generation.assembly": "the file of a piece of work: tests/test_making.py",
+    "generation.progress": "data without behaviour",
     "generation.worker.*": "what makes videos and sound: tests/test_generator.py, with true models",
     "jobs": "the life of a job: tests/test_inference.py",
     "engines.vllm_help": "tests/test_start_vllm.py, with stand-ins that print what versions print",

@@ -20,7 +20,8 @@ from server.engines.worker_process import environment
 from server.errors import Busy, NotFound
 from server.generation.bounds import SoundRequest, VideoRequest
 from server.generation.generator import Generator, LoadingFailed
-from server.generation.making import Making, MakingState, Progress
+from server.generation.making import Making
+from server.generation.progress import MakingState, Progress
 from server.metrics import Metrics
 from tests.clients import soon
 
@@ -108,7 +109,8 @@ async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
     async with loaded("video") as model:
         began = making.start(model, asked())
         assert (began.state, began.kind, began.steps, began.frames) == (
-            *(MakingState.WORKING, "video", 3, 9),
+            # How many steps there will be is for the model to say.
+            *(MakingState.WORKING, "video", 0, 9),
         )
         progress = await ended(making)
     assert (progress.state, progress.step, progress.made, progress.seed) == (
@@ -196,7 +198,30 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> 
         progress = await ended(making)
         assert progress.error is not None
         assert progress.error["code"] == "engine_unavailable"
-        assert "Load it again" in progress.error["message"]
+        assert "loaded again" in progress.error["message"]
+
+
+async def test_cancelling_twice_waits_for_the_model_twice(make: Make) -> None:
+    """Who asks a second time does not cut short what the first one waits for: the worker is gone for both."""
+    making = make()
+    async with loaded("deaf", cancel_seconds=0.2) as model:
+        making.start(model, asked())
+        await soon(lambda: making.progress.step > 0)
+        first = asyncio.create_task(making.cancel())
+        await soon(lambda: making.progress.state is MakingState.CANCELLING)
+        assert (await making.cancel()).state is MakingState.CANCELLED
+        assert model.ended.is_set()
+        assert (await first).state is MakingState.CANCELLED
+        assert counted(making, "video", "cancelled") == 1
+
+
+async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
+    """Thousands that come at once: some are left out, and the video is made."""
+    making = make()
+    async with loaded("talks") as model:
+        making.start(model, asked())
+        progress = await ended(making)
+        assert (progress.state, progress.step, progress.made) == (MakingState.READY, 3, 9)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +298,48 @@ async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
             making.take()
 
 
+async def test_a_result_that_did_not_arrive_waits_again(make: Make) -> None:
+    """Unless it was given up or something newer was begun; what has arrived is gone."""
+    making = make(keep_seconds=0.1)
+    async with loaded("video") as model:
+        making.start(model, asked())
+        await ended(making)
+        made = making.take()
+        assert making.progress.state is MakingState.TAKEN
+        making.put_back(made)
+        assert (making.progress.state, making.progress.bytes) == (
+            *(MakingState.READY, len(made.data)),
+        )
+        assert making.take() is made
+        making.handed_over(made)
+        making.put_back(made)
+        assert making.progress.state is MakingState.TAKEN
+        making.start(model, asked())
+        await ended(making)
+        made = making.take()
+        await making.cancel()
+        making.put_back(made)
+        assert making.progress.state is MakingState.TAKEN
+        making.start(model, asked())
+        making.put_back(made)
+        assert (await ended(making)).state is MakingState.READY
+        # Put back it is dropped like any other that nobody takes.
+        making.start(model, asked())
+        await ended(making)
+        making.put_back(making.take())
+        await soon(lambda: making.progress.state is MakingState.EXPIRED)
+
+
+async def test_no_sound_is_no_result(make: Make) -> None:
+    """A file of nothing would say that all went well."""
+    making = make()
+    async with loaded("silent") as model:
+        making.start(model, asked_sound())
+        progress = await ended(making)
+    assert progress.error is not None
+    assert "no sound" in progress.error["message"]
+
+
 async def test_a_seed_is_drawn_and_told(make: Make) -> None:
     """So that what came out well can be made again."""
     making = make()
@@ -295,6 +362,8 @@ async def test_loading_is_told_and_fails_with_a_sentence() -> None:
             {"prompt": "secret", "frames": 1, "width": 2, "height": 2, "steps": 1}
         ):
             pass
+        # One came before its work was done and one after, by another pipe: both repeat what was asked.
+        await soon(lambda: model._process.withheld == 2)
     assert lines == ["a line of its log"]
     for manner, words in (("unloadable", "not enough memory to load"), ("dies-early", "status 7")):
         one = generator(manner)

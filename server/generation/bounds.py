@@ -24,6 +24,10 @@ MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
 # The largest that a page's numbers and torch's generators agree about.
 MAX_SEED = 2**32 - 1
+# What is left out
+_WIDTH, _HEIGHT = 832, 480
+_SECONDS, _FPS, _STEPS = 5.0, 16, 50
+_VIDEO_GUIDANCE, _SOUND_GUIDANCE = 5.0, 7.0
 
 _VIDEO = (
     *("prompt", "negative_prompt", "width", "height", "seconds", "fps", "frames"),
@@ -77,13 +81,14 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
     _only(given, _VIDEO, "A video")
     factor = rules.factor
     width, height = (
-        _side(given, name, default, factor) for name, default in (("width", 832), ("height", 480))
+        _side(given, name, default, factor)
+        for name, default in (("width", _WIDTH), ("height", _HEIGHT))
     )
     if width * height > MAX_PIXELS:
         raise BadRequest(
             f"{width}x{height} are {width * height} pixels; at most {MAX_PIXELS} are allowed. Ask for a smaller video."
         )
-    fps = _whole(given, "fps", 16, 1, MAX_FPS)
+    fps = _whole(given, "fps", _FPS, 1, MAX_FPS)
     camera = given.get("camera") is not None
     if camera and rules.first_frame == "never":
         raise BadRequest(
@@ -102,8 +107,8 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
         height=height,
         frames=_frames(given, fps, rules),
         fps=fps,
-        guidance=_guidance(given, 5.0, rules),
-        steps=_steps(given, 50, rules),
+        guidance=_guidance(given, _VIDEO_GUIDANCE, rules),
+        steps=_steps(given, _STEPS, rules),
         seed=_seed(given),
         camera=camera,
     )
@@ -125,36 +130,44 @@ def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
         prompt=_text(given, "prompt", needed=True),
         negative_prompt=_negative(given, rules),
         seconds=seconds,
-        guidance=_guidance(given, 7.0, rules),
-        steps=_steps(given, 50, rules),
+        guidance=_guidance(given, _SOUND_GUIDANCE, rules),
+        steps=_steps(given, _STEPS, rules),
         seed=_seed(given),
         format=form,
     )
 
 
 def limits(rules: Rules) -> dict[str, Any]:
-    """The bounds for this model, for a page's form."""
-    step = rules.frame_step
+    """The bounds for this model and what it takes for what is left out, for a page's form."""
+    factor, video = rules.factor, rules.output == "video"
     return {
         "fields": list(rules.takes),
         "first_frame": rules.first_frame,
-        "factor": rules.factor,
-        "frame_step": step,
-        "max_side": MAX_SIDE // rules.factor * rules.factor,
+        "factor": factor,
+        "frame_step": rules.frame_step,
+        "min_side": _least_side(factor),
+        "max_side": _most_side(factor),
         "max_pixels": MAX_PIXELS,
-        "max_frames": (MAX_FRAMES - 1) // step * step + 1,
+        "max_frames": _most_frames(rules),
         "max_fps": MAX_FPS,
         "max_seconds": MAX_SECONDS,
         "max_steps": MAX_STEPS,
         "max_guidance": MAX_GUIDANCE,
         "max_text": MAX_TEXT_CHARS,
         "sample_rate": rules.sample_rate,
+        "defaults": {
+            "width": _usual_side(_WIDTH, factor),
+            "height": _usual_side(_HEIGHT, factor),
+            "seconds": _SECONDS if video else None,
+            "fps": _FPS,
+            "steps": _STEPS,
+            "guidance": _VIDEO_GUIDANCE if video else _SOUND_GUIDANCE,
+        },
     }
 
 
 def _frames(given: Mapping[str, Any], fps: int, rules: Rules) -> int:
-    step = rules.frame_step
-    most = (MAX_FRAMES - 1) // step * step + 1
+    step, most = rules.frame_step, _most_frames(rules)
     if given.get("frames") is not None:
         if given.get("seconds") is not None:
             raise BadRequest(
@@ -168,13 +181,22 @@ def _frames(given: Mapping[str, Any], fps: int, rules: Rules) -> int:
                 f"{min(most, below + step)}."
             )
         return frames
-    seconds = _number(given, "seconds", 5.0, 0.0, MAX_SECONDS)
+    # Of many frames a second fewer seconds, where nobody said how many.
+    seconds = _number(given, "seconds", min(_SECONDS, most / fps), 0.0, MAX_SECONDS)
     if round(seconds * fps) > MAX_FRAMES or seconds * fps < 1:
+        instead = (
+            f"{most / fps:.1f} s at most, or for fewer frames a second"
+            if seconds * fps > 1
+            else f"{1 / fps:.2g} s at least"
+        )
         raise BadRequest(
-            f"{seconds:g} s at {fps} frames/s are {seconds * fps:g} frames; allowed are 1 to {most}. "
-            f"Ask for {most / fps:.1f} s at most, or for fewer frames a second."
+            f"{seconds:g} s at {fps} frames/s are {seconds * fps:g} frames; allowed are 1 to {most}. Ask for {instead}."
         )
     return min(most, rules.nearest_frames(seconds * fps))
+
+
+def _most_frames(rules: Rules) -> int:
+    return (MAX_FRAMES - 1) // rules.frame_step * rules.frame_step + 1
 
 
 def _only(given: Mapping[str, Any], allowed: tuple[str, ...], what: str) -> None:
@@ -233,10 +255,8 @@ def _taken(field: str, what: str, rules: Rules) -> None:
 
 
 def _side(given: Mapping[str, Any], name: str, default: int, factor: int) -> int:
-    least, most = -(-MIN_SIDE // factor) * factor, MAX_SIDE // factor * factor
-    if given.get(name) is None:
-        default = min(most, max(least, round(default / factor) * factor))
-    side = _whole(given, name, default, least, most)
+    least, most = _least_side(factor), _most_side(factor)
+    side = _whole(given, name, _usual_side(default, factor), least, most)
     if side % factor:
         below = max(least, side // factor * factor)
         raise BadRequest(
@@ -244,6 +264,19 @@ def _side(given: Mapping[str, Any], name: str, default: int, factor: int) -> int
             f"{min(most, below + factor)}."
         )
     return side
+
+
+def _least_side(factor: int) -> int:
+    return -(-MIN_SIDE // factor) * factor
+
+
+def _most_side(factor: int) -> int:
+    return MAX_SIDE // factor * factor
+
+
+def _usual_side(usual: int, factor: int) -> int:
+    """The multiple of `factor` next to it."""
+    return min(_most_side(factor), max(_least_side(factor), round(usual / factor) * factor))
 
 
 def _whole(given: Mapping[str, Any], name: str, default: int, least: int, most: int) -> int:

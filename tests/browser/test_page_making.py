@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Route, expect
 
 from server.catalogue.command import Choice
 from server.catalogue.entry import RunMode
 from tests.browser.test_page_operator import TOKEN, let_in
 from tests.browser.visitor import Visit
+from tests.real_model.server import PYTHON
 from tests.running import Running, running
 from tests.test_generation_loaded import load, plan
+from tests.test_generator import missing
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -43,7 +49,7 @@ async def start(run: Running, manner: str) -> None:
 
 
 async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
-    """From a sentence and what the camera shows; the server has it no more, and the page shows it. Another is cancelled."""
+    """From a sentence and what the camera shows; the server has it no more, and the page shows it, whatever is refused next."""
     page = await visit(run.base_url)
     await page.start()
     await let_in(page)
@@ -63,7 +69,9 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     make = section.get_by_role("button", name="Make it")
     await make.click()
     state = section.get_by_role("status")
-    await expect(state).to_contain_text("64×32, 0.562 s, seed 7")
+    await expect(state).to_contain_text("Made in")
+    about = section.locator("#making-about")
+    await expect(about).to_contain_text("64×32, 0.562 s, seed 7. Only this page has it")
     video = section.locator("video")
     await expect(video).to_be_visible()
     assert (await video.get_attribute("src") or "").startswith("blob:")
@@ -71,20 +79,124 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     save = section.get_by_role("link", name="Save")
     assert await save.get_attribute("download") == "video-7.mp4"
     assert run.program.engine_room.making._made is None
-    # The server's own sentence
+    # The server's own sentence; and what was made is there still.
+    count = section.locator("#making-count")
+    await expect(count).to_have_text(
+        "0.5 s of 16 frames a second: 9 frames, the nearest count that this model makes."
+    )
     await section.get_by_label("Seed").fill("")
     await section.get_by_label("Seconds").fill("60")
     await section.get_by_label("Frames a second").fill("60")
+    await expect(count).to_contain_text("more than 257 frames")
     await make.click()
     await expect(section.get_by_role("alert")).to_contain_text("3600 frames; allowed are 1 to 257")
     page.expect(r"status of 400")
+    await expect(video).to_be_visible()
+    assert await video.evaluate(WIDTH) in (64, -1)
+    # What is wrong in a field that is folded away is shown all the same.
+    await section.get_by_label("Width").fill("100")
+    await section.get_by_text("Size, length, steps").click()
+    await expect(section.get_by_label("Width")).to_be_hidden()
+    await make.click()
+    await expect(section.get_by_label("Width")).to_be_visible()
+    assert await section.get_by_label("Width").evaluate("field => field.matches(':invalid')")
 
+
+async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
+    visit: Visit, run: Running
+) -> None:
+    """It is watched and cancelled there; what went to another page is told as gone."""
+    page = await visit(run.base_url)
+    await page.start()
+    await let_in(page)
     await start(run, "endless")
+    section = page.page.locator("#making")
+    state = section.get_by_role("status")
+    make = section.get_by_role("button", name="Make it")
     await expect(section.get_by_label("What it must not be")).to_be_visible()
-    await section.get_by_label("Seconds").fill("1")
+    await section.get_by_label("What it is to be").fill("a red ball rolls")
     await make.click()
     await expect(state).to_contain_text("At work")
+    await page.page.reload()
+    await page.start()
+    await let_in(page)
+    await expect(state).to_contain_text("At work")
+    await expect(make).to_be_hidden()
     await section.get_by_role("button", name="Cancel").click()
     await expect(state).to_have_text("Cancelled")
     await expect(make).to_be_enabled()
-    assert not run.program.engine_room.making.progress.error
+    making = run.program.engine_room.making
+    assert not making.progress.error
+
+    await start(run, "video")
+    await section.get_by_label("What it is to be").fill("a red ball rolls")
+    await section.get_by_text("Size, length, steps").click()
+    for name in ("Width", "Height"):
+        await section.get_by_label(name, exact=True).fill("32")
+    await make.click()
+    await expect(state).to_contain_text("Made in")
+    assert making._made is None
+    await page.page.reload()
+    await page.start()
+    await let_in(page)
+    await expect(state).to_contain_text("went to another page")
+    await expect(section.locator("video")).to_be_hidden()
+
+
+async def test_a_result_that_breaks_off_is_asked_for_again(visit: Visit, run: Running) -> None:
+    """The page says so, and has it with the next look."""
+    page = await visit(run.base_url)
+    await page.start()
+    await let_in(page)
+    await start(run, "video")
+    broken: list[str] = []
+
+    async def breaks(route: Route) -> None:
+        if broken:
+            await route.continue_()
+            return
+        broken.append(route.request.url)
+        await route.abort("connectionreset")
+
+    await page.page.route("**/api/engine/video/result*", breaks)
+    page.expect(r"net::ERR_CONNECTION_RESET")
+    section = page.page.locator("#making")
+    await section.get_by_label("What it is to be").fill("a red ball rolls")
+    await section.get_by_text("Size, length, steps").click()
+    for name in ("Width", "Height"):
+        await section.get_by_label(name, exact=True).fill("32")
+    await section.get_by_role("button", name="Make it").click()
+    await expect(section.locator("video")).to_be_visible()
+    await expect(section.get_by_role("alert")).to_be_hidden()
+    assert broken
+
+
+async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path: Path) -> None:
+    """What is ticked is what will run; the flow shift is 5, another number, or the model's own."""
+    if lacking := missing():
+        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
+        pytest.skip(lacking)
+    folder = tmp_path / "tiny-video"
+    (folder / "vae").mkdir(parents=True)
+    index = {"_class_name": "WanPipeline", "vae": ["diffusers", "AutoencoderKLWan"]}
+    (folder / "model_index.json").write_text(json.dumps(index))
+    settings = {"model_path": folder, "engine_python": PYTHON}
+    async with running(operator_token=TOKEN, rate_limit_per_minute=0, **settings) as own:
+        page = await visit(own.base_url)
+        await page.start()
+        await let_in(page)
+        panel = page.page.locator("#engine-panel")
+        await panel.locator("#engine-models").get_by_text("tiny-video", exact=True).click()
+        await expect(panel.locator("#engine-modes :checked")).to_have_value("in_process")
+        command = panel.locator("#engine-command")
+        end = re.escape(f"--model {folder} --dtype auto")
+        await expect(command).to_have_text(re.compile(f"{end} --flow-shift 5$"))
+        await panel.locator("#engine-fields summary").click()
+        await panel.get_by_label("Flow shift", exact=True).fill("3.5")
+        for name in ("VAE tiling", "VAE slicing", "Offload to main memory", "Compile first"):
+            await panel.get_by_label(name).check()
+        flags = "--vae-slicing --vae-tiling --cpu-offload --compile"
+        await expect(command).to_have_text(re.compile(f"{end} --flow-shift 3.5 {flags}$"))
+        await panel.get_by_label("The model's own flow shift").check()
+        await expect(panel.get_by_label("Flow shift", exact=True)).to_be_disabled()
+        await expect(command).to_have_text(re.compile(f"{end} {flags}$"))
