@@ -146,7 +146,7 @@
 
 /**
  * @typedef {Object} RampStep
- * @property {number} at_ms after waking
+ * @property {number} at_ms after waking, or after falling back to idle
  * @property {number} max_bitrate holds from then on
  */
 
@@ -157,6 +157,7 @@
  * @property {SenderProfile} idle
  * @property {SenderProfile} awake
  * @property {RampStep[]} ramp
+ * @property {RampStep[]} settle bit rates on the way back to idle
  * @property {number} awake_ms
  * @property {number} [wake_ms] wake now, for this long
  */

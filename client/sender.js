@@ -14,17 +14,17 @@ const SETTLE = 1000;
 const MEASURE = 1500;
 
 /**
- * Where the camera should send with `plan`, `since` ms after it was woken.
+ * Where the camera should send with `plan`, `since` ms after it was woken, or fell back to idle.
  * @param {SenderPlan} plan
  * @param {boolean} awake
  * @param {number} since
- * @returns {{setting: Setting, next: number}} next: ms after waking at which it changes again; Infinity for never
+ * @returns {{setting: Setting, next: number}} next: ms, counted like `since`, at which it changes again; Infinity for never
  */
 export function settingAt(plan, awake, since) {
   const profile = awake ? plan.awake : plan.idle;
   let bitrate = profile.max_bitrate;
   let next = Infinity;
-  const ramp = awake ? (plan.ramp ?? []) : [];
+  const ramp = (awake ? plan.ramp : plan.settle) ?? [];
   if (ramp.length > 0) {
     bitrate = ramp[0].max_bitrate;
     for (const step of ramp) {
@@ -64,7 +64,8 @@ export class SenderControl {
   #applied = "";
   #applying = false;
   #wokeAt = 0;
-  #awakeUntil = 0;
+  // Idle from the beginning until something wakes it
+  #awakeUntil = -Infinity;
   /** @type {ReturnType<typeof setTimeout>|undefined} the next step of the ramp, or falling back to idle */
   #timer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -120,13 +121,14 @@ export class SenderControl {
     if (!this.#plan || !this.#sender) return;
     const now = performance.now();
     const awake = now < this.#awakeUntil;
-    const { setting, next } = settingAt(this.#plan, awake, now - this.#wokeAt);
+    const since = awake ? this.#wokeAt : this.#awakeUntil;
+    const { setting, next } = settingAt(this.#plan, awake, now - since);
     this.#wanted = setting;
     void this.#apply();
-    if (awake) {
-      const at = Math.min(this.#awakeUntil, this.#wokeAt + next);
-      this.#timer = setTimeout(() => this.#update(), Math.max(1, at - now));
-    } else if (!this.#verified && this.method !== "none") {
+    const step = next === Infinity ? Infinity : since + next;
+    const at = awake ? Math.min(this.#awakeUntil, step) : step;
+    if (at < Infinity) this.#timer = setTimeout(() => this.#update(), Math.max(1, at - now));
+    if (!awake && at === Infinity && !this.#verified && this.method !== "none") {
       clearTimeout(this.#verifier);
       this.#verifier = setTimeout(() => void this.#verify(), SETTLE);
     }

@@ -219,7 +219,7 @@ class SenderProfile(BaseModel):
 
 
 class RampStep(BaseModel):
-    """`at_ms` after waking, `max_bitrate` (bit/s) holds from then on."""
+    """`at_ms` after waking, or after falling back to idle, `max_bitrate` (bit/s) holds from then on."""
 
     at_ms: int
     max_bitrate: int
@@ -233,6 +233,8 @@ class Sender(ServerMessage):
     awake: SenderProfile
     # Bit rates on the way up after waking; empty when the path is wide enough to go there at once.
     ramp: list[RampStep] = []
+    # Bit rates on the way down after falling back; the last one is the idle one.
+    settle: list[RampStep] = []
     # Fall back to idle this long after the last key press or wake.
     awake_ms: int = 1500
     # Wake now, for this long: the server is waiting for a frame. None: no change.

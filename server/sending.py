@@ -50,6 +50,7 @@ class Sending:
             idle=_profile(plan.idle),
             awake=_profile(plan.awake),
             ramp=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.ramp],
+            settle=[RampStep(at_ms=at, max_bitrate=rate) for at, rate in plan.settle],
             wake_ms=wake_ms,
         )
 

@@ -22,8 +22,8 @@ ORIGIN = "http://localhost:9"
 PROFILE = """
 const profile = (max_framerate, max_bitrate) =>
   ({max_framerate, max_bitrate, degradation_preference: "maintain-resolution", content_hint: "detail"});
-const plan = (ramp = [], awake_ms = 200) =>
-  ({idle: profile(2, 100000), awake: profile(30, 2500000), ramp, awake_ms});
+const plan = (ramp = [], awake_ms = 200, settle = []) =>
+  ({idle: profile(2, 100000), awake: profile(30, 2500000), ramp, settle, awake_ms});
 const later = ms => new Promise(resolve => setTimeout(resolve, ms));
 // A sender as the browsers have it: parameters have to be fresh, and one call at a time.
 class FakeSender {
@@ -70,21 +70,25 @@ async def run(page: Page, body: str) -> Any:
 
 
 async def test_setting_follows_the_ramp(page: Page) -> None:
-    """Idle has its own rate; awake, each step of the ramp holds from its time on, and the last one stays."""
+    """Each step of the ramp, and of the way back, holds from its time on; the last one stays."""
     found = await run(
         page,
         """
         const {settingAt} = await import("/client/sender.js");
         const ramp = [{at_ms: 0, max_bitrate: 1000}, {at_ms: 300, max_bitrate: 2000}, {at_ms: 600, max_bitrate: 3000}];
-        const at = (awake, since, steps = ramp) => {
-          const {setting, next} = settingAt(plan(steps), awake, since);
+        const settle = [{at_ms: 0, max_bitrate: 9000}, {at_ms: 500, max_bitrate: 8000}];
+        const at = (awake, since, steps = ramp, back = []) => {
+          const {setting, next} = settingAt(plan(steps, 200, back), awake, since);
           return [setting.framerate, setting.bitrate, next === Infinity ? null : next];
         };
-        return [at(false, 0), at(true, 0), at(true, 299), at(true, 300), at(true, 9000), at(true, 0, [])];
+        return [at(false, 0), at(false, 0, ramp, settle), at(false, 500, ramp, settle), at(false, Infinity, ramp, settle), at(true, 0), at(true, 299), at(true, 300), at(true, 9000), at(true, 0, [])];
         """,
     )
     assert found == [
         [2, 100000, None],
+        [2, 9000, 500],
+        [2, 8000, None],
+        [2, 8000, None],
         [30, 1000, 300],
         [30, 1000, 300],
         [30, 2000, 600],
@@ -151,6 +155,31 @@ async def test_wakes_are_one_and_idle_comes_back(page: Page) -> None:
         """,
     )
     assert found == [[2, 30, 2], True, False]
+
+
+async def test_bits_fall_step_by_step_after_waking(page: Page) -> None:
+    """Not before anything woke it, and again after each wake; the steps are followed to the last one."""
+    found = await run(
+        page,
+        """
+        const {SenderControl} = await import("/client/sender.js");
+        const sender = new FakeSender();
+        const control = new SenderControl({limitRate: async () => {}});
+        const settle = [{at_ms: 0, max_bitrate: 900000}, {at_ms: 60, max_bitrate: 400000}, {at_ms: 120, max_bitrate: 100000}];
+        control.attach(sender, plan([], 60, settle));
+        await later(250);
+        const rounds = [];
+        for (let round = 0; round < 2; round++) {
+          sender.calls.length = 0;
+          control.wake();
+          await later(500);
+          rounds.push(sender.calls.map(c => [c.maxFramerate, c.maxBitrate]));
+        }
+        return rounds;
+        """,
+    )
+    way = [[30, 2500000], [2, 900000], [2, 400000], [2, 100000]]
+    assert found == [way, way]
 
 
 async def test_newest_wish_wins(page: Page) -> None:

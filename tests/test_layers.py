@@ -78,13 +78,14 @@ NEIGHBOURS = {
     "whip": {"request_guard", "services"},
     "operator_routes": {"operations", "request_guard", "services"},
 }
-AIORTC = {"webrtc_server", "rtc.receiver"}
+AIORTC = {"webrtc_server", "rtc.receiver", "rtc.header_extensions"}
 AIOICE = {"rtc.datagrams", "rtc.gathering", "rtc.ice_restart", "relay_check"}
 # No event loop, no web framework, no network: what they need to know of time is an argument.
 PURE = (
     *(
         "vision.*",
         "catalogue.*",
+        "rtc.color_space",
         "rtc.payload",
         "rtc.h264_sps",
         "rtc.picture_memory",

@@ -42,6 +42,10 @@ KNOWN = [
     ("aiortc.rtcdtlstransport", "RTCDtlsTransport._handle_rtp_data", "5def9061cc3d"),
     ("aiortc.rtcdtlstransport", "RTCDtlsTransport._recv_next", "998076720c05"),
     ("aiortc.rtp", "unwrap_rtx", "9b428a97cc83"),
+    ("aiortc.rtp", "HeaderExtensions", "93780084a964"),
+    ("aiortc.rtp", "HeaderExtensionsMap", "b2094056d6bc"),
+    ("aiortc.rtp", "unpack_header_extensions", "d78a8585d2b6"),
+    ("aiortc.rtcdtlstransport", "RTCDtlsTransport._register_rtp_receiver", "d35a385b0afb"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""The page's three states."""
+"""The page's states, and the ways between them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,19 @@ def test_a_narrow_path_is_climbed() -> None:
     assert plan.ramp[-1] == (2000, 325_000)
 
 
+def test_the_bits_fall_with_the_frames_that_are_believed() -> None:
+    """An encoder is told the mean frame rate of the last 3 s: the share of each frame stays that of an idle one."""
+    plan = sender_plan(600_000, 20, 2)
+    frame = 1.5 * 600_000 / 20
+    believed = {0: 20, 300: 18.2, 1500: 11, 2700: 3.8, 3000: 2}
+    settle = dict(plan.settle)
+    assert {at: settle[at] for at in believed} == {
+        at: min(600_000, int(frame * rate)) for at, rate in believed.items()
+    }
+    assert [at for at, _ in plan.settle] == sorted(settle)
+    assert plan.settle[-1][1] == plan.idle.max_bitrate
+
+
 @pytest.mark.parametrize("idle", [0.1, 0.5, 1, 2, 5, 30])
 @pytest.mark.parametrize(("cap", "fps"), [(120_000, 5), (300_000, 8), (1_000_000, 25), (TOP, 30)])
 def test_idle_never_asks_for_more_than_awake(idle: float, cap: int, fps: int) -> None:
@@ -38,3 +51,8 @@ def test_idle_never_asks_for_more_than_awake(idle: float, cap: int, fps: int) ->
     assert 1 <= plan.idle.max_framerate <= fps
     assert 30_000 <= plan.idle.max_bitrate <= cap
     assert plan.idle.max_bitrate <= 100_000 * plan.idle.max_framerate
+    settle = [rate for _, rate in plan.settle]
+    assert settle == sorted(settle, reverse=True)
+    assert settle[0] <= cap
+    # An idle rate that the bounds of its bits raised or cut is where it ends, too.
+    assert settle[-1] == plan.idle.max_bitrate

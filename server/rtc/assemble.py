@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 
 from server.rtc.missing import MissingPackets
-from server.rtc.packet import EncodedFrame, Packet
+from server.rtc.packet import EncodedFrame, Packet, newer
 from server.rtc.packets_ahead import PacketsAhead
 
 # A missing packet older than this is given up: the last request for it (`missing.NACK_AT`) may still be answered.
@@ -167,7 +167,7 @@ class Assembler:
         With the frame's RTP timestamp this is ignored when a newer key frame was handed out already.
         """
         newest = self._key_timestamp
-        if timestamp is None or newest is None or _newer(newest, timestamp) <= 0:
+        if timestamp is None or newest is None or newer(newest, timestamp) <= 0:
             self._lose_reference()
 
     # in order
@@ -393,14 +393,14 @@ class Assembler:
     def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
         """A packet outside of what can be expected. A run of them shows that the sender began anew."""
         newest = self._ahead.newest().timestamp if self._ahead else self._before
-        newer = newest is not None and _newer(packet.timestamp, newest) > 0
-        if -FAR < distance < 0 and not newer:
+        newest_yet = newest is not None and newer(packet.timestamp, newest) > 0
+        if -FAR < distance < 0 and not newest_yet:
             self.ignored += 1  # Late, or sent twice.
             return
         if self._far and packet.sequence != (self._far[-1].sequence + 1) & 0xFFFF:
             self._forget_far()
         self._far.append(packet)
-        if len(self._far) < (RESTART_RUN if newer else RESTART_RUN_OLD):
+        if len(self._far) < (RESTART_RUN if newest_yet else RESTART_RUN_OLD):
             return
         run = self._far
         self._drop_parts()
@@ -413,8 +413,3 @@ class Assembler:
     def _forget_far(self) -> None:
         self.ignored += len(self._far)
         self._far = []
-
-
-def _newer(timestamp: int, than: int) -> int:
-    """Signed distance of two 32-bit RTP timestamps."""
-    return ((timestamp - than + 0x80000000) & 0xFFFFFFFF) - 0x80000000

@@ -36,3 +36,8 @@ class EncodedFrame:
     # Arrival of its earliest and latest packet, monotonic seconds.
     first_arrival: float
     last_arrival: float
+
+
+def newer(timestamp: int, than: int) -> int:
+    """Signed distance of two 32-bit RTP timestamps."""
+    return ((timestamp - than + 0x80000000) & 0xFFFFFFFF) - 0x80000000

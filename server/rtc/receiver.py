@@ -1,7 +1,8 @@
 """What replaces a part of aiortc 1.16.0; `tests/test_receiver.py` fails when that changes underneath.
 
 Replaced is one class, `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made), for
-video that somebody attached a sink to. The list of codecs is made longer. Nothing else of the package is touched.
+video that somebody attached a sink to. The lists of codecs and of header extensions
+are made longer, and a camera's connection reads one more of these. Nothing else of the package is touched.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Coroutine
 from typing import Any
 
 import aiortc.rtcpeerconnection
-from aiortc.codecs import CODECS, is_rtx
+from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
 from aiortc.rtcdtlstransport import RTCDtlsTransport
 from aiortc.rtcrtpparameters import (
     RTCRtcpFeedback,
     RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
     RTCRtpReceiveParameters,
 )
 from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
@@ -36,7 +38,7 @@ from aiortc.rtp import (
 )
 
 from server.aio import TaskSet
-from server.rtc import datagrams, transport_guard
+from server.rtc import color_space, datagrams, header_extensions, transport_guard
 from server.rtc.decode import DecodePool
 from server.rtc.rate import PathRate
 from server.rtc.video_stream import FrameSink, VideoStream
@@ -101,6 +103,7 @@ class CameraReceiver(RTCRtpReceiver):
         for encoding in parameters.encodings:
             if encoding.rtx:
                 self._rtx[encoding.rtx.ssrc] = encoding.ssrc
+        header_extensions.install(self.transport)
         self.transport._register_rtp_receiver(self, parameters)
         self._report_later()
 
@@ -216,6 +219,7 @@ class CameraReceiver(RTCRtpReceiver):
                 packet.payload,
                 now,
                 retransmission=retransmission,
+                colors=header_extensions.color_space_of(packet),
             )
 
     def _stream_of(self, ssrc: int, codec: str, now: float) -> VideoStream | None:
@@ -345,9 +349,18 @@ def _more_h264() -> list[RTCRtpCodecParameters]:
     return more
 
 
+def _know_color_space() -> None:
+    known = HEADER_EXTENSIONS["video"]
+    if all(extension.uri != color_space.URI for extension in known):
+        # Its number is the offer's, in an answer.
+        free = 1 + max(extension.id for extension in known)
+        known.append(RTCRtpHeaderExtensionParameters(id=free, uri=color_space.URI))
+
+
 def install() -> None:
     """Put this module's, `datagrams`' and `transport_guard`'s replacements in place. Safe to call again."""
     CODECS["video"] += _more_h264()
+    _know_color_space()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
     datagrams.install()
     transport_guard.install(RTCDtlsTransport)

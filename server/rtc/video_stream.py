@@ -11,11 +11,12 @@ from typing import Protocol
 import av
 
 from server.frames import Frame
-from server.rtc import payload
+from server.rtc import color_space, payload
 from server.rtc.assemble import Assembler
 from server.rtc.capture_clock import CaptureClock
+from server.rtc.color_space import ColorSpace
 from server.rtc.decode import DecodeLane, DecodePool
-from server.rtc.packet import EncodedFrame, Packet
+from server.rtc.packet import EncodedFrame, Packet, newer
 from server.rtc.silence import Silence
 
 # Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. An H.264 sender may send others,
@@ -64,6 +65,10 @@ class VideoStream:
         self._assembler = Assembler()
         self._silence = Silence()
         self._clock = CaptureClock()
+        # How pictures stand for colours; None until the sender said so.
+        self._colors: ColorSpace | None = None
+        # How they do from this RTP timestamp on; None once that has come.
+        self._new_colors: tuple[int, ColorSpace] | None = None
         self._lane = DecodeLane(
             pool,
             codec,
@@ -88,8 +93,9 @@ class VideoStream:
         now: float,
         *,
         retransmission: bool,
+        colors: bytes = b"",
     ) -> None:
-        """`data`: the RTP payload, as it came."""
+        """`data`: the RTP payload, as it came; `colors`: the color space extension's value, if it has one."""
         if self._closed:
             return
         try:
@@ -98,6 +104,8 @@ class VideoStream:
             self._sink.dropped("broken")
             return
         self._silence.heard(now)
+        if colors:
+            self._learn_colors(colors, timestamp)
         packet = Packet(sequence, timestamp, marker, part.data, part.start, part.key)
         for frame in self._assembler.add(packet, now, retransmission):
             self._lane.put(frame)
@@ -129,10 +137,21 @@ class VideoStream:
             self._timer.cancel()
             self._timer = None
 
+    def _learn_colors(self, value: bytes, timestamp: int) -> None:
+        colors = color_space.parse(value)
+        coming = self._new_colors
+        # Most key frames say what is known.
+        if colors and colors != (coming[1] if coming else self._colors):
+            self._new_colors = timestamp, colors
+
     def _decoded(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
         if image.format.name not in READABLE:
             self._sink.dropped("format")
             return
+        if self._new_colors and newer(encoded.timestamp, self._new_colors[0]) >= 0:
+            self._colors, self._new_colors = self._new_colors[1], None
+        if self._colors:
+            image.colorspace, image.color_range = self._colors.matrix, self._colors.range
         capture = self._clock.frame(encoded.timestamp, encoded.first_arrival)
         self._sink.frame(
             Frame(

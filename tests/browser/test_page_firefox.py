@@ -1,4 +1,4 @@
-"""Firefox through the page: from Start Camera to a streamed answer, and an offer of mDNS names alone."""
+"""Firefox through the page: from Start Camera to a streamed answer, and an offer of mDNS names alone, in its colours."""
 
 from __future__ import annotations
 
@@ -34,6 +34,8 @@ const done = arguments[arguments.length - 1];
   setInterval(() => {
     context.fillStyle = `hsl(${Date.now() / 20 % 360}, 80%, 50%)`;
     context.fillRect(0, 0, 640, 360);
+    context.fillStyle = "rgb(210, 30, 30)";
+    context.fillRect(0, 0, 320, 360);
   }, 50);
   const peer = window.peer = new RTCPeerConnection();
   peer.addTrack(canvas.captureStream(15).getVideoTracks()[0]);
@@ -153,5 +155,9 @@ async def test_an_offer_of_mdns_names_alone(browser: Firefox, run: Running) -> N
     assert all(host.endswith(".local") for host in hosts), hosts
     camera = run.program.sessions.find(result["session"]).camera
     await soon(lambda: camera.newest is not None, 10)
+    assert camera.newest is not None
+    # What this browser says of its colours, or what goes without saying, is what they are read by.
+    red = camera.newest.image.to_ndarray(format="rgb24")[60:300, 60:260].reshape(-1, 3).mean(axis=0)
+    assert red == pytest.approx((210, 30, 30), abs=8)
     await browser.script("window.peer.close()")
     await soon(lambda: not camera.offered, 10)
