@@ -38,7 +38,6 @@ print=$(fingerprint "$file") || fail "Could not read $file. Is the checkout whol
 [ "$(cat "$stamp" 2>/dev/null)" != "$print" ] || exit 0
 say 'Installing requirements-models.txt into .venv-models: half a minute the first time, 1 GB on the disk.'
 : >"$INSTALL_LOG"
-# What is used of torch is compiled on the way; all of it would take longer than its tests.
 # The usual build of torch: on Linux one for NVIDIA's GPUs, gigabytes, which computes on the CPU as well.
 usual_torch() {
     local free

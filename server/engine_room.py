@@ -73,7 +73,9 @@ class EngineRoom:
         if settings.local_model is None or settings.engine not in ("auto", "local"):
             return
         folder = str(settings.local_model.absolute())
-        choice = Choice(model=folder, mode=RunMode.IN_PROCESS, dtype=settings.model_dtype)
+        # float16, the setting's default, is for model servers: a model that is stored in bfloat16 may overflow in it.
+        dtype = "auto" if settings.model_dtype == "float16" else settings.model_dtype
+        choice = Choice(model=folder, mode=RunMode.IN_PROCESS, dtype=dtype)
         await self.manager.begin(choice)
 
     async def close(self) -> None:
@@ -113,7 +115,9 @@ class EngineRoom:
         roots = [settings.model_path.parent, Path(os.path.expanduser("~/models"))]
         if settings.local_model is not None:
             roots.append(settings.local_model)
-        return Planner(look, roots, CatalogueSource(settings.catalogue).load)
+        known = CatalogueSource(settings.catalogue).load
+        # More than that is never asked.
+        return Planner(look, roots, known, context=settings.model_max_tokens)
 
     def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
         """What runs the plan."""

@@ -36,8 +36,10 @@ def clean(text: str, extra: Iterable[str] = ()) -> str:
     A tokenizer turns `<|im_end|>` and the like inside a question into the real token, which ends the turn
     or takes the picture's place. `extra` are an engine's own special tokens, such as `<image>` or `[INST]`.
     """
-    tokens = [token for token in extra if token]
     text = text.translate(_WIDE) if any(mark in text for mark in "＜｜＞") else text
+    # Some vocabularies have a thousand; what is taken out brings no character in.
+    there = set(text)
+    tokens = [token for token in extra if token and there.issuperset(token)]
     before = None
     while before != text:
         before = text

@@ -135,6 +135,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.discovery": "what an engine's probe finds: tests/test_openai_remote.py, over a real server",
     "engines.chat_stream": "the engine's reading: tests/test_openai_remote.py, over a real server",
     "engines.local_errors": "the local engine's sentences: tests/test_local.py",
+    "engines.local_answers": "the answers of a worker: tests/test_local.py, with real workers",
     "engines.worker_process": "the local engine's process: tests/test_local.py, with real workers",
     "engines.local_loaded": "the local engine as the manager runs it: tests/browser/test_page_local.py",
     "engines.worker.*": "tests/test_local.py, with real models; tests/test_worker.py what needs no torch",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from server.catalogue.command import Choice
 from server.catalogue.entry import RunMode
 from server.engines.base import Chunk, Delta, Engine, EngineRequest, EngineState, Finished, Turn
 from server.engines.loading import Progress
-from server.engines.local import LocalEngine, engine_python
+from server.engines.local import LocalEngine
 from server.engines.local_errors import TimeLimits
 from server.engines.local_loaded import LocalLoaded
 from server.engines.manager_status import ManagerState
@@ -62,11 +63,24 @@ class Heard:
         self.lines: list[str] = []
 
 
-def local(folder: Path, *, heard: Heard | None = None, **more: object) -> LocalEngine:
-    named = {"python": str(PYTHON), "trust_remote_code": True, **more}
-    if heard is not None:
-        named |= {"on_progress": heard.progress.append, "on_line": heard.lines.append}
-    return LocalEngine(folder, **named)  # type: ignore[arg-type]
+def local(
+    folder: Path,
+    *options: str,
+    python: Path = PYTHON,
+    own_code: bool = True,
+    heard: Heard | None = None,
+) -> LocalEngine:
+    """With the words that the catalogue would make of it, which is not asked: it would refuse a damaged folder."""
+    heard = heard or Heard()
+    words = [str(python), "-m", "server.engines.worker", "--model", str(folder), *options]
+    words += ["--trust-remote-code"] if own_code else []
+    return LocalEngine(
+        folder,
+        words,
+        own_code=own_code,
+        on_progress=heard.progress.append,
+        on_line=heard.lines.append,
+    )
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -186,7 +200,7 @@ async def test_a_cancelled_consumer_stops_it_before_the_first_word(engine: Local
     stopped = (await engine.measure()).steps
     await asyncio.sleep(0.1)
     assert (await engine.measure()).steps == stopped
-    assert not engine._answers
+    assert not len(engine._answers)
 
 
 async def test_a_broken_picture_is_an_error(engine: LocalEngine) -> None:
@@ -198,11 +212,13 @@ async def test_a_broken_picture_is_an_error(engine: LocalEngine) -> None:
     assert "".join((await collect(engine, request(ASK_COLOR, "blue")))[0]) == "It is blue."
 
 
-async def test_too_long_a_prompt_is_refused(engine: LocalEngine) -> None:
-    """What does not fit into the context by the model's own count is no answer and no crash."""
-    long = tuple(Turn("why? " * 1000, "so! " * 1000) for _ in range(3))
+async def test_what_does_not_fit_into_the_context(engine: LocalEngine) -> None:
+    """By the model's own count: the oldest turns go first; a question that is too long by itself is no answer and no crash."""
+    turns = tuple(Turn("why? " * 400, "so! " * 400) for _ in range(4))
+    _, end = await collect(engine, request(ASK_COLOR, turns=turns, max_tokens=16))
+    assert 3000 < (end.usage.prompt_tokens or 0) <= 8192 - 16
     with pytest.raises(EngineRefused, match="8,192 tokens"):
-        await collect(engine, request(ASK_COLOR, turns=long))
+        await collect(engine, request("why? " * 3000, turns=turns))
     assert (await collect(engine, request(ASK_COLOR)))[1].finish_reason == "stop"
 
 
@@ -223,59 +239,81 @@ async def test_silence_and_length_have_their_limits(engine: LocalEngine) -> None
     assert (await engine.measure()).steps == stopped
 
 
-async def test_killed_in_mid_answer(loaded: tuple[LocalEngine, Heard]) -> None:
-    """A clear error, never a spliced answer; the next probe starts it again, and then the next question works."""
-    engine, heard = loaded
-    song = await begun(engine)
-    pid = engine.pid
-    assert pid is not None
-    os.kill(pid, signal.SIGKILL)
-    with pytest.raises(EngineFailed, match=r"ended in mid-answer.* again"):
-        async for _ in song:
-            pass
-    assert engine.status.state is EngineState.UNREACHABLE
-    assert "SIGKILL" in engine.status.detail
-    with pytest.raises(EngineUnavailable):
-        await collect(engine, request(ASK_COLOR))
-    assert (await engine.probe()).state is EngineState.LOADING
-    with pytest.raises(EngineLoading):
-        await collect(engine, request(ASK_COLOR))
-    await soon(lambda: engine.status.ready, LOADS)
-    assert engine.pid not in (None, pid)
-    assert "".join((await collect(engine, request(ASK_COLOR)))[0]) == "It is red."
-    assert not any(ASK_COLOR in line or "red" in line for line in (*engine.lines, *heard.lines))
-
-
-async def test_a_qwen3_vl(random_models: Path) -> None:
-    """Loaded by the Auto classes with processors of the library's own; pieces, counts and limits hold."""
-    engine = local(random_models / "qwen3_vl", trust_remote_code=False, context=1024)
+async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
+    """Without a sign of life it is ended in bounded time: a clear error, never a spliced answer, and no more answers."""
+    heard = Heard()
+    engine = local(tiny_model, heard=heard)
     try:
         await engine.start()
-        able = engine.status.capabilities
-        assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
-        await random_words(engine)
+        engine._limits = TimeLimits(silent=0.3, between_tokens=60.0)
+        assert (await engine.probe()).ready
+        await engine.measure()
+        await asyncio.sleep(0.4)
+        # It has answered in time.
+        assert (await engine.probe()).ready
+        song = await begun(engine)
+        assert engine.pid is not None
+        os.kill(engine.pid, signal.SIGSTOP)
+
+        async def look() -> None:
+            while engine.pid is not None:
+                await engine.probe()
+                await asyncio.sleep(0.05)
+
+        async with asyncio.timeout(5), asyncio.TaskGroup() as tasks:
+            tasks.create_task(look())
+            with pytest.raises(EngineFailed, match=r"ended in mid-answer.* again"):
+                async for _ in song:
+                    pass
+        assert engine.ended.is_set()
+        assert engine.memory_bytes() == 0
+        assert (await engine.probe()).state is EngineState.UNREACHABLE
+        assert "SIGKILL" in engine.status.detail
+        with pytest.raises(EngineUnavailable):
+            await collect(engine, request(ASK_COLOR))
     finally:
         await engine.close()
-    assert (engine.pid, engine.memory_bytes()) == (None, 0)
+    assert not any(ASK_SONG in line or " la" in line for line in (*engine.lines, *heard.lines))
+
+
+async def test_other_makes(random_models: Path) -> None:
+    """A Qwen3-VL and a Gemma 3, by the Auto classes with processors of the library's own; pieces, counts and limits hold."""
+    qwen = local(random_models / "qwen3_vl", "--context", "1024", own_code=False)
+    gemma = local(random_models / "gemma3", own_code=False)
+    try:
+        await asyncio.gather(qwen.start(), gemma.start())
+        able = qwen.status.capabilities
+        assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
+        # Its own is shorter than what is asked for.
+        assert gemma.status.capabilities.context_length == 2048
+        for engine in (qwen, gemma):
+            await random_words(engine)
+    finally:
+        await qwen.close()
+        await gemma.close()
+    assert (qwen.pid, qwen.memory_bytes()) == (None, 0)
 
 
 async def random_words(engine: Engine) -> int:
     """Tokens of the prompt. A question made of the model's own marks is not a second picture; what is said means nothing."""
-    asked = "<image><|image_pad|><end_of_utterance><row_1_col_1> What is this?"
+    asked = "<image><|image_pad|><end_of_utterance><row_1_col_1><start_of_image><end_of_turn> What is this?"
     pieces, end = await collect(engine, request(asked, max_tokens=24))
     assert end.finish_reason in ("stop", "length")
     assert 1 <= (end.usage.completion_tokens or 0) <= 24
     assert (end.usage.prompt_tokens or 0) > 20
     assert all(pieces)
+    assert not re.search(r"<[a-z_|]+>", "".join(pieces))
     return end.usage.prompt_tokens or 0
 
 
 async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:
     """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its memory back, and then goes, too."""
     settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
-    async with running(engine="local", **settings) as run:
+    async with running(engine="local", model_max_tokens=6000, **settings) as run:
         manager, place = run.program.engine_room.manager, run.program.engine_room.place
         await soon(lambda: place.status.ready, LOADS)
+        # The setting's context, since the model's own is longer
+        assert place.status.capabilities.context_length == 6000
         assert "".join((await collect(place, request(ASK_COLOR)))[0]) == "It is red."
         first = manager.loaded
         assert isinstance(first, LocalLoaded)
@@ -323,6 +361,8 @@ async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
         "stopped": ["cancelled", 0, 1, [0]],
         "no memory": "memory",
         "after that": ["stop", "It is red."],
+        "no end": ["stop", "It is red."],
+        "no numbers": "numbers",
         "no template": "template",
     }
 
@@ -348,14 +388,13 @@ async def test_files_that_are_missing_or_damaged(tiny_model: Path, tmp_path: Pat
     assert "is no folder" in await failing(local(tmp_path / "none"))
     copy = tmp_path / "copy"
     shutil.copytree(tiny_model, copy)
-    assert "float8 format" in await failing(local(copy, dtype="float8 format"))
+    assert "float8 format" in await failing(local(copy, "--dtype", "float8 format"))
     weights = copy / "model.safetensors"
     weights.rename(copy / "away")
     assert "no weights" in await failing(local(copy))
     (copy / "config.json").write_text("{")
     assert "damaged" in await failing(local(copy))
-    assert "ENGINE_PYTHON" in await failing(local(copy, python=str(tmp_path / "python")))
-    assert "models.sh" in await failing(local(copy, python=None))
+    assert "ENGINE_PYTHON" in await failing(local(copy, python=tmp_path / "python"))
     assert time.monotonic() - begin < 10
 
 
@@ -364,7 +403,7 @@ async def test_a_python_without_torch_is_named(tiny_model: Path, tmp_path: Path)
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S -c "{_NO_TORCH}" "$@"\n')
     python.chmod(0o755)
-    said = await failing(local(tiny_model, python=str(python)))
+    said = await failing(local(tiny_model, python=python))
     assert "ENGINE_PYTHON" in said
     assert "ModuleNotFoundError" in said
 
@@ -377,7 +416,7 @@ _NO_TORCH = (
 
 async def test_code_of_the_models_own_needs_the_flag(tiny_model: Path) -> None:
     """The tiny model's processor comes with code; without TRUST_REMOTE_CODE it is not run, and said so."""
-    assert "TRUST_REMOTE_CODE" in await failing(local(tiny_model, trust_remote_code=False))
+    assert "TRUST_REMOTE_CODE" in await failing(local(tiny_model, own_code=False))
 
 
 async def test_weights_of_another_model(tiny_model: Path, tmp_path: Path) -> None:
@@ -408,30 +447,10 @@ async def test_no_memory_is_told_before_it_is_taken(tiny_model: Path, tmp_path: 
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nulimit -v 4000000\nexec "{PYTHON}" "$@"\n')
     python.chmod(0o755)
-    said = await failing(local(copy, python=str(python)))
+    said = await failing(local(copy, python=python))
     assert "not enough memory" in said
     assert "4.6 GB" in said
     assert "smaller model" in said
-
-
-async def test_what_can_not_be_loaded_is_tried_rarely(tmp_path: Path) -> None:
-    """A probe after a failure starts nothing until its pause is over, and pauses grow."""
-    engine = local(tmp_path / "none")
-    try:
-        await engine.probe()
-        await soon(lambda: engine.status.state is EngineState.MISCONFIGURED, 20)
-        pauses = []
-        for _ in range(3):
-            pauses.append(engine._retry_at - asyncio.get_running_loop().time())
-            assert (await engine.probe()).state is EngineState.MISCONFIGURED
-            engine._retry_at = 0.0
-            assert (await engine.probe()).state is EngineState.LOADING
-            await soon(lambda: engine.status.state is EngineState.MISCONFIGURED, 20)
-        assert pauses[0] > 10
-        assert pauses == sorted(pauses)
-        assert pauses[2] > 1.5 * pauses[1]
-    finally:
-        await engine.close()
 
 
 # Nothing is left behind
@@ -478,13 +497,17 @@ async def test_closing_leaves_no_process_and_no_file(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     engine = local(tiny_model)
-    await engine.probe()
+    starting = asyncio.create_task(engine.start())
     await soon(lambda: engine.pid is not None, 10)
     pid = engine.pid
     assert pid is not None
     assert list(tmp_path.iterdir())
+    with pytest.raises(EngineLoading):
+        await collect(engine, request(ASK_COLOR))
     await engine.close()
     await engine.close()
+    with pytest.raises(EngineUnavailable):
+        await starting
     assert not alive(pid)
     assert engine.pid is None
     assert list(tmp_path.iterdir()) == []
@@ -507,15 +530,3 @@ async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: l
         assert str(folder) in place.status.detail
         assert run.program.engine_room.manager.status().error == place.status.detail
         assert run.program.engines.current.name == names[-1]
-
-
-async def test_which_python_runs_models(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The setting goes first, then .venv-models, then this one where it has torch."""
-    assert engine_python("/some/python") == "/some/python"
-    monkeypatch.setattr("server.engines.local.MODELS_PYTHON", tmp_path / "python")
-    monkeypatch.setattr("server.engines.local.find_spec", lambda _: None)
-    assert engine_python() is None
-    monkeypatch.setattr("server.engines.local.find_spec", lambda _: object())
-    assert engine_python() == sys.executable
-    (tmp_path / "python").touch()
-    assert engine_python() == str(tmp_path / "python")

@@ -85,6 +85,19 @@ def test_what_can_not_be_is_a_sentence(
     assert what in getattr(caught.value, "message", "")
 
 
+@pytest.mark.parametrize(
+    ("setting", "chosen", "tokens"),
+    [(8192, None, "4096"), (2000, None, "2000"), (131_072, None, "4096"), (2000, 3000, "3000")],
+)
+def test_the_context_is_the_settings_or_the_models_own(
+    folder: Path, setting: int, chosen: int | None, tokens: str
+) -> None:
+    """What nobody chose is the smaller of both; the model's is 4,096 tokens."""
+    one = Planner(Told(PYTHON), (folder.parent,), context=setting)
+    argv = one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS, context=chosen)).launch.argv
+    assert argv[argv.index("--context") + 1] == tokens
+
+
 def test_what_went_wrong_in_a_folder_is_told(folder: Path) -> None:
     """A config that is no JSON, and a shard that is missing."""
     choice = Choice(model=str(folder), mode=RunMode.IN_PROCESS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import struct
 import subprocess
@@ -52,13 +53,63 @@ def test_spaces_between_tokens_are_told() -> None:
     assert one.end() == ""
 
 
+def test_tokens_that_end_within_characters() -> None:
+    """However they are cut, each character is told as soon as it is whole, and never half of one."""
+    raw = ("日本語のテキスト" * 4 + "🎈🧑‍🚀").encode()
+    for size in (1, 2, 4, 5, 7):
+        cut = Detokenizer(
+            lambda ids, size=size: b"".join(raw[n * size : (n + 1) * size] for n in ids).decode("utf-8", "replace")  # type: ignore[misc]
+        )
+        told = ""
+        for number in range(-(-len(raw) // size)):
+            told += cut.push(number)
+            whole = raw[: (number + 1) * size].decode("utf-8", "ignore")
+            assert told == whole
+        assert told + cut.end() == raw.decode()
+
+
+def all_or_nothing(ids: Sequence[int]) -> str:
+    """One whose bytes in a row are all broken while the last character of them is."""
+    try:
+        return bytes(ids).decode()
+    except UnicodeDecodeError:
+        return "\ufffd" * len(ids)
+
+
+def test_bytes_that_are_all_or_nothing() -> None:
+    """What was told stays told while the next character is not whole."""
+    one = Detokenizer(all_or_nothing)
+    pieces = [one.push(byte) for byte in "日本🎈é!".encode()]
+    assert [piece for piece in pieces if piece] == ["日", "本", "🎈", "é", "!"]
+    assert one.end() == ""
+
+
 def test_rubbish_is_not_held_back_for_ever() -> None:
-    """Bytes that never become a character are told after a few tokens, and at the end."""
+    """Bytes that never become a character are told after a few tokens, and what follows them, too."""
     one = Detokenizer(utf8)
     assert any(one.push(0x80) for _ in range(20))
-    last = Detokenizer(utf8)
-    assert last.push(0xF0) == ""
-    assert last.end() == "\ufffd"
+    assert "ok" in "".join(one.push(byte) for byte in b"ok")
+
+
+def test_a_character_that_is_never_whole_is_not_told() -> None:
+    """An answer that is cut within one ends before it."""
+    one = Detokenizer(utf8)
+    assert [one.push(byte) for byte in b"a\xf0\x9f"] == ["a", "", ""]
+    assert one.end() == ""
+
+
+def test_marks_without_a_text_cost_little() -> None:
+    """A model that says nothing but marks, which are left out, has few of them decoded together."""
+    longest = 0
+
+    def marks(ids: Sequence[int]) -> str:
+        nonlocal longest
+        longest = max(longest, len(ids))
+        return "".join("x" for n in ids if n)
+
+    one = Detokenizer(marks)
+    assert "".join(one.push(n % 500 == 499) for n in range(2000)) == "xxxx"
+    assert longest < 200
 
 
 # A folder's files
@@ -66,7 +117,7 @@ def test_rubbish_is_not_held_back_for_ever() -> None:
 
 def shard(path: Path, dtype: str = "BF16", numbers: int = 8) -> None:
     """A safetensors file with one tensor."""
-    count = numbers * {"BF16": 2, "F32": 4, "F8_E4M3": 1}[dtype]
+    count = numbers * {"BF16": 2, "F32": 4, "I32": 4, "F8_E4M3": 1}[dtype]
     tensor = {"dtype": dtype, "shape": [numbers], "data_offsets": [0, count]}
     header = json.dumps({"__metadata__": {"format": "pt"}, path.stem: tensor}).encode()
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(count))
@@ -89,6 +140,9 @@ def test_a_whole_folder_tells_its_size(folder: Path) -> None:
     assert look(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
     shard(folder / "two.safetensors", "F8_E4M3", 1000)
     assert look(folder) == Weights(1016, "", 1, "some_vl", 4096)
+    # Packed: how many numbers are in one nobody can tell, and what they take is what they take.
+    shard(folder / "two.safetensors", "I32", 1000)
+    assert look(folder) == Weights(4016, "", 2, "some_vl", 4096)
 
 
 def test_a_single_file_does(folder: Path) -> None:
@@ -210,6 +264,53 @@ def test_free_memory_knows_the_process_limit() -> None:
     assert resource.RLIM_INFINITY == -1
     assert 10**9 < free(limited=True) < limit
     assert free(limited=False) > 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "free", "held"),
+    [
+        (8192, 2 * 10**9, 8192),
+        (131_072, 10**9, 6000),
+        (131_072, 10**7, 2048),
+        (1024, 10**7, 1024),
+        (131_072, None, 131_072),
+    ],
+)
+def test_the_context_is_held_to_the_memory(wanted: int, free: int | None, held: int) -> None:
+    """What is left beside the weights bounds it, down to what a picture and a few words take."""
+    assert room.context(wanted, free, 100_000) == held
+
+
+def test_what_a_token_takes() -> None:
+    """Of a Qwen2.5-VL-7B in 16 bits: 57,344 bytes of keys and values, and some for what is computed with."""
+    each = room.token_bytes(
+        layers=28, hidden=3584, inner=18_944, heads=28, pairs=4, head=None, dtype="bfloat16"
+    )
+    assert 57_344 < each < 6 * 57_344
+
+
+def test_a_container_is_given_less_than_the_machine_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cores and memory by the process's control group and all around it: the tightest holds."""
+    own = tmp_path / "own"
+    own.write_text("0::/pod/box\n")
+    box = tmp_path / "groups" / "pod" / "box"
+    box.mkdir(parents=True)
+    monkeypatch.setattr(room, "_OWN_GROUP", own)
+    monkeypatch.setattr(room, "_GROUPS", tmp_path / "groups")
+    there = len(os.sched_getaffinity(0))
+    (box / "cpu.max").write_text("max 100000\n")
+    assert room.cores() == there
+    (box.parent / "cpu.max").write_text("50000 100000\n")
+    assert room.cores() == 1
+    before = room.free_ram()
+    (box / "memory.max").write_text("max\n")
+    assert abs((room.free_ram() or 0) - (before or 0)) < 10**9
+    (box.parent / "memory.max").write_text("30000000\n")
+    (box.parent / "memory.current").write_text("20000000\n")
+    (box.parent / "memory.stat").write_text("anon 1\ninactive_file 5000000\n")
+    assert room.free_ram() == 15_000_000
 
 
 def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ class Choice(BaseModel):
     )
     # On loopback
     port: int = _whole(8002, 1024, 65_535)
-    # Tokens; None: what the model takes, at most 8192
+    # Tokens; None: what the model takes, at most MODEL_MAX_TOKENS
     context: int | None = Field(
         default=None, ge=512, le=1_048_576, description="a whole number from 512 to 1048576"
     )

@@ -85,11 +85,13 @@ def command(
     host: Host,
     *,
     api_key: str = "",
+    context: int = DEFAULT_CONTEXT,
     root: Path = ROOT,
 ) -> Launch:
     """The command for `choice`, whose `model` was found in the catalogue or its folder; None: remote, whatever it has.
 
-    `api_key` is asked for by a server that is started. Raises CommandError with the reason where the mode can not work.
+    `api_key` is asked for by a server that is started. `context`: tokens at most where the choice names none. Raises
+    CommandError with the reason where the mode can not work.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)
@@ -104,6 +106,8 @@ def command(
         raise CommandError(
             f"context is {choice.context}; {model.name} takes at most {model.context_length} tokens."
         )
+    tokens = choice.context or min(model.context_length or context, context)
+    choice = choice.model_copy(update={"context": tokens})
     try:
         match choice.mode:
             case RunMode.SUBPROCESS:
@@ -260,7 +264,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     if model.answers:
         module = "server.engines.worker"
-        own = ["--device", device(model, host), "--context", str(_context(choice, model))]
+        own = ["--device", device(model, host), "--context", str(choice.context)]
         own += ["--trust-remote-code"] if model.remote_code else []
         env |= _visible(device(model, host), host)
     else:
@@ -305,10 +309,6 @@ def _making(choice: Choice, model: Model) -> list[str]:
     return [*shift, *(name for name, on in flags.items() if on)]
 
 
-def _context(choice: Choice, model: Model) -> int:
-    return choice.context or min(model.context_length or DEFAULT_CONTEXT, DEFAULT_CONTEXT)
-
-
 def _serving(
     choice: Choice, model: Model, machine: Host, folder: str, host: str, port: int
 ) -> vllm.Serving:
@@ -328,7 +328,7 @@ def _serving(
         port=port,
         dtype=choice.dtype,
         memory=choice.gpu_memory_utilization,
-        context=_context(choice, model),
+        context=choice.context or DEFAULT_CONTEXT,
         inputs=inputs,
         pixels=pixels,
         gpus=_gpus(choice, model, machine),

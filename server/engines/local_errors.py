@@ -13,11 +13,6 @@ from server.errors import (
     EngineUnavailable,
 )
 
-NO_PYTHON = (
-    "There is no Python with torch and transformers to run the model in. bash scripts/models.sh makes one in .venv-models, or set"
-    " ENGINE_PYTHON to one."
-)
-
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
@@ -27,6 +22,8 @@ class TimeLimits:
     first_token: float = 120.0
     between_tokens: float = 30.0
     total: float = 300.0
+    # Without a sign of life, whether it answers or not
+    silent: float = 60.0
 
 
 def refusal(code: str, context_length: int | None) -> EngineError:
@@ -47,6 +44,11 @@ def refusal(code: str, context_length: int | None) -> EngineError:
         case "template":
             return EngineRefused(
                 "The model's chat template does not take a question about a picture. Load another model."
+            )
+        case "numbers":
+            return EngineFailed(
+                "The local model's numbers overflow in the format that it is computed in. Load it in bfloat16 or float32"
+                " (MODEL_DTYPE, or the number format in the engine panel)."
             )
         case "busy":
             return EngineUnavailable(

@@ -14,7 +14,7 @@ from server.errors import EngineError
 
 
 class LocalLoaded:
-    """See `loaded.Loaded`. The manager starts it again when it has ended; the engine does not do so by itself."""
+    """See `loaded.Loaded`. The manager makes another one when it has ended."""
 
     def __init__(
         self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
@@ -23,11 +23,9 @@ class LocalLoaded:
             raise ValueError("a model without a folder can not be loaded")
         self._engine = LocalEngine(
             model.folder,
-            python=launch.argv[0],
-            argv=launch.argv,
+            launch.argv,
             env=launch.env,
-            trust_remote_code="--trust-remote-code" in launch.argv,
-            restarts=False,
+            own_code=model.remote_code,
             on_line=on_line,
             on_progress=on_progress,
         )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
-from server.catalogue.command import Choice, CommandError, command
+from server.catalogue.command import DEFAULT_CONTEXT, Choice, CommandError, command
 from server.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
 from server.catalogue.folder import ModelFolderError, find_models, read_model
 from server.catalogue.modes import Host
@@ -26,7 +26,8 @@ REFUSALS = (CommandError, CatalogueError, ModelFolderError)
 class Planner:
     """Looks anew each time. For any number of threads.
 
-    `roots`: folders that are models or hold some. `known`: the catalogue without them, asked each time.
+    `roots`: folders that are models or hold some. `known`: the catalogue without them, asked each time. `context`: tokens
+    at most where the choice names none.
     """
 
     def __init__(
@@ -34,10 +35,13 @@ class Planner:
         host: HostLook,
         roots: Sequence[Path] = (),
         known: Callable[[], Catalogue] = Catalogue.load,
+        *,
+        context: int = DEFAULT_CONTEXT,
     ) -> None:
         self._host = host
         self._roots = tuple(roots)
         self._known = known
+        self._context = context
         self._gpus: GpuReader | None = None
         self._lock = threading.Lock()
         # As last read
@@ -60,7 +64,9 @@ class Planner:
         """
         model = self._model(choice)
         host = _with_more(self._host.look(), ram_back, gpu_back)
-        return Plan(choice, command(choice, model, host, api_key=secrets.token_urlsafe(24)), model)
+        key = secrets.token_urlsafe(24)
+        launch = command(choice, model, host, api_key=key, context=self._context)
+        return Plan(choice, launch, model)
 
     def _model(self, choice: Choice) -> Model | None:
         if choice.model.startswith("/"):

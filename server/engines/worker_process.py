@@ -35,8 +35,9 @@ _OFFLINE = {
 _READ_BYTES = 256 * 1024
 _LINES = 200
 _LINE_CHARS = 500
-# Seconds for each way of ending it.
+# Seconds for each way of ending it; the last leaves it no choice, but a GPU's driver takes its time over large memory.
 _END_SECONDS = 2.0
+_KILLED_SECONDS = 30.0
 OnMessage = Callable[[Message], None]
 OnLine = Callable[[str], None]
 
@@ -121,15 +122,15 @@ class WorkerProcess:
             if ask is not None:
                 self._signal(ask)
             with suppress(TimeoutError):
-                async with asyncio.timeout(_END_SECONDS):
+                last = ask is signal.SIGKILL
+                async with asyncio.timeout(_KILLED_SECONDS if last else _END_SECONDS):
                     await self._gone.wait()
                 break
-        # What it left behind in its group.
-        self._signal(signal.SIGKILL)
         await self._tasks.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._process is not None:
+        # Once all of it has ended, its number may be another's.
+        if self._process is not None and not self._gone.is_set():
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, number)
 
@@ -177,7 +178,8 @@ class WorkerProcess:
         self, process: asyncio.subprocess.Process, readers: tuple[asyncio.Task[None], ...]
     ) -> None:
         status = await process.wait()
-        # A child of its own may hold the pipes open.
+        # What it left behind in its group; that would hold the pipes open, too.
+        self._signal(signal.SIGKILL)
         await asyncio.wait(readers, timeout=_END_SECONDS)
         self._gone.set()
         if process.stdin is not None:

@@ -54,6 +54,19 @@ def worker_of(run: Running) -> int:
     return pid
 
 
+async def stopped_while_it_answers(run: Running, pid: int) -> None:
+    """A song has an end, too: on a loaded machine it may have come before the page, or a test, looks for its beginning."""
+    begun = first_tokens(run)
+    await soon(lambda: first_tokens(run) > begun, LOADS)
+    os.kill(pid, signal.SIGSTOP)
+
+
+def first_tokens(run: Running) -> float:
+    """How many answers have begun."""
+    (found,) = run.program.metrics.first_token.collect()
+    return sum(one.value for one in found.samples if one.name.endswith("_count"))
+
+
 async def looking_at(visit: Visit, run: Running, color: str) -> Visitor:
     page = await visit(run.base_url)
     await page.start()
@@ -81,10 +94,12 @@ async def test_red_in_front_of_the_camera_is_called_red(
     pid = worker_of(local)
     # On another page: what it says with a turn before is its own affair.
     other = await looking_at(visit, local, "blue")
-    sent = await other.send(ASK_SONG)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(stopped_while_it_answers(local, pid))
+        sent = await other.send(ASK_SONG)
     await other.got(f'm.type === "delta" && m.id === "{sent["id"]}"', timeout=LOADS)
     os.kill(pid, signal.SIGKILL)
-    error = await other.end(sent["id"])
+    error = await other.end(sent["id"], timeout=LOADS)
     assert (error["type"], error["code"]) == ("error", "engine_failed")
     assert "in mid-answer" in error["message"]
     assert "started again" in error["message"]

@@ -82,6 +82,20 @@ def main() -> None:
     found["after that"] = [outcome.reason, said]
     whole = outcome.prompt_tokens
 
+    # Not even the model's own settings know where it ends.
+    known = one.model.generation_config.eos_token_id
+    one.model.generation_config.eos_token_id = None
+    outcome, said = ask(Generator(one), threading.Event())
+    found["no end"] = [outcome.reason, said]
+    one.model.generation_config.eos_token_id = known
+
+    def overflow(_module: object, _args: object, output: Any) -> Any:
+        return (output[0] if isinstance(output, tuple) else output) * float("nan")
+
+    hook = layers[1].register_forward_hook(overflow)
+    found["no numbers"] = code(generator)
+    hook.remove()
+
     template = one.processor.chat_template
     one.processor.chat_template = (
         "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import AddedToken
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers
 from transformers import (
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    PreTrainedTokenizerFast,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
 )
+from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
@@ -39,6 +43,22 @@ SMOL_TEMPLATE = (
     "{% for part in message['content'] %}{% if part['type'] == 'text' %}{{ part['text'] }}"
     "{% elif part['type'] == 'image' %}<image>{% endif %}{% endfor %}<end_of_utterance>\n"
     "{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+# Gemma 3's: no role for the system, which stands before the first words; turns have to alternate.
+GEMMA_TEMPLATE = (
+    "{{ bos_token }}{% set before = '' %}{% if messages[0]['role'] == 'system' %}"
+    "{% set before = messages[0]['content'][0]['text'] + '\n\n' %}{% set messages = messages[1:] %}{% endif %}"
+    "{% for message in messages %}{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('roles must alternate') }}{% endif %}"
+    "<start_of_turn>{{ 'model' if message['role'] == 'assistant' else message['role'] }}\n"
+    "{% if loop.first %}{{ before }}{% endif %}{% for part in message['content'] %}"
+    "{% if part['type'] == 'image' %}<start_of_image>{% else %}{{ part['text'] | trim }}{% endif %}{% endfor %}"
+    "<end_of_turn>\n{% endfor %}{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
+)
+GEMMA_MARKS = (
+    *("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"),
+    *("<start_of_image>", "<end_of_image>", "<image_soft_token>"),
 )
 
 
@@ -123,7 +143,65 @@ def smolvlm(folder: Path) -> None:
     (folder / "processor_config.json").write_text(json.dumps(processor))
 
 
-MAKES = {"qwen3_vl": qwen3_vl, "smolvlm": smolvlm}
+def gemma3(folder: Path) -> None:
+    # As SentencePiece has it: letters, spaces as a mark, bytes for what is neither.
+    bare = Tokenizer(
+        models.BPE(
+            {
+                word: at
+                for at, word in enumerate(
+                    [*GEMMA_MARKS, *(f"<0x{byte:02X}>" for byte in range(256)), "▁", "\n"]
+                    + [chr(code) for code in range(33, 127)]
+                )
+            },
+            [],
+            byte_fallback=True,
+            unk_token="<unk>",
+        )
+    )
+    bare.normalizer = normalizers.Replace(" ", "▁")
+    bare.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    )
+    bare.add_special_tokens([AddedToken(mark, normalized=False) for mark in GEMMA_MARKS])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=bare,
+        **{f"{name}_token": f"<{name}>" for name in ("bos", "eos", "pad", "unk")},
+        extra_special_tokens={
+            "boi_token": "<start_of_image>",
+            "eoi_token": "<end_of_image>",
+            "image_token": "<image_soft_token>",
+        },
+        chat_template=GEMMA_TEMPLATE,
+        clean_up_tokenization_spaces=False,
+    )
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in GEMMA_MARKS}
+    text = TEXT | {"vocab_size": len(tokenizer), "sliding_window": 64, "query_pre_attn_scalar": 32}
+    vision = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
+    vision |= {"num_attention_heads": 2, "image_size": 56, "patch_size": 14}
+    config = Gemma3Config(
+        text_config=text,
+        vision_config=vision,
+        mm_tokens_per_image=4,
+        boi_token_index=ids["<start_of_image>"],
+        eoi_token_index=ids["<end_of_image>"],
+        image_token_index=ids["<image_soft_token>"],
+    )
+    model = Gemma3ForConditionalGeneration(config)
+    model.generation_config.eos_token_id = [ids["<eos>"], ids["<end_of_turn>"]]
+    finish(
+        folder,
+        model,
+        tokenizer,
+        Gemma3ImageProcessorPil(size={"height": 56, "width": 56}),
+        image_processor_type="Gemma3ImageProcessor",
+        processor_class="Gemma3Processor",
+    )
+    processor = {"processor_class": "Gemma3Processor", "image_seq_length": 4}
+    (folder / "processor_config.json").write_text(json.dumps(processor))
+
+
+MAKES = {"qwen3_vl": qwen3_vl, "smolvlm": smolvlm, "gemma3": gemma3}
 
 
 def main() -> None:

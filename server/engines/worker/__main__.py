@@ -34,6 +34,19 @@ _PR_SET_PDEATHSIG = 1
 _GPU_FAULT = 3
 
 
+# Why a model that was loaded does not answer when it is tried, by the code of `generating.AnswerError`.
+_TRIED = {
+    "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
+    " smaller model.",
+    "numbers": "The model was loaded, and its numbers overflow in {}. Choose bfloat16 or float32 (MODEL_DTYPE, or the number"
+    " format in the engine panel).",
+    "template": "The model's chat template does not take a question about a picture. Choose a model that answers about"
+    " pictures.",
+    "context": "A question about one picture does not fit into the context. Choose a larger one, or another model.",
+    "picture": "The model was loaded and reads no pictures. Choose another one.",
+}
+
+
 class Channel:
     """Frames out, from any thread."""
 
@@ -116,7 +129,8 @@ class Worker:
                 f"answer failed: {name} at {Path(where.filename).name}:{where.lineno}\n"
             )
             self._ended(id, "error", code="failed")
-            if name == "AcceleratorError":
+            # Older versions of torch have no class for it.
+            if name == "AcceleratorError" or str(error).startswith(("CUDA error", "HIP error")):
                 os._exit(_GPU_FAULT)
         else:
             self._ended(
@@ -132,14 +146,13 @@ class Worker:
         self._channel.send(type, id=id, **fields)
 
     def _tell_state(self) -> None:
+        if self._generator is None:
+            # Imported while another thread imports it, it would be waited for.
+            self._channel.send("state", steps=0, gpu_bytes=0)
+            return
         from server.engines.worker.loading import gpu_bytes
 
-        generator = self._generator
-        self._channel.send(
-            "state",
-            steps=generator.steps if generator is not None else 0,
-            gpu_bytes=gpu_bytes() if generator is not None else 0,
-        )
+        self._channel.send("state", steps=self._generator.steps, gpu_bytes=gpu_bytes())
 
 
 def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
@@ -185,10 +198,18 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         loaded = loading.load(options, found, report)
         generator = generating.Generator(loaded)
         report("warming")
-        say = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "Hello"}]}]
+        # As questions come: what the template does not take is to be seen now.
+        asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
+        say: generating.Messages = [
+            {"role": "system", "content": "Answer."},
+            {"role": "user", "content": asked},
+        ]
         generator.answer(say, loading.grey(), 2, threading.Event(), lambda _: None)
     except loading.LoadError as error:
         channel.send("failed", code=error.code, message=error.message)
+        return 1
+    except generating.AnswerError as error:
+        channel.send("failed", code=error.code, message=_TRIED[error.code].format(loaded.dtype))
         return 1
     except Exception as error:  # noqa: BLE001
         # The trial: nobody has asked anything yet.

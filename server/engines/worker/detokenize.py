@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 
 # Tokens that are waited for at most until a character is whole; four make any.
 _HELD_BACK = 8
+# What stands for bytes that are no character, or not yet
+_BROKEN = "\ufffd"
+# Tokens that are decoded together at most while none of them gives a text
+_WINDOW = 64
 
 
 class Detokenizer:
-    """Turns tokens into pieces of text that together are the text of all.
+    """Turns tokens into pieces of text that together are the text of all, but for a character that is never completed.
 
     A token may be a part of a character, or have a space before it only where another token is: so each piece is
     what the newest tokens add to those just before them. `decode` gives the text of some tokens.
@@ -18,27 +22,37 @@ class Detokenizer:
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._ids: list[int] = []
-        # From here on tokens are decoded together; from there on they were not told yet.
+        # From here on tokens are decoded together; those from there on may have been told in part at most.
         self._start = 0
-        self._told = 0
+        self._whole = 0
+        # What was told of the text from `_start` on
+        self._told = ""
+        # Tokens since a text was told
+        self._waited = 0
 
     def push(self, token: int) -> str:
         """What can be told now; "" while a character is not whole."""
         self._ids.append(token)
-        text = self._fresh()
-        if text.endswith("\ufffd") and len(self._ids) - self._told < _HELD_BACK:
-            return ""
-        return self._tell(text)
+        self._waited += 1
+        text = self._decode(self._ids[self._start :])
+        whole = text.rstrip(_BROKEN)
+        if whole == text or self._waited >= _HELD_BACK:
+            return self._tell(text, all_of_it=True)
+        return self._tell(whole, all_of_it=False)
 
     def end(self) -> str:
-        """What was held back."""
-        return self._tell(self._fresh()) if self._told < len(self._ids) else ""
+        """What was held back and is text."""
+        return self._tell(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
 
-    def _fresh(self) -> str:
-        known = self._decode(self._ids[self._start : self._told])
-        return self._decode(self._ids[self._start :])[len(known) :]
-
-    def _tell(self, text: str) -> str:
-        if text:
-            self._start, self._told = self._told, len(self._ids)
-        return text
+    def _tell(self, text: str, *, all_of_it: bool) -> str:
+        # Of bytes some tokenizers give nothing until all in a row are there, not even what was told before.
+        known = all_of_it or text.startswith(self._told)
+        fresh = text[len(self._told) :] if known else ""
+        if all_of_it and (fresh or len(self._ids) - self._start > _WINDOW):
+            self._start, self._whole = self._whole, len(self._ids)
+            self._told = self._decode(self._ids[self._start :])
+        elif fresh:
+            self._told = text
+        if fresh:
+            self._waited = 0
+        return fresh

@@ -20,13 +20,21 @@ Messages = list[dict[str, Any]]
 
 # Larger ones are not decoded; the server sends none near that.
 _MOST_PIXELS = 64_000_000
+# Tokens that earlier turns leave to the answer at least
+_LEAST_ANSWER = 64
 # A special token has fewer characters; longer ones and more of them are not told.
 _TOKEN_CHARS = 64
 _TOKENS_TOLD = 1024
+# What processors and tokenizers call theirs
+_MARKS = (
+    *("image_token", "video_token", "audio_token", "fake_image_token", "global_image_token"),
+    *("boi_token", "eoi_token", "image_break_token", "image_end_token", "start_image_token"),
+    *("end_image_token", "context_image_token"),
+)
 
 
 class AnswerError(Exception):
-    """This answer can not be given. `code` is picture, context, template, memory or failed."""
+    """This answer can not be given. `code` is picture, context, template, memory, numbers or failed."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)
@@ -52,7 +60,11 @@ class Generator:
         self._loaded = loaded
         self.steps = 0
         self._stop = threading.Event()
+        # Whether the next step is an answer's first
+        self._first = False
+        self._ends = _ends(loaded)
         loaded.model.register_forward_pre_hook(self._count)
+        loaded.model.register_forward_hook(self._check)
         for part in loaded.model.modules():
             if isinstance(part, torch.nn.ModuleList):
                 for layer in part:
@@ -68,16 +80,13 @@ class Generator:
     ) -> Outcome:
         """`tell` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError."""
         picture = jpeg if isinstance(jpeg, Image.Image) else _decode(jpeg)
-        self._stop = stop
+        self._stop, self._first = stop, True
         prompt = 0
-        words = _Words(self._loaded.tokenizer, self._ends(), stop, tell)
+        words = _Words(self._loaded.tokenizer, self._ends, stop, tell)
         try:
-            inputs = self._inputs(messages, picture)
+            inputs = self._fitting(messages, picture, min(max_tokens, _LEAST_ANSWER))
             prompt = int(inputs["input_ids"].shape[1])
-            room = self._loaded.context - prompt
-            if room < 1:
-                raise AnswerError("context")
-            limit = min(max_tokens, room)
+            limit = min(max_tokens, self._loaded.context - prompt)
             with torch.inference_mode():
                 self._loaded.model.generate(
                     **inputs,
@@ -87,12 +96,12 @@ class Generator:
                 )
         except _Stopped:
             return Outcome("cancelled", prompt, words.count)
-        except (MemoryError, torch.OutOfMemoryError):
-            self._give_back()
-            raise AnswerError("memory") from None
-        except RuntimeError as error:
-            if "allocate memory" not in str(error):
+        except (MemoryError, RuntimeError) as error:
+            # The CPU's allocator has no exception of its own.
+            memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not memory and "allocate memory" not in str(error):
                 raise
+            self._give_back()
             raise AnswerError("memory") from None
         if stop.is_set():
             return Outcome("cancelled", prompt, words.count)
@@ -101,20 +110,45 @@ class Generator:
     def special_tokens(self) -> list[str]:
         """What must not stand in anybody's text: it would be the token. `<|…|>` are known to everybody and left out."""
         tokenizer = self._loaded.tokenizer
-        found = {str(token) for token in getattr(tokenizer, "all_special_tokens", ())}
-        for token in getattr(tokenizer, "added_tokens_decoder", {}).values():
-            text = str(token.content)
-            if token.special or (text[:1], text[-1:]) in (("<", ">"), ("[", "]")):
-                found.add(text)
-        for name in ("image_token", "video_token", "fake_image_token", "global_image_token"):
-            found.add(str(getattr(self._loaded.processor, name, None) or ""))
-        known = (text for text in found if not (text.startswith("<|") and text.endswith("|>")))
-        return sorted(text for text in known if 1 < len(text) <= _TOKEN_CHARS)[:_TOKENS_TOLD]
+        # Those with a meaning first: some vocabularies have thousands that nobody uses yet.
+        found = [
+            str(getattr(part, name, None) or "")
+            for part in (self._loaded.processor, tokenizer)
+            for name in _MARKS
+        ]
+        found += map(str, getattr(tokenizer, "all_special_tokens", ()))
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        template = str(getattr(self._loaded.processor, "chat_template", None) or "")
+        found += sorted((str(one.content) for one in added if one.special), key=_unused(template))
+        others = sorted(str(one.content) for one in added if not one.special)
+        found += [text for text in others if (text[:1], text[-1:]) in (("<", ">"), ("[", "]"))]
+        return [
+            text
+            for text in dict.fromkeys(found)
+            if 1 < len(text) <= _TOKEN_CHARS and not (text[:2] == "<|" and text[-2:] == "|>")
+        ][:_TOKENS_TOLD]
+
+    def _fitting(self, messages: Messages, picture: Image.Image, answer: int) -> Any:
+        """The prompt, without the oldest turns where all of them leave no room for an answer of so many tokens.
+
+        The server cuts the history by an estimate, and cannot know how many tokens every processor makes of a picture.
+        """
+        while True:
+            inputs = self._inputs(messages, picture)
+            room = self._loaded.context - int(inputs["input_ids"].shape[1])
+            if room >= answer:
+                return inputs
+            fewer = _without_oldest(messages)
+            if len(fewer) == len(messages):
+                if room < 1:
+                    raise AnswerError("context")
+                return inputs
+            messages = fewer
 
     def _inputs(self, messages: Messages, picture: Image.Image) -> Any:
         try:
             inputs = self._templated(messages, picture)
-        except TemplateError:
+        except (TemplateError, TypeError):
             try:
                 inputs = self._templated(_without_system(messages), picture)
             except TemplateError:
@@ -138,17 +172,21 @@ class Generator:
         settings.max_new_tokens, settings.max_length = limit, None
         settings.do_sample, settings.num_beams = False, 1
         settings.temperature = settings.top_p = settings.top_k = None
+        settings.eos_token_id = sorted(self._ends) or None
         if settings.pad_token_id is None:
-            ends = settings.eos_token_id
-            settings.pad_token_id = ends[0] if isinstance(ends, list) else ends
+            settings.pad_token_id = min(self._ends, default=None)
         return settings
-
-    def _ends(self) -> set[int]:
-        ends = self._loaded.model.generation_config.eos_token_id
-        return set(ends) if isinstance(ends, list) else {ends}
 
     def _count(self, *_: object) -> None:
         self.steps += 1
+
+    def _check(self, _module: object, _args: object, output: Any) -> None:
+        """What has overflowed at the prompt says the same senseless word for ever."""
+        if self._first:
+            self._first = False
+            logits = getattr(output, "logits", None)
+            if logits is not None and bool(logits[:, -1].isnan().any()):
+                raise AnswerError("numbers")
 
     def _halt(self, *_: object) -> None:
         # The first step over a long prompt may take seconds: it is stopped in its middle.
@@ -158,6 +196,20 @@ class Generator:
     def _give_back(self) -> None:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def _ends(loaded: Loaded) -> set[int]:
+    """The tokens that end an answer: those of the model's settings, and the one that its tokenizer ends a turn with."""
+    said = loaded.model.generation_config.eos_token_id
+    ends = [*said] if isinstance(said, list | tuple) else [said]
+    return {
+        end for end in (*ends, getattr(loaded.tokenizer, "eos_token_id", None)) if end is not None
+    }
+
+
+def _unused(template: str) -> Callable[[str], tuple[bool, str]]:
+    """Sorts those that the template uses before the others."""
+    return lambda text: (text not in template, text)
 
 
 class _Words:
@@ -248,6 +300,13 @@ def _for_template(messages: Messages, picture: Image.Image) -> Messages:
         ]
         found.append({"role": message["role"], "content": shown})
     return found
+
+
+def _without_oldest(messages: Messages) -> Messages:
+    """The older half of the turns is gone; the same when there are none."""
+    first = 1 if messages[0]["role"] == "system" else 0
+    turns = (len(messages) - first) // 2
+    return messages[:first] + messages[first + 2 * -(-turns // 2) :]
 
 
 def _without_system(messages: Messages) -> Messages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,9 +101,49 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
             f"The weights lack {len(found['missing_keys'])} parts that the model needs, {some[:80]} for one. Download it again.",
         )
     report("weights", 100.0, weights.bytes, weights.bytes)
-    context = min(options.context, weights.context_length or options.context)
-    device = str(model.device)
-    return Loaded(model.eval(), processor, weights, device, dtype, context)
+    return Loaded(
+        model.eval(),
+        processor,
+        weights,
+        str(model.device),
+        dtype,
+        _context(options, weights, model, dtype),
+    )
+
+
+def _context(options: Options, weights: Weights, model: Any, dtype: str) -> int:
+    """Tokens: what is wished, within what the model was made for and what memory is left beside it."""
+    wanted = min(options.context, weights.context_length or options.context)
+    try:
+        config = model.config.get_text_config()
+    except ValueError:
+        # There are several.
+        return wanted
+
+    def size(name: str) -> int:
+        found = getattr(config, name, None)
+        return found if isinstance(found, int) else 0
+
+    heads = size("num_attention_heads")
+    if not (heads and size("hidden_size")):
+        return wanted
+    each = room.token_bytes(
+        layers=size("num_hidden_layers"),
+        hidden=size("hidden_size"),
+        inner=size("intermediate_size"),
+        heads=heads,
+        pairs=size("num_key_value_heads") or heads,
+        head=size("head_dim") or None,
+        dtype=dtype,
+    )
+    gpus = {part.device for part in model.parameters() if part.device.type == "cuda"}
+    free = sum(torch.cuda.mem_get_info(gpu)[0] for gpu in gpus) if gpus else room.free_ram()
+    found = room.context(wanted, free, each)
+    if found < wanted:
+        sys.stderr.write(
+            f"The context is held to {found} of {wanted} tokens: there is no memory for more beside the model.\n"
+        )
+    return found
 
 
 def _share_processor() -> None:
@@ -111,8 +152,7 @@ def _share_processor() -> None:
     with contextlib.suppress(OSError):
         os.nice(_NICENESS)
     if "OMP_NUM_THREADS" not in os.environ:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-        torch.set_num_threads(max(1, min(torch.get_num_threads(), (cores or 1) - 1)))
+        torch.set_num_threads(max(1, min(torch.get_num_threads(), room.cores() - 1)))
 
 
 def _use_gpu(device: str) -> bool:
@@ -127,14 +167,21 @@ def _use_gpu(device: str) -> bool:
 
 def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
     if gpu:
-        quick = bool(torch.cuda.is_bf16_supported())
+        # Emulated it is slower than float16.
+        quick = bool(torch.cuda.is_bf16_supported(including_emulation=False))
     else:
-        quick = bool(torch.cpu._is_avx512_bf16_supported())
+        quick = _quick_bfloat16()
     free = room.free_ram()
     wide = room.needed(weights.bytes, weights.bytes_each, "float32")
     return room.choose(
         options.dtype, weights.dtype, gpu=gpu, bfloat16=quick, roomy=free is None or wide < free
     )
+
+
+def _quick_bfloat16() -> bool:
+    """Whether this CPU has instructions for it, as far as torch tells."""
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return ask is not None and bool(ask())
 
 
 def _place(weights: Weights, dtype: str, gpu: bool) -> Any:

@@ -1,15 +1,26 @@
-"""Which number format a model is computed in, and whether it fits. Pure, save for reading this system's files."""
+"""What a model may take of this machine: its number format, memory, tokens, cores. Pure, save for reading this system's files."""
 
 from __future__ import annotations
 
 import contextlib
+import math
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+_OWN_GROUP = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
 # Beside the weights: what is computed with, the cache of a long context, a picture on its way.
 _EXTRA_SHARE = 0.10
 _EXTRA_BYTES = 200 * 1024 * 1024
+# Of the memory that is free beside the weights, what a whole context may take; and the least that is tried, come what may.
+_CONTEXT_SHARE = 0.6
+_LEAST_CONTEXT = 2048
+# Beside keys and values, what a token of a prompt takes while a layer works at it: of the hidden size, of the inner one
+_HIDDEN_COPIES = 10
+_INNER_COPIES = 4
 
 
 def needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
@@ -33,6 +44,36 @@ def choose(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: bool) -
     if stored == "float32" or (not bfloat16 and roomy):
         return "float32"
     return "bfloat16"
+
+
+def token_bytes(
+    *, layers: int, hidden: int, inner: int, heads: int, pairs: int, head: int | None, dtype: str
+) -> int:
+    """Bytes that a token of a prompt takes: keys and values in every layer, and one layer's work at it.
+
+    `pairs`: heads of keys and values; `head`: numbers of one head, None for the hidden size's share.
+    """
+    kept = 2 * layers * pairs * (head or hidden // heads)
+    return (kept + _HIDDEN_COPIES * hidden + _INNER_COPIES * inner) * BYTES_EACH[dtype]
+
+
+def context(wanted: int, free: int | None, each: int) -> int:
+    """Tokens of prompt and answer that the memory which is `free` has room for, at most `wanted`."""
+    if free is None or each <= 0:
+        return wanted
+    return min(wanted, max(_LEAST_CONTEXT, int(free * _CONTEXT_SHARE) // each))
+
+
+def cores() -> int:
+    """Cores that this process may keep busy: those it may run on, and no more than its control group is given the time of."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    found = [there or 1]
+    for group in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            most, period = (group / "cpu.max").read_text().split()
+            if most != "max":
+                found.append(max(1, math.ceil(int(most) / int(period))))
+    return min(found)
 
 
 def free_ram() -> int | None:
@@ -64,20 +105,29 @@ def _within_limit() -> int | None:
 
 
 def _within_group() -> int | None:
-    """By the second version of control groups; what the group caches of files could be had again, and is not counted."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in Path("/proc/self/cgroup").read_text().splitlines():
+    """What is left in the tightest of them; what a group caches of files could be had again, and is not counted."""
+    found: list[int] = []
+    for group in _groups():
+        with contextlib.suppress(OSError, ValueError):
+            limit = (group / "memory.max").read_text().strip()
+            if limit == "max":
+                continue
+            used = int((group / "memory.current").read_text())
+            for stat in (group / "memory.stat").read_text().splitlines():
+                if stat.startswith("inactive_file "):
+                    used -= int(stat.split()[1])
+            found.append(max(0, int(limit) - used))
+    return min(found, default=None)
+
+
+def _groups() -> Iterator[Path]:
+    """This process's control group, by their second version, and those around it, which limit it, too."""
+    with contextlib.suppress(OSError):
+        for line in _OWN_GROUP.read_text().splitlines():
             if line.startswith("0::"):
-                group = Path("/sys/fs/cgroup") / line[3:].lstrip("/")
-                limit = (group / "memory.max").read_text().strip()
-                if limit == "max":
-                    return None
-                used = int((group / "memory.current").read_text())
-                for stat in (group / "memory.stat").read_text().splitlines():
-                    if stat.startswith("inactive_file "):
-                        used -= int(stat.split()[1])
-                return max(0, int(limit) - used)
-    return None
+                group = _GROUPS / line[3:].lstrip("/")
+                yield group
+                yield from (one for one in group.parents if one.is_relative_to(_GROUPS))
 
 
 def gigabytes(count: int) -> str:

@@ -46,7 +46,9 @@ def look(folder: Path) -> Weights:
         )
     found = read_weights(folder)
     dtype = found.dtype if found.dtype in _DTYPES else ""
-    return Weights(found.bytes, dtype, found.each, kind, _context(config))
+    # Packed numbers stay as they are, in what is about two bytes for what is computed.
+    each = 2 if not dtype and found.parameters is None else found.each
+    return Weights(found.bytes, dtype, each, kind, _context(config))
 
 
 def _context(config: dict[str, Any]) -> int | None:
