@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpcore2
 import pytest
@@ -67,6 +69,29 @@ def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
     )
     with pytest.raises(FetchError, match="loopback address"):
         network.connect_tcp("zero.test", listening.getsockname()[1], timeout=5)
+
+
+def test_one_that_hangs_up_at_once_is_not_connected_to(listening: socket.socket) -> None:
+    """Who it was can not be looked at any more: no error but httpcore's own, and nothing stays open."""
+
+    class Gone(httpcore2.SyncBackend):
+        def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:
+            stream = super().connect_tcp(*args, **options)
+            stream.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+            # As the kernel has it once a reset came.
+            with listening.dup() as other:
+                peer, _ = other.accept()
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                peer.close()
+            streams.append(stream)
+            return stream
+
+    streams: list[httpcore2.NetworkStream] = []
+    network = Network(refused=lambda a: None)
+    network._backend = Gone()
+    with pytest.raises(httpcore2.ConnectError, match="hung up at once"):
+        network.connect_tcp("127.0.0.1", listening.getsockname()[1], timeout=5)
+    assert streams[0].get_extra_info("socket").fileno() == -1
 
 
 def test_the_next_address_is_tried(listening: socket.socket) -> None:

@@ -147,6 +147,8 @@ def test_redirects_end(files: Files) -> None:
         ("https://files.test:port/", "is no URL"),
         ("https://unknown.test/a?key=hunter2", "can not be reached"),
         ("https://localhost/a?key=hunter2", "can not be reached"),
+        ("https://unknown.test/%1b%5b2J%0a", "unknown.test/%1b%5b2J%0a can not be reached"),
+        ("https://xn--9.test/a", "can not be reached|is no URL"),
     ],
 )
 def test_what_can_not_be_fetched_is_said(files: Files, url: str, says: str) -> None:
@@ -155,6 +157,16 @@ def test_what_can_not_be_fetched_is_said(files: Files, url: str, says: str) -> N
         fetcher(files).read(url)
     assert "hunter2" not in caught.value.message
     assert caught.value.message.isprintable()
+
+
+def test_certificates_that_can_not_be_read_are_said(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is trusted is named by the environment, too."""
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
+    with pytest.raises(FetchError, match="Set SSL_CERT_FILE to a readable file"):
+        Fetcher(Limits(1000)).read(files.url("/file"))
+    assert files.asked == []
 
 
 def test_by_itself_it_reaches_public_addresses_alone(files: Files) -> None:

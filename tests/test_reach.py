@@ -46,6 +46,8 @@ def test_public_addresses_may_be_reached(address: str) -> None:
         ("64:ff9b:1::a00:1", "special"),
         ("2002:7f00:1::", "loopback"),
         ("2001:0:1:2::3", "private"),
+        ("2001:1::1", "private"),
+        ("2001:20::1", "private"),
         ("2001:db8::1", "private"),
         ("fd00:ec2::254", "private"),
         ("fec0::1", "private"),

@@ -85,7 +85,7 @@ class Fetcher:
         """Pieces of the content, after the redirects. Raises FetchError, and httpcore2's errors."""
         limits = self.limits
         backend = Network(seconds=limits.seconds, refused=self.refused, resolve=self.resolve)
-        context = self.ssl_context or httpcore2.default_ssl_context()
+        context = self.ssl_context or network.trusted()
         with httpcore2.ConnectionPool(ssl_context=context, network_backend=backend) as pool:
             named = shown(url)
             for _ in range(limits.redirects + 1):
@@ -169,8 +169,9 @@ def parsed(text: str, after: httpx2.URL | None = None) -> httpx2.URL:
 def shown(url: httpx2.URL) -> str:
     """As a sentence may have it: without user, query and fragment, which may hold secrets, and short."""
     port = f":{url.port}" if url.port is not None else ""
-    host = f"[{url.host}]" if ":" in url.host else url.host
-    text = f"{url.scheme}://{host}{port}{url.path}"
+    # Encoded as they go out: decoded, they may move a terminal's cursor or look like another host.
+    host, path = url.raw_host.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii")
+    text = f"{url.scheme}://{f'[{host}]' if ':' in host else host}{port}{path}"
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 

@@ -21,6 +21,17 @@ MAX_ADDRESSES = 8
 Resolve = Callable[[str, int], list[str]]
 
 
+def trusted() -> ssl.SSLContext:
+    """The system's trust, or SSL_CERT_FILE's and SSL_CERT_DIR's. Raises FetchError."""
+    try:
+        return httpcore2.default_ssl_context()
+    except OSError as error:
+        raise FetchError(
+            f"The certificates that servers are checked with can not be read ({error.strerror or error}). Set SSL_CERT_FILE to"
+            " a readable file of them, or leave it and SSL_CERT_DIR out of the environment."
+        ) from None
+
+
 def resolve(host: str, port: int) -> list[str]:
     """The addresses of a name, or the address itself in its usual form. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -75,7 +86,10 @@ class Network(NetworkBackend):
                 continue
             try:
                 self._check(host, str(stream.get_extra_info("server_addr")[0]))
-            except (OSError, FetchError):
+            except OSError:
+                stream.close()
+                raise httpcore2.ConnectError(f"{host} hung up at once") from None
+            except FetchError:
                 stream.close()
                 raise
             return _Stream(stream, self)

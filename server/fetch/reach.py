@@ -7,6 +7,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 # Global unicast (RFC 4291); whatever else IPv6 has is special.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+# In there for protocols (RFC 2928), which newer Pythons take for global: 2001:1::1 is whatever router is next
+_PROTOCOLS_V6 = ipaddress.IPv6Network("2001::/23")
 # IPv4 behind IPv6: RFC 6052
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Beside what Python knows: IETF protocol assignments (RFC 6890; a cloud's metadata is in there), relays that are
@@ -58,4 +60,5 @@ def _refused_v6(address: IPv6Address) -> str | None:
     ):
         if holds:
             return kind
-    return None if address in _GLOBAL_V6 and address.is_global else "special"
+    public = address in _GLOBAL_V6 and address.is_global and address not in _PROTOCOLS_V6
+    return None if public else "special"
