@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -25,6 +26,12 @@ CUP = Box(10, 20, 30, 40, "cup")
         '[{"bbox_2d": [10, 20, 30, 40], "label": "cup"}, {"bbox_2d": [1, 2',
         '{"objects": 1} {"bbox": [10.0, 20, 30, 40], "label": "cup"}',
         '[{"bbox_2d": [10, 20, 30, 40], "label": "c\x0cup"}]',
+        '{"objects": [{"bbox_2d": [10, 20, 30, 40], "label": "cup"}], "count": 1}',
+        '```python\nfind("cup")\n```\n```json\n[{"bbox_2d": [10, 20, 30, 40], "label": "cup"}]\n```',
+        '```\nnothing in here\n``` {"bbox_2d": [10, 20, 30, 40], "label": "cup"}',
+        "<|object_ref_start|>cup<|object_ref_end|><|box_start|>(10,20),(30,40)<|box_end|><|im_end|>",
+        "cup(10, 20), (30, 40)",
+        "I see it:\ncup: (10,20),(30,40)",
     ],
 )
 def test_boxes_are_read_however_they_are_wrapped(text: str) -> None:
@@ -66,6 +73,34 @@ def test_an_answer_is_bounded() -> None:
     assert read_boxes(many + " " * 100_000) == []
 
 
+def test_several_boxes_in_words() -> None:
+    """Each has the words before it; a point alone is none."""
+    found = read_boxes("cup(1,2),(3,4), red pen(5,6),(7,8)(9,9)")
+    assert found == [Box(1, 2, 3, 4, "cup"), Box(5, 6, 7, 8, "red pen")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"":' * 900 + "[" + "1," * 45_000,
+        '{"a":' * 19_000,
+        "{" * 100_000,
+        '{"' * 50_000,
+        '{"\\"' * 25_000,
+        ("9" * 5_000 + "{") * 19,
+        "```" * 33_000,
+        "(1,2)" * 19_000,
+        "(1,2),(3," * 11_000,
+        '{"b":' + "[" * 50_000,
+    ],
+)
+def test_nonsense_does_not_take_long(text: str) -> None:
+    """However deeply it is nested: it is read on the way of an answer."""
+    began = time.process_time()
+    assert read_boxes(text) == []
+    assert time.process_time() - began < 0.5
+
+
 @given(st.text(alphabet='{}[]",:0123456789.bxd_2e- \n`', max_size=300))
 def test_no_text_makes_reading_fail(text: str) -> None:
     """Whatever a model says, there is a list."""
@@ -94,6 +129,14 @@ def test_boxes_are_cut_at_the_edges() -> None:
         assert to_frame(outside, BoxUnit.PIXELS, **size) is None
     with pytest.raises(ValueError, match="a picture of 0x9 and a frame of 1x1 were given"):
         to_frame(over, BoxUnit.PIXELS, picture=(0, 9), frame=(1, 1))
+
+
+def test_what_lies_at_an_edge_is_in_the_frame() -> None:
+    """However the sizes divide: 49 / 49 times something is not always that."""
+    for side in range(28, 3_000, 28):
+        edge = Box(side, side, side, side)
+        found = to_frame(edge, BoxUnit.PIXELS, picture=(side, side), frame=(1279, 719))
+        assert found == Box(1279, 719, 1279, 719)
 
 
 @given(

@@ -1,15 +1,18 @@
 """Where things are: boxes that a model answers, taken from its text to the pixels of the camera's frame.
 
-Qwen2.5-VL answers pixels of the picture that it got, Qwen2-VL and Qwen3-VL thousandths of its sides, as a JSON list:
-`[{"bbox_2d": [x1, y1, x2, y2], "label": "cup"}]` (the models' cookbooks). The picture is not resized again by the model
+Qwen2.5-VL answers pixels of the picture that it got, Qwen2-VL and Qwen3-VL thousandths of its sides; as a JSON list,
+`[{"bbox_2d": [x1, y1, x2, y2], "label": "cup"}]` (the models' cookbooks), but Qwen2-VL as `cup(x1,y1),(x2,y2)` with control
+tokens around both (its model card), which may have been taken out already. The picture is not resized again by the model
 when its sides come from `resize.smart_resize`, so both lead back to the frame exactly.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +23,15 @@ MAX_BOXES = 100
 MAX_LABEL_CHARS = 100
 # An answer that is longer is none of boxes.
 MAX_TEXT_CHARS = 100_000
-# Objects of other kinds, and beginnings of none: nesting makes each of these slow.
 _MAX_OBJECTS = 1_000
-_MAX_FAILURES = 1_000
+# Characters that are read in vain: beginnings of objects that are none, each within the one before.
+_MAX_VAIN = 10 * MAX_TEXT_CHARS
+_FAILURE = 1_000
 _NAMES = ("bbox_2d", "bbox", "box_2d")
 _POINTS = ("point_2d", "point")
+_PAIR = r"\((\d{1,4}),\s?(\d{1,4})\)"
+_PAIRS = re.compile(f"{_PAIR},\\s?{_PAIR}")
+_CONTROL = re.compile(r"<\|[a-z_]{1,40}\|>")
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|\Z)", re.DOTALL)
 
 
@@ -42,20 +49,18 @@ class Box:
 def read_boxes(text: str) -> list[Box]:
     """The boxes and points of an answer in the model's own unit, corners in order; [] for an answer without any.
 
-    What is no box is left out: other JSON, other numbers of sides, numbers that are not finite. A list that was cut off
-    gives those before the cut.
+    They may lie within other objects (`{"objects": [...]}`), in blocks of code or between words. What is no box is left
+    out: other JSON, other numbers of sides, numbers that are not finite. A list that was cut off gives those before the cut.
     """
     if len(text) > MAX_TEXT_CHARS:
         return []
-    fenced = _FENCE.search(text)
-    boxes = []
-    for entry in _entries(fenced[1] if fenced else text):
-        box = _box(entry)
-        if box is not None:
-            boxes.append(box)
-            if len(boxes) == MAX_BOXES:
-                break
-    return boxes
+    blocks = "\n".join(_FENCE.findall(text))
+    return _boxes(blocks) or _boxes(text) or _pairs(text)
+
+
+def _boxes(text: str) -> list[Box]:
+    found = (_box(entry) for whole in _entries(text) for entry in _within(whole))
+    return list(itertools.islice((box for box in found if box is not None), MAX_BOXES))
 
 
 def to_frame(
@@ -76,9 +81,9 @@ def to_frame(
             " least 1"
         )
     sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
-    across, down = frame[0] / sides[0], frame[1] / sides[1]
-    x1, x2 = sorted((box.x1 * across, box.x2 * across))
-    y1, y2 = sorted((box.y1 * down, box.y2 * down))
+    # Divided last: what lies at an edge stays there and is not a rounding beyond.
+    x1, x2 = sorted(x * frame[0] / sides[0] for x in (box.x1, box.x2))
+    y1, y2 = sorted(y * frame[1] / sides[1] for y in (box.y1, box.y2))
     if x2 < 0 or y2 < 0 or x1 > frame[0] or y1 > frame[1]:
         return None
     return Box(
@@ -86,27 +91,54 @@ def to_frame(
     )
 
 
-def _entries(text: str) -> list[Any]:
-    """The objects of the first JSON list, or of single objects, as far as they are whole."""
+def _pairs(text: str) -> list[Box]:
+    """Qwen2-VL's own form, what stands before it being the label."""
+    plain = _CONTROL.sub("", text)
+    boxes: list[Box] = []
+    end = 0
+    for match in itertools.islice(_PAIRS.finditer(plain), MAX_BOXES):
+        before = plain[end : match.start()].rpartition("\n")[2].strip(" ,;:")
+        numbers = [int(number) for number in match.groups()]
+        box = _box({"bbox_2d": numbers, "label": before})
+        boxes += [] if box is None else [box]
+        end = match.end()
+    return boxes
+
+
+def _entries(text: str) -> Iterator[dict[str, Any]]:
+    """The objects that stand in it, as far as they are whole."""
     decoder = json.JSONDecoder(strict=False)
-    found: list[Any] = []
-    at = failures = 0
-    while (
-        len(found) < _MAX_OBJECTS and failures < _MAX_FAILURES and (at := text.find("{", at)) >= 0
-    ):
+    at = found = vain = 0
+    while found < _MAX_OBJECTS and vain < _MAX_VAIN and (at := text.find("{", at)) >= 0:
         try:
             entry, at = decoder.raw_decode(text, at)
-        except (ValueError, RecursionError):
+        except json.JSONDecodeError as error:
+            # Making the error reads what is before it once more.
+            vain += _FAILURE + error.pos - at
             at += 1
-            failures += 1
-            continue
-        found.append(entry)
-    return found
+        except (ValueError, RecursionError):
+            # A number of thousands of digits; nesting without an end
+            vain += len(text) - at
+            at += 1
+        else:
+            found += 1
+            yield entry
 
 
-def _box(entry: Any) -> Box | None:
-    if not isinstance(entry, dict):
-        return None
+def _within(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """It, when it has a place; else those within it that have."""
+    left: list[Any] = [entry]
+    while left:
+        one = left.pop()
+        if isinstance(one, dict) and not any(name in one for name in (*_NAMES, *_POINTS)):
+            one = list(one.values())
+        if isinstance(one, dict):
+            yield one
+        elif isinstance(one, list):
+            left.extend(reversed(one))
+
+
+def _box(entry: dict[str, Any]) -> Box | None:
     numbers = next((entry[name] for name in _NAMES if name in entry), None)
     if numbers is None:
         point = next((entry[name] for name in _POINTS if name in entry), None)

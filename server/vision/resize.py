@@ -27,8 +27,8 @@ def smart_resize(
     """The (height, width) to resize to: multiples of the factor, the ratio kept as well as they allow.
 
     `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), never below its minimum.
-    Published behaviour, with one addition: where one side is a single factor already, the other is cut, so
-    that the maximum always holds.
+    Published behaviour, with one addition: where one side is a single factor already, or the minimum is so near
+    that rounding up goes beyond the maximum, the longer side is cut, so that the maximum always holds.
 
     Raises ValueError for sides below 1 and for an aspect ratio over `MAX_RATIO`.
     """
