@@ -13,6 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+from huggingface_hub import close_session, constants
+
+_TEMPLATE = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
+
 
 @dataclass
 class Model:
@@ -43,7 +48,12 @@ class Hub:
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
         self.asked: list[tuple[str, str, int]] = []
+        # What came as Authorization
+        self.tokens: set[str | None] = set()
         self.status = 0
+        # What stands beside that status, and what is told of every repository instead of the truth
+        self.reason = b""
+        self.tells: bytes | None = None
         # What it tells of a repository comes as if it were compressed; byte by byte, slowly
         self.packed = False
         self.drips = False
@@ -81,10 +91,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("X-Error-Message", code)
-        self.send_header("Content-Length", "0")
+        self.send_header("Content-Length", str(len(self.hub.reason)))
         self.end_headers()
+        self.wfile.write(self.hub.reason)
 
     def _answer(self, body: bool) -> None:
+        self.hub.tokens.add(self.headers.get("Authorization"))
         parts = [unquote(part) for part in urlsplit(self.path).path.strip("/").split("/")]
         if self.hub.status:
             return self._refuse(self.hub.status, "Broken")
@@ -101,6 +113,8 @@ class _Handler(BaseHTTPRequestHandler):
         if commit not in model.revisions:
             return self._refuse(404, "RevisionNotFound")
         files = model.revisions[commit]
+        if parts[0] == "api" and self.hub.tells is not None:
+            return self._send(self.hub.tells)
         if parts[0] == "api":
             told = [sibling(model, name, content) for name, content in files.items()]
             return self._send(
@@ -137,6 +151,8 @@ class _Handler(BaseHTTPRequestHandler):
         first = int(wanted.removeprefix("bytes=").split("-")[0]) if wanted else 0
         self.hub.asked.append((self.command, name, first))
         self.send_response(206 if wanted else 200)
+        if self.hub.packed:
+            self.send_header("Content-Encoding", "gzip")
         self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
         self.send_header("X-Repo-Commit", commit)
         self.send_header("Accept-Ranges", "bytes")
@@ -184,3 +200,17 @@ def running_hub() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def pointed_at(url: str) -> Iterator[None]:
+    """huggingface_hub asks this one: it reads HF_ENDPOINT when it is imported. The client for it is made when it is needed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(constants, "ENDPOINT", url)
+        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + _TEMPLATE)
+        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        close_session()
+        try:
+            yield
+        finally:
+            close_session()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
 import os
 import random
@@ -16,24 +14,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
-from huggingface_hub import close_session, constants
+from huggingface_hub import constants
 
-from scripts.models import hub as scripts_hub
-from scripts.models import hub_client
+from scripts.models import disk, download, kept, record
 from scripts.models.hub import Repository
-from scripts.models.progress import LEAST_BYTES, Stall
-from scripts.models.trouble import ModelError
-from server.fetch.errors import FetchError
-from tests.hub_stand_in import Hub, Model, running_hub
+from scripts.models.progress import LEAST_BYTES, MOST_RESTARTS, Progress, Stall
+from scripts.models.trouble import ModelError, say
+from tests.hub_stand_in import Hub, Model, pointed_at, running_hub
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "scripts" / "models" / "download.py"
 NAME = "someone/tiny-vl"
 OLD, NEW = "1" * 40, "2" * 40
 SHARDS = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
-TEMPLATE = constants.HUGGINGFACE_CO_URL_TEMPLATE.removeprefix(constants.ENDPOINT)
 # So much at a time is written to a file.
 PIECE = constants.DOWNLOAD_CHUNK_SIZE
 Result = subprocess.CompletedProcess[str]
@@ -259,98 +253,80 @@ def test_what_can_not_be_fetched_is_said(hub: Hub, tmp_path: Path) -> None:
     assert "fails (status 503)" in fetch(tmp_path, hub.url, NAME).stderr
 
 
-@pytest.mark.parametrize(
-    "name", ["../evil.json", "/evil.json", "", "a/../../evil.json", "e\x1b[2J"]
-)
-def test_names_that_lead_out_of_the_folder_are_refused(hub: Hub, tmp_path: Path, name: str) -> None:
-    """Whatever the hub calls its files: nothing of the repository is taken, and the sentence can be shown."""
-    hub.models[NAME].revisions[NEW][name] = b"{}"
-    with pytest.raises(ModelError, match="is no name within a folder") as caught:
-        look_up(hub)
-    assert caught.value.message.isprintable()
+def test_no_home_is_said(tmp_path: Path) -> None:
+    """~ of somebody who is not there."""
+    done = fetch(tmp_path, "http://127.0.0.1:1", NAME, "--to", "~no-such-user/model")
+    assert done.returncode == 1
+    assert "~ means nothing there" in done.stderr
 
 
-def look_up(hub: Hub) -> Repository:
-    """What the program does first, in this process."""
-    with pointed_at(hub):
-        return scripts_hub.look_up(NAME, None)
+def test_a_new_revision_does_not_go_on_with_the_old_ones_parts(hub: Hub, tmp_path: Path) -> None:
+    """Nor does anything stay of a run that was killed, or of files that the new one has no more."""
+    model, folder = hub.models[NAME], tmp_path / "model"
+    model.revisions[OLD] = {**files(1), "old.json": b"{}", "sub/old.safetensors": b"x" * 100}
+    assert fetch(tmp_path, hub.url, NAME, "--revision", "v1").returncode == 0
+    assert (folder / "sub" / "old.safetensors").exists()
+    record.begin(folder, {"repository": NAME, "commit": OLD})
+    for left in (f"{SHARDS[0]}.part", "sub/old.safetensors.part", "model-files.json.77.tmp"):
+        (folder / left).write_bytes(b"x" * 1000)
+    done = fetch(tmp_path, hub.url, NAME)
+    assert done.returncode == 0, done.stderr
+    wanted = {name for name in files(3) if name != "pytorch_model.bin"}
+    there = {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    assert there == {*wanted, record.NAME}
+    assert (SHARDS[0], 0) in gets(hub)
+    assert "is not what the hub says" not in done.stderr
 
 
-@contextlib.contextmanager
-def pointed_at(hub: Hub) -> Iterator[None]:
-    """huggingface_hub asks this one: it reads HF_ENDPOINT when it is imported."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(constants, "ENDPOINT", hub.url)
-        patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + TEMPLATE)
-        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-        hub_client.hold_to_public_addresses()
-        yield
-        close_session()
-    hub_client.hold_to_public_addresses()
+def test_two_models_do_not_mix_in_one_folder(hub: Hub, tmp_path: Path) -> None:
+    """One that was begun and not finished counts; one that goes on with another revision does not."""
+    hub.models["someone/other"] = Model({OLD: files(5)}, {"main": OLD})
+    model, folder = hub.models[NAME], tmp_path / "model"
+    model.revisions[NEW] = {**files(3), "third.safetensors": b"x"}
+    model.spoiled[SHARDS[1]] = 99
+    assert fetch(tmp_path, hub.url, NAME).returncode == 1
+    refused = fetch(tmp_path, hub.url, "someone/other")
+    assert refused.returncode == 1
+    assert f"{folder} holds {NAME}" in refused.stderr
+    model.spoiled.clear()
+    done = fetch(tmp_path, hub.url, NAME, "--revision", "v1")
+    assert done.returncode == 0, done.stderr
+    assert not (folder / "third.safetensors").exists()
 
 
-@pytest.mark.parametrize(
-    ("where", "says"),
-    [
-        ("https://127.0.0.1:{port}/x", "127.0.0.1: a loopback address"),
-        ("https://localhost:{port}/x", "a loopback address"),
-        ("https://169.254.169.254/latest", "a link-local address"),
-        ("http://127.0.0.1:{port}/x", "only https is fetched"),
-        ("http://example.org/x", "only https is fetched"),
-    ],
-)
-def test_a_hub_leads_to_public_https_addresses_alone(
-    hub: Hub, tmp_path: Path, where: str, says: str
-) -> None:
-    """A redirect into one's own network or off https is not followed; HF_ENDPOINT itself may be there."""
-    repository = look_up(hub)
-    with socket.create_server(("127.0.0.1", 0)) as private, pointed_at(hub):
-        private.setblocking(False)
-        hub.models[NAME].leads["config.json"] = where.format(port=private.getsockname()[1])
-        config = next(file for file in repository.files if file.name == "config.json")
-        with pytest.raises(ModelError, match=says):
-            scripts_hub.fetch(repository, config, tmp_path)
-        with pytest.raises(BlockingIOError):
-            private.accept()
-    assert not (tmp_path / "config.json").exists()
+def test_a_record_leads_nowhere_else(hub: Hub, tmp_path: Path) -> None:
+    """What it names outside of its folder is not removed with the old revision."""
+    assert fetch(tmp_path, hub.url, NAME, "--revision", "v1").returncode == 0
+    path = tmp_path / "model" / record.NAME
+    known = json.loads(path.read_text())
+    (tmp_path / "mine").touch()
+    (tmp_path / "model" / "link").symlink_to("../mine")
+    for name in ("../mine", str(tmp_path / "mine"), "link"):
+        known["files"][name] = {"size": 0, "sha256": ""}
+    path.write_text(json.dumps(known))
+    assert fetch(tmp_path, hub.url, NAME).returncode == 0
+    assert (tmp_path / "mine").exists()
 
 
-def test_what_a_hub_tells_is_bounded(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither size nor time of it can grow for ever; compressed it is not read."""
-    assert look_up(hub).commit == NEW
-    monkeypatch.setattr(hub_client, "MAX_TOLD_BYTES", 100)
-    with pytest.raises(ModelError, match="tells more than 100 bytes"):
-        look_up(hub)
-    monkeypatch.undo()
-    hub.packed = True
-    with pytest.raises(ModelError, match="comes compressed"):
-        look_up(hub)
-    hub.packed = False
-    monkeypatch.setattr(hub_client, "TOLD_SECONDS", 0.3)
-    hub.drips = True
-    with pytest.raises(ModelError, match="can not be reached, or the connection broke"):
-        look_up(hub)
+def test_what_another_run_fetched_is_not_fetched_again(hub: Hub, tmp_path: Path) -> None:
+    """It is looked at again once the folder is one's own; while somebody else has it, that is said."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    with disk.alone_in(folder):
+        busy = fetch(tmp_path, hub.url, NAME)
+    assert busy.returncode == 1
+    assert f"Another run works on {folder}" in busy.stderr
 
+    def meanwhile(repository: Repository, there: Path) -> None:
+        kept_begin(repository, there)
+        for name in SHARDS:
+            (there / name).write_bytes(files(3)[name])
 
-def test_plain_http_is_for_ones_own_network() -> None:
-    """A hub with a public address is asked by https or not at all."""
-    guarded = hub_client.Guarded("http://93.184.215.14")
-    with pytest.raises(FetchError, match=r"plain http is for one.s own network"):
-        guarded.handle_request(httpx2.Request("GET", "http://93.184.215.14/api"))
-    guarded.close()
-
-
-def test_through_a_proxy_addresses_in_the_url_are_held_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names are looked up by the proxy; what can be seen here is refused here. NO_PROXY goes the direct way."""
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-    monkeypatch.setenv("NO_PROXY", "localhost")
-    guarded = hub_client.Guarded("https://hub.test")
-    for url, kind in (("https://10.0.0.1/x", "private"), ("https://localhost/x", "loopback")):
-        with pytest.raises(FetchError, match=f"a {kind} address"):
-            guarded.handle_request(httpx2.Request("GET", url))
-    with pytest.raises(httpx2.ConnectError):
-        guarded.handle_request(httpx2.Request("GET", "https://hub.test/x"))
-    guarded.close()
+    kept_begin = kept.begin
+    with pytest.MonkeyPatch.context() as patch, pointed_at(hub.url):
+        patch.setattr(kept, "begin", meanwhile)
+        download.download(NAME, None, folder)
+    assert not {name for name, _ in gets(hub)} & set(SHARDS)
 
 
 @pytest.mark.parametrize("content", [b"x" * 400_000, b"x" * 1000], ids=["more", "less"])
@@ -362,16 +338,6 @@ def test_another_size_than_told_is_not_kept(hub: Hub, tmp_path: Path, content: b
     assert f"says that {SHARDS[0]} has 300000 bytes and sends another number" in done.stderr
     assert "Traceback" not in done.stderr
     assert not list((tmp_path / "model").glob(f"{SHARDS[0]}*"))
-
-
-def test_no_more_is_written_than_was_told() -> None:
-    """Not even for the moment until the size is compared: what comes may have no end."""
-    written = io.BytesIO()
-    bounded = scripts_hub._Bounded(written, 10)
-    bounded.write(b"x" * 10)
-    with pytest.raises(scripts_hub._WrongSize):
-        bounded.write(b"y")
-    assert written.getvalue() == b"x" * 10
 
 
 def test_a_hub_that_sends_no_parts(hub: Hub, tmp_path: Path) -> None:
@@ -426,8 +392,37 @@ def test_hardly_anything_for_long_is_an_end() -> None:
     stall.look(LEAST_BYTES + 1, 599.0)
     with pytest.raises(ModelError, match="Hardly anything came for 5 minutes"):
         stall.look(LEAST_BYTES + 2, 599.1)
-    stall.look(5, 700.0)
-    stall.look(6, 1000.0)
+    stall = Stall(0, 0.0)
+    for at in range(0, 300, 2):
+        stall.look(1, at)
+        stall.look(0, at + 1)
+    with pytest.raises(ModelError, match="Hardly anything came"):
+        stall.look(1, 301.0)
+
+
+def test_a_hub_that_begins_again_and_again_is_an_end() -> None:
+    """What is thrown away is no progress."""
+    stall = Stall(0, 0.0)
+    for turn in range(MOST_RESTARTS):
+        stall.look(LEAST_BYTES, 10.0 * turn)
+        stall.look(0, 10.0 * turn + 5)
+    stall.look(LEAST_BYTES, 300.0)
+    with pytest.raises(ModelError, match="broke 21 times"):
+        stall.look(0, 301.0)
+
+
+def test_what_is_said_begins_a_line_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also where a line that changes was left in the middle."""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = Progress("Fetching", 100)
+    progress._next = 0.0
+    progress.show(50)
+    progress.end()
+    progress.end()
+    say("It broke.")
+    assert capsys.readouterr().err.endswith("left\nIt broke.\n")
 
 
 @pytest.mark.parametrize("args", [["--nonsense"], ["a/b", "c/d"], ["--revision"]])

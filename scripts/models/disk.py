@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shlex
 import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,11 +23,16 @@ def in_words(size: float) -> str:
     return f"{size:.1f} TiB"
 
 
+def _existing(folder: Path) -> Path:
+    """It, or the nearest above it that is there."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder
+
+
 def free_bytes(folder: Path) -> int:
     """Free bytes where `folder` is or will be. Raises ModelError."""
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
+    existing = _existing(folder)
     try:
         return shutil.disk_usage(existing).free
     except OSError as error:
@@ -47,18 +54,28 @@ def require_room(folder: Path, needed: int, what: str) -> None:
         )
 
 
+def require_writable(folder: Path) -> None:
+    """Nothing is made yet. Raises ModelError."""
+    existing = _existing(folder)
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise ModelError(_not_writable(folder, f"{existing} may not be written to"))
+
+
 def make_folder(folder: Path) -> None:
     """Made with its parents, and writable. Raises ModelError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        trial = folder / f".writable-{os.getpid()}"
-        trial.touch()
-        trial.unlink()
+        # Where the system can, it has no name and so can not be left behind.
+        tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
-        raise ModelError(
-            f"{folder} cannot be written ({error.strerror}). Choose a folder of your own, or make it yours:"
-            f" chown -R $(id -un) {folder}"
-        ) from None
+        raise ModelError(_not_writable(folder, error.strerror or str(error))) from None
+
+
+def _not_writable(folder: Path, why: str) -> str:
+    return (
+        f"{folder} cannot be written ({why}). Choose a folder of your own, or make it yours:"
+        f" chown -R $(id -un) {shlex.quote(str(folder))}"
+    )
 
 
 @contextlib.contextmanager

@@ -22,19 +22,16 @@ os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
 
 from config import ConfigError, load  # noqa: E402
 from scripts.arguments import settings_file  # noqa: E402
-from scripts.models import checkpoint, disk, hub, record  # noqa: E402
+from scripts.models import disk, hub, kept  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
 from scripts.models.progress import Progress, Stall  # noqa: E402
 from scripts.models.trouble import ModelError, Stopped, say, stopping_on_signals  # noqa: E402
 
 DEFAULT = "Qwen/Qwen2.5-VL-32B-Instruct"
-PIPELINE = "model_index.json"
 AT_A_TIME = 4
 # A file whose content is wrong is fetched anew this often.
 ATTEMPTS = 2
-# Beside the files: index, record, what the file system takes
-SPARE = 16 * 1024 * 1024
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,56 +48,11 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def missing(repository: Repository, folder: Path) -> list[HubFile]:
-    """Files whose size is not yet right; what is there in the right size is checked later."""
-    return [
-        file
-        for file in repository.files
-        if not (folder / file.name).is_file() or (folder / file.name).stat().st_size != file.size
-    ]
-
-
-def begun(files: Sequence[HubFile], folder: Path) -> int:
-    """Bytes of these that need not be fetched: whole ones, and first parts that are gone on with."""
-    sizes = 0
-    for file in files:
-        for name in (file.name, f"{file.name}.part"):
-            try:
-                size = (folder / name).stat().st_size
-            except OSError:
-                continue
-            # Another size under its own name is of another revision, and makes way only when this one is whole.
-            if size == file.size or (name != file.name and size < file.size):
-                sizes += size
-                break
-    return sizes
-
-
-def strangers(repository: Repository, folder: Path) -> list[Path]:
-    """Weights of an earlier revision, which would be read as this one's; ModelError where another model's files are."""
-    if folder.exists() and not folder.is_dir():
-        raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
-    known = record.read(folder) if folder.is_dir() else None
-    other = None if known is None else known["source"].get("repository")
-    if known is not None and other != repository.name:
-        raise ModelError(
-            f"{folder} holds {other or 'a converted model'}. Choose another folder with --to, or remove that one."
-        )
-    ours = {file.name for file in repository.files}
-    found = sorted(path for path in folder.glob("*.safetensors") if path.name not in ours)
-    if found and (known is None or not {path.name for path in found} <= set(known["files"])):
-        raise ModelError(
-            f"{folder} has weights of something else ({', '.join(path.name for path in found[:3])}). Choose another folder"
-            " with --to, or remove them."
-        )
-    return found
-
-
 def fetch_all(repository: Repository, files: Sequence[HubFile], folder: Path) -> None:
     """Some at a time. Raises ModelError, OSError: the first that comes."""
     if not files:
         return
-    here = begun(files, folder)
+    here = kept.begun(files, folder)
     progress = Progress("Fetching", sum(file.size for file in files), here)
     stall = Stall(here, time.monotonic())
     failed = threading.Event()
@@ -116,15 +68,18 @@ def fetch_all(repository: Repository, files: Sequence[HubFile], folder: Path) ->
     pool = ThreadPoolExecutor(AT_A_TIME, thread_name_prefix="fetch")
     # Large ones first, so that none of them is alone at the end.
     jobs = [pool.submit(one, file) for file in sorted(files, key=lambda f: -f.size)]
-    while True:
-        done, running = wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION)
-        for job in done:
-            job.result()
-        here = begun(files, folder)
-        progress.show(here, last=not running)
-        if not running:
-            break
-        stall.look(here, time.monotonic())
+    try:
+        while True:
+            done, running = wait(jobs, timeout=0.2, return_when=FIRST_EXCEPTION)
+            for job in done:
+                job.result()
+            here = kept.begun(files, folder)
+            progress.show(here, last=not running)
+            if not running:
+                break
+            stall.look(here, time.monotonic())
+    finally:
+        progress.end()
     pool.shutdown()
 
 
@@ -138,23 +93,22 @@ def wrong(repository: Repository, folder: Path) -> list[HubFile]:
         checked += size
         progress.show(checked)
 
-    found = [file for file in repository.files if not hub.right(file, folder / file.name, seen)]
-    progress.show(checked, last=True)
+    try:
+        found = [file for file in repository.files if not hub.right(file, folder / file.name, seen)]
+        progress.show(checked, last=True)
+    finally:
+        progress.end()
     return found
 
 
 def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = False) -> None:
     """The repository's files are in `folder` afterwards, all of them and right. Raises ModelError, OSError."""
     repository = hub.look_up(name, revision)
-    old = strangers(repository, folder)
-    files = missing(repository, folder)
-    needed = sum(file.size for file in files) - begun(files, folder)
+    files, needed = kept.require_room(repository, folder)
     say(
         f"{repository.name} at {repository.commit}: {len(repository.files)} files, {in_words(repository.size)};"
         f" {in_words(needed)} to fetch to {folder}, {in_words(disk.free_bytes(folder))} free there."
     )
-    if files:
-        disk.require_room(folder, needed + SPARE, "what is to be fetched")
     if dry_run:
         for file in files:
             print(f"{in_words(file.size):>12}  {file.name}")
@@ -162,12 +116,9 @@ def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = F
         return
     disk.make_folder(folder)
     with disk.alone_in(folder):
-        known = record.read(folder)
-        if known is not None and known["source"].get("commit") != repository.commit:
-            # Until all of this revision is there, the folder is neither the one nor the other.
-            (folder / record.NAME).unlink(missing_ok=True)
-        for path in old:
-            path.unlink(missing_ok=True)
+        kept.begin(repository, folder)
+        # Another run may have gone on with it since it was looked at.
+        files = kept.missing(repository, folder)
         for attempt in range(ATTEMPTS + 1):
             fetch_all(repository, files, folder)
             files = wrong(repository, folder)
@@ -182,30 +133,14 @@ def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = F
                     " (a proxy, a mirror), or memory or disk fail. It was removed; the same command fetches it again."
                 )
             say(f"The content of {names} is not what the hub says: fetching it anew.")
-        finish(repository, folder)
+        kept.finish(repository, folder)
 
 
-def finish(repository: Repository, folder: Path) -> None:
-    """The record; what the index names has to be there. Raises ModelError."""
-    # A pipeline of several models (diffusers) has no index of its own; its files were all named by the hub.
-    if not any(file.name == PIPELINE for file in repository.files):
-        model = checkpoint.read(folder)
-        lost = [name for name in model.shards if not (folder / name).is_file()]
-        if lost:
-            raise ModelError(
-                f"{repository.name} itself lacks {', '.join(lost[:5])}: take another revision."
-            )
-    files = {
-        file.name: {"size": file.size, "sha256": file.sha256}
-        for file in repository.files
-        if file.sha256 is not None
-    }
-    source = {"repository": repository.name, "commit": repository.commit}
-    record.write(folder, source, files)
+def guarded(run: Callable[[], int], folder: Path, otherwise: str = "") -> int:
+    """As trouble.ended, with what a disk has to say; `otherwise` is said after a failure.
 
-
-def guarded(run: Callable[[], int], folder: Path) -> int:
-    """As trouble.ended, with what a disk has to say. Ends the process at once when it fails, for threads may hang in the network."""
+    Ends the process at once when it fails, for threads may hang in the network.
+    """
     try:
         with stopping_on_signals():
             status = run()
@@ -234,6 +169,8 @@ def guarded(run: Callable[[], int], folder: Path) -> int:
         status = stopped.status
     if status == 0:
         return 0
+    if status == 1 and otherwise:
+        say(otherwise)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
@@ -248,7 +185,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         say(error.message)
         return 1
-    folder = Path(folder).expanduser() if chosen.to else ROOT / folder
+    try:
+        folder = Path(folder).expanduser() if chosen.to else ROOT / folder
+    except RuntimeError:
+        say(f"--to {folder}: ~ means nothing there. Give the whole path.")
+        return 1
 
     def run() -> int:
         download(chosen.repository, chosen.revision, folder, dry_run=chosen.dry_run)

@@ -8,13 +8,15 @@ called here with what is there already.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
+from urllib.parse import quote
 
 import httpx2
-from huggingface_hub import HfApi, constants, hf_hub_url
+from huggingface_hub import constants, get_session, get_token, hf_hub_url
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -24,13 +26,19 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 from huggingface_hub.file_download import http_get
-from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+from huggingface_hub.utils import (  # type: ignore[attr-defined]
+    build_hf_headers,
+    hf_raise_for_status,
+    validate_repo_id,
+)
+from pydantic import BaseModel, Field, ValidationError
 
 from scripts.models import record
-from scripts.models.hub_client import hold_to_public_addresses
+from scripts.models.hub_client import endpoint, hold_to_public_addresses
 from scripts.models.trouble import ModelError
 from server.fetch import files
 from server.fetch.errors import FetchError
+from server.fetch.fetcher import shown
 
 hold_to_public_addresses()
 
@@ -62,16 +70,62 @@ class Repository:
         return sum(file.size for file in self.files)
 
 
+class _Lfs(BaseModel):
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _File(BaseModel):
+    rfilename: str
+    size: int | None = Field(default=None, ge=0)
+    blob: str | None = Field(default=None, alias="blobId", pattern=r"^[0-9a-f]{40}$")
+    lfs: _Lfs | None = None
+
+
+class _Told(BaseModel):
+    """What a hub says of a repository, as far as it is read here: names and numbers of somebody else."""
+
+    sha: str = Field(pattern=r"^[0-9a-f]{40}$")
+    siblings: list[_File]
+
+
 def look_up(name: str, revision: str | None) -> Repository:
     """What is to be fetched. Raises ModelError."""
+    if (token := get_token()) and not (token.isascii() and token.isprintable()):
+        raise ModelError("HF_TOKEN has characters that no token has. Copy it again, or unset it.")
     try:
-        info = HfApi().model_info(name, revision=revision, files_metadata=True, timeout=SECONDS)
+        validate_repo_id(name)
+        at = "" if revision is None else f"/revision/{quote(revision, safe='')}"
+        answer = get_session().get(
+            f"{constants.ENDPOINT}/api/models/{name}{at}",
+            headers=build_hf_headers(),
+            params={"blobs": True},
+            timeout=SECONDS,
+        )
+        hf_raise_for_status(answer)
+        told = _Told.model_validate_json(answer.content)
     except FetchError as error:
         raise ModelError(error.message) from None
     except (*_FAILURES, HFValidationError) as error:
         raise ModelError(_sentence(error, name, revision)) from None
-    found = []
-    for one in info.siblings or ():
+    except ValidationError:
+        raise ModelError(
+            f"{_hub()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
+        ) from None
+    found = _files(name, told.siblings)
+    if not found:
+        raise ModelError(f"{name} has no files on the hub.")
+    if len(found) > MAX_FILES:
+        raise ModelError(f"{name} has {len(found)} files; no model has more than {MAX_FILES}.")
+    if not any(file.name.endswith(".safetensors") for file in found):
+        raise ModelError(f"{name} has no weights as safetensors, and only these are taken.")
+    return Repository(name, told.sha, tuple(sorted(found, key=lambda file: file.name)))
+
+
+def _files(name: str, told: Iterable[_File]) -> list[HubFile]:
+    """Those that are taken of a repository. Raises ModelError where one is none."""
+    found: dict[str, HubFile] = {}
+    for one in told:
         try:
             # A name from the network becomes a path here.
             path = files.relative(one.rfilename)
@@ -79,21 +133,16 @@ def look_up(name: str, revision: str | None) -> Repository:
             raise ModelError(f"{name} is not taken: {error.message}") from None
         if path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS:
             continue
-        # The record's own name is kept for it.
-        if str(path) == record.NAME:
+        # The record's own names are kept for it.
+        if str(path).startswith(record.NAME):
             continue
-        lfs = one.lfs
-        size = lfs.size if lfs is not None else one.size
-        if size is None or (lfs is None and one.blob_id is None):
-            raise ModelError(f"The hub tells no size and checksum of {one.rfilename} in {name}.")
-        found.append(HubFile(str(path), size, None if lfs is None else lfs.sha256, one.blob_id))
-    if info.sha is None or not found:
-        raise ModelError(f"{name} has no files on the hub.")
-    if len(found) > MAX_FILES:
-        raise ModelError(f"{name} has {len(found)} files; no model has more than {MAX_FILES}.")
-    if not any(file.name.endswith(".safetensors") for file in found):
-        raise ModelError(f"{name} has no weights as safetensors, and only these are taken.")
-    return Repository(name, info.sha, tuple(sorted(found, key=lambda file: file.name)))
+        size, sha256 = (one.size, None) if one.lfs is None else (one.lfs.size, one.lfs.sha256)
+        if size is None or (sha256 is None and one.blob is None):
+            raise ModelError(f"The hub tells no size and checksum of {path} in {name}.")
+        if str(path) in found:
+            raise ModelError(f"{name} is not taken: the hub tells of {path} twice.")
+        found[str(path)] = HubFile(str(path), size, sha256, one.blob)
+    return list(found.values())
 
 
 def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
@@ -111,9 +160,12 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
     part = path.with_name(f"{path.name}.part")
     path.parent.mkdir(parents=True, exist_ok=True)
     there = part.stat().st_size if part.exists() else 0
-    # Small files may come compressed, where no part of them can be asked for.
-    if there > file.size or file.sha256 is None:
+    if there > file.size:
         there = 0
+    if there == 0 and file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
+        raise ModelError(
+            f"{file.name} is too large to be fetched in one piece ({file.size} bytes): take another repository."
+        )
     url = hf_hub_url(repository.name, file.name, revision=repository.commit)
     try:
         with part.open("ab" if there else "wb") as stream:
@@ -125,14 +177,13 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
                 expected_size=file.size,
                 displayed_filename=file.name,
             )
+            # The record says that all is there: that has to hold when the power fails, too.
+            stream.flush()
+            os.fsync(stream.fileno())
     except FetchError as error:
         raise ModelError(error.message) from None
     except _FAILURES as error:
         raise ModelError(_sentence(error, repository.name, None)) from None
-    except ValueError:
-        raise ModelError(
-            f"{file.name} is too large to be fetched in one piece ({file.size} bytes): take another repository."
-        ) from None
     except _WrongSize:
         part.unlink(missing_ok=True)
         raise ModelError(_wrong_size(file)) from None
@@ -183,10 +234,15 @@ def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) 
 _FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled)
 
 
+def _hub() -> str:
+    """Where it is, without a password."""
+    return shown(endpoint(constants.ENDPOINT)).rstrip("/")
+
+
 def _sentence(error: Exception, name: str, revision: str | None) -> str:
-    hub = constants.ENDPOINT
     if isinstance(error, HFValidationError):
         return f"{name[:100]!r} is no repository id; one looks like Qwen/Qwen2.5-VL-32B-Instruct."
+    hub = _hub()
     if isinstance(error, GatedRepoError):
         return (
             f"{name} is gated: its licence has to be accepted first. Open {hub}/{name} in a browser, accept it, make a"

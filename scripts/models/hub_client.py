@@ -2,7 +2,7 @@
 
 Where HF_ENDPOINT itself is a machine of one's own network, that one may be asked too, by plain http as well: whoever set
 it chose it. Every redirect to elsewhere is held to https and public addresses. A proxy connects where it likes; through
-one, https is held to, and addresses that stand in the URL.
+one, https is held to, and addresses that stand in the URL. Nothing is taken compressed: few bytes could become many.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import httpcore2
 import httpx2
 from huggingface_hub import close_session, constants, get_session, set_client_factory
 
-from server.fetch import reach
+from server.fetch import network, reach
 from server.fetch.errors import FetchError
 from server.fetch.fetcher import shown
 from server.fetch.network import Network
@@ -23,6 +23,8 @@ from server.fetch.network import Network
 # What a hub tells of a repository: names, sizes and checksums of its files. The files themselves have the sizes told.
 MAX_TOLD_BYTES = 32 * 1024 * 1024
 TOLD_SECONDS = 60.0
+# A hub may ask for a pause before the next try; for a longer one it is not waited.
+MAX_PAUSE_SECONDS = 30
 
 
 def hold_to_public_addresses() -> None:
@@ -41,16 +43,32 @@ def hold_to_public_addresses() -> None:
     )
 
 
-class Guarded(httpx2.BaseTransport):
-    """`endpoint` is the hub's URL. Raises FetchError for what may not be asked."""
+def endpoint(text: str) -> httpx2.URL:
+    """What HF_ENDPOINT says. Raises FetchError when it is no URL of a hub."""
+    try:
+        url = httpx2.URL(text)
+    except (httpx2.InvalidURL, ValueError):
+        url = httpx2.URL("")
+    if url.scheme not in ("https", "http") or not url.host:
+        # A password may be in it.
+        said = "" if "@" in text or not text.isprintable() else f" {text[:100]!r}"
+        raise FetchError(
+            f"HF_ENDPOINT{said} is no hub's address; one looks like https://hub.example.org. Unset, it is https://huggingface.co."
+        )
+    return url
 
-    def __init__(self, endpoint: str) -> None:
-        url = httpx2.URL(endpoint)
+
+class Guarded(httpx2.BaseTransport):
+    """`hub` is HF_ENDPOINT. Raises FetchError for what may not be asked."""
+
+    def __init__(self, hub: str) -> None:
+        url = endpoint(hub)
         self._endpoint = _origin(url)
         self._api = f"{url.path.rstrip('/')}/api/"
         self._lock = threading.Lock()
-        # By name: made when they are needed
-        self._transports: dict[str, httpx2.HTTPTransport] = {}
+        # By proxy, and whether they are for the hub itself: made when they are needed
+        self._lasting: dict[tuple[str, bool], _Transport] = {}
+        self._passing: list[_Transport] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -61,24 +79,19 @@ class Guarded(httpx2.BaseTransport):
                 " to another mirror."
             )
         told = own and url.path.startswith(self._api)
-        if told:
-            # Compressed, few bytes could become many.
-            request.headers["Accept-Encoding"] = "identity"
+        request.headers["Accept-Encoding"] = "identity"
         answer = self._transport(url, own, TOLD_SECONDS if told else None).handle_request(request)
-        if answer.has_redirect_location:
-            # Nobody reads what stands beside the address.
+        if answer.status_code not in (200, 206):
+            # Nobody reads what stands beside an address or a refusal.
             answer.close()
-            kept = [
-                (name, value)
-                for name, value in answer.headers.multi_items()
-                if not name.startswith(("content-", "transfer-"))
-            ]
-            return httpx2.Response(answer.status_code, headers=kept)
+            return httpx2.Response(answer.status_code, headers=_of_refusal(answer.headers))
+        if answer.headers.get("Content-Encoding", "").strip().lower() not in ("", "identity"):
+            answer.close()
+            raise FetchError(
+                f"{shown(url)} comes compressed though it was not asked for so. Set HF_ENDPOINT to another mirror."
+            )
         if not told:
             return answer
-        if answer.headers.get("Content-Encoding", "identity") != "identity":
-            answer.close()
-            raise FetchError(f"{shown(url)} comes compressed though it was not asked for so.")
         if not isinstance(answer.stream, httpx2.SyncByteStream):
             raise TypeError("a transport that is not asynchronous answered so")
         return httpx2.Response(
@@ -89,38 +102,53 @@ class Guarded(httpx2.BaseTransport):
         )
 
     def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> httpx2.HTTPTransport:
-        proxies = urllib.request.getproxies()
-        proxy = proxies.get(url.scheme) or proxies.get("all")
-        if proxy and not urllib.request.proxy_bypass(url.host):
-            _check_literal(url, own)
-            return self._kept(f"proxy {proxy}", lambda: httpx2.HTTPTransport(proxy=proxy))
         refused: Callable[[str], str | None] = reach.refused
-        if own:
+        proxy = _proxy(url)
+        if proxy:
+            _check_literal(url, own)
+            # It is asked wherever it is.
+            refused = _any
+        elif own:
             refused = _any if url.scheme == "https" else _public
-        # One with an end in time is for one request.
-        name = f"{own} {len(self._transports) if seconds is not None else ''}"
-        return self._kept(name, lambda: _Direct(refused, seconds))
-
-    def _kept(self, name: str, make: Callable[[], httpx2.HTTPTransport]) -> httpx2.HTTPTransport:
         with self._lock:
-            if name not in self._transports:
-                self._transports[name] = make()
-            return self._transports[name]
+            if seconds is not None:
+                # One with an end in time is for one request.
+                self._passing.append(_Transport(refused, seconds, proxy))
+                return self._passing[-1]
+            if (proxy, own) not in self._lasting:
+                self._lasting[proxy, own] = _Transport(refused, None, proxy)
+            return self._lasting[proxy, own]
 
     def close(self) -> None:
-        for transport in self._transports.values():
+        for transport in (*self._lasting.values(), *self._passing):
             transport.close()
 
 
-class _Direct(httpx2.HTTPTransport):
-    """Without a proxy, to addresses that are not `refused`."""
+class _Transport(httpx2.HTTPTransport):
+    """To addresses that are not `refused`, through `proxy` where it is not empty; `seconds`: all that may take."""
 
-    def __init__(self, refused: Callable[[str], str | None], seconds: float | None) -> None:
-        super().__init__()
+    def __init__(
+        self, refused: Callable[[str], str | None], seconds: float | None, proxy: str
+    ) -> None:
+        trust = network.trusted()
+        super().__init__(verify=trust)
         self._pool.close()
-        self._pool = httpcore2.ConnectionPool(
-            ssl_context=httpcore2.default_ssl_context(),
-            network_backend=Network(refused=refused, seconds=seconds),
+        backend = Network(refused=refused, seconds=seconds)
+        if not proxy:
+            self._pool = httpcore2.ConnectionPool(ssl_context=trust, network_backend=backend)
+            return
+        through = httpx2.Proxy(proxy)
+        self._pool = httpcore2.HTTPProxy(
+            proxy_url=httpcore2.URL(
+                scheme=through.url.raw_scheme,
+                host=through.url.raw_host,
+                port=through.url.port,
+                target=through.url.raw_path,
+            ),
+            proxy_auth=through.raw_auth,
+            ssl_context=trust,
+            proxy_ssl_context=trust if through.url.scheme == "https" else None,
+            network_backend=backend,
         )
 
 
@@ -153,6 +181,40 @@ def _any(address: str) -> None:
 def _public(address: str) -> str | None:
     """What keeps a hub from being asked by plain http: that anybody is on the way there."""
     return None if reach.refused(address) else "public (plain http is for one's own network)"
+
+
+def _of_refusal(headers: httpx2.Headers) -> list[tuple[str, str]]:
+    """Those that are about the answer itself, without pauses that nobody waits for."""
+    kept = []
+    for name, value in headers.multi_items():
+        if name.startswith(("content-", "transfer-", "ratelimit")):
+            continue
+        short = value.isascii() and value.isdecimal() and int(value[:9]) <= MAX_PAUSE_SECONDS
+        if name != "retry-after" or short:
+            kept.append((name, value))
+    return kept
+
+
+def _proxy(url: httpx2.URL) -> str:
+    """The proxy that the environment has for this one, or nothing. Raises FetchError for one that is of no use."""
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all") or ""
+    port = url.port or (443 if url.scheme == "https" else 80)
+    if not proxy or urllib.request.proxy_bypass(f"{url.host}:{port}"):
+        return ""
+    if "://" not in proxy:
+        proxy = f"http://{proxy}"
+    try:
+        through = httpx2.URL(proxy)
+    except (httpx2.InvalidURL, ValueError):
+        through = httpx2.URL("")
+    if through.scheme not in ("http", "https") or not through.host:
+        kind = f"of the kind {through.scheme}" if through.scheme.isalnum() else "that is no URL"
+        raise FetchError(
+            f"The environment names a proxy {kind} (HTTPS_PROXY or ALL_PROXY), and only http:// and https:// ones are used"
+            " here. Name one in HTTPS_PROXY, or the hub in NO_PROXY."
+        )
+    return proxy
 
 
 def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:

@@ -11,6 +11,8 @@ from scripts.models.trouble import ModelError, say
 # Less than so much in so long is no download: 3.5 KB/s.
 LEAST_BYTES = 1024 * 1024
 STALL_SECONDS = 300.0
+# More than so little may be thrown away so often, where a hub does not go on in the middle of a file.
+MOST_RESTARTS = 20
 
 
 class Progress:
@@ -23,13 +25,14 @@ class Progress:
         self._began = time.monotonic()
         self._terminal = sys.stderr.isatty()
         self._next = self._began + (0.5 if self._terminal else 10.0)
+        self._in_line = False
 
     def show(self, done: int, *, last: bool = False) -> None:
         now = time.monotonic()
         if now < self._next and not (last and self._terminal):
             return
         self._next = now + (0.5 if self._terminal else 10.0)
-        rate = (done - self._first) / max(0.1, now - self._began)
+        rate = max(0, done - self._first) / max(0.1, now - self._began)
         left = f", {_duration((self._total - done) / rate)} left" if rate > 0 and not last else ""
         text = (
             f"{self._what} {100 * done // max(1, self._total)} %: {in_words(done)} of {in_words(self._total)},"
@@ -37,8 +40,15 @@ class Progress:
         )
         if self._terminal:
             print(f"\r\x1b[K{text}", end="\n" if last else "", file=sys.stderr, flush=True)
+            self._in_line = not last
         else:
             say(text)
+
+    def end(self) -> None:
+        """What is said next begins a line of its own, however the run ended."""
+        if self._in_line:
+            self._in_line = False
+            say("")
 
 
 class Stall:
@@ -47,10 +57,19 @@ class Stall:
     def __init__(self, done: int, now: float) -> None:
         self._done = done
         self._at = now
+        self._restarts = 0
 
     def look(self, done: int, now: float) -> None:
-        """Raises ModelError when hardly anything came for long; going back (a part thrown away) counts as going on."""
-        if done < self._done or done - self._done >= LEAST_BYTES:
+        """Raises ModelError when hardly anything came for long, or again and again what came is thrown away."""
+        if done < self._done:
+            self._restarts += self._done - done >= LEAST_BYTES
+            self._done = done
+            if self._restarts > MOST_RESTARTS:
+                raise ModelError(
+                    f"The connection broke {self._restarts} times, and what had come was of no use: the hub does not go on in the"
+                    " middle of a file. Set HF_ENDPOINT to another mirror, or fetch it by other means."
+                )
+        if done - self._done >= LEAST_BYTES:
             self._done, self._at = done, now
         elif now - self._at > STALL_SECONDS:
             raise ModelError(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 NAME = "model-files.json"
+# Which model a folder is to hold, while its files are fetched
+BEGUN = "model-files.json.begun"
 _CHUNK = 8 * 1024 * 1024
 
 
@@ -53,6 +55,23 @@ def write(folder: Path, source: Mapping[str, Any], files: Mapping[str, Mapping[s
     """`source` says where the files come from, `files` has size and sha256 of each. Raises OSError."""
     content = {"source": dict(source), "files": {name: dict(files[name]) for name in sorted(files)}}
     write_whole(folder / NAME, json.dumps(content, indent=2) + "\n")
+
+
+def begin(folder: Path, source: Mapping[str, str]) -> None:
+    """Says what the files that come are of. Raises OSError."""
+    # Of runs that were killed while they wrote
+    for half in folder.glob(f"{NAME}.*.tmp"):
+        half.unlink(missing_ok=True)
+    write_whole(folder / BEGUN, json.dumps(dict(source)) + "\n")
+
+
+def unfinished(folder: Path) -> dict[str, Any]:
+    """What was begun there and is not finished; {} where nothing was, or nobody can read it."""
+    try:
+        source = json.loads((folder / BEGUN).read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return source if isinstance(source, dict) else {}
 
 
 def read(folder: Path) -> dict[str, Any] | None:
