@@ -78,7 +78,7 @@ while [ $# -gt 0 ]; do
             esac
             model=$value
             # The server is started from elsewhere.
-            [ ! -e "$value/config.json" ] || model=$(cd "$value" && pwd)
+            [ ! -e "$value/config.json" ] && [ ! -e "$value/model_index.json" ] || model=$(cd "$value" && pwd)
             ;;
         --port)
             case $value in

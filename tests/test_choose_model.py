@@ -7,6 +7,8 @@ import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -22,9 +24,12 @@ import pytest
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
-from scripts.models.choose import GPU_SIGNS
+from scripts.models import choose, disk
+from scripts.models.choose import GPU_SIGNS, Choice, _look_at_hub, whole
+from scripts.models.trouble import ModelError
+from server.catalogue.entry import Catalogue
 from tests.clients import open_page
-from tests.hub_stand_in import Hub, Model, running_hub
+from tests.hub_stand_in import Hub, Model, pointed_at, running_hub
 from tests.real_model.server import ASK_COLOR, free_port
 from tests.running import Running
 from tests.test_real_model import ColoredScene
@@ -255,6 +260,12 @@ def test_a_folder_is_taken_as_it_is(scratch: Scratch) -> None:
         (own / name).write_bytes(content)
     assert scratch.started_with("--model", "own one", cwd=own.parent) == str(own)
     assert scratch.started_with("--model=~/models/own one") == str(own)
+    pipeline = scratch.home / "models" / "own pipeline"
+    for name, content in VIDEO.items():
+        (pipeline / name).parent.mkdir(parents=True, exist_ok=True)
+        (pipeline / name).write_bytes(content)
+    done = scratch.run("--model", "own pipeline", cwd=own.parent)
+    assert f"{pipeline}/model_index.json says" in done.stderr
     index = {"weight_map": {"a": "model.safetensors", "b": "lost.safetensors"}}
     (own / "model.safetensors.index.json").write_text(json.dumps(index))
     done = scratch.run("--model", str(own))
@@ -276,9 +287,17 @@ def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: Scratch) ->
         "repository": "someone/tiny-vl",
         "commit": COMMIT,
     }
+    choice = Choice(
+        Catalogue.read(CATALOGUE.format(revision=""), "").require("tiny"),
+        scratch.folder,
+        Catalogue.load(),
+    )
+    assert whole(choice)
+    (scratch.folder / "config.json").unlink()
+    assert not whole(choice)
     (scratch.folder / "model.safetensors").write_bytes(b"cut")
     assert scratch.started_with("--model", "tiny") == str(scratch.folder)
-    assert (scratch.folder / "model.safetensors").read_bytes() == FILES["model.safetensors"]
+    assert all((scratch.folder / name).read_bytes() == FILES[name] for name in FILES)
 
 
 def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) -> None:
@@ -296,7 +315,6 @@ def test_a_model_for_something_else_is_fetched_and_not_loaded(scratch: Scratch) 
         (["nonsense"], {}, "has no model nonsense. It has: tiny, huge, heavy, code, video"),
         (["huge"], {}, "There is no room at"),
         (["code"], {}, "TRUST_REMOTE_CODE=true"),
-        (["tiny"], {"HF_ENDPOINT": "http://127.0.0.1:1"}, "can not be reached"),
         (["tiny"], {"HF_HUB_OFFLINE": "1"}, "HF_HUB_OFFLINE is set"),
         (["tiny"], {"CATALOGUE": "/nowhere.toml"}, "Left empty, it is ours"),
         (["tiny"], {"CATALOGUE": "http://h/m.toml"}, "CATALOGUE is 'http://h/m.toml'"),
@@ -313,6 +331,74 @@ def test_what_can_not_be_is_said(
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
     assert not (scratch.root / ".venv" / "model").exists()
+
+
+def test_without_the_hub_the_ways_on_are_named(scratch: Scratch) -> None:
+    """Before anything is installed for a model that can not be had; without --model it starts."""
+    (scratch.root / ".venv-models" / "models.stamp").unlink(missing_ok=True)
+    done = scratch.run("--model", "tiny", HF_ENDPOINT="http://127.0.0.1:1")
+    assert done.returncode == 1
+    assert "http://127.0.0.1:1 can not be reached" in done.stderr
+    assert "Without --model it starts with the engine that it has" in done.stderr
+    assert "bash scripts/run.sh --model FOLDER" in done.stderr
+    assert "Installing" not in done.stderr
+    assert scratch.started_with() == "None"
+
+
+def test_stopped_while_the_hub_is_looked_at(scratch: Scratch) -> None:
+    """No traceback, the usual status, and nothing is remembered."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        running = subprocess.Popen(
+            scratch.command("--model", "tiny"),
+            env=scratch.environment(HF_ENDPOINT=url),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        silent.settimeout(30)
+        with silent.accept()[0]:
+            os.killpg(running.pid, signal.SIGINT)
+            _, said = running.communicate(timeout=30)
+    # A shell tells either of them as 130.
+    assert running.returncode in (130, -signal.SIGINT)
+    assert "Stopped." in said
+    assert "Traceback" not in said
+
+
+def test_what_is_there_needs_no_room(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a model that is gone on with, whole shards and the parts of others; a folder that may not be written to is said."""
+    model = Catalogue.read(CATALOGUE.format(revision=""), "").require("tiny")
+    large = model.model_copy(update={"weights_bytes": 10**12})
+    for name in ("old.safetensors", "model.safetensors.part"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(5 * 10**11)
+    (tmp_path / "model-files.json.begun").write_text('{"repository": "someone/tiny-vl"}')
+    monkeypatch.setattr(disk, "free_bytes", lambda folder: 10**8)
+    with pointed_at(hub.url):
+        _look_at_hub(Choice(large, tmp_path, Catalogue.load()))
+        (tmp_path / "old.safetensors").unlink()
+        with pytest.raises(ModelError, match="There is no room at"):
+            _look_at_hub(Choice(large, tmp_path, Catalogue.load()))
+        with pytest.raises(ModelError, match="/dev/null/tiny-vl cannot be written"):
+            _look_at_hub(Choice(model, Path("/dev/null/tiny-vl"), Catalogue.load()))
+
+
+def test_a_smaller_one_that_fits_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best of them; where none does, the built-in engine."""
+    ours = Catalogue.load()
+    choice = Choice(ours.require("small"), Path("/nowhere"), ours)
+    for there, says in (
+        (2_500_000_000, r"Take a smaller one \(smolvlm2-256m\)"),
+        (1_000_000_000, "Without --model the built-in engine answers"),
+    ):
+        monkeypatch.setattr(choose, "main_memory", lambda there=there: (there, there))
+        with pytest.raises(ModelError, match=says):
+            choose._require_memory(choice)
+    monkeypatch.setattr(choose, "main_memory", lambda: (4_000_000_000, 0))
+    choose._require_memory(choice)
 
 
 @pytest.mark.skipif(any(sign.exists() for sign in GPU_SIGNS), reason="a GPU has memory, too")

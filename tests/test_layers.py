@@ -275,11 +275,15 @@ def test_workers_know_nothing_of_the_server() -> None:
         assert outside(modules()[module]) <= sys.stdlib_module_names, module
 
 
+# What the engines know of this machine and its programs.
+MACHINE = {"engines.vllm_help", "engines.keeper", "engines.host"}
+
+
 def test_scripts_leave_the_server_alone() -> None:
     """Scripts use what the server offers over the network, config.py, and what knows nothing of the server."""
     for path in sorted((ROOT / "scripts").rglob("*.py")):
         rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
-        assert rest <= {"relay_check", "gpu", "engines.vllm_help", "engines.keeper"}, path.name
+        assert rest <= {"relay_check", "gpu", *MACHINE}, path.name
         assert "server" not in outside(path) or ours(path), path.name
     for name in ("relay_check", "gpu"):
         assert not ours(ROOT / "server" / f"{name}.py")

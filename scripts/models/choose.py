@@ -19,9 +19,10 @@ from pathlib import Path
 
 from config import ConfigError, Settings, load
 from scripts.models import disk, record
-from scripts.models.trouble import ModelError, say
+from scripts.models.trouble import ModelError, ended, say
 from server.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
 from server.catalogue.folder import ModelFolderError, read_model
+from server.engines.host import main_memory
 from server.fetch import files
 from server.fetch.catalogue import load_catalogue
 from server.fetch.errors import FetchError
@@ -29,6 +30,11 @@ from server.fetch.errors import FetchError
 ROOT = Path(__file__).resolve().parents[2]
 # Where models are fetched to, each into a folder of its own.
 KEPT = Path("~/models")
+# Said where a model can not be had.
+OTHERWISE = (
+    "Without --model it starts with the engine that it has, the built-in one where there is no other: bash scripts/run.sh\n"
+    "Files that came by other means do as well: bash scripts/run.sh --model FOLDER"
+)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _FIND = "from importlib.util import find_spec as f; print(*(n for n in ('torch', 'transformers') if not f(n)))"
 # Of the kernel, whether or not the tools for them are installed.
@@ -39,6 +45,8 @@ GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/kfd"), Path("/dev/nvid
 class Choice:
     model: Model
     folder: Path
+    # Where it was looked for
+    catalogue: Catalogue
     # Named by its folder: taken as it is, never fetched
     own: bool = False
 
@@ -49,11 +57,12 @@ def find(name: str, settings: Settings) -> Choice:
         catalogue = load_catalogue(settings.catalogue)
         known = catalogue.find(name)
         if known is None and ("/" in name or name.startswith("~")) and _folder(name).is_dir():
-            choice = Choice(read_model(_folder(name)), _folder(name), own=True)
+            choice = Choice(read_model(_folder(name)), _folder(name), catalogue, own=True)
         elif known is None:
             raise ModelError(_unknown(name, catalogue))
         else:
-            choice = Choice(known, KEPT.expanduser() / files.relative(known.id.rpartition("/")[2]))
+            folder = KEPT.expanduser() / files.relative(known.id.rpartition("/")[2])
+            choice = Choice(known, folder, catalogue)
     except (CatalogueError, FetchError, ModelFolderError) as error:
         raise ModelError(error.message) from None
     except RuntimeError:
@@ -106,10 +115,7 @@ def look(choice: Choice, settings: Settings) -> None:
     """What can be known before anything is installed or fetched. Raises ModelError."""
     gpu = any(sign.exists() for sign in GPU_SIGNS)
     if not gpu:
-        _require_memory(choice.model)
-    if not whole(choice):
-        begun = sum(_size(part) or 0 for part in choice.folder.glob("*.part"))
-        disk.require_room(choice.folder, choice.model.weights_bytes - begun, choice.model.name)
+        _require_memory(choice)
     if settings.engine_python is not None:
         _require_libraries(settings.engine_python)
     elif gpu:
@@ -118,17 +124,47 @@ def look(choice: Choice, settings: Settings) -> None:
             " environment with the torch for it (pytorch.org says how) and with transformers, and start with"
             " ENGINE_PYTHON=/path/to/bin/python in the environment or .env."
         )
+    if not whole(choice):
+        _look_at_hub(choice)
 
 
-def _require_memory(model: Model) -> None:
+def _look_at_hub(choice: Choice) -> None:
+    """Whether it can be reached and has the model, and whether that finds room, before a gigabyte is installed for it."""
+    # Before its library is loaded, which takes half a second
+    there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
+    disk.require_room(choice.folder, choice.model.weights_bytes - there, choice.model.name)
+    from scripts.models import hub, kept
+
+    try:
+        repository = hub.look_up(choice.model.id, choice.model.revision or None)
+        kept.require_room(repository, choice.folder)
+        disk.require_writable(choice.folder)
+    except ModelError as error:
+        raise ModelError(f"{error.message}\n{OTHERWISE}") from None
+
+
+def _require_memory(choice: Choice) -> None:
     """Before gigabytes are fetched for nothing. What is free changes; what there is does not."""
-    there = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    if model.memory_bytes > there:
-        raise ModelError(
-            f"{model.name} takes about {disk.in_words(model.memory_bytes)} of memory, and this machine has"
-            f" {disk.in_words(there)} and no GPU: it could not be loaded. Take a smaller one (small), or fetch it for another"
-            f" machine: bash scripts/download_model.sh {model.id} --to FOLDER"
-        )
+    model = choice.model
+    there = main_memory()[0] or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if model.memory_bytes <= there:
+        return
+    fitting = [
+        one
+        for one in choice.catalogue
+        if one.answers and one.library in one.needs and 0 < one.memory_bytes <= there
+    ]
+    best = max(fitting, key=lambda one: one.memory_bytes, default=None)
+    smaller = (
+        "Without --model the built-in engine answers: bash scripts/run.sh. Or fetch it"
+        if best is None
+        else f"Take a smaller one ({best.aliases[0] if best.aliases else best.id}), or fetch it"
+    )
+    raise ModelError(
+        f"{model.name} takes about {disk.in_words(model.memory_bytes)} of memory, and this machine has"
+        f" {disk.in_words(there)} and no GPU: it could not be loaded. {smaller} for another machine:"
+        f" bash scripts/download_model.sh {model.id} --to FOLDER"
+    )
 
 
 def _require_libraries(python: Path) -> None:
@@ -163,7 +199,7 @@ def fetch(model: Model, folder: Path) -> None:
         say(f"{model.name} is at {folder}.")
         return 0
 
-    download.guarded(run, folder)
+    download.guarded(run, folder, OTHERWISE)
 
 
 def settings_for(choice: Choice, settings: Settings) -> list[str]:
@@ -194,17 +230,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--look", action="store_true", help="fetch nothing")
     chosen = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)
+    return ended(lambda: choose(chosen.name, chosen.look), lambda: "Stopped.")
+
+
+def choose(name: str, only_look: bool) -> int:
+    """Raises ModelError."""
     try:
         settings = load(ROOT / ".env")
-        choice = find(chosen.name, settings)
-        if chosen.look:
+        choice = find(name, settings)
+        if only_look:
             look(choice, settings)
         elif not whole(choice):
             fetch(choice.model, choice.folder)
-    except (ConfigError, ModelError) as error:
-        say(error.message)
-        return 1
-    if not chosen.look:
+    except ConfigError as error:
+        raise ModelError(error.message) from None
+    except OSError as error:
+        raise ModelError(
+            f"{error.filename or KEPT} can not be looked at ({error.strerror or error})."
+        ) from None
+    if not only_look:
         tell_what_for(choice)
     print(*settings_for(choice, settings), sep="\n")
     return 0

@@ -89,7 +89,7 @@ class HostLook:
         vllm_path = shutil.which(self._vllm)
         vllm = self._once("vllm", vllm_path, _ask_vllm) if vllm_path else None
         docker, podman, containers, trouble = _containers()
-        total, free = _memory()
+        total, free = main_memory()
         return Host(
             gpus=gpus,
             gpu_trouble=gpu_trouble,
@@ -226,7 +226,7 @@ def _nvidia_containers(docker: str | None) -> bool:
     )
 
 
-def _memory() -> tuple[int, int]:
+def main_memory() -> tuple[int, int]:
     """Bytes of main memory: all, and what programs may still take; within the limits of this control group and those above."""
     total = free = 0
     try:
