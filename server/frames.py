@@ -78,6 +78,20 @@ class Scene:
 
 
 @dataclass(frozen=True, slots=True)
+class Tiles:
+    """How an image processor cuts a picture of any size into squares, and looks at all of it once more (Idefics3, SmolVLM)."""
+
+    # Pixels of a square's side
+    side: int
+    # Visual tokens of one
+    tokens: int
+    # Pixels that it makes of the longer side first, whatever the picture has
+    longest: int
+    # Whether whoever gives it the picture keeps that to as many squares as the picture fills
+    filled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Geometry:
     """What sizes a model's image processor takes as they are."""
 
@@ -85,6 +99,8 @@ class Geometry:
     factor: int
     min_pixels: int
     max_pixels: int
+    # None: what a picture costs goes by its size
+    tiles: Tiles | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -122,16 +122,21 @@ def test_resizing_again_changes_nothing(height: int, width: int, geometry: Geome
     assert smart_resize(*once, geometry) == once
 
 
-def test_budget_below_the_models_minimum_is_raised_to_it() -> None:
-    """No picture is smaller than what the model would blow up again."""
-    high, wide = smart_resize(720, 1280, QWEN3, budget_pixels(1, QWEN3))
-    assert high * wide >= QWEN3.min_pixels // 2
-    assert high * wide <= QWEN3.min_pixels
-
-
-def test_long_strip_is_cut_to_the_budget() -> None:
-    """One side is a single factor already: the other gives way, where the published rule exceeds the maximum."""
-    most = budget_pixels(130, QWEN25)
-    assert math.prod(published(20, 4_000, 28, QWEN25.min_pixels, most)) > most
-    assert smart_resize(20, 4_000, QWEN25, most) == (28, 130 * 28)
-    assert smart_resize(4_000, 20, QWEN25, most) == (130 * 28, 28)
+@given(height=sides, width=sides, geometry=geometries, tokens=st.integers(1, 130))
+def test_a_budget_about_the_minimum_gives_what_the_model_leaves(
+    height: int, width: int, geometry: Geometry, tokens: int
+) -> None:
+    """No picture is smaller than what the model would blow up again, and few are larger than asked for."""
+    if max(height, width) / min(height, width) > MAX_RATIO:
+        return
+    most = budget_pixels(tokens, geometry)
+    high, wide = smart_resize(height, width, geometry, most)
+    assert high * wide >= geometry.min_pixels
+    assert published(high, wide, geometry.factor, geometry.min_pixels, geometry.max_pixels) == (
+        high,
+        wide,
+    )
+    if high * wide > most:
+        # One row and one column less would be too few.
+        factor = geometry.factor
+        assert (high - factor) * (wide - factor) < geometry.min_pixels

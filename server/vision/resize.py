@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from server.frames import Geometry
+from server.frames import Geometry, Tiles
 
 # Patch 14 times merge 2; pixels 4·28² to 16,384·28² (preprocessor_config.json of Qwen2-VL and Qwen2.5-VL).
 QWEN25 = Geometry(factor=28, min_pixels=3_136, max_pixels=12_845_056)
@@ -27,8 +27,9 @@ def smart_resize(
     """The (height, width) to resize to: multiples of the factor, the ratio kept as well as they allow.
 
     `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), never below its minimum.
-    Published behaviour, with one addition: where one side is a single factor already, or the minimum is so near
-    that rounding up goes beyond the maximum, the longer side is cut, so that the maximum always holds.
+    Published behaviour, with two additions: where one side is a single factor already, or the minimum is so near
+    that rounding up goes beyond the maximum, the longer side is cut, so that the maximum holds; and a picture that
+    was made smaller never falls below the minimum, which goes first where no size is between the two.
 
     Raises ValueError for sides below 1 and for an aspect ratio over `MAX_RATIO`.
     """
@@ -59,12 +60,37 @@ def smart_resize(
         short = min(high, wide)
         long = max(factor, int(most // (short * factor)) * factor)
         high, wide = (short, long) if high <= wide else (long, short)
+    if high * wide < least:
+        # Shrunk below it by whole factors: the model would make it larger again, and count others than our pixels.
+        grow = math.sqrt(least / (height * width))
+        high = math.ceil(height * grow / factor) * factor
+        wide = math.ceil(width * grow / factor) * factor
     return high, wide
 
 
 def visual_tokens(height: int, width: int, geometry: Geometry) -> int:
     """Tokens that one picture of this size costs; the sides are multiples of the factor."""
+    if geometry.tiles is not None:
+        return _tiled(height, width, geometry.tiles)
     return (height // geometry.factor) * (width // geometry.factor)
+
+
+def _tiled(height: int, width: int, tiles: Tiles) -> int:
+    """As transformers' `image_processing_idefics3.py` cuts it, which stretches both sides to whole squares."""
+    side, longest = tiles.side, tiles.longest
+    if tiles.filled:
+        longest = min(longest, math.ceil(max(height, width) / side) * side)
+    # In the published order, since it rounds at each step: the longer side, the other one to an even number, both to squares.
+    aspect = width / height
+    lying = width >= height
+    short = int(longest / aspect if lying else longest * aspect)
+    short = max(1, short + short % 2)
+    aspect = longest / short if lying else short / longest
+    along = math.ceil(longest / side) * side
+    across = int(along / aspect if lying else along * aspect)
+    along, across = along // side, math.ceil(across / side)
+    squares = along * across
+    return tiles.tokens * (squares + 1 if squares > 1 else 1)
 
 
 def budget_pixels(tokens: int, geometry: Geometry) -> int:
