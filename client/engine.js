@@ -40,6 +40,7 @@ import { ApiError, request } from "./api.js";
  * @property {string} refused why the token is not taken, or why nothing can be had
  * @property {Model[]} models
  * @property {string} machine what the server's machine has, in words
+ * @property {string[]} troubles what could not be read there: another catalogue, folders that look like models
  * @property {EngineReport|null} report
  * @property {Preview|null} preview null while it is not known
  * @property {string} problem why there is no command, or why it was not done
@@ -62,6 +63,7 @@ export class EngineDesk {
     refused: "",
     models: [],
     machine: "",
+    troubles: [],
     report: null,
     preview: null,
     problem: "",
@@ -107,8 +109,8 @@ export class EngineDesk {
     if (!this.#token) return;
     this.#set({ busy: true });
     try {
-      const { engine, models, machine } = await this.ask("GET", "/api/engine");
-      this.#set({ busy: false, known: true, refused: "", report: engine, models, machine });
+      const { engine, models, machine, troubles = [] } = await this.ask("GET", "/api/engine");
+      this.#set({ busy: false, known: true, refused: "", report: engine, models, machine, troubles });
     } catch (error) {
       this.#set({ busy: false, refused: this.#words(error) });
     }

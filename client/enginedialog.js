@@ -35,6 +35,7 @@ export class EngineDialog {
   #bar = byId("engine-bar", HTMLProgressElement);
   #stop = byId("engine-stop", HTMLButtonElement);
   #machine = byId("engine-machine", HTMLElement);
+  #troubles = byId("engine-troubles", HTMLElement);
   #list = byId("engine-models", HTMLElement);
   #name = byId("engine-name", HTMLElement);
   #note = byId("engine-note", HTMLElement);
@@ -130,6 +131,8 @@ export class EngineDialog {
     else if (!Number.isNaN(percent)) this.#bar.value = percent;
     show(this.#stop, stoppable);
     say(this.#machine, facts.machine);
+    say(this.#troubles, facts.troubles.join("\n"));
+    show(this.#troubles, facts.troubles.length > 0);
   }
 
   /** @param {Model[]} models */

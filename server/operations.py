@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 from server import operator_panel as panel
 from server.aio import in_pool
-from server.catalogue.entry import Model
+from server.catalogue.entry import Catalogue
 from server.catalogue.modes import Host
 from server.engines.manager import EngineManager
 from server.engines.planner import REFUSALS, Planner
@@ -47,7 +46,7 @@ class Operations:
         answers = self._engines.current is place and place.status.ready
         return panel.report(self.manager.status(), answers)
 
-    async def look(self) -> tuple[Iterable[Model], Host]:
+    async def look(self) -> tuple[Catalogue, Host]:
         """The models and the machine, looked at anew. Raises BadRequest."""
         try:
             return await in_pool(self._pool, self._planner.look)

@@ -6,11 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from server.catalogue.command import Launch
-from server.catalogue.entry import Model
+from server.catalogue.entry import Catalogue, Model
 from server.catalogue.modes import Host, gigabytes, modes
 from server.engines.discovery import other_machine
 from server.engines.manager_status import ManagerStatus
 from server.messages import EngineReport, LoadingProgress
+
+# Folders with models for other things may be many.
+MAX_TROUBLES = 6
 
 
 def report(status: ManagerStatus, answers: bool) -> EngineReport:
@@ -60,6 +63,13 @@ def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
         }
         for model in models
     ]
+
+
+def troubles(catalogue: Catalogue) -> list[str]:
+    """What could not be read: another catalogue than ours, folders that look like models."""
+    told = catalogue.troubles[:MAX_TROUBLES]
+    more = len(catalogue.troubles) - len(told)
+    return [*told, *([f"And {more} more folders that hold no model for this."] if more else [])]
 
 
 def machine(host: Host) -> str:

@@ -55,6 +55,7 @@ def create_operator_router(
             **standing(),
             "models": panel.listed(models, host),
             "machine": panel.machine(host),
+            "troubles": panel.troubles(models),
         }
 
     @router.post("/preview")

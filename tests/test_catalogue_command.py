@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shlex
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from server.catalogue import vllm
 from server.catalogue.command import (
     IMAGE_FLAGS,
+    IMAGES,
     Choice,
     CommandError,
     Launch,
@@ -156,6 +158,33 @@ def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
 def test_flags_for_images_are_those_of_a_recorded_version() -> None:
     """Nobody asks an image for its help before it is pulled, so these have to be right."""
     assert set(recorded("0.32")) >= IMAGE_FLAGS
+
+
+def test_images_are_of_one_release_each() -> None:
+    """The same start gives the same program next month, too; the flags are those that these releases list."""
+    assert IMAGES.keys() == set(Vendor)
+    for image in IMAGES.values():
+        assert re.fullmatch(r"docker\.io/vllm/[a-z-]+:v0\.3\d\.\d+", image)
+        assert Choice.read({"model": "m", "mode": "container", "image": image}).image == image
+
+
+def test_pixel_limits_are_given_to_processors_that_have_them() -> None:
+    """Others with a factor call theirs otherwise, and a vLLM would not start with what they do not know."""
+    assert "--mm-processor-kwargs" in built("subprocess").argv
+    other = QWEN.model_copy(update={"architecture": "glm4v"})
+    for mode in ("subprocess", "container"):
+        assert "--mm-processor-kwargs" not in built(mode, model=other).argv
+
+
+def test_a_format_that_does_not_fit_is_refused() -> None:
+    """Twice the bytes of what is stored; the sentence names the format that was chosen."""
+    card = dataclasses.replace(HOST.gpus[0], total_bytes=30 * 10**9, free_bytes=29 * 10**9)
+    host = dataclasses.replace(HOST, gpus=(card,))
+    assert built("container", host).argv
+    with pytest.raises(CommandError, match="takes about 37 GB in float32, and of the GPU's 30 GB"):
+        built("container", host, dtype="float32")
+    two = dataclasses.replace(HOST, gpus=(card, card))
+    assert value(built("subprocess", two, dtype="float32").argv, "--tensor-parallel-size") == "2"
 
 
 def test_a_folder_that_can_not_be_mounted_is_refused() -> None:

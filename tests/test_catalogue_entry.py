@@ -107,6 +107,29 @@ def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
     assert joined.require("one").folder is None
 
 
+def test_a_pinned_commit_holds_for_what_lies_here() -> None:
+    """Files of another commit are listed under a name of their own; those that do not say are taken by kind and size."""
+    ours, theirs = "a1" * 20, "b2" * 20
+    catalogue = Catalogue.read(ENTRY + f'revision = "{ours}"', "here")
+    found = catalogue.require("one").at(Path("/m")).model_copy(update={"aliases": ()})
+    for revision, taken in ((ours, True), ("", True), (theirs, False)):
+        joined = catalogue.with_local([found.model_copy(update={"revision": revision})])
+        assert (joined.require("one").folder is not None) is taken
+        assert (joined.find("some/model-here") is not None) is not taken
+    # A branch says nothing of commits.
+    branch = Catalogue.read(ENTRY + 'revision = "main"', "here")
+    assert branch.with_local([found.model_copy(update={"revision": theirs})]).require("one").folder
+
+
+def test_troubles_stay_with_it() -> None:
+    """What could not be read, its own and of folders."""
+    catalogue = Catalogue.read(ENTRY, "here")
+    assert catalogue.troubles == ()
+    both = catalogue.with_troubles("One.").with_local([], ["Two."])
+    assert both.troubles == ("One.", "Two.")
+    assert len(both) == 1
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -125,6 +148,7 @@ def test_a_folder_named_like_an_alias_is_that_model_only_when_it_is() -> None:
             ENTRY + "geometry = { factor = 28, min_pixels = 9, max_pixels = 3 }",
             "geometry needs factor",
         ),
+        (ENTRY + 'revision = "--help"', "revision: String should match"),
         (ENTRY + 'estimates = ["taste"]', "estimates names taste"),
     ],
 )

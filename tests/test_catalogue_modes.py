@@ -178,6 +178,43 @@ def test_what_would_not_fit_is_not_fetched_first() -> None:
         assert "of the GPU's 16 GB" in modes(away, small)[mode].reason
 
 
+def test_quantised_weights_need_their_libraries() -> None:
+    """In-process and under `transformers serve`; vLLM brings its own, and what is not known is tried."""
+    model = MODEL.model_copy(update={"quantization": "gptq"})
+    found = modes(model, LAPTOP)
+    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+        assert not found[mode].ok
+        assert (
+            "quantised (gptq), for which transformers needs optimum and gptqmodel: /env/bin/python -m pip install optimum"
+            " gptqmodel." in found[mode].reason
+        )
+    assert modes(model, ALL)[RunMode.SUBPROCESS].ok
+    there = dataclasses.replace(LAPTOP, libraries=libraries(optimum="2", gptqmodel="3"))
+    assert modes(model, there)[RunMode.IN_PROCESS].ok
+    new = MODEL.model_copy(update={"quantization": "next-year"})
+    assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
+
+
+def test_what_fits_depends_on_the_format() -> None:
+    """A format that somebody chose is named where it is too large; a GPU computes 32 bits in 16."""
+    room = dataclasses.replace(LAPTOP, ram_free_bytes=24 * GB)
+    assert modes(MODEL, room)[RunMode.IN_PROCESS].ok
+    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+        no = modes(MODEL, room, "float32")[mode]
+        assert (no.ok, "takes about 37 GB of memory in float32" in no.reason) == (False, True)
+    card = dataclasses.replace(CARD, total_bytes=14 * GB, free_bytes=13 * GB)
+    small = dataclasses.replace(ALL, gpus=(card,))
+    wide = MODEL.model_copy(update={"dtype": "float32"})
+    assert device(wide, small) == "cuda"
+    assert all(one.ok for one in modes(wide, small).values())
+    assert device(wide, small, "float32") == "cpu"
+    assert (
+        "in float32, and of the GPU's 14 GB"
+        in modes(wide, small, "float32")[RunMode.CONTAINER].reason
+    )
+    assert device(MODEL, small) == "cpu"
+
+
 def test_foreign_code_runs_only_by_setting() -> None:
     """TRUST_REMOTE_CODE alone allows it."""
     model = MODEL.model_copy(update={"remote_code": True})

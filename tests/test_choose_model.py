@@ -258,8 +258,12 @@ def test_a_folder_is_taken_as_it_is(scratch: Scratch) -> None:
     own.mkdir(parents=True)
     for name, content in FILES.items():
         (own / name).write_bytes(content)
+    for name in ("tokenizer.json", "preprocessor_config.json"):
+        (own / name).write_text("{}")
     assert scratch.started_with("--model", "own one", cwd=own.parent) == str(own)
-    assert scratch.started_with("--model=~/models/own one") == str(own)
+    # No catalogue is needed for it.
+    away = "https://127.0.0.1:1/models.toml"
+    assert scratch.started_with("--model=~/models/own one", CATALOGUE=away) == str(own)
     pipeline = scratch.home / "models" / "own pipeline"
     for name, content in VIDEO.items():
         (pipeline / name).parent.mkdir(parents=True, exist_ok=True)

@@ -89,22 +89,42 @@ def test_what_is_no_catalogue_is_said(tmp_path: Path, source: str, says: str) ->
         load_catalogue(source.format(folder=tmp_path))
 
 
-def test_an_address_is_asked_once_and_a_file_each_time(tmp_path: Path) -> None:
-    """A failure is told at once for a minute, and then looked at again; a file may be changed while the server runs."""
-    (tmp_path / "m.toml").write_bytes(TINY)
-    file = CatalogueSource(str(tmp_path / "m.toml"))
+def test_an_address_is_asked_once_and_a_file_each_time(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A failure is told at once for a minute, and then looked at again; a file may be changed while the server runs.
+
+    Until it can be had it is ours, with the reason, which the log has once.
+    """
+    path = tmp_path / "m.toml"
+    path.write_bytes(TINY)
+    file = CatalogueSource(str(path))
     assert len(file.load()) == 1
-    (tmp_path / "m.toml").write_bytes(TINY.replace(b"tiny", b"other"))
+    path.write_bytes(TINY.replace(b"tiny", b"other"))
     assert file.load().find("other") is not None
+    for _ in range(2):
+        path.write_text("a b c")
+        found = file.load()
+        assert found.find("small") is not None
+        assert "is no TOML" in found.troubles[0]
+        assert found.troubles[0].endswith("Until then ours is used.")
+    assert [record.message for record in caplog.records] == [
+        "CATALOGUE can not be had: ours is used"
+    ]
+    path.write_bytes(TINY)
+    assert (len(file.load()), file.load().troubles) == (1, ())
     now = 1000.0
     with https_server(tmp_path) as files:
         files.answers["/m.toml"] = lambda asked: asked.send(b"", 404)
         source = CatalogueSource(files.url("/m.toml"), reached(files), lambda: now)
         for _ in range(2):
-            with pytest.raises(CatalogueError, match="answers with status 404"):
-                source.load()
+            found = source.load()
+            assert found.find("small") is not None
+            assert "answers with status 404" in found.troubles[0]
+            assert found.troubles[0].endswith("It is asked for again in 60 s.")
         assert len(files.asked) == 1
         files.answers["/m.toml"] = lambda asked: asked.send(TINY)
         now += RETRY_SECONDS
         assert source.load() is source.load()
+        assert source.load().troubles == ()
         assert len(files.asked) == 2

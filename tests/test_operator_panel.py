@@ -9,7 +9,7 @@ from server.catalogue.entry import Catalogue, ModelType, RunMode
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.engines.loading import Progress
 from server.engines.manager_status import ManagerState, ManagerStatus
-from server.operator_panel import listed, machine, preview, report
+from server.operator_panel import listed, machine, preview, report, troubles
 
 GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
 
@@ -56,6 +56,16 @@ def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
                 for way in row["modes"]
             )
         assert "/srv/secret" not in str(rows)
+
+
+def test_troubles_are_few() -> None:
+    """A folder may hold many models for other things."""
+    catalogue = Catalogue.load()
+    assert troubles(catalogue) == []
+    assert troubles(catalogue.with_troubles("One.")) == ["One."]
+    many = troubles(catalogue.with_troubles(*(f"{n}." for n in range(50))))
+    assert many[:6] == ["0.", "1.", "2.", "3.", "4.", "5."]
+    assert many[6:] == ["And 44 more folders that hold no model for this."]
 
 
 def test_the_machine_in_a_sentence() -> None:

@@ -212,7 +212,7 @@ async def test_an_operators_socket_is_one_no_longer_when_it_closes(
 
 
 async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
-    """A file's models are listed; an address that can not be had is an error with what to do, and the server runs."""
+    """A file's models are listed; for an address that can not be had ours are, with the reason and what to do."""
     mine = tmp_path / "models.toml"
     mine.write_bytes(TINY)
     async with running(operator_token=TOKEN, catalogue=str(mine)) as one, http(one) as client:
@@ -222,5 +222,7 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
     away = "https://127.0.0.1:1/models.toml"
     async with running(operator_token=TOKEN, catalogue=away) as one, http(one) as client:
         reply = await client.get("/api/engine", headers=RIGHT)
-        assert "a loopback address" in reply.text
-        assert "Left empty, it is ours" in reply.text
+        assert reply.status_code == 200
+        assert "SmolVLM2" in reply.text
+        assert "a loopback address" in reply.json()["troubles"][0]
+        assert "Until then ours is used" in reply.json()["troubles"][0]

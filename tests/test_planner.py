@@ -14,7 +14,7 @@ from server.catalogue.folder import ModelFolderError
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.engines.host import HostLook
 from server.engines.planner import Planner
-from tests.test_catalogue_folder import QWEN, safetensors, write
+from tests.test_catalogue_folder import QWEN, beside, safetensors, write
 
 GB = 10**9
 PYTHON = Host(
@@ -44,6 +44,7 @@ class Told(HostLook):
 def folder(tmp_path: Path) -> Path:
     model = tmp_path / "models" / "mine"
     write(model / "config.json", QWEN)
+    beside(model)
     safetensors(model / "model.safetensors")
     return model
 
@@ -151,6 +152,23 @@ def test_a_remote_server_needs_no_model_here(folder: Path) -> None:
     assert (plan.model_id, plan.name) == ("", "The remote model")
     assert plan.shown_id() == "the first model at 192.0.2.7:8001"
     assert plan.shown_id("their/model") == "their/model"
+
+
+def test_a_path_is_a_name_to_a_remote_server(folder: Path) -> None:
+    """`transformers serve` there calls a model by the path that it has there, whether or not there is one here."""
+    for name in ("/srv/models/theirs", str(folder)):
+        choice = Choice(model=name, mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1")
+        plan = planner(folder, Host()).plan(choice)
+        assert (plan.model, plan.launch.served_name) == (None, name)
+
+
+def test_what_is_wrong_with_a_folder_is_told_beside_the_others(folder: Path) -> None:
+    """A broken neighbour hides nothing."""
+    write(folder.parent / "broken" / "config.json", {"model_type": "qwen2_5_vl"})
+    one = planner(folder)
+    found = one.catalogue()
+    assert found.find("mine") is not None
+    assert [str(folder.parent / "broken") in trouble for trouble in found.troubles] == [True]
 
 
 def test_free_gpu_memory_where_there_is_none(folder: Path) -> None:

@@ -54,15 +54,11 @@ class Choice:
 def find(name: str, settings: Settings) -> Choice:
     """Raises ModelError."""
     try:
-        catalogue = load_catalogue(settings.catalogue)
-        known = catalogue.find(name)
-        if known is None and ("/" in name or name.startswith("~")) and _folder(name).is_dir():
-            choice = Choice(read_model(_folder(name)), _folder(name), catalogue, own=True)
-        elif known is None:
-            raise ModelError(_unknown(name, catalogue))
+        # No name of a catalogue begins like that; one that can not be had is not needed.
+        if name.startswith(("/", "~", ".")) and _folder(name).is_dir():
+            choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
         else:
-            folder = KEPT.expanduser() / files.relative(known.id.rpartition("/")[2])
-            choice = Choice(known, folder, catalogue)
+            choice = _found(name, load_catalogue(settings.catalogue))
     except (CatalogueError, FetchError, ModelFolderError) as error:
         raise ModelError(error.message) from None
     except RuntimeError:
@@ -73,6 +69,16 @@ def find(name: str, settings: Settings) -> Choice:
             " TRUST_REMOTE_CODE=true if you trust it."
         )
     return choice
+
+
+def _found(name: str, catalogue: Catalogue) -> Choice:
+    known = catalogue.find(name)
+    if known is not None:
+        folder = KEPT.expanduser() / files.relative(known.id.rpartition("/")[2])
+        return Choice(known, folder, catalogue)
+    if "/" in name and _folder(name).is_dir():
+        return Choice(read_model(_folder(name)), _folder(name), catalogue, own=True)
+    raise ModelError(_unknown(name, catalogue))
 
 
 def _unknown(name: str, catalogue: Catalogue) -> str:

@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 from server.catalogue import vllm
 from server.catalogue.choice import Choice, CommandError, shown
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.catalogue.geometry import from_model_type
 from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
+from server.catalogue.sizes import needed
 
 __all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "passed_on", "typed"]
 
@@ -24,10 +26,10 @@ CONTAINER_PORT = 8000
 DEFAULT_CONTEXT = 8192
 # Question, history and answer at least
 ANSWER_TOKENS = 512
-# Published by the vLLM project
+# Published by the vLLM project, each of one release, so that what was tried is what runs: the newest whose tag was seen.
 IMAGES = {
     Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
-    Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:latest",
+    Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0",
 }
 # What vLLM 0.30 and newer all list, for images whose help nobody has asked.
 IMAGE_FLAGS = frozenset(
@@ -99,7 +101,7 @@ def command(
         raise CommandError(
             f"No model {shown(choice.model)} is known; give an id, an alias or a folder."
         )
-    possible = modes(model, host)[choice.mode]
+    possible = modes(model, host, choice.dtype)[choice.mode]
     if not possible.ok or model.folder is None:
         raise CommandError(possible.reason)
     if choice.context and model.context_length and choice.context > model.context_length:
@@ -171,14 +173,15 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
 def _subprocess(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
     if subprocess_server(model, host) is Server.VLLM:
         return _vllm(choice, model, folder, host, api_key)
+    where = device(model, host, choice.dtype)
     argv = (
         *(host.engine_python or "", "-m", "transformers.cli.transformers", "serve", str(folder)),
         *("--host", LOOPBACK, "--port", str(choice.port)),
-        *("--device", device(model, host), "--dtype", choice.dtype),
+        *("--device", where, "--dtype", choice.dtype),
         *(("--trust-remote-code",) if model.remote_code else ()),
     )
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
-    env |= _visible(device(model, host), host)
+    env |= _visible(where, host)
     return Launch(
         RunMode.SUBPROCESS,
         argv,
@@ -262,17 +265,18 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
 
 def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Path) -> Launch:
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+    where = device(model, host, choice.dtype)
     if model.answers:
         module = "server.engines.worker"
-        own = ["--device", device(model, host), "--context", str(choice.context)]
+        own = ["--device", where, "--context", str(choice.context)]
         own += ["--trust-remote-code"] if model.remote_code else []
-        env |= _visible(device(model, host), host)
+        env |= _visible(where, host)
     else:
         module, own = "server.generation.worker", _making(choice, model)
         if offloads(model, host) and not choice.cpu_offload:
             own.append("--cpu-offload")
         elif not choice.cpu_offload:
-            env |= _visible(device(model, host), host)
+            env |= _visible(where, host)
     argv = (
         *(host.engine_python or "", "-m", module, "--model", str(folder), "--dtype", choice.dtype),
         *own,
@@ -318,7 +322,8 @@ def _serving(
     if Ability.AUDIO_IN in model.abilities:
         inputs["audio"] = 0
     pixels = None
-    if model.geometry is not None:
+    # Other image processors with a factor call their limits otherwise; our pictures have their size in any case.
+    if model.geometry is not None and from_model_type(model.architecture) is not None:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
     return vllm.Serving(
@@ -347,7 +352,7 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
     while count * 2 <= there:
         totals = [gpu.total_bytes for gpu in host.gpus[:count]]
         room = sum(total or 0 for total in totals) * choice.gpu_memory_utilization
-        if None in totals or model.memory_bytes <= room:
+        if None in totals or needed(model, choice.dtype, gpu=True) <= room:
             break
         count *= 2
     return count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -18,6 +19,8 @@ MAX_MODELS = 500
 _TERABYTE = 10**12
 # One or two parts, as hubs have them; never a path out of a folder, never what a program takes for a flag.
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
+# The whole name of a commit
+COMMIT = re.compile(r"[0-9a-f]{40}")
 ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
 
 
@@ -84,8 +87,9 @@ class Model(BaseModel):
     id: str = Field(pattern=ID)
     title: str = Field(default="", max_length=80)
     aliases: tuple[Annotated[str, Field(pattern=ALIAS)], ...] = Field(default=(), max_length=8)
-    # Branch, tag or commit; empty is the newest
-    revision: str = Field(default="", pattern=r"^[A-Za-z0-9._-]{0,64}$")
+    # Branch, tag or commit that is fetched; empty is the newest. A commit's 40 digits hold for what lies here, too: files of
+    # another one are not this model. Of a folder: the commit that its record names.
+    revision: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")
     model_type: ModelType
     # config.json's own model_type ("qwen2_5_vl"), or the class of a diffusers pipeline ("WanPipeline")
     architecture: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
@@ -151,11 +155,15 @@ class Model(BaseModel):
 
 
 class Catalogue:
-    """Models by id and alias. Never changes; `with_local` gives a new one."""
+    """Models by id and alias. Never changes; `with_local` gives a new one.
 
-    def __init__(self, models: Sequence[Model]) -> None:
+    `troubles`: sentences on what could not be read, for whoever looks for it here.
+    """
+
+    def __init__(self, models: Sequence[Model], troubles: Sequence[str] = ()) -> None:
         """Raises CatalogueError when an id or alias is there twice."""
         self._models = tuple(models)
+        self.troubles = tuple(troubles)
         self._by_name: dict[str, Model] = {}
         for model in self._models:
             for name in (model.id.lower(), *model.aliases):
@@ -214,17 +222,21 @@ class Catalogue:
             )
         return model
 
-    def with_local(self, local: Sequence[Model]) -> Catalogue:
+    def with_troubles(self, *troubles: str) -> Catalogue:
+        return Catalogue(self._models, (*self.troubles, *troubles))
+
+    def with_local(self, local: Sequence[Model], troubles: Sequence[str] = ()) -> Catalogue:
         """With the models found in folders here: a known one gets its folder, others are added behind.
 
         Figures read from a folder go before the catalogue's. A folder that is only named like a known model is that one
-        when its kind and size are the same, and is else added under another name.
+        when its kind and size are the same, and is else added under another name. So is one of another commit than the
+        catalogue's. `troubles`: what was wrong with other folders.
         """
         here: dict[str, Model] = {}
         others: list[Model] = []
         for found in local:
             known = self.find(found.id)
-            if known is None or not (known.id.lower() == found.id.lower() or _alike(known, found)):
+            if known is None or not _is(known, found):
                 others.append(found)
             else:
                 here.setdefault(known.id, found)
@@ -236,7 +248,7 @@ class Catalogue:
                 name += "-here"
             taken.add(name.lower())
             models.append(found if name == found.id else found.model_copy(update={"id": name}))
-        return Catalogue(models)
+        return Catalogue(models, (*self.troubles, *troubles))
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models)
@@ -248,12 +260,21 @@ class Catalogue:
 def _merged(known: Model, found: Model | None) -> Model:
     if found is None:
         return known
-    kept = ("id", "title", "aliases", "licence", "note", "needs", "parameters")
+    kept = {"id", "title", "aliases", "licence", "note", "needs"}
+    if found.parameters is None:
+        kept.add("parameters")
     return found.model_copy(update={name: getattr(known, name) for name in kept})
 
 
+def _is(known: Model, found: Model) -> bool:
+    """Whether a folder is what the catalogue has under that name."""
+    if COMMIT.fullmatch(known.revision) and found.revision not in ("", known.revision):
+        return False
+    return known.id.lower() == found.id.lower() or _alike(known, found)
+
+
 def _alike(known: Model, found: Model) -> bool:
-    """Whether a folder holds what the catalogue has under that name."""
+    """Whether they are of one kind and size."""
     same = known.architecture == found.architecture and known.quantization == found.quantization
     return same and abs(found.weights_bytes - known.weights_bytes) <= 0.05 * known.weights_bytes
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,6 +19,10 @@ class Family:
     # As `Model.needs`
     needs: Mapping[str, str] = field(default_factory=dict)
     library: Library = Library.TRANSFORMERS
+
+    @property
+    def answers(self) -> bool:
+        return Ability.IMAGES in self.abilities
 
 
 def _family(
@@ -62,6 +67,38 @@ FAMILIES: dict[str, Family] = {
 # Autoencoders of diffusers by what comes out of them; `AutoencoderKL` alone makes pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
 _AUDIO_VAES = ("Oobleck", "Audio", "Music")
+
+
+# What a model's class is called by when it gives numbers or vectors and no text
+_OTHER_TASKS = re.compile(
+    r"For\w*(?:Classification|Detection|Segmentation|Retrieval|Embedding|Reward|MaskedLM|PreTraining|Estimation|Matting)\w*$"
+)
+# Parts of a pipeline that have nothing to load
+_WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
+
+
+def other_task(config: Mapping[str, Any]) -> str:
+    """The class that a transformers config.json names, where it gives no text and no sound; empty when it may.
+
+    One of its own code may be called anything.
+    """
+    family = FAMILIES.get(str(config.get("model_type")))
+    if family is not None and not family.answers:
+        return ""
+    found = config.get("architectures")
+    names = found if isinstance(found, list) and all(isinstance(n, str) for n in found) else []
+    if not names or any(_gives_text(name, "auto_map" in config) for name in names):
+        return ""
+    return str(names[0])
+
+
+def _gives_text(name: str, own_code: bool) -> bool:
+    return not _OTHER_TASKS.search(name) and (own_code or not re.search(r"Model$", name))
+
+
+def weightless(component: object) -> bool:
+    """Of a component as model_index.json names it: whether it has no weights."""
+    return bool(_WEIGHTLESS.search(_class(component)))
 
 
 def of_config(config: Mapping[str, Any]) -> Family | None:

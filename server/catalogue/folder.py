@@ -8,16 +8,20 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from server.catalogue import families, geometry
-from server.catalogue.entry import ID, Model
+from server.catalogue.entry import COMMIT, ID, Model
 from server.catalogue.families import Family
+from server.catalogue.sizes import OVERHEAD_BYTES
 from server.catalogue.weights import (
     AGAIN,
     ModelFolderError,
     Weights,
-    has_weights,
+    clean,
     read_json,
     read_weights,
+    unreadable,
 )
 
 __all__ = ["ModelFolderError", "find_models", "read_model"]
@@ -26,9 +30,22 @@ CONFIG = "config.json"
 PIPELINE = "model_index.json"
 # Written beside the files by scripts/download_model.sh.
 RECORD = "model-files.json"
+ADAPTER = "adapter_config.json"
+_LLAMA_CPP = (
+    "Start its server (llama-server -m MODEL --mmproj PROJECTOR) and choose remote, or take the model's release with"
+    " safetensors."
+)
 MAX_FOLDERS = 200
-# Beside weights and context: one picture's activations, the library itself
-OVERHEAD_BYTES = 800_000_000
+# Layers that keep as much for a long text as for a short one
+_STATE = re.compile(r"linear|mamba|recurrent|conv")
+# Without one of each no text and no picture gets to the model.
+_TOKENIZERS = (
+    *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
+    *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
+)
+_PROCESSORS = ("preprocessor_config.json", "processor_config.json")
+# Of a context or a size that somebody wrote into a config; what is larger is a slip, or "no limit".
+_MOST = 10**9
 # Of a pipeline that makes videos: activations of a short one at 480p
 MAKING_BYTES = 6_000_000_000
 CONTEXT = 8192
@@ -39,20 +56,56 @@ def read_model(folder: Path) -> Model:
     folder = Path(os.path.abspath(folder))
     try:
         there = folder.is_dir()
+        if not there and folder.exists():
+            raise ModelFolderError(_a_file(folder))
         if there:
             with os.scandir(folder) as entries:
                 next(entries, None)
+            if (folder / PIPELINE).exists():
+                return _pipeline(folder)
+            if not (folder / CONFIG).exists() and (other := _another_kind(folder)):
+                raise ModelFolderError(other)
+            return _transformers(folder)
     except OSError as error:
-        raise ModelFolderError(
-            f"The folder {folder} cannot be read ({error.strerror}). Give this user access to it."
+        # What is in it may be closed to this user where the folder is not.
+        raise unreadable(
+            Path(error.filename) if isinstance(error.filename, str) else folder, error
         ) from None
-    if not there:
+    except ValidationError as error:
+        wrong = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(part) for part in wrong["loc"]) or "its figures"
         raise ModelFolderError(
-            f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one."
+            f"What the files in {folder} say of the model can not be ({where}: {wrong['msg']}). {AGAIN}"
+        ) from None
+    raise ModelFolderError(
+        f"There is no folder {folder} with a model. bash scripts/download_model.sh fetches one."
+    )
+
+
+def _a_file(path: Path) -> str:
+    """Why a file is no model, and what to do."""
+    if path.suffix == ".gguf":
+        return f"{path} is a file for llama.cpp. {_LLAMA_CPP}"
+    return f"{path} is no folder. A model is named by the folder that has its {CONFIG}."
+
+
+def _another_kind(folder: Path) -> str:
+    """What a folder without a configuration is, where that can be told; else empty."""
+    names = sorted(path.name for path in folder.iterdir())
+    if ADAPTER in names:
+        base = read_json(folder / ADAPTER).get("base_model_name_or_path")
+        of = f" of {clean(base)}" if isinstance(base, str) and base else ""
+        return (
+            f"{folder} holds an adapter (LoRA){of}, which is no model by itself. Merge the two (peft: merge_and_unload, then"
+            " save_pretrained), or start a vLLM with --enable-lora by hand and choose remote."
         )
-    if (folder / PIPELINE).exists():
-        return _pipeline(folder)
-    return _transformers(folder)
+    if files := [name for name in names if name.endswith(".gguf")]:
+        return f"{folder} holds {clean(files[0])}, a file for llama.cpp. {_LLAMA_CPP}"
+    if "snapshots" in names:
+        kept = sorted(path.name for path in (folder / "snapshots").iterdir() if path.is_dir())
+        inside = f": {folder / 'snapshots' / kept[-1]}" if kept else ""
+        return f"{folder} is a hub's cache. The model's folder is the one in its snapshots{inside}"
+    return ""
 
 
 def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
@@ -115,7 +168,13 @@ def _transformers(folder: Path) -> Model:
             f"{folder / CONFIG} says model_type {kind}: a model without eyes, since there is no vision_config. Take one that"
             " answers about pictures, or one that makes video or sound."
         )
+    if task := families.other_task(config):
+        raise ModelFolderError(
+            f"{folder / CONFIG} says {clean(task)}: a model that sees, and was made for something else than answering questions. Take"
+            " one for chats about pictures (…ForConditionalGeneration)."
+        )
     weights = read_weights(folder)
+    _require_parts(folder, family)
     sizes = _text_sizes(config)
     context = _whole(sizes.get("max_position_embeddings"))
     return _model(
@@ -126,7 +185,7 @@ def _transformers(folder: Path) -> Model:
         parameters=weights.parameters,
         weights_bytes=weights.size,
         memory_bytes=weights.size
-        + _cache_bytes(sizes, min(context or CONTEXT, CONTEXT))
+        + _cache_bytes(sizes, weights.kept, min(context or CONTEXT, CONTEXT))
         + OVERHEAD_BYTES,
         estimates=frozenset({"memory_bytes"}),
         context_length=context,
@@ -149,17 +208,20 @@ def _pipeline(folder: Path) -> Model:
         raise ModelFolderError(
             f"{folder / PIPELINE} says {name}: a pipeline that makes neither video nor sound. Take one that does."
         )
-    parts = [
-        folder / part
-        for part, what in index.items()
-        if isinstance(what, list) and len(what) == 2 and what[0] and "/" not in part
-    ]
     size = loaded = 0
-    for part in parts:
-        if not part.is_dir():
-            raise ModelFolderError(f"{folder} lacks {part.name}, which {PIPELINE} names. {AGAIN}")
-        if (part / CONFIG).is_file() and has_weights(part):
-            weights = read_weights(part)
+    for part, what in index.items():
+        if not (isinstance(what, list) and len(what) == 2 and what[0]):
+            continue
+        if not re.fullmatch(r"\w[\w.-]{0,79}", part):
+            raise ModelFolderError(
+                f"{folder / PIPELINE} names {clean(part)} as a part of the model, which is no folder in it. Do not use this"
+                " model."
+            )
+        place = folder / part
+        if not place.is_dir():
+            raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
+        if (place / CONFIG).is_file() and not families.weightless(what):
+            weights = read_weights(place)
             size += weights.size
             # Two bytes each, however they are stored.
             loaded += min(weights.size, 2 * (weights.parameters or weights.size))
@@ -174,8 +236,10 @@ def _pipeline(folder: Path) -> Model:
 
 
 def _model(folder: Path, family: Family, **fields: Any) -> Model:
+    name, commit = _source(folder)
     return Model(
-        id=_id(folder),
+        id=name,
+        revision=commit,
         model_type=family.model_type,
         library=family.library,
         abilities=family.abilities,
@@ -189,23 +253,43 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 # Their parts
 
 
+def _require_parts(folder: Path, family: Family) -> None:
+    """What lies beside the weights. Raises ModelFolderError where a file is missing without which nothing can be asked."""
+    if not any((folder / name).is_file() for name in _TOKENIZERS):
+        raise ModelFolderError(
+            f"{folder} has no tokenizer ({_TOKENIZERS[0]}), so no text gets to the model. {AGAIN}"
+        )
+    if family.answers and not any((folder / name).is_file() for name in _PROCESSORS):
+        raise ModelFolderError(
+            f"{folder} has no image processor ({_PROCESSORS[0]}), so no picture gets to the model. {AGAIN}"
+        )
+
+
 def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
     """The sizes of the text model, wherever this kind of config keeps them."""
     outer = config.get("thinker_config")
     outer = outer if isinstance(outer, dict) else config
-    inner = outer.get("text_config")
-    return {**outer, **(inner if isinstance(inner, dict) else {})}
+    parts = (outer.get(name) for name in ("text_config", "llm_config", "language_config"))
+    inner = next((part for part in parts if isinstance(part, dict)), {})
+    return {**outer, **inner}
 
 
-def _cache_bytes(sizes: Mapping[str, Any], context: int) -> int:
-    """Keys and values of one context, two bytes each."""
+def _cache_bytes(sizes: Mapping[str, Any], kept: int, context: int) -> int:
+    """Keys and values of one context, two bytes each. `kept`: numbers a token, by the weights, where the config leaves it out."""
     layers, heads = _whole(sizes.get("num_hidden_layers")), _whole(sizes.get("num_attention_heads"))
     hidden = _whole(sizes.get("hidden_size"))
-    if not (layers and heads and hidden):
-        return 0
-    head = _whole(sizes.get("head_dim")) or hidden // heads
+    head = _whole(sizes.get("head_dim")) or (hidden // heads if hidden and heads else 0)
     pairs = _whole(sizes.get("num_key_value_heads")) or heads
-    return 2 * layers * pairs * head * 2 * context
+    numbers = 2 * layers * pairs * head if layers and pairs and head else kept
+    # Layers that look back a little way only, or keep one state for all.
+    kinds = sizes.get("layer_types")
+    if not (isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)):
+        return 2 * numbers * context
+    window = min(_whole(sizes.get("sliding_window")) or context, context)
+    tokens = sum(
+        window if "sliding" in kind else 0 if _STATE.search(kind) else context for kind in kinds
+    )
+    return 2 * numbers * tokens // len(kinds)
 
 
 def _dtype(config: Mapping[str, Any], weights: Weights) -> str:
@@ -244,16 +328,18 @@ def _remote_code(folder: Path, kind: str) -> bool:
     return False
 
 
-def _id(folder: Path) -> str:
-    """As the record of its download says, else the folder's name."""
+def _source(folder: Path) -> tuple[str, str]:
+    """Id and commit as the record of its download says, else the folder's name and none."""
     if (folder / RECORD).is_file():
         source = read_json(folder / RECORD).get("source")
-        said = source.get("repository") if isinstance(source, dict) else None
-        if isinstance(said, str) and re.match(ID, said):
-            return said
+        source = source if isinstance(source, dict) else {}
+        name, commit = source.get("repository"), source.get("commit")
+        if isinstance(name, str) and re.fullmatch(ID, name):
+            known = isinstance(commit, str) and COMMIT.fullmatch(commit)
+            return name, str(commit) if known else ""
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip("-._")[:96]
-    return name or "model"
+    return name or "model", ""
 
 
 def _whole(value: object) -> int | None:
-    return value if type(value) is int and value > 0 else None
+    return value if type(value) is int and 0 < value <= _MOST else None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from server.frames import Geometry
+from server.catalogue.weights import ModelFolderError, read_json
+from server.frames import Geometry, Tiles
 
 # Qwen2-VL and Qwen2.5-VL: patch 14, merge 2, 4 x 28 x 28 to 16,384 x 28 x 28 pixels (their preprocessor_config.json).
 QWEN2_VL = Geometry(28, 3_136, 12_845_056)
@@ -23,7 +24,6 @@ BY_MODEL_TYPE: dict[str, Geometry] = {
     "qwen3_vl_moe": QWEN3_VL,
     "qwen3_omni_moe": QWEN3_VL,
 }
-_MAX_FILE_BYTES = 1024 * 1024
 
 
 def from_factor(factor: int) -> Geometry:
@@ -37,16 +37,21 @@ def from_model_type(model_type: object) -> Geometry | None:
     return BY_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
 
 
-def from_folder(folder: Path) -> Geometry | None:
+def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
     """Geometry from the processor's file and `config.json`; None when they are not there or say nothing.
 
     The processor's is `preprocessor_config.json`, or a part of `processor_config.json`, where transformers 5 saves it.
+    `filled`: whoever gives it pictures keeps it to the tiles that they fill (see `Tiles`).
     """
-    processor = _read(folder / "preprocessor_config.json")
+    processor, whole = _read(folder / "preprocessor_config.json"), _read(
+        folder / "processor_config.json"
+    )
     if not processor:
-        part = _read(folder / "processor_config.json").get("image_processor")
+        part = whole.get("image_processor")
         processor = part if isinstance(part, dict) else {}
     config = _read(folder / "config.json")
+    if (tiles := _tiles(processor, whole, config, filled)) is not None:
+        return replace(DEFAULT, tiles=tiles)
     base = from_model_type(config.get("model_type"))
     vision = config.get("vision_config")
     vision = vision if isinstance(vision, dict) else {}
@@ -69,14 +74,34 @@ def from_folder(folder: Path) -> Geometry | None:
     return Geometry(factor, least, most) if least <= most else base
 
 
+def _tiles(
+    processor: Mapping[str, Any], whole: Mapping[str, Any], config: Mapping[str, Any], filled: bool
+) -> Tiles | None:
+    """Of a processor that cuts pictures; None for others."""
+    size, most = processor.get("size"), processor.get("max_image_size")
+    if not (
+        processor.get("do_image_splitting") and isinstance(size, dict) and isinstance(most, dict)
+    ):
+        return None
+    side, longest = _whole(most.get("longest_edge")), _whole(size.get("longest_edge"))
+    tokens = _whole(whole.get("image_seq_len")) or _square_tokens(config)
+    return Tiles(side, tokens, longest, filled) if side and longest and tokens else None
+
+
+def _square_tokens(config: Mapping[str, Any]) -> int:
+    """Of one square picture: its patches, put together by the connector. 0 when the config does not say."""
+    vision = config.get("vision_config")
+    vision = vision if isinstance(vision, dict) else {}
+    side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))
+    scale = _whole(config.get("scale_factor"))
+    return (side // patch // scale) ** 2 if side and patch and scale else 0
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            return {}
-        data = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError, RecursionError):
+        return read_json(path)
+    except ModelFolderError:
         return {}
-    return data if isinstance(data, dict) else {}
 
 
 def _whole(value: object) -> int | None:

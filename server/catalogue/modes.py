@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from server.catalogue.entry import Ability, Library, Model, ModelType, RunMode
 from server.catalogue.machine import GB, Host, HostGpu, Vendor, at_least, gigabytes
+from server.catalogue.sizes import QUANTISED, needed
 
 __all__ = [
     "GB",
@@ -50,12 +51,12 @@ class Possible:
     reason: str = ""
 
 
-def modes(model: Model, host: Host) -> dict[RunMode, Possible]:
-    """Every mode, in the order in which they are shown."""
+def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possible]:
+    """Every mode, in the order in which they are shown. `dtype`: what it would be computed in."""
     return {
-        RunMode.IN_PROCESS: _in_process(model, host),
-        RunMode.SUBPROCESS: _subprocess(model, host),
-        RunMode.CONTAINER: _container(model, host),
+        RunMode.IN_PROCESS: _in_process(model, host, dtype),
+        RunMode.SUBPROCESS: _subprocess(model, host, dtype),
+        RunMode.CONTAINER: _container(model, host, dtype),
         RunMode.REMOTE: _remote(model),
     }
 
@@ -67,10 +68,11 @@ def subprocess_server(model: Model, host: Host) -> Server | None:
     return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
 
 
-def device(model: Model, host: Host) -> str:
+def device(model: Model, host: Host, dtype: str = "auto") -> str:
     """What this program's own Python loads the model on: "cuda" where it fits and torch can, else "cpu"."""
     frees = [gpu.free_bytes for gpu in host.gpus]
-    fits = any(free is None or free >= model.memory_bytes for free in frees)
+    need = needed(model, dtype, gpu=True)
+    fits = any(free is None or free >= need for free in frees)
     return "cuda" if host.torch_device == "cuda" and fits else "cpu"
 
 
@@ -80,7 +82,9 @@ def offloads(model: Model, host: Host) -> bool:
         return False
     frees = [gpu.free_bytes for gpu in host.gpus]
     part = model.memory_bytes * LARGEST_PART
-    return any(free is None or free >= part for free in frees) and not _too_large_here(model, host)
+    return any(free is None or free >= part for free in frees) and not _too_large_here(
+        model, host, "auto"
+    )
 
 
 # The modes
@@ -103,7 +107,7 @@ def _remote(model: Model) -> Possible:
     )
 
 
-def _subprocess(model: Model, host: Host) -> Possible:
+def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
     if no := _no_server_for(model) or _code(model, host):
         return Possible(False, no)
     if host.sandboxed:
@@ -114,39 +118,39 @@ def _subprocess(model: Model, host: Host) -> Possible:
         )
     vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
     if host.gpus and not vllm:
-        if no := _too_large_for_gpus(model, host) or _not_here(model):
+        if no := _too_large_for_gpus(model, host, dtype) or _not_here(model):
             return Possible(False, no)
         return Possible(True, f"vLLM {host.vllm_version}".strip() + f".{_maybe(model)}")
     # What can be mended last: what is not here is fetched with what runs it.
-    if no := _too_large_here(model, host) or _not_here(model):
+    if no := _too_large_here(model, host, dtype) or _not_here(model):
         return Possible(False, no)
     if not serve:
         why = vllm or "vLLM needs a GPU."
         return Possible(
             True,
-            f"`transformers serve`, one answer at a time{_slow(model, host)}. Not vLLM: {why}",
+            f"`transformers serve`, one answer at a time{_slow(model, host, dtype)}. Not vLLM: {why}",
         )
     return Possible(False, f"{vllm or host.gpu_trouble or 'vLLM needs a GPU.'} {serve}")
 
 
-def _container(model: Model, host: Host) -> Possible:
+def _container(model: Model, host: Host, dtype: str) -> Possible:
     no = _no_server_for(model) or _code(model, host) or _no_containers(model, host)
-    if no := no or _too_large_for_gpus(model, host) or _not_here(model):
+    if no := no or _too_large_for_gpus(model, host, dtype) or _not_here(model):
         return Possible(False, no)
     return Possible(
         True, f"vLLM's own image; the first start pulls it, about 10 GB.{_maybe(model)}"
     )
 
 
-def _in_process(model: Model, host: Host) -> Possible:
-    if no := _code(model, host) or _too_large_here(model, host) or _not_here(model):
+def _in_process(model: Model, host: Host, dtype: str) -> Possible:
+    if no := _code(model, host) or _too_large_here(model, host, dtype) or _not_here(model):
         return Possible(False, no)
     if no := _no_library(model, host, model.library):
         return Possible(False, no)
     if offloads(model, host):
         return Possible(True, "On the GPU, its parts in turn (CPU offload), since not all fits.")
-    where = "the GPU" if device(model, host) == "cuda" else "the CPU"
-    return Possible(True, f"On {where}{_slow(model, host)}.")
+    where = "the GPU" if device(model, host, dtype) == "cuda" else "the CPU"
+    return Possible(True, f"On {where}{_slow(model, host, dtype)}.")
 
 
 # Why not
@@ -247,6 +251,12 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
             )
     if library.value not in model.needs:
         return f"{library.value} does not know {model.architecture}."
+    lacking = [name for name in QUANTISED.get(model.quantization, ()) if name not in host.libraries]
+    if lacking:
+        return (
+            f"Its weights are quantised ({model.quantization}), for which {library.value} needs {' and '.join(lacking)}:"
+            f" {host.engine_python} -m pip install {' '.join(lacking)}."
+        )
     wanted, installed = model.needs[library.value], host.libraries[library.value]
     if not at_least(installed, wanted):
         return (
@@ -256,21 +266,22 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
     return ""
 
 
-def _too_large_for_gpus(model: Model, host: Host) -> str:
-    total = host.gpu_total_bytes
-    if total is None or not model.memory_bytes or model.memory_bytes <= total * GPU_SHARE:
+def _too_large_for_gpus(model: Model, host: Host, dtype: str) -> str:
+    total, need = host.gpu_total_bytes, needed(model, dtype, gpu=True)
+    if total is None or need <= total * GPU_SHARE:
         return ""
     return (
-        f"It takes about {gigabytes(model.memory_bytes)}, and of the GPU's {gigabytes(total)} it can have"
+        f"It takes about {gigabytes(need)}{_in(dtype)}, and of the GPU's {gigabytes(total)} it can have"
         f" {gigabytes(int(total * GPU_SHARE))}. Choose a smaller or quantised"
         " model, a machine with more (remote), or convert it to 8 bits: python scripts/convert_model.py --help"
     )
 
 
-def _too_large_here(model: Model, host: Host) -> str:
-    if device(model, host) == "cuda" or not (model.memory_bytes and host.ram_free_bytes):
+def _too_large_here(model: Model, host: Host, dtype: str) -> str:
+    need = needed(model, dtype, gpu=False)
+    if device(model, host, dtype) == "cuda" or not (need and host.ram_free_bytes):
         return ""
-    if model.memory_bytes + RAM_LEFT <= host.ram_free_bytes:
+    if need + RAM_LEFT <= host.ram_free_bytes:
         return ""
     gpu = ""
     if host.gpus and host.torch_device != "cuda":
@@ -278,16 +289,21 @@ def _too_large_here(model: Model, host: Host) -> str:
     elif host.gpus:
         gpu = " No single GPU has that much free."
     return (
-        f"It takes about {gigabytes(model.memory_bytes)} of memory and {gigabytes(host.ram_free_bytes)} are free here.{gpu}"
+        f"It takes about {gigabytes(need)} of memory{_in(dtype)} and {gigabytes(host.ram_free_bytes)} are free here.{gpu}"
         " Choose a smaller model, or end what takes the memory."
     )
+
+
+def _in(dtype: str) -> str:
+    """Where somebody chose the format, it may be the reason."""
+    return "" if dtype == "auto" else f" in {dtype}"
 
 
 # What to know
 
 
-def _slow(model: Model, host: Host) -> str:
-    if device(model, host) == "cuda" or not model.weights_bytes:
+def _slow(model: Model, host: Host, dtype: str) -> str:
+    if device(model, host, dtype) == "cuda" or not model.weights_bytes:
         return ""
     if not model.answers:
         hours = model.model_type is ModelType.VIDEO and model.weights_bytes >= LARGE_BYTES

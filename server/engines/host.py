@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from server.catalogue.command import passed_on
 from server.catalogue.modes import Host, HostGpu, Vendor
+from server.catalogue.sizes import QUANTISED
 from server.catalogue.vllm import Vllm, VllmError
 from server.engines import vllm_help
 from server.gpu import Gpu, GpuError, GpuReader
@@ -24,11 +25,26 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
 TOOL_SECONDS = 10.0
 DOCKER_SOCKET = Path("/var/run/docker.sock")
+# Which are looked for, by pip's names
+_NAMES = (
+    *(
+        "torch",
+        "torchvision",
+        "transformers",
+        "diffusers",
+        "accelerate",
+        "fastapi",
+        "uvicorn",
+        "vllm-omni",
+        "num2words",
+    ),
+    *sorted({name for names in QUANTISED.values() for name in names} - {"accelerate"}),
+)
 # Of a Python's libraries: their versions, and what torch was built for, without the seconds that importing it takes.
 _LIBRARIES = """
 import importlib.metadata as m, importlib.util as u, json, pathlib, re
 found = {}
-for name in ("torch", "torchvision", "transformers", "diffusers", "accelerate", "fastapi", "uvicorn", "vllm-omni", "num2words"):
+for name in %r:
     try:
         found[name] = m.version(name)
     except m.PackageNotFoundError:
@@ -41,7 +57,7 @@ if spec and spec.origin:
     built = re.findall(r"^(?:cuda|hip)\\b[^=]*=\\s*(\\S+)", text, re.M)
     device = "cuda" if any(one != "None" for one in built) else ""
 print(json.dumps([found, device]))
-"""
+""".replace("%r", repr(_NAMES))
 # Where the files of NVIDIA's container toolkit for podman are (CDI).
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
 _DOCKER_RIGHTS = (

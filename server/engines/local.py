@@ -282,7 +282,9 @@ class LocalEngine:
     def _became_ready(self, header: dict[str, Any]) -> None:
         self._special_tokens = tuple(header["special_tokens"])
         self._state = WorkerState(0, header["gpu_bytes"])
-        found = geometry.from_folder(self.folder) or geometry.from_model_type(header["model_type"])
+        # The worker cuts a picture into no more tiles than it fills.
+        found = geometry.from_folder(self.folder, filled=True)
+        found = found or geometry.from_model_type(header["model_type"])
         capabilities = Capabilities(
             geometry=found or geometry.DEFAULT,
             context_length=header["context"],

@@ -48,8 +48,8 @@ class Planner:
         self.known: tuple[Model, ...] = ()
 
     def catalogue(self) -> Catalogue:
-        """Known models and those that lie in the roots. Raises CatalogueError."""
-        found = self._known().with_local(find_models(self._roots)[0])
+        """Known models and those that lie in the roots, with what is wrong there. Raises CatalogueError."""
+        found = self._known().with_local(*find_models(self._roots))
         self.known = tuple(found)
         return found
 
@@ -69,10 +69,12 @@ class Planner:
         return Plan(choice, launch, model)
 
     def _model(self, choice: Choice) -> Model | None:
+        if choice.mode is RunMode.REMOTE:
+            # A path is a path there: `transformers serve` calls a model by it.
+            here = choice.model and not choice.model.startswith("/")
+            return self.catalogue().find(choice.model) if here else None
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))
-        if choice.mode is RunMode.REMOTE:
-            return self.catalogue().find(choice.model) if choice.model else None
         return self.catalogue().require(choice.model)
 
     def gpu_free(self) -> tuple[int, ...] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from server.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
 from server.fetch import files
 from server.fetch.errors import FetchError
 from server.fetch.fetcher import Fetcher, Limits, parsed, shown
+
+log = logging.getLogger(__name__)
 
 # After a failure an address is asked again so much later, so that nobody waits for it each time.
 RETRY_SECONDS = 60.0
@@ -53,7 +56,8 @@ def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
 class CatalogueSource:
     """The catalogue that CATALOGUE names, for a program that goes on: a file is read each time, an address once.
 
-    For any number of threads; `now` is monotonic seconds.
+    What can not be had is ours with a sentence among its `troubles`, which the log has, too. For any number of threads;
+    `now` is monotonic seconds.
     """
 
     def __init__(
@@ -66,22 +70,39 @@ class CatalogueSource:
         self._fetcher = fetcher
         self._now = now
         self._lock = threading.Lock()
+        # Of an address
         self._fetched: Catalogue | None = None
-        self._failure: CatalogueError | None = None
-        self._failed_at = 0.0
+        self._failed_at: float | None = None
+        # Why it is ours; empty while it is not
+        self._trouble = ""
 
     def load(self) -> Catalogue:
-        """Blocking, up to 20 s for an address. Raises CatalogueError."""
-        if "://" not in self._source:
-            return load_catalogue(self._source)
+        """Blocking, up to 20 s for an address."""
         with self._lock:
             if self._fetched is not None:
                 return self._fetched
-            if self._failure is not None and self._now() - self._failed_at < RETRY_SECONDS:
-                raise CatalogueError(self._failure.message)
+            address = "://" in self._source
+            failed_at = self._failed_at if address else None
+            if failed_at is not None and self._now() - failed_at < RETRY_SECONDS:
+                return self._ours()
             try:
-                self._fetched = load_catalogue(self._source, self._fetcher)
+                found = load_catalogue(self._source, self._fetcher)
             except CatalogueError as error:
-                self._failure, self._failed_at = error, self._now()
-                raise
-            return self._fetched
+                self._failed_at = self._now()
+                again = f"It is asked for again in {RETRY_SECONDS:.0f} s." if address else ""
+                self._note(f"{error.message} Until then ours is used. {again}".rstrip())
+                return self._ours()
+            self._note("")
+            if address:
+                self._fetched = found
+            return found
+
+    def _ours(self) -> Catalogue:
+        return Catalogue.load().with_troubles(self._trouble)
+
+    def _note(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning("CATALOGUE can not be had: ours is used", extra={"reason": trouble})
+        elif self._trouble and not trouble:
+            log.info("the catalogue that CATALOGUE names is there again")
+        self._trouble = trouble
