@@ -20,7 +20,7 @@ from server.engines.managed import ManagedEngine
 from server.engines.manager import EngineManager
 from server.engines.manager_status import ManagerStatus, Plan
 from server.engines.model_run import GpuFree, Loader, MakePlan
-from server.engines.planner import Planner
+from server.engines.planner import Planner, usable_port
 from server.engines.selector import EngineSelector
 from tests.fakes import FakeEngine
 from tests.real_model.server import PYTHON
@@ -39,8 +39,10 @@ def model(name: str, model_type: ModelType = ModelType.VISION, *abilities: Abili
     )
 
 
-def choice(behaviour: str, port: int = 8002) -> Choice:
-    return Choice(model=f"tests/{behaviour}", mode=RunMode.SUBPROCESS, port=port)
+def choice(behaviour: str, port: int | None = None) -> Choice:
+    """On a port that nobody else's tests would take, too."""
+    free = port or usable_port(None)
+    return Choice(model=f"tests/{behaviour}", mode=RunMode.SUBPROCESS, port=free)
 
 
 def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
@@ -107,15 +109,19 @@ class Managed:
 
     def pid(self) -> int:
         """Of the program, not of what keeps it."""
-        loaded = self.loaded()
-        if isinstance(loaded, LocalLoaded):
-            pid = loaded._engine.pid
-            assert pid is not None
-            return pid
-        assert isinstance(loaded, ServerLoaded)
-        keeper = loaded._process.pid
+        if isinstance(self.loaded(), LocalLoaded):
+            return self.outermost()
+        keeper = self.outermost()
         children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
         return int(children[0])
+
+    def outermost(self) -> int:
+        """Of the process that all others of the model are below."""
+        loaded = self.loaded()
+        assert isinstance(loaded, LocalLoaded | ServerLoaded)
+        pid = loaded._engine.pid if isinstance(loaded, LocalLoaded) else loaded._process.pid
+        assert pid is not None
+        return pid
 
 
 def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:

@@ -7,9 +7,15 @@ import dataclasses
 
 import pytest
 
-from server.engines.base import Chunk, Delta, EngineState
+from server.engines.base import Chunk, Delta, EngineState, EngineStatus
 from server.engines.managed import NOTHING_LOADED, ManagedEngine
-from server.errors import EngineFailed, EngineLoading, EngineRefused, EngineUnavailable
+from server.errors import (
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineTimeout,
+    EngineUnavailable,
+)
 from tests.fakes import FakeEngine, engine_error, make_request, until
 
 
@@ -111,6 +117,38 @@ async def test_a_refusal_is_passed_on_at_once() -> None:
     async with asyncio.timeout(0.3):
         with pytest.raises(EngineRefused):
             await collect(place, [])
+
+
+async def test_one_that_takes_questions_and_begins_no_answer() -> None:
+    """The looks find nothing wrong with it, so the sentence says who can do something; in mid-answer it is as it was."""
+    place = ManagedEngine()
+    place.use(FakeEngine(fail_at=0, fail_with=engine_error(EngineTimeout)), "m")
+    with pytest.raises(EngineTimeout, match="an operator can start the model again"):
+        await collect(place, [])
+    place.use(FakeEngine(fail_at=1, fail_with=engine_error(EngineTimeout)), "m")
+    with pytest.raises(EngineTimeout) as caught:
+        await collect(place, [])
+    assert "operator" not in caught.value.message
+
+
+async def test_a_look_at_the_one_before_says_nothing_of_the_next() -> None:
+    """It was asked while it was stopped, and another had its place when it was found to be gone."""
+    place, asked, go = ManagedEngine(), asyncio.Event(), asyncio.Event()
+
+    class Slow(FakeEngine):
+        async def probe(self) -> EngineStatus:
+            asked.set()
+            await go.wait()
+            return await super().probe()
+
+    place.use(Slow(ready=False), "old")
+    looking = asyncio.create_task(place.probe())
+    await asked.wait()
+    place.use(FakeEngine(), "new")
+    go.set()
+    assert (await looking).model == "new"
+    await asyncio.sleep(0.01)
+    assert place.silent_seconds() == 0
 
 
 async def test_a_silent_engine_is_noticed_and_does_not_name_settings() -> None:

@@ -27,7 +27,8 @@ def belongs_to(pid: int, port: int) -> bool | None:
             told = False
         elif wanted & found:
             return True
-    return False if told else None
+    # Of one that has just ended nobody knows any more.
+    return False if told and wanted & _sockets(port) else None
 
 
 def _sockets(port: int) -> set[str]:

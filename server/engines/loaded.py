@@ -17,7 +17,6 @@ from server.catalogue.command import Choice, Launch, child_environment
 from server.catalogue.entry import Ability, Model, RunMode
 from server.engines import listening, loading
 from server.engines.base import Capabilities, Engine, EngineState
-from server.engines.container_memory import main_process
 from server.engines.loading import LoadingLog, Progress
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.process import EngineProcess, ProcessFailed
@@ -77,7 +76,7 @@ class Loaded(Protocol):
         ...
 
     def memory_bytes(self) -> int | None:
-        """Main memory that it takes here, after its end what is left of that; None when that is not known. Blocking."""
+        """Main memory that it takes here, after its end what is left of that; None when that is not known, as of containers. Blocking."""
         ...
 
     def how_it_ended(self) -> str:
@@ -145,8 +144,6 @@ class ServerLoaded:
         )
         self._cleaned = False
         self._memory = TreeMemory()
-        # The process inside of the container; None until it is known.
-        self._inside: int | None = None
         self._bar_at = -_BAR_SECONDS
 
     async def start(self) -> None:
@@ -176,13 +173,14 @@ class ServerLoaded:
                     f"It {self.how_it_ended()}",
                     port_taken=any(_PORT_TAKEN.search(line) for line in self._process.lines),
                 )
+            first = state is EngineState.MISCONFIGURED and wrong_since is None
             if state is not EngineState.MISCONFIGURED:
                 wrong_since = None
-            elif wrong_since is None:
+            elif first:
                 wrong_since = now()
-            answered = state in (EngineState.READY, EngineState.MISCONFIGURED)
-            ours = self._is_ours() if answered else None
             late = wrong_since is not None and now() - wrong_since > self._wrong_seconds
+            # Asked as soon as anything answers, and before it is given up
+            ours = self._is_ours() if state is EngineState.READY or first or late else None
             if late and ours:
                 raise StartFailed(_NOT_AS_EXPECTED)
             if late or ours is False:
@@ -246,12 +244,9 @@ class ServerLoaded:
             await cleaner.stop()
 
     def memory_bytes(self) -> int | None:
-        if self._launch.mode is not RunMode.CONTAINER:
-            return self._memory.bytes(self._process.pid if self._process.running else None)
-        match self._launch.cleanup:
-            case (program, "rm", "--force", name) if self._inside is None and self._process.running:
-                self._inside = main_process(program, name, self._environment)
-        return self._memory.bytes(self._inside)
+        if self._launch.mode is RunMode.CONTAINER:
+            return None
+        return self._memory.bytes(self._process.pid if self._process.running else None)
 
     def how_it_ended(self) -> str:
         return f"{self._process.how_it_ended()}. {self._why()}"

@@ -15,7 +15,13 @@ from server.engines.base import (
     EngineState,
     EngineStatus,
 )
-from server.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
+from server.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineTimeout,
+    EngineUnavailable,
+)
 
 NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
 # What is said of a model that does not answer
@@ -23,6 +29,8 @@ STARTED_AGAIN = "It is started again if it stays so; an operator can start anoth
 ELSEWHERE = (
     "It runs elsewhere and is used again when it answers; an operator can start another model."
 )
+# A look finds it well, and it begins no answer: nobody here can tell one that hangs from one that has much to do.
+_HANGS = "If it stays so, an operator can start the model again in the engine panel."
 # A broken connection is noticed a moment before the end of the process that broke it.
 _NOTICE_SECONDS = 0.5
 # Seconds that a question about a model that is being loaded should wait
@@ -114,6 +122,9 @@ class ManagedEngine:
         engine = self._engine
         if engine is not None:
             found = await engine.probe()
+            if engine is not self._engine:
+                # Another has taken its place meanwhile.
+                return self.status
             if found.state is not EngineState.UNREACHABLE:
                 self._silent_since = None
             elif self._silent_since is None:
@@ -134,6 +145,10 @@ class ManagedEngine:
                     return
                 except TimeoutError:
                     raise self._gone(began) from None
+                except EngineTimeout as error:
+                    if began:
+                        raise
+                    raise EngineTimeout(f"{error.message} {_HANGS}") from None
                 except (EngineUnavailable, EngineFailed) as error:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(_NOTICE_SECONDS):
