@@ -68,9 +68,10 @@ class JSONFormatter(logging.Formatter):
             line["error"] = record.exc_info[0].__name__
             last = traceback.extract_tb(record.exc_info[2])[-1:]
             line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
-        # Escaped to ASCII: no text can end the line or steer a terminal. And a second fence: credentials should not be
-        # in a line at all; quotes and backslashes are left, so JSON stays JSON.
-        return redact(json.dumps(line, ensure_ascii=True, allow_nan=False))
+        # A second fence: credentials should not be in a line at all. Before the escaping, which would part their quotes.
+        safe = {k: redact(v) if isinstance(v, str) else v for k, v in line.items()}
+        # Escaped to ASCII: no text can end the line or steer a terminal.
+        return json.dumps(safe, ensure_ascii=True, allow_nan=False)
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -4,31 +4,103 @@ from __future__ import annotations
 
 import re
 
-# What is taken out ends before quotes and backslashes, so that JSON stays JSON.
+HIDDEN = "(hidden)"
+# What a secret stands behind, at the end of a longer name, too: HF_TOKEN, X-Api-Key, accessToken, PGPASSWORD.
+_SURE = r"(?i:password|passwd|passphrase|secret|credentials?|(?:api|auth|access|private)[_.-]?(?:key|token)|(?:access|pairing)_code|(?<=_)(?:pwd|pass))"
+_LIKELY = r"(?:(?<![A-Za-z])(?i:token|key|auth)|(?<=[a-z0-9])(?:Token|Key|Auth))"
+# Between a name and its value: = and : in Python, JSON, YAML, headers and addresses, also where quotes are escaped once more
+_IS = r"(?:\\*[\"']\s{0,8},(?=\s{0,8}b?\\*[\"'])|(?:\\*[\"'])?\]?\s{0,8}(?:=>|:=|[=:]|%3[AaDd]))\s{0,8}"
+_QUOTED = r"b?(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\\+[\"'][^\"'\\]*|[\"'][^\"']*)"
+_LIST = rf"[\[({{](?:\s{{0,8}}{_QUOTED}\s{{0,8}},?)+"
+# Ends before a space, a quote, a comma that ends a clause, and the next field of an address.
+_BARE = r"(?:[^\s\"'\\,;&]|[,;](?=[^\s\"'])|'(?=\w)|&(?![\w.%-]{1,64}=)|\\[^\"'nrt])+"
+# Words of programs, which say that there is none
+_NONE = r"(?!(?:None|null|[Tt]rue|[Ff]alse)\b)"
+_VALUE = rf"{_NONE}(?:{_QUOTED}|{_LIST}|{_BARE})"
+# Where a token of a known make may begin: not within a word, but behind an escaped line end
+_BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 _CREDENTIALS = (
+    # A private key in one line
+    (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END[^-]*-----|$)"), HIDDEN),
+    # user:password@ of an address, whatever the password has; without a scheme as well, but for an image's digest
     (
         re.compile(
-            r"(?i)\b(bearer[\s.:]+|authorization:\s*(?:(?:basic|bearer|digest)\s+)?)[^\s\"\\,]+"
+            r"(\w:(?:\\?/){2})(?:[^\s/\"\\]{1,512}|[^\s/\"\\:]{0,128}:(?!\d{1,5}/)[^\s\"\\]{0,256})@"
         ),
-        r"\1(hidden)",
+        rf"\1{HIDDEN}@",
     ),
     (
         re.compile(
-            r"(?i)\b((?:[\w-]*[_-])?(?:token|secret|key|password)\s*[=:]\s*|(?:access_)?code=)[^&\s\"\\,;]+"
+            r"(?<![\w./@+-])[\w.+-]{1,64}:[^\s@/:\"'\\]{3,128}@(?!sha\d)(?=[\w-]{1,63}(?:\.[\w-]{1,63}){0,9}(?::\d|[/\s\"'),;\]}]|$))"
         ),
-        r"\1(hidden)",
+        rf"{HIDDEN}@",
     ),
+    # What an address asks for: signatures and keys have many names there.
+    (re.compile(r"([?#])[\w.%\[\]-]{1,64}=[^\s\"'<>\\]*"), rf"\1{HIDDEN}"),
+    # Headers whose value is more than a word
+    (
+        re.compile(
+            rf"(?i)(authorization{_IS})(?:{_QUOTED}|(?:digest|aws4[\w-]*|signature)\s.*|(?:[a-z][\w-]*\s+)?{_BARE})"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(rf"(?i)(cookie{_IS})(?:{_QUOTED}|[^\"'\\]+)"), rf"\1{HIDDEN}"),
+    (
+        re.compile(
+            rf"(?i)\b(bearer(?:\s+|[.:=]\s*|\\*[\"']\s*[,:]\s*))(?!(?:tokens?|auth\w*|scheme|of|is|was)\b){_BARE}"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    # On a command line, a list of its words, curl's and netrc's
+    (
+        re.compile(
+            rf"(?i)(--[\w-]{{0,64}}?(?:token|secret|key|password|passwd|credentials?)[\"']?(?:\s{{0,8}},)?\s+)(?!-)({_VALUE})"
+        ),
+        rf"\1{HIDDEN}",
+    ),
+    (re.compile(r"((?:^|\s)(?:-u|--user|--proxy-user)[\s=]+)[^\s:]+:\S+"), rf"\1{HIDDEN}"),
+    (re.compile(r"(\blogin\s+\S+\s+password\s+)\S+"), rf"\1{HIDDEN}"),
+    (re.compile(rf"({_SURE}s?{_IS}){_VALUE}"), rf"\1{HIDDEN}"),
+    # Not a count or a time: "time per token: 13.5 ms"
+    (
+        re.compile(rf"({_LIKELY}{_IS})(?!\d{{1,6}}(?:\.\d+)?(?:\s?(?:ms|s|%))?(?![\w.])){_VALUE}"),
+        rf"\1{HIDDEN}",
+    ),
+    # Not a program's status or ours
+    (re.compile(rf"(\bcode=)(?!-?\d{{1,4}}\b){_VALUE}"), rf"\1{HIDDEN}"),
     # Anything that looks like a JWT: the beginning is base64url of {"
-    (re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]+){0,2}"), "(hidden)"),
-    # Tokens of model hubs and of hosted models
-    (re.compile(r"\b(?:hf_[\w-]{8,}|sk-[\w-]{16,})"), "(hidden)"),
-    # user:password@ of a URL
-    (re.compile(r"(\w://)[^/\s\"\\@]+@"), r"\1(hidden)@"),
+    (re.compile(r"eyJ[\w-]{8,}(?:\.[\w-]*){0,4}"), HIDDEN),
+    # Tokens of model hubs, registries, clouds and of hosted models
+    (
+        re.compile(
+            rf"{_BEGINS}(?:hf_[A-Za-z0-9]{{16,}}|api_org_\w{{16,}}|[spr]k[-_][\w-]{{16,}}|gsk_\w{{16,}}|r8_\w{{16,}}"
+            r"|nvapi-[\w-]{16,}|gh[pousr]_\w{16,}|github_pat_\w{16,}|glpat-[\w-]{16,}|dckr_pat_[\w-]{10,}"
+            r"|xox[abeprs]-[\w-]{10,}|(?:AKIA|ASIA)[A-Z0-9]{12,}|AIza[\w-]{30,})"
+        ),
+        HIDDEN,
+    ),
 )
-# Colours, cursor movements, titles of windows
-_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+# Colours, cursor movements, titles of windows, strings for devices
+_ESCAPES = re.compile(
+    r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
+)
 # Control characters, and those that turn a line round or hide in it
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
+)
+
+# A line that ends where a value would begin; what is drawn around text may stand behind it.
+_FRAME = r"[\s│|┃>]*"
+_OPEN = re.compile(
+    rf"(?:(?:{_SURE}s?|{_LIKELY}|(?i:authorization|cookie)){_IS}|(?i:\bbearer)\s*)[\[({{]?{_FRAME}$"
+)
+_FIRST = re.compile(rf"^({_FRAME}){_VALUE}")
+# A long word at the end of its line, and the rest of it at the beginning of the next
+_TO_THE_END = re.compile(rf"[^\s│|┃>]{{20,}}{_FRAME}$")
+_GOES_ON = re.compile(rf"^({_FRAME})[\w.+/=~-]{{8,}}")
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
+# Of a private key; no real one has more.
+_KEY_LINES = 200
 
 
 def redact(text: str) -> str:
@@ -41,3 +113,32 @@ def redact(text: str) -> str:
 def plain(text: str) -> str:
     """One line without escape sequences and control characters; a tab becomes a space."""
     return _CONTROL.sub("", _ESCAPES.sub("", text)).replace("\t", " ")
+
+
+class Redactor:
+    """`redact` for the lines of one log in their order: a credential that goes over the end of a line is hidden, too."""
+
+    def __init__(self) -> None:
+        # The last line ended where a value begins, or within one; lines of a private key that may still come.
+        self._open = self._cut = False
+        self._key = 0
+
+    def line(self, text: str) -> str:
+        """The next one, which is `plain`."""
+        if self._key:
+            self._key = 0 if "-----END" in text else self._key - 1
+            return HIDDEN
+        shown = redact(text)
+        if self._open:
+            shown = _FIRST.sub(rf"\1{HIDDEN}", shown)
+        elif self._cut:
+            shown = _GOES_ON.sub(rf"\1{HIDDEN}", shown)
+        if not text.strip():
+            return shown
+        self._open = _OPEN.search(text) is not None
+        # It is hidden: it was a credential.
+        hidden = shown.rstrip("│|┃> \"'").endswith(HIDDEN)
+        self._cut = hidden and _TO_THE_END.search(text) is not None
+        if _KEY_BEGINS.search(text) and "-----END" not in text:
+            self._key = _KEY_LINES
+        return shown

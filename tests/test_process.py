@@ -274,6 +274,15 @@ def test_the_ring_of_lines() -> None:
     ring = LogRing(["s" * 40])
     ring.feed(b"\x1b[0m" * 1990 + b"s" * 5000 + b"\n" + b"s" * 20 + b"\x1b[1m" + b"s" * 20 + b"\n")
     assert ring.lines == ("********",)
+    # Nor where colours have taken the room before it, or stand within it.
+    ring = LogRing(["secret-of-ours"])
+    for part in (b"\x1b[1m" * 1999, b"secre", b"t-of-ours and more\n", b"sec\x1b[1mret-of-ours\n"):
+        ring.feed(part)
+    assert ring.lines == ("********",)
+    # What begins in one line and ends in the next is hidden, too.
+    ring = LogRing()
+    ring.feed(b"api_key=\nhunter2\n")
+    assert ring.lines == ("api_key=", "(hidden)")
     for number in range(10):
         endless.feed(b"%d\n" % number)
     assert endless.lines == ("7", "8", "9")

@@ -18,6 +18,7 @@ from server.engines.worker import room
 from server.engines.worker.detokenize import Detokenizer
 from server.engines.worker.weights import Weights, look
 from server.engines.worker_process import WorkerProcess, environment, shown_line
+from server.redact import Redactor
 from tests.clients import soon
 
 ROOT = Path(__file__).parent.parent
@@ -338,7 +339,7 @@ def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPat
 )
 def test_log_lines_are_bounded_and_without_secrets(raw: bytes, shown: str) -> None:
     """What a progress bar wrote last, printable, cut, and nothing that looks like a key."""
-    assert shown_line(raw) == shown
+    assert shown_line(raw, Redactor()) == shown
 
 
 # The process

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from server.engines import keeper
-from server.redact import plain, redact
+from server.redact import Redactor, plain
 
 log = logging.getLogger(__name__)
 
@@ -64,6 +64,8 @@ class LogRing:
         # Text as it may be shown; bytes where nobody asked yet, since making it ready takes its time.
         self._lines: deque[str | bytes] = deque(maxlen=kept)
         self._without = without
+        # Of the lines that `feed` gives
+        self._redactor = Redactor()
         self._rest = b""
         self._overwritten = False
         # Lines that made room for newer ones, and lines that `feed` did not give
@@ -72,7 +74,8 @@ class LogRing:
     @property
     def lines(self) -> tuple[str, ...]:
         """Oldest first."""
-        ready = (one if isinstance(one, str) else self._shown(one) for one in self._lines)
+        redactor = Redactor()
+        ready = (one if isinstance(one, str) else self._shown(one, redactor) for one in self._lines)
         return tuple(line for line in ready if line)
 
     def feed(self, raw: bytes, most: int = sys.maxsize) -> list[str]:
@@ -88,7 +91,7 @@ class LogRing:
             if len(given) >= most:
                 self._keep_unheard(whole[at:])
                 break
-            if shown := self._shown(line):
+            if shown := self._shown(line, self._redactor):
                 self._keep(shown, line)
                 given.append(shown)
         return given
@@ -96,7 +99,7 @@ class LogRing:
     def end(self) -> list[str]:
         """What stands without an end of line."""
         rest, self._rest = self._rest, b""
-        shown = self._shown(rest)
+        shown = self._shown(rest, self._redactor)
         if shown:
             self._keep(shown, rest)
         return [shown] if shown else []
@@ -117,7 +120,7 @@ class LogRing:
         self._lines.append(line)
         self._overwritten = raw.endswith(b"\r")
 
-    def _shown(self, raw: bytes) -> str:
+    def _shown(self, raw: bytes, redactor: Redactor) -> str:
         """Empty for a line that takes no place."""
         text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
         for secret in self._secrets:
@@ -125,7 +128,7 @@ class LogRing:
         if len(raw) >= _LONGEST_BYTES and self._secrets:
             # Where it was cut there may be half of one.
             text = text[: -len(self._secrets[0])]
-        text = redact(text).strip()[:LONGEST_LINE]
+        text = redactor.line(text).strip()[:LONGEST_LINE]
         return "" if self._without is not None and self._without.search(text) else text
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from server.aio import TaskSet
 from server.engines.wire import Decoder, Message, WireError, encode
-from server.redact import plain, redact
+from server.redact import Redactor, plain
 
 log = logging.getLogger(__name__)
 
@@ -48,10 +48,10 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
     return {**ours, **_OFFLINE, **extra}
 
 
-def shown_line(raw: bytes) -> str:
-    """A log line as it may be shown: printable, bounded, without what looks like a secret. "" for none."""
+def shown_line(raw: bytes, redactor: Redactor) -> str:
+    """The next line of a log as it may be shown: printable, bounded, without what looks like a secret. "" for none."""
     text = raw.decode("utf-8", "replace").rpartition("\r")[2]
-    return redact(plain(text[: 4 * _LINE_CHARS])).strip()[:_LINE_CHARS]
+    return redactor.line(plain(text[: 4 * _LINE_CHARS])).strip()[:_LINE_CHARS]
 
 
 class WorkerProcess:
@@ -76,6 +76,7 @@ class WorkerProcess:
         self._quiet = quiet
         self._process: asyncio.subprocess.Process | None = None
         self._tasks = TaskSet("worker")
+        self._redactor = Redactor()
         self._gone = asyncio.Event()
         self.lines: deque[str] = deque(maxlen=_LINES)
         self.withheld = 0
@@ -165,7 +166,7 @@ class WorkerProcess:
             self._line(held)
 
     def _line(self, raw: bytes) -> None:
-        text = shown_line(raw)
+        text = shown_line(raw, self._redactor)
         if not text:
             return
         if self._quiet():
