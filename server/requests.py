@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,8 +46,6 @@ class SessionTools:
     maker: PictureMaker
     prepare_pool: ThreadPoolExecutor
     metrics: Metrics
-    # Operator functions are on
-    has_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +76,10 @@ class Consent:
         """Raises NotConfirmed."""
         if not self.given(engine):
             host = engine.status.elsewhere
+            word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
             raise NotConfirmed(
-                f"Another engine answers now, and pictures would go to {host}. Nothing was sent there."
-                f' Confirm it on the page, or send {{"type":"confirm","host":"{host}"}}, and ask again.'
+                f"Another engine answers now, and pictures would go to {host}. Nothing was sent there. Agree on the page; a"
+                f" client without one shows this to its person, sends {word} on this socket, and asks again."
             )
 
     def give(self, engine: Engine, host: str) -> None:

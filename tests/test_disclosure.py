@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
+from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.engines.discovery import other_machine
 from server.engines.openai_remote import OpenAIEngine
 from server.errors import EngineUnavailable
 from server.messages import parse
+from tests.clients import soon, visitor
 from tests.fakes import FakeEngine, engine_error
 from tests.fakes_openai import FakeOpenAI
+from tests.names import named
 from tests.rooms import Room, room
+from tests.running import running
 
 pytestmark = pytest.mark.asyncio
 
@@ -64,7 +72,10 @@ async def test_after_a_change_nothing_goes_before_the_word() -> None:
             "not_confirmed",
             True,
         )
-        assert f'"host":"{HOST}"' in str(refused["message"])
+        # What has to be sent stands there word for word.
+        said = re.search(r"\{.*\}", str(refused["message"]))
+        assert said is not None
+        assert json.loads(said[0]) == {"type": "confirm", "host": HOST}
         assert far.requests == []
         confirm(one, HOST)
         assert (await one.next("ready"))["confirmed"] is True
@@ -183,3 +194,33 @@ async def test_an_engine_tells_where_it_is() -> None:
         near = OpenAIEngine(name="vllm", base_url=server.base_url)
         assert (await near.probe()).elsewhere == ""
         await near.close()
+
+
+@pytest_asyncio.fixture
+async def camera() -> AsyncIterator[LiveEncoder]:
+    encoder = LiveEncoder(Scene(320, 240), rate=10)
+    yield encoder
+    await encoder.close()
+
+
+async def test_a_client_that_knows_only_questions_and_answers(camera: LiveEncoder) -> None:
+    """One without a page: what it has to send stands in the error, word for word; a session that begins later needs nothing."""
+    with named(HOST):
+        async with FakeOpenAI() as server:
+            await server.close()
+            url = f"http://{HOST}:{server.port}/v1"
+            async with running(engine="auto", vllm_base_url=url) as run:
+                async with visitor(run, camera) as one:
+                    assert (await one.page.ask("What is it?"))["engine"] == "builtin"
+                    await server.start()
+                    await soon(lambda: run.program.engines.current.name == "vllm", 15)
+                    refused = await one.page.ask("What is it?", id="a")
+                    assert (refused["code"], refused["id"]) == ("not_confirmed", "a")
+                    assert len(server.requests) == 0
+                    said = re.search(r"\{.*\}", refused["message"])
+                    assert said is not None
+                    await one.page.socket.send(said[0])
+                    answer = await one.page.ask("What is it?", id="b")
+                    assert (answer["type"], answer["engine"]) == ("response", "vllm")
+                async with visitor(run, camera) as later:
+                    assert (await later.page.ask("What is it?"))["engine"] == "vllm"

@@ -28,7 +28,8 @@ from server.engines.base import (
     Usage,
 )
 from server.engines.chat_stream import BrokenStream, ChatStream, read_event
-from server.engines.discovery import Discovery, address_of, other_machine
+from server.engines.discovery import Discovery, address_of
+from server.engines.own_machine import Whereabouts
 from server.errors import (
     EngineError,
     EngineFailed,
@@ -120,10 +121,11 @@ class OpenAIEngine:
             self._fields["priority"] = priority
         # Some servers know only the newer name.
         self._max_tokens_field = "max_tokens"
+        self._whereabouts = Whereabouts(base_url)
         self._status = EngineStatus(
             EngineState.UNREACHABLE,
             f"Not yet asked: the model server at {self._address}.",
-            elsewhere=other_machine(base_url),
+            elsewhere=self._whereabouts.other,
         )
         # These libraries log addresses, headers and bodies at lower levels.
         for library in ("openai", "httpx2", "httpcore2"):
@@ -160,6 +162,8 @@ class OpenAIEngine:
 
     async def probe(self) -> EngineStatus:
         """List the models and learn the served one's context length and geometry. Never raises an error."""
+        elsewhere = await self._whereabouts.look()
+        self._status = dataclasses.replace(self._status, elsewhere=elsewhere)
         try:
             async with asyncio.timeout(self._limits.probe):
                 listing = await self._listing()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 from collections.abc import AsyncIterator
 
 import pytest
@@ -13,32 +11,25 @@ from playwright.async_api import expect
 from tests.browser.visitor import NOT_REACHED, REFUSED_TOKEN, Visit
 from tests.clients import soon
 from tests.fakes_openai import FakeOpenAI
+from tests.names import named
 from tests.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
 
-def other_name() -> str:
-    """A name or address of this very machine that does not say so."""
-    with contextlib.suppress(OSError):
-        name = socket.gethostname().lower()
-        socket.getaddrinfo(name, 80, socket.AF_INET)
-        if not name.startswith("localhost"):
-            return name
-    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))
-        return str(probe.getsockname()[0])
-    pytest.skip("This machine has neither a name nor an address beyond loopback.")
+# Of this machine, and not its own
+OTHER = "gpu.example.org"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def far() -> AsyncIterator[tuple[Running, FakeOpenAI]]:
     """A server whose better engine is on another machine, which is not there yet."""
-    async with FakeOpenAI(host="0.0.0.0") as model:
-        await model.close()
-        url = f"http://{other_name()}:{model.port}/v1"
-        async with running(engine="auto", vllm_base_url=url) as run:
-            yield run, model
+    with named(OTHER):
+        async with FakeOpenAI() as model:
+            await model.close()
+            url = f"http://{OTHER}:{model.port}/v1"
+            async with running(engine="auto", vllm_base_url=url) as run:
+                yield run, model
 
 
 async def test_nothing_goes_to_another_machine_before_the_person_agrees(
@@ -53,9 +44,9 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     await model.start()
     dialog = page.page.locator("#disclosure-dialog")
     await expect(dialog).to_be_visible(timeout=15_000)
-    await expect(page.page.locator("#disclosure-host")).to_have_text(other_name())
+    await expect(page.page.locator("#disclosure-host")).to_have_text(OTHER)
     await page.button("Not now").click()
-    await expect(page.notice).to_contain_text(other_name())
+    await expect(page.notice).to_contain_text(OTHER)
     await expect(page.state).to_have_text("Live, no answers")
     since = await page.now()
     await page.box.fill("What is this?")
@@ -72,9 +63,7 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     await page.got(described, since=since)
     await expect(page.state).to_have_text("Live")
     await page.state.click()
-    await expect(page.page.locator("#fact-engine")).to_contain_text(
-        f"Pictures go to {other_name()}."
-    )
+    await expect(page.page.locator("#fact-engine")).to_contain_text(f"Pictures go to {OTHER}.")
 
 
 async def test_a_server_that_comes_back_with_another_engine_gets_no_description_before_the_word(
@@ -90,7 +79,7 @@ async def test_a_server_that_comes_back_with_another_engine_gets_no_description_
         await page.start()
         await page.button("Describe").click()
         await page.got('m.type === "response" && m.kind === "describe"')
-    url = f"http://{other_name()}:{model.port}/v1"
+    url = f"http://{OTHER}:{model.port}/v1"
     async with running(engine="vllm", vllm_base_url=url, port=port, drain_seconds=0.2):
         dialog = page.page.locator("#disclosure-dialog")
         await expect(dialog).to_be_visible(timeout=20_000)
