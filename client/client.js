@@ -13,6 +13,7 @@ import { EngineDesk } from "./engine.js";
 import { EngineDialog } from "./enginedialog.js";
 import { MAKES, MakingDesk } from "./making.js";
 import { MakingView } from "./makingview.js";
+import { cameAsOperator } from "./operator.js";
 import { takePairingCode } from "./pairing.js";
 import { OtherDialog } from "./otherdialog.js";
 import { report } from "./report.js";
@@ -93,6 +94,7 @@ const engine = new EngineDesk({
   session: () => visit.session.id ?? "",
   onChange: (facts) => {
     engineDialog.render(facts);
+    renderEntry();
     making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));
   },
 });
@@ -110,12 +112,24 @@ const makingView = new MakingView({
 });
 
 const engineDialog = new EngineDialog({
-  onToken: (token) => void engine.enter(token),
-  onOpen: () => void engine.refresh(),
+  onToken: (token) => void engine.enter(token).then(hear),
+  onOpen: () => {
+    hear();
+    void engine.refresh();
+  },
+  // Without a camera nobody is there any more.
+  onClose: () => {
+    if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
+  },
   onChoice: (choice) => engine.choose(choice),
   onStart: (choice) => void engine.start(choice),
   onStop: () => void engine.stop(),
 });
+
+/** The operator hears what goes on, also without a camera. */
+function hear() {
+  if (engine.facts.known) visit.socket.open();
+}
 
 new DoctorView({
   examine: (onResult, signal) => examine(visit, onResult, signal),
@@ -169,11 +183,16 @@ function render(facts) {
   hold.disabled = describe.disabled = !talking;
   hold.setAttribute("aria-pressed", String(facts.held));
   describe.setAttribute("aria-pressed", String(facts.describing));
-  show(manage, facts.ready?.operator ?? false);
+  renderEntry();
   engine.connected(facts.socket === "open");
   if (!facts.describing) conversation.endDescription();
   if (facts.ready) composer.limit = facts.ready.limits.question_chars;
   if (facts.camera === "off" || !facts.active) speech.stop();
+}
+
+/** The way to the engine panel is there for who came as the operator, or is let in already; no visitor sees it. */
+function renderEntry() {
+  show(manage, cameAsOperator() || engine.facts.known);
 }
 
 /** @param {import("./messages.js").Still} still */
@@ -280,8 +299,15 @@ function pair() {
   const code = takePairingCode();
   if (code) void visit.pair(code);
 }
-window.addEventListener("hashchange", pair);
+
+/** The operator's address is the panel's. */
+function arrive() {
+  pair();
+  renderEntry();
+  if (cameAsOperator()) engineDialog.open();
+}
+window.addEventListener("hashchange", arrive);
 
 followViewport(() => stage.fit());
 render(visit.facts);
-pair();
+arrive();

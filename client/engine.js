@@ -37,6 +37,7 @@ import { ApiError, request } from "./api.js";
  * @typedef {Object} EngineFacts
  * @property {boolean} known the token is right
  * @property {boolean} busy something is being asked of the server
+ * @property {boolean} stale the socket tells nothing: it may stand otherwise by now
  * @property {string} refused why the token is not taken, or why nothing can be had
  * @property {Model[]} models
  * @property {string} machine what the server's machine has, in words
@@ -53,6 +54,10 @@ const SETTLES = 350;
 // Stopping waits until the memory is back.
 const PATIENCE = 90_000;
 const MAX_LINES = 400;
+// Until the socket must have told how the engine stands.
+const TOLD_WITHIN = 4000;
+// What a token can not have: it would be in no header.
+const NO_TOKEN = /[^\x21-\x7e]/;
 
 /** The operator's part of the connection. The token lives in this page's memory only. Knows no page. */
 export class EngineDesk {
@@ -60,6 +65,7 @@ export class EngineDesk {
   facts = {
     known: false,
     busy: false,
+    stale: false,
     refused: "",
     models: [],
     machine: "",
@@ -75,8 +81,12 @@ export class EngineDesk {
   #connected = false;
   /** Counts choices: the answer to an older one is nobody's any more. */
   #choices = 0;
+  /** Counts what the socket tells: it is newer than the answer to a request that was sent before. */
+  #told = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #joining;
   #send;
   #session;
   #onChange;
@@ -99,40 +109,72 @@ export class EngineDesk {
 
   /** @param {string} token */
   async enter(token) {
-    this.#token = token.trim();
+    const given = token.trim();
+    if (!given || NO_TOKEN.test(given)) {
+      const why = given ? "It has a space, or a character that no token has: copy it once more." : "Give the token.";
+      return this.#set({ refused: why });
+    }
+    this.#token = given;
     await this.refresh();
     if (this.facts.known) this.#join();
   }
 
-  /** What there is to choose from, as things stand: free memory changes. */
-  async refresh() {
+  /**
+   * What there is to choose from, as things stand: free memory changes.
+   * @param {boolean} [quietly] nobody waits for it, and how the engine stands is known
+   */
+  async refresh(quietly = false) {
     if (!this.#token) return;
-    this.#set({ busy: true });
+    if (!quietly) this.#set({ busy: true });
+    const told = this.#told;
     try {
       const { engine, models, machine, troubles = [] } = await this.ask("GET", "/api/engine");
-      this.#set({ busy: false, known: true, refused: "", report: engine, models, machine, troubles });
+      const more = quietly ? {} : { busy: false, ...this.#report(engine, told) };
+      this.#set({ known: true, refused: "", models, machine, troubles, ...more });
     } catch (error) {
-      this.#set({ busy: false, refused: this.#words(error) });
+      const refused = this.#words(error);
+      if (!quietly) this.#set({ busy: false, refused, problem: this.facts.known ? refused : "" });
     }
+  }
+
+  /** @param {EngineReport} report @param {number} told as counted when it was asked for */
+  #report(report, told) {
+    return told === this.#told ? { report } : {};
   }
 
   /** @param {boolean} connected the socket is open: each one has to be told anew */
   connected(connected) {
     if (connected === this.#connected) return;
     this.#connected = connected;
-    if (connected && this.facts.known) this.#join();
+    if (!this.facts.known) return;
+    if (connected) this.#join();
+    else this.#set({ stale: true });
   }
 
   /** @param {import("./messages.js").ServerMessage} message @returns {boolean} whether it was for the operator */
   receive(message) {
-    if (message.type === "engine") this.#set({ report: message });
+    if (message.type === "engine") this.#heard(message);
     else if (message.type === "log") {
       const lines = [...this.facts.lines, ...message.lines];
       const over = Math.max(0, lines.length - MAX_LINES);
       this.#set({ lines: lines.slice(over), dropped: this.facts.dropped + message.dropped + over });
-    } else if (message.type === "error" && message.id === "operator") this.#set({ problem: message.message });
-    else return false;
+    } else if (message.type === "error" && message.id === "operator") {
+      this.#set({ problem: message.message });
+      // Others of this address asked too much.
+      if (message.retry_after) this.#join(message.retry_after * 1000);
+    } else return false;
     return true;
+  }
+
+  /** @param {EngineReport} report */
+  #heard(report) {
+    this.#told++;
+    clearTimeout(this.#joining);
+    const before = this.facts.report?.state;
+    this.#set({ report, stale: false });
+    // What was loaded or stopped has changed what else there is room for.
+    const rests = !["loading", "stopping"].includes(report.state);
+    if (rests && before && before !== report.state) void this.refresh(true);
   }
 
   /** What it would come to; the last choice counts. @param {Choice|null} choice null: nothing can be chosen */
@@ -157,9 +199,10 @@ export class EngineDesk {
   /** @param {string} path @param {object} body */
   async #act(path, body) {
     this.#set({ busy: true, problem: "" });
+    const told = this.#told;
     try {
       const { engine } = await this.ask("POST", path, body);
-      this.#set({ busy: false, report: engine });
+      this.#set({ busy: false, ...this.#report(engine, told) });
     } catch (error) {
       this.#set({ busy: false, problem: this.#words(error) });
     }
@@ -185,9 +228,16 @@ export class EngineDesk {
     return request(method, address, { token: this.#token, body, timeout: as === "blob" ? 300_000 : PATIENCE, as });
   }
 
-  #join() {
+  /** @param {number} [wait] milliseconds */
+  #join(wait = 0) {
+    clearTimeout(this.#joining);
+    if (wait) {
+      this.#joining = setTimeout(() => this.#join(), wait);
+      return;
+    }
     this.#set({ lines: [], dropped: 0 });
     this.#send({ type: "operator", token: this.#token });
+    this.#joining = setTimeout(() => this.#set({ stale: true }), TOLD_WITHIN);
   }
 
   /** @param {unknown} error @returns {string} */

@@ -1,5 +1,5 @@
 import { byId, say, show } from "./dom.js";
-import { MODES, TYPES, size, standing, startWords } from "./enginewords.js";
+import { MODES, TYPES, givenBack, size, standing, startWords } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
 /** @typedef {import("./engine.js").Model} Model */
@@ -31,6 +31,8 @@ export class EngineDialog {
   #panel = byId("engine-panel", HTMLElement);
   #state = byId("engine-state", HTMLElement);
   #detail = byId("engine-detail", HTMLElement);
+  #released = byId("engine-released", HTMLElement);
+  #stale = byId("engine-stale", HTMLElement);
   #error = byId("engine-error", HTMLElement);
   #bar = byId("engine-bar", HTMLProgressElement);
   #stop = byId("engine-stop", HTMLButtonElement);
@@ -59,23 +61,26 @@ export class EngineDialog {
   #mode = null;
   /** @type {Model[]} drawn last */
   #drawn = [];
+  /** Of the report drawn last */
+  #was = "";
   #onChoice;
+  #onOpen;
 
   /**
-   * @param {{onToken: (token: string) => void, onOpen: () => void, onChoice: (choice: Choice|null) => void,
-   *   onStart: (choice: Choice) => void, onStop: () => void}} hooks
+   * @param {{onToken: (token: string) => void, onOpen: () => void, onClose: () => void,
+   *   onChoice: (choice: Choice|null) => void, onStart: (choice: Choice) => void, onStop: () => void}} hooks
    */
-  constructor({ onToken, onOpen, onChoice, onStart, onStop }) {
+  constructor({ onToken, onOpen, onClose, onChoice, onStart, onStop }) {
     this.#onChoice = onChoice;
-    byId("engine-open", HTMLButtonElement).addEventListener("click", () => {
-      this.#dialog.showModal();
-      if (!this.#form.hidden) this.#token.focus();
-      onOpen();
-    });
+    this.#onOpen = onOpen;
+    byId("engine-open", HTMLButtonElement).addEventListener("click", () => this.open());
     for (const id of ["engine-close", "engine-later"]) {
       byId(id, HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     }
-    this.#dialog.addEventListener("close", () => (this.#token.value = ""));
+    this.#dialog.addEventListener("close", () => {
+      this.#token.value = "";
+      onClose();
+    });
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       onToken(this.#token.value);
@@ -92,10 +97,24 @@ export class EngineDialog {
     this.#fields.addEventListener("submit", (event) => event.preventDefault());
     this.#start.addEventListener("click", () => {
       const choice = this.#choice();
-      if (choice) onStart(choice);
+      if (!choice) return;
+      // On a phone, what happens now stands far above the button.
+      this.#panel.scrollTo({ top: 0 });
+      onStart(choice);
     });
     this.#stop.addEventListener("click", onStop);
     this.#copy.addEventListener("click", () => void this.#copied());
+  }
+
+  get isOpen() {
+    return this.#dialog.open;
+  }
+
+  open() {
+    if (this.#dialog.open) return;
+    this.#dialog.showModal();
+    if (!this.#form.hidden) this.#token.focus();
+    this.#onOpen();
   }
 
   /** @param {EngineFacts} facts */
@@ -113,8 +132,8 @@ export class EngineDialog {
     // Drawing the list may have chosen anew.
     this.#renderChoice(this.#facts);
     this.#renderLog(facts);
-    // The field that had the focus is gone.
-    if (!knew) byId("engine-close", HTMLButtonElement).focus();
+    // The field that had the focus is gone: what runs is what is heard and seen first.
+    if (!knew) byId("engine-now", HTMLElement).focus();
   }
 
   /** @param {EngineFacts} facts */
@@ -124,6 +143,10 @@ export class EngineDialog {
     say(this.#state, title);
     say(this.#detail, detail);
     show(this.#detail, detail !== "");
+    const back = givenBack(facts.report);
+    say(this.#released, back);
+    show(this.#released, back !== "");
+    show(this.#stale, facts.stale);
     say(this.#error, facts.report?.error ?? "");
     show(this.#error, Boolean(facts.report?.error));
     show(this.#bar, !Number.isNaN(percent));
@@ -133,12 +156,19 @@ export class EngineDialog {
     say(this.#machine, facts.machine);
     say(this.#troubles, facts.troubles.join("\n"));
     show(this.#troubles, facts.troubles.length > 0);
+    // It is watched from its first word on; whoever closes it has it closed until the next one.
+    const state = facts.report?.state ?? "";
+    if (state === "loading" && this.#was !== "loading") this.#log.open = true;
+    this.#was = state;
   }
 
   /** @param {Model[]} models */
   #renderList(models) {
     if (models === this.#drawn) return;
+    const same = JSON.stringify(models) === JSON.stringify(this.#drawn);
     this.#drawn = models;
+    if (same) return;
+    const focused = document.activeElement?.getAttribute("name") ?? "";
     const groups = Object.entries(TYPES).map(([type, title]) => group(title, models.filter((m) => m.type === type)));
     this.#list.replaceChildren(...groups.flat(), ...group("Elsewhere", [ANY]));
     // What runs, else the first that could run here.
@@ -151,10 +181,16 @@ export class EngineDialog {
       ANY;
     for (const input of this.#list.querySelectorAll("input")) input.checked = input.value === wanted.id;
     this.#choose(wanted);
+    // The rows are others now; whoever stood on one goes on from the one that is chosen.
+    if (["engine-model", "engine-mode"].includes(focused)) {
+      const again = this.#panel.querySelector(`input[name="${focused}"]:checked`);
+      if (again instanceof HTMLElement) again.focus({ preventScroll: true });
+    }
   }
 
   /** @param {Model|null} model */
   #choose(model) {
+    const again = model?.id === this.#chosen?.id;
     this.#chosen = model;
     if (!model) return;
     say(this.#name, model.name);
@@ -163,8 +199,9 @@ export class EngineDialog {
     show(this.#note, about !== "");
     const running = this.#facts?.report?.model === model.id ? this.#facts.report.mode : null;
     const possible = model.modes.filter(({ ok }) => ok).map(({ mode }) => mode);
-    const kept = possible.find((mode) => mode === this.#mode && mode !== "remote");
-    this.#mode = possible.find((mode) => mode === running) ?? kept ?? possible[0] ?? null;
+    // An address is of one server and one model.
+    const kept = possible.find((mode) => mode === this.#mode && (again || mode !== "remote"));
+    this.#mode = (again ? kept : null) ?? possible.find((mode) => mode === running) ?? kept ?? possible[0] ?? null;
     this.#modes.replaceChildren(...model.modes.map((one) => modeRow(one, one.mode === this.#mode)));
     this.#changed();
   }
@@ -217,7 +254,7 @@ export class EngineDialog {
     this.#problem.classList.toggle("problem", problem !== "");
     show(this.#problem, problem !== "" || none !== "");
     this.#start.disabled = busy || preview === null;
-    say(this.#start, startWords(facts, this.#chosen?.id ?? ""));
+    say(this.#start, startWords(facts, this.#chosen?.id ?? "", this.#mode));
     this.#stop.disabled = busy;
   }
 

@@ -45,6 +45,24 @@ export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
 }
 
 /**
+ * A sentence on main memory and the GPUs'.
+ * @param {number|undefined} memory @param {number|undefined} gpu @param {(taken: string) => string} sentence
+ * @returns {string} empty where neither is known
+ */
+function held(memory, gpu, sentence) {
+  const parts = [memory ? `${bytes(memory)} of memory` : "", gpu ? `${bytes(gpu)} of GPU memory` : ""].filter(Boolean);
+  return parts.length ? sentence(parts.join(" and ")) : "";
+}
+
+/** What the model before has given back. @param {EngineFacts["report"]} report @returns {string} empty where that is not known */
+export function givenBack(report) {
+  const back = report?.released;
+  if (!back) return "";
+  const left = back.left_bytes ? ` ${bytes(back.left_bytes)} are not back yet.` : "";
+  return held(back.memory_bytes, back.gpu_bytes, (given) => `The model before gave back ${given}.${left}`);
+}
+
+/**
  * How the engine stands.
  * @param {EngineFacts} facts
  * @returns {{tone: import("./words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
@@ -64,14 +82,15 @@ export function standing({ report, models }) {
         percent === undefined ? "" : `${Math.round(percent)}\u00a0%`,
         done !== undefined && total ? `${bytes(done)} of ${bytes(total)}` : "",
       ];
-      const detail = parts.filter(Boolean).join(" · ");
+      const taken = held(report.memory_bytes, report.gpu_bytes, (so) => `${so} so far`);
+      const detail = [...parts, taken].filter(Boolean).join(" · ");
       const title = far ? `Connecting to ${name}` : `Loading ${name} ${how}`.trim();
       return { tone: "busy", title, detail, percent: percent ?? null, stoppable: true };
     }
     case "ready": {
       const parts = [
         report.answers ? "Visitors are answered by it." : "Visitors are answered by another engine.",
-        report.memory_bytes ? `It takes ${bytes(report.memory_bytes)} of memory.` : "",
+        held(report.memory_bytes, report.gpu_bytes, (taken) => `It takes ${taken}.`),
       ];
       const detail = parts.filter(Boolean).join(" ");
       const title = far ? `Connected to ${name}` : `${name} runs ${how}`.trim();
@@ -86,10 +105,10 @@ export function standing({ report, models }) {
   }
 }
 
-/** What the button says that starts the choice. @param {EngineFacts} facts @param {string} model */
-export function startWords({ report, busy }, model) {
+/** What the button says that starts the choice. @param {EngineFacts} facts @param {string} model @param {Mode|null} mode */
+export function startWords({ report, busy }, model, mode) {
   if (busy) return "A moment…";
   const loaded = report && ["loading", "ready"].includes(report.state);
   if (!loaded) return "Start";
-  return report.model === model ? "Start again" : "Switch to this";
+  return report.model === model && report.mode === mode ? "Start again" : "Switch to this";
 }

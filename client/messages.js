@@ -116,7 +116,6 @@
  * @property {boolean} held
  * @property {string} elsewhere another machine that the engine's pictures go to; "" while they stay on the server's own
  * @property {boolean} confirmed whether this session's pictures may go there
- * @property {boolean} operator the server has operator functions
  */
 
 /**
@@ -259,6 +258,14 @@
  */
 
 /**
+ * Bytes that a stopped model gave back.
+ * @typedef {Object} ReleasedMemory
+ * @property {number} [memory_bytes] main memory
+ * @property {number} [left_bytes] that its processes hold still
+ * @property {number} [gpu_bytes] of the GPUs' memory
+ */
+
+/**
  * The engine that the operator manages; to operators only.
  * @typedef {Object} EngineReport
  * @property {"engine"} type
@@ -267,7 +274,9 @@
  * @property {string} [model_type]
  * @property {string} [mode]
  * @property {LoadingProgress} [progress]
- * @property {number} [memory_bytes]
+ * @property {number} [memory_bytes] main memory that it takes
+ * @property {number} [gpu_bytes] of the GPUs' memory
+ * @property {ReleasedMemory} [released] by the model before it
  * @property {string} [command] exactly what runs
  * @property {string} [error] what went wrong, and what to do
  * @property {boolean} answers visitors are answered by it

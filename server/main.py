@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -115,7 +115,6 @@ class Program:
             maker=self.maker,
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
-            has_operator=bool(settings.operator_token.get_secret_value()),
         )
         self.store = self._make_store()
         self.places = (
@@ -140,6 +139,7 @@ class Program:
         self.authority = authority_der(path) if path is not None else None
         # Needs the event loop and the port: made once it listens, by `show_pairing`
         self._terminal: PairingTerminal | None = None
+        self._leave_engines: Callable[[], None] = lambda: None
         self.limiter = RequestLimiter(settings.rate_limit_per_minute)
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
         self.shared_limiter = SharedLimiter(
@@ -230,7 +230,7 @@ class Program:
         )
 
     async def start(self) -> None:
-        self.engines.on_change(self._engine_changed)
+        self._leave_engines = self.engines.on_change(self._engine_changed)
         await self._share_limits()
         await self.engines.start()
         self.sessions.start()
@@ -277,6 +277,8 @@ class Program:
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
+        # Engines that are stopped now are no news for anybody.
+        self._leave_engines()
         if self._terminal is not None:
             self._terminal.close()
         await self.sessions.close()
@@ -311,6 +313,7 @@ class Program:
             engine=engine.name,
             status=engine.status,
             better=settings.vllm_base_url if settings.engine == "auto" else None,
+            operator=self.guard.on,
         )
 
 

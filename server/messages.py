@@ -186,8 +186,6 @@ class Ready(ServerMessage):
     # session may send them there: until it is confirmed nothing goes.
     elsewhere: str = ""
     confirmed: bool = True
-    # Whether the server has operator functions: OPERATOR_TOKEN is set.
-    operator: bool = False
 
 
 class Status(ServerMessage):
@@ -345,6 +343,16 @@ class LoadingProgress(BaseModel):
     total_bytes: int | None = None
 
 
+class ReleasedMemory(BaseModel):
+    """Bytes. None: not known."""
+
+    # Of main memory: that came back, and that its processes hold still
+    memory_bytes: int | None = None
+    left_bytes: int | None = None
+    # Of the GPUs'
+    gpu_bytes: int | None = None
+
+
 class EngineReport(ServerMessage):
     """The engine that the operator manages; to operators only."""
 
@@ -355,7 +363,11 @@ class EngineReport(ServerMessage):
     model_type: str | None = None
     mode: str | None = None
     progress: LoadingProgress | None = None
+    # That it takes of this machine's main memory and of the GPUs'; None: not known
     memory_bytes: int | None = None
+    gpu_bytes: int | None = None
+    # By the model before it, when there was one
+    released: ReleasedMemory | None = None
     # Exactly what runs, secrets masked, quoted for a shell
     command: str | None = None
     # What went wrong, and what to do

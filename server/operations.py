@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
 
 from server import operator_panel as panel
 from server.aio import in_pool
-from server.catalogue.entry import Catalogue
-from server.catalogue.modes import Host
+from server.catalogue.command import Choice
 from server.engines.manager import EngineManager
-from server.engines.planner import REFUSALS, Planner
+from server.engines.own_machine import Whereabouts
+from server.engines.planner import REFUSALS, Planner, Seen
 from server.engines.selector import EngineSelector
 from server.errors import BadRequest
 from server.messages import EngineReport
@@ -46,9 +48,16 @@ class Operations:
         answers = self._engines.current is place and place.status.ready
         return panel.report(self.manager.status(), answers)
 
-    async def look(self) -> tuple[Catalogue, Host]:
+    async def look(self) -> Seen:
         """The models and the machine, looked at anew. Raises BadRequest."""
+        held = await self.manager.gives_back()
         try:
-            return await in_pool(self._pool, self._planner.look)
+            return await in_pool(self._pool, partial(self._planner.look, *held))
         except REFUSALS as error:
             raise BadRequest(error.message) from None
+
+    async def preview(self, choice: Choice) -> dict[str, Any]:
+        """What would run, and where pictures would go. Raises BadRequest."""
+        launch = await self.manager.preview(choice)
+        elsewhere = await Whereabouts(launch.base_url).look() if launch.base_url else ""
+        return panel.preview(launch, elsewhere)

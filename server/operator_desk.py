@@ -58,6 +58,11 @@ class OperatorDesk:
         listener.outbox.discard(EngineReport)
         listener.outbox.discard(LogLines)
 
+    def dismiss(self, outbox: Outbox) -> None:
+        """All that listen by this outbox: another socket reads it from now on, which has not brought the token."""
+        for socket in [s for s, one in self._listeners.items() if one.outbox is outbox]:
+            self.leave(socket)
+
     def changed(self) -> None:
         """The state is another one."""
         if self._listeners:

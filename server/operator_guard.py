@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from server.addresses import AddressLimiter
 from server.auth import same_secret
 from server.errors import NotFound, RateLimited, Unauthorized
 from server.metrics import Metrics
@@ -15,6 +16,10 @@ _OFF = (
 )
 
 
+# Of one address, whatever RATE_LIMIT_PER_MINUTE is; each takes three from its allowance there, too.
+GUESSES_PER_MINUTE = 20
+
+
 class OperatorGuard:
     """`token` is OPERATOR_TOKEN; empty: nobody may. A refusal is counted."""
 
@@ -22,6 +27,7 @@ class OperatorGuard:
         self._token = token
         self._limiter = limiter
         self._metrics = metrics
+        self._guesses = AddressLimiter(GUESSES_PER_MINUTE)
 
     @property
     def on(self) -> bool:
@@ -36,19 +42,23 @@ class OperatorGuard:
         if not self._token:
             raise NotFound(_OFF)
         now = time.monotonic()
-        wait = await self._limiter.anybody(address, now)
+        # Both are taken from before and given back after, so that a guess costs what it costs and an operator nothing.
+        wait = self._guesses.take(address, now)
+        if wait is None and (wait := await self._limiter.anybody(address, now)) is not None:
+            self._guesses.charge(address, now, -1)
         if wait is not None:
             self._metrics.auth_failures.labels("rate").inc()
             raise RateLimited(
-                "Too many requests from this address. Wait a moment and try again.",
+                "Too many requests or wrong operator tokens from this address. Wait a moment and try again.",
                 retry_after=max(1.0, wait),
             )
         if same_secret(given, self._token):
-            # Looked at before and after, so that a guess costs what it costs and an operator nothing.
+            self._guesses.charge(address, now, -1)
             await self._limiter.give_back(address, now)
             return
         self._metrics.auth_failures.labels("operator").inc()
         if given is None:
+            self._guesses.charge(address, now, -1)
             raise Unauthorized(
                 "This is for the operator: it needs OPERATOR_TOKEN, sent as Authorization: Bearer <token>."
             )

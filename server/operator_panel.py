@@ -8,9 +8,8 @@ from typing import Any
 from server.catalogue.command import Launch
 from server.catalogue.entry import Catalogue, Model
 from server.catalogue.modes import Host, gigabytes, modes
-from server.engines.discovery import other_machine
-from server.engines.manager_status import ManagerStatus
-from server.messages import EngineReport, LoadingProgress
+from server.engines.manager_status import ManagerStatus, Released
+from server.messages import EngineReport, LoadingProgress, ReleasedMemory
 
 # Folders with models for other things may be many.
 MAX_TROUBLES = 6
@@ -35,10 +34,24 @@ def report(status: ManagerStatus, answers: bool) -> EngineReport:
             else None
         ),
         memory_bytes=status.memory_bytes,
+        gpu_bytes=status.gpu_bytes,
+        released=_released(status.released),
         command=status.shown or None,
         error=status.error or None,
         answers=answers,
     )
+
+
+def _released(back: Released | None) -> ReleasedMemory | None:
+    if back is None:
+        return None
+    memory = None if back.held is None else max(0, back.held - (back.left or 0))
+    gpu = None
+    if back.gpu_before is not None and back.gpu_after is not None:
+        gpu = max(0, back.gpu_after - back.gpu_before)
+    if memory is None and gpu is None:
+        return None
+    return ReleasedMemory(memory_bytes=memory, left_bytes=back.left, gpu_bytes=gpu)
 
 
 def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
@@ -88,10 +101,10 @@ def machine(host: Host) -> str:
     return f"This machine: {'; '.join(parts)}."
 
 
-def preview(launch: Launch) -> dict[str, Any]:
+def preview(launch: Launch, elsewhere: str) -> dict[str, Any]:
     """Exactly what would run, and the other machine that pictures would go to; "" for none."""
     return {
         "command": launch.shown,
-        "elsewhere": other_machine(launch.base_url) if launch.base_url else "",
+        "elsewhere": elsewhere,
         "warnings": list(launch.warnings),
     }

@@ -50,17 +50,18 @@ def create_operator_router(
 
     @router.get("")
     async def engine() -> dict[str, Any]:
-        models, host = await operations.look()
+        seen = await operations.look()
         return {
             **standing(),
-            "models": panel.listed(models, host),
-            "machine": panel.machine(host),
-            "troubles": panel.troubles(models),
+            # What is loaded makes room for another.
+            "models": panel.listed(seen.models, seen.emptied),
+            "machine": panel.machine(seen.host),
+            "troubles": panel.troubles(seen.models),
         }
 
     @router.post("/preview")
     async def preview(body: dict[str, Any]) -> dict[str, Any]:
-        return panel.preview(await operations.manager.preview(_choice(body)))
+        return await operations.preview(_choice(body))
 
     @router.post("/start", status_code=202)
     async def start(body: dict[str, Any]) -> dict[str, Any]:

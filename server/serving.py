@@ -139,11 +139,18 @@ class DrainingServer(uvicorn.Server):
 
 
 def greeting(
-    *, scheme: str, host: str, port: int, engine: str, status: EngineStatus, better: str | None
+    *,
+    scheme: str,
+    host: str,
+    port: int,
+    engine: str,
+    status: EngineStatus,
+    better: str | None,
+    operator: bool = False,
 ) -> str:
     """What the terminal says: where to click, who answers, and how to get a better answer.
 
-    `better`: where a better engine is looked for; None when it is not.
+    `better`: where a better engine is looked for; None when it is not. `operator`: there are operator functions.
     """
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
@@ -154,6 +161,10 @@ def greeting(
         f"  Open            {scheme}://{shown}:{port}",
         f"  Engine          {engine}{model}",
     ]
+    if operator:
+        lines.insert(
+            3, f"  Engine panel    {scheme}://{shown}:{port}/#operator   (asks for OPERATOR_TOKEN)"
+        )
     if engine == "builtin":
         lines += [
             "                  reads text and codes, names colours, counts faces; it is no vision-language model",

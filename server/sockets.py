@@ -116,6 +116,10 @@ class SessionSocket:
         self._closing: Closing | None = None
         self._wake = asyncio.Event()
 
+    @property
+    def closing(self) -> bool:
+        return self._closing is not None
+
     def close_soon(self, code: int, reason: str) -> None:
         """Ask for the end; the first reason counts."""
         if self._closing is None:
@@ -306,6 +310,9 @@ class SocketServer:
         socket = SessionSocket(
             websocket, lambda token: self._welcome(websocket, session, socket, token)
         )
+        if self._desk is not None:
+            # Before this one reads: what waits there may be an operator's.
+            self._desk.dismiss(session.outbox)
         self._sessions.attach(session, socket)
         session.greet()
         log.info("socket opened", extra={"session": session_id})
@@ -329,6 +336,8 @@ class SocketServer:
         peer = websocket.client.host if websocket.client is not None else None
         forwarded = ",".join(headers.getlist("x-forwarded-for")) or None
         await self._guard.check(token, client_address(peer, forwarded, self._trusted_proxies))
+        if socket.closing:
+            return  # a newer one reads now
         self._desk.join(socket, session.outbox)
         log.info("an operator listens", extra={"session": session.id})
 

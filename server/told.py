@@ -49,7 +49,6 @@ def ready(
         held=held,
         elsewhere=status.elsewhere,
         confirmed=requests.consent.given(engine),
-        operator=tools.has_operator,
     )
 
 

@@ -143,6 +143,89 @@ async def test_a_token_that_is_changed_on_the_server_is_asked_for_again(
     assert not found["facts"]["busy"]
 
 
+async def test_what_no_token_has_is_said_at_once(place: tuple[Page, Server]) -> None:
+    """A token that was copied with a space or a dash of a word processor would be in no header."""
+    found = await run(
+        place,
+        """
+        const refused = [];
+        for (const token of ["", "  ", "two words", "a\u2013b", "a\u0000b"]) {
+          await desk.enter(token);
+          refused.push(desk.facts.refused);
+        }
+        return {refused, asked: await asked(), secrets: desk.secrets};
+        """,
+    )
+    assert all(found["refused"])
+    assert "copy it once more" in found["refused"][-2]
+    assert (found["asked"], found["secrets"]) == ([], [])
+
+
+async def test_what_the_socket_told_meanwhile_is_newer_than_an_answer(
+    place: tuple[Page, Server],
+) -> None:
+    """A quick engine is ready before the answer to its start has come: it does not load for ever."""
+    found = await run(
+        place,
+        """
+        desk.connected(true);
+        await desk.enter("right");
+        const starting = desk.start({model: "m", mode: "remote"});
+        desk.receive({type: "engine", state: "ready", model: "m", answers: true});
+        await starting;
+        const now = desk.facts.report.state;
+        // Without a word from the socket the answer is what is known.
+        await desk.start({model: "m", mode: "remote"});
+        return [now, desk.facts.report.state];
+        """,
+    )
+    assert found == ["ready", "loading"]
+
+
+async def test_what_is_loaded_changes_what_else_there_is_room_for(
+    place: tuple[Page, Server],
+) -> None:
+    """It is looked at anew when something was loaded or stopped, and not with every step."""
+    found = await run(
+        place,
+        """
+        await desk.enter("right");
+        const looks = async () => (await asked()).length;
+        const before = await looks(), counts = [];
+        for (const state of ["loading", "loading", "ready", "ready", "stopping", "idle"]) {
+          desk.receive({type: "engine", state, answers: false});
+          await later(50);
+          counts.push(await looks() - before);
+        }
+        return [counts, shown.some(facts => facts.busy && facts.report?.state === "ready")];
+        """,
+    )
+    assert found == [[0, 0, 1, 1, 1, 2], False]
+
+
+async def test_it_says_when_nothing_is_told(place: tuple[Page, Server]) -> None:
+    """The connection is gone, until the next one tells; one that is held up for a moment is tried again."""
+    found = await run(
+        place,
+        """
+        desk.connected(true);
+        await desk.enter("right");
+        const told = () => desk.receive({type: "engine", state: "idle", answers: false});
+        const stale = [desk.facts.stale];
+        told();
+        desk.connected(false);
+        stale.push(desk.facts.stale);
+        desk.connected(true);
+        told();
+        stale.push(desk.facts.stale);
+        desk.receive({type: "error", id: "operator", code: "rate_limited", message: "Wait.", retryable: true, retry_after: 0.05});
+        await later(200);
+        return [stale, sent.length];
+        """,
+    )
+    assert found == [[False, True, False], 3]
+
+
 async def test_only_the_last_choice_is_previewed(place: tuple[Page, Server]) -> None:
     """One request for many changes, and no answer to an older one is shown."""
     found = await run(
@@ -213,7 +296,7 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
     found = await run(
         place,
         """
-        const {standing, bytes, startWords} = await import("/client/enginewords.js");
+        const {standing, bytes, givenBack, startWords} = await import("/client/enginewords.js");
         const models = [{id: "a/b", name: "The Model"}];
         const of = (report) => {
           const {tone, title, detail, percent, stoppable} = standing({report, models});
@@ -227,14 +310,18 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
             of({...on, state: "loading", progress: {phase: "weights", percent: 41.7, done_bytes: 2.5e9, total_bytes: 6e9}}),
             of({...on, state: "loading", progress: {phase: "starting"}}),
             of({...on, state: "ready", answers: true, memory_bytes: 3.14e9}),
-            of({...on, state: "ready", answers: false}),
+            of({...on, state: "ready", answers: false, memory_bytes: 1e9, gpu_bytes: 16e9}),
             of({...on, state: "stopping"}),
             of({...on, state: "failed", error: "Why."}),
             ...["loading", "ready", "failed"].map(state => of({model: "http://x/v1", mode: "remote", state, answers: true})),
           ],
           bytes: [999, 1000, 9949, 9950, 1.5e6, 16.58e9, 2e12].map(bytes).map(text => text.replace("\\u00a0", " ")),
-          start: [startWords({report: null, busy: true}, "x"), startWords({report: {state: "idle"}}, "x"),
-            startWords({report: {state: "ready", model: "a"}}, "x"), startWords({report: {state: "ready", model: "a"}}, "a")],
+          start: [[{report: null, busy: true}, "x"], [{report: {state: "idle"}}, "x"], [{report: on}, "x"],
+            [{report: on}, "a/b"], [{report: on}, "a/b", "subprocess"]].map(given =>
+              startWords({...given[0], report: given[0].report && {state: "ready", ...given[0].report}}, given[1], given[2] ?? "in_process")),
+          memory: [{released: {memory_bytes: 1.2e9, left_bytes: 0, gpu_bytes: 15.9e9}}, {released: {gpu_bytes: 2e9}},
+            {released: {memory_bytes: 1e9, left_bytes: 3e7}}, {released: {memory_bytes: 0, left_bytes: 0}}, {}, null]
+            .map(report => givenBack(report).replaceAll("\\u00a0", " ")),
         };
         """,
     )
@@ -265,7 +352,7 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
         [
             "warn",
             "The Model runs in this program",
-            "Visitors are answered by another engine.",
+            "Visitors are answered by another engine. It takes 1.0 GB of memory and 16 GB of GPU memory.",
             "none",
             True,
         ],
@@ -276,7 +363,14 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
         ["bad", "http://x/v1 is not used", "", "none", False],
     ]
     assert found["bytes"] == ["999 B", "1.0 kB", "9.9 kB", "10 kB", "1.5 MB", "17 GB", "2.0 TB"]
-    assert found["start"] == ["A moment…", "Start", "Switch to this", "Start again"]
+    switch = "Switch to this"
+    assert found["start"] == ["A moment…", "Start", switch, "Start again", switch]
+    assert found["memory"] == [
+        "The model before gave back 1.2 GB of memory and 16 GB of GPU memory.",
+        "The model before gave back 2.0 GB of GPU memory.",
+        "The model before gave back 1.0 GB of memory. 30 MB are not back yet.",
+        *("", "", ""),
+    ]
 
 
 async def test_where_pictures_go_is_asked_once_for_each_machine(place: tuple[Page, Server]) -> None:

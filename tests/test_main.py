@@ -91,9 +91,12 @@ async def started(folder: Path, *, program: str = "", **settings: Any) -> AsyncI
 
 async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path) -> None:
     """Address, engine, and how to get a better one; one signal stops it with status 0, and nothing is written."""
-    async with started(tmp_path, engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as process:
+    settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "operator_token": "T" * 20}
+    async with started(tmp_path, engine="auto", **settings) as process:
         await process.read_greeting()
         assert f"http://localhost:{process.port}" in process.greeting
+        assert f"http://localhost:{process.port}/#operator" in process.greeting
+        assert "T" * 20 not in process.greeting
         assert re.search(r"Engine +builtin", process.greeting)
         assert "VLLM_BASE_URL" in process.greeting
         assert "http://127.0.0.1:9/v1" in process.greeting
@@ -112,6 +115,7 @@ async def test_a_chosen_engine_is_named_with_its_model_or_its_trouble(tmp_path: 
         async with started(tmp_path, engine="vllm", vllm_base_url=fake.base_url) as process:
             await process.read_greeting()
             assert re.search(r"Engine +vllm \(fake-vl\)", process.greeting)
+            assert "#operator" not in process.greeting
             assert "A better one" not in process.greeting
         url = fake.base_url
     async with started(tmp_path, engine="vllm", vllm_base_url=url) as process:

@@ -321,6 +321,16 @@ async def test_gpu_memory_is_waited_for() -> None:
         assert "serve gave back 80000 MB of GPU memory." in one.lines
 
 
+async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of all GPUs together, as soon as it answers; another model may count on it. Nothing is said of what has gone."""
+    monkeypatch.setattr("server.engines.model_run._WATCH_SECONDS", 0.05)
+    async with with_gpus(late=0) as (one, _):
+        await soon(lambda: one.manager.status().gpu_bytes == 80 * GB)
+        assert sum((await one.manager.gives_back())[1]) == 80 * GB
+        assert (await one.manager.stop()).gpu_bytes is None
+        assert await one.manager.gives_back() == (0, ())
+
+
 async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
     """Somebody else has it, or a driver does not let go: it is waited for so long, and told as it is."""
     async with with_gpus(late=60, return_seconds=0.4) as (one, _):

@@ -93,6 +93,22 @@ async def test_an_older_socket_that_ends_takes_nothing_from_the_newer_one(place:
     assert outbox.empty
 
 
+async def test_when_another_socket_reads_nothing_waits_there(place: Desk) -> None:
+    """Whoever opens the next socket of an operator's session has not brought the token."""
+    outbox, other = Outbox(), Outbox()
+    place.desk.line("before")
+    for socket in ("one", "two"):
+        place.desk.join(socket, outbox)
+    place.desk.join("other", other)
+    place.desk.dismiss(outbox)
+    assert outbox.empty
+    place.desk.changed()
+    assert (outbox.empty, waiting(other)) == (True, ["engine", "log"])
+    # It is dismissed already.
+    place.desk.leave("one")
+    assert len(place.desk) == 1
+
+
 async def test_a_flood_of_lines_is_bounded_and_counted(place: Desk) -> None:
     """One message waits, the newest lines behind it; what went is told and counted, and never costs the socket."""
     outbox = Outbox()

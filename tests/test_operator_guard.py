@@ -9,7 +9,7 @@ import pytest
 from server.addresses import RequestLimiter
 from server.errors import NotFound, RateLimited, Unauthorized
 from server.metrics import Metrics
-from server.operator_guard import OperatorGuard
+from server.operator_guard import GUESSES_PER_MINUTE, OperatorGuard
 from server.shared_limits import SharedLimiter
 
 pytestmark = pytest.mark.asyncio
@@ -67,6 +67,22 @@ async def test_guesses_run_out() -> None:
     assert refused.value.retry_after is not None
     assert refused.value.retry_after >= 1
     assert door.counted("rate") == 1
+    await door.try_(TOKEN, "198.51.100.1")
+
+
+async def test_guesses_run_out_without_a_limit_in_the_settings() -> None:
+    """RATE_LIMIT_PER_MINUTE=0 is for visitors: a token is not to be guessed by trying."""
+    door = Door(per_minute=0)
+    for _ in range(50):
+        await door.try_(TOKEN)
+    refused = 0
+    for number in range(60):
+        with pytest.raises((Unauthorized, RateLimited)) as raised:
+            await door.try_(f"guess {number}")
+        refused += isinstance(raised.value, RateLimited)
+    assert refused == 60 - GUESSES_PER_MINUTE
+    with pytest.raises(RateLimited):
+        await door.try_(TOKEN)
     await door.try_(TOKEN, "198.51.100.1")
 
 

@@ -8,7 +8,7 @@ from server.catalogue.command import Choice, Launch, command
 from server.catalogue.entry import Catalogue, ModelType, RunMode
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.engines.loading import Progress
-from server.engines.manager_status import ManagerState, ManagerStatus
+from server.engines.manager_status import ManagerState, ManagerStatus, Released
 from server.operator_panel import listed, machine, preview, report, troubles
 
 GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
@@ -24,7 +24,14 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
     """As they are; the percent with one digit behind the point."""
     progress = Progress("loading weights", 41.6667, 5, 12)
     status = ManagerStatus(
-        ManagerState.LOADING, "a/b", ModelType.VISION, RunMode.CONTAINER, progress, 7, "run", "why"
+        ManagerState.LOADING,
+        "a/b",
+        ModelType.VISION,
+        RunMode.CONTAINER,
+        progress,
+        memory_bytes=7,
+        shown="run",
+        error="why",
     )
     told = report(status, True).model_dump(exclude_none=True)
     assert told["progress"] == {
@@ -36,6 +43,21 @@ def test_loading_is_told_with_phase_percent_and_bytes() -> None:
     assert (told["model"], told["model_type"], told["mode"]) == ("a/b", "vision", "container")
     assert (told["memory_bytes"], told["command"], told["error"]) == (7, "run", "why")
     assert told["answers"]
+
+
+def test_memory_taken_and_given_back_is_told() -> None:
+    """Main memory and the GPUs'; of what is not known nothing, and never less than nothing."""
+    back = Released(held=100, left=10, gpu_before=1000, gpu_after=5000)
+    told = report(ManagerStatus(gpu_bytes=9, released=back), False).model_dump(exclude_none=True)
+    assert told["gpu_bytes"] == 9
+    assert told["released"] == {"memory_bytes": 90, "left_bytes": 10, "gpu_bytes": 4000}
+    for back, told_of in (
+        (Released(), None),
+        (Released(held=5, left=0), {"memory_bytes": 5, "left_bytes": 0}),
+        (Released(gpu_before=5, gpu_after=3), {"gpu_bytes": 0}),
+    ):
+        told = report(ManagerStatus(released=back), False).model_dump(exclude_none=True)
+        assert told.get("released") == told_of
 
 
 def test_every_model_has_every_way_with_a_reason_for_each_no() -> None:
@@ -78,13 +100,12 @@ def test_the_machine_in_a_sentence() -> None:
 
 
 def test_a_preview_says_where_pictures_go() -> None:
-    """Another machine by its name, this one not at all; with a command's warnings."""
+    """With the exact command and its warnings."""
     choice = Choice(mode=RunMode.REMOTE, url="https://gpu.example.org/v1")
-    told = preview(command(choice, None, Host()))
+    told = preview(command(choice, None, Host()), "gpu.example.org")
     assert told["elsewhere"] == "gpu.example.org"
     assert "gpu.example.org" in told["command"]
     near = Launch(
         RunMode.SUBPROCESS, ("x",), {}, "x", base_url="http://127.0.0.1:1/v1", warnings=("Mind.",)
     )
-    assert preview(near) == {"command": "x", "elsewhere": "", "warnings": ["Mind."]}
-    assert preview(Launch(RunMode.IN_PROCESS, ("x",), {}, "x"))["elsewhere"] == ""
+    assert preview(near, "") == {"command": "x", "elsewhere": "", "warnings": ["Mind."]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import dataclasses
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,10 +13,14 @@ import httpx
 import pytest
 import pytest_asyncio
 
+from server.catalogue.entry import Catalogue
+from server.engines.planner import Seen
+from server.operator_desk import LOG_SECONDS
 from tests.clients import http, metric, open_page, page_of, soon, take_token
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
 from tests.test_fetch_catalogue import TINY
+from tests.test_planner import PYTHON
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -68,14 +74,13 @@ async def test_nobody_gets_in_without_the_token(run: Running, method: str, path:
 
 
 async def test_without_a_token_in_the_settings_there_is_nothing() -> None:
-    """Every route says what would have to be set, whatever is brought; the page is told that there is no operator."""
+    """Every route and the socket say what would have to be set, whatever is brought."""
     async with running() as none, http(none) as client:
         for method, path in ROUTES:
             reply = await client.request(method, path, headers=RIGHT, json={})
             assert "OPERATOR_TOKEN is empty" in message(reply, 404)
         issued = await take_token(none)
         page = await open_page(none, issued["token"], issued["session_id"])
-        assert not (await page.next("ready"))["operator"]
         await page.send(type="operator", token="")
         refused = await page.next("error")
         assert (refused["id"], refused["code"]) == ("operator", "not_found")
@@ -156,7 +161,6 @@ async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOp
         page_of(run, operator["token"], operator["session_id"]) as page,
         page_of(run, visitor["token"], visitor["session_id"]) as other,
     ):
-        assert page.seen[0]["operator"]
         await page.send(type="operator", token=TOKEN)
         assert (await page.next("engine"))["state"] == "idle"
         shown = (await client.post("/api/engine/preview", headers=RIGHT, json=remote(model))).json()
@@ -165,7 +169,8 @@ async def test_a_model_is_chosen_watched_and_stopped(run: Running, model: FakeOp
         reply = await client.post("/api/engine/start", headers=RIGHT, json=remote(model))
         assert (reply.status_code, reply.json()["engine"]["state"]) == (202, "loading")
         assert (await page.next("ready", engine="local", engine_state="ready"))["model"]
-        assert (await other.next("ready", engine="local", engine_state="ready"))["operator"]
+        # Not even that there is an operator.
+        assert "operator" not in await other.next("ready", engine="local", engine_state="ready")
         told = await page.next("engine", answers=True)
         assert (told["mode"], told["state"]) == ("remote", "ready")
         assert told["command"] == shown["command"]
@@ -209,6 +214,90 @@ async def test_an_operators_socket_is_one_no_longer_when_it_closes(
         await client.post("/api/engine/stop", headers=RIGHT)
         await page.next("ready", engine="builtin")
         assert not {m["type"] for m in page.seen} & {"engine", "log"}
+
+
+async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It belongs to the same session and takes over its messages; those of the operator were for the one before."""
+    issued = await take_token(run)
+    desk = run.program.engine_room.operations.desk
+    async with page_of(run, issued["token"], issued["session_id"]) as page:
+        await page.send(type="operator", token=TOKEN)
+        await page.next("engine")
+        attach = run.program.sessions.attach
+
+        def say() -> None:
+            desk.line("a word of the engine")
+            desk.changed()
+
+        def told_meanwhile(*given: Any) -> None:
+            """An engine never is silent, at the very moment when the other socket begins to read either."""
+            say()
+            attach(*given)
+            say()
+
+        monkeypatch.setattr(run.program.sessions, "attach", told_meanwhile)
+        async with page_of(run, issued["token"], issued["session_id"]) as newer:
+            assert (await page.closed())[0] == 4409
+            say()
+            await asyncio.sleep(LOG_SECONDS * 1.5)
+            await newer.ponged()
+            assert not {m["type"] for m in newer.seen} & {"engine", "log"}
+
+
+async def test_the_token_is_heard_nowhere_else(run: Running) -> None:
+    """Not in an address, a cookie, a body, another header; and with the right header nothing else opens a socket's ears."""
+    issued = await take_token(run)
+    async with http(run) as client, page_of(run, issued["token"], issued["session_id"]) as page:
+        for address in (f"/api/engine?token={TOKEN}", f"/api/engine?access_token={TOKEN}"):
+            assert (await client.get(address)).status_code == 401
+        for headers in (
+            {"Cookie": f"token={TOKEN}"},
+            {"X-Operator-Token": TOKEN},
+            {"Authorization": TOKEN},
+            {"Authorization": f"Bearer {issued['token']}, Bearer {TOKEN}"},
+        ):
+            assert (await client.get("/api/engine", headers=headers)).status_code == 401
+        body = {"mode": "remote", "url": "http://127.0.0.1:9/v1", "token": TOKEN}
+        assert (await client.post("/api/engine/start", json=body)).status_code == 401
+        # Another site's page, a sandboxed frame's, and one that a form has sent
+        for origin in ("https://evil.example", "null", f"{run.base_url}.evil.example"):
+            for kind in ("application/json", "text/plain"):
+                headers = {**RIGHT, "Origin": origin, "Content-Type": kind}
+                reply = await client.post("/api/engine/stop", headers=headers, content=b"{}")
+                assert reply.status_code == 403
+        reply = await client.get("/api/engine", headers=RIGHT)
+        assert "no-store" in reply.headers["cache-control"]
+        assert TOKEN not in reply.text
+        await page.send(type="settings", thumbnails=True)
+        assert not {m["type"] for m in await page.ponged()} & {"engine", "log"}
+
+
+async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
+    run: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A switch gives its memory back first; what the machine has free is told as it is."""
+    room = run.program.engine_room
+    model = next(one for one in Catalogue.load() if one.id == "Qwen/Qwen2.5-VL-7B-Instruct")
+    full = dataclasses.replace(PYTHON, ram_free_bytes=10**9, ram_total_bytes=64 * 10**9)
+
+    async def holds() -> tuple[int, tuple[int, ...]]:
+        return 60 * 10**9, ()
+
+    def look(ram: int, gpu: tuple[int, ...]) -> Seen:
+        emptied = dataclasses.replace(full, ram_free_bytes=full.ram_free_bytes + ram)
+        return Seen(Catalogue([model.at(tmp_path)]), full, emptied)
+
+    monkeypatch.setattr(room.planner, "look", look)
+    async with http(run) as client:
+        before = (await client.get("/api/engine", headers=RIGHT)).json()
+        monkeypatch.setattr(room.manager, "gives_back", holds)
+        after = (await client.get("/api/engine", headers=RIGHT)).json()
+    here = [told["models"][0]["modes"][0] for told in (before, after)]
+    assert [way["ok"] for way in here] == [False, True], here
+    assert before["machine"] == after["machine"]
+    assert "1.0 GB of 64 GB" in after["machine"]
 
 
 async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:

@@ -61,9 +61,12 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
     assert by_folder.launch.argv == by_name.launch.argv
     assert by_folder.launch.argv[0] == "/opt/models/bin/python"
     assert by_name.model_id == "mine"
-    models, host = one.look()
-    assert "mine" in {model.id for model in models}
-    assert host is PYTHON
+    seen = one.look()
+    assert "mine" in {model.id for model in seen.models}
+    assert seen.host is PYTHON
+    # What is loaded would give its memory back.
+    roomy = one.look(5, (7,)).emptied
+    assert roomy.ram_free_bytes == PYTHON.ram_free_bytes + 5
     assert one.known
 
 

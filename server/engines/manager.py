@@ -127,6 +127,14 @@ class EngineManager:
         """What `start` would run now. Raises BadRequest."""
         return (await self._planned(choice)).launch
 
+    async def gives_back(self) -> tuple[int, tuple[int, ...]]:
+        """Bytes of main memory, and of each GPU, that would be free without what is loaded."""
+        tools, run = self._tools, self._run
+        gpus: tuple[int, ...] = ()
+        if run is not None and run.loaded is not None:
+            gpus = run.gives_back(await in_pool(tools.measuring, tools.gpu_free))
+        return self._board.status.memory_bytes or 0, gpus
+
     async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
         """Load this model in place of any other; returns when that has begun, `settled` when it is done.
 
@@ -190,14 +198,11 @@ class EngineManager:
 
     async def _planned(self, choice: Choice) -> Plan:
         tools, run = self._tools, self._run
-        gpu_back: tuple[int, ...] = ()
-        if run is not None and run.loaded is not None:
-            gpu_back = run.gives_back(await in_pool(tools.measuring, tools.gpu_free))
+        held, gpu_back = await self.gives_back()
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             loaded = run is not None and run.loaded is not None
             own = run.plan.launch.port if run is not None and loaded else None
             choice = choice.model_copy(update={"port": usable_port(choice.port, own)})
-        held = self._board.status.memory_bytes or 0
         try:
             return await in_pool(tools.planning, tools.planner, choice, held, gpu_back)
         except tools.refusals as error:

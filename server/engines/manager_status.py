@@ -42,8 +42,9 @@ class ManagerStatus:
     mode: RunMode | None = None
     # While it loads
     progress: Progress | None = None
-    # Main memory; None: not known
+    # Main memory, and of the GPUs' memory as much as went since it was begun; None: not known
     memory_bytes: int | None = None
+    gpu_bytes: int | None = None
     # The command, secrets masked
     shown: str = ""
     # What went wrong last, and what to do

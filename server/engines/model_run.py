@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +31,8 @@ SILENT_SECONDS = 60.0
 # One that was up for so long begins with the first delay again.
 _CALM_SECONDS = 300.0
 _WATCH_SECONDS = 2.0
+# The GPUs' memory is asked about each so many times.
+_GPU_TURNS = 5
 # A GPU's memory comes back a moment after its process has gone.
 _RETURN_SECONDS = 15.0
 _RETURNED_SHARE = 0.95
@@ -280,7 +283,8 @@ class ModelRun:
         self.loaded = self._held = None
         before, after = _in_all(gpu_before), _in_all(gpu_after)
         released = Released(held, left, before, after)
-        board.show(replace(board.status, memory_bytes=None, released=released))
+        status = replace(board.status, memory_bytes=None, gpu_bytes=None)
+        board.show(replace(status, released=released))
         if held:
             freed = f"{(held - (left or 0)) / 1e6:.0f} MB of main memory"
             board.line(f"{self.plan.name} gave back {freed}.")
@@ -306,11 +310,16 @@ class ModelRun:
             await asyncio.sleep(0.25)
 
     async def _sample(self, loaded: Loaded) -> None:
-        board = self._tools.board
-        while True:
+        board, was = self._tools.board, None
+        for turn in itertools.count():
             held = await self._main_memory(loaded)
+            state, gpu = board.status.state, board.status.gpu_bytes
+            # Some GPUs are asked by a program, which takes a second.
+            if turn % _GPU_TURNS == 0 or state is not was:
+                taken = self.gives_back(await self._gpu_free())
+                gpu, was = sum(taken) if taken else None, state
             if self.loaded is loaded:
-                board.show(replace(board.status, memory_bytes=held))
+                board.show(replace(board.status, memory_bytes=held, gpu_bytes=gpu))
             await asyncio.sleep(_WATCH_SECONDS)
 
     async def _main_memory(self, loaded: Loaded) -> int | None:

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from server.catalogue.command import DEFAULT_CONTEXT, Choice, CommandError, command
@@ -21,6 +22,14 @@ from server.gpu import GpuError, GpuReader
 
 # What `Planner` raises; each has a `message` for people.
 REFUSALS = (CommandError, CatalogueError, ModelFolderError)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    models: Catalogue
+    # As it is, and as it would be without the model that is loaded
+    host: Host
+    emptied: Host
 
 
 class Planner:
@@ -53,9 +62,10 @@ class Planner:
         self.known = tuple(found)
         return found
 
-    def look(self) -> tuple[Catalogue, Host]:
-        """The models and the machine. Raises CatalogueError."""
-        return self.catalogue(), self._host.look()
+    def look(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
+        """The models and the machine; `ram_back`, `gpu_back`: see `plan`. Raises CatalogueError."""
+        models, host = self.catalogue(), self._host.look()
+        return Seen(models, host, _with_more(host, ram_back, gpu_back))
 
     def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
         """What would run. `ram_back`, `gpu_back`: bytes that the model now loaded gives back before, of each GPU.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shlex
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,9 +13,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
+from server.engines.loaded import ServerLoaded
 from server.engines.local_loaded import LocalLoaded
-from tests.browser.test_page_local import LOADS, looking_at
+from tests.browser.test_page_local import LOADS, looking_at, picture_of
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
+from tests.clients import soon
 from tests.fakes_openai import FakeOpenAI
 from tests.real_model.server import ASK_COLOR, PYTHON
 from tests.running import Running, running
@@ -28,22 +33,65 @@ async def run() -> AsyncIterator[Running]:
         yield one
 
 
+async def open_panel(page: Visitor) -> None:
+    """As who types the operator's address."""
+    await page.page.evaluate("location.hash = 'operator'")
+
+
 async def let_in(page: Visitor) -> None:
-    """Open the panel and bring the token."""
+    """Open the panel and bring the token; the details of the state are open behind it."""
     await page.state.click()
-    await page.button("Manage").click()
+    await open_panel(page)
     await page.page.get_by_label("Operator token").fill(TOKEN)
     await page.button("Continue").click()
     await expect(page.page.locator("#engine-panel")).to_be_visible()
 
 
-async def test_visitors_see_no_more_than_before(visit: Visit, builtin: Running) -> None:
-    """Where there is no operator there is no entry either."""
-    page = await visit(builtin.base_url)
+async def test_visitors_see_no_more_than_before(visit: Visit, run: Running) -> None:
+    """The server has an operator; nothing on the page or on its socket tells so."""
+    page = await visit(f"{run.base_url}/#operators")
     await page.start()
     await page.state.click()
     await expect(page.page.locator("#fact-engine")).to_contain_text("Built-in engine")
     await expect(page.page.locator("#engine-open")).to_be_hidden()
+    await expect(page.page.locator("#engine-dialog")).to_be_hidden()
+    assert "operator" not in json.dumps(await page.log())
+
+
+async def test_where_there_is_no_operator_the_panel_says_so(visit: Visit, builtin: Running) -> None:
+    """Whoever comes by the operator's address is told what would have to be set."""
+    page = await visit(f"{builtin.base_url}/#operator")
+    page.expect(r"status of 404")
+    token = page.page.get_by_label("Operator token")
+    await expect(token).to_be_focused()
+    await token.fill(TOKEN)
+    await token.press("Enter")
+    await expect(page.page.locator("#engine-refused")).to_contain_text("OPERATOR_TOKEN is empty")
+
+
+async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: FakeOpenAI) -> None:
+    """By the operator's address the panel is there at once, and tells what goes on; closed, nobody is there any more."""
+    page = await visit(f"{run.base_url}/#operator")
+    await page.page.get_by_label("Operator token").fill(TOKEN)
+    await page.button("Continue").click()
+    panel = page.page.locator("#engine-panel")
+    await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
+    await page.page.locator("#engine-url").fill(model.base_url)
+    await page.page.locator("#engine-start").click()
+    state = page.page.locator("#engine-state")
+    await expect(state).to_have_text(f"Connected to {model.base_url}")
+    # What is told on the socket is shown, whoever did it.
+    await run.program.engine_room.manager.stop()
+    await expect(state).to_have_text("No model is loaded")
+    await expect(page.page.locator("#engine-stale")).to_be_hidden()
+    await page.page.keyboard.press("Escape")
+    await soon(lambda: run.program.sessions.sockets == 0)
+    await expect(page.card).to_contain_text("Point, ask, and know.")
+    # The way back stays, and it is not asked for the token again.
+    await page.state.click()
+    await page.button("Manage").click()
+    await expect(panel).to_be_visible()
+    await page.got('m.type === "engine" && m.state === "idle"')
 
 
 async def test_a_wrong_token_opens_nothing(visit: Visit, run: Running) -> None:
@@ -51,8 +99,7 @@ async def test_a_wrong_token_opens_nothing(visit: Visit, run: Running) -> None:
     page = await visit(run.base_url)
     page.expect(REFUSED_TOKEN)
     await page.start()
-    await page.state.click()
-    await page.button("Manage").click()
+    await open_panel(page)
     token = page.page.get_by_label("Operator token")
     await token.fill("wrong")
     await token.press("Enter")
@@ -102,6 +149,7 @@ async def test_the_operator_starts_watches_and_stops(
     await expect(page.page.locator("#fact-engine")).to_contain_text("Local model")
     # Another visitor is answered by it, too, and hears nothing of how it is run.
     await other.start()
+    await expect(other.page.locator("#engine-open")).to_be_hidden()
     assert (await other.ask("What is this?"))["text"] == "I see a cup."
     await page.button("Manage").click()
     await page.button("Stop engine").click()
@@ -125,44 +173,101 @@ async def test_what_fails_says_what_to_do(visit: Visit, run: Running) -> None:
     await expect(page.page.locator("#engine-stop")).to_be_hidden()
 
 
-async def test_the_operator_loads_a_model_here_and_the_camera_is_answered_with_it(
-    visit: Visit, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+async def test_the_operator_switches_between_true_engines(
+    visit: Visit, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The tiny model that names colours, found in its folder: chosen on the page, seen loading, red is called red, and
-    its memory comes back when it is stopped."""
+    """Chosen on the page, its command seen, watched loading, and the camera is answered with it: first a model in this
+    program, then another one in a server that the program starts; then stopped. What each held comes back.
+    """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    settings = {"model_path": tiny_model, "engine_python": PYTHON, "trust_remote_code": True}
+    shutil.copytree(tiny_model, tmp_path / "tiny")
+    shutil.copytree(tiny_model, tmp_path / "other")
+    settings = {
+        "model_path": tmp_path / "tiny",
+        "engine_python": PYTHON,
+        "trust_remote_code": True,
+    }
     async with running(operator_token=TOKEN, **settings) as run:
         page = await looking_at(visit, run, "red")
         await let_in(page)
         panel = page.page.locator("#engine-panel")
-        await panel.locator("#engine-models").get_by_text("tiny", exact=True).click()
-        await expect(panel.locator("#engine-modes :checked")).to_have_value("in_process")
-        command = panel.locator("#engine-command")
-        await expect(command).to_contain_text("server.engines.worker")
-        await expect(command).to_contain_text(str(tiny_model))
-        shown = await command.inner_text()
-        await page.page.locator("#engine-start").click()
-        progress = await page.got('m.type === "engine" && m.state === "loading"')
-        assert progress["progress"]["phase"]
-        await expect(page.page.locator("#engine-state")).to_have_text(
-            "tiny runs in this program", timeout=LOADS * 1000
-        )
-        await expect(page.page.locator("#engine-detail")).to_contain_text("MB of memory")
+        state, detail = panel.locator("#engine-state"), panel.locator("#engine-detail")
+
+        await choose(page, "tiny", "in_process")
+        shown = await command_of(page, "server.engines.worker", str(tmp_path / "tiny"))
+        since = await page.now()
+        await panel.get_by_role("button", name="Start", exact=True).click()
+        await seen_loading(page, since)
+        await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
+        await expect(detail).to_contain_text(re.compile(r"answered by it.*MB of memory"))
         loaded = run.program.engine_room.manager.loaded
         assert isinstance(loaded, LocalLoaded)
         # What was shown is what runs, word for word.
         assert shown.endswith(shlex.join(loaded._engine.argv))
-        await page.button("Close").click()
-        response = await page.ask(ASK_COLOR)
-        assert (response["text"], response["engine"]) == ("It is red.", "local")
+        assert await answer(page) == ("It is red.", "local", "tiny")
+
+        await page.show(mode=picture_of("green"))
+        await page.button("Manage").click()
+        await choose(page, "other", "subprocess")
+        shown = await command_of(page, "transformers", "serve", str(tmp_path / "other"))
+        since = await page.now()
+        await panel.get_by_role("button", name="Switch to this").click()
+        await page.got('m.type === "engine" && m.state === "stopping"', since=since)
+        await seen_loading(page, since)
+        # Its own words are seen without a click.
+        await expect(panel.locator("#engine-lines")).to_contain_text(
+            "Uvicorn", timeout=LOADS * 1000
+        )
+        await expect(state).to_have_text("other runs in its own process", timeout=LOADS * 1000)
+        await expect(panel.locator("#engine-released")).to_contain_text(
+            re.compile(r"^The model before gave back \d{3}\sMB of memory\.$")
+        )
+        server = run.program.engine_room.manager.loaded
+        assert isinstance(server, ServerLoaded)
+        assert shown.endswith(shlex.join(server._launch.argv))
+        assert await answer(page) == ("It is green.", "local", "other")
+
         await page.button("Manage").click()
         await page.button("Stop engine").click()
-        await expect(page.page.locator("#engine-state")).to_have_text("No model is loaded")
+        await expect(state).to_have_text("No model is loaded")
         released = run.program.engine_room.manager.status().released
         assert released is not None
         assert released.held
         assert released.left == 0
-        log = panel.locator("#engine-log")
-        await log.locator("summary").click()
-        await expect(log).to_contain_text("gave back")
+        await expect(panel.locator("#engine-released")).to_contain_text("gave back")
+        await expect(panel.locator("#engine-lines")).to_contain_text("gave back")
+        await page.got('m.type === "ready" && m.engine === "builtin"', since=since)
+
+
+async def choose(page: Visitor, model: str, mode: str) -> None:
+    panel = page.page.locator("#engine-panel")
+    await panel.locator("#engine-models").get_by_text(model, exact=True).click()
+    await expect(panel.locator("#engine-name")).to_have_text(model)
+    await panel.locator(f"#engine-modes input[value={mode}]").check()
+
+
+async def command_of(page: Visitor, *words: str) -> str:
+    """The command as it is shown, once it has these words."""
+    command = page.page.locator("#engine-command")
+    for word in words:
+        await expect(command).to_contain_text(word)
+    return await command.inner_text()
+
+
+async def seen_loading(page: Visitor, since: float) -> None:
+    """Phase, percent and bytes of the weights were told."""
+    told = await page.got(
+        'm.type === "engine" && m.state === "loading" && m.progress?.phase === "loading weights"'
+        " && m.progress.percent > 0",
+        since=since,
+        timeout=LOADS,
+    )
+    assert told["model"]
+
+
+async def answer(page: Visitor) -> tuple[str, str, str]:
+    """With the panel closed, as any visitor asks."""
+    await page.button("Close").click()
+    await page.settle(10)
+    response = await page.ask(ASK_COLOR, timeout=LOADS)
+    return response["text"], response["engine"], response["model"]
