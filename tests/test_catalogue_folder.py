@@ -387,6 +387,14 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         "pytorch_model.bin is there: only safetensors are read",
     ),
     (
+        lambda f: only(f, "model-Q4_K_M.gguf", config=QWEN),
+        "model-Q4_K_M.gguf is there, a file for llama.cpp. Start its server",
+    ),
+    (
+        lambda f: (f / "a.safetensors").write_text("version https://git-lfs.github.com/spec/v1"),
+        "a.safetensors is no more than git-lfs's pointer to the weights: git lfs pull",
+    ),
+    (
         lambda f: only(f, "model.safetensors.part", config=QWEN),
         "Their download has not ended: bash scripts/download_model.sh goes on",
     ),

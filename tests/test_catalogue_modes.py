@@ -178,6 +178,26 @@ def test_what_would_not_fit_is_not_fetched_first() -> None:
         assert "of the GPU's 16 GB" in modes(away, small)[mode].reason
 
 
+def test_a_type_that_this_transformers_lacks_is_said() -> None:
+    """Before anything is fetched; one with code of its own, and what answers of one that hears and speaks, are taken."""
+    old = dataclasses.replace(LAPTOP, model_types=frozenset({"smolvlm", "some_omni_thinker"}))
+    new = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
+    for mode in (RunMode.IN_PROCESS, RunMode.SUBPROCESS):
+        assert "transformers 5.23.0 has no model for this of the type qwen2_5_vl. A newer one" in (
+            modes(new, old)[mode].reason
+        )
+    trusting = dataclasses.replace(old, trust_remote_code=True)
+    changes: list[dict[str, object]] = [
+        {"remote_code": True},
+        {"architecture": "smolvlm"},
+        {"architecture": "some_omni"},
+    ]
+    for change in changes:
+        known = new.model_copy(update=change)
+        assert modes(known, trusting)[RunMode.IN_PROCESS].ok
+    assert modes(new, LAPTOP)[RunMode.IN_PROCESS].ok
+
+
 def test_quantised_weights_need_their_libraries() -> None:
     """In-process and under `transformers serve`; vLLM brings its own, and what is not known is tried."""
     model = MODEL.model_copy(update={"quantization": "gptq"})

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from server.catalogue.entry import Catalogue, Library
 from server.catalogue.modes import Vendor
 from server.engines import host
 from server.engines.host import ROOT, HostLook, look_at_host, sandboxed
+from tests.real_model.server import PYTHON, missing
 from tests.vllm_stand_in import install, recorded
 
 ROCM = json.dumps(
@@ -130,7 +132,7 @@ def test_what_failed_once_is_asked_again(
 ) -> None:
     """A program that was too slow on a cold disk is not given up for good; nor is it asked at every look."""
     flag = tmp_path / "flag"
-    python = machine.tool("engine-python", f'[ -f {flag} ] && echo \'[{{"torch": "1"}}, ""]\'')
+    python = machine.tool("engine-python", f'[ -f {flag} ] && echo \'[{{"torch": "1"}}, "", []]\'')
     look = HostLook(engine_python=str(python))
     assert not look.look().libraries
     flag.touch()
@@ -247,6 +249,18 @@ def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.Monke
     monkeypatch.setenv("INVOCATION_ID", "0")
     free = "NoNewPrivs:\t0" in Path("/proc/self/status").read_text("ascii")
     assert sandboxed() is not free
+
+
+def test_the_types_that_transformers_loads() -> None:
+    """Read from its own list, without the seconds that importing it takes: all of the catalogue's are among them."""
+    if trouble := missing():
+        pytest.skip(trouble)
+    found = look_at_host(engine_python=str(PYTHON))
+    assert {"qwen2_5_vl", "smolvlm", "qwen2_5_omni_thinker", "vits"} <= found.model_types
+    assert not {"clip", "llama", "qwen2_5_vl_text"} & found.model_types
+    models = [model for model in Catalogue.load() if model.library is Library.TRANSFORMERS]
+    for model in models:
+        assert {model.architecture, f"{model.architecture}_thinker"} & found.model_types, model.id
 
 
 def test_no_python_with_torch(machine: Machine) -> None:

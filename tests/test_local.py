@@ -277,20 +277,25 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
 
 
 async def test_other_makes(random_models: Path) -> None:
-    """A Qwen3-VL and a Gemma 3, by the Auto classes with processors of the library's own; pieces, counts and limits hold."""
+    """A Qwen3-VL, a Gemma 3 and what answers of a Qwen2.5-Omni, by the Auto classes with the library's own processors.
+
+    Pieces, counts and limits hold.
+    """
     qwen = local(random_models / "qwen3_vl", "--context", "1024", own_code=False)
     gemma = local(random_models / "gemma3", own_code=False)
+    omni = local(random_models / "qwen2_5_omni", own_code=False)
     try:
-        await asyncio.gather(qwen.start(), gemma.start())
+        await asyncio.gather(qwen.start(), gemma.start(), omni.start())
         able = qwen.status.capabilities
         assert (able.context_length, able.geometry) == (1024, Geometry(32, 65_536, 16_777_216))
         # Its own is shorter than what is asked for.
-        assert gemma.status.capabilities.context_length == 2048
-        for engine in (qwen, gemma):
+        for engine in (gemma, omni):
+            assert engine.status.capabilities.context_length == 2048
+        for engine in (qwen, gemma, omni):
             await random_words(engine)
     finally:
-        await qwen.close()
-        await gemma.close()
+        for engine in (qwen, gemma, omni):
+            await engine.close()
     assert (qwen.pid, qwen.memory_bytes()) == (None, 0)
 
 

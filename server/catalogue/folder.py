@@ -16,6 +16,7 @@ from server.catalogue.families import Family
 from server.catalogue.sizes import OVERHEAD_BYTES
 from server.catalogue.weights import (
     AGAIN,
+    LLAMA_CPP,
     ModelFolderError,
     Weights,
     clean,
@@ -31,10 +32,6 @@ PIPELINE = "model_index.json"
 # Written beside the files by scripts/download_model.sh.
 RECORD = "model-files.json"
 ADAPTER = "adapter_config.json"
-_LLAMA_CPP = (
-    "Start its server (llama-server -m MODEL --mmproj PROJECTOR) and choose remote, or take the model's release with"
-    " safetensors."
-)
 MAX_FOLDERS = 200
 # Layers that keep as much for a long text as for a short one
 _STATE = re.compile(r"linear|mamba|recurrent|conv")
@@ -85,7 +82,7 @@ def read_model(folder: Path) -> Model:
 def _a_file(path: Path) -> str:
     """Why a file is no model, and what to do."""
     if path.suffix == ".gguf":
-        return f"{path} is a file for llama.cpp. {_LLAMA_CPP}"
+        return f"{path} is a file for llama.cpp. {LLAMA_CPP}"
     return f"{path} is no folder. A model is named by the folder that has its {CONFIG}."
 
 
@@ -100,7 +97,7 @@ def _another_kind(folder: Path) -> str:
             " save_pretrained), or start a vLLM with --enable-lora by hand and choose remote."
         )
     if files := [name for name in names if name.endswith(".gguf")]:
-        return f"{folder} holds {clean(files[0])}, a file for llama.cpp. {_LLAMA_CPP}"
+        return f"{folder} holds {clean(files[0])}, a file for llama.cpp. {LLAMA_CPP}"
     if "snapshots" in names:
         kept = sorted(path.name for path in (folder / "snapshots").iterdir() if path.is_dir())
         inside = f": {folder / 'snapshots' / kept[-1]}" if kept else ""
@@ -305,7 +302,8 @@ def _quantization(config: Mapping[str, Any]) -> str:
     found = config.get("quantization_config")
     if not isinstance(found, dict):
         return ""
-    return str(found.get("quant_method", "unknown"))[:40]
+    method = found.get("quant_method")
+    return clean(method)[:40] if isinstance(method, str) and method else "unknown"
 
 
 def _remote_code(folder: Path, kind: str) -> bool:

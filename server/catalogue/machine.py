@@ -43,6 +43,8 @@ class Host:
     libraries: Mapping[str, str] = field(default_factory=dict)
     # What its torch computes on beside the CPU: "cuda" (ROCm has that name, too) or ""
     torch_device: str = ""
+    # config.json's model_type of all that its transformers answers about pictures or says aloud with; empty: not known
+    model_types: frozenset[str] = frozenset()
     # The program, its version and the flags of its own help; None: not installed
     vllm: str | None = None
     vllm_version: str = ""

@@ -251,6 +251,14 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
             )
     if library.value not in model.needs:
         return f"{library.value} does not know {model.architecture}."
+    # What answers of a model that hears and speaks has a type of its own.
+    own = {model.architecture, f"{model.architecture}_thinker"}
+    known = not host.model_types or own & host.model_types or model.remote_code
+    if library is Library.TRANSFORMERS and not known:
+        return (
+            f"transformers {host.libraries[library.value]} has no model for this of the type {model.architecture}. A newer one"
+            f" may: {host.engine_python} -m pip install -U transformers."
+        )
     lacking = [name for name in QUANTISED.get(model.quantization, ()) if name not in host.libraries]
     if lacking:
         return (

@@ -38,10 +38,16 @@ _DTYPE_BYTES = {
 # What a layer keeps of each token: as many numbers as these have rows. Those of a vision part keep nothing.
 _KEPT = re.compile(r"(?:^|\.)(?:self_attn|self_attention|attention|attn)\.[kv]_proj\.weight$")
 _VISION = re.compile(r"(?:^|[._])(?:vis|image|audio|talker|token2wav)")
+# How git-lfs begins what stands for a large file
+_POINTER = b"version "
 # What pickled weights are called, and those for other programs
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 AGAIN = "Download it again: bash scripts/download_model.sh"
+LLAMA_CPP = (
+    "Start its server (llama-server -m MODEL --mmproj PROJECTOR) and choose remote, or take the model's release with"
+    " safetensors."
+)
 # In an error; what is longer or hidden in a name is nobody's business.
 MAX_NAME_CHARS = 80
 
@@ -77,7 +83,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(data.decode("utf-8"))
     except FileNotFoundError:
         raise ModelFolderError(
-            f"There is no {path.name} in {path.parent}. Is this a model's folder, and downloaded to the end?"
+            f"There is no {path.name} in {path.parent}. Is this a model's folder, and downloaded to the end? {AGAIN}"
         ) from None
     except OSError as error:
         raise unreadable(path, error) from None
@@ -161,6 +167,8 @@ def _no_weights(folder: Path) -> str:
             f"{begin} {clean(parts[0])} is there, and the file that says what is in it is not"
             f" ({_WEIGHTS[0]}.index.json). {AGAIN}"
         )
+    if other := [name for name in names if name.endswith(".gguf")]:
+        return f"{begin} {clean(other[0])} is there, a file for llama.cpp. {LLAMA_CPP}"
     if pickled := [name for name in names if name.endswith(_PICKLED)]:
         return (
             f"{begin} {clean(pickled[0])} is there: only safetensors are read, since other formats run code when they are"
@@ -203,7 +211,12 @@ def _header(path: Path) -> _Header:
     try:
         with _opened(path) as file:
             size = os.fstat(file.fileno()).st_size
-            length = int.from_bytes(file.read(8), "little")
+            first = file.read(8)
+            if first == _POINTER:
+                raise ModelFolderError(
+                    f"{path} is no more than git-lfs's pointer to the weights: git lfs pull fetches them."
+                )
+            length = int.from_bytes(first, "little")
             if length > min(size - 8, MAX_HEADER_BYTES):
                 raise ValueError
             header = json.loads(file.read(length))

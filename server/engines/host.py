@@ -56,7 +56,15 @@ if spec and spec.origin:
     text = version.read_text("utf-8") if version.is_file() else ""
     built = re.findall(r"^(?:cuda|hip)\\b[^=]*=\\s*(\\S+)", text, re.M)
     device = "cuda" if any(one != "None" for one in built) else ""
-print(json.dumps([found, device]))
+types = []
+spec = u.find_spec("transformers")
+if spec and spec.origin:
+    names = pathlib.Path(spec.origin).with_name("models") / "auto" / "modeling_auto.py"
+    text = names.read_text("utf-8") if names.is_file() else ""
+    for name in ("IMAGE_TEXT_TO_TEXT", "TEXT_TO_WAVEFORM"):
+        lists = re.findall("^MODEL_FOR_" + name + "_MAPPING_NAMES = OrderedDict.(.*?)^[)]", text, re.M | re.S)
+        types += re.findall(r'[(]\\s*"(\\w+)",', "".join(lists))
+print(json.dumps([found, device, types]))
 """.replace("%r", repr(_NAMES))
 # Where the files of NVIDIA's container toolkit for podman are (CDI).
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
@@ -101,7 +109,7 @@ class HostLook:
 
     def _look(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
-        python, libraries, device = self._python()
+        python, libraries, device, types = self._python()
         vllm_path = shutil.which(self._vllm)
         vllm = self._once("vllm", vllm_path, _ask_vllm) if vllm_path else None
         docker, podman, containers, trouble = _containers()
@@ -116,6 +124,7 @@ class HostLook:
             engine_python=python,
             libraries=libraries,
             torch_device=device if gpus else "",
+            model_types=types,
             vllm=vllm_path if vllm is not None else None,
             vllm_version=vllm.version if vllm is not None else "",
             vllm_flags=vllm.flags if vllm is not None else frozenset(),
@@ -140,8 +149,8 @@ class HostLook:
         vendor = Vendor.NVIDIA if self._gpus.source == "NVIDIA" else Vendor.AMD
         return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
 
-    def _python(self) -> tuple[str | None, dict[str, str], str]:
-        """The models' Python, its libraries, and the device that its torch was built for beside the CPU."""
+    def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
+        """The models' Python, its libraries, the device that its torch was built for beside the CPU, and which models it loads."""
         if self._engine_python:
             path = shutil.which(os.path.expanduser(self._engine_python))
             candidates = [path] if path is not None else []
@@ -150,10 +159,11 @@ class HostLook:
         for path in candidates:
             if not os.access(path, os.X_OK):
                 continue
-            libraries, device = self._once("python", path, _ask_python) or ({}, "")
+            found = self._once("python", path, _ask_python)
+            libraries, device, types = found or ({}, "", frozenset())
             if "torch" in libraries or self._engine_python:
-                return path, libraries, device
-        return None, {}, ""
+                return path, libraries, device, types
+        return None, {}, "", frozenset()
 
     def _once(self, what: str, path: str, ask: Callable[[str], _T | None]) -> _T | None:
         """What `ask` finds, again only when the program or what is installed beside it has changed; None is kept for a minute."""
@@ -208,13 +218,13 @@ def _ask_vllm(path: str) -> Vllm | None:
         return None
 
 
-def _ask_python(path: str) -> tuple[dict[str, str], str] | None:
+def _ask_python(path: str) -> tuple[dict[str, str], str, frozenset[str]] | None:
     said = _output([path, "-c", _LIBRARIES])
     try:
-        libraries, device = json.loads(said or "")
+        libraries, device, types = json.loads(said or "")
     except ValueError:
         return None
-    return libraries, device
+    return libraries, device, frozenset(types)
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:

@@ -16,16 +16,19 @@ from transformers import (
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     PreTrainedTokenizerFast,
+    Qwen2_5OmniConfig,
+    Qwen2_5OmniForConditionalGeneration,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
     SmolVLMConfig,
     SmolVLMForConditionalGeneration,
+    WhisperFeatureExtractor,
 )
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
-from tests.real_model.build import SEED, SPECIAL, make_tokenizer
+from tests.real_model.build import SEED, SPECIAL, TEMPLATE, make_tokenizer
 
 TEXT = {
     "hidden_size": 64,
@@ -201,7 +204,70 @@ def gemma3(folder: Path) -> None:
     (folder / "processor_config.json").write_text(json.dumps(processor))
 
 
-MAKES = {"qwen3_vl": qwen3_vl, "smolvlm": smolvlm, "gemma3": gemma3}
+def qwen2_5_omni(folder: Path) -> None:
+    ears = ("<|AUDIO|>", "<|audio_bos|>", "<|audio_eos|>")
+    learned = make_tokenizer(["What is this? Sing a long song."], [" la"])
+    learned.add_tokens([AddedToken(mark, normalized=False) for mark in ears], special_tokens=True)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=learned.backend_tokenizer,
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        chat_template=TEMPLATE,
+        extra_special_tokens={
+            "image_token": "<|image_pad|>",
+            "video_token": "<|video_pad|>",
+            "audio_token": ears[0],
+            "vision_bos_token": "<|vision_start|>",
+            "vision_eos_token": "<|vision_end|>",
+            "audio_bos_token": ears[1],
+            "audio_eos_token": ears[2],
+        },
+    )
+    ids = {name: tokenizer.convert_tokens_to_ids(name) for name in (*SPECIAL, *ears)}
+    rope = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [4, 6, 6]}
+    text = {name: value for name, value in TEXT.items() if name != "head_dim"} | {
+        "vocab_size": len(tokenizer),
+        "eos_token_id": ids["<|im_end|>"],
+        "pad_token_id": ids["<|endoftext|>"],
+        "bos_token_id": None,
+        "rope_parameters": rope,
+    }
+    eyes = {"depth": 2, "hidden_size": 64, "out_hidden_size": 64, "intermediate_size": 128}
+    hears = {"d_model": 64, "encoder_layers": 1, "encoder_ffn_dim": 64, "output_dim": 64}
+    thinker = {
+        "text_config": text,
+        "vision_config": eyes | {"num_heads": 2, "fullatt_block_indexes": [1]},
+        "audio_config": hears | {"encoder_attention_heads": 2, "num_mel_bins": 80},
+        "pad_token_id": ids["<|endoftext|>"],
+    }
+    names = {"image": "<|image_pad|>", "video": "<|video_pad|>", "audio": ears[0]}
+    thinker |= {f"{name}_token_index": ids[mark] for name, mark in names.items()}
+    for name, begin, end in (
+        ("vision", "<|vision_start|>", "<|vision_end|>"),
+        ("audio", ears[1], ears[2]),
+    ):
+        thinker |= {f"{name}_start_token_id": ids[begin], f"{name}_end_token_id": ids[end]}
+    # What speaks is large however it is made.
+    config = Qwen2_5OmniConfig(thinker_config=thinker, enable_audio_output=False)
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 3136, "longest_edge": 12_845_056})
+    heard = {"feature_extractor_type": "WhisperFeatureExtractor"}
+    finish(
+        folder,
+        Qwen2_5OmniForConditionalGeneration(config),
+        tokenizer,
+        images,
+        **json.loads(WhisperFeatureExtractor().to_json_string()) | heard,
+        image_processor_type="Qwen2VLImageProcessor",
+        processor_class="Qwen2_5OmniProcessor",
+    )
+
+
+MAKES = {
+    "qwen3_vl": qwen3_vl,
+    "smolvlm": smolvlm,
+    "gemma3": gemma3,
+    "qwen2_5_omni": qwen2_5_omni,
+}
 
 
 def main() -> None:

@@ -76,6 +76,8 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
     }
     try:
         config = transformers.AutoConfig.from_pretrained(options.folder, **shared)
+        # Of one that hears and speaks, too, the part that answers with text.
+        config = getattr(config, "thinker_config", config)
         report("processor", None, None, None)
         processor = _processor(options.folder, shared)
         report("weights", 0.0, 0, weights.bytes)

@@ -52,6 +52,9 @@ def look(folder: Path) -> Weights:
 
 
 def _context(config: dict[str, Any]) -> int | None:
+    # Of one that hears and speaks
+    inner = config.get("thinker_config")
+    config = inner if isinstance(inner, dict) else config
     parts = [config.get("text_config"), config.get("llm_config"), config]
     for part in parts:
         for name in _CONTEXT_NAMES:
