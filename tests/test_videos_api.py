@@ -185,6 +185,9 @@ async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> 
         making.start(one, video_request(given, one.rules))
         await soon(lambda: making.progress.step == 4)
         await soon(lambda: making.progress.state is MakingState.READY)
+    # It is what the server made of it, whatever was asked.
+    now = making.progress
+    assert (now.width, now.height, now.made, now.seconds) == (64, 32, 5, 0.625)
     assert making.take().data == (await server.content(Request({"type": "http"}))).body
     for name, value in (("prompt", "a red ball"), ("negative_prompt", "blue"), ("seed", "4")):
         assert f'name="{name}"\r\n\r\n{value}\r\n' in server.forms[0]

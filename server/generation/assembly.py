@@ -33,7 +33,7 @@ class Maker(Protocol):
     def busy(self) -> bool: ...
 
     def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """`step`, then `frame`s, `sound` or a whole `file`. Closing it stops the work."""
+        """`step`, then `frame`s, `sound` or a whole `file` with what it is. Closing it stops the work."""
         ...
 
 
@@ -71,7 +71,11 @@ class Assembly:
                         self._tell(made=made, phase="encoding")
                         await in_pool(self._pool, writer.add, message.payload)
                     elif message.type == "file":
-                        whole = message.payload
+                        whole, found = message.payload, message.header
+                        self._tell(
+                            made=found["frames"],
+                            **{name: found[name] for name in ("width", "height", "seconds")},
+                        )
             if whole:
                 if len(whole) > self._most_bytes:
                     raise TooManyBytes

@@ -97,7 +97,9 @@ class VideosApi:
         return "" if data else f"The server made nothing. {_INSTEAD}"
 
     async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """`step` while it goes on, then `file` with the MP4. Closing it has the server delete the job.
+        """`step` while it goes on, then `file` with the MP4 and its `width`, `height`, `frames` and `seconds`.
+
+        Closing it has the server delete the job.
 
         Raises EngineUnavailable, EngineRefused, EngineFailed.
         """
@@ -128,8 +130,7 @@ class VideosApi:
                     misses += 1
                     if misses == _MISSES:
                         raise
-            data = await self._content(job)
-            yield Message({"type": "file", "media_type": "video/mp4"}, data)
+            yield await self._content(job)
         finally:
             try:
                 if job:
@@ -153,12 +154,13 @@ class VideosApi:
             raise EngineFailed(f"The server's answer is no JSON object. {_INSTEAD}")
         return value
 
-    async def _content(self, job: str) -> bytes:
-        """The video. Raises EngineFailed for one that can not be decoded."""
+    async def _content(self, job: str) -> Message:
+        """The video, and what it is. Raises EngineFailed for one that can not be decoded."""
         data = await self._read("GET", f"/{job}/content", most=MAX_BYTES, seconds=_CONTENT_SECONDS)
-        if not await in_pool(self._pool, _is_video, data):
+        found = await in_pool(self._pool, _looked_at, data)
+        if found is None:
             raise EngineFailed(f"What the server made is no video that can be decoded. {_INSTEAD}")
-        return data
+        return Message({"type": "file", **found}, data)
 
     async def _read(
         self, method: str, path: str, *, most: int, seconds: float, **more: Any
@@ -221,19 +223,23 @@ def _failed(told: object, status: int = 0) -> EngineFailed:
     return EngineFailed(f"The server could not make it{how}. Its log says why. {_INSTEAD}")
 
 
-def _is_video(data: bytes) -> bool:
-    """Whether it is an MP4 with frames that decode: not larger and not more of them than are made here."""
+def _looked_at(data: bytes) -> dict[str, int | float] | None:
+    """What an MP4 is whose frames decode; None where they do not, or are larger or more than are made here."""
     try:
         # By its name, so that nothing in it is taken for a list of other files.
         with av.open(io.BytesIO(data), "r", format="mp4") as container:
             stream = container.streams.video[0]
             context = stream.codec_context
-            if (context.width or 0) * (context.height or 0) > MAX_PIXELS:
-                return False
+            width, height = context.width or 0, context.height or 0
+            if width * height > MAX_PIXELS:
+                return None
             count = 0
             for count, frame in enumerate(container.decode(stream), 1):
                 if count > MAX_FRAMES or frame.width * frame.height > MAX_PIXELS:
-                    return False
-            return count > 0
+                    return None
+            seconds = float((stream.duration or 0) * (stream.time_base or 0))
     except (av.FFmpegError, IndexError, ValueError):
-        return False
+        return None
+    if not count:
+        return None
+    return {"width": width, "height": height, "frames": count, "seconds": round(seconds, 3)}
