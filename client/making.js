@@ -67,6 +67,8 @@ export class MakingDesk {
   #pause = FIRST_LOOK;
   /** The last look failed. */
   #unseen = false;
+  /** The result is on its way. */
+  #taking = false;
   /** Counts requests that change something: what was asked before them tells of what is no more. */
   #turn = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -86,8 +88,10 @@ export class MakingDesk {
     this.#watching = watching;
     this.#turn++;
     clearTimeout(this.#timer);
-    if (watching) void this.#look();
-    else this.#set({ takes: null, problem: "" });
+    const state = this.facts.making?.state;
+    if (!watching) this.#set({ takes: null, problem: "" });
+    // What was at work in a model that is gone says how it ended.
+    if (watching || ["working", "cancelling", "ready"].includes(state ?? "")) void this.#look();
   }
 
   /** @param {object} wishes the fields of the server's route */
@@ -133,7 +137,7 @@ export class MakingDesk {
       this.#told(told);
       if (this.#unseen) this.#set({ problem: "" });
       this.#unseen = false;
-      if (told.making.state === "ready") await this.#take(told.making, turn);
+      if (told.making.state === "ready" && !this.#taking) await this.#take(told.making, turn);
     } catch (error) {
       if (turn !== this.#turn) return;
       this.#unseen = true;
@@ -149,7 +153,8 @@ export class MakingDesk {
     clearTimeout(this.#timer);
     const state = this.facts.making?.state ?? "idle";
     const goes = ["working", "cancelling", "ready"].includes(state);
-    if (!this.#watching || !(goes || anyway)) return;
+    // Also in a model that is about to go: how the work ends, and what came of it, is there a moment longer.
+    if (!goes && !(anyway && this.#watching)) return;
     this.#timer = setTimeout(() => void this.#look(), this.#pause);
     this.#pause = Math.min(LOOKS, this.#pause * 2);
   }
@@ -160,7 +165,14 @@ export class MakingDesk {
    */
   async #take(making, turn) {
     const kind = making.kind === "sound" ? "sound" : "video";
-    const blob = await this.#ask("GET", `/api/engine/${kind}/result`, undefined, "blob");
+    this.#taking = true;
+    /** @type {Blob} */
+    let blob;
+    try {
+      blob = await this.#ask("GET", `/api/engine/${kind}/result`, undefined, "blob");
+    } finally {
+      this.#taking = false;
+    }
     // It is nowhere else any more: it is shown, whatever was begun meanwhile.
     if (this.facts.result) URL.revokeObjectURL(this.facts.result.url);
     const name = `${kind}-${making.seed}.${kind === "video" ? "mp4" : "wav"}`;

@@ -50,7 +50,8 @@ export class MakingView {
 
   /** @param {MakingFacts} facts */
   render({ takes, making, busy, problem, result }) {
-    show(this.#section, takes !== null || result !== null);
+    const wrong = problem || (making?.state === "failed" ? (making.error?.message ?? "") : "");
+    show(this.#section, takes !== null || result !== null || wrong !== "");
     if (takes) this.#renderForm(takes);
     show(this.#form, takes !== null);
     const goes = making?.state === "working" || making?.state === "cancelling";
@@ -63,7 +64,6 @@ export class MakingView {
     if (share === null) this.#bar.removeAttribute("value");
     else this.#bar.value = share;
     say(this.#state, making ? words(making, result?.of) : "");
-    const wrong = problem || (making?.state === "failed" ? (making.error?.message ?? "") : "");
     say(this.#problem, wrong);
     show(this.#problem, wrong !== "");
     this.#renderResult(result);
@@ -75,6 +75,7 @@ export class MakingView {
     this.#takes = takes;
     const video = takes.kind === "video";
     say(this.#title, video ? "Make a video" : "Make sound");
+    say(byId("making-more", HTMLElement), video ? "Size, length, steps" : "More");
     this.#prompt.maxLength = takes.max_text;
     byId("making-negative", HTMLInputElement).maxLength = takes.max_text;
     for (const row of this.#form.querySelectorAll("[data-takes]")) {
@@ -158,8 +159,9 @@ export class MakingView {
     (result.kind === "video" ? this.#video : this.#sound).src = url;
     this.#save.href = url;
     this.#save.download = result.name;
-    const { width, height, seconds, seed } = result.of;
-    const what = result.kind === "sound" ? `${seconds} s of sound` : `${width}×${height}, ${seconds} s`;
+    const { width, height, seed } = result.of;
+    const seconds = `${Math.round(result.of.seconds * 100) / 100} s`;
+    const what = result.kind === "sound" ? `${seconds} of sound` : `${width}×${height}, ${seconds}`;
     say(this.#about, `${what}, seed ${seed}. Only this page has it: save it, or it is gone with the page.`);
   }
 }
@@ -178,7 +180,7 @@ function words(making, shown) {
       return "Made. It is on its way here";
     case "taken":
       return shown?.seed === making.seed && shown.bytes === making.bytes
-        ? `Made in ${Math.round(elapsed)} s`
+        ? `Made in ${elapsed < 10 ? elapsed : Math.round(elapsed)} s`
         : "The last one went to another page, or to this one before it was loaded anew.";
     case "cancelled":
       return "Cancelled";

@@ -93,7 +93,7 @@ async def test_one_that_ends_is_started_again() -> None:
             async for _ in messages:
                 pass
         await soon(lambda: one.manager.loaded not in (None, first))
-        assert any("vae_tiling" in seen.error for seen in one.seen)
+        assert any("VAE tiling" in seen.error for seen in one.seen)
 
 
 async def test_one_that_was_ended_to_cancel_its_work_is_no_crash() -> None:

@@ -95,7 +95,7 @@ class GeneratorLoaded:
 
     def how_it_ended(self) -> str:
         less = (
-            "load it with vae_tiling or cpu_offload, or ask for a smaller or shorter video"
+            "load it with VAE tiling or offloaded to main memory, or ask for a smaller or shorter video"
             if self.generator.rules.output == "video"
             else "load it in a 16-bit data type, or ask for something shorter"
         )

@@ -71,7 +71,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     state = section.get_by_role("status")
     await expect(state).to_contain_text("Made in")
     about = section.locator("#making-about")
-    await expect(about).to_contain_text("64×32, 0.562 s, seed 7. Only this page has it")
+    await expect(about).to_contain_text("64×32, 0.56 s, seed 7. Only this page has it")
     video = section.locator("video")
     await expect(video).to_be_visible()
     assert (await video.get_attribute("src") or "").startswith("blob:")
@@ -169,6 +169,22 @@ async def test_a_result_that_breaks_off_is_asked_for_again(visit: Visit, run: Ru
     await expect(section.locator("video")).to_be_visible()
     await expect(section.get_by_role("alert")).to_be_hidden()
     assert broken
+
+
+async def test_a_model_that_goes_in_the_middle_says_so_at_once(visit: Visit, run: Running) -> None:
+    """Also where no other takes its place, so that there is nothing to make with."""
+    page = await visit(run.base_url)
+    await page.start()
+    await let_in(page)
+    await start(run, "endless")
+    section = page.page.locator("#making")
+    await section.get_by_label("What it is to be").fill("a red ball rolls")
+    await section.get_by_role("button", name="Make it").click()
+    await expect(section.get_by_role("status")).to_contain_text("At work")
+    await run.program.engine_room.manager.stop()
+    await expect(section.get_by_role("alert")).to_contain_text("was unloaded before this was done")
+    await expect(section.get_by_role("progressbar")).to_be_hidden()
+    await expect(section.get_by_label("What it is to be")).to_be_hidden()
 
 
 async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path: Path) -> None:

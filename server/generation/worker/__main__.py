@@ -41,7 +41,7 @@ WINDOW = 4
 _PIECE_BYTES = 1024 * 1024
 _NO_MEMORY = (
     "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type; "
-    "one that makes videos also with cpu_offload or vae_tiling."
+    "one that makes videos also with VAE tiling or offloaded to main memory."
 )
 _PR_SET_PDEATHSIG = 1
 
