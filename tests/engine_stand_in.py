@@ -88,9 +88,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.flush()
 
 
-def serve(port: int, *, mute: bool = False) -> None:
+def serve(port: int, *, mute: bool = False, host: str = "127.0.0.1") -> None:
     try:
-        server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+        server = ThreadingHTTPServer((host, port), Handler)
     except OSError as error:
         say(f"ERROR: [Errno {error.errno}] error while attempting to bind: address already in use")
         sys.exit(1)

@@ -42,7 +42,8 @@ HOST = dataclasses.replace(ALL, vllm_flags=frozenset(recorded("0.32")))
 
 def built(mode: str, host: Any = HOST, model: Any = QWEN, **fields: object) -> Launch:
     choice = Choice.read({"model": "some/model", "mode": mode, **fields})
-    return command(choice, model, host, api_key=KEY, root=Path("/opt/qwen camera"))
+    root = Path("/opt/qwen camera")
+    return command(choice, model, host, api_key=KEY, root=root, container="mine")
 
 
 def value(words: tuple[str, ...], flag: str) -> str:
@@ -151,7 +152,9 @@ def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
     at = words.index("example.org/vllm:1")
     assert words[at + 1 : at + 3] == ("serve", "/model")
     assert value(words[at:], "--port") == "8000"
-    assert launch.cleanup == (words[0], "rm", "--force", value(words, "--name"))
+    assert launch.container == value(words, "--name") == "mine"
+    assert launch.cleanup == (words[0], "rm", "--force", "--volumes", "mine")
+    assert ("--http-proxy=false" in words) is (program == "podman")
     assert launch.env[vllm.KEY] == KEY
 
 
@@ -191,6 +194,39 @@ def test_a_folder_that_can_not_be_mounted_is_refused() -> None:
     """A comma would end the mount's source."""
     with pytest.raises(CommandError, match=r"/a,readonly=false can not be mounted"):
         built("container", model=QWEN.at(Path("/a,readonly=false")))
+
+
+def test_links_lead_somewhere_in_a_container(tmp_path: Path) -> None:
+    """The hub's cache keeps files beside the folder that names them; other links that lead out are refused."""
+    repository = tmp_path / "models--some--model"
+    folder, blobs = repository / "snapshots" / "c0ffee", repository / "blobs"
+    for new in (folder, blobs):
+        new.mkdir(parents=True)
+    (blobs / "1").write_text("{}")
+    (folder / "config.json").symlink_to("../../blobs/1")
+    words = built("container", model=QWEN.at(folder)).argv
+    assert value(words, "--mount") == f"type=bind,src={repository},dst=/model,readonly"
+    assert words[words.index("serve") + 1] == "/model/snapshots/c0ffee"
+    (folder / "again.json").symlink_to("config.json")
+    assert built("container", model=QWEN.at(folder)).argv == words
+    (folder / "model.safetensors").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CommandError, match=r"model\.safetensors in the model's folder is a link"):
+        built("container", model=QWEN.at(folder))
+    plain = tmp_path / "plain"
+    plain.mkdir()
+    (plain / "config.json").symlink_to(blobs / "1")
+    with pytest.raises(CommandError, match=f"cp -rL {plain} COPY"):
+        built("container", model=QWEN.at(plain))
+
+
+def test_what_fetches_an_image_may_go_through_a_proxy() -> None:
+    """podman fetches by itself; others get no proxy."""
+    ours = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost", "HF_TOKEN": "x"}
+    assert child_environment(built("container"), ours).keys() - built("container").env.keys() == {
+        "HTTPS_PROXY",
+        "no_proxy",
+    }
+    assert not child_environment(built("subprocess"), ours).keys() & ours.keys()
 
 
 def test_in_process() -> None:

@@ -151,6 +151,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.vllm_help": "tests/test_start_vllm.py, with stand-ins that print what versions print",
     "catalogue.choice": "tests/test_catalogue_command.py",
     "catalogue.families": "tests/test_catalogue_folder.py",
+    "catalogue.mount": "tests/test_catalogue_command.py",
     "catalogue.machine": "data, and what tests/test_catalogue_modes.py tries of it",
     "catalogue.weights": "tests/test_catalogue_folder.py",
     "catalogue.vllm_log": "tests/test_start_vllm.py, tests/test_loading.py",

@@ -124,6 +124,39 @@ def test_other_lines_say_nothing() -> None:
         ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "systemctl start"),
         ('docker: Error response: could not select device driver "" with', "container toolkit"),
         ("Error response from daemon: manifest for x not found: manifest unknown", "its name"),
+        (
+            'Error: short-name "vllm/vllm-openai:v0.32.0" did not resolve to an alias and no unqualified-search registries',
+            "docker.io/",
+        ),
+        (
+            'docker: Error response from daemon: Get "https://registry-1.docker.io/v2/": dial tcp: lookup registry-1.docker.io',
+            "podman pull",
+        ),
+        (
+            "Error: initializing source docker://vllm/vllm-openai:v0.32.0: pinging container registry registry-1.docker.io",
+            "docker pull",
+        ),
+        (
+            'unable to start container process: exec: "vllm": executable file not found in $PATH',
+            "empty",
+        ),
+        ('"exec: vllm: OCI runtime attempted to invoke a command that was not found', "empty"),
+        (
+            'invalid mount config for type "bind": bind source path does not exist: /x',
+            "another way",
+        ),
+        (
+            'docker: Error response from daemon: could not select device driver "cdi" with',
+            "toolkit",
+        ),
+        ("Error: setting up CDI devices: unresolvable CDI devices nvidia.com/gpu=all", "toolkit"),
+        ('while adding custom device "/dev/kfd": error gathering device information', "driver"),
+        ("failed to register layer: write /x: no space left on device", "system df"),
+        ("PermissionError: [Errno 13] Permission denied: '/model/config.json'", "chmod -R a+rX"),
+        (
+            'Error: creating container storage: the container name "nn" is already in use by 600c77e7',
+            "rm --force NAME",
+        ),
         ("OSError: [Errno 98] address already in use", "Choose another one"),
         ("please pass the argument `trust_remote_code=True`", "TRUST_REMOTE_CODE=true"),
         ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find", "Fetch it"),

@@ -148,19 +148,22 @@ async def test_nothing_outlives_a_killed_keeper() -> None:
         assert process.status == -signal.SIGKILL
 
 
-def test_it_ends_with_the_server_however_that_dies() -> None:
-    """kill -9 of the process that started it: the program is asked to end, then killed, with what it started."""
+def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
+    """kill -9 of the process that started it: the program is asked to end, then killed, with what it started, after the
+    command that ends what is no process of it."""
     code = (
         "import asyncio, sys\n"
         "from server.engines.process import EngineProcess\n"
         "async def main():\n"
-        "    one = EngineProcess(sys.argv[1:], {'PATH': '/usr/bin:/bin'}, on_line=print, grace=0.3)\n"
+        "    after = ['touch', sys.argv[1]]\n"
+        "    env = {'PATH': '/usr/bin:/bin'}\n"
+        "    one = EngineProcess(sys.argv[2:], env, on_line=print, grace=0.3, after=after)\n"
         "    one.start()\n"
         "    await one.ended.wait()\n"
         "asyncio.run(main())\n"
     )
     with subprocess.Popen(
-        [sys.executable, "-u", "-c", code, *command("stubborn")],
+        [sys.executable, "-u", "-c", code, str(tmp_path / "after"), *command("stubborn")],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -174,6 +177,26 @@ def test_it_ends_with_the_server_however_that_dies() -> None:
     while any(alive(pid) for pid in children):
         assert time.monotonic() < deadline, "something is left"
         time.sleep(0.02)
+    assert (tmp_path / "after").exists()
+
+
+@pytest.mark.parametrize("how", ["ends", "stopped", "insisted"])
+async def test_what_is_none_of_its_processes_is_ended(how: str, tmp_path: Path) -> None:
+    """By a command of its own, once, whichever way the program ends, and before `ended` is told."""
+    said = tmp_path / "said"
+    after = ["sh", "-c", f"echo $THEIRS >> {said}"]
+    behaviour = {"ends": "leaves", "stopped": "serve", "insisted": "stubborn"}[how]
+    process = EngineProcess(command(behaviour), ENV, grace=0.3, after=after)
+    process.start()
+    if how == "ends":
+        await ended(process)
+        assert process.status == 7
+    else:
+        await until_said(process, "children" if how == "insisted" else "Loading weights: 100%")
+        assert not said.exists()
+        await process.stop()
+    await process.stop()
+    assert said.read_text() == "1\n"
 
 
 async def test_what_can_not_be_started_is_a_sentence() -> None:

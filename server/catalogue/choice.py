@@ -81,7 +81,9 @@ class Choice(BaseModel):
     compile: bool = _flag()
     # Of the container; empty: vLLM's own for the GPU
     image: str = Field(
-        default="", max_length=300, description="an image like vllm/vllm-openai:v0.32.0, or empty"
+        default="",
+        max_length=300,
+        description="an image like docker.io/vllm/vllm-openai:v0.32.0, or empty",
     )
     # Remote: its API's base
     url: str = Field(

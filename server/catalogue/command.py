@@ -14,6 +14,7 @@ from server.catalogue.choice import Choice, CommandError, shown
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.catalogue.geometry import from_model_type
 from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
+from server.catalogue.mount import MOUNTED_AT, mount
 from server.catalogue.sizes import needed
 
 __all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "passed_on", "typed"]
@@ -21,7 +22,6 @@ __all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "
 ROOT = Path(__file__).resolve().parents[2]
 LOOPBACK = "127.0.0.1"
 # Within a container
-MODEL_FOLDER = "/model"
 CONTAINER_PORT = 8000
 DEFAULT_CONTEXT = 8192
 # Question, history and answer at least
@@ -50,6 +50,11 @@ _PASSED = re.compile(
     r"|VIRTUAL_ENV|(CUDA|HIP|HSA|ROCM|ROCR|GPU|NVIDIA|NCCL|RCCL|OMP|MKL|OPENBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MIOPEN)_\w+"
     r"|HF_HOME|HF_HUB_CACHE|DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS_VERIFY)|CONTAINER_HOST|VLLM_\w+)$"
 )
+# What fetches an image is run here where there is no service that does it.
+_PASSED_TO_RUNTIMES = re.compile(
+    r"^((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|REGISTRY_AUTH_FILE"
+    r"|CONTAINERS_(CONF|STORAGE_CONF|REGISTRIES_CONF)|DBUS_SESSION_BUS_ADDRESS)$"
+)
 # Not of those: would write questions or answers down, or is set here.
 _NOT_PASSED = re.compile(
     r"^(VLLM_(API_KEY|BASE_URL|DEBUG_LOG_API_SERVER_RESPONSE|TRACE_FUNCTION|LOGGING_\w+))$|(_|^)(TOKEN|SECRET|PASSWORD|KEY)$"
@@ -75,7 +80,9 @@ class Launch:
     base_url: str = ""
     # The model's name in requests; empty: the first that it lists
     served_name: str = ""
-    # What removes what may be left when it was killed; empty: nothing is left
+    # The name of the container that it starts; empty: none
+    container: str = ""
+    # What ends that one, however its program ended; empty: nothing is left
     cleanup: tuple[str, ...] = ()
     # Sentences on what is probably not meant, or left out
     warnings: tuple[str, ...] = ()
@@ -89,11 +96,12 @@ def command(
     api_key: str = "",
     context: int = DEFAULT_CONTEXT,
     root: Path = ROOT,
+    container: str = "qwen-camera-engine",
 ) -> Launch:
     """The command for `choice`, whose `model` was found in the catalogue or its folder; None: remote, whatever it has.
 
-    `api_key` is asked for by a server that is started. `context`: tokens at most where the choice names none. Raises
-    CommandError with the reason where the mode can not work.
+    `api_key` is asked for by a server that is started. `context`: tokens at most where the choice names none. `container`
+    is the name of a container, for this program alone. Raises CommandError with the reason where the mode can not work.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)
@@ -115,7 +123,7 @@ def command(
             case RunMode.SUBPROCESS:
                 return _subprocess(choice, model, model.folder, host, api_key)
             case RunMode.CONTAINER:
-                return _container(choice, model, model.folder, host, api_key)
+                return _container(choice, model, model.folder, host, api_key, container)
             case _:
                 return _in_process(choice, model, model.folder, host, root)
     except vllm.VllmError as error:
@@ -133,7 +141,9 @@ def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
 
 def child_environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
     """For the process: what is passed on, and what the launch sets."""
-    return {**passed_on(inherited), **launch.env}
+    fetching = inherited.items() if launch.container else ()
+    fetch = {name: value for name, value in fetching if _PASSED_TO_RUNTIMES.match(name)}
+    return {**passed_on(inherited), **fetch, **launch.env}
 
 
 def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
@@ -211,15 +221,13 @@ def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) 
     )
 
 
-def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
+def _container(
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, name: str
+) -> Launch:
     program = host.container_program or ""
     podman = program == host.podman
-    if any(char in str(folder) for char in ',"\n'):
-        raise CommandError(
-            f"The folder {shown(str(folder))} can not be mounted: its path has a comma, a quote or a line's end. Rename it."
-        )
+    mounted, inside = mount(folder)
     amd = host.gpus[0].vendor is Vendor.AMD
-    name = f"qwen-camera-engine-{choice.port}"
     if amd:
         groups = "keep-groups" if podman else "video"
         gpu: tuple[str, ...] = (
@@ -236,9 +244,13 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
         "--ipc=host",
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         # SELinux would else hide the folder, or have it relabelled.
-        *(("--security-opt", "label=disable") if podman else ()),
+        *("--security-opt", "label=disable"),
         *("--ulimit", "core=0", "--log-driver", "none"),
-        *("--mount", f"type=bind,src={folder},dst={MODEL_FOLDER},readonly"),
+        # A proxy's address may hold a password; what is fetched is fetched before.
+        *(("--http-proxy=false",) if podman else ()),
+        # Removing it waits for so long; by then it was asked to end and had its time.
+        *(("--stop-timeout", "1") if podman else ()),
+        *("--mount", f"type=bind,src={mounted},dst={MOUNTED_AT},readonly"),
         *("--publish", f"{LOOPBACK}:{choice.port}:{CONTAINER_PORT}"),
         # By name alone: the values stay out of the list of processes.
         *(word for key in env for word in ("--env", key)),
@@ -246,7 +258,7 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
         choice.image or IMAGES[host.gpus[0].vendor],
         "serve",
     )
-    serving = _serving(choice, model, host, MODEL_FOLDER, "0.0.0.0", CONTAINER_PORT)
+    serving = _serving(choice, model, host, inside, "0.0.0.0", CONTAINER_PORT)
     found = vllm.Vllm("", IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
     argv = tuple(arguments)
@@ -258,7 +270,8 @@ def _container(choice: Choice, model: Model, folder: Path, host: Host, api_key: 
         port=choice.port,
         base_url=_base(choice.port),
         served_name=serving.name,
-        cleanup=(program, "rm", "--force", name),
+        container=name,
+        cleanup=(program, "rm", "--force", "--volumes", name),
         warnings=(*warnings, *_doubts(serving, choice)),
     )
 

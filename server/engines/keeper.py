@@ -16,6 +16,7 @@ import os
 import resource
 import select
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -26,14 +27,20 @@ _SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
 CANNOT_START = 127
 # What SIGKILL has not ended after so long (it waits for a device that hangs) nothing ends: it is left to the system.
 KILL_SECONDS = 5.0
+# For the command that ends what is no process below
+AFTER_SECONDS = 20.0
 
 
-def command(grace: float, program: Sequence[str]) -> list[str]:
+def command(grace: float, program: Sequence[str], after: Sequence[str] = ()) -> list[str]:
     """Keeps `program`, a path or a name of the PATH with its arguments; `grace` in seconds.
+
+    `after`, where there is one, is a command that runs before anything is killed, whichever way the program ends: it ends
+    what is no process below this one, as a container is none.
 
     Isolated from the environment and the settings of this Python: they are meant for the program.
     """
-    return [sys.executable, "-I", "-S", __file__, f"{grace:g}", *program]
+    words = [f"{grace:g}", str(len(after)), *after, *program]
+    return [sys.executable, "-I", "-S", __file__, *words]
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
@@ -81,6 +88,13 @@ def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
     os._exit(CANNOT_START)
 
 
+def _run_after(command: list[str]) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, timeout=AFTER_SECONDS
+        )
+
+
 def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
     """The program's wait status, None while it runs, and whether any child is left."""
     while True:
@@ -95,7 +109,8 @@ def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
 
 
 def main(arguments: list[str]) -> None:
-    grace, words = float(arguments[0]), arguments[1:]
+    grace, count = float(arguments[0]), 2 + int(arguments[1])
+    after, words = arguments[2:count], arguments[count:]
     with contextlib.suppress(ValueError, OSError):
         # Pictures and conversations are in an engine's memory.
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
@@ -126,6 +141,9 @@ def main(arguments: list[str]) -> None:
         status, children = _reap(program, status)
         now = time.monotonic()
         if status is not None or (deadline is not None and now >= deadline):
+            if after:
+                _run_after(after)
+                after, now = [], time.monotonic()
             killing = now if killing is None else killing
             if now - killing > KILL_SECONDS:
                 break
@@ -143,6 +161,8 @@ def main(arguments: list[str]) -> None:
             os.killpg(0, signal.SIGTERM)
         with contextlib.suppress(BlockingIOError):
             os.read(woken, 512)
+    if after:
+        _run_after(after)
     if status is None:
         status = signal.SIGKILL.value
     if os.WIFSIGNALED(status):

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import logging
 import re
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +18,7 @@ from server.catalogue.command import Choice, Launch, child_environment
 from server.catalogue.entry import Ability, Model, RunMode
 from server.engines import listening, loading
 from server.engines.base import Capabilities, Engine, EngineState
+from server.engines.container import Container
 from server.engines.loading import LoadingLog, Progress
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.process import EngineProcess, ProcessFailed
@@ -33,7 +35,8 @@ _QUICK_SECONDS = 10.0
 _MISCONFIGURED_SECONDS = 10.0
 # A remote server answers, or does not.
 _REMOTE_SECONDS = 15.0
-_CLEANUP_SECONDS = 30.0
+# docker and podman end with 128 and the number of the signal that ended what they ran.
+_BY_SIGNAL = 128
 # Between two lines of a progress bar that are passed on
 _BAR_SECONDS = 1.0
 _NOT_AS_EXPECTED = (
@@ -127,7 +130,11 @@ class ServerLoaded:
             on_line=self._line,
             cwd=Path(launch.cwd) if launch.cwd is not None else None,
             grace=grace,
+            after=launch.cleanup,
         )
+        self._container: Container | None = None
+        if launch.container:
+            self._container = Container(launch.argv[0], launch.container, self._environment)
         self.ended = self._process.ended
         geometry = model.geometry if model is not None else None
         # The model's own folder tells more where its server names it; within a container it is another path.
@@ -142,11 +149,14 @@ class ServerLoaded:
             # vLLM's list tells its context; `transformers serve` would go through all that was ever fetched.
             listed=self._is_vllm,
         )
-        self._cleaned = False
         self._memory = TreeMemory()
+        # The process inside of the container, of which the tree is; None until it is known.
+        self._inside: int | None = None
         self._bar_at = -_BAR_SECONDS
 
     async def start(self) -> None:
+        if self._container is not None:
+            await self._container.make_room()
         try:
             self._process.start()
         except ProcessFailed as error:
@@ -224,32 +234,26 @@ class ServerLoaded:
     async def stop(self) -> None:
         await self._process.stop()
         await self.engine.close()
-        if self._launch.cleanup and not self._cleaned:
-            await self._clean()
-            self._cleaned = True
-
-    async def _clean(self) -> None:
-        """Remove what a killed container client leaves running."""
-        cleaner = EngineProcess(self._launch.cleanup, self._environment, grace=1.0)
-        try:
-            cleaner.start()
-        except ProcessFailed:
-            return
-        try:
-            async with asyncio.timeout(_CLEANUP_SECONDS):
-                await cleaner.ended.wait()
-        except TimeoutError:
-            log.warning("a container may be left over: its removal takes too long")
-        finally:
-            await cleaner.stop()
+        if self._container is not None and self._process.pid is not None:
+            # What has removed it may have been killed, and the runtime takes a moment.
+            await self._container.remove()
 
     def memory_bytes(self) -> int | None:
-        if self._launch.mode is RunMode.CONTAINER:
-            return None
-        return self._memory.bytes(self._process.pid if self._process.running else None)
+        if self._container is None:
+            return self._memory.bytes(self._process.pid if self._process.running else None)
+        if self._inside is None and self._process.running:
+            self._inside = self._container.first_process()
+        return self._memory.bytes(self._inside)
 
     def how_it_ended(self) -> str:
-        return f"{self._process.how_it_ended()}. {self._why()}"
+        return f"{self._how()}. {self._why()}"
+
+    def _how(self) -> str:
+        status = self._process.status or 0
+        if self._container is not None and status > _BY_SIGNAL:
+            with contextlib.suppress(ValueError):
+                return f"was ended by {signal.Signals(status - _BY_SIGNAL).name}"
+        return self._process.how_it_ended()
 
     def _why(self) -> str:
         choice = self._choice
@@ -261,7 +265,10 @@ class ServerLoaded:
             port=self._launch.port or "",
             path=self._model.folder if self._model is not None else "",
         )
-        if not reason and self._process.status == -9:
+        killed = self._process.status == -signal.SIGKILL
+        if self._container is not None:
+            killed = self._process.status == _BY_SIGNAL + signal.SIGKILL
+        if not reason and killed:
             return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
         return reason or "Its log says more; the reason is none of those that are known here."
 

@@ -132,8 +132,48 @@ _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             " another way to run the model.",
         ),
         (
-            r"manifest unknown|pull access denied|repository does not exist|toomanyrequests|no basic auth credentials",
+            r"error gathering device information|stat /dev/(?:kfd|dri)",
+            "The GPU's device files (/dev/kfd, /dev/dri) are not on this machine. Install its driver, or choose another way to run"
+            " the model.",
+        ),
+        (
+            r"short-name .* did not resolve|short-name resolution enforced",
+            "podman wants the image's whole name: for one of Docker's hub, docker.io/ and the name.",
+        ),
+        (
+            r"manifest unknown|pull access denied|repository does not exist|toomanyrequests|no basic auth credentials"
+            r"|requested access to the resource is denied|unauthorized: authentication required",
             "The image could not be fetched. Check its name, and whether this machine may fetch it.",
+        ),
+        (
+            r"pinging container registry|Error response from daemon: (?:Get|Head) \"https?://|failed to resolve reference"
+            r"|failed to do request|error pulling image",
+            "The image could not be fetched: its registry does not answer. Fetch it while there is a connection (docker pull,"
+            " podman pull), or name one that is on this machine.",
+        ),
+        (
+            r"no space left on device",
+            "A disk is full. vLLM's image takes about 10 GB, and more while it is unpacked: make room where images are kept"
+            " (docker system df, podman system df).",
+        ),
+        (
+            r"executable file (?:`\S+` )?not found in \$PATH|attempted to invoke a command that was not found",
+            "The image has no vllm. Choose one with vLLM, or leave the image empty for vLLM's own.",
+        ),
+        (
+            r"bind source path does not exist|Error: statfs ",
+            "The model's folder is not there for the container runtime: a docker elsewhere (DOCKER_HOST) or in a virtual machine"
+            " sees other folders. Choose another way to run the model.",
+        ),
+        (
+            r"Permission denied: '/model\b",
+            "The container may not read the model: its root has no right over files of others. Let all read them"
+            " (chmod -R a+rX FOLDER).",
+        ),
+        (
+            r"name \"\S+\" is already in use by",
+            "The container of the last time is there still and could not be removed. Remove it (docker rm --force NAME, podman rm"
+            " --force NAME).",
         ),
         (
             r"port is already allocated|address already in use|\[Errno 98\]",

@@ -15,6 +15,7 @@ from server.catalogue.command import DEFAULT_CONTEXT, Choice, CommandError, comm
 from server.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
 from server.catalogue.folder import ModelFolderError, find_models, read_model
 from server.catalogue.modes import Host
+from server.engines import container
 from server.engines.host import HostLook
 from server.engines.manager_status import Plan
 from server.errors import BadRequest
@@ -74,8 +75,14 @@ class Planner:
         """
         model = self._model(choice)
         host = _with_more(self._host.look(), ram_back, gpu_back)
-        key = secrets.token_urlsafe(24)
-        launch = command(choice, model, host, api_key=key, context=self._context)
+        launch = command(
+            choice,
+            model,
+            host,
+            api_key=secrets.token_urlsafe(24),
+            context=self._context,
+            container=container.own_name(),
+        )
         return Plan(choice, launch, model)
 
     def _model(self, choice: Choice) -> Model | None:

@@ -137,7 +137,8 @@ class EngineProcess:
 
     `env` is all of the child's environment. `secrets` are taken out of every line; lines that match `without`
     are left out. `on_line` hears each line of the log, 200 a second at most and how many were left out.
-    `grace`: seconds between SIGTERM and SIGKILL.
+    `grace`: seconds between SIGTERM and SIGKILL. `after`: a command that ends what it started and what is none of its
+    processes, run however it ended, also when this program is gone.
     """
 
     def __init__(
@@ -150,8 +151,10 @@ class EngineProcess:
         on_line: Callable[[str], None] | None = None,
         cwd: Path | None = None,
         grace: float = 10.0,
+        after: Sequence[str] = (),
     ) -> None:
         self._argv = list(argv)
+        self._after = list(after)
         self._env = dict(env)
         self._on_line = on_line
         self._cwd = cwd
@@ -207,7 +210,7 @@ class EngineProcess:
             os.set_blocking(self._log, False)
             # Fork and exec in one step, nothing of ours runs between.
             self._process = subprocess.Popen(
-                keeper.command(self._grace, self._argv),
+                keeper.command(self._grace, self._argv, self._after),
                 env=self._env,
                 cwd=self._cwd,
                 stdin=held,
@@ -243,7 +246,8 @@ class EngineProcess:
             return
         self._close_lifeline()
         try:
-            async with asyncio.timeout(self._grace + 2 * keeper.KILL_SECONDS):
+            after = keeper.AFTER_SECONDS if self._after else 0.0
+            async with asyncio.timeout(self._grace + 2 * keeper.KILL_SECONDS + after):
                 await self.ended.wait()
         except TimeoutError:
             log.warning("an engine's processes are killed together")
