@@ -38,8 +38,6 @@ class Handler(BaseHTTPRequestHandler):
     mute = False
     # Takes nobody's key
     locked = False
-    # Takes questions and answers none
-    idle = False
 
     def log_message(self, format: str, *args: Any) -> None:
         """Nothing is printed."""
@@ -66,8 +64,6 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
-        if self.idle:
-            time.sleep(60)
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
@@ -132,8 +128,6 @@ def main() -> None:
         sys.exit(0)
     elif behaviour == "locked":
         Handler.locked = True
-    elif behaviour == "idle":
-        Handler.idle = True
     elif behaviour == "echo":
         for text in sys.argv[2:]:
             say(text)

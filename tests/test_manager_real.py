@@ -19,6 +19,7 @@ from server.catalogue.entry import RunMode
 from server.engines.base import Chunk, Delta
 from server.engines.keeper import descendants
 from server.engines.manager_status import ManagerState
+from server.engines.planner import usable_port
 from server.errors import EngineFailed
 from tests.engine_plans import Managed, managed_for_real
 from tests.real_model.server import ASK_COLOR, ASK_SONG
@@ -39,7 +40,7 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def choice(folder: Path, mode: RunMode) -> Choice:
-    return Choice(model=str(folder), mode=mode)
+    return Choice(model=str(folder), mode=mode, port=usable_port(None))
 
 
 async def load(one: Managed, folder: Path, mode: RunMode) -> None:
