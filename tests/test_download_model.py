@@ -416,13 +416,17 @@ def test_what_is_said_begins_a_line_of_its_own(
 ) -> None:
     """Also where a line that changes was left in the middle."""
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    progress = Progress("Fetching", 100)
-    progress._next = 0.0
-    progress.show(50)
+    progress = Progress("Fetching", 10 * LEAST_BYTES)
+    for done in (28, LEAST_BYTES):
+        progress._next = 0.0
+        progress.show(done)
     progress.end()
     progress.end()
     say("It broke.")
-    assert capsys.readouterr().err.endswith("left\nIt broke.\n")
+    first, second = capsys.readouterr().err.removeprefix("\r\x1b[K").split("\r\x1b[K")
+    assert "Fetching 0 %: 28 bytes of 10.0 MiB" in first
+    assert "left" not in first
+    assert second.endswith(" min left\nIt broke.\n")
 
 
 @pytest.mark.parametrize("args", [["--nonsense"], ["a/b", "c/d"], ["--revision"]])

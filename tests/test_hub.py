@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import json
 import os
 import socket
+import socketserver
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +20,8 @@ from scripts.models import hub_client
 from scripts.models.hub import Repository
 from scripts.models.trouble import ModelError
 from server.fetch.errors import FetchError
-from tests.hub_stand_in import Hub, Model, pointed_at, running_hub
+from tests.hub_stand_in import Hub, Model, pointed_at, running_hub, sibling
+from tests.https_server import https_server
 
 NAME = "someone/tiny-vl"
 COMMIT = "2" * 40
@@ -219,6 +224,65 @@ def test_through_a_proxy_addresses_in_the_url_are_held_to(monkeypatch: pytest.Mo
     with pytest.raises(httpx2.ConnectError):
         guarded.handle_request(httpx2.Request("GET", "https://hub.test/x"))
     guarded.close()
+
+
+class Tunnel(socketserver.StreamRequestHandler):
+    """A proxy that leads wherever it likes: CONNECT with its password, or 407."""
+
+    port: int
+    asked: list[str]
+
+    def handle(self) -> None:
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            head += self.rfile.readline()
+        self.asked.append(head.decode().splitlines()[0])
+        if b"Basic bWU6aHVudGVyMg==" not in head:
+            self.wfile.write(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
+            return
+        with socket.create_connection(("127.0.0.1", self.port)) as there:
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+            there.settimeout(10)
+            here = threading.Thread(target=self._copy, args=(there, self.connection))
+            here.start()
+            self._copy(self.connection, there)
+            here.join()
+
+    @staticmethod
+    def _copy(source: socket.socket, to: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while piece := source.recv(65536):
+                to.sendall(piece)
+            to.shutdown(socket.SHUT_WR)
+
+
+def test_https_goes_through_a_proxy_as_a_tunnel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its password, to a name that it alone knows; who answers there is checked here."""
+    with https_server(tmp_path) as files:
+        told = {"sha": COMMIT, "siblings": [sibling(Model({}), "a.safetensors", b"x")]}
+        files.answers[f"/api/models/{NAME}?blobs=true"] = lambda asked: asked.send(
+            json.dumps(told).encode()
+        )
+        handler = type("One", (Tunnel,), {"port": files.port, "asked": []})
+        with socketserver.ThreadingTCPServer(("127.0.0.1", 0), handler) as proxy:
+            threading.Thread(target=proxy.serve_forever, args=(0.02,)).start()
+            address = f"127.0.0.1:{proxy.server_address[1]}"
+
+            def ask(user: str) -> Repository:
+                monkeypatch.setenv("HTTPS_PROXY", f"http://{user}@{address}")
+                with pointed_at("https://files.test"):
+                    return scripts_hub.look_up(NAME, None)
+
+            with pytest.raises(ModelError, match=r"connection broke \(407 Who are you\)"):
+                ask("me:wrong")
+            with pytest.raises(ModelError, match="SSL_CERT_FILE names the file of it"):
+                ask("me:hunter2")
+            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+            assert ask("me:hunter2").commit == COMMIT
+            assert set(handler.asked) == {"CONNECT files.test:443 HTTP/1.1"}
+            proxy.shutdown()
 
 
 def test_no_more_is_written_than_was_told() -> None:

@@ -142,6 +142,7 @@ def _look_at_hub(choice: Choice) -> None:
     from scripts.models import hub, kept
 
     try:
+        say(f"Looking for {choice.model.id} at {hub.where()}.")
         repository = hub.look_up(choice.model.id, choice.model.revision or None)
         kept.require_room(repository, choice.folder)
         disk.require_writable(choice.folder)

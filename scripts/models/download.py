@@ -192,6 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
 
     def run() -> int:
+        say(f"Looking for {chosen.repository} at {hub.where()}.")
         download(chosen.repository, chosen.revision, folder, dry_run=chosen.dry_run)
         if not chosen.dry_run:
             say(f"Done: {folder} is whole. To serve it: bash scripts/start_vllm_server.sh")

@@ -36,7 +36,7 @@ from pydantic import BaseModel, Field, ValidationError
 from scripts.models import record
 from scripts.models.hub_client import endpoint, hold_to_public_addresses
 from scripts.models.trouble import ModelError
-from server.fetch import files
+from server.fetch import files, network
 from server.fetch.errors import FetchError
 from server.fetch.fetcher import shown
 
@@ -110,7 +110,7 @@ def look_up(name: str, revision: str | None) -> Repository:
         raise ModelError(_sentence(error, name, revision)) from None
     except ValidationError:
         raise ModelError(
-            f"{_hub()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
+            f"{where()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
         ) from None
     found = _files(name, told.siblings)
     if not found:
@@ -234,15 +234,18 @@ def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) 
 _FAILURES = (HfHubHTTPError, httpx2.HTTPError, OfflineModeIsEnabled)
 
 
-def _hub() -> str:
-    """Where it is, without a password."""
-    return shown(endpoint(constants.ENDPOINT)).rstrip("/")
+def where() -> str:
+    """The hub's address, without a password. Raises ModelError when there is none."""
+    try:
+        return shown(endpoint(constants.ENDPOINT)).rstrip("/")
+    except FetchError as error:
+        raise ModelError(error.message) from None
 
 
 def _sentence(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, HFValidationError):
         return f"{name[:100]!r} is no repository id; one looks like Qwen/Qwen2.5-VL-32B-Instruct."
-    hub = _hub()
+    hub = where()
     if isinstance(error, GatedRepoError):
         return (
             f"{name} is gated: its licence has to be accepted first. Open {hub}/{name} in a browser, accept it, make a"
@@ -263,6 +266,6 @@ def _sentence(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so nothing can be fetched. Unset it."
     return (
-        f"{hub} can not be reached, or the connection broke ({type(error).__name__}). Check the network and HTTPS_PROXY, or"
+        f"{hub} can not be reached, or the connection broke ({network.reason(error)}). Check the network and HTTPS_PROXY, or"
         " set HF_ENDPOINT to a mirror; run this again: what came is kept."
     )

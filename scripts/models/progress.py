@@ -33,7 +33,9 @@ class Progress:
             return
         self._next = now + (0.5 if self._terminal else 10.0)
         rate = max(0, done - self._first) / max(0.1, now - self._began)
-        left = f", {_duration((self._total - done) / rate)} left" if rate > 0 and not last else ""
+        # The first bytes tell little of the rest.
+        known = rate > 0 and done - self._first >= LEAST_BYTES
+        left = f", {_duration((self._total - done) / rate)} left" if known and not last else ""
         text = (
             f"{self._what} {100 * done // max(1, self._total)} %: {in_words(done)} of {in_words(self._total)},"
             f" {in_words(rate)}/s{left}"

@@ -71,7 +71,7 @@ class Fetcher:
             httpcore2.UnsupportedProtocol,
         ) as error:
             raise FetchError(
-                f"{named} can not be reached, or the connection broke ({type(error).__name__}). Check the name and the"
+                f"{named} can not be reached, or the connection broke ({network.reason(error)}). Check the name and the"
                 " network (a proxy is not used), or fetch it by other means and give the path."
             ) from None
         if sha256 and digest.hexdigest() != sha256.lower():
@@ -133,7 +133,7 @@ class Fetcher:
             f"{named} is larger than {most} bytes, and no more is taken. Is it the right address?"
         )
         length = _header(answer, b"content-length")
-        if length.isdigit() and int(length[:20]) > most:
+        if length.isdecimal() and int(length[:20]) > most:
             raise too_large
         came = 0
         for piece in answer.iter_stream():

@@ -32,6 +32,14 @@ def trusted() -> ssl.SSLContext:
         ) from None
 
 
+def reason(error: Exception) -> str:
+    """Why nothing could be reached, as a sentence may have it: what a certificate lacks, what a name has not, or what failed."""
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return "its certificate is not trusted; where a network puts its own in between, SSL_CERT_FILE names the file of it"
+    return text if 0 < len(text) <= 120 and text.isprintable() else type(error).__name__
+
+
 def resolve(host: str, port: int) -> list[str]:
     """The addresses of a name, or the address itself in its usual form. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
