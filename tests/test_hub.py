@@ -20,8 +20,8 @@ from scripts.models import hub_client
 from scripts.models.hub import Repository
 from scripts.models.trouble import ModelError
 from server.fetch.errors import FetchError
-from tests.hub_stand_in import Hub, Model, pointed_at, running_hub, sibling
 from tests.https_server import https_server
+from tests.hub_stand_in import Hub, Model, pointed_at, running_hub, sibling
 
 NAME = "someone/tiny-vl"
 COMMIT = "2" * 40
