@@ -369,6 +369,8 @@ async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
         "no end": ["stop", "It is red."],
         "no numbers": "numbers",
         "no template": "template",
+        "damaged": "tokenizer.json",
+        "lost": ["The folder has no tokenizer.json", "The folder has no preprocessor_config.json"],
     }
 
 

@@ -16,12 +16,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import pytest
 
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.engines.base import EngineState
 from tests.clients import Page, open_page
+from tests.fakes import FakeEngine
 from tests.fakes_openai import Behaviour, FakeOpenAI
-from tests.running import Running
+from tests.running import Running, running
 
 ROOT = Path(__file__).parent.parent
 
@@ -258,3 +261,16 @@ async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) ->
         status, out, _ = await process.end(timeout=5)
     assert status == 0
     assert "left before a thread had ended its work" in out.splitlines()[-1]
+
+
+async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """What an operator loaded is stopped after everything that hears of engines has ended."""
+    async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
+        place, engines = run.program.engine_room.place, run.program.engines
+        place.use(FakeEngine("local"), "fake")
+        engines.look()
+        assert engines.current is place
+    place.leave(EngineState.UNREACHABLE, "It has gone.")
+    engines.lost(place)
+    assert engines.current.name == "builtin"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]

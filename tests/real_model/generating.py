@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch
 import transformers
 from PIL import Image
 
+from server.engines.worker import loading
 from server.engines.worker.generating import AnswerError, Generator
 from server.engines.worker.loading import Loaded
 from server.engines.worker.weights import look
@@ -45,6 +48,22 @@ def code(generator: Generator) -> str:
     except AnswerError as error:
         return error.code
     return ""
+
+
+def refused(folder: Path, name: str, content: str | None) -> str:
+    """The first sentence on a folder whose file of that name is gone, or holds this."""
+    with tempfile.TemporaryDirectory() as kept:
+        copy = Path(kept) / "model"
+        shutil.copytree(folder, copy)
+        (copy / name).unlink()
+        if content is not None:
+            (copy / name).write_text(content)
+        try:
+            options = loading.Options(copy, "float32", "cpu", 8192, True)
+            loading.load(options, look(copy), lambda *_: None)
+        except loading.LoadError as error:
+            return error.message.partition(".json")[0] + ".json"
+        return "it was loaded"
 
 
 def main() -> None:
@@ -105,6 +124,11 @@ def main() -> None:
     found["no system role"] = whole - outcome.prompt_tokens
     one.processor.chat_template = "{{ raise_exception('nothing') }}"
     found["no template"] = code(generator)
+    found["damaged"] = refused(Path(sys.argv[1]), "tokenizer.json", "{")
+    found["lost"] = [
+        refused(Path(sys.argv[1]), name, None)
+        for name in ("tokenizer.json", "processor_config.json")
+    ]
     print(json.dumps(found))
 
 

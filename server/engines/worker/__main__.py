@@ -213,13 +213,11 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         return 1
     except Exception as error:  # noqa: BLE001
         # The trial: nobody has asked anything yet.
-        words = " ".join(str(error).split())[:300]
-        channel.send(
-            "failed",
-            code="model",
-            message=f"The model was loaded and does not answer ({type(error).__name__}: {words})."
-            " Choose another one, or another number format.",
-        )
+        why = f"The model was loaded and does not answer ({type(error).__name__}): {loading.shortened(str(error))}"
+        if "chat template" in str(error):
+            why = "The model has no chat template, so it was not made to answer questions."
+        message = f"{why} Choose another one, or another number format."
+        channel.send("failed", code="model", message=message)
         return 1
     channel.send(
         "ready",

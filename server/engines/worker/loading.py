@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -95,7 +96,7 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
         raise _no_memory(weights, dtype) from error
     except Exception as error:
         # Model code raises whatever it likes; nobody has asked anything yet, so its words may be told.
-        raise _reason(error, weights, dtype) from error
+        raise _reason(error, options.folder, weights, dtype) from error
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
         raise LoadError(
@@ -269,7 +270,7 @@ def _no_memory(
     )
 
 
-def _reason(error: Exception, weights: Weights, dtype: str) -> LoadError:
+def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> LoadError:
     words = " ".join(str(error).split())
     low = words.lower()
     if "can't allocate memory" in low or "cannot allocate memory" in low or "out of memory" in low:
@@ -291,11 +292,49 @@ def _reason(error: Exception, weights: Weights, dtype: str) -> LoadError:
             "model",
             "The weights do not have the shapes that config.json asks for, so they belong to another model. Download it again.",
         )
+    if isinstance(error, json.JSONDecodeError):
+        return LoadError("model", f"{_damaged(folder)} Download it again.")
+    for found, said in _LACKS:
+        if found in low:
+            return LoadError("model", f"{said} Download it again, or choose another model.")
     return LoadError(
         "model",
-        f"transformers could not load the model ({type(error).__name__}): {words[:_REASON_CHARS]}"
+        f"transformers could not load the model ({type(error).__name__}): {shortened(words)}"
         " Download it again, or choose another model.",
     )
+
+
+# What a folder lacks, by what transformers says of it
+_LACKS = (
+    (
+        "load image processor",
+        "The folder has no preprocessor_config.json, which says how pictures are prepared.",
+    ),
+    (
+        "load processor",
+        "The folder has no processor_config.json, which says how questions are put.",
+    ),
+    ("backend tokenizer", "The folder has no tokenizer.json, which turns words into tokens."),
+    ("load tokenizer", "The folder has no tokenizer.json, which turns words into tokens."),
+)
+
+
+def _damaged(folder: Path) -> str:
+    """Which of its files is no JSON."""
+    for path in sorted(folder.glob("*.json")):
+        try:
+            json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return f"{path.name} in the model's folder is damaged: it is not JSON."
+    return "A file in the model's folder is damaged: it is not JSON."
+
+
+def shortened(words: str) -> str:
+    """Somebody else's sentence, of a bearable length and with an end."""
+    words = " ".join(words.split())
+    if len(words) > _REASON_CHARS:
+        words = words[:_REASON_CHARS].rpartition(" ")[0] + " …"
+    return words if words.endswith((".", "…", "!", "?")) else f"{words}."
 
 
 def gpu_bytes() -> int:
