@@ -508,7 +508,7 @@ def test_models_are_found_in_folders(folder: Path, tmp_path: Path) -> None:
     """The folder itself, and those in it and in its folders; what is wrong with one is told."""
     pipeline(tmp_path / "org" / "wan", WAN, in_channels=16, out_channels=16)
     write(tmp_path / "broken" / "config.json", {})
-    models, troubles = find_models([folder, tmp_path, tmp_path / "none"])
+    models, troubles = find_models([folder, tmp_path, tmp_path / "org" / "..", tmp_path / "none"])
     assert [model.id for model in models] == ["my-model", "wan"]
     assert len(troubles) == 1
     assert "broken" in troubles[0]

@@ -107,7 +107,7 @@ def test_an_address_is_asked_once_and_a_file_each_time(
         found = file.load()
         assert found.find("small") is not None
         assert "is no TOML" in found.troubles[0]
-        assert found.troubles[0].endswith("Until then ours is used.")
+        assert found.troubles[0].endswith("Until it can be had ours is used.")
     assert [record.message for record in caplog.records] == [
         "CATALOGUE can not be had: ours is used"
     ]
@@ -121,7 +121,10 @@ def test_an_address_is_asked_once_and_a_file_each_time(
             found = source.load()
             assert found.find("small") is not None
             assert "answers with status 404" in found.troubles[0]
-            assert found.troubles[0].endswith("It is asked for again in 60 s.")
+            assert found.troubles[0].endswith(
+                "Until it can be had ours is used. It is asked for again in 60 s."
+            )
+            assert "Left empty" not in found.troubles[0]
         assert len(files.asked) == 1
         files.answers["/m.toml"] = lambda asked: asked.send(TINY)
         now += RETRY_SECONDS

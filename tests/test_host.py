@@ -115,7 +115,7 @@ def test_slow_questions_are_asked_once(machine: Machine) -> None:
     install(machine.bin, "0.32")
     # The stand-in is run by this Python.
     (machine.bin / "python3").symlink_to(sys.executable)
-    python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, ""]\'')
+    python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, "", []]\'')
     look = HostLook(engine_python=str(python))
     found = look.look()
     assert (found.vllm, found.vllm_version) == (str(machine.bin / "vllm"), "0.32")

@@ -314,4 +314,4 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
         assert reply.status_code == 200
         assert "SmolVLM2" in reply.text
         assert "a loopback address" in reply.json()["troubles"][0]
-        assert "Until then ours is used" in reply.json()["troubles"][0]
+        assert "Until it can be had ours is used" in reply.json()["troubles"][0]

@@ -124,13 +124,15 @@ def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
 
 def _candidates(roots: Iterable[Path]) -> list[Path]:
     folders: list[Path] = []
-    level = list(roots)
+    # Settings may name one twice.
+    level = list(dict.fromkeys(Path(os.path.abspath(root)) for root in roots))
     # A model's own parts are no models of their own.
     for _ in range(3):
         folders += [path for path in level if _is_model(path) and path not in folders]
         if len(folders) >= MAX_FOLDERS:
             break
-        level = [child for path in level if path not in folders for child in _children(path)]
+        below = (child for path in level if path not in folders for child in _children(path))
+        level = list(dict.fromkeys(below))
     return folders[:MAX_FOLDERS]
 
 

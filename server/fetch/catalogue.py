@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 RETRY_SECONDS = 60.0
 LIMITS = Limits(max_bytes=MAX_FILE_BYTES, seconds=20.0)
 _PIN = "#sha256="
+_EMPTY = " Left empty, it is ours."
 
 
 def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
@@ -41,7 +42,7 @@ def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
             content = files.read(path, MAX_FILE_BYTES)
         text = content.decode("utf-8")
     except FetchError as error:
-        raise CatalogueError(f"CATALOGUE: {error.message} Left empty, it is ours.") from None
+        raise CatalogueError(f"CATALOGUE: {error.message}{_EMPTY}") from None
     except RuntimeError:
         raise CatalogueError(
             "CATALOGUE: ~ means nothing here, because the user has no home."
@@ -89,8 +90,10 @@ class CatalogueSource:
                 found = load_catalogue(self._source, self._fetcher)
             except CatalogueError as error:
                 self._failed_at = self._now()
-                again = f"It is asked for again in {RETRY_SECONDS:.0f} s." if address else ""
-                self._note(f"{error.message} Until then ours is used. {again}".rstrip())
+                again = f" It is asked for again in {RETRY_SECONDS:.0f} s." if address else ""
+                self._note(
+                    f"{error.message.removesuffix(_EMPTY)} Until it can be had ours is used.{again}"
+                )
                 return self._ours()
             self._note("")
             if address:
