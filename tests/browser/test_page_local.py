@@ -15,8 +15,6 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.catalogue.command import Choice
-from server.catalogue.entry import RunMode
 from server.engines.local_loaded import LocalLoaded
 from server.engines.manager_status import ManagerState
 from tests.browser.visitor import Visit, Visitor
@@ -80,7 +78,7 @@ async def test_red_in_front_of_the_camera_is_called_red(
 ) -> None:
     """Asked on the page; then the worker is killed in mid-answer: an error that says so, and blue works after it.
 
-    Then a server that the program starts takes its place, and green works.
+    The same through a server that the program starts: test_page_operator.py.
     """
     page = await looking_at(visit, local, "red")
     response = await page.ask(ASK_COLOR, timeout=LOADS)
@@ -111,14 +109,3 @@ async def test_red_in_front_of_the_camera_is_called_red(
 
     third = await looking_at(visit, local, "blue")
     assert (await third.ask(ASK_COLOR, timeout=LOADS))["text"] == "It is blue."
-
-    # The same through an OpenAI-compatible server that the program itself starts in its place.
-    manager = local.program.engine_room.manager
-    loaded = manager.status()
-    await manager.start(Choice(model=str(tiny_model), mode=RunMode.SUBPROCESS))
-    async with asyncio.timeout(LOADS):
-        ready = await manager.settled()
-    assert (ready.state, ready.model) == (ManagerState.READY, loaded.model), ready.error
-    await soon(lambda: local.program.engines.current.status.ready, LOADS)
-    fourth = await looking_at(visit, local, "green")
-    assert (await fourth.ask(ASK_COLOR, timeout=LOADS))["text"] == "It is green."

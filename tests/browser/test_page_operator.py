@@ -79,7 +79,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     await page.page.locator("#engine-url").fill(model.base_url)
     await page.page.locator("#engine-start").click()
     state = page.page.locator("#engine-state")
-    await expect(state).to_have_text(f"Connected to {model.base_url}")
+    await expect(state).to_have_text("Connected to fake-vl")
     # What is told on the socket is shown, whoever did it.
     await run.program.engine_room.manager.stop()
     await expect(state).to_have_text("No model is loaded")
@@ -142,7 +142,7 @@ async def test_the_operator_starts_watches_and_stops(
     assert box["height"] >= 44
     await start.click()
     state = page.page.locator("#engine-state")
-    await expect(state).to_have_text(f"Connected to {model.base_url}")
+    await expect(state).to_have_text("Connected to fake-vl")
     await expect(page.page.locator("#engine-detail")).to_contain_text("answered by it")
     await page.button("Close").click()
     assert (await page.ask("What is this?"))["engine"] == "local"
