@@ -9,7 +9,7 @@ HIDDEN = "(hidden)"
 _SURE = r"(?i:password|passwd|passphrase|secret|credentials?|(?:api|auth|access|private)[_.-]?(?:key|token)|(?:access|pairing)_code|(?<=_)(?:pwd|pass))"
 _LIKELY = r"(?:(?<![A-Za-z])(?i:token|key|auth)|(?<=[a-z0-9])(?:Token|Key|Auth))"
 # Between a name and its value: = and : in Python, JSON, YAML, headers and addresses, also where quotes are escaped once more
-_IS = r"(?:\\*[\"']\s{0,8},(?=\s{0,8}b?\\*[\"'])|(?:\\*[\"'])?\]?\s{0,8}(?:=>|:=|[=:]|%3[AaDd]))\s{0,8}"
+_IS = r"(?:\\*[\"']\s{0,8},(?=\s{0,8}b?\\*[\"'])|(?:\\*[\"'])?\]?\s{0,8}(?:=>|:=|:|={1,3}|%3[AaDd]))\s{0,8}"
 _QUOTED = r"b?(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\\+[\"'][^\"'\\]*|[\"'][^\"']*)"
 _LIST = rf"[\[({{](?:\s{{0,8}}{_QUOTED}\s{{0,8}},?)+"
 # Ends before a space, a quote, a comma that ends a clause, and the next field of an address.

@@ -52,6 +52,7 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzaWQiOiJ4In0.c2ln"
         "apikey: hunter2",
         "db.password => hunter2",
         "credentials=hunter2",
+        "assert token == 'hunter2'",
         # Quoted, in lists, in JSON, in JSON in JSON
         'password="hunter2"',
         "password='hunter2'",
