@@ -149,6 +149,13 @@ def test_names_that_lead_out_of_the_folder_are_refused(hub: Hub, tmp_path: Path,
     assert caught.value.message.isprintable()
 
 
+def test_names_that_are_used_here_are_left_out(hub: Hub) -> None:
+    """The record beside the files, and what there is of one that is not whole."""
+    for name in ("model-files.json", "model-files.json.begun", "model.safetensors.part"):
+        hub.models[NAME].revisions[COMMIT][name] = b"{}"
+    assert [file.name for file in look_up(hub).files] == sorted(FILES)
+
+
 @pytest.mark.parametrize(
     ("where", "says"),
     [

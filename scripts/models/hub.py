@@ -41,6 +41,9 @@ from server.fetch.errors import FetchError
 from server.fetch.fetcher import shown
 
 hold_to_public_addresses()
+# So much at a time is written to a file, and lost when the connection breaks. With the library's own 10 MiB a slow link
+# shows nothing for minutes, and one that breaks often gets nowhere.
+constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024
 
 SECONDS = 30.0
 MAX_FILES = 5000
@@ -133,8 +136,8 @@ def _files(name: str, told: Iterable[_File]) -> list[HubFile]:
             raise ModelError(f"{name} is not taken: {error.message}") from None
         if path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS:
             continue
-        # The record's own names are kept for it.
-        if str(path).startswith(record.NAME):
+        # The record's own names are kept for it, and those of first parts.
+        if str(path).startswith(record.NAME) or path.suffix == ".part":
             continue
         size, sha256 = (one.size, None) if one.lfs is None else (one.lfs.size, one.lfs.sha256)
         if size is None or (sha256 is None and one.blob is None):
