@@ -157,23 +157,45 @@ def test_who_is_asked_learns_no_secret(
     assert "JWT_SECRET_KEY" not in seen.read_text()
 
 
-def test_memory_within_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The smallest limit of all groups above holds; what files take of it makes room when it is needed."""
-    monkeypatch.setattr(host, "_CGROUPS", tmp_path)
-    free = look_at_host().ram_free_bytes
+@pytest.mark.parametrize(
+    ("lists", "root", "limit", "used", "files"),
+    [
+        ("0::/a/b\n", "", "max", "current", "inactive_file {}\nactive_file {}\n"),
+        (
+            "9:name=systemd:/a/b\n4:cpu,memory:/a/b\n0::/\n",
+            "memory",
+            "limit_in_bytes",
+            "usage_in_bytes",
+            "inactive_file 1\ntotal_inactive_file {}\ntotal_active_file {}\n",
+        ),
+    ],
+)
+def test_memory_within_control_groups(
+    lists: str,
+    root: str,
+    limit: str,
+    used: str,
+    files: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The smallest limit of all groups above holds, in both versions; what files take of it makes room when it is needed."""
+    own = tmp_path / "own"
+    own.write_text(lists)
+    groups = tmp_path / "groups"
+    monkeypatch.setattr(host, "_OWN_GROUPS", own)
+    monkeypatch.setattr(host, "_CGROUPS", groups)
     mib = 2**20
-    group = tmp_path / Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].lstrip("/")
-    group.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "memory.max").write_text(f"{200 * mib}\n")
-    (tmp_path / "memory.current").write_text(f"{150 * mib}\n")
-    (tmp_path / "memory.stat").write_text(
-        f"anon {40 * mib}\nfile {110 * mib}\ninactive_file {90 * mib}\nactive_file {10 * mib}\n"
-    )
-    if group != tmp_path:
-        (group / "memory.max").write_text("max\n")
+    group = groups / root / "a"
+    (group / "b").mkdir(parents=True)
+    free = look_at_host().ram_free_bytes
+    (group / f"memory.{limit}").write_text(f"{200 * mib}\n")
+    (group / f"memory.{used}").write_text(f"{150 * mib}\n")
+    (group / "memory.stat").write_text(f"anon {40 * mib}\n" + files.format(90 * mib, 10 * mib))
+    (group / "b" / f"memory.{limit}").write_text("max\n")
     found = look_at_host()
     assert (found.ram_total_bytes, found.ram_free_bytes) == (200 * mib, 150 * mib)
-    (tmp_path / "memory.max").write_text("max\n")
+    (group / f"memory.{limit}").write_text("9223372036854771712\n")
     assert look_at_host().ram_free_bytes > free / 2
 
 

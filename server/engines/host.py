@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -75,6 +75,15 @@ _DOCKER_RIGHTS = (
 # What could not be found out (a program that was too slow once) is asked again after so long.
 _AGAIN_SECONDS = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
+_OWN_GROUPS = Path("/proc/self/cgroup")
+# Of a control group, version 2 and version 1: its limit, what is used of it, and in its memory.stat what files take of that
+_GROUP_FILES = (
+    ("memory.max", "memory.current", ("inactive_file", "active_file")),
+    (
+        *("memory.limit_in_bytes", "memory.usage_in_bytes"),
+        ("total_inactive_file", "total_active_file"),
+    ),
+)
 _T = TypeVar("_T")
 
 
@@ -262,29 +271,41 @@ def main_memory() -> tuple[int, int]:
                 total = int(rest.split()[0]) * 1024
             elif name == "MemAvailable":
                 free = int(rest.split()[0]) * 1024
-        own = Path("/proc/self/cgroup").read_text("ascii").strip().rpartition("::")[2]
+        groups = list(_groups())
     except (OSError, ValueError, IndexError):
         return total, free
-    group = _CGROUPS / own.lstrip("/")
-    for folder in (group, *group.parents):
-        if folder.is_relative_to(_CGROUPS) and (found := _within(folder)):
-            total, free = min(total, found[0]), min(free, found[1])
+    for limit, left in (found for group in groups if (found := _within(group))):
+        total, free = min(total, limit), min(free, left)
     return total, free
+
+
+def _groups() -> Iterator[Path]:
+    """Folders of the control groups that this process's memory is in. Raises OSError, ValueError."""
+    for line in _OWN_GROUPS.read_text("ascii").splitlines():
+        _, controllers, own = line.split(":", 2)
+        # Version 2 names no controllers.
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = _CGROUPS / "memory" if controllers else _CGROUPS
+        folder = root / own.lstrip("/")
+        yield from (one for one in (folder, *folder.parents) if one.is_relative_to(root))
 
 
 def _within(group: Path) -> tuple[int, int] | None:
     """The limit of a control group and what is left of it, bytes; None without one."""
-    try:
-        limit = int((group / "memory.max").read_text("ascii"))
-        used = int((group / "memory.current").read_text("ascii"))
-        # Copies of what is in files, weights that were read before all, make room for what programs ask for.
-        for line in (group / "memory.stat").read_text("ascii").splitlines():
-            name, _, count = line.partition(" ")
-            if name in ("inactive_file", "active_file"):
-                used -= int(count)
-    except (OSError, ValueError):
-        return None
-    return limit, max(0, limit - max(0, used))
+    for most, now, of_files in _GROUP_FILES:
+        try:
+            limit = int((group / most).read_text("ascii"))
+            used = int((group / now).read_text("ascii"))
+            # Copies of what is in files, weights that were read before all, make room for what programs ask for.
+            for line in (group / "memory.stat").read_text("ascii").splitlines():
+                name, _, count = line.partition(" ")
+                if name in of_files:
+                    used -= int(count)
+        except (OSError, ValueError):
+            continue
+        return limit, max(0, limit - max(0, used))
+    return None
 
 
 def _disk(folder: Path) -> int:
