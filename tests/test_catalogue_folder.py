@@ -355,6 +355,8 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     ),
     # Numbers that no model has
     (lambda f: header(f / "a.safetensors", shape=[-4, 5]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[-4, -5]), "is no safetensors header"),
+    (lambda f: header(f / "a.safetensors", shape=[4.0, 5]), "is no safetensors header"),
     (lambda f: header(f / "a.safetensors", shape=[4.5, 5]), "is no safetensors header"),
     (lambda f: header(f / "a.safetensors", shape=[float("inf")]), "is no safetensors header"),
     (lambda f: header(f / "a.safetensors", shape=[10**9, 10**9]), "is no safetensors header"),

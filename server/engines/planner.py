@@ -87,9 +87,8 @@ class Planner:
 
     def _model(self, choice: Choice) -> Model | None:
         if choice.mode is RunMode.REMOTE:
-            # A path is a path there: `transformers serve` calls a model by it.
-            here = choice.model and not choice.model.startswith("/")
-            return self.catalogue().find(choice.model) if here else None
+            # A path is one there, and a name: `transformers serve` calls a model by it.
+            return self.catalogue().find(choice.model) if choice.model else None
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))
         return self.catalogue().require(choice.model)
