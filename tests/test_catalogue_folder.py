@@ -227,6 +227,7 @@ def pipeline(folder: Path, index: dict[str, Any] = WAN, **transformer: object) -
     """A diffusers folder with all its parts."""
     write(folder / "model_index.json", index)
     write(folder / "scheduler" / "scheduler_config.json", {})
+    (folder / "vocoder").mkdir()
     for part in ("text_encoder", "transformer", "vae"):
         write(folder / part / "config.json", transformer if part == "transformer" else {})
     for part in ("text_encoder", "transformer", "vae"):
@@ -250,6 +251,21 @@ def pipeline(folder: Path, index: dict[str, Any] = WAN, **transformer: object) -
             {Ability.TEXT_TO_VIDEO, Ability.IMAGE_TO_VIDEO},
         ),
         ({"vae": ["diffusers", "AutoencoderOobleck"]}, {}, {Ability.TEXT_TO_AUDIO}),
+        # Made of pictures: what works on frames beside each other tells, and what makes waves of them.
+        (
+            {"vae": ["diffusers", "AutoencoderKL"], "scheduler": ["diffusers", "UNetMotionModel"]},
+            {},
+            {Ability.TEXT_TO_VIDEO},
+        ),
+        (
+            {
+                "vae": ["diffusers", "AutoencoderKL"],
+                "transformer": ["diffusers", "X"],
+                "vocoder": ["transformers", "SpeechT5HifiGan"],
+            },
+            {},
+            {Ability.TEXT_TO_AUDIO},
+        ),
     ],
 )
 def test_pipelines(
@@ -258,12 +274,28 @@ def test_pipelines(
     """What comes out is told by the autoencoder, what goes in by the transformer."""
     model = read_model(pipeline(tmp_path / "wan", {**WAN, **index}, **transformer))
     assert model.library is Library.DIFFUSERS
-    assert model.model_type is (ModelType.AUDIO if index.get("vae") else ModelType.VIDEO)
+    sound = Ability.TEXT_TO_AUDIO in abilities
+    assert model.model_type is (ModelType.AUDIO if sound else ModelType.VIDEO)
     assert model.abilities == abilities
     assert model.needs == {"diffusers": ""}
     assert model.architecture == index.get("_class_name", "WanPipeline")
     parts = (tmp_path / "wan").rglob("*.safetensors")
     assert model.weights_bytes == sum(path.stat().st_size for path in parts)
+
+
+def test_a_unet_tells_like_a_transformer(tmp_path: Path) -> None:
+    """Stable Video Diffusion's takes a picture's channels beside the noise."""
+    index = {
+        "_class_name": "StableVideoDiffusionPipeline",
+        "unet": ["diffusers", "UNetSpatioTemporalConditionModel"],
+        "vae": ["diffusers", "AutoencoderKLTemporalDecoder"],
+    }
+    write(tmp_path / "model_index.json", index)
+    for part in ("unet", "vae"):
+        sizes = {"in_channels": 8, "out_channels": 4} if part == "unet" else {}
+        write(tmp_path / part / "config.json", sizes)
+        safetensors(tmp_path / part / "diffusion_pytorch_model.safetensors")
+    assert read_model(tmp_path).abilities == {Ability.IMAGE_TO_VIDEO}
 
 
 def test_foreign_code_is_noticed(folder: Path) -> None:
@@ -345,7 +377,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "b.safetensors").write_bytes(b"\xff" * 99), "is no safetensors header"),
     (lambda f: write(f / "model_index.json", {}), "names no _class_name"),
     (
-        lambda f: write(f / "model_index.json", {**WAN, "vae": ["diffusers", "AutoencoderKL"]}),
+        lambda f: write(
+            f / "model_index.json",
+            {"_class_name": "X", "vae": ["diffusers", "AutoencoderKL"], "unet": ["a", "UNet2D"]},
+        ),
         "makes neither video nor sound",
     ),
     (lambda f: write(f / "model_index.json", WAN), "lacks scheduler, which model_index.json"),

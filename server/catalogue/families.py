@@ -66,7 +66,9 @@ FAMILIES: dict[str, Family] = {
 }
 # Autoencoders of diffusers by what comes out of them; `AutoencoderKL` alone makes pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
-_AUDIO_VAES = ("Oobleck", "Audio", "Music")
+_AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
+# Of all parts: what works on frames beside each other, whatever makes pictures of them in the end
+_IN_TIME = re.compile(r"3D|Motion|Temporal")
 
 
 # What a model's class is called by when it gives numbers or vectors and no text
@@ -125,14 +127,20 @@ def of_config(config: Mapping[str, Any]) -> Family | None:
 
 
 def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
-    """Of a diffusers model_index.json and its transformer's config.json; None for one that makes neither video nor sound."""
+    """Of a diffusers model_index.json and its transformer's config.json, or its unet's; None for one that makes neither.
+
+    Neither video nor sound, that is.
+    """
     vae = _class(index.get("vae"))
     # The version that wrote it is told, and not which older ones know its classes.
     needs = {"diffusers": ""}
-    if any(name in vae for name in _AUDIO_VAES):
+    in_time = any(_IN_TIME.search(_class(part)) for part in index.values())
+    video = in_time or any(name in vae for name in _VIDEO_VAES)
+    # Some that make videos make waves for them, too.
+    if any(name in vae for name in _AUDIO_VAES) or (_class(index.get("vocoder")) and not video):
         made = frozenset({Ability.TEXT_TO_AUDIO})
         return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
-    if not any(name in vae for name in _VIDEO_VAES):
+    if not video:
         return None
     # One whose transformer takes more channels than it gives is given a picture's beside the noise, and needs it.
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")

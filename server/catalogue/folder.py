@@ -201,8 +201,9 @@ def _pipeline(folder: Path) -> Model:
         raise ModelFolderError(
             f"{folder / PIPELINE} names no _class_name, so it is not known what this model is. {AGAIN}"
         )
-    transformer = folder / "transformer" / CONFIG
-    family = families.of_pipeline(index, read_json(transformer) if transformer.is_file() else {})
+    at_work = (folder / part / CONFIG for part in ("transformer", "unet"))
+    sizes = next((read_json(path) for path in at_work if path.is_file()), {})
+    family = families.of_pipeline(index, sizes)
     if family is None:
         raise ModelFolderError(
             f"{folder / PIPELINE} says {name}: a pipeline that makes neither video nor sound. Take one that does."
