@@ -622,7 +622,7 @@ async def test_switches_leave_nothing_behind() -> None:
         await one.manager.settled()
         await asyncio.sleep(0.05)
         before = len(os.listdir("/proc/self/fd")), threading.active_count()
-        for number in range(6):
+        for number in range(4):
             await one.manager.start(choice("serve" if number % 2 else "dies-not"))
             assert (await one.manager.settled()).state is ManagerState.READY
         await asyncio.sleep(0.05)
