@@ -170,8 +170,9 @@ def _use_gpu(device: str) -> bool:
 
 def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
     if gpu:
-        # Emulated it is slower than float16.
-        quick = bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        # What older GPUs of NVIDIA's emulate is slower than float16.
+        hip = getattr(torch.version, "hip", None)
+        quick = bool(hip) or torch.cuda.get_device_capability()[0] >= 8
     else:
         quick = _quick_bfloat16()
     free = room.free_ram()
