@@ -118,6 +118,8 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await make.click()
     await expect(state).to_contain_text("At work")
     await page.page.reload()
+    # The operator's address opens the panel again.
+    await page.page.keyboard.press("Escape")
     await page.start()
     await let_in(page)
     await expect(state).to_contain_text("At work")
@@ -137,6 +139,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(state).to_contain_text("Made in")
     assert making._made is None
     await page.page.reload()
+    await page.page.keyboard.press("Escape")
     await page.start()
     await let_in(page)
     await expect(state).to_contain_text("went to another page")

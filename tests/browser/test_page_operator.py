@@ -34,8 +34,8 @@ async def run() -> AsyncIterator[Running]:
 
 
 async def open_panel(page: Visitor) -> None:
-    """As who types the operator's address."""
-    await page.page.evaluate("location.hash = 'operator'")
+    """As who types the operator's address, be it there already or not."""
+    await page.page.evaluate("location.hash = ''; location.hash = 'operator'")
 
 
 async def let_in(page: Visitor) -> None:
