@@ -115,6 +115,7 @@ def main(manner: str) -> None:
                 steps = ({"type": "step", "id": id, "step": at, "steps": 0} for at in range(5000))
                 OUT.write(b"".join(map(wire.encode, steps)))
             video(message, stream, odd=manner == "odd")
+        time.sleep(0.05)
         print(f"it was {message.header['prompt']}", file=sys.stderr, flush=True)
 
 
