@@ -109,7 +109,7 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             PYTHONDONTWRITEBYTECODE="1",
             PYTHONPATH=str(GENERATING / "omni_broken"),
         ),
-        "speech": worker(models / "speech"),
+        **{name: worker(models / name) for name in ("speech", "tune")},
         "music": worker(models / "music", PYTHONPATH=str(GENERATING / "omni")),
         "omni": worker(
             models / "picture",
@@ -291,6 +291,27 @@ async def test_speech(workers: dict[str, Generator], pool: ThreadPoolExecutor) -
         assert len(sound.data) % 2 == 0
         lengths.append(len(sound.data))
     assert lengths[1] > lengths[0] > 0
+
+
+async def test_sound_token_by_token(
+    workers: dict[str, Generator], pool: ThreadPoolExecutor
+) -> None:
+    """As long as asked for, each token told as a step; cancelled, it stops within a token."""
+    model = workers["tune"]
+    assert (model.backend, model.rules.takes, model.rules.sample_rate) == (
+        *("transformers", ("seconds",), 8000),
+    )
+    request = sound_request({"prompt": "rain", "seconds": 0.5, "format": "pcm"}, model.rules)
+    sound = await made(pool, model, request)
+    assert sound.media_type == "audio/pcm;rate=8000;channels=1"
+    assert len(sound.data) == 0.5 * 8000 * 2
+    asked = {"prompt": "rain", "negative_prompt": "", "guidance": 7.0, "steps": 50, "seed": 1}
+    messages = model.make({**asked, "seconds": 60.0})
+    told = [(await anext(messages)).header for _ in range(5)]
+    # 50 tokens a second, and those that wait for the last of a token's codes
+    assert (told[0]["step"], told[0]["steps"]) == (0, 60 * 50 + 4)
+    await messages.aclose()
+    assert model.cancelled_at < 200
 
 
 async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:

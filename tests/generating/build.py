@@ -1,7 +1,8 @@
 """Builds tiny models of random (seeded) weights: `python -m tests.generating.build FOLDER`, some seconds.
 
 Runs in the models' environment. In FOLDER: `words` (a video from words or a first frame, as Wan 2.2 5B does it),
-`picture` (from a first frame, as Wan 2.1 does it), `speech` (a VITS) and `music` (a Stable Audio). What they make is noise; all else is as in large ones.
+`picture` (from a first frame, as Wan 2.1 does it), `speech` (a VITS), `music` (a Stable Audio) and `tune` (a MusicGen). What
+they make is noise; all else is as in large ones.
 """
 
 from __future__ import annotations
@@ -26,6 +27,12 @@ from diffusers import (
 )
 from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import (
+    EncodecConfig,
+    EncodecFeatureExtractor,
+    MusicgenConfig,
+    MusicgenDecoderConfig,
+    MusicgenForConditionalGeneration,
+    MusicgenProcessor,
     PreTrainedTokenizerFast,
     T5Config,
     T5EncoderModel,
@@ -164,12 +171,48 @@ def music(folder: Path) -> None:
     ).save_pretrained(folder / "music")
 
 
+def tune(folder: Path) -> None:
+    tokenizer = make_tokenizer()
+    sizes = {"d_model": 32, "d_kv": 16, "d_ff": 64, "num_layers": 1, "num_heads": 2}
+    text = T5Config(vocab_size=len(tokenizer), **sizes, decoder_start_token_id=0)
+    codec = EncodecConfig(
+        sampling_rate=8_000,
+        num_filters=4,
+        hidden_size=16,
+        codebook_size=64,
+        codebook_dim=16,
+        num_lstm_layers=1,
+        target_bandwidths=[1.5],
+        upsampling_ratios=[8, 5, 4],
+    )
+    decoder = MusicgenDecoderConfig(
+        vocab_size=64,
+        num_hidden_layers=2,
+        ffn_dim=32,
+        num_attention_heads=2,
+        hidden_size=32,
+        num_codebooks=codec.num_quantizers,
+        pad_token_id=64,
+        bos_token_id=64,
+    )
+    config = MusicgenConfig(
+        text_encoder=text.to_dict(), audio_encoder=codec.to_dict(), decoder=decoder.to_dict()
+    )
+    model = MusicgenForConditionalGeneration(config)
+    for name in ("pad_token_id", "bos_token_id", "decoder_start_token_id"):
+        setattr(model.generation_config, name, 64)
+    model.save_pretrained(folder / "tune")
+    ear = EncodecFeatureExtractor(feature_size=1, sampling_rate=8_000)
+    MusicgenProcessor(feature_extractor=ear, tokenizer=tokenizer).save_pretrained(folder / "tune")
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     torch.manual_seed(SEED)
     videos(folder)
     speech(folder)
     music(folder)
+    tune(folder)
 
 
 if __name__ == "__main__":

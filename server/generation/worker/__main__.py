@@ -201,10 +201,15 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
             f"The package {error.name} is not in the models' environment. Install it there: "
             "pip install -r requirements-models.txt",
         )
-    if isinstance(error, OSError) or kind in ("SafetensorError", "JSONDecodeError"):
+    if kind in ("SafetensorError", "OSError", "JSONDecodeError"):
         return (
             "broken",
             f"The model's files are missing or broken ({place(error)}). Fetch the model again.",
+        )
+    if isinstance(error, OSError):
+        return (
+            "broken",
+            f"A file is missing or can not be used ({place(error)}). If it is one of the model's, fetch the model again.",
         )
     return "failed", f"The model failed ({place(error)}). Try other values, or another model."
 

@@ -87,6 +87,8 @@ class SpeechBackend:
         rate = getattr(config, "sampling_rate", None) or getattr(codec, "sampling_rate", None)
         # Tokens a second, of a model that makes sound token by token
         self._frame_rate = float(getattr(codec, "frame_rate", 0) or 0)
+        # A token's codes come one after another: so many steps later than the first the last one is whole.
+        self._late = max(0, int(getattr(getattr(config, "decoder", None), "num_codebooks", 1)) - 1)
         self._by_tokens = bool(model.can_generate())
         takes = ["seconds"] if self._by_tokens and self._frame_rate else []
         self.rules = Rules("audio", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
@@ -114,7 +116,7 @@ class SpeechBackend:
         tokens = 0
         if self._frame_rate:
             seconds = _DEFAULT_SECONDS if task.seconds is None else task.seconds
-            tokens = max(1, round(seconds * self._frame_rate))
+            tokens = max(1, round(seconds * self._frame_rate)) + self._late
             told(0, tokens)
 
         def each(*_: Any, **__: Any) -> Any:
