@@ -13,6 +13,7 @@ Checks model and GPU, prints the command, starts it, waits until it answers, and
 
   --dry-run          only print the command
   --vllm PROGRAM     this program instead of the vllm of the PATH
+  --cpu              on the CPU, with a vLLM that is built for it; without this it is never started there
   --timeout SECONDS  give up when it does not answer by then (1800; 0 waits for ever)
   --env-file FILE    the settings, instead of .env
   --help             print this

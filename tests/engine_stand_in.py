@@ -36,6 +36,8 @@ class Handler(BaseHTTPRequestHandler):
     sent = 0
     # Hangs up on whoever asks
     mute = False
+    # As vLLM 0.32.0 does whose EngineCore was killed: an error inside the answer, nobody at the port, then its end
+    loses_worker = False
     # Takes nobody's key
     locked = False
 
@@ -70,6 +72,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         try:
             for number in range(WORDS):
+                if self.loses_worker and number == 3:
+                    Handler.mute = True
+                    self._event(
+                        {"error": {"message": "EngineCore encountered an issue.", "code": 500}}
+                    )
+                    say(
+                        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue."
+                    )
+                    threading.Timer(1.0, os._exit, (0,)).start()
+                    return
                 choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
                 self._event({"choices": [choice]})
                 Handler.sent += 1
@@ -128,6 +140,8 @@ def main() -> None:
         sys.exit(0)
     elif behaviour == "locked":
         Handler.locked = True
+    elif behaviour == "loses_worker":
+        Handler.loses_worker = True
     elif behaviour == "echo":
         for text in sys.argv[2:]:
             say(text)

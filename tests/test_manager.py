@@ -143,7 +143,7 @@ async def test_what_can_not_be_changes_nothing() -> None:
 @pytest.mark.parametrize(
     ("behaviour", "what"),
     [
-        ("oom", "The GPU's memory is full. Lower GPU_MEMORY_UTILIZATION (now 0.9)"),
+        ("oom", "The GPU's memory is full. Lower the share of GPU memory (now 0.9)"),
         ("cpu", "It was stopped. This vLLM finds no GPU"),
         ("leaves", "It ended with status 7. Its log says more"),
         ("absent", "no-such-program is not there or may not be run. Install it"),
@@ -166,6 +166,17 @@ async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: s
         await one.manager.start(choice("serve"))
         assert (await one.manager.settled()).state is ManagerState.READY
         assert not one.manager.status().error
+
+
+async def test_vllm_s_worker_dies_in_mid_answer() -> None:
+    """vLLM 0.32.0 tells an error inside the answer, and ends a second later with status 0: one that has ended, all the same."""
+    async with managed() as one:
+        await one.manager.start(choice("loses_worker"))
+        await one.manager.settled()
+        with pytest.raises(EngineFailed, match=r"ended unexpectedly in mid-answer\. It is st"):
+            await ask(one, [])
+        assert "vLLM's own worker ended" in one.manager.status().error
+        assert (await one.manager.settled()).state is ManagerState.READY
 
 
 async def test_kill_9_in_mid_answer() -> None:

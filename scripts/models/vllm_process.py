@@ -40,14 +40,22 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 
 class VllmProcess:
-    """One run, kept by `server.engines.keeper`. `hidden` is taken out of every line that is passed on."""
+    """One run, kept by `server.engines.keeper`. `hidden` is taken out of every line that is passed on. `cpu`: it is meant to
+    compute on the CPU."""
 
     def __init__(
-        self, arguments: Sequence[str], environment: Mapping[str, str], hidden: str = ""
+        self,
+        arguments: Sequence[str],
+        environment: Mapping[str, str],
+        hidden: str = "",
+        *,
+        cpu: bool = False,
     ) -> None:
         self._hidden = hidden
+        self._cpu = cpu
         self.lines: deque[str] = deque(maxlen=KEPT)
         self.phase = "starting"
+        # and should not be
         self.on_cpu = False
         # Told when the log has ended, which is when the process and its children have
         self._ended: queue.Queue[None] = queue.Queue()
@@ -88,7 +96,8 @@ class VllmProcess:
                 line = line[:LONGEST]
                 self.lines.append(line)
                 self.phase = vllm_log.phase(line) or self.phase
-                self.on_cpu = self.on_cpu or bool(vllm_log.ON_CPU.search(line))
+                if not self._cpu:
+                    self.on_cpu = self.on_cpu or bool(vllm_log.ON_CPU.search(line))
                 # Nobody to read it is no reason for vLLM to stand still.
                 with contextlib.suppress(OSError, ValueError):
                     print(line, flush=True)

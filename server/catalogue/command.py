@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shlex
 from collections.abc import Mapping
@@ -80,6 +81,8 @@ class Launch:
     base_url: str = ""
     # The model's name in requests; empty: the first that it lists
     served_name: str = ""
+    # Computes on the CPU because that is what it is built for; anything else that says it does was to have a GPU
+    for_cpu: bool = False
     # The name of the container that it starts; empty: none
     container: str = ""
     # What ends that one, however its program ended; empty: nothing is left
@@ -205,10 +208,13 @@ def _subprocess(choice: Choice, model: Model, folder: Path, host: Host, api_key:
 
 
 def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
-    found = vllm.Vllm(host.vllm_version, host.vllm_flags)
+    found = vllm.Vllm(host.vllm_version, host.vllm_flags, host.vllm_for_cpu, host.vllm_words)
     serving = _serving(choice, model, host, str(folder), LOOPBACK, choice.port)
-    arguments, warnings = vllm.serve_arguments([host.vllm or "vllm", "serve"], serving, found)
-    env = {**vllm.ENVIRONMENT, **_key(api_key)}
+    if found.for_cpu:
+        room = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
+        serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(room))
+    arguments, warnings = vllm.serve_arguments(found.words, serving, found)
+    env = {**vllm.environment(serving, found), **_key(api_key)}
     return Launch(
         RunMode.SUBPROCESS,
         tuple(arguments),
@@ -217,6 +223,7 @@ def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) 
         port=choice.port,
         base_url=_base(choice.port),
         served_name=serving.name,
+        for_cpu=found.for_cpu,
         warnings=(*warnings, *vllm.doubts(found), *_doubts(serving, choice)),
     )
 

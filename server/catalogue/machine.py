@@ -45,10 +45,16 @@ class Host:
     torch_device: str = ""
     # config.json's model_type of all that its transformers answers about pictures or says aloud with; empty: not known
     model_types: frozenset[str] = frozenset()
-    # The program, its version and the flags of its own help; None: not installed
+    # The program, its version and the flags of its own help; None: not installed, or not in a state to run, for which
+    # the trouble is a sentence
     vllm: str | None = None
     vllm_version: str = ""
     vllm_flags: frozenset[str] = frozenset()
+    # What the model's folder follows on its command line
+    vllm_words: tuple[str, ...] = ("vllm", "serve")
+    # It is a build for the CPU
+    vllm_for_cpu: bool = False
+    vllm_trouble: str = ""
     docker: str | None = None
     podman: str | None = None
     # Whether containers can be started by this user, and the sentence why not

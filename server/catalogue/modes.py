@@ -62,8 +62,8 @@ def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possib
 
 
 def subprocess_server(model: Model, host: Host) -> Server | None:
-    """What the subprocess mode starts: vLLM where it is and has a GPU, else `transformers serve`; None: neither."""
-    if host.gpus and not _no_vllm(model, host):
+    """What the subprocess mode starts: vLLM where it is built for what is here, else `transformers serve`; None: neither."""
+    if not _no_vllm(model, host):
         return Server.VLLM
     return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
 
@@ -117,20 +117,21 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
             " (systemctl start qwen-vllm) and choose remote.",
         )
     vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
-    if host.gpus and not vllm:
-        if no := _too_large_for_gpus(model, host, dtype) or _not_here(model):
+    if not vllm:
+        large = _too_large_for_gpus if host.gpus else _too_large_here
+        if no := large(model, host, dtype) or _not_here(model):
             return Possible(False, no)
-        return Possible(True, f"vLLM {host.vllm_version}".strip() + f".{_maybe(model)}")
+        where = "" if host.gpus else f" on the CPU{_slow(model, host, dtype)}"
+        return Possible(True, f"vLLM {host.vllm_version}".strip() + f"{where}.{_maybe(model)}")
     # What can be mended last: what is not here is fetched with what runs it.
     if no := _too_large_here(model, host, dtype) or _not_here(model):
         return Possible(False, no)
     if not serve:
-        why = vllm or "vLLM needs a GPU."
         return Possible(
             True,
-            f"`transformers serve`, one answer at a time{_slow(model, host, dtype)}. Not vLLM: {why}",
+            f"`transformers serve`, one answer at a time{_slow(model, host, dtype)}. Not vLLM: {vllm}",
         )
-    return Possible(False, f"{vllm or host.gpu_trouble or 'vLLM needs a GPU.'} {serve}")
+    return Possible(False, f"{vllm} {serve}")
 
 
 def _container(model: Model, host: Host, dtype: str) -> Possible:
@@ -212,10 +213,18 @@ def _no_vllm(model: Model, host: Host) -> str:
     if "vllm" not in model.needs:
         return f"vLLM does not know {model.architecture}."
     if host.vllm is None:
-        return "vLLM is not installed (docs.vllm.ai says how for each GPU)."
+        return (
+            host.vllm_trouble
+            or "vLLM is not installed (docs.vllm.ai says how for each GPU, and for the CPU)."
+        )
     wanted = model.needs["vllm"]
     if not at_least(host.vllm_version, wanted):
         return f"It needs vLLM {wanted} or newer, and {host.vllm_version} is installed."
+    if host.gpus and host.vllm_for_cpu:
+        return f"{host.vllm} is a build for the CPU. Install the one for this GPU (docs.vllm.ai)."
+    if not host.gpus and not host.vllm_for_cpu:
+        why = host.gpu_trouble or "No GPU was found."
+        return f"{why} {host.vllm} needs one: on the CPU runs vLLM's build for the CPU alone."
     return ""
 
 

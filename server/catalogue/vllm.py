@@ -18,6 +18,9 @@ KEY = "VLLM_API_KEY"
 NO_DOMAIN = "none.invalid"
 # Of the environment: nothing is reported, nothing is fetched.
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
+# On the CPU: how much memory requests may hold, and the least and most of it that is given
+_CACHE_FLAG = "--kv-cache-memory-bytes"
+_CACHE_BYTES = (256 << 20, 2 << 30)
 # An option's own line, without the text that explains it; such texts name other flags, too.
 _OPTION = re.compile(r"^ {1,4}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
@@ -38,6 +41,10 @@ class VllmError(Exception):
 class Vllm:
     version: str
     flags: frozenset[str]
+    # A build that computes on the CPU, whatever GPU there is
+    for_cpu: bool = False
+    # What the model's folder follows on its command line
+    words: tuple[str, ...] = ("vllm", "serve")
 
     @property
     def numbers(self) -> tuple[int, int] | None:
@@ -66,6 +73,8 @@ class Serving:
     pixels: tuple[int, int] | None
     # GPUs that share the model
     gpus: int = 1
+    # On the CPU: bytes of main memory for what requests hold; vLLM would else take most of it all
+    cpu_cache_bytes: int | None = None
     trust_remote_code: bool = False
 
 
@@ -73,6 +82,19 @@ def listed_flags(text: str) -> frozenset[str]:
     """The flags that have a line of their own in an argparse help."""
     lines = _OPTION.findall(_COLOUR.sub("", text))
     return frozenset(flag for line in lines for flag in _FLAG.findall(line))
+
+
+def cpu_cache_bytes(room: int) -> int:
+    """For what requests hold, of `room` bytes that the model leaves of main memory: half of them, within reason."""
+    return min(max(room // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
+
+
+def environment(serving: Serving, vllm: Vllm) -> dict[str, str]:
+    """What is set for it beside its arguments, the key aside."""
+    if serving.cpu_cache_bytes is None or _CACHE_FLAG in vllm.flags:
+        return dict(ENVIRONMENT)
+    # Older builds for the CPU take whole GiB, by this name.
+    return {**ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": str(max(1, serving.cpu_cache_bytes >> 30))}
 
 
 def serve_arguments(
@@ -96,7 +118,13 @@ def serve_arguments(
     flag("--host", serving.host)
     flag("--port", str(serving.port))
     flag("--dtype", serving.dtype)
-    flag("--gpu-memory-utilization", f"{serving.memory:g}")
+    if serving.cpu_cache_bytes is None:
+        flag("--gpu-memory-utilization", f"{serving.memory:g}")
+    else:
+        if _CACHE_FLAG in vllm.flags:
+            flag(_CACHE_FLAG, str(serving.cpu_cache_bytes))
+        # Compiling first takes a compiler and minutes.
+        flag("--enforce-eager")
     flag("--max-model-len", str(serving.context))
     # vLLM keeps no memory for more than this.
     flag("--limit-mm-per-prompt", json.dumps(dict(serving.inputs)))

@@ -6,15 +6,16 @@ import re
 from collections.abc import Iterable
 
 _LOWER = (
-    "Lower GPU_MEMORY_UTILIZATION (now {memory:g}) when other programs need the GPU's memory, too (rocm-smi and nvidia-smi"
-    " show them), and MODEL_MAX_TOKENS (now {context}) when the model's own share is too small for the context."
+    "Lower {memory} when other programs need the GPU's memory, too (rocm-smi and nvidia-smi"
+    " show them), and {context} when the model's own share is too small for the context."
 )
 # Also where vLLM says it before it starts anything, as it does when it is only asked for its help.
 NO_GPU = (
     "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
     " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
 )
-# The first that fits the log is told. `{memory}`, `{context}`, `{dtype}`, `{port}`, `{path}` are the settings.
+# The first that fits the log is told. `{memory}`, `{context}`, `{dtype}` name what was set with its value, `{elsewhere}`
+# how another port is set; `{port}` and `{path}` are values.
 _FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
@@ -22,19 +23,19 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"Free memory on device.*less than desired GPU memory utilization",
-        "Other programs hold the GPU's memory. End them, or lower GPU_MEMORY_UTILIZATION (now {memory:g}); should the"
-        " context not fit then, lower MODEL_MAX_TOKENS (now {context}), too.",
+        "Other programs hold the GPU's memory. End them, or lower {memory}; should the context not fit then, lower"
+        " {context}, too.",
     ),
     (
         r"larger than the available KV cache memory|max seq len .* is larger than the maximum number of tokens",
-        "The context does not fit beside the weights. Lower MODEL_MAX_TOKENS (now {context}), or, when nothing else uses"
-        " the GPU, raise GPU_MEMORY_UTILIZATION (now {memory:g}). 8-bit weights leave more room:"
+        "The context does not fit beside the weights. Lower {context}, or, when nothing else uses"
+        " the GPU, raise {memory}. 8-bit weights leave more room:"
         " python scripts/convert_model.py --help",
     ),
     (
         r"No available memory for the cache blocks",
         "The weights leave no room for the context. Convert the model to 8 bits (python scripts/convert_model.py --help),"
-        " or, when nothing else uses the GPU, raise GPU_MEMORY_UTILIZATION (now {memory:g}).",
+        " or, when nothing else uses the GPU, raise {memory}.",
     ),
     (
         r"out of memory|OutOfMemoryError|hipErrorOutOfMemory|HSA_STATUS_ERROR_OUT_OF_RESOURCES",
@@ -43,11 +44,11 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"max_model_len \(?\d+\)? is greater than the derived",
-        "MODEL_MAX_TOKENS (now {context}) is more than this model can hold. Lower it.",
+        "The model can not hold so much. Lower {context}.",
     ),
     (
         r"address already in use|Address already in use|\[Errno 98\]",
-        "Another program has port {port}. End it, or give VLLM_BASE_URL another port.",
+        "Another program has port {port}. End it, or {elsewhere}.",
     ),
     (
         r"invalid device function|hipErrorNoBinaryForGpu|no kernel image is available",
@@ -60,7 +61,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"only supported on GPUs with compute capability|(?:dtype|float16|bfloat16) is not supported",
-        "This GPU does not take MODEL_DTYPE={dtype}. Set another (float16, bfloat16).",
+        "This GPU does not take {dtype}. Set another (float16, bfloat16).",
     ),
     (
         r"[Qq]uantization (?:scheme|method).* not supported|Failed to find a kernel that can implement",
@@ -94,6 +95,11 @@ _FAILURES: tuple[tuple[str, str], ...] = (
         r"No module named|ImportError|undefined symbol|cannot open shared object file",
         "vLLM is not installed whole, or beside a torch that it was not built for. Install it anew.",
     ),
+    (
+        r"EngineDeadError|Available memory on node .* is less than",
+        "vLLM's own worker ended, most likely for want of memory. Lower {context}, choose a smaller model, or end other"
+        " programs.",
+    ),
 )
 _PATTERNS = tuple((re.compile(pattern), text) for pattern, text in _FAILURES)
 # It goes on, and that is what has to be stopped.
@@ -103,11 +109,13 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), text)
     for pattern, text in (
         (r"Capturing (?:CUDA|HIP|cuda)? ?graphs?|Graph capturing", "recording graphs"),
-        (r"torch\.compile|Compiling a graph|Dynamo bytecode", "compiling"),
+        (r"torch\.compile (?:takes|took|and)|Compiling a graph|Dynamo bytecode", "compiling"),
         (r"Maximum concurrency|KV cache size|GPU KV cache", "room for the context is set aside"),
         (r"Loading weights took|Model loading took", "weights are loaded"),
         (r"Loading safetensors checkpoint shards:\s+(?P<share>\d+)%", "loading weights"),
         (r"Starting to load model|Loading model", "loading weights"),
+        (r"Resolved architecture", "reading the model's files"),
+        (r"Initializing a V\d LLM engine", "starting the engine"),
         (r"Application startup complete|Starting vLLM API server", "opening the port"),
     )
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from server.catalogue import vllm_log
 from server.catalogue.command import passed_on
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.catalogue.sizes import QUANTISED
@@ -107,20 +109,36 @@ class HostLook:
         self._models = models if models is not None else ROOT
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
+        # Asking vLLM takes so long that nothing else waits for it.
+        self._asking = threading.Lock()
+        self._vllm_trouble = ""
         # What was found, and when
         self._kept: dict[tuple[str, str, int], tuple[object, float]] = {}
         self._gpus: GpuReader | None = None
 
-    def look(self) -> Host:
-        """Raises nothing: what can not be found out is not there."""
+    def look(self, *, vllm: bool = True) -> Host:
+        """Raises nothing: what can not be found out is not there. Without `vllm` that one is not looked for."""
         with self._lock:
-            return self._look()
+            found = self._look()
+        path = self._vllm_program(found.engine_python) if vllm else None
+        if path is None:
+            return found
+        with self._asking:
+            asked = self._once("vllm", path, self._ask_vllm)
+            if asked is None:
+                return dataclasses.replace(found, vllm_trouble=self._vllm_trouble)
+        return dataclasses.replace(
+            found,
+            vllm=path,
+            vllm_words=asked.words,
+            vllm_version=asked.version,
+            vllm_flags=asked.flags,
+            vllm_for_cpu=asked.for_cpu,
+        )
 
     def _look(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
         python, libraries, device, types = self._python()
-        vllm_path = shutil.which(self._vllm)
-        vllm = self._once("vllm", vllm_path, _ask_vllm) if vllm_path else None
         docker, podman, containers, trouble = _containers()
         total, free = main_memory()
         return Host(
@@ -134,9 +152,6 @@ class HostLook:
             libraries=libraries,
             torch_device=device if gpus else "",
             model_types=types,
-            vllm=vllm_path if vllm is not None else None,
-            vllm_version=vllm.version if vllm is not None else "",
-            vllm_flags=vllm.flags if vllm is not None else frozenset(),
             docker=docker,
             podman=podman,
             container_socket_ok=containers,
@@ -174,13 +189,32 @@ class HostLook:
                 return path, libraries, device, types
         return None, {}, "", frozenset()
 
+    def _vllm_program(self, python: str | None) -> str | None:
+        """The one that is installed beside the models' Python, else the one of the PATH."""
+        if python is not None:
+            beside = Path(python).with_name(self._vllm)
+            if os.access(beside, os.X_OK) and beside.is_file():
+                return str(beside)
+        return shutil.which(self._vllm)
+
+    def _ask_vllm(self, path: str) -> Vllm | None:
+        try:
+            return vllm_help.ask(path, passed_on(os.environ))
+        except VllmError as error:
+            runs = vllm_log.ON_CPU.search(error.output) is None
+            self._vllm_trouble = (
+                error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}"
+            )
+            return None
+
     def _once(self, what: str, path: str, ask: Callable[[str], _T | None]) -> _T | None:
         """What `ask` finds, again only when the program or what is installed beside it has changed; None is kept for a minute."""
         key = (what, path, _changed(path))
         found, since = self._kept.get(key, (None, -math.inf))
         if found is None and time.monotonic() - since > _AGAIN_SECONDS:
-            for old in [one for one in self._kept if one[:2] == key[:2]]:
-                del self._kept[old]
+            for old in list(self._kept):
+                if old[:2] == key[:2]:
+                    del self._kept[old]
             found = ask(path)
             self._kept[key] = found, time.monotonic()
         kept: _T | None = found  # type: ignore[assignment]
@@ -218,13 +252,6 @@ def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
     total, used = found.memory_total, found.memory_used
     free = None if total is None or used is None else max(0, total - used)
     return HostGpu(vendor, found.name, total, free)
-
-
-def _ask_vllm(path: str) -> Vllm | None:
-    try:
-        return vllm_help.ask(path, passed_on(os.environ))
-    except VllmError:
-        return None
 
 
 def _ask_python(path: str) -> tuple[dict[str, str], str, frozenset[str]] | None:

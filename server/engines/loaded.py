@@ -223,7 +223,8 @@ class ServerLoaded:
         found = self._log.read(line)
         if found is not None:
             self._on_progress(found)
-        self._on_cpu = self._on_cpu or (self._is_vllm and vllm_log.ON_CPU.search(line) is not None)
+        if self._is_vllm and not self._launch.for_cpu:
+            self._on_cpu = self._on_cpu or vllm_log.ON_CPU.search(line) is not None
         now = asyncio.get_running_loop().time()
         if found is not None and found.percent not in (None, 100.0):
             if now - self._bar_at < _BAR_SECONDS:
@@ -257,11 +258,13 @@ class ServerLoaded:
 
     def _why(self) -> str:
         choice = self._choice
+        # As the panel calls them.
         reason = loading.explanation(
             self._process.lines,
-            memory=choice.gpu_memory_utilization,
-            context=choice.context or (self._model.context_length if self._model else None) or "",
-            dtype=choice.dtype,
+            memory=f"the share of GPU memory (now {choice.gpu_memory_utilization:g})",
+            context="the context" + (f" (now {choice.context})" if choice.context else ""),
+            dtype=f"the precision {choice.dtype}",
+            elsewhere="choose another port",
             port=self._launch.port or "",
             path=self._model.folder if self._model is not None else "",
         )

@@ -180,7 +180,9 @@ _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "Another program has the port. Choose another one, or leave the port empty for a free one.",
         ),
         (
-            r"trust_remote_code|--trust-remote-code",
+            # Not the name alone: vLLM lists it among what it was given.
+            r"(?:option|argument|pass|set)\b[^\n]{0,40}`?trust_remote_code=True|requires you to execute the"
+            r"|contains custom code|enable execution of custom code",
             "The model brings code of its own, which runs only with TRUST_REMOTE_CODE=true. Set it if you trust who made the"
             " model, or choose another model.",
         ),

@@ -33,6 +33,8 @@ ELSEWHERE = (
 _HANGS = "If it stays so, an operator can start the model again in the engine panel."
 # A broken connection is noticed a moment before the end of the process that broke it.
 _NOTICE_SECONDS = 0.5
+# vLLM tells that its worker has ended, closes its port and ends a moment later itself.
+_GOING_SECONDS = 2.0
 # Seconds that a question about a model that is being loaded should wait
 _RETRY_SECONDS = 5.0
 
@@ -150,10 +152,7 @@ class ManagedEngine:
                         raise
                     raise EngineTimeout(f"{error.message} {_HANGS}") from None
                 except (EngineUnavailable, EngineFailed) as error:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_NOTICE_SECONDS):
-                            await left.wait()
-                    if left.is_set():
+                    if await self._is_gone(engine, left, isinstance(error, EngineFailed)):
                         raise self._gone(began) from None
                     if isinstance(error, EngineUnavailable) and not self.status.ready:
                         raise EngineUnavailable(
@@ -164,6 +163,18 @@ class ManagedEngine:
                 # Whoever talks is not silent, however slow its other answers are.
                 self._silent_since = None
                 yield chunk
+
+    async def _is_gone(self, engine: Engine, left: asyncio.Event, failed: bool) -> bool:
+        """Whether it turns out, a moment after an error, that the engine has ended; one that `failed` may take longer to."""
+        for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await left.wait()
+            if left.is_set() or not failed:
+                break
+            if (await engine.probe()).state is not EngineState.UNREACHABLE:
+                break
+        return left.is_set()
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], left: asyncio.Event) -> Chunk:
         """Raises TimeoutError when the engine was left, StopAsyncIteration at the end."""

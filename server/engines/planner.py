@@ -74,7 +74,8 @@ class Planner:
         Raises one of REFUSALS.
         """
         model = self._model(choice)
-        host = _with_more(self._host.look(), ram_back, gpu_back)
+        subprocess = choice.mode is RunMode.SUBPROCESS
+        host = _with_more(self._host.look(vllm=subprocess), ram_back, gpu_back)
         launch = command(
             choice,
             model,
