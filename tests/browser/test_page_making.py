@@ -146,8 +146,8 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(section.locator("video")).to_be_hidden()
 
 
-async def test_a_result_that_breaks_off_is_asked_for_again(visit: Visit, run: Running) -> None:
-    """The page says so, and has it with the next look."""
+async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Running) -> None:
+    """A result comes with the next look; of a model that goes in the middle is said so at once, also where no other comes."""
     page = await visit(run.base_url)
     await page.start()
     await let_in(page)
@@ -173,15 +173,7 @@ async def test_a_result_that_breaks_off_is_asked_for_again(visit: Visit, run: Ru
     await expect(section.get_by_role("alert")).to_be_hidden()
     assert broken
 
-
-async def test_a_model_that_goes_in_the_middle_says_so_at_once(visit: Visit, run: Running) -> None:
-    """Also where no other takes its place, so that there is nothing to make with."""
-    page = await visit(run.base_url)
-    await page.start()
-    await let_in(page)
     await start(run, "endless")
-    section = page.page.locator("#making")
-    await section.get_by_label("What it is to be").fill("a red ball rolls")
     await section.get_by_role("button", name="Make it").click()
     await expect(section.get_by_role("status")).to_contain_text("At work")
     await run.program.engine_room.manager.stop()
