@@ -291,6 +291,13 @@ def test_whether_containers_can_be_started(
     assert says in found.container_trouble
 
 
+def test_podman_under_dockers_name_is_podman(machine: Machine) -> None:
+    """As the package podman-docker has it; a GPU is asked for in other words then."""
+    path = machine.tool("docker", 'echo "podman version 4.3.1"')
+    found = look_at_host()
+    assert (found.docker, found.podman, found.container_socket_ok) == (None, str(path), True)
+
+
 def test_a_user_without_dockers_rights_is_told(machine: Machine, tmp_path: Path) -> None:
     """The service runs and refuses: that is another trouble than one that does not run."""
     machine.tool("docker", "exit 1")

@@ -266,6 +266,9 @@ def _ask_python(path: str) -> tuple[dict[str, str], str, frozenset[str]] | None:
 def _containers() -> tuple[str | None, str | None, bool, str]:
     """Paths of docker and podman, whether one can be used, and why not. One that can is alone when the other can not."""
     docker, podman = shutil.which("docker"), shutil.which("podman")
+    if docker and (_output([docker, "--version"]) or "").startswith("podman"):
+        # podman under docker's name (podman-docker) takes --gpus and gives none.
+        docker, podman = None, podman or docker
     if docker and _output([docker, "version", "--format", "{{.Server.Version}}"]) is not None:
         return docker, podman, True, ""
     if podman and _output([podman, "version", "--format", "{{.Client.Version}}"]) is not None:
