@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from server.engines.loading import LoadingLog, Progress, explanation
@@ -152,6 +154,18 @@ def test_what_vllm_was_given_is_no_reason() -> None:
     assert not explanation([given])
 
 
+def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
+    """0.32.0's build for the CPU names its device; what it failed for comes after that."""
+    log = [
+        "(EngineCore pid=1) INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: device_config=cpu, x=1",
+        "(Worker pid=17979) ERROR 11-20 23:11:49 [multiproc_executor.py:1063] ValueError: Available memory on node 0"
+        " (13.04/16.96 GiB) on kv cache allocation is less than requested memory for kv (9999.0 GiB). Decrease"
+        " --kv-cache-memory-bytes, VLLM_CPU_KVCACHE_SPACE, or reduce CPU memory used by other processes.",
+    ]
+    assert explanation(log, for_cpu=True).startswith("Main memory does not hold what vLLM sets")
+    assert "finds no GPU" in explanation(log)
+
+
 @pytest.mark.parametrize(
     ("line", "what_to_do"),
     [
@@ -202,6 +216,11 @@ def test_what_vllm_was_given_is_no_reason() -> None:
 def test_failures_end_with_what_to_do(line: str, what_to_do: str) -> None:
     """Each known cause has its own sentence."""
     named = {"memory": "the share (now 0.9)", "context": "the context", "dtype": "auto"}
-    settings = {**named, "elsewhere": "choose another port", "port": 8002, "path": "/m"}
+    settings: dict[str, Any] = {
+        **named,
+        "elsewhere": "choose another port",
+        "port": 8,
+        "path": "/m",
+    }
     assert what_to_do in explanation(["INFO before", line, "INFO after"], **settings)
     assert not explanation(["INFO all is well"], **settings)

@@ -122,7 +122,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
             with pytest.raises(EngineFailed, match="in mid-answer"):
                 async for _ in song:
                     pass
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 8
             await ready_again(one)
             assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
             assert await color(one, "green") == "It is green."

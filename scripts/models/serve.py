@@ -210,6 +210,7 @@ def why(
         context=f"MODEL_MAX_TOKENS (now {settings.model_max_tokens})",
         dtype=f"MODEL_DTYPE (now {settings.model_dtype})",
         elsewhere="give VLLM_BASE_URL another port",
+        for_cpu=process.cpu,
         port=command.port,
         path=settings.model_path,
     )

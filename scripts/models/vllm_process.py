@@ -52,7 +52,7 @@ class VllmProcess:
         cpu: bool = False,
     ) -> None:
         self._hidden = hidden
-        self._cpu = cpu
+        self.cpu = cpu
         self.lines: deque[str] = deque(maxlen=KEPT)
         self.phase = "starting"
         # and should not be
@@ -96,7 +96,7 @@ class VllmProcess:
                 line = line[:LONGEST]
                 self.lines.append(line)
                 self.phase = vllm_log.phase(line) or self.phase
-                if not self._cpu:
+                if not self.cpu:
                     self.on_cpu = self.on_cpu or bool(vllm_log.ON_CPU.search(line))
                 # Nobody to read it is no reason for vLLM to stand still.
                 with contextlib.suppress(OSError, ValueError):

@@ -22,6 +22,11 @@ _FAILURES: tuple[tuple[str, str], ...] = (
         NO_GPU,
     ),
     (
+        r"Available memory on node .* is less than",
+        "Main memory does not hold what vLLM sets aside for requests. End other programs, choose a smaller model, or lower"
+        " VLLM_CPU_KVCACHE_SPACE where it is set.",
+    ),
+    (
         r"Free memory on device.*less than desired GPU memory utilization",
         "Other programs hold the GPU's memory. End them, or lower {memory}; should the context not fit then, lower"
         " {context}, too.",
@@ -96,7 +101,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
         "vLLM is not installed whole, or beside a torch that it was not built for. Install it anew.",
     ),
     (
-        r"EngineDeadError|Available memory on node .* is less than",
+        r"EngineDeadError",
         "vLLM's own worker ended, most likely for want of memory. Lower {context}, choose a smaller model, or end other"
         " programs.",
     ),
@@ -136,10 +141,13 @@ def phase(line: str) -> str:
     return text if share is None else f"{text}, {share:.0f} %"
 
 
-def explanation(lines: Iterable[str], **settings: object) -> str:
-    """Why it failed and what to do; empty when the log has nothing that is known. The first cause counts most."""
+def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
+    """Why it failed and what to do; empty when the log has nothing that is known. The first cause counts most.
+
+    `for_cpu`: it is no fault that it computes on the CPU.
+    """
     text = "\n".join(lines)
-    for pattern, sentence in _PATTERNS:
+    for pattern, sentence in _PATTERNS[for_cpu:]:
         if pattern.search(text):
             return sentence.format(**settings)
     return ""

@@ -265,6 +265,7 @@ class ServerLoaded:
             context="the context" + (f" (now {choice.context})" if choice.context else ""),
             dtype=f"the precision {choice.dtype}",
             elsewhere="choose another port",
+            for_cpu=self._launch.for_cpu,
             port=self._launch.port or "",
             path=self._model.folder if self._model is not None else "",
         )

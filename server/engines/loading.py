@@ -108,14 +108,14 @@ class LoadingLog:
         return None
 
 
-def explanation(lines: Iterable[str], **settings: object) -> str:
+def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
     """Why an engine failed and what to do; empty when its log has nothing that is known here. See `vllm_log`."""
     kept = list(lines)
     text = "\n".join(kept)
     for pattern, sentence in _FAILURES:
         if pattern.search(text):
             return sentence
-    return vllm_log.explanation(kept, **settings)
+    return vllm_log.explanation(kept, for_cpu=for_cpu, **settings)
 
 
 _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
