@@ -100,16 +100,19 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
     async with managed_for_real(Path(PYTHON)) as one:
         await one.manager.start(choice(colors))
         await settled(one, ManagerState.READY)
-        assert "vllm serve" in one.manager.status().shown
+        assert "--no-enable-log-requests" in one.manager.status().shown
         assert {"loading weights"} <= {s.progress.phase for s in one.seen if s.progress}
         for name in COLORS:
             assert await color(one, name) == f"It is {name}."
 
         song = one.manager.place.answer(request(ASK_SONG, max_tokens=SONG))
         await anext(song)
-        assert await in_work(one) == 1
+        # Its counts are a step behind, and asking takes long while it works.
+        async with asyncio.timeout(20):
+            while await in_work(one) != 1:
+                await anext(song)
         await song.aclose()
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(5):
             while await in_work(one):
                 await asyncio.sleep(0.01)
 
