@@ -208,7 +208,10 @@ async def visits(soak: Soak, number: int, end: float) -> None:
         except TimeoutError as error:
             soak.done["in vain"] += 1
             if not soak.stood_still(came):
-                soak.problem(f"visitor {number} waited in vain in {where(error)}: {peer.status}")
+                at = f"{time.strftime('%X')}, {time.monotonic() - came:.0f} s after it came"
+                soak.problem(
+                    f"visitor {number} waited in vain in {where(error)} ({at}): {peer.status}, {standing(peer)}"
+                )
         finally:
             with suppress(HttpError, OSError, EOFError, TimeoutError, ConnectionError):
                 await peer.close()
@@ -218,6 +221,19 @@ def where(error: BaseException) -> str:
     """The methods of ours that it came through, the innermost last."""
     frames = traceback.extract_tb(error.__traceback__)
     return " > ".join(f"{f.name}:{f.lineno}" for f in frames if "bench" in f.filename)
+
+
+def standing(peer: CameraPeer) -> str:
+    """How far its connection came, and over which addresses."""
+    if peer._pc is None:
+        return "no connection"
+    transport = peer._pc.getTransceivers()[0].sender.transport
+    pairs = [
+        f"{pair.local_candidate.host} to {pair.remote_candidate.host} {pair.state.name}"
+        + (" nominated" if pair.nominated else "")
+        for pair in transport.transport._connection._check_list
+    ]
+    return f"ICE {transport.transport.state}, DTLS {transport.state}, {'; '.join(pairs)}"
 
 
 async def strangers(soak: Soak, end: float) -> None:
