@@ -103,14 +103,19 @@ async def test_one_that_is_asked_to_end_leaves_nothing_running(tmp_path: Path) -
         found = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
         return [path for path in found if b"server.main" in (path / "cmdline").read_bytes()]
 
-    async with asyncio.timeout(60):
-        while not (servers := started()):
-            assert process.returncode is None
-            await asyncio.sleep(0.05)
-        await asyncio.sleep(1.0)
-        others = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
-        process.send_signal(signal.SIGTERM)
-        _, err = await process.communicate()
+    try:
+        async with asyncio.timeout(60):
+            while not (servers := started()):
+                assert process.returncode is None
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(1.0)
+            others = [Path(f"/proc/{pid}") for pid in children.read_text().split()]
+            process.send_signal(signal.SIGTERM)
+            _, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
     assert process.returncode == 130
     assert err.decode().endswith("Interrupted before anything was measured: nothing is written.\n")
     assert not [path for path in (*servers, *others) if path.exists()]

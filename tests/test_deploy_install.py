@@ -326,9 +326,9 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
     root, started = tmp_path / "root", tmp_path / "started"
     python = tmp_path / "python"
     # What makes the environment starts another program, which goes on.
-    work = f'({trap}while :; do echo $BASHPID >{started}; sleep 0.1; done) & {sys.executable} "$@"; wait'
+    work = f'({trap}while :; do echo $BASHPID >{started}; sleep 0.1; done) & "{sys.executable}" "$@"; wait'
     python.write_text(
-        f'#!/bin/bash\n[ "$1 $2" != "-m venv" ] || {{ {work}; exit; }}\nexec {sys.executable} "$@"\n'
+        f'#!/bin/bash\n[ "$1 $2" != "-m venv" ] || {{ {work}; exit; }}\nexec "{sys.executable}" "$@"\n'
     )
     python.chmod(0o755)
     command = ["bash", str(checkout / "deploy/install.sh"), "--prefix", str(root)]

@@ -86,7 +86,7 @@ def test_nginx_takes_the_stream_configuration(tmp_path: Path) -> None:
     whole = tmp_path / "nginx.conf"
     whole.write_text(
         f"load_module {STREAM_MODULE};\npid {tmp_path}/pid;\nerror_log stderr;\nevents {{}}\n"
-        f"include {DEPLOY / 'nginx-turn-sni.conf'};\n"
+        f'include "{DEPLOY}/nginx-turn-sni.conf";\n'
     )
     done = subprocess.run(
         ["nginx", "-t", "-c", str(whole), "-p", str(tmp_path)], capture_output=True, text=True

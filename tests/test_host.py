@@ -61,7 +61,7 @@ class Machine:
             info.mkdir()
             (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 9.8\n")
         (packages / "torch" / "version.py").write_text(version)
-        return self.tool("engine-python", f'PYTHONPATH={packages} exec {sys.executable} "$@"')
+        return self.tool("engine-python", f'PYTHONPATH={packages} exec "{sys.executable}" "$@"')
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+import time
 from typing import Any
 
 import cv2
@@ -304,18 +305,19 @@ async def test_describe_answers_unasked_until_it_is_switched_off(
     model.answer_for = lambda _body, _jpeg: [f"Scene {next(numbers)}."]
     page = await visit(server.base_url)
     await page.start()
-    count = model.count
+    count, began = model.count, time.monotonic()
     await page.button("Describe").click()
     await expect(page.button("Describe")).to_have_attribute("aria-pressed", "true")
-    await expect(page.turns.last.locator(".earlier li")).to_have_count(2)
+    # Two, or already more.
+    await page.turns.last.locator(".earlier li").nth(1).wait_for(timeout=10_000)
     assert await page.turns.count() == 1
-    await expect(page.turns.last.locator(".text")).to_have_text(re.compile(r"^Scene [3-9]\.$"))
+    await expect(page.turns.last.locator(".text")).to_have_text(re.compile(r"^Scene ([3-9]|\d\d)\.$"))
     # By the clock in the pictures: a busy machine may hand two of them on together.
     first, second = (Picture.of(model.requests[number]).clock for number in (0, 1))
     assert first is not None
     assert second is not None
     assert 300 <= second - first <= 1200
-    assert model.count - count <= 8
+    assert model.count - count <= 3 + 2 * (time.monotonic() - began)
 
     await page.button("Describe").click()
     await expect(page.button("Describe")).to_have_attribute("aria-pressed", "false")

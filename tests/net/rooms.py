@@ -116,7 +116,7 @@ def sni_configuration(folder: Path, certificate: Certificate) -> str:
         real_ip_header proxy_protocol;"""
     return f"""
 load_module {STREAM_MODULE};
-include {ROOT}/deploy/nginx-turn-sni.conf;
+include "{ROOT}/deploy/nginx-turn-sni.conf";
 {site_configuration(folder, certificate, site)}"""
 
 
