@@ -110,6 +110,25 @@ async def test_a_broken_answer_waits_for_the_reason() -> None:
         await task
 
 
+async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
+    """A server without its worker goes on for seconds, and answers a look with 503: its end is the reason."""
+    place = ManagedEngine()
+
+    class Headless(FakeEngine):
+        async def probe(self) -> EngineStatus:
+            return EngineStatus(EngineState.LOADING, "HTTP 503")
+
+    engine = Headless(fail_at=1, fail_with=engine_error(EngineFailed))
+    place.use(engine, "m")
+    task = asyncio.create_task(collect(place, []))
+    # Longer than a process that broke a connection takes to be found.
+    await asyncio.sleep(0.8)
+    assert not task.done()
+    place.leave(EngineState.LOADING, "starting again", "m ended unexpectedly.")
+    with pytest.raises(EngineFailed, match="ended unexpectedly"):
+        await task
+
+
 async def test_a_refusal_is_passed_on_at_once() -> None:
     """A request's own fault has nothing to do with the process."""
     place = ManagedEngine()

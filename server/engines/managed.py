@@ -33,8 +33,8 @@ ELSEWHERE = (
 _HANGS = "If it stays so, an operator can start the model again in the engine panel."
 # A broken connection is noticed a moment before the end of the process that broke it.
 _NOTICE_SECONDS = 0.5
-# vLLM tells that its worker has ended, closes its port and ends a moment later itself.
-_GOING_SECONDS = 2.0
+# vLLM whose worker has ended answers looks with 503, closes its port and ends seconds later itself.
+_GOING_SECONDS = 8.0
 # Seconds that a question about a model that is being loaded should wait
 _RETRY_SECONDS = 5.0
 
@@ -172,7 +172,7 @@ class ManagedEngine:
                     await left.wait()
             if left.is_set() or not failed:
                 break
-            if (await engine.probe()).state is not EngineState.UNREACHABLE:
+            if (await engine.probe()).ready:
                 break
         return left.is_set()
 
