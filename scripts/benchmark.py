@@ -28,7 +28,7 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ try:
     from scripts.bench.http_json import HttpError
     from scripts.bench.load_run import LoadRun, check_folder, finish, run_load, words, write
     from scripts.bench.processes import MeasurementError
-    from scripts.bench.report import EXPECTATION, STAND_IN
+    from scripts.bench.report import EXPECTATION, STAND_IN, Report
     from scripts.bench.rows import run_rows
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
@@ -228,19 +228,17 @@ def measure_load(args: argparse.Namespace) -> int:
 
 
 def measure_rows(args: argparse.Namespace) -> int:
-    # Asked to end it is interrupted: what it started ends with it. (A load run has its own way.)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     if args.browser:
         # Playwright is needed for this way and the next alone.
         from scripts.bench.browser_figures import run_browser
 
-        report, name = asyncio.run(run_browser(args)), "browser"
+        report, name = asyncio.run(_until_asked(run_browser(args))), "browser"
     elif args.network:
         from scripts.bench.network_figures import run_network
 
-        report, name = asyncio.run(run_network(args)), "network"
+        report, name = asyncio.run(_until_asked(run_network(args))), "network"
     else:
-        report, name = asyncio.run(run_rows(args)), "benchmark"
+        report, name = asyncio.run(_until_asked(run_rows(args))), "benchmark"
     report.close()
     # Results are passed on; the code is not.
     report.conditions["arguments"].pop("access_code", None)
@@ -253,6 +251,17 @@ def measure_rows(args: argparse.Namespace) -> int:
         return _unwritten(args.output, error)
     print(f"Written: {', '.join(os.path.relpath(p) for p in paths)}")
     return 0
+
+
+async def _until_asked(rows: Awaitable[Report]) -> Report:
+    """Asked to end by SIGTERM it is cancelled, so that what it started ends with it. (A load run has its own way.)
+
+    Not by way of SIGINT, which is ignored in a shell's background.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await rows
 
 
 def _unwritten(folder: Path, error: OSError) -> int:

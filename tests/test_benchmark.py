@@ -90,8 +90,12 @@ async def test_a_server_that_is_not_there_is_said_in_one_line(tmp_path: Path) ->
 
 
 async def test_one_that_is_asked_to_end_leaves_nothing_running(tmp_path: Path) -> None:
-    """SIGTERM in the middle of the rows: a sentence, status 130, and the server and the stand-in end with it."""
+    """SIGTERM in the middle of the rows: a sentence, status 130, and the server and the stand-in end with it.
+
+    In a shell's background, too, where SIGINT is ignored.
+    """
     process = await asyncio.create_subprocess_exec(
+        *("sh", "-c", 'trap "" INT; exec "$@"', "sh"),
         *(sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--rows", "--only", "questions"),
         *("--num-requests", "500", "--rate", "3", "--output", str(tmp_path)),
         stdout=asyncio.subprocess.PIPE,

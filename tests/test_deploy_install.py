@@ -339,6 +339,8 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that was started with SIGINT ignored, as in another one's background, can not take it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         deadline = time.monotonic() + 30
         while not ((root / "opt/.qwen-camera.new/.venv/bin").exists() and started.exists()):
