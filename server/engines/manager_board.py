@@ -14,7 +14,7 @@ from server.engines.manager_status import ManagerState, ManagerStatus
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Loading is told at most so often within one phase.
+# Loading is told at most so often within one phase; what was held back is told then, if it is the newest still.
 _TELL_SECONDS = 0.25
 
 
@@ -26,6 +26,9 @@ class Board:
         self._listeners: list[Callable[[ManagerStatus], None]] = []
         self._hearers: list[Callable[[str], None]] = []
         self._told_at = 0.0
+        # Came too soon after the one before it, and is told when the timer ends.
+        self._held: Progress | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
         """Be told each new status. The result unsubscribes."""
@@ -39,6 +42,9 @@ class Board:
         if status == self.status:
             return
         self.status = status
+        if status.state is not ManagerState.LOADING:
+            # The next loading begins with its own.
+            self._held = None
         for listener in list(self._listeners):
             _call(listener, status)
 
@@ -46,12 +52,25 @@ class Board:
         """How far the loading is; heard only while something loads, and not too often."""
         if self.status.state is not ManagerState.LOADING:
             return
-        before, now = self.status.progress, asyncio.get_running_loop().time()
+        before, loop = self.status.progress, asyncio.get_running_loop()
         same = before is not None and before.phase == progress.phase
-        if same and progress.percent != 100 and now - self._told_at < _TELL_SECONDS:
+        wait = self._told_at + _TELL_SECONDS - loop.time()
+        if same and progress.percent != 100 and wait > 0:
+            self._held = progress
+            self._timer = self._timer or loop.call_later(wait, self._tell_held)
             return
-        self._told_at = now
+        self._tell(progress)
+
+    def _tell(self, progress: Progress) -> None:
+        self._held = None
+        self._told_at = asyncio.get_running_loop().time()
         self.show(replace(self.status, progress=progress))
+
+    def _tell_held(self) -> None:
+        self._timer = None
+        if self._held is not None and self.status.state is ManagerState.LOADING:
+            self._tell(self._held)
+        self._held = None
 
     def line(self, line: str) -> None:
         """An engine, or the manager, says something."""
