@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 MODEL = "stand-in"
+CARD = {"id": MODEL, "max_model_len": 4096, "owned_by": "vllm"}
 # Words of a long answer, and seconds between two
 WORDS, PAUSE = 200, 0.05
 
@@ -36,8 +37,9 @@ class Handler(BaseHTTPRequestHandler):
     sent = 0
     # Hangs up on whoever asks
     mute = False
-    # As vLLM 0.32.0 does whose EngineCore was killed: an error inside the answer, nobody at the port, then its end
-    loses_worker = False
+    # As vLLM 0.32.0 does whose EngineCore was killed: an error inside the answer, then models are listed on, at /health
+    # stands 503, and after some seconds it ends
+    loses_worker = lost_worker = False
     # Takes nobody's key
     locked = False
 
@@ -56,13 +58,16 @@ class Handler(BaseHTTPRequestHandler):
         if self.mute:
             self.close_connection = True
             return
+        if self.path == "/health":
+            self._json({}, 503 if self.lost_worker else 200)
+            return
         key = os.environ.get("VLLM_API_KEY")
         if self.locked or (key and self.headers.get("Authorization") != f"Bearer {key}"):
             self._json({"error": "no"}, 401)
         elif self.path == "/sent":
             self._json({"sent": Handler.sent, "pid": os.getpid()})
         else:
-            self._json({"object": "list", "data": [{"id": MODEL, "max_model_len": 4096}]})
+            self._json({"object": "list", "data": [CARD]})
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers["Content-Length"]))
@@ -73,14 +78,14 @@ class Handler(BaseHTTPRequestHandler):
         try:
             for number in range(WORDS):
                 if self.loses_worker and number == 3:
-                    Handler.mute = True
+                    Handler.lost_worker = True
                     self._event(
                         {"error": {"message": "EngineCore encountered an issue.", "code": 500}}
                     )
                     say(
                         "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue."
                     )
-                    threading.Timer(1.0, os._exit, (0,)).start()
+                    threading.Timer(2.0, os._exit, (0,)).start()
                     return
                 choice = {"index": 0, "delta": {"content": f"{number} "}, "finish_reason": None}
                 self._event({"choices": [choice]})

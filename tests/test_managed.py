@@ -111,12 +111,12 @@ async def test_a_broken_answer_waits_for_the_reason() -> None:
 
 
 async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
-    """A server without its worker goes on for seconds, and answers a look with 503: its end is the reason."""
+    """A server without its worker goes on for seconds, and a look at its health tells: its end is the reason."""
     place = ManagedEngine()
 
     class Headless(FakeEngine):
         async def probe(self) -> EngineStatus:
-            return EngineStatus(EngineState.LOADING, "HTTP 503")
+            return EngineStatus(EngineState.UNREACHABLE, "HTTP 503")
 
     engine = Headless(fail_at=1, fail_with=engine_error(EngineFailed))
     place.use(engine, "m")

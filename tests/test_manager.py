@@ -169,7 +169,7 @@ async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: s
 
 
 async def test_vllm_s_worker_dies_in_mid_answer() -> None:
-    """vLLM 0.32.0 tells an error inside the answer, and ends a second later with status 0: one that has ended, all the same."""
+    """vLLM 0.32.0 tells an error inside the answer, and ends seconds later with status 0: one that has ended, all the same."""
     async with managed() as one:
         await one.manager.start(choice("loses_worker"))
         await one.manager.settled()

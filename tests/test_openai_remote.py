@@ -489,6 +489,21 @@ async def test_a_server_whose_model_is_known_is_not_asked_for_its_list(fake: Fak
         await engine.close()
 
 
+async def test_vllm_that_has_lost_its_engine_is_not_used(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """It lists its model still, and its health alone tells; other servers' health may mean anything, and may be absent."""
+    fake.health = 503
+    assert (await engine.probe()).ready
+    fake.card = {"owned_by": "vllm"}
+    status = await engine.probe()
+    assert status.state is EngineState.UNREACHABLE
+    assert "lost the process that runs its model" in status.detail
+    for fine in (404, 200):
+        fake.health = fine
+        assert (await engine.probe()).ready
+
+
 async def test_a_list_of_models_that_fails_is_fine_with_a_name_and_good_health(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:

@@ -42,6 +42,12 @@ class Discovery:
             "Start it, or set VLLM_BASE_URL to where it is."
         )
 
+    def headless(self) -> str:
+        return (
+            f"The model server at {self.address} has lost the process that runs its model (its health: HTTP 503). "
+            "It ends soon by itself, or has to be started again; its own log says why."
+        )
+
     def not_openai(self) -> str:
         return (
             f"What answers at {self.address} is no OpenAI-compatible model server. "

@@ -33,7 +33,7 @@ ELSEWHERE = (
 _HANGS = "If it stays so, an operator can start the model again in the engine panel."
 # A broken connection is noticed a moment before the end of the process that broke it.
 _NOTICE_SECONDS = 0.5
-# vLLM whose worker has ended answers looks with 503, closes its port and ends seconds later itself.
+# vLLM whose worker has ended is found ill, looks for that itself every 5 s, and ends then.
 _GOING_SECONDS = 8.0
 # Seconds that a question about a model that is being loaded should wait
 _RETRY_SECONDS = 5.0

@@ -161,13 +161,21 @@ class OpenAIEngine:
         return self._status
 
     async def probe(self) -> EngineStatus:
-        """List the models and learn the served one's context length and geometry. Never raises an error."""
+        """List the models and learn the served one's context length and geometry; vLLM is asked for its health, too.
+
+        Never raises an error.
+        """
         elsewhere = await self._whereabouts.look()
         self._status = dataclasses.replace(self._status, elsewhere=elsewhere)
         try:
             async with asyncio.timeout(self._limits.probe):
                 listing = await self._listing()
-            self._status = self._discovery.from_listing(listing, self._status)
+                status = self._discovery.from_listing(listing, self._status)
+                # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs
+                # them has died (0.32.0: up to 5).
+                if status.capabilities.json_schema and await self._health() == 503:
+                    status = self._bad(EngineState.UNREACHABLE, self._discovery.headless())
+            self._status = status
         except (TimeoutError, openai.APITimeoutError):
             self._status = self._bad(
                 EngineState.UNREACHABLE,
@@ -189,21 +197,28 @@ class OpenAIEngine:
         try:
             return (await self._client.models.with_raw_response.list()).content
         except openai.APIStatusError as exc:
-            if self._discovery.may_be_unlisted(exc.status_code) and await self._healthy():
+            if (
+                self._discovery.may_be_unlisted(exc.status_code)
+                and 200 <= await self._health() < 300
+            ):
                 return b'{"data": []}'
             raise
 
-    async def _healthy(self) -> bool:
+    async def _health(self) -> int:
+        """HTTP status of its /health; 0 when there is none."""
         # Twice: uvicorn closes the connection on which an application failed, with no word before.
         for _ in range(2):
             try:
                 answer = await self._client.get(self._discovery.health, cast_to=httpx2.Response)
+            except openai.APIStatusError as exc:
+                return exc.status_code
             except openai.APIConnectionError:
                 continue
             except openai.APIError:
-                return False
-            return answer.is_success and "text/html" not in answer.headers.get("content-type", "")
-        return False
+                return 0
+            page = "text/html" in answer.headers.get("content-type", "")
+            return 0 if page else answer.status_code
+        return 0
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
