@@ -46,8 +46,8 @@ class Workshop:
     making: Making
     # The loaded model, when it makes something
     loaded: Callable[[], Maker | None]
-    # The loaded model, which can do it. Raises WrongModel.
-    require: Callable[[Ability], Model]
+    # The loaded model, which can do one of these. Raises WrongModel.
+    require: Callable[..., Model]
     maker: PictureMaker
     prepare_pool: ThreadPoolExecutor
 
@@ -144,7 +144,7 @@ def _loaded_for(workshop: Workshop, kind: Kind, body: dict[str, Any]) -> Maker:
         given = body.get("camera") is not None
         workshop.require(Ability.IMAGE_TO_VIDEO if given else Ability.TEXT_TO_VIDEO)
     else:
-        workshop.require(Ability.TEXT_TO_SPEECH)
+        workshop.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
     # The manager knows of one, and it is gone this moment.
     raise EngineUnavailable("The model has just ended. Wait until it is loaded again.")
 

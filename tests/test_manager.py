@@ -591,8 +591,11 @@ async def test_an_operation_that_the_model_can_not_do() -> None:
         await one.manager.start(choice("video"))
         await one.manager.settled()
         assert one.manager.require(Ability.TEXT_TO_VIDEO).id == "tests/video"
+        assert one.manager.require(Ability.IMAGES, Ability.TEXT_TO_VIDEO).id == "tests/video"
         with pytest.raises(WrongModel, match="a video model"):
             one.manager.require(Ability.IMAGES)
+        with pytest.raises(WrongModel, match="can read texts aloud or make sounds"):
+            one.manager.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
         # It answers no questions: another engine does.
         await soon(lambda: one.engines.current is one.spare)
 

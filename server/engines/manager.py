@@ -114,12 +114,13 @@ class EngineManager:
         """Be told the engine's own log lines, without secrets. The result unsubscribes."""
         return self._board.on_line(callback)
 
-    def require(self, ability: Ability) -> Model:
-        """The loaded model, which can do it. Raises WrongModel."""
+    def require(self, *abilities: Ability) -> Model:
+        """The loaded model, which can do one of these. Raises WrongModel."""
         model = self._run.plan.model if self._run is not None else None
-        if self._board.status.state is ManagerState.READY and model and ability in model.abilities:
+        ready = self._board.status.state is ManagerState.READY
+        if ready and model and not model.abilities.isdisjoint(abilities):
             return model
-        raise wrong_model(self._board.status, model, ability, self._known())
+        raise wrong_model(self._board.status, model, abilities, self._known())
 
     # What to do
 

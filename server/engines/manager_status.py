@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
@@ -107,9 +107,11 @@ def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
 
 
 def wrong_model(
-    status: ManagerStatus, model: Model | None, ability: Ability, known: Iterable[Model]
+    status: ManagerStatus, model: Model | None, wanted: Sequence[Ability], known: Iterable[Model]
 ) -> WrongModel:
-    """The error that names what is loaded (`model`, None: not known), what is needed, examples of `known`, and how to switch."""
+    """The error that names what is loaded (`model`, None: not known), what is needed (one of `wanted`), examples of `known`,
+    and how to switch.
+    """
     ready = status.state is ManagerState.READY
     if ready and model is not None:
         can = ", ".join(sorted(_CAN[one] for one in model.abilities))
@@ -122,9 +124,10 @@ def wrong_model(
         loaded = f"{status.model} is being loaded."
     else:
         loaded = "No model is loaded."
-    able = [one.name for one in known if ability in one.abilities][:3]
+    able = [one.name for one in known if not one.abilities.isdisjoint(wanted)][:3]
+    needed = " or ".join(_CAN[one] for one in wanted)
     examples = f" ({', '.join(able)})" if able else ""
     return WrongModel(
-        f"{loaded} This needs a model that can {_CAN[ability]}{examples}. Start one in the engine panel: it takes the place"
+        f"{loaded} This needs a model that can {needed}{examples}. Start one in the engine panel: it takes the place"
         " of the one that is loaded."
     )

@@ -12,8 +12,8 @@ _OWN_GROUP = Path("/proc/self/cgroup")
 _GROUPS = Path("/sys/fs/cgroup")
 DTYPES = ("auto", "float16", "bfloat16", "float32")
 BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
-# Beside the weights: what is computed with, the cache of a long context, a picture on its way.
-_EXTRA_SHARE = 0.10
+# Beside the weights: what is computed with, a picture on its way. The context is made to fit what is left.
+_EXTRA_SHARE, _EXTRA_MOST = 0.10, 10**9
 _EXTRA_BYTES = 200 * 1024 * 1024
 # Of the memory that is free beside the weights, what a whole context may take; and the least that is tried, come what may.
 _CONTEXT_SHARE = 0.6
@@ -25,8 +25,8 @@ _INNER_COPIES = 4
 
 def needed(weights_bytes: int, bytes_each: int, dtype: str) -> int:
     """Bytes that a model needs in that format; stored it has `bytes_each` a number."""
-    computed = weights_bytes * BYTES_EACH[dtype] / bytes_each
-    return int(computed * (1 + _EXTRA_SHARE)) + _EXTRA_BYTES
+    computed = weights_bytes * BYTES_EACH[dtype] // bytes_each
+    return computed + min(int(computed * _EXTRA_SHARE), _EXTRA_MOST) + _EXTRA_BYTES
 
 
 def choose(asked: str, stored: str, *, gpu: bool, bfloat16: bool, roomy: bool) -> str:
