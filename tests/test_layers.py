@@ -157,7 +157,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "catalogue.vllm_log": "tests/test_start_vllm.py, tests/test_loading.py",
     "engines.keeper": "tests/test_process.py, as the process that it is",
     "engines.process_memory": "tests/test_process.py",
-    "engines.manager_board": "what the manager tells: tests/test_manager.py",
     "engines.model_run": "what the manager runs: tests/test_manager.py, tests/test_manager_real.py",
     "engines.manager_status": "data, and sentences that tests/test_manager.py reads",
     "engines.loaded": "one run of a model: tests/test_manager.py, tests/test_manager_real.py",
