@@ -54,6 +54,8 @@ const SETTLES = 350;
 // Stopping waits until the memory is back.
 const PATIENCE = 90_000;
 const MAX_LINES = 400;
+// While the server finds out what else there is.
+const LOOK_AGAIN = 2500;
 // Until the socket must have told how the engine stands.
 const TOLD_WITHIN = 4000;
 // What a token can not have: it would be in no header.
@@ -87,6 +89,8 @@ export class EngineDesk {
   #timer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #joining;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #again;
   #send;
   #session;
   #onChange;
@@ -128,9 +132,11 @@ export class EngineDesk {
     if (!quietly) this.#set({ busy: true });
     const told = this.#told;
     try {
-      const { engine, models, machine, troubles = [] } = await this.ask("GET", "/api/engine");
+      const { engine, models, machine, troubles = [], pending = false } = await this.ask("GET", "/api/engine");
       const more = quietly ? {} : { busy: false, ...this.#report(engine, told) };
       this.#set({ known: true, refused: "", models, machine, troubles, ...more });
+      clearTimeout(this.#again);
+      if (pending) this.#again = setTimeout(() => void this.refresh(true), LOOK_AGAIN);
     } catch (error) {
       const refused = this.#words(error);
       if (!quietly) this.#set({ busy: false, refused, problem: this.facts.known ? refused : "" });

@@ -57,6 +57,8 @@ def create_operator_router(
             "models": panel.listed(seen.models, seen.emptied),
             "machine": panel.machine(seen.host),
             "troubles": panel.troubles(seen.models),
+            # Worth another look soon
+            "pending": bool(seen.host.vllm_pending),
         }
 
     @router.post("/preview")

@@ -130,6 +130,9 @@ def main() -> None:
     elif behaviour == "oom":
         say("torch.OutOfMemoryError: HIP out of memory. Tried to allocate 270.00 MiB.")
         sys.exit(1)
+    elif behaviour == "raises":
+        say("(Worker pid=7) ERROR [executor.py:9] RuntimeError: what nobody has seen before")
+        sys.exit(1)
     elif behaviour == "cpu":
         say("INFO 11-20 12:00:00 [__init__.py:243] Automatically detected platform cpu.")
         time.sleep(60)

@@ -110,6 +110,11 @@ def test_everything_works_where_everything_is() -> None:
         ),
         (
             RunMode.SUBPROCESS,
+            without(vllm=None, vllm_pending="/usr/bin/vllm"),
+            "/usr/bin/vllm is being asked what it takes, up to a minute the first time. Wait a moment.",
+        ),
+        (
+            RunMode.SUBPROCESS,
             without(vllm=None, vllm_trouble="/usr/bin/vllm does not run.", engine_python=None),
             "/usr/bin/vllm does not run. No Python",
         ),

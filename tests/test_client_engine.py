@@ -33,6 +33,8 @@ class Server:
     def __init__(self) -> None:
         self.token = "right"
         self.asked: list[list[Any]] = []
+        # Looks that find the machine not known wholly yet
+        self.pending = 0
 
     async def serve(self, route: Route) -> None:
         path = route.request.url.removeprefix(ORIGIN)
@@ -58,7 +60,9 @@ class Server:
             )
         elif path.partition("?")[0] == "/api/engine":
             engine = {"type": "engine", "state": "idle", "answers": False}
-            await route.fulfill(json={"engine": engine, "models": [], "machine": "A machine."})
+            facts = {"engine": engine, "models": [], "machine": "A machine."}
+            self.pending -= 1
+            await route.fulfill(json={**facts, "pending": self.pending >= 0})
         else:
             engine = {"type": "engine", "state": "loading", "answers": False}
             await route.fulfill(json={"engine": engine})
@@ -74,10 +78,12 @@ async def place() -> AsyncIterator[tuple[Page, Server]]:
         yield page, server
 
 
-async def run(place: tuple[Page, Server], body: str, *, token: str = "right") -> Any:
+async def run(
+    place: tuple[Page, Server], body: str, *, token: str = "right", pending: int = 0
+) -> Any:
     """Run the body of an async function on the page; what it returns."""
     page, server = place
-    server.token, server.asked = token, []
+    server.token, server.asked, server.pending = token, [], pending
     return await page.evaluate("async () => {" + SETUP + body + "}")
 
 
@@ -96,6 +102,24 @@ async def test_a_wrong_token_is_forgotten_and_asked_for_again(place: tuple[Page,
     assert found["facts"]["refused"] == "Not right."
     assert (found["sent"], found["secrets"]) == ([], [])
     assert len(found["asked"]) == 1
+
+
+async def test_what_the_server_does_not_know_yet_is_looked_for_again(
+    place: tuple[Page, Server],
+) -> None:
+    """Until it knows, and nobody is kept waiting meanwhile."""
+    found = await run(
+        place,
+        """
+        await desk.enter("right");
+        const known = desk.facts.known;
+        await later(6000);
+        return {known, busy: shown.slice(-1)[0].busy, asked: await asked()};
+        """,
+        pending=2,
+    )
+    assert (found["known"], found["busy"]) == (True, False)
+    assert [path for path, _ in found["asked"]] == ["/api/engine"] * 3
 
 
 async def test_every_socket_is_told_once(place: tuple[Page, Server]) -> None:

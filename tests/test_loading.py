@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from server.engines.loading import LoadingLog, Progress, explanation
+from server.engines.loading import LoadingLog, Progress, explanation, first_error
 
 
 def read(*lines: str) -> list[Progress]:
@@ -145,6 +145,21 @@ def test_other_lines_say_nothing() -> None:
     assert log.progress is before
 
 
+def test_the_first_error_of_a_log_is_told() -> None:
+    """As vLLM 0.32.0 and a plain traceback have it, bounded; words about errors are none."""
+    log = [
+        "INFO: ValueErrors are counted: none",
+        "(Worker pid=11353) ERROR 11-21 01:36:51 [multiproc_executor.py:953] Traceback (most recent call last):",
+        "(Worker pid=11353) ERROR 11-21 01:36:51 [multiproc_executor.py:953] RuntimeError: start (0) is too far.",
+        "RuntimeError: Engine core initialization failed. See root cause above.",
+    ]
+    assert first_error(log) == "Its log says: RuntimeError: start (0) is too far."
+    assert first_error([f"torch.OutOfMemoryError: {'x' * 1000}"]) == (
+        f"Its log says: torch.OutOfMemoryError: {'x' * 176}."
+    )
+    assert first_error(log[:2]) == first_error([]) == ""
+
+
 def test_what_vllm_was_given_is_no_reason() -> None:
     """As 0.32.0 lists it before anything has gone wrong."""
     given = (
@@ -171,6 +186,10 @@ def test_a_vllm_for_the_cpu_is_not_blamed_for_it() -> None:
     [
         ("Cannot connect to the Docker daemon at unix:///var/run/docker.sock.", "systemctl start"),
         ('docker: Error response: could not select device driver "" with', "container toolkit"),
+        (
+            "RuntimeError: start (0) + length (256) exceeds dimension size (128).",
+            "of another model",
+        ),
         ("Error response from daemon: manifest for x not found: manifest unknown", "its name"),
         (
             'Error: short-name "vllm/vllm-openai:v0.32.0" did not resolve to an alias and no unqualified-search registries',

@@ -145,7 +145,8 @@ async def test_what_can_not_be_changes_nothing() -> None:
     [
         ("oom", "The GPU's memory is full. Lower the share of GPU memory (now 0.9)"),
         ("cpu", "It was stopped. This vLLM finds no GPU"),
-        ("leaves", "It ended with status 7. Its log says more"),
+        ("leaves", "It ended with status 7. Its log says more. Choose another way to run it"),
+        ("raises", "Its log says: RuntimeError: what nobody has seen before. Choose another way"),
         ("absent", "no-such-program is not there or may not be run. Install it"),
     ],
 )

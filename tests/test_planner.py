@@ -39,7 +39,7 @@ class Told(HostLook):
         # Whether vLLM was looked for, each time
         self.looked: list[bool] = []
 
-    def look(self, *, vllm: bool = True) -> Host:
+    def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
         self.looked.append(vllm)
         return self.host
 

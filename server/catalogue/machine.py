@@ -55,6 +55,8 @@ class Host:
     # It is a build for the CPU
     vllm_for_cpu: bool = False
     vllm_trouble: str = ""
+    # The program that is being asked what it takes, which takes up to minutes; empty: none
+    vllm_pending: str = ""
     docker: str | None = None
     podman: str | None = None
     # Whether containers can be started by this user, and the sentence why not

@@ -116,6 +116,11 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
             "This server runs in systemd's sandbox, which has no GPU to give. Start the model's server in its own unit"
             " (systemctl start qwen-vllm) and choose remote.",
         )
+    if host.vllm_pending:
+        return Possible(
+            False,
+            f"{host.vllm_pending} is being asked what it takes, up to a minute the first time. Wait a moment.",
+        )
     vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
     if not vllm:
         large = _too_large_for_gpus if host.gpus else _too_large_here

@@ -74,7 +74,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
         " --quantize 8) or the original model.",
     ),
     (
-        r"SafetensorError|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader|size of tensor .* must match"
+        r"SafetensorError|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader|size of tensor .* must match|exceeds dimension size"
         r"|weights were not initialized from checkpoint",
         "The weights in {path} are damaged or of another model. Look at them:"
         " python scripts/convert_model.py --verify-only --model-path {path}",

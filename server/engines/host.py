@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from server.catalogue import vllm_log
 from server.catalogue.command import passed_on
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.catalogue.sizes import QUANTISED
-from server.catalogue.vllm import Vllm, VllmError
-from server.engines import vllm_help
+from server.engines.vllm_look import VllmLook
 from server.gpu import Gpu, GpuError, GpuReader
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -109,24 +107,27 @@ class HostLook:
         self._models = models if models is not None else ROOT
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
-        # Asking vLLM takes so long that nothing else waits for it.
-        self._asking = threading.Lock()
-        self._vllm_trouble = ""
+        self._vllm_look = VllmLook()
         # What was found, and when
         self._kept: dict[tuple[str, str, int], tuple[object, float]] = {}
         self._gpus: GpuReader | None = None
 
-    def look(self, *, vllm: bool = True) -> Host:
-        """Raises nothing: what can not be found out is not there. Without `vllm` that one is not looked for."""
+    def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
+        """Raises nothing: what can not be found out is not there. Without `vllm` that one is not looked for.
+
+        `patience`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
+        """
         with self._lock:
             found = self._look()
         path = self._vllm_program(found.engine_python) if vllm else None
         if path is None:
             return found
-        with self._asking:
-            asked = self._once("vllm", path, self._ask_vllm)
-            if asked is None:
-                return dataclasses.replace(found, vllm_trouble=self._vllm_trouble)
+        told = self._vllm_look.look(path, _changed(path), patience)
+        asked = told.vllm
+        if asked is None:
+            return dataclasses.replace(
+                found, vllm_trouble=told.trouble, vllm_pending=path if told.pending else ""
+            )
         return dataclasses.replace(
             found,
             vllm=path,
@@ -196,16 +197,6 @@ class HostLook:
             if os.access(beside, os.X_OK) and beside.is_file():
                 return str(beside)
         return shutil.which(self._vllm)
-
-    def _ask_vllm(self, path: str) -> Vllm | None:
-        try:
-            return vllm_help.ask(path, passed_on(os.environ))
-        except VllmError as error:
-            runs = vllm_log.ON_CPU.search(error.output) is None
-            self._vllm_trouble = (
-                error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}"
-            )
-            return None
 
     def _once(self, what: str, path: str, ask: Callable[[str], _T | None]) -> _T | None:
         """What `ask` finds, again only when the program or what is installed beside it has changed; None is kept for a minute."""

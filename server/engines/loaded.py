@@ -48,6 +48,8 @@ _PORT_OF_ANOTHER = (
     "What answers at its port is not the model that was started: another program has the port. Choose another port, or end"
     " that program."
 )
+# Where the reason is none of those that are known
+_TRY = "Choose another way to run it, another precision, or another model."
 # What our own looks at a server leave in its log
 _LOOKED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 _PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
@@ -180,7 +182,7 @@ class ServerLoaded:
             state = await self._look()
             if self.ended.is_set():
                 raise StartFailed(
-                    f"It {self.how_it_ended()}",
+                    f"It {self._how()}. {self._why_not_started()}",
                     port_taken=any(_PORT_TAKEN.search(line) for line in self._process.lines),
                 )
             first = state is EngineState.MISCONFIGURED and wrong_since is None
@@ -256,7 +258,17 @@ class ServerLoaded:
                 return f"was ended by {signal.Signals(status - _BY_SIGNAL).name}"
         return self._process.how_it_ended()
 
+    def _why_not_started(self) -> str:
+        """Nothing was asked yet, so that the first error in its log is why, and may be told."""
+        said = loading.first_error(self._process.lines)
+        return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
+
     def _why(self) -> str:
+        unknown = "Its log says more; the reason is none of those that are known here."
+        return self._known_reason() or unknown
+
+    def _known_reason(self) -> str:
+        """Empty where it is none of those."""
         choice = self._choice
         # As the panel calls them.
         reason = loading.explanation(
@@ -274,7 +286,7 @@ class ServerLoaded:
             killed = self._process.status == _BY_SIGNAL + signal.SIGKILL
         if not reason and killed:
             return "The system ended it, most likely for want of main memory: choose a smaller model, or end other programs."
-        return reason or "Its log says more; the reason is none of those that are known here."
+        return reason
 
 
 class RemoteLoaded:

@@ -61,6 +61,9 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^\[transformers\] Loading\b", "loading the model"),
     )
 )
+# As a traceback ends: "RuntimeError: …", "torch.OutOfMemoryError: …", behind whatever a logger puts before it
+_ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*[A-Z]\w*(?:Error|Exception): \S.*)")
+_ERROR_CHARS = 200
 _LOADING = re.compile(r"(?i)^(?:loading|materiali[sz]ing)\b")
 _FETCHING = re.compile(
     r"(?i)^(?:fetching|download)|\.(?:safetensors|json|bin|gguf|model|txt|jinja)\b|\bit?B/s|B/s"
@@ -116,6 +119,14 @@ def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: obje
         if pattern.search(text):
             return sentence
     return vllm_log.explanation(kept, for_cpu=for_cpu, **settings)
+
+
+def first_error(lines: Iterable[str]) -> str:
+    """A sentence with the first error that a Python program's log names; empty when it names none. Later ones follow from it."""
+    for line in lines:
+        if match := _ERROR.search(line):
+            return f"Its log says: {match[1][:_ERROR_CHARS].rstrip('. ')}."
+    return ""
 
 
 _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(

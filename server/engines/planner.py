@@ -25,6 +25,10 @@ from server.gpu import GpuError, GpuReader
 REFUSALS = (CommandError, CatalogueError, ModelFolderError)
 
 
+# That whoever looks waits for a vLLM to say what it takes
+LOOK_SECONDS = 2.0
+
+
 @dataclass(frozen=True, slots=True)
 class Seen:
     models: Catalogue
@@ -64,8 +68,11 @@ class Planner:
         return found
 
     def look(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
-        """The models and the machine; `ram_back`, `gpu_back`: see `plan`. Raises CatalogueError."""
-        models, host = self.catalogue(), self._host.look()
+        """The models and the machine; `ram_back`, `gpu_back`: see `plan`. Raises CatalogueError.
+
+        A vLLM that has not said yet what it takes is `pending` there.
+        """
+        models, host = self.catalogue(), self._host.look(patience=LOOK_SECONDS)
         return Seen(models, host, _with_more(host, ram_back, gpu_back))
 
     def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:

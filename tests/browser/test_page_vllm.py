@@ -1,0 +1,61 @@
+"""A vLLM of this machine, whose environment REAL_VLLM_PYTHON names (see tests/test_real_vllm.py), through the whole product."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.test_page_local import looking_at, picture_of
+from tests.browser.test_page_operator import TOKEN, answer, choose, command_of, let_in
+from tests.browser.visitor import Visit
+from tests.real_vllm import LOADS, PYTHON, REASON, prepared
+from tests.running import running
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.skipif(not PYTHON, reason=REASON),
+]
+
+
+async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
+    visit: Visit, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its command, its words and its phases are seen; it names colours; then the same model runs in this program, then none."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    colors = prepared(tiny_model, tmp_path / "colors")
+    settings = {"model_path": colors, "engine_python": PYTHON, "trust_remote_code": True}
+    async with running(operator_token=TOKEN, **settings) as run:
+        page = await looking_at(visit, run, "red")
+        await let_in(page)
+        panel = page.page.locator("#engine-panel")
+        state = panel.locator("#engine-state")
+
+        await choose(page, "colors", "subprocess")
+        await command_of(page, "VLLM_API_KEY=********", "vllm", str(colors))
+        since = await page.now()
+        await panel.get_by_role("button", name="Start", exact=True).click()
+        await page.got(
+            'm.type === "engine" && m.progress?.phase === "loading weights"',
+            since=since,
+            timeout=LOADS,
+        )
+        await expect(panel.locator("#engine-lines")).to_contain_text("EngineCore")
+        await expect(state).to_have_text("colors runs in its own process", timeout=LOADS * 1000)
+        assert await answer(page) == ("It is red.", "local", "colors")
+
+        await page.show(mode=picture_of("blue"))
+        await page.button("Manage").click()
+        await choose(page, "colors", "in_process")
+        await panel.get_by_role("button", name="Switch to this").click()
+        await expect(state).to_have_text("colors runs in this program", timeout=LOADS * 1000)
+        assert await answer(page) == ("It is blue.", "local", "colors")
+
+        await page.button("Manage").click()
+        await page.button("Stop engine").click()
+        await expect(state).to_have_text("No model is loaded")
+        released = run.program.engine_room.manager.status().released
+        assert released is not None
+        assert released.left == 0
