@@ -33,6 +33,9 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
         panel = page.page.locator("#engine-panel")
         state = panel.locator("#engine-state")
 
+        # It says what it takes, which takes it its time; the panel is there meanwhile.
+        subprocess = panel.locator("#engine-modes input[value=subprocess]")
+        await expect(subprocess).to_be_enabled(timeout=LOADS * 1000)
         await choose(page, "colors", "subprocess")
         await command_of(page, "VLLM_API_KEY=********", "vllm", str(colors))
         since = await page.now()
