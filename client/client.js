@@ -27,6 +27,9 @@ import { ScreenLock } from "./wakelock.js";
 
 const BROKEN = "The connection was lost before the answer was complete.";
 
+// All of the page is here.
+byId("partial", HTMLElement).remove();
+
 const stage = new StageView();
 const dialog = new CodeDialog();
 const trust = new TrustDialog({ onRetry: () => visit.retry() });

@@ -1,0 +1,70 @@
+"""A page that does not arrive whole: the network changed, or broke, while it was loaded."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.browser.visitor import Visit
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# The browser's own words for what it could not load
+LOST = "Failed to load resource"
+
+
+class Losing:
+    """Files of the page that do not arrive: the first `times` requests for them break."""
+
+    def __init__(self, *names: str, times: int) -> None:
+        self.names = names
+        self.left = times
+
+    async def prepare(self, page: Page) -> None:
+        for name in self.names:
+            await page.route(f"**/client/{name}", self._answer)
+
+    async def _answer(self, route: Route) -> None:
+        if self.left > 0:
+            self.left -= 1
+            await route.abort("connectionreset")
+        else:
+            await route.continue_()
+
+
+@pytest.mark.parametrize("name", ["peer.js", "client.js", "style.css"])
+async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running, name: str) -> None:
+    """By itself, and then the page works."""
+    losing = Losing(name, times=1)
+    page = await visit(builtin.base_url, prepare=losing.prepare)
+    page.expect(LOST)
+    await expect(page.page.locator("#partial")).to_have_count(0)
+    loaded = "() => performance.getEntriesByType('navigation')[0].type === 'reload'"
+    await page.page.wait_for_function(loaded)
+    await page.start()
+    assert losing.left == 0
+
+
+async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> None:
+    """After one more try, in words; it is not tried for ever."""
+    losing = Losing("peer.js", times=100)
+    page = await visit(builtin.base_url, prepare=losing.prepare)
+    page.expect(LOST)
+    note = page.page.get_by_text("This page has not arrived whole")
+    await expect(note).to_be_visible(timeout=4000)
+    box = await note.bounding_box()
+    assert box is not None
+    assert box["height"] > 15
+    await page.page.wait_for_timeout(1500)
+    assert losing.left == 98
+
+
+async def test_without_any_script_it_is_told_later(visit: Visit, builtin: Running) -> None:
+    """By the style alone: a slow network may only be slow."""
+    losing = Losing("client.js", "boot.js", times=100)
+    page = await visit(builtin.base_url, prepare=losing.prepare)
+    page.expect(LOST)
+    note = page.page.get_by_text("This page has not arrived whole")
+    await expect(note).to_be_hidden()
+    await expect(note).to_be_visible(timeout=15_000)
