@@ -314,3 +314,5 @@ window.addEventListener("hashchange", arrive);
 followViewport(() => stage.fit());
 render(visit.facts);
 arrive();
+// Before this was here: see boot.js.
+if (document.documentElement.dataset.pressed) stage.start.click();

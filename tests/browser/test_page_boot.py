@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
+
 import pytest
 from playwright.async_api import Page, Route, expect
 
@@ -44,6 +47,40 @@ async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running,
     await page.page.wait_for_function(loaded)
     await page.start()
     assert losing.left == 0
+
+
+async def test_a_press_that_came_too_early_counts(visit: Visit, builtin: Running) -> None:
+    """The button is there before what it does: a slow network makes nobody press twice."""
+    held = asyncio.Event()
+
+    async def prepare(page: Page) -> None:
+        async def answer(route: Route) -> None:
+            await held.wait()
+            await route.continue_()
+
+        await page.route("**/client/client.js", answer)
+        # Loading is not over until that module is there.
+        page.goto = functools.partial(page.goto, wait_until="commit")  # type: ignore[method-assign]
+
+    page = await visit(builtin.base_url, prepare=prepare)
+    await page.start_button.click()
+    held.set()
+    await expect(page.state).to_have_text("Live")
+
+
+async def test_a_press_counts_on_the_page_that_is_loaded_again(
+    visit: Visit, builtin: Running
+) -> None:
+    """Once: whoever loads the page again later starts nothing."""
+    losing = Losing("peer.js", times=1)
+    page = await visit(builtin.base_url, prepare=losing.prepare)
+    page.expect(LOST)
+    await page.start_button.click()
+    await expect(page.state).to_have_text("Live")
+    await page.page.reload()
+    await expect(page.page.locator("#partial")).to_have_count(0)
+    await page.page.wait_for_timeout(300)
+    await expect(page.state).to_have_text("Camera off")
 
 
 async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> None:
