@@ -1,7 +1,8 @@
 // For the time until the page's own module is there, which takes "partial" away. Not a module itself: one that does not come
 // takes all with it that needs it, and such a page looks whole and does nothing.
 {
-  const OWN = [HTMLScriptElement, HTMLLinkElement];
+  // The page does without its icon.
+  const NEEDED = "script, link[rel=stylesheet]";
   // Milliseconds for the network to be the new one
   const PAUSE = 500;
   const root = document.documentElement;
@@ -20,7 +21,7 @@
   addEventListener(
     "error",
     ({ target }) => {
-      if (!OWN.some((kind) => target instanceof kind)) return;
+      if (!(target instanceof Element && target.matches(NEEDED))) return;
       const [navigation] = performance.getEntriesByType("navigation");
       const again = /** @type {PerformanceNavigationTiming|undefined} */ (navigation)?.type === "reload";
       if (again) root.classList.add("partial");

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TypeVar
 
 from server.catalogue.command import passed_on
 from server.catalogue.modes import Host, HostGpu, Vendor
@@ -84,7 +82,21 @@ _GROUP_FILES = (
         ("total_inactive_file", "total_active_file"),
     ),
 )
-_T = TypeVar("_T")
+# Libraries with their versions, torch's device beside the CPU, the types of models that it loads
+_AboutPython = tuple[dict[str, str], str, frozenset[str]]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Kept:
+    # See `_changed`.
+    changed: int
+    found: _AboutPython | None
+    # Monotonic seconds
+    at: float
+
+    def stands(self, changed: int) -> bool:
+        failed_long_ago = self.found is None and time.monotonic() - self.at > _AGAIN_SECONDS
+        return self.changed == changed and not failed_long_ago
 
 
 class HostLook:
@@ -108,8 +120,8 @@ class HostLook:
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
         self._vllm_look = VllmLook()
-        # What was found, and when
-        self._kept: dict[tuple[str, str, int], tuple[object, float]] = {}
+        # What each Python said of itself
+        self._kept: dict[str, _Kept] = {}
         self._gpus: GpuReader | None = None
 
     def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
@@ -184,7 +196,7 @@ class HostLook:
         for path in candidates:
             if not os.access(path, os.X_OK):
                 continue
-            found = self._once("python", path, _ask_python)
+            found = self._about_python(path)
             libraries, device, types = found or ({}, "", frozenset())
             if "torch" in libraries or self._engine_python:
                 return path, libraries, device, types
@@ -198,18 +210,14 @@ class HostLook:
                 return str(beside)
         return shutil.which(self._vllm)
 
-    def _once(self, what: str, path: str, ask: Callable[[str], _T | None]) -> _T | None:
-        """What `ask` finds, again only when the program or what is installed beside it has changed; None is kept for a minute."""
-        key = (what, path, _changed(path))
-        found, since = self._kept.get(key, (None, -math.inf))
-        if found is None and time.monotonic() - since > _AGAIN_SECONDS:
-            for old in list(self._kept):
-                if old[:2] == key[:2]:
-                    del self._kept[old]
-            found = ask(path)
-            self._kept[key] = found, time.monotonic()
-        kept: _T | None = found  # type: ignore[assignment]
-        return kept
+    def _about_python(self, path: str) -> _AboutPython | None:
+        """Asked again only when it, or what is installed beside it, has changed; None is kept for a minute."""
+        changed, kept = _changed(path), self._kept.get(path)
+        if kept is not None and kept.stands(changed):
+            return kept.found
+        found = _ask_python(path)
+        self._kept[path] = _Kept(changed, found, time.monotonic())
+        return found
 
 
 def look_at_host(
@@ -245,7 +253,7 @@ def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
     return HostGpu(vendor, found.name, total, free)
 
 
-def _ask_python(path: str) -> tuple[dict[str, str], str, frozenset[str]] | None:
+def _ask_python(path: str) -> _AboutPython | None:
     said = _output([path, "-c", _LIBRARIES])
     try:
         libraries, device, types = json.loads(said or "")

@@ -23,9 +23,7 @@ from server.gpu import GpuError, GpuReader
 
 # What `Planner` raises; each has a `message` for people.
 REFUSALS = (CommandError, CatalogueError, ModelFolderError)
-
-
-# That whoever looks waits for a vLLM to say what it takes
+# For so long whoever looks waits for a vLLM to say what it takes.
 LOOK_SECONDS = 2.0
 
 
