@@ -38,6 +38,7 @@ from scripts.certificates import (
     subtree,
 )
 from scripts.lan_addresses import Identity, find_identity
+from server import core_dumps
 
 RENEW_BEFORE_DAYS = 30
 # Networks that this machine is carried between; the authority unused for longest goes.
@@ -238,4 +239,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())

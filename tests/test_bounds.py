@@ -24,7 +24,7 @@ from server.sockets import TOO_MANY
 from tests.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 from tests.fakes_openai import FakeOpenAI
 from tests.fakes_rtc import live_encoder
-from tests.fakes_server import Footprint, ServerProcess
+from tests.fakes_server import READABLE, Footprint, ServerProcess
 from tests.running import running
 
 # MiB that a further 720p camera may take. Measured: 4.6.
@@ -36,7 +36,9 @@ async def test_threads_do_not_grow_with_cameras() -> None:
     async with (
         FakeOpenAI() as fake,
         live_encoder(1280, 720, rate=10.0) as encoder,
-        ServerProcess({"ENGINE": "vllm", "VLLM_BASE_URL": fake.base_url}) as server,
+        ServerProcess(
+            {"ENGINE": "vllm", "VLLM_BASE_URL": fake.base_url}, module=READABLE
+        ) as server,
     ):
         peers = [CameraPeer(server.url, encoder) for _ in range(5)]
         try:

@@ -48,7 +48,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
     ),
     0: (
         *("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),
-        *("setting_text", "tls_files", "redact"),
+        *("setting_text", "tls_files", "redact", "core_dumps"),
     ),
 }
 # Who may import a neighbour of its own level; folders of one level are open within themselves.
@@ -266,7 +266,7 @@ def test_workers_know_nothing_of_the_server() -> None:
     } | sys.stdlib_module_names
     workers = [name for name in modules() if name.startswith("engines.worker.")]
     assert workers
-    bare = {"engines.wire", "catalogue.weights"}
+    bare = {"engines.wire", "catalogue.weights", "core_dumps"}
     for module in [*workers, *bare]:
         path = modules()[module]
         assert outside(path) <= allowed, module
@@ -283,9 +283,9 @@ def test_scripts_leave_the_server_alone() -> None:
     """Scripts use what the server offers over the network, config.py, and what knows nothing of the server."""
     for path in sorted((ROOT / "scripts").rglob("*.py")):
         rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
-        assert rest <= {"relay_check", "gpu", *MACHINE}, path.name
+        assert rest <= {"relay_check", "gpu", "core_dumps", *MACHINE}, path.name
         assert "server" not in outside(path) or ours(path), path.name
-    for name in ("relay_check", "gpu"):
+    for name in ("relay_check", "gpu", "core_dumps"):
         assert not ours(ROOT / "server" / f"{name}.py")
     for name, path in modules().items():
         if name.startswith("fetch."):

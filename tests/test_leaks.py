@@ -11,7 +11,7 @@ from scripts.bench.http_json import json_request
 from scripts.bench.live_encoder import LiveEncoder
 from tests.fakes_openai import FakeOpenAI
 from tests.fakes_rtc import live_encoder
-from tests.fakes_server import Footprint, ServerProcess
+from tests.fakes_server import READABLE, Footprint, ServerProcess
 from tests.running import Running, running
 
 # MiB that the server may have gained between its 20th and its 50th session. Measured: 2.
@@ -130,7 +130,8 @@ async def test_no_descriptor_thread_or_memory_is_left() -> None:
                 "VLLM_BASE_URL": fake.base_url,
                 "SESSION_TIMEOUT": "4",
                 "MAX_SESSIONS": "60",
-            }
+            },
+            module=READABLE,
         ) as server,
     ):
         names: list[str] = []

@@ -12,7 +12,7 @@ import pytest
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import request
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from tests.fakes_server import ServerProcess
+from tests.fakes_server import READABLE, ServerProcess
 
 # Every way to make, change or name a file.
 CALLS = (
@@ -103,7 +103,7 @@ async def test_a_whole_session_works_where_no_file_can_be_written() -> None:
 async def test_a_whole_session_opens_no_file_for_writing(tmp_path: Path) -> None:
     """From the first import to the last goodbye the system is asked to make or change one file: the configured log."""
     log = tmp_path / "server.log"
-    trace = await traced(tmp_path, "server.main", {"LOG_FILE": str(log)})
+    trace = await traced(tmp_path, READABLE, {"LOG_FILE": str(log)})
     written = [line for line in files_written(trace) if str(log) not in line]
     assert written == []
     # The log was there, so the trace sees what is opened.

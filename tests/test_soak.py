@@ -31,7 +31,7 @@ from tests import hostile
 from tests.clients import http, visitor
 from tests.fakes_openai import FakeOpenAI
 from tests.fakes_rtc import live_encoder
-from tests.fakes_server import Footprint, ServerProcess
+from tests.fakes_server import READABLE, Footprint, ServerProcess
 from tests.running import running
 
 SECONDS = 180.0
@@ -351,7 +351,7 @@ async def soaked(seconds: float) -> None:
     async with (
         FakeOpenAI(first_token=0.02, between_tokens=0.01) as fake,
         live_encoder(320, 240, rate=8.0) as encoder,
-        ServerProcess({**settings, "VLLM_BASE_URL": fake.base_url}) as server,
+        ServerProcess({**settings, "VLLM_BASE_URL": fake.base_url}, module=READABLE) as server,
         hostile.stranger(pause=0.25) as stranger,
     ):
         soak = Soak(server, fake, encoder, stranger)

@@ -33,7 +33,8 @@ class Usage:
     # Resident memory, MiB
     rss: float
     threads: int
-    descriptors: int
+    # None for a server that is not ours to look into, as any is for whoever is not root
+    descriptors: int | None
     at: float
 
     @classmethod
@@ -44,11 +45,14 @@ class Usage:
         status = Path(f"/proc/{pid}/status").read_text()
         rss = next(int(x.split()[1]) for x in status.splitlines() if x.startswith("VmRSS"))
         ticks = int(stat[11]) + int(stat[12])
+        descriptors: int | None = None
+        with contextlib.suppress(PermissionError):
+            descriptors = len(os.listdir(f"/proc/{pid}/fd"))
         return cls(
             ticks / _TICK,
             rss / 1024,
             int(stat[17]),
-            len(os.listdir(f"/proc/{pid}/fd")),
+            descriptors,
             time.monotonic(),
         )
 

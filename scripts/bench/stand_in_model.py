@@ -26,6 +26,7 @@ import cv2
 import numpy as np
 
 from scripts.bench import clock_code
+from server import core_dumps
 
 MODEL = "stand-in"
 MAX_BODY = 64 * 1024 * 1024
@@ -296,4 +297,5 @@ async def _main() -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     asyncio.run(_main())

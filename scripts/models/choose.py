@@ -20,6 +20,7 @@ from pathlib import Path
 from config import ConfigError, Settings, load
 from scripts.models import disk, record
 from scripts.models.trouble import ModelError, ended, say
+from server import core_dumps
 from server.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
 from server.catalogue.folder import ModelFolderError, read_model
 from server.engines.host import main_memory
@@ -262,4 +263,5 @@ def choose(name: str, only_look: bool) -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())

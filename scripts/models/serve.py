@@ -22,6 +22,7 @@ from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
+from server import core_dumps  # noqa: E402
 from server.catalogue import vllm_log  # noqa: E402
 from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
 from server.engines import vllm_help  # noqa: E402
@@ -227,4 +228,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())

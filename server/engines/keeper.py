@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from types import FrameType
 
 # prctl(2)
-_SET_PDEATHSIG, _SET_CHILD_SUBREAPER = 1, 36
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 1, 4, 36
 CANNOT_START = 127
 # What SIGKILL has not ended after so long (it waits for a device that hangs) nothing ends: it is left to the system.
 KILL_SECONDS = 5.0
@@ -108,12 +108,19 @@ def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
             status = ended
 
 
+def _no_core_dumps() -> None:
+    """As `server.core_dumps` has it, which cannot be imported here: of pictures and conversations in an engine's memory."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError), open("/proc/self/coredump_filter", "wb") as file:
+            file.write(b"0")
+        ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+
+
 def main(arguments: list[str]) -> None:
     grace, count = float(arguments[0]), 2 + int(arguments[1])
     after, words = arguments[2:count], arguments[count:]
-    with contextlib.suppress(ValueError, OSError):
-        # Pictures and conversations are in an engine's memory.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is not None:
         # What is left without a parent becomes ours, also when it has left the group.
@@ -174,4 +181,5 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    _no_core_dumps()
     main(sys.argv[1:])

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from server import core_dumps
 from server.catalogue.weights import ModelFolderError
 from server.engines.wire import Message, WireError, encode, read
 from server.engines.worker import room, weights
@@ -250,11 +251,6 @@ def main() -> int:
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
     arguments = parser.parse_args()
     _end_with_parent()
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        # A core dump would hold pictures.
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # What libraries print must not get between the frames.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -269,4 +265,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main())

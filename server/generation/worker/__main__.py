@@ -13,7 +13,6 @@ were not taken) or `sound` (`rate`, `channels`, payload PCM), and in the end one
 from __future__ import annotations
 
 import argparse
-import contextlib
 import ctypes
 import gc
 import os
@@ -29,6 +28,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from server import core_dumps
 from server.engines import wire
 from server.generation.rules import RulesError, is_pipeline, makes_sound, own_code
 from server.generation.worker import omni, pipelines, speech
@@ -251,17 +251,8 @@ def _end_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def _no_core_dump() -> None:
-    """It would hold pictures."""
-    with contextlib.suppress(ImportError, ValueError, OSError):
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
 def main(argv: list[str]) -> int:
     given = _arguments(argv)
-    _no_core_dump()
     # What libraries print must not get among the messages, and what they ask for must not be taken from them.
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
@@ -282,4 +273,5 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     sys.exit(main(sys.argv[1:]))
