@@ -62,7 +62,7 @@ NEIGHBOURS = {
     "engines.*": {"prompts"},
     "generation.*": {
         *("engines.wire", "engines.worker_process", "engines.base"),
-        *("engines.loaded", "engines.loading", "engines.process_memory"),
+        *("engines.loaded", "engines.loading", "engines.process_memory", "engines.bounded_http"),
     },
     "inference": {"fair_queue", "jobs"},
     "webrtc_server": {"camera", "rtc.receiver"},

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+# Of a body: the metrics of a large server are some hundred KiB.
+MAX_BYTES = 8 * 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -45,7 +48,7 @@ async def request(
 
     Without `tls` certificates are not checked: this is pointed at one's own server. Raises OSError when nothing
     listens, TimeoutError after `timeout` seconds, and ValueError, IndexError or EOFError when what answers speaks no
-    HTTP; any status is returned.
+    HTTP, or more than MAX_BYTES of it; any status is returned.
     """
     async with asyncio.timeout(timeout):
         return await _request(method, url, body, token, headers or {}, tls)
@@ -76,6 +79,7 @@ async def _request(
     try:
         payload = b"" if body is None else json.dumps(body).encode()
         headers = {"Host": parts.netloc, "Connection": "close", "Accept": "application/json"}
+        headers |= {"Accept-Encoding": "identity"}
         if body is not None:
             headers |= {"Content-Type": "application/json"}
         headers |= {"Content-Length": str(len(payload))}
@@ -106,15 +110,24 @@ async def _read(reader: asyncio.StreamReader) -> Reply:
         if name:
             headers[name.lower()] = value.strip()
     if headers.get("transfer-encoding", "").lower() == "chunked":
-        body = b""
+        body = bytearray()
         while size := int((await reader.readline()).split(b";")[0], 16):
-            body += await reader.readexactly(size)
+            body += await reader.readexactly(_bounded(len(body) + size) - len(body))
             await reader.readline()
     elif "content-length" in headers:
-        body = await reader.readexactly(int(headers["content-length"]))
+        body = bytearray(await reader.readexactly(_bounded(int(headers["content-length"]))))
     else:
-        body = await reader.read()
-    return Reply(status, headers, body)
+        body = bytearray()
+        while piece := await reader.read(65536):
+            body += piece
+            _bounded(len(body))
+    return Reply(status, headers, bytes(body))
+
+
+def _bounded(size: int) -> int:
+    if not 0 <= size <= MAX_BYTES:
+        raise ValueError(f"the answer has more than {MAX_BYTES} bytes")
+    return size
 
 
 def unchecked_tls() -> ssl.SSLContext:

@@ -16,6 +16,10 @@ from server.engines.base import Usage
 from server.engines.sse import EventDecoder, EventTooLong
 
 _DRAIN_SECONDS = 0.05
+# A read may hold thousands of small events; others have their turn after so many.
+_EVENTS_AT_A_TIME = 64
+# No count of tokens is larger; one of thousands of digits would not even be a number to others.
+_MOST_TOKENS = 2**31
 _GARBAGE = "The model server sent something that is no chat answer. Check that VLLM_BASE_URL names a model server."
 # What reading a response may raise beside httpx2's own errors: openai knows these to slip through.
 _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.EndOfStream, OSError)
@@ -32,6 +36,7 @@ class ChatStream:
         self._chunks = chunks
         self._decoder = EventDecoder()
         self._events: deque[bytes] = deque()
+        self._given = 0
 
     async def next(self, due: float) -> bytes | None:
         """The next event's data, None at the end. `due` is loop time. Raises TimeoutError, BrokenStream."""
@@ -51,6 +56,9 @@ class ChatStream:
                     "The connection to the model server broke in mid-answer. Ask again."
                 ) from None
         event = self._events.popleft()
+        self._given += 1
+        if self._given % _EVENTS_AT_A_TIME == 0:
+            await asyncio.sleep(0)
         return None if event == b"[DONE]" else event
 
     async def drain(self) -> None:
@@ -116,4 +124,4 @@ def _usage(data: object) -> Usage | None:
 
 
 def _count(value: object) -> int | None:
-    return value if type(value) is int and value >= 0 else None
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None

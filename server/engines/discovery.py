@@ -18,6 +18,7 @@ from server.frames import Geometry
 
 # What a server answers that can not list its models, and perhaps answers questions all the same.
 _LISTING_FAILS = (500, 501)
+_LONGEST_NAME = 1024
 
 
 class Discovery:
@@ -101,9 +102,7 @@ class Discovery:
         data = listing.get("data") if isinstance(listing, dict) else None
         if not isinstance(data, list):
             raise ValueError("no list of models")
-        cards = [
-            card for card in data if isinstance(card, dict) and isinstance(card.get("id"), str)
-        ]
+        cards = [card for card in data if isinstance(card, dict) and _is_name(card.get("id"))]
         names = [card["id"] for card in cards]
         if not names and not self._wanted:
             return _bad(
@@ -185,6 +184,11 @@ def address_of(base_url: str) -> str:
     port = f":{url.port}" if url.port is not None else ""
     host = f"[{url.host}]" if ":" in url.host else url.host
     return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
+
+
+def _is_name(id: object) -> bool:
+    """Whether a model may be called so; a path may be long."""
+    return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 
 def _shown(name: str) -> str:

@@ -27,6 +27,12 @@ from server.engines.base import (
     Finished,
     Usage,
 )
+from server.engines.bounded_http import (
+    STREAM_BYTES,
+    AnswerRefused,
+    BoundedTransport,
+    Bounds,
+)
 from server.engines.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.discovery import Discovery, address_of
 from server.engines.own_machine import Whereabouts
@@ -44,6 +50,7 @@ log = logging.getLogger(__name__)
 _TAIL_SECONDS = 1.0
 # An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used while it is closed.
 _KEEP_ALIVE_SECONDS = 4.0
+_CHAT = "/chat/completions"
 # The connection broke before anything came back: what a server does to a kept one that it has closed meanwhile.
 _DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
 
@@ -140,16 +147,11 @@ class OpenAIEngine:
             # Names of somebody else's account must not travel to this server.
             default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
             http_client=httpx2.AsyncClient(
-                transport=transport,
+                transport=BoundedTransport(transport or _network(), self._bounds),
                 # Pictures go to the configured address and nowhere else: no proxy, no redirect.
                 trust_env=False,
                 follow_redirects=False,
                 timeout=httpx2.Timeout(None, connect=self._limits.connect, write=10.0, pool=1.0),
-                limits=httpx2.Limits(
-                    max_connections=256,
-                    max_keepalive_connections=32,
-                    keepalive_expiry=_KEEP_ALIVE_SECONDS,
-                ),
             ),
         )
 
@@ -181,11 +183,17 @@ class OpenAIEngine:
                 EngineState.UNREACHABLE,
                 f"The model server at {self._address} does not answer. It may be down, overloaded or behind a firewall.",
             )
-        except openai.APIConnectionError:
-            self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
+        except openai.APIConnectionError as exc:
+            if isinstance(exc.__cause__, AnswerRefused):
+                self._status = self._refused_answer(exc.__cause__)
+            else:
+                self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
         except openai.APIStatusError as exc:
             self._status = self._discovery.from_refusal(exc.status_code, exc.body, self._status)
-        except (openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL, ValueError):
+        except (
+            *(openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL),
+            *(ValueError, RecursionError),
+        ):
             self._status = self._bad(EngineState.MISCONFIGURED, self._discovery.not_openai())
         return self._status
 
@@ -309,7 +317,7 @@ class OpenAIEngine:
                 async with asyncio.timeout_at(due):
                     # As bytes: what `chat.completions.create` does to a message takes as long again as sending it.
                     opened = await self._client.post(
-                        "/chat/completions",
+                        _CHAT,
                         cast_to=object,
                         content=body,
                         options={"headers": {"Content-Type": "application/json"}},
@@ -321,6 +329,8 @@ class OpenAIEngine:
                 wait = _seconds(exc.response.headers.get("retry-after"))
                 raise _Refused(exc.status_code, exc.body, wait) from None
             except openai.APIConnectionError as exc:
+                if isinstance(exc.__cause__, AnswerRefused):
+                    raise EngineFailed(self._refused_answer(exc.__cause__).detail) from None
                 if isinstance(exc.__cause__, _DROPPED):
                     raise _Dropped from None
                 raise self._unreachable() from None
@@ -357,6 +367,12 @@ class OpenAIEngine:
             return True
         return bool(named)
 
+    def _bounds(self, request: httpx2.Request) -> Bounds:
+        """Of a request's answer; read anew each time, since tests change the limits."""
+        if request.url.path.endswith(_CHAT):
+            return Bounds(STREAM_BYTES, self._limits.total + _TAIL_SECONDS)
+        return Bounds(seconds=self._limits.probe)
+
     # What went wrong, in sentences
 
     def _refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
@@ -373,6 +389,12 @@ class OpenAIEngine:
         self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
         return EngineUnavailable(self._status.detail)
 
+    def _refused_answer(self, why: AnswerRefused) -> EngineStatus:
+        detail = (
+            f"What answers at {self._address} {why}. Check that VLLM_BASE_URL names a model server."
+        )
+        return self._bad(EngineState.MISCONFIGURED, detail)
+
     def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
         if total:
             return EngineTimeout(
@@ -388,6 +410,13 @@ class OpenAIEngine:
 
     def _bad(self, state: EngineState, detail: str) -> EngineStatus:
         return dataclasses.replace(self._status, state=state, detail=detail)
+
+
+def _network() -> httpx2.AsyncHTTPTransport:
+    limits = httpx2.Limits(
+        max_connections=256, max_keepalive_connections=32, keepalive_expiry=_KEEP_ALIVE_SECONDS
+    )
+    return httpx2.AsyncHTTPTransport(trust_env=False, limits=limits)
 
 
 def _seconds(header: str | None) -> float | None:

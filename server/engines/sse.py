@@ -6,7 +6,7 @@ Sources: WHATWG HTML, section 9.2.6 (event streams). Only `data` matters to us; 
 from __future__ import annotations
 
 # An event of a chat stream has a few hundred bytes; a server that sends more than this is not one.
-MAX_EVENT_BYTES = 1024 * 1024
+MAX_EVENT_BYTES = 256 * 1024
 
 
 class EventTooLong(ValueError):
@@ -14,29 +14,34 @@ class EventTooLong(ValueError):
 
 
 class EventDecoder:
-    """Bytes in, the data of whole events out. Comments, such as keep-alives, give nothing."""
+    """Bytes in, the data of whole events out. Comments, such as keep-alives, give nothing.
+
+    Its work grows with the bytes, however small the pieces are that they come in.
+    """
 
     def __init__(self) -> None:
-        # What came after the last line end, and the data lines of the event that is not complete yet.
-        self._rest = b""
+        # Pieces of the line that is not complete yet, and the data lines of the event that is not.
+        self._rest: list[bytes] = []
+        self._rest_size = 0
         self._data: list[bytes] = []
         self._size = 0
+        # Whether the last byte was a "\r": a "\n" that follows belongs to the same line end.
+        self._after_return = False
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """Data of the events that are complete now, in order.
 
         Raises EventTooLong.
         """
-        block = self._rest + chunk
-        # A "\r" at the end may be the first half of a line end.
-        held = block.endswith(b"\r")
-        lines = block.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        if held:
-            # The last line is empty and the one before it is not known to be complete: wait for what follows.
-            lines = [*lines[:-2], lines[-2] + b"\r"]
-        self._rest = lines.pop()
+        if self._after_return and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._after_return = False
+        self._after_return = self._after_return or chunk.endswith(b"\r")
+        lines = chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         events: list[bytes] = []
-        for line in lines:
+        for part in lines[:-1]:
+            line = b"".join((*self._rest, part)) if self._rest else part
+            self._rest, self._rest_size = [], 0
             if not line:
                 if self._data:
                     events.append(b"\n".join(self._data))
@@ -44,7 +49,15 @@ class EventDecoder:
             elif line.startswith(b"data:"):
                 value = line[5:].removeprefix(b" ")
                 self._data.append(value)
-                self._size += len(value)
-        if self._size + len(self._rest) > MAX_EVENT_BYTES:
-            raise EventTooLong(f"an event is longer than {MAX_EVENT_BYTES} bytes")
+                # With its line end: an empty line takes room, too.
+                self._size += len(value) + 1
+                self._check()
+        if lines[-1]:
+            self._rest.append(lines[-1])
+            self._rest_size += len(lines[-1])
+        self._check()
         return events
+
+    def _check(self) -> None:
+        if self._size + self._rest_size > MAX_EVENT_BYTES:
+            raise EventTooLong(f"an event is longer than {MAX_EVENT_BYTES} bytes")

@@ -18,6 +18,7 @@ import av
 import httpx2
 
 from server.aio import in_pool
+from server.engines.bounded_http import AnswerRefused, BoundedTransport, Bounds
 from server.engines.wire import Message
 from server.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.generation.bounds import MAX_FRAMES, MAX_PIXELS
@@ -77,7 +78,9 @@ class VideosApi:
         self._pool = pool
         self._look_seconds = look_seconds
         self._client = httpx2.AsyncClient(
-            transport=transport,
+            transport=BoundedTransport(
+                transport or httpx2.AsyncHTTPTransport(trust_env=False), _bounds
+            ),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=_REPLY_SECONDS,
             # What the environment says of proxies is for other places.
@@ -135,9 +138,7 @@ class VideosApi:
             try:
                 if job:
                     with suppress(EngineError):
-                        await self._read(
-                            "DELETE", f"/{job}", most=_MAX_REPLY, seconds=_DELETE_SECONDS
-                        )
+                        await self._read("DELETE", f"/{job}", seconds=_DELETE_SECONDS)
             finally:
                 self.busy = False
 
@@ -145,7 +146,7 @@ class VideosApi:
         await self._client.aclose()
 
     async def _json(self, method: str, path: str, **more: Any) -> dict[str, Any]:
-        data = await self._read(method, path, most=_MAX_REPLY, seconds=_ANSWER_SECONDS, **more)
+        data = await self._read(method, path, seconds=_ANSWER_SECONDS, **more)
         try:
             value = httpx2.Response(200, content=data).json()
         except (ValueError, RecursionError):
@@ -156,15 +157,13 @@ class VideosApi:
 
     async def _content(self, job: str) -> Message:
         """The video, and what it is. Raises EngineFailed for one that can not be decoded."""
-        data = await self._read("GET", f"/{job}/content", most=MAX_BYTES, seconds=_CONTENT_SECONDS)
+        data = await self._read("GET", f"/{job}/content", seconds=_CONTENT_SECONDS)
         found = await in_pool(self._pool, _looked_at, data)
         if found is None:
             raise EngineFailed(f"What the server made is no video that can be decoded. {_INSTEAD}")
         return Message({"type": "file", **found}, data)
 
-    async def _read(
-        self, method: str, path: str, *, most: int, seconds: float, **more: Any
-    ) -> bytes:
+    async def _read(self, method: str, path: str, *, seconds: float, **more: Any) -> bytes:
         data = bytearray()
         try:
             async with (
@@ -173,9 +172,9 @@ class VideosApi:
             ):
                 async for piece in reply.aiter_bytes():
                     data += piece
-                    if len(data) > most:
-                        raise EngineFailed("The server's answer is too large. Ask for less.")
                 status = reply.status_code
+        except AnswerRefused as why:
+            raise EngineFailed(f"The server {why}. Ask for less. {_INSTEAD}") from None
         except (httpx2.HTTPError, TimeoutError):
             raise EngineUnavailable(
                 f"The server does not answer. Start it, or give its right address. {_INSTEAD}"
@@ -187,6 +186,13 @@ class VideosApi:
         if status in (401, 403):
             raise EngineRefused("The server refuses the key. Give the right one.")
         raise _failed(data[:4000].decode("utf-8", "replace"), status)
+
+
+def _bounds(request: httpx2.Request) -> Bounds:
+    """Of a request's answer: a job is told in a few words, a video is large."""
+    if request.url.path.endswith("/content"):
+        return Bounds(MAX_BYTES, _CONTENT_SECONDS)
+    return Bounds(_MAX_REPLY, _ANSWER_SECONDS)
 
 
 def _form(asked: Mapping[str, Any]) -> dict[str, tuple[None, str]]:

@@ -1,0 +1,151 @@
+"""The network of model servers, within bounds: nothing compressed, so many bytes and pieces, so long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import httpx2
+
+# A list of some hundred models is below 1 MiB; a whole answer that comes unstreamed is far below.
+TOLD_BYTES = 2 * 1024 * 1024
+# A stream of 8,192 tokens, an event each, with room for keep-alive comments
+STREAM_BYTES = 32 * 1024 * 1024
+# FastAPI repeats what it refuses, which may be a picture.
+_REFUSAL_BYTES = 1024 * 1024
+# A piece costs time, however small it is: it counts for at least so many bytes.
+_LEAST_PIECE = 64
+# Small pieces come out of one read without a pause; others have their turn after so many.
+_PIECES_AT_A_TIME = 64
+
+
+class AnswerRefused(httpx2.TransportError):
+    """An answer of which no more is taken. Its text is ours, the end of a sentence on the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Of one answer. `seconds`: from sending the request to the last byte of the answer."""
+
+    bytes: int = TOLD_BYTES
+    seconds: float = 60.0
+
+
+class BoundedTransport(httpx2.AsyncBaseTransport):
+    """Everything that a model server answers comes through here, whatever its status.
+
+    The body of a refusal is cut at its bound and its status stays; any other answer beyond its bounds raises
+    AnswerRefused, or ReadTimeout.
+    """
+
+    def __init__(
+        self,
+        inner: httpx2.AsyncBaseTransport,
+        bounds: Callable[[httpx2.Request], Bounds],
+    ) -> None:
+        self._inner = inner
+        self._bounds = bounds
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        bounds = self._bounds(request)
+        due = asyncio.get_running_loop().time() + bounds.seconds
+        request.headers["Accept-Encoding"] = "identity"
+        try:
+            async with asyncio.timeout_at(due):
+                answer = await self._inner.handle_async_request(request)
+        except TimeoutError:
+            raise _too_slow(bounds, request) from None
+        refusal = answer.status_code >= 300
+        try:
+            return self._bounded(answer, refusal, bounds, due, request)
+        except AnswerRefused:
+            await answer.aclose()
+            raise
+
+    def _bounded(
+        self,
+        answer: httpx2.Response,
+        refusal: bool,
+        bounds: Bounds,
+        due: float,
+        request: httpx2.Request,
+    ) -> httpx2.Response:
+        headers = answer.headers
+        encodings = headers.get_list("content-encoding", split_commas=True)
+        packed = any(one.strip().lower() not in ("", "identity") for one in encodings)
+        if packed and not refusal:
+            raise AnswerRefused(
+                "sends compressed answers though it was asked not to (a proxy before it may do that)"
+            )
+        most = min(bounds.bytes, _REFUSAL_BYTES) if refusal else bounds.bytes
+        length = headers.get("content-length", "")
+        if not refusal and length.isdecimal() and int(length[:20]) > most:
+            raise _too_large(most)
+        if not isinstance(answer.stream, httpx2.AsyncByteStream):
+            raise TypeError("a transport that is asynchronous answered so")
+        # Nobody unpacks a refusal: its status says enough.
+        stream = _BoundedStream(answer.stream, 0 if packed else most, refusal, bounds, due, request)
+        kept = [
+            (name, value)
+            for name, value in headers.raw
+            if not (refusal and name.lower() in (b"content-encoding", b"content-length"))
+        ]
+        return httpx2.Response(
+            answer.status_code, headers=kept, stream=stream, extensions=answer.extensions
+        )
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+class _BoundedStream(httpx2.AsyncByteStream):
+    """A body up to `most`; beyond, a refusal ends and anything else raises AnswerRefused."""
+
+    def __init__(
+        self,
+        stream: httpx2.AsyncByteStream,
+        most: int,
+        refusal: bool,
+        bounds: Bounds,
+        due: float,
+        request: httpx2.Request,
+    ) -> None:
+        self._stream = stream
+        self._most = most
+        self._refusal = refusal
+        self._bounds = bounds
+        self._due = due
+        self._request = request
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        charged = pieces = 0
+        source = aiter(self._stream)
+        while True:
+            try:
+                async with asyncio.timeout_at(self._due):
+                    piece = await anext(source)
+            except StopAsyncIteration:
+                return
+            except TimeoutError:
+                raise _too_slow(self._bounds, self._request) from None
+            charged += max(len(piece), _LEAST_PIECE)
+            if charged > self._most:
+                if self._refusal:
+                    return
+                raise _too_large(self._most)
+            yield piece
+            pieces += 1
+            if pieces % _PIECES_AT_A_TIME == 0:
+                await asyncio.sleep(0)
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
+
+
+def _too_large(most: int) -> AnswerRefused:
+    return AnswerRefused(f"answers with more than {most:,} bytes, and no more is read")
+
+
+def _too_slow(bounds: Bounds, request: httpx2.Request) -> httpx2.ReadTimeout:
+    return httpx2.ReadTimeout(f"no whole answer within {bounds.seconds:g} s", request=request)
