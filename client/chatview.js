@@ -13,6 +13,8 @@ import { duration, engineName, evidence, remarks } from "./words.js";
  * @property {() => void} opened somebody wants to see more of an answer
  */
 
+// Said while a question waits for a picture from after it.
+const FRESH = "Waiting for a fresh picture…";
 // A running description is spoken at most this often, or nobody could listen to anything else.
 const SPEAK_DESCRIPTION_EVERY = 8000;
 // So near to its end the log follows what is being written.
@@ -218,6 +220,9 @@ export class ChatView {
       this.#describedAt = now;
       this.#spoken = text;
       this.announce(text);
+    } else if (turn.state === "delayed" && this.#announced.get(turn.key) !== turn.state) {
+      this.#announced.set(turn.key, turn.state);
+      this.announce(FRESH);
     } else if (finished(turn) && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
       this.announce([turn.text, turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
@@ -234,6 +239,7 @@ export class ChatView {
 function waitingWords(turn) {
   if (turn.state === "waiting") return "Waiting for the camera and the connection…";
   if (turn.state === "sent") return "Looking…";
+  if (turn.state === "delayed") return FRESH;
   if (turn.state === "thinking") return turn.kind === "describe" ? "Looking…" : "Thinking…";
   return "";
 }

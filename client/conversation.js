@@ -10,8 +10,8 @@
  * @property {"chat"|"describe"} kind
  * @property {string} question
  * @property {"auto"|"low"|"high"} detail
- * @property {"waiting"|"sent"|"thinking"|"answering"|"done"|"failed"} state
- *   waiting: not sent yet, for want of a connection or a camera
+ * @property {"waiting"|"sent"|"delayed"|"thinking"|"answering"|"done"|"failed"} state
+ *   waiting: not sent yet, for want of a connection or a camera; delayed: the server has it and no fresh picture
  * @property {string} text
  * @property {FrameInfo|null} frame
  * @property {ResponseMessage|null} response null until the answer is whole
@@ -85,7 +85,10 @@ export class Conversation {
 
   /** @param {ServerMessage} message */
   receive(message) {
-    if (message.type === "started") {
+    if (message.type === "waiting") {
+      const turn = this.#find(message.id);
+      if (turn?.state === "sent") this.#change(turn, { state: "delayed" });
+    } else if (message.type === "started") {
       const turn = message.kind === "describe" ? this.#describing(message.id) : this.#find(message.id);
       if (turn && !finished(turn)) this.#change(turn, { state: "thinking", frame: message.frame });
     } else if (message.type === "delta") {

@@ -194,6 +194,14 @@
  */
 
 /**
+ * A question waits for a frame captured after it, longer than usual; `started` or an `error` follows.
+ * @typedef {Object} Waiting
+ * @property {"waiting"} type
+ * @property {string} id
+ * @property {"frame"} what it waits for
+ */
+
+/**
  * @typedef {Object} Started
  * @property {"started"} type
  * @property {string} id
@@ -291,13 +299,14 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Started|DeltaMessage|ResponseMessage|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|ResponseMessage|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
   "ready",
   "status",
   "sender",
+  "waiting",
   "started",
   "delta",
   "response",

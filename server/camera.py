@@ -23,8 +23,9 @@ from server.sending import Sending
 from server.vision.luma import SceneReader
 from server.vision.sampler import Sampler
 
-# How long a question waits for a frame captured after it.
-FRAME_WAIT_SECONDS = 0.6
+# How long a question waits for a frame captured after it, and after which time whoever asked hears that it waits.
+FRAME_WAIT_SECONDS = 3.0
+FRAME_TELL_SECONDS = 0.6
 # A question that waited this long has its camera woken and a key frame asked for.
 NUDGE_SECONDS = 0.15
 # A frame rate that moved by more than this is told again.
@@ -224,17 +225,19 @@ class Camera:
         if hints or abs(self.fps() - self._told_fps) > FPS_STEP:
             self._tell_status()
 
-    async def _next_frame(self, deadline: float) -> bool:
-        """Wait for any frame to come (True), the camera to end, or the deadline (False)."""
-        return await self._arrivals.wait(deadline) and self._feed is not None
+    async def _next_frame(self, deadline: float) -> None:
+        """Wait for any frame to come, the camera to end, or the deadline."""
+        await self._arrivals.wait(deadline)
 
-    async def frame_after(self, asked: Asked) -> Frame:
+    async def frame_after(self, asked: Asked, on_wait: Callable[[], None] = lambda: None) -> Frame:
         """The first frame captured after the question, of a camera that is live. Safe to cancel.
 
-        Raises NoCamera, CameraFrozen or CameraStalled when none comes within 0.6 s.
+        `on_wait` is called once when it takes longer than usual. Raises NoCamera, CameraFrozen or CameraStalled: after
+        0.6 s where waiting does not help, when none comes within 3 s otherwise.
         """
         self._require()
         deadline = asked.at + FRAME_WAIT_SECONDS
+        tell = asked.at + FRAME_TELL_SECONDS
         nudge = asked.at + NUDGE_SECONDS
         seen: Frame | None = None
         while True:
@@ -249,15 +252,21 @@ class Camera:
             ):
                 return frame
             seen = frame
-            if await self._next_frame(min(nudge, deadline)):
-                continue
             now = self._clock()
-            self._require()
             if now >= deadline:
                 raise self._why_no_frame()
+            if now >= tell:
+                tell = math.inf
+                if self._hopeless():
+                    raise self._why_no_frame()
+                on_wait()
+                # Once more: the sender may have fallen asleep again, or missed the first one.
+                self.nudge()
             if now >= nudge:
                 nudge = math.inf
                 self.nudge()
+            await self._next_frame(min(nudge, tell, deadline))
+            self._require()
 
     async def sharpest(self) -> Frame:
         """The sharpest frame from now on, of at most 0.4 s; an early one that is sharp enough is taken at once.
@@ -266,6 +275,7 @@ class Camera:
         """
         self._require()
         start = self._clock()
+        tell = start + FRAME_TELL_SECONDS
         usual = self._scene.sharpness
         best: tuple[float, Frame] | None = None
         seen: Frame | None = None
@@ -279,13 +289,19 @@ class Camera:
                     best = (scene.sharpness, frame)
                 if not scene.blurred and scene.sharpness >= 0.9 * usual:
                     return frame
-            if not await self._next_frame(start + HOLD_SECONDS):
-                self._require()
-                if best is not None:
-                    return best[1]
-                if self._clock() - start >= FRAME_WAIT_SECONDS:
+            now = self._clock()
+            deadline = start + (FRAME_WAIT_SECONDS if best is None else HOLD_SECONDS)
+            if now >= deadline:
+                if best is None:
                     raise self._why_no_frame()
-                await self._next_frame(start + FRAME_WAIT_SECONDS)
+                return best[1]
+            if now >= tell and best is None:
+                tell = math.inf
+                if self._hopeless():
+                    raise self._why_no_frame()
+                self.nudge()
+            await self._next_frame(min(deadline, tell) if best is None else deadline)
+            self._require()
 
     def wake(self) -> None:
         """Somebody is about to want frames: the sender should be awake."""
@@ -304,6 +320,10 @@ class Camera:
                 "/api/webrtc/offer), then ask again."
             )
 
+    def _hopeless(self) -> bool:
+        """Whether waiting longer for a frame does not help: its pictures are refused, or stand still."""
+        return self._too_large or self._watch.state(self._clock()) is CameraState.FROZEN
+
     def _why_no_frame(self) -> CameraStalled | CameraFrozen:
         state = self._watch.state(self._clock())
         if state is CameraState.FROZEN:
@@ -317,8 +337,8 @@ class Camera:
                 "Send smaller ones, or ask again when other cameras have left."
             )
         return CameraStalled(
-            f"No new picture came from the camera within {int(FRAME_WAIT_SECONDS * 1000)} ms, so this was not "
-            "answered from an old one. Check the connection and ask again."
+            f"No new picture came from the camera within {FRAME_WAIT_SECONDS:g} s, so this was not answered from an old "
+            "one. Check the connection and ask again."
         )
 
     # State

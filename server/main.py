@@ -29,7 +29,7 @@ from server import __version__, logs
 from server.addresses import RequestLimiter
 from server.aio import Pools, TaskSet, watch_lag
 from server.auth import OriginPolicy, TokenIssuer
-from server.camera import FRAME_WAIT_SECONDS
+from server.camera import FRAME_TELL_SECONDS
 from server.engine_room import EngineRoom
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
@@ -271,8 +271,8 @@ class Program:
             return
         self.sessions.draining = True
         log.info("draining")
-        # Questions that were taken and wait for their frame get into the queue first.
-        deadline = time.monotonic() + FRAME_WAIT_SECONDS
+        # Questions that were taken get into the queue first, if their frames come in the usual time.
+        deadline = time.monotonic() + FRAME_TELL_SECONDS
         while time.monotonic() < deadline and any(s.waits_for_frame for s in self.sessions.all()):
             await asyncio.sleep(0.01)
         await self.inference.drain(self.settings.drain_seconds)

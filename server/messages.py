@@ -275,6 +275,15 @@ class UsageInfo(BaseModel):
     cached_tokens: int | None = None
 
 
+class Waiting(ServerMessage):
+    """A question waits for a frame captured after it, longer than usual; `started` or an `error` follows."""
+
+    type: Literal["waiting"] = "waiting"
+    id: str
+    # What it waits for: frame
+    what: str = "frame"
+
+
 class Started(ServerMessage):
     type: Literal["started"] = "started"
     id: str

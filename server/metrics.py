@@ -111,7 +111,9 @@ class Metrics:
         # reason: missing, malformed, bad_signature, expired, wrong_session, bad_code, metrics, operator, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
         self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
-        self.frame_wait = seconds("frame_wait_seconds", "From a question to its frame", _MS)
+        self.frame_wait = seconds(
+            "frame_wait_seconds", "From a question to its frame", (*_MS, 2.0, 3.0)
+        )
         self.frame_prepare = seconds("frame_prepare_seconds", "Filtering, resizing, encoding", _MS)
         self.queue_wait = seconds("queue_wait_seconds", "Waiting for the engine", _SECONDS, "kind")
         self.first_token = seconds("first_token_seconds", "From request to first token", _SECONDS)

@@ -17,7 +17,7 @@ from server import told
 from server.aio import TaskSet
 from server.answers import AnswerSink, Asking
 from server.attempts import Attempts
-from server.camera import Asked, Camera
+from server.camera import FRAME_TELL_SECONDS, Asked, Camera
 from server.describing import Describing
 from server.engines.base import Engine, EngineRequest
 from server.errors import CameraError, Draining, Internal, QwenCameraError
@@ -159,7 +159,7 @@ class Session:
 
     async def _submit(self, asking: Asking, detail: Detail) -> None:
         self._requests.check_consent()
-        frame, held = await self._frame_for(asking.asked)
+        frame, held = await self._frame_for(asking)
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
         if detail is Detail.AUTO:
@@ -195,16 +195,23 @@ class Session:
             self._asking = None
         self.tell(error, asking.id)
 
-    async def _frame_for(self, asked: Asked) -> tuple[Frame, bool]:
+    async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
         """The frame, and whether it is a held one."""
-        holding = self._holding
+        asked, holding = asking.asked, self._holding
+
+        def waits() -> None:
+            self.outbox.put(wire.Waiting(id=asking.id))
+
         if holding is not None and not holding.done():
             # "From now on" was said before the question: the frame to hold is being chosen.
-            await asyncio.wait([holding])
+            await asyncio.wait([holding], timeout=FRAME_TELL_SECONDS)
+            if not holding.done():
+                waits()
+                await asyncio.wait([holding])
             asked = replace(asked, at=time.monotonic())
         if self._held is not None:
             return self._held, True
-        return await self.camera.frame_after(asked), False
+        return await self.camera.frame_after(asked, waits), False
 
     def _answered(self, asking: Asking, text: str, whole: bool) -> None:
         self.touch()

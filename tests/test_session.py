@@ -18,7 +18,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server import camera
 from server.engines.base import Capabilities, EngineRequest
 from server.errors import FrameWithheld
-from server.messages import Chat, Hold, Ping, Release, Settings
+from server.messages import Cancel, Chat, Hold, Ping, Release, Settings
 from server.vision.encode import Bgr
 from tests.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.fakes import FakeEngine, until
@@ -214,16 +214,71 @@ async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
 
 @pytest.mark.frame_wait
 async def test_no_frame_in_time_is_camera_stalled() -> None:
-    """After 600 ms without a new frame the question is refused, never answered from an old picture."""
+    """After 600 ms without a new frame the client hears that it waits, after 3 s the question is refused: it is never
+    answered from an old picture."""
     async with room() as one:
         one.camera()
         one.frame(captured=time.monotonic())
         start = time.monotonic()
         one.session.handle(Chat(type="chat", content="a?", id="a"))
-        error = await one.next("error", "response")
-        assert (error["code"], error["id"]) == ("camera_stalled", "a")
-        assert 0.55 < time.monotonic() - start < 1.0
+        assert await one.next("waiting", "error") == {"type": "waiting", "id": "a", "what": "frame"}
+        assert 0.55 < time.monotonic() - start < 1.5
+        error = await one.next("waiting", "error", "response", timeout=5)
+        assert (error["type"], error["code"], error["id"]) == ("error", "camera_stalled", "a")
+        assert 2.9 < time.monotonic() - start < 4.5
         assert not one.engine.requests
+
+
+@pytest.mark.frame_wait
+async def test_a_late_frame_answers_the_question_that_waits() -> None:
+    """A picture that comes back after the client heard of waiting answers it, under the same id; no older one does."""
+    async with room() as one:
+        one.camera()
+        before = time.monotonic()
+        one.frame(captured=before)
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        await one.next("waiting")
+        one.frame(captured=before)
+        await asyncio.sleep(0.1)
+        assert not one.engine.requests
+        fresh = one.frame()
+        response = await one.next("response", "error")
+        assert (response["type"], response["id"], response["frame"]["id"]) == (
+            "response",
+            "a",
+            fresh.id,
+        )
+        assert response["timings"]["wait_frame_ms"] > 600
+
+
+@pytest.mark.frame_wait
+async def test_a_question_that_waits_longer_than_usual_can_be_stopped() -> None:
+    """Cancelling it ends it at once, and the frame that comes later is for the next question."""
+    async with room() as one:
+        one.camera()
+        one.frame(captured=time.monotonic())
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        await one.next("waiting")
+        one.session.handle(Cancel(type="cancel", id="a"))
+        response = await one.next("response", "error", timeout=0.5)
+        assert (response["id"], response["finish_reason"]) == ("a", "cancelled")
+        one.frame()
+        await asyncio.sleep(0.1)
+        assert not one.engine.requests
+
+
+@pytest.mark.frame_wait
+async def test_a_question_behind_a_hold_that_finds_no_frame_says_that_it_waits() -> None:
+    """The frame to hold is retried, too; the question behind it hears that it waits."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        assert (await one.next("waiting", "error"))["id"] == "a"
+        held = one.frame()
+        response = await one.next("response", "error")
+        assert (response["type"], response["frame"]["id"]) == ("response", held.id)
+        assert response["frame"]["held"] is True
 
 
 async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI) -> None:
@@ -371,8 +426,8 @@ async def test_stalled_and_frozen_cameras_are_told_aloud(run: Running, fake: Fak
             count = fake.count
             own.paused = True
             error = await one.page.ask("Paused?")
-            assert (error["code"], error["retryable"]) == ("camera_stalled", True)
             # Its reports go on: it is there, and its picture stands still.
+            assert (error["code"], error["retryable"]) == ("camera_frozen", True)
             await one.page.camera("frozen")
             error = await one.page.ask("Frozen?")
             assert (error["code"], error["retryable"]) == ("camera_frozen", True)
