@@ -243,6 +243,6 @@ export function lookAtEngine({ status, body }, facts) {
     todo:
       engine.state === "loading"
         ? "Wait until the model is loaded."
-        : "Whoever runs the server: see that the model server runs and that VLLM_BASE_URL and MODEL_NAME name it.",
+        : "Tell whoever runs this server: its log says why.",
   };
 }

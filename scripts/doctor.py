@@ -101,7 +101,7 @@ class Examination:
             certificate, trusted = await web.look_at_certificate(self.url, self._authorities())
             yield certificate
         yield web.look_at_clock(reply, middle)
-        health = await web.health(self.url)
+        health = await web.health(self.url, self._health_token(trusted))
         engine = web.look_at_engine(health)
         yield engine
         if settings is not None:
@@ -212,10 +212,23 @@ class Examination:
             return self._settings.access_code.get_secret_value()
         return os.environ.get("ACCESS_CODE", "")
 
+    def _health_token(self, trusted: bool) -> str:
+        """What lets this see all of /health; empty for a server that secrets are not sent to."""
+        if not trusted and urlsplit(self.url).hostname not in LOOPBACK:
+            return ""
+        if self._local and self._settings is not None:
+            for name in ("metrics_token", "operator_token"):
+                if token := getattr(self._settings, name).get_secret_value():
+                    return str(token)
+        return os.environ.get("METRICS_TOKEN", "")
+
     def _know_secrets(self, code: str) -> None:
         self.secrets.add(code)
         if self._settings is not None:
-            for name in ("jwt_secret_key", "turn_secret", "vllm_api_key", "metrics_token"):
+            for name in (
+                *("jwt_secret_key", "turn_secret", "vllm_api_key", "metrics_token"),
+                "operator_token",
+            ):
                 self.secrets.add(getattr(self._settings, name).get_secret_value())
 
     def _authorities(self) -> list[Path]:

@@ -130,11 +130,13 @@ def target_of(chosen: argparse.Namespace) -> Target:
         trusted.append(settings.ca_cert_path)
     # This machine's own token goes to no other machine, unless the file that has it was named for that.
     here = urlsplit(url).hostname in (*LOOPBACK, settings.host)
+    operator = ""
     if here or chosen.env_file != ROOT / ".env":
         token = settings.metrics_token.get_secret_value()
+        operator = settings.operator_token.get_secret_value()
     else:
         token = os.environ.get("METRICS_TOKEN", "")
-    return Target(url, token, engine, tuple(trusted), gpus)
+    return Target(url, token, engine, tuple(trusted), gpus, operator)
 
 
 def own_address(settings: Settings) -> str:

@@ -38,7 +38,7 @@ class Asking:
             id=self.id,
             kind=Kind.CHAT,
             engine=engine.name,
-            model=engine.status.model,
+            model=engine.status.model_name,
             timings=wire.Timings(
                 wait_frame_ms=round(waited, 1), prepare_ms=0, queue_ms=0, total_ms=round(waited, 1)
             ),

@@ -35,8 +35,9 @@
     ├── Draining                     503 draining (retryable)
     └── Internal                     500 internal
 
-Each message says what happened, what was given, what is allowed and what to do, and is safe to show:
-it never holds a token, a secret, a question, an answer or another service's raw text.
+Each message says what happened, what was given, what is allowed and what to do. It never holds a token, a secret, a
+question, an answer or another service's raw text. An engine's error has two texts: `message` is for operators and the
+log, and may name addresses, settings and commands; `visitor_message` is for everybody else, and names none.
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ class QwenCameraError(Exception):
         self.message = message
         # Seconds after which trying again makes sense; None when there is no telling.
         self.retry_after = retry_after
+
+    @property
+    def visitor_message(self) -> str:
+        """The text for whoever has no operator's token."""
+        return self.message
 
 
 class RequestError(QwenCameraError):
@@ -167,28 +173,45 @@ class FrameWithheld(CameraError):
 
 
 class EngineError(QwenCameraError):
-    """The engine did not answer."""
+    """The engine did not answer. `public`: visitors may read `message`, too; else they read their own text."""
 
     code = "engine_failed"
     status = 503
     retryable = True
+    for_visitors: ClassVar[str] = "The model could not finish this answer. Ask again."
+
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, public: bool = False
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.public = public
+
+    @property
+    def visitor_message(self) -> str:
+        return self.message if self.public else self.for_visitors
 
 
 class EngineUnavailable(EngineError):
     code = "engine_unavailable"
+    for_visitors = (
+        "The model is not available right now. Ask again later, or tell whoever runs this server."
+    )
 
 
 class EngineLoading(EngineError):
     code = "engine_loading"
+    for_visitors = "The model is being loaded. Ask again in a moment."
 
 
 class EngineTimeout(EngineError):
     code = "engine_timeout"
+    for_visitors = "The model took too long to answer. Ask again in a moment."
 
 
 class EngineRefused(EngineError):
     code = "engine_refused"
     retryable = False
+    for_visitors = "The model cannot answer this question. Tell whoever runs this server."
 
 
 class EngineFailed(EngineError):

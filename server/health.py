@@ -1,9 +1,12 @@
-"""What /health and its siblings say: whether questions can be answered here, and if not, why."""
+"""What /health and its siblings say: whether questions can be answered here, and if not, why.
+
+Everybody may read that much; addresses, models, reasons and remedies are for whoever may see `detail`.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from server.engines.base import Engine
@@ -30,7 +33,9 @@ class Health:
         draining: Callable[[], bool],
         turn: Callable[[], list[dict[str, Any]]] = list,
         limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
+        engines: Callable[[], Sequence[Engine]] = tuple,
     ) -> None:
+        """`engines`: all that may answer, best first."""
         self._version = version
         self._engine = engine
         self._sessions = sessions
@@ -39,6 +44,7 @@ class Health:
         self._draining = draining
         self._turn = turn
         self._limits = limits
+        self._engines = engines
         self._started = time.monotonic()
 
     @property
@@ -55,23 +61,32 @@ class Health:
         }
 
     def why_not_ready(self) -> str | None:
-        """None when questions can be answered."""
-        if self._draining():
-            return "draining: the server is about to stop"
-        status = self._engine().status
-        if not status.ready:
-            return f"engine {status.state}" + (f": {status.detail}" if status.detail else "")
-        return None
+        """Why questions cannot be answered, for everybody; None when they can."""
+        return self._why_not(self._engine().status.visitor_detail)
 
-    def detail(self) -> tuple[dict[str, Any], bool]:
-        """The body of /health, and whether questions can be answered."""
+    def summary(self) -> tuple[dict[str, Any], bool]:
+        """The body of /health for everybody, and whether questions can be answered."""
         engine = self._engine()
         status = engine.status
         why_not = self.why_not_ready()
-        body: dict[str, Any] = {
-            "status": "ok" if why_not is None else "unavailable",
-            "version": self._version,
-            "uptime_seconds": round(time.monotonic() - self._started, 1),
+        body = self._begin(why_not) | {
+            "engine": {
+                "name": engine.name,
+                "state": status.state,
+                "reachable": status.ready,
+                "detail": status.visitor_detail,
+            },
+            "queue_depth": self._depths(),
+            "draining": self._draining(),
+        }
+        return body | ({"reason": why_not} if why_not else {}), why_not is None
+
+    def detail(self) -> tuple[dict[str, Any], bool]:
+        """The whole body of /health, and whether questions can be answered."""
+        engine = self._engine()
+        status = engine.status
+        why_not = self._why_not(status.detail)
+        body = self._begin(why_not) | {
             "engine": {
                 "name": engine.name,
                 "model": status.model,
@@ -80,13 +95,40 @@ class Health:
                 "detail": status.detail,
                 "context_length": status.capabilities.context_length,
             },
+            # Why a better one does not answer stands here.
+            "engines": [
+                {
+                    "name": one.name,
+                    "model": one.status.model,
+                    "state": one.status.state,
+                    "detail": one.status.detail,
+                }
+                for one in self._engines()
+            ],
             "sessions": self._sessions(),
             "cameras": self._cameras(),
-            "queue_depth": {str(kind): depth for kind, depth in self._queue().items()},
+            "queue_depth": self._depths(),
             "draining": self._draining(),
             "turn": self._turn(),
             "limits": dict(self._limits()),
         }
-        if why_not is not None:
-            body["reason"] = why_not
-        return body, why_not is None
+        return body | ({"reason": why_not} if why_not else {}), why_not is None
+
+    def _begin(self, why_not: str | None) -> dict[str, Any]:
+        return {
+            "status": "ok" if why_not is None else "unavailable",
+            "ready": why_not is None,
+            "version": self._version,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+        }
+
+    def _depths(self) -> dict[str, int]:
+        return {str(kind): depth for kind, depth in self._queue().items()}
+
+    def _why_not(self, detail: str) -> str | None:
+        if self._draining():
+            return "draining: the server is about to stop"
+        status = self._engine().status
+        if status.ready:
+            return None
+        return f"engine {status.state}" + (f": {detail}" if detail else "")

@@ -40,8 +40,10 @@ class MethodNotAllowed(RequestError):
     status = 405
 
 
-def error_response(error: QwenCameraError, headers: Mapping[str, str] | None = None) -> Response:
-    """What every HTTP error looks like, with the headers that belong to its status."""
+def error_response(
+    error: QwenCameraError, headers: Mapping[str, str] | None = None, *, operator: bool = False
+) -> Response:
+    """Make the response of an HTTP error, with the headers that belong to its status."""
     extra = dict(headers or {})
     if error.status in (429, 503) and error.retry_after is not None:
         # Whole seconds (RFC 9110 section 10.2.3), never too early.
@@ -51,7 +53,7 @@ def error_response(error: QwenCameraError, headers: Mapping[str, str] | None = N
     if error.status == 401:
         extra["WWW-Authenticate"] = "Bearer"
     extra["Cache-Control"] = "no-store"
-    body = json.dumps(error_body(error), ensure_ascii=False).encode()
+    body = json.dumps(error_body(error, operator=operator), ensure_ascii=False).encode()
     return Response(body, error.status, extra, media_type="application/json")
 
 
@@ -122,7 +124,9 @@ def install_error_handlers(app: FastAPI, metrics: Metrics) -> None:
             # A socket is closed where it is served; one that gets here is a bug.
             raise cause
         metrics.errors.labels(error.code).inc()
-        return error_response(error, {"Allow": allow} if allow else None)
+        # Set where the operator's token was found right.
+        operator = getattr(conn.state, "operator", False)
+        return error_response(error, {"Allow": allow} if allow else None, operator=operator)
 
     async def ours(conn: Request, exc: Exception) -> Response:
         assert isinstance(exc, QwenCameraError)

@@ -292,7 +292,10 @@ class Inference:
                 await run.attempt(engine)
                 return
             except EngineError as error:
-                log.warning("engine failed", extra={"engine": engine.name, "code": error.code})
+                log.warning(
+                    "engine failed",
+                    extra={"engine": engine.name, "code": error.code, "reason": error.message},
+                )
                 if not isinstance(error, _ENGINE_FAULTS):
                     raise
                 self._engines.report_failure(engine)

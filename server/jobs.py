@@ -225,7 +225,7 @@ class Run:
             finish_reason=finish_reason,
             usage=usage,
             engine=self.engine.name if self.engine is not None else "",
-            model=self.engine.status.model if self.engine is not None else "",
+            model=self.engine.status.model_name if self.engine is not None else "",
             queue_seconds=self.queue_seconds,
             first_token_seconds=(
                 self.first_at - asked if self.first_at is not None and asked is not None else None
@@ -252,11 +252,15 @@ async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
     except QwenCameraError:
         raise
     except StopAsyncIteration:
-        raise EngineFailed("The model's answer broke off before its end. Ask again.") from None
+        raise EngineFailed(
+            "The model's answer broke off before its end. Ask again.", public=True
+        ) from None
     except Exception as exc:  # noqa: BLE001
         # An engine's fault of any kind. Not its text: it may hold what people said.
         log.error("engine broke", extra={"engine": engine.name, "error": type(exc).__name__})
-        raise EngineFailed("The model's answer failed on the server. Ask again.") from None
+        raise EngineFailed(
+            "The model's answer failed on the server. Ask again.", public=True
+        ) from None
 
 
 async def _close(stream: AsyncGenerator[Chunk, None], engine: Engine) -> None:

@@ -173,6 +173,7 @@ class Program:
             draining=lambda: self.sessions.draining,
             turn=self.relays.report,
             limits=self.store.report if self.store is not None else lambda: OWN_LIMITS,
+            engines=lambda: self.engines.engines,
         )
         self._tasks = TaskSet("program")
         add_gauges(
@@ -346,7 +347,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.program = program
     install_error_handlers(app, program.metrics)
     services = program.services()
-    app.include_router(create_router(services))
+    app.include_router(create_router(services, program.guard))
     app.include_router(create_whip_router(services))
     room = program.engine_room
     app.include_router(create_operator_router(services, program.guard, room.operations))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -146,6 +146,10 @@ class ServerMessage(BaseModel):
     def encode(self) -> str:
         return self.model_dump_json(exclude_none=True)
 
+    def for_operators(self) -> Self:
+        """The same with the operator's text where there are two."""
+        return self
+
 
 class Limits(BaseModel):
     question_chars: int = MAX_QUESTION_CHARS
@@ -174,9 +178,10 @@ class Ready(ServerMessage):
     began_at: float
     engine: str
     model: str
-    # ready | loading | unreachable | busy | misconfigured, and a sentence on it for people
+    # ready | loading | unreachable | busy | misconfigured, and a sentence on it for visitors
     engine_state: str
     engine_detail: str = ""
+    operator_detail: str = Field(default="", exclude=True)
     capabilities: EngineCapabilities
     limits: Limits
     # What is kept of the settings of this session, so that a page that comes back can show it.
@@ -186,6 +191,9 @@ class Ready(ServerMessage):
     # session may send them there: until it is confirmed nothing goes.
     elsewhere: str = ""
     confirmed: bool = True
+
+    def for_operators(self) -> Self:
+        return self.model_copy(update={"engine_detail": self.operator_detail})
 
 
 class Status(ServerMessage):
@@ -205,6 +213,10 @@ class Status(ServerMessage):
     engine: str
     engine_state: str
     engine_detail: str = ""
+    operator_detail: str = Field(default="", exclude=True)
+
+    def for_operators(self) -> Self:
+        return self.model_copy(update={"engine_detail": self.operator_detail})
 
 
 class SenderProfile(BaseModel):
@@ -333,13 +345,18 @@ class Error(ServerMessage):
     message: str
     retryable: bool
     retry_after: float | None = None
+    operator_message: str = Field(default="", exclude=True)
+
+    def for_operators(self) -> Self:
+        return self.model_copy(update={"message": self.operator_message or self.message})
 
     @classmethod
     def of(cls, error: QwenCameraError, id: str | None = None) -> Error:
         return cls(
             id=id,
             code=error.code,
-            message=error.message,
+            message=error.visitor_message,
+            operator_message=error.message,
             retryable=error.retryable,
             retry_after=error.retry_after,
         )
@@ -401,9 +418,10 @@ class Pong(ServerMessage):
     at: float
 
 
-def error_body(error: QwenCameraError) -> dict[str, Any]:
-    """The body of every HTTP error."""
+def error_body(error: QwenCameraError, *, operator: bool = False) -> dict[str, Any]:
+    """The body of every HTTP error. `operator`: for whoever has brought the operator's token."""
+    text = error.message if operator else error.visitor_message
     return {
-        "error": {"code": error.code, "message": error.message, "retryable": error.retryable},
-        "detail": error.message,
+        "error": {"code": error.code, "message": text, "retryable": error.retryable},
+        "detail": text,
     }

@@ -45,6 +45,7 @@ class OperatorDesk:
     def join(self, socket: object, outbox: Outbox) -> None:
         """From now on; first the state and the last lines. Joining again tells them again."""
         listener = self._listeners[socket] = _Listener(outbox)
+        outbox.operator = True
         outbox.put(self._report())
         outbox.discard(LogLines)
         listener.waiting.extend(self._lines)
@@ -55,6 +56,7 @@ class OperatorDesk:
         listener = self._listeners.pop(socket, None)
         if listener is None or any(o.outbox is listener.outbox for o in self._listeners.values()):
             return
+        listener.outbox.operator = False
         listener.outbox.discard(EngineReport)
         listener.outbox.discard(LogLines)
 

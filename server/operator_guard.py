@@ -33,13 +33,15 @@ class OperatorGuard:
     def on(self) -> bool:
         return bool(self._token)
 
-    async def check(self, given: str | None, address: str) -> None:
-        """`address` is whose allowance it counts against, as an access code does: a wrong one takes more, the right one
+    async def check(self, given: str | None, address: str, *, also: str = "") -> None:
+        """Let the operator's token pass, and the token `also` where one is given; guesses of both share their limits.
+
+        `address` is whose allowance it counts against, as an access code does: a wrong one takes more, the right one
         nothing while there is any left.
 
         Raises NotFound when there is nothing to use, RateLimited before anything is compared, Unauthorized.
         """
-        if not self._token:
+        if not self._token and not also:
             raise NotFound(_OFF)
         now = time.monotonic()
         # Both are taken from before and given back after, so that a guess costs what it costs and an operator nothing.
@@ -52,7 +54,8 @@ class OperatorGuard:
                 "Too many requests or wrong operator tokens from this address. Wait a moment and try again.",
                 retry_after=max(1.0, wait),
             )
-        if same_secret(given, self._token):
+        # Both are compared, so that the time tells nothing of which.
+        if same_secret(given, self._token) | same_secret(given, also):
             self._guesses.charge(address, now, -1)
             await self._limiter.give_back(address, now)
             return

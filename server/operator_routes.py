@@ -36,6 +36,7 @@ def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
         except TokenRefused:
             given = None
         await operators.check(given, guard.address(request))
+        request.state.operator = True
 
     return [Depends(guard.origin), Depends(operator)]
 

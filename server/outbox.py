@@ -43,7 +43,10 @@ class _Waiting:
     # The pieces of a merged delta, the first one included; else empty.
     texts: list[str] = field(default_factory=list)
 
-    def encode(self) -> str:
+    def encode(self, operator: bool) -> str:
+        """`operator`: whoever reads has brought the operator's token."""
+        if operator and (special := self.message.for_operators()) is not self.message:
+            return special.encode()
         if self.encoded is not None:
             return self.encoded
         return self.message.model_copy(update={"text": "".join(self.texts)}).encode()
@@ -74,6 +77,8 @@ class Outbox:
         self.overflowed = False
         # Messages dropped so far for want of room.
         self.dropped = 0
+        # Whoever reads has brought the operator's token, and is told the operator's texts; the desk sets it.
+        self.operator = False
 
     @property
     def empty(self) -> bool:
@@ -224,7 +229,7 @@ class Reader:
                 raise OutboxOverflowed
             if not self._outbox.empty:
                 self._sending = self._outbox._take()
-                return self._sending.encode()
+                return self._sending.encode(self._outbox.operator)
             if self._outbox._closed:
                 break
             self._changed.clear()

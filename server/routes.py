@@ -13,7 +13,9 @@ from starlette.websockets import WebSocket
 from server.attempts import Attempt
 from server.auth import Claims, Issued, TokenRefused, bearer, same_secret
 from server.errors import Draining, NotFound, Unauthorized
+from server.health_guard import HealthGuard
 from server.http_guard import MAX_BODY_BYTES
+from server.operator_guard import OperatorGuard
 from server.pairing import MAX_CODE_CHARS
 from server.request_guard import RequestGuard
 from server.services import Services, connect_camera
@@ -59,9 +61,10 @@ def attempt_of(request: Request) -> Attempt | None:
     return Attempt.read(request.query_params.get("page"), request.query_params.get("attempt"))
 
 
-def create_router(services: Services) -> APIRouter:
+def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     router = APIRouter()
     guard = RequestGuard(services)
+    watchers = HealthGuard(services, operators)
     access = services.access
 
     def with_token(issued: Issued) -> dict[str, Any]:
@@ -110,9 +113,12 @@ def create_router(services: Services) -> APIRouter:
         )
 
     @router.get("/health")
-    async def health() -> Response:
-        detail, ok = services.health.detail()
-        return JSONResponse(detail, status_code=200 if ok else 503)
+    async def health(request: Request) -> Response:
+        told = services.health.summary
+        if await watchers.sees_all(request):
+            told = services.health.detail
+        body, ok = told()
+        return JSONResponse(body, status_code=200 if ok else 503)
 
     @router.get("/health/live")
     async def live() -> Response:

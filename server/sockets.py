@@ -339,6 +339,8 @@ class SocketServer:
         if socket.closing:
             return  # a newer one reads now
         self._desk.join(socket, session.outbox)
+        # Once more, with the operator's texts.
+        session.greet()
         log.info("an operator listens", extra={"session": session.id})
 
     def _check_origin(self, websocket: WebSocket) -> None:

@@ -26,9 +26,10 @@ def ready(
         session_id=session_id,
         began_at=round(began_at * 1000),
         engine=engine.name,
-        model=status.model,
+        model=status.model_name,
         engine_state=status.state,
-        engine_detail=status.detail,
+        engine_detail=status.visitor_detail,
+        operator_detail=status.detail,
         capabilities=wire.EngineCapabilities(
             images=capabilities.images,
             video=capabilities.video,
@@ -67,5 +68,6 @@ def status(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -> w
         queue_depth=queue_depth,
         engine=engine.name,
         engine_state=engine_status.state,
-        engine_detail=engine_status.detail,
+        engine_detail=engine_status.visitor_detail,
+        operator_detail=engine_status.detail,
     )

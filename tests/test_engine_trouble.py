@@ -179,7 +179,7 @@ async def test_loading_is_told_apart(guest: Visitor, fake: FakeOpenAI) -> None:
 
 
 async def test_down_and_up_again(encoder: LiveEncoder) -> None:
-    """A model server that is not there: told on the page with what to do, and taken up when it starts."""
+    """A model server that is not there: told on the page in words for visitors, and taken up when it starts."""
     fake = FakeOpenAI()
     await fake.start()
     await fake.close()
@@ -188,9 +188,11 @@ async def test_down_and_up_again(encoder: LiveEncoder) -> None:
         async with visitor(run, encoder) as one:
             ready = one.page.seen[0]
             assert (ready["engine"], ready["engine_state"]) == ("vllm", "unreachable")
-            assert "VLLM_BASE_URL" in ready["engine_detail"] or "start" in ready["engine_detail"]
+            assert ready["engine_detail"].startswith("The model is not available right now.")
             error = await one.page.ask("What?")
             assert (error["code"], error["retryable"]) == ("engine_unavailable", True)
+            assert error["message"].startswith("The model is not available right now.")
+            assert fake.base_url not in str(one.page.seen)
             await fake.start()
             ready = await one.page.next("ready", engine_state="ready")
             assert ready["model"] == "fake-vl"

@@ -30,6 +30,7 @@ def health(engine: Engine, *, draining: bool = False) -> Health:
         cameras=lambda: 2,
         queue=lambda: {Kind.CHAT: 1, Kind.WATCH: 0, Kind.DESCRIBE: 4},
         draining=lambda: draining,
+        engines=lambda: [engine],
     )
 
 
@@ -42,6 +43,7 @@ def test_ready() -> None:
     assert body.pop("uptime_seconds") >= 0
     assert body == {
         "status": "ok",
+        "ready": True,
         "version": "1.2",
         "engine": {
             "name": "vllm",
@@ -51,6 +53,7 @@ def test_ready() -> None:
             "detail": "",
             "context_length": 8192,
         },
+        "engines": [{"name": "vllm", "model": "m", "state": "ready", "detail": ""}],
         "sessions": 3,
         "cameras": 2,
         "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
@@ -73,9 +76,31 @@ def test_not_ready(state: EngineState) -> None:
     assert not ok
     assert body["status"] == "unavailable"
     assert body["engine"]["reachable"] is False
-    assert body["reason"] == one.why_not_ready() == f"engine {state}: Start it."
+    assert body["reason"] == f"engine {state}: Start it."
+    assert body["engines"][0]["detail"] == "Start it."
     # Without a sentence the state alone has to do.
-    assert health(Engine(state)).why_not_ready() == f"engine {state}"
+    assert health(Engine(state)).detail()[0]["reason"] == f"engine {state}"
+    # Everybody else reads the state, and a sentence that is for them.
+    told, ok = one.summary()
+    assert not ok
+    assert told["reason"] == one.why_not_ready()
+    assert str(told["reason"]).startswith(f"engine {state}: The model is ")
+    assert "Start it" not in str(told)
+
+
+def test_everybody_reads_less() -> None:
+    """Whether it answers, what kind of engine, how much waits; nothing of what it is made of."""
+    body, ok = health(Engine(EngineState.READY, "http://10.0.0.7:8001")).summary()
+    assert ok
+    assert body.pop("uptime_seconds") >= 0
+    assert body == {
+        "status": "ok",
+        "ready": True,
+        "version": "1.2",
+        "engine": {"name": "vllm", "state": "ready", "reachable": True, "detail": ""},
+        "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
+        "draining": False,
+    }
 
 
 def test_draining() -> None:

@@ -15,7 +15,16 @@ ROOT = Path(__file__).parent.parent
 LEVELS: dict[int, tuple[str, ...]] = {
     6: ("main", "engine_room"),
     5: (
-        *("routes", "whip", "request_guard", "services", "sockets", "serving", "terminal"),
+        *(
+            "routes",
+            "whip",
+            "request_guard",
+            "health_guard",
+            "services",
+            "sockets",
+            "serving",
+            "terminal",
+        ),
         *("gauges", "operations", "operator_routes", "generation_routes"),
     ),
     4: (
@@ -73,7 +82,8 @@ NEIGHBOURS = {
     "session_manager": {"session"},
     "services": {"sockets"},
     "request_guard": {"services"},
-    "routes": {"request_guard", "services"},
+    "health_guard": {"request_guard", "services"},
+    "routes": {"health_guard", "request_guard", "services"},
     "generation_routes": {"operator_routes", "services"},
     "whip": {"request_guard", "services"},
     "operator_routes": {"operations", "request_guard", "services"},
@@ -124,7 +134,7 @@ IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "soc
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
     "engine_room": "a part of the program: tests/test_main.py, test_manager_real.py, browser/test_page_local.py",
-    "errors": "a list of classes: tests/test_http_errors.py and tests/test_logs.py use them",
+    "errors": "tests/test_error_texts.py, beside tests/test_http_errors.py and tests/test_logs.py",
     "frames": "data without behaviour",
     "fetch.errors": "an exception",
     "describing": "a part of a session: tests/test_session.py",

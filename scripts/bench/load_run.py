@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from dataclasses import asdict, dataclass, field
@@ -120,7 +121,9 @@ async def _start(stack: contextlib.AsyncExitStack, args: argparse.Namespace) -> 
 
 async def _health(url: str) -> Any:
     try:
-        reply = await request("GET", f"{url}/health")
+        # Without it the server tells less.
+        token = os.environ.get("METRICS_TOKEN") or None
+        reply = await request("GET", f"{url}/health", token=token)
         body = reply.json()
     except (ValueError, IndexError, EOFError):
         raise MeasurementError(f"what answers at {url} is no qwen-camera server") from None

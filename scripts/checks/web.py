@@ -215,10 +215,13 @@ async def _own_authority(url: str, host: str, port: int) -> bool:
     return reply.status == 200 and await _verify(host, port, context) is None
 
 
-async def health(url: str) -> Any:
-    """The body of /health; None when there is none."""
+async def health(url: str, token: str = "") -> Any:
+    """Read the body of /health, all of it with the right `token`; None when there is none."""
     try:
-        body = (await request("GET", f"{url}/health", timeout=SECONDS)).json()
+        reply = await request("GET", f"{url}/health", token=token or None, timeout=SECONDS)
+        if token and reply.status in (401, 429):
+            reply = await request("GET", f"{url}/health", timeout=SECONDS)
+        body = reply.json()
     except (OSError, EOFError, ValueError):
         return None
     return body if isinstance(body, dict) else None

@@ -35,6 +35,8 @@ class Target:
     engine_url: str = ""
     authorities: tuple[Path, ...] = ()
     gpus: GpuReader | None = None
+    # For all of /health, where there is no metrics' token
+    operator_token: str = ""
 
     def tls(self, url: str) -> ssl.SSLContext | None:
         """Certificates are checked, those of this very machine aside: the metrics' token goes out."""
@@ -73,7 +75,12 @@ async def take_look(target: Target) -> Look:
 
 
 async def _health(target: Target, look: Look) -> None:
-    reply = await _get(look, "server", f"{target.url}/health", tls=target.tls(target.url))
+    url, tls = f"{target.url}/health", target.tls(target.url)
+    token = target.metrics_token or target.operator_token or None
+    reply = await _get(look, "server", url, tls=tls, token=token)
+    if token and reply is not None and reply.status in (401, 429):
+        # Without a token it tells less, but tells.
+        reply = await _get(look, "server", url, tls=tls)
     if reply is None:
         return
     try:

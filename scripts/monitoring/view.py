@@ -76,9 +76,10 @@ def _what_is(body: dict[str, Any]) -> Table:
     row("server", runs)
     model = f" · {engine['model']}" if engine.get("model") else ""
     row("engine", f"{engine.get('name')}{model}: {engine.get('state')}")
-    cameras = _listed(body.get("cameras")) or f"{health.get('cameras', 0)}"
+    cameras = _listed(body.get("cameras")) or f"{health.get('cameras', 'not told')}"
     most = body.get("limits", {})
-    row("sessions", f"{health.get('sessions', 0)}{_of(most, 'sessions')}, cameras: {cameras}")
+    sessions = health.get("sessions", "not told")
+    row("sessions", f"{sessions}{_of(most, 'sessions')}, cameras: {cameras}")
     running = (
         ""
         if not rates

@@ -38,9 +38,19 @@ class Capabilities:
     max_concurrency: int | None = None
 
 
+# What visitors read of an engine that does not answer: no address, no setting, no command.
+_FOR_VISITORS = {
+    EngineState.READY: "",
+    EngineState.LOADING: "The model is being loaded. It answers as soon as it is ready.",
+    EngineState.BUSY: "The model is busy. Ask again in a moment.",
+    EngineState.UNREACHABLE: "The model is not available right now. Ask whoever runs this server.",
+    EngineState.MISCONFIGURED: "The model is not available right now. Ask whoever runs this server.",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What a probe found. `detail` is a sentence for people: what is wrong and what to do."""
+    """What a probe found. `detail` tells operators what is wrong and what to do; it may name addresses and settings."""
 
     state: EngineState
     detail: str = ""
@@ -48,10 +58,23 @@ class EngineStatus:
     capabilities: Capabilities = field(default_factory=Capabilities)
     # The other machine that pictures go to; "" while they stay on this one.
     elsewhere: str = ""
+    # A sentence for visitors in place of the usual one for this state
+    for_visitors: str = ""
 
     @property
     def ready(self) -> bool:
         return self.state is EngineState.READY
+
+    @property
+    def visitor_detail(self) -> str:
+        """The sentence for whoever has no operator's token; empty where there is nothing to say."""
+        return self.for_visitors or _FOR_VISITORS[self.state]
+
+    @property
+    def model_name(self) -> str:
+        """The model's name without the folder that it lies in."""
+        path = self.model.startswith(("/", "~", "./", "../"))
+        return self.model.rstrip("/").rpartition("/")[2] if path else self.model
 
 
 @dataclass(frozen=True, slots=True)

@@ -310,4 +310,8 @@ class LocalEngine:
         self.ended.set()
 
     def _say(self, state: EngineState, detail: str) -> None:
-        self._status = dataclasses.replace(self._status, state=state, detail=detail)
+        # How far it is everybody may know.
+        public = detail if state is EngineState.LOADING else ""
+        self._status = dataclasses.replace(
+            self._status, state=state, detail=detail, for_visitors=public
+        )

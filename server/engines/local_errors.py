@@ -33,10 +33,13 @@ def refusal(code: str, context_length: int | None) -> EngineError:
             room = f" of {context_length:,} tokens" if context_length else ""
             return EngineRefused(
                 f"The question and the conversation so far do not fit into the model's context{room}. "
-                "Ask in fewer words or begin a new chat."
+                "Ask in fewer words or begin a new chat.",
+                public=True,
             )
         case "picture":
-            return EngineFailed("The local model could not read the picture. Ask again.")
+            return EngineFailed(
+                "The local model could not read the picture. Ask again.", public=True
+            )
         case "memory":
             return EngineFailed(
                 "The local model ran out of memory at this question. Ask with less detail, or load a smaller model."
@@ -52,20 +55,22 @@ def refusal(code: str, context_length: int | None) -> EngineError:
             )
         case "busy":
             return EngineUnavailable(
-                "The local model is busy. Ask again in a moment.", retry_after=1.0
+                "The local model is busy. Ask again in a moment.", retry_after=1.0, public=True
             )
-    return EngineFailed("The local model failed at this question. Ask again.")
+    return EngineFailed("The local model failed at this question. Ask again.", public=True)
 
 
 def too_slow(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
     """`began`: a first piece came. `total`: it was the limit of the whole answer."""
     if total:
         return EngineTimeout(
-            f"The answer was not complete after {limits.total:g} s. Ask for something shorter."
+            f"The answer was not complete after {limits.total:g} s. Ask for something shorter.",
+            public=True,
         )
     if began:
         return EngineTimeout(
-            f"The local model fell silent in mid-answer for {limits.between_tokens:g} s. Ask again."
+            f"The local model fell silent in mid-answer for {limits.between_tokens:g} s. Ask again.",
+            public=True,
         )
     return EngineTimeout(
         f"The local model did not begin to answer within {limits.first_token:g} s. Load a smaller one, or use a GPU."

@@ -265,7 +265,7 @@ class OpenAIEngine:
                     raise EngineFailed(str(exc)) from None
         if not finish:
             raise EngineFailed(
-                "The model server ended the answer before it was complete. Ask again."
+                "The model server ended the answer before it was complete. Ask again.", public=True
             )
         yield Finished("length" if finish == "length" else "stop", usage)
 
@@ -398,14 +398,17 @@ class OpenAIEngine:
     def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
         if total:
             return EngineTimeout(
-                f"The answer was not complete after {self._limits.total:g} s. Ask for something shorter."
+                f"The answer was not complete after {self._limits.total:g} s. Ask for something shorter.",
+                public=True,
             )
         if began:
             return EngineTimeout(
-                f"The model server fell silent in mid-answer for {self._limits.between_tokens:g} s. Ask again."
+                f"The model server fell silent in mid-answer for {self._limits.between_tokens:g} s. Ask again.",
+                public=True,
             )
         return EngineTimeout(
-            f"The model server did not begin to answer within {self._limits.first_token:g} s. It may be overloaded; ask again."
+            f"The model server did not begin to answer within {self._limits.first_token:g} s. It may be overloaded; ask again.",
+            public=True,
         )
 
     def _bad(self, state: EngineState, detail: str) -> EngineStatus:

@@ -86,7 +86,8 @@ def error_for(
         room = f" of {context_length:,} tokens" if context_length else ""
         return EngineRefused(
             f"The question and the conversation so far do not fit into the model's context{room}. "
-            "Ask in fewer words or begin a new chat."
+            "Ask in fewer words or begin a new chat.",
+            public=True,
         )
     if status in (401, 403):
         return EngineUnavailable(
@@ -100,6 +101,7 @@ def error_for(
         return EngineUnavailable(
             "The model server takes no more requests for now (HTTP 429). Ask again in a moment.",
             retry_after=retry_after if retry_after is not None else 2.0,
+            public=True,
         )
     if status == 503 and is_loading(body):
         return EngineLoading(
@@ -110,6 +112,7 @@ def error_for(
         return EngineUnavailable(
             f"The model server is busy (HTTP {status}). Ask again in a moment.",
             retry_after=retry_after if retry_after is not None else 1.0,
+            public=True,
         )
     if 400 <= status < 500:
         return EngineRefused(

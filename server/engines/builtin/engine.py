@@ -83,6 +83,7 @@ class BuiltinEngine:
             "For that, load a vision-language model (bash scripts/run.sh --model small), or start vLLM and set VLLM_BASE_URL in .env.",
             "builtin",
             capabilities,
+            for_visitors="The built-in engine reads text and codes and names colours; it does not recognise things.",
         )
 
     @property
