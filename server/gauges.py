@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass
 
 from server.addresses import RequestLimiter
+from server.connections import Connections
 from server.engines.managed import ManagedEngine
 from server.engines.selector import EngineSelector
 from server.health import Health
-from server.http_protocol import Connections
 from server.inference import Inference
 from server.metrics import Metrics
 from server.relays import RelayWatch
@@ -98,6 +98,18 @@ def add_gauges(
         "Idle connections that were ended to make room",
         (),
         lambda: {(): connections.closed_idle},
+    )
+    metrics.count(
+        "connections_unproven_cut_off_total",
+        "Connections without a whole request, and sockets without a token, that were ended to make room",
+        (),
+        lambda: {(): connections.closed_unproven},
+    )
+    metrics.count(
+        "sockets_flooded_total",
+        "WebSockets that were ended for more frames than are taken",
+        (),
+        lambda: {(): connections.flooded},
     )
     metrics.count(
         "datagrams_refused_total",

@@ -1,4 +1,4 @@
-"""uvicorn's HTTP connection with an end in time, and how many connections there may be.
+"""uvicorn's HTTP connection with an end in time.
 
 uvicorn waits for ever for a request's headers and for a client to take its answer.
 """
@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from server.addresses import UNKNOWN, Network, is_trusted, limiter_key
-from server.errors import Busy
+from server.connections import Connections
+from server.errors import BadRequest, Busy, QwenCameraError
 from server.messages import error_body
 
+# What a request's line and headers may have, as uvicorn has it.
+MAX_HEADERS = 64 * 1024
 # What a client has for the headers of a request, from when it may send them; a body has `http_guard.BODY_SECONDS`.
 HEADER_SECONDS = 10.0
 # What it has to take anything of an answer that waits for it.
@@ -27,73 +27,20 @@ TAKE_SECONDS = 15.0
 GOODBYE_SECONDS = 0.3
 # How often a connection is looked at.
 LOOK_SECONDS = 2.0
-# What one address may have of all connections. A network behind one address has its share, and leaves others theirs.
-ADDRESS_PART = 2
 
 
-class Connections:
-    """All connections of the process, WebSockets too: at most `most`, half of them from one address.
+class WholeRequests(h11.Connection):
+    """Refuses a request whose length is told twice (RFC 9112, 6.1): others in its way may have read another end."""
 
-    Beyond that the one of the same kind that has waited longest without a request goes, so that nobody is locked
-    out by connections that ask for nothing; with none such a new one is refused. Proxies of ours have no address's
-    bound: everybody comes through them, and they know whom they let in.
-    """
-
-    def __init__(self, most: int, trusted_proxies: Sequence[Network] = ()) -> None:
-        self._most = most
-        self._trusted = tuple(trusted_proxies)
-        # By transport, oldest first: its address, None for a proxy's, and its protocol while it speaks HTTP.
-        self._open: dict[Any, tuple[str | None, HttpProtocol | None]] = {}
-        self._by_address: Counter[str | None] = Counter()
-        self.refused = 0
-        self.closed_idle = 0
-
-    def __len__(self) -> int:
-        return len(self._open)
-
-    def opened(self, transport: Any, protocol: HttpProtocol) -> bool:
-        """Whether there is room for it."""
-        peer = transport.get_extra_info("peername")
-        host = peer[0] if isinstance(peer, tuple) else None
-        key = None if is_trusted(host, self._trusted) else limiter_key(host or UNKNOWN)
-        share = max(1, self._most // ADDRESS_PART)
-        if key is not None and self._by_address[key] >= share and not self._make_room(key):
-            self.refused += 1
-            return False
-        if len(self._open) >= self._most and not self._make_room(None):
-            self.refused += 1
-            return False
-        self._open[transport] = key, protocol
-        self._by_address[key] += 1
-        return True
-
-    def upgraded(self, transport: Any) -> None:
-        """It speaks WebSocket from now on."""
-        if transport in self._open:
-            self._open[transport] = self._open[transport][0], None
-
-    def lost(self, transport: Any) -> None:
-        """Safe to call again."""
-        entry = self._open.pop(transport, None)
-        if entry is not None:
-            self._by_address[entry[0]] -= 1
-            if not self._by_address[entry[0]]:
-                del self._by_address[entry[0]]
-
-    def _make_room(self, key: str | None) -> bool:
-        """Cut the connection off that has waited longest without a request: of an address, or of all (None)."""
-        waiting = [
-            (protocol.waiting_since, transport)
-            for transport, (address, protocol) in self._open.items()
-            if protocol is not None and protocol.waiting and (key is None or address == key)
-        ]
-        if not waiting:
-            return False
-        _, transport = min(waiting, key=lambda one: one[0])
-        self.closed_idle += 1
-        self.lost(transport)
-        transport.abort()
-        return True
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name.lower() for name, _ in event.headers}
+            if b"transfer-encoding" in names and (
+                b"content-length" in names or event.http_version < b"1.1"
+            ):
+                raise h11.RemoteProtocolError("Two lengths")
+        return event
 
 
 class HttpProtocol(H11Protocol):
@@ -109,10 +56,19 @@ class HttpProtocol(H11Protocol):
     _untaken = 0
     _untaken_since = 0.0
 
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.conn = WholeRequests(h11.SERVER, MAX_HEADERS)
+
     @property
     def waiting(self) -> bool:
         """No request is being worked on."""
         return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def evictable(self) -> bool:
+        """See `HttpConnection`."""
+        return self.waiting or self.transport.get_write_buffer_size() > 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -124,10 +80,23 @@ class HttpProtocol(H11Protocol):
 
     def _refuse(self) -> None:
         error = Busy("Too many connections are open. Try again in a moment.", retry_after=5)
+        self._end_with("503 Service Unavailable", error, "Retry-After: 5\r\n")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in our own form."""
+        self._end_with(
+            "400 Bad Request",
+            BadRequest(
+                "This request is not valid HTTP/1.1, or tells its length twice (Content-Length and Transfer-Encoding)."
+                " Send it again in one form."
+            ),
+        )
+
+    def _end_with(self, status: str, error: QwenCameraError, more: str = "") -> None:
         body = json.dumps(error_body(error)).encode()
         head = (
-            "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
-            f"Retry-After: 5\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+            f"{more}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
@@ -135,8 +104,18 @@ class HttpProtocol(H11Protocol):
         self.loop.call_later(LOOK_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
-        if not self.transport.is_closing():
-            super().data_received(data)
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self.transport.get_protocol() is self:
+            # Else it speaks WebSocket by now.
+            self._count()
+
+    def _count(self) -> None:
+        if not self.waiting and self.cycle.more_body:
+            self.limits.unproven(self.transport)
+        else:
+            self.limits.proven(self.transport)
 
     def shutdown(self) -> None:
         """The server stops: whoever waits for nothing is let go."""
@@ -149,6 +128,8 @@ class HttpProtocol(H11Protocol):
     def on_response_complete(self) -> None:
         self.waiting_since = time.monotonic()
         super().on_response_complete()
+        if not self.transport.is_closing():
+            self._count()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._stop()

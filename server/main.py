@@ -30,6 +30,7 @@ from server.addresses import RequestLimiter
 from server.aio import Pools, TaskSet, watch_lag
 from server.auth import OriginPolicy, TokenIssuer
 from server.camera import FRAME_TELL_SECONDS
+from server.connections import Connections
 from server.engine_room import EngineRoom
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
@@ -38,7 +39,6 @@ from server.generation_routes import create_generation_router
 from server.health import OWN_LIMITS, Health
 from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
-from server.http_protocol import Connections
 from server.inference import Inference
 from server.metrics import Metrics
 from server.operator_guard import OperatorGuard

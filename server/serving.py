@@ -14,8 +14,8 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server import __version__, http_protocol, ws_protocol
+from server.connections import Connections
 from server.engines.base import EngineStatus
-from server.http_protocol import Connections
 from server.messages import MAX_MESSAGE_BYTES
 from server.plain_http import HttpsContext
 from server.sd_notify import Notifier
@@ -47,7 +47,7 @@ def uvicorn_config(
         # uvloop only once it was measured together with aiortc.
         loop="asyncio",
         http=http_protocol.protocol_class(connections),
-        ws=ws_protocol.protocol_class(connections.lost),
+        ws=ws_protocol.protocol_class(connections),
         ws_max_size=MAX_MESSAGE_BYTES,
         # Answers are short, and compressed messages would be one more way in.
         ws_per_message_deflate=False,

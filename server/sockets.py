@@ -16,6 +16,8 @@ from server.addresses import Network, client_address, is_secure
 from server.aio import cancel_and_wait
 from server.attempts import Attempt
 from server.auth import OriginPolicy, TokenIssuer
+from server.bucket import Bucket
+from server.connections import PROVEN
 from server.errors import (
     BadRequest,
     Busy,
@@ -43,7 +45,7 @@ TOO_LARGE, UNSUPPORTED, POLICY, DRAINING = 1009, 1003, 1008, 1013
 
 AUTH_SECONDS = 5.0
 SOCKETS_PER_MINUTE = 8
-# Sockets that may wait for their token at a time; a page brings it with the upgrade and never waits.
+# Sockets that may wait for their token at a time; beyond, the oldest goes. A page brings it with the upgrade and never waits.
 MAX_KNOCKING = 256
 # Messages a second that a socket may send over time, and how many at once; past that each gets an error,
 # and a client that goes on regardless loses its socket.
@@ -63,25 +65,6 @@ class Closing(Exception):
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
-
-
-class MessageBucket:
-    """A token bucket; `now` is monotonic seconds."""
-
-    def __init__(self, rate: float, burst: int, now: float) -> None:
-        self._rate, self._burst = rate, burst
-        self._level = float(burst)
-        self._at = now
-        self.refused = 0
-
-    def take(self, now: float) -> bool:
-        self._level = min(self._burst, self._level + (now - self._at) * self._rate)
-        self._at = now
-        if self._level < 1:
-            self.refused += 1
-            return False
-        self._level -= 1
-        return True
 
 
 class SocketGate:
@@ -162,7 +145,7 @@ class SessionSocket:
                     await asyncio.sleep(0.01)
 
     async def _read(self, session: Session) -> None:
-        bucket = MessageBucket(MESSAGE_RATE, MESSAGE_BURST, time.monotonic())
+        bucket = Bucket(MESSAGE_RATE, MESSAGE_BURST, time.monotonic())
         while True:
             raw = await receive_text(self._websocket)
             if raw is None:
@@ -256,8 +239,8 @@ class SocketServer:
         self._metrics = metrics
         self._trusted_proxies = trusted_proxies
         self.gate = SocketGate()
-        # The deadlines of those that have not brought their token yet.
-        self._knocking: set[asyncio.Timeout] = set()
+        # The deadlines of those that have not brought their token yet, oldest first.
+        self._knocking: dict[asyncio.Timeout, None] = {}
 
     def turn_away(self) -> None:
         """The server drains: do not wait for tokens any longer."""
@@ -374,13 +357,16 @@ class SocketServer:
         if token is None:
             try:
                 if len(self._knocking) >= MAX_KNOCKING:
-                    raise Closing(TOO_MANY, "too many sockets wait for their token")
+                    # The one that has waited longest makes room.
+                    oldest = next(iter(self._knocking))
+                    oldest.reschedule(asyncio.get_running_loop().time())
+                    del self._knocking[oldest]
                 async with asyncio.timeout(AUTH_SECONDS) as deadline:
-                    self._knocking.add(deadline)
+                    self._knocking[deadline] = None
                     try:
                         token = await self._first_message(websocket)
                     finally:
-                        self._knocking.discard(deadline)
+                        self._knocking.pop(deadline, None)
             except TimeoutError:
                 if self._sessions.draining:
                     raise Closing(DRAINING, "the server is about to stop") from None
@@ -391,6 +377,9 @@ class SocketServer:
         except Unauthorized as error:
             self._metrics.auth_failures.labels(getattr(error, "reason", "malformed")).inc()
             raise Closing(UNAUTHORIZED, "not authorised") from None
+        extensions = websocket.scope.get("extensions") or {}
+        if PROVEN in extensions:
+            extensions[PROVEN]["tell"]()
 
     async def _first_message(self, websocket: WebSocket) -> str:
         raw = await receive_text(websocket)

@@ -168,12 +168,24 @@ class Nginx:
 
 
 @asynccontextmanager
-async def nginx(folder: Path, processes: Sequence[int], *, turn: int = 0) -> AsyncIterator[Nginx]:
-    """In front of these ports; with `turn`, the port that TURN over TLS has, it shares its own port by name."""
+async def nginx(
+    folder: Path,
+    processes: Sequence[int],
+    *,
+    turn: int = 0,
+    changes: Sequence[tuple[str, str]] = (),
+) -> AsyncIterator[Nginx]:
+    """In front of these ports; with `turn`, the port that TURN over TLS has, it shares its own port by name.
+
+    `changes`: what an operator changes in the file besides, old and new.
+    """
     require_nginx()
     make_certificate(folder)
     port, plain, between, behind = free_ports(4)
     http = configuration(folder, port, processes, plain=plain, behind=behind if turn else 0)
+    for old, new in changes:
+        assert http.count(old) == 1, old
+        http = http.replace(old, new)
     stream = sharing(port, between, behind, turn) if turn else ""
     path = write(folder, http, stream)
     temporary = [folder / f"temp-{name}" for name in TEMPORARY]

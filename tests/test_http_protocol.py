@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 import ssl
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,7 +22,7 @@ from scripts.lan_addresses import Identity
 from scripts.local_certificate import Keeper
 from server import http_protocol
 from server import serving as serving_module
-from server.http_protocol import Connections
+from server.connections import Connections
 from server.serving import uvicorn_config
 from tests.clients import Page, http, metric, open_page, take_token
 from tests.running import running
@@ -217,6 +218,80 @@ async def test_tokens_are_still_had_under_a_flood_of_connections() -> None:
         assert time.monotonic() - began < 1.0
         for _, writer in flood:
             writer.close()
+
+
+BODY = b"POST /api/token HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+SOCKET = (
+    b"GET /ws/abc HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("said", [BODY, SOCKET], ids=["no body", "no token"])
+async def test_requests_without_an_end_lock_nobody_out(said: bytes) -> None:
+    """Two addresses hold what they can with POSTs that bring no body, or sockets that bring no token: all others are served."""
+    async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
+        flood = []
+        for n in range(40):
+            one = await knock(run.port, f"127.0.0.{2 + n % 2}")
+            one[1].write(said)
+            flood.append(one)
+        served = 0
+        for _ in range(10):
+            honest = await knock(run.port)
+            served += (await answer(honest)).startswith(b"HTTP/1.1 200")
+            honest[1].close()
+        assert served == 10
+        assert (await take_token(run))["token"]
+        assert metric(run, "connections_refused_total") == 0
+        assert metric(run, "connections_unproven_cut_off_total") >= 30
+        for _, writer in flood:
+            writer.close()
+
+
+async def test_a_socket_with_its_token_is_no_flood() -> None:
+    """Sockets that have shown theirs stay when others without one come and go."""
+    async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
+        pages: list[Page] = []
+        for n in range(8):
+            issued = run.program.tokens.issue(f"s{n}")
+            page = await open_page(run, issued.token, issued.session_id)
+            await page.next("ready")
+            pages.append(page)
+        flood = [await knock(run.port) for _ in range(10)]
+        for _, writer in flood:
+            writer.write(SOCKET)
+        await asyncio.sleep(0.2)
+        for page in pages:
+            await page.ponged()
+            await page.close()
+        for _, writer in flood:
+            writer.close()
+
+
+LENGTHS = {
+    "both": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both, the other way": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "chunks in 1.0": b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "with an upgrade": SOCKET[:-2] + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+async def test_a_length_told_twice_ends_the_connection(name: str) -> None:
+    """Content-Length beside Transfer-Encoding (RFC 9112, 6.1): 400 in our form, and nothing after it is answered."""
+    async with serving(Connections(10)) as port:
+        reader, writer = await knock(port)
+        writer.write(LENGTHS[name] + GET)
+        got = b""
+        with suppress(ConnectionError):
+            async with asyncio.timeout(5):
+                got = await reader.read()
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"Connection: close" in head
+        assert json.loads(body)["error"]["code"] == "bad_request"
+        writer.close()
 
 
 async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

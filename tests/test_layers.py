@@ -53,7 +53,17 @@ LEVELS: dict[int, tuple[str, ...]] = {
     ),
     1: (
         *("vision.*", "rtc.*", "catalogue.*"),
-        *("attempts", "gpu", "pairing", "qr", "relay_check", "ring", "sd_notify"),
+        *(
+            "attempts",
+            "bucket",
+            "connections",
+            "gpu",
+            "pairing",
+            "qr",
+            "relay_check",
+            "ring",
+            "sd_notify",
+        ),
     ),
     0: (
         *("frames", "messages", "errors", "aio", "metrics", "origins", "addresses"),

@@ -49,6 +49,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "connections": ("gauge", ()),
     "connections_refused": ("counter", ()),
     "connections_cut_off": ("counter", ()),
+    "connections_unproven_cut_off": ("counter", ()),
+    "sockets_flooded": ("counter", ()),
     "watch_events": ("counter", ()),
     "auth_failures": ("counter", ("reason",)),
     "frame_age_seconds": ("histogram", ()),

@@ -213,6 +213,45 @@ async def test_443_is_shared_with_turn_by_name(tmp_path: Path) -> None:
     assert "X-Forwarded-For: 127.0.0.3\r\n" in heads[0]
 
 
+async def test_an_ipv6_network_counts_as_one_address(tmp_path: Path) -> None:
+    """Its /64 has one share of the connections, as in the processes; the next network has one of its own, and so has IPv4."""
+    asked: asyncio.Queue[None] = asyncio.Queue()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.put_nowait(None)
+        await reader.read()
+        writer.close()
+
+    # Addresses are told here, since loopback has one of IPv6 alone.
+    told = "set_real_ip_from 127.0.0.1; real_ip_header X-Told; limit_conn qwen_camera 2;"
+    behind = await asyncio.start_server(hold, "127.0.0.1", 0)
+    async with (
+        behind,
+        nginx(
+            tmp_path,
+            [behind.sockets[0].getsockname()[1]],
+            changes=[("limit_conn qwen_camera 250;", told)],
+        ) as front,
+        httpx.AsyncClient(base_url=front.url, verify=front.tls(), timeout=10) as http,
+    ):
+
+        def ask(address: str) -> asyncio.Task[httpx.Response]:
+            return asyncio.create_task(http.get("/", headers={"X-Told": address}))
+
+        held = []
+        for address in ("2001:db8::1", "2001:db8:0:0:ffff::a", "2001:db8:0:1::1", "192.0.2.1"):
+            held.append(ask(address))
+            await asyncio.wait_for(asked.get(), 10)
+        reply = await asyncio.wait_for(ask("2001:db8::2"), 10)
+        assert reply.status_code == 503
+        held.append(ask("2001:db8:0:1::2"))
+        await asyncio.wait_for(asked.get(), 10)
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+
 async def test_certificates_are_renewed_through_it(tmp_path: Path) -> None:
     """The authority's question is answered in the clear from the webroot; everything else there is sent to https."""
     folder = tmp_path / "acme" / ".well-known" / "acme-challenge"

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from server import sockets
 from server.auth import TokenIssuer, new_session_id
 from server.errors import RateLimited
-from server.sockets import MessageBucket, SocketGate
+from server.sockets import SocketGate
 from tests.clients import How, http, metric, open_page, page_of, soon, take_token
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
@@ -282,16 +282,6 @@ async def test_too_many_messages(run: Running) -> None:
         assert errors[0]["retryable"] is True
         assert errors[0]["retry_after"] == 1
         assert 0 < len(errors) <= sockets.MAX_REFUSED
-
-
-async def test_bucket_refills_with_time() -> None:
-    """A burst at once, then a message for each 1/rate seconds; the level never passes the burst."""
-    bucket = MessageBucket(rate=10, burst=3, now=0.0)
-    assert [bucket.take(0.0) for _ in range(4)] == [True, True, True, False]
-    assert bucket.take(0.1)
-    assert not bucket.take(0.15)
-    assert [bucket.take(100.0) for _ in range(4)] == [True, True, True, False]
-    assert bucket.refused == 3
 
 
 # Sizes
