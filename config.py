@@ -195,6 +195,7 @@ class Settings(BaseSettings):
         "origins like https://cam.example.org:8443, each spelled out, without a path"
     )
     session_timeout: int = _whole(3600, 1, 604_800, " (seconds)")
+    token_max_age: int = _whole(86_400, 60, 2_592_000, " (seconds)")
     max_sessions: int = _whole(100, 1, 10_000)
     max_connections: int = _whole(500, 10, 100_000)
     rate_limit_per_minute: int = _whole(60, 0, 100_000, " (0 is no limit)")

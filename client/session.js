@@ -87,11 +87,12 @@ export class Session {
     this.#life = 0;
   }
 
-  /** The session is gone on the server: the next `ensure` begins another. */
-  forget() {
+  /** The session is gone on the server: the next `ensure` begins another. @param {boolean} [code] which asks for the code */
+  forget(code = false) {
     clearTimeout(this.#timer);
     this.token = null;
     this.#life = 0;
+    if (code) this.#code = this.#pairing = "";
   }
 
   /** @param {any} grant what POST /api/token answers; also part of an open server's answer to an offer */

@@ -15,8 +15,9 @@ const OPEN_WITHIN = 5000;
 
 /**
  * What to do after a close code of the server. "token": the same session with another token, "session": a new one,
- * "slow": with a long pause, "never": only when the person says so. Every other code: try again soon.
- * @type {Record<number, "token"|"session"|"slow"|"never">}
+ * "slow": with a long pause, "never": only when the person says so, "over": so, and with the code anew. Every other
+ * code: try again soon.
+ * @type {Record<number, "token"|"session"|"slow"|"never"|"over">}
  */
 export const AFTER_CLOSE = {
   4401: "token",
@@ -24,6 +25,7 @@ export const AFTER_CLOSE = {
   4404: "session",
   4408: "never",
   4409: "never",
+  4410: "over",
   4429: "slow",
 };
 
@@ -167,7 +169,8 @@ export class ChatSocket {
     if (this.state === "connecting" && !this.#everOpened) this.unopened++;
     this.#drop();
     const rule = AFTER_CLOSE[code];
-    if (rule === "never") return this.#set("ended", code);
+    if (rule === "over") this.#session.forget(true);
+    if (rule === "never" || rule === "over") return this.#set("ended", code);
     if (rule === "session") this.#session.forget();
     if (rule === "token") {
       this.#session.distrust();

@@ -81,6 +81,10 @@ const ENDED = {
     title: "Opened in another place",
     text: "This session went on in another window. Press Start Camera to use it here.",
   },
+  4410: {
+    title: "Ended by whoever runs this server",
+    text: "The camera was let go. Press Start Camera to ask to be let in again.",
+  },
 };
 
 /** @param {Facts} facts another device is the camera, and the server knows it */

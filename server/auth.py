@@ -20,11 +20,13 @@ from server.errors import Unauthorized
 from server.origins import OriginPolicy
 
 __all__ = [
+    "DEFAULT_MAX_AGE",
     "MAX_TOKEN_CHARS",
     "AddressLimiter",
     "Claims",
     "Issued",
     "OriginPolicy",
+    "Signer",
     "TokenIssuer",
     "TokenRefused",
     "bearer",
@@ -36,22 +38,30 @@ __all__ = [
     "new_session_id",
     "same_secret",
     "session_hash",
+    "signing_key",
     "turn_credentials",
 ]
 
 MAX_TOKEN_CHARS = 4096
+# Seconds after which a code is needed again
+DEFAULT_MAX_AGE = 86_400
 _ALGORITHM = "HS256"
 # Compact serialisation, RFC 7515 section 3.1.
 _COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 _SESSION_ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
 
-Reason = Literal["missing", "malformed", "bad_signature", "expired", "wrong_session"]
+Reason = Literal[
+    "missing", "malformed", "bad_signature", "expired", "too_old", "ended", "wrong_session"
+]
 
 _SENTENCES: dict[Reason, str] = {
     "missing": "This needs a token. Ask POST /api/token for one and send it as Authorization: Bearer <token>.",
     "malformed": "This token is not one of this server's. Ask POST /api/token for a new one.",
-    "bad_signature": "This token was not signed by this server, or before it was restarted. Ask POST /api/token for a new one.",
+    "bad_signature": "This token was not signed by this server, or before its code or key was changed."
+    " Ask POST /api/token for a new one.",
     "expired": "This token has expired. Ask POST /api/token for a new one.",
+    "too_old": "The code for this token was brought too long ago (TOKEN_MAX_AGE). Ask POST /api/token for a new one, with the code.",
+    "ended": "The access that this token belongs to has ended. Ask POST /api/token for a new one, with the code.",
     "wrong_session": "This token belongs to another session. Use the token that came with this session.",
 }
 
@@ -71,6 +81,7 @@ class Issued:
     session_id: str
     # Seconds
     expires_in: int
+    claims: Claims
 
     def __repr__(self) -> str:
         return f"Issued(expires_in={self.expires_in})"
@@ -82,40 +93,36 @@ class Claims:
     # Seconds since the epoch
     expires_at: int
     jti: str
+    # When the code was brought that this access is had by: seconds since the epoch. A renewal leaves it as it is.
+    auth_time: int
 
 
-class TokenIssuer:
-    """Session tokens: JWTs (RFC 7519) signed with HS256 and nothing else; the only place that names an algorithm.
+def signing_key(secret: str, purpose: str, code: str) -> str:
+    """The key that tokens for `purpose` are signed with: another one as soon as the secret or the code is changed."""
+    said = f"{purpose}\0{code}".encode("utf-8", "surrogatepass")
+    return hmac.new(secret.encode("utf-8", "surrogatepass"), said, hashlib.sha256).hexdigest()
+
+
+class Signer:
+    """JWTs (RFC 7519) signed with HS256 and nothing else; the only place that names an algorithm.
 
     Raises ValueError when `secret` is not fit for HS256 (an asymmetric key in PEM form, say).
     """
 
-    def __init__(self, secret: str, ttl: int) -> None:
-        if not secret or ttl < 1:
-            raise ValueError("a token issuer needs a secret and a lifetime of at least a second")
+    def __init__(self, secret: str) -> None:
+        if not secret:
+            raise ValueError("signing tokens needs a secret")
         self._secret = secret
-        self._ttl = ttl
         try:
-            self.issue(new_session_id())
+            self.sign({})
         except JOSEError:
             raise ValueError("the secret is not fit for HS256; use random characters") from None
 
-    def issue(self, session_id: str, *, now: float | None = None) -> Issued:
-        """`now` is in seconds since the epoch; None for the present."""
-        if _SESSION_ID.fullmatch(session_id) is None:
-            raise ValueError("a session id has 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
-        issued_at = int(time.time() if now is None else now)
-        claims = {
-            "sid": session_id,
-            "iat": issued_at,
-            "exp": issued_at + self._ttl,
-            "jti": secrets.token_urlsafe(16),
-        }
-        token = jwt.encode(claims, self._secret, algorithm=_ALGORITHM)
-        return Issued(token, session_id, self._ttl)
+    def sign(self, claims: dict[str, Any]) -> str:
+        return str(jwt.encode(claims, self._secret, algorithm=_ALGORITHM))
 
-    def verify(self, token: str, *, session_id: str | None = None) -> Claims:
-        """Check everything about a token, and that it belongs to `session_id` where one is given.
+    def read(self, token: str) -> dict[str, Any]:
+        """The claims of a token that is whole, ours and not over; their types are the caller's to check.
 
         Raises TokenRefused. Cheap for what is too long or no token at all: that is refused before any decoding.
         """
@@ -143,13 +150,73 @@ class TokenIssuer:
         # Nested or huge JSON, whose header is read before the signature is checked; claims of odd types.
         except (RecursionError, OverflowError, TypeError, ValueError):
             raise TokenRefused("malformed") from None
-        return self._typed(claims, session_id)
+        return dict(claims)
+
+
+class TokenIssuer:
+    """Session tokens. Each is good for `ttl` seconds, and may be renewed until `max_age` seconds after the code was brought.
+
+    Raises ValueError as `Signer` does.
+    """
+
+    def __init__(self, secret: str, ttl: int, max_age: int = DEFAULT_MAX_AGE) -> None:
+        if ttl < 1 or max_age < 1:
+            raise ValueError("a token issuer needs lifetimes of at least a second")
+        self._signer = Signer(secret)
+        self._ttl = ttl
+        self._max_age = max_age
+
+    def issue(
+        self, session_id: str, *, auth_time: int | None = None, now: float | None = None
+    ) -> Issued:
+        """`now` is in seconds since the epoch; None for the present. `auth_time`: see `Claims`; None for now.
+
+        Raises TokenRefused when the code was brought too long ago.
+        """
+        if _SESSION_ID.fullmatch(session_id) is None:
+            raise ValueError("a session id has 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+        issued_at = int(time.time() if now is None else now)
+        if auth_time is None:
+            auth_time = issued_at
+        issued_at = max(issued_at, auth_time)
+        expires_at = min(issued_at + self._ttl, auth_time + self._max_age)
+        if expires_at <= issued_at:
+            raise TokenRefused("too_old")
+        claims = Claims(session_id, expires_at, secrets.token_urlsafe(16), auth_time)
+        token = self._signer.sign(
+            {
+                "sid": session_id,
+                "iat": issued_at,
+                "exp": expires_at,
+                "jti": claims.jti,
+                "auth_time": auth_time,
+            }
+        )
+        return Issued(token, session_id, expires_at - issued_at, claims)
+
+    def renew(self, claims: Claims) -> Issued:
+        """Another token of the same access. Raises TokenRefused when the code was brought too long ago."""
+        return self.issue(claims.session_id, auth_time=claims.auth_time)
+
+    def verify(self, token: str, *, session_id: str | None = None) -> Claims:
+        """Check everything about a token, and that it belongs to `session_id` where one is given.
+
+        Raises TokenRefused.
+        """
+        claims = self._typed(self._signer.read(token), session_id)
+        if claims.auth_time + self._max_age <= time.time():
+            # TOKEN_MAX_AGE was more when it was issued.
+            raise TokenRefused("too_old")
+        return claims
 
     @staticmethod
     def _typed(claims: dict[str, Any], session_id: str | None) -> Claims:
         sid, iat, exp, jti = (claims.get(name) for name in ("sid", "iat", "exp", "jti"))
+        auth_time = claims.get("auth_time")
         # type(), not isinstance(): True is an int. python-jose takes "123" and 1.5 for times.
         if type(iat) is not int or type(exp) is not int or exp <= iat:
+            raise TokenRefused("malformed")
+        if type(auth_time) is not int or auth_time > iat:
             raise TokenRefused("malformed")
         if not isinstance(sid, str) or _SESSION_ID.fullmatch(sid) is None:
             raise TokenRefused("malformed")
@@ -158,7 +225,7 @@ class TokenIssuer:
         # Compared plainly: a session id is no credential.
         if session_id is not None and sid != session_id:
             raise TokenRefused("wrong_session")
-        return Claims(sid, exp, jti)
+        return Claims(sid, exp, jti, auth_time)
 
 
 def _why(error: JOSEError) -> Reason:

@@ -26,9 +26,8 @@ from fastapi import FastAPI
 
 from config import ConfigError, Settings, load
 from server import __version__, logs
-from server.addresses import RequestLimiter
+from server.access_room import AccessRoom
 from server.aio import Pools, TaskSet, watch_lag
-from server.auth import OriginPolicy, TokenIssuer
 from server.camera import FRAME_TELL_SECONDS
 from server.connections import Connections
 from server.engine_room import EngineRoom
@@ -41,21 +40,19 @@ from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
 from server.inference import Inference
 from server.metrics import Metrics
-from server.operator_guard import OperatorGuard
 from server.operator_routes import create_operator_router
-from server.pairing import PairingCodes
 from server.relays import RelayWatch
 from server.routes import create_router
 from server.rtc.gathering import Gathering
 from server.sd_notify import Notifier
-from server.services import Access, Services
+from server.services import Services
 from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
-from server.shared_limits import SharedLimiter, SharedPlaces
+from server.session_routes import create_session_router
+from server.shared_limits import SharedEnds, SharedPlaces
 from server.sockets import SocketServer
 from server.terminal import PairingTerminal, page_urls
-from server.tls_files import authority_der
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import FilterUnavailable, build_filters
 from server.webrtc_server import WebRTCServer
@@ -123,6 +120,13 @@ class Program:
             metrics=self.metrics,
         )
         self.store = self._make_store()
+        self.access = AccessRoom(settings, self.store, self.metrics)
+        # What tests and the routes look for most
+        self.tokens, self.pairing, self.limiter = (
+            self.access.tokens,
+            self.access.pairing,
+            self.access.limiter,
+        )
         self.places = (
             SharedPlaces(
                 self.store, settings.max_sessions, lambda: [s.id for s in self.sessions.all()]
@@ -136,32 +140,20 @@ class Program:
             timeout=settings.session_timeout,
             on_end=self._session_ended,
             places=self.places,
+            max_age=settings.token_max_age,
         )
-        self.tokens = TokenIssuer(
-            settings.jwt_secret_key.get_secret_value(), settings.session_timeout
-        )
-        self.pairing = PairingCodes()
-        path = settings.ca_cert_path
-        self.authority = authority_der(path) if path is not None else None
         # Needs the event loop and the port: made once it listens, by `show_pairing`
         self._terminal: PairingTerminal | None = None
         self._leave_engines: Callable[[], None] = lambda: None
-        self.limiter = RequestLimiter(settings.rate_limit_per_minute)
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
-        self.shared_limiter = SharedLimiter(
-            self.limiter, settings.rate_limit_per_minute, self.store
-        )
-        self.guard = OperatorGuard(
-            settings.operator_token.get_secret_value(), self.shared_limiter, self.metrics
-        )
-        self.origins = OriginPolicy(settings.allowed_origins)
+        self.ends = SharedEnds(self.store, settings.token_max_age) if self.store else None
         self.sockets = SocketServer(
             sessions=self.sessions,
             tokens=self.tokens,
-            origins=self.origins,
+            origins=self.access.origins,
             metrics=self.metrics,
             trusted_proxies=settings.trusted_proxies,
-            guard=self.guard,
+            guard=self.access.guard,
             desk=self.engine_room.operations.desk,
         )
         self.health = Health(
@@ -210,25 +202,13 @@ class Program:
         self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
 
     def services(self) -> Services:
-        settings = self.settings
-        access = Access(
-            require_auth=settings.require_auth,
-            access_code=settings.access_code.get_secret_value(),
-            metrics_token=settings.metrics_token.get_secret_value(),
-            trusted_proxies=settings.trusted_proxies,
-            stun_urls=settings.stun_urls,
-            turn_urls=settings.turn_urls,
-            turn_secret=settings.turn_secret.get_secret_value(),
-            turn_ttl=settings.turn_ttl,
-            pairs=bool(settings.pairing_hosts),
-            authority=self.authority,
-        )
         return Services(
-            access=access,
+            access=self.access.access(),
             tokens=self.tokens,
             pairing=self.pairing,
-            origins=self.origins,
-            limiter=self.shared_limiter,
+            origins=self.access.origins,
+            limiter=self.access.shared_limiter,
+            ends=self.ends,
             sessions=self.sessions,
             webrtc=self.webrtc,
             sockets=self.sockets,
@@ -252,7 +232,22 @@ class Program:
             return
         # Once before anybody asks; it has its own time limit.
         await self.store.look()
-        self._tasks.spawn(self.store.watch(self.places.keep), name="redis")
+        await self._hear_ends()
+        self._tasks.spawn(self.store.watch(self._look_at_store), name="redis")
+
+    async def _look_at_store(self) -> None:
+        if self.places is not None:
+            await self.places.keep()
+        await self._hear_ends()
+
+    async def _hear_ends(self) -> None:
+        """End here what an operator ended at another process."""
+        told = await self.ends.look() if self.ends is not None else None
+        if told is None:
+            return
+        for name in told.names:
+            await self.sessions.take_back(name)
+        await self.sessions.take_all_back(told.before)
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""
@@ -306,7 +301,7 @@ class Program:
             urls = page_urls(scheme, settings.host, settings.pairing_hosts, port)
             made = settings.access_code.get_secret_value() if settings.made_access_code else None
             self._terminal = PairingTerminal(
-                self.pairing, urls, made, self.authority, out=sys.stderr, keys=sys.stdin
+                self.pairing, urls, made, self.access.authority, out=sys.stderr, keys=sys.stdin
             )
             self._terminal.start()
 
@@ -320,7 +315,7 @@ class Program:
             engine=engine.name,
             status=engine.status,
             better=settings.vllm_base_url if settings.engine == "auto" else None,
-            operator=self.guard.on,
+            operator=self.access.guard.on,
         )
 
 
@@ -347,12 +342,13 @@ def create_app(settings: Settings) -> FastAPI:
     app.state.program = program
     install_error_handlers(app, program.metrics)
     services = program.services()
-    app.include_router(create_router(services, program.guard))
+    app.include_router(create_router(services, program.access.guard))
     app.include_router(create_whip_router(services))
     room = program.engine_room
-    app.include_router(create_operator_router(services, program.guard, room.operations))
+    app.include_router(create_operator_router(services, program.access.guard, room.operations))
+    app.include_router(create_session_router(services, program.access.guard))
     workshop = room.workshop(program.maker, program.pools.prepare)
-    app.include_router(create_generation_router(services, program.guard, workshop))
+    app.include_router(create_generation_router(services, program.access.guard, workshop))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None
     guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 
 from server.addresses import client_address, is_secure
-from server.auth import Claims, TokenRefused, bearer, check_access_code, new_session_id
+from server.auth import Claims, Issued, TokenRefused, bearer, check_access_code, new_session_id
 from server.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
 from server.pairing import Redeemed
 from server.ring import GONE, HEADER, Place, place_of
@@ -40,10 +40,23 @@ class RequestGuard:
         trusted = self._services.access.trusted_proxies
         return place_of(request.headers.get(HEADER), request.scope.get("server"), peer, trusted)
 
-    def new_session_id(self, request: Request) -> str:
-        """An id that leads back to this process."""
-        place = self.place(request)
-        return new_session_id() if place is None else place.draw(new_session_id)
+    def issue(self, request: Request) -> Issued:
+        """A token of a session of its own, whose id leads back to this process."""
+        place, services = self.place(request), self._services
+        session_id = new_session_id() if place is None else place.draw(new_session_id)
+        begins = services.sessions.revoked.begin(time.time())
+        return services.tokens.issue(session_id, auth_time=begins)
+
+    def renew(self, request: Request) -> Issued:
+        """Another token of the session whose token the request carries. Raises Unauthorized."""
+        claims = self.claims(request)
+        try:
+            if self._services.sessions.ended(claims):
+                raise TokenRefused("ended")
+            return self._services.tokens.renew(claims)
+        except TokenRefused as error:
+            self._services.metrics.auth_failures.labels(error.reason).inc()
+            raise
 
     async def home(self, request: Request) -> None:
         """A session lives in one process. Raises Elsewhere for another's, or NotFound when that one is not there."""

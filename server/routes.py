@@ -150,7 +150,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     async def token(request: Request, body: TokenBody | None = None) -> dict[str, Any]:
         if request.headers.get("authorization"):
             await guard.limit(request)
-            return with_token(services.tokens.issue(guard.claims(request).session_id))
+            return with_token(guard.renew(request))
         if services.sessions.draining:
             # A balancer asks another process then.
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
@@ -160,7 +160,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
             await guard.access_code(request, body.access_code if body is not None else None)
         else:
             await guard.limit(request)
-        return with_token(services.tokens.issue(guard.new_session_id(request)))
+        return with_token(guard.issue(request))
 
     at_home = [Depends(guard.origin), Depends(guard.home)]
 
@@ -168,17 +168,17 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     async def offer(request: Request, body: OfferBody) -> dict[str, Any]:
         extra: dict[str, Any] = {}
         if access.require_auth or request.headers.get("authorization"):
-            session_id = guard.claims(request).session_id
+            claims = guard.claims(request)
         else:
-            session_id = guard.new_session_id(request)
-            extra = with_token(services.tokens.issue(session_id))
+            issued = guard.issue(request)
+            claims, extra = issued.claims, with_token(issued)
         session, sdp = await connect_camera(
-            services, session_id, body.sdp, steered=True, attempt=attempt_of(request)
+            services, claims, body.sdp, steered=True, attempt=attempt_of(request)
         )
         return extra | {
             "sdp": sdp,
             "type": "answer",
-            "session_id": session_id,
+            "session_id": claims.session_id,
             "sender": session.camera.sender().model_dump(exclude_none=True, exclude={"type"}),
         }
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from server.addresses import Network
 from server.attempts import Attempt
-from server.auth import OriginPolicy, TokenIssuer, ice_servers, session_hash
+from server.auth import Claims, OriginPolicy, TokenIssuer, ice_servers, session_hash
 from server.errors import NotFound
 from server.health import Health
 from server.metrics import Metrics
 from server.pairing import PairingCodes
 from server.session import Session
 from server.session_manager import SessionManager
-from server.shared_limits import SharedLimiter
+from server.shared_limits import SharedEnds, SharedLimiter
 from server.sockets import SocketServer
 from server.webrtc_server import WebRTCServer
 
@@ -59,6 +59,8 @@ class Services:
     pairing: PairingCodes
     origins: OriginPolicy
     limiter: SharedLimiter
+    # None where no process hears of what is ended at another
+    ends: SharedEnds | None
     sessions: SessionManager
     webrtc: WebRTCServer
     sockets: SocketServer
@@ -68,19 +70,20 @@ class Services:
 
 async def connect_camera(
     services: Services,
-    session_id: str,
+    claims: Claims,
     sdp: str,
     *,
     steered: bool,
     attempt: Attempt | None = None,
 ) -> tuple[Session, str]:
-    """Answer an offer for a session, which begins with it where it has not yet. `steered`: see `Feed`.
+    """Answer an offer for the session of a token, which begins with it where it has not yet. `steered`: see `Feed`.
 
     Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile,
     Conflict when its page has made a newer offer.
     """
+    session_id = claims.session_id
     began = session_id not in services.sessions
-    session = await services.sessions.admit(session_id)
+    session = await services.sessions.admit(session_id, claims.auth_time)
     try:
         session.offers.take(attempt)
         answer = await services.webrtc.connect(

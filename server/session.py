@@ -42,7 +42,8 @@ class Session:
         self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
         self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
         self.last_activity = time.monotonic()
-        self._began_at = time.time()
+        # Seconds since the epoch
+        self.began_at = time.time()
         self._limits = limits
         self._tools = tools
         self._history = History()
@@ -276,7 +277,7 @@ class Session:
         self.outbox.put(
             told.ready(
                 session_id=self.id,
-                began_at=self._began_at,
+                began_at=self.began_at,
                 engine=self._tools.current_engine(),
                 limits=self._limits,
                 tools=self._tools,

@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from server.aio import TaskSet
+from server.auth import DEFAULT_MAX_AGE, Claims, session_hash
 from server.errors import Busy, Draining, NotFound
+from server.revoked import Revoked
 from server.session import Session
 
 log = logging.getLogger(__name__)
 
-# Ended sessions that are remembered, so that their tokens get "no such session"; the oldest go first.
-MAX_ENDED = 10_000
+# Close codes of sockets: it is over and a new session begins by itself; nobody was there; whoever runs the server ended it.
+ENDED, IDLE, TAKEN_BACK = 4404, 4408, 4410
 # A session without socket and camera may make room for a new one after this long (seconds): a page that
 # reconnects is back by then.
 LEFT_SECONDS = 60.0
@@ -39,6 +41,18 @@ class Places(Protocol):
     async def leave(self, session_id: str) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A session, as operators see it. `name` is its hash, as in the log."""
+
+    name: str
+    age: float
+    # Seconds without activity
+    idle: float
+    camera: str
+    socket: bool
+
+
 class SessionManager:
     """Sessions by id. A session begins with its first offer or socket, and ends once for good."""
 
@@ -50,8 +64,11 @@ class SessionManager:
         timeout: float,
         on_end: Callable[[str], None] = lambda session_id: None,
         places: Places | None = None,
+        max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
-        """`on_end(session_id)` is told after a session was closed."""
+        """`on_end(session_id)` is told after a session was closed. `max_age`: seconds after which a session ends whose
+        code was brought then."""
+        self._max_age = max_age
         self._places = places
         self._make = make
         self._max_sessions = max_sessions
@@ -59,7 +76,10 @@ class SessionManager:
         self._on_end = on_end
         self._sessions: dict[str, Session] = {}
         self._sockets: dict[str, Socket] = {}
-        self._ended: OrderedDict[str, None] = OrderedDict()
+        # When the code was brought for each of them, seconds since the epoch
+        self._since: dict[str, int] = {}
+        # By the hash of their ids
+        self.revoked = Revoked(max_age)
         self._tasks = TaskSet("sessions")
         self.draining = False
 
@@ -79,8 +99,14 @@ class SessionManager:
     def start(self) -> None:
         self._tasks.spawn(self._expire(), name="expiry")
 
-    def open(self, session_id: str) -> Session:
-        """Find the session, or begin it.
+    def ended(self, claims: Claims) -> bool:
+        """Whether this access was taken back, or its session has ended."""
+        if claims.session_id in self._sessions:
+            return False
+        return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
+
+    def open(self, session_id: str, since: int | None = None) -> Session:
+        """Find the session, or begin it. `since`: when its code was brought, seconds since the epoch; None for now.
 
         When MAX_SESSIONS are there, the one that was left longest ago makes room, or shows nothing for longest.
 
@@ -90,7 +116,8 @@ class SessionManager:
         if session is not None:
             session.touch()
             return session
-        if session_id in self._ended:
+        since = self.revoked.begin(time.time()) if since is None else since
+        if self.revoked.refuses(session_hash(session_id), since):
             raise NotFound(
                 "This session has ended. Get a new token from /api/token and start again."
             )
@@ -99,24 +126,27 @@ class SessionManager:
         if len(self._sessions) >= self._max_sessions and not self._make_room():
             raise self._full()
         session = self._sessions[session_id] = self._make(session_id)
+        self._since[session_id] = since
         log.info("session began", extra={"session": session_id, "count": len(self._sessions)})
         return session
 
-    async def admit(self, session_id: str) -> Session:
+    async def admit(self, session_id: str, since: int | None = None) -> Session:
         """`open`, with a place among those of all processes. Raises what `open` raises."""
         places = self._places
-        known = session_id in self._sessions or session_id in self._ended
+        known = session_id in self._sessions or (
+            self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
+        )
         if places is None or known or self.draining:
-            return self.open(session_id)
+            return self.open(session_id, since)
         if not await places.take(session_id):
             # Somebody who left may be here; who left elsewhere makes room for those who come there.
             left = self._longest_left()
             if left is not None:
-                await self._leave(left, "room for others", 4404)
+                await self._leave(left, "room for others", ENDED)
             if left is None or not await places.take(session_id):
                 raise self._full()
         try:
-            return self.open(session_id)
+            return self.open(session_id, since)
         except BaseException:
             await places.leave(session_id)
             raise
@@ -130,7 +160,7 @@ class SessionManager:
         """End the session that `_longest_left` names; False when there is none."""
         left = self._longest_left()
         if left is not None:
-            self._tasks.spawn(self._leave(left, "room for others", 4404), name="room")
+            self._tasks.spawn(self._leave(left, "room for others", ENDED), name="room")
         return left is not None
 
     def _longest_left(self) -> Session | None:
@@ -177,7 +207,38 @@ class SessionManager:
             session.touch()
             session.socket_closed()
 
-    async def end(self, session_id: str, reason: str, code: int = 4404) -> None:
+    def seen(self) -> list[Seen]:
+        """The sessions that are here, the newest first."""
+        now, clock = time.time(), time.monotonic()
+        return [
+            Seen(
+                session_hash(session.id),
+                max(0.0, now - session.began_at),
+                max(0.0, clock - session.last_activity),
+                str(session.camera.state() or ""),
+                session.id in self._sockets,
+            )
+            for session in sorted(self.all(), key=lambda one: -one.began_at)
+        ]
+
+    async def take_back(self, name: str) -> bool:
+        """End the session whose hash this is, for good, whether it is here or not; False for one that is not here."""
+        session_id = next((id for id in self._sessions if session_hash(id) == name), None)
+        now = time.time()
+        self.revoked.add(name, self._since.get(session_id or "", int(now)), now)
+        if session_id is not None:
+            await self.end(session_id, "ended by the operator", TAKEN_BACK)
+        return session_id is not None
+
+    async def take_all_back(self, before: int) -> int:
+        """End all sessions whose code was brought at this time or earlier (seconds since the epoch); how many were here."""
+        self.revoked.add_all(before)
+        ended = [id for id, since in self._since.items() if since <= before]
+        for session_id in ended:
+            await self.end(session_id, "ended by the operator", TAKEN_BACK)
+        return len(ended)
+
+    async def end(self, session_id: str, reason: str, code: int = ENDED) -> None:
         """End a session and free all it holds. Does nothing for one that is not there."""
         session = self._sessions.get(session_id)
         if session is not None:
@@ -186,9 +247,7 @@ class SessionManager:
     def _leave(self, session: Session, reason: str, code: int) -> Coroutine[Any, Any, None]:
         """Out of the map at once; what is returned frees the rest."""
         del self._sessions[session.id]
-        self._ended[session.id] = None
-        while len(self._ended) > MAX_ENDED:
-            self._ended.popitem(last=False)
+        self.revoked.add(session_hash(session.id), self._since.pop(session.id), time.time())
         return self._close(session, reason, code)
 
     async def discard(self, session: Session) -> None:
@@ -199,6 +258,7 @@ class SessionManager:
         used = session.id in self._sockets or session.camera.offered
         if self._sessions.get(session.id) is session and not used:
             del self._sessions[session.id]
+            del self._since[session.id]
             await self._close(session, "", 1000)
 
     async def _close(self, session: Session, reason: str, code: int) -> None:
@@ -218,7 +278,10 @@ class SessionManager:
             await asyncio.sleep(min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1]))
             limit = time.monotonic() - self._timeout
             for session in [s for s in self._sessions.values() if s.last_activity < limit]:
-                await self.end(session.id, "no activity for too long", 4408)
+                await self.end(session.id, "no activity for too long", IDLE)
+            old = time.time() - self._max_age
+            for session_id in [id for id, since in self._since.items() if since <= old]:
+                await self.end(session_id, "its code was brought too long ago", ENDED)
 
     def close_sockets(self, code: int, reason: str) -> None:
         for socket in list(self._sockets.values()):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from server.addresses import SESSION_PART, WRONG_CODE_COST, RequestLimiter, limiter_key
+from server.revoked import MAX_REVOKED
 
 # A session's place outlives a process that was killed by this long at most (seconds).
 PLACE_SECONDS = 20
@@ -64,6 +66,27 @@ local time = redis.call('TIME')
 for at = 2, #ARGV do redis.call('ZADD', KEYS[1], time[1] + ARGV[1], ARGV[at]) end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
+"""
+# KEYS: the sessions that operators ended, by when. ARGV: a session's name, the most of them, seconds.
+END_ONE = """
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[1], time[1], ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+# KEYS: the time before which all sessions have ended. ARGV: a newer one, seconds.
+END_ALL = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+return 1
+"""
+# KEYS: both. ARGV: the time of the last look. What was told in the seconds before it counts, too: times are whole ones.
+ENDS = """
+local time = redis.call('TIME')
+local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf')
+return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0), names}
 """
 # Members a script is given at a time.
 _AT_ONCE = 500
@@ -135,6 +158,52 @@ class SharedLimiter:
     def _bucket(self, address: str) -> str:
         assert self._store is not None
         return self._store.name("address", limiter_key(address))
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What operators ended: sessions by name, and all whose code was brought at `before` or earlier."""
+
+    names: list[str]
+    before: int
+
+
+class SharedEnds:
+    """What an operator ends at one process, for all of them: each looks every few seconds."""
+
+    def __init__(self, store: Store, life: int) -> None:
+        """`life`: seconds that a token can be good for from when its code was brought."""
+        self._store = store
+        self._life = life
+        self._looked = 0
+
+    @property
+    def heard(self) -> bool:
+        """Whether other processes hear of it now."""
+        return self._store.report()["shared"] is True
+
+    async def tell_one(self, name: str) -> bool:
+        """Whether it was told. `name`: the session's hash."""
+        keys = [self._store.name("ended")]
+        return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, self._life))
+
+    async def tell_all(self, before: int) -> bool:
+        """See `tell_one`. `before`: seconds since the epoch."""
+        keys = [self._store.name("ended-before")]
+        return bool(await self._store.run(END_ALL, keys, before, self._life))
+
+    async def look(self) -> Ends | None:
+        """What was ended since the last look; None without an answer."""
+        keys = [self._store.name("ended"), self._store.name("ended-before")]
+        told = await self._store.run(ENDS, keys, self._looked)
+        if told is None:
+            return None
+        self._looked, before, names = told
+        return Ends([_text(name) for name in names], int(before))
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode("ascii", "replace") if isinstance(name, bytes) else name
 
 
 class SharedPlaces:

@@ -15,7 +15,7 @@ from server import messages as wire
 from server.addresses import Network, client_address, is_secure
 from server.aio import cancel_and_wait
 from server.attempts import Attempt
-from server.auth import OriginPolicy, TokenIssuer
+from server.auth import Claims, OriginPolicy, TokenIssuer
 from server.bucket import Bucket
 from server.connections import PROVEN
 from server.errors import (
@@ -269,12 +269,12 @@ class SocketServer:
             attempt = Attempt.read(query.get("page"), query.get("attempt"))
         except BadRequest:
             raise Closing(POLICY, "page and attempt are not as they have to be") from None
-        await self._authenticate(websocket, session_id, offered)
+        claims = await self._authenticate(websocket, session_id, offered)
         if self._sessions.draining:
             raise Closing(DRAINING, "the server is about to stop")
         self._check_home(websocket, session_id)
         try:
-            session = await self._sessions.admit(session_id)
+            session = await self._sessions.admit(session_id, claims.auth_time)
         except NotFound:
             raise Closing(NO_SESSION, "no such session") from None
         except Draining:
@@ -351,7 +351,7 @@ class SocketServer:
 
     async def _authenticate(
         self, websocket: WebSocket, session_id: str, offered: list[str]
-    ) -> None:
+    ) -> Claims:
         token = next((p.removeprefix("bearer.") for p in offered if p.startswith("bearer.")), None)
         token = token or websocket.query_params.get("token")
         if token is None:
@@ -373,13 +373,14 @@ class SocketServer:
                 self._metrics.auth_failures.labels("missing").inc()
                 raise Closing(UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds") from None
         try:
-            self._tokens.verify(token, session_id=session_id)
+            claims = self._tokens.verify(token, session_id=session_id)
         except Unauthorized as error:
             self._metrics.auth_failures.labels(getattr(error, "reason", "malformed")).inc()
             raise Closing(UNAUTHORIZED, "not authorised") from None
         extensions = websocket.scope.get("extensions") or {}
         if PROVEN in extensions:
             extensions[PROVEN]["tell"]()
+        return claims
 
     async def _first_message(self, websocket: WebSocket) -> str:
         raw = await receive_text(websocket)

@@ -40,7 +40,7 @@ def create_whip_router(services: Services) -> APIRouter:
     async def publish(request: Request, claims: Claims = Depends(guard.claims)) -> Response:
         sdp = await _text(request, SDP, "the SDP offer")
         session_id = claims.session_id
-        _, answer = await connect_camera(services, session_id, sdp, steered=False)
+        _, answer = await connect_camera(services, claims, sdp, steered=False)
         connection = services.webrtc.get(session_id)
         response = Response(answer, 201, media_type=SDP)
         # The session's id is no credential; a balancer hashes it.

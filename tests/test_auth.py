@@ -26,6 +26,7 @@ from server.auth import (
     new_session_id,
     same_secret,
     session_hash,
+    signing_key,
 )
 
 SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
@@ -54,7 +55,13 @@ def forge(
 def good_claims(**changes: Any) -> dict[str, Any]:
     """Claims that pass, with changes; a change to ... takes the claim away."""
     now = int(time.time())
-    claims = {"sid": "abc", "iat": now, "exp": now + 60, "jti": "x" * 22} | changes
+    claims = {
+        "sid": "abc",
+        "iat": now,
+        "auth_time": now,
+        "exp": now + 60,
+        "jti": "x" * 22,
+    } | changes
     return {name: value for name, value in claims.items() if value is not ...}
 
 
@@ -171,6 +178,12 @@ def test_critical_headers_are_refused() -> None:
         {"sid": "x" * 65},
         {"sid": {"a": 1}},
         {"nbf": 99999999999},
+        {"auth_time": ...},
+        {"auth_time": None},
+        {"auth_time": "1"},
+        {"auth_time": 1.5},
+        {"auth_time": True},
+        {"auth_time": int(time.time()) + 9000},
     ],
 )
 def test_claims_must_be_there_and_of_their_type(changes: dict[str, Any]) -> None:
@@ -233,11 +246,46 @@ def test_any_text_is_refused_as_a_token(token: str) -> None:
         ISSUER.verify(token)
 
 
+def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
+    """A renewal keeps the time at which the code was brought; no token is good beyond the maximum age."""
+    now = int(time.time())
+    issuer = TokenIssuer(SECRET, 3600, 7200)
+    first = issuer.verify(issuer.issue("abc", now=now - 3000).token)
+    assert (first.auth_time, first.expires_at) == (now - 3000, now + 600)
+    second = issuer.renew(first)
+    assert issuer.verify(second.token).auth_time == now - 3000
+    assert 3590 <= second.expires_in <= 3600
+    late = issuer.issue("abc", auth_time=now - 7000)
+    assert 190 <= late.expires_in <= 200
+    assert issuer.verify(late.token).expires_at == now + 200
+    with pytest.raises(TokenRefused) as caught:
+        issuer.issue("abc", auth_time=now - 7200)
+    assert (caught.value.reason, "TOKEN_MAX_AGE" in caught.value.message) == ("too_old", True)
+    # The setting was more when this one was signed.
+    with pytest.raises(TokenRefused) as caught:
+        TokenIssuer(SECRET, 3600, 6000).verify(late.token)
+    assert caught.value.reason == "too_old"
+
+
+def test_keys_differ_by_secret_purpose_and_code() -> None:
+    """And nothing but these makes them; where one text ends and the next begins counts."""
+    keys = {
+        signing_key(secret, purpose, code)
+        for secret in (SECRET, SECRET[::-1])
+        for purpose in ("a", "b", "ab")
+        for code in ("", "b", "\ud800")
+    }
+    assert len(keys) == 18
+    assert signing_key(SECRET, "a", "b") == signing_key(SECRET, "a", "b")
+
+
 def test_issuing_bounds() -> None:
     """An issuer needs a secret and a lifetime, a token a sane session id."""
     for secret, ttl in (("", 60), (SECRET, 0)):
         with pytest.raises(ValueError):
             TokenIssuer(secret, ttl)
+    with pytest.raises(ValueError):
+        TokenIssuer(SECRET, 60, 0)
     for bad in ("", "a b", "x" * 65, "é"):
         with pytest.raises(ValueError):
             ISSUER.issue(bad)

@@ -71,7 +71,7 @@ async def desk(manner: str | None) -> AsyncIterator[Desk]:
     model: Generator | None = None if manner is None else generator(manner)
     making = Making(metrics=program.metrics, pool=program.pools.heavy)
     workshop = Workshop(making, lambda: model, require, program.maker, program.pools.prepare)
-    app.include_router(create_generation_router(program.services(), program.guard, workshop))
+    app.include_router(create_generation_router(program.services(), program.access.guard, workshop))
     guard_app(app, https=False)
     transport = httpx.ASGITransport(app)
     headers = {"Authorization": f"Bearer {TOKEN}"}

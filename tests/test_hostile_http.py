@@ -23,7 +23,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 
-from server.auth import TokenIssuer, new_session_id
+from server.auth import TokenIssuer, new_session_id, signing_key
 from tests.clients import http, metric, open_page, page_of, take_token
 from tests.running import Running, running
 from tests.test_auth import HS256, forge, good_claims
@@ -32,6 +32,7 @@ from tests.test_webrtc_server import CHROMIUM
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
+KEY = signing_key(SECRET, "session tokens", "").encode()
 OFFER, WHIP = "/api/webrtc/offer", "/api/whip"
 DOORS = [
     ("POST", "/api/token"),
@@ -80,20 +81,25 @@ def forgeries() -> dict[str, str]:
     spki = serialization.PublicFormat.SubjectPublicKeyInfo
     der = key.public_key().public_bytes(serialization.Encoding.DER, spki)
     now = int(time.time())
-    none = forge({"alg": "none"}, good_claims())
+    none = forge({"alg": "none"}, good_claims(), key=KEY)
     return {
         "alg none": none.rpartition(".")[0] + ".",
         "alg none, signed": none,
         "RS256": jwt.encode(good_claims(), pem, algorithm="RS256"),
         "HS256 with the public key in DER": forge(HS256, good_claims(), key=der),
-        "HS512 with the secret": forge({"alg": "HS512"}, good_claims(), digest=hashlib.sha512),
-        "unknown crit": forge({**HS256, "crit": ["x"], "x": 1}, good_claims()),
-        "no exp": forge(HS256, good_claims(exp=...)),
-        "no sid": forge(HS256, good_claims(sid=...)),
-        "no jti": forge(HS256, good_claims(jti=...)),
-        "expired": forge(HS256, good_claims(iat=now - 7200, exp=now - 3600)),
-        "of the future": forge(HS256, good_claims(nbf=now + 3600)),
-        "too long": forge(HS256, good_claims(pad="x" * 4000)),
+        "HS512 with the secret": forge(
+            {"alg": "HS512"}, good_claims(), key=KEY, digest=hashlib.sha512
+        ),
+        "unknown crit": forge({**HS256, "crit": ["x"], "x": 1}, good_claims(), key=KEY),
+        "no exp": forge(HS256, good_claims(exp=...), key=KEY),
+        "no sid": forge(HS256, good_claims(sid=...), key=KEY),
+        "no jti": forge(HS256, good_claims(jti=...), key=KEY),
+        "expired": forge(HS256, good_claims(iat=now - 7200, exp=now - 3600), key=KEY),
+        "of the future": forge(HS256, good_claims(nbf=now + 3600), key=KEY),
+        "no auth_time": forge(HS256, good_claims(auth_time=...), key=KEY),
+        "of a code of long ago": forge(HS256, good_claims(auth_time=now - 86_400), key=KEY),
+        "signed with the secret itself": forge(HS256, good_claims(), key=SECRET.encode()),
+        "too long": forge(HS256, good_claims(pad="x" * 4000), key=KEY),
         "another key by kid": forge({**HS256, "kid": "../../dev/null"}, good_claims(), key=b""),
         "a key of its own by jwk": forge(
             {**HS256, "jwk": {"kty": "oct", "k": "AA"}, "jku": "http://evil.example/"},
@@ -118,7 +124,9 @@ async def test_no_forged_token_opens_any_door(run: Running) -> None:
             assert (await page.closed())[0] == 4401, kind
         assert len(run.program.sessions) == 0
         # The same, but for nothing: it opens them.
-        assert (await knock(client, *DOORS[0], forge(HS256, good_claims()))).status_code == 200
+        assert (
+            await knock(client, *DOORS[0], forge(HS256, good_claims(), key=KEY))
+        ).status_code == 200
 
 
 async def test_no_door_opens_to_a_foreign_origin(run: Running) -> None:

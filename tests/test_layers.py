@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 
 # Highest first. A name ending in ".*" is a folder; a module of its own name goes before its folder.
 LEVELS: dict[int, tuple[str, ...]] = {
-    6: ("main", "engine_room"),
+    6: ("main", "engine_room", "access_room"),
     5: (
         *(
             "routes",
@@ -26,6 +26,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
             "terminal",
         ),
         *("gauges", "operations", "operator_routes", "generation_routes"),
+        "session_routes",
     ),
     4: (
         *("session_manager", "session", "answers", "describing", "requests", "stills", "told"),
@@ -61,6 +62,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
             "pairing",
             "qr",
             "relay_check",
+            "revoked",
             "ring",
             "sd_notify",
         ),
@@ -72,7 +74,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
 }
 # Who may import a neighbour of its own level; folders of one level are open within themselves.
 NEIGHBOURS = {
-    "main": {"engine_room"},
+    "main": {"access_room", "engine_room"},
     "messages": {"errors", "frames"},
     "setting_text": {"addresses", "origins"},
     "tls_files": {"setting_text"},
@@ -95,6 +97,7 @@ NEIGHBOURS = {
     "health_guard": {"request_guard", "services"},
     "routes": {"health_guard", "request_guard", "services"},
     "generation_routes": {"operator_routes", "services"},
+    "session_routes": {"operator_routes", "services"},
     "whip": {"request_guard", "services"},
     "operator_routes": {"operations", "request_guard", "services"},
 }
@@ -130,6 +133,7 @@ PURE = (
         "history",
         "pairing",
         "qr",
+        "revoked",
         "scene_watch",
         "sending",
         "ring",
@@ -143,6 +147,7 @@ PURE = (
 IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
+    "access_room": "a part of the program: tests/test_session_routes.py, test_routes.py, test_operator_routes.py",
     "engine_room": "a part of the program: tests/test_main.py, test_manager_real.py, browser/test_page_local.py",
     "errors": "tests/test_error_texts.py, beside tests/test_http_errors.py and tests/test_logs.py",
     "frames": "data without behaviour",
@@ -264,7 +269,7 @@ def test_two_modules_know_aiortc() -> None:
 def test_only_main_reads_the_settings() -> None:
     """In server/ the composition root alone imports config; config.py needs no more of it than what checks values."""
     knowing = {name for name, path in modules().items() if "config" in outside(path)}
-    assert knowing <= {"main", "engine_room"}
+    assert knowing <= {"main", "access_room", "engine_room"}
     assert ours(ROOT / "config.py") == {"addresses", "origins", "setting_text", "tls_files"}
 
 

@@ -18,7 +18,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from server.auth import TokenIssuer, new_session_id
+from server.auth import TokenIssuer, new_session_id, signing_key
 from server.rtc.decode import DecodePool
 from server.webrtc_server import PeerConnection
 from tests.clients import http, metric, open_page, page_of, take_token
@@ -175,7 +175,8 @@ async def test_renewal_keeps_the_session(client: httpx.AsyncClient, run: Running
 async def test_renewal_needs_a_valid_token(client: httpx.AsyncClient, value: str) -> None:
     """A bad token is not taken for a wish for a new session."""
     if value == "expired":
-        old = TokenIssuer(SECRET, 10).issue(new_session_id(), now=1_000_000)
+        key = signing_key(SECRET, "session tokens", "")
+        old = TokenIssuer(key, 10).issue(new_session_id(), now=1_000_000)
         value = f"Bearer {old.token}"
     reply = await client.post("/api/token", headers={"Authorization": value})
     assert_error(reply, 401, "unauthorized", retryable=False)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
-from server import session_manager
+from server import revoked
 from server.aio import Pools
+from server.auth import Claims, session_hash
 from server.errors import Busy, Draining, NotFound
 from server.messages import Settings
 from server.session import Session
@@ -135,19 +137,71 @@ async def test_an_ended_session_never_comes_back() -> None:
             sessions.open("a")
 
 
-async def test_ended_sessions_are_remembered_within_bounds(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """The oldest ids are forgotten first."""
-    monkeypatch.setattr(session_manager, "MAX_ENDED", 2)
+async def test_a_flood_of_ended_sessions_brings_none_back() -> None:
+    """Beyond what is remembered, access that began no later than what was forgotten is over, too; new access is not."""
     async with manager() as (sessions, _):
-        for id in "abc":
-            sessions.open(id)
+        sessions.revoked = revoked.Revoked(86_400, 2)
+        began = int(time.time()) - 100
+        for number, id in enumerate("abcde"):
+            sessions.open(id, began + number)
             await sessions.end(id, "over")
-        sessions.open("a")
-        for id in "bc":
+        assert len(sessions.revoked) == 2
+        for number, id in enumerate("abcde"):
+            with pytest.raises(NotFound):
+                sessions.open(id, began + number)
+        with pytest.raises(NotFound):
+            sessions.open("old", began)
+        sessions.open("new")
+
+
+async def test_sessions_end_when_their_code_is_too_old() -> None:
+    """However much goes on in them; who came later stays."""
+    async with manager(max_age=600) as (sessions, ended):
+        socket = Socket()
+        now = int(time.time())
+        sessions.attach(sessions.open("old", now - 598), socket)
+        sessions.open("new", now - 500)
+        sessions.start()
+
+        def look() -> bool:
+            for session in sessions.all():
+                session.touch()
+            return "old" not in sessions
+
+        await soon(look, 20.0)
+        await soon(lambda: ended == ["old"])
+        assert socket.code == 4404
+        assert "new" in sessions
+
+
+async def test_an_operator_ends_one_and_all() -> None:
+    """By its hash, with a code of its own, for good; all at once, but for who brings the code afterwards."""
+    async with manager() as (sessions, ended):
+        sockets = {id: Socket() for id in "ab"}
+        for id, socket in sockets.items():
+            sessions.attach(sessions.open(id), socket)
+        seen = {one.name: one for one in sessions.seen()}
+        assert set(seen) == {session_hash("a"), session_hash("b")}
+        assert all(one.socket and 0 <= one.age < 60 and 0 <= one.idle < 60 for one in seen.values())
+        assert await sessions.take_back(session_hash("a"))
+        assert (sockets["a"].code, sockets["b"].code) == (4410, None)
+        assert not await sessions.take_back(session_hash("a"))
+        # One that never began here does not, either.
+        assert not await sessions.take_back(session_hash("c"))
+        now = int(time.time())
+        for id in "ac":
+            assert sessions.ended(Claims(id, now + 60, "j", now))
             with pytest.raises(NotFound):
                 sessions.open(id)
+        assert not sessions.ended(Claims("b", now + 60, "j", now))
+        assert await sessions.take_all_back(now) == 1
+        assert sockets["b"].code == 4410
+        assert ended == ["a", "b"]
+        assert sessions.ended(Claims("d", now + 60, "j", now))
+        later = sessions.revoked.begin(now)
+        assert later > now
+        assert not sessions.ended(Claims("d", now + 60, "j", later))
+        sessions.open("d", later)
 
 
 async def test_discarded_sessions_may_begin_anew() -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -23,7 +23,14 @@ from server.errors import Busy
 from server.redis_store import RedisStore
 from server.session import Session
 from server.session_manager import SessionManager
-from server.shared_limits import PLACE_SECONDS, TOKEN_SECONDS, SharedLimiter, SharedPlaces
+from server.shared_limits import (
+    PLACE_SECONDS,
+    TOKEN_SECONDS,
+    Ends,
+    SharedEnds,
+    SharedLimiter,
+    SharedPlaces,
+)
 from tests.fakes import FakeEngine
 from tests.fakes_server import ServerProcess
 from tests.patient_server import ANSWER_SECONDS
@@ -253,6 +260,64 @@ async def socket(server: ServerProcess, grant: dict[str, str]) -> ClientConnecti
         subprotocols=[Subprotocol("qwen-camera"), Subprotocol(f"bearer.{grant['token']}")],
         proxy=None,
     )
+
+
+async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> None:
+    """One session by name, and all: told at the next look, kept for a process that starts later, and no more than once."""
+    async with redis_server(tmp_path) as server, stores(server, 3) as three:
+        one, other, later = [SharedEnds(store, 600) for store in three]
+        assert one.heard
+        first = await other.look()
+        assert first == Ends([], 0)
+        assert await one.tell_one("0123456789ab")
+        assert await one.tell_all(1_000_000)
+        assert await one.tell_all(999_999)
+        for each in (other, later, one):
+            assert await each.look() == Ends(["0123456789ab"], 1_000_000)
+        for _ in range(3):
+            assert await one.tell_one("0123456789ab")
+        told = await later.look()
+        assert told is not None
+        assert told.names == ["0123456789ab"]
+        await server.kill()
+        assert not await one.tell_one("ba9876543210")
+        assert await other.look() is None
+        assert not one.heard
+
+
+async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:
+    """Within the seconds between two looks its socket closes with 4410, there, and its token renews nowhere."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path))
+        settings = {
+            "REDIS_URL": redis.url,
+            "JWT_SECRET_KEY": SECRET,
+            "OPERATOR_TOKEN": "operator-token-of-this-test",
+        }
+        servers = [ServerProcess(settings, module="tests.patient_server") for _ in range(2)]
+        await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
+        one, other = servers
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        right = {"Authorization": "Bearer operator-token-of-this-test"}
+        for name in ("one", "all"):
+            granted = (await http.post(f"{one.url}/api/token")).json()
+            held = await socket(one, granted)
+            assert '"ready"' in str(await held.recv())
+            listed = (await http.get(f"{one.url}/api/operator/sessions", headers=right)).json()
+            [seen] = listed["sessions"]
+            assert listed["shared"] is True
+            path = f"/{seen['name']}" if name == "one" else ""
+            ended = await http.delete(f"{other.url}/api/operator/sessions{path}", headers=right)
+            assert (ended.status_code, ended.json()) == (200, {"ended": 0})
+            async with asyncio.timeout(20):
+                with suppress(ConnectionClosed):
+                    while True:
+                        await held.recv()
+            assert held.close_code == 4410
+            token = {"Authorization": f"Bearer {granted['token']}"}
+            for server in servers:
+                reply = await http.post(f"{server.url}/api/token", headers=token)
+                assert reply.status_code == 401
 
 
 async def test_two_processes(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 
 from server import sockets
-from server.auth import TokenIssuer, new_session_id
+from server.auth import TokenIssuer, new_session_id, signing_key
 from server.errors import RateLimited
 from server.sockets import SocketGate
 from tests.clients import How, http, metric, open_page, page_of, soon, take_token
@@ -462,7 +462,8 @@ async def test_idle_sessions_end_with_4408(run: Running) -> None:
     async with running(session_timeout=1, jwt_secret_key=SECRET) as short:
         # Its token would expire together with it.
         session_id = new_session_id()
-        token = TokenIssuer(SECRET, 60).issue(session_id).token
+        key = signing_key(SECRET, "session tokens", "")
+        token = TokenIssuer(key, 60).issue(session_id).token
         page = await open_page(short, token, session_id)
         await page.next("ready")
         loop = asyncio.get_running_loop()

@@ -141,3 +141,31 @@ async def test_a_session_that_timed_out_lets_the_camera_go(visit: Visit, model: 
         assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
         await page.start()
         await page.leave()
+
+
+async def test_a_session_that_the_operator_ended_needs_the_code_again(
+    visit: Visit, model: FakeOpenAI
+) -> None:
+    """The camera goes off, the page says who ended it, and the code that it had is asked for anew."""
+    secret = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
+    async with running(
+        engine="vllm",
+        vllm_base_url=model.base_url,
+        access_code="open-sesame-77",
+        jwt_secret_key=secret,
+    ) as run:
+        page = await visit(run.base_url)
+        page.expect("status of 40[14]")
+        dialog = page.page.get_by_role("dialog")
+        for _ in range(2):
+            await page.start_button.click()
+            await page.page.get_by_label("Access code").fill("open-sesame-77")
+            await page.button("Continue").click()
+            await expect(page.state).to_have_text("Live", timeout=15_000)
+            [seen] = run.program.sessions.seen()
+            await run.program.sessions.take_back(seen.name)
+            await expect(page.card).to_contain_text("Ended by whoever runs this server")
+            await expect(page.state).to_have_text("Camera off")
+            await expect(dialog).to_be_hidden()
+            assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
+        await page.leave()

@@ -1,0 +1,52 @@
+"""Everything that decides who gets in, built from the settings."""
+
+from __future__ import annotations
+
+from config import Settings
+from server.addresses import RequestLimiter
+from server.auth import OriginPolicy, TokenIssuer, signing_key
+from server.metrics import Metrics
+from server.operator_guard import OperatorGuard
+from server.pairing import PairingCodes
+from server.services import Access
+from server.shared_limits import SharedLimiter, Store
+from server.tls_files import authority_der
+
+
+class AccessRoom:
+    def __init__(self, settings: Settings, store: Store | None, metrics: Metrics) -> None:
+        """`store`: where limits are kept for several processes; None for this one alone."""
+        secret = settings.jwt_secret_key.get_secret_value()
+        code = settings.access_code.get_secret_value()
+        self._settings = settings
+        self.tokens = TokenIssuer(
+            signing_key(secret, "session tokens", code),
+            settings.session_timeout,
+            settings.token_max_age,
+        )
+        self.pairing = PairingCodes()
+        path = settings.ca_cert_path
+        self.authority = authority_der(path) if path is not None else None
+        per_minute = settings.rate_limit_per_minute
+        self.limiter = RequestLimiter(per_minute)
+        self.shared_limiter = SharedLimiter(self.limiter, per_minute, store)
+        self.guard = OperatorGuard(
+            settings.operator_token.get_secret_value(), self.shared_limiter, metrics
+        )
+        self.origins = OriginPolicy(settings.allowed_origins)
+
+    def access(self) -> Access:
+        """The settings as the routes need them."""
+        settings = self._settings
+        return Access(
+            require_auth=settings.require_auth,
+            access_code=settings.access_code.get_secret_value(),
+            metrics_token=settings.metrics_token.get_secret_value(),
+            trusted_proxies=settings.trusted_proxies,
+            stun_urls=settings.stun_urls,
+            turn_urls=settings.turn_urls,
+            turn_secret=settings.turn_secret.get_secret_value(),
+            turn_ttl=settings.turn_ttl,
+            pairs=bool(settings.pairing_hosts),
+            authority=self.authority,
+        )

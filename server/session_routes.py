@@ -1,0 +1,69 @@
+"""The operator's routes for who is in: the sessions that are here, ended one by one or all at once."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import Any
+
+from fastapi import APIRouter
+
+from server.errors import BadRequest, NotFound
+from server.operator_guard import OperatorGuard
+from server.operator_routes import for_operators
+from server.services import Services
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/api/operator"
+# What `auth.session_hash` makes
+_NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
+
+
+def create_session_router(services: Services, operators: OperatorGuard) -> APIRouter:
+    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))
+    sessions = services.sessions
+
+    @router.get("/sessions")
+    async def listed() -> dict[str, Any]:
+        return {
+            "sessions": [
+                {
+                    "name": one.name,
+                    "age_seconds": round(one.age),
+                    "idle_seconds": round(one.idle),
+                    "camera": one.camera,
+                    "socket": one.socket,
+                }
+                for one in sessions.seen()
+            ],
+            # Whether others than this process hear of an end
+            "shared": services.ends is not None and services.ends.heard,
+        }
+
+    @router.delete("/sessions/{name}")
+    async def end(name: str) -> dict[str, Any]:
+        if _NAME.fullmatch(name) is None:
+            raise BadRequest(
+                "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
+            )
+        here = await sessions.take_back(name)
+        told = services.ends is not None and await services.ends.tell_one(name)
+        log.info("the operator ends a session", extra={"count": int(here)})
+        if not here and not told:
+            raise NotFound(
+                "This process has no session of that name. It has ended, or another process has it: ask that one."
+            )
+        return {"ended": int(here)}
+
+    @router.delete("/sessions")
+    async def end_all() -> dict[str, Any]:
+        now = int(time.time())
+        ended = await sessions.take_all_back(now)
+        if services.ends is not None:
+            await services.ends.tell_all(now)
+        log.info("the operator ends all sessions", extra={"count": ended})
+        return {"ended": ended}
+
+    return router
