@@ -301,7 +301,7 @@ def test_workers_know_nothing_of_the_server() -> None:
 
 
 # What the engines know of this machine and its programs.
-MACHINE = {"engines.vllm_help", "engines.keeper", "engines.host"}
+MACHINE = {"engines.vllm_help", "engines.keeper", "engines.process_group", "engines.host"}
 
 
 def test_scripts_leave_the_server_alone() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -19,6 +18,7 @@ from urllib.request import ProxyHandler, build_opener
 from scripts.models.trouble import ModelError
 from server.catalogue import vllm_log
 from server.engines import keeper
+from server.engines.process_group import ProcessGroup
 
 # Lines of the log that are kept to explain a failure
 KEPT = 400
@@ -63,7 +63,7 @@ class VllmProcess:
         # Our end of the keeper's pipe; None once it is closed, which asks vLLM to end
         self._lifeline: int | None = lifeline
         try:
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 keeper.command(TERM_SECONDS, arguments),
                 env=dict(environment),
                 stdin=held,
@@ -77,8 +77,9 @@ class VllmProcess:
             raise ModelError(f"{arguments[0]} cannot be started ({error.strerror}).") from None
         finally:
             os.close(held)
+        self._group = ProcessGroup(process)
         self._reader = threading.Thread(
-            target=self._read, args=(self._process.stdout,), name="vllm-log", daemon=True
+            target=self._read, args=(process.stdout,), name="vllm-log", daemon=True
         )
         self._reader.start()
 
@@ -106,7 +107,7 @@ class VllmProcess:
     @property
     def status(self) -> int | None:
         """The exit status; None while it runs."""
-        return self._process.poll()
+        return self._group.reap() if self._group.wait(0) else None
 
     def until_healthy(self, url: str, timeout: float, told: Callable[[str], None]) -> float | None:
         """Seconds until `url` answered, `timeout` 0 being no limit; None when it ended or runs on the CPU.
@@ -138,7 +139,8 @@ class VllmProcess:
 
     def wait(self) -> int:
         """Its exit status, when it ends."""
-        status = self._process.wait()
+        self._group.wait()
+        status = self._group.reap()
         self._reader.join(5)
         return status
 
@@ -146,12 +148,9 @@ class VllmProcess:
         """Asks it to end, insists after TERM_SECONDS, and ends what it started. Safe to call twice."""
         self._close_lifeline()
         # With answers under way it may hang for good.
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(TERM_SECONDS + 2 * keeper.KILL_SECONDS)
+        self._group.wait(TERM_SECONDS + 2 * keeper.KILL_SECONDS)
         # Nothing is there any more, where the keeper could do its work.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+        self._group.reap()
         self._reader.join(5)
         sys.stdout.flush()
 

@@ -25,6 +25,7 @@ from types import FrameType
 # prctl(2)
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 1, 4, 36
 CANNOT_START = 127
+_GROUPS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # What SIGKILL has not ended after so long (it waits for a device that hangs) nothing ends: it is left to the system.
 KILL_SECONDS = 5.0
 # For the command that ends what is no process below
@@ -70,13 +71,44 @@ def descendants(pid: int) -> list[int]:
     return sorted(below - {pid})
 
 
+def kill_below(pid: int) -> None:
+    """SIGKILL for all processes below `pid`, and for none that has the number of one that has ended meanwhile.
+
+    Opened first, then looked for a second time: what was opened and is below is what gets the signal.
+    """
+    opened: dict[int, int | None] = {}
+    for below in descendants(pid):
+        try:
+            opened[below] = os.pidfd_open(below)
+        except ProcessLookupError:
+            continue
+        except (AttributeError, OSError):
+            # Linux has it from 5.3 on.
+            opened[below] = None
+    still = set(descendants(pid))
+    for below, descriptor in opened.items():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if below in still and descriptor is not None:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            elif below in still:
+                os.kill(below, signal.SIGKILL)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
 def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
     """The process id of the program."""
     keeper = os.getpid()
+    # A signal that comes before exec would be taken by our handlers, and the program would never hear of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUPS_SIGNALS)
     pid = os.fork()
     if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return pid
     try:
+        for number in _GROUPS_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         if libc is not None:
             libc.prctl(_SET_PDEATHSIG, signal.SIGKILL)
         # Python ignores it, and what is ignored stays so.
@@ -125,7 +157,7 @@ def main(arguments: list[str]) -> None:
     if libc is not None:
         # What is left without a parent becomes ours, also when it has left the group.
         libc.prctl(_SET_CHILD_SUBREAPER, 1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD):
+    for number in (*_GROUPS_SIGNALS, signal.SIGCHLD):
         signal.signal(number, _nothing)
     lifeline = os.dup(0)
     woken, wake = os.pipe()
@@ -154,9 +186,7 @@ def main(arguments: list[str]) -> None:
             killing = now if killing is None else killing
             if now - killing > KILL_SECONDS:
                 break
-            for pid in descendants(os.getpid()):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.kill(pid, signal.SIGKILL)
+            kill_below(os.getpid())
             # Some may have started others meanwhile.
             time.sleep(0.01)
             continue

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from server.engines import keeper
+from server.engines.process_group import ProcessGroup
 from server.redact import Redactor, plain
 
 log = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ class EngineProcess:
         self.ended = asyncio.Event()
         # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
         self.status: int | None = None
-        self._process: subprocess.Popen[bytes] | None = None
+        self._group: ProcessGroup | None = None
         self._lifeline: int | None = None
         self._log: int | None = None
         # Of the second that began then: bytes that were read of the log, lines that were passed on
@@ -177,11 +178,11 @@ class EngineProcess:
     @property
     def pid(self) -> int | None:
         """Of the group's leader, all of the engine's processes being below it; None before the start."""
-        return self._process.pid if self._process is not None else None
+        return self._group.pid if self._group is not None else None
 
     @property
     def running(self) -> bool:
-        return self._process is not None and not self.ended.is_set()
+        return self._group is not None and not self.ended.is_set()
 
     @property
     def unheard(self) -> int:
@@ -209,7 +210,7 @@ class EngineProcess:
             theirs.append(written)
             os.set_blocking(self._log, False)
             # Fork and exec in one step, nothing of ours runs between.
-            self._process = subprocess.Popen(
+            process = subprocess.Popen(
                 keeper.command(self._grace, self._argv, self._after),
                 env=self._env,
                 cwd=self._cwd,
@@ -225,9 +226,10 @@ class EngineProcess:
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
+        self._group = ProcessGroup(process)
         self._loop.add_reader(self._log, self._readable)
         threading.Thread(
-            target=self._watch, args=(self._process, self._loop), name="engine-exit", daemon=True
+            target=self._watch, args=(self._group, self._loop), name="engine-exit", daemon=True
         ).start()
 
     def how_it_ended(self) -> str:
@@ -242,7 +244,7 @@ class EngineProcess:
 
     async def stop(self) -> None:
         """SIGTERM to the group, SIGKILL to all of it after the grace; returns when nothing is left. Safe to call twice."""
-        if self._process is None:
+        if self._group is None:
             return
         self._close_lifeline()
         try:
@@ -251,7 +253,7 @@ class EngineProcess:
                 await self.ended.wait()
         except TimeoutError:
             log.warning("an engine's processes are killed together")
-            self._kill_group()
+            self._group.send(signal.SIGKILL)
             await self.ended.wait()
 
     # The event loop's side
@@ -302,23 +304,15 @@ class EngineProcess:
             self._owned_up += left_out
             self._on_line(f"({left_out} lines were left out: more than {_LINES_A_SECOND} a second)")
 
-    def _exited(self, status: int) -> None:
+    def _exited(self, group: ProcessGroup) -> None:
         # What it said last; whoever may hold the pipe still is not waited for.
         for _ in range(_LAST_PIECES):
             if not self._read_piece():
                 break
-        self.status = status
-        if status < 0:
-            # Should the keeper itself have been ended so: what it kept.
-            self._kill_group()
+        # Should the keeper itself have been killed: with what it kept. It has ended, so nothing is waited for.
+        self.status = group.reap()
         self._close_pipes()
         self.ended.set()
-
-    def _kill_group(self) -> None:
-        """Not once it is known to have ended: its number may be another's by then."""
-        if self._process is not None and not self.ended.is_set():
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
 
     def _close_lifeline(self) -> None:
         if self._lifeline is not None:
@@ -343,8 +337,10 @@ class EngineProcess:
 
     # In a thread
 
-    def _watch(self, process: subprocess.Popen[bytes], loop: asyncio.AbstractEventLoop) -> None:
-        status = process.wait()
-        # The loop may have been closed with the program.
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._exited, status)
+    def _watch(self, group: ProcessGroup, loop: asyncio.AbstractEventLoop) -> None:
+        group.wait()
+        try:
+            loop.call_soon_threadsafe(self._exited, group)
+        except RuntimeError:
+            # The loop was closed with the program.
+            group.reap()

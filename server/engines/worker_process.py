@@ -7,13 +7,16 @@ import logging
 import os
 import re
 import signal
+import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from server.aio import TaskSet
+from server.engines.process_group import ProcessGroup
 from server.engines.wire import Decoder, Message, WireError, encode
 from server.redact import Redactor, plain
 
@@ -74,7 +77,8 @@ class WorkerProcess:
         self._on_line = on_line
         self._on_exit = on_exit
         self._quiet = quiet
-        self._process: asyncio.subprocess.Process | None = None
+        self._group: ProcessGroup | None = None
+        self._stdin: asyncio.WriteTransport | None = None
         self._tasks = TaskSet("worker")
         self._redactor = Redactor()
         self._gone = asyncio.Event()
@@ -84,30 +88,35 @@ class WorkerProcess:
     @property
     def pid(self) -> int | None:
         """None before its start and after its end."""
-        return self._process.pid if self._process is not None and not self._gone.is_set() else None
+        return self._group.pid if self._group is not None and not self._gone.is_set() else None
 
     async def start(self, argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> None:
         """Raises OSError when there is no such program."""
-        self._process = await asyncio.create_subprocess_exec(
-            *argv,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env=dict(env),
-            cwd=cwd,
-            # Of its own: Ctrl+C in the terminal is ours, and what it starts ends with it.
-            start_new_session=True,
+        process = _child(argv, env, cwd)
+        self._group = group = ProcessGroup(process)
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        threading.Thread(
+            target=_watch, args=(group, loop, ended), name="worker-exit", daemon=True
+        ).start()
+        try:
+            self._stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, process.stdin)
+            frames, out = await _reader(process.stdout)
+            lines, err = await _reader(process.stderr)
+        except BaseException:
+            self._gone.set()
+            group.send(signal.SIGKILL)
+            raise
+        readers = (
+            self._tasks.spawn(self._read_frames(frames), name="frames"),
+            self._tasks.spawn(self._read_lines(lines), name="lines"),
         )
-        out = self._tasks.spawn(self._read_frames(self._process), name="frames")
-        err = self._tasks.spawn(self._read_lines(self._process), name="lines")
-        self._tasks.spawn(self._see_end(self._process, (out, err)), name="end")
+        self._tasks.spawn(self._see_end(group, ended, readers, (out, err)), name="end")
 
     def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
         """Once it has ended nothing happens: `on_exit` tells. Pipes hold one answer at a time, so nothing piles up."""
-        if self._process is None or self._gone.is_set() or self._process.stdin is None:
-            return
-        with suppress(ConnectionError, RuntimeError):
-            self._process.stdin.write(encode(header, payload))
+        if self._stdin is not None and not self._gone.is_set() and not self._stdin.is_closing():
+            self._stdin.write(encode(header, payload))
 
     def kill(self) -> None:
         """The whole group, at once."""
@@ -115,10 +124,10 @@ class WorkerProcess:
 
     async def stop(self) -> None:
         """End it: by closing its input, then by asking, then at once. Returns when it is gone with what it started."""
-        if self._process is None:
+        if self._group is None:
             return
-        if self._process.stdin is not None:
-            self._process.stdin.close()
+        if self._stdin is not None:
+            self._stdin.close()
         for ask in (None, signal.SIGTERM, signal.SIGKILL):
             if ask is not None:
                 self._signal(ask)
@@ -130,28 +139,22 @@ class WorkerProcess:
         await self._tasks.close()
 
     def _signal(self, number: signal.Signals) -> None:
-        # Once all of it has ended, its number may be another's.
-        if self._process is not None and not self._gone.is_set():
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, number)
+        if self._group is not None:
+            self._group.send(number)
 
-    async def _read_frames(self, process: asyncio.subprocess.Process) -> None:
+    async def _read_frames(self, stream: asyncio.StreamReader) -> None:
         decoder = Decoder()
-        if process.stdout is None:
-            return
         try:
-            while data := await process.stdout.read(_READ_BYTES):
+            while data := await stream.read(_READ_BYTES):
                 for message in decoder.feed(data):
                     self._on_message(message)
         except WireError as error:
             log.error("a worker sent no frame", extra={"error": type(error).__name__})
             self.kill()
 
-    async def _read_lines(self, process: asyncio.subprocess.Process) -> None:
-        if process.stderr is None:
-            return
+    async def _read_lines(self, stream: asyncio.StreamReader) -> None:
         held, told = b"", False
-        while data := await process.stderr.read(_READ_BYTES):
+        while data := await stream.read(_READ_BYTES):
             *lines, held = (held + data).split(b"\n")
             for line in lines:
                 if not told:
@@ -176,13 +179,51 @@ class WorkerProcess:
         self._on_line(text)
 
     async def _see_end(
-        self, process: asyncio.subprocess.Process, readers: tuple[asyncio.Task[None], ...]
+        self,
+        group: ProcessGroup,
+        ended: asyncio.Event,
+        readers: tuple[asyncio.Task[None], ...],
+        pipes: tuple[asyncio.BaseTransport, ...],
     ) -> None:
-        status = await process.wait()
-        # What it left behind in its group; that would hold the pipes open, too.
-        self._signal(signal.SIGKILL)
+        await ended.wait()
+        # With what it left behind in its group; that would hold the pipes open, too.
+        status = group.reap()
         await asyncio.wait(readers, timeout=_END_SECONDS)
         self._gone.set()
-        if process.stdin is not None:
-            process.stdin.close()
+        if self._stdin is not None:
+            self._stdin.close()
+        for pipe in pipes:
+            pipe.close()
         self._on_exit(status)
+
+
+def _child(argv: Sequence[str], env: Mapping[str, str], cwd: Path) -> subprocess.Popen[bytes]:
+    """Not asyncio's own: that reaps the child by itself, after which its group's number may be another's."""
+    return subprocess.Popen(
+        list(argv),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        bufsize=0,
+        env=dict(env),
+        cwd=cwd,
+        # Of its own: Ctrl+C in the terminal is ours, and what it starts ends with it.
+        start_new_session=True,
+    )
+
+
+async def _reader(pipe: IO[bytes] | None) -> tuple[asyncio.StreamReader, asyncio.BaseTransport]:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(limit=_READ_BYTES)
+    transport, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
+    return reader, transport
+
+
+def _watch(group: ProcessGroup, loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:
+    """In a thread."""
+    group.wait()
+    try:
+        loop.call_soon_threadsafe(ended.set)
+    except RuntimeError:
+        # The loop was closed with the program.
+        group.reap()
