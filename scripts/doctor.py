@@ -94,6 +94,8 @@ class Examination:
             if settings is not None:
                 yield local.look_at_udp_ports(settings)
                 yield await local.look_at_model_server(settings)
+                if (found := await local.look_at_local_model(settings, None)) is not None:
+                    yield found
             return
         yield server
         trusted = True
@@ -106,6 +108,8 @@ class Examination:
         yield engine
         if settings is not None:
             yield await local.look_at_model_server(settings)
+            if (found := await local.look_at_local_model(settings, health)) is not None:
+                yield found
             yield local.look_at_udp_ports(settings)
         if code and not trusted and urlsplit(self.url).hostname not in LOOPBACK:
             yield Finding(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from config import Settings
 from server.aio import Pools
-from server.catalogue.command import Choice
+from server.catalogue.choice import own_choice
 from server.catalogue.entry import RunMode
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
@@ -39,7 +39,7 @@ class EngineRoom:
         self._pools = pools
         # What an operator chooses is loaded in this place.
         self.place = ManagedEngine()
-        self.selector = EngineSelector(self._engines())
+        self.selector = EngineSelector(self._engines(), logged_elsewhere=[self.place])
         self.planner = self._planner()
         self.manager = EngineManager(
             self.place,
@@ -72,11 +72,7 @@ class EngineRoom:
         settings = self._settings
         if settings.local_model is None or settings.engine not in ("auto", "local"):
             return
-        folder = str(settings.local_model.absolute())
-        # float16, the setting's default, is for model servers: a model that is stored in bfloat16 may overflow in it.
-        dtype = "auto" if settings.model_dtype == "float16" else settings.model_dtype
-        choice = Choice(model=folder, mode=RunMode.IN_PROCESS, dtype=dtype)
-        await self.manager.begin(choice)
+        await self.manager.begin(own_choice(settings.local_model, settings.model_dtype))
 
     async def close(self) -> None:
         """What is made ends with its model, at once."""

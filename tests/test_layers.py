@@ -148,7 +148,6 @@ IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "soc
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
     "access_room": "a part of the program: tests/test_session_routes.py, test_routes.py, test_operator_routes.py",
-    "engine_room": "a part of the program: tests/test_main.py, test_manager_real.py, browser/test_page_local.py",
     "errors": "tests/test_error_texts.py, beside tests/test_http_errors.py and tests/test_logs.py",
     "frames": "data without behaviour",
     "fetch.errors": "an exception",

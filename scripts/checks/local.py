@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 from config import ConfigError, Settings, load
 from scripts.bench.http_json import request
 from scripts.checks.finding import Finding, State
+from server.catalogue.choice import CommandError, own_choice
+from server.catalogue.command import command
+from server.catalogue.folder import ModelFolderError, read_model
+from server.engines.host import HostLook
 
 MODEL_SECONDS = 5.0
 
@@ -75,6 +81,49 @@ def look_at_udp_ports(settings: Settings) -> Finding:
         )
     text = f"{free} of the {count} ports {low}-{high} are free; a firewall has to let in UDP there."
     return Finding("udp_ports", title, State.OK, text)
+
+
+async def look_at_local_model(settings: Settings, health: Any) -> Finding | None:
+    """Find out whether LOCAL_MODEL can be loaded; None where it is not set. `health`: the body of /health, None without a server."""
+    if settings.local_model is None:
+        return None
+    title = "Local model"
+    if settings.engine not in ("auto", "local"):
+        text = f"ENGINE={settings.engine} does not load LOCAL_MODEL."
+        return Finding("local_model", title, State.SKIPPED, text)
+    engines = health.get("engines", []) if isinstance(health, dict) else []
+    told: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
+    state, detail = told.get("state"), str(told.get("detail") or "")
+    if state in ("ready", "busy", "loading"):
+        # Its memory is taken by now: another look would find too little.
+        name = told.get("model") or settings.local_model.name
+        return Finding("local_model", title, State.OK, f"{name} is {state}.")
+    todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
+
+    def problem(cause: str) -> Finding:
+        text = "LOCAL_MODEL cannot be loaded."
+        return Finding("local_model", title, State.FAILED, text, cause, todo)
+
+    def tried(folder: Path) -> str:
+        """Plan it as the server does; its name."""
+        look = HostLook(
+            engine_python=str(settings.engine_python or ""),
+            trust_remote_code=settings.trust_remote_code,
+        )
+        model = read_model(folder)
+        command(own_choice(folder, settings.model_dtype), model, look.look(vllm=False))
+        return model.name
+
+    try:
+        name = await asyncio.to_thread(tried, settings.local_model)
+    except (CommandError, ModelFolderError) as error:
+        return problem(error.message)
+    if state is not None and not detail.startswith("No model is loaded"):
+        # It looks well, and the server has tried.
+        return problem(detail)
+    return Finding(
+        "local_model", title, State.OK, f"{name} can be loaded, as far as its files tell."
+    )
 
 
 async def look_at_model_server(settings: Settings) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
@@ -164,3 +165,10 @@ class Choice(BaseModel):
 def shown(value: object) -> str:
     text = value if isinstance(value, str) else repr(value)
     return "".join(char for char in text if char.isprintable())[:80] or "empty"
+
+
+def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:
+    """Make the choice that the settings LOCAL_MODEL and MODEL_DTYPE stand for."""
+    # float16, the setting's default, is for model servers: a model that is stored in bfloat16 may overflow in it.
+    chosen = "auto" if dtype == "float16" else dtype
+    return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=chosen)

@@ -165,8 +165,9 @@ class EngineManager:
         except Conflict:
             log.info("the model of the settings was stopped before it began to load")
         except (BadRequest, Draining) as error:
-            log.warning("the model of the settings can not be loaded")
+            log.warning("LOCAL_MODEL cannot be loaded", extra={"reason": error.message})
             self.place.leave(EngineState.MISCONFIGURED, error.message)
+            self._engines.look()
             failed = replace(self._board.status, state=ManagerState.FAILED, model=name)
             self._board.show(replace(failed, mode=choice.mode, error=error.message))
 

@@ -209,6 +209,8 @@ class ModelRun:
             f"{self.plan.name} does not answer at the moment. It is asked again and again, and others answer meanwhile: start"
             f" the server at {self.plan.choice.url}, or choose another model."
         )
+        if silent and not board.status.error:
+            log.warning("a remote model does not answer", extra={"reason": error})
         model = self.plan.shown_id(loaded.engine.status.model)
         board.show(replace(board.status, model=model, error=error if silent else ""))
 
@@ -222,7 +224,7 @@ class ModelRun:
             else "did not answer any more and was ended."
         )
         again = " It is started again." if crashes < len(tools.delays) else ""
-        log.warning("a model ended unexpectedly", extra={"count": crashes + 1})
+        log.warning("a model ended unexpectedly", extra={"count": crashes + 1, "reason": how})
         self.part(
             EngineState.LOADING if again else EngineState.UNREACHABLE,
             f"{name} ended unexpectedly.{again}",
@@ -260,7 +262,10 @@ class ModelRun:
             if other is not tools.place and other.status.ready
             else ""
         )
-        log.warning("a model could not be loaded", extra={"kind": str(self.plan.choice.mode)})
+        log.warning(
+            "a model could not be loaded",
+            extra={"kind": str(self.plan.choice.mode), "reason": why},
+        )
         tools.place.leave(EngineState.UNREACHABLE, why)
         tools.engines.prefer(None)
         failed = replace(loading_status(self.plan, tools.board.status.released), progress=None)

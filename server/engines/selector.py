@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from server.aio import TaskSet
 from server.engines.base import Engine, EngineState, EngineStatus
@@ -35,7 +35,9 @@ class EngineSelector:
         seeking: float = 2.0,
         first_look: float = 1.0,
         jitter: Callable[[], float] = random.random,
+        logged_elsewhere: Collection[Engine] = (),
     ) -> None:
+        """`logged_elsewhere`: engines of which another part logs why they do not answer."""
         if not engines:
             raise ValueError("There is no engine to choose from; at least one is needed.")
         # Best first: as given, but for the one that is preferred.
@@ -51,6 +53,8 @@ class EngineSelector:
         # Whether the current engine has ever been ready: one that never was is left at once.
         self._proven = _able(self._current.status)
         self._told = (self._current, self._current.status)
+        # What was last seen of each engine whose troubles are logged here
+        self._seen = {one: one.status for one in engines if one not in logged_elsewhere}
         self._listeners: list[OnChange] = []
         self._tasks = TaskSet("engines")
         self._wake = asyncio.Event()
@@ -151,7 +155,28 @@ class EngineSelector:
         # Without waiting for the slower ones: the first to be ready may answer.
         self._choose()
 
+    def _log_trouble(self) -> None:
+        """Log why an engine does not answer, once for each reason."""
+        for engine, before in self._seen.items():
+            status = self._seen[engine] = engine.status
+            if (status.state, status.detail) == (before.state, before.detail):
+                continue
+            if status.state not in (EngineState.UNREACHABLE, EngineState.MISCONFIGURED):
+                continue
+            # One that was never there is often none: ENGINE=auto asks for vLLM wherever it runs.
+            lost = before.ready or status.state is EngineState.MISCONFIGURED
+            log.log(
+                logging.WARNING if lost else logging.INFO,
+                "an engine cannot answer",
+                extra={
+                    "engine": engine.name,
+                    "state": str(status.state),
+                    "reason": status.detail,
+                },
+            )
+
     def _choose(self) -> None:
+        self._log_trouble()
         place = self.engines.index(self._current)
         best = next((n for n, one in enumerate(self.engines) if _able(one.status)), None)
         if best is not None and best != place:
