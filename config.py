@@ -40,6 +40,7 @@ from server.setting_text import (
 from server.tls_files import authority_problems, pair_problems
 
 MIN_SECRET_CHARS = 32
+MIN_OPERATOR_CHARS = 16
 MAKE_A_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 
 _PLACEHOLDER = re.compile(
@@ -141,8 +142,7 @@ class Settings(BaseSettings):
     )
     metrics_token: SecretStr = _secret()
     trusted_proxies: Annotated[tuple[Network, ...], NoDecode, _list_of(network)] = _names(
-        "IP addresses and networks like 10.0.0.0/8",
-        (network("127.0.0.1"), network("::1")),
+        "IP addresses and networks like 10.0.0.0/8"
     )
     drain_seconds: float = _number(20, 0, 600)
 
@@ -322,6 +322,11 @@ class Settings(BaseSettings):
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
         operator = self.operator_token.get_secret_value()
+        if operator and len(operator) < MIN_OPERATOR_CHARS:
+            problems.append(
+                f"OPERATOR_TOKEN has only {len(operator)} characters. Whoever has it starts programs here, so it needs at"
+                f" least {MIN_OPERATOR_CHARS} random ones; make them with: {MAKE_A_SECRET}"
+            )
         if self.engine == "local" and self.local_model is None and not operator:
             problems.append(
                 "LOCAL_MODEL is empty. ENGINE=local needs the folder of a model there, or OPERATOR_TOKEN, so that an operator"
@@ -409,10 +414,10 @@ def _doubts(settings: Settings) -> list[str]:
                 f"ALLOWED_ORIGINS has no address of this machine like https://{settings.pairing_hosts[0]}:"
                 f"{settings.port}, so pages that phones open there are refused. Add it, or leave the list empty."
             )
-    operator = settings.operator_token.get_secret_value()
-    if operator and len(operator) < 16:
+    metrics = settings.metrics_token.get_secret_value()
+    if metrics and len(metrics) < MIN_OPERATOR_CHARS:
         doubts.append(
-            f"OPERATOR_TOKEN has only {len(operator)} characters and can be guessed; make a long one with: {MAKE_A_SECRET}"
+            f"METRICS_TOKEN has only {len(metrics)} characters and can be guessed; make a long one with: {MAKE_A_SECRET}"
         )
     if settings.local_model is not None and settings.engine in ("vllm", "builtin"):
         doubts.append(

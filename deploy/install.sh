@@ -176,7 +176,10 @@ make_settings() {
         umask 077
         if [ "$settings_source" = "$ROOT/.env" ]; then cat "$settings_source"; else
             sed -e "s/^JWT_SECRET_KEY=\$/JWT_SECRET_KEY=$secret/" -e "s/^ACCESS_CODE=\$/ACCESS_CODE=$code/" "$settings_source"
-        fi | awk -v path="$path" '/^MODEL_PATH=/ && path != "" { print "MODEL_PATH=" path; next } { print }' >"$scratch/settings"
+        fi | awk -v path="$path" -v proxy="$(has_nginx && echo "$NGINX_ADDRESSES")" '
+            /^MODEL_PATH=/ && path != "" { print "MODEL_PATH=" path; next }
+            /^TRUSTED_PROXIES=$/ && proxy != "" { print "TRUSTED_PROXIES=" proxy; next }
+            { print }' >"$scratch/settings"
     )
 }
 
@@ -187,6 +190,12 @@ plan_users() {
         plan+=('make the users qwen-camera and qwen-vllm')
     fi
 }
+
+# What nginx.conf reaches the processes from
+NGINX_ADDRESSES=127.0.0.1,::1
+
+# Whether deploy/nginx.conf is in front, or will be.
+has_nginx() { [ -e "$nginx_file" ] || printf '%s\n' "${plan[@]}" | grep -qF "$nginx_file"; }
 
 # nginx_may QUESTION: what the options say, or whoever sits at the terminal.
 nginx_may() {
@@ -247,6 +256,9 @@ activate() {
 
 advise() {
     say 'Done.'
+    if has_nginx && [ -z "$(setting TRUSTED_PROXIES "$settings")" ]; then
+        say "nginx is in front: set TRUSTED_PROXIES=$NGINX_ADDRESSES in $settings, or all visitors share one allowance."
+    fi
     [ -z "$prefix" ] || return 0
     if [ -n "$(setting ACCESS_CODE "$settings")" ]; then
         say "Settings: $settings (what people type to get in: sudo grep ACCESS_CODE $settings)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from config import Settings
 from server.addresses import RequestLimiter
 from server.auth import OriginPolicy, TokenIssuer, signing_key
+from server.guesses import GuessLimits
 from server.metrics import Metrics
 from server.operator_guard import OperatorGuard
 from server.pairing import PairingCodes
@@ -30,8 +31,12 @@ class AccessRoom:
         per_minute = settings.rate_limit_per_minute
         self.limiter = RequestLimiter(per_minute)
         self.shared_limiter = SharedLimiter(self.limiter, per_minute, store)
+        self.guesses = GuessLimits.over(store)
         self.guard = OperatorGuard(
-            settings.operator_token.get_secret_value(), self.shared_limiter, metrics
+            settings.operator_token.get_secret_value(),
+            self.shared_limiter,
+            self.guesses.operator,
+            metrics,
         )
         self.origins = OriginPolicy(settings.allowed_origins)
 

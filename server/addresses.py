@@ -84,18 +84,20 @@ def limiter_key(address: str) -> str:
 
 
 class Limiter:
-    """A token bucket for each key: `per_minute` at once, refilled evenly over a minute (0: no limit).
+    """A token bucket for each key: `per_minute` at once, refilled evenly over a minute, or over `window` seconds
+    (0: no limit).
 
     One number a key is kept (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371
     annex A). At most `max_keys` are kept; beyond that the one unheard of for longest is forgotten, and
     counted in `forgotten` when its bucket was not full again yet.
     """
 
-    def __init__(self, per_minute: int, *, max_keys: int = 10_000) -> None:
+    def __init__(self, per_minute: int, *, max_keys: int = 10_000, window: float = 60.0) -> None:
         if per_minute < 0 or max_keys < 1:
             raise ValueError("per_minute must be 0 or more, max_keys 1 or more")
-        self._interval = 60.0 / per_minute if per_minute else 0.0
-        self._slack = 60.0 - self._interval
+        self._window = window
+        self._interval = window / per_minute if per_minute else 0.0
+        self._slack = window - self._interval
         self._max_keys = max_keys
         # When the bucket of each key is full again, monotonic seconds; least recently asked first.
         self._full_at: OrderedDict[str, float] = OrderedDict()
@@ -110,8 +112,8 @@ class Limiter:
     def _key(self, name: str) -> str:
         return name
 
-    def take(self, name: str, now: float) -> float | None:
-        """Count one request: None when it may pass, else the seconds after which one would."""
+    def take(self, name: str, now: float, *, count: bool = True) -> float | None:
+        """Count one request: None when it may pass, else the seconds after which one would. `count`: False only asks."""
         if not self._interval:
             return None
         key = self._key(name)
@@ -122,7 +124,8 @@ class Limiter:
         if wait > 0.001:
             self._full_at.move_to_end(key)
             return wait
-        self._put(key, full_at + self._interval, now)
+        if count:
+            self._put(key, full_at + self._interval, now)
         return None
 
     def charge(self, name: str, now: float, count: int) -> None:
@@ -130,7 +133,7 @@ class Limiter:
         if self._interval:
             key = self._key(name)
             full_at = max(self._full_at.get(key, now), now) + count * self._interval
-            self._put(key, min(full_at, now + 60.0), now)
+            self._put(key, min(full_at, now + self._window), now)
 
     def _put(self, key: str, full_at: float, now: float) -> None:
         self._full_at[key] = full_at

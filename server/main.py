@@ -208,6 +208,7 @@ class Program:
             pairing=self.pairing,
             origins=self.access.origins,
             limiter=self.access.shared_limiter,
+            guesses=self.access.guesses,
             ends=self.ends,
             sessions=self.sessions,
             webrtc=self.webrtc,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 
-from server.addresses import AddressLimiter
 from server.auth import same_secret
 from server.errors import NotFound, RateLimited, Unauthorized
+from server.guesses import Guesses
 from server.metrics import Metrics
 from server.shared_limits import SharedLimiter
 
@@ -16,18 +16,16 @@ _OFF = (
 )
 
 
-# Of one address, whatever RATE_LIMIT_PER_MINUTE is; each takes three from its allowance there, too.
-GUESSES_PER_MINUTE = 20
-
-
 class OperatorGuard:
     """`token` is OPERATOR_TOKEN; empty: nobody may. A refusal is counted."""
 
-    def __init__(self, token: str, limiter: SharedLimiter, metrics: Metrics) -> None:
+    def __init__(
+        self, token: str, limiter: SharedLimiter, guesses: Guesses, metrics: Metrics
+    ) -> None:
         self._token = token
         self._limiter = limiter
         self._metrics = metrics
-        self._guesses = AddressLimiter(GUESSES_PER_MINUTE)
+        self._guesses = guesses
 
     @property
     def on(self) -> bool:
@@ -39,29 +37,28 @@ class OperatorGuard:
         `address` is whose allowance it counts against, as an access code does: a wrong one takes more, the right one
         nothing while there is any left.
 
-        Raises NotFound when there is nothing to use, RateLimited before anything is compared, Unauthorized.
+        Raises NotFound when there is nothing to use, RateLimited before anything is said of it, Unauthorized.
         """
         if not self._token and not also:
             raise NotFound(_OFF)
         now = time.monotonic()
-        # Both are taken from before and given back after, so that a guess costs what it costs and an operator nothing.
-        wait = self._guesses.take(address, now)
-        if wait is None and (wait := await self._limiter.anybody(address, now)) is not None:
-            self._guesses.charge(address, now, -1)
+        # Both are compared, so that the time tells nothing of which.
+        right = same_secret(given, self._token) | same_secret(given, also)
+        # Taken from before and given back after, so that a guess costs what it costs and an operator nothing.
+        wait = await self._limiter.anybody(address, now)
+        if wait is None and given is not None:
+            wait = await self._guesses.judge(right, address, now)
         if wait is not None:
             self._metrics.auth_failures.labels("rate").inc()
             raise RateLimited(
-                "Too many requests or wrong operator tokens from this address. Wait a moment and try again.",
+                "Too many requests or wrong operator tokens. Wait a moment and try again.",
                 retry_after=max(1.0, wait),
             )
-        # Both are compared, so that the time tells nothing of which.
-        if same_secret(given, self._token) | same_secret(given, also):
-            self._guesses.charge(address, now, -1)
+        if right:
             await self._limiter.give_back(address, now)
             return
         self._metrics.auth_failures.labels("operator").inc()
         if given is None:
-            self._guesses.charge(address, now, -1)
             raise Unauthorized(
                 "This is for the operator: it needs OPERATOR_TOKEN, sent as Authorization: Bearer <token>."
             )

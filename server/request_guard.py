@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from urllib.parse import urlencode
 
 from fastapi import Request
 
-from server.addresses import client_address, is_secure
-from server.auth import Claims, Issued, TokenRefused, bearer, check_access_code, new_session_id
+from server.addresses import client_address, is_secure, is_trusted
+from server.auth import (
+    Claims,
+    Issued,
+    TokenRefused,
+    bearer,
+    check_access_code,
+    new_session_id,
+    same_secret,
+)
 from server.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
+from server.guesses import Guesses
 from server.pairing import Redeemed
 from server.ring import GONE, HEADER, Place, place_of
 from server.services import Services
+
+log = logging.getLogger(__name__)
 
 _ASK = "This server asks for an access code. Enter the one that you were given."
 _ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
@@ -28,10 +40,19 @@ class RequestGuard:
 
     def __init__(self, services: Services) -> None:
         self._services = services
+        # Whether the log has it that somebody forwards who is not trusted
+        self._told = False
 
     def address(self, request: Request) -> str:
         peer = request.client.host if request.client is not None else None
         forwarded = ",".join(request.headers.getlist("x-forwarded-for")) or None
+        if forwarded and not self._told:
+            self._told = True
+            if not is_trusted(peer, self._services.access.trusted_proxies):
+                log.warning(
+                    "X-Forwarded-For came from an address that TRUSTED_PROXIES does not name, and did not count: if it is"
+                    " your proxy, name it there, or all its visitors share one allowance"
+                )
         return client_address(peer, forwarded, self._services.access.trusted_proxies)
 
     def place(self, request: Request) -> Place | None:
@@ -110,6 +131,7 @@ class RequestGuard:
         if redeemed is Redeemed.OK:
             return
         await self.limit(request)
+        await self.guess(self._services.guesses.pairing, False, request)
         self._services.metrics.auth_failures.labels("bad_code").inc()
         raise Unauthorized(
             f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
@@ -118,13 +140,43 @@ class RequestGuard:
     async def access_code(self, request: Request, given: str | None) -> None:
         """Raises Unauthorized, RateLimited."""
         await self.limit(request)
-        if check_access_code(given, self._services.access.access_code):
+        right = check_access_code(given, self._services.access.access_code)
+        if given is not None:
+            await self.guess(self._services.guesses.codes, right, request)
+        if right:
             return
         self._services.metrics.auth_failures.labels("bad_code").inc()
         if given is None:
             raise Unauthorized(_ASK_PAIRED if self._services.access.pairs else _ASK)
         await self._services.limiter.wrong_code(self.address(request), time.monotonic())
         raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
+
+    async def metrics_token(self, request: Request) -> None:
+        """Raises Unauthorized, RateLimited."""
+        token, services = self._services.access.metrics_token, self._services
+        if not token:
+            return
+        try:
+            given: str | None = bearer(request.headers.get("authorization"))
+        except TokenRefused:
+            given = None
+        right = same_secret(given, token)
+        if given is not None:
+            await self.guess(services.guesses.metrics, right, request)
+        if not right:
+            services.metrics.auth_failures.labels("metrics").inc()
+            raise Unauthorized("Metrics need METRICS_TOKEN, sent as Authorization: Bearer <token>.")
+
+    async def guess(self, guesses: Guesses, right: bool, request: Request) -> None:
+        """Raises RateLimited when nothing may be said of what was brought."""
+        wait = await guesses.judge(right, self.address(request), time.monotonic())
+        if wait is None:
+            return
+        self._services.metrics.auth_failures.labels("rate").inc()
+        raise RateLimited(
+            "Too many wrong codes were tried, here or elsewhere. Wait a moment and try again.",
+            retry_after=max(1.0, wait),
+        )
 
     def origin(self, request: Request) -> None:
         """Raises Forbidden."""

@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.websockets import WebSocket
 
 from server.attempts import Attempt
-from server.auth import Claims, Issued, TokenRefused, bearer, same_secret
-from server.errors import Draining, NotFound, Unauthorized
+from server.auth import Claims, Issued
+from server.errors import Draining, NotFound
 from server.health_guard import HealthGuard
 from server.http_guard import MAX_BODY_BYTES
 from server.operator_guard import OperatorGuard
@@ -132,16 +132,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
 
     @router.get("/metrics")
     async def metrics(request: Request) -> Response:
-        if access.metrics_token:
-            try:
-                given = bearer(request.headers.get("authorization"))
-            except TokenRefused:
-                given = None
-            if not same_secret(given, access.metrics_token):
-                services.metrics.auth_failures.labels("metrics").inc()
-                raise Unauthorized(
-                    "Metrics need METRICS_TOKEN, sent as Authorization: Bearer <token>."
-                )
+        await guard.metrics_token(request)
         return PlainTextResponse(
             services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )

@@ -11,6 +11,7 @@ from server.addresses import Network
 from server.attempts import Attempt
 from server.auth import Claims, OriginPolicy, TokenIssuer, ice_servers, session_hash
 from server.errors import NotFound
+from server.guesses import GuessLimits
 from server.health import Health
 from server.metrics import Metrics
 from server.pairing import PairingCodes
@@ -59,6 +60,7 @@ class Services:
     pairing: PairingCodes
     origins: OriginPolicy
     limiter: SharedLimiter
+    guesses: GuessLimits
     # None where no process hears of what is ended at another
     ends: SharedEnds | None
     sessions: SessionManager

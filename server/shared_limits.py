@@ -21,23 +21,26 @@ local function now()
   local time = redis.call('TIME')
   return time[1] + time[2] / 1000000
 end
-local function full_at(key, at)
+local function full_at(key, at, window)
   local known = tonumber(redis.call('GET', key) or at)
-  return math.min(math.max(known, at), at + 60)
+  return math.min(math.max(known, at), at + (window or 60))
 end
 local function put(key, full, at, keep)
   redis.call('SET', key, string.format('%.6f', full), 'PX', math.ceil(math.max(full - at, keep) * 1000) + 1)
 end
-local function take(key, per_minute, keep)
-  local at, interval = now(), 60 / per_minute
-  local full = full_at(key, at)
-  local wait = full - at - (60 - interval)
+local function take(key, most, keep, window, count)
+  window = window or 60
+  local at, interval = now(), window / most
+  local full = full_at(key, at, window)
+  local wait = full - at - (window - interval)
   if wait > 0.001 then return tostring(wait) end
-  put(key, full + interval, at, keep)
+  if count ~= '0' then put(key, full + interval, at, keep) end
   return ''
 end
 """
 ANYBODY = f"{_BUCKET}return take(KEYS[1], ARGV[1], 0)"
+# ARGV: the most, the seconds that they come back within, whether it counts.
+GUESS = f"{_BUCKET}return take(KEYS[1], ARGV[1], 0, ARGV[2], ARGV[3])"
 CHARGE = f"""{_BUCKET}
 local at = now()
 put(KEYS[1], math.min(full_at(KEYS[1], at) + ARGV[2] * 60 / ARGV[1], at + 60), at, 0)

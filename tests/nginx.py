@@ -26,6 +26,8 @@ DEPLOY = Path(__file__).parent.parent / "deploy"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 NAME = "camera.test"
 SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+# What a process behind nginx is told, as install.sh does it
+BEHIND = {"JWT_SECRET_KEY": SECRET, "TRUSTED_PROXIES": "127.0.0.1,::1"}
 # Folders that nginx puts bodies into that do not fit into memory.
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 # What the file has where the processes are to be named.
@@ -243,7 +245,7 @@ async def balanced(
     require_nginx()
     ports = free_ports(2)
     async with AsyncExitStack() as stack:
-        servers = [ServerProcess({"JWT_SECRET_KEY": SECRET, **settings}, port=p) for p in ports]
+        servers = [ServerProcess({**BEHIND, **settings}, port=p) for p in ports]
         await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
         front = await stack.enter_async_context(nginx(folder, ports, turn=turn))
         yield Scene(front, servers, stack)

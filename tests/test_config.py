@@ -45,7 +45,7 @@ def test_defaults_are_the_documented_ones() -> None:
     assert (settings.frame_sample_rate, settings.visual_token_budget) == (2.0, 512)
     assert (settings.session_timeout, settings.max_sessions) == (3600, 100)
     assert (settings.rate_limit_per_minute, settings.turn_ttl) == (60, 3600)
-    assert settings.trusted_proxies == (ip_network("127.0.0.1"), ip_network("::1"))
+    assert settings.trusted_proxies == ()
     flags = ("require_auth", "https_enabled", "enable_face_blur", "enable_nsfw_filter")
     assert not any(getattr(settings, flag) for flag in flags)
     assert settings.warnings == ()
@@ -289,7 +289,7 @@ def test_a_bad_address_of_the_transport_says_what_is_wrong_with_it(
     [
         ({"REQUIRE_AUTH": "true", "JWT_SECRET_KEY": GOOD_SECRET}, "anybody may take a token"),
         ({"ACCESS_CODE": "1234567", "JWT_SECRET_KEY": GOOD_SECRET}, "ACCESS_CODE has only 7"),
-        ({"OPERATOR_TOKEN": "fifteen-letters"}, "OPERATOR_TOKEN has only 15"),
+        ({"METRICS_TOKEN": "fifteen-letters"}, "METRICS_TOKEN has only 15"),
         ({"TURN_SECRET": "x"}, "no relay is offered"),
         ({"MODEL_MAX_TOKENS": "1000", "RESPONSE_MAX_TOKENS": "500"}, "at least half"),
         ({"UDP_PORT_RANGE": "40000-40098"}, "99 ports, fewer than MAX_SESSIONS (100)"),
@@ -302,6 +302,15 @@ def test_doubts_are_warnings(
     warnings = read(monkeypatch, **environment).warnings
     assert len(warnings) == 1
     assert warning in warnings[0]
+
+
+def test_a_short_operator_token_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has it starts programs: under 16 characters it is refused with the command that makes a good one."""
+    message = refused(monkeypatch, OPERATOR_TOKEN="fifteen-letters")
+    assert "OPERATOR_TOKEN has only 15 characters" in message
+    assert config.MAKE_A_SECRET in message
+    assert "fifteen-letters" not in message
+    assert not read(monkeypatch, OPERATOR_TOKEN="sixteen--letters").warnings
 
 
 def test_relays_need_their_secret(monkeypatch: pytest.MonkeyPatch) -> None:

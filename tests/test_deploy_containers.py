@@ -188,12 +188,17 @@ def test_the_settings_hold() -> None:
     assert settings.udp_port_range == (50000, 50099)
     assert not settings.warnings
     published = [filled(port, LISTEN="0.0.0.0") for port in web["ports"]]
-    # With nginx on the same machine nobody else reaches the page but through it, and it comes from the gateway.
+    # With nginx on the same machine nobody else reaches the page but through it.
     assert published == ["127.0.0.1:8000:8000/tcp", "0.0.0.0:50000-50099:50000-50099/udp"]
     network = compose()["networks"]["default"]["ipam"]["config"][0]
     assert ip_address(network["gateway"]) in ip_network(network["subnet"])
-    assert is_trusted(network["gateway"], settings.trusted_proxies)
-    assert not is_trusted("172.30.91.2", settings.trusted_proxies)
+    # Whatever ends on this machine comes from the gateway: it is trusted once it is named.
+    assert settings.trusted_proxies == ()
+    behind = filled(web["environment"]["TRUSTED_PROXIES"], TRUSTED_PROXIES=network["gateway"])
+    trusted = load(env_file=None, trusted_proxies=behind).trusted_proxies
+    assert is_trusted(network["gateway"], trusted)
+    assert not is_trusted("172.30.91.2", trusted)
+    assert f"nginx.conf here it is {network['gateway']}" in COMPOSE.read_text()
     assert settings.port == 8000
     # The model servers' name and port in the containers' own network
     assert settings.vllm_base_url == "http://vllm:8001/v1"

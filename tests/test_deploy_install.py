@@ -498,6 +498,9 @@ def test_nginx_is_asked_about(checkout: Path, installed: Path, tmp_path: Path) -
     conf.parent.mkdir(parents=True)
     assert "nginx is left alone" in install(source, installed).stderr
     assert not conf.exists()
+    # Nobody is trusted where nothing was put in front.
+    settings = (installed / "etc/qwen-camera/qwen-camera.env").read_text()
+    assert "\nTRUSTED_PROXIES=\n" in settings
     said = answering(source, installed, "\n")
     assert "[y/N]" in said
     assert not conf.exists()
@@ -519,8 +522,17 @@ def test_nginx_without_a_question(checkout: Path, installed: Path, tmp_path: Pat
     assert (done.returncode, "Install nginx first" in done.stderr) == (1, True)
     conf = installed / "etc/nginx/conf.d/qwen-camera.conf"
     conf.parent.mkdir(parents=True)
-    assert install(source, installed, "--nginx").returncode == 0
+    done = install(source, installed, "--nginx")
+    assert done.returncode == 0
     assert conf.exists()
+    # Settings that are there stay as they are.
+    assert "set TRUSTED_PROXIES=127.0.0.1,::1 in" in done.stderr
+    settings = installed / "etc/qwen-camera/qwen-camera.env"
+    assert "\nTRUSTED_PROXIES=\n" in settings.read_text()
+    settings.unlink()
+    done = install(source, installed, "--nginx")
+    assert (done.returncode, "set TRUSTED_PROXIES" in done.stderr) == (0, False)
+    assert "\nTRUSTED_PROXIES=127.0.0.1,::1\n" in settings.read_text()
     assert install(source, installed, "--uninstall", "--nginx").returncode == 0
     assert not conf.exists()
     assert names(seen(installed)) == {"etc", "etc/nginx", "etc/nginx/conf.d"}

@@ -51,6 +51,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
         "plain_http",
         "redis_store",
         "shared_limits",
+        "guesses",
     ),
     1: (
         *("vision.*", "rtc.*", "catalogue.*"),
@@ -78,6 +79,7 @@ NEIGHBOURS = {
     "messages": {"errors", "frames"},
     "setting_text": {"addresses", "origins"},
     "tls_files": {"setting_text"},
+    "guesses": {"shared_limits"},
     "http_guard": {"http_errors"},
     "prompts": {"engines.base"},
     "engines.*": {"prompts"},

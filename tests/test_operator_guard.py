@@ -8,8 +8,9 @@ import pytest
 
 from server.addresses import RequestLimiter
 from server.errors import NotFound, RateLimited, Unauthorized
+from server.guesses import FLOOR, Guesses
 from server.metrics import Metrics
-from server.operator_guard import GUESSES_PER_MINUTE, OperatorGuard
+from server.operator_guard import OperatorGuard
 from server.shared_limits import SharedLimiter
 
 pytestmark = pytest.mark.asyncio
@@ -23,7 +24,7 @@ class Door:
     def __init__(self, token: str = TOKEN, per_minute: int = 60) -> None:
         self._metrics = Metrics("test")
         self.limiter = SharedLimiter(RequestLimiter(per_minute), per_minute, None)
-        self.guard = OperatorGuard(token, self.limiter, self._metrics)
+        self.guard = OperatorGuard(token, self.limiter, Guesses("operator"), self._metrics)
 
     async def try_(self, given: str | None, address: str = "192.0.2.1") -> None:
         await self.guard.check(given, address)
@@ -80,7 +81,7 @@ async def test_guesses_run_out_without_a_limit_in_the_settings() -> None:
         with pytest.raises((Unauthorized, RateLimited)) as raised:
             await door.try_(f"guess {number}")
         refused += isinstance(raised.value, RateLimited)
-    assert refused == 60 - GUESSES_PER_MINUTE
+    assert refused == 60 - FLOOR
     with pytest.raises(RateLimited):
         await door.try_(TOKEN)
     await door.try_(TOKEN, "198.51.100.1")

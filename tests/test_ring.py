@@ -100,7 +100,10 @@ def foreign(run: Running) -> str:
 async def test_a_session_that_belongs_elsewhere() -> None:
     """Without ?session= it is sent on to be balanced by it; with it, its process is gone: 404, 4404, and a new one here."""
     sdp = {"sdp": await make_offer("video"), "type": "offer"}
-    async with running(rate_limit_per_minute=0) as run, http(run) as client:
+    async with (
+        running(rate_limit_per_minute=0, trusted_proxies="127.0.0.1") as run,
+        http(run) as client,
+    ):
         away = foreign(run)
         headers = listed(run)
         token = run.program.tokens.issue(away).token
