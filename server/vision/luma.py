@@ -66,7 +66,7 @@ def unwritten(image: av.VideoFrame) -> bool:
     if image.format.name not in ("yuv420p", "yuvj420p"):
         return False
     for plane in reversed(image.planes):
-        rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        rows = np.frombuffer(cast(bytes, plane), np.uint8).reshape(plane.height, plane.line_size)
         if rows[:, : plane.width].max() >= _WRITTEN:
             return False
     return True
