@@ -129,6 +129,7 @@ PURE = (
     *(
         "rtc.camera_state",
         "rtc.offer",
+        "rtc.answer",
         "rtc.sdpfrag",
         "fair_queue",
         "prompts",
