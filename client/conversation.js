@@ -44,11 +44,6 @@ export class Conversation {
     this.#onGone = onGone;
   }
 
-  /** @returns {Turn|null} the oldest one that has no end yet */
-  get open() {
-    return this.turns.find((turn) => !finished(turn)) ?? null;
-  }
-
   /** @returns {Turn|null} the newest question that has no end yet */
   get running() {
     return this.turns.findLast((turn) => turn.kind === "chat" && !finished(turn)) ?? null;
@@ -61,13 +56,13 @@ export class Conversation {
 
   /** @param {string} id */
   sent(id) {
-    const turn = this.byId(id);
+    const turn = this.#find(id);
     if (turn) this.#change(turn, { state: "sent" });
   }
 
   /** It ends here, without the server. @param {string} id @param {string} problem @param {boolean} [retryable] */
   end(id, problem, retryable = true) {
-    const turn = this.byId(id);
+    const turn = this.#find(id);
     if (turn && !finished(turn)) this.#change(turn, { state: "failed", problem, retryable });
   }
 
@@ -91,25 +86,22 @@ export class Conversation {
   /** @param {ServerMessage} message */
   receive(message) {
     if (message.type === "waiting") {
-      const turn = this.byId(message.id);
+      const turn = this.#find(message.id);
       if (turn?.state === "sent") this.#change(turn, { state: "delayed" });
     } else if (message.type === "started") {
-      const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
-      if (!turn || finished(turn)) return;
-      const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
-      this.#change(turn, { state: "thinking", frame });
+      const turn = message.kind === "describe" ? this.#describing(message.id) : this.#find(message.id);
+      if (turn && !finished(turn)) this.#change(turn, { state: "thinking", frame: message.frame });
     } else if (message.type === "delta") {
-      const turn = this.byId(message.id);
+      const turn = this.#find(message.id);
       if (!turn || finished(turn)) return;
-      // A description's last words and their picture stay until the new ones are whole.
-      if (turn.kind === "describe" && turn.response) return;
+      // A description's old text stays until the first word of the new one.
       const text = turn.state === "answering" ? turn.text + message.text : message.text;
       this.#change(turn, { state: "answering", text });
     } else if (message.type === "response") {
       if (message.kind === "describe") this.#described(message);
       else this.#answered(message);
     } else if (message.type === "error" && message.id) {
-      const turn = this.byId(message.id);
+      const turn = this.#find(message.id);
       if (turn?.kind === "describe") this.#change(turn, { problem: message.message });
       else this.end(message.id, message.message, message.retryable);
     }
@@ -117,7 +109,7 @@ export class Conversation {
 
   /** @param {ResponseMessage} message */
   #answered(message) {
-    const turn = this.byId(message.id);
+    const turn = this.#find(message.id);
     if (!turn || finished(turn)) return;
     this.#change(turn, {
       state: "done",
@@ -130,7 +122,7 @@ export class Conversation {
   /** @param {ResponseMessage} message */
   #described(message) {
     const whole = message.finish_reason === "stop" || message.finish_reason === "length";
-    const turn = this.byId(message.id) ?? (whole ? this.#describing(message.id) : null);
+    const turn = this.#find(message.id) ?? (whole ? this.#describing(message.id) : null);
     if (!turn || turn.state === "done" || !whole) return;
     this.#change(turn, {
       state: "thinking",
@@ -187,8 +179,8 @@ export class Conversation {
     this.#onGone(turn);
   }
 
-  /** @param {string} id @returns {Turn|null} the newest of that id */
-  byId(id) {
+  /** @param {string} id */
+  #find(id) {
     return this.turns.findLast((turn) => turn.id === id) ?? null;
   }
 

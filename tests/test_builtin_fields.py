@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engines.builtin import fields
-from server.engines.builtin.lines import Piece, reading_order
+from server.engines.builtin import codes, fields, hours, measures, prices, tables
+from server.engines.builtin.lines import Piece, Row, legible, reading_order, row_of, upright
+from server.engines.builtin.wants import Want
 
 
 def piece(text: str, x: float, y: float, width: float = 100, height: float = 20) -> Piece:
@@ -112,7 +113,7 @@ def test_prices_need_a_currency_or_a_row_that_speaks_of_one(
     rows: list[str], expected: list[str]
 ) -> None:
     """The total comes first."""
-    assert fields.prices(rows) == expected
+    assert prices.prices(rows) == expected
 
 
 def test_contacts_are_told_apart() -> None:
@@ -141,11 +142,11 @@ def test_phone_numbers_look_like_one_or_are_called_one(row: str, expected: list[
 def test_amounts_have_units() -> None:
     """Weight, volume and percentage are picked from them."""
     rows = ["Net wt. 450 g", "6 x 330 ml", "12,5 % vol", "230 V", "Room 12"]
-    assert fields.weights(rows) == ["450 g"]
-    assert fields.weights(["0,7 l"]) == ["0,7 l"]
-    assert fields.percentages(rows) == ["12,5 %"]
-    assert "230 V" in fields.amounts(rows)
-    assert "12" not in " ".join(fields.amounts(["Room 12"]))
+    assert measures.weights(rows) == ["450 g"]
+    assert measures.weights(["0,7 l"]) == ["0,7 l"]
+    assert measures.percentages(rows) == ["12,5 %"]
+    assert "230 V" in measures.amounts(rows)
+    assert "12" not in " ".join(measures.amounts(["Room 12"]))
 
 
 def test_times_and_numbers() -> None:
@@ -171,18 +172,201 @@ def test_says_forgives_a_misread_letter_in_long_words_only(target: str, found: b
     assert (fields.says(["Oat drink", "Gluten free"], target) is not None) is found
 
 
+def rows_of(*texts: str) -> list[Row]:
+    return [row_of(text) for text in texts]
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["total"], "Total 12.40"),
-        (["gate"], "Gate B12"),
-        (["serial"], "Serial: SN 881-22"),
+        (["total"], "12.40"),
+        (["gate"], "B12"),
+        (["flugsteig"], "B12"),
+        (["serial"], "SN 881-22"),
         (["dog"], None),
     ],
 )
-def test_lookup_finds_the_row_that_names_it(words: list[str], expected: str | None) -> None:
-    """A row that only names a thing takes the next one with it."""
-    assert fields.lookup(["Total 12.40", "Gate B12", "Serial:", "SN 881-22"], words) == expected
+def test_a_value_stands_beside_or_below_its_word(words: list[str], expected: str | None) -> None:
+    """A row that only names a thing takes the next one with it; a sign's word may be in another language."""
+    rows = rows_of("Total 12.40", "Gate B12", "Serial:", "SN 881-22")
+    found = tables.beside(rows, words)
+    assert (found.value if found else None) == expected
+
+
+def test_a_cell_is_found_by_its_row_and_its_column() -> None:
+    """Whatever stands between them."""
+    table = [
+        *(piece(text, x, 0) for x, text in ((0, "Time"), (300, "To"), (600, "Platform"))),
+        *(piece(text, x, 40) for x, text in ((0, "14:35"), (300, "Berlin"), (600, "7"))),
+        *(piece(text, x, 80) for x, text in ((0, "14:52"), (300, "Bonn"), (600, "12"))),
+    ]
+    found = tables.crossing(reading_order(table), ["platform", "bonn"])
+    assert found is not None
+    assert (found.label, found.column, found.value) == ("Bonn", "Platform", "12")
+    assert tables.crossing(reading_order(table), ["platform", "paris"]) is None
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        (["Milk 1L 1.20", "Bananas 1.2 kg 2.40", "TOTAL EUR 14.35"], "EUR 14.35"),
+        (["Subtotal 12.06", "VAT 2.29", "Total 14.35", "Cash 20.00"], "14.35"),
+        (["Total HT 12,06", "TVA 2,29", "Total TTC 14,35 €"], "14,35 €"),
+        (["Summe", "8,50"], "8,50"),
+        (["合计 ¥46.00"], "¥46.00"),
+        (["Total items 3"], None),
+        (["Bread 3.20"], None),
+    ],
+)
+def test_the_total_is_the_sum_that_is_called_so(rows: list[str], expected: str | None) -> None:
+    """Not the subtotal, the tax, the cash or the number of things."""
+    found = prices.total(rows_of(*rows))
+    assert (found.text if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "price", "unit"),
+    [
+        ("7,98 €/kg", "7,98 €", "kg"),
+        ("1 kg = 3,98 €", "3,98 €", "kg"),
+        ("0.79 EUR per 100 g", "0.79 EUR", "100 g"),
+        ("Grundpreis: 2,49 €/l", "2,49 €", "l"),
+        ("3,20 € le kg", "3,20 €", "kg"),
+    ],
+)
+def test_a_price_by_the_kilo_keeps_its_figure_and_unit(row: str, price: str, unit: str) -> None:
+    """Nothing is computed."""
+    found = prices.unit_price(rows_of("Tomatoes 1,99 €", row))
+    assert found is not None
+    assert (found.text, found.label) == (price, unit)
+
+
+@pytest.mark.parametrize(
+    ("want", "row", "expected"),
+    [
+        (Want.TEMPERATURE, "21.7 °C", "21.7 °C"),
+        (Want.TEMPERATURE, "21. 7 °C", "21.7 °C"),
+        (Want.TEMPERATURE, "-5,2°C", "-5,2°C"),
+        (Want.TEMPERATURE, "21.7 C", "21.7 C"),
+        (Want.POWER, "1200 W 230 V", "1200 W"),
+        (Want.POWER, "1,200 W", "1,200 W"),
+        (Want.VOLTAGE, "220-240 V~ 50/60 Hz", "220-240 V"),
+        (Want.FREQUENCY, "220-240 V~ 50/60 Hz", "50/60 Hz"),
+        (Want.ENERGY, "1850 kJ / 442 kcal", "442 kcal"),
+        (Want.WEIGHT, "Net wt. 450 g", "450 g"),
+        (Want.PERCENT, "Fat 3,5 %", "3,5 %"),
+        (Want.POWER, "Room 12", None),
+    ],
+)
+def test_a_figure_is_whole_and_has_the_unit_asked_for(
+    want: Want, row: str, expected: str | None
+) -> None:
+    """21.7 °C is not 7 °C."""
+    found = measures.measures(rows_of(row), want)
+    assert (found[0].text if found else None) == expected
+
+
+@pytest.mark.parametrize(
+    ("row", "days"),
+    [
+        ("mon - fri 9:00 - 18:00", {0, 1, 2, 3, 4}),
+        ("sa + so geschlossen", {5, 6}),
+        ("lunes a viernes", {0, 1, 2, 3, 4}),
+        ("sabado 10:00", {5}),
+        ("fri - mon", {4, 5, 6, 0}),
+        ("周一至周五", {0, 1, 2, 3, 4}),
+        ("daily 8-20", set(range(7))),
+        ("price 3.20", set()),
+    ],
+)
+def test_days_of_the_week_are_found_in_any_language(row: str, days: set[int]) -> None:
+    """Alone and from one to another."""
+    assert hours.weekdays(row) == days
+
+
+def test_hours_below_their_days_belong_to_them() -> None:
+    """A row of days without hours waits for the next one."""
+    found = hours.openings(rows_of("Mon - Fri", "9:00 - 18:00", "Sunday closed"))
+    assert [one.text for one in found] == ["Mon - Fri 9:00 - 18:00", "Sunday closed"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "password"),
+    [
+        ("WIFI:T:WPA;S:Guest House;P:blue;;", "Guest House", "blue"),
+        ("WIFI:S:a\\;b;P:x\\:\\\\y;T:WPA2;;", "a;b", "x:\\y"),
+        ("WIFI:T:nopass;S:Open;;", "Open", ""),
+    ],
+)
+def test_a_wifi_code_is_taken_apart(text: str, name: str, password: str) -> None:
+    """With what is escaped in it."""
+    found = codes.network([codes.Code(text, "QR Code")])
+    assert found is not None
+    assert (found.name, found.password) == (name, password)
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("https://menu.example.org/table/7", "menu.example.org"),
+        ("https://bank.example.com@evil.example.org/login", "evil.example.org"),
+        ("www.example.org:8080/x", "www.example.org"),
+        ("http://[bad", "http://[bad"),
+    ],
+)
+def test_a_link_leads_where_a_browser_would_go(url: str, host: str) -> None:
+    """What stands before an @ is no address."""
+    assert codes.host(url) == host
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "height", "kept"),
+    [
+        ("O", 330, 330, False),
+        ("0", 330, 330, False),
+        ("●", 330, 330, False),
+        ("0", 60, 110, True),
+        ("OO", 660, 330, False),
+        ("OK", 60, 40, True),
+        ("800", 100, 50, True),
+        ("—", 90, 10, False),
+    ],
+)
+def test_round_things_are_no_letters(text: str, width: int, height: int, kept: bool) -> None:
+    """A letter is narrower than it is high; a disc is not."""
+    pieces, unread = legible([piece(text, 100, 100, width, height)])
+    assert (pieces != []) is kept
+    assert not unread
+
+
+@pytest.mark.parametrize("text", ["ΠpuBeT", "αλρα"])
+def test_words_in_letters_that_are_not_known_are_left_out(text: str) -> None:
+    """A mixture of Greek and Latin letters is Cyrillic, misread; and that is said."""
+    assert legible([piece(text, 0, 0)]) == ([], True)
+
+
+def test_a_small_unit_belongs_to_the_figure_beside_it() -> None:
+    """Though it stands higher than the figure's middle, and its decimals, too."""
+    rows = reading_order(
+        [
+            piece("21", 100, 100, 200, 160),
+            piece(".7", 310, 180, 60, 80),
+            piece("°C", 390, 100, 60, 60),
+            piece("Indoor", 100, 300, 100, 30),
+        ]
+    )
+    assert [row.text for row in rows] == ["21.7 °C", "Indoor"]
+
+
+@pytest.mark.parametrize("quarters", [0, 1])
+def test_print_that_runs_down_is_turned(quarters: int) -> None:
+    """A picture held sideways reads in the same order."""
+    pieces = [turned(one, 90 * quarters) for one in RECEIPT]
+    if quarters:
+        # The reader names corners by where they are, not by where the print begins.
+        pieces = [Piece(one.text, one.score, one.corners[3:] + one.corners[:3]) for one in pieces]
+    rows = [row.text for row in reading_order(upright(pieces))]
+    assert rows == ["CORNER SHOP", "Bread 3.20", "Total 12.40"]
 
 
 @given(st.text(max_size=120))
@@ -190,17 +374,27 @@ def test_no_text_breaks_the_finders(text: str) -> None:
     """Whatever the reader makes of a scene, the finders answer with pieces of it."""
     rows = [text]
     for find in (
-        fields.prices,
+        prices.prices,
         fields.emails,
         fields.urls,
         fields.phones,
-        fields.amounts,
+        measures.amounts,
         fields.times,
         fields.numbers,
-        fields.weights,
+        measures.weights,
     ):
         assert isinstance(find(rows), list)
     fields.dates(text)
     fields.expiry(rows)
     fields.says(rows, text)
-    fields.lookup(rows, text.split())
+    made = [row_of(text)]
+    prices.total(made)
+    prices.unit_price(made)
+    prices.item(made, text.split())
+    tables.beside(made, text.split())
+    hours.openings(made)
+    for want in Want:
+        measures.measures(made, want)
+    codes.network([codes.Code(text, "QR Code")])
+    codes.host(text)
+    legible([piece(text, 0, 0)])

@@ -129,7 +129,6 @@ PURE = (
     *(
         "rtc.camera_state",
         "rtc.offer",
-        "rtc.answer",
         "rtc.sdpfrag",
         "fair_queue",
         "prompts",
@@ -166,7 +165,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.worker_process": "the local engine's process: tests/test_local.py, with real workers",
     "engines.local_loaded": "the local engine as the manager runs it: tests/browser/test_page_local.py",
     "engines.worker.*": "tests/test_local.py, with real models; tests/test_worker.py what needs no torch",
-    "engines.builtin.*": "tests/test_builtin_engine.py, test_builtin_fields.py, test_builtin_intents.py",
+    "engines.builtin.*": "tests/test_builtin_engine.py, test_builtin_fields.py, test_builtin_intents.py, test_builtin_scenes.py",
+    "engines.builtin.languages.*": "words and phrases: tests/test_builtin_intents.py",
     "request_guard": "what routes ask of it: tests/test_routes.py, tests/test_hostile_http.py",
     "services": "data, and the way of an offer: tests/test_routes.py, tests/test_whip.py",
     "gauges": "what /metrics shows of them: tests/test_metrics.py, over a real server",

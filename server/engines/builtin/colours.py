@@ -7,6 +7,8 @@ and pale red and magenta are pink. The borders were set so that the CSS colours 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ NAMES = (
     "pink",
     "brown",
 )
+NEUTRAL = frozenset({"black", "grey", "white"})
 _INDEX = {name: index for index, name in enumerate(NAMES)}
 # Hue up to which a name holds.
 _HUES = (
@@ -40,8 +43,9 @@ _HUES = (
 )
 # Pixels a side that are looked at; a colour's share needs no more.
 _SIDE = 96
-# A share below this is not named.
-_LEAST = 0.08
+# Shares below these are not named: of a ground, and of a coloured thing on it.
+LEAST = 0.08
+_LEAST_THING = 0.02
 
 
 def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -75,11 +79,60 @@ def shares(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
     small = np.asarray(cv2.resize(bgr, size, interpolation=cv2.INTER_AREA), np.uint8)
     counts = np.bincount(name_pixels(small).ravel(), minlength=len(NAMES)) / (size[0] * size[1])
     order = np.argsort(-counts, kind="stable")
-    return [(NAMES[n], float(counts[n])) for n in order if counts[n] >= _LEAST]
+    return [(NAMES[n], float(counts[n])) for n in order if counts[n] >= _LEAST_THING]
 
 
-def centre(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """The middle third each way: what a person points at."""
+def by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]:
+    """Colours of the whole picture, of its outer thirds, and of the middle: what a person points at."""
     height, width = bgr.shape[:2]
     top, left = height // 3, width // 3
-    return bgr[top : max(top + 1, height - top), left : max(left + 1, width - left)]
+    parts = {
+        "whole": bgr,
+        "left": bgr[:, : max(1, left)],
+        "right": bgr[:, width - max(1, left) :],
+        "top": bgr[: max(1, top)],
+        "bottom": bgr[height - max(1, top) :],
+        "middle": bgr[top : max(top + 1, height - top), left : max(left + 1, width - left)],
+    }
+    return {place: tuple(shares(part)) for place, part in parts.items()}
+
+
+def ground(bgr: NDArray[np.uint8]) -> tuple[str, ...]:
+    """Colours of what surrounds the rest: those of much of the picture's edge."""
+    height, width = bgr.shape[:2]
+    rim = max(1, height // 12), max(1, width // 16)
+    edges = (
+        bgr[: rim[0]],
+        bgr[height - rim[0] :],
+        bgr[:, : rim[1]],
+        bgr[:, width - rim[1] :],
+    )
+    found: dict[str, float] = {}
+    for edge in edges:
+        for name, share in shares(edge):
+            found[name] = found.get(name, 0.0) + share / len(edges)
+    order = sorted(found, key=lambda name: -found[name])
+    return tuple(name for name in order if found[name] >= 0.3)
+
+
+def thing(part: Sequence[tuple[str, float]], ground: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    """The colours of what stands in a part of the picture, and of the ground behind it ("" where that does not show).
+
+    Before a grey, white or black ground a coloured spot of a twentieth of the part is a thing, and a grey one of a
+    sixth; before a coloured ground it has to be a third, since that colour may be the thing itself.
+    """
+    if not part:
+        return (), ""
+    behind = [name for name, _ in part if name in ground]
+    plain = bool(behind) and behind[0] in NEUTRAL
+    rest = [
+        (name, share)
+        for name, share in part
+        if name not in ground
+        and share >= (0.33 if not plain else 0.15 if name in NEUTRAL else 0.05)
+    ]
+    if behind and rest:
+        # Shades of one thing: a second colour counts when it has a good part of the first one's share.
+        return tuple(n for n, share in rest if share >= 0.5 * rest[0][1])[:2], behind[0]
+    first, share = part[0]
+    return (first, *(n for n, other in part[1:2] if other >= 0.6 * share)), ""

@@ -25,18 +25,14 @@ from server.engines.base import (
     Usage,
 )
 from server.engines.builtin import colours
-from server.engines.builtin.compose import (
-    Code,
-    Facts,
-    compose,
-    needs_codes,
-    needs_faces,
-    needs_text,
-)
-from server.engines.builtin.intents import Intent, Want, understand
-from server.engines.builtin.lines import reading_order
+from server.engines.builtin.codes import Code
+from server.engines.builtin.compose import compose, social
+from server.engines.builtin.facts import Facts, Shares
+from server.engines.builtin.intents import Intent, understand
+from server.engines.builtin.lines import Piece, Row, legible, reading_order, upright
 from server.engines.builtin.memory import Impression, Memory, compare, impression
 from server.engines.builtin.reader import Reader
+from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
 from server.errors import EngineFailed
 from server.frames import Geometry, Kind, Picture, Scene
 from server.prompts import clean
@@ -50,6 +46,11 @@ _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
 _WORDS_A_TURN = 16
 # Any size goes; the factor only has to divide every size.
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
+# For operators: how people get a model that recognises things.
+_REMEDY = (
+    "load a vision-language model (bash scripts/run.sh --model small), "
+    "or start vLLM and set VLLM_BASE_URL in .env"
+)
 # For a picture that comes without its scene; the scene's own thresholds are in server/vision/luma.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
@@ -75,15 +76,17 @@ class BuiltinEngine:
         self._today = today
         self._reader = reader or Reader()
         self._memory = Memory()
+        self._advised = False
         self._warming: asyncio.Future[None] | None = None
         capabilities = Capabilities(wants_pixels=True, geometry=_GEOMETRY, max_concurrency=1)
         self._status = EngineStatus(
             EngineState.READY,
             "The built-in engine reads text and codes and names colours; it does not recognise things. "
-            "For that, load a vision-language model (bash scripts/run.sh --model small), or start vLLM and set VLLM_BASE_URL in .env.",
+            f"For that, {_REMEDY}.",
             "builtin",
             capabilities,
-            for_visitors="The built-in engine reads text and codes and names colours; it does not recognise things.",
+            for_visitors="The built-in engine reads text and codes, names colours, counts faces and tells what moved; "
+            "it does not recognise things.",
         )
 
     @property
@@ -110,14 +113,14 @@ class BuiltinEngine:
         running = request.kind is Kind.DESCRIBE
         if running:
             intent = Intent(Want.SUMMARY, intent.language)
+        said = None if running else social(intent)
         try:
-            facts = await self._look(request, intent.want)
+            text = said if said is not None else await self._compose(request, intent, running)
         except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
             log.error("the built-in engine failed", extra={"error": type(exc).__name__})
             raise EngineFailed(
                 "The built-in engine could not look at this frame. Ask again; the server's log names the cause."
             ) from None
-        text = compose(intent, facts, self._today(), running=running)
         words = _WORD.findall(text)
         for count, word in enumerate(words):
             if count == request.max_tokens:
@@ -125,8 +128,8 @@ class BuiltinEngine:
             if count % _WORDS_A_TURN == _WORDS_A_TURN - 1:
                 await asyncio.sleep(0)
             yield Delta(word)
-        said = min(len(words), request.max_tokens)
-        yield Finished("length" if said < len(words) else "stop", Usage(None, said, None))
+        given = min(len(words), request.max_tokens)
+        yield Finished("length" if given < len(words) else "stop", Usage(None, given, None))
 
     def forget(self, session_id: str) -> None:
         self._memory.forget(session_id)
@@ -136,32 +139,47 @@ class BuiltinEngine:
         if self._warming is not None:
             self._warming.cancel()
 
+    async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> str:
+        facts = await self._look(request, intent.want)
+        if (
+            intent.want in {Want.OTHER, Want.SUMMARY, Want.LOOKUP}
+            and not running
+            and not self._advised
+        ):
+            # People are told what it cannot do; what to do about it is for whoever reads the log.
+            self._advised = True
+            log.info("a question needs a model that recognises things", extra={"remedy": _REMEDY})
+        return compose(intent, facts, self._today(), running=running)
+
     async def _look(self, request: EngineRequest, want: Want) -> Facts:
         """Stage by stage, so that cancelling takes effect between two."""
         picture = request.picture
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
         codes: tuple[Code, ...] | None = None
-        rows: tuple[str, ...] | None = None
+        rows: tuple[Row, ...] | None = None
+        unread = False
         faces: int | None = None
         if needs_codes(want):
             codes = tuple(await in_pool(pool, reader.codes, bgr))
         if needs_text(want):
             pieces = await in_pool(pool, reader.text, bgr)
-            rows = tuple(row.text for row in reading_order(pieces))
+            rows, unread = await in_pool(pool, rows_of, pieces)
             if reader.text_broken:
                 rows = None
         if needs_faces(want):
             faces = await in_pool(pool, reader.faces, bgr)
-        scene, middle, whole, now = await in_pool(pool, _colours_and_light, bgr, picture, rows)
+        texts = tuple(row.text for row in rows) if rows is not None else None
+        scene, shares, ground, now = await in_pool(pool, _colours_and_light, bgr, picture, texts)
         before = self._memory.exchange(request.session_id, now)
         return Facts(
             scene=scene,
             rows=rows,
+            unread=unread,
             text_broken=reader.text_broken,
             codes=codes,
-            middle=middle,
-            whole=whole,
+            colours=shares,
+            ground=ground,
             faces=faces,
             change=compare(before, now) if before is not None else None,
         )
@@ -175,20 +193,22 @@ def pixels_of(picture: Picture) -> Bgr:
         raise ValueError("the picture has neither pixels nor a JPEG")
     decoded = cv2.imdecode(np.frombuffer(picture.jpeg, np.uint8), cv2.IMREAD_COLOR)
     if decoded is None:
-        raise ValueError("the picture's JPEG can not be decoded")
+        raise ValueError("the picture's JPEG cannot be decoded")
     return np.asarray(decoded, np.uint8)
 
 
-Shares = tuple[tuple[str, float], ...]
+def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
+    """Rows in reading order, and whether there is print that was not read."""
+    kept, unread = legible(pieces)
+    return tuple(reading_order(upright(kept))), unread
 
 
 def _colours_and_light(
     bgr: Bgr, picture: Picture, rows: tuple[str, ...] | None
-) -> tuple[Scene, Shares, Shares, Impression]:
-    middle = tuple(colours.shares(colours.centre(bgr)))
-    whole = tuple(colours.shares(bgr))
+) -> tuple[Scene, dict[str, Shares], tuple[str, ...], Impression]:
     scene = picture.scene or _scene_of(bgr)
-    return scene, middle, whole, impression(bgr, rows, picture.captured)
+    now = impression(bgr, rows, picture.captured)
+    return scene, colours.by_place(bgr), colours.ground(bgr), now
 
 
 def _scene_of(bgr: Bgr) -> Scene:

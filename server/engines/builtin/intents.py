@@ -1,243 +1,77 @@
-"""What a question asks for, in English, German, French and Spanish. Pure."""
+"""Finds what a question asks for, and in which language. Pure."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from enum import StrEnum
+from dataclasses import dataclass, field
 
+from server.engines.builtin.colours import NAMES
+from server.engines.builtin.languages import (
+    COLOURS,
+    DAYS,
+    FILLERS,
+    HINTS,
+    LANGUAGES,
+    PLACES,
+    QUESTIONS,
+    SAYS,
+    STOP,
+    TODAY,
+    TOMORROW,
+    UNSPACED,
+)
+from server.engines.builtin.wants import SOCIAL, Want
 from server.prompts import plain, word_pattern
 
-LANGUAGES = ("en", "de", "fr", "es")
+# Letters and marks that belong to a word.
+_WORD = re.compile(r"\w+")
+_CYRILLIC = re.compile(r"[\u0400-\u052f]")
+# Letters that Russian does not have.
+_NOT_RUSSIAN = re.compile(r"[іїєґўјљњћђџ]")
+_HAN = re.compile(r"[\u3400-\u9fff]")
+_LATIN = re.compile(r"[a-z\u00df-\u024f]")
+# Kana, Hangul, Greek, Armenian to Georgian with Hebrew, Arabic and the scripts of India and Southeast Asia.
+_OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u10ff\u1100-\u11ff\u3040-\u30ff\uac00-\ud7af]")
 
 
-class Want(StrEnum):
-    """What an answer is about. The order is the order in which they are tried: special before general."""
-
-    SAYS = "says"
-    CHANGE = "change"
-    MOTION = "motion"
-    FACES = "faces"
-    COLOUR = "colour"
-    LIGHT = "light"
-    SHARP = "sharp"
-    EXPIRY = "expiry"
-    EMAIL = "email"
-    PHONE = "phone"
-    URL = "url"
-    CODE = "code"
-    PRICE = "price"
-    WEIGHT = "weight"
-    PERCENT = "percent"
-    AMOUNT = "amount"
-    TIME = "time"
-    DATE = "date"
-    LOOKUP = "lookup"
-    NUMBER = "number"
-    READ = "read"
-    SUMMARY = "summary"
-    OTHER = "other"
+def _pattern(language: str, words: str) -> re.Pattern[str]:
+    if language in UNSPACED:
+        parts = sorted((plain(word.strip()) for word in words.split(",")), key=len, reverse=True)
+        return re.compile("|".join(re.escape(part) for part in parts))
+    return word_pattern(words)
 
 
-# By want and language: whole words, beginnings of words (*) and phrases.
-_WORDS: dict[Want, dict[str, str]] = {
-    Want.CHANGE: {
-        "en": "changed, change, changes, what is new, what's new, different from before, since last time, "
-        "since the last, still the same, anything new, difference*",
-        "de": "verändert*, geändert*, veränderung*, änderung*, was ist neu, was ist anders, seit vorhin, "
-        "noch dasselbe, noch gleich, etwas neues, unterschied*",
-        "fr": "changé, changée, changement*, quoi de neuf, différent d'avant, depuis la dernière fois, "
-        "toujours pareil, du nouveau, différence*",
-        "es": "cambiado, cambió, cambio*, qué hay de nuevo, diferente de antes, desde la última vez, sigue igual, "
-        "algo nuevo, diferencia*",
-    },
-    Want.MOTION: {
-        "en": "moving, move, moved, moves, motion, movement",
-        "de": "bewegt, bewegen, bewegung*, rührt",
-        "fr": "bouge*, bougé, mouvement*",
-        "es": "mueve*, movido, movió, movimiento*",
-    },
-    Want.FACES: {
-        "en": "face, faces, people, person, persons, anybody, anyone, somebody, someone, how many men, how many women",
-        "de": "gesicht*, leute, person*, mensch*, jemand, niemand",
-        "fr": "visage*, personne*, gens, quelqu'un",
-        "es": "cara, caras, rostro*, persona*, gente, alguien",
-    },
-    Want.COLOUR: {
-        "en": "color, colors, colour, colours, coloured, colored",
-        "de": "farbe, farben, farbig, welche farbe*",
-        "fr": "couleur*",
-        "es": "color, colores",
-    },
-    Want.LIGHT: {
-        "en": "dark, bright, light, lights, lit, brightness, is it night, is it day, lamp on",
-        "de": "dunkel*, hell, heller, licht, lichter, beleuchtet, helligkeit, lampe an",
-        "fr": "sombre, lumière*, lumineux, clair, éclairé*, luminosité, fait-il nuit, fait-il jour",
-        "es": "oscuro, oscura, luz, luces, claro, iluminad*, brillo, de noche, de día",
-    },
-    Want.SHARP: {
-        "en": "sharp, blurry, blurred, in focus, out of focus",
-        "de": "scharf, unscharf, verschwommen, fokus",
-        "fr": "net, nette, flou, floue, mise au point",
-        "es": "nítid*, borros*, enfocad*, desenfocad*",
-    },
-    Want.EXPIRY: {
-        "en": "expire*, expiry, expiration, best before, use by, sell by, still good, out of date, shelf life, valid until",
-        "de": "haltbar*, ablauf*, abgelaufen, läuft ab, läuft es ab, läuft das ab, läuft sie ab, läuft er ab, mindesthaltbar*, mhd, verbrauchsdatum, noch gut, gültig",
-        "fr": "péremption, périmé*, expire*, expiration, consommer avant, dlc, ddm, encore bon, valable",
-        "es": "caduc*, vence, vencimiento, vencido, consumir antes, consumo preferente, todavía bueno, válido",
-    },
-    Want.EMAIL: {
-        "en": "e-mail*, email*, mail address",
-        "de": "e-mail*, email*, mailadresse",
-        "fr": "e-mail*, email*, courriel*, adresse mail",
-        "es": "e-mail*, email*, correo*",
-    },
-    Want.PHONE: {
-        "en": "phone*, telephone*, call them, mobile number",
-        "de": "telefon*, rufnummer*, handynummer*, anrufen",
-        "fr": "téléphone*, numéro à appeler, appeler",
-        "es": "teléfono*, llamar, móvil",
-    },
-    Want.URL: {
-        "en": "url*, website*, web site, web address, web page, link, internet address",
-        "de": "url*, webseite*, website*, internetadresse*, webadresse*, link, homepage",
-        "fr": "url*, site web, site internet, adresse web, lien",
-        "es": "url*, sitio web, página web, dirección web, enlace",
-    },
-    Want.CODE: {
-        "en": "qr, qr-code, qrcode, barcode*, bar code, data matrix, scan, ean, isbn, aztec",
-        "de": "qr, qr-code, qrcode, barcode*, strichcode*, scanne*, ean, isbn",
-        "fr": "qr, qr-code, qrcode, code-barres, code barres, scanne*, ean, isbn",
-        "es": "qr, código de barras, escanea*, ean, isbn",
-    },
-    Want.PRICE: {
-        "en": "price*, cost, costs, how much money, how much is, how much does it cost, how expensive",
-        "de": "preis*, kostet, kosten, wie teuer, was macht das",
-        "fr": "prix, coûte*, combien ça fait, quel tarif",
-        "es": "precio*, cuesta*, cuánto vale, cuánto es",
-    },
-    Want.WEIGHT: {
-        "en": "weight, weigh*, how heavy, how many grams, net content, volume, how many litres, how many liters, how many ml",
-        "de": "gewicht, wiegt, wie schwer, wie viel gramm, inhalt, füllmenge, wie viel liter, volumen",
-        "fr": "poids, pèse*, combien de grammes, contenance, combien de litres, volume",
-        "es": "peso, pesa, cuántos gramos, contenido neto, cuántos litros, volumen",
-    },
-    Want.PERCENT: {
-        "en": "percent*, per cent, alcohol, fat content",
-        "de": "prozent*, alkohol*, fettgehalt",
-        "fr": "pourcent*, pour cent, alcool, teneur",
-        "es": "porcentaje, por ciento, alcohol, grasa",
-    },
-    Want.AMOUNT: {
-        "en": "amount*, quantity, dose, dosage, how much, how many calories, capacity, voltage, power, temperature, degrees",
-        "de": "menge, mengen, dosis, dosierung, wie viel, wieviel, kalorien, kapazität, spannung, leistung, temperatur, grad",
-        "fr": "quantité, dose, dosage, posologie, combien, calories, capacité, tension, puissance, température, degrés",
-        "es": "cantidad, dosis, cuánto, cuánta, calorías, capacidad, voltaje, potencia, temperatura, grados",
-    },
-    Want.TIME: {
-        "en": "what time, time is it, o'clock, opening hours, when does it open, departure",
-        "de": "wie spät, uhrzeit, wie viel uhr, öffnungszeiten, wann öffnet, abfahrt",
-        "fr": "quelle heure, horaires, quand ouvre, départ",
-        "es": "qué hora, horario*, cuándo abre, salida",
-    },
-    Want.DATE: {
-        "en": "date, dates, what day, which year, when",
-        "de": "datum, welcher tag, welches jahr, wann",
-        "fr": "date, dates, quel jour, quelle année, quand",
-        "es": "fecha, fechas, qué día, qué año, cuándo",
-    },
-    Want.NUMBER: {
-        "en": "number*, digit*, figures, serial*",
-        "de": "nummer*, zahl, zahlen, ziffer*, seriennummer*",
-        "fr": "numéro*, chiffre*, nombre*",
-        "es": "número*, cifra*, dígito*",
-    },
-    Want.READ: {
-        "en": "read*, text, texts, say, says, written, writing, words, label*, sign, signs, letters, title, headline, "
-        "screen, page, document, menu, translate, spell",
-        "de": "lies*, lesen, liest, vorlesen, text*, steht, geschrieben*, schrift*, wörter, etikett*, schild*, "
-        "buchstaben, titel, überschrift, bildschirm, seite, dokument, speisekarte, übersetz*",
-        "fr": "lis, lire, lisez, lis-moi, texte*, écrit*, dit, mots, étiquette*, panneau*, pancarte*, lettres, titre, "
-        "écran, page, document, menu, tradui*",
-        "es": "lee, leer, léeme, texto*, dice, escrito*, escrita*, palabras, etiqueta*, letrero*, cartel*, letras, "
-        "título, pantalla, página, documento, menú, traduc*",
-    },
-    Want.SUMMARY: {
-        "en": "what is this, what's this, what is that, what is it, what do you see, what can you see, "
-        "what does the camera show, what does the camera see, describe*, description, what am i holding, "
-        "what is here, what is there, what is in front of*, look at this, tell me about*, "
-        "what is in the picture, what is in this picture, what is on the table, help",
-        "de": "was ist das, was siehst du, was sehen sie, was zeigt die kamera, beschreib*, was halte ich, was ist hier, "
-        "was ist da, was ist vor mir, schau*, was ist auf dem bild, was ist zu sehen, hilfe",
-        "fr": "qu'est-ce que c'est, c'est quoi, que vois-tu, que voyez-vous, que montre la caméra, décri*, "
-        "qu'est-ce que je tiens, qu'y a-t-il, qu'est-ce qu'il y a, regarde, aide",
-        "es": "qué es esto, qué es eso, qué ves, qué se ve, qué muestra la cámara, describ*, qué tengo en la mano, "
-        "qué hay, mira, ayuda",
-    },
+_PATTERNS: dict[Want, dict[str, re.Pattern[str]]] = {
+    want: {
+        language: _pattern(language, QUESTIONS[language][want])
+        for language in LANGUAGES
+        if want in QUESTIONS[language]
+    }
+    for want in Want
 }
-_PATTERNS = {
-    want: {language: word_pattern(line) for language, line in table.items()}
-    for want, table in _WORDS.items()
+_HINTS = {language: _pattern(language, HINTS[language]) for language in LANGUAGES}
+_FILLERS = {language: _pattern(language, FILLERS[language]) for language in LANGUAGES}
+_PLACES = {
+    language: {place: _pattern(language, words) for place, words in PLACES[language].items()}
+    for language in LANGUAGES
 }
+_TODAY = {language: _pattern(language, TODAY[language]) for language in LANGUAGES}
+_TOMORROW = {language: _pattern(language, TOMORROW[language]) for language in LANGUAGES}
+_SAYS = {language: re.compile(pattern) for language, pattern in SAYS.items()}
+_STOP = {word for line in STOP.values() for word in plain(line).split()}
 # What a person asks after with "does it say ...": quoted, or the rest of the question.
 _QUOTED = re.compile(r"[\"“”„«»‘'](.{1,80}?)[\"“”«»’'](?=\W|$)")
-_SAYS: dict[str, re.Pattern[str]] = {
-    "en": re.compile(
-        r"\b(?:(?:does|do|did) (?:it|this|that|they|the \w+|this \w+) (?:say|read|show|contain|mention)s?"
-        r"|is there (?:a|the|any)? ?(?:word|text|name)|do you (?:read|see) the (?:word|words|text|name)"
-        r"|is the (?:word|text|name)|can you (?:read|find|see) the (?:word|words|text|name)"
-        r"|does the word|contains? the (?:word|words|text))\b(.*)"
-    ),
-    "de": re.compile(
-        r"\b(?:steht (?:da|dort|hier|drauf|darauf|irgendwo|auf \w+ \w+)|ist das wort|siehst du das wort"
-        r"|enthalt (?:es|das|der text)|kommt das wort)\b(.*)"
-    ),
-    "fr": re.compile(
-        r"\b(?:est-ce (?:que c'est|qu'il est) ecrit|est-il ecrit|y a-t-il (?:le mot|ecrit)|vois-tu le mot"
-        r"|est-ce que (?:ca|cela) dit|le mot)\b(.*)"
-    ),
-    "es": re.compile(
-        r"^\W*(?:(?:ahi|aqui|esto|la etiqueta|el letrero|el cartel) )?(?:dice|pone|aparece|contiene)\b(.*)"
-        r"|\b(?:esta la palabra|ves la palabra|aparece la palabra)\b(.*)"
-    ),
-}
 _OPEN = re.compile(
-    r"^\W*(?:what|which|where|was|welche\w*|wo|que|quoi|quel\w*|qu'|ou|cual\w*|donde)\b"
+    r"^\W*(?:what|which|where|was|welche\w*|wo|que|quoi|quel\w*|qu'|ou|cual\w*|donde|что|как\w*|где)\b"
+)
+_YES_NO = re.compile(
+    r"^\W*(?:is|are|does|do|did|can|has|have|was|were|ist|sind|hat|kann|gibt es|est-ce|y a-t-il|es|esta|tiene|hay)\b|\bли\b|吗"
 )
 _TAIL = re.compile(
-    r"^(?:the (?:word|words|text|name)|that|das wort|le mot|la palabra|die worter|:)\s+|"
-    r"\s+(?:there|anywhere|somewhere|on it|in it|here|drauf|darauf|da|irgendwo|dessus|quelque part|ahi|aqui)$"
+    r"^(?:the (?:word|words|text|name)|that|das wort|le mot|la palabra|die worter|слово|:)\s+|"
+    r"\s+(?:there|anywhere|somewhere|on it|in it|here|drauf|darauf|da|irgendwo|dessus|quelque part|ahi|aqui|там|здесь)$"
 )
-# Words that say nothing about what is meant.
-_STOP = set(
-    plain(
-        "a an the is are was were be it its it's this that these those there here of on in at to for from with and or my me i you "
-        "your do does did can could would will what which where who whose how many much when why please tell show give find "
-        "see now not any some has have on "
-        "der die das den dem des ein eine einen einem einer ist sind war es dies diese dieser dieses hier da dort von auf in an zu "
-        "für mit und oder mein meine ich du sie mir was welche welcher welches wo wer wie viele wann warum bitte sag zeig gib finde "
-        "siehst sehen jetzt nicht hat haben im am zum zur "
-        "le la les un une des du de est sont ce cet cette ces ici là y a-t-il sur dans à pour avec et ou mon ma mes je tu vous moi "
-        "que quoi quel quelle quels quelles où qui comment combien quand pourquoi dis montre donne trouve vois il elle c'est qu'est-ce "
-        "el los las una unos unas es son esto este esta estos estas eso ese aquí ahí allí en para con y o mi mis yo tú usted me qué "
-        "cuál cuáles dónde quién cómo cuántos cuántas cuándo por favor di muestra da encuentra ves hay del al"
-    ).split()
-)
-_HINTS: dict[str, re.Pattern[str]] = {
-    "en": word_pattern(
-        "the, is, are, what, how, does, do, this, where, which, who, it, there, can"
-    ),
-    "de": word_pattern(
-        "der, die, das, ist, sind, was, wie, wo, wer, ein, eine, da, hier, welche*, kannst"
-    ),
-    "fr": word_pattern(
-        "le, la, les, est, est-ce, que, quel*, c'est, il, y a, ce, cette, où, qui, une, des, du"
-    ),
-    "es": word_pattern(
-        "el, la, los, es, está, qué, cuál, hay, esto, este, dónde, quién, una, cómo, del"
-    ),
-}
+_PUNCTUATION = " ?!.:,\"'«»„“”？。！，：「」"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,38 +80,80 @@ class Intent:
     language: str
     # What SAYS asks for, as it was written.
     target: str = ""
-    # Words of the question that may name a row, as `plain` text.
+    # Words of the question that may name a row, as `plain` text, without those that say what is wanted.
     words: tuple[str, ...] = ()
+    # Those that say what is wanted.
+    asked: str = ""
+    # Whether it is to be answered by yes or no.
+    yes_no: bool = False
+    # "left", "top" and so on; "" where the question names none.
+    place: str = ""
+    # 0 is Monday; None where the question names no day.
+    weekday: int | None = None
+    # Days from today, where the question says so.
+    in_days: int | None = None
+    # Names from `colours.NAMES` in the question.
+    colours: tuple[str, ...] = field(default=())
 
 
 def understand(question: str, language: str | None = None) -> Intent:
-    """What a question asks for. `language` is a BCP 47 tag that decides the answer's language if it is one of ours."""
+    """Find a question's subject. `language` is a BCP 47 tag that decides the answer's language if it is one of ours."""
     text = plain(question)
     fixed = (language or "").partition("-")[0].lower()
     spoken = guess_language(text)
-    answer_in = fixed if fixed in LANGUAGES else spoken
-    words = tuple(
-        word
-        for word in dict.fromkeys(re.findall(r"\w+", text))
-        if word not in _STOP and len(word) > 1
-    )
+    answer_in = fixed if fixed in LANGUAGES else spoken or "en"
+    if spoken is None:
+        return Intent(Want.FOREIGN, answer_in)
+    if not text.strip(_PUNCTUATION):
+        return Intent(Want.SUMMARY, answer_in)
     if target := _says(question, text):
-        return Intent(Want.SAYS, answer_in, target, words)
+        return Intent(Want.SAYS, answer_in, target, _words(text, spoken))
     # The guessed language first: "son" and "parole" mean different things in different ones.
     order = (spoken, *(other for other in LANGUAGES if other != spoken))
     for want, table in _PATTERNS.items():
         for one in order:
-            if one in table and table[one].search(text):
-                return Intent(
-                    want, fixed if fixed in LANGUAGES else _settle(one, spoken, text), "", words
-                )
-    if not text.strip(" ?!."):
-        return Intent(Want.SUMMARY, answer_in, "", words)
-    return Intent(Want.LOOKUP if words else Want.OTHER, answer_in, "", words)
+            pattern = table.get(one)
+            match = pattern.search(text) if pattern is not None else None
+            if pattern is None or match is None:
+                continue
+            if want in SOCIAL and want is not Want.HELP and not _only(pattern, text, one):
+                continue
+            if fixed not in LANGUAGES:
+                answer_in = _settle(one, spoken, text)
+            return Intent(
+                want,
+                answer_in,
+                "",
+                _words(pattern.sub(" ", text), one),
+                match.group(),
+                _YES_NO.search(text) is not None,
+                *_details(text, one),
+            )
+    words = _words(text, spoken)
+    yes_no = _YES_NO.search(text) is not None
+    details = _details(text, spoken)
+    if yes_no and any(
+        text.strip(_PUNCTUATION).endswith(plain(COLOURS[spoken][NAMES.index(one)]))
+        for one in details[-1]
+    ):
+        # "Is the cup red?"
+        return Intent(Want.COLOUR, answer_in, "", words, "", yes_no, *details)
+    return Intent(Want.LOOKUP if words else Want.OTHER, answer_in, "", words, "", yes_no, *details)
 
 
-def guess_language(text: str) -> str:
-    """The likeliest of `LANGUAGES` for `plain` text, by its commonest words; English when nothing tells."""
+def guess_language(text: str) -> str | None:
+    """The likeliest of `LANGUAGES` for `plain` text; None when its letters belong to none of them.
+
+    By its letters, then by its commonest words; English when nothing tells.
+    """
+    cyrillic, han = len(_CYRILLIC.findall(text)), len(_HAN.findall(text))
+    latin, other = len(_LATIN.findall(text)), len(_OTHER_SCRIPT.findall(text))
+    if other and other + han >= latin:
+        return None
+    if han and 2 * han >= latin:
+        return "zh"
+    if cyrillic > latin:
+        return None if _NOT_RUSSIAN.search(text) else "ru"
     scores = {language: len(pattern.findall(text)) for language, pattern in _HINTS.items()}
     for want, table in _PATTERNS.items():
         for language, pattern in table.items():
@@ -291,8 +167,52 @@ def _settle(matched: str, spoken: str, text: str) -> str:
     return spoken if _HINTS[spoken].search(text) else matched
 
 
+def _only(pattern: re.Pattern[str], text: str, language: str) -> bool:
+    """Whether nothing but the pattern and words of courtesy is there."""
+    rest = _FILLERS[language].sub(" ", pattern.sub(" ", text))
+    return not _WORD.search(rest)
+
+
+def _words(text: str, language: str) -> tuple[str, ...]:
+    if language in UNSPACED:
+        text = _pattern(language, ",".join(STOP[language].split())).sub(" ", text)
+    return tuple(
+        word for word in dict.fromkeys(_WORD.findall(text)) if word not in _STOP and len(word) > 1
+    )
+
+
+def _details(text: str, language: str) -> tuple[str, int | None, int | None, tuple[str, ...]]:
+    """Place, weekday, days from today, and colours that a question names."""
+    place = next((name for name, pattern in _PLACES[language].items() if pattern.search(text)), "")
+    unspaced = language in UNSPACED
+    tokens = set(_WORD.findall(text))
+    # "sundays" is Sunday, too.
+    forms = tokens | {token[:-1] for token in tokens if token.endswith("s")}
+    weekday = next(
+        (
+            number
+            for number, names in enumerate(DAYS[language])
+            if any(
+                word in text if unspaced else (len(word) > 3 and word in forms)
+                for word in plain(names).split()
+            )
+        ),
+        None,
+    )
+    in_days = (
+        0 if _TODAY[language].search(text) else 1 if _TOMORROW[language].search(text) else None
+    )
+    local = zip(NAMES, map(plain, COLOURS[language]), strict=True)
+    colours = tuple(
+        name
+        for name, word in local
+        if (word[:-1] if unspaced else word) in (text if unspaced else tokens)
+    )
+    return place, weekday, in_days, colours
+
+
 def _says(question: str, text: str) -> str:
-    """What a question of the form "does it say X" asks for; empty when it is not of that form."""
+    """The words that a question of the form "does it say X" asks for; empty when it is not of that form."""
     if _OPEN.search(text):
         return ""
     for pattern in _SAYS.values():
@@ -301,11 +221,11 @@ def _says(question: str, text: str) -> str:
             continue
         if quoted := _QUOTED.search(question):
             return quoted.group(1).strip()
-        rest = next((part for part in match.groups() if part), "").strip(" ?!.:,\"'«»„“”")
+        rest = next((part for part in match.groups() if part), "").strip(_PUNCTUATION)
         before = None
         while before != rest:
             before = rest
-            rest = _TAIL.sub("", rest).strip(" ?!.:,\"'«»„“”")
+            rest = _TAIL.sub("", rest).strip(_PUNCTUATION)
         if rest and not set(rest.split()) <= _STOP:
             return rest
     return ""

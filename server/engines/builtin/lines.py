@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 Corners = tuple[tuple[float, float], ...]
+
+# Below this the reader is guessing.
+LEAST_SCORE = 0.5
+# A picture of one round thing is read as one of these.
+_ROUND = frozenset("oO0Qo°〇○◯●•·.")
+# What stands small beside a large figure: a unit, or what follows the decimal point.
+_BESIDE = re.compile(r"[°º'’]?\s?[CF]|[°º℃℉%]|[.,]\s?\d{1,2}|[a-zA-Zµ]{1,4}(?:/[a-z]{1,3})?|[€$£¥]")
+# A Cyrillic word comes out as a mixture of these with Latin letters.
+_GREEK = re.compile(r"[\u0370-\u03ff]")
+_LATIN = re.compile(r"[A-Za-z]")
+# Latin letters that Cyrillic ones are taken for; a word of nothing but these has to be read with more certainty.
+_LOOKALIKES = frozenset("ABCEHKMOPTXYNRaceopxy")
+_SURE = 0.9
+# Greek letters that stand alone in formulas and units.
+_SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +42,20 @@ class Piece:
         (x0, y0), _, _, (x3, y3) = self.corners
         return math.hypot(x3 - x0, y3 - y0)
 
+    @property
+    def width(self) -> float:
+        (x0, y0), (x1, y1) = self.corners[:2]
+        return math.hypot(x1 - x0, y1 - y0)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A piece in its row: where it begins and ends along the direction of reading."""
+
+    text: str
+    left: float
+    right: float
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -33,13 +64,75 @@ class Row:
     text: str
     # Height of the tallest piece in pixels of the picture.
     height: float
+    cells: tuple[Cell, ...] = ()
+
+
+def row_of(text: str, height: float = 20) -> Row:
+    """A row that stands alone."""
+    return Row(text, height, (Cell(text, 0, height * len(text) / 2),))
+
+
+def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
+    """Pieces without shapes that look like letters, and without words in letters that the reader does not know.
+
+    And whether there is print that was not read.
+    """
+    kept = []
+    unread = False
+    for piece in pieces:
+        if piece.score < LEAST_SCORE:
+            unread = unread or piece.width > 2 * piece.height
+            continue
+        words = piece.text.split()
+        text = " ".join(word for word in words if not _misread(word, piece.score))
+        unread = unread or len(text) < len(" ".join(words))
+        if text and not _shape(replace(piece, text=text)):
+            kept.append(replace(piece, text=text))
+    return kept, unread
+
+
+def _misread(word: str, score: float) -> bool:
+    """Whether a word is Cyrillic or Greek that was taken for something else."""
+    if score < _SURE and len(word) > 2 and _LOOKALIKES.issuperset(word):
+        return True
+    greek = [char for char in word if _GREEK.match(char)]
+    if not greek:
+        return False
+    return len(greek) > 1 or greek[0] not in _SYMBOLS or len(_LATIN.findall(word)) > 2
+
+
+def _shape(piece: Piece) -> bool:
+    """Whether a piece is a drawn shape rather than print: a ring or disc, or no letter, digit or sign at all."""
+    text = piece.text.replace(" ", "")
+    if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
+        return True
+    # Printed letters and digits are narrower than they are high.
+    each = piece.width / max(1, len(text))
+    if set(text) <= _ROUND and each > 0.78 * piece.height and (len(text) < 3 or "0" not in text):
+        return True
+    return len(text) == 1 and piece.score < 0.7
+
+
+def upright(pieces: Sequence[Piece]) -> list[Piece]:
+    """Pieces as if the picture stood right: print that runs downwards is turned to run to the right."""
+    long = [piece for piece in pieces if len(piece.text) > 2]
+    tall = [piece for piece in long if piece.height > 1.5 * piece.width]
+    if not tall or len(tall) * 2 < len(long):
+        return list(pieces)
+    return [
+        replace(
+            piece,
+            corners=tuple((y, -x) for x, y in (piece.corners[1:] + piece.corners[:1])),
+        )
+        for piece in pieces
+    ]
 
 
 def reading_order(pieces: Sequence[Piece]) -> list[Row]:
     """Rows from top to bottom, each from left to right, also when the text leans.
 
     Pieces share a row when their middles are less than half the smaller height apart, measured across the
-    direction that most of the text runs in.
+    direction that most of the text runs in. A small unit belongs to the large figure that it stands beside.
     """
     if not pieces:
         return []
@@ -52,21 +145,60 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
         return x * cos - y * sin, x * sin + y * cos
 
     placed = sorted(((place(piece), piece) for piece in pieces), key=lambda one: one[0][1])
+    figures = {
+        id(piece): figure
+        for spot, piece in placed
+        if (figure := _figure_of(spot, piece, placed)) is not None
+    }
     rows: list[list[tuple[tuple[float, float], Piece]]] = []
-    for (x, y), piece in placed:
+    for spot, piece in placed:
+        if id(piece) in figures:
+            continue
         if rows:
             (_, last_y), last = rows[-1][-1]
-            if abs(y - last_y) < 0.5 * min(piece.height, last.height):
-                rows[-1].append(((x, y), piece))
+            if abs(spot[1] - last_y) < 0.5 * min(piece.height, last.height):
+                rows[-1].append((spot, piece))
                 continue
-        rows.append([((x, y), piece)])
-    return [
-        Row(
-            " ".join(piece.text.strip() for _, piece in sorted(row, key=lambda one: one[0][0])),
-            max(piece.height for _, piece in row),
-        )
-        for row in rows
-    ]
+        rows.append([(spot, piece)])
+    for spot, piece in placed:
+        figure = figures.get(id(piece))
+        # A unit beside the decimals beside the figure.
+        while figure is not None and id(figure) in figures:
+            figure = figures[id(figure)]
+        if figure is not None:
+            next(row for row in rows if any(one is figure for _, one in row)).append((spot, piece))
+    return [_row(sorted(row, key=lambda one: one[0][0])) for row in rows]
+
+
+def _row(row: Sequence[tuple[tuple[float, float], Piece]]) -> Row:
+    cells = tuple(
+        Cell(piece.text.strip(), x - piece.width / 2, x + piece.width / 2) for (x, _), piece in row
+    )
+    text = " ".join(cell.text for cell in cells)
+    # "21 .7" is 21.7.
+    text = re.sub(r"(?<=\d) (?=[.,]\d)", "", text)
+    return Row(text, max(piece.height for _, piece in row), cells)
+
+
+def _figure_of(
+    spot: tuple[float, float],
+    piece: Piece,
+    placed: Sequence[tuple[tuple[float, float], Piece]],
+) -> Piece | None:
+    """The large figure that a small piece stands right beside, on its left; None when there is none."""
+    if not _BESIDE.fullmatch(piece.text.strip()):
+        return None
+    left = spot[0] - piece.width / 2
+    for (x, y), other in placed:
+        if other is piece or other.height < 1.25 * piece.height:
+            continue
+        if not other.text.strip()[-1:].isdigit() and other.text.strip()[-1:] not in "°.,":
+            continue
+        gap = left - (x + other.width / 2)
+        level = abs(spot[1] - y) < 0.6 * other.height
+        if level and -0.35 * other.height < gap < 0.8 * other.height:
+            return other
+    return None
 
 
 def _angle(piece: Piece) -> float:

@@ -1,0 +1,212 @@
+"""German: what people ask with, and what they are told. Pure data."""
+
+from __future__ import annotations
+
+from server.engines.builtin.wants import Want
+
+QUESTIONS: dict[Want, str] = {
+    Want.HELLO: "hallo, guten tag, guten morgen, guten abend, servus, moin, grüß gott, grüezi",
+    Want.THANKS: "danke, vielen dank, dankeschön, danke schön, besten dank, merci vielmals",
+    Want.HELP: "was kannst du, was können sie, wer bist du, wer sind sie, was bist du, hilfe, hilf mir, wie funktioniert*, "
+    "was kann ich fragen, wobei kannst du",
+    Want.SAFE: "link sicher, seite sicher, website sicher, webseite sicher, code sicher, adresse sicher, sicherer link, "
+    "link vertrauen, seite vertrauen, code vertrauen, link gefährlich, phishing, betrug",
+    Want.TRANSLATE: "übersetz*, auf deutsch, ins deutsche, auf englisch, ins englische",
+    Want.SUMMARISE: "zusammenfass*, zusammenfassung, fass*, worum geht, in kürze, das wichtigste, kurzfassung",
+    Want.PASSWORD: "passwort, passwörter, kennwort, wlan-schlüssel, netzwerkschlüssel, zugangscode",
+    Want.NETWORK: "wlan, wifi, wi-fi, ssid, netzwerkname, welches netzwerk, name des netzwerks",
+    Want.MONEY_BACK: "rückgeld, wechselgeld, bekam ich zurück, habe ich zurückbekommen",
+    Want.CHANGE: "verändert*, geändert*, veränderung*, änderung*, was ist neu, was ist anders, seit vorhin, "
+    "noch dasselbe, noch gleich, etwas neues, unterschied*",
+    Want.MOTION: "bewegt, bewegen, bewegung*, rührt",
+    Want.FACES: "gesicht*, leute, person*, mensch*, jemand, niemand",
+    Want.COLOUR: "farbe, farben, farbig, welche farbe*, ist es schwarz, ist es grau, ist es weiß, ist es rot, ist es orange, "
+    "ist es gelb, ist es grün, ist es türkis, ist es blau, ist es lila, ist es rosa, ist es braun, ist das schwarz, ist das grau, ist das weiß, ist das rot, "
+    "ist das orange, ist das gelb, ist das grün, ist das türkis, ist das blau, ist das lila, ist das rosa, ist das braun",
+    Want.LIGHT: "dunkel*, hell, heller, licht, lichter, beleuchtet, helligkeit, lampe an",
+    Want.SHARP: "scharf, unscharf, verschwommen, fokus",
+    Want.EXPIRY: "haltbar*, ablauf*, abgelaufen, läuft ab, läuft es ab, läuft das ab, läuft sie ab, läuft er ab, "
+    "mindesthaltbar*, mhd, verbrauchsdatum, noch gut, gültig, noch essen, noch trinken",
+    Want.EMAIL: "e-mail*, email*, mailadresse",
+    Want.PHONE: "telefon*, rufnummer*, handynummer*, anrufen",
+    Want.URL: "url*, webseite*, website*, internetadresse*, webadresse*, link, homepage",
+    Want.CODE: "qr, qr-code, qrcode, barcode*, strichcode*, scanne*, ean, isbn",
+    Want.TOTAL: "insgesamt, gesamt*, summe, endbetrag, rechnungsbetrag, zu zahlen, habe ich bezahlt, bezahlt, alles zusammen, zahlen",
+    Want.ENERGY: "kalorie*, kcal, kilojoule, brennwert, energiegehalt",
+    Want.TEMPERATURE: "temperatur*, grad, wie warm, wie heiß, wie kalt, celsius",
+    Want.POWER: "watt, leistung, wie viel strom, leistungsaufnahme",
+    Want.VOLTAGE: "volt, spannung",
+    Want.CURRENT: "ampere, stromstärke",
+    Want.CHARGE: "mah, akkukapazität, batteriekapazität, wattstunden",
+    Want.SPEED: "geschwindigkeit*, wie schnell, tempolimit, km/h",
+    Want.PRESSURE: "druck, luftdruck, bar, hpa",
+    Want.FREQUENCY: "frequenz, hertz, megahertz, gigahertz",
+    Want.UNIT_PRICE: "pro kilo, pro kilogramm, pro kg, je kilo, je kg, das kilo, kilopreis, grundpreis, pro liter, je liter, "
+    "literpreis, pro stück, das stück",
+    Want.HOURS: "öffnungszeit*, geöffnet, wann öffnet, wann schließt, wann macht, hat offen, haben offen, offen, "
+    "ist geschlossen, hat zu, wann ist auf, hat auf, wann auf",
+    Want.DEPARTURE: "abfahrt*, abflug*, fährt*, fahren, geht der nächste, nächste bus, nächster bus, nächste zug, nächster zug, ankunft*, "
+    "kommt an",
+    Want.WEIGHT: "gewicht, wiegt, wie schwer, wie viel gramm, wie viele gramm, milligramm, inhalt, füllmenge, wie viel kilo",
+    Want.VOLUME: "wie viel liter, wie viele liter, volumen, wie viel ml",
+    Want.PERCENT: "prozent*, alkohol*, luftfeuchtigkeit, feuchtigkeit",
+    Want.PRICE: "preis*, kostet, kosten, kostete, gekostet, wie teuer, was macht das, wie viel war, wieviel war",
+    Want.AMOUNT: "menge, mengen, dosis, dosierung, wie viel, wieviel, kapazität",
+    Want.TIME: "wie spät, uhrzeit, wie viel uhr, wieviel uhr, um wie viel uhr",
+    Want.DATE: "datum, welcher tag, welches jahr, wann",
+    Want.NUMBER: "nummer*, zahl, zahlen, ziffer*, seriennummer*",
+    Want.NAME: "welches medikament*, was für ein medikament*, welches mittel, welche tabletten, welche arznei*, was für eine arznei*, "
+    "welches produkt*, welche marke*, welches buch*, welcher wein, welches bier*, welche straße, welcher bahnhof, wie heißt*, name, titel, "
+    "überschrift, marke",
+    Want.READ: "lies*, lesen, liest, vorlesen, text*, steht, geschrieben*, schrift*, wörter, etikett*, schild*, "
+    "buchstaben, bildschirm, seite, dokument, speisekarte",
+    Want.SUMMARY: "was ist das, was ist dies, was siehst du, was sehen sie, was zeigt die kamera, beschreib*, was halte ich, was ist hier, "
+    "was ist da, was ist vor mir, schau*, was ist auf dem bild, was ist zu sehen",
+}
+PLACES = {
+    "left": "links, linke*, linken",
+    "right": "rechts, rechte*, rechten",
+    "top": "oben, obere*",
+    "bottom": "unten, untere*",
+    "middle": "mitte, mittig",
+    "whole": "farben, ganze bild, hintergrund, überall",
+}
+DAYS = (
+    "montag montags mo",
+    "dienstag dienstags di",
+    "mittwoch mittwochs mi",
+    "donnerstag donnerstags do",
+    "freitag freitags fr",
+    "samstag samstags sonnabend sonnabends sa",
+    "sonntag sonntags so",
+)
+FILLERS = "du, dir, ihnen, sehr, ok, okay, super, toll, alle, zusammen, schön, dafür, prima, nochmal, bitte"
+HINTS = "der, die, das, ist, sind, was, wie, wo, wer, ein, eine, da, hier, welche*, kannst, ich, wann, viel, habe, hat, den, auf, dem"
+STOP = (
+    "der die das den dem des ein eine einen einem einer ist sind war es dies diese dieser dieses hier da dort von auf in an zu "
+    "für mit und oder mein meine ich du sie mir was welche welcher welches wo wer wie viele viel wann warum bitte sag zeig gib finde "
+    "siehst sehen jetzt nicht hat haben habe im am zum zur nach bedeutet drin geht kommt muss nehmen"
+)
+SAYS = (
+    r"\b(?:steht (?:da|dort|hier|drauf|darauf|irgendwo|auf \w+ \w+)|ist das wort|siehst du das wort"
+    r"|enthalt (?:es|das|der text)|kommt das wort)\b(.*)"
+)
+COLOURS = "schwarz grau weiß rot orange gelb grün türkis blau lila rosa braun"
+PHRASES: dict[str, str] = {
+    "hello": "Hallo! Einen Text, einen Code oder eine Farbe vor die Kamera halten und danach fragen.",
+    "thanks": "Gern geschehen!",
+    "help": "Ich lese Text, scanne Codes und nenne Farben; zum Beispiel „Was steht da?“, „Wie hoch ist die Summe?“ oder „Welche Farbe ist links?“.",
+    "foreign": "Ich verstehe Deutsch, Englisch, Französisch, Spanisch, Russisch und Chinesisch.",
+    "reads": "Da steht: {text}",
+    "also": "Außerdem steht da: {text}",
+    "read_so_far": "Was ich lese: {text}",
+    "row": "Die Zeile lautet: {text}",
+    "scripts": "Ich lese lateinische Buchstaben, Ziffern, Chinesisch und Japanisch, aber kein Kyrillisch, Griechisch, Arabisch oder Koreanisch.",
+    "unread": "Ich sehe Schrift, die ich nicht lesen kann: zu klein, unscharf oder in einer Schrift, die ich nicht kenne.",
+    "no_text": "Ich sehe keinen Text, den ich lesen kann. Näher, gerade und bei gutem Licht halten.",
+    "no_text_dark": "Es ist zu dunkel zum Lesen: mehr Licht würde helfen.",
+    "no_text_blurred": "Ich kann es nicht lesen, weil das Bild unscharf ist: ruhig halten oder etwas weiter weg gehen.",
+    "yes_says": "Ja, da steht „{row}“.",
+    "no_says": "Nein, „{target}“ lese ich nicht.",
+    "total": "Die Summe ist {value}.",
+    "no_total": "Ich finde keine Zeile, die eine Summe nennt.",
+    "money_back": "Das Rückgeld ist {value}.",
+    "price": "Es kostet {value}.",
+    "prices": "Ich lese {count} Preise: {items}.",
+    "item": "„{label}“ kostet {value}.",
+    "no_item": "Für „{target}“ finde ich keinen Preis.",
+    "price_alone": "Ich lese {value}, aber kein „{target}“ daneben.",
+    "unit_price": "Es kostet {value} pro {unit}.",
+    "other_prices": "Preise, die ich lese: {items}.",
+    "value": "Da steht {value}.",
+    "values": "Ich lese {items}.",
+    "beside": "Neben „{label}“ steht {value}.",
+    "under": "In der Zeile von „{label}“ steht unter „{column}“: {value}.",
+    "bare": "Da steht {value}; die Einheit kann ich nicht lesen.",
+    "expiry": "Es ist haltbar bis {value}.",
+    "is_past": "Dieser Tag ist vorbei.",
+    "is_ahead": "Dieser Tag kommt erst noch.",
+    "date": "Das Datum ist {value}.",
+    "email": "Die E-Mail-Adresse ist {value}.",
+    "phone": "Die Telefonnummer ist {value}.",
+    "url": "Die Internetadresse ist {value}.",
+    "time": "Angezeigt wird {value}.",
+    "hours": "Geöffnet ist: {items}.",
+    "hours_day": "Für diesen Tag steht da: {items}.",
+    "no_day": "Für diesen Tag finde ich keine Zeile.",
+    "departure": "Abfahrt ist um {value}.",
+    "number": "Die Nummer ist {value}.",
+    "numbers": "Ich lese diese Nummern: {items}.",
+    "name": "Die größte Zeile lautet „{value}“.",
+    "password": "Das WLAN-Passwort ist {value}",
+    "printed_password": "Das Passwort ist {value}",
+    "open_network": "Das Netzwerk {name} braucht kein Passwort.",
+    "network": "Das WLAN heißt {value}",
+    "alike": "Zeichen für Zeichen vergleichen: O und 0, l und 1 sehen gleich aus.",
+    "none_price": "Ich finde keinen Preis.",
+    "none_expiry": "Ich finde kein Haltbarkeitsdatum.",
+    "none_date": "Ich finde kein Datum.",
+    "none_email": "Ich finde keine E-Mail-Adresse.",
+    "none_phone": "Ich finde keine Telefonnummer.",
+    "none_url": "Ich finde keine Internetadresse.",
+    "none_time": "Ich finde keine Uhrzeit.",
+    "none_hours": "Ich finde keine Öffnungszeiten.",
+    "none_number": "Ich finde keine Nummer.",
+    "none_password": "Ich finde kein Passwort.",
+    "none_network": "Ich finde keinen Netzwerknamen.",
+    "none_measure": "Ich finde keine Angabe dazu.",
+    "code": "Der {format} lautet: {text}",
+    "code_wifi": "Der {format} ist für das WLAN {name}, Passwort {password}",
+    "no_code": "Ich sehe keinen QR- oder Strichcode. Näher, gerade und bei gutem Licht halten.",
+    "safe": "Ob ein Link sicher ist, kann ich nicht sagen; dieser führt zu {host}.",
+    "safe_hint": "Nur öffnen, wenn {host} bekannt ist und dieser Link erwartet wurde.",
+    "safe_none": "Ich sehe hier keinen Link, und ich könnte ihn nur lesen, nicht prüfen.",
+    "translate": "Übersetzen kann ich nicht, aber lesen: {text}",
+    "summarise": "Zusammenfassen kann ich nicht, aber lesen: {text}",
+    "colour": "{where} ist es {colours}.",
+    "colour_on": "{where} ist es {colours}, auf {ground}.",
+    "thing_on": "{colours} auf {ground}",
+    "colour_yes": "Ja, {where} ist es {colours}.",
+    "colour_no": "Nein, {where} ist es {colours}.",
+    "colour_whole": "Ich sehe {colours}.",
+    "colour_shares": "Das ganze Bild: {colours}.",
+    "at_left": "links",
+    "at_right": "rechts",
+    "at_top": "oben",
+    "at_bottom": "unten",
+    "at_middle": "in der Mitte",
+    "light": "Es ist {light} (Helligkeit {percent} %).",
+    "light_dark": "dunkel",
+    "light_dim": "recht dunkel",
+    "light_medium": "mäßig hell",
+    "light_bright": "hell",
+    "sharp": "Das Bild ist scharf.",
+    "blurred": "Das Bild ist unscharf: ruhig halten oder etwas weiter weg gehen.",
+    "faces_none": "Ich sehe kein Gesicht.",
+    "faces_one": "Ich zähle ein Gesicht.",
+    "faces_many": "Ich zähle {count} Gesichter.",
+    "faces_note": "Ich zähle Gesichter, die hersehen, keine Menschen.",
+    "faces_missing": "Gesichter kann ich hier nicht zählen.",
+    "motion_unknown": "Ob sich etwas bewegt, kann ich noch nicht sagen. Bitte gleich noch einmal fragen.",
+    "motion_none": "Es bewegt sich nichts.",
+    "motion_some": "Etwas bewegt sich ein wenig.",
+    "motion_much": "Es bewegt sich viel, oder die Kamera bewegt sich.",
+    "change_first": "Das ist das erste Bild, das ich ansehe. Später noch einmal fragen, dann vergleiche ich.",
+    "change_none": "Seit {seconds} s sehe ich keine Veränderung.",
+    "change_share": "Seit {seconds} s haben sich etwa {percent} % des Bildes verändert, das meiste {where}.",
+    "change_small": "Seit {seconds} s hat sich etwas Kleines verändert.",
+    "lighter": "Es ist heller geworden.",
+    "darker": "Es ist dunkler geworden.",
+    "new_text": "Neuer Text: {text}",
+    "gone_text": "Verschwunden: {text}",
+    "see_text": "Ich lese „{text}“.",
+    "see_text_only": "Dinge erkenne ich nicht, aber ich lese „{text}“.",
+    "see_colour": "Ich sehe keinen Text; in der Mitte ist es {colours}.",
+    "see_colour_only": "Dinge erkenne ich nicht; Text sehe ich keinen, und in der Mitte ist es {colours}.",
+    "see_around": "In der Mitte ist es {colours}; es ist {light}.",
+    "cannot": "Das kann ich nicht sagen: Ich lese Text und Codes und nenne Farben, aber ich erkenne keine Dinge.",
+    "cannot_here": "Im Text finde ich das nicht, und Dinge erkenne ich nicht.",
+    "broken": "Text kann ich gerade nicht lesen; Farben, Licht und Codes gehen weiter.",
+}
+TODAY = "heute, jetzt, gerade"
+TOMORROW = "morgen"

@@ -1,0 +1,114 @@
+"""Says things in a language: phrases, rows of text as a sentence, the line that comes after the answer. Pure."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+from server.engines.builtin import colours
+from server.engines.builtin.codes import Code
+from server.engines.builtin.facts import Facts
+from server.engines.builtin.intents import Intent
+from server.engines.builtin.languages import COLOURS, PHRASES, UNSPACED
+from server.engines.builtin.lines import Row, row_of
+
+# Rows, and found things of a kind, that are said at most.
+ROWS = 60
+ITEMS = 5
+# Rows that stand in for all of them after an answer.
+SOME = 4
+
+# The answer, and one line about what was seen; "" where nothing is to be added.
+Answer = tuple[str, str]
+
+
+class Speaker:
+    def __init__(self, intent: Intent, facts: Facts, today: dt.date) -> None:
+        self.intent = intent
+        self.facts = facts
+        self.today = today
+        self.codes: tuple[Code, ...] = (facts.codes or ())[:ITEMS]
+        self.rows: list[Row] = list((facts.rows or ())[:ROWS])
+        if facts.scene.blurred and sum(len(row.text) for row in self.rows) < 3:
+            # A blurred block of print is taken for one large letter.
+            self.rows = []
+        # Codes hold addresses and numbers, too.
+        self.all_rows = [*(row_of(code.text, 0) for code in self.codes), *self.rows]
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return self.intent.words
+
+    @property
+    def texts(self) -> list[str]:
+        return [row.text for row in self.all_rows]
+
+    def say(self, key: str, **values: object) -> str:
+        return PHRASES[self.intent.language][key].format(**values)
+
+    def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
+        """Rows as one line; a row that goes on in the next one is joined with it."""
+        rows = self.rows if rows is None else rows
+        text = ""
+        for row in rows[:most]:
+            goes_on = text and row.text[:1].islower() and (text[-1:].isalpha() or text[-1:] in ",-")
+            text += (" " if goes_on else " · " if text else "") + row.text
+        return text + (" …" if len(rows) > most else "")
+
+    def largest(self) -> Row:
+        """The row in the largest print; a row of words comes before a figure that is not much larger."""
+        first = max(self.rows, key=lambda row: row.height)
+        words = [row for row in self.rows if sum(map(str.isalpha, row.text)) > 2]
+        second = max(words, key=lambda row: row.height, default=first)
+        return second if second.height > 0.45 * first.height else first
+
+    def items(self, items: Iterable[str], most: int = ITEMS) -> str:
+        unspaced = self.intent.language in UNSPACED
+        found = list(items)
+        return ("；" if unspaced else "; ").join(found[:most]) + (" …" if len(found) > most else "")
+
+    def sentence(self, *parts: str) -> str:
+        kept = [part for part in parts if part]
+        return ("" if self.intent.language in UNSPACED else " ").join(kept)
+
+    def capital(self, text: str) -> str:
+        return text[:1].upper() + text[1:]
+
+    def names(self, names: Iterable[str]) -> str:
+        """Names of colours in the language."""
+        local = dict(zip(colours.NAMES, COLOURS[self.intent.language], strict=True))
+        return ("、" if self.intent.language in UNSPACED else ", ").join(
+            local[name] for name in names
+        )
+
+    def scripts(self, otherwise: str = "") -> str:
+        """Which letters are read, where that matters for the question or the picture."""
+        if self.intent.language in {"ru", "zh"}:
+            return self.say("scripts")
+        return otherwise
+
+    def seen(self) -> str:
+        """Some of what was read, for after an answer that could not be given."""
+        if not self.rows:
+            return self.scripts()
+        return self.scripts(self.say("read_so_far", text=self.listing(most=SOME)))
+
+    def row(self, row: Row, *said: str) -> str:
+        """The row that an answer was taken from, unless the answer has said nearly all of it."""
+        rest = row.text
+        for part in said:
+            rest = rest.replace(part, "")
+        if sum(char.isalnum() for char in rest) < 2:
+            return self.scripts()
+        return self.scripts(self.say("row", text=row.text))
+
+    def no_text(self) -> Answer:
+        """Why nothing was read: one reason, the likeliest."""
+        scene = self.facts.scene
+        if scene.dark:
+            return self.say("no_text_dark"), self.scripts()
+        if scene.blurred:
+            return self.say("no_text_blurred"), self.scripts()
+        if self.facts.unread:
+            return self.say("unread"), self.say("scripts")
+        return self.say("no_text"), self.scripts()

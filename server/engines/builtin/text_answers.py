@@ -1,0 +1,151 @@
+"""Answers from what was read: a price, a date, a figure, with the row that it was taken from. Pure."""
+
+from __future__ import annotations
+
+import re
+
+from server.engines.builtin import fields, measures, prices, tables
+from server.engines.builtin.code_answers import code_sentence
+from server.engines.builtin.price_answers import price
+from server.engines.builtin.speaker import SOME, Answer, Speaker
+from server.engines.builtin.tables import plain_words
+from server.engines.builtin.wants import Want
+
+_GENERAL = frozenset(
+    plain_words(
+        "number numbers nummer zahl zahlen numero nombre digits номер amount much name brand"
+    )
+)
+# Asked for by these, a form's own label comes first.
+_LABELS = frozenset(
+    {"name", "nom", "nombre", "titel", "title", "titre", "titulo", "brand", "marke"}
+)
+
+
+def read(s: Speaker) -> Answer:
+    if not s.rows:
+        return code_sentence(s), ""
+    second = code_sentence(s) if s.codes else ""
+    return s.say("reads", text=s.listing()), second or s.scripts(
+        s.say("unread") if s.facts.unread and len(s.rows) < 2 else ""
+    )
+
+
+def read_instead(s: Speaker) -> Answer:
+    """It is asked to translate or to summarise: it reads."""
+    text = s.listing(s.rows or s.all_rows)
+    return s.say(s.intent.want.value, text=text), s.scripts()
+
+
+def says(s: Speaker) -> Answer:
+    row = fields.says(s.texts, s.intent.target)
+    if row is not None:
+        return s.say("yes_says", row=row), s.scripts()
+    return s.say("no_says", target=s.intent.target), s.seen()
+
+
+def measure(s: Speaker) -> Answer:
+    """A figure with the unit that was asked for: of the row that is named, else the largest print's first."""
+    want = s.intent.want
+    words = [word for word in s.words if word not in _GENERAL]
+    if want is Want.AMOUNT and words:
+        cross = tables.crossing(s.rows, words)
+        if cross is not None:
+            return crossed(s, cross)
+    found = measures.measures(s.rows, want)
+    named = [one for one in found if any(tables.names_it(one.row.text, word) for word in words)]
+    if named or want is Want.AMOUNT:
+        paid = prices.item(s.rows, words) if want is Want.AMOUNT else None
+        if paid is not None:
+            return s.say("beside", label=paid.label, value=paid.text), s.scripts()
+        if named and want is not Want.AMOUNT:
+            label = next(
+                word.group()
+                for word in re.finditer(r"[^\W\d_]+", named[0].row.text)
+                if any(tables.names_it(word.group(), one) for one in words)
+            )
+            return s.say("beside", label=label, value=named[0].text), s.row(
+                named[0].row, named[0].text, label
+            )
+        near = tables.beside(s.rows, words, digits=True) if words else None
+        if near is not None:
+            return beside(s, near)
+    if want is Want.AMOUNT:
+        if words:
+            return s.say("none_measure"), s.seen()
+        if prices.tags(s.rows):
+            # "How much?"
+            return price(s)
+        if not found:
+            return s.say("none_measure"), s.seen()
+        if len(found) > 1:
+            return s.say("values", items=s.items(one.text for one in found)), s.scripts()
+    if found:
+        first = (named or found)[0]
+        return s.say("value", value=first.text), s.row(first.row, first.text)
+    alone = measures.bare(s.rows)
+    if alone is not None:
+        return s.say("bare", value=alone.text), s.scripts()
+    return s.say("none_measure"), s.seen()
+
+
+def lookup(s: Speaker) -> Answer:
+    words = s.words
+    if s.intent.yes_no:
+        for row in s.rows:
+            if all(tables.names_it(row.text, word) for word in words):
+                return s.say("reads", text=row.text), s.scripts()
+        return s.say("cannot_here"), s.seen()
+    cross = tables.crossing(s.rows, words)
+    if cross is not None:
+        return crossed(s, cross)
+    near = tables.beside(s.rows, words)
+    if near is not None:
+        return beside(s, near)
+    return s.say("cannot_here"), s.seen()
+
+
+def number(s: Speaker) -> Answer:
+    words = [word for word in (*s.intent.asked.split(), *s.words) if word not in _GENERAL]
+    near = tables.beside(s.rows, words, digits=True) if words else None
+    if near is not None:
+        return beside(s, near)
+    found = fields.numbers(s.texts)
+    if not found:
+        return s.say("none_number"), s.seen()
+    if len(found) == 1:
+        return s.say("number", value=found[0]), s.scripts()
+    return s.say("numbers", items=s.items(found)), s.scripts()
+
+
+def name(s: Speaker) -> Answer:
+    """What is printed beside the word, as on a form; else the largest line."""
+    asked = [word for word in s.intent.asked.split() if word in _LABELS]
+    if asked:
+        near = tables.beside(s.rows, asked)
+        if near is not None:
+            return beside(s, near)
+    largest = s.largest()
+    rest = [row for row in s.rows if row is not largest]
+    second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
+    return s.say("name", value=largest.text), s.scripts(second)
+
+
+def contact(s: Speaker) -> Answer:
+    want = s.intent.want
+    finder = {Want.EMAIL: fields.emails, Want.PHONE: fields.phones, Want.URL: fields.urls}[want]
+    found = finder(s.texts)
+    if found:
+        return s.say(want.value, value=s.items(found)), s.scripts()
+    return s.say(f"none_{want.value}"), s.seen()
+
+
+def beside(s: Speaker, found: tables.Beside) -> Answer:
+    return s.say("beside", label=found.label, value=found.value), s.row(
+        found.row, found.value, found.label
+    )
+
+
+def crossed(s: Speaker, found: tables.Beside) -> Answer:
+    text = s.say("under", label=found.label, column=found.column, value=found.value)
+    return text, s.row(found.row, found.value, found.label)

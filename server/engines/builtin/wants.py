@@ -1,0 +1,117 @@
+"""The things that the built-in engine can be asked for. Pure data."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Want(StrEnum):
+    """A question's subject. The order is the order in which they are tried: special before general."""
+
+    HELLO = "hello"
+    THANKS = "thanks"
+    HELP = "help"
+    SAYS = "says"
+    SAFE = "safe"
+    TRANSLATE = "translate"
+    SUMMARISE = "summarise"
+    PASSWORD = "password"
+    NETWORK = "network"
+    MONEY_BACK = "money_back"
+    CHANGE = "change"
+    MOTION = "motion"
+    FACES = "faces"
+    COLOUR = "colour"
+    LIGHT = "light"
+    SHARP = "sharp"
+    EXPIRY = "expiry"
+    EMAIL = "email"
+    PHONE = "phone"
+    URL = "url"
+    CODE = "code"
+    TOTAL = "total"
+    ENERGY = "energy"
+    TEMPERATURE = "temperature"
+    POWER = "power"
+    VOLTAGE = "voltage"
+    CURRENT = "current"
+    CHARGE = "charge"
+    SPEED = "speed"
+    PRESSURE = "pressure"
+    FREQUENCY = "frequency"
+    UNIT_PRICE = "unit_price"
+    HOURS = "hours"
+    DEPARTURE = "departure"
+    WEIGHT = "weight"
+    VOLUME = "volume"
+    PERCENT = "percent"
+    PRICE = "price"
+    AMOUNT = "amount"
+    TIME = "time"
+    DATE = "date"
+    LOOKUP = "lookup"
+    NUMBER = "number"
+    NAME = "name"
+    READ = "read"
+    SUMMARY = "summary"
+    OTHER = "other"
+    # A question in a language that is not spoken here.
+    FOREIGN = "foreign"
+
+
+# A talk about talking: no picture is needed.
+SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.HELP})
+# Colours, light and change cost next to nothing; these need no text beside them.
+_TEXT_FREE = frozenset(
+    {Want.MOTION, Want.FACES, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE, *SOCIAL}
+)
+_CODES = frozenset(
+    {
+        Want.SAYS,
+        Want.SAFE,
+        Want.TRANSLATE,
+        Want.SUMMARISE,
+        Want.PASSWORD,
+        Want.NETWORK,
+        Want.EMAIL,
+        Want.PHONE,
+        Want.URL,
+        Want.CODE,
+        Want.LOOKUP,
+        Want.NUMBER,
+        Want.NAME,
+        Want.READ,
+        Want.SUMMARY,
+        Want.OTHER,
+        Want.FOREIGN,
+    }
+)
+MEASURES = frozenset(
+    {
+        Want.ENERGY,
+        Want.TEMPERATURE,
+        Want.POWER,
+        Want.VOLTAGE,
+        Want.CURRENT,
+        Want.CHARGE,
+        Want.SPEED,
+        Want.PRESSURE,
+        Want.FREQUENCY,
+        Want.WEIGHT,
+        Want.VOLUME,
+        Want.PERCENT,
+        Want.AMOUNT,
+    }
+)
+
+
+def needs_text(want: Want) -> bool:
+    return want not in _TEXT_FREE
+
+
+def needs_codes(want: Want) -> bool:
+    return want in _CODES
+
+
+def needs_faces(want: Want) -> bool:
+    return want in {Want.FACES, Want.SUMMARY, Want.OTHER, Want.FOREIGN}

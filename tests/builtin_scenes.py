@@ -1,0 +1,203 @@
+"""Draws what people hold up to a camera: sheets of print, displays, codes, coloured things. For tests of the built-in engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+import zxingcpp
+from numpy.typing import NDArray
+
+Bgr = NDArray[np.uint8]
+Colour = tuple[int, int, int]
+
+INK = (30, 28, 28)
+PAPER = (222, 228, 230)
+# Blue, green, red, as OpenCV orders them.
+PAINT: dict[str, Colour] = {
+    "red": (30, 25, 205),
+    "green": (60, 150, 40),
+    "blue": (200, 70, 20),
+    "yellow": (40, 215, 245),
+    "orange": (20, 130, 245),
+    "black": (18, 18, 18),
+    "white": (245, 245, 245),
+    "grey": (128, 128, 128),
+    "pink": (190, 150, 250),
+    "brown": (30, 70, 130),
+    "purple": (140, 40, 110),
+}
+_SEGMENTS = {
+    "0": "abcdef",
+    "1": "bc",
+    "2": "abged",
+    "3": "abgcd",
+    "4": "fgbc",
+    "5": "afgcd",
+    "6": "afgedc",
+    "7": "abc",
+    "8": "abcdefg",
+    "9": "abcdfg",
+    "-": "g",
+}
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Print on paper. A line is a row; `|` separates its columns; `#` in front makes it larger, `##` twice as large."""
+
+    text: str
+    size: int = 30
+    columns: tuple[int, ...] = (80, 620, 900)
+    font: str = "sans"
+    weight: int = 450
+    ink: Colour = INK
+    paper: Colour = PAPER
+    top: int = 70
+    leading: float = 1.75
+
+
+@dataclass(frozen=True)
+class Digits:
+    """A seven-segment display, with what stands small beside it."""
+
+    text: str
+    unit: str = ""
+    at: tuple[int, int] = (260, 230)
+    height: int = 190
+
+
+@dataclass(frozen=True)
+class Barcode:
+    text: str
+    format: str = "QRCode"
+    at: tuple[int, int] = (760, 200)
+    scale: int = 6
+
+
+@dataclass(frozen=True)
+class Disc:
+    colour: str
+    at: tuple[int, int] = (640, 360)
+    radius: int = 130
+    # 0 fills it.
+    ring: int = 0
+
+
+@dataclass(frozen=True)
+class Box:
+    colour: str
+    at: tuple[int, int]
+    size: tuple[int, int]
+
+
+Thing = Sheet | Digits | Barcode | Disc | Box
+
+
+@dataclass(frozen=True)
+class Scene:
+    things: Sequence[Thing] = field(default_factory=tuple)
+    ground: Colour = PAPER
+    # Degrees to the left; 90, 180 and 270 turn the camera itself.
+    turn: int = 0
+    # Standard deviation of a blur in pixels, and what is left of the light.
+    blur: float = 0.0
+    light: float = 1.0
+    width: int = 1280
+    height: int = 720
+
+
+def draw(scene: Scene) -> Bgr:
+    """The picture of a scene, with a camera's noise."""
+    bgr = np.full((scene.height, scene.width, 3), scene.ground, np.uint8)
+    for thing in scene.things:
+        _draw(bgr, thing)
+    if scene.turn % 90:
+        middle = (scene.width / 2, scene.height / 2)
+        matrix = cv2.getRotationMatrix2D(middle, scene.turn, 1.0)
+        bgr = np.asarray(
+            cv2.warpAffine(
+                bgr,
+                matrix,
+                (scene.width, scene.height),
+                flags=cv2.INTER_CUBIC,
+                borderMode=cv2.BORDER_REPLICATE,
+            ),
+            np.uint8,
+        )
+    elif scene.turn:
+        bgr = np.ascontiguousarray(np.rot90(bgr, scene.turn // 90))
+    if scene.blur:
+        bgr = np.asarray(cv2.GaussianBlur(bgr, (0, 0), scene.blur), np.uint8)
+    noise = np.random.default_rng(11).normal(0, 2, bgr.shape)
+    return np.clip(bgr * scene.light + noise, 0, 255).astype(np.uint8)
+
+
+def _draw(bgr: Bgr, thing: Thing) -> None:
+    match thing:
+        case Sheet():
+            _sheet(bgr, thing)
+        case Digits():
+            _digits(bgr, thing)
+        case Barcode():
+            kind = getattr(zxingcpp.BarcodeFormat, thing.format)
+            made = np.asarray(zxingcpp.create_barcode(thing.text, kind).to_image(scale=thing.scale))
+            x, y = thing.at
+            bgr[y : y + made.shape[0], x : x + made.shape[1]] = made[..., None]
+        case Disc():
+            cv2.circle(
+                bgr, thing.at, thing.radius, PAINT[thing.colour], thing.ring or -1, cv2.LINE_AA
+            )
+        case Box():
+            (x, y), (width, height) = thing.at, thing.size
+            cv2.rectangle(bgr, (x, y), (x + width, y + height), PAINT[thing.colour], -1)
+
+
+def _sheet(bgr: Bgr, sheet: Sheet) -> None:
+    font = cv2.FontFace(sheet.font)
+    y = float(sheet.top)
+    for line in sheet.text.strip("\n").split("\n"):
+        marks = len(line) - len(line.lstrip("#"))
+        size = round(sheet.size * (1, 1.6, 2.4, 3.6)[marks])
+        y += size * (sheet.leading - 1 if marks else 0)
+        for text, x in zip(line[marks:].split("|"), sheet.columns, strict=False):
+            _put(bgr, text.strip(), (x, round(y)), font, size, sheet)
+        y += sheet.size * sheet.leading
+
+
+def _put(bgr: Bgr, text: str, at: tuple[int, int], font: Any, size: int, sheet: Sheet) -> None:
+    if text:
+        cv2.putText(bgr, text, at, sheet.ink, font, size, sheet.weight)
+
+
+def _digits(bgr: Bgr, thing: Digits) -> None:
+    (x, y), tall = thing.at, thing.height
+    thick, wide = max(4, tall // 9), tall // 2
+    for char in thing.text:
+        if char in ".:":
+            dots = [y + tall] if char == "." else [y + tall // 3, y + 2 * tall // 3]
+            for dot in dots:
+                cv2.circle(bgr, (x - thick // 3, dot), thick // 2 + 1, INK, -1)
+            x += thick
+            continue
+        middle, low = y + tall // 2, y + tall
+        lines = {
+            "a": ((x, y), (x + wide, y)),
+            "b": ((x + wide, y), (x + wide, middle)),
+            "c": ((x + wide, middle), (x + wide, low)),
+            "d": ((x, low), (x + wide, low)),
+            "e": ((x, middle), (x, low)),
+            "f": ((x, y), (x, middle)),
+            "g": ((x, middle), (x + wide, middle)),
+        }
+        for name in _SEGMENTS[char]:
+            (x0, y0), (x1, y1) = lines[name]
+            dx, dy = int(np.sign(x1 - x0)) * thick // 2, int(np.sign(y1 - y0)) * thick // 2
+            cv2.line(bgr, (x0 + dx, y0 + dy), (x1 - dx, y1 - dy), INK, thick)
+        x += wide + 2 * thick
+    if thing.unit:
+        font = cv2.FontFace("sans")
+        cv2.putText(bgr, thing.unit, (x + 60, y + tall // 3), INK, font, tall // 3, 500)
