@@ -6,9 +6,11 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from config import Settings
 from server.aio import Pools
-from server.catalogue.choice import own_choice
+from server.catalogue.choice import Choice, own_choice
 from server.catalogue.entry import RunMode
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
@@ -30,6 +32,9 @@ from server.metrics import Metrics
 from server.operations import Operations
 from server.vision.prepare import PictureMaker
 
+# Keys of remote servers that are kept; the one given longest ago goes.
+_MOST_KEYS = 16
+
 
 class EngineRoom:
     """Everything that answers or makes something, and whoever starts it."""
@@ -37,6 +42,8 @@ class EngineRoom:
     def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
         self._settings = settings
         self._pools = pools
+        # By address; in this program's memory alone
+        self._keys: dict[str, SecretStr] = {}
         # What an operator chooses is loaded in this place.
         self.place = ManagedEngine()
         self.selector = EngineSelector(self._engines(), logged_elsewhere=[self.place])
@@ -115,14 +122,26 @@ class EngineRoom:
         # More than that is never asked.
         return Planner(look, roots, known, context=settings.model_max_tokens)
 
+    def _key_for(self, choice: Choice) -> str:
+        """Find the key for a server and no other: the one given with it, the one given last, or the setting's."""
+        given = choice.api_key
+        if given.get_secret_value():
+            self._keys.pop(choice.url, None)
+            self._keys[choice.url] = given
+            while len(self._keys) > _MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+        elif choice.url in self._keys:
+            given = self._keys[choice.url]
+        elif choice.url == self._settings.vllm_base_url:
+            given = self._settings.vllm_api_key
+        return given.get_secret_value()
+
     def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
         """What runs the plan."""
-        settings, launch, model = self._settings, plan.launch, plan.model
+        launch, model = plan.launch, plan.model
         makes = model is not None and not model.answers
         if plan.choice.mode is RunMode.REMOTE:
-            # The key is for that server and no other.
-            own = plan.choice.url == settings.vllm_base_url
-            key = settings.vllm_api_key.get_secret_value() if own else ""
+            key = self._key_for(plan.choice)
             if model is not None and makes:
                 return VideosLoaded(launch, model, self._pools.heavy, api_key=key)
             return RemoteLoaded(plan.choice, launch, model, api_key=key)

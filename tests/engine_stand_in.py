@@ -40,6 +40,7 @@ class Handler(BaseHTTPRequestHandler):
     # As vLLM 0.32.0 does whose EngineCore was killed: an error inside the answer, then models are listed on, at /health
     # stands 503, and after some seconds it ends
     loses_worker = lost_worker = False
+    words = WORDS
     # Takes nobody's key
     locked = False
 
@@ -76,7 +77,7 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Connection", "close")
         self.end_headers()
         try:
-            for number in range(WORDS):
+            for number in range(self.words):
                 if self.loses_worker and number == 3:
                     Handler.lost_worker = True
                     self._event(
@@ -146,6 +147,8 @@ def main() -> None:
             sys.stdout.write(line * 1000)
         say("the last line")
         sys.exit(0)
+    elif behaviour == "brief":
+        Handler.words = 20
     elif behaviour == "locked":
         Handler.locked = True
     elif behaviour == "loses_worker":

@@ -191,8 +191,10 @@ async def test_what_can_not_be_loaded_says_why_and_what_to_do(
         await page.next("engine")
         assert (await client.post("/api/engine/start", headers=RIGHT, json=body)).is_success
         failed = await page.next("engine", state="failed")
-        assert f"What answers at {model.base_url} has no such model" in failed["error"]
-        assert "Check the address" in failed["error"]
+        assert (
+            f"The server at {model.base_url} does not have nobody/knows; it has" in failed["error"]
+        )
+        assert "Choose one that it has" in failed["error"]
         assert run.program.engines.current.name == "builtin"
         assert (await client.post("/api/engine/stop", headers=RIGHT)).is_success
         assert (await page.next("engine", state="idle")).get("error") is None

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from server.catalogue import vllm
 from server.catalogue.entry import RunMode
@@ -92,6 +100,12 @@ class Choice(BaseModel):
         max_length=1000,
         description="an http or https URL like http://192.0.2.7:8001/v1, without a user, query or fragment",
     )
+    # Remote: the key that its server asks for. It is in no text that anybody is shown.
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        max_length=500,
+        description="a key without spaces, as it stands in an Authorization header",
+    )
 
     @classmethod
     def read(cls, data: object) -> Choice:
@@ -106,8 +120,8 @@ class Choice(BaseModel):
             raise CommandError(f"{name} is missing; it is {known.description}.")
         if known is not None:
             given = data.get(name) if isinstance(data, Mapping) else None
-            # A URL may hold a password.
-            said = "unusable" if name == "url" else shown(given)
+            # A URL may hold a password, and a key is one.
+            said = "unusable" if name in ("url", "api_key") else shown(given)
             raise CommandError(f"{name} is {said}; allowed is {known.description}.")
         if name:
             raise CommandError(
@@ -124,6 +138,13 @@ class Choice(BaseModel):
         path = value.startswith("/") and value.isprintable()
         if value and not path and not _NAME.fullmatch(value):
             raise ValueError("no name")
+        return value
+
+    @field_validator("api_key")
+    @classmethod
+    def _api_key(cls, value: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"[\x21-\x7e]*", value.get_secret_value()):
+            raise ValueError("no key")
         return value
 
     @field_validator("image")
@@ -157,6 +178,8 @@ class Choice(BaseModel):
             raise ValueError(
                 "The mode remote needs url, an http or https URL like http://192.0.2.7:8001/v1."
             )
+        if self.mode is not RunMode.REMOTE and self.api_key.get_secret_value():
+            raise ValueError(f"The mode {self.mode} takes no api_key; it is for the mode remote.")
         if self.mode is not RunMode.REMOTE and not self.model:
             raise ValueError(f"The mode {self.mode} needs model: an id, an alias or a folder.")
         return self

@@ -18,6 +18,15 @@ class EngineState(StrEnum):
     MISCONFIGURED = "misconfigured"
 
 
+class Trouble(StrEnum):
+    """Which of the things that an operator gave is wrong."""
+
+    KEY = "key"
+    MODEL = "model"
+    # It speaks no OpenAI-compatible API.
+    PROTOCOL = "protocol"
+
+
 @dataclass(frozen=True, slots=True)
 class Capabilities:
     """What an engine can do. Everything is chosen by these fields, never by a model's name."""
@@ -58,6 +67,9 @@ class EngineStatus:
     capabilities: Capabilities = field(default_factory=Capabilities)
     # The other machine that pictures go to; "" while they stay on this one.
     elsewhere: str = ""
+    # Of one that is misconfigured; None where it is something else. With MODEL: some of those that it serves
+    trouble: Trouble | None = None
+    served: tuple[str, ...] = ()
     # A sentence for visitors in place of the usual one for this state
     for_visitors: str = ""
 

@@ -13,7 +13,7 @@ import httpx2
 
 from server.catalogue import geometry
 from server.engines import upstream
-from server.engines.base import Capabilities, EngineState, EngineStatus
+from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.frames import Geometry
 
 # What a server answers that can not list its models, and perhaps answers questions all the same.
@@ -63,6 +63,7 @@ class Discovery:
                 EngineState.MISCONFIGURED,
                 f"The model server at {self.address} did not accept our key (HTTP {status}). "
                 "Set VLLM_API_KEY to the key it was started with.",
+                Trouble.KEY,
             )
         if status == 429 or (status == 503 and upstream.is_busy(body)):
             return _bad(
@@ -87,7 +88,7 @@ class Discovery:
                 EngineState.UNREACHABLE,
                 f"The model server at {self.address} fails (HTTP {status}). Its own log says why.{hint}",
             )
-        return _bad(before, EngineState.MISCONFIGURED, self.not_openai())
+        return _bad(before, EngineState.MISCONFIGURED, self.not_openai(), Trouble.PROTOCOL)
 
     def may_be_unlisted(self, status: int) -> bool:
         """Whether a server that answers so when asked for its models may answer questions: where we know the name.
@@ -117,6 +118,8 @@ class Discovery:
                 EngineState.MISCONFIGURED,
                 f"The model server at {self.address} does not serve {_shown(self._wanted)}; it serves {served}. "
                 "Set MODEL_NAME to one of these, or leave it empty.",
+                Trouble.MODEL,
+                tuple(_shown(name) for name in names[:3]),
             )
         model = self._wanted or names[0]
         card = next((card for card in cards if card["id"] == model), {})
@@ -147,8 +150,14 @@ class Discovery:
         return self._geometry
 
 
-def _bad(before: EngineStatus, state: EngineState, detail: str) -> EngineStatus:
-    return dataclasses.replace(before, state=state, detail=detail)
+def _bad(
+    before: EngineStatus,
+    state: EngineState,
+    detail: str,
+    trouble: Trouble | None = None,
+    served: tuple[str, ...] = (),
+) -> EngineStatus:
+    return dataclasses.replace(before, state=state, detail=detail, trouble=trouble, served=served)
 
 
 def _context_length(card: Mapping[str, Any]) -> int | None:

@@ -17,7 +17,7 @@ from server.catalogue import vllm, vllm_log
 from server.catalogue.command import Choice, Launch, child_environment
 from server.catalogue.entry import Ability, Model, RunMode
 from server.engines import listening, loading
-from server.engines.base import Capabilities, Engine, EngineState
+from server.engines.base import Capabilities, Engine, EngineState, EngineStatus, Trouble
 from server.engines.container import Container
 from server.engines.loading import LoadingLog, Progress
 from server.engines.openai_remote import OpenAIEngine
@@ -304,13 +304,14 @@ class RemoteLoaded:
             model=launch.served_name,
             factor=geometry.factor if geometry is not None else None,
         )
-        self._url = choice.url
+        self._url, self._name, self._has_key = choice.url, launch.served_name, bool(api_key)
 
     async def start(self) -> None:
         status = await self.engine.probe()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REMOTE_SECONDS):
-                while status.state in (EngineState.LOADING, EngineState.UNREACHABLE):
+                # One that nobody answers at is not waited for: whoever starts it knows when it is there.
+                while status.state is EngineState.LOADING:
                     await asyncio.sleep(1.0)
                     status = await self.engine.probe()
         if status.state is EngineState.UNREACHABLE:
@@ -318,14 +319,30 @@ class RemoteLoaded:
                 f"Nothing answers at {self._url}. Start that server, or give its right address."
             )
         if status.state is EngineState.MISCONFIGURED:
-            raise StartFailed(
-                f"What answers at {self._url} has no such model, wants a key, or is no OpenAI-compatible server. Check the"
-                " address (it ends in /v1) and the model's name."
-            )
+            raise StartFailed(self._what_is_wrong(status))
         if status.state is EngineState.LOADING:
             raise StartFailed(
                 f"The server at {self._url} is still loading. Choose it again when it has finished."
             )
+
+    def _what_is_wrong(self, status: EngineStatus) -> str:
+        match status.trouble:
+            case Trouble.KEY if self._has_key:
+                return f"The server at {self._url} refuses the key that was given. Give the one that it was started with."
+            case Trouble.KEY:
+                return f"The server at {self._url} asks for a key. Give it beside the address."
+            case Trouble.MODEL:
+                served = ", ".join(status.served)
+                return (
+                    f"The server at {self._url} does not have {self._name}; it has {served}. Choose one that it has, or any that it"
+                    " lists."
+                )
+            case Trouble.PROTOCOL:
+                return (
+                    f"What answers at {self._url} is not OpenAI-compatible. Check the address: that of such a server ends in /v1 as"
+                    " a rule."
+                )
+        return f"What answers at {self._url} cannot be used. {status.detail}"
 
     async def stop(self) -> None:
         await self.engine.close()

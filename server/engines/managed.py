@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
 
 from server.engines.base import (
     Capabilities,
@@ -45,22 +46,58 @@ def _as_they_are(capabilities: Capabilities) -> Capabilities:
     return capabilities
 
 
+@dataclass(slots=True, eq=False)
+class _Use:
+    """An engine for as long as answers come from it."""
+
+    engine: Engine
+    # Set when its answers are to end at once, with the sentence `cut`
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    cut: str = ""
+    # Deadlines of the answers that wait for a piece; none until they are to end
+    waits: set[asyncio.Timeout] = field(default_factory=set)
+    # Answers that have begun and not ended; set when there is none
+    running: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end(self, cut: str) -> None:
+        self.cut = cut
+        self.left.set()
+        now = asyncio.get_running_loop().time()
+        for wait in self.waits:
+            if not wait.expired():
+                wait.reschedule(now)
+
+    @contextlib.asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        self.running += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.idle.set()
+
+
 class ManagedEngine:
-    """See `Engine`. The manager alone calls `use` and `leave`, and owns the engine that is used."""
+    """See `Engine`. The manager alone calls `use`, `leave` and `finish`, and owns the engines that are used."""
 
     name = "local"
 
     def __init__(self) -> None:
-        self._engine: Engine | None = None
+        self._use: _Use | None = None
+        # Replaced by another one, with answers that go on
+        self._former: list[_Use] = []
         self._model = self._silence = ""
         self._refine: Refine = _as_they_are
         self._absent = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED)
-        # What answers that were cut off are told
-        self._cut = ""
-        self._waits: set[asyncio.Timeout] = set()
-        self._left = asyncio.Event()
         # When a probe first found no answer, by the event loop's clock; None while it answers.
         self._silent_since: float | None = None
+
+    @property
+    def _engine(self) -> Engine | None:
+        return self._use.engine if self._use is not None else None
 
     @property
     def status(self) -> EngineStatus:
@@ -73,7 +110,7 @@ class ManagedEngine:
         elif inner.state is EngineState.MISCONFIGURED:
             detail = (
                 f"What answers is not {model or 'a model'} as it was chosen. An operator can start it again in the engine panel, with"
-                " the right address and name."
+                " the right address, name and key."
             )
         else:
             detail = inner.detail
@@ -101,24 +138,38 @@ class ManagedEngine:
     ) -> None:
         """From now on `engine` answers, under the model's name, "" for the one that the engine tells.
 
+        Answers of the one before that have begun go on; `finish` waits for them.
         `refine` adds what is known of its abilities, `silence` what is done when it does not answer.
         """
-        self._engine, self._model, self._refine, self._silence = engine, model, refine, silence
+        if self._use is None or self._use.engine is not engine:
+            if self._use is not None and self._use.running:
+                self._former.append(self._use)
+            self._use = _Use(engine)
+        self._model, self._refine, self._silence = model, refine, silence
         self._silent_since = None
-        self._left = asyncio.Event()
 
     def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
         """Nothing is loaded, for the reason `detail`; answers that have begun end at once with the sentence `cut`."""
         self._absent = EngineStatus(state, detail)
-        if self._engine is None:
-            return
-        self._engine = None
-        self._cut = cut or detail
-        self._left.set()
-        now = asyncio.get_running_loop().time()
-        for wait in self._waits:
-            if not wait.expired():
-                wait.reschedule(now)
+        use, self._use = self._use, None
+        if use is not None:
+            use.end(cut or detail)
+
+    async def finish(self, engine: Engine, seconds: float, cut: str) -> None:
+        """Wait until an engine that was replaced has ended its answers; those that take longer end with `cut`."""
+        for use in [one for one in self._former if one.engine is engine]:
+            try:
+                async with asyncio.timeout(seconds):
+                    await use.idle.wait()
+            except TimeoutError:
+                use.end(cut)
+            finally:
+                self._former.remove(use)
+
+    def hurry(self, cut: str) -> None:
+        """End at once, with the sentence `cut`, the answers of all engines that were replaced."""
+        for use in self._former:
+            use.end(cut)
 
     async def probe(self) -> EngineStatus:
         engine = self._engine
@@ -135,25 +186,26 @@ class ManagedEngine:
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. Unloading ends it at once with EngineFailed or, before the first piece, EngineUnavailable."""
-        engine, left = self._engine, self._left
-        if engine is None:
+        use = self._use
+        if use is None:
             raise self._refusal()
+        engine, left = use.engine, use.left
         began = False
-        async with contextlib.aclosing(engine.answer(request)) as chunks:
+        async with use.answering(), contextlib.aclosing(engine.answer(request)) as chunks:
             while True:
                 try:
-                    chunk = await self._next(chunks, left)
+                    chunk = await self._next(chunks, use)
                 except StopAsyncIteration:
                     return
                 except TimeoutError:
-                    raise self._gone(began) from None
+                    raise self._gone(began, use) from None
                 except EngineTimeout as error:
                     if began:
                         raise
                     raise EngineTimeout(f"{error.message} {_HANGS}") from None
                 except (EngineUnavailable, EngineFailed) as error:
                     if await self._is_gone(engine, left, isinstance(error, EngineFailed)):
-                        raise self._gone(began) from None
+                        raise self._gone(began, use) from None
                     if isinstance(error, EngineUnavailable) and not self.status.ready:
                         raise EngineUnavailable(
                             self.status.detail, retry_after=error.retry_after
@@ -176,20 +228,20 @@ class ManagedEngine:
                 break
         return left.is_set()
 
-    async def _next(self, chunks: AsyncGenerator[Chunk, None], left: asyncio.Event) -> Chunk:
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _Use) -> Chunk:
         """Raises TimeoutError when the engine was left, StopAsyncIteration at the end."""
-        if left.is_set():
+        if use.left.is_set():
             raise TimeoutError
         # Without a deadline until `leave` gives it one; nothing of the consumer runs inside.
         async with asyncio.timeout(None) as wait:
-            self._waits.add(wait)
+            use.waits.add(wait)
             try:
                 return await anext(chunks)
             finally:
-                self._waits.discard(wait)
+                use.waits.discard(wait)
 
-    def _gone(self, began: bool) -> EngineError:
-        return EngineFailed(self._cut) if began else EngineUnavailable(self._absent.detail)
+    def _gone(self, began: bool, use: _Use) -> EngineError:
+        return EngineFailed(use.cut) if began else EngineUnavailable(self._absent.detail)
 
     def _refusal(self) -> EngineError:
         if self._absent.state is EngineState.LOADING:

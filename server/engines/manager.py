@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from server.aio import TaskSet, cancel_and_wait, in_pool
 from server.catalogue.command import Choice, Launch
@@ -31,6 +31,7 @@ from server.engines.model_run import (
     ModelRun,
     Selector,
     Tools,
+    joined,
 )
 from server.engines.planner import usable_port
 from server.errors import BadRequest, Conflict, Draining
@@ -38,6 +39,21 @@ from server.errors import BadRequest, Conflict, Draining
 log = logging.getLogger(__name__)
 
 _OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
+
+
+# Answers of a model that another one has replaced may go on for so long, where nothing had to be stopped for that one.
+_FINISH_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What is to run."""
+
+    plan: Plan
+    # It goes before every other engine.
+    preferred: bool = True
+    # Why, where no operator chose it
+    note: str = ""
 
 
 class EngineManager:
@@ -85,8 +101,15 @@ class EngineManager:
         # Starts and stops in the order in which they were asked for, and the last stop among them
         self._orders = self._last_stop = 0
         # What is to run, None for nothing; and what runs or is being started or stopped, or has failed.
-        self._wanted: Plan | None = None
+        self._wanted: Order | None = None
         self._run: ModelRun | None = None
+        # The last one that worked, to go back to; and its run while it answers beside the one that is to take its place.
+        self._good: Order | None = None
+        self._before: ModelRun | None = None
+        # What was ordered to go back to it, and by no operator
+        self._back: Order | None = None
+        # Those that were replaced end here.
+        self._retiring: set[asyncio.Task[None]] = set()
         # Set while something else is wanted than what runs
         self._changed = asyncio.Event()
         # Nothing is under way: idle, ready or failed.
@@ -130,7 +153,7 @@ class EngineManager:
 
     async def gives_back(self) -> tuple[int, tuple[int, ...]]:
         """Bytes of main memory, and of each GPU, that would be free without what is loaded."""
-        tools, run = self._tools, self._run
+        tools, run = self._tools, self._before or self._run
         gpus: tuple[int, ...] = ()
         if run is not None and run.loaded is not None:
             gpus = run.gives_back(await in_pool(tools.measuring, tools.gpu_free))
@@ -141,7 +164,8 @@ class EngineManager:
 
         What can not be is refused, and nothing changes: BadRequest; Draining once it is closed; Conflict when somebody
         stopped it before it had begun. A model that is being loaded is given up. `preferred`: it goes before every other
-        engine while it is able to answer.
+        engine while it is able to answer. Where either of the two runs elsewhere, the one before answers until this one
+        does. One that cannot be loaded gives its place back to the last one that worked.
         """
         order = self._order()
         async with self._planning:
@@ -152,7 +176,7 @@ class EngineManager:
                 raise Conflict(
                     f"{plan.name} was stopped by an operator before it began to load. Start it again if it is wanted."
                 )
-            self._want(plan)
+            self._want(Order(plan, preferred))
             self._engines.prefer(self.place if preferred else None)
         return self._board.status
 
@@ -188,10 +212,12 @@ class EngineManager:
         self._closing = True
         self._wanted = None
         self._changed.set()
-        if self._run is not None:
-            self._run.hurried = True
+        for run in (self._run, self._before):
+            if run is not None:
+                run.hurried = True
         if self._worker is not None:
             await asyncio.wait([self._worker])
+        await self._retire_now("The server is about to stop. Ask again in a moment.")
         await self._tasks.close()
 
     def _order(self) -> int:
@@ -199,7 +225,7 @@ class EngineManager:
         return self._orders
 
     async def _planned(self, choice: Choice) -> Plan:
-        tools, run = self._tools, self._run
+        tools, run = self._tools, self._before or self._run
         held, gpu_back = await self.gives_back()
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             loaded = run is not None and run.loaded is not None
@@ -210,17 +236,18 @@ class EngineManager:
         except tools.refusals as error:
             raise BadRequest(getattr(error, "message", "This can not be started.")) from None
 
-    def _want(self, plan: Plan | None) -> None:
-        self._wanted = plan
+    def _want(self, order: Order | None) -> None:
+        self._wanted = order
         if self._worker is None or self._worker.done():
-            if plan is None:
+            if order is None:
                 self._idle()
                 return
             self._worker = self._tasks.spawn(self._work(), name="work")
         self._settled.clear()
-        if plan is not None and (self._run is None or self._run.loaded is None):
-            self._board.show(loading_status(plan, self._board.status.released))
-            self.place.leave(EngineState.LOADING, f"{plan.name} is being loaded.")
+        nothing = self._before is None and (self._run is None or self._run.loaded is None)
+        if order is not None and nothing:
+            self._board.show(loading_status(order.plan, self._board.status.released))
+            self.place.leave(EngineState.LOADING, f"{order.plan.name} is being loaded.")
         self._changed.set()
 
     def _under_way(self, yes: bool) -> None:
@@ -235,9 +262,9 @@ class EngineManager:
     async def _work(self) -> None:
         while True:
             self._changed.clear()
-            plan = self._wanted
-            if plan is not None:
-                await self._carry_out(plan)
+            order = self._wanted
+            if order is not None:
+                await self._carry_out(order)
                 continue
             self._run = None
             self._idle()
@@ -245,20 +272,103 @@ class EngineManager:
                 return
             await self._changed.wait()
 
-    async def _carry_out(self, plan: Plan) -> None:
-        """Until something else is wanted; nothing of it is left then."""
-        run = self._run = ModelRun(plan, self._tools, self._under_way)
+    async def _carry_out(self, order: Order) -> None:
+        """Until something else is wanted; nothing of it is left then but what answers until its successor does."""
+        if order is self._back and self._before is not None:
+            # It goes on: what was to take its place could not.
+            run, self._before = self._before, None
+            run.go_on(order.note)
+        else:
+            run = ModelRun(
+                order.plan,
+                self._tools,
+                self._under_way,
+                beside=self._before is not None,
+                fallback=self._good is not None,
+                note=order.note,
+                on_ready=self._took_over,
+            )
+            if order.plan.choice.mode is not RunMode.REMOTE:
+                # It may need what they hold.
+                await self._retire_now(f"{order.plan.name} takes its place. Ask again.")
+        self._run = run
         keeping = self._tasks.spawn(run.keep(), name="keep")
         changed = self._tasks.spawn(self._changed.wait(), name="changed")
         try:
             await asyncio.wait((keeping, changed), return_when=asyncio.FIRST_COMPLETED)
-            if keeping.done() and keeping.exception() is not None:
-                await run.give_up(_OUR_FAULT)
+            if keeping.done() and not self._changed.is_set():
+                await self._ended(run, keeping)
             await changed
         finally:
             await cancel_and_wait((keeping, changed))
-        self._part(run)
-        await run.end()
+        await self._make_room(order, run)
+
+    async def _ended(self, run: ModelRun, keeping: asyncio.Task[str]) -> None:
+        """It has failed: go back to the model that worked before, where there is one that it was to replace."""
+        why = keeping.result() if keeping.exception() is None else _OUR_FAULT
+        if not why:
+            return
+        good, before = self._good, self._before
+        if good is None or run.ready:
+            await run.give_up(why)
+            return
+        await run.end(silently=before is not None)
+        if self._changed.is_set():
+            return
+        log.warning("a model could not be loaded", extra={"reason": why})
+        name = good.plan.name
+        if before is not None:
+            # It was never stopped.
+            note = joined(why, f"{name} answers on.")
+        else:
+            self._good = None
+            note = joined(why, f"{name}, which worked before, is loaded again.")
+        self._engines.prefer(self.place if good.preferred else None)
+        self._back = replace(good, note=note)
+        self._want(self._back)
+
+    def _took_over(self) -> None:
+        """What was to be loaded answers: the one before it has no more to do than to end its answers."""
+        run, self._before = self._before, None
+        self._good = None
+        if run is not None:
+            task = self._tasks.spawn(self._retire(run), name="retire")
+            self._retiring.add(task)
+            task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, run: ModelRun) -> None:
+        if run.loaded is not None:
+            cut = f"{run.plan.name} was stopped by an operator in mid-answer. Ask again."
+            await self.place.finish(run.loaded.engine, _FINISH_SECONDS, cut)
+        await run.end(silently=True)
+
+    async def _retire_now(self, cut: str) -> None:
+        """Wait until nothing is left of the models that were replaced; their answers end with `cut`."""
+        self.place.hurry(cut)
+        if self._retiring:
+            await asyncio.wait(self._retiring)
+
+    async def _make_room(self, order: Order, run: ModelRun) -> None:
+        """Stop what has to go before what is wanted now can begin."""
+        wanted, before = self._wanted, self._before
+        if wanted is not None and wanted is self._back:
+            return
+        if wanted is None:
+            self._good = None
+        elif run.ready or order is self._back:
+            self._good = replace(order, note="")
+        # The one of the two that answers
+        answers = run if run.up else before
+        stays = answers is not None and wanted is not None and not self._closing
+        if stays and answers is not None and wanted is not None:
+            modes = (answers.plan.choice.mode, wanted.plan.choice.mode)
+            stays = RunMode.REMOTE in modes and answers.loaded is not None
+        self._before = answers if stays else None
+        if not stays:
+            self._part(answers or run)
+        for one in (run, before):
+            if one is not None and one is not self._before:
+                await one.end(silently=stays)
 
     def _part(self, run: ModelRun) -> None:
         name = run.plan.name
@@ -269,7 +379,7 @@ class EngineManager:
         elif self._wanted is None:
             run.part(EngineState.UNREACHABLE, f"{name} has been stopped.", by_operator)
         else:
-            detail = f"{self._wanted.name} is being loaded."
+            detail = f"{self._wanted.plan.name} is being loaded."
             run.part(EngineState.LOADING, detail, by_operator)
 
     def _idle(self) -> None:

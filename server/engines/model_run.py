@@ -84,16 +84,32 @@ class Tools:
 class ModelRun:
     """`keep` carries it out and may be cancelled at any time; `end` is due in any case.
 
-    `under_way` is told true when it loads (again), and false when it is ready or has failed for good.
+    `under_way` is told true when it loads (again), and false when it is ready or has failed for good. `beside`: another
+    model answers until this one is ready. `fallback`: whoever carries it out goes back to another model when this one
+    cannot be loaded. `note`: why it is loaded, where that is no operator's choice.
     """
 
-    def __init__(self, plan: Plan, tools: Tools, under_way: Callable[[bool], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        tools: Tools,
+        under_way: Callable[[bool], None],
+        *,
+        beside: bool = False,
+        fallback: bool = False,
+        note: str = "",
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         # As it runs: on another port, where the planned one was taken.
         self.plan = plan
         # None while nothing of it is there
         self.loaded: Loaded | None = None
         # Nobody waits for a GPU's memory any more.
         self.hurried = False
+        # It answers now; it has answered at some time.
+        self.up = self.ready = False
+        self._beside, self._fallback, self._note = beside, fallback, note
+        self._on_ready = on_ready
         self._tools = tools
         self._under_way = under_way
         # Free memory of the GPUs before it was loaded
@@ -101,18 +117,29 @@ class ModelRun:
         # Main memory that it held and the GPUs' free memory, when it began to be stopped
         self._held: tuple[int | None, Sequence[int] | None] | None = None
 
-    async def keep(self) -> None:
-        """Load it and keep it up; returns when it has failed for good."""
-        tools = self._tools
-        self.begin()
-        self._gpu_empty = await self._gpu_free()
+    def go_on(self, note: str) -> None:
+        """`keep` is about to be called once more for what is there: another model was to take its place, and could not."""
+        self._note = note
+
+    async def keep(self) -> str:
+        """Load it and keep it up; returns when it has failed for good.
+
+        The result is why, where there is a fallback and nothing was told yet; else it is empty.
+        """
+        tools, going_on = self._tools, self.loaded
+        if going_on is None:
+            self.begin()
+            self._gpu_empty = await self._gpu_free()
         crashes, ports = 0, 1
         while True:
             failure: StartFailed | None = None
-            loaded = self.loaded = tools.loader(self.plan, tools.board.line, tools.board.progress)
+            loaded = going_on or tools.loader(self.plan, tools.board.line, tools.board.progress)
+            self.loaded = loaded
             sampling = tools.tasks.spawn(self._sample(loaded), name="sample")
             try:
-                await loaded.start()
+                if going_on is None:
+                    await loaded.start()
+                going_on = None
                 crashes = await self._up(loaded, crashes)
                 why = self._crashed(loaded, crashes)
             except StartFailed as error:
@@ -126,21 +153,25 @@ class ModelRun:
                     ports += 1
                     continue
                 if crashes == 0:
+                    if self._fallback and not self.ready:
+                        return why
                     self._failed(why)
-                    return
+                    return ""
             if crashes >= len(tools.delays):
                 self._failed(
                     f"{why} It was started again {crashes} times and is given up: start it again, or choose another model."
                 )
-                return
+                return ""
             await self._pause(why, crashes)
             crashes += 1
 
     def begin(self) -> None:
         """Tell that it is being loaded."""
         tools = self._tools
-        tools.board.show(loading_status(self.plan, tools.board.status.released))
-        tools.place.leave(EngineState.LOADING, f"{self.plan.name} is being loaded.")
+        status = loading_status(self.plan, tools.board.status.released)
+        tools.board.show(replace(status, error=self._note))
+        if not self._beside:
+            tools.place.leave(EngineState.LOADING, f"{self.plan.name} is being loaded.")
 
     async def give_up(self, why: str) -> None:
         """End it, and say that it has failed."""
@@ -154,13 +185,17 @@ class ModelRun:
         tools.place.leave(state, detail, cut)
         tools.engines.lost(tools.place)
 
-    async def end(self) -> None:
-        """Stop what is there; returns when nothing is left of it, or when that could not be done."""
+    async def end(self, *, silently: bool = False) -> None:
+        """Stop what is there; returns when nothing is left of it, or when that could not be done.
+
+        `silently`: the board shows another model.
+        """
         board = self._tools.board
-        if self.loaded is not None:
+        self.up = False
+        if self.loaded is not None and not silently:
             board.show(replace(board.status, state=ManagerState.STOPPING, progress=None))
         try:
-            await self._unload()
+            await self._unload(silently)
         except Exception as exc:  # noqa: BLE001
             # What could not be stopped must not keep others from being started.
             log.error("a model was not stopped", extra={"error": type(exc).__name__})
@@ -185,9 +220,20 @@ class ModelRun:
             lambda found: refined(found, plan.choice, plan.model),
             ELSEWHERE if remote else STARTED_AGAIN,
         )
-        ready = replace(tools.board.status, state=ManagerState.READY, progress=None, error="")
+        self.up = self.ready = True
+        self._beside = False
+        now = tools.board.status
+        ready = replace(
+            loading_status(plan, now.released),
+            state=ManagerState.READY,
+            progress=None,
+            memory_bytes=now.memory_bytes,
+            gpu_bytes=now.gpu_bytes,
+            error=self._note,
+        )
         tools.board.show(replace(ready, model=plan.shown_id(loaded.engine.status.model)))
         tools.engines.look()
+        self._on_ready()
         self._under_way(False)
         log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
         clock = asyncio.get_running_loop().time
@@ -209,14 +255,15 @@ class ModelRun:
             f"{self.plan.name} does not answer at the moment. It is asked again and again, and others answer meanwhile: start"
             f" the server at {self.plan.choice.url}, or choose another model."
         )
-        if silent and not board.status.error:
+        if silent and board.status.error == self._note:
             log.warning("a remote model does not answer", extra={"reason": error})
         model = self.plan.shown_id(loaded.engine.status.model)
-        board.show(replace(board.status, model=model, error=error if silent else ""))
+        board.show(replace(board.status, model=model, error=error if silent else self._note))
 
     def _crashed(self, loaded: Loaded, crashes: int) -> str:
         """Tell it; returns why."""
         tools, name = self._tools, self.plan.name
+        self.up, self._note = False, ""
         self._under_way(True)
         how = (
             loaded.how_it_ended()
@@ -256,6 +303,7 @@ class ModelRun:
 
     def _failed(self, why: str) -> None:
         tools = self._tools
+        why = joined(self._note, why)
         other = tools.engines.current
         meanwhile = (
             f" Meanwhile the {other.name} engine answers."
@@ -274,7 +322,7 @@ class ModelRun:
 
     # Its memory
 
-    async def _unload(self) -> None:
+    async def _unload(self, silently: bool = False) -> None:
         """Stop what is there, wait for its memory, tell what came back. May be cancelled and called again."""
         loaded, board = self.loaded, self._tools.board
         if loaded is None:
@@ -288,8 +336,8 @@ class ModelRun:
         self.loaded = self._held = None
         before, after = _in_all(gpu_before), _in_all(gpu_after)
         released = Released(held, left, before, after)
-        status = replace(board.status, memory_bytes=None, gpu_bytes=None)
-        board.show(replace(status, released=released))
+        status = replace(board.status, released=released)
+        board.show(status if silently else replace(status, memory_bytes=None, gpu_bytes=None))
         if held:
             freed = f"{(held - (left or 0)) / 1e6:.0f} MB of main memory"
             board.line(f"{self.plan.name} gave back {freed}.")
@@ -332,6 +380,11 @@ class ModelRun:
 
     async def _gpu_free(self) -> Sequence[int] | None:
         return await in_pool(self._tools.measuring, self._tools.gpu_free)
+
+
+def joined(*texts: str) -> str:
+    """Sentences behind each other; one may end with a command."""
+    return " ".join(text if text.endswith(".") else f"{text}." for text in texts if text)
 
 
 def _in_all(gpus: Sequence[int] | None) -> int | None:

@@ -25,6 +25,7 @@ from server.engines.base import (
     EngineState,
     EngineStatus,
     Finished,
+    Trouble,
     Usage,
 )
 from server.engines.bounded_http import (
@@ -194,7 +195,9 @@ class OpenAIEngine:
             *(openai.OpenAIError, httpx2.HTTPError, httpx2.InvalidURL),
             *(ValueError, RecursionError),
         ):
-            self._status = self._bad(EngineState.MISCONFIGURED, self._discovery.not_openai())
+            self._status = self._bad(
+                EngineState.MISCONFIGURED, self._discovery.not_openai(), Trouble.PROTOCOL
+            )
         return self._status
 
     async def _listing(self) -> bytes:
@@ -411,8 +414,10 @@ class OpenAIEngine:
             public=True,
         )
 
-    def _bad(self, state: EngineState, detail: str) -> EngineStatus:
-        return dataclasses.replace(self._status, state=state, detail=detail)
+    def _bad(self, state: EngineState, detail: str, trouble: Trouble | None = None) -> EngineStatus:
+        return dataclasses.replace(
+            self._status, state=state, detail=detail, trouble=trouble, served=()
+        )
 
 
 def _network() -> httpx2.AsyncHTTPTransport:
