@@ -91,10 +91,10 @@ class Feed:
     def dropped(self, reason: str, count: int = 1) -> None:
         self._camera._metrics.frames_skipped.labels(reason).inc(count)
 
-    def too_large(self) -> None:
-        """A picture was refused: there is no memory for one of its size now."""
+    def refused(self, reason: str) -> None:
+        """Pictures were not decoded: there is no "memory" for their size now, or they have another "format"."""
         if self.current:
-            self._camera._too_large = True
+            self._camera._refused = reason
 
     def key_frame_asked(self) -> None:
         """A browser answers with its next captured frame, which an idle camera makes half a second later: wake it."""
@@ -122,8 +122,8 @@ class Camera:
         self._watch = CameraWatch()
         self._feed: Feed | None = None
         self._newest: Frame | None = None
-        # Whether pictures were refused for their size since the newest.
-        self._too_large = False
+        # Why pictures were refused since the newest; "" while none were.
+        self._refused = ""
         # When there was no picture yet, or the last camera ended.
         self._dark_since = clock()
         self._arrivals = Pulse()
@@ -149,7 +149,7 @@ class Camera:
         """A new connection takes over; what the last one still says is ignored."""
         self._feed = feed or Feed(self)
         self._watch = CameraWatch()
-        self._too_large = False
+        self._refused = ""
         self._scene.forget()
         self._sending.forget_path()
         self._arm()
@@ -207,7 +207,7 @@ class Camera:
             self._newest.height,
         )
         self._newest = frame
-        self._too_large = False
+        self._refused = ""
         self._watch.frame(self._clock(), frame.captured)
         self._arrivals.wake()
         if self._sampler.take(frame.captured):
@@ -322,7 +322,7 @@ class Camera:
 
     def _hopeless(self) -> bool:
         """Whether waiting longer for a frame does not help: its pictures are refused, or stand still."""
-        return self._too_large or self._watch.state(self._clock()) is CameraState.FROZEN
+        return bool(self._refused) or self._watch.state(self._clock()) is CameraState.FROZEN
 
     def _why_no_frame(self) -> CameraStalled | CameraFrozen:
         state = self._watch.state(self._clock())
@@ -331,7 +331,12 @@ class Camera:
                 "The camera is connected but its picture stands still: it delivers no new frames. Check that "
                 "no other program uses it and that it is not covered or paused, or stop and start it."
             )
-        if self._too_large:
+        if self._refused == "format":
+            return CameraStalled(
+                "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits (profiles baseline, main, "
+                "extended and high). Choose one of these, or VP8, in the program that sends, and ask again."
+            )
+        if self._refused:
             return CameraStalled(
                 "The camera's pictures are larger than this server has memory for now: up to 1920×1080 there always is. "
                 "Send smaller ones, or ask again when other cameras have left."

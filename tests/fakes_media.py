@@ -96,7 +96,7 @@ class RecordingCamera:
         self.drops[reason] += count
         self._changed.set()
 
-    def too_large(self) -> None:
+    def refused(self, reason: str) -> None:
         self.refusals += 1
         self._changed.set()
 

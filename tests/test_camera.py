@@ -165,15 +165,30 @@ def test_pictures_that_were_refused_for_their_size_are_told() -> None:
 
     async def main() -> None:
         bench = Bench()
-        bench.feed.too_large()
+        bench.feed.refused("memory")
         with pytest.raises(CameraStalled, match="1920×1080"):
             await bench.camera.frame_after(asked())
         bench.frame(now() - 0.2)
         with pytest.raises(CameraStalled, match="3 s"):
             await bench.camera.frame_after(asked())
-        bench.feed.too_large()
+        bench.feed.refused("memory")
         old, bench.feed = bench.feed, bench.camera.open_feed()
-        old.too_large()
+        old.refused("memory")
+        with pytest.raises(CameraStalled, match="3 s"):
+            await bench.camera.frame_after(asked())
+
+    run_clock(main())
+
+
+def test_a_format_that_nobody_decodes_is_told() -> None:
+    """The error says which formats are, and stands until a picture comes."""
+
+    async def main() -> None:
+        bench = Bench()
+        bench.feed.refused("format")
+        with pytest.raises(CameraStalled, match="4:2:0 with 8 bits"):
+            await bench.camera.frame_after(asked())
+        bench.frame(now() - 0.2)
         with pytest.raises(CameraStalled, match="3 s"):
             await bench.camera.frame_after(asked())
 
@@ -253,7 +268,7 @@ def test_what_waiting_does_not_help_is_told_after_600_ms() -> None:
         with pytest.raises(CameraFrozen):
             await bench.camera.frame_after(asked(), waits)
         bench.feed = bench.camera.open_feed()
-        bench.feed.too_large()
+        bench.feed.refused("memory")
         with pytest.raises(CameraStalled, match="1920×1080"):
             await bench.camera.frame_after(asked(), waits)
         assert now() - start == pytest.approx(1.2, abs=0.001)

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from fractions import Fraction
 
 import av
@@ -17,14 +18,18 @@ import pytest
 from server.rtc import decode
 from server.rtc.decode import (
     BACKLOG,
+    BACKLOG_BYTES,
+    DECODER_BYTES,
+    CheckedFrames,
     DecodeLane,
     DecodePool,
     give_memory_back,
-    kept_by,
     open_decoder,
 )
 from server.rtc.packet import EncodedFrame
 from server.rtc.picture_memory import PictureMemory
+from tests import vp8_streams
+from tests.h264_streams import Sps, Stream, Vui
 from tests.test_h264_sps import first_frame
 
 
@@ -69,6 +74,7 @@ class Seen:
         self.drops = 0
         self.dropped: Counter[str] = Counter()
         self.refusals = 0
+        self.reasons: set[str] = set()
         self._changed = asyncio.Event()
 
     def image(self, encoded: EncodedFrame, image: av.VideoFrame) -> None:
@@ -85,8 +91,9 @@ class Seen:
         self.dropped[reason] += count
         self._changed.set()
 
-    def refuse(self) -> None:
+    def refuse(self, reason: str) -> None:
         self.refusals += 1
+        self.reasons.add(reason)
         self._changed.set()
 
     async def until(self, *, images: int = 0, errors: int = 0, refusals: int = 0) -> None:
@@ -312,6 +319,75 @@ async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoo
     decoder.close()
 
 
+@pytest.mark.parametrize("deep", [{"profile": 110, "depth": 10}, {"profile": 244, "chroma": 3}])
+async def test_other_formats_are_refused_before_they_are_decoded(
+    pool: ThreadPoolExecutor, deep: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten bits or 4:4:4 is counted, told, takes no memory, and is asked again in a while; an honest stream then gets in."""
+    monkeypatch.setattr(decode, "REFUSED_S", 0.05)
+    seen, pictures = Seen(), PictureMemory(own=0)
+    decoder = lane(pool, seen, "H264", pictures)
+    free = pictures.free
+    stream = Stream(replace(Sps(order=0, vui=Vui(reorder=16)), **deep))  # type: ignore[arg-type]
+    decoder.put(EncodedFrame(stream.sets() + stream.key(), 0, True, 0.0, 0.0))
+    for number in range(1, 4):
+        decoder.put(EncodedFrame(stream.skipped(order=2 * number), number, False, 0.0, 0.0))
+    await seen.until(refusals=1, errors=1)
+    decoder.put(EncodedFrame(stream.skipped(order=8), 4, False, 0.0, 0.0))
+    assert seen.dropped == {"format": 5}
+    assert seen.reasons == {"format"}
+    assert pictures.free == free
+    assert seen.images == []
+    decoder.put(clip("H264", 1)[0])
+    await seen.until(images=1)
+    assert pictures.free < free
+    decoder.close()
+
+
+async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecutor) -> None:
+    """A picture that belongs before one that was shown is dropped, as B pictures are; so is a hidden one of VP8."""
+    seen = Seen()
+    decoder = lane(pool, seen, "H264")
+    stream = Stream(Sps(order=0))
+    for number, data in enumerate(
+        [stream.sets() + stream.key(), stream.skipped(order=8), stream.skipped(order=4)]
+    ):
+        decoder.put(EncodedFrame(data, number, number == 0, 0.0, 0.0))
+    await seen.until(images=2)
+    hidden = Seen()
+    other = lane(pool, hidden)
+    for number, shown in enumerate((True, False, True)):
+        data = vp8_streams.frame(None if number else (64, 64), shown=shown)
+        other.put(EncodedFrame(data, number, number == 0, 0.0, 0.0))
+    await hidden.until(images=2)
+    assert [timestamp for timestamp, _ in seen.images] == [0, 1]
+    assert [timestamp for timestamp, _ in hidden.images] == [0, 2]
+    assert seen.dropped == hidden.dropped == {"not_shown": 1}
+    decoder.close()
+    other.close()
+
+
+async def test_waiting_frames_are_bounded_in_bytes(pool: ThreadPoolExecutor) -> None:
+    """Eight MiB wait for a busy pool, however few frames they are; then everything up to a key frame goes."""
+    seen = Seen()
+    gate = threading.Event()
+    pool.submit(gate.wait)
+    decoder = lane(pool, seen)
+    key = clip("VP8", 1)[0]
+    decoder.put(key)
+    large = bytes(BACKLOG_BYTES // 4)
+    for number in range(4):
+        decoder.put(EncodedFrame(large, number, False, 0.0, 0.0))
+    assert seen.drops == 0
+    decoder.put(EncodedFrame(large, 4, False, 0.0, 0.0))
+    assert (seen.dropped, seen.errors) == ({"backlog": 5}, 1)
+    assert len(decoder._waiting) == 0
+    gate.set()
+    decoder.put(key)
+    await seen.until(images=2)
+    decoder.close()
+
+
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_large_pictures_share_a_bound(
     pool: ThreadPoolExecutor, codec: str, monkeypatch: pytest.MonkeyPatch
@@ -321,8 +397,9 @@ async def test_large_pictures_share_a_bound(
     monkeypatch.setattr(decode, "REFUSED_S", 0.05)
     one, other, small = Seen(), Seen(), Seen()
     frames = clip(codec, 4, 320, 240)
-    shared = kept_by(codec, frames[0].data)
-    pictures = PictureMemory(own=30_000, shared=shared)
+    own = DECODER_BYTES + 250_000
+    shared = CheckedFrames(codec).checked(frames[0].data)[1] - own
+    pictures = PictureMemory(own=own, shared=shared)
     lanes = [lane(pool, seen, codec, pictures) for seen in (one, other, small)]
     lanes[0].put(frames[0])
     await one.until(images=1)
@@ -346,7 +423,7 @@ async def test_large_pictures_share_a_bound(
 
 async def test_memory_goes_back_when_the_thread_lets_go(pool: ThreadPoolExecutor) -> None:
     """Closing while a frame is being decoded gives its part of the bound back afterwards, not before."""
-    pictures = PictureMemory(own=0, shared=1_000_000)
+    pictures = PictureMemory(own=0, shared=100_000_000)
     decoder = lane(pool, Seen(), "VP8", pictures)
     gate = threading.Event()
     pool.submit(gate.wait)
@@ -355,9 +432,9 @@ async def test_memory_goes_back_when_the_thread_lets_go(pool: ThreadPoolExecutor
     gate.set()
     # The loop stands still meanwhile.
     pool.submit(lambda: None).result()
-    assert pictures.free < 1_000_000
+    assert pictures.free < 100_000_000
     await asyncio.sleep(0.01)
-    assert pictures.free == 1_000_000
+    assert pictures.free == 100_000_000
 
 
 def test_unknown_codecs_are_refused() -> None:

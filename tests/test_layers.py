@@ -113,6 +113,7 @@ PURE = (
         "rtc.color_space",
         "rtc.payload",
         "rtc.h264_sps",
+        "rtc.h264_units",
         "rtc.picture_memory",
         "rtc.silence",
         "rtc.vp8_header",

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from server.rtc.decode import MACROBLOCK_BYTES
-from server.rtc.h264_sps import MAX_KEPT_MACROBLOCKS
+from server.rtc import h264_units, vp8_header
+from server.rtc.decode import DECODER_BYTES
+from server.rtc.h264_sps import BESIDE_REFERENCES, MAX_KEPT_MACROBLOCKS
 from server.rtc.picture_memory import OWN_BYTES, SHARED_BYTES, PictureMemory
-from server.rtc.vp8_header import PICTURES
 
-MOST = MAX_KEPT_MACROBLOCKS * MACROBLOCK_BYTES["H264"]
+MOST = MAX_KEPT_MACROBLOCKS * h264_units.MACROBLOCK_BYTES + DECODER_BYTES
 
 
 def test_what_each_camera_has_of_its_own_costs_nothing() -> None:
     """A thousand cameras of 1920×1080 get in and take nothing of the shared part, also when it is empty."""
     memory = PictureMemory(shared=0)
-    for codec, pictures in (("VP8", PICTURES), ("H264", 5)):
-        size = 120 * 68 * pictures * MACROBLOCK_BYTES[codec]
+    vp8 = vp8_header.PICTURES * vp8_header.MACROBLOCK_BYTES
+    h264 = (4 + BESIDE_REFERENCES) * h264_units.MACROBLOCK_BYTES
+    sets = 25 * h264_units.PICTURE_SET_BYTES
+    for codec, each, more in (("VP8", vp8, 0), ("H264", h264, sets)):
+        size = 120 * 68 * each + DECODER_BYTES + more
         assert all(memory.take((codec, number), size) for number in range(500))
     assert not memory.take("large", OWN_BYTES + 1)
 
@@ -26,9 +29,9 @@ def test_the_shared_part_is_never_exceeded() -> None:
     memory = PictureMemory()
     each = MOST - OWN_BYTES
     got_in = [memory.take(number, MOST) for number in range(20)]
-    assert got_in.count(True) == SHARED_BYTES // each == 4
+    assert got_in.count(True) == SHARED_BYTES // each == 3
     assert got_in == sorted(got_in, reverse=True)
-    assert memory.free == SHARED_BYTES - 4 * each
+    assert memory.free == SHARED_BYTES - 3 * each
     memory.give_back(0)
     memory.give_back(0)
     assert memory.take("next", MOST)

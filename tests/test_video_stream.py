@@ -206,7 +206,7 @@ async def test_malformed_payloads_are_counted_as_lost(pool: ThreadPoolExecutor) 
 async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
     pool: ThreadPoolExecutor, format: str
 ) -> None:
-    """An H.264 sender may send ten bits or 4:4:4, whatever was negotiated: no exception, no frame."""
+    """Should a decoder ever give ten bits or 4:4:4: no exception, no frame."""
     line = Line(pool)
     encoded = EncodedFrame(b"", 0, True, 0.0, 0.0)
     line.stream._decoded(encoded, av.VideoFrame(320, 240, format))

@@ -16,28 +16,32 @@ from dataclasses import dataclass, field
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from server.rtc.h264_sps import check_frame
+from server.rtc.h264_sps import FormatRefused
+from server.rtc.h264_units import H264Frames
 from server.rtc.packet import EncodedFrame
 from server.rtc.picture_memory import PictureMemory
-from server.rtc.vp8_header import PICTURES, kept_macroblocks
+from server.rtc.vp8_header import Vp8Frames
 
 log = logging.getLogger(__name__)
 
 # libav's own decoders: half the memory of libvpx and no threads of their own.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
-# What a macroblock takes, 16×16 pixels of 4:2:0: 384 bytes, and libav's H.264 keeps motion vectors and more beside
-# (measured: three pictures of 4096×4096 are 105 MiB).
-MACROBLOCK_BYTES = {"VP8": 384, "H264": 540}
+_FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H264Frames}
+# What a decoder takes at most whatever its pictures: its own tables, the units of a frame of 2 MiB, and that frame without
+# its emulation prevention (measured).
+DECODER_BYTES = 14 << 20
 # Pictures beyond it are refused inside libav, before anything is allocated for them.
 MAX_SIDE = 4096
-# Encoded frames that may wait for one camera; beyond it everything up to the next key frame goes.
+# Encoded frames that may wait for one camera, and their bytes; beyond either everything up to the next key frame goes.
 BACKLOG = 30
+BACKLOG_BYTES = 8 << 20
 # Processor time that one camera's decoding may take: so much of each second, and so many seconds ahead. A flat key frame
 # of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2: a camera that sends nothing but such key frames has
 # half of a thread and no more.
 SHARE = 0.5
 AHEAD_S = 1.0
-# A camera whose pictures were too large for the memory that was left is asked for a key frame again after this time.
+# A camera whose pictures were refused, for their format or for the memory that was left, is asked for a key frame again
+# after this time.
 REFUSED_S = 5.0
 
 
@@ -56,15 +60,26 @@ def open_decoder(codec: str) -> VideoCodecContext:
     return decoder
 
 
-def kept_by(codec: str, data: bytes) -> int:
-    """The most bytes that a frame may have kept; 0 when it says nothing of it.
+# What the log says of a refusal.
+_REFUSALS = {
+    "memory": "a camera's pictures are too large for the memory that is left",
+    "format": "a camera sends H.264 that is not 4:2:0 with 8 bits",
+}
 
-    Raises ValueError for nonsense, and for more than any camera may have.
-    """
-    kept = check_frame(data) if codec == "H264" else kept_macroblocks(data)
-    if codec == "VP8" and kept > PICTURES * (MAX_SIDE // 16) ** 2:
-        raise ValueError(f"A picture is larger than {MAX_SIDE}×{MAX_SIDE}.")
-    return kept * MACROBLOCK_BYTES[codec]
+
+class CheckedFrames:
+    """The frames of one decoder, checked before it gets them."""
+
+    def __init__(self, codec: str) -> None:
+        self._frames = _FRAMES[codec]()
+
+    def checked(self, data: bytes) -> tuple[bytes, int]:
+        """The frame as the decoder may have it, and the most bytes that it may have kept from now on; 0 for no news.
+
+        Raises FormatRefused, and ValueError for nonsense and for more than any camera may have.
+        """
+        data, kept = self._frames.checked(data)
+        return data, kept and kept + DECODER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +93,9 @@ class DecodePool:
 class DecodeLane:
     """One camera's way through the decode pool.
 
-    `on_image(encoded, image)`, `on_error(timestamp)` (of the frame that failed; None when frames were let go), `on_drop(reason, count)` and `on_refused()`
-    (its pictures need more memory than is left) are called on the event loop. After `close()` nothing is called any more, and the decoder's memory is given back
-    once its thread let go of it.
+    `on_image(encoded, image)`, `on_error(timestamp)` (of the frame that failed; None when frames were let go), `on_drop(reason, count)` and `on_refused(reason)`
+    ("memory": its pictures need more than is left; "format": they are not 4:2:0 with 8 bits) are called on the event loop. After `close()` nothing is called any more,
+    and the decoder's memory is given back once its thread let go of it.
     """
 
     def __init__(
@@ -91,12 +106,13 @@ class DecodeLane:
         on_image: Callable[[EncodedFrame, av.VideoFrame], None],
         on_error: Callable[[int | None], None],
         on_drop: Callable[[str, int], None],
-        on_refused: Callable[[], None],
+        on_refused: Callable[[str], None],
     ) -> None:
         self._pool = pool
-        self._codec = codec
         self._loop = asyncio.get_running_loop()
         self._decoder: VideoCodecContext | None = open_decoder(codec)
+        # Belongs to the decoder's thread, as the decoder does.
+        self._frames = CheckedFrames(codec)
         self._on_image = on_image
         self._on_error = on_error
         self._on_drop = on_drop
@@ -122,7 +138,7 @@ class DecodeLane:
             return
         self._need_key = None
         self._waiting.append(frame)
-        if len(self._waiting) > BACKLOG:
+        if _too_many(self._waiting):
             self._overflow()
         self._next()
 
@@ -135,7 +151,7 @@ class DecodeLane:
                 break
         else:
             keep.clear()
-        if len(keep) > BACKLOG:
+        if _too_many(keep):
             keep.clear()
         if not keep:
             self._need_key = "backlog"
@@ -143,18 +159,19 @@ class DecodeLane:
         self._on_drop("backlog", len(self._waiting) - len(keep))
         self._waiting = keep
 
-    def _refused(self) -> None:
-        """Nothing goes in before another key frame, which is asked for in a while: there may be room by then."""
+    def _refused(self, reason: str) -> None:
+        """Nothing goes in before another key frame, which is asked for in a while: there may be room by then, or another
+        format."""
         count = 1
         while self._waiting and not self._waiting[0].key:
             self._waiting.popleft()
             count += 1
         if not self._waiting:
-            self._need_key = "memory"
-        self._on_drop("memory", count)
-        self._on_refused()
+            self._need_key = reason
+        self._on_drop(reason, count)
+        self._on_refused(reason)
         if self._again is None:
-            log.warning("a camera's pictures are too large for the memory that is left")
+            log.warning(_REFUSALS[reason])
             self._again = self._loop.call_later(REFUSED_S, self._ask_again)
 
     def _ask_again(self) -> None:
@@ -184,15 +201,20 @@ class DecodeLane:
     def _decode(self, frame: EncodedFrame) -> None:
         """In a pool thread; the busy flag keeps it the only one at this decoder."""
         image: av.VideoFrame | None = None
-        failed = refused = False
+        failed = False
+        refused: str | None = None
         decoder = self._decoder
         began = time.thread_time()
         try:
             if decoder is not None:
-                kept = kept_by(self._codec, frame.data)
-                refused = not self._pool.pictures.take(self, kept)
-                images = [] if refused else decoder.decode(av.Packet(frame.data))
-                image = images[-1] if images else None
+                data, kept = self._frames.checked(frame.data)
+                if self._pool.pictures.take(self, kept):
+                    images = decoder.decode(av.Packet(data))
+                    image = images[-1] if images else None
+                else:
+                    refused = "memory"
+        except FormatRefused:
+            refused = "format"
         except Exception as exc:  # noqa: BLE001
             # anything else would end this camera's decoding in silence
             failed = True
@@ -207,7 +229,7 @@ class DecodeLane:
         frame: EncodedFrame,
         image: av.VideoFrame | None,
         failed: bool,
-        refused: bool,
+        refused: str | None,
         spent: float,
     ) -> None:
         self._busy = False
@@ -217,9 +239,12 @@ class DecodeLane:
             return
         if failed:
             self._on_error(frame.timestamp)
-        elif refused:
-            self._refused()
-        elif image is not None:
+        elif refused is not None:
+            self._refused(refused)
+        elif image is None:
+            # Hidden, or behind a picture that was shown already, as B pictures are.
+            self._on_drop("not_shown", 1)
+        else:
             if image.width > MAX_SIDE or image.height > MAX_SIDE:
                 self._on_drop("size", 1)
             else:
@@ -239,6 +264,10 @@ class DecodeLane:
     def _forget(self) -> None:
         self._decoder = None
         self._pool.pictures.give_back(self)
+
+
+def _too_many(frames: deque[EncodedFrame]) -> bool:
+    return len(frames) > BACKLOG or sum(len(frame.data) for frame in frames) > BACKLOG_BYTES
 
 
 def give_memory_back() -> None:

@@ -19,8 +19,7 @@ from server.rtc.decode import DecodeLane, DecodePool
 from server.rtc.packet import EncodedFrame, Packet, newer
 from server.rtc.silence import Silence
 
-# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. An H.264 sender may send others,
-# whatever was negotiated.
+# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. Others of H.264 are refused before they are decoded.
 READABLE = frozenset({"yuv420p", "yuvj420p"})
 
 
@@ -32,7 +31,7 @@ class FrameSink(Protocol):
     def report(self, now: float) -> None: ...
     def rate(self, cap: int, frame_rate: int) -> None: ...
     def dropped(self, reason: str, count: int = 1) -> None: ...
-    def too_large(self) -> None: ...
+    def refused(self, reason: str) -> None: ...
     def key_frame_asked(self) -> None: ...
     def ended(self) -> None: ...
 
@@ -75,7 +74,7 @@ class VideoStream:
             on_image=self._decoded,
             on_error=self._decode_failed,
             on_drop=sink.dropped,
-            on_refused=sink.too_large,
+            on_refused=sink.refused,
         )
         # What of the assembler's drops was told to the sink already.
         self._told_drops: dict[str, int] = {}

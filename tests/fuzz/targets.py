@@ -32,8 +32,8 @@ from server.http_guard import plain_path
 from server.rtc import datagrams, payload, receiver
 from server.rtc.assemble import MAX_PACKETS, Assembler
 from server.rtc.capture_clock import CaptureClock
-from server.rtc.decode import MAX_SIDE, open_decoder
-from server.rtc.h264_sps import check_frame
+from server.rtc.decode import MAX_SIDE, CheckedFrames, open_decoder
+from server.rtc.h264_units import H264Frames
 from server.rtc.offer import (
     MAX_CANDIDATES,
     check_offer,
@@ -43,6 +43,7 @@ from server.rtc.offer import (
 )
 from server.rtc.packet import Packet
 from server.rtc.sdpfrag import parse_fragment
+from server.rtc.video_stream import READABLE
 
 Target = Callable[[bytes], None]
 
@@ -220,20 +221,25 @@ def rtp(data: bytes) -> None:
             assert frame.data
             if codec == "H264":
                 with suppress(ValueError):
-                    check_frame(frame.data)
+                    H264Frames().checked(frame.data)
 
 
 def sps(data: bytes) -> None:
     """An H.264 frame's parameter sets."""
     with suppress(ValueError):
-        check_frame(data)
+        checked = H264Frames().checked(data)
+        assert H264Frames().checked(checked[0]) == checked
     with suppress(ValueError):
-        check_frame(b"\0\0\1\x67" + data)
+        H264Frames().checked(b"\0\0\1\x67" + data)
+
+
+# The largest pictures, all picture parameter sets, and the decoder itself
+MAX_KEPT = 256 << 20
 
 
 def _decode(codec: str, data: bytes) -> None:
     """Frames behind two bytes of length each, into one decoder, as `DecodeLane` does it."""
-    decoder = open_decoder(codec)
+    decoder, frames = open_decoder(codec), CheckedFrames(codec)
     position = 0
     while position + 2 <= len(data):
         (size,) = struct.unpack_from("!H", data, position)
@@ -242,10 +248,12 @@ def _decode(codec: str, data: bytes) -> None:
         if not frame:
             continue
         with suppress(ValueError, av.FFmpegError):
-            if codec == "H264":
-                check_frame(frame)
-            for image in decoder.decode(av.Packet(frame)):
+            checked, kept = frames.checked(frame)
+            assert kept <= MAX_KEPT
+            for image in decoder.decode(av.Packet(checked)):
                 assert image.width * image.height <= MAX_SIDE * MAX_SIDE
+                assert image.format.name in READABLE
+        assert not decoder.has_b_frames
 
 
 def vp8(data: bytes) -> None:
