@@ -1,5 +1,6 @@
 import { finished } from "./conversation.js";
 import { byId, say, show } from "./dom.js";
+import { languageOf } from "./language.js";
 import { duration, engineName, evidence, remarks } from "./words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -37,6 +38,13 @@ export class ChatView {
   #spoken = "";
   // The reader is at the end and wants to stay there
   #following = true;
+  // The keyboard or the sheet changes the log's height, a picture or a font the newest turn's: whoever was at the end
+  // stays there.
+  #sizes = new ResizeObserver(() => {
+    if (this.#following) this.#follow();
+  });
+  /** @type {HTMLElement|null} */
+  #last = null;
 
   /** @param {ChatActions} actions */
   constructor(actions) {
@@ -44,13 +52,10 @@ export class ChatView {
     this.log.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.log;
       this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
-      if (this.#following) show(this.#newest, false);
+      show(this.#newest, !this.#following);
     });
     this.#newest.addEventListener("click", () => this.toEnd());
-    // The keyboard or the sheet changes its height: whoever was at the end stays there.
-    new ResizeObserver(() => {
-      if (this.#following) this.#follow();
-    }).observe(this.log);
+    this.#sizes.observe(this.log);
   }
 
   /** @param {Iterable<Turn>} turns */
@@ -62,12 +67,22 @@ export class ChatView {
         this.#turns.set(turn.key, article);
         show(this.#empty, false);
         this.log.append(article);
+        if (this.#last) this.#sizes.unobserve(this.#last);
+        this.#sizes.observe((this.#last = article));
         this.#following = true;
       }
       this.#fill(article, turn);
       this.#announce(turn);
+      if (turn.kind === "describe") this.#steady(article, turn);
     }
     this.#follow(); // last and once: it needs the layout
+  }
+
+  /** A description that goes on does not shrink: the page would jump with each. @param {HTMLElement} article @param {Turn} turn */
+  #steady(article, turn) {
+    const said = part(article, ".said", HTMLElement);
+    if (finished(turn)) said.style.minHeight = "";
+    else if (turn.response) said.style.minHeight = `${said.offsetHeight}px`;
   }
 
   /** @param {Turn} turn */
@@ -78,13 +93,13 @@ export class ChatView {
     show(this.#empty, this.#turns.size === 0);
   }
 
-  /** A line of its own between the answers. @param {string} text */
-  note(text) {
+  /** A line of its own between the answers. @param {string} text @param {Turn|null} [before] null: below all of them */
+  note(text, before = null) {
     show(this.#empty, false);
     const line = document.createElement("p");
     line.className = "note";
     line.textContent = text;
-    this.log.append(line);
+    this.log.insertBefore(line, (before && this.#turns.get(before.key)) ?? null);
     this.announce(text);
     this.#follow();
   }
@@ -129,7 +144,12 @@ export class ChatView {
       if (!proof.open) return;
       this.#following = false;
       this.#actions.opened();
-      part(article, ".answer", HTMLElement).scrollIntoView({ block: "start" });
+      part(article, ".said", HTMLElement).style.minHeight = "";
+      // All of the answer where there is room for it; else what was opened.
+      const room = this.log.clientHeight;
+      const answer = part(article, ".answer", HTMLElement);
+      const shown = answer.offsetHeight <= room ? answer : proof;
+      shown.scrollIntoView({ block: shown.offsetHeight <= room ? "end" : "start" });
     });
     return article;
   }
@@ -141,6 +161,8 @@ export class ChatView {
     say(part(article, ".asked", HTMLElement), turn.question);
     say(part(article, ".text", HTMLElement), turn.text || waitingWords(turn));
     article.classList.toggle("wordless", turn.text === "");
+    // A screen reader speaks it by that language's rules.
+    if (turn.response) part(article, ".text", HTMLElement).lang = languageOfTurn(turn);
 
     const thumb = part(article, ".thumb", HTMLImageElement);
     const picture = turn.frame?.thumbnail ?? "";
@@ -149,8 +171,7 @@ export class ChatView {
       const fine = picture.startsWith("data:image/jpeg;base64,");
       if (fine) thumb.src = picture;
       else thumb.removeAttribute("src");
-      thumb.width = turn.frame.width;
-      thumb.height = turn.frame.height;
+      thumb.style.setProperty("--ratio", String(turn.frame.width / turn.frame.height));
       show(thumb, fine);
     }
 
@@ -233,6 +254,11 @@ export class ChatView {
     if (this.#following) this.log.scrollTop = this.log.scrollHeight;
     else show(this.#newest, true);
   }
+}
+
+/** Of its answer, which may be too short to tell: then of its question. @param {Turn} turn */
+export function languageOfTurn(turn) {
+  return languageOf(turn.text) || (turn.kind === "chat" ? languageOf(turn.question) : "");
 }
 
 /** @param {Turn} turn */

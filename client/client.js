@@ -1,6 +1,6 @@
 /** The page: joins the visit (camera and connection) with the views. */
 
-import { ChatView } from "./chatview.js";
+import { ChatView, languageOfTurn } from "./chatview.js";
 import { CodeDialog } from "./codedialog.js";
 import { Composer } from "./composer.js";
 import { Conversation } from "./conversation.js";
@@ -17,6 +17,7 @@ import { cameAsOperator } from "./operator.js";
 import { takePairingCode } from "./pairing.js";
 import { OtherDialog } from "./otherdialog.js";
 import { report } from "./report.js";
+import { Stand } from "./simplemode.js";
 import { Speech } from "./speech.js";
 import { StageView } from "./stageview.js";
 import { TrustDialog } from "./trustdialog.js";
@@ -35,6 +36,7 @@ const dialog = new CodeDialog();
 const trust = new TrustDialog({ onRetry: () => visit.retry() });
 const other = new OtherDialog();
 const disclosure = new DisclosureDialog({ onAgree: (host) => visit.agree(host) });
+const stand = new Stand();
 const screenLock = new ScreenLock();
 const dock = byId("dock", HTMLElement);
 const stop = byId("stop", HTMLButtonElement);
@@ -54,13 +56,17 @@ const visit = new Visit({
     if (message.type === "still") return showStill(message);
     if (engine.receive(message)) return;
     conversation.receive(message);
+    if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
     if (message.type === "error" && !message.id) note(message.message);
   },
+  onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
   onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
   onBroken: () => conversation.interrupt(BROKEN),
   onNewSession: () => {
-    if (conversation.turns.length > 0) note("A new session began. What was said before is not remembered.");
+    if (conversation.turns.length === 0) return;
+    // What has no answer yet gets it in the new one.
+    note("A new session began. What was said before is not remembered.", conversation.open);
   },
 });
 
@@ -82,7 +88,7 @@ const speech = new Speech((key) => chat.renderSpeaking(key));
 const chat = new ChatView({
   copy: navigator.clipboard ? (turn) => void copy(turn.text) : null,
   share: "share" in navigator ? (turn) => void share(turn.text) : null,
-  speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text) : null,
+  speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
   again: (turn) => ask(turn.question, turn.detail),
   opened: () => grow(true),
 });
@@ -205,10 +211,16 @@ function showStill({ image, withheld }) {
   if (!visit.facts.held) stage.showFar(withheld ? "" : (image ?? ""));
 }
 
-/** @param {string} text below everything that was said before */
-function note(text) {
+/** @param {string} engine @param {string} model @param {import("./conversation.js").Turn|null} before that it answers */
+function tellStand(engine, model, before) {
+  const news = stand.heard(engine, model);
+  if (news) note(news, before);
+}
+
+/** @param {string} text @param {import("./conversation.js").Turn|null} [before] null: below everything that was said */
+function note(text, before = null) {
   drawing.flush();
-  chat.note(text);
+  chat.note(text, before);
 }
 
 /** The sheet over most of the picture, or back. @param {boolean} tall */

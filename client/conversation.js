@@ -44,6 +44,11 @@ export class Conversation {
     this.#onGone = onGone;
   }
 
+  /** @returns {Turn|null} the oldest one that has no end yet */
+  get open() {
+    return this.turns.find((turn) => !finished(turn)) ?? null;
+  }
+
   /** @returns {Turn|null} the newest question that has no end yet */
   get running() {
     return this.turns.findLast((turn) => turn.kind === "chat" && !finished(turn)) ?? null;
@@ -56,13 +61,13 @@ export class Conversation {
 
   /** @param {string} id */
   sent(id) {
-    const turn = this.#find(id);
+    const turn = this.byId(id);
     if (turn) this.#change(turn, { state: "sent" });
   }
 
   /** It ends here, without the server. @param {string} id @param {string} problem @param {boolean} [retryable] */
   end(id, problem, retryable = true) {
-    const turn = this.#find(id);
+    const turn = this.byId(id);
     if (turn && !finished(turn)) this.#change(turn, { state: "failed", problem, retryable });
   }
 
@@ -86,22 +91,25 @@ export class Conversation {
   /** @param {ServerMessage} message */
   receive(message) {
     if (message.type === "waiting") {
-      const turn = this.#find(message.id);
+      const turn = this.byId(message.id);
       if (turn?.state === "sent") this.#change(turn, { state: "delayed" });
     } else if (message.type === "started") {
-      const turn = message.kind === "describe" ? this.#describing(message.id) : this.#find(message.id);
-      if (turn && !finished(turn)) this.#change(turn, { state: "thinking", frame: message.frame });
-    } else if (message.type === "delta") {
-      const turn = this.#find(message.id);
+      const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
       if (!turn || finished(turn)) return;
-      // A description's old text stays until the first word of the new one.
+      const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
+      this.#change(turn, { state: "thinking", frame });
+    } else if (message.type === "delta") {
+      const turn = this.byId(message.id);
+      if (!turn || finished(turn)) return;
+      // A description's last words and their picture stay until the new ones are whole.
+      if (turn.kind === "describe" && turn.response) return;
       const text = turn.state === "answering" ? turn.text + message.text : message.text;
       this.#change(turn, { state: "answering", text });
     } else if (message.type === "response") {
       if (message.kind === "describe") this.#described(message);
       else this.#answered(message);
     } else if (message.type === "error" && message.id) {
-      const turn = this.#find(message.id);
+      const turn = this.byId(message.id);
       if (turn?.kind === "describe") this.#change(turn, { problem: message.message });
       else this.end(message.id, message.message, message.retryable);
     }
@@ -109,7 +117,7 @@ export class Conversation {
 
   /** @param {ResponseMessage} message */
   #answered(message) {
-    const turn = this.#find(message.id);
+    const turn = this.byId(message.id);
     if (!turn || finished(turn)) return;
     this.#change(turn, {
       state: "done",
@@ -122,7 +130,7 @@ export class Conversation {
   /** @param {ResponseMessage} message */
   #described(message) {
     const whole = message.finish_reason === "stop" || message.finish_reason === "length";
-    const turn = this.#find(message.id) ?? (whole ? this.#describing(message.id) : null);
+    const turn = this.byId(message.id) ?? (whole ? this.#describing(message.id) : null);
     if (!turn || turn.state === "done" || !whole) return;
     this.#change(turn, {
       state: "thinking",
@@ -179,8 +187,8 @@ export class Conversation {
     this.#onGone(turn);
   }
 
-  /** @param {string} id */
-  #find(id) {
+  /** @param {string} id @returns {Turn|null} the newest of that id */
+  byId(id) {
     return this.turns.findLast((turn) => turn.id === id) ?? null;
   }
 

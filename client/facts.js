@@ -14,6 +14,7 @@
  * @property {import("./socket.js").SocketState} socket
  * @property {number} closeCode of the last close, 0 for none
  * @property {ApiError|null} socketError
+ * @property {boolean} gone the server stopped, and a restart would have ended by now
  * @property {boolean} untrusted https works and the socket does not: the browser only tolerates the certificate
  * @property {ApiError|null} pairingError why the one-time code in the address was not taken
  * @property {Ready|null} ready
@@ -38,6 +39,7 @@
  * @property {(facts: Facts) => void} onChange
  * @property {(stream: MediaStream|null) => void} onStream
  * @property {(message: import("./messages.js").ServerMessage) => void} onMessage
+ * @property {(engine: string, model: string) => void} onEngine it answers from now on
  * @property {(id: string) => void} onSent a question that waited went out
  * @property {(id: string) => void} onUnsent it never will
  * @property {() => void} onBroken the socket was lost
@@ -54,6 +56,7 @@ export const NOTHING_YET = {
   socket: "closed",
   closeCode: 0,
   socketError: null,
+  gone: false,
   untrusted: false,
   pairingError: null,
   ready: null,

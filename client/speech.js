@@ -13,12 +13,13 @@ export class Speech {
     return "speechSynthesis" in window && "SpeechSynthesisUtterance" in window;
   }
 
-  /** Read it, or stop when it is the one being read. @param {string} key @param {string} text */
-  toggle(key, text) {
+  /** Read it, or stop when it is the one being read. @param {string} key @param {string} text @param {string} language BCP 47; "" for the page's */
+  toggle(key, text, language) {
     const same = this.#key === key;
     this.stop();
     if (same || !text) return;
     const utterance = new SpeechSynthesisUtterance(text);
+    utterance.lang = language;
     utterance.onend = utterance.onerror = () => {
       if (this.#key === key) this.#set(null);
     };

@@ -1,4 +1,5 @@
 import { byId, say, show } from "./dom.js";
+import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
 import { card, dataUse, details, farAway, notice, summary } from "./words.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
@@ -27,6 +28,10 @@ export class StageView {
   #far = byId("far", HTMLImageElement);
   #finder = byId("finder", HTMLElement);
   #ring = byId("focus-ring", HTMLElement);
+  #mode = byId("mode", HTMLElement);
+  /** What a model is asked with one tap, and what is asked in its place where there is none */
+  #forModel = [byId("quick-what", HTMLElement)];
+  #forSimple = [byId("quick-code", HTMLElement), byId("quick-colour", HTMLElement)];
   #facts = byId("facts", HTMLElement);
   #card = byId("card", HTMLElement);
   #notice = byId("notice", HTMLElement);
@@ -153,6 +158,11 @@ export class StageView {
     if (!farAway(facts)) this.showFar("");
     this.app.dataset.held = String(facts.held);
     say(this.#stateLabel, label);
+    const simple = inSimpleMode(facts);
+    say(this.#mode, SIMPLE_MODE);
+    show(this.#mode, simple && this.app.dataset.camera === "on");
+    for (const button of this.#forModel) show(button, !simple);
+    for (const button of this.#forSimple) show(button, simple);
     this.#renderCard(facts);
     this.#renderNotice(facts);
     say(this.#dataUse, dataUse(facts.sent));

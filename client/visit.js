@@ -2,6 +2,7 @@ import { ApiError } from "./api.js";
 import { Asking, PATIENCE, answerable } from "./asking.js";
 import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
+import { Closing } from "./closing.js";
 import { Disclosure } from "./disclosure.js";
 import { NOTHING_YET } from "./facts.js";
 import { pageTime } from "./messages.js";
@@ -34,6 +35,7 @@ export class Visit {
 
   #hooks;
   #asking;
+  #closing = new Closing();
   #disclosure = new Disclosure();
   #typedAt = -Infinity;
   #connectedAt = Infinity;
@@ -322,9 +324,7 @@ export class Visit {
   /** @param {import("./socket.js").SocketState} socket @param {number} closeCode @param {ApiError|null} socketError */
   #socketChanged(socket, closeCode, socketError) {
     const wasOpen = this.facts.socket === "open";
-    // The reason stays to be read until it works again; that a server which restarts can not be reached is no news.
-    const stays = socket === "connecting" || (this.facts.closeCode === 1013 && closeCode === 1006);
-    this.#set({ socket, ...(stays ? {} : { closeCode, socketError }) });
+    this.#set(this.#closing.changed(this.facts, socket, closeCode, socketError));
     if (wasOpen && socket !== "open") this.#hooks.onBroken();
     if (socket === "waiting" && this.socket.unopened >= REFUSED_AFTER && !this.facts.untrusted) void this.#findOutWhy();
     if (socket === "open") {
@@ -354,6 +354,7 @@ export class Visit {
         const { ask, confirm } = this.#disclosure.look(message);
         if (confirm) this.socket.send({ type: "confirm", host: confirm });
         this.#set({ ready: message, held: message.held, disclose: ask });
+        if (message.engine_state === "ready" || message.engine === "builtin") this.#hooks.onEngine(message.engine, message.model);
         if (message.describe !== (this.facts.describing && !ask)) this.#tellDescribing(this.facts.describing);
         // A restarted server takes the old token for a session that it does not know.
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {

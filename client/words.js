@@ -230,6 +230,14 @@ function lost(facts) {
   if (facts.closeCode === 4429) {
     return { tone: "warn", title: "Too many connections", text: "The server asks for a pause. It is tried again in half a minute.", action };
   }
+  if (facts.gone) {
+    return {
+      tone: "bad",
+      title: "The server has stopped",
+      text: "It has not come back. This page keeps trying; ask whoever runs it.",
+      action,
+    };
+  }
   const error = facts.socketError ?? facts.linkError;
   if (error && error.status > 0) {
     return { tone: "bad", title: "The server is not ready", text: `${error.message} It is tried again by itself.`, action };

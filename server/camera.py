@@ -20,7 +20,7 @@ from server.rtc.camera_state import CameraWatch
 from server.rtc.capture_clock import captured_after
 from server.scene_watch import SceneWatch
 from server.sending import Sending
-from server.vision.luma import SceneReader
+from server.vision.luma import SceneReader, unwritten
 from server.vision.sampler import Sampler
 
 # How long a question waits for a frame captured after it, and after which time whoever asked hears that it waits.
@@ -122,6 +122,8 @@ class Camera:
         self._watch = CameraWatch()
         self._feed: Feed | None = None
         self._newest: Frame | None = None
+        # Whether a picture of this connection was there; the first ones may be memory that nobody wrote.
+        self._seen = False
         # Why pictures were refused since the newest; "" while none were.
         self._refused = ""
         # When there was no picture yet, or the last camera ended.
@@ -149,6 +151,7 @@ class Camera:
         """A new connection takes over; what the last one still says is ignored."""
         self._feed = feed or Feed(self)
         self._watch = CameraWatch()
+        self._seen = False
         self._refused = ""
         self._scene.forget()
         self._sending.forget_path()
@@ -202,6 +205,11 @@ class Camera:
 
     def _put(self, frame: Frame) -> None:
         self._metrics.frames_received.inc()
+        if not self._seen:
+            if unwritten(frame.image):
+                self._metrics.frames_skipped.labels("unwritten").inc()
+                return
+            self._seen = True
         first = self._newest is None or (frame.width, frame.height) != (
             self._newest.width,
             self._newest.height,

@@ -65,7 +65,7 @@ class Metrics:
         build.labels(version).set(1)
         self.frames_received = counter("frames_received_total", "Frames decoded from cameras")
         self.frames_sampled = counter("frames_sampled_total", "Frames taken by the sampler")
-        # reason: decode_error, backlog, broken, no_key, format, withheld
+        # reason: decode_error, backlog, broken, no_key, format, withheld, unwritten
         self.frames_skipped = counter(
             "frames_skipped_total", "Frames that went no further", "reason"
         )

@@ -12,9 +12,7 @@ from typing import Any
 
 from aiortc import (
     RTCConfiguration,
-    RTCIceTransport,
     RTCPeerConnection,
-    RTCRtpTransceiver,
     RTCSessionDescription,
 )
 from aiortc.exceptions import InvalidStateError, OperationError
@@ -23,6 +21,7 @@ from aiortc.sdp import candidate_from_sdp
 from server.aio import TaskSet
 from server.camera import Camera, Feed
 from server.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
+from server.rtc.answer import whole_answer
 from server.rtc.decode import DecodePool, give_memory_back
 from server.rtc.gathering import Gathering
 from server.rtc.ice_restart import IceRestart
@@ -74,8 +73,8 @@ class PeerConnection:
         # Names this connection in an address, and its ICE session in an entity tag (RFC 9725).
         self.name = secrets.token_urlsafe(16)
         self.ice_tag = secrets.token_urlsafe(9)
-        # The client's ICE user name.
-        self.remote_ufrag = offer.ufrag
+        # The client's ICE user names: of the camera's transport first, and of those that are not used.
+        self.remote_ufrags = offer.ufrags
         # None before the first.
         self._restart: IceRestart | None = None
 
@@ -84,9 +83,8 @@ class PeerConnection:
         pc = self._pc
         try:
             await pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
-            self._choose(pool)
-            for transport in self._transports():
-                self._gathering.attach(transport._connection)
+            self._take_camera(pool)
+            self._gathering.attach(self._receiver.transport.transport._connection)
             await pc.setLocalDescription(await pc.createAnswer())
         except OperationError:
             raise UnusableOffer(
@@ -105,46 +103,23 @@ class PeerConnection:
         self._deadline = asyncio.get_running_loop().call_later(
             self._connect_seconds, self._too_late
         )
-        return pc.localDescription.sdp
+        return whole_answer(self._offer, pc.localDescription.sdp)
 
-    def _choose(self, pool: DecodePool) -> None:
-        """Take the first video that is sent; everything else is answered inactive."""
-        camera: RTCRtpTransceiver | None = None
-        # aiortc's DTLS client offers ECDSA alone, so a peer with an RSA certificate has to be the client where it may.
-        role = "client" if self._offer.passive else "server"
-        for transceiver in self._pc.getTransceivers():
-            receiver = transceiver.receiver
-            if (
-                camera is None
-                and transceiver.kind == "video"
-                and transceiver._offerDirection in ("recvonly", "sendrecv")
-                and any(c.name.upper() in DECODABLE for c in transceiver._codecs)
-                and isinstance(receiver, CameraReceiver)
-            ):
-                camera = transceiver
-                transceiver.direction = "recvonly"
-                receiver.attach(self._feed, pool)
-                names = [codec.name.upper() for codec in transceiver._codecs]
-                self._feed.codec = next(name for name in names if name in DECODABLE)
-                self._receiver = receiver
-            else:
-                transceiver.direction = "inactive"
-            if receiver.transport._role == "auto":
-                receiver.transport._set_role(role)
-        if camera is None:
-            raise UnusableOffer("The offer sends no video. Offer the camera as sendonly.")
-        if self._pc.sctp is not None:
-            if self._pc.sctp.transport._role == "auto":
-                self._pc.sctp.transport._set_role(role)
-            # Never started, so that a data channel carries nothing: aiortc keeps what it gets of a message
-            # without a bound until its last piece comes.
-            self._pc.sctp.start = _start_nothing  # type: ignore[method-assign,assignment]
-
-    def _transports(self) -> set[RTCIceTransport]:
-        """One of all media sections with BUNDLE, else one of each."""
-        parts = [transceiver.receiver for transceiver in self._pc.getTransceivers()]
-        found = {part.transport.transport for part in parts}
-        return found | ({self._pc.sctp.transport.transport} if self._pc.sctp is not None else set())
+    def _take_camera(self, pool: DecodePool) -> None:
+        """Receive from the only section that there is for aiortc: so nothing has another transport than the camera."""
+        (transceiver,) = self._pc.getTransceivers()
+        receiver = transceiver.receiver
+        names = [codec.name.upper() for codec in transceiver._codecs]
+        if not DECODABLE.intersection(names):
+            raise OperationError("no codec that can be decoded")
+        assert isinstance(receiver, CameraReceiver)
+        transceiver.direction = "recvonly"
+        receiver.attach(self._feed, pool)
+        self._feed.codec = next(name for name in names if name in DECODABLE)
+        self._receiver = receiver
+        if receiver.transport._role == "auto":
+            # aiortc's DTLS client offers ECDSA alone, so a peer with an RSA certificate has to be the client where it may.
+            receiver.transport._set_role("client" if self._offer.passive else "server")
 
     def request_key_frame(self) -> None:
         self._receiver.request_key_frame()
@@ -168,12 +143,12 @@ class PeerConnection:
                 raise BadRequest(
                     'A candidate is malformed. Send RTCIceCandidate\'s own "candidate" string.'
                 ) from None
-            candidate.sdpMid = entry.get("sdpMid")
-            candidate.sdpMLineIndex = entry.get("sdpMLineIndex")
-            if candidate.sdpMid is None and candidate.sdpMLineIndex is None:
-                candidate.sdpMLineIndex = 0
             if candidate.component != 1 or candidate.protocol.lower() != "udp" or self._over:
                 continue
+            if not self._offer.carries(entry.get("sdpMid"), entry.get("sdpMLineIndex")):
+                continue
+            # To aiortc the camera's is the only section.
+            candidate.sdpMLineIndex = 0
             try:
                 await self._pc.addIceCandidate(candidate)
             except (ValueError, InvalidStateError):
@@ -186,7 +161,6 @@ class PeerConnection:
 
         Raises Conflict before there is a connection that could go on, PortsExhausted.
         """
-        transceivers = self._pc.getTransceivers()
         transport = self._receiver.transport
         if transport.transport.state != "completed" or self._over:
             raise Conflict(
@@ -198,12 +172,10 @@ class PeerConnection:
             )
         ours = await self._restart.begin(ufrag, pwd)
         self.ice_tag = secrets.token_urlsafe(9)
-        self.remote_ufrag = ufrag
+        self.remote_ufrags = (ufrag,)
         self._candidates = 0
-        first = next(
-            t for t in transceivers if t.receiver.transport is transport and not t._bundled
-        )
-        return make_fragment(first.kind, first.mid or "", ours.ufrag, ours.pwd, ours.candidates)
+        section = self._offer.sections[self._offer.transport]
+        return make_fragment(section.kind, section.mid, ours.ufrag, ours.pwd, ours.candidates)
 
     def _state_changed(self) -> None:
         state = self._pc.connectionState
@@ -236,10 +208,6 @@ class PeerConnection:
         await self._pc.close()
         if self._restart is not None:
             await self._restart.close()
-
-
-async def _start_nothing(*_: object) -> None:
-    """In place of RTCSctpTransport.start."""
 
 
 class WebRTCServer:

@@ -58,10 +58,10 @@ def create_whip_router(services: Services) -> APIRouter:
         connection = _connection(services, claims, name)
         fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
         if not _matches(request, connection):
-            if fragment.ufrag != connection.remote_ufrag:
+            if fragment.ufrag != connection.remote_ufrags[0]:
                 await guard.limit(request)
                 return await _restart(connection, fragment)
-        elif fragment.ufrag not in ("", connection.remote_ufrag):
+        elif fragment.ufrag not in ("", *connection.remote_ufrags):
             raise PreconditionFailed(
                 "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
             )

@@ -29,12 +29,14 @@ OPTIONAL_TYPE = {"Sender"}
 # Carry frames and words, and never touch the page.
 WITHOUT_PAGE = [
     "facts",
+    "language",
     "api",
     "attempt",
     "asking",
     "authority",
     "backoff",
     "camera",
+    "closing",
     "conversation",
     "disclosure",
     "doctor",
@@ -47,6 +49,7 @@ WITHOUT_PAGE = [
     "peer",
     "report",
     "sender",
+    "simplemode",
     "session",
     "socket",
     "stats",
@@ -70,6 +73,10 @@ WITHOUT_CONNECTION = [
     "trustdialog",
     "viewport",
 ]
+
+
+# Neither carry nor show.
+PURE = ["conversation", "enginewords", "language", "simplemode", "words"]
 
 
 class Tags(HTMLParser):
@@ -231,7 +238,7 @@ def test_connection_and_page_are_apart() -> None:
             assert word not in text, path.name
         for _, where in imports(path):
             other = where.removeprefix("./").removesuffix(".js")
-            assert other in {*WITHOUT_CONNECTION, "conversation", "enginewords", "words"}, path.name
+            assert other in {*WITHOUT_CONNECTION, *PURE}, path.name
 
 
 def test_ids_are_there() -> None:
@@ -301,6 +308,8 @@ def test_messages_are_mirrored(model: type[BaseModel]) -> None:
     mirrored = typedefs()[RENAMED.get(model.__name__, model.__name__)]
     expected = {}
     for name, field in model.model_fields.items():
+        if field.exclude:
+            continue  # never on the wire
         if issubclass(model, messages.ClientMessage):
             expected[name] = not field.is_required()
         else:

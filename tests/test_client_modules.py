@@ -342,7 +342,46 @@ async def test_a_description_is_one_turn(page: Page) -> None:
         return [talk.turns.length, half, talk.turns[0].text, talk.turns[0].earlier.length, talk.turns[0].state];
         """,
     )
-    assert found == [1, "half", "text 39", 30, "done"]
+    assert found == [1, "text 39", "text 39", 30, "done"]
+
+
+async def test_a_description_changes_its_words_and_its_picture_together(page: Page) -> None:
+    """The first one is shown as it is written; later ones when they are whole, with the frame they are about."""
+    found = await run(
+        page,
+        CONVERSATION + """
+        const seen = [];
+        const note = () => seen.push([talk.turns[0].text, talk.turns[0].frame.id, talk.turns[0].frame.thumbnail ?? ""]);
+        const at = (id, thumbnail) => ({...frame, id, thumbnail});
+        talk.receive({type: "started", id: "d0", kind: "describe", frame: at("f0")});
+        talk.receive({type: "delta", id: "d0", text: "A"}); note();
+        talk.receive({...response("d0", "A cup.", "stop", "describe"), frame: at("f0", "p0")}); note();
+        talk.receive({type: "started", id: "d1", kind: "describe", frame: at("f1")}); note();
+        talk.receive({type: "delta", id: "d1", text: "B"}); note();
+        talk.receive({...response("d1", "Bees.", "stop", "describe"), frame: at("f1", "p1")}); note();
+        return seen;
+        """,
+    )
+    old = ["A cup.", "f0", "p0"]
+    assert found == [["A", "f0", ""], old, old, old, ["Bees.", "f1", "p1"]]
+
+
+async def test_a_change_between_model_and_built_in_engine_is_told_once(page: Page) -> None:
+    """Not what it is at first; then each change once, however often it is heard."""
+    found = await run(
+        page,
+        """
+        const {Stand} = await import("/client/simplemode.js");
+        const stand = new Stand();
+        return [["vllm", "m"], ["vllm", "m"], ["builtin", "builtin"], ["builtin", "builtin"], ["local", "n"], ["vllm", "m"]]
+          .map(([engine, model]) => stand.heard(engine, model));
+        """,
+    )
+    assert found[:2] == ["", ""]
+    assert "Simple mode: text, codes, colours" in found[2]
+    assert found[3] == ""
+    assert "answers again: n." in found[4]
+    assert found[5] == ""
 
 
 async def test_what_changed_is_drawn_once_a_picture(page: Page) -> None:
@@ -659,6 +698,34 @@ async def test_only_the_newest_question_waits(page: Page) -> None:
     assert other == [True, False, True]
 
 
+async def test_the_language_of_a_text_is_told(page: Page) -> None:
+    """By its script or its small words; by nothing where neither tells."""
+    texts = {
+        "I see a red cup on the table.": "en",
+        "Ich sehe eine rote Tasse auf dem Tisch.": "de",
+        "Je vois une tasse rouge sur la table.": "fr",
+        "Hay una taza roja en la mesa.": "es",
+        "C'è una tazza rossa sul tavolo, non è piena.": "it",
+        "Há uma caneca vermelha em cima da mesa.": "pt",
+        "Er staat een rode kop op de tafel.": "nl",
+        "Na stole jest czerwony kubek.": "pl",
+        "На столе стоит красная чашка.": "ru",
+        "На столі стоїть червона чашка, її бачу.": "uk",
+        "桌子上有一个红色的杯子。": "zh",
+        "テーブルの上に赤いカップがあります。": "ja",
+        "테이블 위에 빨간 컵이 있습니다.": "ko",
+        "هناك كوب أحمر على الطاولة.": "ar",
+        "12.50": "",
+        "Rot.": "",
+        "": "",
+    }
+    found = await run(
+        page,
+        f"""const {{languageOf}} = await import("/client/language.js"); return {list(texts)!r}.map(languageOf);""",
+    )
+    assert dict(zip(texts, found, strict=True)) == texts
+
+
 async def test_words_for_every_state(page: Page) -> None:
     """Each trouble has a title and a next step of its own, and never an empty or undefined word."""
     found = await run(
@@ -673,7 +740,7 @@ async def test_words_for_every_state(page: Page) -> None:
           .map(camera => words.card({...off, camera}));
         for (const closeCode of [4401, 4403, 4408, 4409]) cards.push(words.card({...off, camera: "off", closeCode}));
         const notices = [{muted: true}, {socket: "waiting"}, {socket: "waiting", closeCode: 1013},
-          {socket: "waiting", closeCode: 4429}, {link: "interrupted"}, {link: "ended", linkError: {message: "No codec."}},
+          {socket: "waiting", closeCode: 4429}, {socket: "waiting", gone: true}, {link: "interrupted"}, {link: "ended", linkError: {message: "No codec."}},
           {status: {camera: "stalled"}}, {status: {camera: "frozen"}}, {status: {camera: "live", dark: true}},
           {status: {camera: "live", blurred: true}}, {held: true},
           ...["loading", "unreachable", "misconfigured"].map(engine_state => ({status: {camera: "live", engine_state}}))]

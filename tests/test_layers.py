@@ -130,6 +130,7 @@ PURE = (
     *(
         "rtc.camera_state",
         "rtc.offer",
+        "rtc.answer",
         "rtc.sdpfrag",
         "fair_queue",
         "prompts",

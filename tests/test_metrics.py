@@ -89,7 +89,7 @@ ALLOWED: dict[str, set[str]] = {
         *("replaced", "preempted", "socket_closed", "session_ended", "draining", "format"),
         *("missing", "malformed", "bad_signature", "expired", "wrong_session", "bad_code"),
         *("metrics", "operator", "origin", "rate", "other"),
-        *("stranger", "stun", "addresses", "size", "waiting", "streams"),
+        *("stranger", "stun", "addresses", "size", "waiting", "streams", "unwritten"),
     },
     "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
     "direction": {"prompt", "completion"},

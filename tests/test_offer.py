@@ -64,6 +64,8 @@ def test_mdns_candidates_and_the_end_of_candidates_are_left_out() -> None:
         (HEAD + media("video", codec="rtx"), "decoded here. "),
         (HEAD + media("text"), "no video"),
         (HEAD + "m=video\r\n", "malformed"),
+        (HEAD + media("video").replace("m=video 9", "m=video 0"), "switched off"),
+        (HEAD + media("video", extra="a=bundle-only\r\n").replace(" 9 ", " 0 "), "switched off"),
         (HEAD.replace("a=fingerprint", "a=x") + media("video"), "fingerprint"),
         (HEAD + "a=group:BUNDLE 1\r\n" + media("video"), "not there"),
         (HEAD + "a=group:BUNDLE 0 0\r\n" + media("video"), "twice"),
@@ -75,6 +77,62 @@ def test_an_unusable_offer_says_why(sdp: str, word: str) -> None:
     with pytest.raises(UnusableOffer, match=word) as caught:
         check_offer(sdp)
     assert caught.value.status == 422
+
+
+def section(kind: str, mid: str, port: int = 9, *more: str) -> str:
+    """One with a transport of its own."""
+    codec = {"audio": "opus/48000/2", "video": "VP8/90000"}[kind]
+    lines = [
+        *(f"m={kind} {port} UDP/TLS/RTP/SAVPF 96", f"a=mid:{mid}", "a=sendonly", "a=rtcp-mux"),
+        *(f"a=rtpmap:96 {codec}", f"a=ice-ufrag:user{mid}", f"a=ice-pwd:pass{mid}", *more),
+    ]
+    return "\r\n".join([*lines, ""])
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_bundle_only_video_comes_over_the_transport_of_its_group(own: bool) -> None:
+    """`m=video 0` with `a=bundle-only` is a camera; what it says of a transport itself does not count (RFC 9143)."""
+    video = section("video", "1", 0, "a=bundle-only")
+    if not own:
+        video = video.replace("a=ice-ufrag:user1\r\na=ice-pwd:pass1\r\n", "")
+    group = "a=group:BUNDLE 0 1\r\n"
+    offer = check_offer(HEAD + group + section("audio", "0", 9, CANDIDATE.strip()) + video)
+    assert (offer.camera, offer.bundle, offer.ufrags[0]) == (1, (0, 1), "user0")
+    kept = offer.sdp.split("\r\n")
+    assert [line for line in kept if line.startswith("m=")] == ["m=video 9 UDP/TLS/RTP/SAVPF 96"]
+    assert [line for line in kept if line.startswith("a=ice-ufrag")] == ["a=ice-ufrag:user0"]
+    assert CANDIDATE.strip() in kept
+    assert "group" not in offer.sdp
+    assert offer.carries("0", None)
+    assert not offer.carries("1", 0)
+
+
+def test_video_beside_audio_without_a_group_has_its_own_transport() -> None:
+    """Candidates of the other section are not for it; one that names none is."""
+    offer = check_offer(HEAD + section("audio", "0") + section("video", "1"))
+    assert (offer.camera, offer.bundle, offer.grouped) == (1, (1,), False)
+    assert offer.ufrags == ("user1", "user0")
+    assert "user0" not in offer.sdp
+    carried = [
+        offer.carries(*of) for of in (("0", 0), ("1", 1), (None, 0), (None, 1), (None, None))
+    ]
+    assert carried == [False, True, False, True, True]
+
+
+def test_a_rejected_section_is_no_camera() -> None:
+    """Port 0 without bundle-only: the next video is taken, and the group's transport is the first that stands."""
+    offer = check_offer(
+        HEAD + "a=group:BUNDLE 0 1\r\n" + section("video", "0", 0) + section("video", "1")
+    )
+    assert (offer.camera, offer.bundle) == (1, (1,))
+    assert not offer.carries("0", None)
+
+
+@pytest.mark.parametrize("line_break", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_no_section_hides_behind_a_rarer_line_break(line_break: str) -> None:
+    """What aiortc would take for a section is one here too."""
+    hidden = f"a=x{line_break}m=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
+    assert len(check_offer(HEAD + media("video", extra=hidden)).sections) == 2
 
 
 def test_media_sections_are_bounded() -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from aiortc import RTCPeerConnection
 from aiortc.rtp import RtcpByePacket, RtpPacket
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -468,6 +469,70 @@ async def test_audio_and_further_video_are_answered_inactive() -> None:
         await side.frames_of(count=3)
 
 
+AUDIO = "\r\n".join(
+    [
+        *("m=audio 9 UDP/TLS/RTP/SAVPF 111", "c=IN IP4 0.0.0.0", "a=mid:beside", "a=sendonly"),
+        *("a=rtcp-mux", "a=rtpmap:111 opus/48000/2", "a=ice-ufrag:abcd", "a=setup:actpass"),
+        *("a=ice-pwd:0123456789012345678901", "a=fingerprint:sha-256 AA:BB", ""),
+    ]
+)
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_audio_with_a_transport_of_its_own_is_rejected(first: bool) -> None:
+    """Nothing is opened for it, and the camera's own transport decides what is connected, before the limit and after."""
+    async with (
+        live_encoder() as encoder,
+        webrtc_side(connect_seconds=1.0) as side,
+        camera_peer(encoder) as peer,
+    ):
+        offer = await peer.offer()
+        at = offer.index("m=video") if first else len(offer)
+        answer = await side.connect(offer[:at] + AUDIO + offer[at:])
+        connection = side.server._connections["a"]
+        assert len(connection._pc._RTCPeerConnection__iceTransports) == 1  # type: ignore[attr-defined]
+        for mid in ("beside", "0"):
+            found = [{**entry, "sdpMid": mid} for entry in trickled(offer)]
+            used = await side.server.add_candidates("a", found)
+            assert used == (0 if mid == "beside" else len(found))
+        assert lines(answer, "a=group:") == ["a=group:BUNDLE 0"]
+        assert [line.split()[1] for line in lines(answer, "m=audio")] == ["0"]
+        # aiortc knows no rejected sections.
+        head, *sections = re.split("^(?=m=)", answer, flags=re.M)
+        await peer.accept(head + next(s for s in sections if s.startswith("m=video")))
+        await side.frames_of()
+        assert connection._deadline is None
+        await asyncio.sleep(1.1)
+        await side.frames_of(count=3)
+        assert side.camera().state() is CameraState.LIVE
+
+
+@pytest.mark.parametrize("step", ["setRemoteDescription", "createAnswer", "setLocalDescription"])
+@pytest.mark.parametrize("error", [ValueError, OSError, asyncio.CancelledError])
+async def test_an_offer_that_fails_half_way_leaves_the_connection_alone(
+    step: str, error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The camera goes on as it was, and nothing of the failed one is left."""
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        await join(side, peer)
+        await side.frames_of()
+        leftovers = Leftovers()
+        real = getattr(RTCPeerConnection, step)
+
+        async def fail(self: RTCPeerConnection, *arguments: Any) -> None:
+            await real(self, *arguments)
+            raise error
+
+        with monkeypatch.context() as patch:
+            patch.setattr(RTCPeerConnection, step, fail)
+            with pytest.raises(UnusableOffer if error is ValueError else error):
+                await side.connect(CHROMIUM)
+        await leftovers.none()
+        await side.frames_of(count=3)
+        assert side.camera().state() is CameraState.LIVE
+        assert len(side.server) == 1
+
+
 async def test_a_clients_data_channel_carries_nothing() -> None:
     """The camera works beside it; it never opens, and nothing that is sent into it is taken in."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
@@ -479,8 +544,9 @@ async def test_a_clients_data_channel_carries_nothing() -> None:
         assert opened == []
         assert channel.readyState == "connecting"
         connection = side.server._connections["a"]
-        assert connection._pc.sctp is not None
-        assert connection._pc.sctp.state == "new"
+        # Nothing is there that could take it in.
+        assert connection._pc.sctp is None
+        assert connection._receiver.transport._data_receiver is None
 
 
 async def test_a_lost_packet_is_sent_again() -> None:

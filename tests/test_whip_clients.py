@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.turn_server import make_certificate
 gstreamer = pytest.mark.skipif(bool(no_gstreamer()), reason=no_gstreamer())
 werift = pytest.mark.skipif(bool(no_werift()), reason=no_werift())
 
+OPUS = "audiotestsrc is-live=true ! opusenc ! rtpopuspay"
 BALL = "videotestsrc is-live=true pattern=ball ! video/x-raw,width=1280,height=720,framerate=15/1"
 VP8 = f"{BALL} ! vp8enc deadline=1 keyframe-max-dist=60 ! rtpvp8pay"
 X264 = f"{BALL} ! x264enc tune=zerolatency key-int-max=60"
@@ -98,6 +100,37 @@ async def test_gstreamer(source: str, how: str, answered: str) -> None:
 
 
 @gstreamer
+@pytest.mark.parametrize("how", ["whole", "trickle"])
+async def test_gstreamer_with_audio(how: str) -> None:
+    """In each bundle policy, audio first and last: a picture comes, and nothing cuts it when connecting was to be done."""
+    audio = f"{OPUS} ! {RTP.replace('video', 'audio').replace('96', '97')}=OPUS"
+    video = f"{VP8} ! {RTP}=VP8"
+    async with running(rate_limit_per_minute=0) as run:
+        run.program.webrtc._connect_seconds = 2.5
+        for policy in ("none", "balanced", "max-compat", "max-bundle"):
+            for sources in ((audio, video), (video, audio)):
+                arguments, _, session_id = await session(run)
+                given = "\n".join(sources), how, policy
+                async with peer_process(*GSTREAMER, *arguments, *given) as peer:
+                    offer = await peer.says("offer")
+                    answer = await peer.says("answer")
+                    camera = camera_of(run, session_id)
+                    await more_frames(camera, 2)
+                    await asyncio.sleep(2.5 if (how, policy) == ("whole", "none") else 0)
+                    await more_frames(camera, 2)
+                if "a=group:BUNDLE" not in offer:
+                    # The section that is not used leads nowhere.
+                    assert "a=group" not in answer
+                    assert answer.count("a=candidate:") == answer.count("typ host")
+                    used = answer[answer.index("m=video") :].partition("m=audio")[0]
+                    assert used.count("a=candidate:") == answer.count("a=candidate:")
+                if policy == "max-bundle" and sources[0] == audio:
+                    assert "m=video 0 " in offer
+                    assert "a=bundle-only" in offer
+                assert {"ended": 200} in peer.said
+
+
+@gstreamer
 async def test_gstreamer_without_a_codec_that_can_be_decoded() -> None:
     """422 with the codecs that can."""
     source = f"{BALL} ! vp9enc deadline=1 cpu-used=8 ! rtpvp9pay ! {RTP}=VP9"
@@ -157,3 +190,28 @@ async def test_werift(codec: str) -> None:
         assert {"ended": 200} in peer.said
         await page.camera("ended")
         await page.close()
+
+
+@werift
+async def test_werift_in_every_bundle_policy() -> None:
+    """Audio first and last: a picture comes; without a bundle the audio is rejected and nothing cuts the picture."""
+    async with (
+        running(rate_limit_per_minute=0) as run,
+        live_encoder(640, 360, rate=10, codec="vp8") as encoder,
+    ):
+        run.program.webrtc._connect_seconds = 2.5
+        for policy in ("disable", "max-compat", "max-bundle"):
+            for audio in ("first", "last"):
+                arguments, _, session_id = await session(run)
+                async with peer_process(*WERIFT, *arguments, "VP8", policy, audio) as peer:
+                    answer = await peer.says("answer")
+                    connection = run.program.webrtc.get(session_id)
+                    await soon(lambda c=connection: c._pc.connectionState == "connected", 10)  # type: ignore[misc]
+                    async with rtp_to(await peer.says("port"), encoder):
+                        camera = camera_of(run, session_id)
+                        await more_frames(camera, 2)
+                        await asyncio.sleep(2.5 if policy == "disable" else 0)
+                        await more_frames(camera, 2)
+                    rejected = re.findall(r"^m=(\S+) 0 ", answer, re.M)
+                    assert rejected == (["audio"] if policy == "disable" else [])
+                assert {"ended": 200} in peer.said

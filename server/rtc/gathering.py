@@ -1,8 +1,7 @@
 """Which sockets a camera's connection gets and which addresses its answer names, in place of aioice 0.13.0's own choice.
 
-A connection takes one UDP port of every address of this machine that it uses, loopback aside; an offer without BUNDLE
-as much again for each of its media sections. `tests/test_gathering.py` fails when what is replaced here changes
-underneath.
+A connection takes one UDP port of every address of this machine that it uses, loopback aside, whatever its offer has
+beside the camera. `tests/test_gathering.py` fails when what is replaced here changes underneath.
 """
 
 from __future__ import annotations

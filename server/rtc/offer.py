@@ -1,6 +1,6 @@
 """What an SDP offer must be before anything else touches it. Pure text work, bounded.
 
-Sources: RFC 8866 (SDP), RFC 8839 (candidates in SDP), RFC 9429 (JSEP).
+Sources: RFC 8866 (SDP), RFC 8839 (candidates in SDP), RFC 9429 (JSEP), RFC 9143 (BUNDLE).
 """
 
 from __future__ import annotations
@@ -19,36 +19,81 @@ MAX_CODECS = 256
 # What the media path can turn into pictures, by the encoding names of RTP payload formats.
 DECODABLE = frozenset({"VP8", "H264"})
 # Encoding names that repair or wrap other streams.
-_NO_PICTURES = frozenset({"RTX", "RED", "ULPFEC", "FLEXFEC-03", "FLEXFEC"})
+NO_PICTURES = frozenset({"RTX", "RED", "ULPFEC", "FLEXFEC-03", "FLEXFEC"})
 # Codecs that a refusal names.
 _NAMED_CODECS = 4
 
-_RTPMAP = re.compile(r"^a=rtpmap:\d{1,3} ([A-Za-z0-9._-]{1,40})/")
+_RTPMAP = re.compile(r"^a=rtpmap:(\d{1,3}) ([A-Za-z0-9._-]{1,40})/")
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
+# What a section says of the way to its peer. A bundle has one way, its first section's (RFC 9143 section 7).
+CANDIDATES = ("a=candidate:", "a=end-of-candidates")
+TRANSPORT = (
+    *("a=ice-ufrag:", "a=ice-pwd:", "a=ice-options:", "a=fingerprint:", "a=setup:"),
+    *CANDIDATES,
+)
 
 
 @dataclass(slots=True)
-class _Section:
+class Section:
+    """One media section as it was offered."""
+
     kind: str
     port: str
+    protocol: str
+    # Names of its formats: payload types for audio and video. At least one.
+    formats: list[str]
     # Its name within the offer; empty when it has none.
     mid: str = ""
     direction: str = "sendrecv"
-    codecs: set[str] = field(default_factory=set)
+    # It has no transport of its own, so that port 0 does not mean that it is rejected (RFC 9143 section 6).
+    bundle_only: bool = False
+    # Encoding names by format.
+    codecs: dict[str, str] = field(default_factory=dict)
+    # Its lines after "m=".
+    lines: list[str] = field(default_factory=list)
+
+    def first_format(self) -> str:
+        """The one that it likes most, of those that stand for themselves."""
+        return next(
+            (f for f in self.formats if self.codecs.get(f, "") not in NO_PICTURES), self.formats[0]
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
     """An offer with a camera in it that can be decoded."""
 
-    # Without candidates that nothing can be sent to and without its end of candidates: a peer that offers `.local` names alone
-    # is reached through the peer-reflexive pair, which an early end would rule out.
+    # The camera's section alone, with the transport that it comes over. Without candidates that nothing can be sent
+    # to and without its end of candidates: a peer that offers `.local` names alone is reached through the
+    # peer-reflexive pair, which an early end would rule out.
     sdp: str
     candidates: int
-    # The first section's ICE user name; empty when it has none.
-    ufrag: str
-    # It will wait for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
+    sections: tuple[Section, ...]
+    # Number of the camera's section.
+    camera: int
+    # Numbers of the sections that share the camera's transport, in their group's order: the first one's it is. The
+    # camera alone where it is in no group.
+    bundle: tuple[int, ...]
+    # Whether that is a group of the offer.
+    grouped: bool
+    # The ICE user names of all sections; the camera's transport's first, empty when it has none.
+    ufrags: tuple[str, ...]
+    # Its peer will wait for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
     passive: bool
+
+    @property
+    def transport(self) -> int:
+        """The number of the section whose transport the camera comes over."""
+        return self.bundle[0]
+
+    def carries(self, mid: str | None, index: int | None) -> bool:
+        """Whether a candidate of the section with this name, else of this number, is for the camera's transport.
+
+        One that names no section is.
+        """
+        if mid is not None:
+            return mid == self.sections[self.transport].mid
+        return index is None or index == self.transport
 
 
 def check_offer(sdp: str) -> Offer:
@@ -59,26 +104,25 @@ def check_offer(sdp: str) -> Offer:
     size = len(sdp.encode("utf-8", "surrogatepass"))
     if size > MAX_SDP_BYTES:
         raise TooLarge(f"The offer has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
-    lines = sdp.replace("\r\n", "\n").split("\n")
-    if not lines[0].startswith("v=0"):
+    # As aiortc splits it, so that no section hides behind a rarer line break.
+    lines = sdp.splitlines()
+    if not lines or not lines[0].startswith("v=0"):
         raise UnusableOffer(
             'This is no SDP: it has to begin with "v=0". Send RTCPeerConnection\'s own offer.'
         )
-    sections: list[_Section] = []
-    kept: list[str] = []
+    sections: list[Section] = []
+    head: list[str] = []
     bundles: list[list[str]] = []
     candidates = codecs = 0
     for line in lines:
         if line.startswith("m="):
-            words = line[2:].split(" ")
-            if len(words) < 4:
-                raise UnusableOffer('A media section ("m=" line) of the offer is malformed.')
-            sections.append(_Section(kind=words[0], port=words[1]))
+            sections.append(_section(line))
             if len(sections) > MAX_MEDIA_SECTIONS:
                 raise UnusableOffer(
                     f"The offer has more than {MAX_MEDIA_SECTIONS} media sections. Offer one video track."
                 )
-        elif line.startswith("a=candidate:"):
+            continue
+        if line.startswith("a=candidate:"):
             candidates += 1
             if candidates > MAX_CANDIDATES:
                 raise UnusableOffer(f"The offer has more than {MAX_CANDIDATES} candidates.")
@@ -90,22 +134,33 @@ def check_offer(sdp: str) -> Offer:
             codecs += 1
             if codecs > MAX_CODECS:
                 raise UnusableOffer(f"The offer has more than {MAX_CODECS} codecs. Offer fewer.")
-            if sections:
-                _attribute(sections[-1], line)
         elif line.startswith("a=group:BUNDLE"):
             bundles.append(line.split()[1:])
-        elif sections and line.startswith("a="):
+            continue
+        if sections:
             _attribute(sections[-1], line)
-        kept.append(line)
-    _check_sections(sections)
+        else:
+            head.append(line)
     _check_bundles(sections, bundles)
+    camera = _camera(sections, bundles)
+    bundle = _bundle_of(camera, sections, bundles)
+    kept = head + _alone(sections[camera], sections[bundle[0]])
     if not any(line.startswith("a=fingerprint:") for line in kept):
         raise UnusableOffer(
             "The offer has no DTLS fingerprint. Send the SDP that RTCPeerConnection.createOffer() made, unchanged."
         )
-    passive = "a=setup:passive" in kept
-    ufrag = next((line[12:] for line in kept if line.startswith("a=ice-ufrag:")), "")
-    return Offer(sdp="\r\n".join(kept), candidates=candidates, ufrag=ufrag, passive=passive)
+    every = [kept, head, *(section.lines for section in sections)]
+    names = [line[12:] for part in every for line in part if line.startswith("a=ice-ufrag:")]
+    return Offer(
+        sdp="\r\n".join([*kept, ""]),
+        candidates=candidates,
+        sections=tuple(sections),
+        camera=camera,
+        bundle=bundle,
+        grouped=any(sections[camera].mid in group for group in bundles),
+        ufrags=tuple(dict.fromkeys(names)) or ("",),
+        passive="a=setup:passive" in kept,
+    )
 
 
 def is_mdns(candidate: str) -> bool:
@@ -135,17 +190,27 @@ def is_unreachable(candidate: str) -> bool:
     return re.fullmatch(r"[+-]?\d+", words[5]) is not None and not 1 <= int(words[5][:9]) <= 65535
 
 
-def _attribute(section: _Section, line: str) -> None:
-    if line[2:] in _DIRECTIONS:
+def _section(line: str) -> Section:
+    words = line[2:].split(" ")
+    if len(words) < 4:
+        raise UnusableOffer('A media section ("m=" line) of the offer is malformed.')
+    return Section(kind=words[0], port=words[1], protocol=words[2], formats=words[3:])
+
+
+def _attribute(section: Section, line: str) -> None:
+    section.lines.append(line)
+    if line[2:] in _DIRECTIONS and line.startswith("a="):
         section.direction = line[2:]
     elif line.startswith("a=mid:"):
         section.mid = line[6:]
+    elif line == "a=bundle-only":
+        section.bundle_only = True
     elif match := _RTPMAP.match(line):
-        section.codecs.add(match.group(1).upper())
+        section.codecs[match.group(1)] = match.group(2).upper()
 
 
-def _check_bundles(sections: list[_Section], bundles: list[list[str]]) -> None:
-    """The sections of a bundle share the first one's transport, so that one has to be there (RFC 9143)."""
+def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
+    """A group names sections that are there, each once, and sections of a group have names (RFC 9143 section 7.2)."""
     mids = [s.mid for s in sections]
     for bundle in bundles:
         if bundle and (bundle[0] not in mids or len(set(bundle)) < len(bundle)):
@@ -156,8 +221,41 @@ def _check_bundles(sections: list[_Section], bundles: list[list[str]]) -> None:
         raise UnusableOffer('Two media sections of the offer have the same name ("a=mid").')
 
 
-def _check_sections(sections: list[_Section]) -> None:
-    video = [s for s in sections if s.kind == "video"]
+def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -> tuple[int, ...]:
+    """The sections that share a transport with this one, the one whose transport it is first.
+
+    That is the first of the group with a port (RFC 9143 section 7.3.1): a rejected section has no transport.
+    """
+    numbers = {section.mid: n for n, section in enumerate(sections)}
+    for bundle in bundles:
+        members = [numbers[mid] for mid in bundle if mid in numbers]
+        if number in members:
+            first = next((n for n in members if sections[n].port != "0"), None)
+            if first is not None:
+                others = [n for n in members if n != first]
+                return (first, *(n for n in others if _stands(sections[n])))
+    return (number,)
+
+
+def _stands(section: Section) -> bool:
+    """Whether a section of a group that has a transport is not rejected."""
+    return section.port != "0" or section.bundle_only
+
+
+def _alone(camera: Section, transport: Section) -> list[str]:
+    """The camera's section as if it were the only one, with the transport that it comes over."""
+    lines = list(camera.lines)
+    if transport is not camera:
+        lines = [line for line in lines if not line.startswith(TRANSPORT)]
+        lines += [line for line in transport.lines if line.startswith(TRANSPORT)]
+        if "a=rtcp-mux" in transport.lines and "a=rtcp-mux" not in lines:
+            lines.append("a=rtcp-mux")
+    return [f"m={camera.kind} 9 {camera.protocol} {' '.join(camera.formats)}", *lines]
+
+
+def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
+    """The number of the first section that sends video which can be decoded. Raises UnusableOffer."""
+    video = [n for n, s in enumerate(sections) if s.kind == "video"]
     if not sections:
         raise UnusableOffer("The offer has no media at all. Add the camera's video track to it.")
     if not video:
@@ -168,16 +266,31 @@ def _check_sections(sections: list[_Section]) -> None:
                 "The offer has only a data channel. Add the camera's video track to it."
             )
         raise UnusableOffer("The offer has no video. Add the camera's video track to it.")
-    sending = [s for s in video if s.direction in ("sendrecv", "sendonly") and s.port != "0"]
+    sending = [n for n in video if sections[n].direction in ("sendrecv", "sendonly")]
     if not sending:
         raise UnusableOffer(
             "The offer only wants to receive video (recvonly or inactive). This server never sends video: "
             "offer the camera as sendonly."
         )
-    if not any(s.codecs & DECODABLE for s in sending):
-        offered = sorted(set[str]().union(*(s.codecs for s in sending)) - _NO_PICTURES)
-        given = f": only {', '.join(offered[:_NAMED_CODECS])}" if offered else ""
+    standing = [
+        n
+        for n in sending
+        if sections[n].port != "0"
+        or (sections[n].bundle_only and sections[_bundle_of(n, sections, bundles)[0]].port != "0")
+    ]
+    if not standing:
         raise UnusableOffer(
-            f"None of the offered video codecs can be decoded here{given}. "
-            f"Offer one of these, beside others or alone: {', '.join(sorted(DECODABLE))}."
+            "The offer's video is switched off (port 0, and not bundle-only within a BUNDLE group that has a port). "
+            "Offer the camera's track in a media section of its own."
         )
+    for n in standing:
+        if DECODABLE.intersection(sections[n].codecs.values()):
+            return n
+    offered = sorted(
+        set[str]().union(*(sections[n].codecs.values() for n in standing)) - NO_PICTURES
+    )
+    given = f": only {', '.join(offered[:_NAMED_CODECS])}" if offered else ""
+    raise UnusableOffer(
+        f"None of the offered video codecs can be decoded here{given}. "
+        f"Offer one of these, beside others or alone: {', '.join(sorted(DECODABLE))}."
+    )

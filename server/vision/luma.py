@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 Luma = NDArray[np.uint8]
 
+# Neither luma nor chroma of a picture lies all below this (ITU-R BT.601: black is 16 or 0 with both chromas at 128).
+_WRITTEN = 16
+
 SMALL_WIDTH = 160
 SMALL_HEIGHT = 90
 # Formats whose first plane is 8-bit luma.
@@ -53,6 +56,20 @@ _STEEPEST = 0.01
 _MOTION_SECONDS = 1.0
 _KEEP_EVERY = 0.2
 _KEPT = 8
+
+
+def unwritten(image: av.VideoFrame) -> bool:
+    """Whether all planes are about zero, which shows as plain green: memory of the sender that nobody drew into.
+
+    No camera gives such a picture; black has its chroma in the middle.
+    """
+    if image.format.name not in ("yuv420p", "yuvj420p"):
+        return False
+    for plane in reversed(image.planes):
+        rows = np.frombuffer(cast(bytes, plane), np.uint8).reshape(plane.height, plane.line_size)
+        if rows[:, : plane.width].max() >= _WRITTEN:
+            return False
+    return True
 
 
 def luma_plane(image: av.VideoFrame) -> Luma:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, expect
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
@@ -22,7 +21,7 @@ from scripts.bench.link_relay import LinkRelay
 from scripts.bench.tcp_relay import TcpRelay
 from server.camera import Camera
 from server.frames import Frame
-from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor
+from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor, hurry
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
 
@@ -70,15 +69,7 @@ def through(relay: LinkRelay, **constants: int) -> Callable[[Page], Awaitable[No
     async def prepare(page: Page) -> None:
         await put_link_between(page, relay)
         if constants:
-            await page.route("**/peer.js", hurried)
-
-    async def hurried(route: Route) -> None:
-        reply = await route.fetch()
-        text = await reply.text()
-        for name, value in constants.items():
-            text, count = re.subn(rf"const {name} = [\d_]+;", f"const {name} = {value};", text)
-            assert count == 1, name
-        await route.fulfill(response=reply, body=text)
+            await hurry(page, "peer.js", **constants)
 
     return prepare
 

@@ -314,6 +314,9 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     model.behaviour = Behaviour.STALLS
     page = await visit(server.base_url)
     await page.start()
+    # What lies under the pointer moves for that alone.
+    await page.page.mouse.move(1, 400)
+    await page.page.wait_for_timeout(200)
     await page.page.evaluate("""() => {
           window.moved = new Set();
           const look = () => {

@@ -9,7 +9,7 @@ from typing import Any, Protocol, Self
 
 import cv2
 import numpy as np
-from playwright.async_api import ConsoleMessage, Error, Locator, Page, expect
+from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route, expect
 
 from scripts.bench import clock_code
 from scripts.bench.browser import outbound_video, set_camera, socket_log, wait_for_message
@@ -24,6 +24,20 @@ _VIOLATIONS = """() => {
   document.addEventListener("securitypolicyviolation", (event) =>
     window.__violations.push(`${event.violatedDirective} ${event.blockedURI}`));
 }"""
+
+
+async def hurry(page: Page, module: str, **constants: int) -> None:
+    """Give the page a module of the client with other values of its constants. Before the page is opened."""
+
+    async def change(route: Route) -> None:
+        reply = await route.fetch()
+        text = await reply.text()
+        for name, value in constants.items():
+            text, count = re.subn(rf"const {name} = [\d_]+;", f"const {name} = {value};", text)
+            assert count == 1, name
+        await route.fulfill(response=reply, body=text)
+
+    await page.route(f"**/{module}", change)
 
 
 class Visit(Protocol):

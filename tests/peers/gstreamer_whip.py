@@ -1,7 +1,8 @@
-"""A WHIP camera of GStreamer's webrtcbin (1.22), run by the system's own Python, which has its bindings.
+"""A camera of GStreamer's webrtcbin (1.22), run by the system's own Python, which has its bindings.
 
-Arguments: the WHIP address, the bearer token, a pipeline that ends in RTP, and "trickle" or "whole". It prints one JSON
-object a line: {"answer": ...} once, {"state": ...} for each state of the connection; it ends when its input does.
+Arguments: the WHIP address, or that of the page's own offers; the bearer token; pipelines that end in RTP, one a line;
+"trickle" or "whole"; and, if it is not max-bundle, the bundle policy. It prints one JSON object a line: {"answer": ...}
+once, {"state": ...} for each state of the connection; it ends when its input does.
 """
 
 from __future__ import annotations
@@ -27,13 +28,18 @@ def say(**what: Any) -> None:
 
 
 class Camera:
-    def __init__(self, url: str, token: str, source: str, trickle: bool) -> None:
+    def __init__(
+        self, url: str, token: str, sources: str, trickle: bool, policy: str = "max-bundle"
+    ) -> None:
         self.url = url
+        self.whip = "/api/whip" in url
         self.token = token
         self.trickle = trickle
         self.location = self.etag = self.offer = ""
-        self.waiting: list[str] = []
-        self.pipeline = Gst.parse_launch(f"{source} ! webrtcbin name=peer bundle-policy=max-bundle")
+        # Number of the media section, candidate.
+        self.waiting: list[tuple[int, str]] = []
+        linked = " ".join(f"{source} ! peer." for source in sources.splitlines())
+        self.pipeline = Gst.parse_launch(f"webrtcbin name=peer bundle-policy={policy} {linked}")
         self.peer = self.pipeline.get_by_name("peer")
         self.peer.connect("on-negotiation-needed", self.negotiate)
         self.peer.connect("on-ice-candidate", self.candidate)
@@ -61,7 +67,11 @@ class Camera:
         )
 
     def negotiate(self, peer: Any) -> None:
-        peer.emit("create-offer", None, Gst.Promise.new_with_change_func(self.offered, None, None))
+        # One offer is all that it makes; a rejected section would have it make another one.
+        if not self.offer:
+            peer.emit(
+                "create-offer", None, Gst.Promise.new_with_change_func(self.offered, None, None)
+            )
 
     def offered(self, promise: Any, *_: Any) -> None:
         promise.wait()
@@ -82,13 +92,20 @@ class Camera:
     def publish(self, sdp: str) -> None:
         say(offer=sdp)
         try:
-            reply = self.request("POST", self.url, sdp, Content_Type="application/sdp")
+            if self.whip:
+                reply = self.request("POST", self.url, sdp, Content_Type="application/sdp")
+            else:
+                body = json.dumps({"type": "offer", "sdp": sdp})
+                reply = self.request("POST", self.url, body, Content_Type="application/json")
         except urllib.error.HTTPError as error:
             say(refused=error.code, message=json.load(error)["detail"])
             return
-        self.location = urllib.parse.urljoin(self.url, reply.headers["Location"])
-        self.etag = reply.headers["ETag"]
         answer = reply.read().decode()
+        if self.whip:
+            self.location = urllib.parse.urljoin(self.url, reply.headers["Location"])
+            self.etag = reply.headers["ETag"]
+        else:
+            self.location, answer = self.url, json.loads(answer)["sdp"]
         say(answer=answer)
         _, message = GstSdp.SDPMessage.new()
         GstSdp.sdp_message_parse_buffer(answer.encode(), message)
@@ -96,14 +113,19 @@ class Camera:
         self.peer.emit(
             "set-remote-description",
             GstWebRTC.WebRTCSessionDescription.new(kind, message),
-            None,
+            Gst.Promise.new_with_change_func(self.answered, None, None),
         )
         if self.waiting:
             self.send_candidates()
 
+    def answered(self, promise: Any, *_: Any) -> None:
+        reply = promise.get_reply()
+        if reply is not None and reply.has_field("error"):
+            say(failed=reply.get_value("error").message)
+
     def candidate(self, _: Any, index: int, candidate: str) -> None:
         if self.trickle and candidate:
-            self.waiting.append(candidate)
+            self.waiting.append((index, candidate))
             if self.location:
                 GLib.idle_add(self.send_candidates)
 
@@ -115,8 +137,12 @@ class Camera:
             next(line for line in self.offer.splitlines() if line.startswith(name))
             for name in ("a=ice-ufrag:", "a=ice-pwd:")
         )
-        lines = [ufrag, pwd, "m=video 9 UDP/TLS/RTP/SAVPF 0", "a=mid:video0"]
-        fragment = "\r\n".join([*lines, *(f"a={line}" for line in found), ""])
+        mids = [line for line in self.offer.splitlines() if line.startswith("a=mid:")]
+        lines = [ufrag, pwd]
+        for number, mid in enumerate(mids):
+            own = [f"a={candidate}" for index, candidate in found if index == number]
+            lines += ["m=video 9 UDP/TLS/RTP/SAVPF 0", mid, *own] if own else []
+        fragment = "\r\n".join([*lines, ""])
         reply = self.request(
             "PATCH",
             self.location,
@@ -135,8 +161,8 @@ class Camera:
 def main() -> None:
     Gst.init(None)
     loop = GLib.MainLoop()
-    url, token, source, how = sys.argv[1:]
-    camera = Camera(url, token, source, how == "trickle")
+    url, token, sources, how, *policy = sys.argv[1:]
+    camera = Camera(url, token, sources, how == "trickle", *policy)
 
     def wait_for_end() -> None:
         sys.stdin.read()

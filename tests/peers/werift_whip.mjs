@@ -1,12 +1,14 @@
-// A WHIP camera of werift: what it gets as RTP on a UDP port of loopback, it sends on. Arguments: the WHIP address, the
-// bearer token, "VP8" or "H264". It prints one JSON object a line, {"port"}, {"answer"}, {"state"}, {"plis"}; a line
-// "restart" on its input restarts ICE, the input's end ends it.
+// A camera of werift: what it gets as RTP on a UDP port of loopback, it sends on. Arguments: the WHIP address, or that of
+// the page's own offers; the bearer token; "VP8" or "H264"; its bundle policy; and whether audio is "first" (as OBS has
+// it) or "last". It prints one JSON object a line, {"port"}, {"answer"}, {"state"}, {"plis"}; a line "restart" on its
+// input restarts ICE, the input's end ends it.
 
 import { createSocket } from "node:dgram";
 import { createInterface } from "node:readline";
 import { MediaStreamTrack, RTCPeerConnection, RTCRtpCodecParameters } from "werift";
 
-const [address, token, codec] = process.argv.slice(2);
+const [address, token, codec, bundlePolicy = "max-compat", audio = "first"] = process.argv.slice(2);
+const whip = address.includes("/api/whip");
 const FRAGMENT = "application/trickle-ice-sdpfrag";
 
 /** @param {object} what */
@@ -17,6 +19,7 @@ function say(what) {
 const feedback = [{ type: "nack" }, { type: "nack", parameter: "pli" }, { type: "goog-remb" }];
 const peer = new RTCPeerConnection({
   iceServers: [],
+  bundlePolicy,
   codecs: {
     video: [
       new RTCRtpCodecParameters({
@@ -34,9 +37,10 @@ const peer = new RTCPeerConnection({
   },
 });
 const track = new MediaStreamTrack({ kind: "video" });
-// Audio first, as OBS has it.
-peer.addTransceiver(new MediaStreamTrack({ kind: "audio" }), { direction: "sendonly" });
+const listen = () => peer.addTransceiver(new MediaStreamTrack({ kind: "audio" }), { direction: "sendonly" });
+if (audio === "first") listen();
 const { sender } = peer.addTransceiver(track, { direction: "sendonly" });
+if (audio === "last") listen();
 let plis = 0;
 sender.onPictureLossIndication.subscribe(() => say({ plis: ++plis }));
 peer.connectionStateChange.subscribe((state) => say({ state }));
@@ -53,9 +57,13 @@ async function request(method, url, body, headers = {}) {
 }
 
 await peer.setLocalDescription(await peer.createOffer());
-const reply = await request("POST", address, peer.localDescription.sdp, { "Content-Type": "application/sdp" });
-const session = new URL(reply.headers.get("Location"), address).href;
-const answer = await reply.text();
+const { sdp: offer } = peer.localDescription;
+const reply = whip
+  ? await request("POST", address, offer, { "Content-Type": "application/sdp" })
+  : await request("POST", address, JSON.stringify({ type: "offer", sdp: offer }), { "Content-Type": "application/json" });
+const session = whip ? new URL(reply.headers.get("Location"), address).href : address;
+const answer = whip ? await reply.text() : (await reply.json()).sdp;
+say({ offer });
 say({ answer });
 await peer.setRemoteDescription({ type: "answer", sdp: answer });
 

@@ -1,0 +1,52 @@
+/** Tells the language of a short text, so that it is read aloud by a voice of that language. Knows no page. */
+
+/** Scripts that one language, or one in a few, is written in. @type {[RegExp, string][]} the first that fits counts */
+const SCRIPTS = [
+  [/[\p{Script=Hiragana}\p{Script=Katakana}]/gu, "ja"],
+  [/\p{Script=Hangul}/gu, "ko"],
+  [/\p{Script=Han}/gu, "zh"],
+  [/\p{Script=Cyrillic}/gu, "ru"],
+  [/\p{Script=Arabic}/gu, "ar"],
+  [/\p{Script=Hebrew}/gu, "he"],
+  [/\p{Script=Greek}/gu, "el"],
+  [/\p{Script=Thai}/gu, "th"],
+  [/\p{Script=Devanagari}/gu, "hi"],
+];
+
+/** Of the languages that share a script. @type {Record<string, [RegExp, string]>} */
+const LETTERS = { ru: [/[іїєґ]/iu, "uk"], ar: [/[پچژگ]/u, "fa"] };
+
+/** Common short words of languages in Latin letters. @type {Record<string, Set<string>>} */
+const WORDS = Object.fromEntries(
+  Object.entries({
+    en: "the a an is are and of this that with it to on you see what how which there not in from at",
+    de: "der die das und ist sind ein eine nicht mit auf ich sehe was wie es im den dem zu von hier steht kostet wo",
+    fr: "le la les est et une un des dans ce cette qui avec je sur pas il vois que quoi combien du au",
+    es: "el los las es y una un que en con por del esta este se hay veo cuánto qué dónde para",
+    it: "il lo gli è e una che con per del sono si nel questo questa vedo quanto cosa di non",
+    pt: "o os as é uma um que com não do da em para isto este esta vejo quanto qual há",
+    nl: "de het een en van op met dat niet ik zie wat zijn hoe er te dit deze staat hoeveel",
+    pl: "i w na jest to nie z się że co do ile widzę jak przy",
+    sv: "och är en ett på med det som inte jag ser vad hur den av",
+    tr: "bir ve bu ne var için ile değil çok nedir kaç",
+  }).map(([language, words]) => [language, new Set(words.split(" "))]),
+);
+
+// Of all letters, to be told by a script.
+const SHARE = 0.3;
+
+/** @param {string} text @returns {string} BCP 47, like "de"; "" where it can not be told */
+export function languageOf(text) {
+  const letters = text.match(/\p{L}/gu)?.length ?? 0;
+  if (letters === 0) return "";
+  for (const [script, language] of SCRIPTS) {
+    if ((text.match(script)?.length ?? 0) < SHARE * letters) continue;
+    const [special, other] = LETTERS[language] ?? [];
+    return special?.test(text) ? /** @type {string} */ (other) : language;
+  }
+  const words = text.toLowerCase().match(/\p{L}+/gu) ?? [];
+  const found = Object.entries(WORDS)
+    .map(([language, known]) => ({ language, count: words.filter((word) => known.has(word)).length }))
+    .sort((one, other) => other.count - one.count);
+  return found[0].count > found[1].count ? found[0].language : "";
+}

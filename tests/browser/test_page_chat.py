@@ -1,0 +1,160 @@
+"""The log of answers: its end, its way back, its details, what stands between the answers, reading aloud."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.browser.test_page_look import LONG
+from tests.browser.visitor import NOT_REACHED, Visit
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# How far the log stands above its end
+_ABOVE = """() => { const log = document.querySelector("#log");
+  return Math.round(log.scrollHeight - log.scrollTop - log.clientHeight); }"""
+
+_SPOKEN = """() => {
+  window.__said = [];
+  window.SpeechSynthesisUtterance = class { constructor(text) { this.text = text; this.lang = ""; } };
+  Object.defineProperty(window, "speechSynthesis", { value: {
+    speak: (utterance) => window.__said.push([utterance.text, utterance.lang]), cancel: () => {} } });
+}"""
+
+
+@pytest.mark.parametrize("size", [(390, 844), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}")
+async def test_the_log_stands_at_its_end_after_every_answer(
+    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+) -> None:
+    """Words, picture and buttons come one after the other; nothing of the newest answer lies below the edge."""
+    model.answer_for = lambda _body, _jpeg: [f"{word} " for word in LONG.split()]
+    page = await visit(server.base_url, viewport=size)
+    await page.start()
+    above = []
+    for number in range(8):
+        await page.ask(f"What is in this box, number {number}?")
+        await expect(page.turns.last).to_have_attribute("data-state", "done")
+        thumb = page.turns.last.locator(".thumb")
+        await thumb.evaluate("image => image.decode()")
+        # Two pictures of the page later
+        await page.page.evaluate(
+            "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        )
+        above.append(await page.page.evaluate(_ABOVE))
+    assert max(above) <= 1, above
+
+
+async def test_who_scrolls_up_is_offered_the_way_back(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """At once, not with the next answer; and it goes again at the end."""
+    model.answer_for = lambda _body, _jpeg: [LONG]
+    page = await visit(server.base_url)
+    await page.start()
+    for question in ("What is this?", "And this?"):
+        await page.ask(question)
+    newest = page.button("Newest")
+    await expect(newest).to_be_hidden()
+    await page.page.locator("#log").evaluate("log => { log.scrollTop = 0; }")
+    await expect(newest).to_be_visible()
+    await newest.click()
+    await expect(newest).to_be_hidden()
+    assert await page.page.evaluate(_ABOVE) <= 1
+
+
+async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """From the first whole one on its turn has its picture and its height, whatever is written meanwhile."""
+    numbers = itertools.count()
+    model.between_tokens = 0.03
+    model.answer_for = lambda _body, _jpeg: [
+        f"{word} " for word in (f"Scene {next(numbers) % 10}: " + LONG).split()
+    ]
+    page = await visit(server.base_url)
+    await page.start()
+    await page.button("Describe").click()
+    await page.turns.last.locator(".earlier li").first.wait_for(state="attached")
+    await page.page.evaluate("""() => {
+          window.__seen = new Set();
+          const look = () => {
+            const turn = document.querySelector("article.turn:last-of-type");
+            const height = Math.round(turn.getBoundingClientRect().height);
+            window.__seen.add(`${height} ${turn.querySelector(".thumb").checkVisibility()}`);
+            requestAnimationFrame(look);
+          };
+          look();
+        }""")
+    await page.turns.last.locator(".earlier li").nth(3).wait_for(state="attached")
+    seen: list[str] = await page.page.evaluate("[...window.__seen]")
+    assert len(seen) == 1, seen
+    assert seen[0].endswith("true")
+    await page.button("Describe").click()
+
+
+@pytest.mark.parametrize(
+    "size", [(390, 844), (320, 568), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
+)
+async def test_an_answers_details_open_in_sight(
+    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+) -> None:
+    """What was opened is to be seen without scrolling, from its first line on."""
+    model.answer_for = lambda _body, _jpeg: [LONG]
+    page = await visit(server.base_url, viewport=size)
+    await page.start()
+    await page.ask("What is this?")
+    await page.ask("And this?")
+    await page.turns.last.locator(".evidence summary").click()
+    for part in (".evidence summary", ".times dt >> nth=0", ".times dd >> nth=-1"):
+        await expect(page.turns.last.locator(part)).to_be_in_viewport(ratio=0.9)
+
+
+async def test_a_new_session_is_told_above_the_answer_that_it_gives(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """A question that waited when the old session ended is the first of the new one."""
+    page = await visit(server.base_url)
+    page.expect(NOT_REACHED, r"net::ERR_|Failed to load resource")
+    await page.start()
+    await page.ask("What is the red thing?")
+    id = (await page.got('m.type === "ready"'))["session_id"]
+    await page.page.context.set_offline(True)
+    await server.program.sessions.end(id, "test")
+    await expect(page.state).not_to_have_text("Live")
+    await page.box.fill("How big is it?")
+    await page.box.press("Enter")
+    await expect(page.turns).to_have_count(2)
+    await page.page.context.set_offline(False)
+    await expect(page.turns.last).to_have_attribute("data-state", "done", timeout=20_000)
+    order = await page.page.evaluate(
+        "[...document.querySelectorAll('#log > :not(#empty)')].map(e => e.className)"
+    )
+    assert order == ["turn", "note", "turn"]
+    await expect(page.page.locator(".note")).to_contain_text("A new session began.")
+
+
+async def test_an_answer_is_read_aloud_in_its_language(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """By the answer's own words, or by the question's where the answer is too short to tell; the page's own otherwise.
+    A screen reader is told the same."""
+
+    async def prepare(page: Page) -> None:
+        await page.add_init_script(f"({_SPOKEN})()")
+
+    answers = iter(["Ich sehe eine rote Tasse auf dem Tisch.", "Rot.", "12"])
+    model.answer_for = lambda _body, _jpeg: [next(answers)]
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    said: list[Any] = []
+    for question in ("What is this?", "Welche Farbe hat die Tasse auf dem Tisch?", "1+1"):
+        await page.ask(question)
+        await page.turns.last.get_by_role("button", name="Read aloud").click()
+        said.append((await page.page.evaluate("window.__said"))[-1][1])
+        assert await page.turns.last.locator(".text").evaluate("text => text.lang") == said[-1]
+    assert said == ["de", "de", ""]

@@ -1,0 +1,86 @@
+"""The built-in engine in a model's place: what the page says, offers, and says when a model is back."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit, hurry
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+SIMPLE = "Simple mode: text, codes, colours"
+
+
+async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Visit) -> None:
+    """Seen in the chat and heard once by a screen reader; the page offers what works meanwhile, and asks it."""
+    async with (
+        FakeOpenAI() as model,
+        running(engine="auto", vllm_base_url=model.base_url) as run,
+    ):
+        page = await visit(run.base_url)
+        await page.start()
+        await page.page.evaluate("""() => {
+              window.__heard = [];
+              const region = document.querySelector("#announcer");
+              new MutationObserver(() => window.__heard.push(region.textContent))
+                .observe(region, { childList: true, characterData: true, subtree: true });
+            }""")
+        notes, mode = page.page.locator("#log .note"), page.page.locator("#mode")
+        assert (await page.ask("What is this?"))["engine"] == "vllm"
+        await expect(mode).to_be_hidden()
+        await expect(notes).to_have_count(0)
+
+        await model.close()
+        for question in ("And this?", "And now?"):
+            await page.send(question)
+        await page.got('m.type === "ready" && m.engine === "builtin"')
+        await expect(notes).to_have_count(1)
+        await expect(notes).to_contain_text(SIMPLE)
+        await expect(mode).to_have_text(SIMPLE)
+        await expect(page.button("What is this?")).to_be_hidden()
+        for name in ("Read this", "Scan code"):
+            await expect(page.button(name)).to_be_visible()
+        await page.show(mode="black", clock=False)
+        response = await page.tap("What colour?")
+        assert response["engine"] == "builtin"
+        assert "black" in response["text"].lower()
+
+        await model.start()
+        await page.got('m.type === "ready" && m.engine === "vllm"', since=await page.now() - 100)
+        await expect(notes).to_have_count(2)
+        await expect(notes.last).to_contain_text("A model answers again: fake-vl.")
+        await expect(mode).to_be_hidden()
+        await expect(page.button("What is this?")).to_be_visible()
+        await expect(page.button("Scan code")).to_be_hidden()
+        heard: list[str] = await page.page.evaluate("window.__heard")
+        assert len([text for text in heard if SIMPLE in text]) == 1
+        assert len([text for text in heard if "answers again" in text]) == 1
+        await page.leave()
+
+
+async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visit) -> None:
+    """What it said last stands as long as a restart takes; then the page says that it has not come back."""
+    async with running(drain_seconds=0.1) as run:
+        page = await visit(
+            run.base_url, prepare=lambda page: hurry(page, "closing.js", RESTARTS_WITHIN=1500)
+        )
+        page.expect(r"net::ERR_|WebSocket connection to .* failed")
+        await page.start()
+    await expect(page.notice).to_contain_text("The server restarts.")
+    await expect(page.notice).to_contain_text("The server has stopped.")
+    await expect(page.notice).to_contain_text("ask whoever runs it")
+    await page.leave()
+
+
+async def test_a_page_that_begins_in_simple_mode_says_so_and_tells_no_change(
+    visit: Visit, builtin: Running
+) -> None:
+    """Nothing was lost: it stands there, and no line in the chat tells of it."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await expect(page.page.locator("#mode")).to_have_text(SIMPLE)
+    await expect(page.button("What colour?")).to_be_visible()
+    await expect(page.page.locator("#log .note")).to_have_count(0)

@@ -1,0 +1,121 @@
+"""The page where there is little room: small windows, 400 % zoom, large letters. What can be pressed is in sight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.test_page_look import _WIDE, talked
+from tests.browser.visitor import Visit, Visitor
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# Names of the buttons of which something is covered by something else, or out of the window.
+_COVERED = """(selector) => [...document.querySelectorAll(selector)].filter((button) => {
+  if (!button.checkVisibility()) return false;
+  const box = button.getBoundingClientRect();
+  const inset = 3;
+  const points = [[box.left + box.width / 2, box.top + inset], [box.left + box.width / 2, box.bottom - inset],
+    [box.left + box.height / 2, box.top + box.height / 2], [box.right - box.height / 2, box.top + box.height / 2]];
+  return points.some(([x, y]) => !button.contains(document.elementFromPoint(x, y)));
+}).map((button) => button.textContent.trim())"""
+
+# Visible buttons whose words need more room than they have.
+_SPILLED = """() => [...document.querySelectorAll("#app button")].filter((button) => button.checkVisibility()
+  && button.textContent.trim() && button.scrollWidth > button.clientWidth + 1)
+  .map((button) => button.textContent.trim() || button.getAttribute("aria-label"))"""
+
+# Width that the placeholder needs, less that of its box
+_PLACEHOLDER = """() => {
+  const box = document.querySelector("#question");
+  const style = getComputedStyle(box);
+  const context = document.createElement("canvas").getContext("2d");
+  context.font = `${style.fontSize} ${style.fontFamily}`;
+  const needs = context.measureText(box.placeholder).width;
+  return needs - (box.clientWidth - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight));
+}"""
+
+
+async def refused(page: Visitor) -> None:
+    """The camera is stopped, and refused when it is to be started again."""
+    if await page.button("Stop").is_visible():
+        await page.button("Stop").click()
+    # A socket that was just begun ends with the refusal.
+    page.expect("WebSocket is closed before")
+    await page.page.evaluate("window.__camera.refuse = 'NotAllowedError'")
+    await page.start_button.click()
+    await expect(page.card).to_contain_text("The camera is not allowed")
+
+
+@pytest.mark.parametrize("history", [False, True], ids=["new", "with answers"])
+@pytest.mark.parametrize(
+    "size", [(390, 844), (320, 568), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
+)
+async def test_a_refusal_leaves_all_its_buttons_in_sight(
+    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], history: bool
+) -> None:
+    """Start Camera, the other camera and the check are neither covered by the chat nor below the edge."""
+    if history:
+        page = await talked(visit, server, model, viewport=size)
+        await page.ask("And this?")
+    else:
+        page = await visit(server.base_url, viewport=size)
+    await refused(page)
+    for name in ("Start Camera", "Use another camera", "Check connection"):
+        await expect(page.card.get_by_role("button", name=name)).to_be_in_viewport(ratio=0.99)
+    assert await page.page.evaluate(_COVERED, "#card button") == []
+    assert (await page.page.evaluate(_WIDE))["out"] == []
+
+
+async def test_at_400_percent_zoom_everything_can_be_reached(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """320×256 px, which is 1280×1024 at 400 %: the start, the camera's buttons, the text box and the picture."""
+    page = await visit(server.base_url, viewport=(320, 256))
+    await expect(page.start_button).to_be_in_viewport(ratio=0.99)
+    assert await page.page.evaluate(_COVERED, "#start") == []
+    await refused(page)
+    assert await page.page.evaluate(_COVERED, "#start") == []
+    await page.page.evaluate("window.__camera.refuse = ''")
+    await page.start()
+    await page.ask("What is this?")
+    for name in ("Stop", "Hold", "Describe", "What is this?"):
+        await expect(page.button(name)).to_be_in_viewport(ratio=0.99)
+    assert await page.page.evaluate(_COVERED, "#dock button, #state, #quick-what, #send") == []
+    await expect(page.box).to_be_in_viewport(ratio=0.99)
+    await expect(page.page.locator("#stage")).to_be_in_viewport(ratio=0.7)
+    assert (await page.page.evaluate(_WIDE))["out"] == []
+    await page.button("Stop").click()
+    await expect(page.start_button).to_be_in_viewport(ratio=0.99)
+    assert await page.page.evaluate(_COVERED, "#start") == []
+
+
+@pytest.mark.parametrize(
+    "size", [(390, 844), (320, 568), (1280, 800)], ids=lambda s: f"{s[0]}x{s[1]}"
+)
+async def test_large_letters_stay_in_their_buttons(
+    visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
+) -> None:
+    """With letters of twice the size: no button's words spill, none is covered, nothing sticks out."""
+    page = await talked(visit, server, model, viewport=size)
+    await page.page.evaluate("document.documentElement.style.fontSize = '200%'")
+    await page.page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )
+    found: dict[str, Any] = {
+        "spilled": await page.page.evaluate(_SPILLED),
+        "covered": await page.page.evaluate(_COVERED, "#dock button, #quick button, #send, #state"),
+        "out": (await page.page.evaluate(_WIDE))["out"],
+    }
+    assert found == {"spilled": [], "covered": [], "out": []}
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+async def test_the_boxs_words_are_whole(visit: Visit, server: Running, width: int) -> None:
+    """What stands in the empty text box is not cut, on no screen."""
+    page = await visit(server.base_url, viewport=(width, 640))
+    assert await page.page.evaluate(_PLACEHOLDER) <= 0
