@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -41,20 +41,67 @@ class TaskSet:
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (exc := task.exception()) is not None:
-            # Not the exception's text: it may hold what people said.
-            where = traceback.extract_tb(exc.__traceback__)[-1:]
-            log.error(
-                "task died",
-                extra={
-                    "task": task.get_name().partition("/")[2],
-                    "error": type(exc).__name__,
-                    "at": f"{where[0].name}:{where[0].lineno}" if where else "",
-                },
-            )
+            log_failure(task.get_name().partition("/")[2], exc, "task died")
 
     async def close(self) -> None:
         self._closed = True
         await cancel_and_wait(self._tasks)
+
+
+def log_failure(name: str, exc: BaseException, message: str = "failed, and goes on") -> None:
+    """One line with the type of an exception and its place, without its text: that may hold what people said."""
+    where = traceback.extract_tb(exc.__traceback__)[-1:]
+    log.error(
+        message,
+        extra={
+            "task": name,
+            "error": type(exc).__name__,
+            "at": f"{where[0].name}:{where[0].lineno}" if where else "",
+        },
+    )
+
+
+async def keep_going(
+    step: Callable[[], Awaitable[float]], *, name: str, after_failure: float = 5.0
+) -> None:
+    """Until cancelled: await `step()`, then sleep for the seconds that it returns.
+
+    A step that fails is logged, and comes again `after_failure` seconds later: a fault of one round ends no watching.
+    """
+    while True:
+        try:
+            pause = await step()
+        except Exception as exc:  # noqa: BLE001
+            log_failure(name, exc)
+            pause = after_failure
+        await asyncio.sleep(pause)
+
+
+async def close_all(
+    closing: Sequence[tuple[str, Callable[[], Awaitable[object]]]], seconds: float
+) -> bool:
+    """Close one after the other, in `seconds` together; whether all have ended well.
+
+    One that fails is logged, and one that does not end is left behind: neither keeps the others from being closed. Each
+    may take half of the time that is left, the last one all of it.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    well = True
+    for name, close in closing:
+        task = asyncio.ensure_future(close())
+        part = deadline - loop.time()
+        if close is not closing[-1][1]:
+            part /= 2
+        done, _ = await asyncio.wait([task], timeout=max(0.1, part))
+        if not done:
+            well = False
+            task.cancel()
+            log.error("does not close", extra={"task": name})
+        elif not task.cancelled() and (exc := task.exception()) is not None:
+            well = False
+            log_failure(name, exc, "closing failed")
+    return well
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -100,11 +147,19 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
         observe(max(0.0, clock() - due))
 
 
+class _Unawaited(ThreadPoolExecutor):
+    """Threads that may wait for a name server: nothing that stops waits for them."""
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        super().shutdown(wait=False, cancel_futures=True)
+
+
 class Pools:
-    """The threads of the process, all of them bounded: nothing uses asyncio's default executor.
+    """The threads of the process, all of them bounded.
 
     `decode` for video frames, `prepare` for pictures somebody waits for, `heavy` for text, faces and the like, `manage` for
-    looking at the machine and its models, which may take minutes, `measure` for the memory that models take.
+    looking at the machine and its models, which may take minutes, `measure` for the memory that models take, `lookup` in place
+    of asyncio's default executor, for names.
     """
 
     def __init__(
@@ -115,14 +170,23 @@ class Pools:
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
         self.manage = ThreadPoolExecutor(manage, "manage")
         self.measure = ThreadPoolExecutor(1, "measure")
+        # Named apart: other pools in one process are tests'.
+        self._lookup_name = f"lookup-{id(self):x}"
+        self.lookup = _Unawaited(8, self._lookup_name)
 
     def close(self, patience: float | None = None) -> bool:
         """Drop what waits, and wait for what runs, which nothing can stop: `patience` seconds at most. Whether all ended."""
+
+        self.lookup.shutdown()
 
         def end() -> None:
             pools = (self.decode, self.prepare, self.heavy, self.manage, self.measure)
             for pool in pools:
                 pool.shutdown(wait=True, cancel_futures=True)
+            # Looked for by name: the pool itself has forgotten what it does not wait for.
+            for thread in threading.enumerate():
+                if thread.name.startswith(self._lookup_name):
+                    thread.join()
 
         waiting = threading.Thread(target=end, name="pools", daemon=True)
         waiting.start()

@@ -62,6 +62,8 @@ class Describing:
             self._failed(error, None)
             return
         question = self._requests.preferences.prompt.strip() or DESCRIBE
+        # As it is now: when its turn comes the camera may show something else.
+        scene = self._camera.scene
 
         async def make_request(engine: Engine) -> EngineRequest:
             picture = await self._requests.prepare(
@@ -69,7 +71,7 @@ class Describing:
                 engine.status.capabilities,
                 Detail.LOW,
                 held=False,
-                scene=self._camera.scene,
+                scene=scene,
             )
             return self._requests.request(question, Kind.DESCRIBE, engine, picture, Detail.LOW)
 

@@ -11,8 +11,9 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 
@@ -27,7 +28,7 @@ from fastapi import FastAPI
 from config import ConfigError, Settings, load
 from server import __version__, logs
 from server.access_room import AccessRoom
-from server.aio import Pools, TaskSet, watch_lag
+from server.aio import Pools, TaskSet, close_all, watch_lag
 from server.camera import FRAME_TELL_SECONDS
 from server.connections import Connections
 from server.engine_room import EngineRoom
@@ -46,7 +47,13 @@ from server.routes import create_router
 from server.rtc.gathering import Gathering
 from server.sd_notify import Notifier
 from server.services import Services
-from server.serving import DrainingServer, greeting, listening_problem, uvicorn_config
+from server.serving import (
+    STOP_SECONDS,
+    DrainingServer,
+    greeting,
+    listening_problem,
+    uvicorn_config,
+)
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
 from server.session_routes import create_session_router
@@ -65,6 +72,8 @@ log = logging.getLogger(__name__)
 
 # A stop waits so long for threads at work: they end an answer's step in that time, and load libraries for longer.
 PATIENCE = 0.5
+# What closing all parts may take together. Engines that need longer are ended by their keepers.
+CLOSE_SECONDS = 12.0
 
 
 class Program:
@@ -81,7 +90,7 @@ class Program:
         self.pools = Pools()
         # How long closing waits for threads that are at work, in seconds; None: until they have ended
         self.patience: float | None = None
-        # Whether a thread was left at work
+        # Whether a thread or a task was left at work
         self.unfinished = False
         self.engine_room = EngineRoom(settings, self.pools, self.metrics)
         self.engines = self.engine_room.selector
@@ -218,6 +227,8 @@ class Program:
         )
 
     async def start(self) -> None:
+        # asyncio looks names up there, in threads that nothing can stop.
+        asyncio.get_running_loop().set_default_executor(self.pools.lookup)
         self._leave_engines = self.engines.on_change(self._engine_changed)
         await self._share_limits()
         await self.engines.start()
@@ -280,18 +291,23 @@ class Program:
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
+        """Close all parts within CLOSE_SECONDS; what fails or does not end keeps no other part open."""
         # Engines that are stopped now are no news for anybody.
         self._leave_engines()
         if self._terminal is not None:
             self._terminal.close()
-        await self.sessions.close()
-        await self.inference.close()
-        await self.webrtc.close()
-        await self._tasks.close()
+        parts: list[tuple[str, Callable[[], Awaitable[object]]]] = [
+            ("sessions", self.sessions.close),
+            ("inference", self.inference.close),
+            ("cameras", self.webrtc.close),
+            ("tasks", self._tasks.close),
+            ("engines", self.engine_room.close),
+        ]
         if self.store is not None:
-            await self.store.close()
-        await self.engine_room.close()
-        self.unfinished = not self.pools.close(self.patience)
+            parts.insert(4, ("redis", self.store.close))
+        well = await close_all(parts, CLOSE_SECONDS)
+        ended = self.pools.close(self.patience)
+        self.unfinished = not (well and ended)
 
     def started(self, port: int) -> None:
         """Tell the terminal that the server listens, and where."""
@@ -326,8 +342,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        await program.start()
         try:
+            await program.start()
             yield
         finally:
             await program.close()
@@ -389,8 +405,9 @@ def main() -> int:
             tls=tls if settings.https_enabled else None,
             connections=program.connections,
         ),
-        drain=program.drain,
+        drain=lambda: _drain(program),
         on_started=program.started,
+        on_closed=lambda: _leave(0) if program.unfinished else None,
         notifier=Notifier.from_environment(),
         drain_seconds=settings.drain_seconds,
     )
@@ -401,8 +418,18 @@ def main() -> int:
     return status
 
 
+async def _drain(program: Program) -> None:
+    """Drain, and leave STOP_SECONDS later whatever still holds the process."""
+    try:
+        await program.drain()
+    finally:
+        late = threading.Timer(STOP_SECONDS, _leave, args=(0,))
+        late.daemon = True
+        late.start()
+
+
 def _leave(status: int) -> NoReturn:
-    """End without waiting for threads, as Python would: all is closed, and what one still loads nobody asks for."""
+    """End without waiting for threads and tasks, as Python would: all is closed, and what they still do nobody asks for."""
     log.info("left before a thread had ended its work")
     logging.shutdown()
     sys.stdout.flush()

@@ -11,6 +11,7 @@ import hashlib
 import hmac
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
@@ -18,6 +19,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
+
+from server.aio import keep_going
 
 log = logging.getLogger(__name__)
 
@@ -110,18 +113,21 @@ class RedisStore:
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
         """Look at it for ever. `on_answers()` is awaited after each look that went well."""
-        while True:
-            await self.look()
+        await keep_going(partial(self._round, on_answers), name="redis", after_failure=TRY_SECONDS)
+
+    async def _round(self, on_answers: Callable[[], Any]) -> float:
+        """Look, and wait as long as all is well; the seconds until the next look."""
+        await self.look()
+        if self.answers:
+            self._failed.clear()
+            await on_answers()
+        try:
             if self.answers:
-                self._failed.clear()
-                await on_answers()
-            try:
-                if self.answers:
-                    async with asyncio.timeout(LOOK_SECONDS):
-                        await self._failed.wait()
-            except TimeoutError:
-                continue
-            await asyncio.sleep(TRY_SECONDS)
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._failed.wait()
+        except TimeoutError:
+            return 0.0
+        return TRY_SECONDS
 
     def report(self) -> dict[str, str | bool]:
         """For /health."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from server.aio import keep_going
 from server.auth import turn_credentials
 from server.relay_check import RelayProblem, RelayResult, check_relay
 from server.rtc.gathering import Gathering, own_addresses
@@ -87,12 +88,14 @@ class RelayWatch:
         """Look now and again, for ever; returns at once when there is nothing to look at."""
         if self._urls:
             await asyncio.sleep(self._start_seconds)
-        while self._urls:
-            await self.check()
-            pause = self._check_seconds
-            if self.working() < len(self._urls):
-                pause = min(pause, self._retry_seconds)
-            await asyncio.sleep(pause)
+            await keep_going(self._round, name="relays", after_failure=self._retry_seconds)
+
+    async def _round(self) -> float:
+        """Look, and the seconds until the next look."""
+        await self.check()
+        if self.working() < len(self._urls):
+            return min(self._check_seconds, self._retry_seconds)
+        return self._check_seconds
 
     async def check(self) -> None:
         """Look at all of them once, each with credentials of its own."""

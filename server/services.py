@@ -84,9 +84,8 @@ async def connect_camera(
     Conflict when its page has made a newer offer.
     """
     session_id = claims.session_id
-    began = session_id not in services.sessions
-    session = await services.sessions.admit(session_id, claims.auth_time)
-    try:
+    # An offer that is refused takes none of the places.
+    async with services.sessions.trying(session_id, claims.auth_time) as session:
         session.offers.take(attempt)
         answer = await services.webrtc.connect(
             session_id,
@@ -95,11 +94,6 @@ async def connect_camera(
             steered=steered,
             check=lambda: session.offers.check(attempt),
         )
-    except BaseException:
-        if began:
-            # An offer that is refused takes none of the places.
-            await services.sessions.discard(session)
-        raise
     if services.sessions.get(session_id) is not session:
         await services.webrtc.disconnect(session_id)
         raise NotFound(

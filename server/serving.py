@@ -22,8 +22,9 @@ from server.sd_notify import Notifier
 
 # What a client has for its TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
 TLS_SECONDS = 10.0
-# What stopping takes at most beside the answers that may finish: frames that questions wait for, sockets, connections.
-STOP_SECONDS = 15.0
+# What stopping takes at most beside the answers that may finish: frames that questions wait for, sockets, connections,
+# and closing all parts.
+STOP_SECONDS = 20.0
 # Connections when nobody says how many.
 MAX_CONNECTIONS = 500
 
@@ -67,7 +68,7 @@ def uvicorn_config(
 class DrainingServer(uvicorn.Server):
     """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0.
 
-    `on_started(port)` is called once it listens. `notifier` tells the service manager so, that the event loop turns,
+    `on_started(port)` is called once it listens, `on_closed()` when all is closed. `notifier` tells the service manager so, that the event loop turns,
     and that it stops, which `drain` takes at most `drain_seconds` of.
     """
 
@@ -77,6 +78,7 @@ class DrainingServer(uvicorn.Server):
         *,
         drain: Callable[[], Awaitable[None]],
         on_started: Callable[[int], object] = lambda port: None,
+        on_closed: Callable[[], object] = lambda: None,
         notifier: Notifier | None = None,
         drain_seconds: float = 0.0,
     ) -> None:
@@ -85,6 +87,7 @@ class DrainingServer(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._notifier = notifier if notifier is not None else Notifier()
         self._on_started = on_started
+        self._on_closed = on_closed
         self._draining = False
         # Set when `should_exit` is.
         self._leaving = asyncio.Event()
@@ -130,6 +133,7 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
         self._notifier.close()
+        self._on_closed()
 
     def _port(self) -> int:
         for server in self.servers:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.aio import TaskSet
+from server.aio import TaskSet, keep_going, log_failure
 from server.auth import DEFAULT_MAX_AGE, Claims, session_hash
 from server.errors import Busy, Draining, NotFound
 from server.revoked import Revoked
@@ -80,6 +81,10 @@ class SessionManager:
         self._since: dict[str, int] = {}
         # By the hash of their ids
         self.revoked = Revoked(max_age)
+        # Offers that are being answered, by session
+        self._trying: Counter[str] = Counter()
+        # Sessions that had neither a socket nor an offer that was answered
+        self._unused: set[str] = set()
         self._tasks = TaskSet("sessions")
         self.draining = False
 
@@ -97,7 +102,7 @@ class SessionManager:
         return list(self._sessions.values())
 
     def start(self) -> None:
-        self._tasks.spawn(self._expire(), name="expiry")
+        self._tasks.spawn(keep_going(self._expire, name="expiry"), name="expiry")
 
     def ended(self, claims: Claims) -> bool:
         """Whether this access was taken back, or its session has ended."""
@@ -127,6 +132,7 @@ class SessionManager:
             raise self._full()
         session = self._sessions[session_id] = self._make(session_id)
         self._since[session_id] = since
+        self._unused.add(session_id)
         log.info("session began", extra={"session": session_id, "count": len(self._sessions)})
         return session
 
@@ -196,6 +202,7 @@ class SessionManager:
         """Make `socket` the session's one; an older one is closed with 4409."""
         old = self._sockets.get(session.id)
         self._sockets[session.id] = socket
+        self._unused.discard(session.id)
         if old is not None:
             old.close_soon(4409, "replaced by a newer socket")
         session.socket_opened()
@@ -234,8 +241,7 @@ class SessionManager:
         """End all sessions whose code was brought at this time or earlier (seconds since the epoch); how many were here."""
         self.revoked.add_all(before)
         ended = [id for id, since in self._since.items() if since <= before]
-        for session_id in ended:
-            await self.end(session_id, "ended by the operator", TAKEN_BACK)
+        await self._end_all(ended, "ended by the operator", TAKEN_BACK)
         return len(ended)
 
     async def end(self, session_id: str, reason: str, code: int = ENDED) -> None:
@@ -250,38 +256,60 @@ class SessionManager:
         self.revoked.add(session_hash(session.id), self._since.pop(session.id), time.time())
         return self._close(session, reason, code)
 
-    async def discard(self, session: Session) -> None:
-        """Take back an `open` that came to nothing: the session's token may begin it anew.
+    @asynccontextmanager
+    async def trying(self, session_id: str, since: int | None = None) -> AsyncIterator[Session]:
+        """`admit` for something that may fail: a session that comes to nothing is taken back, and its token may begin it anew.
 
-        One that has a socket or a camera by now stays.
+        It stays when somebody else uses it or tries to.
         """
-        used = session.id in self._sockets or session.camera.offered
-        if self._sessions.get(session.id) is session and not used:
-            del self._sessions[session.id]
-            del self._since[session.id]
-            await self._close(session, "", 1000)
+        session = await self.admit(session_id, since)
+        self._trying[session_id] += 1
+        try:
+            yield session
+            self._unused.discard(session_id)
+        finally:
+            self._trying[session_id] -= 1
+            if not self._trying[session_id]:
+                del self._trying[session_id]
+                if session_id in self._unused and self._sessions.get(session_id) is session:
+                    del self._sessions[session_id]
+                    del self._since[session_id]
+                    await self._close(session, "", 1000)
 
     async def _close(self, session: Session, reason: str, code: int) -> None:
-        """It is in `_sessions` no longer."""
+        """It is in `_sessions` no longer. What fails skips nothing that comes after it."""
         session_id = session.id
         log.info("session ended", extra={"session": session_id, "reason": reason})
+        self._unused.discard(session_id)
         socket = self._sockets.pop(session_id, None)
         if socket is not None:
             socket.close_soon(code, reason)
-        await session.close("session_ended")
-        self._on_end(session_id)
-        if self._places is not None:
-            await self._places.leave(session_id)
+        try:
+            await session.close("session_ended")
+        finally:
+            try:
+                self._on_end(session_id)
+            finally:
+                if self._places is not None:
+                    await self._places.leave(session_id)
 
-    async def _expire(self) -> None:
-        while True:
-            await asyncio.sleep(min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1]))
-            limit = time.monotonic() - self._timeout
-            for session in [s for s in self._sessions.values() if s.last_activity < limit]:
-                await self.end(session.id, "no activity for too long", IDLE)
-            old = time.time() - self._max_age
-            for session_id in [id for id, since in self._since.items() if since <= old]:
-                await self.end(session_id, "its code was brought too long ago", ENDED)
+    async def _expire(self) -> float:
+        """End what has expired; the seconds until the next look."""
+        limit = time.monotonic() - self._timeout
+        left = [session.id for session in self.all() if session.last_activity < limit]
+        await self._end_all(left, "no activity for too long", IDLE)
+        old = time.time() - self._max_age
+        aged = [id for id, since in self._since.items() if since <= old]
+        await self._end_all(aged, "its code was brought too long ago", ENDED)
+        return min(max(self._timeout / 10, EXPIRY_LOOK[0]), EXPIRY_LOOK[1])
+
+    async def _end_all(self, session_ids: Iterable[str], reason: str, code: int) -> None:
+        """End these; one that cannot be closed well keeps no other one alive."""
+        for session_id in session_ids:
+            try:
+                await self.end(session_id, reason, code)
+            except Exception as exc:  # noqa: BLE001
+                log_failure("session", exc)
 
     def close_sockets(self, code: int, reason: str) -> None:
         for socket in list(self._sockets.values()):
@@ -290,5 +318,4 @@ class SessionManager:
     async def close(self) -> None:
         """End every session."""
         await self._tasks.close()
-        for session_id in list(self._sessions):
-            await self.end(session_id, "the server stops", 1013)
+        await self._end_all(list(self._sessions), "the server stops", 1013)

@@ -6,10 +6,20 @@ import asyncio
 import logging
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
-from server.aio import Pools, Pulse, TaskSet, cancel_and_wait, in_pool, watch_lag
+from server.aio import (
+    Pools,
+    Pulse,
+    TaskSet,
+    cancel_and_wait,
+    close_all,
+    in_pool,
+    keep_going,
+    watch_lag,
+)
 
 
 async def forever() -> None:
@@ -178,3 +188,59 @@ async def test_a_pulse_wakes_who_waits_now() -> None:
     pulse.wake()
     assert await asyncio.gather(*waiting[1:]) == [True, True]
     assert not await pulse.wait(loop.time() - 1)
+
+
+async def test_a_step_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    """What is done for ever goes on after a fault, which is logged without its text."""
+    steps: list[int] = []
+
+    async def step() -> float:
+        steps.append(len(steps))
+        if len(steps) == 2:
+            raise RuntimeError("secret words")
+        return 0.0
+
+    task = asyncio.create_task(keep_going(step, name="looking", after_failure=0.01))
+    async with asyncio.timeout(5):
+        while len(steps) < 4:
+            await asyncio.sleep(0.001)
+    await cancel_and_wait([task])
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "secret words" not in caplog.text
+
+
+async def test_all_are_closed_whatever_one_does(caplog: pytest.LogCaptureFixture) -> None:
+    """One that fails and one that swallows its cancellation keep no other one open, and take no longer than they may."""
+    closed: list[str] = []
+    let_go = asyncio.Event()
+
+    async def well() -> None:
+        closed.append("well")
+
+    async def fails() -> None:
+        raise RuntimeError("secret words")
+
+    async def hangs() -> None:
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    async with asyncio.timeout(5):
+        assert await close_all([("a", well), ("b", well)], 1.0)
+        parts = [("one", fails), ("two", hangs), ("three", well)]
+        assert not await close_all(parts, 0.2)
+    assert closed == ["well"] * 3
+    assert "secret words" not in caplog.text
+    let_go.set()
+    await asyncio.sleep(0)
+
+
+async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:
+    """A name server that is silent holds a thread; closing says so and goes on."""
+    pools, over = Pools(), threading.Event()
+    waiting = asyncio.get_running_loop().run_in_executor(pools.lookup, over.wait)
+    began = time.monotonic()
+    assert not pools.close(0.05)
+    assert time.monotonic() - began < 2.0
+    over.set()
+    await waiting

@@ -8,6 +8,7 @@ import re
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,9 +19,12 @@ from typing import Any, cast
 import httpx
 import pytest
 
+from config import load
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.engines.base import EngineState
+from server.main import create_app
+from server.session_manager import SessionManager
 from tests.clients import Page, open_page
 from tests.fakes import FakeEngine
 from tests.fakes_openai import Behaviour, FakeOpenAI
@@ -261,6 +265,77 @@ async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) ->
         status, out, _ = await process.end(timeout=5)
     assert status == 0
     assert "left before a thread had ended its work" in out.splitlines()[-1]
+
+
+SILENT_NAMES = """
+import asyncio, socket, sys, time
+real = socket.getaddrinfo
+def silent(host, *more, **options):
+    if ".test" in str(host):
+        print("asked", file=sys.stderr, flush=True)
+        time.sleep(60)
+    return real(host, *more, **options)
+socket.getaddrinfo = silent
+from server import main
+sys.exit(main.main())
+"""
+
+
+async def test_a_stop_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
+    """A look-up that gets no answer sits in a thread that nothing can stop."""
+    async with started(
+        tmp_path, program=SILENT_NAMES, engine="vllm", vllm_base_url="http://model.test:8001/v1"
+    ) as process:
+        await process.read_greeting()
+        process.signal()
+        status, _, err = await process.end(timeout=10)
+    assert status == 0
+    assert "asked" in process.greeting + err
+    assert "Traceback" not in err
+
+
+STUBBORN = """
+import asyncio, sys
+from server import main
+start = main.Program.start
+async def stubborn():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+async def started(self):
+    await start(self)
+    self.kept = asyncio.create_task(stubborn())
+    self._tasks.spawn(stubborn(), name="stubborn")
+main.Program.start = started
+main.CLOSE_SECONDS = 1.0
+sys.exit(main.main())
+"""
+
+
+async def test_a_task_that_will_not_end_is_left(tmp_path: Path) -> None:
+    """One that swallows its cancellation holds neither the other parts nor the process."""
+    async with started(tmp_path, program=STUBBORN, engine="builtin") as process:
+        await process.read_greeting()
+        process.signal()
+        status, out, _ = await process.end(timeout=15)
+    assert status == 0
+    assert "does not close" in out
+
+
+async def test_a_start_that_fails_closes_what_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception half way leaves no task, engine or thread behind."""
+    monkeypatch.setattr(SessionManager, "start", lambda self: 1 / 0)
+    app = create_app(load(env_file=None, engine="builtin"))
+    program = app.state.program
+    before = asyncio.all_tasks()
+    with pytest.raises(ZeroDivisionError):
+        async with app.router.lifespan_context(app):
+            pass
+    assert asyncio.all_tasks() == before
+    assert not any(thread.name.startswith("prepare") for thread in threading.enumerate())
+    assert program.pools.heavy._shutdown
 
 
 async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:

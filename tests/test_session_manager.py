@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -204,26 +204,92 @@ async def test_an_operator_ends_one_and_all() -> None:
         sessions.open("d", later)
 
 
-async def test_discarded_sessions_may_begin_anew() -> None:
-    """An `open` that came to nothing is taken back; one with a socket or a camera stays."""
+async def fail(sessions: SessionManager, id: str, when: asyncio.Event | None = None) -> None:
+    """An attempt that fails, at once or later."""
+    with suppress(LookupError):
+        async with sessions.trying(id):
+            if when is not None:
+                await when.wait()
+            raise LookupError
+
+
+async def test_what_came_to_nothing_may_begin_anew() -> None:
+    """A session that an attempt began is taken back when it fails; one with a socket, or that had one, stays."""
     async with manager() as (sessions, ended):
-        first = sessions.open("a")
-        await sessions.discard(first)
+        await fail(sessions, "a")
         assert "a" not in sessions
         assert ended == ["a"]
-        second = sessions.open("a")
-        assert second is not first
-        await sessions.discard(first)
-        assert sessions.find("a") is second
+        session = sessions.open("a")
         socket = Socket()
-        sessions.attach(second, socket)
-        await sessions.discard(second)
-        assert sessions.find("a") is second
-        sessions.detach(second, socket)
-        second.camera.open_feed()
-        await sessions.discard(second)
-        assert sessions.find("a") is second
+        sessions.attach(session, socket)
+        await fail(sessions, "a")
+        assert sessions.find("a") is session
+        sessions.detach(session, socket)
+        await fail(sessions, "a")
+        assert sessions.find("a") is session
         assert socket.closed == []
+
+
+async def test_an_attempt_that_fails_late_takes_nothing_from_another() -> None:
+    """Two offers on a fresh token: the one that fails does not end the session that the other one uses."""
+    async with manager() as (sessions, ended):
+        late, go = asyncio.Event(), asyncio.Event()
+        failing = asyncio.create_task(fail(sessions, "a", late))
+        await asyncio.sleep(0)
+
+        async def succeed() -> Session:
+            async with sessions.trying("a") as session:
+                await go.wait()
+                return session
+
+        succeeding = asyncio.create_task(succeed())
+        await asyncio.sleep(0)
+        late.set()
+        await failing
+        go.set()
+        session = await succeeding
+        assert sessions.find("a") is session
+        assert ended == []
+        await fail(sessions, "a")
+        assert sessions.find("a") is session
+
+
+async def test_the_last_attempt_that_fails_takes_the_session_back() -> None:
+    """Whichever began it."""
+    async with manager() as (sessions, ended):
+        first, second = asyncio.Event(), asyncio.Event()
+        tasks = [asyncio.create_task(fail(sessions, "a", when)) for when in (first, second)]
+        await asyncio.sleep(0)
+        first.set()
+        await tasks[0]
+        assert "a" in sessions
+        second.set()
+        await tasks[1]
+        assert ended == ["a"]
+        assert not sessions._unused
+        assert not sessions._trying
+
+
+async def test_expiry_goes_on_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that cannot be closed keeps no other one alive, now and later, and what it held is given back."""
+    monkeypatch.setattr(session_manager, "EXPIRY_LOOK", (0.01, 0.01))
+    async with manager(timeout=0.05) as (sessions, ended):
+        broken = sessions.open("broken")
+
+        async def close(reason: str) -> None:
+            del broken.close
+            await broken.close(reason)
+            raise RuntimeError("secret words")
+
+        broken.close = close  # type: ignore[method-assign]
+        sessions.open("other")
+        sessions.start()
+        await soon(lambda: set(ended) == {"broken", "other"})
+        sessions.open("later")
+        await soon(lambda: "later" in ended)
+    assert "secret words" not in caplog.text
 
 
 async def test_the_newer_socket_wins() -> None:

@@ -6,8 +6,9 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 
-from server.aio import TaskSet
+from server.aio import TaskSet, keep_going
 from server.engines.base import Engine, EngineState, EngineStatus
 
 log = logging.getLogger(__name__)
@@ -127,21 +128,23 @@ class EngineSelector:
     # Probing
 
     async def _run(self) -> None:
-        while True:
-            self._wake.clear()
-            await asyncio.gather(*(self._probe(engine) for engine in self.engines))
-            self._choose()
-            self._looked.set()
-            # A failure that was reported during this round is looked into by the next one.
-            if not self._wake.is_set():
-                self._settled.set()
-            delay = self._delay()
-            try:
-                await asyncio.sleep(min(_LEAST_GAP, delay))
-                async with asyncio.timeout(max(0.0, delay - _LEAST_GAP)):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
+        await keep_going(self._round, name="probe", after_failure=1.0)
+
+    async def _round(self) -> float:
+        """Look at all engines, and wait until the next look is due; it comes at once."""
+        self._wake.clear()
+        await asyncio.gather(*(self._probe(engine) for engine in self.engines))
+        self._choose()
+        self._looked.set()
+        # A failure that was reported during this round is looked into by the next one.
+        if not self._wake.is_set():
+            self._settled.set()
+        delay = self._delay()
+        with suppress(TimeoutError):
+            await asyncio.sleep(min(_LEAST_GAP, delay))
+            async with asyncio.timeout(max(0.0, delay - _LEAST_GAP)):
+                await self._wake.wait()
+        return 0.0
 
     async def _probe(self, engine: Engine) -> None:
         try:
