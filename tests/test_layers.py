@@ -155,7 +155,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "errors": "tests/test_error_texts.py, beside tests/test_http_errors.py and tests/test_logs.py",
     "frames": "data without behaviour",
     "fetch.errors": "an exception",
-    "describing": "a part of a session: tests/test_session.py",
     "requests": "a part of a session: tests/test_session.py",
     "operations": "what it joins: tests/test_operator_routes.py, over a real server",
     "told": "what a session tells: tests/test_session.py, tests/test_sockets.py",

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from server import revoked
+from server import revoked, session_manager
 from server.aio import Pools
 from server.auth import Claims, session_hash
 from server.errors import Busy, Draining, NotFound

@@ -78,7 +78,9 @@ class WorkerProcess:
         self._on_exit = on_exit
         self._quiet = quiet
         self._group: ProcessGroup | None = None
+        # None until the loop has taken the pipe over; what is sent before that waits
         self._stdin: asyncio.WriteTransport | None = None
+        self._early: list[bytes] = []
         self._tasks = TaskSet("worker")
         self._redactor = Redactor()
         self._gone = asyncio.Event()
@@ -101,6 +103,8 @@ class WorkerProcess:
         ).start()
         try:
             self._stdin, _ = await loop.connect_write_pipe(asyncio.BaseProtocol, process.stdin)
+            self._stdin.writelines(self._early)
+            self._early.clear()
             frames, out = await _reader(process.stdout)
             lines, err = await _reader(process.stderr)
         except BaseException:
@@ -115,7 +119,11 @@ class WorkerProcess:
 
     def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
         """Once it has ended nothing happens: `on_exit` tells. Pipes hold one answer at a time, so nothing piles up."""
-        if self._stdin is not None and not self._gone.is_set() and not self._stdin.is_closing():
+        if self._group is None or self._gone.is_set():
+            return
+        if self._stdin is None:
+            self._early.append(encode(header, payload))
+        elif not self._stdin.is_closing():
             self._stdin.write(encode(header, payload))
 
     def kill(self) -> None:

@@ -69,23 +69,21 @@ class GeneratorLoaded:
 
     async def _keep(self) -> None:
         """Until it has ended otherwise than by being cancelled."""
-        try:
-            while True:
-                before = self.generator
-                await before.ended.wait()
-                if not before.given_up:
-                    break
-                await before.stop()
-                # What is asked of it meanwhile waits in its process until the model is there.
-                after = self.generator = self._new(lambda _: None)
-                self._memory = TreeMemory()
-                after.rules, after.backend = before.rules, before.backend
-                try:
-                    await after.start()
-                except LoadingFailed:
-                    break
-        finally:
-            self.ended.set()
+        while True:
+            before = self.generator
+            await before.ended.wait()
+            if not before.given_up:
+                break
+            await before.stop()
+            # What is asked of it meanwhile waits in its process until the model is there.
+            after = self.generator = self._new(lambda _: None)
+            self._memory = TreeMemory()
+            after.rules, after.backend = before.rules, before.backend
+            try:
+                await after.start()
+            except LoadingFailed:
+                break
+        self.ended.set()
 
     async def stop(self) -> None:
         await self._tasks.close()
