@@ -69,7 +69,7 @@ class JSONFormatter(logging.Formatter):
             last = traceback.extract_tb(record.exc_info[2])[-1:]
             line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
         # A second fence: credentials should not be in a line at all. Before the escaping, which would part their quotes.
-        safe = {k: redact(v) if isinstance(v, str) else v for k, v in line.items()}
+        safe = {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
         # Escaped to ASCII: no text can end the line or steer a terminal.
         return json.dumps(safe, ensure_ascii=True, allow_nan=False)
 
@@ -79,7 +79,7 @@ def _message(record: logging.LogRecord) -> str:
     if not _is_own(record.name):
         # asyncio, for one, puts the repr of an exception on the lines that follow.
         text = text.partition("\n")[0]
-    return text[:MAX_TEXT_CHARS]
+    return text
 
 
 def _value(name: str, value: object) -> object:
@@ -92,7 +92,7 @@ def _value(name: str, value: object) -> object:
         # NaN and infinity are no JSON.
         return round(value, 6) if abs(value) < 1e15 else str(value)
     if isinstance(value, str):
-        return value[:MAX_TEXT_CHARS]
+        return value
     # A repr could hold anything.
     return type(value).__name__
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 
 HIDDEN = "(hidden)"
+# Characters of a text that are looked at and shown, where nothing else is said; and behind them, those that are looked at
+# alone: what begins before the cut is recognised by what follows. No credential above has to be longer.
+LONGEST = 2000
+_MARGIN = 640
 # What a secret stands behind, at the end of a longer name, too: HF_TOKEN, X-Api-Key, accessToken, PGPASSWORD.
 _SURE = r"(?i:password|passwd|passphrase|secret|credentials?|(?:api|auth|access|private)[_.-]?(?:key|token)|(?:access|pairing)_code|(?<=_)(?:pwd|pass))"
 _LIKELY = r"(?:(?<![A-Za-z])(?i:token|key|auth)|(?<=[a-z0-9])(?:Token|Key|Auth))"
@@ -14,8 +18,8 @@ _QUOTED = r"b?(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\\+[\"'][^\"'\\]*|[\"'][
 _LIST = rf"[\[({{](?:\s{{0,8}}{_QUOTED}\s{{0,8}},?)+"
 # Ends before a space, a quote, a comma that ends a clause, and the next field of an address.
 _BARE = r"(?:[^\s\"'\\,;&]|[,;](?=[^\s\"'])|'(?=\w)|&(?![\w.%-]{1,64}=)|\\[^\"'nrt])+"
-# Words of programs, which say that there is none
-_NONE = r"(?!(?:None|null|[Tt]rue|[Ff]alse)\b)"
+# Words of programs, which say that there is none, and what stands for a value in an explanation: <token>
+_NONE = r"(?!(?:None|null|[Tt]rue|[Ff]alse)\b|<[a-z]{1,16}>)"
 _VALUE = rf"{_NONE}(?:{_QUOTED}|{_LIST}|{_BARE})"
 # Where a token of a known make may begin: not within a word, but behind an escaped line end
 _BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
@@ -35,30 +39,38 @@ _CREDENTIALS = (
         ),
         rf"{HIDDEN}@",
     ),
-    # What an address asks for: signatures and keys have many names there.
-    (re.compile(r"([?#])[\w.%\[\]-]{1,64}=[^\s\"'<>\\]*"), rf"\1{HIDDEN}"),
+    # What an address asks for: signatures and keys have many names there. Not by which way a relay is reached
+    (
+        re.compile(
+            r"([?#])(?!transport=(?:udp|tcp)(?:[^\w&;%=-]|$))[\w.%\[\]-]{1,64}=[^\s\"'<>\\]+"
+        ),
+        rf"\1{HIDDEN}",
+    ),
     # Headers whose value is more than a word
     (
         re.compile(
-            rf"(?i)(authorization{_IS})(?:{_QUOTED}|(?:digest|aws4[\w-]*|signature)\s.*|(?:[a-z][\w-]*\s+)?{_BARE})"
+            rf"(?i)(authorization{_IS})(?!(?:[a-z]{{1,16}} )?<[a-z]{{1,16}}>)(?:{_QUOTED}|(?:digest|aws4[\w-]*|signature)\s.*|(?:[a-z][\w-]*\s+)?{_BARE})"
         ),
         rf"\1{HIDDEN}",
     ),
     (re.compile(rf"(?i)(cookie{_IS})(?:{_QUOTED}|[^\"'\\]+)"), rf"\1{HIDDEN}"),
     (
         re.compile(
-            rf"(?i)\b(bearer(?:\s+|[.:=]\s*|\\*[\"']\s*[,:]\s*))(?!(?:tokens?|auth\w*|scheme|of|is|was)\b){_BARE}"
+            rf"(?i)\b(bearer(?:\s+|[.:=]\s*|\\*[\"']\s*[,:]\s*))(?!(?:tokens?|auth\w*|scheme|of|is|was)\b){_NONE}{_BARE}"
         ),
         rf"\1{HIDDEN}",
     ),
     # On a command line, a list of its words, curl's and netrc's
     (
         re.compile(
-            rf"(?i)(--[\w-]{{0,64}}?(?:token|secret|key|password|passwd|credentials?)[\"']?(?:\s{{0,8}},)?\s+)(?!-)({_VALUE})"
+            rf"(?i)((?<![\w-])--[\w-]{{0,64}}?(?:token|secret|key|password|passwd|credentials?)[\"']?(?:\s{{0,8}},)?\s+)(?!-)({_VALUE})"
         ),
         rf"\1{HIDDEN}",
     ),
-    (re.compile(r"((?:^|\s)(?:-u|--user|--proxy-user)[\s=]+)[^\s:]+:\S+"), rf"\1{HIDDEN}"),
+    (
+        re.compile(r"((?:^|\s)(?:-u|--user|--proxy-user)[\s=]\s{0,8})[^\s:]{1,256}:\S+"),
+        rf"\1{HIDDEN}",
+    ),
     (re.compile(r"(\blogin\s+\S+\s+password\s+)\S+"), rf"\1{HIDDEN}"),
     (re.compile(rf"({_SURE}s?{_IS}){_VALUE}"), rf"\1{HIDDEN}"),
     # Not a count or a time: "time per token: 13.5 ms"
@@ -89,25 +101,30 @@ _CONTROL = re.compile(
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
-# A line that ends where a value would begin; what is drawn around text may stand behind it.
+# A line that ends where a value would begin
+_AROUND = " \t│|┃>"
 _FRAME = r"[\s│|┃>]*"
 _OPEN = re.compile(
-    rf"(?:(?:{_SURE}s?|{_LIKELY}|(?i:authorization|cookie)){_IS}|(?i:\bbearer)\s*)[\[({{]?{_FRAME}$"
+    rf"(?:(?:{_SURE}s?|{_LIKELY}|(?i:authorization|cookie)){_IS}|(?i:\bbearer))\s{{0,8}}[\[({{]?$"
 )
 _FIRST = re.compile(rf"^({_FRAME}){_VALUE}")
-# A long word at the end of its line, and the rest of it at the beginning of the next
-_TO_THE_END = re.compile(rf"[^\s│|┃>]{{20,}}{_FRAME}$")
+# Of a line, without its frame: a long word at the end, and the rest of it at the beginning of the next
+_TO_THE_END = re.compile(r"[^\s│|┃>]{20}$")
 _GOES_ON = re.compile(rf"^({_FRAME})[\w.+/=~-]{{8,}}")
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
 # Of a private key; no real one has more.
 _KEY_LINES = 200
 
 
-def redact(text: str) -> str:
-    """Hide what looks like a credential."""
+def redact(text: str, most: int = LONGEST) -> str:
+    """Hide what looks like a credential; `most` characters at most, also where half of one would be left at the cut."""
+    shown = text[: most + _MARGIN]
     for pattern, replacement in _CREDENTIALS:
-        text = pattern.sub(replacement, text)
-    return text
+        shown = pattern.sub(replacement, shown)
+    if len(text) > most + _MARGIN:
+        # What was hidden before has made room.
+        shown = shown[: max(0, len(shown) - _MARGIN)]
+    return shown[:most]
 
 
 def plain(text: str) -> str:
@@ -123,22 +140,24 @@ class Redactor:
         self._open = self._cut = False
         self._key = 0
 
-    def line(self, text: str) -> str:
-        """The next one, which is `plain`."""
+    def line(self, text: str, most: int = LONGEST) -> str:
+        """The next one, which is `plain`, `most` characters of it at most."""
         if self._key:
             self._key = 0 if "-----END" in text else self._key - 1
             return HIDDEN
-        shown = redact(text)
+        shown = redact(text, most)
         if self._open:
             shown = _FIRST.sub(rf"\1{HIDDEN}", shown)
         elif self._cut:
             shown = _GOES_ON.sub(rf"\1{HIDDEN}", shown)
         if not text.strip():
             return shown
-        self._open = _OPEN.search(text) is not None
-        # It is hidden: it was a credential.
-        hidden = shown.rstrip("│|┃> \"'").endswith(HIDDEN)
-        self._cut = hidden and _TO_THE_END.search(text) is not None
-        if _KEY_BEGINS.search(text) and "-----END" not in text:
+        # What is drawn around text may stand behind it.
+        end = text[-2 * _MARGIN :].rstrip(_AROUND)
+        self._open = _OPEN.search(end) is not None
+        # It is hidden: it was a credential. How a longer line would end is not known.
+        hidden = len(text) > most or shown.rstrip(_AROUND + "\"'").endswith(HIDDEN)
+        self._cut = hidden and _TO_THE_END.search(end) is not None
+        if _KEY_BEGINS.search(text[: most + _MARGIN]) and "-----END" not in text:
             self._key = _KEY_LINES
         return shown

@@ -30,7 +30,7 @@ _REASONS = {
     RelayProblem.URL: "its URL is not understood",
     RelayProblem.UNREACHABLE: "it can not be reached",
     RelayProblem.CERTIFICATE: "its TLS certificate is wrong",
-    RelayProblem.CREDENTIALS: "it refuses the credentials: is TURN_SECRET its static-auth-secret?",
+    RelayProblem.CREDENTIALS: "it refuses the credentials that are made of TURN_SECRET, which has to be its static-auth-secret",
     RelayProblem.QUOTA: "its quota or its ports are used up",
     RelayProblem.DENIED_PEER: "it may not send to this server: see allowed-peer-ip and PUBLIC_ADDRESSES",
     RelayProblem.NO_WAY_BACK: "nothing comes through it to this server and back",

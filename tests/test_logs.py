@@ -7,16 +7,22 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from config import Settings
 from server import logs
 from server.auth import TokenIssuer, session_hash
 from server.redact import redact
+from server.relay_check import RelayProblem, RelayResult
+from server.relays import RelayWatch
+from server.rtc.gathering import Gathering
 
 CANARY = "canary-7f3a"
 SERVER = Path(__file__).parent.parent / "server"
@@ -243,6 +249,63 @@ def _log_calls() -> Iterator[tuple[str, ast.Call]]:
                 and node.func.value.id == "log"
             ):
                 yield f"{file.relative_to(SERVER)}:{node.lineno}", node
+
+
+def _own_texts() -> Iterator[tuple[str, str]]:
+    """Each constant of a log call, and all sentences of the server, for some come into its log by way of a variable."""
+    for where, call in _log_calls():
+        for node in ast.walk(call):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield where, node.value
+    for file in [*sorted(SERVER.rglob("*.py")), SERVER.parent / "config.py"]:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            text = ""
+            if id(node) in documentation:
+                continue
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                text = node.value
+            elif isinstance(node, ast.JoinedStr):
+                parts = (v.value if isinstance(v, ast.Constant) else "X" for v in node.values)
+                text = "".join(str(part) for part in parts)
+            if re.fullmatch(r"(?:[A-Z]|it )[^\n]* [^\n]*[.?!]|it [^\n]*", text):
+                yield file.name, text
+
+
+def test_what_we_say_ourselves_is_not_damaged() -> None:
+    """The fence hides nothing of our own words, which name settings and say where tokens go."""
+    texts = list(_own_texts())
+    assert len(texts) > 400
+    assert [(where, text) for where, text in texts if redact(text, 5000) != text] == []
+
+
+def test_warnings_about_settings_are_not_damaged(path: Path) -> None:
+    """As they are logged, with what was given in them."""
+    settings = Settings(
+        require_auth=True,
+        jwt_secret_key=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),
+        turn_secret=SecretStr("k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"),
+        pairing_hosts=("192.168.1.2",),
+        allowed_origins=("https://cam.example.org",),
+        local_model=Path("/models/x"),
+        engine="builtin",
+    )
+    assert len(settings.warnings) > 3
+    for warning in settings.warnings:
+        logging.getLogger("server.main").warning(warning)
+    assert [line["message"] for line in lines(path)] == list(settings.warnings)
+
+
+@pytest.mark.parametrize("problem", list(RelayProblem))
+async def test_relays_are_told_apart(path: Path, problem: RelayProblem) -> None:
+    """A relay by UDP and the same one by TCP, and why it does not work, whole."""
+    urls = [f"turn:relay.example.org:3478?transport={way}" for way in ("udp", "tcp")]
+    watch = RelayWatch(urls, "secret", 60, Gathering())
+    for url in urls:
+        watch._learn(RelayResult(url, problem, "", 0.0))
+    assert [line["relay"] for line in lines(path)] == urls
+    assert "(hidden)" not in path.read_text()
 
 
 def test_our_own_calls_follow_the_rule() -> None:

@@ -207,6 +207,22 @@ async def test_what_can_not_be_started_is_a_sentence() -> None:
         process.start()
 
 
+# What took most of all when it was looked for in every line: dashes, as a credential's option begins with.
+DASHES = "import os\nwhile True: os.write(2, b'-' * 7900 + b'\\n')"
+
+
+async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
+    """A program that writes nothing else, as fast as it can, costs a fraction of the loop's time."""
+    process = EngineProcess([sys.executable, "-S", "-c", DASHES], ENV, grace=0.2)
+    process.start()
+    await soon(lambda: bool(process.lines))
+    began, used = time.monotonic(), time.thread_time()
+    await asyncio.sleep(2.0)
+    share = (time.thread_time() - used) / (time.monotonic() - began)
+    await process.stop()
+    assert share < 0.4
+
+
 async def test_memory_is_that_of_the_whole_tree() -> None:
     """What a child takes counts; a process that is gone has none."""
     code = "import subprocess, sys; b = bytearray(30 * 2**20); print('up', flush=True); subprocess.run(['sleep', '9'])"

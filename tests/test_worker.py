@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import resource
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -390,6 +392,20 @@ async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> N
     assert (child.status, child.process.pid) == ([0], None)
     child.process.send({"type": "late"})
     await child.process.stop()
+
+
+async def test_a_flood_of_lines_leaves_the_loop_its_time() -> None:
+    """What a worker's libraries print without end is read slowly, and dropped and counted beyond the bound."""
+    child = Child()
+    await child.start("while True: os.write(2, b'-' * 1900 + b'\\n')")
+    await soon(lambda: bool(child.lines))
+    began, used = time.monotonic(), time.thread_time()
+    await asyncio.sleep(2.0)
+    share = (time.thread_time() - used) / (time.monotonic() - began)
+    child.process.kill()
+    await child.process.stop()
+    assert share < 0.4
+    assert child.process.withheld > 100
 
 
 async def test_a_line_without_an_end_is_cut_and_its_rest_dropped() -> None:

@@ -10,13 +10,13 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from server.engines import keeper
+from server.engines.log_budget import BEYOND, LogBudget
 from server.engines.process_group import ProcessGroup
 from server.redact import Redactor, plain
 
@@ -29,10 +29,8 @@ LONGEST_LINE = 2000
 _LONGEST_BYTES = 4 * LONGEST_LINE
 _LEAST_SECRET = 6
 _CHUNK = 16_384
-# Lines a second that are passed on; more are kept, not passed on, and counted.
-_LINES_A_SECOND = 200
-# Of the log that are read; beyond, the program waits when it writes, and the event loop has its time for others.
-_BYTES_A_SECOND = 2 * 1024 * 1024
+# Of a line that is kept and not passed on
+_UNHEARD_BYTES = 500
 # What a pipe holds at most, in pieces, with room to spare: what is read at the end
 _LAST_PIECES = 64
 
@@ -79,8 +77,8 @@ class LogRing:
         ready = (one if isinstance(one, str) else self._shown(one, redactor) for one in self._lines)
         return tuple(line for line in ready if line)
 
-    def feed(self, raw: bytes, most: int = sys.maxsize) -> list[str]:
-        """The lines that `raw` completes, the first `most` of them; all are kept, as far as there is room."""
+    def feed(self, raw: bytes, hears: Callable[[int], bool] = lambda size: True) -> list[str]:
+        """The lines that `raw` completes, until one finds that `hears` not so many bytes; all are kept, as far as there is room."""
         raw = self._rest + raw
         # Whether a line end follows is not known yet.
         held = b"\r" if raw.endswith(b"\r") else b""
@@ -89,7 +87,7 @@ class LogRing:
         self._rest = rest[:_LONGEST_BYTES] + held
         given: list[str] = []
         for at, line in enumerate(whole):
-            if len(given) >= most:
+            if not hears(min(len(line), _LONGEST_BYTES)):
                 self._keep_unheard(whole[at:])
                 break
             if shown := self._shown(line, self._redactor):
@@ -111,7 +109,7 @@ class LogRing:
         self.dropped += len(lines) - len(last)
         for line in last:
             if not line.isspace() and line:
-                self._keep(line[:_LONGEST_BYTES], line)
+                self._keep(_until_a_word(line), line)
 
     def _keep(self, line: str | bytes, raw: bytes) -> None:
         if self._overwritten and self._lines:
@@ -129,15 +127,22 @@ class LogRing:
         if len(raw) >= _LONGEST_BYTES and self._secrets:
             # Where it was cut there may be half of one.
             text = text[: -len(self._secrets[0])]
-        text = redactor.line(text).strip()[:LONGEST_LINE]
+        text = redactor.line(text, LONGEST_LINE).strip()
         return "" if self._without is not None and self._without.search(text) else text
+
+
+def _until_a_word(line: bytes) -> bytes:
+    """Its beginning. The word at the cut goes, which might be half of a secret."""
+    if len(line) <= _UNHEARD_BYTES:
+        return line
+    return line[:_UNHEARD_BYTES].rpartition(b" ")[0]
 
 
 class EngineProcess:
     """One run of one program. It has ended when `ended` is set, and with it everything that it started.
 
     `env` is all of the child's environment. `secrets` are taken out of every line; lines that match `without`
-    are left out. `on_line` hears each line of the log, 200 a second at most and how many were left out.
+    are left out. `on_line` hears each line of the log as far as `LogBudget` has room, and how many were left out.
     `grace`: seconds between SIGTERM and SIGKILL. `after`: a command that ends what it started and what is none of its
     processes, run however it ended, also when this program is gone.
     """
@@ -167,8 +172,7 @@ class EngineProcess:
         self._group: ProcessGroup | None = None
         self._lifeline: int | None = None
         self._log: int | None = None
-        # Of the second that began then: bytes that were read of the log, lines that were passed on
-        self._second, self._read, self._heard = 0.0, 0, 0
+        self._budget = LogBudget()
         # Of the lines that were not passed on, those that `on_line` was told of
         self._owned_up = 0
         # Goes on with the log where it was too much; None while it is read.
@@ -261,39 +265,35 @@ class EngineProcess:
     def _readable(self) -> None:
         if self._loop is None:
             return
-        now = self._loop.time()
-        if now - self._second >= 1.0:
-            self._second, self._read, self._heard = now, 0, 0
+        if self._budget.turn(self._loop.time()):
             self._own_up()
-        self._read_piece()
-        if self._read > _BYTES_A_SECOND and self._log is not None:
+        resumes = self._budget.read(self._read_piece())
+        if resumes is not None and self._log is not None:
             self._loop.remove_reader(self._log)
-            self._pause = self._loop.call_at(self._second + 1.0, self._resume)
+            self._pause = self._loop.call_at(resumes, self._resume)
 
     def _resume(self) -> None:
         self._pause = None
         if self._loop is not None and self._log is not None:
             self._loop.add_reader(self._log, self._readable)
 
-    def _read_piece(self) -> bool:
-        """Whether there may be more."""
+    def _read_piece(self) -> int:
+        """How many bytes there were; 0: no more now."""
         if self._log is None:
-            return False
+            return 0
         try:
             raw = os.read(self._log, _CHUNK)
         except BlockingIOError:
-            return False
+            return 0
         except OSError:
             raw = b""
         if not raw:
             self._close_log()
-            return False
-        self._read += len(raw)
-        self._pass_on(self._ring.feed(raw, _LINES_A_SECOND - self._heard))
-        return True
+            return 0
+        self._pass_on(self._ring.feed(raw, self._budget.take))
+        return len(raw)
 
     def _pass_on(self, lines: Sequence[str]) -> None:
-        self._heard += len(lines)
         if self._on_line is not None:
             for line in lines:
                 self._on_line(line)
@@ -302,7 +302,7 @@ class EngineProcess:
         left_out = self._ring.unheard - self._owned_up
         if left_out and self._on_line is not None:
             self._owned_up += left_out
-            self._on_line(f"({left_out} lines were left out: more than {_LINES_A_SECOND} a second)")
+            self._on_line(f"({left_out} lines were left out: {BEYOND})")
 
     def _exited(self, group: ProcessGroup) -> None:
         # What it said last; whoever may hold the pipe still is not waited for.

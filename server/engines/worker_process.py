@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from server.aio import TaskSet
+from server.engines.log_budget import LogBudget
 from server.engines.process_group import ProcessGroup
 from server.engines.wire import Decoder, Message, WireError, encode
 from server.redact import Redactor, plain
@@ -36,6 +37,7 @@ _OFFLINE = {
     "PYTHONUNBUFFERED": "1",
 }
 _READ_BYTES = 256 * 1024
+_LOG_BYTES = 16 * 1024
 _LINES = 200
 _LINE_CHARS = 500
 # Seconds for each way of ending it; the last leaves it no choice, but a GPU's driver takes its time over large memory.
@@ -54,7 +56,7 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 def shown_line(raw: bytes, redactor: Redactor) -> str:
     """The next line of a log as it may be shown: printable, bounded, without what looks like a secret. "" for none."""
     text = raw.decode("utf-8", "replace").rpartition("\r")[2]
-    return redactor.line(plain(text[: 4 * _LINE_CHARS])).strip()[:_LINE_CHARS]
+    return redactor.line(plain(text[: 4 * _LINE_CHARS]), _LINE_CHARS).strip()
 
 
 class WorkerProcess:
@@ -62,7 +64,7 @@ class WorkerProcess:
 
     `on_message` hears each frame, `on_line` each line of its log, and `on_exit` once that it has ended, after the
     last frame. `quiet` is asked for each line: while it is true, lines might quote somebody and are dropped and
-    counted (`withheld`). All are called on the event loop.
+    counted (`withheld`), as those are that `LogBudget` has no room for. All are called on the event loop.
     """
 
     def __init__(
@@ -162,21 +164,28 @@ class WorkerProcess:
 
     async def _read_lines(self, stream: asyncio.StreamReader) -> None:
         held, told = b"", False
-        while data := await stream.read(_READ_BYTES):
+        budget, clock = LogBudget(), asyncio.get_running_loop().time
+        while data := await stream.read(_LOG_BYTES):
+            budget.turn(clock())
             *lines, held = (held + data).split(b"\n")
             for line in lines:
                 if not told:
-                    self._line(line)
+                    self._line(line, budget)
                 told = False
             # Of a line without an end the rest is dropped: it might begin with half of a secret.
             if len(held) > 4 * _LINE_CHARS:
                 if not told:
-                    self._line(held)
+                    self._line(held, budget)
                 held, told = b"", True
+            if (resumes := budget.read(len(data))) is not None:
+                await asyncio.sleep(resumes - clock())
         if not told:
-            self._line(held)
+            self._line(held, budget)
 
-    def _line(self, raw: bytes) -> None:
+    def _line(self, raw: bytes, budget: LogBudget) -> None:
+        if not budget.take(min(len(raw), 4 * _LINE_CHARS)):
+            self.withheld += bool(raw.strip())
+            return
         text = shown_line(raw, self._redactor)
         if not text:
             return
