@@ -148,7 +148,7 @@ class BuiltinEngine:
         ):
             # People are told what it cannot do; what to do about it is for whoever reads the log.
             self._advised = True
-            log.info("a question needs a model that recognises things", extra={"remedy": _REMEDY})
+            log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
         return compose(intent, facts, self._today(), running=running)
 
     async def _look(self, request: EngineRequest, want: Want) -> Facts:
