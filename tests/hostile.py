@@ -14,6 +14,9 @@ import aioice.stun
 import pylibsrtp
 from aiortc import RTCRtpSender
 
+from tests import vp8_streams
+from tests.h264_streams import Sps, Stream, Vui, pps
+
 _RECORD = b"\x16\xfe\xfd" + bytes(8)
 
 
@@ -200,11 +203,20 @@ def vp8_payloads() -> list[bytes]:
         b"\x10" + b"\x31\x02\x00" + os.urandom(200),
         b"\x10\x00",
         b"\x00" + os.urandom(1200),
+        # Pictures that are hidden, and kept as they like.
+        b"\x10" + vp8_streams.frame((64, 64), zeros=200),
+        *(
+            b"\x10" + vp8_streams.frame(shown=n % 2 == 0, golden=n % 3 == 0, last=n > 4, zeros=200)
+            for n in range(8)
+        ),
     ]
 
 
 def h264_payloads() -> list[bytes]:
     """Aggregates and fragments that lie, fragments without end, parameter sets of any size, types that are not taken."""
+    late = Sps(60, 60, order=0, vui=Vui(reorder=16))
+    deep = Sps(60, 60, profile=244, chroma=3, depth=14, chroma_depth=14)
+    pictures = [pps(number)[4:] for number in range(0, 256, 5)]
     # Exponential Golomb codes of huge numbers: widths and counts past every bound.
     sets = b"\x67\x42\xe0\x1f" + b"\x00\x00\x00\x07\xff\xff\xff\xf8" * 4
     return [
@@ -214,6 +226,12 @@ def h264_payloads() -> list[bytes]:
         b"\x78\x00",
         b"\x78" + b"\x00\x00" * 500,
         b"\x78" + b"\x00\x01\x67" * 400,
+        b"\x78" + b"\x00\x01\x0c" * 400,
+        # Pictures to be put in order, ten bits and more, picture parameter sets of many numbers.
+        deep.unit()[4:],
+        late.unit()[4:],
+        b"\x78" + b"".join(len(one).to_bytes(2, "big") + one for one in pictures),
+        late.unit()[4:] + b"\0\0\1" + pps()[4:] + b"\0\0\1" + Stream(late).key()[4:1000],
         b"\x7c\x85" + os.urandom(30),
         b"\x7c\x45" + os.urandom(30),
         b"\x7c\xc5",

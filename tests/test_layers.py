@@ -145,6 +145,7 @@ PURE = (
     ),
     *("frames", "messages", "errors", "origins", "addresses", "setting_text", "tls_files"),
     *("generation.rules", "generation.bounds", "generation.mp4", "generation.wav"),
+    "generation.mp4_reader",
     "generation.first_frame",
     *("engines.loading", "engines.manager_status", "redact"),
 )

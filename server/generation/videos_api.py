@@ -7,7 +7,6 @@ of it until a probe has had a short video made, fetched and decoded. No picture 
 from __future__ import annotations
 
 import asyncio
-import io
 import re
 from collections.abc import AsyncGenerator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,10 @@ from server.engines.bounded_http import AnswerRefused, BoundedTransport, Bounds
 from server.engines.wire import Message
 from server.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.generation.bounds import MAX_FRAMES, MAX_PIXELS
+from server.generation.mp4_reader import read_video
 from server.generation.rules import Rules
+from server.rtc.decode import open_decoder
+from server.rtc.h264_units import H264Frames
 
 MAX_BYTES = 256 * 1024 * 1024
 # Between two looks at a job
@@ -160,7 +162,9 @@ class VideosApi:
         data = await self._read("GET", f"/{job}/content", seconds=_CONTENT_SECONDS)
         found = await in_pool(self._pool, _looked_at, data)
         if found is None:
-            raise EngineFailed(f"What the server made is no video that can be decoded. {_INSTEAD}")
+            raise EngineFailed(
+                f"What the server made is no video that can be decoded (an MP4 with H.264, 4:2:0 and 8 bits). {_INSTEAD}"
+            )
         return Message({"type": "file", **found}, data)
 
     async def _read(self, method: str, path: str, *, seconds: float, **more: Any) -> bytes:
@@ -230,22 +234,23 @@ def _failed(told: object, status: int = 0) -> EngineFailed:
 
 
 def _looked_at(data: bytes) -> dict[str, int | float] | None:
-    """What an MP4 is whose frames decode; None where they do not, or are larger or more than are made here."""
+    """What an MP4 is whose frames decode; None where they do not, or are larger or more than are made here.
+
+    Its sets are looked at before anything is decoded, as a camera's are, and libavformat never opens it.
+    """
+    checked, decoder = H264Frames(), open_decoder("H264")
+    width = height = 0
     try:
-        # By its name, so that nothing in it is taken for a list of other files.
-        with av.open(io.BytesIO(data), "r", format="mp4") as container:
-            stream = container.streams.video[0]
-            context = stream.codec_context
-            width, height = context.width or 0, context.height or 0
-            if width * height > MAX_PIXELS:
+        video = read_video(data, MAX_FRAMES)
+        for frame in video.frames():
+            frame, _ = checked.checked(frame)
+            if checked.picture > MAX_PIXELS // 256:
                 return None
-            count = 0
-            for count, frame in enumerate(container.decode(stream), 1):
-                if count > MAX_FRAMES or frame.width * frame.height > MAX_PIXELS:
-                    return None
-            seconds = float((stream.duration or 0) * (stream.time_base or 0))
-    except (av.FFmpegError, IndexError, ValueError):
+            for image in decoder.decode(av.Packet(frame)) if frame else ():
+                width, height = image.width, image.height
+    except (av.FFmpegError, ValueError):
         return None
-    if not count:
+    if not width:
         return None
-    return {"width": width, "height": height, "frames": count, "seconds": round(seconds, 3)}
+    seconds = round(video.seconds, 3)
+    return {"width": width, "height": height, "frames": len(video.samples), "seconds": seconds}

@@ -29,6 +29,8 @@ class H264Frames:
         self._pictures: set[int] = set()
         # Of all sequence parameter sets so far
         self._most = 0
+        # Macroblocks of the largest picture so far
+        self.picture = 0
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
         """The frame as the decoder may have it, and the most bytes that all frames so far may have kept (0: nothing new).
@@ -67,4 +69,5 @@ class H264Frames:
     def _sequence_set(self, unit: bytes) -> SequenceSet:
         read = read_set(unit)
         self._most = max(self._most, read.kept)
+        self.picture = max(self.picture, read.picture)
         return read
