@@ -219,6 +219,15 @@ def test_it_stops_in_time_and_keeps_nothing() -> None:
     assert web["ulimits"]["core"] == 0
     assert web["mem_limit"] == web["memswap_limit"]
     assert "volumes" not in web
+    for name in ("vllm-rocm", "vllm-cuda"):
+        model = compose()["services"][name]
+        assert filled(model["mem_limit"]) == filled(model["memswap_limit"]) == "64g"
+        assert model["mem_swappiness"] == 0
+        # Shared memory of its own, and room in it: the 64 MiB of a container are too few.
+        assert model["ipc"] == "private"
+        assert filled(model["shm_size"]) == "8g"
+    # Nobody is relayed to before the server's address is given.
+    assert "--allowed-peer-ip=${TURN_PEER:-192.0.2.1}" in compose()["services"]["coturn"]["command"]
     for name, service in compose()["services"].items():
         assert service["security_opt"] == ["no-new-privileges:true"], name
         assert service["cap_drop"] == ["ALL"], name

@@ -24,31 +24,37 @@ def settings() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    ("address", "denied"),
+    "address",
     [
-        *((a, True) for a in ("10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1")),
-        *((a, True) for a in ("127.0.0.1", "169.254.169.254", "100.64.0.1", "224.0.0.1")),
-        *((a, True) for a in ("255.255.255.255", "0.0.0.1", "198.18.0.1", "192.0.0.8")),
-        *((a, True) for a in ("::1", "::ffff:10.0.0.1", "64:ff9b::a00:1", "fe80::1", "fd00::1")),
-        *((a, True) for a in ("ff02::1", "2002:a00:1::", "2001::1", "2001:db8::1", "fec0::1")),
-        *((a, False) for a in ("1.1.1.1", "172.15.255.255", "172.32.0.0", "100.63.255.255")),
-        *((a, False) for a in ("192.167.255.255", "11.0.0.0", "223.255.255.255", "198.20.0.0")),
-        *((a, False) for a in ("2606:4700::1111", "2a00:1450::1", "2001:4860::8888")),
+        *("10.0.0.1", "172.16.0.1", "192.168.1.1", "127.0.0.1", "169.254.169.254", "100.64.0.1"),
+        *("224.0.0.1", "255.255.255.255", "0.0.0.0", "198.18.0.1", "1.1.1.1", "203.0.113.5"),
+        *(
+            "::1",
+            "::ffff:10.0.0.1",
+            "64:ff9b::a00:1",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "2002:a00:1::",
+        ),
+        *("2606:4700::1111", "2a00:1450::1", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"),
     ],
 )
-def test_what_the_relay_must_not_reach(address: str, denied: bool) -> None:
-    """Private, own, link-local (clouds' metadata), multicast and wrapped addresses are denied, the internet is not."""
+def test_what_the_relay_must_not_reach(address: str) -> None:
+    """Anything, inside, on the machine itself or in the internet, but for the server that is named."""
     wanted = ipaddress.ip_address(address)
     within = []
     for key, value in settings():
+        # Nobody is allowed before the operator has named the server.
+        assert key != "allowed-peer-ip"
         if key == "denied-peer-ip":
             low, _, high = value.partition("-")
             first, last = ipaddress.ip_address(low), ipaddress.ip_address(high)
-            # coturn takes an unspecified bound as none, for both families at once.
+            # coturn takes an unspecified IPv6 bound as none, for both families at once.
             assert not (first.version == 6 and first.is_unspecified)
             if first.version == wanted.version:
                 within.append(int(first) <= int(wanted) <= int(last))
-    assert any(within) is denied
+    assert any(within)
 
 
 def test_the_relay_is_hardened() -> None:

@@ -320,8 +320,9 @@ def test_a_container_is_given_less_than_the_machine_has(
 
 
 def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It gets what finds programs, libraries and GPUs, and no settings of ours."""
-    for name in ("JWT_SECRET_KEY", "VLLM_API_KEY", "HF_TOKEN", "PYTHONPATH", "LD_PRELOAD"):
+    """It gets what finds programs, libraries and GPUs, and no settings of ours; by the filter that all children have."""
+    secrets = ("JWT_SECRET_KEY", "VLLM_API_KEY", "HF_TOKEN", "NVIDIA_API_KEY", "GPU_TOKEN")
+    for name in (*secrets, "PYTHONPATH", "LD_PRELOAD"):
         monkeypatch.setenv(name, "hidden")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     made = environment({"HF_MODULES_CACHE": "/tmp/x"})

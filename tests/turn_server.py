@@ -103,7 +103,7 @@ def configuration(
     change("tls-listening-port=", f"tls-listening-port={tls_port}")
     change("cert=", f"cert={certificate.chain}")
     change("pkey=", f"pkey={certificate.key}")
-    change("#allowed-peer-ip=", "\n".join(f"allowed-peer-ip={peer}" for peer in allowed))
+    change("#allowed-peer-ip=203.", "\n".join(f"allowed-peer-ip={peer}" for peer in allowed))
     return text + "\n".join(more) + "\n"
 
 

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from config import Settings
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
+from server.catalogue.command import passed_on
 from server.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
@@ -32,8 +33,6 @@ _NOT_BY_HAND = {
     "--config": "a file could turn on what is kept off here",
     "--device": "there is no falling back to the CPU",
 }
-# Of the environment: what vLLM has no use for, and what makes it write down questions or answers.
-_NOT_PASSED = ("VLLM_BASE_URL", "VLLM_DEBUG_LOG_API_SERVER_RESPONSE", "VLLM_TRACE_FUNCTION")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +93,8 @@ def build(
 
 
 def child_environment(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
-    """For vLLM's process: ours without the other secrets of the settings."""
-    secrets = {
-        name.upper()
-        for name, field in Settings.model_fields.items()
-        if "Secret" in str(field.annotation)
-    }
-    kept = {
-        name: value
-        for name, value in inherited.items()
-        if name.upper() not in secrets and name not in _NOT_PASSED
-    }
-    return {**kept, **command.environment}
+    """For vLLM's process: what programs and GPUs need of ours, and what the command sets."""
+    return {**passed_on(inherited), **command.environment}
 
 
 def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:

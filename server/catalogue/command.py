@@ -45,7 +45,7 @@ IMAGE_FLAGS = frozenset(
 # Environment variables whose values nobody is shown
 SECRETS = frozenset({vllm.KEY})
 HIDDEN = "********"
-# What a child gets of this server's environment; all else stays, its secrets among it.
+# What a child gets of this server's environment, a worker as well; all else stays, its secrets among it.
 _PASSED = re.compile(
     r"^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_(CACHE|CONFIG|DATA)_HOME|XDG_RUNTIME_DIR"
     r"|VIRTUAL_ENV|(CUDA|HIP|HSA|ROCM|ROCR|GPU|NVIDIA|NCCL|RCCL|OMP|MKL|OPENBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MIOPEN)_\w+"
@@ -134,7 +134,7 @@ def command(
 
 
 def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """What programs and GPUs need of our environment; none of our secrets."""
+    """What programs and GPUs need of our environment; none of our secrets. The one filter for all that is started."""
     return {
         name: value
         for name, value in inherited.items()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from server.aio import TaskSet
+from server.catalogue.command import passed_on
 from server.engines.log_budget import LogBudget
 from server.engines.process_group import ProcessGroup
 from server.engines.wire import Decoder, Message, WireError, encode
@@ -23,10 +23,6 @@ from server.redact import Redactor, plain
 
 log = logging.getLogger(__name__)
 
-# What a worker needs of our environment; everything else, secrets too, stays here.
-_PASSED = re.compile(
-    r"(PATH|HOME|USER|LANG|LC_\w+|TZ|TMPDIR|LD_LIBRARY_PATH|(CUDA|NVIDIA|HIP|HSA|ROCR|ROCM|GPU|OMP|MKL|TORCH|PYTORCH|MIOPEN)_\w+)"
-)
 # Nothing is fetched and nothing is reported.
 _OFFLINE = {
     "HF_HUB_OFFLINE": "1",
@@ -49,8 +45,7 @@ OnLine = Callable[[str], None]
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """What a worker is started with."""
-    ours = {name: value for name, value in os.environ.items() if _PASSED.fullmatch(name)}
-    return {**ours, **_OFFLINE, **extra}
+    return {**passed_on(os.environ), **_OFFLINE, **extra}
 
 
 def shown_line(raw: bytes, redactor: Redactor) -> str:
