@@ -158,6 +158,8 @@ async def armed(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
         await attacker.send(hostile.malformed_rtp(97, attacker.ssrc))
         await attacker.send([hostile.rtp(97, attacker.ssrc, 0, p, marker=1) for p in payloads])
         await attacker.send([hostile.rtp(97, n, 0, payloads[-1]) for n in range(200)])
+        other = hostile.h264_payloads()
+        await attacker.send([hostile.rtp(99, attacker.ssrc, 0, p, marker=1) for p in other])
     soak.done["armed"] += 1
 
 

@@ -16,6 +16,8 @@ from server.rtc.packet import EncodedFrame
 from server.rtc.picture_memory import PictureMemory
 from server.rtc.video_stream import NTP_TO_UNIX, VideoStream
 from tests.fakes_media import RecordingCamera, RtpPart, vp8_frames, vp8_parts
+from tests.h264_streams import Sps, Stream
+from tests.test_h264_units import fu_a, stap_a, units_of
 
 SSRC = 0x1234
 
@@ -212,6 +214,38 @@ async def test_a_picture_that_nothing_here_reads_is_counted_and_passed_over(
     line.stream._decoded(encoded, av.VideoFrame(320, 240, format))
     assert line.camera.frames == []
     assert line.camera.drops == {"format": 1}
+    line.stream.close()
+
+
+@pytest.mark.parametrize("way", ["single", "aggregate", "fragments"])
+async def test_other_formats_are_refused_whatever_brings_them(
+    pool: ThreadPoolExecutor, way: str
+) -> None:
+    """4:4:4 with 14 bits in a unit, a STAP-A or an FU-A, in mid-stream: counted and told, and a camera that goes on is shown."""
+    line = Line(pool, "H264")
+    honest, deep = Stream(Sps()), Stream(Sps(profile=244, chroma=3, depth=14, chroma_depth=14))
+
+    def send(payloads: list[bytes], timestamp: int) -> None:
+        last = len(payloads) - 1
+        line.send(
+            line.number([RtpPart(one, at == last, timestamp) for at, one in enumerate(payloads)])
+        )
+
+    send(units_of(honest.sets() + honest.key()), 0)
+    await line.camera.until(lambda c: len(c.frames) == 1)
+    sps, picture_set = units_of(deep.sets())
+    ways = {
+        "single": [sps, picture_set],
+        "aggregate": [stap_a([sps, picture_set])],
+        "fragments": [*fu_a(sps), picture_set],
+    }
+    send([*ways[way], *units_of(deep.key())], 9000)
+    await line.camera.until(lambda c: c.refusals == 1)
+    send(units_of(deep.skipped()), 18000)
+    await line.camera.until(lambda c: c.drops["format"] == 2)
+    assert len(line.camera.frames) == 1
+    send(units_of(honest.sets() + honest.key()), 27000)
+    await line.camera.until(lambda c: len(c.frames) == 2)
     line.stream.close()
 
 
