@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
 from typing import Any
 
+from server.catalogue import control_tokens
+from server.catalogue.control_tokens import ControlTokens
 from server.engines.base import EngineRequest
 
 SYSTEM = (
@@ -25,28 +26,11 @@ DESCRIBE = "Describe in one short sentence what the camera shows now."
 
 # What a chat template adds around a message: start mark, role, line ends, end mark.
 _MESSAGE_TOKENS = 6
-_CONTROL = re.compile(r"<\|[^<>]*\|>")
-# What full-width and look-alike marks would become if somebody normalised the text later.
-_WIDE = str.maketrans({"＜": "<", "｜": "|", "＞": ">"})
 
 
-def clean(text: str, extra: Iterable[str] = ()) -> str:
-    """Take control tokens out until none is left, nested ones too.
-
-    A tokenizer turns `<|im_end|>` and the like inside a question into the real token, which ends the turn
-    or takes the picture's place. `extra` are an engine's own special tokens, such as `<image>` or `[INST]`.
-    """
-    text = text.translate(_WIDE) if any(mark in text for mark in "＜｜＞") else text
-    # Some vocabularies have a thousand; what is taken out brings no character in.
-    there = set(text)
-    tokens = [token for token in extra if token and there.issuperset(token)]
-    before = None
-    while before != text:
-        before = text
-        text = _CONTROL.sub("", text)
-        for token in tokens:
-            text = text.replace(token, "")
-    return text
+def clean(text: str, tokens: ControlTokens | None = None) -> str:
+    """Take control tokens out until none is left, nested ones too; those of all families where `tokens` is None."""
+    return (tokens or control_tokens.known()).clean(text)
 
 
 def system_text(language: str | None = None) -> str:
@@ -58,20 +42,19 @@ def system_text(language: str | None = None) -> str:
 
 
 def messages(
-    request: EngineRequest, image_url: str, *, extra_tokens: Iterable[str] = ()
+    request: EngineRequest, image_url: str, *, tokens: ControlTokens | None = None
 ) -> list[dict[str, Any]]:
     """Chat messages: system, earlier turns as text, frame, question last.
 
     That order is what a prefix cache can use when every question brings a new frame; a picture before the
     turns would make everything behind it new each time.
     """
-    extra = tuple(extra_tokens)
     found: list[dict[str, Any]] = [{"role": "system", "content": system_text(request.language)}]
     for turn in request.turns:
-        found.append({"role": "user", "content": clean(turn.question, extra)})
-        found.append({"role": "assistant", "content": clean(turn.answer, extra)})
+        found.append({"role": "user", "content": clean(turn.question, tokens)})
+        found.append({"role": "assistant", "content": clean(turn.answer, tokens)})
     # A question that held nothing but control tokens still needs a text.
-    question = clean(request.question, extra).strip() or DESCRIBE
+    question = clean(request.question, tokens).strip() or DESCRIBE
     content = [
         {"type": "image_url", "image_url": {"url": image_url}},
         {"type": "text", "text": question},

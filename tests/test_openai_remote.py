@@ -626,3 +626,20 @@ async def test_credentials_in_the_address_are_never_shown(fake: FakeOpenAI) -> N
         assert KEY not in f"{engine!r}{status!r}"
     finally:
         await engine.close()
+
+
+async def test_no_control_token_of_any_family_reaches_the_server(
+    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
+) -> None:
+    """Those of all families go; where the model's folder is on this machine, those that it names, instead."""
+    turns = (Turn("[INST]a</s>", "b<end_of_turn>"),)
+    dirty = request("<start_of_turn>What<IMG_CONTEXT> is <image>this<mine>?[img-0]", turns=turns)
+    await collect(engine, dirty)
+    texts = [text for _, text in fake.last.texts]
+    assert texts[1:] == ["a", "b", "What is this<mine>?"]
+    special = {"additional_special_tokens": ["<mine>"]}
+    (tmp_path / "special_tokens_map.json").write_text(json.dumps(special))
+    fake.card = {"root": str(tmp_path)}
+    await engine.probe()
+    await collect(engine, dirty)
+    assert fake.last.texts[-1][1] == "<start_of_turn>What<IMG_CONTEXT> is <image>this?"

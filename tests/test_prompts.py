@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server import prompts
+from server.catalogue.control_tokens import ControlTokens
 from server.engines.base import EngineRequest, Turn
 from server.frames import Kind, Picture
 
@@ -42,14 +43,15 @@ def test_control_tokens_go_until_none_is_left(dirty: str, left: str) -> None:
 
 def test_an_engines_own_special_tokens_go_too() -> None:
     """Extra tokens and control tokens may be nested in each other."""
-    assert prompts.clean("<im<|x|>age>a[IN[INST]ST]b", ["<image>", "[INST]"]) == "ab"
+    assert prompts.clean("<im<|x|>age>a[IN[INST]ST]b", ControlTokens(["<image>", "[INST]"])) == "ab"
 
 
 @given(st.text(alphabet="<|>ab_im", max_size=60))
 def test_cleaning_is_final(text: str) -> None:
     """What was cleaned once holds nothing that a second look would take out."""
-    once = prompts.clean(text, ["<image>"])
-    assert prompts.clean(once, ["<image>"]) == once
+    tokens = ControlTokens(["<image>"])
+    once = prompts.clean(text, tokens)
+    assert prompts.clean(once, tokens) == once
 
 
 def test_cleaning_a_hostile_question_is_quick() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx2
 
-from server.catalogue import geometry
+from server.catalogue import control_tokens, geometry
+from server.catalogue.control_tokens import ControlTokens
 from server.engines import upstream
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.frames import Geometry
@@ -19,6 +20,7 @@ from server.frames import Geometry
 # What a server answers that can not list its models, and perhaps answers questions all the same.
 _LISTING_FAILS = (500, 501)
 _LONGEST_NAME = 1024
+_T = TypeVar("_T")
 
 
 class Discovery:
@@ -36,6 +38,8 @@ class Discovery:
         # The model's card that the geometry was read from, so that files are read once.
         self._card: tuple[str, str] | None = None
         self._geometry: Geometry | None = None
+        # Those of the model's own folder; None where it is not on this machine.
+        self.control_tokens: ControlTokens | None = None
 
     def unreachable(self) -> str:
         return (
@@ -132,21 +136,20 @@ class Discovery:
         return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
 
     def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
-        if self._factor is not None:
-            return geometry.from_factor(self._factor)
         root = card.get("root")
         key = (model, root if isinstance(root, str) else "")
         if key != self._card or self._geometry is None:
-            folders = (
-                Path(name) for name in dict.fromkeys((key[1], model)) if name.startswith("/")
-            )
-            found = (geometry.from_folder(folder) for folder in folders)
+            names = (name for name in dict.fromkeys((key[1], model)) if name.startswith("/"))
+            folders = [Path(name) for name in names]
             self._geometry = (
-                next((one for one in found if one is not None), None)
+                _first(geometry.from_folder(folder) for folder in folders)
                 or geometry.from_model_type(card.get("model_type"))
                 or geometry.DEFAULT
             )
+            self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
+        if self._factor is not None:
+            return geometry.from_factor(self._factor)
         return self._geometry
 
 
@@ -158,6 +161,10 @@ def _bad(
     served: tuple[str, ...] = (),
 ) -> EngineStatus:
     return dataclasses.replace(before, state=state, detail=detail, trouble=trouble, served=served)
+
+
+def _first(found: Iterable[_T | None]) -> _T | None:
+    return next((one for one in found if one is not None), None)
 
 
 def _context_length(card: Mapping[str, Any]) -> int | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from server import prompts
-from server.catalogue import geometry
+from server.catalogue import control_tokens, geometry
 from server.engines import local_errors
 from server.engines.base import (
     Capabilities,
@@ -106,7 +106,7 @@ class LocalEngine:
         # Set once the worker has said `ready`, or why it can not, or has ended.
         self._loaded = asyncio.Event()
         self._refused = ""
-        self._special_tokens: tuple[str, ...] = ()
+        self._control_tokens = control_tokens.known()
         self._state = WorkerState(0, 0)
         self._state_told = asyncio.Event()
         # Since when, by the event loop's clock, it owes a sign of life; None when it does not.
@@ -213,7 +213,7 @@ class LocalEngine:
             deadline = now() + self._limits.total
             due = min(deadline, now() + self._limits.first_token)
             # The picture is the payload, so the messages need no address.
-            chat = prompts.messages(request, "", extra_tokens=self._special_tokens)
+            chat = prompts.messages(request, "", tokens=self._control_tokens)
             answer = self._answers.begin(chat, request.max_tokens, request.picture.jpeg)
             try:
                 while True:
@@ -280,7 +280,7 @@ class LocalEngine:
         self._on_progress(Progress(phase, percent, header["done"], header["total"]))
 
     def _became_ready(self, header: dict[str, Any]) -> None:
-        self._special_tokens = tuple(header["special_tokens"])
+        self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
         self._state = WorkerState(0, header["gpu_bytes"])
         # The worker cuts a picture into no more tiles than it fills.
         found = geometry.from_folder(self.folder, filled=True)

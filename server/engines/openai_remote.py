@@ -95,8 +95,7 @@ class OpenAIEngine:
     """One model server. Safe to use for many answers at a time.
 
     `model` "" takes the first one that the server lists. `factor` overrides the model's geometry factor.
-    `priority` is sent with each request while the server takes it. `extra_tokens` are special tokens of the
-    model beyond `<|…|>`, taken out of every text. `listed` False: it is known that `model` is served, so its health is
+    `priority` is sent with each request while the server takes it. `listed` False: it is known that `model` is served, so its health is
     asked for and not its list of models. `transport` replaces the network, in tests.
     """
 
@@ -111,7 +110,6 @@ class OpenAIEngine:
         temperature: float | None = 0.2,
         factor: int | None = None,
         priority: int | None = None,
-        extra_tokens: tuple[str, ...] = (),
         listed: bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
@@ -119,7 +117,6 @@ class OpenAIEngine:
         self._limits = limits or TimeLimits()
         self._wanted = model
         self._listed = listed or not model
-        self._extra_tokens = extra_tokens
         self._address = address_of(base_url)
         self._discovery = Discovery(self._address, wanted=model, factor=factor)
         self._fields: dict[str, Any] = {"stream_options": {"include_usage": True}}
@@ -351,7 +348,7 @@ class OpenAIEngine:
     def _body(self, request: EngineRequest, url: str) -> bytes:
         body = {
             "model": self._status.model or self._wanted,
-            "messages": prompts.messages(request, url, extra_tokens=self._extra_tokens),
+            "messages": prompts.messages(request, url, tokens=self._discovery.control_tokens),
             "stream": True,
             self._max_tokens_field: request.max_tokens,
             **self._fields,
