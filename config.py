@@ -174,6 +174,8 @@ class Settings(BaseSettings):
     gpu_memory_utilization: float = _number(0.90, 0.05, 1)
     model_max_tokens: int = _whole(8192, 512, 1_048_576)
     response_max_tokens: int = _whole(128, 1, 4096)
+    thinking: bool = _flag()
+    thinking_max_tokens: int = _whole(1024, 1, 32_768)
     max_concurrent_inferences: int = _whole(8, 1, 256)
     max_queue: int = _whole(64, 1, 10_000)
     catalogue: str = _text(

@@ -181,6 +181,7 @@ export class ChatView {
     show(remark, said !== "");
     remark.classList.toggle("problem", turn.problem !== "");
 
+    this.#fillThoughts(article, turn);
     this.#fillEarlier(article, turn);
     if (turn.response) this.#fillEvidence(article, turn.response);
     const whole = turn.response !== null && turn.text !== "";
@@ -188,6 +189,15 @@ export class ChatView {
     show(part(article, ".share", HTMLElement), whole && this.#actions.share !== null);
     show(part(article, ".speak", HTMLElement), whole && this.#actions.speak !== null);
     show(part(article, ".again", HTMLElement), turn.state === "failed" && turn.retryable);
+  }
+
+  /** One quiet line, to be opened by whoever wants to see it. @param {HTMLElement} article @param {Turn} turn */
+  #fillThoughts(article, turn) {
+    const thoughts = part(article, ".thoughts", HTMLDetailsElement);
+    show(thoughts, turn.thoughts !== "");
+    if (turn.thoughts === "") return;
+    say(part(thoughts, "summary", HTMLElement), turn.state === "thinking" ? "Thinking…" : "Thoughts");
+    say(part(thoughts, "p", HTMLElement), turn.thoughts);
   }
 
   /** @param {HTMLElement} article @param {Turn} turn */
@@ -266,6 +276,7 @@ function waitingWords(turn) {
   if (turn.state === "waiting") return "Waiting for the camera and the connection…";
   if (turn.state === "sent") return "Looking…";
   if (turn.state === "delayed") return FRESH;
+  if (turn.state === "thinking" && turn.thoughts) return ""; // its own line says so
   if (turn.state === "thinking") return turn.kind === "describe" ? "Looking…" : "Thinking…";
   return "";
 }

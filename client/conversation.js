@@ -13,6 +13,7 @@
  * @property {"waiting"|"sent"|"delayed"|"thinking"|"answering"|"done"|"failed"} state
  *   waiting: not sent yet, for want of a connection or a camera; delayed: the server has it and no fresh picture
  * @property {string} text
+ * @property {string} thoughts what the model thought before it answered
  * @property {FrameInfo|null} frame
  * @property {ResponseMessage|null} response null until the answer is whole
  * @property {string} problem what went wrong, for people; "" for nothing
@@ -97,7 +98,10 @@ export class Conversation {
       const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
       if (!turn || finished(turn)) return;
       const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
-      this.#change(turn, { state: "thinking", frame });
+      this.#change(turn, { state: "thinking", frame, thoughts: "" });
+    } else if (message.type === "thinking") {
+      const turn = this.byId(message.id);
+      if (turn && !finished(turn)) this.#change(turn, { thoughts: turn.thoughts + message.text });
     } else if (message.type === "delta") {
       const turn = this.byId(message.id);
       if (!turn || finished(turn)) return;
@@ -122,6 +126,7 @@ export class Conversation {
     this.#change(turn, {
       state: "done",
       text: message.text,
+      thoughts: message.thinking ?? "",
       frame: message.frame ?? turn.frame,
       response: message,
     });
@@ -168,6 +173,7 @@ export class Conversation {
       detail: "auto",
       state: "sent",
       text: "",
+      thoughts: "",
       frame: null,
       response: null,
       problem: "",

@@ -217,9 +217,18 @@
  */
 
 /**
+ * What the model thinks before it answers; no part of the answer.
+ * @typedef {Object} Thinking
+ * @property {"thinking"} type
+ * @property {string} id
+ * @property {string} text
+ */
+
+/**
  * @typedef {Object} ResponseMessage
  * @property {"response"} type
  * @property {string} text whole
+ * @property {string} [thinking] what the model thought before, whole; absent when it did not
  * @property {number} inference_time seconds
  * @property {string} id
  * @property {string} kind
@@ -228,7 +237,7 @@
  * @property {FrameInfo} [frame] absent when it ended before a frame was there
  * @property {Timings} timings
  * @property {UsageInfo} usage
- * @property {"stop"|"length"|"cancelled"|"replaced"} finish_reason
+ * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason
  */
 
 /**
@@ -299,7 +308,7 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|ResponseMessage|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
@@ -309,6 +318,7 @@ const KNOWN = new Set([
   "waiting",
   "started",
   "delta",
+  "thinking",
   "response",
   "still",
   "engine",

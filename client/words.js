@@ -369,6 +369,7 @@ export function remarks(response) {
   if (response.frame?.dark) said.push("The picture was dark.");
   if (response.frame?.blurred) said.push("The picture was blurred.");
   if (response.finish_reason === "length") said.push("Cut off at the length limit.");
+  if (response.finish_reason === "content_filter") said.push("The model server's filter cut this answer.");
   if (response.finish_reason === "cancelled") said.push("Cancelled.");
   if (response.finish_reason === "replaced") said.push("Replaced by a newer question.");
   return said.join(" ");

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server import messages as wire
 from server.camera import Asked
-from server.engines.base import Engine, EngineRequest
+from server.engines.base import Engine, EngineRequest, Usage
 from server.errors import QwenCameraError
 from server.frames import Kind, Picture
 from server.inference import Job, Result
@@ -48,7 +48,8 @@ class Asking:
 
 
 class AnswerSink:
-    """Turns one job's news into messages. `on_end(text, whole)`, `on_error(error)` tell the session.
+    """Turns one job's news into messages. `on_end(text, whole)`, `on_error(error)` tell the session; `on_counted`
+    hears what was asked beside what came of it.
 
     `began`: when the question came, or the description's frame was sampled (monotonic seconds); `wait_seconds`: how
     much of the time since then the frame took.
@@ -64,6 +65,7 @@ class AnswerSink:
         wait_seconds: float = 0.0,
         on_end: Callable[[str, bool], None],
         on_error: Callable[[QwenCameraError], None],
+        on_counted: Callable[[Engine, EngineRequest, Usage, int], None] = lambda *_: None,
     ) -> None:
         self._id = id
         self._kind = kind
@@ -72,11 +74,14 @@ class AnswerSink:
         self._wait_seconds = wait_seconds
         self._on_end = on_end
         self._on_error = on_error
+        self._on_counted = on_counted
+        self._asked: tuple[Engine, EngineRequest] | None = None
         self._frame: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
+        self._asked = (engine, request)
         self._frame = frame_info(picture, time.monotonic(), time.time())
         self._prepare_seconds = picture.prepare_seconds
         # The thumbnail comes once, with the response.
@@ -91,7 +96,13 @@ class AnswerSink:
     def delta(self, text: str) -> None:
         self._outbox.put(wire.DeltaMessage(id=self._id, text=text))
 
+    def thought(self, text: str) -> None:
+        if self._kind is Kind.CHAT:
+            self._outbox.put(wire.Thinking(id=self._id, text=text))
+
     def finished(self, result: Result) -> None:
+        if self._asked is not None and result.cancel_reason is None:
+            self._on_counted(*self._asked, result.usage, result.left_out)
         # A description that was replaced or stopped before it began is nothing to tell.
         if self._frame is not None or self._kind is Kind.CHAT:
             self._outbox.put(self._response(result))
@@ -105,6 +116,7 @@ class AnswerSink:
         first = result.first_token_seconds
         return wire.Response(
             text=result.text,
+            thinking=result.thoughts or None if self._kind is Kind.CHAT else None,
             inference_time=round(result.inference_seconds, 4),
             id=self._id,
             kind=self._kind,

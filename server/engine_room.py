@@ -23,6 +23,7 @@ from server.engines.manager_status import Plan
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.planner import REFUSALS, Planner
 from server.engines.selector import EngineSelector
+from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
 from server.generation.assembly import Maker
 from server.generation.loaded import GeneratorLoaded, VideosLoaded
@@ -99,6 +100,7 @@ class EngineRoom:
                     base_url=settings.vllm_base_url,
                     api_key=settings.vllm_api_key,
                     model=settings.model_name,
+                    thinking=self._thinking(),
                 )
             )
         if settings.engine in ("auto", "builtin"):
@@ -106,6 +108,9 @@ class EngineRoom:
         # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
         engines.insert(len(engines) - (settings.engine == "auto"), self.place)
         return engines
+
+    def _thinking(self) -> ThinkingLimits:
+        return ThinkingLimits(self._settings.thinking, self._settings.thinking_max_tokens)
 
     def _planner(self) -> Planner:
         settings = self._settings
@@ -144,7 +149,7 @@ class EngineRoom:
             key = self._key_for(plan.choice)
             if model is not None and makes:
                 return VideosLoaded(launch, model, self._pools.heavy, api_key=key)
-            return RemoteLoaded(plan.choice, launch, model, api_key=key)
+            return RemoteLoaded(plan.choice, launch, model, api_key=key, thinking=self._thinking())
         if model is not None and makes:
             return GeneratorLoaded(launch, model, on_line=on_line, on_progress=on_progress)
         if model is not None and plan.choice.mode is RunMode.IN_PROCESS:
@@ -154,6 +159,7 @@ class EngineRoom:
             launch,
             model,
             inherited=os.environ,
+            thinking=self._thinking(),
             on_line=on_line,
             on_progress=on_progress,
         )

@@ -31,6 +31,8 @@ class History:
         self._start = 0
         # ...namely this one.
         self._cut_at = 0
+        # What `turns` was given last.
+        self._budget = 0
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -49,7 +51,7 @@ class History:
             return
         part = (self._max_tokens - 2 * _TURN_TOKENS) // 4
         turn = Turn(_shorten(question, part), _shorten(answer, part))
-        cost = estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
+        cost = turn_tokens(turn)
         self._turns.append((turn, cost))
         self._tokens += cost
         if self._tokens <= self._max_tokens and len(self._turns) <= self._max_turns:
@@ -64,6 +66,7 @@ class History:
 
         When they do not all fit, those that fit into half of it: the rest is room for the turns to come.
         """
+        self._budget = budget_tokens
         if budget_tokens > 2 * self._cut_at:
             # Far more room than when it was cut: another engine, most likely.
             self._start = 0
@@ -75,9 +78,14 @@ class History:
                 self._start = self._fitting(budget_tokens, 1)
         return tuple(turn for turn, _ in self._turns[self._start :])
 
+    def leave_out(self, count: int) -> None:
+        """So many of the oldest turns that `turns` gave last did not fit: they are not told any more."""
+        self._start = min(len(self._turns), self._start + count)
+        self._cut_at = self._budget
+
     def clear(self) -> None:
         self._turns.clear()
-        self._tokens = self._start = self._cut_at = 0
+        self._tokens = self._start = self._cut_at = self._budget = 0
 
     def _fitting(self, tokens: int, count: int) -> int:
         """Where the newest turns begin that are within both bounds."""
@@ -88,6 +96,11 @@ class History:
                 break
             first -= 1
         return first
+
+
+def turn_tokens(turn: Turn) -> int:
+    """What a turn takes of a prompt, estimated like `estimate_tokens`."""
+    return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
 
 
 def _shorten(text: str, tokens: int) -> str:

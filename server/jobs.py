@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from server.engines.base import Chunk, Delta, Engine, EngineRequest, Finished, Usage
+from server.engines.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought, Usage
 from server.errors import EngineFailed, QwenCameraError
 from server.frames import Kind
 from server.metrics import Metrics
@@ -22,6 +22,8 @@ CANCEL_REASONS = frozenset(
 
 # No token of a text has more characters than this on average; an answer that does is cut.
 CHARS_A_TOKEN = 16
+# Characters of a model's thoughts that are told and kept for an answer; it may think on.
+THOUGHT_CHARS = 16_000
 # How long an engine may take to give up a stream that is closed, seconds.
 CLOSE_SECONDS = 5.0
 
@@ -32,7 +34,7 @@ class Result:
 
     # All of the answer that the sink was told; what there was of it when it was stopped.
     text: str
-    # stop | length | cancelled | replaced
+    # stop | length | content_filter | cancelled | replaced
     finish_reason: str
     usage: Usage
     # Name and model of the engine that was asked; empty when none was.
@@ -46,12 +48,16 @@ class Result:
     inference_seconds: float
     # Why it was stopped; None when it was not.
     cancel_reason: str | None
+    # What the model thought before it answered; as much of it as the sink was told.
+    thoughts: str = ""
+    # Turns of the request that did not fit, and were left out.
+    left_out: int = 0
 
 
 class Sink(Protocol):
-    """Is told how a job goes: `started`, then any number of `delta`s, then exactly one of `finished` and `failed`.
+    """Is told how a job goes: `started`, then any number of `thought`s and `delta`s, then one of `finished` and `failed`.
 
-    All four are called on the event loop, between two pieces of the answer: they must not block. When another engine
+    All are called on the event loop, between two pieces of the answer: they must not block. When another engine
     takes over, `started` comes once more (never after a `delta`). A job that ends while it waits is only told its end.
     An exception out of `started` or `delta` ends this job with `failed(Internal)` and no other.
     """
@@ -59,6 +65,10 @@ class Sink(Protocol):
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None: ...
 
     def delta(self, text: str) -> None: ...
+
+    def thought(self, text: str) -> None:
+        """What the model thinks before it answers, as it thinks it."""
+        ...
 
     def finished(self, result: Result) -> None:
         """Also told for a stopped job, with the text so far, before the call that stopped it returns."""
@@ -101,6 +111,7 @@ class Run:
     first_at: float | None = None
     engine: Engine | None = None
     pieces: list[str] = field(default_factory=list)
+    thoughts: str = ""
     # Characters that the answer may still have.
     room: int = 0
     ended: bool = False
@@ -133,6 +144,8 @@ class Run:
                 chunk = await _next(stream, engine)
                 if isinstance(chunk, Delta):
                     self._delta(chunk.text)
+                elif isinstance(chunk, Thought):
+                    self._thought(chunk.text)
                 else:
                     self._finish(chunk)
         finally:
@@ -143,6 +156,7 @@ class Run:
         self.asked_at = now = self.clock()
         picture = request.picture
         self.room = CHARS_A_TOKEN * request.max_tokens
+        self.thoughts = ""
         if not picture.held:
             # A held frame's age tells how long somebody typed.
             self.metrics.frame_age.observe(max(0.0, now - picture.captured))
@@ -160,6 +174,12 @@ class Run:
             # The engine does not keep to max_tokens.
             self._finish(Finished("length"))
 
+    def _thought(self, text: str) -> None:
+        text = text[: THOUGHT_CHARS - len(self.thoughts)]
+        if text:
+            self.thoughts += text
+            self.job.sink.thought(text)
+
     def _finish(self, end: Finished) -> None:
         usage = end.usage
         if not self._end("length" if end.finish_reason == "length" else "ok"):
@@ -170,7 +190,7 @@ class Run:
         ):
             if count is not None:
                 self.metrics.tokens.labels(direction).inc(count)
-        result = self._result(end.finish_reason, usage, None)
+        result = self._result(end.finish_reason, usage, None, end.left_out)
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)
         log.info(
             "answered",
@@ -218,7 +238,9 @@ class Run:
         self.on_end(self)
         return True
 
-    def _result(self, finish_reason: str, usage: Usage, cancel_reason: str | None) -> Result:
+    def _result(
+        self, finish_reason: str, usage: Usage, cancel_reason: str | None, left_out: int = 0
+    ) -> Result:
         asked = self.asked_at
         return Result(
             text="".join(self.pieces),
@@ -232,6 +254,8 @@ class Run:
             ),
             inference_seconds=self.clock() - asked if asked is not None else 0.0,
             cancel_reason=cancel_reason,
+            thoughts=self.thoughts,
+            left_out=left_out,
         )
 
     def _tell(self, end: Result | QwenCameraError) -> None:

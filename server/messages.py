@@ -309,9 +309,19 @@ class DeltaMessage(ServerMessage):
     text: str
 
 
+class Thinking(ServerMessage):
+    """What the model thinks before it answers; no part of the answer."""
+
+    type: Literal["thinking"] = "thinking"
+    id: str
+    text: str
+
+
 class Response(ServerMessage):
     type: Literal["response"] = "response"
     text: str
+    # What the model thought before, as far as it was told; None when it did not
+    thinking: str | None = None
     # Seconds in the engine
     inference_time: float
     id: str
@@ -322,7 +332,7 @@ class Response(ServerMessage):
     frame: FrameInfo | None = None
     timings: Timings
     usage: UsageInfo
-    # stop | length | cancelled | replaced
+    # stop | length | content_filter | cancelled | replaced
     finish_reason: str
 
 

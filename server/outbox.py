@@ -17,10 +17,13 @@ from server.messages import (
     ServerMessage,
     Status,
     Still,
+    Thinking,
 )
 
 MAX_BYTES = 256 * 1024
 
+# Pieces of a text, which become one while they wait.
+_PIECES = (DeltaMessage, Thinking)
 # A waiting one of these is worth nothing once there is a newer one.
 _SNAPSHOTS = (Ready, Status, Sender, Still, EngineReport, LogLines)
 
@@ -55,7 +58,7 @@ class _Waiting:
 class Outbox:
     """Any number of `put`s, one reader at a time. All of it on the event loop.
 
-    Rules for what waits: deltas of one answer that follow each other become one. A `ready`, `status`, `sender`, `still`, `engine`
+    Rules for what waits: deltas of one answer that follow each other become one, and so do thoughts. A `ready`, `status`, `sender`, `still`, `engine`
     or `log` is replaced by a newer one (whoever puts a `log` looks first whether one waits), and a `ready` goes before everything else. While nobody reads, the deltas of an answer go
     once its response is there, for the response has the whole text. Beyond `max_bytes` the oldest messages are dropped,
     and counted; a reader is then told with OutboxOverflowed.
@@ -100,7 +103,7 @@ class Outbox:
             return
         if isinstance(message, Response) and self._reader is None:
             self._drop_deltas(message.id)
-        if not (isinstance(message, DeltaMessage) and self._merge(message)):
+        if not (isinstance(message, _PIECES) and self._merge(message)):
             if isinstance(message, _SNAPSHOTS):
                 self._put_snapshot(message)
             else:
@@ -149,9 +152,11 @@ class Outbox:
         self._waiting.appendleft(entry)
         self._size += entry.size
 
-    def _merge(self, message: DeltaMessage) -> bool:
+    def _merge(self, message: DeltaMessage | Thinking) -> bool:
         last = self._waiting[-1] if self._waiting else None
-        if last is None or not isinstance(last.message, DeltaMessage):
+        if last is None or not isinstance(last.message, _PIECES):
+            return False
+        if last.message.type != message.type:
             return False
         if last.message.id != message.id:
             return False
@@ -191,7 +196,7 @@ class Outbox:
         kept = [
             entry
             for entry in self._waiting
-            if not (isinstance(entry.message, DeltaMessage) and entry.message.id == id)
+            if not (isinstance(entry.message, _PIECES) and entry.message.id == id)
         ]
         self._waiting = deque(kept)
         self._size = sum(entry.size for entry in kept)
@@ -248,7 +253,7 @@ class Reader:
         outbox._reader = None
         entry, self._sending = self._sending, None
         # A delta told twice would garble the text; the response will have all of it.
-        if entry is not None and not isinstance(entry.message, (DeltaMessage, *_SNAPSHOTS)):
+        if entry is not None and not isinstance(entry.message, (*_PIECES, *_SNAPSHOTS)):
             outbox._prepend(entry)
             while outbox._size > outbox._max_bytes:
                 outbox._take()

@@ -44,23 +44,27 @@ def system_text(language: str | None = None) -> str:
 def messages(
     request: EngineRequest, image_url: str, *, tokens: ControlTokens | None = None
 ) -> list[dict[str, Any]]:
-    """Chat messages: system, earlier turns as text, frame, question last.
+    """Chat messages: system, earlier turns as text, frame, question last; for a held frame: system, frame, turns, question.
 
-    That order is what a prefix cache can use when every question brings a new frame; a picture before the
-    turns would make everything behind it new each time.
+    The first order is what a prefix cache can use when every question brings a new frame; a picture before the
+    turns would make everything behind it new each time. A held frame stays the same, and the turns grow behind it.
     """
     found: list[dict[str, Any]] = [{"role": "system", "content": system_text(request.language)}]
     for turn in request.turns:
-        found.append({"role": "user", "content": clean(turn.question, tokens)})
+        found.append({"role": "user", "content": asked(turn.question, tokens)})
         found.append({"role": "assistant", "content": clean(turn.answer, tokens)})
-    # A question that held nothing but control tokens still needs a text.
-    question = clean(request.question, tokens).strip() or DESCRIBE
-    content = [
+    found.append({"role": "user", "content": asked(request.question, tokens)})
+    place = 1 if request.picture.held else -1
+    found[place]["content"] = [
         {"type": "image_url", "image_url": {"url": image_url}},
-        {"type": "text", "text": question},
+        {"type": "text", "text": found[place]["content"]},
     ]
-    found.append({"role": "user", "content": content})
     return found
+
+
+def asked(question: str, tokens: ControlTokens | None = None) -> str:
+    """A question as a model gets it, now and among the turns: one of nothing but control tokens needs a text."""
+    return clean(question, tokens).strip() or DESCRIBE
 
 
 def estimate_tokens(text: str) -> int:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
 from server.aio import in_pool
-from server.engines.base import Capabilities, Engine, EngineRequest
+from server.engines.base import Capabilities, Engine, EngineRequest, Turn, Usage
 from server.errors import BadRequest, FrameWithheld, NotConfirmed
 from server.frames import Detail, Frame, Kind, Picture, Scene
-from server.history import History
+from server.history import History, turn_tokens
 from server.inference import Inference
 from server.metrics import Metrics
 from server.prompts import prompt_tokens
+from server.token_scale import TokenScale
 from server.vision.prepare import PictureMaker
 
 # An answer gets at least this many tokens, however long the question is.
@@ -106,6 +108,7 @@ class RequestMaker:
         self._limits = limits
         self._tools = tools
         self._history = history
+        self._scale = TokenScale()
 
     def check_consent(self) -> None:
         """Raises NotConfirmed when pictures would go where they may not, as things stand."""
@@ -152,16 +155,35 @@ class RequestMaker:
         self.consent.check(engine)
         capabilities = engine.status.capabilities
         language = self.preferences.language or None
-        room = self.context(capabilities) - picture.visual_tokens
-        room -= prompt_tokens(question, language)
+        scale = self._scale.of(_key(engine))
+        bare = picture.visual_tokens + prompt_tokens(question, language)
+        room = self.context(capabilities) - math.ceil(scale * bare)
         max_tokens = min(self.max_tokens(capabilities), max(_LEAST_ANSWER_TOKENS, room))
         return EngineRequest(
             session_id=self._session_id,
             kind=kind,
             question=question,
             picture=picture,
-            turns=self._history.turns(max(0, room - max_tokens)) if kind is Kind.CHAT else (),
+            turns=self._turns(max(0, room - max_tokens) / scale) if kind is Kind.CHAT else (),
             max_tokens=max_tokens,
             language=language,
             detail=detail,
         )
+
+    def learn(self, engine: Engine, request: EngineRequest, usage: Usage, left_out: int) -> None:
+        """What came of a question: what its prompt took, and how many of its turns did not fit."""
+        if left_out:
+            self._history.leave_out(left_out)
+        sent = request.turns[left_out:]
+        estimated = request.picture.visual_tokens + prompt_tokens(
+            request.question, request.language
+        )
+        estimated += sum(turn_tokens(turn) for turn in sent)
+        self._scale.learn(_key(engine), estimated, usage.prompt_tokens)
+
+    def _turns(self, budget: float) -> tuple[Turn, ...]:
+        return self._history.turns(int(budget))
+
+
+def _key(engine: Engine) -> str:
+    return f"{engine.name} {engine.status.model}"

@@ -184,6 +184,7 @@ class Session:
             wait_seconds=waited,
             on_end=lambda text, whole: self._answered(asking, text, whole),
             on_error=lambda error: self.tell(error, asking.id),
+            on_counted=self._requests.learn,
         )
         job = Job(
             session_id=self.id, kind=Kind.CHAT, make_request=make_request, sink=sink, id=asking.id

@@ -189,6 +189,7 @@ class RecordingSink:
     on_finished: Callable[[Result], None] | None = None
     calls: list[str] = field(default_factory=list)
     text: str = ""
+    thoughts: str = ""
     engines: list[str] = field(default_factory=list)
     # The task that each delta came from
     tasks: list[asyncio.Task[object] | None] = field(default_factory=list)
@@ -211,6 +212,9 @@ class RecordingSink:
         self.engines.append(engine.name)
         if self.on_started is not None:
             self.on_started()
+
+    def thought(self, text: str) -> None:
+        self.thoughts += text
 
     def delta(self, text: str) -> None:
         assert "started" in self.calls

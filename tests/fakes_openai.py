@@ -131,10 +131,23 @@ class FakeOpenAI:
         )
         self.max_model_len = max_model_len
         self.api_key = api_key
-        self.finish_reason = "stop"
+        self.finish_reason: str | None = "stop"
+        # What the model thinks before: events of their own under this name, none where it is empty; unless the request
+        # says that it should not, and the model listens.
+        self.thoughts: list[str] = []
+        self.thoughts_field = "reasoning_content"
+        self.thinking_can_be_switched_off = True
+        # Answers that are sent as they are in place of `answer_for`: the deltas of a stream, or with `unstreamed` one message.
+        self.deltas: list[dict[str, Any]] | None = None
+        self.unstreamed = False
+        # Tokens of prompt and answer together, each word one; None: no limit.
+        self.context: int | None = None
+        # Says how large its context is when it refuses.
+        self.tells_context = True
         # What /health answers.
         self.health = 200
         self.refused_fields: set[str] = set()
+        self.names_refused = True
         self.keep_alive = 0.02
         # More fields of the model's card, such as {"root": "/models/x"}.
         self.card: dict[str, Any] = {}
@@ -314,6 +327,11 @@ class FakeOpenAI:
         if self.behaviour is Behaviour.HTML:
             return await self._json(writer, 200, "<html><body>It works!</body></html>")
         pieces = self.answer_for(seen.body, seen.jpeg)
+        if self.unstreamed:
+            message = {"role": "assistant", "content": "".join(pieces)}
+            message |= self.deltas[0] if self.deltas else {}
+            choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
+            return await self._json(writer, 200, {"choices": [choice], "usage": _usage(pieces)})
         if not seen.body.get("stream"):
             await asyncio.sleep(self.first_token)
             message = {"role": "assistant", "content": "".join(pieces)}
@@ -367,12 +385,20 @@ class FakeOpenAI:
             Behaviour.GARBAGE: 1,
             Behaviour.STRANGE_JSON: 1,
         }.get(behaviour)
-        for n, piece in enumerate(pieces):
+        deltas: list[dict[str, Any]] = [{"content": piece} for piece in pieces]
+        finish = self.finish_reason
+        kwargs = seen.body.get("chat_template_kwargs") or {}
+        quiet = kwargs.get("enable_thinking") is False and self.thinking_can_be_switched_off
+        if self.thoughts and not quiet:
+            deltas = [{self.thoughts_field: text} for text in self.thoughts] + deltas
+            if len(deltas) > seen.body["max_tokens"]:
+                deltas, finish = deltas[: seen.body["max_tokens"]], "length"
+        for n, content in enumerate(self.deltas if self.deltas is not None else deltas):
             if n == broken:
                 break
             if n:
                 await asyncio.sleep(self.between_tokens)
-            await event(delta({"content": piece}))
+            await event(delta(content))
             seen.sent += 1
         if behaviour is Behaviour.DIES:
             transport = writer.transport
@@ -390,7 +416,7 @@ class FakeOpenAI:
         if behaviour is Behaviour.DONE_EARLY:
             await event("[DONE]")
         if broken is None and behaviour is not Behaviour.ERROR_EVENT:
-            await event(delta({}, self.finish_reason))
+            await event(delta({}, finish))
             if (seen.body.get("stream_options") or {}).get("include_usage"):
                 await event({"id": "x", "choices": [], "usage": _usage(pieces)})
             if behaviour is Behaviour.NEVER_DONE:
@@ -402,6 +428,10 @@ class FakeOpenAI:
 
     def _refusal(self, body: dict[str, Any]) -> tuple[int, Any, str] | tuple[int, Any] | None:
         named = sorted(self.refused_fields & set(body))
+        words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)
+        if self.context is not None and words + body.get("max_tokens", 0) > self.context:
+            told = f" of {self.context} tokens" if self.tells_context else ""
+            return 400, _error(f"The prompt is too long: it exceeds the context size{told}.", 400)
         match self.behaviour:
             case Behaviour.BUSY:
                 text = "The engine is currently busy and cannot accept new requests."
@@ -419,7 +449,8 @@ class FakeOpenAI:
                 )
                 return 400, _error(text, 400)
             case Behaviour.REFUSES_FIELD if named:
-                return 400, _error(f"Unexpected keys in the request: {named}", 400)
+                keys = f": {named}" if self.names_refused else ""
+                return 400, _error(f"Unexpected keys in the request{keys}", 400)
             case Behaviour.REFUSES_FIELD_422 if named:
                 problems = [{"loc": ["body", name], "msg": "extra", "input": 1} for name in named]
                 return 422, {"detail": problems}

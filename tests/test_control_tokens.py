@@ -70,7 +70,13 @@ def test_cleaning_is_final(text: str) -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["<|" * 2000, "[" * 4000, "<" * 2000 + ">" * 2000, "[IN" * 1300 + "ST]", "<s" * 1300 + ">" * 1300],
+    [
+        "<|" * 2000,
+        "[" * 4000,
+        "<" * 2000 + ">" * 2000,
+        "[IN" * 1300 + "ST]",
+        "<s" * 1300 + ">" * 1300,
+    ],
 )
 def test_a_hostile_question_is_cleaned_in_no_time(hostile: str) -> None:
     """The work grows with the text, however deep things are nested."""
@@ -118,7 +124,9 @@ def test_a_models_folder_tells_its_own(tmp_path: Path) -> None:
 
 def test_a_large_tokenizer_is_read_up_to_its_vocabulary(tmp_path: Path) -> None:
     """Its tokens stand at the beginning of tokenizer.json; what follows may be cut anywhere."""
-    text = json.dumps({"version": "1.0", "added_tokens": [added("<mark>")], "model": {"x": "y" * 9}})
+    text = json.dumps(
+        {"version": "1.0", "added_tokens": [added("<mark>")], "model": {"x": "y" * 9}}
+    )
     (tmp_path / "tokenizer.json").write_text(text[:-9] + "y" * 5_000_000)
     found = control_tokens.of_folder(tmp_path)
     assert found is not None

@@ -72,7 +72,6 @@ async def healthy_again(guest: Visitor, fake: FakeOpenAI) -> None:
     [
         (Behaviour.DIES, "engine_failed", True),
         (Behaviour.ENDS_EARLY, "engine_failed", True),
-        (Behaviour.DONE_EARLY, "engine_failed", True),
         (Behaviour.ERROR_LATER, "engine_failed", True),
         (Behaviour.GARBAGE, "engine_failed", True),
         (Behaviour.STRANGE_JSON, "engine_failed", True),

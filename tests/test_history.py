@@ -151,3 +151,16 @@ def test_bounds_hold_whatever_is_said(
         cost = sum(estimate_tokens(t.question) + estimate_tokens(t.answer) + 12 for t in told)
         assert cost <= max(0, budget)
         assert told == tuple(turn for turn, _ in history._turns)[len(history) - len(told) :]
+
+
+def test_turns_that_an_engine_left_out_stay_out() -> None:
+    """They are not told again with the next question, and come back where there is far more room."""
+    history = History()
+    for n in range(6):
+        history.add(f"question {n}", f"answer {n}")
+    assert len(history.turns(1000)) == 6
+    history.leave_out(4)
+    assert [turn.question for turn in history.turns(1000)] == ["question 4", "question 5"]
+    history.add("question 6", "answer 6")
+    assert len(history.turns(1000)) == 3
+    assert len(history.turns(5000)) == 7

@@ -136,7 +136,6 @@ async def test_pieces_arrive_when_they_are_sent(fake: FakeOpenAI, engine: OpenAI
         (Behaviour.CONTEXT_LENGTH, EngineRefused, "8,192 tokens"),
         (Behaviour.BAD_REQUEST, EngineRefused, "400"),
         (Behaviour.INTERNAL, EngineFailed, "500"),
-        (Behaviour.DONE_EARLY, EngineFailed, "before it was complete"),
         (Behaviour.ENDS_EARLY, EngineFailed, "before it was complete"),
         (Behaviour.DIES, EngineFailed, "broke in mid-answer"),
         (Behaviour.STALLS, EngineTimeout, "fell silent"),
@@ -161,7 +160,6 @@ async def test_each_misbehaviour_has_its_own_error(
     assert words in raised.message
     assert "raw" not in raised.message
     pieces = {
-        Behaviour.DONE_EARLY: 2,
         Behaviour.ENDS_EARLY: 2,
         Behaviour.DIES: 2,
         Behaviour.STALLS: 2,

@@ -149,8 +149,8 @@ async def test_a_refused_field_is_left_out_for_good(server: ModelServer) -> None
         for _ in range(2):
             pieces, _ = await collect(engine, request(ASK_COLOR))
             assert "".join(pieces) == "It is red."
-        assert "priority" not in engine._fields
-        assert "temperature" in engine._fields
+        assert "priority" not in engine._fields.optional
+        assert "temperature" in engine._fields.optional
     finally:
         await engine.close()
     assert server.log.read_text("utf-8").count('HTTP/1.1" 422') == 1
@@ -178,12 +178,12 @@ async def test_a_broken_picture_is_an_error(engine: OpenAIEngine) -> None:
 
 async def test_an_error_behind_the_role_is_an_error(engine: OpenAIEngine) -> None:
     """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which is never sent."""
-    engine._fields["stop"] = ["x"]
+    engine._fields.optional["stop"] = ["x"]
     with pytest.raises(EngineError) as raised:
         await collect(engine, request(ASK_COLOR))
     assert type(raised.value) is EngineFailed
     assert "get_vocab" not in raised.value.message
-    del engine._fields["stop"]
+    del engine._fields.optional["stop"]
     assert (await collect(engine, request(ASK_COLOR)))[1].finish_reason == "stop"
 
 

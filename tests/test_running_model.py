@@ -138,16 +138,16 @@ async def test_what_does_not_fit_says_how_much_does(engine: OpenAIEngine) -> Non
 async def test_a_refused_field_is_left_out(engine: OpenAIEngine) -> None:
     """A value that the server does not take goes, and the answer comes."""
     await is_vllm(engine)
-    engine._fields["temperature"] = 9.0
+    engine._fields.optional["temperature"] = 9.0
     await collect(engine, request())
-    assert "temperature" not in engine._fields
+    assert "temperature" not in engine._fields.optional
 
 
 async def test_an_error_inside_the_stream(engine: OpenAIEngine) -> None:
     """vLLM answers 200 and then an error event to a schema that can't be: an error of ours."""
     await is_vllm(engine)
     schema = {"name": "x", "schema": {"type": "strng"}}
-    engine._fields["response_format"] = {"type": "json_schema", "json_schema": schema}
+    engine._fields.optional["response_format"] = {"type": "json_schema", "json_schema": schema}
     with pytest.raises(EngineRefused) as raised:
         await collect(engine, request())
     assert "strng" not in raised.value.message

@@ -106,7 +106,9 @@ class Remainder:
     def pending(self) -> int:
         """Where the first thing begins that may become a control token yet; the length where there is none."""
         found = end = len(self._chars)
-        for place in sorted((*self._places["<"], *self._places["["], *self._others()), reverse=True):
+        for place in sorted(
+            (*self._places["<"], *self._places["["], *self._others()), reverse=True
+        ):
             if len(self._chars) - place > LONGEST or not self._may_grow(
                 "".join(self._chars[place:end])
             ):
@@ -150,7 +152,11 @@ class Remainder:
 
 def _is_markup(token: str) -> bool:
     """Whether a token is nothing that people write: a word or spaces would be missed in a question."""
-    return 2 < len(token) <= LONGEST and not (token[0].isalnum() and token[-1].isalnum()) and not token.isspace()
+    return (
+        2 < len(token) <= LONGEST
+        and not (token[0].isalnum() and token[-1].isalnum())
+        and not token.isspace()
+    )
 
 
 @cache

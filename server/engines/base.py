@@ -128,15 +128,24 @@ class Delta:
 
 
 @dataclass(frozen=True, slots=True)
+class Thought:
+    """A piece of what the model thinks before it answers; never empty."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The last thing an engine yields."""
 
-    # "stop" or "length"
+    # "stop", "length" or "content_filter"
     finish_reason: str
     usage: Usage = field(default_factory=Usage)
+    # Of the request's turns, so many of the oldest were left out, since they did not fit.
+    left_out: int = 0
 
 
-Chunk = Delta | Finished
+Chunk = Delta | Thought | Finished
 
 
 class Engine(Protocol):
@@ -155,7 +164,7 @@ class Engine(Protocol):
         ...
 
     def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """Stream the answer: any number of `Delta`s, then one `Finished`.
+        """Stream the answer: any number of `Thought`s, at least one `Delta`, then one `Finished`.
 
         Closing the generator (`aclose`) or cancelling its consumer stops the work, upstream too, at once.
         Raises EngineError subclasses; one raised before the first `Delta` may be retried, later ones not.

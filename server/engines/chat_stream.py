@@ -13,7 +13,7 @@ import anyio
 import httpx2
 
 from server.engines.base import Usage
-from server.engines.sse import EventDecoder, EventTooLong
+from server.engines.sse import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 
 _DRAIN_SECONDS = 0.05
 # A read may hold thousands of small events; others have their turn after so many.
@@ -30,10 +30,13 @@ class BrokenStream(Exception):
 
 
 class ChatStream:
-    """The data events of one response."""
+    """The data events of one response. `whole`: it is no stream but one JSON object, which counts as one event."""
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], *, whole: bool = False) -> None:
         self._chunks = chunks
+        self._whole = whole
+        # The server said that this was all.
+        self.done = False
         self._decoder = EventDecoder()
         self._events: deque[bytes] = deque()
         self._given = 0
@@ -43,6 +46,8 @@ class ChatStream:
         if not self._events:
             try:
                 async with asyncio.timeout_at(due):
+                    if self._whole and not self.done:
+                        self._events.append(await self._all())
                     while not self._events:
                         self._events.extend(self._decoder.feed(await anext(self._chunks)))
             except StopAsyncIteration:
@@ -59,7 +64,17 @@ class ChatStream:
         self._given += 1
         if self._given % _EVENTS_AT_A_TIME == 0:
             await asyncio.sleep(0)
+        self.done = self.done or event == b"[DONE]"
         return None if event == b"[DONE]" else event
+
+    async def _all(self) -> bytes:
+        body = bytearray()
+        async for chunk in self._chunks:
+            body += chunk
+            if len(body) > MAX_EVENT_BYTES:
+                raise EventTooLong(f"an answer is longer than {MAX_EVENT_BYTES} bytes")
+        self.done = True
+        return bytes(body)
 
     async def drain(self) -> None:
         """Read what is left behind [DONE], so that the connection can be used again; gives up at once if more is to come."""
@@ -74,6 +89,8 @@ class ChatStream:
 @dataclass(frozen=True, slots=True)
 class Piece:
     text: str = ""
+    # What the model thinks, where the server tells it apart
+    thought: str = ""
     # "" until the event that carries it
     finish: str = ""
     # Whether the model has produced something, be it hidden reasoning.
@@ -81,10 +98,13 @@ class Piece:
     usage: Usage | None = None
     # An error event's error.
     error: object = None
+    # It declines, or calls a tool.
+    refused: bool = False
+    tools: bool = False
 
 
 def read_event(event: bytes) -> Piece:
-    """Raises BrokenStream when the event is none of a chat stream."""
+    """An event of a stream, or a whole answer. Raises BrokenStream when it is none of a chat."""
     try:
         data = json.loads(event)
     except (ValueError, RecursionError):
@@ -100,17 +120,47 @@ def read_event(event: bytes) -> Piece:
     if not choices:
         return Piece(usage=usage)
     choice = choices[0]
-    delta = choice.get("delta") if isinstance(choice, dict) else None
-    if not isinstance(delta, dict):
+    said = choice.get("delta", choice.get("message")) if isinstance(choice, dict) else None
+    if not isinstance(said, dict):
         raise BrokenStream(_GARBAGE)
-    text, finish = delta.get("content"), choice.get("finish_reason")
-    began = any(value for name, value in delta.items() if name != "role")
+    text, thought = _texts(said.get("content"))
+    finish = choice.get("finish_reason")
     return Piece(
-        text if isinstance(text, str) else "",
+        text,
+        # Both are sent by some, with the same text.
+        _text(said.get("reasoning_content")) or _text(said.get("reasoning")) or thought,
         finish if isinstance(finish, str) else "",
-        began,
-        usage,
+        began=any(value for name, value in said.items() if name != "role"),
+        usage=usage,
+        refused=bool(said.get("refusal")),
+        tools=bool(said.get("tool_calls") or said.get("function_call")),
     )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _texts(content: object) -> tuple[str, str]:
+    """The text and the thoughts of a message's content, which may be a list of parts."""
+    if not isinstance(content, list):
+        return _text(content), ""
+    text = thought = ""
+    for part in content:
+        if isinstance(part, str):
+            text += part
+        elif isinstance(part, dict) and part.get("type") in ("thinking", "reasoning"):
+            # Mistral's holds parts of its own.
+            inner = part.get("thinking", part.get("text"))
+            texts = (
+                [_text(one.get("text")) for one in inner if isinstance(one, dict)]
+                if isinstance(inner, list)
+                else []
+            )
+            thought += "".join(texts) or _text(inner)
+        elif isinstance(part, dict):
+            text += _text(part.get("text"))
+    return text, thought
 
 
 def _usage(data: object) -> Usage | None:

@@ -40,6 +40,8 @@ class Discovery:
         self._geometry: Geometry | None = None
         # Those of the model's own folder; None where it is not on this machine.
         self.control_tokens: ControlTokens | None = None
+        # What refusals told of the context of the model of that card.
+        self._context_told: int | None = None
 
     def unreachable(self) -> str:
         return (
@@ -131,9 +133,20 @@ class Discovery:
             # vLLM constrains answers to a schema; of other servers it is not known.
             json_schema=card.get("owned_by") == "vllm",
             geometry=self._learn_geometry(model, card),
-            context_length=_context_length(card),
+            context_length=self._least(_context_length(card)),
         )
         return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
+
+    def learn_context(self, tokens: int, before: EngineStatus) -> EngineStatus:
+        """A refusal told how many tokens of context there are: from now on no more are counted on."""
+        self._context_told = min(tokens, self._context_told or tokens)
+        context = self._least(before.capabilities.context_length)
+        capabilities = dataclasses.replace(before.capabilities, context_length=context)
+        return dataclasses.replace(before, capabilities=capabilities)
+
+    def _least(self, stated: int | None) -> int | None:
+        told = self._context_told
+        return min(stated, told) if stated and told else stated or told
 
     def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
         root = card.get("root")
@@ -148,6 +161,7 @@ class Discovery:
             )
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
+            self._context_told = None
         if self._factor is not None:
             return geometry.from_factor(self._factor)
         return self._geometry

@@ -23,6 +23,7 @@ from server.engines.loading import LoadingLog, Progress
 from server.engines.openai_remote import OpenAIEngine
 from server.engines.process import EngineProcess, ProcessFailed
 from server.engines.process_memory import TreeMemory
+from server.engines.thinking import ThinkingLimits
 
 log = logging.getLogger(__name__)
 
@@ -116,6 +117,7 @@ class ServerLoaded:
         on_progress: OnProgress,
         grace: float = 10.0,
         wrong_seconds: float = _MISCONFIGURED_SECONDS,
+        thinking: ThinkingLimits | None = None,
     ) -> None:
         self._choice, self._launch, self._model = choice, launch, model
         self._wrong_seconds = wrong_seconds
@@ -150,6 +152,7 @@ class ServerLoaded:
             factor=geometry.factor if own and geometry is not None else None,
             # vLLM's list tells its context; `transformers serve` would go through all that was ever fetched.
             listed=self._is_vllm,
+            thinking=thinking,
         )
         self._memory = TreeMemory()
         # The process inside of the container, of which the tree is; None until it is known.
@@ -293,7 +296,13 @@ class RemoteLoaded:
     """A server that runs elsewhere: nothing is started and nothing stopped."""
 
     def __init__(
-        self, choice: Choice, launch: Launch, model: Model | None, *, api_key: str = ""
+        self,
+        choice: Choice,
+        launch: Launch,
+        model: Model | None,
+        *,
+        api_key: str = "",
+        thinking: ThinkingLimits | None = None,
     ) -> None:
         self.ended = asyncio.Event()
         geometry = model.geometry if model is not None else None
@@ -303,6 +312,7 @@ class RemoteLoaded:
             api_key=api_key,
             model=launch.served_name,
             factor=geometry.factor if geometry is not None else None,
+            thinking=thinking,
         )
         self._url, self._name, self._has_key = choice.url, launch.served_name, bool(api_key)
 

@@ -18,13 +18,13 @@ from server.engines import local_errors
 from server.engines.base import (
     Capabilities,
     Chunk,
-    Delta,
     EngineRequest,
     EngineState,
     EngineStatus,
-    Finished,
     Usage,
 )
+from server.engines.chat_reply import Reply
+from server.engines.chat_stream import Piece
 from server.engines.loading import Progress
 from server.engines.local_answers import Answers
 from server.engines.local_errors import TimeLimits
@@ -107,6 +107,8 @@ class LocalEngine:
         self._loaded = asyncio.Event()
         self._refused = ""
         self._control_tokens = control_tokens.known()
+        # Its template opens its thoughts, so that only their end is marked.
+        self._thinks = False
         self._state = WorkerState(0, 0)
         self._state_told = asyncio.Event()
         # Since when, by the event loop's clock, it owes a sign of life; None when it does not.
@@ -209,6 +211,7 @@ class LocalEngine:
         now = asyncio.get_running_loop().time
         began = False
         async with self._turn:
+            reply = Reply(self._control_tokens, inside=self._thinks)
             self._check_ready()
             deadline = now() + self._limits.total
             due = min(deadline, now() + self._limits.first_token)
@@ -228,16 +231,19 @@ class LocalEngine:
                         )
                     began = True
                     due = min(deadline, now() + self._limits.between_tokens)
-                    yield Delta(str(message.header["text"]))
+                    for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
+                        yield chunk
             except TimeoutError:
                 raise local_errors.too_slow(self._limits, began, now() >= deadline) from None
             finally:
                 await self._answers.stop(answer)
         ended = message.header
-        yield Finished(
-            "length" if ended["reason"] == "length" else "stop",
-            Usage(ended["prompt_tokens"], ended["completion_tokens"]),
-        )
+        reply.finish = "length" if ended["reason"] == "length" else "stop"
+        reply.usage = Usage(ended["prompt_tokens"], ended["completion_tokens"])
+        chunks = reply.end(whole=True)
+        self._thinks = (self._thinks or reply.closed_unopened) and not reply.never_closed
+        for chunk in chunks:
+            yield chunk
 
     def _check_ready(self) -> None:
         if self._status.state is EngineState.LOADING:

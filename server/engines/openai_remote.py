@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import json
 import logging
-import math
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass
-from typing import Any
 
 import httpx2
 import openai
 from pydantic import SecretStr
 
-from server import prompts
 from server.engines import upstream
 from server.engines.base import (
     Chunk,
@@ -25,18 +21,25 @@ from server.engines.base import (
     EngineState,
     EngineStatus,
     Finished,
+    Thought,
     Trouble,
-    Usage,
 )
-from server.engines.bounded_http import (
-    STREAM_BYTES,
-    AnswerRefused,
-    BoundedTransport,
-    Bounds,
+from server.engines.bounded_http import AnswerRefused
+from server.engines.chat_client import (
+    TAIL_SECONDS,
+    ChatClient,
+    Dropped,
+    NotChat,
+    Refused,
+    TimeLimits,
+    Unreachable,
 )
+from server.engines.chat_reply import Reply
+from server.engines.chat_request import RequestFields, fewer_turns
 from server.engines.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.discovery import Discovery, address_of
 from server.engines.own_machine import Whereabouts
+from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.errors import (
     EngineError,
     EngineFailed,
@@ -47,48 +50,14 @@ from server.vision.encode import data_url
 
 log = logging.getLogger(__name__)
 
-# After finish_reason the answer is whole; usage and [DONE] may take this long.
-_TAIL_SECONDS = 1.0
-# An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used while it is closed.
-_KEEP_ALIVE_SECONDS = 4.0
-_CHAT = "/chat/completions"
-# The connection broke before anything came back: what a server does to a kept one that it has closed meanwhile.
-_DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
-
 
 @dataclass(frozen=True, slots=True)
-class TimeLimits:
-    """Seconds. All but `connect` count data events only: keep-alive comments go on when a model server is dead."""
-
-    connect: float = 3.0
-    # From sending the request to the first piece of the answer.
-    first_token: float = 30.0
-    between_tokens: float = 10.0
-    # The whole answer.
-    total: float = 120.0
-    probe: float = 5.0
-
-    def __post_init__(self) -> None:
-        for name in self.__dataclass_fields__:
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(
-                    f"The time limit {name} is {value}; it must be more than 0 seconds."
-                )
-
-
-class _Refused(Exception):
-    """The server said no before the first piece. `body` is compared, never shown."""
-
-    def __init__(self, status: int, body: object, retry_after: float | None) -> None:
-        super().__init__(status)
-        self.status = status
-        self.body = body
-        self.retry_after = retry_after
-
-
-class _Dropped(Exception):
-    """The connection broke before the server had answered."""
+class _Opened:
+    stream: ChatStream
+    # The first, None where there is none
+    event: bytes | None
+    # Turns that did not fit
+    left_out: int
 
 
 class OpenAIEngine:
@@ -111,6 +80,7 @@ class OpenAIEngine:
         factor: int | None = None,
         priority: int | None = None,
         listed: bool = True,
+        thinking: ThinkingLimits | None = None,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.name = name
@@ -119,39 +89,15 @@ class OpenAIEngine:
         self._listed = listed or not model
         self._address = address_of(base_url)
         self._discovery = Discovery(self._address, wanted=model, factor=factor)
-        self._fields: dict[str, Any] = {"stream_options": {"include_usage": True}}
-        if temperature is not None:
-            self._fields["temperature"] = temperature
-        if priority is not None:
-            self._fields["priority"] = priority
-        # Some servers know only the newer name.
-        self._max_tokens_field = "max_tokens"
+        self._fields = RequestFields(name, temperature=temperature, priority=priority)
+        self._thinking = Thinking(thinking or ThinkingLimits())
         self._whereabouts = Whereabouts(base_url)
         self._status = EngineStatus(
             EngineState.UNREACHABLE,
             f"Not yet asked: the model server at {self._address}.",
             elsewhere=self._whereabouts.other,
         )
-        # These libraries log addresses, headers and bodies at lower levels.
-        for library in ("openai", "httpx2", "httpcore2"):
-            logging.getLogger(library).setLevel(logging.WARNING)
-        secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        omit: Any = openai.omit
-        self._client = openai.AsyncOpenAI(
-            # vLLM's own placeholder for "no key".
-            api_key=secret or "EMPTY",
-            base_url=base_url,
-            max_retries=0,
-            # Names of somebody else's account must not travel to this server.
-            default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
-            http_client=httpx2.AsyncClient(
-                transport=BoundedTransport(transport or _network(), self._bounds),
-                # Pictures go to the configured address and nowhere else: no proxy, no redirect.
-                trust_env=False,
-                follow_redirects=False,
-                timeout=httpx2.Timeout(None, connect=self._limits.connect, write=10.0, pool=1.0),
-            ),
-        )
+        self._client = ChatClient(base_url, api_key, lambda: self._limits, transport)
 
     def __repr__(self) -> str:
         return f"OpenAIEngine(name={self.name!r}, address={self._address!r}, state={self._status.state.value!r})"
@@ -171,9 +117,14 @@ class OpenAIEngine:
             async with asyncio.timeout(self._limits.probe):
                 listing = await self._listing()
                 status = self._discovery.from_listing(listing, self._status)
+                if status.model != self._status.model:
+                    self._thinking.forget()
                 # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs
                 # them has died (0.32.0: up to 5).
-                if status.capabilities.json_schema and await self._health() == 503:
+                if (
+                    status.capabilities.json_schema
+                    and await self._client.health(self._discovery.health) == 503
+                ):
                     status = self._bad(EngineState.UNREACHABLE, self._discovery.headless())
             self._status = status
         except (TimeoutError, openai.APITimeoutError):
@@ -183,7 +134,7 @@ class OpenAIEngine:
             )
         except openai.APIConnectionError as exc:
             if isinstance(exc.__cause__, AnswerRefused):
-                self._status = self._refused_answer(exc.__cause__)
+                self._status = self._refused_answer(str(exc.__cause__))
             else:
                 self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
         except openai.APIStatusError as exc:
@@ -199,75 +150,94 @@ class OpenAIEngine:
 
     async def _listing(self) -> bytes:
         """The body of /v1/models; an empty list of a server that is not asked or can not tell, and is well otherwise."""
+        health = self._discovery.health
         if not self._listed:
-            await self._client.get(self._discovery.health, cast_to=httpx2.Response)
+            await self._client.get(health)
             return b'{"data": []}'
         try:
-            return (await self._client.models.with_raw_response.list()).content
+            return await self._client.models()
         except openai.APIStatusError as exc:
             if (
                 self._discovery.may_be_unlisted(exc.status_code)
-                and 200 <= await self._health() < 300
+                and 200 <= await self._client.health(health) < 300
             ):
                 return b'{"data": []}'
             raise
 
-    async def _health(self) -> int:
-        """HTTP status of its /health; 0 when there is none."""
-        # Twice: uvicorn closes the connection on which an application failed, with no word before.
-        for _ in range(2):
-            try:
-                answer = await self._client.get(self._discovery.health, cast_to=httpx2.Response)
-            except openai.APIStatusError as exc:
-                return exc.status_code
-            except openai.APIConnectionError:
-                continue
-            except openai.APIError:
-                return 0
-            page = "text/html" in answer.headers.get("content-type", "")
-            return 0 if page else answer.status_code
-        return 0
-
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`.
 
-        Before the first piece, a field that the server refuses is left out from then on, and a model that is gone
-        is looked up anew; then the request is sent again. So it is, once, when the connection broke before an answer.
+        Before the first piece, a field that the server refuses is left out from then on, a model that is gone
+        is looked up anew, and turns that do not fit are left out; then the request is sent again. So it is, once, when
+        the connection broke before an answer, and when a model is seen to think that was not expected to.
         """
+        deadline = asyncio.get_running_loop().time() + self._limits.total
+        while True:
+            asked = self._thinking.mode
+            again = False
+            async with aclosing(self._attempt(request, deadline)) as chunks:
+                async for chunk in chunks:
+                    if isinstance(chunk, Thought) and self._thinking.seen(asked):
+                        again = True
+                        break
+                    yield chunk
+            if not again:
+                return
+
+    async def _attempt(
+        self, request: EngineRequest, deadline: float
+    ) -> AsyncGenerator[Chunk, None]:
+        """Ask once. Thoughts of a model that was not expected to think come before any text, or not at all."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._limits.total
+        thinking, asked = self._thinking, self._thinking.mode
         due = min(deadline, now() + self._limits.first_token)
-        finish, usage, began = "", Usage(), False
+        reply = Reply(
+            self._discovery.control_tokens,
+            inside=thinking.implied,
+            # Beyond what the server counts are the tokens for thoughts, which the answer may not take.
+            most=request.max_tokens if asked is Mode.BUDGET else None,
+        )
         async with AsyncExitStack() as stack:
+            whole = False
+            left_out = 0
             try:
-                stream, event = await self._open(request, stack, due)
-                while event is not None:
+                opened = await self._open(request, stack, due)
+                stream, event, left_out = opened.stream, opened.event, opened.left_out
+                while event is not None and not reply.enough:
                     piece = read_event(event)
                     if piece.error is not None:
                         raise self._refusal(upstream.event_status(piece.error), piece.error)
-                    usage = piece.usage or usage
-                    finish = finish or piece.finish
-                    began = began or piece.began
-                    if piece.text:
-                        yield Delta(piece.text)
-                    if finish:
-                        due = min(deadline, now() + _TAIL_SECONDS)
-                    elif began:
+                    answered = reply.answered
+                    for chunk in reply.take(piece):
+                        # Asked anew in mid-answer it would begin a second one.
+                        if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
+                            yield chunk
+                    if reply.finish:
+                        due = min(deadline, now() + TAIL_SECONDS)
+                    elif reply.began:
                         due = min(deadline, now() + self._limits.between_tokens)
                     event = await stream.next(due)
-                if finish:
+                whole = stream.done
+                if reply.finish:
                     await stream.drain()
             except TimeoutError:
-                if not finish:
-                    raise self._too_slow(began, now() >= deadline) from None
+                if not reply.finish:
+                    raise self._too_slow(reply.began, now() >= deadline) from None
             except BrokenStream as exc:
-                if not finish:
+                if not reply.finish:
                     raise EngineFailed(str(exc)) from None
-        if not finish:
-            raise EngineFailed(
-                "The model server ended the answer before it was complete. Ask again.", public=True
+        if reply.closed_unopened:
+            thinking.seen(asked)
+            thinking.implied = True
+        chunks = reply.end(whole=whole)
+        if reply.never_closed:
+            thinking.implied = False
+        for chunk in chunks:
+            yield (
+                dataclasses.replace(chunk, left_out=left_out)
+                if isinstance(chunk, Finished)
+                else chunk
             )
-        yield Finished("length" if finish == "length" else "stop", usage)
 
     def forget(self, session_id: str) -> None:
         """Nothing is remembered."""
@@ -278,9 +248,7 @@ class OpenAIEngine:
 
     # Sending
 
-    async def _open(
-        self, request: EngineRequest, stack: AsyncExitStack, due: float
-    ) -> tuple[ChatStream, bytes | None]:
+    async def _open(self, request: EngineRequest, stack: AsyncExitStack, due: float) -> _Opened:
         """Send until it is taken; the stream with its first event, since a 200 alone is no success yet.
 
         Raises EngineError, TimeoutError, BrokenStream.
@@ -290,88 +258,54 @@ class OpenAIEngine:
         if request.picture.jpeg is None:
             raise EngineFailed("The frame was not encoded for this engine. Ask again.")
         url = data_url(request.picture.jpeg)
+        turns = len(request.turns)
         looked_up = dropped = False
         while True:
             try:
-                return await self._send(request, url, stack, due)
-            except _Dropped:
+                body = self._fields.body(
+                    request,
+                    url,
+                    model=self._status.model or self._wanted,
+                    context=self._status.capabilities.context_length,
+                    tokens=self._discovery.control_tokens,
+                    thinking=self._thinking,
+                )
+                stream, event = await self._client.send(body, stack, due)
+                return _Opened(stream, event, turns - len(request.turns))
+            except Unreachable:
+                raise self._unreachable() from None
+            except NotChat as exc:
+                detail = (
+                    self._refused_answer(exc.why).detail
+                    if exc.why
+                    else self._discovery.not_openai()
+                )
+                raise EngineFailed(detail) from None
+            except Dropped:
                 if dropped:
                     raise self._unreachable() from None
                 dropped = True
-            except _Refused as refusal:
+            except Refused as refusal:
                 model = self._status.model
-                if refusal.status in (400, 422) and self._drop(refusal.body):
+                if refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking):
                     continue
-                if upstream.is_other_model(refusal.status, refusal.body) and not looked_up:
+                if upstream.is_context_refusal(refusal.status, refusal.body):
+                    self._learn_context(refusal.body)
+                    if request.turns:
+                        request = fewer_turns(request)
+                        continue
+                elif upstream.is_other_model(refusal.status, refusal.body) and not looked_up:
                     looked_up = True
                     if (await self.probe()).ready and self._status.model != model:
                         continue
+                elif refusal.status in (400, 422) and self._thinking.refused():
+                    continue
                 raise self._refusal(refusal.status, refusal.body, refusal.retry_after) from None
 
-    async def _send(
-        self, request: EngineRequest, url: str, stack: AsyncExitStack, due: float
-    ) -> tuple[ChatStream, bytes | None]:
-        body = self._body(request, url)
-        async with AsyncExitStack() as attempt:
-            try:
-                async with asyncio.timeout_at(due):
-                    # As bytes: what `chat.completions.create` does to a message takes as long again as sending it.
-                    opened = await self._client.post(
-                        _CHAT,
-                        cast_to=object,
-                        content=body,
-                        options={"headers": {"Content-Type": "application/json"}},
-                        stream=True,
-                        stream_cls=openai.AsyncStream[object],
-                    )
-                attempt.push_async_callback(opened.close)
-            except openai.APIStatusError as exc:
-                wait = _seconds(exc.response.headers.get("retry-after"))
-                raise _Refused(exc.status_code, exc.body, wait) from None
-            except openai.APIConnectionError as exc:
-                if isinstance(exc.__cause__, AnswerRefused):
-                    raise EngineFailed(self._refused_answer(exc.__cause__).detail) from None
-                if isinstance(exc.__cause__, _DROPPED):
-                    raise _Dropped from None
-                raise self._unreachable() from None
-            except (openai.OpenAIError, httpx2.HTTPError):
-                raise EngineFailed(self._discovery.not_openai()) from None
-            if "text/html" in opened.response.headers.get("content-type", ""):
-                raise EngineFailed(self._discovery.not_openai())
-            stream = ChatStream(opened.response.aiter_bytes())
-            event = await stream.next(due)
-            if event is not None and (piece := read_event(event)).error is not None:
-                raise _Refused(upstream.event_status(piece.error), piece.error, None)
-            stack.push_async_exit(attempt.pop_all())
-            return stream, event
-
-    def _body(self, request: EngineRequest, url: str) -> bytes:
-        body = {
-            "model": self._status.model or self._wanted,
-            "messages": prompts.messages(request, url, tokens=self._discovery.control_tokens),
-            "stream": True,
-            self._max_tokens_field: request.max_tokens,
-            **self._fields,
-        }
-        return json.dumps(body, separators=(",", ":")).encode("ascii")
-
-    def _drop(self, body: object) -> bool:
-        """Leave out what a refusal names, for good; whether anything changed. Ends, since there is ever less to drop."""
-        named = upstream.refused_fields(body, tuple(self._fields))
-        for name in named:
-            del self._fields[name]
-            log.info("the model server refuses a field", extra={"engine": self.name, "field": name})
-        newer = "max_completion_tokens"
-        if self._max_tokens_field != newer and upstream.refused_fields(body, (newer,)):
-            self._max_tokens_field = newer
-            return True
-        return bool(named)
-
-    def _bounds(self, request: httpx2.Request) -> Bounds:
-        """Of a request's answer; read anew each time, since tests change the limits."""
-        if request.url.path.endswith(_CHAT):
-            return Bounds(STREAM_BYTES, self._limits.total + _TAIL_SECONDS)
-        return Bounds(seconds=self._limits.probe)
+    def _learn_context(self, refusal: object) -> None:
+        told = upstream.context_told(refusal)
+        if told is not None:
+            self._status = self._discovery.learn_context(told, self._status)
 
     # What went wrong, in sentences
 
@@ -389,7 +323,7 @@ class OpenAIEngine:
         self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
         return EngineUnavailable(self._status.detail)
 
-    def _refused_answer(self, why: AnswerRefused) -> EngineStatus:
+    def _refused_answer(self, why: str) -> EngineStatus:
         detail = (
             f"What answers at {self._address} {why}. Check that VLLM_BASE_URL names a model server."
         )
@@ -415,19 +349,3 @@ class OpenAIEngine:
         return dataclasses.replace(
             self._status, state=state, detail=detail, trouble=trouble, served=()
         )
-
-
-def _network() -> httpx2.AsyncHTTPTransport:
-    limits = httpx2.Limits(
-        max_connections=256, max_keepalive_connections=32, keepalive_expiry=_KEEP_ALIVE_SECONDS
-    )
-    return httpx2.AsyncHTTPTransport(trust_env=False, limits=limits)
-
-
-def _seconds(header: str | None) -> float | None:
-    """Retry-After in seconds; None when it is absent or a date."""
-    try:
-        value = float(header) if header is not None else math.nan
-    except ValueError:
-        return None
-    return min(value, 600.0) if value >= 0 else None

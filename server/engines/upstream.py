@@ -22,6 +22,11 @@ _CONTEXT = re.compile(
     r"|(prompt|input) is too long|too many tokens|cannot be greater than max",
     re.I,
 )
+# Where a refusal says how many tokens there are; smaller ones would leave no room for a question.
+_CONTEXT_TOLD = re.compile(
+    r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
+)
+_LEAST_CONTEXT = 256
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
 # What servers say that answer 400 to a model they do not serve.
@@ -65,6 +70,21 @@ def is_context_length(body: object) -> bool:
     return _CONTEXT.search(words_of(body)) is not None
 
 
+def is_context_refusal(status: int, body: object) -> bool:
+    """Whether a refusal with this status is for want of context."""
+    return status in (400, 413, 422, 0) and is_context_length(body)
+
+
+def context_told(body: object) -> int | None:
+    """Tokens of context that a refusal names; None when it names none."""
+    inner = body.get("error", body) if isinstance(body, Mapping) else None
+    own = inner.get("n_ctx") if isinstance(inner, Mapping) else None
+    if type(own) is not int:
+        found = _CONTEXT_TOLD.search(words_of(body))
+        own = int(found.group(1)) if found else 0
+    return own if own >= _LEAST_CONTEXT else None
+
+
 def is_loading(body: object) -> bool:
     return _LOADING.search(words_of(body)) is not None
 
@@ -82,7 +102,7 @@ def error_for(
     status: int, body: object, *, context_length: int | None, retry_after: float | None = None
 ) -> EngineError:
     """The error for an HTTP status, or for the code of an error event inside a 200 (0 when it has none)."""
-    if status in (400, 413, 422, 0) and is_context_length(body):
+    if is_context_refusal(status, body):
         room = f" of {context_length:,} tokens" if context_length else ""
         return EngineRefused(
             f"The question and the conversation so far do not fit into the model's context{room}. "

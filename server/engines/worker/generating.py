@@ -303,10 +303,23 @@ def _for_template(messages: Messages, picture: Image.Image) -> Messages:
 
 
 def _without_oldest(messages: Messages) -> Messages:
-    """The older half of the turns is gone; the same when there are none."""
+    """The older half of the turns is gone; the same when there are none. A picture stays, before what is left."""
     first = 1 if messages[0]["role"] == "system" else 0
     turns = (len(messages) - first) // 2
-    return messages[:first] + messages[first + 2 * -(-turns // 2) :]
+    gone = messages[first : first + 2 * -(-turns // 2)]
+    rest = messages[first + len(gone) :]
+    pictures = [
+        part
+        for message in gone
+        if not isinstance(message["content"], str)
+        for part in message["content"]
+        if part["type"] != "text"
+    ]
+    if pictures:
+        content = rest[0]["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        rest = [{"role": rest[0]["role"], "content": [*pictures, *parts]}, *rest[1:]]
+    return messages[:first] + rest
 
 
 def _without_system(messages: Messages) -> Messages:

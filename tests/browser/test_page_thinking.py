@@ -1,0 +1,72 @@
+"""What a model thinks before it answers: one quiet line on the page, never a part of the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.async_api import expect
+
+from server.engines.openai_remote import OpenAIEngine
+from tests.browser.visitor import Visit
+from tests.fakes_openai import FakeOpenAI
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+THOUGHTS = ["The thing is round ", "and white, with a handle. ", "It may be a cup or a mug."]
+
+
+@pytest.fixture
+def thinker(server: Running, model: FakeOpenAI) -> Iterator[FakeOpenAI]:
+    """The model server, with a model that cannot but think."""
+    model.thoughts, model.thinking_can_be_switched_off = list(THOUGHTS), False
+    yield model
+    model.thoughts, model.thinking_can_be_switched_off = [], True
+    engine = server.program.engines.engines[0]
+    assert isinstance(engine, OpenAIEngine)
+    engine._thinking.forget()
+
+
+async def test_thoughts_are_folded_and_no_part_of_the_answer(
+    visit: Visit, server: Running, thinker: FakeOpenAI
+) -> None:
+    """While it thinks a line says so; afterwards the line is there to be opened, and the answer stands alone."""
+    page = await visit(server.base_url)
+    await page.start()
+    thinker.between_tokens = 0.5
+    sent = await page.send("What is this?")
+    turn = page.turns.last
+    line = turn.locator(".thoughts summary")
+    await expect(line).to_have_text("Thinking…")
+    await expect(turn.locator(".thoughts p")).to_be_hidden()
+    await expect(turn.locator(".text")).to_have_text("")
+    response = await page.response(sent["id"])
+    assert response["thinking"] == "".join(THOUGHTS)
+    assert response["text"] == "I see a cup."
+    await expect(line).to_have_text("Thoughts")
+    await expect(turn.locator(".text")).to_have_text("I see a cup.")
+    await expect(turn.locator(".thoughts p")).to_be_hidden()
+    folded = await turn.bounding_box()
+    await line.click()
+    await expect(turn.locator(".thoughts p")).to_have_text("".join(THOUGHTS))
+    opened = await turn.bounding_box()
+    assert folded is not None
+    assert opened is not None
+    assert opened["height"] > folded["height"]
+    assert not await page.page.evaluate("document.documentElement.scrollWidth > innerWidth")
+    # The next question's history has the answer alone.
+    thinker.between_tokens = 0.0
+    await page.ask("And now?")
+    assert "round" not in str(thinker.last.texts)
+
+
+async def test_a_model_that_does_not_think_has_no_such_line(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """Nothing is there to be opened."""
+    page = await visit(server.base_url)
+    await page.start()
+    response = await page.ask("What is this?")
+    assert "thinking" not in response
+    await expect(page.turns.last.locator(".thoughts")).to_be_hidden()
