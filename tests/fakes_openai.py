@@ -151,6 +151,13 @@ class FakeOpenAI:
         self.keep_alive = 0.02
         # More fields of the model's card, such as {"root": "/models/x"}.
         self.card: dict[str, Any] = {}
+        # The same by model; what other paths answer, one answer or one by the model that is asked about.
+        self.cards: dict[str, dict[str, Any]] = {}
+        self.others: dict[str, Any] = {}
+        self.other_requests: list[str] = []
+        # Models that take no pictures, and what they say of it.
+        self.blind: set[str] = set()
+        self.blind_words = "fake is not a multimodal model"
         # Requests, oldest first; the oldest ones go when there are too many.
         self.requests: deque[Seen] = deque(maxlen=keep)
         # Chat requests and looks at /v1/models so far; answers in work now, and the most at a time.
@@ -262,6 +269,12 @@ class FakeOpenAI:
             return self.behaviour is not Behaviour.NO_LISTING
         if method == "GET" and path == "/health":
             return await self._json(writer, self.health, {})
+        if path in self.others:
+            self.other_requests.append(path)
+            found = self.others[path]
+            return await self._json(
+                writer, 200, found[json.loads(body)["model"]] if method == "POST" else found
+            )
         if not chat:
             return await self._json(writer, 404, {"detail": "Not Found"})
         request = json.loads(body)
@@ -313,7 +326,10 @@ class FakeOpenAI:
             await asyncio.sleep(3600)
         names = [] if self.behaviour is Behaviour.NO_MODELS else self.models
         length = {} if self.max_model_len is None else {"max_model_len": self.max_model_len}
-        cards = [{"id": name, "object": "model", **length, **self.card} for name in names]
+        cards = [
+            {"id": name, "object": "model", **length, **self.card, **self.cards.get(name, {})}
+            for name in names
+        ]
         return await self._json(writer, 200, {"object": "list", "data": cards})
 
     # One answer
@@ -428,6 +444,8 @@ class FakeOpenAI:
 
     def _refusal(self, body: dict[str, Any]) -> tuple[int, Any, str] | tuple[int, Any] | None:
         named = sorted(self.refused_fields & set(body))
+        if body.get("model") in self.blind and _pictures(body):
+            return 400, _error(self.blind_words, 400)
         words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)
         if self.context is not None and words + body.get("max_tokens", 0) > self.context:
             told = f" of {self.context} tokens" if self.tells_context else ""

@@ -17,7 +17,8 @@ from typing import Any
 
 from scripts.bench.http_json import request
 from server.engines.base import Delta, EngineRequest
-from server.engines.openai_remote import OpenAIEngine, TimeLimits
+from server.engines.chat_client import TimeLimits
+from server.engines.openai_remote import OpenAIEngine
 from server.errors import EngineError
 from server.frames import Kind, Picture
 from server.generation.videos_api import VideosApi

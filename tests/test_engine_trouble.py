@@ -11,7 +11,8 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.engines.openai_remote import OpenAIEngine, TimeLimits
+from server.engines.chat_client import TimeLimits
+from server.engines.openai_remote import OpenAIEngine
 from tests.clients import Visitor, http, soon, visitor
 from tests.fakes_openai import Behaviour, FakeOpenAI
 from tests.running import Running, running

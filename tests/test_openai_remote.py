@@ -17,7 +17,8 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from server.engines.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
-from server.engines.openai_remote import OpenAIEngine, TimeLimits
+from server.engines.chat_client import TimeLimits
+from server.engines.openai_remote import OpenAIEngine
 from server.errors import (
     EngineError,
     EngineFailed,

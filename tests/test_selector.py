@@ -18,7 +18,8 @@ from server.engines.base import (
     EngineStatus,
     Finished,
 )
-from server.engines.openai_remote import OpenAIEngine, TimeLimits
+from server.engines.chat_client import TimeLimits
+from server.engines.openai_remote import OpenAIEngine
 from server.engines.selector import EngineSelector
 from tests.fakes_openai import FakeOpenAI
 

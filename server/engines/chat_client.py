@@ -110,9 +110,28 @@ class ChatClient:
         """The body of its list of models. Raises openai's and httpx2's errors."""
         return (await self._client.models.with_raw_response.list()).content
 
-    async def get(self, url: str) -> bytes:
-        """The body of another address. Raises as `models` does."""
+    async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
+        """The body of another address; with a `body` it is sent there. Raises as `models` does."""
+        if body is not None:
+            return (await self._client.post(url, cast_to=httpx2.Response, body=body)).content
         return (await self._client.get(url, cast_to=httpx2.Response)).content
+
+    async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
+        """Whether a model takes a picture with a question for one token; None when that does not come out."""
+        content = [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": "What colour is this?"},
+        ]
+        messages = [{"role": "user", "content": content}]
+        body = {"model": model, "messages": messages, "max_tokens": 1, "stream": False}
+        try:
+            async with asyncio.timeout(seconds):
+                await self._client.post(_CHAT, cast_to=httpx2.Response, body=body)
+        except openai.APIStatusError as exc:
+            return False if upstream.is_no_picture(exc.status_code, exc.body) else None
+        except (TimeoutError, openai.OpenAIError, httpx2.HTTPError):
+            return None
+        return True
 
     async def health(self, url: str) -> int:
         """HTTP status of its health, which is at `url`; 0 when there is none."""

@@ -103,8 +103,21 @@ class Discovery:
         """
         return bool(self._wanted) and status in _LISTING_FAILS
 
-    def from_listing(self, raw: bytes, before: EngineStatus) -> EngineStatus:
-        """What the body of /v1/models says. Raises ValueError when it is no list of models."""
+    def blind(self, names: list[str], before: EngineStatus) -> EngineStatus:
+        """None of these takes pictures."""
+        shown = ", ".join(_shown(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+        return _bad(
+            before,
+            EngineState.MISCONFIGURED,
+            f"No model at {self.address} takes pictures ({shown}). Load one there that does, a vision-language model; one"
+            " that is meant all the same is named by MODEL_NAME.",
+        )
+
+    def from_listing(self, raw: bytes, before: EngineStatus, chosen: str = "") -> EngineStatus:
+        """What the body of /v1/models says; `chosen` is the model to ask where none is set, else the first.
+
+        Raises ValueError when it is no list of models.
+        """
         listing = json.loads(raw)
         data = listing.get("data") if isinstance(listing, dict) else None
         if not isinstance(data, list):
@@ -127,7 +140,7 @@ class Discovery:
                 Trouble.MODEL,
                 tuple(_shown(name) for name in names[:3]),
             )
-        model = self._wanted or names[0]
+        model = self._wanted or (chosen if chosen in names else names[0])
         card = next((card for card in cards if card["id"] == model), {})
         capabilities = Capabilities(
             # vLLM constrains answers to a schema; of other servers it is not known.

@@ -13,7 +13,7 @@ import httpx2
 import openai
 from pydantic import SecretStr
 
-from server.engines import upstream
+from server.engines import model_choice, upstream
 from server.engines.base import (
     Chunk,
     Delta,
@@ -38,7 +38,9 @@ from server.engines.chat_reply import Reply
 from server.engines.chat_request import RequestFields, fewer_turns
 from server.engines.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.discovery import Discovery, address_of
+from server.engines.model_choice import Listed
 from server.engines.own_machine import Whereabouts
+from server.engines.sight import Sight
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.errors import (
     EngineError,
@@ -98,6 +100,9 @@ class OpenAIEngine:
             elsewhere=self._whereabouts.other,
         )
         self._client = ChatClient(base_url, api_key, lambda: self._limits, transport)
+        self._sight = Sight(self._client, self._address.removesuffix("/v1"))
+        # Answers in work
+        self._answering = 0
 
     def __repr__(self) -> str:
         return f"OpenAIEngine(name={self.name!r}, address={self._address!r}, state={self._status.state.value!r})"
@@ -116,7 +121,12 @@ class OpenAIEngine:
         try:
             async with asyncio.timeout(self._limits.probe):
                 listing = await self._listing()
-                status = self._discovery.from_listing(listing, self._status)
+            models: list[Listed] = []
+            if not self._wanted:
+                # Within limits of its own: a server may have to load a model for it.
+                models = await self._sight.look(listing, busy=self._answering > 0)
+            async with asyncio.timeout(self._limits.probe):
+                status = self._seeing(listing, models)
                 if status.model != self._status.model:
                     self._thinking.forget()
                 # vLLM, which alone is known to have json_schema, lists its models for seconds after the process that runs
@@ -136,6 +146,7 @@ class OpenAIEngine:
             if isinstance(exc.__cause__, AnswerRefused):
                 self._status = self._refused_answer(str(exc.__cause__))
             else:
+                self._sight.forget()
                 self._status = self._bad(EngineState.UNREACHABLE, self._discovery.unreachable())
         except openai.APIStatusError as exc:
             self._status = self._discovery.from_refusal(exc.status_code, exc.body, self._status)
@@ -147,6 +158,26 @@ class OpenAIEngine:
                 EngineState.MISCONFIGURED, self._discovery.not_openai(), Trouble.PROTOCOL
             )
         return self._status
+
+    def _seeing(self, listing: bytes, models: list[Listed]) -> EngineStatus:
+        """What the list says, of the model that takes pictures. MODEL_NAME counts whatever is known of it."""
+        chosen = model_choice.choose(models, self._status.model)
+        status = self._discovery.from_listing(
+            listing, self._status, chosen.name if chosen is not None else ""
+        )
+        wanted_blind = bool(self._wanted) and self._sight.is_blind(self._wanted)
+        if status.ready and (wanted_blind or (models and chosen is None)):
+            names = [self._wanted] if wanted_blind else [one.name for one in models]
+            return self._discovery.blind(names, status)
+        if status.ready and chosen is not None and len(models) > 1:
+            why = model_choice.words(chosen, len(models))
+            if status.model != self._status.model:
+                log.info(
+                    "a model was chosen",
+                    extra={"engine": self.name, "reason": f"{chosen.name[:80]}: {why}"},
+                )
+            return dataclasses.replace(status, detail=f"{status.model_name}: {why}.")
+        return status
 
     async def _listing(self) -> bytes:
         """The body of /v1/models; an empty list of a server that is not asked or can not tell, and is well otherwise."""
@@ -171,6 +202,15 @@ class OpenAIEngine:
         is looked up anew, and turns that do not fit are left out; then the request is sent again. So it is, once, when
         the connection broke before an answer, and when a model is seen to think that was not expected to.
         """
+        self._answering += 1
+        try:
+            async with aclosing(self._attempts(request)) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        finally:
+            self._answering -= 1
+
+    async def _attempts(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         deadline = asyncio.get_running_loop().time() + self._limits.total
         while True:
             asked = self._thinking.mode
@@ -294,6 +334,13 @@ class OpenAIEngine:
                     if request.turns:
                         request = fewer_turns(request)
                         continue
+                elif upstream.is_no_picture(refusal.status, refusal.body):
+                    self._sight.refused(model or self._wanted)
+                    if (await self.probe()).ready and self._status.model != model:
+                        continue
+                    if not self._status.ready:
+                        # The next engine may answer.
+                        raise EngineUnavailable(self._status.detail) from None
                 elif upstream.is_other_model(refusal.status, refusal.body) and not looked_up:
                     looked_up = True
                     if (await self.probe()).ready and self._status.model != model:

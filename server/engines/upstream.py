@@ -29,6 +29,14 @@ _CONTEXT_TOLD = re.compile(
 _LEAST_CONTEXT = 256
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
+# What servers say whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI.
+_NO_PICTURE = re.compile(
+    r"not a multi-?modal model|at most 0 image|mmproj"
+    r"|\b(image|images|vision|image_url|multi-?modal)\b.{0,40}\b(not|n't|only|never)\b.{0,20}(support|allow|enabled|accept|available)"
+    r"|(not|n't) (support|accept|allow|have|process)\w*\b.{0,30}\b(image|images|vision|image_url|multi-?modal|picture)"
+    r"|no (image|vision) (support|capab|endpoint)|missing data required for image|unknown variant .?image_url",
+    re.I | re.S,
+)
 # What servers say that answer 400 to a model they do not serve.
 _OTHER_MODEL = re.compile(
     r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
@@ -73,6 +81,11 @@ def is_context_length(body: object) -> bool:
 def is_context_refusal(status: int, body: object) -> bool:
     """Whether a refusal with this status is for want of context."""
     return status in (400, 413, 422, 0) and is_context_length(body)
+
+
+def is_no_picture(status: int, body: object) -> bool:
+    """Whether a refusal says that the model takes no pictures."""
+    return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
 
 
 def context_told(body: object) -> int | None:

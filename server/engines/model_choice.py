@@ -1,0 +1,155 @@
+"""Which of the models that a server lists is asked: one that takes pictures, loaded ones first. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+# Names of kinds that are known to see, and of those that answer no questions at all; of others a name says nothing.
+_SEES = re.compile(
+    r"(?<![a-z])(vl|vlm|vision|omni|multimodal|llava|bakllava|pixtral|internvl|minicpm-?[vo]|moondream|smolvlm|idefics"
+    r"|paligemma|gemma-?3n|molmo|ovis|cogvlm|florence|kimi-vl|llama-?4|gpt-4o|gpt-4\.1|gpt-5|claude|gemini)(?![a-z])"
+    r"|qwen[\d.]*-?vl|gemma-?3[-:](4|12|27)b|gemma-?4|mistral-small-?3\.[12]|glm-4(\.\d)?v|deepseek-vl",
+    re.I,
+)
+_NO_CHAT = re.compile(
+    r"embed|rerank|(?<![a-z])(bge|gte|e5|minilm|whisper|tts|asr|guard|clip|siglip)(?![a-z])", re.I
+)
+_PICTURES = frozenset(("image", "images", "vision", "multimodal"))
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """`sees`: None where nobody knows. `why`: how that is known, the end of a sentence. `loaded`: None where it is not told."""
+
+    name: str
+    sees: bool | None = None
+    why: str = ""
+    loaded: bool | None = None
+
+
+def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[Listed]:
+    """What a list of models tells of each, and what its name does; `cards` are the good ones of its `data`."""
+    # llama.cpp has a second list beside it, by file names.
+    others = data.get("models")
+    told = {
+        str(one.get("name")): one
+        for one in (others if isinstance(others, list) else [])
+        if isinstance(one, dict)
+    }
+    found = []
+    for card in cards:
+        name = str(card["id"])
+        sees = _told(card)
+        if sees is None and name in told:
+            sees = _told(told[name])
+        found.append(_known(name, sees, _loaded(card)))
+    return found
+
+
+def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
+    if sees is not None:
+        return Listed(name, sees, "its server says so", loaded)
+    if _NO_CHAT.search(name):
+        return Listed(name, False, "by its name", loaded)
+    if _SEES.search(name.rpartition("/")[2]):
+        return Listed(name, True, "by its name", loaded)
+    return Listed(name, loaded=loaded)
+
+
+def _told(card: Mapping[str, Any]) -> bool | None:
+    """Whether a card says that the model takes pictures; None when it says nothing."""
+    capabilities = card.get("capabilities")
+    if isinstance(capabilities, dict) and isinstance(capabilities.get("vision"), bool):
+        return bool(capabilities["vision"])
+    if isinstance(capabilities, list) and capabilities:
+        return _names_pictures(capabilities)
+    for place in ("architecture", "modalities"):
+        inner = card.get(place)
+        if isinstance(inner, dict):
+            for key in ("input_modalities", "input"):
+                if isinstance(inner.get(key), list):
+                    return _names_pictures(inner[key])
+    if isinstance(card.get("input_modalities"), list):
+        return _names_pictures(card["input_modalities"])
+    kind = card.get("type")
+    # LM Studio
+    return {"vlm": True, "llm": False, "embeddings": False, "embedding": False}.get(str(kind))
+
+
+def _names_pictures(names: Iterable[object]) -> bool:
+    return any(isinstance(name, str) and name.lower() in _PICTURES for name in names)
+
+
+def _loaded(card: Mapping[str, Any]) -> bool | None:
+    state = card.get("state")
+    status = card.get("status")
+    if isinstance(status, dict):
+        # llama.cpp with several models
+        state = status.get("value")
+    if isinstance(card.get("loaded_instances"), list):
+        return bool(card["loaded_instances"])
+    return state == "loaded" if isinstance(state, str) else None
+
+
+def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
+    """With what LM Studio's own list tells (/api/v0/models)."""
+    cards = data.get("data")
+    told = {
+        one["id"]: one
+        for one in (cards if isinstance(cards, list) else [])
+        if isinstance(one, dict) and isinstance(one.get("id"), str)
+    }
+    return [
+        (
+            _known(one.name, _told(told[one.name]), _loaded(told[one.name]))
+            if one.name in told
+            else one
+        )
+        for one in before
+    ]
+
+
+def of_ollama(
+    shown: Mapping[str, Mapping[str, Any]], running: Mapping[str, Any], before: list[Listed]
+) -> list[Listed]:
+    """With what Ollama tells of each model (/api/show), and which are loaded (/api/ps)."""
+    models = running.get("models")
+    loaded = {
+        one.get("name")
+        for one in (models if isinstance(models, list) else [])
+        if isinstance(one, dict)
+    }
+    found = []
+    for one in before:
+        told = _told(shown[one.name]) if one.name in shown else None
+        known = _known(one.name, told, one.name in loaded)
+        found.append(known if told is not None else replace(one, loaded=one.name in loaded))
+    return found
+
+
+def to_ask(models: list[Listed]) -> list[str]:
+    """Whom to show a picture, best first: nobody where one is known to see."""
+    if any(one.sees for one in models):
+        return []
+    unknown = [one for one in models if one.sees is None]
+    return [one.name for one in sorted(unknown, key=lambda one: not one.loaded)]
+
+
+def choose(models: list[Listed], current: str) -> Listed | None:
+    """One that sees, else one of which nobody knows; loaded ones first, then the one that is asked now. None: no one sees."""
+    able = [one for one in models if one.sees is not False]
+    # Stable: the server's own order decides between equals.
+    able.sort(key=lambda one: (not one.sees, not one.loaded, one.name != current))
+    return able[0] if able else None
+
+
+def words(one: Listed, count: int) -> str:
+    """Why it was chosen, for operators."""
+    sees = {True: "takes pictures", False: "takes no pictures", None: "may take pictures"}[one.sees]
+    known = f" ({one.why})" if one.why else ""
+    loaded = ", is loaded" if one.loaded else ""
+    among = f"one of {count} listed" if count > 1 else "the only one listed"
+    return f"{among}; {sees}{known}{loaded}"
