@@ -374,7 +374,7 @@ class OpenAIEngine:
         detail = (
             f"What answers at {self._address} {why}. Check that VLLM_BASE_URL names a model server."
         )
-        return self._bad(EngineState.MISCONFIGURED, detail)
+        return self._bad(EngineState.MISCONFIGURED, detail, Trouble.PROTOCOL)
 
     def _too_slow(self, began: bool, total: bool) -> EngineTimeout:
         if total:
