@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 import traceback
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -147,19 +148,33 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
         observe(max(0.0, clock() - due))
 
 
-class _Unawaited(ThreadPoolExecutor):
-    """Threads that may wait for a name server: nothing that stops waits for them."""
+class Lookups(ThreadPoolExecutor):
+    """The threads in which asyncio looks names up, in place of its default executor: nothing that stops waits for them.
+
+    A name server that does not answer holds a thread for minutes.
+    """
+
+    def __init__(self, most: int = 8) -> None:
+        super().__init__(most, "lookup")
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         super().shutdown(wait=False, cancel_futures=True)
+
+    def end(self, patience: float) -> bool:
+        """Shut down, and wait for what runs, `patience` seconds at most; whether all ended."""
+        self.shutdown()
+        deadline = time.monotonic() + patience
+        threads = [one for one in threading.enumerate() if one.name.startswith("lookup_")]
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        return not any(thread.is_alive() for thread in threads)
 
 
 class Pools:
     """The threads of the process, all of them bounded.
 
     `decode` for video frames, `prepare` for pictures somebody waits for, `heavy` for text, faces and the like, `manage` for
-    looking at the machine and its models, which may take minutes, `measure` for the memory that models take, `lookup` in place
-    of asyncio's default executor, for names.
+    looking at the machine and its models, which may take minutes, `measure` for the memory that models take.
     """
 
     def __init__(
@@ -170,23 +185,14 @@ class Pools:
         self.heavy = ThreadPoolExecutor(heavy, "heavy")
         self.manage = ThreadPoolExecutor(manage, "manage")
         self.measure = ThreadPoolExecutor(1, "measure")
-        # Named apart: other pools in one process are tests'.
-        self._lookup_name = f"lookup-{id(self):x}"
-        self.lookup = _Unawaited(8, self._lookup_name)
 
     def close(self, patience: float | None = None) -> bool:
         """Drop what waits, and wait for what runs, which nothing can stop: `patience` seconds at most. Whether all ended."""
-
-        self.lookup.shutdown()
 
         def end() -> None:
             pools = (self.decode, self.prepare, self.heavy, self.manage, self.measure)
             for pool in pools:
                 pool.shutdown(wait=True, cancel_futures=True)
-            # Looked for by name: the pool itself has forgotten what it does not wait for.
-            for thread in threading.enumerate():
-                if thread.name.startswith(self._lookup_name):
-                    thread.join()
 
         waiting = threading.Thread(target=end, name="pools", daemon=True)
         waiting.start()

@@ -28,7 +28,7 @@ from fastapi import FastAPI
 from config import ConfigError, Settings, load
 from server import __version__, logs
 from server.access_room import AccessRoom
-from server.aio import Pools, TaskSet, close_all, watch_lag
+from server.aio import Lookups, Pools, TaskSet, close_all, watch_lag
 from server.camera import FRAME_TELL_SECONDS
 from server.connections import Connections
 from server.engine_room import EngineRoom
@@ -227,8 +227,6 @@ class Program:
         )
 
     async def start(self) -> None:
-        # asyncio looks names up there, in threads that nothing can stop.
-        asyncio.get_running_loop().set_default_executor(self.pools.lookup)
         self._leave_engines = self.engines.on_change(self._engine_changed)
         await self._share_limits()
         await self.engines.start()
@@ -397,6 +395,7 @@ def main() -> int:
     program: Program = app.state.program
     program.patience = PATIENCE
     tls = settings.ssl_cert_path, settings.ssl_key_path
+    lookups = Lookups()
     server = DrainingServer(
         uvicorn_config(
             app,
@@ -407,7 +406,8 @@ def main() -> int:
         ),
         drain=lambda: _drain(program),
         on_started=program.started,
-        on_closed=lambda: _leave(0) if program.unfinished else None,
+        on_closed=lambda: (None if lookups.end(PATIENCE) and not program.unfinished else _leave(0)),
+        lookups=lookups,
         notifier=Notifier.from_environment(),
         drain_seconds=settings.drain_seconds,
     )

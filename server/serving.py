@@ -14,6 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server import __version__, http_protocol, ws_protocol
+from server.aio import Lookups
 from server.connections import Connections
 from server.engines.base import EngineStatus
 from server.messages import MAX_MESSAGE_BYTES
@@ -81,6 +82,7 @@ class DrainingServer(uvicorn.Server):
         on_closed: Callable[[], object] = lambda: None,
         notifier: Notifier | None = None,
         drain_seconds: float = 0.0,
+        lookups: Lookups | None = None,
     ) -> None:
         super().__init__(config)
         self._drain = drain
@@ -88,6 +90,7 @@ class DrainingServer(uvicorn.Server):
         self._notifier = notifier if notifier is not None else Notifier()
         self._on_started = on_started
         self._on_closed = on_closed
+        self._lookups = lookups
         self._draining = False
         # Set when `should_exit` is.
         self._leaving = asyncio.Event()
@@ -125,6 +128,8 @@ class DrainingServer(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._running_loop = asyncio.get_running_loop()
+        if self._lookups is not None:
+            self._running_loop.set_default_executor(self._lookups)
         await super().startup(sockets)
         if self.started:
             self._on_started(self._port())

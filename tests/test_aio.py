@@ -11,6 +11,7 @@ from contextlib import suppress
 import pytest
 
 from server.aio import (
+    Lookups,
     Pools,
     Pulse,
     TaskSet,
@@ -236,11 +237,12 @@ async def test_all_are_closed_whatever_one_does(caplog: pytest.LogCaptureFixture
 
 
 async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:
-    """A name server that is silent holds a thread; closing says so and goes on."""
-    pools, over = Pools(), threading.Event()
-    waiting = asyncio.get_running_loop().run_in_executor(pools.lookup, over.wait)
+    """A name server that is silent holds a thread; ending says so and goes on."""
+    lookups, over = Lookups(), threading.Event()
+    waiting = asyncio.get_running_loop().run_in_executor(lookups, over.wait)
     began = time.monotonic()
-    assert not pools.close(0.05)
+    assert not lookups.end(0.05)
     assert time.monotonic() - began < 2.0
     over.set()
     await waiting
+    assert lookups.end(5.0)
