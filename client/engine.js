@@ -188,7 +188,10 @@ export class EngineDesk {
     const number = ++this.#choices;
     clearTimeout(this.#timer);
     this.#set({ preview: null, problem: "" });
-    if (choice) this.#timer = setTimeout(() => void this.#preview(choice, number), SETTLES);
+    if (!choice) return;
+    // The key is for starting alone.
+    const { api_key: _key, ...shown } = choice;
+    this.#timer = setTimeout(() => void this.#preview(/** @type {Choice} */ (shown), number), SETTLES);
   }
 
   /** @param {Choice} choice */

@@ -1,5 +1,5 @@
 import { byId, say, show } from "./dom.js";
-import { MODES, TYPES, givenBack, size, standing, startWords } from "./enginewords.js";
+import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
 /** @typedef {import("./engine.js").Model} Model */
@@ -31,6 +31,8 @@ export class EngineDialog {
   #panel = byId("engine-panel", HTMLElement);
   #state = byId("engine-state", HTMLElement);
   #detail = byId("engine-detail", HTMLElement);
+  #answers = byId("engine-answers", HTMLElement);
+  #key = byId("engine-key", HTMLInputElement);
   #released = byId("engine-released", HTMLElement);
   #stale = byId("engine-stale", HTMLElement);
   #error = byId("engine-error", HTMLElement);
@@ -101,6 +103,8 @@ export class EngineDialog {
       // On a phone, what happens now stands far above the button.
       this.#panel.scrollTo({ top: 0 });
       onStart(choice);
+      // It is the server's to keep now.
+      this.#key.value = "";
     });
     this.#stop.addEventListener("click", onStop);
     this.#copy.addEventListener("click", () => void this.#copied());
@@ -139,6 +143,9 @@ export class EngineDialog {
   /** @param {EngineFacts} facts */
   #renderState(facts) {
     const { tone, title, detail, percent, stoppable } = standing(facts);
+    const first = meanwhile(facts);
+    say(this.#answers, first);
+    show(this.#answers, first !== "");
     this.#dialog.dataset.tone = tone;
     say(this.#state, title);
     say(this.#detail, detail);

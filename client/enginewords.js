@@ -63,6 +63,30 @@ export function givenBack(report) {
 }
 
 /**
+ * What answers visitors now.
+ * @param {EngineFacts["report"]} report
+ * @returns {{title: string, detail: string}} both empty where the server does not tell
+ */
+function answering(report) {
+  if (!report || (!report.answering && !report.why)) return { title: "", detail: "" };
+  const { engine = "", model = "", server = "", where = "" } = report.answering ?? {};
+  const why = report.why ?? "";
+  if (!engine) return { title: "Nothing answers", detail: why };
+  if (engine === "builtin") return { title: "The built-in engine answers", detail: why };
+  const at = where ? `It is at ${where}.` : "";
+  const title = server ? `${model || "A model"} on ${server} answers` : `${model || "The local model"} answers`;
+  return { title, detail: [at, why].filter(Boolean).join(" ") };
+}
+
+/** What answers while something else goes on here. @param {EngineFacts} facts @returns {string} */
+export function meanwhile({ report }) {
+  if (!report || report.state === "idle" || (report.state === "ready" && report.answers)) return "";
+  const { title, detail } = answering(report);
+  const where = report.answering?.where ? ` (${report.answering.where})` : "";
+  return report.answering ? `${title}${where}.` : [title, detail].filter(Boolean).join(". ");
+}
+
+/**
  * How the engine stands.
  * @param {EngineFacts} facts
  * @returns {{tone: import("./words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
@@ -100,8 +124,14 @@ export function standing({ report, models }) {
       return { tone: "busy", title: `Stopping ${name}`, detail: "Its memory is given back.", percent: null, stoppable: false };
     case "failed":
       return { ...none, tone: "bad", title: far ? `${name} is not used` : `${name} does not run`, detail: "" };
-    default:
-      return { ...none, tone: "off", title: "No model is loaded", detail: "The server chooses among the engines it has." };
+    default: {
+      const { title, detail } = answering(report);
+      if (!title) {
+        return { ...none, tone: "off", title: "No model is loaded", detail: "The server chooses among the engines it has." };
+      }
+      const tone = !report.answering ? "bad" : report.answering.engine === "builtin" && report.why ? "warn" : "ok";
+      return { ...none, tone, title, detail: [detail, "Nothing else is loaded from here."].filter(Boolean).join(" ") };
+    }
   }
 }
 

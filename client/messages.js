@@ -283,6 +283,15 @@
  */
 
 /**
+ * The engine that answers visitors now.
+ * @typedef {Object} Answering
+ * @property {string} engine vllm, builtin, local
+ * @property {string} model
+ * @property {string} server what kind of server that is; empty where it is none
+ * @property {string} where its host and port; empty where it is none
+ */
+
+/**
  * The engine that the operator manages; to operators only.
  * @typedef {Object} EngineReport
  * @property {"engine"} type
@@ -297,6 +306,8 @@
  * @property {string} [command] exactly what runs
  * @property {string} [error] what went wrong, and what to do
  * @property {boolean} answers visitors are answered by it
+ * @property {Answering} [answering] what they are answered by; absent: by nothing
+ * @property {string} [why] why no better engine answers, and what to do
  */
 
 /**

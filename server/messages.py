@@ -389,6 +389,17 @@ class ReleasedMemory(BaseModel):
     gpu_bytes: int | None = None
 
 
+class Answering(BaseModel):
+    """The engine that answers visitors now."""
+
+    # vllm | builtin | local
+    engine: str
+    model: str = ""
+    # What kind of server that is, where it is known, and its host and port; empty where it is none
+    server: str = ""
+    where: str = ""
+
+
 class EngineReport(ServerMessage):
     """The engine that the operator manages; to operators only."""
 
@@ -410,6 +421,9 @@ class EngineReport(ServerMessage):
     error: str | None = None
     # Whether visitors are answered by it, rather than by another engine
     answers: bool = False
+    # What they are answered by, None by nothing; and why no better engine answers, and what to do
+    answering: Answering | None = None
+    why: str | None = None
 
 
 class LogLines(ServerMessage):

@@ -5,16 +5,21 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
+from urllib.parse import urlsplit
 
 from server import operator_panel as panel
 from server.aio import in_pool
 from server.catalogue.command import Choice
+from server.catalogue.entry import RunMode
+from server.engines.base import EngineState
+from server.engines.managed import NOTHING_LOADED
 from server.engines.manager import EngineManager
+from server.engines.openai_remote import OpenAIEngine
 from server.engines.own_machine import Whereabouts
 from server.engines.planner import REFUSALS, Planner, Seen
 from server.engines.selector import EngineSelector
 from server.errors import BadRequest
-from server.messages import EngineReport
+from server.messages import Answering, EngineReport
 from server.metrics import Metrics
 from server.operator_desk import OperatorDesk
 
@@ -46,7 +51,32 @@ class Operations:
         """The engine as it stands."""
         place = self.manager.place
         answers = self._engines.current is place and place.status.ready
-        return panel.report(self.manager.status(), answers)
+        return panel.report(self.manager.status(), answers, self._answering(), self._why())
+
+    def _answering(self) -> Answering | None:
+        engine = self._engines.current
+        status = engine.status
+        if status.state not in (EngineState.READY, EngineState.BUSY):
+            return None
+        server = where = ""
+        inner = self.manager.place.inner if engine is self.manager.place else engine
+        here = engine is self.manager.place and self.manager.status().mode is not RunMode.REMOTE
+        if isinstance(inner, OpenAIEngine) and not here:
+            where = urlsplit(inner.address).netloc
+            # It alone is known to have it.
+            server = "vLLM" if status.capabilities.json_schema else "a model server"
+        return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
+
+    def _why(self) -> str:
+        """Why what goes before the engine that answers does not, and what to do; that of nothing where nothing answers."""
+        engines, current = self._engines.engines, self._engines.current
+        count = engines.index(current) + (not current.status.ready)
+        found = [one.status for one in engines[:count]]
+        return " ".join(
+            status.detail
+            for status in found
+            if not status.ready and status.detail not in ("", NOTHING_LOADED)
+        )
 
     async def look(self) -> Seen:
         """The models and the machine, looked at anew. Raises BadRequest."""

@@ -9,14 +9,16 @@ from server.catalogue.command import Launch
 from server.catalogue.entry import Catalogue, Model
 from server.catalogue.modes import Host, gigabytes, modes
 from server.engines.manager_status import ManagerStatus, Released
-from server.messages import EngineReport, LoadingProgress, ReleasedMemory
+from server.messages import Answering, EngineReport, LoadingProgress, ReleasedMemory
 
 # Folders with models for other things may be many.
 MAX_TROUBLES = 6
 
 
-def report(status: ManagerStatus, answers: bool) -> EngineReport:
-    """`answers`: whether visitors are answered by it now."""
+def report(
+    status: ManagerStatus, answers: bool, answering: Answering | None = None, why: str = ""
+) -> EngineReport:
+    """`answers`: whether visitors are answered by it now; by what they are, and why by nothing better."""
     progress = status.progress
     return EngineReport(
         state=str(status.state),
@@ -39,6 +41,8 @@ def report(status: ManagerStatus, answers: bool) -> EngineReport:
         command=status.shown or None,
         error=status.error or None,
         answers=answers,
+        answering=answering,
+        why=why or None,
     )
 
 

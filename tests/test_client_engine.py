@@ -320,13 +320,14 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
     found = await run(
         place,
         """
-        const {standing, bytes, givenBack, startWords} = await import("/client/enginewords.js");
+        const {standing, bytes, givenBack, meanwhile, startWords} = await import("/client/enginewords.js");
         const models = [{id: "a/b", name: "The Model"}];
         const of = (report) => {
           const {tone, title, detail, percent, stoppable} = standing({report, models});
           return [tone, title, detail.replaceAll("\\u00a0", " "), Number.isNaN(percent) ? "none" : percent, stoppable];
         };
         const on = {model: "a/b", mode: "in_process"};
+        const vllm = {engine: "vllm", model: "Qwen2.5-VL-32B", server: "vLLM", where: "cam:8001"};
         return {
           words: [
             of(null),
@@ -337,8 +338,13 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
             of({...on, state: "ready", answers: false, memory_bytes: 1e9, gpu_bytes: 16e9}),
             of({...on, state: "stopping"}),
             of({...on, state: "failed", error: "Why."}),
+            ...[{answering: vllm}, {answering: {engine: "builtin"}, why: "Nothing is there."}, {why: "Nothing is there."},
+              {answering: {engine: "local", model: "m"}}].map(more => of({state: "idle", ...more})),
             ...["loading", "ready", "failed"].map(state => of({model: "http://x/v1", mode: "remote", state, answers: true})),
           ],
+          first: [{state: "idle"}, {state: "ready", answers: true}, {state: "ready", answers: false}, {state: "failed"}]
+            .map(one => meanwhile({report: {...one, answering: vllm}}))
+            .concat(meanwhile({report: {state: "failed", why: "Nothing is there."}})),
           bytes: [999, 1000, 9949, 9950, 1.5e6, 16.58e9, 2e12].map(bytes).map(text => text.replace("\\u00a0", " ")),
           start: [[{report: null, busy: true}, "x"], [{report: {state: "idle"}}, "x"], [{report: on}, "x"],
             [{report: on}, "a/b"], [{report: on}, "a/b", "subprocess"]].map(given =>
@@ -382,10 +388,21 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
         ],
         ["busy", "Stopping The Model", "Its memory is given back.", None, False],
         ["bad", "The Model does not run", "", "none", False],
+        *(
+            [tone, title, f"{detail}Nothing else is loaded from here.", "none", False]
+            for tone, title, detail in (
+                ("ok", "Qwen2.5-VL-32B on vLLM answers", "It is at cam:8001. "),
+                ("warn", "The built-in engine answers", "Nothing is there. "),
+                ("bad", "Nothing answers", "Nothing is there. "),
+                ("ok", "m answers", ""),
+            )
+        ),
         ["busy", "Connecting to http://x/v1", "starting", None, True],
         ["ok", "Connected to http://x/v1", "Visitors are answered by it.", "none", True],
         ["bad", "http://x/v1 is not used", "", "none", False],
     ]
+    first = "Qwen2.5-VL-32B on vLLM answers (cam:8001)."
+    assert found["first"] == ["", "", first, first, "Nothing answers. Nothing is there."]
     assert found["bytes"] == ["999 B", "1.0 kB", "9.9 kB", "10 kB", "1.5 MB", "17 GB", "2.0 TB"]
     switch = "Switch to this"
     assert found["start"] == ["A moment…", "Start", switch, "Start again", switch]

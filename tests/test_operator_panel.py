@@ -9,6 +9,7 @@ from server.catalogue.entry import Catalogue, ModelType, RunMode
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.engines.loading import Progress
 from server.engines.manager_status import ManagerState, ManagerStatus, Released
+from server.messages import Answering
 from server.operator_panel import listed, machine, preview, report, troubles
 
 GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
@@ -109,3 +110,12 @@ def test_a_preview_says_where_pictures_go() -> None:
         RunMode.SUBPROCESS, ("x",), {}, "x", base_url="http://127.0.0.1:1/v1", warnings=("Mind.",)
     )
     assert preview(near, "") == {"command": "x", "elsewhere": "", "warnings": ["Mind."]}
+
+
+def test_what_answers_is_told() -> None:
+    """Beside what was loaded, and nothing is told of it where nothing answers."""
+    vllm = Answering(engine="vllm", model="Qwen", server="vLLM", where="192.0.2.7:8001")
+    told = report(ManagerStatus(), False, vllm, "why").model_dump(exclude_none=True)
+    assert told["answering"] == vllm.model_dump()
+    assert told["why"] == "why"
+    assert "answering" not in report(ManagerStatus(), False).model_dump(exclude_none=True)

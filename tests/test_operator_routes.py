@@ -112,7 +112,13 @@ async def test_what_there_is(run: Running) -> None:
     """The catalogue with each way to run and the reason for each no; the machine; nothing loaded."""
     async with http(run) as client:
         told = (await client.get("/api/engine", headers=RIGHT)).json()
-    assert told["engine"] == {"type": "engine", "state": "idle", "answers": False}
+    builtin = {"engine": "builtin", "model": "builtin", "server": "", "where": ""}
+    assert told["engine"] == {
+        "type": "engine",
+        "state": "idle",
+        "answers": False,
+        "answering": builtin,
+    }
     assert told["machine"].startswith("This machine: ")
     assert len(told["models"]) >= 2
     for one in told["models"]:
@@ -317,3 +323,31 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
         assert "SmolVLM2" in reply.text
         assert "a loopback address" in reply.json()["troubles"][0]
         assert "Until it can be had ours is used" in reply.json()["troubles"][0]
+
+
+async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: FakeOpenAI) -> None:
+    """The settings' model server while it is there; then the built-in engine, and what keeps the better one away."""
+    async with (
+        running(
+            operator_token=TOKEN,
+            engine="auto",
+            vllm_base_url=model.base_url,
+            rate_limit_per_minute=0,
+        ) as run,
+        http(run) as client,
+    ):
+        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        assert told["state"] == "idle"
+        assert told["answering"] == {
+            "engine": "vllm",
+            "model": model.model,
+            "server": "a model server",
+            "where": f"127.0.0.1:{model.port}",
+        }
+        assert "why" not in told
+        await model.close()
+        run.program.engines.look()
+        await soon(lambda: run.program.engines.current.name == "builtin", 10)
+        told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
+        assert told["answering"]["engine"] == "builtin"
+        assert told["why"].startswith(f"Nothing answers at {model.base_url}")

@@ -100,6 +100,11 @@ class ManagedEngine:
         return self._use.engine if self._use is not None else None
 
     @property
+    def inner(self) -> Engine | None:
+        """The engine that is used; None while none is."""
+        return self._engine
+
+    @property
     def status(self) -> EngineStatus:
         if self._engine is None:
             return self._absent

@@ -108,6 +108,11 @@ class OpenAIEngine:
         return f"OpenAIEngine(name={self.name!r}, address={self._address!r}, state={self._status.state.value!r})"
 
     @property
+    def address(self) -> str:
+        """Where the server is, without credentials."""
+        return self._address
+
+    @property
     def status(self) -> EngineStatus:
         return self._status
 

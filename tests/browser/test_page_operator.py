@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import expect
+from playwright.async_api import Request, expect
 
 from server.engines.loaded import ServerLoaded
 from server.engines.local_loaded import LocalLoaded
@@ -84,7 +84,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     await expect(state).to_have_text("Connected to fake-vl")
     # What is told on the socket is shown, whoever did it.
     await run.program.engine_room.manager.stop()
-    await expect(state).to_have_text("No model is loaded")
+    await expect(state).to_have_text("The built-in engine answers")
     await expect(page.page.locator("#engine-stale")).to_be_hidden()
     await page.page.keyboard.press("Escape")
     await soon(lambda: run.program.sessions.sockets == 0)
@@ -125,7 +125,7 @@ async def test_the_operator_starts_watches_and_stops(
     await page.start()
     await let_in(page)
     panel = page.page.locator("#engine-panel")
-    await expect(panel.get_by_text("No model is loaded")).to_be_visible()
+    await expect(panel.get_by_text("The built-in engine answers")).to_be_visible()
     # Ways that can not work say why.
     disabled = panel.locator("#engine-modes .choice:has(:disabled)").first
     await expect(disabled).to_be_visible()
@@ -155,7 +155,7 @@ async def test_the_operator_starts_watches_and_stops(
     assert (await other.ask("What is this?"))["text"] == "I see a cup."
     await page.button("Manage").click()
     await page.button("Stop engine").click()
-    await expect(state).to_have_text("No model is loaded")
+    await expect(state).to_have_text("The built-in engine answers")
     await other.got('m.type === "ready" && m.engine === "builtin"')
     assert not [e for e in await other.log() if e["message"]["type"] in ("engine", "log")]
 
@@ -170,9 +170,66 @@ async def test_what_fails_says_what_to_do(visit: Visit, run: Running) -> None:
     await page.page.locator("#engine-url").fill(f"{run.base_url}/v1")
     await page.page.locator("#engine-start").click()
     error = page.page.locator("#engine-error")
-    await expect(error).to_contain_text("Check the address")
+    await expect(error).to_contain_text("is not OpenAI-compatible. Check the address")
     await expect(page.page.locator("#engine-start")).to_be_enabled()
     await expect(page.page.locator("#engine-stop")).to_be_hidden()
+
+
+async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
+    """It goes with the start alone; the field is empty afterwards, and no message holds it."""
+    key = "canary-key-of-the-page"
+    async with FakeOpenAI(api_key=key) as server:
+        page = await visit(f"{run.base_url}/#operator")
+        await page.page.get_by_label("Operator token").fill(TOKEN)
+        await page.button("Continue").click()
+        await page.page.get_by_text("Any OpenAI-compatible server", exact=True).click()
+        await page.page.locator("#engine-url").fill(server.base_url)
+        holding: list[str] = []
+
+        def sent(request: Request) -> None:
+            if key in request.url + (request.post_data or ""):
+                holding.append(request.url.removeprefix(run.base_url).partition("?")[0])
+
+        page.page.on("request", sent)
+        field = page.page.get_by_label("Its key")
+        await field.fill(key)
+        await expect(page.page.locator("#engine-command")).to_contain_text(server.base_url)
+        await page.page.locator("#engine-start").click()
+        await expect(page.page.locator("#engine-state")).to_have_text("Connected to fake-vl")
+        assert await field.input_value() == ""
+        assert holding == ["/api/engine/start"]
+        assert key not in json.dumps(await page.log())
+        assert key not in await page.page.content()
+        await page.button("Stop engine").click()
+        await expect(page.page.locator("#engine-state")).to_have_text("The built-in engine answers")
+
+
+async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> None:
+    """vLLM of the settings answers and nothing was loaded from here: its model and its host, on a phone and on a screen."""
+    model.models = ["/srv/models/Qwen2.5-VL-32B"]
+    settings = {"engine": "auto", "vllm_base_url": model.base_url}
+    async with running(operator_token=TOKEN, **settings) as run:
+        for size in ((390, 844), (1280, 800)):
+            page = await visit(f"{run.base_url}/#operator", viewport=size)
+            await page.page.get_by_label("Operator token").fill(TOKEN)
+            await page.button("Continue").click()
+            now = page.page.locator("#engine-now")
+            first = now.locator("#engine-state")
+            await expect(first).to_have_text("Qwen2.5-VL-32B on a model server answers")
+            await expect(now).to_contain_text(f"It is at 127.0.0.1:{model.port}.")
+            assert "/srv" not in await now.inner_text()
+            assert "No model is loaded" not in await now.inner_text()
+            panel = page.page.locator("#engine-panel")
+            assert await panel.evaluate("panel => panel.scrollWidth <= panel.clientWidth")
+        # While another one is tried and refused, it stands above.
+        await panel.get_by_text("Any OpenAI-compatible server", exact=True).click()
+        await page.page.locator("#engine-url").fill("http://127.0.0.1:9/v1")
+        await page.page.locator("#engine-start").click()
+        await expect(page.page.locator("#engine-error")).to_contain_text("Nothing answers at")
+        answers = page.page.locator("#engine-answers")
+        await expect(answers).to_have_text(
+            f"Qwen2.5-VL-32B on a model server answers (127.0.0.1:{model.port})."
+        )
 
 
 async def test_a_model_that_takes_its_time_is_watched_and_stopped(
@@ -203,7 +260,7 @@ async def test_a_model_that_takes_its_time_is_watched_and_stopped(
         await expect(bar).to_have_js_property("value", 50)
         await expect(panel.locator("#engine-lines")).to_contain_text("50% Completed; key ********")
         await panel.get_by_role("button", name="Stop engine").click()
-        await expect(panel.locator("#engine-state")).to_have_text("No model is loaded")
+        await expect(panel.locator("#engine-state")).to_have_text("The built-in engine answers")
         await expect(bar).to_be_hidden()
 
 
@@ -272,7 +329,7 @@ async def test_the_operator_switches_between_true_engines(
 
         await page.button("Manage").click()
         await page.button("Stop engine").click()
-        await expect(state).to_have_text("No model is loaded")
+        await expect(state).to_have_text("The built-in engine answers")
         released = run.program.engine_room.manager.status().released
         assert released is not None
         assert released.held
