@@ -128,6 +128,7 @@
  * @property {number} [width]
  * @property {number} [height]
  * @property {number} [fps]
+ * @property {boolean} clock_doubted the camera's clock contradicts itself or the page's: the server's decides
  * @property {boolean} held
  * @property {number} queue_depth
  * @property {string} engine

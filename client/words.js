@@ -317,7 +317,8 @@ function serverSees(status) {
   if (!status?.camera) return "On. The server has not seen it yet.";
   const size = status.width && status.height ? `, ${status.width}×${status.height}` : "";
   const rate = status.fps === undefined ? "" : `, ${status.fps.toFixed(status.fps < 10 ? 1 : 0)} frames a second`;
-  return `On. The server sees it: ${status.camera}${size}${rate}.`;
+  const clock = status.clock_doubted ? " Its clock is wrong, so the server's decides which picture is new." : "";
+  return `On. The server sees it: ${status.camera}${size}${rate}.${clock}`;
 }
 
 /** @param {Facts["sent"]} sent */

@@ -17,7 +17,7 @@ from server.frames import CameraState, Frame, Scene
 from server.messages import Sender
 from server.metrics import Metrics
 from server.rtc.camera_state import CameraWatch
-from server.rtc.capture_clock import captured_after
+from server.rtc.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
 from server.scene_watch import SceneWatch
 from server.sending import Sending
 from server.vision.luma import SceneReader, unwritten
@@ -68,7 +68,9 @@ class Feed:
     def frame(self, frame: Frame) -> None:
         if self.current:
             # Another device's clock says nothing about the page's, by which questions are sent.
-            self._camera._put(frame if self.steered else replace(frame, captured_sender=None))
+            if not self.steered:
+                frame = replace(frame, captured_sender=None, clock_doubted=False)
+            self._camera._put(frame)
 
     def connected(self) -> None:
         """The connection came about; the first frame may be waited for."""
@@ -126,6 +128,8 @@ class Camera:
         self._seen = False
         # Why pictures were refused since the newest; "" while none were.
         self._refused = ""
+        # Whether the stamps of frames contradict their arrivals, or a question's, so that this machine's clock decides.
+        self._clock_doubted = False
         # When there was no picture yet, or the last camera ended.
         self._dark_since = clock()
         self._arrivals = Pulse()
@@ -151,6 +155,7 @@ class Camera:
         """A new connection takes over; what the last one still says is ignored."""
         self._feed = feed or Feed(self)
         self._watch = CameraWatch()
+        self._clock_doubted = False
         self._seen = False
         self._refused = ""
         self._scene.forget()
@@ -158,6 +163,11 @@ class Camera:
         self._arm()
         self._state_changed()
         return self._feed
+
+    @property
+    def clock_doubted(self) -> bool:
+        """Whether what the sender's clock says was not believed last."""
+        return self._clock_doubted
 
     @property
     def newest(self) -> Frame | None:
@@ -216,6 +226,8 @@ class Camera:
         )
         self._newest = frame
         self._refused = ""
+        if frame.clock_doubted:
+            self._doubt_clock(True)
         self._watch.frame(self._clock(), frame.captured)
         self._arrivals.wake()
         if self._sampler.take(frame.captured):
@@ -258,6 +270,7 @@ class Camera:
                     frame.captured_sender, frame.captured, asked.sent, asked.wall, asked.at
                 )
             ):
+                self._compare_stamps(frame, asked)
                 return frame
             seen = frame
             now = self._clock()
@@ -275,6 +288,16 @@ class Camera:
                 self.nudge()
             await self._next_frame(min(nudge, tell, deadline))
             self._require()
+
+    def _compare_stamps(self, frame: Frame, asked: Asked) -> None:
+        stamp, sent = frame.captured_sender, asked.sent
+        if stamp is not None and sent is not None and abs(sent - asked.wall) <= SENT_AT_BOUND_S:
+            self._doubt_clock(stamps_disagree(stamp, frame.captured, sent, asked.at))
+
+    def _doubt_clock(self, doubted: bool) -> None:
+        if self._clock_doubted is not doubted:
+            self._clock_doubted = doubted
+            self._tell_status()
 
     async def sharpest(self) -> Frame:
         """The sharpest frame from now on, of at most 0.4 s; an early one that is sharp enough is taken at once.

@@ -56,12 +56,15 @@ class Frame:
     height: int
     # Estimated capture time, seconds on this machine's monotonic clock (short by the path's shortest delay).
     captured: float
-    # Capture time in seconds since the epoch by the *sender's* clock; None before its first sender report.
+    # Capture time in seconds since the epoch by the *sender's* clock; None before its first sender
+    # report, while its reports are not believed, and for a camera that is not the page's.
     captured_sender: float | None
     # When the first packet of the frame arrived, monotonic seconds.
     arrived: float
     # RTP timestamp, unwrapped, in 1/90,000 s: grows with capture time within one stream.
     rtp_time: int
+    # Whether what the sender says of its clock contradicts itself or the frames' arrival, and is not used.
+    clock_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

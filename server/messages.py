@@ -208,6 +208,8 @@ class Status(ServerMessage):
     height: int | None = None
     # Frames a second that arrived lately
     fps: float | None = None
+    # The camera's clock contradicts itself, or the page's: frames' times are told by the server's
+    clock_doubted: bool = False
     held: bool = False
     queue_depth: int
     engine: str

@@ -64,6 +64,7 @@ def status(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -> w
         width=frame.width if frame is not None else None,
         height=frame.height if frame is not None else None,
         fps=round(camera.fps(), 1) if frame is not None else None,
+        clock_doubted=camera.clock_doubted,
         held=held,
         queue_depth=queue_depth,
         engine=engine.name,

@@ -67,6 +67,7 @@ class Bench:
         sender: float | None = None,
         image: av.VideoFrame = SHARP,
         feed: Feed | None = None,
+        doubted: bool = False,
     ) -> Frame:
         """A frame comes; `captured` is its capture time by this machine's clock, `sender` by the page's."""
         self.count += 1
@@ -80,6 +81,7 @@ class Bench:
             captured_sender=sender,
             arrived=now(),
             rtp_time=int(at * 90_000),
+            clock_doubted=doubted,
         )
         (feed or self.feed).frame(frame)
         return frame
@@ -116,6 +118,44 @@ def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_clock(
         assert (await waiting).captured_sender in (right.captured_sender, SENDER + 0.03)
         newest = bench.frame(sender=SENDER + 0.1)
         assert await bench.camera.frame_after(asked(sent=SENDER + 0.1)) is newest
+
+    run_clock(main())
+
+
+def test_a_clock_that_is_not_believed_is_told() -> None:
+    """By the frames themselves, or by a question's stamp; each change once, and not of another device's camera."""
+
+    async def main() -> None:
+        bench = Bench()
+        told: list[bool] = []
+        bench.frame()
+        bench.camera.on_status = lambda: told.append(bench.camera.clock_doubted)
+        for _ in range(3):
+            bench.frame(doubted=True)
+        assert told == [True]
+        begin = now()
+
+        def stamp() -> float:
+            return SENDER + now() - begin
+
+        # A frame's stamp that is a little behind is waited for, one far behind is not believed.
+        for behind, doubted in ((0.4, False), (0.0, False), (0.6, True), (0.0, False)):
+            await asyncio.sleep(0.1)
+            waiting = spawn(bench.camera.frame_after(asked(sent=stamp(), wall=stamp())))
+            await asyncio.sleep(0.02)
+            bench.frame(sender=stamp() - behind)
+            await asyncio.sleep(0.02)
+            if behind == 0.4:
+                assert not waiting.done()
+                await asyncio.sleep(0.4)
+                bench.frame(sender=stamp() - behind)
+            await waiting
+            assert bench.camera.clock_doubted is doubted
+        assert told == [True, False, True, False]
+        bench.frame(doubted=True)
+        whip = bench.camera.open_feed(Feed(bench.camera, steered=False))
+        bench.frame(doubted=True, feed=whip)
+        assert not bench.camera.clock_doubted
 
     run_clock(main())
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 import pytest
 
-from server.rtc.capture_clock import RTP_HZ, Capture, CaptureClock, captured_after
+from server.rtc.capture_clock import RTP_HZ, Capture, CaptureClock, captured_after, stamps_disagree
 
 
 class Sender:
@@ -29,7 +30,7 @@ def run(
     at = start
     while at < end:
         if at - reported >= 0.5:
-            clock.report(sender.wall + at, sender.rtp(at))
+            clock.report(sender.wall + at, sender.rtp(at), at + 0.02)
             reported = at
         out.append((at, clock.frame(sender.rtp(at), at + 0.02 + delay.random() * 0.03)))
         at += 1 / fps
@@ -133,7 +134,7 @@ def test_a_new_report_that_came_before_the_jump_is_kept() -> None:
     clock, sender = CaptureClock(), Sender()
     run(clock, sender, 0, 5, 10, random.Random(9))
     switched = Sender(rtp=sender.rtp(500))
-    clock.report(switched.wall + 5, switched.rtp(5))
+    clock.report(switched.wall + 5, switched.rtp(5), 5.02)
     capture = clock.frame(switched.rtp(5.03), 5.06)
     assert clock.jumps == 1
     assert capture.sender == pytest.approx(switched.wall + 5.03, abs=1e-4)
@@ -171,11 +172,98 @@ def test_memory_is_bounded() -> None:
 
 
 def test_by_the_senders_clock_the_frame_is_not_older_than_the_question() -> None:
-    """The stamp decides, whatever the local estimate says."""
+    """The stamp decides, however far this machine's clock is off: 5 ms after the arrival here may be too soon or not."""
     wall = 1.7e9
-    assert captured_after(wall, 0.0, wall, wall + 0.3, asked=100.0)
-    assert captured_after(wall + 0.01, 0.0, wall, wall - 0.3, asked=100.0)
-    assert not captured_after(wall - 0.001, 200.0, wall, wall, asked=100.0)
+    assert captured_after(wall, 100.005, wall, wall + 0.3, asked=100.0)
+    assert captured_after(wall + 0.01, 100.005, wall, wall - 0.3, asked=100.0)
+    assert not captured_after(wall - 0.001, 100.005, wall, wall, asked=100.0)
+    # A slow path: the frame took 400 ms longer than the question.
+    assert not captured_after(wall - 0.1, 100.3, wall, wall, asked=100.0)
+
+
+@pytest.mark.parametrize("lie", [0.1, 1.0, 60.0])
+def test_a_stamp_in_the_future_makes_no_old_frame_new(lie: float) -> None:
+    """What was captured before the question came, by this machine's clock, shows nothing of what it asks about."""
+    wall = 1.7e9
+    assert not captured_after(wall - 0.02 + lie, 99.98, wall, wall, asked=100.0)
+
+
+@pytest.mark.parametrize("lie", [0.6, 2.0, 3600.0])
+def test_a_stamp_in_the_past_does_not_make_a_question_wait(lie: float) -> None:
+    """Further back than a path explains, the local rule decides: 10 ms past the arrival."""
+    wall = 1.7e9
+    assert stamps_disagree(wall + 0.02 - lie, 100.02, wall, 100.0)
+    assert captured_after(wall + 0.02 - lie, 100.02, wall, wall, asked=100.0)
+    assert not captured_after(wall + 0.005 - lie, 100.005, wall, wall, asked=100.0)
+
+
+# reports that are wrong
+
+
+def reported(
+    ahead: Callable[[int], float], back: Callable[[int], float], slow: Callable[[int], float]
+) -> list[Capture]:
+    """Frames at 30/s of 12 s with a report each second: RTP time ahead, NTP time back, late by so many seconds."""
+    clock, sender = CaptureClock(), Sender()
+    due: list[tuple[float, float, int]] = []
+    out = []
+    for n in range(360):
+        at = n / 30
+        if n and n % 30 == 0:
+            number = n // 30
+            due.append(
+                (
+                    at + 0.01 + slow(number),
+                    sender.wall + at - back(number),
+                    sender.rtp(at + ahead(number)),
+                )
+            )
+        while due and due[0][0] <= at + 0.03:
+            arrival, ntp, rtp = due.pop(0)
+            clock.report(ntp, rtp, arrival)
+        out.append(clock.frame(sender.rtp(at), at + 0.03))
+    return out
+
+
+def none(number: int) -> float:
+    return 0.0
+
+
+def test_reports_are_believed_however_late_they_come() -> None:
+    """A path delays them by up to 3 s and more and more: what they say of the sender's clock stays the same."""
+    for slow in (none, lambda n: 3.0 * (n % 2), lambda n: n / 5):
+        captures = reported(none, none, slow)
+        assert not any(capture.doubted for capture in captures)
+        assert captures[-1].sender is not None
+
+
+@pytest.mark.parametrize(
+    ("ahead", "back"),
+    [
+        # As GStreamer 1.22 does: 0.74 at first, then more and more.
+        (lambda n: 0.74 if n == 1 else 3.1 * n, none),
+        # Always the same.
+        (lambda n: 0.74, none),
+        # As werift does: another one each time.
+        (none, lambda n: (0.77, 0.44, 0.15, 0.33, 0.78, 0.23)[n % 6]),
+    ],
+)
+def test_reports_that_no_path_explains_are_not_believed(
+    ahead: Callable[[int], float], back: Callable[[int], float]
+) -> None:
+    """From the third one on at the latest: no stamp by the sender's clock, and the local one as ever."""
+    captures = reported(ahead, back, none)
+    assert all(capture.doubted and capture.sender is None for capture in captures[92:])
+    assert captures[-1].local == pytest.approx(359 / 30 + 0.03, abs=1e-3)
+
+
+def test_a_clock_that_was_set_anew_is_believed_again() -> None:
+    """After as many reports as are compared."""
+    captures = reported(none, lambda n: 5.0 if n < 3 else 0.0, none)
+    doubted = [capture.doubted for capture in captures]
+    assert doubted[92]
+    assert not doubted[-1]
+    assert captures[-1].sender is not None
 
 
 @pytest.mark.parametrize("off", [2.001, -2.001, 1e9, math.nan, math.inf, -math.inf])

@@ -745,10 +745,12 @@ async def test_words_for_every_state(page: Page) -> None:
           {status: {camera: "live", blurred: true}}, {held: true},
           ...["loading", "unreachable", "misconfigured"].map(engine_state => ({status: {camera: "live", engine_state}}))]
           .map(change => words.notice({...base, ...change}));
-        return [cards, notices, words.summary(base), words.notice(base), words.card(base)];
+        const details = [false, true].map(clock_doubted => words.details({...base, status: {camera: "live", clock_doubted}}).camera);
+        return [cards, notices, words.summary(base), words.notice(base), words.card(base), details];
         """,
     )
-    cards, notices, summary, quiet, card = found
+    cards, notices, summary, quiet, card, details = found
+    assert ["clock is wrong" in text for text in details] == [False, True]
     for shown in [*cards, *notices]:
         assert shown["title"]
         assert shown["text"]

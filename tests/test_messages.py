@@ -126,6 +126,7 @@ def test_none_is_left_out() -> None:
     status = json.loads(wire.Status(queue_depth=0, engine="builtin", engine_state="ready").encode())
     assert status == {
         "type": "status",
+        "clock_doubted": False,
         "held": False,
         "queue_depth": 0,
         "engine": "builtin",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from server.camera import Camera
-from tests.clients import open_page, soon, take_token
+from tests.clients import Page, open_page, soon, take_token
 from tests.fakes_rtc import live_encoder
 from tests.peers.processes import (
     FFMPEG,
@@ -215,3 +217,63 @@ async def test_werift_in_every_bundle_policy() -> None:
                     rejected = re.findall(r"^m=(\S+) 0 ", answer, re.M)
                     assert rejected == (["audio"] if policy == "disable" else [])
                 assert {"ended": 200} in peer.said
+
+
+async def questions(page: Page, camera: Camera, count: int = 8) -> list[dict[str, Any]]:
+    """Answers to so many, stamped by this machine's clock; the picture of each was taken after it was asked."""
+    await page.next("status", clock_doubted=True, timeout=20)
+    answers = []
+    for number in range(count):
+        # At any moment between two frames.
+        await asyncio.sleep(0.1 + number * 0.011)
+        asked = time.time() * 1000
+        answer = await page.ask("What is new?", sent_at=asked, timeout=15)
+        assert answer["type"] == "response", answer
+        assert answer["frame"]["captured_at"] >= asked
+        assert camera.newest is not None
+        assert camera.newest.captured_sender is None
+        answers.append(answer)
+    return answers
+
+
+def waited(answers: list[dict[str, Any]]) -> float:
+    """The median of how long they waited for their pictures, ms."""
+    times: list[float] = sorted(answer["timings"]["wait_frame_ms"] for answer in answers)
+    return times[len(times) // 2]
+
+
+async def as_page(run: Running) -> tuple[list[str], Page, str]:
+    """Arguments for a camera that offers as the page does, so that its clock is taken for the page's."""
+    arguments, token, session_id = await session(run)
+    page = await open_page(run, token, session_id)
+    return [arguments[0].replace("/api/whip", "/api/webrtc/offer"), token], page, session_id
+
+
+@gstreamer
+async def test_gstreamers_sender_reports_stall_no_question() -> None:
+    """RTP time in them is ahead by seconds, another time with each: at 30 frames/s a question waits for the next one."""
+    source = f"{VP8} ! {RTP}=VP8".replace("15/1", "30/1").replace("1280", "640")
+    async with running(rate_limit_per_minute=0) as run:
+        arguments, page, session_id = await as_page(run)
+        async with peer_process(*GSTREAMER, *arguments, source, "whole") as peer:
+            await peer.says("state", "connected")
+            answers = await questions(page, camera_of(run, session_id))
+            # A period is 33 ms; by its reports 0.7 s and more.
+            assert waited(answers) < 300
+        await page.close()
+
+
+@werift
+async def test_werifts_sender_reports_stall_no_question() -> None:
+    """NTP time in them is 0.1 to 0.9 s back, another time with each: at 30 frames/s a question waits for the next one."""
+    async with (
+        running(rate_limit_per_minute=0) as run,
+        live_encoder(640, 360, rate=30) as encoder,
+    ):
+        arguments, page, session_id = await as_page(run)
+        async with peer_process(*WERIFT, *arguments, "VP8") as peer:
+            await peer.says("state", "connected")
+            async with rtp_to(await peer.says("port"), encoder):
+                answers = await questions(page, camera_of(run, session_id))
+                assert waited(answers) < 300
+        await page.close()

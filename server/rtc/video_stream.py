@@ -115,7 +115,7 @@ class VideoStream:
     def report(self, ntp: int, rtp: int, now: float) -> None:
         """A sender report: 64-bit NTP time by the sender's clock, and the RTP time that goes with it."""
         self.last_report = ((ntp >> 16) & 0xFFFFFFFF, now)
-        self._clock.report(ntp / (1 << 32) - NTP_TO_UNIX, rtp)
+        self._clock.report(ntp / (1 << 32) - NTP_TO_UNIX, rtp, now)
         if self._closed:
             return
         if self._silence.asks:
@@ -162,6 +162,7 @@ class VideoStream:
                 captured_sender=capture.sender,
                 arrived=encoded.first_arrival,
                 rtp_time=capture.rtp_time,
+                clock_doubted=capture.doubted,
             )
         )
 

@@ -136,7 +136,7 @@ class _Sink:
     async def _handle_rtcp_packet(self, packet: Any) -> None:
         if isinstance(packet, RtcpSrPacket):
             info = packet.sender_info
-            self.clock.report(info.ntp_timestamp / (1 << 32), info.rtp_timestamp)
+            self.clock.report(info.ntp_timestamp / (1 << 32), info.rtp_timestamp, 0.0)
             self.clock.frame(info.rtp_timestamp, 1.0)
 
 
