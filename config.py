@@ -37,9 +37,13 @@ from server.setting_text import (
     stun_url,
     turn_url,
 )
-from server.tls_files import authority_problems, pair_problems
+from server.tls_files import (
+    MIN_SECRET_CHARS,
+    authority_problems,
+    pair_problems,
+    secret_problems,
+)
 
-MIN_SECRET_CHARS = 32
 MIN_OPERATOR_CHARS = 16
 MAKE_A_SECRET = 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"'
 
@@ -216,6 +220,9 @@ class Settings(BaseSettings):
     ca_cert_path: Path | None = Field(
         default=None, description="a readable PEM file with a certificate"
     )
+    device_key_path: Path | None = Field(
+        default=None, description="a file with at least 32 characters that its owner alone can read"
+    )
     pairing_hosts: Annotated[tuple[str, ...], NoDecode, _list_of(host_name)] = _names(
         "addresses and names of this machine"
     )
@@ -236,6 +243,7 @@ class Settings(BaseSettings):
 
     _warnings: tuple[str, ...] = PrivateAttr(())
     _made_access_code: bool = PrivateAttr(False)
+    _made_secret: bool = PrivateAttr(False)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -246,6 +254,11 @@ class Settings(BaseSettings):
     def made_access_code(self) -> bool:
         """Whether ACCESS_CODE was empty and one was made for this run: nobody knows it yet."""
         return self._made_access_code
+
+    @property
+    def made_secret(self) -> bool:
+        """Whether JWT_SECRET_KEY was made for this run."""
+        return self._made_secret
 
     @model_validator(mode="before")
     @classmethod
@@ -279,7 +292,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("model_path", "local_model", "engine_python"),
-        *("log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path"),
+        *("log_file", "ssl_cert_path", "ssl_key_path", "ca_cert_path", "device_key_path"),
     )
     @classmethod
     def _home(cls, value: Path | None) -> Path | None:
@@ -292,6 +305,7 @@ class Settings(BaseSettings):
     def _together(self) -> Settings:
         problems = [
             *authority_problems(self.ca_cert_path),
+            *secret_problems("DEVICE_KEY_PATH", self.device_key_path),
             *_log_problems(self),
             *_catalogue_problems(self),
         ]
@@ -323,6 +337,7 @@ class Settings(BaseSettings):
                     f" Make a good one with: {MAKE_A_SECRET}"
                 )
             object.__setattr__(self, "jwt_secret_key", SecretStr(secrets.token_urlsafe(48)))
+            self._made_secret = True
         operator = self.operator_token.get_secret_value()
         if operator and len(operator) < MIN_OPERATOR_CHARS:
             problems.append(

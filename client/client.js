@@ -16,7 +16,10 @@ import { MakingView } from "./makingview.js";
 import { cameAsOperator } from "./operator.js";
 import { takePairingCode } from "./pairing.js";
 import { OtherDialog } from "./otherdialog.js";
+import { PeopleDesk } from "./people.js";
+import { PeopleView } from "./peopleview.js";
 import { report } from "./report.js";
+import { remember, wasLive } from "./resume.js";
 import { Stand } from "./simplemode.js";
 import { Speech } from "./speech.js";
 import { StageView } from "./stageview.js";
@@ -44,6 +47,7 @@ const hold = byId("hold", HTMLButtonElement);
 const describe = byId("describe", HTMLButtonElement);
 const handle = byId("sheet-handle", HTMLButtonElement);
 const manage = byId("engine-open", HTMLButtonElement);
+const unpair = byId("unpair", HTMLButtonElement);
 
 const visit = new Visit({
   askCode: (wrong, why) => dialog.ask(wrong, why),
@@ -104,6 +108,7 @@ const engine = new EngineDesk({
   onChange: (facts) => {
     engineDialog.render(facts);
     renderEntry();
+    watchPeople();
     making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));
   },
 });
@@ -120,14 +125,27 @@ const makingView = new MakingView({
   sessionToken: () => visit.session.token,
 });
 
+const people = new PeopleDesk({
+  ask: (method, path, body, as) => engine.ask(method, path, body, as),
+  onChange: (facts) => peopleView.render(facts),
+});
+
+const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
+
+function watchPeople() {
+  people.watch(engine.facts.known && engineDialog.isOpen);
+}
+
 const engineDialog = new EngineDialog({
   onToken: (token) => void engine.enter(token).then(hear),
   onOpen: () => {
     hear();
+    watchPeople();
     void engine.refresh();
   },
   // Without a camera nobody is there any more.
   onClose: () => {
+    watchPeople();
     if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
   },
   onChoice: (choice) => engine.choose(choice),
@@ -192,6 +210,8 @@ function render(facts) {
   hold.disabled = describe.disabled = !talking;
   hold.setAttribute("aria-pressed", String(facts.held));
   describe.setAttribute("aria-pressed", String(facts.describing));
+  show(unpair, visit.session.paired);
+  remember(facts.active && visit.session.paired);
   renderEntry();
   engine.connected(facts.socket === "open");
   if (!facts.describing) conversation.endDescription();
@@ -258,6 +278,17 @@ stop.addEventListener("click", () => {
   grow(false);
   stage.start.focus();
 });
+unpair.addEventListener("click", async () => {
+  conversation.interrupt("Stopped.");
+  visit.stop();
+  try {
+    await visit.session.unpair();
+    chat.announce("This device is forgotten. To come back, scan a new code or type the access code.");
+  } catch {
+    chat.announce("The server could not be told. Try again.");
+  }
+  show(unpair, visit.session.paired);
+});
 composer.cancel.addEventListener("click", cancel);
 hold.addEventListener("click", () => {
   const held = !visit.facts.held;
@@ -323,8 +354,11 @@ function arrive() {
 }
 window.addEventListener("hashchange", arrive);
 
+// Before anything is rendered, which writes down how it stands now.
+const resuming = wasLive();
 followViewport(() => stage.fit());
 render(visit.facts);
 arrive();
 // Before this was here: see boot.js.
 if (document.documentElement.dataset.pressed) stage.start.click();
+else if ((await resuming) && !visit.facts.active) await visit.start();

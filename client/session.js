@@ -13,6 +13,8 @@ export class Session {
   token = null;
   /** @type {RTCIceServer[]} */
   iceServers = [];
+  /** This device was paired: the browser keeps what it gets in by, where no script can read it. */
+  paired = false;
 
   // Of the last grant, that is of its token or its relay credentials, whichever ends first: milliseconds that it is
   // good for, and when it came, by two clocks. One may stand still while the machine sleeps, the other be set.
@@ -95,12 +97,20 @@ export class Session {
     if (code) this.#code = this.#pairing = "";
   }
 
+  /** Take this device's pairing back: the next `ensure` asks for a code. @throws {ApiError} */
+  async unpair() {
+    await request("DELETE", "/api/token/device");
+    this.paired = false;
+    this.forget(true);
+  }
+
   /** @param {any} grant what POST /api/token answers; also part of an open server's answer to an offer */
   adopt(grant) {
     if (typeof grant.token !== "string") return;
     const before = this.id;
     this.id = grant.session_id ?? this.id;
     this.token = grant.token;
+    this.paired = grant.paired === true;
     const ends = Math.min(Number(grant.expires_in) || 3600, Number(grant.ice_expires_in) || Infinity);
     const life = Math.max(10, ends) * 1000;
     this.#life = life - 2000;

@@ -43,6 +43,9 @@ from server import core_dumps
 RENEW_BEFORE_DAYS = 30
 # Networks that this machine is carried between; the authority unused for longest goes.
 MAX_AUTHORITIES = 8
+# As config.py wants it of DEVICE_KEY_PATH
+MIN_KEY_CHARS = 32
+FORGET_DEVICES = "--forget-devices"
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +145,20 @@ class Keeper:
             self._forget_oldest()
         return Issued(server, shown, new)
 
+    def device_key(self, *, renew: bool = False) -> Path:
+        """The file whose text signs what paired devices get in by; another text forgets them all. Raises OSError."""
+        path = self._folder / "device.key"
+        with self.locked():
+            usable = path.exists()
+            if usable and not _is_secret(path):
+                usable = False
+                self.remarks.append(
+                    f"{path} cannot be used: it is made anew, and devices pair anew."
+                )
+            if renew or not usable:
+                write(path, secrets.token_urlsafe(48).encode() + b"\n")
+        return path
+
     def _authorities(self, now: datetime) -> Iterator[Authority]:
         """Those that can be used, the last used first; what can not be used is told and removed."""
         for folder in self._kept():
@@ -193,6 +210,16 @@ class Keeper:
             shutil.rmtree(folder)
 
 
+def _is_secret(path: Path) -> bool:
+    """Find whether there is enough in it, and nobody else could have read it."""
+    try:
+        status = path.stat()
+        own = status.st_mode & 0o077 == 0 and status.st_uid == os.geteuid()
+        return own and len(path.read_bytes().strip()) >= MIN_KEY_CHARS
+    except OSError:
+        return False
+
+
 def default_folder() -> Path:
     """Where the XDG base directory specification has a user's configuration."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
@@ -202,6 +229,7 @@ def default_folder() -> Path:
 
 
 def main() -> int:
+    forget_devices = FORGET_DEVICES in sys.argv[1:]
     identity = find_identity()
     now = datetime.now(UTC)
     host = socket.gethostname().partition(".")[0][:32]
@@ -209,6 +237,7 @@ def main() -> int:
         folder = default_folder()
         keeper = Keeper(folder)
         issued = keeper.provide(identity, f"on {host}, {now:%Y-%m-%d}", now)
+        device_key = keeper.device_key(renew=forget_devices)
     except (OSError, RuntimeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "there is no home directory"
         where = getattr(error, "filename", None) or "~/.config"
@@ -227,12 +256,15 @@ def main() -> int:
         sys.stderr.write(
             f"A new certificate authority for this machine alone was made in {folder}.\n"
         )
+    if forget_devices:
+        sys.stderr.write("All paired devices are forgotten.\n")
     hosts = [*map(str, identity.addresses), *(n for n in identity.names if n.endswith(".local"))]
     sys.stdout.write(
         "HTTPS_ENABLED=true\n"
         f"SSL_CERT_PATH={issued.server}\n"
         f"SSL_KEY_PATH={issued.server}\n"
         f"CA_CERT_PATH={issued.authority}\n"
+        f"DEVICE_KEY_PATH={device_key}\n"
         f"PAIRING_HOSTS={','.join(hosts or ['localhost'])}\n"
     )
     return 0

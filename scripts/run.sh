@@ -19,6 +19,7 @@ Installs what the server needs into .venv (the first time) and starts it. It nee
                      or a model's folder. Fetched once, to ~/models; later starts take it too, until --model none
   --https            serve https for phones on the same network: makes a certificate for this machine, shows a QR code to
                      scan, and lets in only who scanned it or has the access code
+  --forget-devices   with --https: every device that was paired has to scan a new code
   --port N           listen on this port (0 to 65535; 0 takes a free one) instead of PORT or 8000
   --host H           listen on this address instead of HOST or 0.0.0.0
   --help             print this
@@ -33,6 +34,7 @@ install_only=''
 with=''
 model=''
 https=''
+forget=()
 while [ $# -gt 0 ]; do
     option=$1
     value=''
@@ -61,6 +63,10 @@ while [ $# -gt 0 ]; do
         --https)
             [ -z "$value" ] || usage_error '--https takes no value.'
             https=yes
+            ;;
+        --forget-devices)
+            [ -z "$value" ] || usage_error '--forget-devices takes no value.'
+            forget=(--forget-devices)
             ;;
         --with)
             for extra in $(printf '%s' "$value" | tr ',' ' '); do
@@ -94,6 +100,8 @@ while [ $# -gt 0 ]; do
         *) usage_error "The option $option is not known." ;;
     esac
 done
+
+[ ${#forget[@]} -eq 0 ] || [ -n "$https" ] || usage_error '--forget-devices goes with --https.'
 
 # Filters once asked for stay installed, also when .venv has to be made anew.
 remembered=" $(cat "$VENV/extras" 2>/dev/null || true)$with "
@@ -172,7 +180,7 @@ if [ -z "$model" ] && [ -n "$kept" ] && ! names_a_model; then
     fi
 fi
 if [ -n "$https" ]; then
-    settings=$("$VENV_PYTHON" -m scripts.local_certificate) || exit 1
+    settings=$("$VENV_PYTHON" -m scripts.local_certificate ${forget[@]+"${forget[@]}"}) || exit 1
     export_all "$settings"
 fi
 exec "$VENV_PYTHON" -m server.main

@@ -5,13 +5,14 @@ from __future__ import annotations
 from config import Settings
 from server.addresses import RequestLimiter
 from server.auth import OriginPolicy, TokenIssuer, signing_key
+from server.devices import Devices
 from server.guesses import GuessLimits
 from server.metrics import Metrics
 from server.operator_guard import OperatorGuard
 from server.pairing import PairingCodes
 from server.services import Access
 from server.shared_limits import SharedLimiter, Store
-from server.tls_files import authority_der
+from server.tls_files import authority_der, read_secret
 
 
 class AccessRoom:
@@ -20,10 +21,12 @@ class AccessRoom:
         secret = settings.jwt_secret_key.get_secret_value()
         code = settings.access_code.get_secret_value()
         self._settings = settings
+        self.devices = Devices(_device_key(settings))
         self.tokens = TokenIssuer(
             signing_key(secret, "session tokens", code),
             settings.session_timeout,
             settings.token_max_age,
+            self.devices.refuses,
         )
         self.pairing = PairingCodes()
         path = settings.ca_cert_path
@@ -55,3 +58,13 @@ class AccessRoom:
             pairs=bool(settings.pairing_hosts),
             authority=self.authority,
         )
+
+
+def _device_key(settings: Settings) -> str:
+    """Another one as soon as anything is changed that was set on purpose: what is made for each run alone is left out."""
+    path = settings.device_key_path
+    secret = settings.jwt_secret_key.get_secret_value()
+    if path is not None:
+        secret = read_secret(path) + ("" if settings.made_secret else secret)
+    code = "" if settings.made_access_code else settings.access_code.get_secret_value()
+    return signing_key(secret, "device tokens", code)

@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,6 +95,8 @@ class Claims:
     jti: str
     # When the code was brought that this access is had by: seconds since the epoch. A renewal leaves it as it is.
     auth_time: int
+    # The paired device that it was had by; empty for none
+    device: str = ""
 
 
 def signing_key(secret: str, purpose: str, code: str) -> str:
@@ -159,7 +161,15 @@ class TokenIssuer:
     Raises ValueError as `Signer` does.
     """
 
-    def __init__(self, secret: str, ttl: int, max_age: int = DEFAULT_MAX_AGE) -> None:
+    def __init__(
+        self,
+        secret: str,
+        ttl: int,
+        max_age: int = DEFAULT_MAX_AGE,
+        refuses: Callable[[Claims], bool] = lambda claims: False,
+    ) -> None:
+        """`refuses` tells of a token that is good otherwise whether its access was taken back."""
+        self._refuses = refuses
         if ttl < 1 or max_age < 1:
             raise ValueError("a token issuer needs lifetimes of at least a second")
         self._signer = Signer(secret)
@@ -167,9 +177,14 @@ class TokenIssuer:
         self._max_age = max_age
 
     def issue(
-        self, session_id: str, *, auth_time: int | None = None, now: float | None = None
+        self,
+        session_id: str,
+        *,
+        auth_time: int | None = None,
+        device: str = "",
+        now: float | None = None,
     ) -> Issued:
-        """`now` is in seconds since the epoch; None for the present. `auth_time`: see `Claims`; None for now.
+        """`now` is in seconds since the epoch; None for the present. `auth_time`, `device`: see `Claims`; None for now.
 
         Raises TokenRefused when the code was brought too long ago.
         """
@@ -182,21 +197,20 @@ class TokenIssuer:
         expires_at = min(issued_at + self._ttl, auth_time + self._max_age)
         if expires_at <= issued_at:
             raise TokenRefused("too_old")
-        claims = Claims(session_id, expires_at, secrets.token_urlsafe(16), auth_time)
-        token = self._signer.sign(
-            {
-                "sid": session_id,
-                "iat": issued_at,
-                "exp": expires_at,
-                "jti": claims.jti,
-                "auth_time": auth_time,
-            }
-        )
+        claims = Claims(session_id, expires_at, secrets.token_urlsafe(16), auth_time, device)
+        signed = {
+            "sid": session_id,
+            "iat": issued_at,
+            "exp": expires_at,
+            "jti": claims.jti,
+            "auth_time": auth_time,
+        }
+        token = self._signer.sign(signed | {"dev": device} if device else signed)
         return Issued(token, session_id, expires_at - issued_at, claims)
 
     def renew(self, claims: Claims) -> Issued:
         """Another token of the same access. Raises TokenRefused when the code was brought too long ago."""
-        return self.issue(claims.session_id, auth_time=claims.auth_time)
+        return self.issue(claims.session_id, auth_time=claims.auth_time, device=claims.device)
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
         """Check everything about a token, and that it belongs to `session_id` where one is given.
@@ -207,6 +221,8 @@ class TokenIssuer:
         if claims.auth_time + self._max_age <= time.time():
             # TOKEN_MAX_AGE was more when it was issued.
             raise TokenRefused("too_old")
+        if self._refuses(claims):
+            raise TokenRefused("ended")
         return claims
 
     @staticmethod
@@ -225,7 +241,10 @@ class TokenIssuer:
         # Compared plainly: a session id is no credential.
         if session_id is not None and sid != session_id:
             raise TokenRefused("wrong_session")
-        return Claims(sid, exp, jti, auth_time)
+        device = claims.get("dev", "")
+        if not isinstance(device, str) or len(device) > 64:
+            raise TokenRefused("malformed")
+        return Claims(sid, exp, jti, auth_time, device)
 
 
 def _why(error: JOSEError) -> Reason:

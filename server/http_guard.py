@@ -181,7 +181,7 @@ def plain_path(path: str) -> str:
 class AllowOrigins:
     """Answers cross-origin requests (Fetch Standard, section 3.2) for the listed origins and for no other.
 
-    Credentials stay off: tokens travel in a header, never in cookies.
+    Credentials stay off: sessions' tokens travel in a header, and a paired device's cookie is for our own page alone.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:

@@ -31,6 +31,7 @@ from server.access_room import AccessRoom
 from server.aio import Lookups, Pools, TaskSet, close_all, watch_lag
 from server.camera import FRAME_TELL_SECONDS
 from server.connections import Connections
+from server.devices import DEVICE_SECONDS
 from server.engine_room import EngineRoom
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
@@ -46,7 +47,7 @@ from server.relays import RelayWatch
 from server.routes import create_router
 from server.rtc.gathering import Gathering
 from server.sd_notify import Notifier
-from server.services import Services
+from server.services import Services, forget_device
 from server.serving import (
     STOP_SECONDS,
     DrainingServer,
@@ -57,7 +58,7 @@ from server.serving import (
 from server.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
 from server.session_routes import create_session_router
-from server.shared_limits import SharedEnds, SharedPlaces
+from server.shared_limits import DEVICE, SharedEnds, SharedPlaces
 from server.sockets import SocketServer
 from server.terminal import PairingTerminal, page_urls
 from server.vision.prepare import PictureMaker
@@ -155,7 +156,11 @@ class Program:
         self._terminal: PairingTerminal | None = None
         self._leave_engines: Callable[[], None] = lambda: None
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
-        self.ends = SharedEnds(self.store, settings.token_max_age) if self.store else None
+        self.ends = (
+            SharedEnds(self.store, max(settings.token_max_age, DEVICE_SECONDS))
+            if self.store
+            else None
+        )
         self.sockets = SocketServer(
             sessions=self.sessions,
             tokens=self.tokens,
@@ -215,6 +220,7 @@ class Program:
             access=self.access.access(),
             tokens=self.tokens,
             pairing=self.pairing,
+            devices=self.access.devices,
             origins=self.access.origins,
             limiter=self.access.shared_limiter,
             guesses=self.access.guesses,
@@ -256,7 +262,15 @@ class Program:
         if told is None:
             return
         for name in told.names:
-            await self.sessions.take_back(name)
+            device = name.removeprefix(DEVICE)
+            if device == name:
+                await self.sessions.take_back(name)
+            elif device.isdecimal() and len(device) < 12:
+                self.access.devices.forget_all(int(device))
+                await self.sessions.take_devices_back(int(device))
+            else:
+                self.access.devices.forget(device, time.time())
+                await self.sessions.take_device_back(device)
         await self.sessions.take_all_back(told.before)
 
     def _warm(self, engine: Engine) -> None:
@@ -316,9 +330,19 @@ class Program:
             urls = page_urls(scheme, settings.host, settings.pairing_hosts, port)
             made = settings.access_code.get_secret_value() if settings.made_access_code else None
             self._terminal = PairingTerminal(
-                self.pairing, urls, made, self.access.authority, out=sys.stderr, keys=sys.stdin
+                self.pairing,
+                urls,
+                made,
+                self.access.authority,
+                out=sys.stderr,
+                keys=sys.stdin,
+                devices=self.access.devices,
+                forget=self._forget_device,
             )
             self._terminal.start()
+
+    def _forget_device(self, name: str | None) -> None:
+        self._tasks.spawn(forget_device(self.services(), name), name="forget")
 
     def greeting(self, port: int) -> str:
         settings = self.settings

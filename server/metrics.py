@@ -108,7 +108,7 @@ class Metrics:
         self.generations_dropped = counter(
             "generations_dropped_total", "Videos and sounds that nobody took in time"
         )
-        # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session, bad_code, metrics, operator, origin, rate
+        # reason: missing, malformed, bad_signature, expired, too_old, ended, wrong_session, bad_code, metrics, operator, device, origin, rate
         self.auth_failures = counter("auth_failures_total", "Refused credentials", "reason")
         self.frame_age = seconds("frame_age_seconds", "Age of a frame when the model gets it", _MS)
         self.frame_wait = seconds(

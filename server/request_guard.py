@@ -6,7 +6,7 @@ import logging
 import time
 from urllib.parse import urlencode
 
-from fastapi import Request
+from fastapi import Request, Response
 
 from server.addresses import client_address, is_secure, is_trusted
 from server.auth import (
@@ -18,6 +18,7 @@ from server.auth import (
     new_session_id,
     same_secret,
 )
+from server.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
 from server.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
 from server.guesses import Guesses
 from server.pairing import Redeemed
@@ -33,6 +34,10 @@ _PAIRING_REFUSED = {
     Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
     Redeemed.UNKNOWN: "This pairing code is not of this server, or of before its restart.",
 }
+
+
+class DeviceForgotten(Unauthorized):
+    """The cookie is of no use: whoever answers takes it back."""
 
 
 class RequestGuard:
@@ -61,12 +66,16 @@ class RequestGuard:
         trusted = self._services.access.trusted_proxies
         return place_of(request.headers.get(HEADER), request.scope.get("server"), peer, trusted)
 
-    def issue(self, request: Request) -> Issued:
-        """A token of a session of its own, whose id leads back to this process."""
+    def issue(self, request: Request, device: Device | None = None) -> Issued:
+        """A token of a session of its own, whose id leads back to this process. `device`: the paired one that asks."""
         place, services = self.place(request), self._services
         session_id = new_session_id() if place is None else place.draw(new_session_id)
         begins = services.sessions.revoked.begin(time.time())
-        return services.tokens.issue(session_id, auth_time=begins)
+        if device is not None:
+            # It may have been paired in the second that all others were forgotten in.
+            begins = max(begins, device.paired_at)
+        name = device.name if device is not None else ""
+        return services.tokens.issue(session_id, auth_time=begins, device=name)
 
     def renew(self, request: Request) -> Issued:
         """Another token of the session whose token the request carries. Raises Unauthorized."""
@@ -178,15 +187,52 @@ class RequestGuard:
             retry_after=max(1.0, wait),
         )
 
-    def origin(self, request: Request) -> None:
-        """Raises Forbidden."""
-        peer = request.client.host if request.client is not None else None
-        secure = is_secure(
+    def secure(self, request: Request) -> bool:
+        """Whether the browser speaks TLS."""
+        return is_secure(
             request.url.scheme,
-            peer,
+            request.client.host if request.client is not None else None,
             request.headers.get("x-forwarded-proto"),
             self._services.access.trusted_proxies,
         )
+
+    def pair(self, request: Request, response: Response) -> Device:
+        """Let this device keep a token that it gets in by from now on."""
+        agent = request.headers.get("user-agent", "")
+        token, device = self._services.devices.pair(agent, time.time())
+        # A script cannot read it, no other site's page can have it sent, and no other route gets it.
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=DEVICE_SECONDS,
+            path=COOKIE_PATH,
+            secure=self.secure(request),
+            httponly=True,
+            samesite="strict",
+        )
+        return device
+
+    def device(self, request: Request) -> Device | None:
+        """The paired device that asks; None where there is no cookie. Raises Forbidden, DeviceForgotten."""
+        cookie = request.cookies.get(COOKIE)
+        if cookie is None:
+            return None
+        # `origin` has looked at what the header says; a browser's page always has one here.
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if "origin" not in request.headers or site != "same-origin":
+            self._services.metrics.auth_failures.labels("origin").inc()
+            raise Forbidden("A paired device gets in from this server's own page alone.")
+        agent = request.headers.get("user-agent", "")
+        device = self._services.devices.recognise(cookie, agent, time.time())
+        if device is None:
+            self._services.metrics.auth_failures.labels("device").inc()
+            asks = _ASK_PAIRED if self._services.access.pairs else _ASK
+            raise DeviceForgotten(f"This device is not paired any more. {asks}")
+        return device
+
+    def origin(self, request: Request) -> None:
+        """Raises Forbidden."""
+        secure = self.secure(request)
         headers = request.headers
         if not self._services.origins.allows(headers.get("origin"), headers.get("host"), secure):
             self._services.metrics.auth_failures.labels("origin").inc()

@@ -12,13 +12,15 @@ from starlette.websockets import WebSocket
 
 from server.attempts import Attempt
 from server.auth import Claims, Issued
+from server.devices import COOKIE, COOKIE_PATH
 from server.errors import Draining, NotFound
 from server.health_guard import HealthGuard
+from server.http_errors import error_response
 from server.http_guard import MAX_BODY_BYTES
 from server.operator_guard import OperatorGuard
 from server.pairing import MAX_CODE_CHARS
-from server.request_guard import RequestGuard
-from server.services import Services, connect_camera
+from server.request_guard import DeviceForgotten, RequestGuard
+from server.services import Services, connect_camera, forget_device
 
 CLIENT_FILES = Path(__file__).resolve().parent.parent / "client"
 _MEDIA_TYPES = {
@@ -75,6 +77,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
             "session_id": issued.session_id,
             "expires_in": issued.expires_in,
             "token_type": "bearer",
+            **({"paired": True} if issued.claims.device else {}),
             "ice_servers": access.ice_servers(issued.session_id),
         }
 
@@ -137,21 +140,49 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
             services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
-    @router.post("/api/token", dependencies=[Depends(guard.origin)])
-    async def token(request: Request, body: TokenBody | None = None) -> dict[str, Any]:
+    @router.post(COOKIE_PATH, dependencies=[Depends(guard.origin)], response_model=None)
+    async def token(
+        request: Request, response: Response, body: TokenBody | None = None
+    ) -> dict[str, Any] | Response:
+        body, device = body or TokenBody(), None
         if request.headers.get("authorization"):
             await guard.limit(request)
             return with_token(guard.renew(request))
         if services.sessions.draining:
             # A balancer asks another process then.
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
-        if access.access_code and body is not None and body.pairing_code is not None:
+        if access.access_code and body.pairing_code is not None:
             await guard.redeem(request, body.pairing_code)
+            device = guard.pair(request, response)
         elif access.access_code:
-            await guard.access_code(request, body.access_code if body is not None else None)
+            if body.access_code is None:
+                try:
+                    device = guard.device(request)
+                except DeviceForgotten as error:
+                    services.metrics.errors.labels(error.code).inc()
+                    return without_device(error_response(error))
+            if device is None:
+                await guard.access_code(request, body.access_code)
+            else:
+                await guard.limit(request)
         else:
             await guard.limit(request)
-        return with_token(guard.issue(request))
+        return with_token(guard.issue(request, device))
+
+    def without_device(response: Response) -> Response:
+        response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
+        return response
+
+    @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(guard.origin)])
+    async def forget_this_device(request: Request) -> Response:
+        """Asked for by the device itself, whose page goes on until its session ends with it."""
+        try:
+            device = guard.device(request)
+        except DeviceForgotten:
+            device = None
+        if device is not None:
+            await forget_device(services, device.name)
+        return without_device(JSONResponse({"forgotten": device is not None}))
 
     at_home = [Depends(guard.origin), Depends(guard.home)]
 

@@ -10,6 +10,7 @@ from typing import Any
 from server.addresses import Network
 from server.attempts import Attempt
 from server.auth import Claims, OriginPolicy, TokenIssuer, ice_servers, session_hash
+from server.devices import Devices
 from server.errors import NotFound
 from server.guesses import GuessLimits
 from server.health import Health
@@ -17,7 +18,7 @@ from server.metrics import Metrics
 from server.pairing import PairingCodes
 from server.session import Session
 from server.session_manager import SessionManager
-from server.shared_limits import SharedEnds, SharedLimiter
+from server.shared_limits import DEVICE, SharedEnds, SharedLimiter
 from server.sockets import SocketServer
 from server.webrtc_server import WebRTCServer
 
@@ -58,6 +59,7 @@ class Services:
     access: Access
     tokens: TokenIssuer
     pairing: PairingCodes
+    devices: Devices
     origins: OriginPolicy
     limiter: SharedLimiter
     guesses: GuessLimits
@@ -68,6 +70,21 @@ class Services:
     sockets: SocketServer
     health: Health
     metrics: Metrics
+
+
+async def forget_device(services: Services, name: str | None) -> int:
+    """Forget a paired device, or all of them (None), and end their sessions, at every process that can be told. How many
+    of them had come since the start."""
+    now = int(time.time())
+    if services.ends is not None:
+        await services.ends.tell_one(DEVICE + (name or str(now)))
+    if name is None:
+        count = services.devices.forget_all(now)
+        await services.sessions.take_devices_back(now)
+    else:
+        count = int(services.devices.forget(name, now))
+        await services.sessions.take_device_back(name)
+    return count
 
 
 async def connect_camera(
@@ -85,7 +102,7 @@ async def connect_camera(
     """
     session_id = claims.session_id
     # An offer that is refused takes none of the places.
-    async with services.sessions.trying(session_id, claims.auth_time) as session:
+    async with services.sessions.trying(session_id, claims.auth_time, claims.device) as session:
         session.offers.take(attempt)
         answer = await services.webrtc.connect(
             session_id,

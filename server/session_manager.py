@@ -52,6 +52,8 @@ class Seen:
     idle: float
     camera: str
     socket: bool
+    # The paired device's name; empty for none
+    device: str
 
 
 class SessionManager:
@@ -77,8 +79,9 @@ class SessionManager:
         self._on_end = on_end
         self._sessions: dict[str, Session] = {}
         self._sockets: dict[str, Socket] = {}
-        # When the code was brought for each of them, seconds since the epoch
+        # When the code was brought for each of them, seconds since the epoch, and by which paired device
         self._since: dict[str, int] = {}
+        self._devices: dict[str, str] = {}
         # By the hash of their ids
         self.revoked = Revoked(max_age)
         # Offers that are being answered, by session
@@ -110,8 +113,9 @@ class SessionManager:
             return False
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
 
-    def open(self, session_id: str, since: int | None = None) -> Session:
+    def open(self, session_id: str, since: int | None = None, device: str = "") -> Session:
         """Find the session, or begin it. `since`: when its code was brought, seconds since the epoch; None for now.
+        `device`: the paired one that brought it.
 
         When MAX_SESSIONS are there, the one that was left longest ago makes room, or shows nothing for longest.
 
@@ -133,17 +137,18 @@ class SessionManager:
         session = self._sessions[session_id] = self._make(session_id)
         self._since[session_id] = since
         self._unused.add(session_id)
+        self._devices[session_id] = device
         log.info("session began", extra={"session": session_id, "count": len(self._sessions)})
         return session
 
-    async def admit(self, session_id: str, since: int | None = None) -> Session:
+    async def admit(self, session_id: str, since: int | None = None, device: str = "") -> Session:
         """`open`, with a place among those of all processes. Raises what `open` raises."""
         places = self._places
         known = session_id in self._sessions or (
             self.revoked.refuses(session_hash(session_id), self.revoked.begin(time.time()))
         )
         if places is None or known or self.draining:
-            return self.open(session_id, since)
+            return self.open(session_id, since, device)
         if not await places.take(session_id):
             # Somebody who left may be here; who left elsewhere makes room for those who come there.
             left = self._longest_left()
@@ -152,7 +157,7 @@ class SessionManager:
             if left is None or not await places.take(session_id):
                 raise self._full()
         try:
-            return self.open(session_id, since)
+            return self.open(session_id, since, device)
         except BaseException:
             await places.leave(session_id)
             raise
@@ -224,6 +229,7 @@ class SessionManager:
                 max(0.0, clock - session.last_activity),
                 str(session.camera.state() or ""),
                 session.id in self._sockets,
+                self._devices[session.id],
             )
             for session in sorted(self.all(), key=lambda one: -one.began_at)
         ]
@@ -244,6 +250,17 @@ class SessionManager:
         await self._end_all(ended, "ended by the operator", TAKEN_BACK)
         return len(ended)
 
+    async def take_device_back(self, name: str) -> None:
+        """End the sessions of a paired device."""
+        for session_id in [id for id, device in self._devices.items() if device == name]:
+            await self.end(session_id, "its device was forgotten", TAKEN_BACK)
+
+    async def take_devices_back(self, before: int) -> None:
+        """End the sessions of all paired devices that began at this time or earlier (seconds since the epoch)."""
+        ended = [id for id, device in self._devices.items() if device and self._since[id] <= before]
+        for session_id in ended:
+            await self.end(session_id, "its device was forgotten", TAKEN_BACK)
+
     async def end(self, session_id: str, reason: str, code: int = ENDED) -> None:
         """End a session and free all it holds. Does nothing for one that is not there."""
         session = self._sessions.get(session_id)
@@ -253,16 +270,19 @@ class SessionManager:
     def _leave(self, session: Session, reason: str, code: int) -> Coroutine[Any, Any, None]:
         """Out of the map at once; what is returned frees the rest."""
         del self._sessions[session.id]
+        del self._devices[session.id]
         self.revoked.add(session_hash(session.id), self._since.pop(session.id), time.time())
         return self._close(session, reason, code)
 
     @asynccontextmanager
-    async def trying(self, session_id: str, since: int | None = None) -> AsyncIterator[Session]:
+    async def trying(
+        self, session_id: str, since: int | None = None, device: str = ""
+    ) -> AsyncIterator[Session]:
         """`admit` for something that may fail: a session that comes to nothing is taken back, and its token may begin it anew.
 
         It stays when somebody else uses it or tries to.
         """
-        session = await self.admit(session_id, since)
+        session = await self.admit(session_id, since, device)
         self._trying[session_id] += 1
         try:
             yield session
@@ -273,7 +293,7 @@ class SessionManager:
                 del self._trying[session_id]
                 if session_id in self._unused and self._sessions.get(session_id) is session:
                     del self._sessions[session_id]
-                    del self._since[session_id]
+                    del self._since[session_id], self._devices[session_id]
                     await self._close(session, "", 1000)
 
     async def _close(self, session: Session, reason: str, code: int) -> None:

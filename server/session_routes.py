@@ -1,4 +1,4 @@
-"""The operator's routes for who is in: the sessions that are here, ended one by one or all at once."""
+"""The operator's routes for who is in: the sessions that are here and the paired devices, ended one by one or all at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi import APIRouter
 from server.errors import BadRequest, NotFound
 from server.operator_guard import OperatorGuard
 from server.operator_routes import for_operators
-from server.services import Services
+from server.services import Services, forget_device
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
                     "idle_seconds": round(one.idle),
                     "camera": one.camera,
                     "socket": one.socket,
+                    "device": one.device,
                 }
                 for one in sessions.seen()
             ],
@@ -65,5 +66,36 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
             await services.ends.tell_all(now)
         log.info("the operator ends all sessions", extra={"count": ended})
         return {"ended": ended}
+
+    @router.get("/devices")
+    async def devices() -> dict[str, Any]:
+        now = time.time()
+        return {
+            "devices": [
+                {
+                    "name": one.device.name,
+                    "kind": one.kind,
+                    "paired_seconds": max(0, round(now - one.device.paired_at)),
+                    "seen_seconds": max(0, round(now - one.last_seen)),
+                }
+                for one in services.devices.listed()
+            ]
+        }
+
+    @router.delete("/devices/{name}")
+    async def forget(name: str) -> dict[str, Any]:
+        if _NAME.fullmatch(name) is None:
+            raise BadRequest(
+                "A device's name has 12 digits of 0-9 and a-f, as GET /api/operator/devices has it."
+            )
+        count = await forget_device(services, name)
+        log.info("the operator forgets a device", extra={"count": count})
+        return {"forgotten": count}
+
+    @router.delete("/devices")
+    async def forget_all() -> dict[str, Any]:
+        count = await forget_device(services, None)
+        log.info("the operator forgets all devices", extra={"count": count})
+        return {"forgotten": count}
 
     return router

@@ -91,6 +91,8 @@ local time = redis.call('TIME')
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf')
 return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0), names}
 """
+# Before the name of a paired device among the ended ones; a time in its place stands for all that were paired by then.
+DEVICE = "device "
 # Members a script is given at a time.
 _AT_ONCE = 500
 
@@ -179,6 +181,8 @@ class SharedEnds:
         self._store = store
         self._life = life
         self._looked = 0
+        # What the last look found: times are whole seconds, so some of it is found again.
+        self._told: frozenset[str] = frozenset()
 
     @property
     def heard(self) -> bool:
@@ -201,8 +205,11 @@ class SharedEnds:
         told = await self._store.run(ENDS, keys, self._looked)
         if told is None:
             return None
-        self._looked, before, names = told
-        return Ends([_text(name) for name in names], int(before))
+        self._looked, before, found = told
+        names = [_text(name) for name in found]
+        fresh = [name for name in names if name not in self._told]
+        self._told = frozenset(names)
+        return Ends(fresh, int(before))
 
 
 def _text(name: str | bytes) -> str:

@@ -274,7 +274,7 @@ class SocketServer:
             raise Closing(DRAINING, "the server is about to stop")
         self._check_home(websocket, session_id)
         try:
-            session = await self._sessions.admit(session_id, claims.auth_time)
+            session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
         except NotFound:
             raise Closing(NO_SESSION, "no such session") from None
         except Draining:

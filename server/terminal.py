@@ -7,12 +7,15 @@ import hashlib
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import TextIO
 
+from server.devices import Devices
 from server.pairing import PAIRING_SECONDS, PairingCodes
 from server.qr import qr_columns, qr_lines
+
+_FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
 
 # How often a program in the background looks whether it is in front.
 FRONT_SECONDS = 2.0
@@ -35,6 +38,13 @@ def pairing_url(url: str, code: str) -> str:
     return f"{url}/#pair={code}"
 
 
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return "just now"
+
+
 def fingerprint(authority: bytes) -> tuple[str, str]:
     """SHA-256 of a certificate as phones show it, in two halves: the whole is wider than a terminal."""
     text = hashlib.sha256(authority).digest().hex(":").upper()
@@ -42,7 +52,7 @@ def fingerprint(authority: bytes) -> tuple[str, str]:
 
 
 class PairingTerminal:
-    """Shows a code at the start, on Enter and on SIGUSR1; tells when one was used or is over.
+    """Shows a code at the start, on Enter and on SIGUSR1; tells when one was used or is over; lists and forgets devices.
 
     Nothing secret is written where `out` is no terminal: it may end in a file. A program in the background must not
     read from its terminal, so Enter counts only while this one is in front.
@@ -57,9 +67,13 @@ class PairingTerminal:
         *,
         out: TextIO,
         keys: TextIO | None,
+        devices: Devices | None = None,
+        forget: Callable[[str | None], object] = lambda name: None,
     ) -> None:
         """`access_code`: one that was made for this run and that nobody knows yet. `authority`: DER of the certificate
-        that phones are asked to trust. `keys`: where Enter comes from."""
+        that phones are asked to trust. `keys`: where Enter comes from. `forget(name)` takes a device's access back, None all.
+        """
+        self._devices, self._forget = devices, forget
         self._codes = codes
         self._urls = urls
         self._access_code = access_code
@@ -144,7 +158,9 @@ class PairingTerminal:
         if self._expiry is not None:
             self._expiry.cancel()
         self._write(
-            f"  A device was let in with this code. To let in another one: {self._ask_again}."
+            "  A device was let in with this code, and gets in again for 30 days"
+            f"{' (typed here, devices lists who may)' if self._keys is not None else ''}.\n"
+            f"  To let in another one: {self._ask_again}."
         )
 
     def _expired(self) -> None:
@@ -187,7 +203,34 @@ class PairingTerminal:
             typed = os.read(self._keys, 4096)
         except OSError:
             typed = b""
+        line = typed.decode("utf-8", "replace").strip()
         if not typed:  # closed, or Ctrl+D
             self._leave_keys()
+        elif line:
+            self._write(self._answer(line))
         else:
             self.show()
+
+    def _answer(self, line: str) -> str:
+        """What was typed, done, in words."""
+        command, _, name = line.partition(" ")
+        listed = self._devices.listed() if self._devices is not None else []
+        if command == "forget" and name == "all":
+            self._forget(None)
+            return f"  All devices are forgotten. {_FOR_GOOD}"
+        if command == "forget" and name in {one.device.name for one in listed}:
+            self._forget(name)
+            return f"  That device is forgotten. {_FOR_GOOD}"
+        if command == "forget":
+            return "  No device of that name came since the start: devices lists them."
+        if command == "devices" and listed:
+            now = time.time()
+            lines = [
+                f"  {one.device.name}   {one.kind:10}   paired {_ago(now - one.device.paired_at)},"
+                f" seen {_ago(now - one.last_seen)}"
+                for one in listed
+            ]
+            return "\n".join([*lines, "  To take it back: forget and the name, or forget all."])
+        if command == "devices":
+            return "  No paired device came since the start."
+        return "  Enter makes a new code, devices lists who is paired, forget and a name, or forget all, takes it back."

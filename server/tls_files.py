@@ -1,11 +1,14 @@
-"""The certificate files that the settings name: what is wrong with them, and the one that anybody may have."""
+"""The certificate and key files that the settings name: what is wrong with them, and the one that anybody may have."""
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 
 from server.setting_text import shown
+
+MIN_SECRET_CHARS = 32
 
 
 def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
@@ -48,6 +51,33 @@ def authority_problems(path: Path | None) -> list[str]:
     else:
         return []
     return [f"CA_CERT_PATH is {shown(path)}, {reason}. It is sent to whoever asks for it."]
+
+
+def read_secret(path: Path) -> str:
+    """The text of a file that its owner alone can read. Raises OSError, ValueError with the end of a sentence."""
+    with path.open("rb") as stream:
+        status = os.fstat(stream.fileno())
+        text = stream.read(4096).decode("ascii", "replace").strip()
+    if status.st_mode & 0o077:
+        raise ValueError("which others than its owner can read (chmod 600 helps)")
+    if len(text) < MIN_SECRET_CHARS:
+        raise ValueError(f"in which there are fewer than {MIN_SECRET_CHARS} characters")
+    return text
+
+
+def secret_problems(name: str, path: Path | None) -> list[str]:
+    """What is wrong with the file that a setting of this name gives, as sentences."""
+    if path is None:
+        return []
+    try:
+        read_secret(path)
+    except OSError as exc:
+        reason = f"which cannot be read ({exc.strerror})"
+    except ValueError as exc:
+        reason = str(exc)
+    else:
+        return []
+    return [f"{name} is {shown(path)}, {reason}. It signs what paired devices get in by."]
 
 
 def authority_der(path: Path) -> bytes:

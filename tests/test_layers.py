@@ -34,7 +34,7 @@ LEVELS: dict[int, tuple[str, ...]] = {
     ),
     3: (
         *("webrtc_server", "rtc.receiver", "camera", "inference", "fair_queue", "jobs"),
-        *("health", "history", "outbox", "logs", "relays", "operator_guard"),
+        *("health", "history", "outbox", "logs", "relays", "operator_guard", "devices"),
     ),
     2: (
         "engines.*",

@@ -21,6 +21,7 @@ from cryptography import x509
 from scripts.certificates import LEAF_DAYS, general_names, make_leaf, pem
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import MAX_AUTHORITIES, Issued, Keeper, read_pair
+from server.tls_files import read_secret
 
 ROOT = Path(__file__).resolve().parent.parent
 NOW = datetime.now(UTC).replace(microsecond=0)
@@ -257,6 +258,27 @@ def test_two_starts_at_once_make_one_authority(tmp_path: Path) -> None:
     assert len({issued.authority for issued in results}) == 1
 
 
+def test_the_key_of_paired_devices_is_kept(tmp_path: Path) -> None:
+    """From start to start, for its owner alone; made anew when that is asked for, or when others could have read it."""
+    keeper = Keeper(tmp_path)
+    path = keeper.device_key()
+    first = read_secret(path)
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert Keeper(tmp_path).device_key() == path
+    assert read_secret(path) == first
+    assert not keeper.remarks
+    keeper.device_key(renew=True)
+    second = read_secret(path)
+    assert second != first
+    path.chmod(0o640)
+    keeper.device_key()
+    assert read_secret(path) not in (first, second)
+    path.write_text("short")
+    keeper.device_key()
+    assert len(read_secret(path)) == 64
+    assert len(keeper.remarks) == 2
+
+
 def test_the_command_prints_settings(tmp_path: Path) -> None:
     """A line each for run.sh, the folder below XDG_CONFIG_HOME; where nothing can be written, a sentence."""
     command = [sys.executable, "-m", "scripts.local_certificate"]
@@ -274,6 +296,9 @@ def test_the_command_prints_settings(tmp_path: Path) -> None:
     assert settings["SSL_CERT_PATH"].startswith(f"{tmp_path}/qwen-camera/https/")
     assert settings["PAIRING_HOSTS"]
     shake_hands(Path(settings["SSL_CERT_PATH"]), Path(settings["CA_CERT_PATH"]), "localhost")
+    key = Path(settings["DEVICE_KEY_PATH"])
+    assert key.parent == tmp_path / "qwen-camera/https"
+    assert (key.stat().st_mode & 0o777, len(read_secret(key))) == (0o600, 64)
     (tmp_path / "file").touch()
     failed = subprocess.run(
         command,

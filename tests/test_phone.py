@@ -19,6 +19,7 @@ import httpx
 import pytest
 from cryptography import x509
 
+from server.devices import COOKIE
 from tests.fakes_server import free_port
 from tests.fakes_terminal import Terminal, read_qr
 
@@ -98,6 +99,12 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
             assert phone.post("/api/token", json={}).status_code == 401
             granted = phone.post("/api/token", json={"pairing_code": code})
             assert granted.status_code == 200
+            # What the page does when it is loaded again.
+            page_itself = {"Origin": f"https://{seen.netloc}", "Sec-Fetch-Site": "same-origin"}
+            [cookie] = phone.cookies.jar
+            assert (cookie.name, cookie.secure, cookie.path) == (COOKIE, True, "/api/token")
+            assert phone.post("/api/token", json={}, headers=page_itself).status_code == 200
+            kept = str(cookie.value)
             again = phone.post("/api/token", json={"pairing_code": code})
             assert again.status_code == 401
             assert "used already" in again.json()["detail"]
@@ -110,13 +117,37 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
             assert typed
             answer = phone.post("/api/token", json={"access_code": typed[1]})
             assert answer.status_code == 200
+            terminal.type("devices\n")
+            text = terminal.read_until(lambda text: "To take it back" in text, 5)
+            assert len(re.findall(r"^  [0-9a-f]{12}   Device .* seen just now", text, re.M)) == 2
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(f"https://{seen.netloc}/", trust_env=False)
         # The tokens and codes stood on the screen and in answers; no line of the log has one.
         logged = [line for line in terminal.text.splitlines() if line.startswith("{")]
         assert not [line for line in logged if code in line or other in line]
     assert terminal.process.returncode == 0
-    # The second start: installed, the same authority, a code of its own; the operator's access code is not shown.
+    # The next start: the device gets in, until it is told to forget all.
+    for option, status in (("--https", 200), ("--forget-devices", 401)):
+        with started(folder, port, home, option) as terminal:
+            terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 30)
+            with httpx.Client(verify=context, trust_env=False) as phone:
+                headers = {**page_itself, "Cookie": f"{COOKIE}={kept}"}
+                reply = phone.post(f"https://{seen.netloc}/api/token", json={}, headers=headers)
+                assert reply.status_code == status
+            if status == 200:
+                terminal.type("forget all\n")
+                terminal.read_until(lambda text: "All devices are forgotten." in text, 5)
+                reply = httpx.post(
+                    f"https://{seen.netloc}/api/token",
+                    json={},
+                    headers=headers,
+                    verify=context,
+                    trust_env=False,
+                )
+                assert reply.status_code == 401
+            assert kept not in terminal.text
+        assert terminal.process.returncode == 0
+    # Then: installed, the same authority, a code of its own; the operator's access code is not shown.
     own = {"ACCESS_CODE": "tulip-meadow-27", "JWT_SECRET_KEY": "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"}
     with started(folder, port, home, "--host", "127.0.0.1", **own) as terminal:
         text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 30)

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import shutil
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -371,3 +372,32 @@ async def answer(page: Visitor) -> tuple[str, str, str]:
     await page.settle(10)
     response = await page.ask(ASK_COLOR, timeout=LOADS)
     return response["text"], response["engine"], response["model"]
+
+
+async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Running) -> None:
+    """A visitor's session stands in the panel with a button; pressed, the visitor's page says who ended it."""
+    visitor = await visit(run.base_url)
+    await visitor.start()
+    known = {one.name for one in run.program.sessions.seen()}
+    page = await visit(f"{run.base_url}/#operator")
+    await page.page.get_by_label("Operator token").fill(TOKEN)
+    await page.button("Continue").click()
+    people = page.page.locator("#people")
+    [name] = [
+        one.name
+        for one in run.program.sessions.seen()
+        if one.camera == "live" and one.name in known
+    ]
+    row = people.locator("li").filter(has_text=name)
+    await expect(row).to_contain_text("live")
+    await row.get_by_role("button").click()
+    await expect(visitor.card).to_contain_text("Ended by whoever runs this server")
+    await expect(row).to_have_count(0)
+    await people.get_by_role("button", name="End all").click()
+    await expect(people).to_contain_text("Nobody.", timeout=10_000)
+    run.program.access.devices.pair("Mozilla/5.0 (iPhone)", time.time())
+    device = people.locator("#people-devices li")
+    await expect(device).to_contain_text("iPhone", timeout=10_000)
+    await device.get_by_role("button").click()
+    await expect(device).to_have_count(0)
+    assert not run.program.access.devices.listed()

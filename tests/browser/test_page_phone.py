@@ -22,6 +22,7 @@ from scripts.bench.browser import ARGS, find_chromium
 from scripts.certificates import make_leaf, pem
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, read_pair
+from server.devices import COOKIE
 from tests.browser.visitor import REFUSED_TOKEN, Visit
 from tests.fakes_openai import FakeOpenAI
 from tests.running import Running, running
@@ -83,6 +84,45 @@ async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: F
         "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, location.href])"
     )
     assert code not in stored
+
+
+async def test_a_reload_goes_straight_back_to_live(
+    visit: Visit, lan: Running, model: FakeOpenAI
+) -> None:
+    """The code is spent, and phones discard pages: loaded again it is live by itself, with nothing to be typed or pressed.
+    After Stop it waits for a press, and after the device was forgotten it asks for the code."""
+    page = await visit(f"{lan.base_url}/#pair={new_code(lan)}")
+    await page.start()
+    first = (await page.got('m.type === "ready"'))["session_id"]
+    for _ in range(2):
+        await page.page.reload()
+        await expect(page.state).to_have_text("Live", timeout=15_000)
+        await expect(page.page.get_by_role("dialog")).to_have_count(0)
+    assert (await page.got('m.type === "ready"'))["session_id"] != first
+    assert (await page.ask("What is this?"))["text"] == "I see a cup."
+    stored = await page.page.evaluate(
+        "JSON.stringify([localStorage, sessionStorage, document.cookie, history.state, location.href])"
+    )
+    assert COOKIE not in stored
+    [cookie] = await page.page.context.cookies(f"{lan.base_url}/api/token")
+    assert cookie.get("name") == COOKIE
+    assert (cookie.get("httpOnly"), cookie.get("secure")) == (True, True)
+    assert str(cookie.get("value")) not in stored
+    await page.button("Stop").click()
+    await expect(page.state).to_have_text("Camera off")
+    await page.page.reload()
+    await expect(page.card).to_contain_text("Point, ask, and know.")
+    await page.page.wait_for_timeout(300)
+    await expect(page.state).to_have_text("Camera off")
+    await page.start()
+    await page.page.locator("#state").click()
+    await page.button("Forget this device").click()
+    await expect(page.state).to_have_text("Camera off")
+    await expect(page.page.locator("#unpair")).to_be_hidden()
+    page.expect(REFUSED_TOKEN)
+    await page.start_button.click()
+    await expect(page.page.get_by_role("dialog")).to_contain_text("access code")
+    await page.button("Not now").click()
 
 
 @pytest.mark.parametrize(("age", "words"), [(0, "used already"), (301, "is over")])

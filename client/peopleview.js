@@ -1,0 +1,90 @@
+import { byId, say, show } from "./dom.js";
+
+/** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
+
+/** @type {Record<string, string>} */
+const CAMERAS = { "": "no camera", starting: "camera starts", live: "live", stalled: "picture stalled", frozen: "picture frozen", ended: "camera off" };
+
+/** @param {number} seconds */
+function span(seconds) {
+  if (seconds < 60) return `${seconds}\u00a0s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)}\u00a0min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)}\u00a0h`;
+  return `${Math.floor(seconds / 86_400)}\u00a0d`;
+}
+
+/** Who is in, in the operator's panel: each with a button that ends it. Knows no connection. */
+export class PeopleView {
+  #sessions = byId("people-sessions", HTMLElement);
+  #devices = byId("people-devices", HTMLElement);
+  #none = byId("people-none", HTMLElement);
+  #problem = byId("people-problem", HTMLElement);
+  #endAll = byId("people-end-all", HTMLButtonElement);
+  #forgetAll = byId("people-forget-all", HTMLButtonElement);
+  #devicesPart = byId("people-devices-part", HTMLElement);
+  #drawn = "";
+
+  /** @param {{onEnd: (kind: "sessions"|"devices", name?: string) => void}} hooks */
+  constructor({ onEnd }) {
+    for (const [list, kind] of /** @type {const} */ ([
+      [this.#sessions, "sessions"],
+      [this.#devices, "devices"],
+    ])) {
+      list.addEventListener("click", ({ target }) => {
+        const name = target instanceof HTMLButtonElement ? target.value : "";
+        if (name) onEnd(kind, name);
+      });
+    }
+    this.#endAll.addEventListener("click", () => onEnd("sessions"));
+    this.#forgetAll.addEventListener("click", () => onEnd("devices"));
+  }
+
+  /** @param {PeopleFacts} facts */
+  render(facts) {
+    say(this.#problem, facts.problem);
+    show(this.#problem, facts.problem !== "");
+    // Rows that stay as they are keep the focus.
+    const drawn = JSON.stringify([facts.sessions, facts.devices]);
+    if (drawn === this.#drawn) return;
+    this.#drawn = drawn;
+    const focused = document.activeElement instanceof HTMLButtonElement ? document.activeElement.value : "";
+    const kinds = new Map(facts.devices.map(({ name, kind }) => [name, kind]));
+    this.#sessions.replaceChildren(
+      ...facts.sessions.map((one) => {
+        const who = one.device ? (kinds.get(one.device) ?? "Paired device") : "Visitor";
+        const camera = CAMERAS[one.camera] ?? one.camera;
+        const parts = [one.socket ? camera : `${camera}, page closed`, `for ${span(one.age_seconds)}`, `active ${span(one.idle_seconds)} ago`];
+        return row(who, one.name, parts, "End");
+      }),
+    );
+    this.#devices.replaceChildren(
+      ...facts.devices.map((one) => {
+        const parts = [`paired ${span(one.paired_seconds)} ago`, `seen ${span(one.seen_seconds)} ago`];
+        return row(one.kind, one.name, parts, "Forget");
+      }),
+    );
+    show(this.#none, facts.sessions.length === 0);
+    show(this.#endAll, facts.sessions.length > 0);
+    show(this.#devicesPart, facts.devices.length > 0);
+    const again = focused && document.querySelector(`#people button[value="${focused}"]`);
+    if (again instanceof HTMLButtonElement) again.focus({ preventScroll: true });
+  }
+}
+
+/** @param {string} who @param {string} name @param {string[]} parts @param {string} act */
+function row(who, name, parts, act) {
+  const item = document.createElement("li");
+  const words = document.createElement("span");
+  const strong = document.createElement("strong");
+  strong.textContent = who;
+  const small = document.createElement("small");
+  small.textContent = `${name} · ${parts.join(" · ")}`;
+  words.append(strong, small);
+  const button = document.createElement("button");
+  button.type = "button";
+  button.value = name;
+  button.textContent = act;
+  button.setAttribute("aria-label", `${act} ${who} ${name}`);
+  item.append(words, button);
+  return item;
+}
