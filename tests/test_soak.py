@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import re
 import statistics
 import time
 import traceback
@@ -66,6 +67,8 @@ class Soak:
     server: ServerProcess
     fake: FakeOpenAI
     encoder: LiveEncoder
+    # Of H.264, for every third visitor
+    other: LiveEncoder
     stranger: hostile.Stranger
     done: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -152,15 +155,18 @@ async def armed(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
     assert peer._pc is not None
     (sender,) = peer._pc.getSenders()
     attacker = hostile.Attacker(sender)
-    payloads = hostile.vp8_payloads()
+    codec, payloads = (
+        ("H264", hostile.h264_payloads())
+        if peer.encoder.codec == "h264"
+        else ("VP8", hostile.vp8_payloads())
+    )
+    kind = int(re.findall(rf"^a=rtpmap:(\d+) {codec}/", peer.answer["sdp"], re.M)[0])
     with suppress(ConnectionError):
         await attacker.send(hostile.rtcp(attacker.ssrc))
-        await attacker.send(hostile.malformed_rtp(97, attacker.ssrc))
-        await attacker.send([hostile.rtp(97, attacker.ssrc, 0, p, marker=1) for p in payloads])
-        await attacker.send([hostile.rtp(97, n, 0, payloads[-1]) for n in range(200)])
-        other = hostile.h264_payloads()
-        await attacker.send([hostile.rtp(99, attacker.ssrc, 0, p, marker=1) for p in other])
-    soak.done["armed"] += 1
+        await attacker.send(hostile.malformed_rtp(kind, attacker.ssrc))
+        await attacker.send([hostile.rtp(kind, attacker.ssrc, 0, p, marker=1) for p in payloads])
+        await attacker.send([hostile.rtp(kind, n, 0, payloads[-1]) for n in range(200)])
+    soak.done[f"armed {codec}"] += 1
 
 
 async def leave(peer: CameraPeer, chance: random.Random) -> None:
@@ -182,7 +188,7 @@ async def visits(soak: Soak, number: int, end: float) -> None:
     """One visitor after the other."""
     chance = random.Random(number)
     while time.monotonic() < end:
-        peer = CameraPeer(soak.server.url, soak.encoder)
+        peer = CameraPeer(soak.server.url, soak.encoder if number % 3 else soak.other)
         came = time.monotonic()
 
         def expired(came: float = came) -> bool:
@@ -353,10 +359,11 @@ async def soaked(seconds: float) -> None:
     async with (
         FakeOpenAI(first_token=0.02, between_tokens=0.01) as fake,
         live_encoder(320, 240, rate=8.0) as encoder,
+        live_encoder(320, 240, rate=8.0, codec="h264") as other,
         ServerProcess({**settings, "VLLM_BASE_URL": fake.base_url}, module=READABLE) as server,
         hostile.stranger(pause=0.25) as stranger,
     ):
-        soak = Soak(server, fake, encoder, stranger)
+        soak = Soak(server, fake, encoder, other, stranger)
         end = time.monotonic() + seconds
         async with asyncio.TaskGroup() as group:
             for number in range(VISITORS):
@@ -378,7 +385,7 @@ async def soaked(seconds: float) -> None:
         assert grown <= GROWTH_MIB, soak.memory
         assert soak.done["stop"] > seconds / 4
         assert soak.done["rude"] > 0
-        assert soak.done["armed"] > 0
+        assert soak.done["armed VP8"] + soak.done["armed H264"] > 0
         assert soak.done["cancelled"] + soak.done["replaced"] > 0
 
 
