@@ -244,3 +244,22 @@ async def test_two_answers_are_never_spliced(encoder: LiveEncoder, fake: FakeOpe
         texts = [m["text"] for m in one.page.seen if m["type"] == "delta"]
         assert "".join(texts) == "I see "
         fake.behaviour = Behaviour.NORMAL
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["its size is not told", "its size is told"])
+async def test_a_conversation_that_outgrows_the_context_goes_on(
+    guest: Visitor, fake: FakeOpenAI, told: bool
+) -> None:
+    """Every question is answered, with fewer turns, and not each one has to be sent twice."""
+    words = " ".join(["word"] * 60)
+    fake.context, fake.tells_context = 900, told
+    before = fake.count
+    try:
+        for n in range(16):
+            answer = await guest.page.ask(f"Question {n} {words}?")
+            assert answer["type"] == "response", answer
+        assert fake.count - before in range(17 - told, 21)
+        assert all(len(seen.texts) > 2 for seen in list(fake.requests)[-3:])
+    finally:
+        fake.context = None
+    await healthy_again(guest, fake)

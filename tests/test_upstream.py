@@ -75,3 +75,23 @@ def test_refused_fields_are_those_named(body: object, named: set[str]) -> None:
 def test_an_error_events_code(error: object, status: int) -> None:
     """Numbers and strings of numbers; all else is no status."""
     assert upstream.event_status(error) == status
+
+
+@pytest.mark.parametrize(
+    ("body", "tokens"),
+    [
+        ({"message": "This model's maximum context length is 8192 tokens. However, 9000"}, 8192),
+        ({"message": "Input length (9662) exceeds model's maximum context length (8192)."}, 8192),
+        ({"message": "max_tokens=900 cannot be greater than max_model_len=1024."}, 1024),
+        ({"message": "it exceeds the available context size (2048 tokens)", "code": 400}, 2048),
+        ({"message": "exceeds the context size", "n_ctx": 4096, "n_prompt_tokens": 5000}, 4096),
+        ({"message": "it exceeds the context size", "code": 400}, None),
+        ({"message": "the context length is 12"}, None),
+        ("context length 4096", 4096),
+        (None, None),
+    ],
+)
+def test_how_much_context_a_refusal_tells_of(body: object, tokens: int | None) -> None:
+    """vLLM, llama.cpp and others name it; a status beside the sentence is no number of tokens."""
+    error = {"error": body} if isinstance(body, dict) else body
+    assert upstream.context_told(error) == tokens

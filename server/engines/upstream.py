@@ -93,7 +93,9 @@ def context_told(body: object) -> int | None:
     inner = body.get("error", body) if isinstance(body, Mapping) else None
     own = inner.get("n_ctx") if isinstance(inner, Mapping) else None
     if type(own) is not int:
-        found = _CONTEXT_TOLD.search(words_of(body))
+        # Of its sentence alone: what is beside it has numbers of other kinds, such as its status.
+        said = inner.get("message", inner.get("detail")) if isinstance(inner, Mapping) else body
+        found = _CONTEXT_TOLD.search(str(said)[:_LOOK_AT])
         own = int(found.group(1)) if found else 0
     return own if own >= _LEAST_CONTEXT else None
 
