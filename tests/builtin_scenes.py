@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
+import matplotlib
 import numpy as np
 import zxingcpp
 from numpy.typing import NDArray
@@ -157,7 +159,7 @@ def _draw(bgr: Bgr, thing: Thing) -> None:
 
 
 def _sheet(bgr: Bgr, sheet: Sheet) -> None:
-    font = cv2.FontFace(sheet.font)
+    font = cv2.FontFace(_font(sheet.font))
     y = float(sheet.top)
     for line in sheet.text.strip("\n").split("\n"):
         marks = len(line) - len(line.lstrip("#"))
@@ -166,6 +168,13 @@ def _sheet(bgr: Bgr, sheet: Sheet) -> None:
         for text, x in zip(line[marks:].split("|"), sheet.columns, strict=False):
             _put(bgr, text.strip(), (x, round(y)), font, size, sheet)
         y += sheet.size * sheet.leading
+
+
+def _font(name: str) -> str:
+    """One of OpenCV's own, or a file of those that matplotlib brings along."""
+    if not name.endswith(".ttf"):
+        return name
+    return str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name)
 
 
 def _put(bgr: Bgr, text: str, at: tuple[int, int], font: Any, size: int, sheet: Sheet) -> None:

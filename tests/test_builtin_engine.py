@@ -274,7 +274,7 @@ async def test_what_an_operator_can_do_is_logged_once(
     with caplog.at_level("INFO", "server.engines.builtin.engine"):
         for _ in range(3):
             await ask(engine, scene(), "Is that a dog?")
-    told = [record.__dict__["remedy"] for record in caplog.records if "remedy" in record.__dict__]
+    told = [record.__dict__["reason"] for record in caplog.records if "reason" in record.__dict__]
     assert len(told) == 1
     assert "run.sh --model" in told[0]
     assert "VLLM_BASE_URL" in told[0]
@@ -414,10 +414,13 @@ async def test_it_is_ready_and_states_what_it_can(engine: BuiltinEngine) -> None
     assert "VLLM" not in status.visitor_detail
 
 
-async def test_the_loop_stays_free_while_it_looks(engine: BuiltinEngine) -> None:
+@pytest.mark.parametrize(
+    "question", ["Read this", "Which " + " ".join(f"strawberr{n}" for n in range(80))]
+)
+async def test_the_loop_stays_free_while_it_looks(engine: BuiltinEngine, question: str) -> None:
     """All heavy work runs in the pool."""
     await engine.warm()
-    task = asyncio.create_task(ask(engine, write(scene(), LABEL), "Read this"))
+    task = asyncio.create_task(ask(engine, write(scene(), LABEL), question))
     worst, last = 0.0, time.perf_counter()
     while not task.done():
         await asyncio.sleep(0.002)

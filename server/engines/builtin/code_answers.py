@@ -32,7 +32,7 @@ def code(s: Speaker) -> Answer:
 
 
 def safe(s: Speaker) -> Answer:
-    """Where a link leads; nobody here can tell whether that is good."""
+    """Name the machine that a link leads to; nobody here can tell whether that is good."""
     links = fields.urls(s.texts)
     if not links:
         return s.say("safe_none"), s.seen()

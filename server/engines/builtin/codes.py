@@ -1,4 +1,4 @@
-"""What codes hold: Wi-Fi networks, links and where they lead. Pure."""
+"""The contents of codes: Wi-Fi networks, links and where they lead. Pure."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def compose(intent: Intent, facts: Facts, today: dt.date, *, running: bool = Fal
 
 
 def social(intent: Intent) -> str | None:
-    """What is said without looking; None where a question is about the picture."""
+    """The answer that needs no look; None where a question is about the picture."""
     if intent.want not in SOCIAL:
         return None
     return PHRASES[intent.language][intent.want.value]

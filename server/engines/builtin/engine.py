@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import cv2
 import numpy as np
@@ -44,6 +45,8 @@ Bgr = NDArray[np.uint8]
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
 # After so many words others get their turn.
 _WORDS_A_TURN = 16
+# A question of more characters is not looked through on the event loop.
+_LONG = 400
 # Any size goes; the factor only has to divide every size.
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
 # For operators: how people get a model that recognises things.
@@ -109,7 +112,11 @@ class BuiltinEngine:
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. A token is a word here."""
-        intent = understand(clean(request.question), request.language)
+        question, language = clean(request.question), request.language
+        if len(question) > _LONG:
+            intent = await in_pool(self._heavy, understand, question, language)
+        else:
+            intent = understand(question, language)
         running = request.kind is Kind.DESCRIBE
         if running:
             intent = Intent(Want.SUMMARY, intent.language)
@@ -149,7 +156,8 @@ class BuiltinEngine:
             # People are told what it cannot do; what to do about it is for whoever reads the log.
             self._advised = True
             log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
-        return compose(intent, facts, self._today(), running=running)
+        saying = partial(compose, intent, facts, self._today(), running=running)
+        return await in_pool(self._heavy, saying)
 
     async def _look(self, request: EngineRequest, want: Want) -> Facts:
         """Stage by stage, so that cancelling takes effect between two."""

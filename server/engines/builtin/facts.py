@@ -1,4 +1,4 @@
-"""What was seen on a picture, before anything is said about it. Pure data."""
+"""The things seen on a picture, before anything is said about it. Pure data."""
 
 from __future__ import annotations
 

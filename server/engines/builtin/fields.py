@@ -193,7 +193,7 @@ def letters(text: str) -> str:
 
 
 def matches(patterns: Iterable[re.Pattern[str]], row: str) -> list[str]:
-    """What the patterns find, left to right; where two overlap, the first pattern's."""
+    """Find all matches, left to right; where two overlap, the first pattern's."""
     taken: list[tuple[int, int]] = []
     found: list[tuple[int, str]] = []
     for pattern in patterns:

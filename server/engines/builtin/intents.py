@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from itertools import islice
 
 from server.engines.builtin.colours import NAMES
 from server.engines.builtin.languages import (
@@ -23,6 +24,8 @@ from server.engines.builtin.languages import (
 from server.engines.builtin.wants import SOCIAL, Want
 from server.prompts import plain, word_pattern
 
+# Each is compared with each word of the picture.
+_MOST_WORDS = 16
 # Letters and marks that belong to a word.
 _WORD = re.compile(r"\w+")
 _CYRILLIC = re.compile(r"[\u0400-\u052f]")
@@ -168,7 +171,7 @@ def _settle(matched: str, spoken: str, text: str) -> str:
 
 
 def _only(pattern: re.Pattern[str], text: str, language: str) -> bool:
-    """Whether nothing but the pattern and words of courtesy is there."""
+    """Find whether nothing but the pattern and words of courtesy is there."""
     rest = _FILLERS[language].sub(" ", pattern.sub(" ", text))
     return not _WORD.search(rest)
 
@@ -176,9 +179,10 @@ def _only(pattern: re.Pattern[str], text: str, language: str) -> bool:
 def _words(text: str, language: str) -> tuple[str, ...]:
     if language in UNSPACED:
         text = _pattern(language, ",".join(STOP[language].split())).sub(" ", text)
-    return tuple(
+    found = (
         word for word in dict.fromkeys(_WORD.findall(text)) if word not in _STOP and len(word) > 1
     )
+    return tuple(islice(found, _MOST_WORDS))
 
 
 def _details(text: str, language: str) -> tuple[str, int | None, int | None, tuple[str, ...]]:

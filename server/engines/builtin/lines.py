@@ -92,7 +92,7 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
 
 
 def _misread(word: str, score: float) -> bool:
-    """Whether a word is Cyrillic or Greek that was taken for something else."""
+    """Find whether a word is Cyrillic or Greek that was taken for something else."""
     if score < _SURE and len(word) > 2 and _LOOKALIKES.issuperset(word):
         return True
     greek = [char for char in word if _GREEK.match(char)]
@@ -102,7 +102,7 @@ def _misread(word: str, score: float) -> bool:
 
 
 def _shape(piece: Piece) -> bool:
-    """Whether a piece is a drawn shape rather than print: a ring or disc, or no letter, digit or sign at all."""
+    """Find whether a piece is a drawn shape rather than print: a ring or disc, or no letter, digit or sign at all."""
     text = piece.text.replace(" ", "")
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
         return True

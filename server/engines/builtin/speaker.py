@@ -82,7 +82,7 @@ class Speaker:
         )
 
     def scripts(self, otherwise: str = "") -> str:
-        """Which letters are read, where that matters for the question or the picture."""
+        """The letters that are read, where that matters for the question or the picture."""
         if self.intent.language in {"ru", "zh"}:
             return self.say("scripts")
         return otherwise
@@ -103,7 +103,7 @@ class Speaker:
         return self.scripts(self.say("row", text=row.text))
 
     def no_text(self) -> Answer:
-        """Why nothing was read: one reason, the likeliest."""
+        """One reason, the likeliest, why nothing was read."""
         scene = self.facts.scene
         if scene.dark:
             return self.say("no_text_dark"), self.scripts()

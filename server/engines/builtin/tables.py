@@ -63,7 +63,7 @@ def plain_words(line: str) -> list[str]:
 
 
 def names_it(text: str, word: str) -> bool:
-    """Whether a text has the word: also in the plural, in a compound, with a letter misread, or by a synonym."""
+    """Find whether a text has the word: also in the plural, in a compound, with a letter misread, or by a synonym."""
     wanted = _kin(word)
     folded = plain(text)
     if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
@@ -72,7 +72,7 @@ def names_it(text: str, word: str) -> bool:
 
 
 def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -> Beside | None:
-    """What stands beside the word asked for; with `digits`, only what holds a digit."""
+    """Find the value beside the word asked for; with `digits`, only what holds a digit."""
     best: tuple[int, Beside] | None = None
     for index, row in enumerate(rows):
         hits = sum(names_it(row.text, word) for word in words)
@@ -85,7 +85,7 @@ def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -
 
 
 def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
-    """What stands in the row of one word and the column of another; None unless both are there."""
+    """Find the value in the row of one word and the column of another; None unless both are there."""
     for top, header in enumerate(rows):
         if len(header.cells) < 2:
             continue

@@ -119,7 +119,7 @@ def number(s: Speaker) -> Answer:
 
 
 def name(s: Speaker) -> Answer:
-    """What is printed beside the word, as on a form; else the largest line."""
+    """The text beside the word, as on a form; else the largest line."""
     asked = [word for word in s.intent.asked.split() if word in _LABELS]
     if asked:
         near = tables.beside(s.rows, asked)

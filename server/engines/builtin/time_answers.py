@@ -110,7 +110,7 @@ def _named(s: Speaker, found: hours.Departure) -> Answer:
 
 
 def _passed(s: Speaker, date: fields.Date) -> str:
-    """Whether the day has passed; nothing when that depends on which number is the month."""
+    """Say whether the day has passed; nothing when that depends on which number is the month."""
     ends = _last_days(date)
     if not ends:
         return ""
