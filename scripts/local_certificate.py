@@ -11,6 +11,7 @@ back in the first network its authority is used again, and the phone knows it.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import secrets
@@ -28,7 +29,11 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
-from scripts.certificates import (
+ROOT = Path(__file__).resolve().parents[1]
+# Whoever runs it by its path gets the project's modules, too.
+sys.path.insert(0, str(ROOT))
+
+from scripts.certificates import (  # noqa: E402
     LEAF_DAYS,
     Key,
     general_names,
@@ -37,8 +42,8 @@ from scripts.certificates import (
     pem,
     subtree,
 )
-from scripts.lan_addresses import Identity, find_identity
-from server import core_dumps
+from scripts.lan_addresses import Identity, find_identity  # noqa: E402
+from server import core_dumps  # noqa: E402
 
 RENEW_BEFORE_DAYS = 30
 # Networks that this machine is carried between; the authority unused for longest goes.
@@ -229,7 +234,15 @@ def default_folder() -> Path:
 
 
 def main() -> int:
-    forget_devices = FORGET_DEVICES in sys.argv[1:]
+    parser = argparse.ArgumentParser(
+        prog="local_certificate.py",
+        description="Make a certificate for this machine, signed by an authority of its own that is kept in"
+        " ~/.config/qwen-camera/https, and print the settings that the server needs. `run.sh --https` runs it.",
+    )
+    parser.add_argument(
+        FORGET_DEVICES, dest="forget", action="store_true", help="end the access of all devices"
+    )
+    forget_devices: bool = parser.parse_args().forget
     identity = find_identity()
     now = datetime.now(UTC)
     host = socket.gethostname().partition(".")[0][:32]

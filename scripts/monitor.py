@@ -8,9 +8,9 @@
 
 Latencies are of the time between two looks; --once takes two, --interval seconds apart (0: one look, and no rates).
 
-Exit status of --once: 0 all is well, 1 it works and something should be looked at, 2 wrong options, settings that can
-not be read or an output that can not be written, 3 the server runs and
-can not answer questions, 4 the server is not reached. Without --once 0 when it is ended by Ctrl+C.
+Exit status of --once: 0 all is well, 1 it works and something should be looked at, 2 wrong options, settings that
+cannot be read or an output that cannot be written, 3 the server runs and cannot answer questions, 4 the server is not
+reached. Without --once it is 130 when Ctrl+C ends it. A model server without figures of its own is no failure.
 """
 
 from __future__ import annotations

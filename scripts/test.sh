@@ -45,13 +45,13 @@ may_install() {
 # Prometheus's own) are neither started nor left to start with the machine: the tests start processes of their own.
 apt_install() {
     local package as_root='' policy=/usr/sbin/policy-rc.d service
+    say "Installing with apt-get, to stay on this machine: $*. (Ctrl+C stops it.)"
     [ "$(id -u)" = 0 ] || as_root='sudo -n'
     if [ -e $policy ]; then policy=''; else
         printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null && $as_root chmod 755 $policy
         # shellcheck disable=SC2064
         trap "$as_root rm -f $policy" EXIT
     fi
-    say "Installing $* with apt-get."
     # A container's package lists are often missing or old; without new ones the old may still do.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || true
     for package in "$@"; do

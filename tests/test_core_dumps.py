@@ -212,4 +212,6 @@ def test_every_program_of_ours_forbids_them_first(program: str) -> None:
         for node in tree.body
         if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test)
     ]
-    assert ast.unparse(starts[0]) in ("core_dumps.forbid()", "_no_core_dumps()")
+    # One that has no secret may find the module first.
+    calls = [ast.unparse(node) for node in starts]
+    assert calls[0] in ("core_dumps.forbid()", "_no_core_dumps()") or "lan_addresses" in program

@@ -400,3 +400,16 @@ def test_where_it_looks_by_itself(tmp_path: Path) -> None:
     assert target(settings, "--server-url", "https://cam.example.org/").engine_url == ""
     assert target("ENGINE=builtin\n").engine_url == ""
     assert target(settings, "--engine-url", "none").engine_url == ""
+
+
+@pytest.mark.parametrize("status", [200, 404])
+async def test_a_model_server_without_figures_is_no_failure(status: int) -> None:
+    """Others than vllm have no /metrics, or a page there: all is well, and the JSON says what is missing."""
+    async with (
+        FakeOpenAI() as fake,
+        answering("hello\n" if status == 200 else "", status) as engine_url,
+        running(engine="vllm", vllm_base_url=fake.base_url, rate_limit_per_minute=0) as run,
+    ):
+        state = await once(Target(run.base_url, engine_url=engine_url), 0)
+    assert (state.level, texts(state)) == (0, "")
+    assert state.body["missing"]["engine"]["text"].startswith("Its /metrics can not be used")

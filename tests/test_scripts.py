@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -335,3 +336,39 @@ def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
     assert "Installing" in bash(scratch / "scripts" / "models.sh", env=offline()).stderr
     assert bash(scratch / "scripts" / "models.sh", env=offline()).stderr == ""
     assert not (scratch / ".venv").exists()
+
+
+PROGRAMS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "scripts").rglob("*.py")
+    if '__name__ == "__main__"' in path.read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_path: Path) -> None:
+    """--help says what it does, with status 0 and within the terminal, and does nothing else; by its path and with -m."""
+    module = program.removesuffix(".py").replace("/", ".")
+    if by_path and program.startswith(("scripts/bench/", "scripts/models/choose")):
+        pytest.skip("a part of another program")
+    words = [str(ROOT / program)] if by_path else ["-m", module]
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, *words, "--help"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+    assert "options:" in done.stdout
+    # A line that was broken by hand and once more goes on far before the margin.
+    paragraphs = re.split(r"(?:options|arguments):", done.stdout)[0].split("\n\n")
+    for paragraph in paragraphs[1:]:
+        lines = paragraph.splitlines()
+        assert all(len(line) > 60 for line in lines[:-1] if not line.startswith("  ")), paragraph
+    assert list(home.iterdir()) == []

@@ -24,6 +24,8 @@ class Missing:
 
     text: str
     todo: str = ""
+    # False: it is nothing that has to be there, as the figures of a model server that has none
+    wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,9 @@ def _samples(look: Look, part: str, reply: Reply, prefix: str) -> Samples | None
     if samples is not None and samples.has(prefix):
         return samples
     told = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
-    look.missing[part] = Missing(f"Its /metrics can not be used: {told}.")
+    # Of the model servers vLLM alone has them; others answer with 404, or with a page.
+    has_none = part == "engine" and reply.status in (200, 404, 405, 501)
+    look.missing[part] = Missing(f"Its /metrics can not be used: {told}.", wanted=not has_none)
     return None
 
 

@@ -108,7 +108,7 @@ def _of_health(now: Look) -> list[Problem]:
         found.append(Problem(Level.UNABLE, text, todo))
     if (missing := now.missing.get("metrics")) is not None:
         found.append(Problem(Level.LOOK, missing.text, missing.todo))
-    if (missing := now.missing.get("engine")) is not None:
+    if (missing := now.missing.get("engine")) is not None and missing.wanted:
         engine = health.get("engine", {})
         if engine.get("name") == "vllm":
             text = f"The model server's own figures are missing. {missing.text}"
