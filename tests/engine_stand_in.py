@@ -71,7 +71,12 @@ class Handler(BaseHTTPRequestHandler):
             self._json({"object": "list", "data": [CARD]})
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if asked.get("stream") is False:
+            # Whether it takes pictures is asked in one word.
+            message = {"role": "assistant", "content": "0"}
+            self._json({"choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
+            return
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Connection", "close")
