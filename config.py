@@ -173,7 +173,7 @@ class Settings(BaseSettings):
         description="a directory, ~ being the home directory",
     )
     model_dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
-        default="float16", description="auto, float16, bfloat16 or float32"
+        default="auto", description="auto, float16, bfloat16 or float32"
     )
     gpu_memory_utilization: float = _number(0.90, 0.05, 1)
     model_max_tokens: int = _whole(8192, 512, 1_048_576)

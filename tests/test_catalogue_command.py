@@ -158,7 +158,8 @@ def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
     assert words[:3] == (f"/usr/bin/{program}", "run", "--rm")
     line = shlex.join(words)
     assert shlex.join(gpu) in line
-    assert "--ipc=host" in words
+    assert "--ipc=private" in words
+    assert "--shm-size=8g" in words
     assert value(words, "--mount") == "type=bind,src=/models/some,dst=/model,readonly"
     assert value(words, "--publish") == "127.0.0.1:8002:8000"
     assert f"--env {vllm.KEY} " in line

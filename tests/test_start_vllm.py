@@ -540,3 +540,38 @@ def test_wrong_options_end_with_status_2(machine: Machine, args: list[str]) -> N
     done = machine.run(*args)
     assert done.returncode == 2
     assert "usage: bash scripts/start_vllm_server.sh" in done.stderr
+
+
+@pytest.mark.parametrize("extra", [["-tp", "2"], ["-tp=2"], ["--tensor_parallel_size=2"]])
+def test_a_short_flag_is_the_long_one(extra: list[str]) -> None:
+    """One that follows from the settings or is not taken is refused by either of its names."""
+    assert built("0.32", *extra).arguments[-len(extra) :] == tuple(extra)
+    vllm = Vllm("0.32", frozenset(recorded("0.32")))
+    with pytest.raises(ModelError, match="--tensor-parallel-size follows from the settings"):
+        vllm_command._checked(extra, vllm, ["--tensor-parallel-size", "4"])
+
+
+def test_the_models_own_number_format_is_the_default() -> None:
+    """Qwen's are stored in bfloat16, and float16 overflows."""
+    words = built("0.32").arguments
+    assert words[words.index("--dtype") + 1] == "auto"
+
+
+def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
+    """The command is printed, for the flags that newer versions have; without --dry-run it is refused."""
+    machine.tool("vllm", "echo 'RuntimeError: no GPU' >&2; exit 1")
+    machine.tool("rocm-smi", "exit 1")
+    done = machine.run("--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "--scheduling-policy priority" in done.stdout
+    assert "0.30 or newer" in done.stderr
+    assert machine.run().returncode == 1
+
+
+def test_a_second_gpu_that_is_not_used_is_said() -> None:
+    """With the flag that spreads the model."""
+    cards = [Gpu(at, "GPU", 0.0, 0, 80 << 30, None, None) for at in range(4)]
+    (told,) = serve.memory_doubts(cards, 10 << 30, load(None))
+    assert "one of 4 GPUs" in told
+    assert "--tensor-parallel-size 4" in told
+    assert serve.memory_doubts(cards, 10 << 30, load(None), 4) == []

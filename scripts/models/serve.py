@@ -24,6 +24,7 @@ from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
 from server import core_dumps  # noqa: E402
 from server.catalogue import vllm_log  # noqa: E402
+from server.catalogue.command import IMAGE_FLAGS  # noqa: E402
 from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
 from server.engines import vllm_help  # noqa: E402
 from server.engines.host import main_memory  # noqa: E402
@@ -80,7 +81,16 @@ def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
         if not chosen.dry_run:
             raise
         say(error.message)
-    vllm = asked(chosen.vllm)
+    try:
+        vllm = asked(chosen.vllm)
+    except ModelError as error:
+        # Without a GPU it may not even tell its flags.
+        if not chosen.dry_run or chosen.cpu:
+            raise
+        say(
+            f"{error.message} The command is for a vLLM of 0.30 or newer, whose flags are known here."
+        )
+        vllm = Vllm("0.30 or newer", IMAGE_FLAGS, words=(chosen.vllm, "serve"))
     if chosen.cpu and not vllm.for_cpu:
         raise ModelError(
             f"`{chosen.vllm}` is no build for the CPU, which --cpu needs. Install that one (docs.vllm.ai says how), or leave"
@@ -150,6 +160,11 @@ def memory_doubts(
         doubts.append(
             f"The weights take {in_words(weights)}, and GPU_MEMORY_UTILIZATION={share:g} of the memory of the GPUs that vLLM"
             f" uses ({used}) is {in_words(all_of_it)}. Convert them to 8 bits (python scripts/convert_model.py --help){more}."
+        )
+    elif len(cards) > used == 1:
+        doubts.append(
+            f"vLLM uses one of {len(cards)} GPUs. To spread the model over all of them, for shorter answers or more at a"
+            f" time: -- --tensor-parallel-size {len(cards)}"
         )
     free = _free(cards[0]) if cards else None
     if free is not None and free < share * (cards[0].memory_total or 0):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,15 @@ _NOT_BY_HAND = {
     "--no-disable-log-requests": "questions are never logged",
     "--config": "a file could turn on what is kept off here",
     "--device": "there is no falling back to the CPU",
+}
+
+
+# vLLM's short names of flags
+_SHORT = {
+    "-tp": "--tensor-parallel-size",
+    "-pp": "--pipeline-parallel-size",
+    "-dp": "--data-parallel-size",
+    "-q": "--quantization",
 }
 
 
@@ -140,9 +150,12 @@ def _address(settings: Settings) -> tuple[str, int]:
 
 def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]:
     for word in extra:
-        if not word.startswith("--"):
-            continue
         name = word.partition("=")[0].replace("_", "-")
+        # Attached values as well: -tp2
+        short = re.match(r"-[a-z]{1,3}", name)
+        name = _SHORT.get(short[0], name) if short else name
+        if not name.startswith("--"):
+            continue
         if name in _NOT_BY_HAND:
             raise ModelError(f"{name} is not passed on: {_NOT_BY_HAND[name]}.")
         if name in ours:

@@ -192,6 +192,4 @@ def shown(value: object) -> str:
 
 def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:
     """Make the choice that the settings LOCAL_MODEL and MODEL_DTYPE stand for."""
-    # float16, the setting's default, is for model servers: a model that is stored in bfloat16 may overflow in it.
-    chosen = "auto" if dtype == "float16" else dtype
-    return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=chosen)
+    return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=dtype)

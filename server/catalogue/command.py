@@ -247,8 +247,8 @@ def _container(
     words = (
         *(program, "run", "--rm", "--name", name),
         *gpu,
-        # Its processes share pictures and weights through it.
-        "--ipc=host",
+        # Its processes share pictures and weights through memory of its own; a container's 64 MiB are too few.
+        *("--ipc=private", "--shm-size=8g"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         # SELinux would else hide the folder, or have it relabelled.
         *("--security-opt", "label=disable"),
