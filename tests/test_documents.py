@@ -40,6 +40,9 @@ VARIABLES = {
         "VLLM_CUDA_IMAGE",
         "HF_TOKEN",
         "HF_ENDPOINT",
+        "TURN_PEER",
+        "VLLM_MEMORY",
+        "VLLM_SHM",
     ),
     "PIP_EXTRA_INDEX_URL",
 }
