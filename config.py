@@ -25,6 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from server.addresses import Address, Network
 from server.origins import normalise_origin
 from server.setting_text import (
+    allowed_host,
     base_url,
     file_source,
     host_name,
@@ -199,6 +200,9 @@ class Settings(BaseSettings):
     operator_token: SecretStr = _secret()
     allowed_origins: Annotated[tuple[str, ...], NoDecode, _list_of(origin)] = _names(
         "origins like https://cam.example.org:8443, each spelled out, without a path"
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode, _list_of(allowed_host)] = _names(
+        "host names like cam.example.org or *.example.org, without a scheme and a port"
     )
     session_timeout: int = _whole(3600, 1, 604_800, " (seconds)")
     token_max_age: int = _whole(86_400, 60, 2_592_000, " (seconds)")

@@ -176,8 +176,9 @@ make_settings() {
         umask 077
         if [ "$settings_source" = "$ROOT/.env" ]; then cat "$settings_source"; else
             sed -e "s/^JWT_SECRET_KEY=\$/JWT_SECRET_KEY=$secret/" -e "s/^ACCESS_CODE=\$/ACCESS_CODE=$code/" "$settings_source"
-        fi | awk -v path="$path" -v proxy="$(has_nginx && echo "$NGINX_ADDRESSES")" '
+        fi | awk -v path="$path" -v host="$(proxy_names)" -v proxy="$(has_nginx && echo "$NGINX_ADDRESSES")" '
             /^MODEL_PATH=/ && path != "" { print "MODEL_PATH=" path; next }
+            /^ALLOWED_HOSTS=$/ && proxy != "" { print "ALLOWED_HOSTS=" host; next }
             /^TRUSTED_PROXIES=$/ && proxy != "" { print "TRUSTED_PROXIES=" proxy; next }
             { print }' >"$scratch/settings"
     )
@@ -193,6 +194,9 @@ plan_users() {
 
 # What nginx.conf reaches the processes from
 NGINX_ADDRESSES=127.0.0.1,::1
+
+# The names that nginx.conf answers to, with commas between
+proxy_names() { sed -n 's/^ *server_name  *\([^;]*\);.*/\1/p' "$ROOT/deploy/nginx.conf" 2>/dev/null | tr ' ' '\n' | LC_ALL=C sort -u | paste -sd , -; }
 
 # Whether deploy/nginx.conf is in front, or will be.
 has_nginx() { [ -e "$nginx_file" ] || printf '%s\n' "${plan[@]}" | grep -qF "$nginx_file"; }
@@ -264,6 +268,9 @@ advise() {
         say "Settings: $settings (what people type to get in: sudo grep ACCESS_CODE $settings)"
     else
         say "Settings: $settings (ACCESS_CODE is empty: whoever reaches the page gets in)"
+    fi
+    if has_nginx && [ -z "$(setting ALLOWED_HOSTS "$settings")$(setting ALLOWED_ORIGINS "$settings")" ]; then
+        say "nginx is in front: set ALLOWED_HOSTS in $settings to the name that the page has, or nobody is let in by it."
     fi
     if ! systemctl is-enabled --quiet qwen-webrtc.service 2>/dev/null; then
         say 'To start:  sudo systemctl enable --now qwen-webrtc      (several: qwen-webrtc@8010 qwen-webrtc@8011 instead)'

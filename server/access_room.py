@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import socket
+
 from config import Settings
 from server.addresses import RequestLimiter
-from server.auth import OriginPolicy, TokenIssuer, signing_key
+from server.auth import TokenIssuer, signing_key
 from server.devices import Devices
 from server.guesses import GuessLimits
 from server.metrics import Metrics
 from server.operator_guard import OperatorGuard
+from server.origins import HostPolicy, OriginPolicy
 from server.pairing import PairingCodes
 from server.services import Access
 from server.shared_limits import SharedLimiter, Store
-from server.tls_files import authority_der, read_secret
+from server.tls_files import authority_der, certificate_names, read_secret
 
 
 class AccessRoom:
@@ -41,7 +44,12 @@ class AccessRoom:
             self.guesses.operator,
             metrics,
         )
-        self.origins = OriginPolicy(settings.allowed_origins)
+        names = {*settings.allowed_hosts, *settings.pairing_hosts, settings.host}
+        if settings.https_enabled and settings.ssl_cert_path is not None:
+            names |= certificate_names(settings.ssl_cert_path)
+        self.origins = OriginPolicy(
+            settings.allowed_origins, HostPolicy(names, socket.gethostname())
+        )
 
     def access(self) -> Access:
         """The settings as the routes need them."""

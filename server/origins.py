@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterable
 
@@ -24,15 +25,65 @@ def normalise_origin(text: str) -> str | None:
     return f"{scheme}://{host}:{int(port)}" if 0 < int(port) < 65536 else None
 
 
+# What networks at home and in offices put behind a machine's own name; nobody can register such a name for all the world.
+_OWN_SUFFIXES = ("", ".local", ".lan", ".home.arpa", ".internal", ".localdomain")
+
+
+class HostPolicy:
+    """The hosts that this server is reached by on purpose: addresses, localhost, and the names that it was given.
+
+    A stranger's page can have a name of its own lead here (DNS rebinding); an address cannot be made to lead elsewhere.
+    A name that begins with `*.` stands for all names with one label in its place.
+    """
+
+    def __init__(self, names: Iterable[str] = (), own_name: str = "") -> None:
+        """`own_name`: what this machine calls itself."""
+        own = own_name.lower().rstrip(".")
+        label = own.partition(".")[0]
+        given = {name.lower().rstrip(".") for name in names}
+        self._names = frozenset({own, *given, *(label + end for end in _OWN_SUFFIXES if label)}) - {
+            ""
+        }
+
+    def allows(self, host: str | None) -> bool:
+        """`host` is the request's header, with a port or without."""
+        if host is None:
+            return False
+        name = _host_alone(host)
+        if name == "localhost" or name.endswith(".localhost") or _is_address(name):
+            return True
+        return name in self._names or "*." + name.partition(".")[2] in self._names
+
+
+def _host_alone(host: str) -> str:
+    text = host.strip().lower()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0].rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 class OriginPolicy:
     """Compares the `Origin` header with a list, or, when the list is empty, with the host that was asked.
 
-    With a list, nothing but the list counts: a page of the same host must be in it too. That is also the
-    answer to DNS rebinding, where a stranger's page has the same host as the request.
+    With a list, nothing but the list counts: a page of the same host must be in it too. Without one the host has to be
+    one of ours: by DNS rebinding a stranger's page has the same host as the request.
     """
 
-    def __init__(self, allowed: Iterable[str]) -> None:
+    def __init__(self, allowed: Iterable[str], hosts: HostPolicy | None = None) -> None:
         self._allowed = frozenset(map(_known, allowed))
+        self._hosts = hosts if hosts is not None else HostPolicy()
+
+    def knows(self, host: str | None) -> bool:
+        """Whether the host that was asked is one that pages may come from, as far as that counts."""
+        return bool(self._allowed) or self._hosts.allows(host)
 
     def allows(self, origin: str | None, host: str | None, secure: bool) -> bool:
         """`origin` and `host` are the request's headers, `secure` tells whether it came over TLS.
@@ -48,7 +99,7 @@ class OriginPolicy:
         if self._allowed:
             return asking in self._allowed
         scheme = asking.partition("://")[0]
-        if host is None or (secure and scheme != "https"):
+        if host is None or not self._hosts.allows(host) or (secure and scheme != "https"):
             return False
         return asking == normalise_origin(f"{scheme}://{host}")
 

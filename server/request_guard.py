@@ -236,6 +236,10 @@ class RequestGuard:
         headers = request.headers
         if not self._services.origins.allows(headers.get("origin"), headers.get("host"), secure):
             self._services.metrics.auth_failures.labels("origin").inc()
+            if not self._services.origins.knows(headers.get("host")):
+                raise Forbidden(
+                    "This server is not known by the name that the page was opened with. Add the name to ALLOWED_HOSTS."
+                )
             raise Forbidden(
                 "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS."
             )

@@ -55,6 +55,12 @@ def host_name(text: str) -> str:
     return str(IPv6Address(text))
 
 
+def allowed_host(text: str) -> str:
+    """As `host_name`, also with `*.` before it."""
+    star = "*." if text.startswith("*.") else ""
+    return star + host_name(text.removeprefix("*."))
+
+
 def origin(text: str) -> str:
     found = normalise_origin(text.removesuffix("/"))
     if found is None:

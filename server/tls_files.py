@@ -6,6 +6,8 @@ import os
 import ssl
 from pathlib import Path
 
+from cryptography import x509
+
 from server.setting_text import shown
 
 MIN_SECRET_CHARS = 32
@@ -51,6 +53,16 @@ def authority_problems(path: Path | None) -> list[str]:
     else:
         return []
     return [f"CA_CERT_PATH is {shown(path)}, {reason}. It is sent to whoever asks for it."]
+
+
+def certificate_names(path: Path) -> set[str]:
+    """The DNS names that the first certificate of a PEM file is for; none where it has none. Raises OSError, ValueError."""
+    certificate = x509.load_pem_x509_certificate(path.read_bytes())
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return set()
+    return set(names.value.get_values_for_type(x509.DNSName))
 
 
 def read_secret(path: Path) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.origins import OriginPolicy, normalise_origin
+from server.origins import HostPolicy, OriginPolicy, normalise_origin
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,8 @@ def test_same_origin_without_a_list(
     origin: str | None, host: str | None, secure: bool, allowed: bool
 ) -> None:
     """Without a list a page must come from the host that was asked; no Origin means no page."""
-    assert OriginPolicy(()).allows(origin, host, secure) is allowed
+    hosts = HostPolicy(["cam", "cam.example.org", "x"])
+    assert OriginPolicy((), hosts).allows(origin, host, secure) is allowed
 
 
 def test_a_list_is_all_there_is() -> None:
@@ -89,3 +90,37 @@ def test_a_list_of_anything_else_is_refused() -> None:
     for bad in ("*", "https://a/b", "null"):
         with pytest.raises(ValueError, match="is no origin"):
             OriginPolicy([bad])
+
+
+HOSTS = HostPolicy(["cam.example.org", "*.wild.example"], "vm.office.example")
+
+
+@pytest.mark.parametrize(
+    ("host", "allowed"),
+    [
+        *(("127.0.0.1:8000", True), ("[::1]:8000", True), ("192.168.1.5", True)),
+        *(("localhost:8000", True), ("a.localhost", True), ("CAM.example.org.:443", True)),
+        *(("vm", True), ("vm.local:8000", True), ("vm.office.example", True), ("vm.lan", True)),
+        *(("a.wild.example", True), ("a.b.wild.example", False), ("wild.example", False)),
+        *(("evil.example", False), ("vm.evil.example", False), ("cam.example.org.evil", False)),
+        *(("127.0.0.1.evil.example", False), ("localhost.evil.example", False), ("", False)),
+        (None, False),
+    ],
+)
+def test_a_strangers_name_gets_nothing(host: str | None, allowed: bool) -> None:
+    """Names that the server was given, its own, and addresses; a page of the same name counts only there."""
+    assert HOSTS.allows(host) is allowed
+    if host:
+        policy = OriginPolicy([], HOSTS)
+        assert policy.allows(f"http://{host.lower()}", host, False) in (allowed, False)
+        assert policy.knows(host) is allowed
+    listed = OriginPolicy(["https://evil.example"], HOSTS)
+    assert listed.knows(host)
+
+
+def test_without_a_name_of_its_own() -> None:
+    """A machine that calls itself nothing lets no empty name in."""
+    bare = HostPolicy()
+    assert not bare.allows("")
+    assert not bare.allows(".local")
+    assert bare.allows("10.0.0.1")

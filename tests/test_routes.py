@@ -699,6 +699,22 @@ async def test_foreign_origins_are_403(
     assert "access-control-allow-origin" not in own.headers
 
 
+async def test_a_name_made_to_lead_here_gets_no_token(run: Running) -> None:
+    """A stranger's page whose name leads here (DNS rebinding) asks with its own name and a matching origin: refused with
+    what to set; a name that was given is fine, and health checks by any name are answered."""
+    async with (
+        running(rate_limit_per_minute=0, allowed_hosts="cam.example.org") as named,
+        http(named) as client,
+    ):
+        for host, status in (("evil.example", 403), ("cam.example.org", 200)):
+            headers = {"Host": f"{host}:{named.port}", "Origin": f"http://{host}:{named.port}"}
+            reply = await client.post("/api/token", headers=headers)
+            assert reply.status_code == status
+            if status == 403:
+                assert "ALLOWED_HOSTS" in reply.json()["detail"]
+            assert (await client.get("/health/live", headers=headers)).status_code == 200
+
+
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"])
 @pytest.mark.parametrize(
     "path", ["/upload", "/upload/", "/upload/a/b", "/api/upload", "/api/upload/x", "/api/uploads"]
