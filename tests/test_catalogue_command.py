@@ -421,3 +421,13 @@ def test_a_child_gets_none_of_our_secrets() -> None:
         *("PATH", "HOME", "CUDA_VISIBLE_DEVICES", "HSA_OVERRIDE", "VLLM_ROCM_USE_AITER"),
         *("VLLM_NO_USAGE_STATS", "HF_HUB_OFFLINE"),
     }
+
+
+def test_a_broken_vllm_is_named_where_another_is_started_in_its_place() -> None:
+    """In the preview, with what is wrong with it; nothing is said where there is none."""
+    host = dataclasses.replace(LAPTOP, libraries={**LAPTOP.libraries, "torchvision": "0.28.0"})
+    assert built("subprocess", host, dtype="float32").warnings == ()
+    broken = dataclasses.replace(host, vllm_trouble="`/env/bin/vllm` failed: no torch.")
+    (told,) = built("subprocess", broken, dtype="float32").warnings
+    assert "in place of vLLM" in told
+    assert "`/env/bin/vllm` failed: no torch." in told

@@ -204,6 +204,16 @@ def _subprocess(choice: Choice, model: Model, folder: Path, host: Host, api_key:
         base_url=_base(choice.port),
         # It knows a model by the path that it was given, and by nothing else.
         served_name=str(folder),
+        warnings=_instead_of_vllm(host),
+    )
+
+
+def _instead_of_vllm(host: Host) -> tuple[str, ...]:
+    """One that is there and broken is no choice of the operator's."""
+    if not host.vllm_trouble:
+        return ()
+    return (
+        f"`transformers serve` is started in place of vLLM, which answers several at a time: {host.vllm_trouble}",
     )
 
 
