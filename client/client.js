@@ -66,7 +66,7 @@ const visit = new Visit({
   onEngine: (engine, model) => tellStand(engine, model, conversation.open),
   onSent: (id) => conversation.sent(id),
   onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
-  onBroken: () => conversation.interrupt(BROKEN),
+  onBroken: (again) => conversation.interrupt(BROKEN, again),
   onNewSession: () => {
     if (conversation.turns.length === 0) return;
     // What has no answer yet gets it in the new one.
@@ -176,7 +176,9 @@ function ask(text, detail = "auto") {
 
 function cancel() {
   const turn = conversation.running;
-  if (turn && visit.cancel(turn.id)) conversation.end(turn.id, "Cancelled.");
+  if (!turn) return;
+  conversation.cancelling(turn);
+  if (visit.cancel(turn.id)) conversation.end(turn.id, "Cancelled.");
 }
 
 /** @param {string} text */

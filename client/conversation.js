@@ -16,6 +16,7 @@
  * @property {string} thoughts what the model thought before it answered
  * @property {FrameInfo|null} frame
  * @property {ResponseMessage|null} response null until the answer is whole
+ * @property {boolean} resent it went into a socket that was lost, and is asked again: how the first one ended is no news
  * @property {string} problem what went wrong, for people; "" for nothing
  * @property {boolean} retryable
  * @property {string[]} earlier older texts of a description, newest first
@@ -63,7 +64,12 @@ export class Conversation {
   /** @param {string} id */
   sent(id) {
     const turn = this.byId(id);
-    if (turn) this.#change(turn, { state: "sent" });
+    if (turn?.state === "waiting") this.#change(turn, { state: "sent" });
+  }
+
+  /** The person wants no answer: it ends as the server says. @param {Turn} turn */
+  cancelling(turn) {
+    turn.resent = false;
   }
 
   /** It ends here, without the server. @param {string} id @param {string} problem @param {boolean} [retryable] */
@@ -72,11 +78,12 @@ export class Conversation {
     if (turn && !finished(turn)) this.#change(turn, { state: "failed", problem, retryable });
   }
 
-  /** The connection broke: nothing more comes for what was sent. @param {string} problem */
-  interrupt(problem) {
+  /** The connection broke: nothing more comes for what was sent. @param {string} problem @param {string} [again] id of what is sent once more */
+  interrupt(problem, again = "") {
     for (const turn of this.turns) {
       if (finished(turn) || turn.state === "waiting") continue;
-      if (turn.kind === "describe") this.endDescription();
+      if (again && turn.id === again) this.#change(turn, { state: "waiting", text: "", thoughts: "", resent: true });
+      else if (turn.kind === "describe") this.endDescription();
       else this.#change(turn, { state: "failed", problem, retryable: true });
     }
   }
@@ -98,7 +105,7 @@ export class Conversation {
       const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
       if (!turn || finished(turn)) return;
       const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
-      this.#change(turn, { state: "thinking", frame, thoughts: "" });
+      this.#change(turn, { state: "thinking", frame, thoughts: "", resent: false });
     } else if (message.type === "thinking") {
       const turn = this.byId(message.id);
       if (turn && !finished(turn)) this.#change(turn, { thoughts: turn.thoughts + message.text });
@@ -123,6 +130,7 @@ export class Conversation {
   #answered(message) {
     const turn = this.byId(message.id);
     if (!turn || finished(turn)) return;
+    if (turn.resent && message.finish_reason === "cancelled") return;
     this.#change(turn, {
       state: "done",
       text: message.text,
@@ -176,6 +184,7 @@ export class Conversation {
       thoughts: "",
       frame: null,
       response: null,
+      resent: false,
       problem: "",
       retryable: false,
       earlier: [],

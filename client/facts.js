@@ -15,6 +15,7 @@
  * @property {number} closeCode of the last close, 0 for none
  * @property {ApiError|null} socketError
  * @property {boolean} gone the server stopped, and a restart would have ended by now
+ * @property {boolean} cut nothing came through for a while, and not all of it is back
  * @property {boolean} untrusted https works and the socket does not: the browser only tolerates the certificate
  * @property {ApiError|null} pairingError why the one-time code in the address was not taken
  * @property {Ready|null} ready
@@ -30,6 +31,8 @@
  * @property {string} id
  * @property {string} content
  * @property {"auto"|"low"|"high"} detail
+ * @property {number} [at] when it was asked, once it went out
+ * @property {boolean} [again] it goes out for the second time
  */
 
 /**
@@ -42,7 +45,7 @@
  * @property {(engine: string, model: string) => void} onEngine it answers from now on
  * @property {(id: string) => void} onSent a question that waited went out
  * @property {(id: string) => void} onUnsent it never will
- * @property {() => void} onBroken the socket was lost
+ * @property {(again: string) => void} onBroken the socket was lost; again: id of the question that is sent once more, or ""
  * @property {() => void} onNewSession
  */
 
@@ -57,6 +60,7 @@ export const NOTHING_YET = {
   closeCode: 0,
   socketError: null,
   gone: false,
+  cut: false,
   untrusted: false,
   pairingError: null,
   ready: null,

@@ -10,6 +10,10 @@ import { parse } from "./messages.js";
 const PING_EVERY = 20_000;
 // Nothing at all for this long after a ping: the connection is dead, whatever the browser thinks.
 const SILENCE = 10_000;
+// Of a socket on a link that has just come back
+const RENEWED_WITHIN = 400;
+// An attempt so young is not begun anew.
+const JUST_BEGUN = 300;
 // Short, since a fresh try reaches a link that is back sooner than one that was lost in it.
 const OPEN_WITHIN = 5000;
 
@@ -43,6 +47,7 @@ export class ChatSocket {
   #onMessage;
   #onState;
   #onTrusted;
+  #onSilent;
   #backoff = new Backoff();
   /** @type {WebSocket|null} */
   #ws = null;
@@ -54,6 +59,13 @@ export class ChatSocket {
   #pinger;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #silence;
+  // Opened beside one that is silent, whose place it takes; null while there is none.
+  /** @type {WebSocket|null} */
+  #spare = null;
+  // performance.now() when the newest one was begun
+  #begunAt = -Infinity;
+  // The silent one was heard since the spare was begun.
+  #spoke = false;
   // performance.now() before which the server does not want to see us again
   #notBefore = 0;
   #everOpened = false;
@@ -62,14 +74,17 @@ export class ChatSocket {
 
   /**
    * @param {{session: import("./session.js").Session, onMessage: (message: ServerMessage) => void,
-   *   onState: (state: SocketState, code: number, error: ApiError|null) => void, onTrusted?: () => void}} parts
-   *   code: the close code, 0 for none; error: why no token could be had; onTrusted: `doubted` no longer
+   *   onState: (state: SocketState, code: number, error: ApiError|null) => void, onTrusted?: () => void,
+   *   onSilent?: () => void}} parts
+   *   code: the close code, 0 for none; error: why no token could be had; onTrusted: `doubted` no longer;
+   *   onSilent: it was asked and did not answer. "open" is told again when another socket took the place of a silent one
    */
-  constructor({ session, onMessage, onState, onTrusted = () => {} }) {
+  constructor({ session, onMessage, onState, onTrusted = () => {}, onSilent = () => {} }) {
     this.#session = session;
     this.#onMessage = onMessage;
     this.#onState = onState;
     this.#onTrusted = onTrusted;
+    this.#onSilent = onSilent;
   }
 
   /** Begin, or begin at once instead of waiting. Nothing happens when it is open or opening. */
@@ -83,11 +98,30 @@ export class ChatSocket {
     if (this.state === "waiting" && performance.now() >= this.#notBefore) this.open();
   }
 
-  /** Find out now whether the connection still stands. @param {number} [within] milliseconds */
+  /** Ask it, and open another one when it does not answer in time; it is trusted until then. @param {number} within milliseconds */
+  ask(within) {
+    if (this.#ws && this.state === "open" && !this.#spare && !this.doubted) this.#ping(this.#ws, within);
+  }
+
+  /** Find out now whether the connection still stands: another one is opened when it does not. @param {number} [within] milliseconds */
   probe(within) {
-    if (!this.#ws || this.state !== "open") return;
+    if (!this.#ws || this.state !== "open" || this.#spare) return;
     this.doubted = true;
     this.#ping(this.#ws, within);
+  }
+
+  /** The link is back after a cut: what was lost in it is sent again late, a fresh attempt gets through at once. */
+  renew() {
+    if (this.state === "waiting") return this.hurry();
+    if (performance.now() - this.#begunAt < JUST_BEGUN) return;
+    if (this.state === "connecting") {
+      this.#drop();
+      void this.#connect(++this.#attempt);
+    } else if (this.state === "open") {
+      if (!this.doubted) return this.probe(RENEWED_WITHIN);
+      this.#dropSpare();
+      void this.#replace();
+    }
   }
 
   /**
@@ -121,14 +155,9 @@ export class ChatSocket {
       return;
     }
     if (attempt !== this.#attempt) return;
-    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    const address = `${scheme}//${location.host}/ws/${encodeURIComponent(this.#session.id ?? "")}`;
-    const ws = new WebSocket(numbered(address, attempt), ["qwen-camera", `bearer.${this.#session.token}`]);
+    const ws = this.#make(attempt);
     this.#ws = ws;
     this.#timer = setTimeout(() => this.#closed(ws, 0), OPEN_WITHIN);
-    ws.onmessage = (event) => {
-      if (ws === this.#ws) this.#received(parse(event.data));
-    };
     ws.onopen = () => {
       if (ws !== this.#ws) return;
       clearTimeout(this.#timer);
@@ -137,8 +166,58 @@ export class ChatSocket {
       this.#pinger = setInterval(() => this.#ping(ws), PING_EVERY);
       this.#set("open");
     };
+  }
+
+  /** @param {number} attempt */
+  #make(attempt) {
+    const scheme = location.protocol === "https:" ? "wss:" : "ws:";
+    const address = `${scheme}//${location.host}/ws/${encodeURIComponent(this.#session.id ?? "")}`;
+    const ws = new WebSocket(numbered(address, attempt), ["qwen-camera", `bearer.${this.#session.token}`]);
+    this.#begunAt = performance.now();
+    ws.onmessage = (event) => {
+      if (ws === this.#ws) this.#received(parse(event.data));
+    };
     // An error is always followed by a close, which carries the code.
     ws.onclose = (event) => this.#closed(ws, event.code);
+    return ws;
+  }
+
+  /** Open another one beside the one that is silent; until it is there nobody hears of it. */
+  async #replace() {
+    const attempt = ++this.#attempt;
+    this.#begunAt = performance.now();
+    this.#spoke = false;
+    const old = this.#ws;
+    try {
+      await this.#session.ensure();
+    } catch {
+      if (attempt === this.#attempt && old) this.#closed(old, 1006);
+      return;
+    }
+    if (attempt !== this.#attempt || this.state !== "open") return;
+    const ws = (this.#spare = this.#make(attempt));
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#closed(ws, 0), OPEN_WITHIN);
+    ws.onopen = () => {
+      if (ws !== this.#spare) return;
+      // The server closes the old one by now, as it keeps one a session.
+      const before = this.#ws;
+      this.#spare = null;
+      this.#ws = ws;
+      before?.close();
+      clearTimeout(this.#timer);
+      clearTimeout(this.#silence);
+      clearInterval(this.#pinger);
+      this.#pinger = setInterval(() => this.#ping(ws), PING_EVERY);
+      this.#silence = setTimeout(() => this.#closed(ws, 1006), SILENCE);
+      this.#onState("open", 0, null);
+    };
+  }
+
+  #dropSpare() {
+    const spare = this.#spare;
+    this.#spare = null;
+    spare?.close();
   }
 
   /** @param {ServerMessage|null} message */
@@ -152,6 +231,9 @@ export class ChatSocket {
     }
     if (message.type !== "pong") this.#onMessage(message);
     if (!this.doubted) return;
+    this.#spoke = true;
+    // It is about to be closed by the server, and with it goes what is sent into it now.
+    if (this.#spare) return;
     this.doubted = false;
     this.#onTrusted();
   }
@@ -160,12 +242,23 @@ export class ChatSocket {
   #ping(ws, within = SILENCE) {
     if (!this.send({ type: "ping" })) return;
     clearTimeout(this.#silence);
-    this.#silence = setTimeout(() => this.#closed(ws, 1006), within);
+    this.#silence = setTimeout(() => {
+      if (ws !== this.#ws || this.#spare) return;
+      this.doubted = true;
+      void this.#replace();
+      this.#onSilent();
+    }, within);
   }
 
   /** @param {WebSocket} ws @param {number} code */
   #closed(ws, code) {
+    if (ws === this.#spare) return this.#spareFailed(code);
     if (ws !== this.#ws) return;
+    if (this.#spare && (code === 4409 || !(code in AFTER_CLOSE))) {
+      // The other one takes its place, or has taken it and is about to hear so.
+      this.#ws = null;
+      return;
+    }
     if (this.state === "connecting" && !this.#everOpened) this.unopened++;
     this.#drop();
     const rule = AFTER_CLOSE[code];
@@ -177,6 +270,18 @@ export class ChatSocket {
       if (++this.#refused > 2) return this.#set("ended", code);
     }
     this.#again(rule === "slow" ? 30_000 : code === 1013 ? 1500 : 0, code);
+  }
+
+  /** @param {number} code */
+  #spareFailed(code) {
+    this.#dropSpare();
+    clearTimeout(this.#timer);
+    if (this.#ws && this.#spoke) {
+      this.doubted = false;
+      return this.#onTrusted();
+    }
+    this.#drop();
+    this.#again(0, code);
   }
 
   /** @param {number} least milliseconds @param {number} code @param {ApiError|null} [error] */
@@ -193,6 +298,7 @@ export class ChatSocket {
     clearTimeout(this.#timer);
     clearTimeout(this.#silence);
     clearInterval(this.#pinger);
+    this.#dropSpare();
     const ws = this.#ws;
     this.#ws = null;
     ws?.close();

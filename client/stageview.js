@@ -1,9 +1,11 @@
 import { byId, say, show } from "./dom.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { card, dataUse, details, farAway, notice, summary } from "./words.js";
+import { LIVE, card, dataUse, details, farAway, notice, summary } from "./words.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
 
+// While it is live, making another connection is not told for this long.
+const BLINK = 1500;
 // A picture that would lose more than this part of itself to fill its place is shown whole instead.
 const MAX_CROP = 0.3;
 
@@ -52,6 +54,10 @@ export class StageView {
   ];
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #ringTimer;
+  // performance.now() when it was live last
+  #liveAt = -Infinity;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #blink;
 
   constructor() {
     this.state.addEventListener("click", () => this.#openFacts(this.#facts.hidden));
@@ -151,7 +157,7 @@ export class StageView {
 
   /** @param {Facts} facts */
   render(facts) {
-    const { tone, label } = summary(facts);
+    const { tone, label } = this.#steady(facts);
     this.app.dataset.tone = tone;
     // Everything that belongs to a picture is there for another device's, too.
     this.app.dataset.camera = farAway(facts) ? "on" : facts.camera;
@@ -170,6 +176,19 @@ export class StageView {
     if (!facts.held) this.dropStill();
     if (!this.#facts.hidden) this.#renderFacts(facts);
     this.#latest = facts;
+  }
+
+  /** A connection that takes another's place is made in a moment: that is no news. @param {Facts} facts */
+  #steady(facts) {
+    const now = performance.now();
+    const found = summary(facts);
+    clearTimeout(this.#blink);
+    if (!facts.active) this.#liveAt = -Infinity;
+    if (found.label === "Live") this.#liveAt = now;
+    const left = this.#liveAt + BLINK - now;
+    if (found.label !== "Connecting" || left <= 0) return found;
+    this.#blink = setTimeout(() => this.#latest && this.render(this.#latest), left);
+    return LIVE;
   }
 
   /** @type {Facts|null} for the details, which are written only while they are open */

@@ -7,6 +7,7 @@ import { Disclosure } from "./disclosure.js";
 import { NOTHING_YET } from "./facts.js";
 import { pageTime } from "./messages.js";
 import { OtherCamera } from "./othercamera.js";
+import { Outage } from "./outage.js";
 import { Peer } from "./peer.js";
 import { SenderControl } from "./sender.js";
 import { Session } from "./session.js";
@@ -21,8 +22,6 @@ const TYPING_EVERY = 700;
 const HIDDEN_FOR = 4000;
 // Both ends give a connection up after half a minute without a word (RFC 7675).
 const CONSENT = 25_000;
-// After sleep a socket that does not answer within this time is dead.
-const ANSWERS_WITHIN = 2000;
 // What the person just switched wins this long over an older status on its way.
 const SETTLES = 1500;
 // Sockets that did not open at all, after which the certificate is suspected.
@@ -38,8 +37,6 @@ export class Visit {
   #closing = new Closing();
   #disclosure = new Disclosure();
   #typedAt = -Infinity;
-  #connectedAt = Infinity;
-  #connectedOnce = false;
   #toggledAt = -Infinity;
   #pageHidden = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -49,12 +46,13 @@ export class Visit {
   constructor(hooks) {
     this.#hooks = hooks;
     this.#asking = new Asking({
-      ready: () => !this.socket.doubted && answerable(this.facts, performance.now() - this.#connectedAt),
+      ready: () => !this.socket.doubted && answerable(this.facts, this.outage.connectedFor),
       send: (message) => {
         this.control.wake();
         return this.socket.send(message);
       },
       onSent: hooks.onSent,
+      onUnheard: () => this.outage.unheard(),
     });
     this.camera = new Camera({ onChange: () => this.#set({ muted: this.camera.muted }), onLost: () => this.#end("lost") });
     this.session = new Session({
@@ -67,33 +65,33 @@ export class Visit {
     this.peer = new Peer({
       session: this.session,
       onState: (link, linkError) => {
+        // Again: a picture now, not half a second later.
+        if (link === "connected" && this.outage.connectedOnce) this.control.wake();
+        this.outage.linkChanged(link);
         if (link === "connected") {
-          if (this.#connectedOnce) {
-            // Again: a picture now, not half a second later; and a socket whose packets were lost in it would
-            // be tried again in longer and longer steps.
-            this.control.wake();
-            this.socket.probe(ANSWERS_WITHIN);
-          }
-          this.#connectedOnce = true;
-          this.#connectedAt = performance.now();
           setTimeout(() => this.#asking.flush(), PATIENCE + 50);
           this.socket.hurry();
-        } else this.#connectedAt = Infinity;
-        if (link === "interrupted") this.socket.probe();
+        }
         this.#set({ link, linkError });
         if (linkError?.code === "cancelled") this.stop();
       },
       onSender: (sender, plan) => {
         this.control.attach(sender, plan);
         this.stats.attach(sender);
+        this.outage.pulse.attach(sender);
       },
     });
     this.socket = new ChatSocket({
       session: this.session,
       onMessage: (message) => this.#received(message),
-      onTrusted: () => this.#asking.flush(),
+      onTrusted: () => {
+        this.outage.trusted();
+        this.#asking.flush();
+      },
+      onSilent: () => this.outage.silent(),
       onState: (socket, closeCode, socketError) => this.#socketChanged(socket, closeCode, socketError),
     });
+    this.outage = new Outage({ facts: () => this.facts, socket: this.socket, onChange: (cut) => this.#set({ cut }) });
     this.other = new OtherCamera({ session: this.session, socket: this.socket });
   }
 
@@ -217,13 +215,13 @@ export class Visit {
   woke(ms) {
     if (!this.facts.active) return;
     this.retry();
-    this.socket.probe(ANSWERS_WITHIN);
+    this.outage.doubt();
     if (ms > CONSENT) this.peer.renew();
   }
 
   /** Perhaps: a server on this very device, or on a network without the internet, is still there. */
   offline() {
-    this.socket.probe(ANSWERS_WITHIN);
+    this.outage.doubt();
   }
 
   /** Cameras came or went. The one that was lost is used again when it is back: that is what the person wanted. */
@@ -298,6 +296,7 @@ export class Visit {
     const unsent = this.#asking.dropAny();
     this.#release(camera);
     if (this.facts.socket !== "ended") this.socket.close();
+    this.outage.end();
     this.#set({ active: false, status: null, untrusted: false, ...change });
     if (unsent) this.#hooks.onUnsent(unsent.id);
   }
@@ -325,10 +324,13 @@ export class Visit {
   #socketChanged(socket, closeCode, socketError) {
     const wasOpen = this.facts.socket === "open";
     this.#set(this.#closing.changed(this.facts, socket, closeCode, socketError));
-    if (wasOpen && socket !== "open") this.#hooks.onBroken();
+    const again = wasOpen && socket !== "ended" ? this.#asking.again() : "";
+    if (wasOpen && socket !== "open") this.#hooks.onBroken(again);
+    if (wasOpen && socket === "waiting") this.outage.begin();
     if (socket === "waiting" && this.socket.unopened >= REFUSED_AFTER && !this.facts.untrusted) void this.#findOutWhy();
     if (socket === "open") {
       this.#set({ untrusted: false });
+      this.outage.trusted();
       // All of it each time: a new session, or one that missed the last change, does not know it.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
       // A description goes on when it is known where its pictures go.
@@ -348,6 +350,7 @@ export class Visit {
 
   /** @param {ServerMessage} message */
   #received(message) {
+    if ("id" in message && message.id) this.#asking.heard(message.id, message.type);
     switch (message.type) {
       case "ready": {
         const before = this.facts.ready;
@@ -369,11 +372,12 @@ export class Visit {
         const settled = now - this.#toggledAt > SETTLES;
         this.#set({ status: message, ...(settled ? { held: message.held } : {}) });
         const stood = this.facts.link === "connected" || this.facts.link === "interrupted";
+        this.outage.told(message);
         // It was given this session's token, and came later.
         if (message.source === "whip" && stood && this.facts.camera === "on") return this.elsewhere();
         // The server's end of the connection is gone, which this side would notice only seconds later.
         const gone = !message.camera || message.camera === "ended";
-        if (gone && this.facts.link === "connected" && now - this.#connectedAt > PATIENCE) {
+        if (gone && this.facts.link === "connected" && this.outage.connectedFor > PATIENCE) {
           this.peer.reoffer();
         }
         break;

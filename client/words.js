@@ -18,6 +18,9 @@
  * @property {boolean} [busy] nothing to press: it goes on by itself
  */
 
+/** @type {{tone: Tone, label: string}} */
+export const LIVE = { tone: "ok", label: "Live" };
+
 /** @type {Record<string, string>} */
 const ENGINES = { builtin: "Built-in engine", vllm: "vLLM", local: "Local model" };
 
@@ -136,6 +139,11 @@ export function card(facts) {
   };
 }
 
+/** @param {Facts} facts an older connection carries the picture while a newer one is made */
+function seenMeanwhile({ link, status }) {
+  return link !== "closed" && link !== "ended" && status?.camera === "live";
+}
+
 /** @param {Facts} facts @returns {{tone: Tone, label: string}} the state of everything, in a word or two */
 export function summary(facts) {
   const { active, camera, socket, link, status, muted, ready } = facts;
@@ -144,11 +152,12 @@ export function summary(facts) {
   if (!active) return { tone: camera === "off" ? "off" : "bad", label: "Camera off" };
   if (facts.untrusted) return { tone: "bad", label: "Not trusted yet" };
   const elsewhere = camera === "elsewhere";
-  if (socket === "waiting" || link === "waiting" || link === "interrupted") {
+  const linked = elsewhere || link === "connected" || seenMeanwhile(facts);
+  if (facts.cut || socket === "waiting" || ((link === "waiting" || link === "interrupted") && !linked)) {
     return { tone: "bad", label: "Connection lost" };
   }
   if (link === "ended") return { tone: "bad", label: "Camera refused" };
-  if (socket !== "open" || (link !== "connected" && !elsewhere) || !ready) return { tone: "busy", label: "Connecting" };
+  if (socket !== "open" || !linked || !ready) return { tone: "busy", label: "Connecting" };
   if (facts.held) return { tone: "warn", label: "Picture held" };
   if (muted) return { tone: "warn", label: "Camera paused" };
   if (status?.camera === "stalled") return { tone: "warn", label: "Picture stalled" };
@@ -157,14 +166,14 @@ export function summary(facts) {
   // Connected is not live: the server has no picture yet.
   if (status?.camera !== "live") return { tone: "busy", label: "Connecting" };
   if (facts.disclose || (engineState(facts) !== "ready" && engineState(facts) !== "busy")) return { tone: "warn", label: "Live, no answers" };
-  return { tone: "ok", label: "Live" };
+  return LIVE;
 }
 
 /** @param {Facts} facts @returns {Notice|null} the one thing that most needs to be known now */
 export function notice(facts) {
   const { active, camera, socket, link, status, muted } = facts;
   if (!active || !(camera === "on" || farAway(facts))) return null;
-  const linked = link === "connected" || camera === "elsewhere";
+  const linked = link === "connected" || camera === "elsewhere" || seenMeanwhile(facts);
   if (facts.untrusted) {
     return {
       tone: "bad",
@@ -173,7 +182,8 @@ export function notice(facts) {
       action: { label: "What to do" },
     };
   }
-  if (socket === "open" && facts.linkError?.status === 0 && (link === "waiting" || link === "connecting")) {
+  if (facts.cut) return lost(facts);
+  if (socket === "open" && !linked && facts.linkError?.status === 0 && (link === "waiting" || link === "connecting")) {
     return {
       tone: "bad",
       title: "The picture does not get through",
@@ -181,7 +191,7 @@ export function notice(facts) {
       action: { label: "Try now" },
     };
   }
-  if (socket === "waiting" || link === "waiting") return lost(facts);
+  if (socket === "waiting" || (link === "waiting" && !linked)) return lost(facts);
   if (link === "ended") {
     return {
       tone: "bad",
@@ -190,7 +200,7 @@ export function notice(facts) {
       action: { label: "Try again" },
     };
   }
-  if (link === "interrupted") {
+  if (link === "interrupted" && !linked) {
     return { tone: "bad", title: "Connection interrupted", text: "Your picture does not arrive. It is tried again in a moment." };
   }
   if (muted) {
@@ -285,7 +295,7 @@ export function details(facts) {
       ? "Refused by the browser: this device does not trust the server's certificate."
       : socket === "open" && (link === "connected" || camera === "elsewhere")
         ? "Connected."
-        : socket === "waiting" || link === "waiting"
+        : facts.cut || socket === "waiting" || link === "waiting"
         ? "Lost. It is tried again by itself."
         : link === "interrupted"
           ? "Interrupted. It is tried again in a moment."

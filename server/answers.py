@@ -24,10 +24,16 @@ class Asking:
     id: str
     question: str
     asked: Asked
+    # What the client calls it, and when it was sent: the same again is no other question. None when it did not say both.
+    key: tuple[str, float] | None = None
     # Waits for the frame and prepares it
     task: asyncio.Task[None] | None = None
     # In the queue or running; None before
     job: Job | None = None
+    # Tells of it; None before there is a frame
+    sink: AnswerSink | None = None
+    # Nobody listened any more: that it was stopped is no answer.
+    abandoned: bool = False
 
     def cancelled(self, engine: Engine, reason: str) -> wire.Response:
         """The response to a question that was stopped before it had a frame."""
@@ -78,22 +84,34 @@ class AnswerSink:
         self._asked: tuple[Engine, EngineRequest] | None = None
         self._frame: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
+        self._text: list[str] = []
+        # How it ended, without the picture; None before.
+        self.response: wire.Response | None = None
+
+    def again(self) -> None:
+        """Tell the client once more what it has heard so far: it may have been lost."""
+        if self._frame is None:
+            return
+        self._tell_started(self._frame)
+        if self._text:
+            self._outbox.put(wire.DeltaMessage(id=self._id, text="".join(self._text)))
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
         self._asked = (engine, request)
         self._frame = frame_info(picture, time.monotonic(), time.time())
         self._prepare_seconds = picture.prepare_seconds
+        self._text.clear()
+        self._tell_started(self._frame)
+
+    def _tell_started(self, frame: wire.FrameInfo) -> None:
         # The thumbnail comes once, with the response.
-        self._outbox.put(
-            wire.Started(
-                id=self._id,
-                kind=self._kind,
-                frame=self._frame.model_copy(update={"thumbnail": None}),
-            )
-        )
+        frame = frame.model_copy(update={"thumbnail": None})
+        self._outbox.put(wire.Started(id=self._id, kind=self._kind, frame=frame))
 
     def delta(self, text: str) -> None:
+        if self._kind is Kind.CHAT:
+            self._text.append(text)
         self._outbox.put(wire.DeltaMessage(id=self._id, text=text))
 
     def thought(self, text: str) -> None:
@@ -105,7 +123,12 @@ class AnswerSink:
             self._on_counted(*self._asked, result.usage, result.left_out)
         # A description that was replaced or stopped before it began is nothing to tell.
         if self._frame is not None or self._kind is Kind.CHAT:
-            self._outbox.put(self._response(result))
+            response = self._response(result)
+            self._outbox.put(response)
+            frame = response.frame
+            self.response = response.model_copy(
+                update={"frame": frame and frame.model_copy(update={"thumbnail": None})}
+            )
         self._on_end(result.text, result.finish_reason in ("stop", "length"))
 
     def failed(self, error: QwenCameraError) -> None:

@@ -66,6 +66,8 @@ class Session:
         self._holding: asyncio.Task[None] | None = None
         # The question that is being answered; None when there is none.
         self._asking: Asking | None = None
+        # The one that ended last, and how, for a client that did not hear it; None before.
+        self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
         self._numbers = itertools.count(1)
         self.camera.on_status = self._status_changed
         self.camera.on_sender = self._send_sender
@@ -123,7 +125,27 @@ class Session:
 
     # Questions
 
+    def _known(self, key: tuple[str, float]) -> bool:
+        """Whether this question was taken before; its client then hears again what it may have missed."""
+        if self._ended is not None and self._ended[0] == key:
+            self.outbox.put(self._ended[1])
+            return True
+        if self._asking is None or self._asking.key != key:
+            return False
+        if self._asking.sink is not None:
+            self._asking.sink.again()
+        return True
+
+    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
+        if asking.key is not None and message is not None and not asking.abandoned:
+            self._ended = (asking.key, message)
+
     def _chat(self, message: wire.Chat) -> None:
+        key = None
+        if message.id is not None and message.sent_at is not None:
+            key = (message.id, message.sent_at)
+            if self._known(key):
+                return
         asked = Asked(
             at=time.monotonic(),
             wall=time.time(),
@@ -138,7 +160,7 @@ class Session:
             )
             return
         self._cancel(None, "replaced")
-        asking = Asking(id=id, question=message.content, asked=asked)
+        asking = Asking(id=id, question=message.content, asked=asked, key=key)
         self._asking = asking
         asking.task = self._tasks.spawn(self._ask(asking, message.detail), name="question")
         if self._held is None and self._holding is None:
@@ -176,14 +198,14 @@ class Session:
                 shown = await self._requests.prepare(frame, needs, detail, held=held, scene=scene)
             return self._requests.request(asking.question, Kind.CHAT, engine, shown, detail)
 
-        sink = AnswerSink(
+        asking.sink = sink = AnswerSink(
             id=asking.id,
             kind=Kind.CHAT,
             outbox=self.outbox,
             began=asking.asked.at,
             wait_seconds=waited,
             on_end=lambda text, whole: self._answered(asking, text, whole),
-            on_error=lambda error: self.tell(error, asking.id),
+            on_error=lambda error: self._failed(asking, error),
             on_counted=self._requests.learn,
         )
         job = Job(
@@ -195,7 +217,11 @@ class Session:
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:
             self._asking = None
+        self._failed(asking, error)
+
+    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
         self.tell(error, asking.id)
+        self._remember_end(asking, wire.Error.of(error, asking.id))
 
     async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
         """The frame, and whether it is a held one."""
@@ -219,6 +245,8 @@ class Session:
         self.touch()
         if whole and text:
             self._history.add(asking.question, text)
+        if asking.sink is not None:
+            self._remember_end(asking, asking.sink.response)
         if self._asking is asking:
             self._asking = None
 
@@ -227,6 +255,7 @@ class Session:
         if asking is None or (id is not None and id != asking.id):
             return
         self._asking = None
+        asking.abandoned = reason == "socket_closed"
         if asking.job is not None:
             self._tools.inference.cancel(asking.job, reason)
             return
@@ -234,7 +263,9 @@ class Session:
         if asking.task is not None:
             asking.task.cancel()
         self._tools.metrics.cancellations.labels(reason).inc()
-        self.outbox.put(asking.cancelled(self._tools.current_engine(), reason))
+        response = asking.cancelled(self._tools.current_engine(), reason)
+        self.outbox.put(response)
+        self._remember_end(asking, response)
 
     # Hold
 
@@ -326,7 +357,7 @@ class Session:
         self._cancel(None, reason)
         self._tools.inference.cancel_session(self.id, reason)
         self.camera.close()
-        self._held = None
+        self._held = self._ended = None
         self._history.clear()
         await self._stills.close()
         await self._tasks.close()

@@ -320,10 +320,18 @@ async def test_a_broken_connection_ends_what_was_sent(page: Page) -> None:
         talk.ask("q1", "One?", "auto", true);
         talk.ask("q2", "Two?", "auto", false);
         talk.interrupt("Lost.");
-        return talk.turns.map(turn => [turn.state, turn.problem, turn.retryable]);
+        const broken = talk.turns.map(turn => [turn.state, turn.problem, turn.retryable]);
+        // What is asked again has its end from then on.
+        talk.ask("q3", "Three?", "auto", true);
+        talk.interrupt("Lost.", "q3");
+        talk.sent("q3");
+        talk.receive({...response("q3", ""), finish_reason: "cancelled"});
+        const waits = talk.byId("q3").state;
+        talk.receive(response("q3", "A cat."));
+        return [broken, waits, talk.byId("q3").state];
         """,
     )
-    assert found == [["failed", "Lost.", True], ["waiting", "", False]]
+    assert found == [[["failed", "Lost.", True], ["waiting", "", False]], "sent", "done"]
 
 
 async def test_a_description_is_one_turn(page: Page) -> None:
@@ -529,12 +537,13 @@ async def test_the_socket_comes_back(page: Page) -> None:
 
 
 async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page) -> None:
-    """Until it answers it is doubted, and nothing should be sent into it; without an answer the next one opens."""
+    """Until it answers it is doubted, and nothing should be sent into it; without an answer another one opens beside it
+    and takes its place, of which only the opening is told."""
     opened: list[WebSocketRoute] = []
 
     def answer(text: str | bytes) -> None:
-        if len(opened) == 1 and not silent:
-            opened[0].send('{"type":"pong","at":1}')
+        if len(opened) == 2 or not silent:
+            opened[-1].send('{"type":"pong","at":1}')
 
     silent: list[bool] = []
 
@@ -562,12 +571,83 @@ async def test_a_socket_that_is_asked_and_silent_is_given_up_in_time(page: Page)
         doubted.push(socket2.doubted);
         while (opens() < 2) await later(5);
         doubted.push(socket2.doubted);
+        socket2.send({type: "ping"});
+        while (trusted < 2) await later(5);
+        doubted.push(socket2.doubted);
         socket2.close();
-        return [doubted, trusted];
+        return [doubted, states.map(([state]) => state)];
         """,
     )
-    assert found == [[True, False, True, False], 1]
+    assert found == [[True, False, True, True, False], ["connecting", "open", "open", "closed"]]
     assert len(opened) == 2
+
+
+async def test_a_silent_sockets_place_is_taken_without_a_break(page: Page) -> None:
+    """The server closes the old one with 4409 as the new one comes, perhaps before this page knows: no other window has
+    the session. A spare that does not come either ends both, and the next try follows."""
+    opened: list[WebSocketRoute] = []
+
+    async def accept(ws: WebSocketRoute) -> None:
+        opened.append(ws)
+        ws.on_message(lambda _text: None)
+        if len(opened) == 2:
+            await opened[0].close(code=4409)
+            ws.send('{"type":"pong","at":1}')
+
+    await page.route_web_socket("**/ws/*", accept)
+    found = await run(
+        page,
+        SOCKET + """
+        let silent = 0;
+        const chat = new ChatSocket({session, onMessage: () => {}, onSilent: () => silent++,
+          onState: (state, code) => states.push([state, code])});
+        chat.open();
+        while (chat.state !== "open") await later(5);
+        chat.ask(50);
+        const trusted = !chat.doubted;
+        while (states.length < 3 || chat.doubted) await later(5);
+        await later(50);
+        const sent = chat.send({type: "ping"});
+        chat.close();
+        return [trusted, silent, sent, states];
+        """,
+    )
+    assert found == [
+        True,
+        1,
+        True,
+        [["connecting", 0], ["open", 0], ["open", 0], ["closed", 0]],
+    ]
+
+
+async def test_a_question_whose_socket_is_lost_goes_out_once_more_as_it_was(page: Page) -> None:
+    """The very same message, once; none that has its end, was cancelled or gave way to a newer one."""
+    found = await run(
+        page,
+        """
+        const {Asking} = await import("/client/asking.js");
+        const sent = [], unheard = [];
+        const asking = new Asking({ready: () => true, onSent: () => {}, onUnheard: () => unheard.push(1),
+          send: (message) => { sent.push(JSON.stringify(message)); return true; }});
+        const again = () => { const id = asking.again(); asking.flush(99); return id; };
+        asking.ask("One?", "auto", 1);
+        const found = [again(), again(), sent.length, sent[0] === sent[1]];
+        asking.ask("Two?", "auto", 2);
+        asking.heard("q2", "response");
+        found.push(again());
+        asking.ask("Three?", "auto", 3);
+        asking.drop("q3");
+        found.push(again());
+        asking.ask("Four?", "auto", 4);
+        asking.heard("q4", "started");
+        await new Promise((done) => setTimeout(done, 1700));
+        const quiet = unheard.length;
+        asking.ask("Five?", "auto", 5);
+        await new Promise((done) => setTimeout(done, 1700));
+        return [...found, quiet, unheard.length];
+        """,
+    )
+    assert found == ["q1", "", 2, True, "", "", 0, 1]
 
 
 async def test_sleep_networks_and_devices_are_noticed(page: Page) -> None:
@@ -740,7 +820,7 @@ async def test_words_for_every_state(page: Page) -> None:
           .map(camera => words.card({...off, camera}));
         for (const closeCode of [4401, 4403, 4408, 4409]) cards.push(words.card({...off, camera: "off", closeCode}));
         const notices = [{muted: true}, {socket: "waiting"}, {socket: "waiting", closeCode: 1013},
-          {socket: "waiting", closeCode: 4429}, {socket: "waiting", gone: true}, {link: "interrupted"}, {link: "ended", linkError: {message: "No codec."}},
+          {socket: "waiting", closeCode: 4429}, {socket: "waiting", gone: true}, {link: "interrupted", status: {camera: "stalled"}}, {link: "ended", linkError: {message: "No codec."}},
           {status: {camera: "stalled"}}, {status: {camera: "frozen"}}, {status: {camera: "live", dark: true}},
           {status: {camera: "live", blurred: true}}, {held: true},
           ...["loading", "unreachable", "misconfigured"].map(engine_state => ({status: {camera: "live", engine_state}}))]

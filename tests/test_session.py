@@ -439,6 +439,64 @@ async def test_stalled_and_frozen_cameras_are_told_aloud(run: Running, fake: Fak
         await own.close()
 
 
+# The same again
+
+
+async def test_the_same_question_again_is_answered_once() -> None:
+    """A client that does not know whether it was heard sends it again: what it may have missed is told again, and the
+    model is not asked twice; another time of sending is another question."""
+    async with room() as one:
+        one.camera()
+        question = Chat(type="chat", content="a?", id="a", sent_at=time.time() * 1000)
+        one.session.handle(question)
+        one.session.handle(question)
+        one.frame()
+        first = await one.next("response")
+        assert (first["text"], len(one.engine.requests)) == ("A red cup.", 1)
+        assert "response" not in [message["type"] for message in await one.rest()]
+        one.session.handle(question)
+        assert await one.next() == first
+        assert len(one.engine.requests) == 1
+        one.session.handle(question.model_copy(update={"sent_at": time.time() * 1000 + 1}))
+        one.frame()
+        assert (await one.next("response"))["id"] == "a"
+        assert len(one.engine.requests) == 2
+
+
+async def test_a_question_that_runs_is_told_again_from_its_beginning(
+    guest: Visitor, fake: FakeOpenAI
+) -> None:
+    """After `started` comes all of its text so far, then the rest."""
+    fake.between_tokens = 0.5
+    message = {"type": "chat", "content": "Long?", "id": "a", "sent_at": time.time() * 1000}
+    await guest.page.send(**message)
+    await guest.page.next("delta", id="a")
+    await guest.page.send(**message)
+    await guest.page.next("started", id="a")
+    assert (await guest.page.next("delta", id="a"))["text"].startswith("I ")
+    assert (await guest.page.next("response", id="a"))["text"] == "I see a cup."
+    assert fake.count == 1
+
+
+async def test_a_question_that_nobody_listened_to_any_more_is_asked_anew() -> None:
+    """The socket was lost, so it was stopped: sent again it gets its answer. What the person stopped stays stopped."""
+    async with room() as one:
+        one.camera()
+        question = Chat(type="chat", content="a?", id="a", sent_at=time.time() * 1000)
+        one.session.handle(question)
+        one.session.socket_closed()
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        one.session.handle(question)
+        await asyncio.sleep(0)
+        one.session.handle(Cancel(type="cancel", id="a"))
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        one.session.handle(question)
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        one.frame()
+        await asyncio.sleep(0.05)
+        assert not one.engine.requests
+
+
 # What the model gets
 
 

@@ -65,7 +65,26 @@ async def test_a_lost_socket_keeps_session_chat_and_settings(
     assert await page.page.evaluate("window.__camera.opened") == 1
 
 
-async def test_a_socket_that_breaks_in_mid_answer_ends_the_question_in_words(
+async def test_a_socket_that_breaks_in_mid_answer_has_the_question_asked_again(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """By itself, as the same question; its end before is no news."""
+    model.behaviour = Behaviour.STALLS
+    page = await visit(server.base_url)
+    await page.start()
+    sent = await page.send("Tell me a long story")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    model.behaviour = Behaviour.NORMAL
+    since = await page.now()
+    server.program.sessions.close_sockets(1012, "test")
+    assert await page.sent("chat", since=since) == sent
+    await expect(page.turns.last.locator(".text")).to_have_text("I see a cup.")
+    await expect(page.turns.last).to_have_attribute("data-state", "done")
+    await expect(page.turns.last.locator(".remark")).to_be_hidden()
+    await expect(page.turns).to_have_count(1)
+
+
+async def test_a_socket_that_breaks_twice_in_mid_answer_ends_the_question_in_words(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
     """What came is kept, the question is ended and can be asked again with one press."""
@@ -73,6 +92,11 @@ async def test_a_socket_that_breaks_in_mid_answer_ends_the_question_in_words(
     page = await visit(server.base_url)
     await page.start()
     await page.send("Tell me a long story")
+    await expect(page.turns.last.locator(".text")).to_have_text("I see")
+    since = await page.now()
+    server.program.sessions.close_sockets(1012, "test")
+    await page.sent("chat", since=since)
+    await page.got('m.type === "delta"', since=since)
     await expect(page.turns.last.locator(".text")).to_have_text("I see")
     model.behaviour = Behaviour.NORMAL
     server.program.sessions.close_sockets(1012, "test")
