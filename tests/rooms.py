@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -84,6 +84,12 @@ class Room:
                 message: dict[str, Any] = json.loads(await self.reader.get())
                 if not types or message["type"] in types:
                     return message
+
+    async def until(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next message to the client that fits."""
+        while not fits(message := await self.next()):
+            pass
+        return message
 
     async def rest(self) -> list[dict[str, Any]]:
         """What waits for the client now."""

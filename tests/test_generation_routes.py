@@ -18,13 +18,15 @@ from fastapi import FastAPI
 
 from config import load
 from server.catalogue.entry import Ability, Model
-from server.errors import WrongModel
+from server.errors import FrameWithheld, WrongModel
 from server.generation.generator import Generator
 from server.generation.making import Making
 from server.generation_routes import Workshop, create_generation_router
 from server.http_errors import install_error_handlers
 from server.http_guard import guard_app
 from server.main import Program
+from server.vision.prepare import PictureMaker
+from server.vision.privacy import Bgr, PrivacyFilter
 from tests.rooms import make_frame
 from tests.test_making import generator
 
@@ -62,10 +64,11 @@ def require(*abilities: Ability) -> Model:
 
 
 @asynccontextmanager
-async def desk(manner: str | None) -> AsyncIterator[Desk]:
+async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Desk]:
     """The program with these routes; `manner` is the worker's, None loads nothing."""
     settings = load(env_file=None, engine="builtin", operator_token=TOKEN, rate_limit_per_minute=0)
     program = Program(settings)
+    program.maker = PictureMaker(filters, settings.visual_token_budget)
     app = FastAPI()
     install_error_handlers(app, program.metrics)
     model: Generator | None = None if manner is None else generator(manner)
@@ -244,3 +247,36 @@ async def test_the_first_frame_is_what_the_operators_camera_shows() -> None:
         # The middle of the camera's noise, not the worker's own plain white.
         assert 100 < np.mean(first) < 140
         assert frame.width != first.shape[1]
+
+
+class Paints:
+    """Stands for a privacy filter: everything white, or nothing at all."""
+
+    broken = False
+
+    def apply(self, bgr: Bgr) -> Bgr:
+        if self.broken:
+            raise FrameWithheld("This frame was withheld by a filter.")
+        return np.full_like(bgr, 10)
+
+
+async def test_the_first_frame_is_filtered() -> None:
+    """What a filter makes of the camera's picture is what a video begins with; one that strikes refuses the video."""
+    paints = Paints()
+    async with desk("first", paints) as one:
+        session = await one.program.sessions.admit("somebody")
+        token = one.program.tokens.issue("somebody").token
+        feed = session.camera.open_feed()
+        feed.packet(time.monotonic())
+        feed.frame(make_frame(captured=time.monotonic()))
+        status, _ = await one.ask("POST", "/api/engine/video", **VIDEO, camera=token)
+        assert status == 202
+        assert (await one.done())["state"] == "ready"
+        data = (await one.client.get("/api/engine/video/result")).content
+        with av.open(io.BytesIO(data), "r") as container:
+            first = next(iter(container.decode(video=0))).to_ndarray(format="gray")
+        assert np.mean(first) < 40
+        paints.broken = True
+        feed.frame(make_frame(2, captured=time.monotonic()))
+        status, told = await one.ask("POST", "/api/engine/video", **VIDEO, camera=token)
+        assert (status, told["error"]["code"]) == (503, "frame_withheld")

@@ -17,12 +17,15 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import httpx
+import numpy as np
 import pytest
 
 from config import load
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.engines.base import EngineState
+from server.engines.builtin import BuiltinEngine
+from server.engines.builtin.memory import Impression
 from server.main import create_app
 from server.session_manager import SessionManager
 from tests.clients import Page, open_page
@@ -349,3 +352,17 @@ async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureF
     engines.lost(place)
     assert engines.current.name == "builtin"
     assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_what_an_engine_remembers_goes_with_the_session() -> None:
+    """The built-in engine keeps a small picture of what it saw last, and its text: no longer than the session lasts."""
+    async with running(engine="builtin") as run:
+        engine = run.program.engines.current
+        assert isinstance(engine, BuiltinEngine)
+        session = await run.program.sessions.admit("somebody")
+        cells = np.zeros((48, 27), np.int16)
+        for id in (session.id, "another"):
+            engine._memory.exchange(id, Impression(cells, ("a secret",), 0.0))
+        await run.program.sessions.end(session.id, "over")
+        assert len(engine._memory) == 1
+        assert engine._memory.exchange("another", Impression(cells, None, 1.0)) is not None

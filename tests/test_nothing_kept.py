@@ -57,7 +57,7 @@ def files_written(trace: str) -> list[str]:
 
 
 async def whole_session(server: ServerProcess) -> list[str]:
-    """Camera, questions with thumbnails, a held frame, a description, health and metrics; the answers."""
+    """Camera, questions with thumbnails, a held frame, a still, a description, health and metrics; the answers."""
     scene = Scene(1280, 720)
     scene.text, scene.text_px, scene.clock = "TEA 4711\nOPEN AT NINE", 60, False
     encoder = LiveEncoder(scene, rate=10)
@@ -76,6 +76,10 @@ async def whole_session(server: ServerProcess) -> list[str]:
             await peer.wait_for(lambda m: m["type"] == "status" and m["held"])
             texts.append((await peer.ask("Is there a code on it?", timeout=60)).text)
             await peer.send({"type": "release"})
+            await peer.send({"type": "settings", "stills": True})
+            still = await peer.wait_for(lambda m: m["type"] == "still")
+            assert still["image"].startswith("data:image/jpeg")
+            await peer.send({"type": "settings", "stills": False})
             await peer.send({"type": "settings", "describe": True, "sample_rate": 2})
             await peer.wait_for(
                 lambda m: m["type"] == "response" and m["kind"] == "describe", timeout=60
@@ -112,9 +116,11 @@ async def test_a_whole_session_opens_no_file_for_writing(tmp_path: Path) -> None
 
 
 @needs_strace
-async def test_the_watch_sees_a_picture_that_is_kept(tmp_path: Path) -> None:
-    """The same with a deliberate cv2.imwrite on the way of a frame is caught."""
-    trace = await traced(tmp_path, "tests.unfaithful_server", {"KEEP_IN": str(tmp_path)})
+@pytest.mark.parametrize("way", ["thumbnail", "still"])
+async def test_the_watch_sees_a_picture_that_is_kept(tmp_path: Path, way: str) -> None:
+    """The same with a deliberate cv2.imwrite on the way of a frame is caught, on each of its ways."""
+    settings = {"KEEP_IN": str(tmp_path), "KEEP_WHAT": way}
+    trace = await traced(tmp_path, "tests.unfaithful_server", settings)
     assert any("frame.png" in line for line in files_written(trace))
     assert (tmp_path / "frame.png").stat().st_size > 1000
 

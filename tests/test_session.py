@@ -912,6 +912,31 @@ async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
         assert len(one.engine.requests) == 1
 
 
+async def test_a_held_frame_is_filtered_as_any_other() -> None:
+    """The picture that the model gets, its thumbnail, and the refusal when a filter fails."""
+    bar = Bar()
+    async with room(FakeEngine(), bar) as one:
+        one.camera()
+        one.session.handle(Settings(type="settings", thumbnails=True))
+        one.session.handle(Hold(type="hold"))
+        one.frame()
+        await one.until(lambda m: m["type"] == "status" and m["held"])
+        one.session.handle(Chat(type="chat", content="a?"))
+        response = await one.next("response")
+        assert response["frame"]["held"]
+        thumbnail = base64.b64decode(response["frame"]["thumbnail"].partition(",")[2])
+        jpeg = one.engine.requests[-1].picture.jpeg
+        assert jpeg is not None
+        for data in (thumbnail, jpeg):
+            blue, green, red = picture(data).reshape(-1, 3).mean(axis=0)
+            assert green > 180
+            assert max(blue, red) < 20
+        bar.broken = True
+        one.session.handle(Chat(type="chat", content="b?", id="b"))
+        error = await one.next("error", "response")
+        assert (error["code"], error["id"]) == ("frame_withheld", "b")
+
+
 # Activity and faults
 
 

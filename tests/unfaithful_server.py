@@ -12,7 +12,8 @@ import cv2
 from server.main import main
 from server.vision import encode
 
-faithful = encode.thumbnail
+way = os.environ.get("KEEP_WHAT", "thumbnail")
+faithful = getattr(encode, way)
 
 
 def keeping(bgr: Any) -> bytes:
@@ -22,5 +23,5 @@ def keeping(bgr: Any) -> bytes:
 
 
 if __name__ == "__main__":
-    encode.thumbnail = keeping
+    setattr(encode, way, keeping)
     sys.exit(main())
