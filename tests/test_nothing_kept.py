@@ -78,7 +78,7 @@ async def whole_session(server: ServerProcess) -> list[str]:
             await peer.send({"type": "release"})
             await peer.send({"type": "settings", "stills": True})
             still = await peer.wait_for(lambda m: m["type"] == "still")
-            assert still["image"].startswith("data:image/jpeg")
+            assert still.message["image"].startswith("data:image/jpeg")
             await peer.send({"type": "settings", "stills": False})
             await peer.send({"type": "settings", "describe": True, "sample_rate": 2})
             await peer.wait_for(

@@ -19,7 +19,8 @@ faithful = getattr(encode, way)
 def keeping(bgr: Any) -> bytes:
     """What a careless debugging session leaves behind."""
     cv2.imwrite(str(Path(os.environ["KEEP_IN"]) / "frame.png"), bgr)
-    return faithful(bgr)
+    made: bytes = faithful(bgr)
+    return made
 
 
 if __name__ == "__main__":

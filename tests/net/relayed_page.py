@@ -15,7 +15,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request
 from tests.browser.visitor import Visitor
 from tests.namespaces import Namespace
-from tests.net.rooms import encoder, first_frame
+from tests.net.rooms import WATCHING, encoder, first_frame
 
 # Only one of the relays that the page was given, and other credentials where asked for
 _ONLY = """(() => {
@@ -73,7 +73,7 @@ async def checked(namespace: Namespace, page_url: str) -> Any:
 
     async def ask() -> Any:
         while True:
-            turn = (await json_request("GET", f"{page_url}/health"))["turn"]
+            turn = (await json_request("GET", f"{page_url}/health", token=WATCHING))["turn"]
             if all(entry["ok"] is not None for entry in turn):
                 return turn
             await asyncio.sleep(0.05)

@@ -27,6 +27,8 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.namespaces import Namespace, Network
 from tests.turn_server import SECRET, Certificate, configuration, make_certificate, turn_server
 
+# Shows all of /health.
+WATCHING = "metrics-token-of-a-test-0123"
 ROOT = Path(__file__).parents[2]
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 
@@ -214,6 +216,7 @@ async def relay_room(folder: Path, **settings: str) -> AsyncIterator[RelayRoom]:
                 {
                     "TURN_URLS": ",".join((UDP, TCP, TLS, TLS_443)),
                     "TURN_SECRET": SECRET,
+                    "METRICS_TOKEN": WATCHING,
                     "TRUSTED_PROXIES": INNER,
                     "SSL_CERT_FILE": str(certificate.authority),
                     **settings,

@@ -18,6 +18,7 @@ from tests.net.rooms import (
     INNER,
     RELAY,
     SERVER,
+    WATCHING,
     chromium_inside,
     nginx,
     server_process,
@@ -76,6 +77,7 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
         settings = {
             "TURN_URLS": ",".join((TLS, UDP_6, TLS_6)),
             "TURN_SECRET": SECRET,
+            "METRICS_TOKEN": WATCHING,
             "TRUSTED_PROXIES": INNER,
             "SSL_CERT_FILE": str(certificate.authority),
         }
