@@ -23,6 +23,7 @@ from tests.net.rooms import (
     TLS,
     TLS_443,
     UDP,
+    WATCHING,
     RelayRoom,
     chromium_inside,
     encoder,
