@@ -133,6 +133,15 @@ def test_other_algorithms_are_refused() -> None:
     assert reason(jwt.encode(good_claims(), pem, algorithm="RS256")) == "malformed"
 
 
+@pytest.mark.parametrize("overcome", ["get_unverified_header", "decode"])
+def test_the_algorithm_is_pinned_twice(monkeypatch: pytest.MonkeyPatch, overcome: str) -> None:
+    """The look at the header and the decoding refuse another algorithm, each also without the other."""
+    other = forge({"alg": "HS512"}, good_claims(), digest=hashlib.sha512)
+    taken = {"get_unverified_header": HS256, "decode": good_claims()}[overcome]
+    monkeypatch.setattr(f"server.auth.jwt.{overcome}", lambda *_, **__: taken)
+    assert reason(other) in ("malformed", "bad_signature")
+
+
 def test_a_public_key_is_no_secret() -> None:
     """A token signed with a public key in DER form fails, and a PEM key makes no issuer."""
     public = ec.generate_private_key(ec.SECP256R1()).public_key()
@@ -199,6 +208,7 @@ def test_payloads_that_are_no_object() -> None:
 
 def test_size_is_bounded() -> None:
     """A token of exactly the limit is read, one character more is not, and nothing is decoded for it."""
+    assert MAX_TOKEN_CHARS == 4096
     claims = good_claims(pad="")
     token = forge(HS256, claims)
     # base64 makes 4 characters of 3 bytes; the rest is trimmed by the header's padding.

@@ -149,6 +149,22 @@ def test_nobody_else_of_its_user_reads_its_memory(tmp_path: Path) -> None:
         assert said.decode().split() == [answer] * 3, said
 
 
+def test_each_protection_stands_by_itself(tmp_path: Path) -> None:
+    """The limit and the filter, which what is started from here inherits, and that nobody may read the process."""
+    script = (
+        "import ctypes, subprocess\n"
+        "from server import core_dumps\n"
+        "core_dumps.forbid()\n"
+        "print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), flush=True)\n"
+        "subprocess.run(['cat', '/proc/self/coredump_filter', '/proc/self/limits'], check=True)\n"
+    )
+    with started([sys.executable, "-c", script], tmp_path) as process:
+        said, _ = process.communicate()
+    dumpable, kept, *limits = said.decode().splitlines()
+    limit = next(line for line in limits if "core file" in line)
+    assert (dumpable, int(kept, 16), limit.split()[4:6]) == ("0", 0, ["0", "0"])
+
+
 # Crashes as soon as the program opens a file of its model.
 CRASHING = """
 import os, runpy, signal, sys

@@ -144,6 +144,21 @@ async def test_pairing_leaves_a_cookie(run: Running) -> None:
         assert "paired" not in typed.json()
 
 
+async def test_the_cookie_is_secure_where_the_page_is() -> None:
+    """Behind a proxy of ours that ends TLS, too; nobody else's word on it counts."""
+    for proxies, secure in (("127.0.0.1", True), ("", False)):
+        async with (
+            running(access_code=CODE, jwt_secret_key=SECRET, trusted_proxies=proxies) as run,
+            http(run) as client,
+        ):
+            code = run.program.pairing.issue(time.monotonic())
+            reply = await client.post(
+                "/api/token", json={"pairing_code": code}, headers={"X-Forwarded-Proto": "https"}
+            )
+            cookie = reply.headers["set-cookie"].lower()
+            assert ("secure" in [part.strip() for part in cookie.split(";")]) is secure
+
+
 async def test_a_paired_device_gets_in_again(run: Running) -> None:
     """Without any code, each time to a session of its own; a wrong code with it is still a wrong code."""
     async with http(run) as client:

@@ -7,7 +7,9 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
+from server import health_guard
 from server.guesses import FLOOR
 from tests.clients import open_page, take_token
 from tests.running import Running, running
@@ -108,3 +110,18 @@ async def test_no_address_reaches_a_visitor() -> None:
         page = await open_page(run, issued["token"], issued["session_id"])
         assert tells_nothing(json.dumps([await page.next("ready"), await page.next("status")]))
         await page.close()
+
+
+@pytest.mark.parametrize(
+    ("peer", "here"),
+    [
+        *(("127.0.0.1", True), ("127.8.0.1", True), ("::1", True), ("::ffff:127.0.0.1", True)),
+        *(("192.168.1.7", False), ("10.0.0.1", False), ("169.254.1.1", False), ("fe80::1", False)),
+        *(("198.51.100.1", False), ("0.0.0.0", False), ("", False)),
+    ],
+)
+async def test_this_machine_is_its_loopback_alone(peer: str, here: bool) -> None:
+    """A neighbour of the same network is told no more than anybody, whatever name it asks for."""
+    scope = {"type": "http", "scheme": "http", "path": "/health", "query_string": b""}
+    asked = {"headers": [(b"host", b"localhost:8000")], "client": (peer, 5000)}
+    assert health_guard._from_this_machine(Request({**scope, **asked})) is here

@@ -323,3 +323,51 @@ def test_our_own_calls_follow_the_rule() -> None:
                 keys = {k.value for k in keyword.value.keys if isinstance(k, ast.Constant)}
                 assert len(keys) == len(keyword.value.keys), where
                 assert keys <= set(logs.ALLOWED_EXTRAS), f"{where}: {keys}"
+
+
+def _shows_text(value: ast.expr, caught: str) -> bool:
+    """Whether more of a caught exception is used than its type, its place, its number, and a text of our own."""
+    ours = ("code", "message", "errno", "__traceback__")
+    plain = {
+        id(part)
+        for node in ast.walk(value)
+        for part in (
+            *(node.args if isinstance(node, ast.Call) and ast.unparse(node.func) == "type" else ()),
+            *((node.value,) if isinstance(node, ast.Attribute) and node.attr in ours else ()),
+        )
+    }
+    return any(
+        isinstance(node, ast.Name) and node.id == caught and id(node) not in plain
+        for node in ast.walk(value)
+    )
+
+
+def test_no_text_of_an_exception_is_logged() -> None:
+    """It may quote what somebody asked, or a secret: a line has the type, and of our own errors the sentence."""
+    calls, seen = dict(_log_calls()), 0
+    for where, call in calls.items():
+        for extra in call.keywords:
+            pairs = (
+                zip(extra.value.keys, extra.value.values, strict=True)
+                if isinstance(extra.value, ast.Dict)
+                else ()
+            )
+            for key, value in pairs:
+                if key is not None and ast.unparse(key) == "'error'":
+                    said = ast.unparse(value)
+                    known = ("self._reason", "errno.errorcode.get(error.errno or 0)")
+                    assert re.fullmatch(r"type\(\w+\)\.__name__", said) or said in known, where
+    for file in sorted(SERVER.rglob("*.py")):
+        for handler in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
+                continue
+            for node in ast.walk(handler):
+                call = calls.get(f"{file.relative_to(SERVER)}:{getattr(node, 'lineno', 0)}")
+                if call is None or not isinstance(node, ast.Call) or len(node.args) != 1:
+                    continue
+                seen += 1
+                for keyword in node.keywords:
+                    assert not _shows_text(
+                        keyword.value, handler.name
+                    ), f"{file.relative_to(SERVER)}:{node.lineno}: log type({handler.name}).__name__"
+    assert seen > 10

@@ -298,6 +298,29 @@ async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
             making.take()
 
 
+async def test_a_result_goes_after_ten_minutes_and_with_the_server(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nothing else is said; what waits when the server stops is held no longer."""
+    loop, delays = asyncio.get_running_loop(), list[float]()
+    later = loop.call_later
+
+    def call_later(delay: float, *rest: Any, **more: Any) -> asyncio.TimerHandle:
+        delays.append(delay)
+        return later(delay, *rest, **more)
+
+    making = make()
+    async with loaded("video") as model:
+        making.start(model, asked())
+        monkeypatch.setattr(loop, "call_later", call_later)
+        assert (await ended(making)).state is MakingState.READY
+        assert 600 in delays
+        assert max(delays) == 600
+        await making.close()
+        with pytest.raises(NotFound, match="10 minutes"):
+            making.take()
+
+
 async def test_a_result_that_did_not_arrive_waits_again(make: Make) -> None:
     """Unless it was given up or something newer was begun; what has arrived is gone."""
     making = make(keep_seconds=0.1)

@@ -83,6 +83,9 @@ def test_a_list_is_all_there_is() -> None:
     assert not policy.allows("http://evil", "evil", False)
     assert not policy.allows("http://cam.example.org", "cam.example.org", False)
     assert not policy.allows("null", "cam.example.org", True)
+    known = OriginPolicy(["https://cam.example.org"], HostPolicy(["inner"]))
+    assert not known.allows("http://inner", "inner", False)
+    assert not known.allows("http://127.0.0.1:8000", "127.0.0.1:8000", False)
 
 
 def test_a_list_of_anything_else_is_refused() -> None:
@@ -103,6 +106,7 @@ HOSTS = HostPolicy(["cam.example.org", "*.wild.example"], "vm.office.example")
         *(("vm", True), ("vm.local:8000", True), ("vm.office.example", True), ("vm.lan", True)),
         *(("a.wild.example", True), ("a.b.wild.example", False), ("wild.example", False)),
         *(("evil.example", False), ("vm.evil.example", False), ("cam.example.org.evil", False)),
+        *(("evillocalhost", False), ("evil-localhost:8000", False)),
         *(("127.0.0.1.evil.example", False), ("localhost.evil.example", False), ("", False)),
         (None, False),
     ],

@@ -103,6 +103,8 @@ def test_a_filter_that_changes_the_size_withholds_the_picture() -> None:
 def test_explicit_classes_strike_at_the_threshold() -> None:
     """Each explicit class withholds at the threshold, and none below it."""
     picture = noise()
+    exposed = {"BUTTOCKS", "FEMALE_BREAST", "FEMALE_GENITALIA", "ANUS", "MALE_GENITALIA"}
+    assert set(EXPLICIT) == {f"{name}_EXPOSED" for name in exposed}
     for name in EXPLICIT:
         with pytest.raises(FrameWithheld, match="explicit"):
             NsfwFilter(Scores(**{name: NSFW_THRESHOLD})).apply(picture)
@@ -129,6 +131,17 @@ def test_blurred_region_holds_no_detail() -> None:
     outside = np.ones(before.shape[:2], bool)
     outside[32:88, 42:98] = False
     assert np.array_equal(blurred[outside], before[outside])
+
+
+def test_every_face_is_blurred() -> None:
+    """Also where another one is surer, and where two lie over each other."""
+    faces = [Face(20, 20, 60, 60, 0.9), Face(50, 30, 90, 70, 0.4), Face(120, 80, 150, 110, 0.21)]
+    blurred = FaceBlur(Faces(*faces)).apply(noise())
+    for face in faces:
+        assert (
+            cv2.Laplacian(blurred[face.top : face.bottom, face.left : face.right], cv2.CV_16S).std()
+            < 10
+        )
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server import camera
 from server.engines.base import Capabilities, EngineRequest
 from server.errors import FrameWithheld
-from server.messages import Cancel, Chat, Hold, Ping, Release, Settings
+from server.messages import Cancel, Chat, Hold, Ping, Pong, Release, Settings
 from server.vision.encode import Bgr
 from tests.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
 from tests.fakes import FakeEngine, until
@@ -1028,6 +1028,10 @@ async def test_close_forgets_everything() -> None:
         assert one.session._held is None
         assert one.session.camera.newest is None
         assert len(one.session._tasks) == 0
+        # Nothing more is kept for a socket.
+        left = one.session.outbox.size
+        one.session.outbox.put(Pong(at=0.0))
+        assert one.session.outbox.size == left
 
 
 async def test_other_engine_gets_a_picture_of_its_own_size() -> None:
