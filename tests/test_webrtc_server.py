@@ -379,6 +379,14 @@ async def test_the_answer() -> None:
         assert lines(answer, "a=candidate:")
 
 
+async def test_whoever_asks_for_a_picture_gets_none() -> None:
+    """An offer to send and to receive is answered as one to send."""
+    async with webrtc_side() as side:
+        answer = await side.connect(CHROMIUM.replace("a=sendonly", "a=sendrecv"))
+        directions = {"a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive"}
+        assert directions.intersection(answer.split("\r\n")) == {"a=recvonly"}
+
+
 @pytest.mark.parametrize(
     "parameters",
     [
