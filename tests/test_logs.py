@@ -362,8 +362,8 @@ def test_no_text_of_an_exception_is_logged() -> None:
             if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
                 continue
             for node in ast.walk(handler):
-                call = calls.get(f"{file.relative_to(SERVER)}:{getattr(node, 'lineno', 0)}")
-                if call is None or not isinstance(node, ast.Call) or len(node.args) != 1:
+                logged = calls.get(f"{file.relative_to(SERVER)}:{getattr(node, 'lineno', 0)}")
+                if logged is None or not isinstance(node, ast.Call) or len(node.args) != 1:
                     continue
                 seen += 1
                 for keyword in node.keywords:
