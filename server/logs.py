@@ -1,4 +1,4 @@
-"""One JSON object a log line, with nothing in it that a person said, showed or keeps secret.
+"""One JSON object a log line, or words at a terminal, with nothing in it that a person said, showed or keeps secret.
 
 A line has `time`, `level`, `logger`, `message`, then the extras of ALLOWED_EXTRAS that the record has. A record's
 arguments are never put into its message: what varies goes into extras, whose names are a fixed set. So a
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 import sys
 import traceback
@@ -47,6 +48,9 @@ ALLOWED_EXTRAS = (
 # Our own loggers follow LOG_LEVEL; of all others only warnings and worse are kept.
 OWN_LOGGERS = ("server", "config", "__main__")
 MAX_TEXT_CHARS = 500
+# Of a terminal's line: SGR numbers of levels that should be seen, and texts that need no quotes
+_COLOURS = {"warning": "33", "error": "31", "critical": "31"}
+_PLAIN = re.compile(r"[\w.:/@+,<>-]+", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 
@@ -54,24 +58,63 @@ class JSONFormatter(logging.Formatter):
     """A record as one line of ASCII."""
 
     def format(self, record: logging.LogRecord) -> str:
-        at = datetime.fromtimestamp(record.created, UTC)
-        line: dict[str, object] = {
-            "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": _message(record),
-        }
-        for name in ALLOWED_EXTRAS:
-            if name in record.__dict__:
-                line[name] = _value(name, record.__dict__[name])
-        if record.exc_info and record.exc_info[0] is not None:
-            line["error"] = record.exc_info[0].__name__
-            last = traceback.extract_tb(record.exc_info[2])[-1:]
-            line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
-        # A second fence: credentials should not be in a line at all. Before the escaping, which would part their quotes.
-        safe = {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
         # Escaped to ASCII: no text can end the line or steer a terminal.
-        return json.dumps(safe, ensure_ascii=True, allow_nan=False)
+        return json.dumps(_fields(record), ensure_ascii=True, allow_nan=False)
+
+
+class TerminalFormatter(logging.Formatter):
+    """A record as one line for a person: local time, level, message, extras as name=value. As safe as the JSON."""
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _fields(record)
+        level, logger, message = (str(fields.pop(name)) for name in ("level", "logger", "message"))
+        del fields["time"]
+        if not _is_own(record.name):
+            fields["logger"] = logger
+        word = f"{level:7}"
+        if self._colours and level in _COLOURS:
+            word = f"\x1b[{_COLOURS[level]}m{word}\x1b[0m"
+        extras = (f"{name}={_shown(value)}" for name, value in fields.items())
+        at = datetime.fromtimestamp(record.created).astimezone()
+        return " ".join([f"{at:%H:%M:%S}", word, _escaped(message), *extras])
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """All that a line may say of a record, credentials hidden."""
+    at = datetime.fromtimestamp(record.created, UTC)
+    line: dict[str, object] = {
+        "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": _message(record),
+    }
+    for name in ALLOWED_EXTRAS:
+        if name in record.__dict__:
+            line[name] = _value(name, record.__dict__[name])
+    if record.exc_info and record.exc_info[0] is not None:
+        line["error"] = record.exc_info[0].__name__
+        last = traceback.extract_tb(record.exc_info[2])[-1:]
+        line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
+    # A second fence: credentials should not be in a line at all. Before the escaping, which would part their quotes.
+    return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
+
+
+def _escaped(text: str) -> str:
+    """ASCII without control characters, as JSON has it, its quotes left as they are."""
+    escaped = json.dumps(text, ensure_ascii=True)[1:-1]
+    return escaped.replace('\\"', '"').replace("\x7f", "\\u007f")
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value, allow_nan=False)
+    if _PLAIN.fullmatch(value):
+        return value
+    return json.dumps(value, ensure_ascii=True).replace("\x7f", "\\u007f")
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -128,14 +171,21 @@ class _FileHandler(_Quiet, WatchedFileHandler):
 def configure(level: str, log_file: str | Path | None) -> None:
     """Log to `log_file`, or to standard output when there is none; replaces what an earlier call set up.
 
+    Lines are for people where standard output is a terminal, else JSON; NO_COLOR keeps colours out (no-color.org).
+
     `level` is one of debug, info, warning, error. Raises OSError when the file can not be opened.
     """
     handler: logging.Handler
+    form: logging.Formatter = JSONFormatter()
     if log_file is None or str(log_file) == "":
         handler = _StreamHandler(sys.stdout)
+        # A stream that is closed cannot tell.
+        if not sys.stdout.closed and sys.stdout.isatty():
+            plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+            form = TerminalFormatter(colours=not plain)
     else:
         handler = _FileHandler(log_file, mode="a", encoding="utf-8")
-    handler.setFormatter(JSONFormatter())
+    handler.setFormatter(form)
     handler.addFilter(_OwnOrWarning())
     root = logging.getLogger()
     for old in root.handlers[:]:

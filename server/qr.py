@@ -9,16 +9,16 @@ _BLACK_ON_WHITE = "\x1b[38;5;16;48;5;231m"
 _RESET = "\x1b[0m"
 # Upper and lower module of a character, dark or not.
 _HALVES = {(False, False): " ", (True, False): "▀", (False, True): "▄", (True, True): "█"}
-# Light modules around it (ISO/IEC 18004, section 6.3.8).
-_QUIET = 4
+# Light modules around it (ISO/IEC 18004, section 6.3.8), and how many still do where there is no room for them: phones
+# find a code with two.
+QUIET = 4
+LEAST_QUIET = 2
 
 
-def qr_lines(text: str) -> list[str]:
+def qr_lines(text: str, quiet: int = QUIET) -> list[str]:
     """Lines of half blocks, two rows of modules each: a URL of up to 78 characters takes 41 columns and 21 lines."""
-    rows = [
-        [bool(module) for module in row]
-        for row in segno.make(text, error="l", micro=False).matrix_iter(border=_QUIET)
-    ]
+    code = segno.make(text, error="l", micro=False)
+    rows = [[bool(module) for module in row] for row in code.matrix_iter(border=quiet)]
     # The lower half of the last line when the rows are odd in number.
     rows += [[False] * len(rows[0])] * (len(rows) % 2)
     return [
@@ -27,6 +27,6 @@ def qr_lines(text: str) -> list[str]:
     ]
 
 
-def qr_columns(text: str) -> int:
+def qr_columns(text: str, quiet: int = QUIET) -> int:
     """How many columns `qr_lines` takes."""
-    return int(segno.make(text, error="l", micro=False).symbol_size(border=_QUIET)[0])
+    return int(segno.make(text, error="l", micro=False).symbol_size(border=quiet)[0])

@@ -13,10 +13,12 @@ from typing import TextIO
 
 from server.devices import Devices
 from server.pairing import PAIRING_SECONDS, PairingCodes
-from server.qr import qr_columns, qr_lines
+from server.qr import LEAST_QUIET, QUIET, qr_columns, qr_lines
 
 _FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
 
+# Of a terminal that does not tell
+_SIZE = os.terminal_size((80, 24))
 # How often a program in the background looks whether it is in front.
 FRONT_SECONDS = 2.0
 
@@ -99,13 +101,13 @@ class PairingTerminal:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGUSR1, self.show)
         self._listen()
-        self.show()
         if self._authority is not None:
             first, second = fingerprint(self._authority)
             self._write(
                 "  SHA-256 fingerprint of the certificate that phones may be asked to trust:\n"
                 f"  {first}\n  {second}\n"
             )
+        self.show()
 
     def close(self) -> None:
         if self._expiry is not None:
@@ -118,41 +120,62 @@ class PairingTerminal:
             self._leave_keys()
 
     def show(self) -> None:
-        """A new code, which ends the one before."""
+        """A new code, which ends the one before. Its picture comes last, with the address and how long it is good for."""
         url = pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
-        lines = ["", *self._picture(url), "", f"  {url}", ""]
-        lines.append(
-            "  Scan it with the phone's camera, accept the certificate, press Start Camera."
-        )
-        lines.append(
-            f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}."
-        )
+        lines = []
         if len(self._urls) > 1:
             lines.append(f"  Other addresses {'  '.join(self._urls[1:])}")
         if self._access_code is not None:
             lines.append(
                 f"  Access code     {self._access_code}   (to be typed instead; a new one each start)"
             )
-        self._write("\n".join([*lines, ""]))
+        lines.append(
+            "  Scan it with the phone's camera, accept the certificate, press Start Camera."
+        )
+        columns, rows = self._size()
+        below = [
+            # Whole in one line where that can be
+            f"  {url}" if len(url) + 2 <= columns else url,
+            f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}.",
+        ]
+        self._write("\n".join([*lines, *self._picture(url, below, columns, rows), *below]))
         if self._expiry is not None:
             self._expiry.cancel()
         self._expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expired)
 
-    def _picture(self, url: str) -> list[str]:
-        """The QR code; nothing where it does not fit or can not be drawn."""
-        try:
-            columns = os.get_terminal_size(self._out.fileno()).columns
-        except OSError:
-            columns = 80
-        # A terminal that does not tell its width says 0.
-        if 0 < columns < qr_columns(url) or os.environ.get("TERM") == "dumb":
-            return []
-        lines = qr_lines(url)
+    def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
+        """The QR code, where it and the lines `below` it fit on the screen; else why there is none."""
         try:
             "▀".encode(self._out.encoding or "ascii")
+            drawn = os.environ.get("TERM") != "dumb"
         except UnicodeEncodeError:
-            return []
-        return [f"  {line}" if columns > qr_columns(url) + 2 else line for line in lines]
+            drawn = False
+        if not drawn:
+            return ["  No QR code: this terminal cannot draw it. Type the address."]
+
+        def high(quiet: int, columns: int) -> int:
+            # Two modules a line; the cursor stands in a line of its own.
+            rest = sum(-(-len(line) // columns) for line in below)
+            return (qr_columns(url, quiet) + 1) // 2 + rest + 1
+
+        for quiet in (QUIET, LEAST_QUIET):
+            wide = qr_columns(url, quiet)
+            if wide <= columns and high(quiet, columns) <= rows:
+                indent = "  " if columns > wide + 2 else ""
+                return [f"{indent}{line}" for line in qr_lines(url, quiet)]
+        return [
+            f"  No QR code: it needs {wide} columns and {high(LEAST_QUIET, max(wide, columns))} lines, and this"
+            f" terminal has {columns} and {rows}.",
+            "  Make it larger and ask for a new code, or type the address.",
+        ]
+
+    def _size(self) -> os.terminal_size:
+        try:
+            size = os.get_terminal_size(self._out.fileno())
+        except OSError:
+            return _SIZE
+        # One that does not tell says 0.
+        return os.terminal_size((size.columns or _SIZE.columns, size.lines or _SIZE.lines))
 
     def _redeemed(self) -> None:
         if self._expiry is not None:

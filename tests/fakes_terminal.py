@@ -39,12 +39,27 @@ def read_qr(text: str) -> str:
     return str(found.text)
 
 
+def on_screen(text: str, columns: int = 80, lines: int = 24) -> str:
+    """What of `text` a terminal of that size shows at the end: long lines are wrapped, and the cursor's line counts."""
+    shown: list[str] = []
+    for line in text.split("\n"):
+        # A colour takes no column; a line that has some is never broken here.
+        plain = re.sub(r"\x1b\[[\d;]*m", "", line)
+        if len(plain) <= columns:
+            shown.append(line)
+        else:
+            shown += [plain[at : at + columns] for at in range(0, len(plain), columns)]
+    return "\n".join(shown[-lines:])
+
+
 class Terminal:
     """A command in a pseudo-terminal of 80 columns, with what it wrote there."""
 
-    def __init__(self, command: list[str], environment: dict[str, str], cwd: Path) -> None:
+    def __init__(
+        self, command: list[str], environment: dict[str, str], cwd: Path, *, lines: int = 24
+    ) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, 80, 0, 0))
 
         def take_terminal() -> None:
             os.setsid()

@@ -43,6 +43,7 @@ VARIABLES = {
         "TURN_PEER",
         "VLLM_MEMORY",
         "VLLM_SHM",
+        "NO_COLOR",
     ),
     "PIP_EXTRA_INDEX_URL",
 }

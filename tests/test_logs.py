@@ -7,7 +7,9 @@ import io
 import json
 import logging
 import os
+import pty
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -222,6 +224,81 @@ def test_without_a_file_lines_go_to_standard_output(capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert [json.loads(line)["message"] for line in out.splitlines()] == ["x", "x"]
     assert err == ""
+
+
+PROGRAM = """
+import logging, sys
+from server import logs
+logs.configure("info", sys.argv[1])
+log = logging.getLogger("server.camera")
+log.info("camera", extra={"state": "live", "count": 3})
+log.warning("a\\n\\x1b[2J\\x7fb token=canary-7f3a", extra={"reason": "two words\\x1b", "question": "canary-7f3a"})
+logging.getLogger("aiortc.x").warning("about %s", "canary-7f3a")
+logging.getLogger("aiortc.x").info("nobody hears it")
+try:
+    raise ValueError("canary-7f3a")
+except ValueError:
+    log.exception("failed")
+"""
+# The same records for people, colours and time aside
+FOR_PEOPLE = [
+    "info    camera state=live count=3",
+    r'warning a\n\u001b[2J\u007fb token=(hidden) reason="two words\u001b"',
+    "warning about %s logger=aiortc.x",
+    "error   failed error=ValueError at=<module>:11",
+]
+
+
+def said(terminal: bool, log_file: str = "", **environment: str) -> str:
+    """What PROGRAM writes to a pseudo-terminal, or into a pipe."""
+    reading, writing = pty.openpty() if terminal else os.pipe()
+    try:
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, log_file],
+            stdout=writing,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(SERVER.parent), **environment},
+            check=True,
+            timeout=60,
+        )
+        os.set_blocking(reading, False)
+        try:
+            return os.read(reading, 65536).decode("ascii").replace("\r\n", "\n")
+        except BlockingIOError:
+            return ""
+    finally:
+        os.close(writing)
+        os.close(reading)
+
+
+@pytest.mark.parametrize("quiet", [{"NO_COLOR": "1"}, {"TERM": "dumb"}], ids=["no_color", "dumb"])
+def test_at_a_terminal_lines_are_for_people(quiet: dict[str, str]) -> None:
+    """Time, level, message, extras, one line a record, as safe as the JSON and without colours where these are unwanted."""
+    text = said(terminal=True, **quiet)
+    assert CANARY not in text
+    assert not re.search(r"[^\n\x20-\x7e]", text)
+    times = [re.match(r"\d\d:\d\d:\d\d (.*)", line) for line in text.splitlines()]
+    assert [line and line[1] for line in times] == FOR_PEOPLE
+
+
+def test_a_terminal_shows_warnings_and_errors_in_colour() -> None:
+    """The level's word alone is coloured, and an empty NO_COLOR is none."""
+    text = said(terminal=True, NO_COLOR="", TERM="xterm")
+    assert re.findall(r"\x1b\[(\d+)m(\w+) *\x1b\[0m", text) == [
+        ("33", "warning"),
+        ("33", "warning"),
+        ("31", "error"),
+    ]
+    assert text.count("\x1b") == 6
+
+
+def test_in_a_pipe_and_in_a_file_lines_are_json(tmp_path: Path) -> None:
+    """Whoever reads them there is a program, also when the terminal is where the server was started."""
+    path = tmp_path / "log"
+    assert said(terminal=True, log_file=str(path)) == ""
+    piped = [json.loads(line) for line in said(terminal=False).splitlines()]
+    for found in (piped, lines(path)):
+        assert [line["level"] for line in found] == ["info", "warning", "warning", "error"]
+        assert CANARY not in json.dumps(found)
 
 
 def test_a_line_that_cannot_be_written_is_counted(

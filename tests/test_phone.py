@@ -21,7 +21,7 @@ from cryptography import x509
 
 from server.devices import COOKIE
 from tests.fakes_server import free_port
-from tests.fakes_terminal import Terminal, read_qr
+from tests.fakes_terminal import Terminal, on_screen, read_qr
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -80,8 +80,17 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
     with started(folder, port, home) as terminal:
         text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 90)
         assert "made in" in text
-        url = read_qr(text)
-        assert url in text
+        text = terminal.read_until(lambda text: "for a new code.\n" in text, 5)
+        # The code and all that belongs to it are on the screen, under everything else.
+        url = read_qr(on_screen(text))
+        assert [line.strip() for line in text.splitlines()[-2:]] == [
+            url,
+            "Good for one device and 5 minutes: press Enter here for a new code.",
+        ]
+        assert text.index("SHA-256 fingerprint") < text.index("\x1b[38;5;16;48;5;231m")
+        # The log beside it is for people.
+        assert re.search(r"^\d\d:\d\d:\d\d \S*info", text, re.M)
+        assert '{"time"' not in text
         seen = urlsplit(url)
         assert (seen.scheme, seen.port, seen.path) == ("https", port, "/")
         code = seen.fragment.removeprefix("pair=")
@@ -123,7 +132,8 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
         with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
             httpx.get(f"https://{seen.netloc}/", trust_env=False)
         # The tokens and codes stood on the screen and in answers; no line of the log has one.
-        logged = [line for line in terminal.text.splitlines() if line.startswith("{")]
+        logged = [line for line in terminal.text.splitlines() if re.match(r"\d\d:\d\d:\d\d ", line)]
+        assert logged
         assert not [line for line in logged if code in line or other in line]
     assert terminal.process.returncode == 0
     # The next start: the device gets in, until it is told to forget all.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.qr import qr_columns, qr_lines
+from server.qr import LEAST_QUIET, qr_columns, qr_lines
 from tests.fakes_terminal import read_qr
 
 
@@ -24,6 +24,14 @@ def test_it_reads_back(text: str) -> None:
 
 
 def test_an_ordinary_address_fits_a_small_terminal() -> None:
-    """41 columns and 21 lines, one line more than nothing else on a screen of 24."""
+    """41 columns and 21 lines, which leaves three of a screen of 24."""
     text = "https://192.168.100.100:65535/#pair=abcdefghijklmnopqrstuv"
     assert (qr_columns(text), len(qr_lines(text))) == (41, 21)
+
+
+def test_two_light_modules_around_it_are_enough() -> None:
+    """The longest that so fits a screen of 24 lines reads back, and takes 41 columns and 21 lines, too."""
+    text = f"https://{'a' * 64}:8000/#pair=abcdefghijklmnopqrstuv"
+    lines = qr_lines(text, LEAST_QUIET)
+    assert read_qr("\n".join(lines)) == text
+    assert (len(text), qr_columns(text, LEAST_QUIET), len(lines)) == (106, 41, 21)

@@ -21,8 +21,9 @@ from typing import TextIO
 import pytest
 
 from server.pairing import PairingCodes, Redeemed
+from server.qr import LEAST_QUIET, qr_lines
 from server.terminal import PairingTerminal, page_urls, pairing_url
-from tests.fakes_terminal import Terminal, read_qr
+from tests.fakes_terminal import Terminal, on_screen, read_qr
 
 ROOT = Path(__file__).resolve().parent.parent
 URL = "https://192.168.1.5:8000"
@@ -31,9 +32,9 @@ URL = "https://192.168.1.5:8000"
 class Screen:
     """The other end of a pseudo-terminal: what was written on it."""
 
-    def __init__(self, columns: int = 80) -> None:
+    def __init__(self, columns: int = 80, lines: int = 24) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self.out: TextIO = os.fdopen(slave, "w", encoding="utf-8")
         os.set_blocking(self._master, False)
         self._text = b""
@@ -57,11 +58,11 @@ class Screen:
 
 @asynccontextmanager
 async def showing(
-    columns: int = 80, access_code: str | None = None
+    columns: int = 80, access_code: str | None = None, *, lines: int = 24, url: str = URL
 ) -> AsyncIterator[tuple[PairingCodes, Screen]]:
-    codes, screen = PairingCodes(), Screen(columns)
+    codes, screen = PairingCodes(), Screen(columns, lines)
     terminal = PairingTerminal(
-        codes, [URL, "https://vm.local:8000"], access_code, b"DER", out=screen.out, keys=None
+        codes, [url, "https://vm.local:8000"], access_code, b"DER", out=screen.out, keys=None
     )
     try:
         terminal.start()
@@ -103,6 +104,52 @@ async def test_a_narrow_terminal_gets_the_address_alone() -> None:
     async with showing(columns=30) as (_, screen):
         assert "█" not in screen.text
         assert len(screen.codes) == 1
+        assert re.search(
+            r"No QR code: it needs 33 columns and \d+ lines, and this terminal has 30 and 24\.",
+            screen.text,
+        )
+
+
+# With the code 78 characters leave room for four light modules around it, 80 for two.
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://10.0.0.2:1",
+        "https://192.168.100.100:65535",
+        f"https://{'a' * 30}.local:8000",
+        f"https://{'a' * 32}.local:8000",
+    ],
+    ids=len,
+)
+async def test_the_code_comes_last_and_fits_a_screen_of_24_lines(url: str) -> None:
+    """The whole code, its address, how long it is good for and how to get another are all on one screen of 80 by 24."""
+    async with showing(access_code="abcde-fghij", url=url) as (_, screen):
+        shown = on_screen(screen.text)
+        [code] = screen.codes
+        assert read_qr(shown) == read_qr(screen.text) == pairing_url(url, code)
+        picture = qr_lines(pairing_url(url, code), LEAST_QUIET)
+        assert shown.count("\x1b[38;5;16;48;5;231m") >= len(picture)
+        assert shown.splitlines()[-2:] == [
+            f"{'' if len(url) == 51 else '  '}{pairing_url(url, code)}",
+            f"  Good for one device and 5 minutes: kill -USR1 {os.getpid()} makes a new code.",
+        ]
+
+
+async def test_an_address_too_long_for_the_screen_is_shown_with_the_reason() -> None:
+    """No code that would lose its head, but what it would take; where there is that much, the code is there."""
+    url = "https://[fd00:1234:5678:9abc:def0:1234:5678:9abc]:8000"
+    async with showing(url=url) as (_, screen):
+        assert "█" not in screen.text
+        assert "needs 41 columns and 25 lines, and this terminal has 80 and 24." in screen.text
+        assert len(screen.codes) == 1
+    async with showing(url=url, lines=25) as (_, screen):
+        assert read_qr(on_screen(screen.text, lines=25)) == pairing_url(url, screen.codes[0])
+
+
+async def test_a_terminal_that_tells_no_size_is_taken_for_a_common_one() -> None:
+    """Serial lines say 0 columns and 0 lines."""
+    async with showing(columns=0, lines=0) as (_, screen):
+        assert read_qr(on_screen(screen.text)) == pairing_url(URL, screen.codes[0])
 
 
 async def test_what_is_no_terminal_gets_nothing_secret() -> None:
