@@ -125,7 +125,13 @@ class EngineRoom:
             roots.append(settings.local_model)
         known = CatalogueSource(settings.catalogue).load
         # More than that is never asked.
-        return Planner(look, roots, known, context=settings.model_max_tokens)
+        return Planner(
+            look,
+            roots,
+            known,
+            context=settings.model_max_tokens,
+            concurrent=settings.max_concurrent_inferences,
+        )
 
     def _key_for(self, choice: Choice) -> str:
         """Find the key for a server and no other: the one given with it, the one given last, or the setting's."""

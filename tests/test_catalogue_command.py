@@ -24,7 +24,7 @@ from server.catalogue.command import (
     command,
 )
 from server.catalogue.entry import Ability, RunMode
-from server.catalogue.modes import Vendor
+from server.catalogue.modes import GB, Vendor
 from server.frames import Geometry
 from tests.test_catalogue_modes import ALL, LAPTOP, MAKER, MODEL
 from tests.vllm_stand_in import recorded
@@ -87,6 +87,28 @@ def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> Non
         built("subprocess", host, model, gpus=16)
 
 
+@pytest.mark.parametrize("mode", ["subprocess", "container"])
+@pytest.mark.parametrize(
+    ("gigabytes", "concurrent", "given"), [(140, 8, 49), (140, 60, 60), (28, 8, 8)]
+)
+def test_answers_at_a_time_fit_the_gpu(
+    mode: str, gigabytes: int, concurrent: int, given: int
+) -> None:
+    """As many as the memory holds, never fewer than this server asks at a time; where these do not fit, it is said."""
+    card = dataclasses.replace(HOST.gpus[0], total_bytes=gigabytes * GB, free_bytes=gigabytes * GB)
+    host = dataclasses.replace(HOST, gpus=(card,))
+    choice = Choice.read({"model": "some/model", "mode": mode})
+    launch = command(choice, QWEN, host, concurrent=concurrent)
+    assert value(launch.argv, "--max-num-seqs") == str(given)
+    tight = [one for one in launch.warnings if "MAX_CONCURRENT_INFERENCES" in one]
+    assert bool(tight) is (given == concurrent)
+    if gigabytes == 28:
+        # 0.9 of 28 GB less 16.8 GB for weights and library; a context of 8,192 takes 2.2 GB.
+        assert (
+            "is 8, and the 8.4 GB that the weights leave hold 3 answers of 8192 tokens" in tight[0]
+        )
+
+
 def test_a_context_that_holds_no_picture_is_doubted() -> None:
     """It may be meant, for short questions at low detail."""
     assert any("will be refused" in one for one in built("subprocess", context=1024).warnings)
@@ -97,11 +119,11 @@ def test_flags_that_this_vllm_lacks_are_left_out_aloud() -> None:
     old = dataclasses.replace(
         HOST,
         vllm_version="0.9.2",
-        vllm_flags=frozenset(recorded("0.9.2")) - {"--scheduling-policy"},
+        vllm_flags=frozenset(recorded("0.9.2")) - {"--max-num-seqs"},
     )
     launch = built("subprocess", old)
     assert {word for word in launch.argv if word.startswith("--")} <= old.vllm_flags
-    assert "This vLLM (0.9.2) has no --scheduling-policy: left out." in launch.warnings
+    assert "This vLLM (0.9.2) has no --max-num-seqs: left out." in launch.warnings
     assert any("below 0.30" in warning for warning in launch.warnings)
     loud = dataclasses.replace(old, vllm_flags=old.vllm_flags - {"--disable-log-requests"})
     with pytest.raises(CommandError, match="keeps questions out of its log"):

@@ -11,9 +11,9 @@ import pytest
 
 from server.catalogue import families, geometry
 from server.catalogue.entry import Ability, Catalogue, ModelType
-from server.catalogue.folder import CONTEXT, read_model
+from server.catalogue.folder import read_model
 from server.catalogue.modes import GB
-from server.catalogue.sizes import OVERHEAD_BYTES, QUANTISED, needed
+from server.catalogue.sizes import CONTEXT, OVERHEAD_BYTES, QUANTISED, needed
 from server.frames import Geometry
 from server.vision.resize import budget_pixels, smart_resize, visual_tokens
 from tests.real_model.server import PYTHON, ROOT, environment, missing

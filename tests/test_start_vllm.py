@@ -140,7 +140,9 @@ def test_only_listed_flags_are_passed(version: str) -> None:
     assert (value("--max-model-len"), value("--gpu-memory-utilization")) == ("4096", "0.9")
     assert (value("--host"), value("--port")) == ("127.0.0.1", "8001")
     assert json.loads(value("--limit-mm-per-prompt")) == {"image": 1, "video": 0}
-    assert value("--scheduling-policy") == "priority"
+    # No request has a priority: whose turn it is, is decided before.
+    assert "--scheduling-policy" not in flags
+    assert value("--max-num-seqs") == "256"
     assert "--enable-prefix-caching" in flags
     silent = "--disable-log-requests" if version == "0.9.2" else "--no-enable-log-requests"
     assert silent in flags
@@ -557,13 +559,42 @@ def test_the_models_own_number_format_is_the_default() -> None:
     assert words[words.index("--dtype") + 1] == "auto"
 
 
+# What the model of these tests keeps of a token: 64 layers, 8 pairs of heads of 128 numbers
+TEXT = {
+    "hidden_size": 5120,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "intermediate_size": 27648,
+    "head_dim": 128,
+}
+
+
+def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
+    """A GPU of 192 GB beside next to no weights: by its memory; with a long context: what is asked at a time, and why."""
+    config = json.loads((machine.model / "config.json").read_text())
+    (machine.model / "config.json").write_text(json.dumps({**config, **TEXT}))
+    machine.tool("vllm", "exit 1")
+    done = machine.run("--dry-run")
+    total = json.loads(ROCM)["card0"]["VRAM Total Memory (B)"]
+    held = (int(int(total) * 0.9) - 1000 - 800_000_000) // (262_144 * 8192)
+    assert f"--max-num-seqs {held}" in done.stdout, done.stderr
+    assert f"hold {held} of 8192 tokens (262,144 bytes a token)" in done.stderr
+    done = machine.run("--dry-run", MODEL_MAX_TOKENS="131072")
+    assert "--max-num-seqs 8" in done.stdout
+    assert "MAX_CONCURRENT_INFERENCES is 8, and the" in done.stderr
+    done = machine.run("--dry-run", "--", "--max-num-seqs", "3")
+    assert done.stdout.count("--max-num-seqs") == 1
+    assert "--max-num-seqs 3" in done.stdout
+
+
 def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
     """The command is printed, for the flags that newer versions have; without --dry-run it is refused."""
     machine.tool("vllm", "echo 'RuntimeError: no GPU' >&2; exit 1")
     machine.tool("rocm-smi", "exit 1")
     done = machine.run("--dry-run")
     assert done.returncode == 0, done.stderr
-    assert "--scheduling-policy priority" in done.stdout
+    assert "--max-num-seqs 256" in done.stdout
     assert "0.30 or newer" in done.stderr
     assert machine.run().returncode == 1
 

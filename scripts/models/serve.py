@@ -23,8 +23,9 @@ from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
 from server import core_dumps  # noqa: E402
-from server.catalogue import vllm_log  # noqa: E402
+from server.catalogue import batching, vllm_log  # noqa: E402
 from server.catalogue.command import IMAGE_FLAGS  # noqa: E402
+from server.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
 from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
 from server.engines import vllm_help  # noqa: E402
 from server.engines.host import main_memory  # noqa: E402
@@ -97,9 +98,15 @@ def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
             " --cpu out where there is a GPU."
         )
     room = main_memory()[1] - weights
-    command = vllm_command.build(settings, model, vllm, chosen.extra, room=room)
+    used = cards[: gpus_of_a_copy(chosen.extra)]
+    memory = sum(card.memory_total or 0 for card in used)
+    share, taken = settings.gpu_memory_utilization, weights + OVERHEAD_BYTES
+    gpu_room = batching.room(memory, share, taken) if memory else None
+    command = vllm_command.build(settings, model, vllm, chosen.extra, room=room, gpu_room=gpu_room)
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
     doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(command.arguments))
+    if command.batch:
+        say(command.batch)
     for warning in (*doubts, *command.warnings):
         say(f"Look: {warning}")
     return settings, command
@@ -136,7 +143,7 @@ def gpus_of_a_copy(arguments: Sequence[str]) -> int:
     """Over how many GPUs vLLM spreads the weights: one, unless flags of the operator's own say another number."""
     count = 1
     for names in (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp")):
-        for word, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        for word, after in zip(arguments, [*arguments, ""][1:], strict=True):
             name, is_, value = word.partition("=")
             value = value if is_ else after
             if name in names and value.isdecimal():

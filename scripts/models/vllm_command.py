@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from config import Settings
-from scripts.models.checkpoint import Checkpoint
+from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
 from scripts.models.trouble import ModelError
+from server.catalogue import batching
 from server.catalogue.command import passed_on
 from server.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
@@ -36,6 +37,7 @@ _NOT_BY_HAND = {
 }
 
 
+_BATCH_FLAG = "--max-num-seqs"
 # vLLM's short names of flags
 _SHORT = {
     "-tp": "--tensor-parallel-size",
@@ -54,6 +56,8 @@ class Command:
     port: int
     # Sentences on what is probably not meant, or left out
     warnings: tuple[str, ...]
+    # Why it works on so many answers at a time
+    batch: str = ""
 
     def shown(self) -> str:
         """As one could type it, the key's value hidden."""
@@ -65,14 +69,29 @@ class Command:
 
 
 def build(
-    settings: Settings, model: Checkpoint, vllm: Vllm, extra: Sequence[str] = (), *, room: int = 0
+    settings: Settings,
+    model: Checkpoint,
+    vllm: Vllm,
+    extra: Sequence[str] = (),
+    *,
+    room: int = 0,
+    gpu_room: int | None = None,
 ) -> Command:
-    """`room`: bytes that the weights leave of main memory, for a build for the CPU.
+    """`room`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_room`: of the GPUs' memory.
 
     Raises ModelError when it can not be served as the settings say.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)
+    cache = cpu_cache_bytes(room) if vllm.for_cpu else None
+    many = batching.batch(
+        concurrent=settings.max_concurrent_inferences,
+        room=gpu_room if cache is None else cache,
+        token_bytes=kept_a_token(settings, model),
+        context=settings.model_max_tokens,
+    )
+    # Given by hand, that one counts.
+    by_hand = any(word.partition("=")[0].replace("_", "-") == _BATCH_FLAG for word in extra)
     serving = Serving(
         folder=str(model.folder),
         name=settings.model_name,
@@ -84,7 +103,8 @@ def build(
         # A request has one picture and no video.
         inputs={"image": 1, "video": 0},
         pixels=(limits["min_pixels"], limits["max_pixels"]),
-        cpu_cache_bytes=cpu_cache_bytes(room) if vllm.for_cpu else None,
+        cpu_cache_bytes=cache,
+        sequences=None if by_hand else many.sequences,
     )
     try:
         arguments, warnings = serve_arguments(vllm.words, serving, vllm)
@@ -99,7 +119,10 @@ def build(
             f"VLLM_API_KEY is empty and {host} is not loopback: whoever reaches it may use the model."
         )
     warnings += _doubts(settings, model, vllm)
-    return Command(tuple(arguments), variables, host, port, tuple(warnings))
+    if many.tight and not by_hand:
+        warnings.append(many.reason)
+    said = "" if many.tight or by_hand else many.reason
+    return Command(tuple(arguments), variables, host, port, tuple(warnings), said)
 
 
 def child_environment(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
@@ -122,6 +145,16 @@ def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
     factor = sizes[0] * sizes[1]
     most = max(settings.visual_token_budget, HIGH_DETAIL_TOKENS)
     return {"min_pixels": 4 * factor * factor, "max_pixels": most * factor * factor}
+
+
+def kept_a_token(settings: Settings, model: Checkpoint) -> int:
+    """Bytes that one token's keys and values take; 0 where config.json does not tell."""
+    try:
+        rows = text_shapes(model)["self_attn.k_proj"][0]
+        numbers = 2 * text_layers(model) * rows
+    except ModelError:
+        return 0
+    return numbers * (4 if settings.model_dtype == "float32" else 2)
 
 
 def weights_bytes(model: Checkpoint) -> int:

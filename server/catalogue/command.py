@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from server.catalogue import vllm
+from server.catalogue import batching, vllm
 from server.catalogue.choice import Choice, CommandError, shown
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.catalogue.geometry import from_model_type
 from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
 from server.catalogue.mount import MOUNTED_AT, mount
-from server.catalogue.sizes import needed
+from server.catalogue.sizes import before_requests, kept_a_token, needed
 
 __all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "passed_on", "typed"]
 
@@ -25,6 +25,8 @@ LOOPBACK = "127.0.0.1"
 # Within a container
 CONTAINER_PORT = 8000
 DEFAULT_CONTEXT = 8192
+# MAX_CONCURRENT_INFERENCES where nothing is set
+DEFAULT_CONCURRENT = 8
 # Question, history and answer at least
 ANSWER_TOKENS = 512
 # Published by the vLLM project, each of one release, so that what was tried is what runs: the newest whose tag was seen.
@@ -38,7 +40,7 @@ IMAGE_FLAGS = frozenset(
         *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
         *("--max-model-len", "--limit-mm-per-prompt", "--mm-processor-kwargs"),
         *("--tensor-parallel-size", "--trust-remote-code", "--enable-prefix-caching"),
-        *("--scheduling-policy", "--no-enable-log-requests", "--allowed-media-domains"),
+        *("--max-num-seqs", "--no-enable-log-requests", "--allowed-media-domains"),
         "--enable-prompt-tokens-details",
     }
 )
@@ -98,13 +100,14 @@ def command(
     *,
     api_key: str = "",
     context: int = DEFAULT_CONTEXT,
+    concurrent: int = DEFAULT_CONCURRENT,
     root: Path = ROOT,
     container: str = "qwen-camera-engine",
 ) -> Launch:
     """The command for `choice`, whose `model` was found in the catalogue or its folder; None: remote, whatever it has.
 
-    `api_key` is asked for by a server that is started. `context`: tokens at most where the choice names none. `container`
-    is the name of a container, for this program alone. Raises CommandError with the reason where the mode can not work.
+    `api_key` is asked for by a server that is started. `context`: tokens at most where the choice names none.
+    `concurrent`: questions that are asked at a time. `container` is the name of a container, for this program alone. Raises CommandError with the reason where the mode can not work.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)
@@ -124,9 +127,9 @@ def command(
     try:
         match choice.mode:
             case RunMode.SUBPROCESS:
-                return _subprocess(choice, model, model.folder, host, api_key)
+                return _subprocess(choice, model, model.folder, host, api_key, concurrent)
             case RunMode.CONTAINER:
-                return _container(choice, model, model.folder, host, api_key, container)
+                return _container(choice, model, model.folder, host, api_key, container, concurrent)
             case _:
                 return _in_process(choice, model, model.folder, host, root)
     except vllm.VllmError as error:
@@ -183,9 +186,11 @@ def _remote(choice: Choice, model: Model | None) -> Launch:
     return Launch(RunMode.REMOTE, (), {}, shown, base_url=choice.url, served_name=name)
 
 
-def _subprocess(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
+def _subprocess(
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
+) -> Launch:
     if subprocess_server(model, host) is Server.VLLM:
-        return _vllm(choice, model, folder, host, api_key)
+        return _vllm(choice, model, folder, host, api_key, concurrent)
     where = device(model, host, choice.dtype)
     argv = (
         *(host.engine_python or "", "-m", "transformers.cli.transformers", "serve", str(folder)),
@@ -217,12 +222,16 @@ def _instead_of_vllm(host: Host) -> tuple[str, ...]:
     )
 
 
-def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) -> Launch:
+def _vllm(
+    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, concurrent: int
+) -> Launch:
     found = vllm.Vllm(host.vllm_version, host.vllm_flags, host.vllm_for_cpu, host.vllm_words)
     serving = _serving(choice, model, host, str(folder), LOOPBACK, choice.port)
     if found.for_cpu:
         room = host.ram_free_bytes - needed(model, choice.dtype, gpu=False)
         serving = dataclasses.replace(serving, cpu_cache_bytes=vllm.cpu_cache_bytes(room))
+    many = _batch(serving, choice, model, host, concurrent)
+    serving = dataclasses.replace(serving, sequences=many.sequences)
     arguments, warnings = vllm.serve_arguments(found.words, serving, found)
     env = {**vllm.environment(serving, found), **_key(api_key)}
     return Launch(
@@ -234,12 +243,18 @@ def _vllm(choice: Choice, model: Model, folder: Path, host: Host, api_key: str) 
         base_url=_base(choice.port),
         served_name=serving.name,
         for_cpu=found.for_cpu,
-        warnings=(*warnings, *vllm.doubts(found), *_doubts(serving, choice)),
+        warnings=(*warnings, *vllm.doubts(found), *_doubts(serving, choice, many)),
     )
 
 
 def _container(
-    choice: Choice, model: Model, folder: Path, host: Host, api_key: str, name: str
+    choice: Choice,
+    model: Model,
+    folder: Path,
+    host: Host,
+    api_key: str,
+    name: str,
+    concurrent: int,
 ) -> Launch:
     program = host.container_program or ""
     podman = program == host.podman
@@ -276,6 +291,8 @@ def _container(
         "serve",
     )
     serving = _serving(choice, model, host, inside, "0.0.0.0", CONTAINER_PORT)
+    many = _batch(serving, choice, model, host, concurrent)
+    serving = dataclasses.replace(serving, sequences=many.sequences)
     found = vllm.Vllm("", IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
     argv = tuple(arguments)
@@ -289,7 +306,7 @@ def _container(
         served_name=serving.name,
         container=name,
         cleanup=(program, "rm", "--force", "--volumes", name),
-        warnings=(*warnings, *_doubts(serving, choice)),
+        warnings=(*warnings, *_doubts(serving, choice, many)),
     )
 
 
@@ -388,12 +405,32 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
     return count
 
 
-def _doubts(serving: vllm.Serving, choice: Choice) -> list[str]:
+def _batch(
+    serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
+) -> batching.Batch:
+    """How many answers at a time, by the memory of the GPUs that are used, or what is given of main memory."""
+    gpu = serving.cpu_cache_bytes is None
+    left = serving.cpu_cache_bytes
+    totals = [one.total_bytes for one in host.gpus[: serving.gpus]]
+    if gpu and totals and None not in totals:
+        taken = before_requests(model, choice.dtype, gpu=True)
+        left = batching.room(sum(total or 0 for total in totals), serving.memory, taken)
+    return batching.batch(
+        concurrent=concurrent,
+        room=left,
+        token_bytes=kept_a_token(model, choice.dtype, gpu=gpu),
+        context=serving.context,
+    )
+
+
+def _doubts(serving: vllm.Serving, choice: Choice, many: batching.Batch) -> list[str]:
+    tight = [many.reason] if many.tight else []
     if serving.context >= choice.images * choice.visual_tokens + ANSWER_TOKENS:
-        return []
+        return tight
     return [
+        *tight,
         f"The context is {serving.context} tokens, and {choice.images} pictures of {choice.visual_tokens} with an answer take"
-        " more: such questions will be refused."
+        " more: such questions will be refused.",
     ]
 
 

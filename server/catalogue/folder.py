@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from server.catalogue import families, geometry
 from server.catalogue.entry import COMMIT, ID, Model
 from server.catalogue.families import Family
-from server.catalogue.sizes import OVERHEAD_BYTES
+from server.catalogue.sizes import CONTEXT, OVERHEAD_BYTES
 from server.catalogue.weights import (
     AGAIN,
     LLAMA_CPP,
@@ -45,7 +45,6 @@ _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
 _MOST = 10**9
 # Of a pipeline that makes videos: activations of a short one at 480p
 MAKING_BYTES = 6_000_000_000
-CONTEXT = 8192
 
 
 def read_model(folder: Path) -> Model:

@@ -75,6 +75,8 @@ class Serving:
     gpus: int = 1
     # On the CPU: bytes of main memory for what requests hold; vLLM would else take most of it all
     cpu_cache_bytes: int | None = None
+    # Answers at a time; None: vLLM's own number
+    sequences: int | None = None
     trust_remote_code: bool = False
 
 
@@ -126,6 +128,8 @@ def serve_arguments(
         # Compiling first takes a compiler and minutes.
         flag("--enforce-eager")
     flag("--max-model-len", str(serving.context))
+    if serving.sequences is not None:
+        flag("--max-num-seqs", str(serving.sequences))
     # vLLM keeps no memory for more than this.
     flag("--limit-mm-per-prompt", json.dumps(dict(serving.inputs)))
     if serving.pixels is not None:
@@ -136,7 +140,6 @@ def serve_arguments(
     if serving.trust_remote_code:
         flag("--trust-remote-code")
     flag("--enable-prefix-caching")
-    flag("--scheduling-policy", "priority")
     arguments.append(_no_request_log(vllm))
     # Useful, and not in all versions.
     for name, *values in (

@@ -11,7 +11,13 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.catalogue.command import DEFAULT_CONTEXT, Choice, CommandError, command
+from server.catalogue.command import (
+    DEFAULT_CONCURRENT,
+    DEFAULT_CONTEXT,
+    Choice,
+    CommandError,
+    command,
+)
 from server.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
 from server.catalogue.folder import ModelFolderError, find_models, read_model
 from server.catalogue.modes import Host
@@ -39,7 +45,7 @@ class Planner:
     """Looks anew each time. For any number of threads.
 
     `roots`: folders that are models or hold some. `known`: the catalogue without them, asked each time. `context`: tokens
-    at most where the choice names none.
+    at most where the choice names none. `concurrent`: questions that are asked at a time.
     """
 
     def __init__(
@@ -49,11 +55,13 @@ class Planner:
         known: Callable[[], Catalogue] = Catalogue.load,
         *,
         context: int = DEFAULT_CONTEXT,
+        concurrent: int = DEFAULT_CONCURRENT,
     ) -> None:
         self._host = host
         self._roots = tuple(roots)
         self._known = known
         self._context = context
+        self._concurrent = concurrent
         self._gpus: GpuReader | None = None
         self._lock = threading.Lock()
         # As last read
@@ -87,6 +95,7 @@ class Planner:
             host,
             api_key=secrets.token_urlsafe(24),
             context=self._context,
+            concurrent=self._concurrent,
             container=container.own_name(),
         )
         return Plan(choice, launch, model)
