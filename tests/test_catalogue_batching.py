@@ -11,9 +11,10 @@ from config import Settings
 from server.catalogue import batching
 from server.catalogue.command import DEFAULT_CONCURRENT
 from server.catalogue.entry import Catalogue
+from server.catalogue.machine import GB
 from server.catalogue.sizes import OVERHEAD_BYTES, before_requests, kept_a_token, needed
 from tests.documents import ROOT
-from tests.test_catalogue_modes import GB, MODEL
+from tests.test_catalogue_modes import MODEL
 
 LARGE = Catalogue.load().require("large")
 # An MI300X: bytes, and bytes a second
