@@ -128,7 +128,7 @@ async def test_no_descriptor_thread_or_memory_is_left() -> None:
             {
                 "ENGINE": "vllm",
                 "VLLM_BASE_URL": fake.base_url,
-                "SESSION_TIMEOUT": "4",
+                "SESSION_TIMEOUT": "8",
                 "MAX_SESSIONS": "60",
             },
             module=READABLE,

@@ -30,7 +30,7 @@ async def browser() -> AsyncIterator[Browser]:
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def builtin() -> AsyncIterator[Running]:
     """A server with the built-in engine."""
-    async with running(rate_limit_per_minute=0, max_sessions=1000) as run:
+    async with running(rate_limit_per_minute=0, max_sessions=1000, allowed_hosts=ELSEWHERE) as run:
         yield run
 
 
@@ -48,6 +48,7 @@ async def server(model_server: FakeOpenAI) -> AsyncIterator[Running]:
         vllm_base_url=model_server.base_url,
         rate_limit_per_minute=0,
         max_sessions=1000,
+        allowed_hosts=ELSEWHERE,
     ) as run:
         yield run
 
