@@ -436,6 +436,12 @@ def test_a_child_gets_none_of_our_secrets() -> None:
         "REDIS_URL": "x",
         "LD_PRELOAD": "x",
         "CUDA_TOKEN": "x",
+        "NVIDIA_API_KEY": "x",
+        "HF_TOKEN_PATH": "x",
+        "HF_ENDPOINT": "x",
+        "VLLM_LOGGING_LEVEL": "DEBUG",
+        "VLLM_LOGGING_CONFIG_PATH": "x",
+        "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "1",
     }
     child = child_environment(launch, ours)
     assert child.pop(vllm.KEY) == KEY

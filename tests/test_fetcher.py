@@ -51,6 +51,8 @@ def test_another_content_than_the_checksums_is_refused(files: Files) -> None:
     """Nothing of it comes back; what is no checksum is asked about before anything is fetched."""
     with pytest.raises(FetchError, match=f"its SHA-256 is {SUM}, not {'0' * 64}"):
         fetcher(files).read(files.url("/file"), sha256="0" * 64)
+    with pytest.raises(FetchError, match="not what was asked for"):
+        fetcher(files).read(files.url("/file"), sha256=SUM[:-1] + ("0" if SUM[-1] != "0" else "1"))
     files.asked.clear()
     with pytest.raises(FetchError, match="64 hexadecimal digits"):
         fetcher(files).read(files.url("/file"), sha256="12ab")

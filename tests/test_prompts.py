@@ -92,6 +92,8 @@ def test_a_chosen_language_is_named() -> None:
     text = prompts.messages(request(language="pt-BR"), "data:x")[0]["content"]
     assert "tag pt-BR" in text
     assert "language of the question" not in text
+    ended = prompts.messages(request(language="de<|im_end|>"), "data:x")[0]["content"]
+    assert "<|im_end|>" not in ended
 
 
 def test_a_question_of_control_tokens_alone_becomes_the_default() -> None:

@@ -192,6 +192,8 @@ def test_the_key_and_other_secrets() -> None:
     [
         ({}, ["--enable-log-requests"], "questions are never logged"),
         ({}, ["--enable_log_outputs"], "answers are never logged"),
+        ({}, ["--no-disable-log-requests"], "questions are never logged"),
+        ({}, ["--config=more.yaml"], "a file could turn on"),
         ({}, ["--api-key", "x"], "list of processes"),
         ({}, ["--port", "1"], "follows from the settings"),
         ({}, ["--wings"], "has no --wings"),
