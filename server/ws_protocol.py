@@ -47,7 +47,11 @@ class BoundedFrames(ServerProtocol):
 
     def recv_frame(self, frame: Frame) -> None:
         now = time.monotonic()
-        self._fragments = self._fragments + 1 if frame.opcode is Opcode.CONT else 0
+        if frame.opcode is Opcode.CONT:
+            self._fragments += 1
+        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY):
+            # Control frames may stand between the pieces of a message (RFC 6455, 5.4).
+            self._fragments = 0
         within = self._frames.take(now)
         if frame.opcode in (Opcode.PING, Opcode.PONG):
             within = self._control.take(now) and within

@@ -15,12 +15,38 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from scripts.bench.camera_peer import CameraPeer, close_all
-from server import sockets
+from server import (
+    addresses,
+    auth,
+    connections,
+    guesses,
+    http_guard,
+    http_protocol,
+    messages,
+    operator_desk,
+    serving,
+    session_manager,
+    sockets,
+    webrtc_server,
+    ws_protocol,
+)
+from server.engines import sse
 from server.messages import Error
 from server.outbox import MAX_BYTES
+from server.rtc import (
+    assemble,
+    datagrams,
+    decode,
+    h264_sps,
+    h264_units,
+    offer,
+    picture_memory,
+    transport_guard,
+)
 from server.rtc.decode import BACKLOG, DecodePool
 from server.rtc.video_stream import VideoStream
 from server.sockets import TOO_MANY
+from tests.documents import ROOT
 from tests.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 from tests.fakes_openai import FakeOpenAI
 from tests.fakes_rtc import live_encoder
@@ -29,6 +55,7 @@ from tests.running import running
 
 # MiB that a further 720p camera may take. Measured: 4.6.
 CAMERA_MIB = 10.0
+MIB = 1 << 20
 
 
 async def test_threads_do_not_grow_with_cameras() -> None:
@@ -161,3 +188,65 @@ async def test_a_client_that_does_not_read_loses_its_socket(
                     await slow.recv()
         assert slow.close_code == TOO_MANY
         assert server.program.sessions.find(peer.session_id) is session
+
+
+# What SECURITY.md says of a bound, the bound, and the same as a number
+PROMISED = [
+    ("Bodies 128 KiB", http_guard.MAX_BODY_BYTES, 128 << 10),
+    ("SDP 64 KiB", offer.MAX_SDP_BYTES, 64 << 10),
+    ("64 candidates", offer.MAX_CANDIDATES, 64),
+    ("8 media sections", offer.MAX_MEDIA_SECTIONS, 8),
+    ("256 codecs an offer", offer.MAX_CODECS, 256),
+    ("pictures 4096×4096", decode.MAX_SIDE, 4096),
+    ("messages 64 KiB", messages.MAX_MESSAGE_BYTES, 64 << 10),
+    ("20 a second", sockets.MESSAGE_RATE, 20),
+    ("256 sockets that wait for their token", sockets.MAX_KNOCKING, 256),
+    ("questions 4,000 characters", messages.MAX_QUESTION_CHARS, 4000),
+    ("8 sockets a session a minute", sockets.SOCKETS_PER_MINUTE, 8),
+    ("15 s to connect", webrtc_server.CONNECT_SECONDS, 15),
+    ("5 s to bring a token", sockets.AUTH_SECONDS, 5),
+    ("10 s to send headers", http_protocol.HEADER_SECONDS, 10),
+    ("or shake hands for TLS", serving.TLS_SECONDS, 10),
+    ("15 s to send a body", http_guard.BODY_SECONDS, 15),
+    ("or to take any of an answer", http_protocol.TAKE_SECONDS, 15),
+    ("half of them from one address at most", connections.ADDRESS_PART, 2),
+    ("an eighth of them for requests without an end", connections.UNPROVEN_PART, 8),
+    ("a quarter of those from one address", connections.UNPROVEN_ADDRESS_PART, 4),
+    ("64 pings at once", ws_protocol.CONTROL_BURST, 64),
+    ("and 8 a second on a socket", ws_protocol.CONTROL_RATE, 8),
+    ("1,024 frames at once", ws_protocol.FRAME_BURST, 1024),
+    ("and 128 a second", ws_protocol.FRAME_RATE, 128),
+    ("256 pieces a message", ws_protocol.MAX_FRAGMENTS, 256),
+    ("cut off 10 s after the end was decided", ws_protocol.CLOSE_SECONDS, 10),
+    ("half of a thread's time for decoding a camera", decode.SHARE, 0.5),
+    ("600 units a frame", h264_units.MAX_UNITS, 600),
+    ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
+    ("196 for pictures", h264_sps.MAX_KEPT_MACROBLOCKS * h264_units.MACROBLOCK_BYTES // MIB, 196),
+    ("42 for 256 picture parameter sets", 256 * h264_units.PICTURE_SET_BYTES // MIB, 42),
+    ("14 beside", decode.DECODER_BYTES, 14 * MIB),
+    ("48 MiB are a camera's own", picture_memory.OWN_BYTES, 48 * MIB),
+    ("shares 512 MiB among all cameras", picture_memory.SHARED_BYTES, 512 * MIB),
+    ("asked again every 5 s", decode.REFUSED_S, 5),
+    ("128 streams and 128 addresses a peer", transport_guard.MAX_STREAMS, 128),
+    ("128 streams, 128 addresses", datagrams.MAX_ADDRESSES, 128),
+    ("512 packets", assemble.MAX_PACKETS, 512),
+    ("2 MiB a frame", assemble.MAX_BYTES, 2 * MIB),
+    ("30 frames", decode.BACKLOG, 30),
+    ("nothing over 1,500 bytes", datagrams.MAX_DATAGRAM, 1500),
+    ("shown nothing for three minutes", session_manager.DARK_SECONDS, 180),
+    ("200 of 300 characters wait", operator_desk.MAX_LINES, 200),
+    ("of 300 characters wait", operator_desk.MAX_LINE_CHARS, 300),
+    ("wrong codes cost three requests", addresses.WRONG_CODE_COST, 3),
+    ("20 wrong ones an address", guesses.FLOOR, 20),
+    ("120 over all addresses", guesses.BUDGET, 120),
+    ("one more each minute", guesses.WINDOW / guesses.FLOOR, 60),
+    ("at most 4,096 characters", auth.MAX_TOKEN_CHARS, 4096),
+    ("one event is 256 KiB at most", sse.MAX_EVENT_BYTES, 256 << 10),
+]
+
+
+@pytest.mark.parametrize(("said", "bound", "promised"), PROMISED, ids=[one[0] for one in PROMISED])
+def test_each_bound_is_the_promised_one(said: str, bound: float, promised: float) -> None:
+    """SECURITY.md tells visitors what is bounded: whoever changes a bound changes its words, and this."""
+    assert said in " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert bound == promised

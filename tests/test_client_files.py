@@ -181,7 +181,9 @@ def test_no_troublesome_habits(path: Path) -> None:
     # The report writes down which browser it was; nothing is decided by it.
     if path.name != "report.js":
         assert "userAgent" not in text
-    assert "localStorage" not in text
+    for store in ("localStorage", "document.cookie", "cookieStore", "indexedDB", "window.name"):
+        assert store not in text
+    assert not re.search(r"\b(?:caches|navigator\.storage)\.", text)
     assert not re.search(r"\b(alert|confirm|prompt)\(", text)
     if path.name != "draft.js":
         assert "sessionStorage" not in text

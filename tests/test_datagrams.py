@@ -196,6 +196,20 @@ async def test_stun_that_is_not_meant_for_this_connection_gets_no_answer(ice: Ic
     assert not ice.gets(good[:-1] + bytes([good[-1] ^ 1]))
 
 
+@pytest.mark.parametrize("name", ["RESPONSE", "ERROR", "INDICATION"])
+async def test_whole_stun_that_nobody_waits_for_does_not_go_on(ice: Ice, name: str) -> None:
+    """A response, an error or an indication that is well-formed in all: only one of a check of ours goes on."""
+    kind = aioice.stun.Class[name]
+    message = aioice.stun.Message(aioice.stun.Method.BINDING, kind)
+    message.add_message_integrity(ice.connection.local_password.encode())
+    assert aioice.stun.parse_message(bytes(message)).message_class is kind
+    before = datagrams.refused["stun"]
+    assert not ice.gets(bytes(message))
+    assert datagrams.refused["stun"] == before + 1
+    ice.protocol.transactions[message.transaction_id] = None
+    assert ice.gets(bytes(message)) is (kind is not aioice.stun.Class.INDICATION)
+
+
 @pytest.mark.parametrize("kind", [0x0024, 0x8028, 0x802A, 0x0020, 0x0006, 0x0009, 0x0001])
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 9])
 async def test_attributes_of_a_wrong_size_are_no_error(ice: Ice, kind: int, size: int) -> None:
@@ -238,6 +252,16 @@ async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
     assert not ice.gets(ice.request(), ("192.0.2.2", 5000))
     assert datagrams.refused["addresses"] == before + 2
     assert ice.gets(ice.request(), ("192.0.2.1", 5000 + MAX_ADDRESSES - 1))
+
+
+async def test_checks_that_wait_for_an_answer_of_ours_are_bounded(ice: Ice) -> None:
+    """aioice keeps those that come before the offer was looked at."""
+    ice.connection._early_checks = [None] * (MAX_ADDRESSES - 1)  # type: ignore[list-item]
+    assert ice.gets(ice.request())
+    ice.connection._early_checks.append(None)  # type: ignore[arg-type]
+    before = datagrams.refused["addresses"]
+    assert not ice.gets(ice.request())
+    assert datagrams.refused["addresses"] == before + 1
 
 
 async def test_a_known_address_may_leave_its_priority_out(ice: Ice) -> None:

@@ -319,7 +319,16 @@ async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoo
     decoder.close()
 
 
-@pytest.mark.parametrize("deep", [{"profile": 110, "depth": 10}, {"profile": 244, "chroma": 3}])
+@pytest.mark.parametrize(
+    "deep",
+    [
+        {"profile": 110, "depth": 10},
+        {"profile": 244, "chroma": 3},
+        # A profile that has neither, said of a stream that has
+        {"profile": 100, "depth": 10},
+        {"profile": 100, "chroma": 3},
+    ],
+)
 async def test_other_formats_are_refused_before_they_are_decoded(
     pool: ThreadPoolExecutor, deep: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

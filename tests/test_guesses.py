@@ -161,6 +161,19 @@ async def many(run: Running, kind: str, count: int) -> list[int]:
     return statuses
 
 
+async def test_a_wrong_access_code_costs_three_requests() -> None:
+    """Two of them use up what six tokens would."""
+    async with (
+        running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=6) as run,
+        http(run) as client,
+    ):
+        statuses = [
+            (await client.post("/api/token", json={"access_code": given})).status_code
+            for given in ("guess", "guess", CODE)
+        ]
+    assert statuses == [401, 401, 429]
+
+
 @pytest.mark.parametrize("kind", ["code", "pairing", "operator", "metrics"])
 async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> None:
     """Whatever is guessed and RATE_LIMIT_PER_MINUTE is: as many as the budget has. Held tokens, pairing codes and who

@@ -74,7 +74,10 @@ async def test_nobody_else_hears_anything(place: Desk) -> None:
     assert outbox.empty
     place.desk.join("socket", outbox)
     assert waiting(outbox) == ["engine", "log"]
+    assert outbox.operator
     place.desk.leave("socket")
+    # From now on it gets visitors' texts again.
+    assert not outbox.operator
     place.desk.changed()
     place.desk.line("after")
     await asyncio.sleep(LOG_SECONDS * 1.5)

@@ -139,6 +139,12 @@ async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
         ({"mode": "remote"}, "needs url"),
         ({"mode": "remote", "url": "ftp://x"}, "url is unusable"),
         ({"mode": "remote", "url": "http://u:secret@x/v1"}, "url is unusable"),
+        ({"mode": "remote", "url": "http://x/v1?key=secret"}, "url is unusable"),
+        ({"mode": "remote", "url": "http://x/v1#secret"}, "url is unusable"),
+        (
+            {"mode": "remote", "url": "http://x/v1", "api_key": "secret\r\nX: y"},
+            "api_key is unusable",
+        ),
         ({"mode": "in_process", "model": "small", "port": 80}, "port is 80"),
         ({"mode": "in_process", "model": "../../etc"}, "model is ../../etc"),
         ({"mode": "in_process", "model": "-rm"}, "model is -rm"),

@@ -794,6 +794,8 @@ async def test_rate_limit(sdp: str) -> None:
         ("", ["203.0.113.1", "203.0.113.2"], True),
         # What the client wrote itself, left of the proxy's entry, makes nobody another asker.
         ("127.0.0.1", ["198.51.100.1, 203.0.113.1", "198.51.100.2, 203.0.113.1"], True),
+        # Nor does a header of its own before the proxy's.
+        ("127.0.0.1", ["198.51.100.1|203.0.113.1", "198.51.100.2|203.0.113.1"], True),
         ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 10.0.0.1", "203.0.113.1, 10.9.9.9"], True),
         ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 11.0.0.1", "203.0.113.1, 11.0.0.2"], False),
         ("127.0.0.1", ["2001:db8::1", "2001:db8::2"], True),
@@ -814,7 +816,8 @@ async def test_whose_forwarded_address_counts(
         for path, json in (("/api/token", {}), (OFFER, body)):
             run.program.limiter._addresses._full_at.clear()
             for header in headers:
-                reply = await client.post(path, json=json, headers={"X-Forwarded-For": header})
+                told = [("X-Forwarded-For", one) for one in header.split("|")]
+                reply = await client.post(path, json=json, headers=told)
                 found.append(reply.status_code)
     second = 429 if same else 200
     assert found == [200, second, 200, second]

@@ -10,15 +10,17 @@ import inspect
 import itertools
 import struct
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pylibsrtp
 import pytest
+from OpenSSL import SSL
 
 from server.rtc import transport_guard
 from server.rtc.assemble import MAX_PACKETS
 from server.rtc.receiver import MAX_SSRCS
-from server.rtc.transport_guard import MAX_STREAMS, BoundedSession
+from server.rtc.transport_guard import MAX_STREAMS, BoundedSession, DrainedTls
 from tests import hostile
 from tests.fakes_rtc import camera_peer, live_encoder, webrtc_side
 
@@ -61,7 +63,8 @@ def test_streams_are_bounded_and_forged_ones_do_not_count() -> None:
     session = BoundedSession(_Plain())
     for ssrc in range(1000):
         with pytest.raises(pylibsrtp.Error):
-            session.unprotect(b"X" + bytes(7) + struct.pack("!L", ssrc))
+            # Of other streams than the authentic ones below
+            session.unprotect(b"X" + bytes(7) + struct.pack("!L", 10_000 + ssrc))
     for ssrc in range(MAX_STREAMS):
         if ssrc % 2:
             session.unprotect(bytes(8) + struct.pack("!L", ssrc))
@@ -72,6 +75,30 @@ def test_streams_are_bounded_and_forged_ones_do_not_count() -> None:
             session.unprotect(bytes(8) + struct.pack("!L", MAX_STREAMS))
         session.unprotect(bytes(8) + struct.pack("!L", 0))
         session.unprotect_rtcp(bytes(4) + struct.pack("!L", 1))
+
+
+class _Records:
+    """A DTLS connection in which so many records wait."""
+
+    def __init__(self, count: int) -> None:
+        self.left = count
+
+    def recv(self, size: int) -> bytes:
+        if not self.left:
+            raise SSL.WantReadError
+        self.left -= 1
+        return b"x" * min(size, 10)
+
+
+def test_every_record_of_a_datagram_is_read_and_forgotten() -> None:
+    """aiortc reads one; the others would wait in OpenSSL. Where somebody wants them they come one by one."""
+    records = _Records(50)
+    with pytest.raises(SSL.WantReadError):
+        DrainedTls(records, SimpleNamespace(_data_receiver=None)).recv(1500)
+    assert records.left == 0
+    wanted = _Records(50)
+    assert DrainedTls(wanted, SimpleNamespace(_data_receiver=object())).recv(1500)
+    assert wanted.left == 49
 
 
 # A peer with good keys beside another
@@ -107,6 +134,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
         payloads = hostile.vp8_payloads() if codec == "vp8" else hostile.h264_payloads()
         kind = side.server._connections["attacker"]._receiver._codecs
         payload_type = next(n for n, c in kind.items() if c.name.lower() == codec)
+        assert isinstance(side.server._connections["attacker"]._receiver.transport._ssl, DrainedTls)
         before, start = rss(), time.monotonic()
         await one.everything(payload_type, payloads)
         receiver = side.server._connections["attacker"]._receiver

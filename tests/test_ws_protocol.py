@@ -212,6 +212,30 @@ async def test_a_message_has_so_many_pieces_at_most() -> None:
         assert client.close_code == ws_protocol.TOO_MANY
 
 
+async def test_pings_between_its_pieces_make_room_for_no_more_of_them() -> None:
+    """Control frames may stand inside of a message and begin none: the count of its pieces goes on."""
+    async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
+        pieces = frame(PIECE, b"x", fin=False) * 100 + frame(PING)
+        client.transport.write(frame(TEXT, b"x", fin=False) + pieces * 3)
+        with suppress(ConnectionClosed):
+            await client.recv()
+        assert client.close_code == ws_protocol.TOO_MANY
+
+
+@pytest.mark.parametrize("opcode", [PING, PONG])
+async def test_so_many_pings_and_pongs_and_no_more(opcode: int) -> None:
+    """They have a bound of their own, far below the one of all frames."""
+    most = ws_protocol.CONTROL_BURST
+    async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
+        client.transport.write(frame(opcode) * most)
+        await asyncio.sleep(0.1)
+        assert client.close_code is None
+        client.transport.write(frame(opcode) * most)
+        with suppress(ConnectionClosed):
+            await client.recv()
+        assert client.close_code == ws_protocol.TOO_MANY
+
+
 async def test_a_large_message_in_pieces_is_taken() -> None:
     """A client may send what a message may have in pieces of its own size."""
     async with serving(echoing) as server, connect(uri_of(server), proxy=None) as client:
