@@ -418,13 +418,13 @@ async def test_it_is_ready_and_states_what_it_can(engine: BuiltinEngine) -> None
     "question", ["Read this", "Which " + " ".join(f"strawberr{n}" for n in range(80))]
 )
 async def test_the_loop_stays_free_while_it_looks(engine: BuiltinEngine, question: str) -> None:
-    """All heavy work runs in the pool."""
+    """All heavy work runs in the pool: between two turns the loop's own thread computes little, however busy the machine is."""
     await engine.warm()
     task = asyncio.create_task(ask(engine, write(scene(), LABEL), question))
-    worst, last = 0.0, time.perf_counter()
+    worst, last = 0.0, time.thread_time()
     while not task.done():
         await asyncio.sleep(0.002)
-        now = time.perf_counter()
+        now = time.thread_time()
         worst, last = max(worst, now - last), now
     await task
     assert worst < 0.15
