@@ -204,7 +204,8 @@ export class Peer {
   /** The one way in which an offer ends badly. @param {ApiError} error */
   #fail(error) {
     this.#outage = error.status === 0;
-    if (this.#outage && this.#old) this.#drop();
+    // The server leaves the connection before alone when it cannot answer an offer now.
+    if ((this.#outage || error.retryable) && this.#old) this.#drop();
     else this.#dropAll();
     if (error.status === 401) this.#session.distrust();
     if (error.status === 404) this.#session.forget();

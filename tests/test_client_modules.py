@@ -967,6 +967,63 @@ async def test_a_relay_that_refuses_is_named(page: Page) -> None:
     ]
 
 
+async def test_a_busy_server_costs_no_connection_that_comes_back(page: Page) -> None:
+    """An offer that is refused for now leaves the connection before alone, on both sides: it is taken again when it is back."""
+
+    async def token(route: Route) -> None:
+        grant = {"token": "t", "session_id": "s", "expires_in": 3600, "ice_servers": []}
+        await route.fulfill(json=grant)
+
+    posts = 0
+
+    async def offer(route: Route) -> None:
+        nonlocal posts
+        if route.request.method != "POST":
+            await route.fulfill(status=204)
+            return
+        posts += 1
+        if posts == 1:
+            await route.fulfill(json={"type": "answer", "sdp": "", "session_id": "s", "sender": {}})
+            return
+        error = {"code": "busy", "message": "All places are taken.", "retryable": True}
+        await route.fulfill(status=503, json={"error": error}, headers={"Retry-After": "30"})
+
+    await page.route("**/api/token*", token)
+    await page.route("**/api/webrtc/offer*", offer)
+    found = await run(
+        page,
+        """
+        const {Session} = await import("/client/session.js");
+        const {Peer} = await import("/client/peer.js");
+        const made = [];
+        const Stock = RTCPeerConnection;
+        window.RTCPeerConnection = class extends Stock {
+          constructor(c) { super(c); made.push(this); this.gone = false; }
+          get connectionState() { return this.gone ? "closed" : this.pretend ?? super.connectionState; }
+          async setRemoteDescription() {}
+          close() { this.gone = true; super.close(); }
+        };
+        const session = new Session({askCode: async () => null, onNew: () => {}});
+        const states = [];
+        const peer = new Peer({session, onSender: () => {}, onState: (state) => states.push(state)});
+        const track = document.createElement("canvas").captureStream().getVideoTracks()[0];
+        const becomes = (state) => { made[0].pretend = state; made[0].onconnectionstatechange(); };
+        void peer.start(track);
+        while (made.length < 1 || made[0].signalingState !== "have-local-offer") await later(5);
+        await later(200);
+        becomes("connected");
+        becomes("disconnected");
+        while (peer.state !== "waiting") await later(20);
+        const kept = !made[0].gone;
+        becomes("connected");
+        const end = peer.state;
+        peer.stop();
+        return [kept, end, made.length];
+        """,
+    )
+    assert found == [True, "connected", 2]
+
+
 async def test_a_report_holds_no_address_and_no_secret(page: Page) -> None:
     """Of addresses the beginning stays, of secrets nothing; versions, ports and names are no addresses."""
     found = await run(
