@@ -256,7 +256,7 @@ async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
 
 async def test_checks_that_wait_for_an_answer_of_ours_are_bounded(ice: Ice) -> None:
     """aioice keeps those that come before the offer was looked at."""
-    ice.connection._early_checks = [None] * (MAX_ADDRESSES - 1)  # type: ignore[list-item]
+    ice.connection._early_checks.extend([None] * (MAX_ADDRESSES - 1))  # type: ignore[list-item]
     assert ice.gets(ice.request())
     ice.connection._early_checks.append(None)  # type: ignore[arg-type]
     before = datagrams.refused["addresses"]

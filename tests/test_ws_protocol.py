@@ -218,7 +218,8 @@ async def test_pings_between_its_pieces_make_room_for_no_more_of_them() -> None:
         pieces = frame(PIECE, b"x", fin=False) * 100 + frame(PING)
         client.transport.write(frame(TEXT, b"x", fin=False) + pieces * 3)
         with suppress(ConnectionClosed):
-            await client.recv()
+            async with asyncio.timeout(5):
+                await client.recv()
         assert client.close_code == ws_protocol.TOO_MANY
 
 
@@ -232,7 +233,8 @@ async def test_so_many_pings_and_pongs_and_no_more(opcode: int) -> None:
         assert client.close_code is None
         client.transport.write(frame(opcode) * most)
         with suppress(ConnectionClosed):
-            await client.recv()
+            async with asyncio.timeout(5):
+                await client.recv()
         assert client.close_code == ws_protocol.TOO_MANY
 
 
