@@ -251,6 +251,26 @@ def server_ports(answer: str) -> set[tuple[str, int]]:
     return {(address, int(port)) for address, port in found}
 
 
+# A WebSocket that brings no token, and pings behind it; a request whose body never comes.
+SILENT_SOCKET = (
+    b"GET /ws/nobody HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n\r\n"
+)
+PINGS = (b"\x89\xfd" + bytes(4) + b"x" * 125) * 2000
+NO_BODY = b"POST /api/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n"
+TWO_LENGTHS = NO_BODY[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def hold(port: int, said: bytes) -> asyncio.StreamWriter:
+    """A connection on which that was said and nothing is read."""
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(said)
+    with suppress(ConnectionError, TimeoutError):
+        async with asyncio.timeout(0.5):
+            await writer.drain()
+    return writer
+
+
 class Stranger:
     """Sends everything above to the ports that it is told of, again and again."""
 

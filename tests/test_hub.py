@@ -156,6 +156,13 @@ def test_names_that_are_used_here_are_left_out(hub: Hub) -> None:
     assert [file.name for file in look_up(hub).files] == sorted(FILES)
 
 
+@pytest.mark.parametrize("ending", ["bin", "pt", "pth", "ckpt", "pkl", "h5", "gguf", "msgpack"])
+def test_weights_in_other_forms_are_left_out(hub: Hub, ending: str) -> None:
+    """Pickles run code when they are loaded, and only safetensors are read."""
+    hub.models[NAME].revisions[COMMIT][f"pytorch_model.{ending}"] = b"{}"
+    assert [file.name for file in look_up(hub).files] == sorted(FILES)
+
+
 @pytest.mark.parametrize(
     ("where", "says"),
     [

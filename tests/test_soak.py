@@ -12,7 +12,7 @@ import re
 import statistics
 import time
 import traceback
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -307,6 +307,27 @@ def check(soak: Soak, values: dict[tuple[str, ...], float], now: Footprint) -> N
             soak.problem(f"{value:.0f} {name}, at most {most:.0f} are allowed")
 
 
+async def holders(soak: Soak, end: float) -> None:
+    """Hold connections that have no end, twenty at a time, and read nothing of what comes back."""
+    held: deque[asyncio.StreamWriter] = deque()
+    try:
+        while time.monotonic() < end:
+            for said in (
+                hostile.SILENT_SOCKET,
+                hostile.SILENT_SOCKET + hostile.PINGS,
+                hostile.NO_BODY,
+                hostile.TWO_LENGTHS,
+            ):
+                held.append(await hostile.hold(soak.server.port, said))
+                soak.done["held"] += 1
+            while len(held) > 20:
+                held.popleft().transport.abort()
+            await asyncio.sleep(2.0)
+    finally:
+        for writer in held:
+            writer.transport.abort()
+
+
 async def watch(soak: Soak, end: float) -> None:
     began = time.monotonic()
     while (slept := time.monotonic()) < end:
@@ -369,6 +390,7 @@ async def soaked(seconds: float) -> None:
             for number in range(VISITORS):
                 group.create_task(visits(soak, number + 1, end))
             group.create_task(strangers(soak, end))
+            group.create_task(holders(soak, end))
             group.create_task(watch(soak, end))
             group.create_task(watch_addresses(soak, end))
             group.create_task(outage(soak, seconds))
@@ -385,6 +407,7 @@ async def soaked(seconds: float) -> None:
         assert grown <= GROWTH_MIB, soak.memory
         assert soak.done["stop"] > seconds / 4
         assert soak.done["rude"] > 0
+        assert soak.done["held"] > 0
         assert soak.done["armed VP8"] + soak.done["armed H264"] > 0
         assert soak.done["cancelled"] + soak.done["replaced"] > 0
 
