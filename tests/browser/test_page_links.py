@@ -189,8 +189,9 @@ async def test_the_chat_is_back_with_the_picture(
             await page.box.fill("How big is it?")
             await page.box.press("Enter")
         await asyncio.sleep(max(0.0, at + seconds - time.monotonic()))
-        cut(False)
+        # Before: what comes at once must not come before it.
         joined = await page.now()
+        cut(False)
         picture = await frames.next(time.monotonic(), 5)
         if asked == "after it":
             await page.box.fill("How big is it?")

@@ -13,7 +13,7 @@ from server.ring import Ring
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.fakes_openai import FakeOpenAI
 from tests.fakes_server import ServerProcess
-from tests.nginx import SECRET, Scene, balanced
+from tests.nginx import BEHIND, SECRET, Scene, balanced
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -125,7 +125,7 @@ async def test_a_rolling_restart_loses_no_answer(
         await expect(page.state).to_have_text("Live")
         await expect(page.page.locator("#log")).to_contain_text("A new session began.")
         assert (await page.ask("And now?"))["text"] == "".join(WORDS)
-        back = ServerProcess(settings, port=scene.processes[at].port)
+        back = ServerProcess({**BEHIND, **settings}, port=scene.processes[at].port)
         scene.processes[at] = await scene.stack.enter_async_context(back)
         assert (await page.ask("And then?"))["text"] == "".join(WORDS)
     assert await page.turns.count() == 6
