@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import socket
 import struct
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -261,14 +262,18 @@ NO_BODY = b"POST /api/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r
 TWO_LENGTHS = NO_BODY[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"
 
 
-async def hold(port: int, said: bytes) -> asyncio.StreamWriter:
-    """A connection on which that was said and nothing is read."""
-    _, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(said)
-    with suppress(ConnectionError, TimeoutError):
+async def hold(port: int, *said: bytes) -> socket.socket:
+    """A connection on which that was said, a moment between two pieces, and nothing is read; to be closed."""
+    loop = asyncio.get_running_loop()
+    held = socket.socket()
+    held.setblocking(False)
+    with suppress(OSError, TimeoutError):
         async with asyncio.timeout(0.5):
-            await writer.drain()
-    return writer
+            await loop.sock_connect(held, ("127.0.0.1", port))
+            for piece in said:
+                await loop.sock_sendall(held, piece)
+                await asyncio.sleep(0.05)
+    return held
 
 
 class Stranger:

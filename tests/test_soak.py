@@ -9,6 +9,7 @@ import asyncio
 import os
 import random
 import re
+import socket
 import statistics
 import time
 import traceback
@@ -309,23 +310,23 @@ def check(soak: Soak, values: dict[tuple[str, ...], float], now: Footprint) -> N
 
 async def holders(soak: Soak, end: float) -> None:
     """Hold connections that have no end, twenty at a time, and read nothing of what comes back."""
-    held: deque[asyncio.StreamWriter] = deque()
+    held: deque[socket.socket] = deque()
     try:
         while time.monotonic() < end:
             for said in (
-                hostile.SILENT_SOCKET,
-                hostile.SILENT_SOCKET + hostile.PINGS,
-                hostile.NO_BODY,
-                hostile.TWO_LENGTHS,
+                (hostile.SILENT_SOCKET,),
+                (hostile.SILENT_SOCKET, hostile.PINGS),
+                (hostile.NO_BODY,),
+                (hostile.TWO_LENGTHS,),
             ):
-                held.append(await hostile.hold(soak.server.port, said))
+                held.append(await hostile.hold(soak.server.port, *said))
                 soak.done["held"] += 1
             while len(held) > 20:
-                held.popleft().transport.abort()
+                held.popleft().close()
             await asyncio.sleep(2.0)
     finally:
-        for writer in held:
-            writer.transport.abort()
+        for one in held:
+            one.close()
 
 
 async def watch(soak: Soak, end: float) -> None:
