@@ -162,22 +162,23 @@ async def test_the_own_origin_gets_in(run: Running) -> None:
     await page.close()
 
 
-async def test_tls_that_a_proxy_ends_counts(run: Running) -> None:
+async def test_tls_that_a_proxy_ends_counts() -> None:
     """Behind a trusted proxy that says https, a plain page of the same host is another origin."""
-    issued = await take_token(run)
-    for proto, code in (("http", None), ("https", 4403)):
-        page = await open_page(
-            run,
-            issued["token"],
-            issued["session_id"],
-            origin=run.base_url,
-            headers={"X-Forwarded-Proto": proto},
-        )
-        if code is None:
-            await page.next("ready")
-            await page.close()
-        else:
-            assert (await page.closed())[0] == code
+    async with running(trusted_proxies="127.0.0.1") as run:
+        issued = await take_token(run)
+        for proto, code in (("http", None), ("https", 4403)):
+            page = await open_page(
+                run,
+                issued["token"],
+                issued["session_id"],
+                origin=run.base_url,
+                headers={"X-Forwarded-Proto": proto},
+            )
+            if code is None:
+                await page.next("ready")
+                await page.close()
+            else:
+                assert (await page.closed())[0] == code
 
 
 # 4404, 4408, 4409
