@@ -77,8 +77,8 @@ async def test_threads_do_not_grow_with_cameras() -> None:
         finally:
             await close_all(peers)
         print(f"two cameras: {two}; five: {five}")
-        # A pool's last thread may begin late.
-        assert five.threads <= two.threads + 1
+        # Two pools' last threads may begin late.
+        assert five.threads <= two.threads + 2
         assert five.rss - two.rss <= 3 * CAMERA_MIB
 
 
