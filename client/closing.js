@@ -16,7 +16,7 @@ export class Closing {
   changed(before, socket, closeCode, socketError) {
     const now = performance.now();
     if (closeCode === 1013) this.#stoppedAt = now;
-    // That a server which restarts can not be reached is no news, for as long as a restart takes.
+    // That a server which restarts cannot be reached is no news, for as long as a restart takes.
     const stopped = before.closeCode === 1013 && closeCode === 1006;
     const gone = stopped && now - this.#stoppedAt > RESTARTS_WITHIN;
     // The reason stays to be read until it works again.

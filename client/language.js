@@ -35,7 +35,7 @@ const WORDS = Object.fromEntries(
 // Of all letters, to be told by a script.
 const SHARE = 0.3;
 
-/** @param {string} text @returns {string} BCP 47, like "de"; "" where it can not be told */
+/** @param {string} text @returns {string} BCP 47, like "de"; "" where it cannot be told */
 export function languageOf(text) {
   const letters = text.match(/\p{L}/gu)?.length ?? 0;
   if (letters === 0) return "";

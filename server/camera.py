@@ -166,7 +166,7 @@ class Camera:
 
     @property
     def clock_doubted(self) -> bool:
-        """Whether what the sender's clock says was not believed last."""
+        """Tell whether what the sender's clock says was not believed last."""
         return self._clock_doubted
 
     @property
@@ -352,7 +352,7 @@ class Camera:
             )
 
     def _hopeless(self) -> bool:
-        """Whether waiting longer for a frame does not help: its pictures are refused, or stand still."""
+        """Tell whether waiting longer for a frame does not help: its pictures are refused, or stand still."""
         return bool(self._refused) or self._watch.state(self._clock()) is CameraState.FROZEN
 
     def _why_no_frame(self) -> CameraStalled | CameraFrozen:

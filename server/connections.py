@@ -17,7 +17,7 @@ PROVEN = "qwen_camera.proven"
 
 
 class HttpConnection(Protocol):
-    """What is asked of a connection while it speaks HTTP."""
+    """The part of an HTTP connection that its owner asks for."""
 
     # Monotonic seconds since which the client may send a request
     waiting_since: float

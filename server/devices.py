@@ -87,7 +87,7 @@ class Devices:
         return device
 
     def refuses(self, claims: Claims) -> bool:
-        """Whether a session's token was had by a device that is forgotten by now."""
+        """Tell whether a session's token was had by a device that is forgotten by now."""
         return bool(claims.device) and self._forgotten.refuses(claims.device, claims.auth_time)
 
     def listed(self) -> list[Listed]:
@@ -95,7 +95,7 @@ class Devices:
         return list(reversed(self._listed.values()))
 
     def forget(self, name: str, now: float) -> bool:
-        """Whether it was listed; one that was not is forgotten, too."""
+        """Tell whether it was listed; one that was not is forgotten, too."""
         known = self._listed.pop(name, None)
         self._forgotten.add(name, known.device.paired_at if known else int(now), now)
         return known is not None

@@ -1,4 +1,4 @@
-"""How many wrong codes and tokens are looked at: of one address, and of all addresses together.
+"""Limit the wrong codes and tokens that are looked at: of one address, and of all addresses together.
 
 The second bound is for who has many addresses. While it is reached, codes are looked at as slowly as it fills again,
 also right ones; an address that brought a right one before is not held up. RATE_LIMIT_PER_MINUTE lifts neither.

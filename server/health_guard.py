@@ -45,7 +45,7 @@ class HealthGuard:
 
 
 def _from_this_machine(request: Request) -> bool:
-    """Whether both ends are on loopback, called by a loopback name, with no proxy in between that says so."""
+    """Tell whether both ends are on loopback, called by a loopback name, with no proxy in between that says so."""
     peer = parse_address(request.client.host if request.client is not None else None)
     if peer is None or not peer.is_loopback:
         return False

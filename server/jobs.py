@@ -67,7 +67,7 @@ class Sink(Protocol):
     def delta(self, text: str) -> None: ...
 
     def thought(self, text: str) -> None:
-        """What the model thinks before it answers, as it thinks it."""
+        """Take the model's thoughts before its answer, as they come."""
         ...
 
     def finished(self, result: Result) -> None:

@@ -312,7 +312,7 @@ class DeltaMessage(ServerMessage):
 
 
 class Thinking(ServerMessage):
-    """What the model thinks before it answers; no part of the answer."""
+    """The model's thoughts before its answer; no part of the answer."""
 
     type: Literal["thinking"] = "thinking"
     id: str

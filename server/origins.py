@@ -82,7 +82,7 @@ class OriginPolicy:
         self._hosts = hosts if hosts is not None else HostPolicy()
 
     def knows(self, host: str | None) -> bool:
-        """Whether the host that was asked is one that pages may come from, as far as that counts."""
+        """Tell whether the host that was asked is one that pages may come from, as far as that counts."""
         return bool(self._allowed) or self._hosts.allows(host)
 
     def allows(self, origin: str | None, host: str | None, secure: bool) -> bool:

@@ -188,7 +188,7 @@ class RequestGuard:
         )
 
     def secure(self, request: Request) -> bool:
-        """Whether the browser speaks TLS."""
+        """Tell whether the browser speaks TLS."""
         return is_secure(
             request.url.scheme,
             request.client.host if request.client is not None else None,

@@ -126,7 +126,7 @@ class Session:
     # Questions
 
     def _known(self, key: tuple[str, float]) -> bool:
-        """Whether this question was taken before; its client then hears again what it may have missed."""
+        """Tell whether this question was taken before; its client then hears again what it may have missed."""
         if self._ended is not None and self._ended[0] == key:
             self.outbox.put(self._ended[1])
             return True

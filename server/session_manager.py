@@ -108,7 +108,7 @@ class SessionManager:
         self._tasks.spawn(keep_going(self._expire, name="expiry"), name="expiry")
 
     def ended(self, claims: Claims) -> bool:
-        """Whether this access was taken back, or its session has ended."""
+        """Tell whether this access was taken back, or its session has ended."""
         if claims.session_id in self._sessions:
             return False
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)

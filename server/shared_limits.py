@@ -167,7 +167,7 @@ class SharedLimiter:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """What operators ended: sessions by name, and all whose code was brought at `before` or earlier."""
+    """The sessions that operators ended: by name, and all whose code was brought at `before` or earlier."""
 
     names: list[str]
     before: int
@@ -186,11 +186,11 @@ class SharedEnds:
 
     @property
     def heard(self) -> bool:
-        """Whether other processes hear of it now."""
+        """Tell whether other processes hear of it now."""
         return self._store.report()["shared"] is True
 
     async def tell_one(self, name: str) -> bool:
-        """Whether it was told. `name`: the session's hash."""
+        """Tell whether it was told. `name`: the session's hash."""
         keys = [self._store.name("ended")]
         return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, self._life))
 

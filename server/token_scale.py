@@ -1,4 +1,4 @@
-"""How far our estimate of a prompt's tokens is from what a model server counts. Pure."""
+"""The ratio of a model server's count of a prompt's tokens to our estimate. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class TokenScale:
         self._scale = 1.0
 
     def of(self, model: str) -> float:
-        """What to multiply an estimate with."""
+        """The factor for an estimate."""
         return self._scale if model == self._model else 1.0
 
     def learn(self, model: str, estimated: int, counted: int | None) -> None:

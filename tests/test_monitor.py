@@ -412,4 +412,4 @@ async def test_a_model_server_without_figures_is_no_failure(status: int) -> None
     ):
         state = await once(Target(run.base_url, engine_url=engine_url), 0)
     assert (state.level, texts(state)) == (0, "")
-    assert state.body["missing"]["engine"]["text"].startswith("Its /metrics can not be used")
+    assert state.body["missing"]["engine"]["text"].startswith("Its /metrics cannot be used")

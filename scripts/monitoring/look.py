@@ -150,7 +150,7 @@ def _samples(look: Look, part: str, reply: Reply, prefix: str) -> Samples | None
     told = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
     # Of the model servers vLLM alone has them; others answer with 404, or with a page.
     has_none = part == "engine" and reply.status in (200, 404, 405, 501)
-    look.missing[part] = Missing(f"Its /metrics can not be used: {told}.", wanted=not has_none)
+    look.missing[part] = Missing(f"Its /metrics cannot be used: {told}.", wanted=not has_none)
     return None
 
 

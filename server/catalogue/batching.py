@@ -1,4 +1,4 @@
-"""How many answers a GPU works on at a time, by its memory, and how fast, by reading the weights once for all. Pure.
+"""Count the answers that a GPU works on at a time, by its memory, and their speed, by reading the weights once for all. Pure.
 
 A token of each running answer takes one reading of all weights, so a batch is as many times faster as it has answers. That is
 the floor of a step: reading prompts and pictures, and what answers keep, come on top.

@@ -137,7 +137,7 @@ def command(
 
 
 def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """What programs and GPUs need of our environment; none of our secrets. The one filter for all that is started."""
+    """Take from our environment what programs and GPUs need, and no secret. The one filter for all that is started."""
     return {
         name: value
         for name, value in inherited.items()
@@ -408,7 +408,7 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
 def _batch(
     serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
 ) -> batching.Batch:
-    """How many answers at a time, by the memory of the GPUs that are used, or what is given of main memory."""
+    """Count the answers that fit at a time into the memory of the GPUs that are used, or into main memory."""
     gpu = serving.cpu_cache_bytes is None
     left = serving.cpu_cache_bytes
     totals = [one.total_bytes for one in host.gpus[: serving.gpus]]

@@ -151,7 +151,7 @@ class Remainder:
 
 
 def _is_markup(token: str) -> bool:
-    """Whether a token is nothing that people write: a word or spaces would be missed in a question."""
+    """Tell whether a token is nothing that people write: a word or spaces would be missed in a question."""
     return (
         2 < len(token) <= LONGEST
         and not (token[0].isalnum() and token[-1].isalnum())

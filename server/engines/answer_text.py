@@ -65,7 +65,7 @@ class AnswerText:
 
     @property
     def began(self) -> bool:
-        """Whether any of the answer has come."""
+        """Tell whether any of the answer has come."""
         return self._begun[False]
 
     def feed(self, text: str) -> list[Part]:

@@ -117,7 +117,7 @@ class ChatClient:
         return (await self._client.get(url, cast_to=httpx2.Response)).content
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
-        """Whether a model takes a picture with a question for one token; None when that does not come out."""
+        """Tell whether a model takes a picture with a question for one token; None when that does not come out."""
         content = [
             {"type": "image_url", "image_url": {"url": url}},
             {"type": "text", "text": "What colour is this?"},

@@ -35,7 +35,7 @@ class Reply:
 
     @property
     def answered(self) -> bool:
-        """Whether any of the answer itself has come."""
+        """Tell whether any of the answer itself has come."""
         return self._text.began
 
     @property

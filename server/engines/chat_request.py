@@ -1,4 +1,4 @@
-"""What is asked of a model server: the body of a request, with the fields that this one takes."""
+"""The body of a request to a model server, with the fields that this server takes."""
 
 from __future__ import annotations
 

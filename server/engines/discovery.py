@@ -230,7 +230,7 @@ def address_of(base_url: str) -> str:
 
 
 def _is_name(id: object) -> bool:
-    """Whether a model may be called so; a path may be long."""
+    """Tell whether a model may be called so; a path may be long."""
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 

@@ -1,4 +1,4 @@
-"""How much of a program's log is made ready and passed on in a second: that is work for the event loop. Pure."""
+"""Limit how much of a program's log is passed on in a second: that is work for the event loop. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class LogBudget:
         self._read = self._lines = self._bytes = 0
 
     def turn(self, now: float) -> bool:
-        """Whether another second begins."""
+        """Tell whether another second begins."""
         if now - self._second < 1.0:
             return False
         self._second, self._read, self._lines, self._bytes = now, 0, 0, 0
@@ -31,7 +31,7 @@ class LogBudget:
         return self._second + 1.0 if self._read > READ_A_SECOND else None
 
     def take(self, size: int) -> bool:
-        """Whether there is room to pass on a line of so many bytes; it is taken."""
+        """Tell whether there is room to pass on a line of so many bytes; it is taken."""
         if self._lines >= LINES_A_SECOND or self._bytes >= BYTES_A_SECOND:
             return False
         self._lines += 1

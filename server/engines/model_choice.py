@@ -1,4 +1,4 @@
-"""Which of the models that a server lists is asked: one that takes pictures, loaded ones first. Pure."""
+"""Choose among the models that a server lists: one that takes pictures, loaded ones first. Pure."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
 
 
 def _told(card: Mapping[str, Any]) -> bool | None:
-    """Whether a card says that the model takes pictures; None when it says nothing."""
+    """Tell whether a card says that the model takes pictures; None when it says nothing."""
     capabilities = card.get("capabilities")
     if isinstance(capabilities, dict) and isinstance(capabilities.get("vision"), bool):
         return bool(capabilities["vision"])

@@ -30,7 +30,7 @@ class ProcessGroup:
         return self._leader.pid
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Whether the leader has ended, waiting for it as long as that; it is not reaped. Blocking."""
+        """Tell whether the leader has ended, waiting for it as long as that; it is not reaped. Blocking."""
         if not _CAN_LOOK:
             with suppress(subprocess.TimeoutExpired):
                 self._leader.wait(timeout)

@@ -79,12 +79,12 @@ def is_context_length(body: object) -> bool:
 
 
 def is_context_refusal(status: int, body: object) -> bool:
-    """Whether a refusal with this status is for want of context."""
+    """Tell whether a refusal with this status is for want of context."""
     return status in (400, 413, 422, 0) and is_context_length(body)
 
 
 def is_no_picture(status: int, body: object) -> bool:
-    """Whether a refusal says that the model takes no pictures."""
+    """Tell whether a refusal says that the model takes no pictures."""
     return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where an MP4 has its frames of H.264 (ISO/IEC 14496-12 and -15), read before a decoder sees any of them. Pure.
+"""Find the H.264 frames of an MP4 (ISO/IEC 14496-12 and -15) before a decoder sees any of them. Pure.
 
 libavformat decodes while it opens a file, and fills an index as long as the file says: a kilobyte may ask for gigabytes.
 Files in fragments and other codecs than H.264 are not taken.

@@ -174,7 +174,7 @@ def captured_after(
 def stamps_disagree(
     frame_captured_sender: float, frame_captured_local: float, sent_at_s: float, asked: float
 ) -> bool:
-    """Whether a frame's stamp is further in the past than a question's, as both arrived, than the path explains.
+    """Tell whether a frame's stamp is further in the past than a question's, as both arrived, than the path explains.
 
     The other way round proves nothing: the question may have been late.
     """

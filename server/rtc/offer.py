@@ -87,7 +87,7 @@ class Offer:
         return self.bundle[0]
 
     def carries(self, mid: str | None, index: int | None) -> bool:
-        """Whether a candidate of the section with this name, else of this number, is for the camera's transport.
+        """Tell whether a candidate of the section with this name, else of this number, is for the camera's transport.
 
         One that names no section is.
         """
@@ -238,7 +238,7 @@ def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -
 
 
 def _stands(section: Section) -> bool:
-    """Whether a section of a group that has a transport is not rejected."""
+    """Tell whether a section of a group that has a transport is not rejected."""
     return section.port != "0" or section.bundle_only
 
 

@@ -59,7 +59,7 @@ _KEPT = 8
 
 
 def unwritten(image: av.VideoFrame) -> bool:
-    """Whether all planes are about zero, which shows as plain green: memory of the sender that nobody drew into.
+    """Tell whether all planes are about zero, which shows as plain green: memory of the sender that nobody drew into.
 
     No camera gives such a picture; black has its chroma in the middle.
     """
