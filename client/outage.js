@@ -6,6 +6,8 @@ import { Pulse } from "./pulse.js";
 const ANSWERS_SOON = 500;
 // What is not back so long after the chat has a name of its own: the picture is stalled, or gets no way through.
 const SETTLES = 3000;
+// Browsers call a connection interrupted some seconds after a cut, which may be over by then.
+const INTERRUPTED_FOR = 1000;
 
 /** Whether the link to the server is cut: said soon, and until all of it is back, so that nothing flickers meanwhile. */
 export class Outage {
@@ -15,8 +17,10 @@ export class Outage {
   #facts;
   #socket;
   #onChange;
-  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  /** @type {ReturnType<typeof setTimeout>|undefined} the end of a cut */
   #timer;
+  /** @type {ReturnType<typeof setTimeout>|undefined} the beginning of one */
+  #interrupted;
   #connectedAt = Infinity;
 
   /** @param {{facts: () => Facts, socket: import("./socket.js").ChatSocket, onChange: (cut: boolean) => void}} parts */
@@ -35,6 +39,7 @@ export class Outage {
   /** @param {import("./peer.js").PeerState} link */
   linkChanged(link) {
     const lost = link === "interrupted" || (link === "waiting" && this.connectedOnce);
+    clearTimeout(this.#interrupted);
     this.#connectedAt = link === "connected" ? performance.now() : Infinity;
     if (link === "connected") {
       // A socket whose packets were lost in between would be tried again in longer and longer steps.
@@ -42,7 +47,8 @@ export class Outage {
       this.connectedOnce = true;
     } else if (lost) {
       this.#socket.probe();
-      this.begin();
+      if (link === "interrupted" && !this.pulse.quiet) this.#interrupted = setTimeout(() => this.begin(), INTERRUPTED_FOR);
+      else this.begin();
     }
   }
 
@@ -63,6 +69,7 @@ export class Outage {
 
   begin() {
     clearTimeout(this.#timer);
+    clearTimeout(this.#interrupted);
     if (this.#facts().active && !this.#facts().cut) this.#onChange(true);
   }
 

@@ -20,6 +20,7 @@ from server.rtc import datagrams
 from server.rtc.datagrams import (
     MAX_ADDRESSES,
     MAX_DATAGRAM,
+    MAX_EARLY_CHECKS,
     MAX_ROLE_CONFLICTS,
     MAX_WAITING,
     STOCK,
@@ -255,8 +256,9 @@ async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
 
 
 async def test_checks_that_wait_for_an_answer_of_ours_are_bounded(ice: Ice) -> None:
-    """aioice keeps those that come before the offer was looked at."""
-    ice.connection._early_checks.extend([None] * (MAX_ADDRESSES - 1))  # type: ignore[list-item]
+    """aioice keeps those that come before the offer was looked at, and would drop the oldest without a word."""
+    assert ice.connection._early_checks.maxlen == MAX_EARLY_CHECKS
+    ice.connection._early_checks.extend([None] * (MAX_EARLY_CHECKS - 1))  # type: ignore[list-item]
     assert ice.gets(ice.request())
     ice.connection._early_checks.append(None)  # type: ignore[arg-type]
     before = datagrams.refused["addresses"]

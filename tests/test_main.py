@@ -332,12 +332,13 @@ async def test_a_start_that_fails_closes_what_it_began(monkeypatch: pytest.Monke
     monkeypatch.setattr(SessionManager, "start", lambda self: 1 / 0)
     app = create_app(load(env_file=None, engine="builtin"))
     program = app.state.program
-    before = asyncio.all_tasks()
+    before, threads = asyncio.all_tasks(), set(threading.enumerate())
     with pytest.raises(ZeroDivisionError):
         async with app.router.lifespan_context(app):
             pass
     assert asyncio.all_tasks() == before
-    assert not any(thread.name.startswith("prepare") for thread in threading.enumerate())
+    left = set(threading.enumerate()) - threads
+    assert not [thread for thread in left if thread.name.startswith("prepare")]
     assert program.pools.heavy._shutdown
 
 

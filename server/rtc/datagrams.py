@@ -24,6 +24,8 @@ MAX_WAITING = 2048
 # Addresses of one peer: those that it names, and as many again that show by themselves. RFC 8445 section 19.5.1
 # tells what a server is good for that goes on checking whatever address an authenticated peer writes as its own.
 MAX_ADDRESSES = 2 * MAX_CANDIDATES
+# Checks that aioice keeps until the answer is made. It would drop the oldest of more, and nobody would know.
+MAX_EARLY_CHECKS = 100
 # Times that a peer may say that both sides have the same role. Once is what happens.
 MAX_ROLE_CONFLICTS = 4
 
@@ -107,7 +109,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
         # aioice reads the priority of a request from an address that is new to it, whether or not there is one.
         if not known and "PRIORITY" not in message.attributes:
             return "stun"
-        if len(receiver._early_checks) >= MAX_ADDRESSES or (
+        if len(receiver._early_checks) >= MAX_EARLY_CHECKS or (
             not known and len(receiver._remote_candidates) >= MAX_ADDRESSES
         ):
             return "addresses"

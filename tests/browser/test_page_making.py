@@ -211,3 +211,4 @@ async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path:
         await panel.get_by_label("The model's own flow shift").check()
         await expect(panel.get_by_label("Flow shift", exact=True)).to_be_disabled()
         await expect(command).to_have_text(re.compile(f"{end} {flags}$"))
+        await page.leave()

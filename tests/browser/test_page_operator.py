@@ -210,8 +210,10 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
     model.models = ["/srv/models/Qwen2.5-VL-32B"]
     settings = {"engine": "auto", "vllm_base_url": model.base_url}
     async with running(operator_token=TOKEN, **settings) as run:
+        pages = []
         for size in ((390, 844), (1280, 800)):
             page = await visit(f"{run.base_url}/#operator", viewport=size)
+            pages.append(page)
             await page.page.get_by_label("Operator token").fill(TOKEN)
             await page.button("Continue").click()
             now = page.page.locator("#engine-now")
@@ -231,6 +233,8 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
         await expect(answers).to_have_text(
             f"Qwen2.5-VL-32B on a model server answers (127.0.0.1:{model.port})."
         )
+        for page in pages:
+            await page.leave()
 
 
 async def test_a_model_that_takes_its_time_is_watched_and_stopped(
@@ -263,6 +267,7 @@ async def test_a_model_that_takes_its_time_is_watched_and_stopped(
         await panel.get_by_role("button", name="Stop engine").click()
         await expect(panel.locator("#engine-state")).to_have_text("The built-in engine answers")
         await expect(bar).to_be_hidden()
+        await page.leave()
 
 
 async def test_the_operator_switches_between_true_engines(
@@ -338,6 +343,7 @@ async def test_the_operator_switches_between_true_engines(
         await expect(panel.locator("#engine-released")).to_contain_text("gave back")
         await expect(panel.locator("#engine-lines")).to_contain_text("gave back")
         await page.got('m.type === "ready" && m.engine === "builtin"', since=since)
+        await page.leave()
 
 
 async def choose(page: Visitor, model: str, mode: str) -> None:

@@ -62,3 +62,4 @@ async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
         released = run.program.engine_room.manager.status().released
         assert released is not None
         assert released.left == 0
+        await page.leave()
