@@ -37,7 +37,7 @@ usage_error() {
 
 # What is installed, from the checkout's root; the rest of it is for those who work on it.
 PROGRAM=(server client scripts deploy docs config.py env.example LICENSE README.md DEPLOY.md SECURITY.md ARCHITECTURE.md
-    CHANGELOG.md requirements.txt)
+    CHANGELOG.md requirements.txt locks)
 UNITS=(qwen-webrtc.service qwen-webrtc@.service qwen-vllm.service)
 # The environment takes half a gigabyte, and is there twice while it is replaced.
 NEEDED_MB=1500

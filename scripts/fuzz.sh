@@ -26,13 +26,14 @@ case $seconds in '' | *[!0-9]*) usage_error "SECONDS is $seconds; a whole number
 # Beside what the tests need, and never compiled: that takes clang and long. Where it can not be, .venv stays as it was.
 install_atheris() {
     local stamp=$VENV/fuzz.stamp print
-    print=$(fingerprint "$ROOT/requirements-fuzz.txt") || fail "Could not read $ROOT/requirements-fuzz.txt."
+    print=$(fingerprint "$ROOT/locks/requirements-fuzz.txt") || fail "Could not read $ROOT/locks/requirements-fuzz.txt."
     [ "$(cat "$stamp" 2>/dev/null)" != "$print" ] || return 0
     say 'Installing requirements-fuzz.txt into .venv.'
     : >"$INSTALL_LOG"
-    if ! pip_install --only-binary atheris -r "$ROOT/requirements-fuzz.txt" \
+    if ! install_locked requirements-fuzz --only-binary atheris \
         || ! "$VENV_PYTHON" -c 'import atheris' >>"$INSTALL_LOG" 2>&1; then
         tail -n 3 "$INSTALL_LOG" >&2
+        explain_refused_file
         say "atheris could not be installed ($INSTALL_LOG has it all). It is ready-made for CPython 3.11, 3.12 and 3.13 on"
         say "x86-64 Linux with glibc; this is $("$VENV_PYTHON" -V 2>&1) on $(uname -s) $(uname -m). Where only the Python is another one,"
         say 'remove .venv and run this with PYTHON=python3.12 in front; without a network, connect and run it again.'

@@ -13,7 +13,7 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/models.sh [--needed]
 
-Installs requirements-models.txt into .venv-models (half a minute, 1 GB), once. scripts/run.sh --model and scripts/test.sh do it,
+Installs locks/requirements-models.txt and torch into .venv-models (half a minute, 1 GB), once. scripts/run.sh --model and scripts/test.sh do it,
 too; models, tests and scripts/convert_model.py run there. On Linux it wants the CPU build of torch: give pip the index or folder
 that has it (PIP_EXTRA_INDEX_URL, PIP_FIND_LINKS).
 
@@ -30,11 +30,13 @@ VENV_PYTHON=$VENV/bin/python
 INSTALLING=$VENV/installing
 INSTALL_LOG=$VENV/install.log
 file=$ROOT/requirements-models.txt
+locks=("$ROOT/locks/requirements-models.txt" "$ROOT/locks/torch.txt")
+cpu_torch=$(sed -n 's/^\(torch==[^;]*+cpu\);.*/\1/p' "$file" 2>/dev/null || true)
 stamp=$VENV/models.stamp
 
 ensure_venv
 rm -f "$INSTALLING"
-print=$(fingerprint "$file") || fail "Could not read $file. Is the checkout whole?"
+print=$(fingerprint "$file" "${locks[@]}") || fail "Could not read $file and ${locks[*]}. Is the checkout whole?"
 [ "$(cat "$stamp" 2>/dev/null)" != "$print" ] || exit 0
 say 'Installing requirements-models.txt into .venv-models: half a minute the first time, 1 GB on the disk.'
 : >"$INSTALL_LOG"
@@ -50,21 +52,31 @@ usual_torch() {
     fi
     say 'The CPU build of torch is not where pip looks: taking the usual one, 3 GB to fetch and 7 GB on the disk. For the'
     say 'small one stop this and name the index that has it (pytorch.org says which) in PIP_EXTRA_INDEX_URL.'
-    sed 's/^\(torch==[^+;]*\)+cpu/\1/' "$file" >"$VENV/requirements.txt"
-    pip_install --no-compile -r "$VENV/requirements.txt"
+    install_locked torch --no-compile --no-deps
 }
 
-# What is used of torch is compiled on the way; all of it would take longer than its tests.
-if pip_install --no-compile -r "$file" || { [ -n "$needed" ] && usual_torch; }; then
+# What torch depends on is in the other lock. What is used of it is compiled on the way; all of it would take longer than
+# its tests.
+install_torch() {
+    if [ "$(uname -s)" != Linux ]; then
+        install_locked torch --no-compile --no-deps
+    elif [ -n "$cpu_torch" ]; then
+        pip_install --no-compile --no-deps "$cpu_torch" || { [ -n "$needed" ] && usual_torch; }
+    fi
+}
+
+if install_torch && install_locked requirements-models --no-compile; then
     printf '%s\n' "$print" >"$stamp"
 elif [ -n "$needed" ]; then
     rm -f "$stamp"
     tail -n 2 "$INSTALL_LOG" >&2
+    explain_refused_file
     say "What runs a model could not be installed; the whole output is in $INSTALL_LOG. Without a network: connect and run"
     say 'this again. Or name a Python that has torch and transformers: ENGINE_PYTHON=/path/to/bin/python. Without --model'
     fail 'the built-in engine answers: bash scripts/run.sh'
 else
     rm -f "$stamp"
     tail -n 2 "$INSTALL_LOG" >&2
+    explain_refused_file
     say "No real model server could be installed ($INSTALL_LOG has it all): the tests that need one are skipped, and no model is converted."
 fi

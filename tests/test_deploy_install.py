@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_start_vllm import ended
+from tests.wheels import locked, write_empty_locks
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = ("server", "client", "scripts", "deploy", "docs", "config.py", "env.example", "LICENSE")
@@ -42,7 +43,8 @@ def project(folder: Path) -> Path:
             shutil.copytree(source, folder / name, ignore=quiet)
         else:
             shutil.copy(source, folder / name)
-    (folder / "requirements.txt").write_text("# nothing\n")
+    shutil.copy(ROOT / "requirements.txt", folder)
+    write_empty_locks(folder)
     return folder
 
 
@@ -278,7 +280,7 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
 def test_a_failed_upgrade_changes_nothing(checkout: Path, installed: Path, tmp_path: Path) -> None:
     """What can not be installed is said, and what is there goes on as it was."""
     newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
-    (newer / "requirements.txt").write_text("no-such-package-of-qwen-camera==1\n")
+    (newer / "locks/requirements.txt").write_text(locked("no-such-package-of-qwen-camera", "1"))
     before = seen(installed)
     done = install(newer, installed)
     assert done.returncode == 1

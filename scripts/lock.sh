@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Writes locks/: the exact versions and file hashes that run.sh, test.sh, models.sh, install.sh and the image install.
+set -euo pipefail
+# shellcheck source-path=SCRIPTDIR source=venv.sh
+. "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
+
+# A developer's tool, used here alone: who installs needs only pip. Apache-2.0 or MIT.
+UV_VERSION=0.13.8
+
+case ${1:-} in
+    --help | -h)
+        cat <<'TEXT'
+Usage: bash scripts/lock.sh [--upgrade | --upgrade-package NAME ...]
+
+Writes the lock files in locks/ from requirements*.txt. Run it after a change of requirements*.txt, run the tests, and commit
+locks/ with the change. Versions that still fit are kept.
+
+  --upgrade                take the newest versions that requirements*.txt allow
+  --upgrade-package NAME   take the newest version of this package alone
+  --help                   print this
+
+A lock serves Linux, macOS and Windows, and every Python from 3.11 on that the packages have files for. It holds the hashes of
+all files of a version, and no address of an index. The CPU build of torch stands outside: requirements-models.txt says why.
+TEXT
+        exit 0
+        ;;
+    '' | --upgrade | --upgrade-package | --upgrade-package=*) ;;
+    *) usage_error "The option $1 is not known." ;;
+esac
+
+python=$(find_python) || exit 1
+scratch=$(mktemp -d) || fail 'No temporary folder could be made: is there room in /tmp?'
+trap 'rm -rf -- "$scratch"' EXIT
+"$python" -m venv "$scratch/tool"
+"$scratch/tool/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$UV_VERSION" \
+    || fail "uv $UV_VERSION, which makes the locks, could not be installed. Connect to the package index and run this again."
+cd "$ROOT"
+
+# compile REQUIREMENTS LOCK [OPTION]...
+compile() {
+    local requirements=$1 lock=$2
+    shift 2
+    say "Locking ${requirements##*/}."
+    "$scratch/tool/bin/uv" pip compile --quiet --no-config --universal --python-version 3.11 --generate-hashes \
+        --no-annotate --custom-compile-command 'bash scripts/lock.sh' "$requirements" -o "$lock" "$@" >/dev/null \
+        || fail "$requirements could not be locked; locks/ may hold some new files: git checkout locks"
+}
+
+# First what holds all that goes into .venv, so that the others agree with it.
+compile requirements-dev.txt locks/requirements-dev.txt "$@"
+for name in requirements requirements-plots; do
+    compile $name.txt locks/$name.txt -c locks/requirements-dev.txt "$@"
+done
+compile requirements-fuzz.txt locks/requirements-fuzz.txt "$@"
+
+# What is installed without its dependencies.
+for package in "$FACES" "$NSFW"; do
+    printf '%s\n' "$package" >"$scratch/${package%%==*}.txt"
+    compile "$scratch/${package%%==*}.txt" "locks/${package%%==*}.txt" --no-deps "$@"
+done
+
+# The usual build of torch, with what only that build brings, stands in a file of its own: the CPU build replaces it.
+grep -v '^torch==.*+cpu' requirements-models.txt | sed 's/^\(torch==[^;]*\);.*/\1/' >"$scratch/requirements-models.txt"
+cat locks/requirements-models.txt locks/torch.txt >"$scratch/lock.txt" 2>/dev/null || true
+compile "$scratch/requirements-models.txt" "$scratch/lock.txt" "$@"
+for lock in requirements-models torch; do
+    awk -v wanted=$lock '
+        /^[^ #]/ { file = /^(torch|triton|nvidia-[^=]*|cuda-[^=]*)==/ ? "torch" : "requirements-models" }
+        /^#/ || file == wanted { print }' "$scratch/lock.txt" >"locks/$lock.txt"
+done
+say 'Written: locks/. Now run the tests, which compare it with requirements*.txt: bash scripts/test.sh'
