@@ -1,6 +1,7 @@
 """uvicorn's HTTP connection with an end in time.
 
-uvicorn waits for ever for a request's headers and for a client to take its answer.
+uvicorn waits for ever for a request's headers and for a client to take its answer. `tests/test_dependencies.py` fails when
+its class changes underneath.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether a TURN server really relays: allocate, send a datagram through it to a socket here, and get its answer back.
 
-Knows aioice's TURN client and nothing of this program. `tests/test_relay_check.py` fails when what it uses of
+Knows aioice's TURN client and nothing of this program. `tests/test_dependencies.py` fails when what it uses of
 aioice 0.13.0 changes underneath.
 """
 

@@ -1,7 +1,7 @@
 """uvicorn's WebSocket connection, bounded in time and in frames.
 
 uvicorn answers pings whether or not the client reads, keeps fragments without number, and waits for ever for a
-client to take what was sent.
+client to take what was sent. `tests/test_dependencies.py` fails when its class changes underneath.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import asyncio
 import time
 from typing import Any
 
-from uvicorn._types import ASGIReceiveEvent, ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import ProtocolError
 from websockets.frames import CloseCode, Frame, Opcode
@@ -113,7 +112,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.read_paused:
             self.transport.resume_reading()
 
-    async def receive(self) -> ASGIReceiveEvent:
+    async def receive(self) -> Any:
         message = await super().receive()
         if self._write_paused and not self.transport.is_closing():
             self.transport.pause_reading()
@@ -130,7 +129,7 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
                 return
         super().send_receive_event_to_app()
 
-    async def send(self, message: ASGISendEvent) -> None:
+    async def send(self, message: Any) -> None:
         if message["type"] == "websocket.close":
             self._end_in_time()
             # One small frame more behind what waits already.

@@ -61,7 +61,7 @@ BEFORE = {"sudo", "bash", "python", "python3", ".venv/bin/python", "$"}
 def files() -> tuple[str, ...]:
     """Paths of the tree, relative to its root."""
     found = [path for path in ROOT.iterdir() if path.is_file()]
-    for folder in ("server", "client", "scripts", "deploy", "tests", "docs", ".ci"):
+    for folder in ("server", "client", "scripts", "deploy", "locks", "tests", "docs", ".ci"):
         found += [
             path
             for path in (ROOT / folder).rglob("*")

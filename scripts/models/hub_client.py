@@ -11,14 +11,13 @@ import threading
 import urllib.request
 from collections.abc import Callable, Iterator
 
-import httpcore2
 import httpx2
 from huggingface_hub import close_session, constants, get_session, set_client_factory
 
-from server.fetch import network, reach
+from scripts.models.hub_transport import PoolTransport
+from server.fetch import reach
 from server.fetch.errors import FetchError
 from server.fetch.fetcher import shown
-from server.fetch.network import Network
 
 # What a hub tells of a repository: names, sizes and checksums of its files. The files themselves have the sizes told.
 MAX_TOLD_BYTES = 32 * 1024 * 1024
@@ -67,8 +66,8 @@ class Guarded(httpx2.BaseTransport):
         self._api = f"{url.path.rstrip('/')}/api/"
         self._lock = threading.Lock()
         # By proxy, and whether they are for the hub itself: made when they are needed
-        self._lasting: dict[tuple[str, bool], _Transport] = {}
-        self._passing: list[_Transport] = []
+        self._lasting: dict[tuple[str, bool], PoolTransport] = {}
+        self._passing: list[PoolTransport] = []
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
         url = request.url
@@ -101,7 +100,7 @@ class Guarded(httpx2.BaseTransport):
             extensions=answer.extensions,
         )
 
-    def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> httpx2.HTTPTransport:
+    def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> PoolTransport:
         refused: Callable[[str], str | None] = reach.refused
         proxy = _proxy(url)
         if proxy:
@@ -113,43 +112,15 @@ class Guarded(httpx2.BaseTransport):
         with self._lock:
             if seconds is not None:
                 # One with an end in time is for one request.
-                self._passing.append(_Transport(refused, seconds, proxy))
+                self._passing.append(PoolTransport(refused, seconds, proxy))
                 return self._passing[-1]
             if (proxy, own) not in self._lasting:
-                self._lasting[proxy, own] = _Transport(refused, None, proxy)
+                self._lasting[proxy, own] = PoolTransport(refused, None, proxy)
             return self._lasting[proxy, own]
 
     def close(self) -> None:
         for transport in (*self._lasting.values(), *self._passing):
             transport.close()
-
-
-class _Transport(httpx2.HTTPTransport):
-    """To addresses that are not `refused`, through `proxy` where it is not empty; `seconds`: all that may take."""
-
-    def __init__(
-        self, refused: Callable[[str], str | None], seconds: float | None, proxy: str
-    ) -> None:
-        trust = network.trusted()
-        super().__init__(verify=trust)
-        self._pool.close()
-        backend = Network(refused=refused, seconds=seconds)
-        if not proxy:
-            self._pool = httpcore2.ConnectionPool(ssl_context=trust, network_backend=backend)
-            return
-        through = httpx2.Proxy(proxy)
-        self._pool = httpcore2.HTTPProxy(
-            proxy_url=httpcore2.URL(
-                scheme=through.url.raw_scheme,
-                host=through.url.raw_host,
-                port=through.url.port,
-                target=through.url.raw_path,
-            ),
-            proxy_auth=through.raw_auth,
-            ssl_context=trust,
-            proxy_ssl_context=trust if through.url.scheme == "https" else None,
-            network_backend=backend,
-        )
 
 
 class _Bounded(httpx2.SyncByteStream):

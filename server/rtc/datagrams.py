@@ -1,7 +1,7 @@
 """Four corrections to aioice 0.13.0: whose datagrams count, which STUN is looked at, checks that cross, and that a
 closed connection ends.
 
-`tests/test_datagrams.py` fails when what is wrapped here changes underneath.
+`tests/test_dependencies.py` fails when what is wrapped here changes underneath.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
     return ""
 
 
-# Kept for the guard test, which has to see aioice's own after `install`.
+# aioice's own, also after `install`
 STOCK: _Handler = aioice.ice.StunProtocol.datagram_received
 _CHECKED = checked(STOCK)
 STOCK_CONSENT = aioice.ice.Connection.query_consent

@@ -1,7 +1,7 @@
 """Which sockets a camera's connection gets and which addresses its answer names, in place of aioice 0.13.0's own choice.
 
 A connection takes one UDP port of every address of this machine that it uses, loopback aside, whatever its offer has
-beside the camera. `tests/test_gathering.py` fails when what is replaced here changes underneath.
+beside the camera. `tests/test_dependencies.py` fails when what is replaced here changes underneath.
 """
 
 from __future__ import annotations
@@ -34,9 +34,6 @@ STUN_PAUSE_SECONDS = 60.0
 # After a whole range was found taken, offers are refused unseen for so long: looking takes a while.
 FULL_SECONDS = 0.5
 RETRY_AFTER = 3.0
-
-# Kept for the guard test.
-STOCK = aioice.ice.Connection.get_component_candidates
 
 
 class Gathering:

@@ -2,7 +2,7 @@
 
 A second `aioice.Connection` is put beside the first one. Both hand what they receive to the same queue, so that
 DTLS and SRTP go on reading where they were; sending moves over once the new one has a pair. Relied on are private
-names of aioice and of aiortc's RTCIceTransport: `tests/test_ice_restart.py` fails when they change underneath.
+names of aioice and of aiortc's RTCIceTransport: `tests/test_dependencies.py` fails when they change underneath.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What replaces a part of aiortc 1.16.0; `tests/test_receiver.py` fails when that changes underneath.
+"""What replaces a part of aiortc 1.16.0; `tests/test_dependencies.py` fails when that changes underneath.
 
 Replaced is one class, `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made), for
 video that somebody attached a sink to. The lists of codecs and of header extensions

@@ -1,6 +1,6 @@
 """What an authenticated peer can do to aiortc 1.16.0's DTLS transport: bounded, and nothing that it sends ends it.
 
-Such a peer holds good keys, so that neither ICE nor SRTP keeps anything of this out. `tests/test_transport_guard.py`
+Such a peer holds good keys, so that neither ICE nor SRTP keeps anything of this out. `tests/test_dependencies.py`
 fails when what is wrapped here changes underneath.
 """
 

@@ -142,7 +142,9 @@ class DiffusersBackend:
             )
         first: FirstFrame = "never"
         if "image" in self._takes:
-            first = "must" if self._takes["image"].default in (None, inspect._empty) else "may"
+            first = (
+                "must" if self._takes["image"].default in (None, inspect.Parameter.empty) else "may"
+            )
             # A pipeline of both kinds has its words first and can do without the picture.
             if next(iter(self._takes)) == "prompt":
                 first = "may"
