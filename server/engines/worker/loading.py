@@ -185,8 +185,8 @@ def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
 def _quick_bfloat16() -> bool:
     """Whether this CPU has instructions for it, as far as torch tells."""
     # Older versions of torch do not tell.
-    ask = getattr(torch.cpu, "get_capabilities", dict)
-    return bool(ask().get("avx512_bf16"))
+    ask = getattr(torch.cpu, "get_capabilities", None)
+    return ask is not None and bool(ask().get("avx512_bf16"))
 
 
 def _place(weights: Weights, dtype: str, gpu: bool) -> Any:
