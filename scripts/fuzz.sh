@@ -33,7 +33,7 @@ install_atheris() {
     if ! install_locked requirements-fuzz --only-binary atheris \
         || ! "$VENV_PYTHON" -c 'import atheris' >>"$INSTALL_LOG" 2>&1; then
         tail -n 3 "$INSTALL_LOG" >&2
-        explain_refused_file
+        explain_refused_file || true
         say "atheris could not be installed ($INSTALL_LOG has it all). It is ready-made for CPython 3.11, 3.12 and 3.13 on"
         say "x86-64 Linux with glibc; this is $("$VENV_PYTHON" -V 2>&1) on $(uname -s) $(uname -m). Where only the Python is another one,"
         say 'remove .venv and run this with PYTHON=python3.12 in front; without a network, connect and run it again.'

