@@ -14,6 +14,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
+import config
 from scripts.bench.camera_peer import CameraPeer, close_all
 from server import (
     addresses,
@@ -27,6 +28,7 @@ from server import (
     serving,
     session_manager,
     sockets,
+    stills,
     webrtc_server,
     ws_protocol,
 )
@@ -46,6 +48,7 @@ from server.rtc import (
 from server.rtc.decode import BACKLOG, DecodePool
 from server.rtc.video_stream import VideoStream
 from server.sockets import TOO_MANY
+from server.vision import encode
 from tests.documents import ROOT
 from tests.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 from tests.fakes_openai import FakeOpenAI
@@ -237,6 +240,10 @@ PROMISED = [
     ("200 of 300 characters wait", operator_desk.MAX_LINES, 200),
     ("of 300 characters wait", operator_desk.MAX_LINE_CHARS, 300),
     ("wrong codes cost three requests", addresses.WRONG_CODE_COST, 3),
+    ("at most one a second", stills.STILL_SECONDS, 1),
+    ("640 px and", encode.STILL_SIDE, 640),
+    ("and 36 KiB", encode.STILL_BYTES, 36 << 10),
+    ("`OPERATOR_TOKEN` needs 16 characters", config.MIN_OPERATOR_CHARS, 16),
     ("20 wrong ones an address", guesses.FLOOR, 20),
     ("120 over all addresses", guesses.BUDGET, 120),
     ("one more each minute", guesses.WINDOW / guesses.FLOOR, 60),

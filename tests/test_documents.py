@@ -203,7 +203,8 @@ def test_commands_and_options_exist(document: str) -> None:
                 given = {option for word in words for option in _OPTION.findall(word)}
                 assert all(given - {"--help"} <= flags for flags in vllm_flags()), quote.text
             elif words[0] == "-m":
-                assert f"{words[1].replace('.', '/')}.py" in files(), quote.text
+                module = words[1].replace(".", "/")
+                assert {f"{module}.py", f"{module}/__main__.py"} & set(files()), quote.text
         if not quote.block and quote.text.startswith("--"):
             assert set(_OPTION.findall(quote.text)) <= all_options(), quote.text
 

@@ -128,6 +128,19 @@ async def test_a_cut_answer_counts_as_length(build: Build, metrics: Metrics) -> 
     assert count(metrics, "inferences_total", kind="chat", result="length") == 1
 
 
+async def test_a_text_without_an_end_is_ended(build: Build, metrics: Metrics) -> None:
+    """An engine that does not keep to the limit of tokens says no more than 16 characters for each."""
+    engine = FakeEngine(chunks=lambda request: ["x" * 64] * (request.max_tokens + 100))
+    inference = build(engine)
+    job, sink = make_job()
+    inference.submit(job)
+    await until(lambda: sink.ended)
+    assert sink.result is not None
+    assert sink.result.finish_reason == "length"
+    assert len(sink.text) <= 16 * engine.requests[0].max_tokens
+    assert engine.aborted == 1
+
+
 async def test_deltas_come_straight_from_the_engine(build: Build) -> None:
     """Each delta reaches the sink before the engine is asked for the next one, all in one task."""
     engine = FakeEngine()

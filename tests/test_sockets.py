@@ -133,6 +133,22 @@ async def test_no_token_in_time_is_4401(run: Running, monkeypatch: pytest.Monkey
     assert metric(run, "auth_failures_total", reason="missing") == before + 1
 
 
+async def test_sockets_without_a_token_are_so_many(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more closes the one that has waited longest; the others may still bring their token."""
+    monkeypatch.setattr(sockets, "MAX_KNOCKING", 2)
+    monkeypatch.setattr(sockets, "AUTH_SECONDS", 30.0)
+    issued = await take_token(run)
+    first = await open_page(run, session_id=new_session_id(), how="none")
+    waiting = [await open_page(run, session_id=issued["session_id"], how="none") for _ in range(2)]
+    assert (await first.closed())[0] == 4401
+    await waiting[0].send(type="auth", token=issued["token"])
+    await waiting[0].next("ready")
+    for page in waiting:
+        await page.close()
+
+
 async def test_an_empty_bearer_is_4401(run: Running) -> None:
     """An empty token in the subprotocol is no token."""
     page = await open_page(

@@ -207,8 +207,9 @@ async def test_a_message_has_so_many_pieces_at_most() -> None:
     """A piece a moment stays below every rate, and is kept all the same."""
     async with serving(listening) as server, connect(uri_of(server), proxy=None) as client:
         with suppress(ConnectionClosed):
-            await client.send(["x"] * (ws_protocol.MAX_FRAGMENTS + 10))
-            await client.recv()
+            async with asyncio.timeout(5):
+                await client.send(["x"] * (ws_protocol.MAX_FRAGMENTS + 10))
+                await client.recv()
         assert client.close_code == ws_protocol.TOO_MANY
 
 

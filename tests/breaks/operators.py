@@ -1,0 +1,156 @@
+"""Breaks of the threat model: whoever would be the operator."""
+
+from __future__ import annotations
+
+from tests.breaks.cases import Break
+
+OPERATORS = (
+    Break(
+        "uses the operator's routes without `OPERATOR_TOKEN`",
+        "any token opens them",
+        "server/operator_guard.py",
+        "        right = same_secret(given, self._token) | same_secret(given, also)\n",
+        "        right = given is not None\n",
+        "test_operator_routes.py::test_nobody_gets_in_without_the_token",
+    ),
+    Break(
+        "uses the operator's routes without `OPERATOR_TOKEN`",
+        "an empty setting is a token",
+        "server/operator_guard.py",
+        "        if not self._token and not also:\n            raise NotFound(_OFF)\n",
+        "",
+        "test_operator_routes.py::test_without_a_token_in_the_settings_there_is_nothing",
+    ),
+    Break(
+        "uses the operator's routes without `OPERATOR_TOKEN`",
+        "who is in has no guard",
+        "server/session_routes.py",
+        "    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))\n",
+        "    for_operators(services, operators)\n    router = APIRouter(prefix=PREFIX)\n",
+        "test_session_routes.py::test_only_the_operator_sees_and_ends",
+    ),
+    Break(
+        "uses the operator's routes without `OPERATOR_TOKEN`",
+        "what makes something has no guard",
+        "server/generation_routes.py",
+        "    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))\n",
+        "    for_operators(services, operators)\n    router = APIRouter(prefix=PREFIX)\n",
+        "test_generation_routes.py::test_only_an_operator",
+    ),
+    Break(
+        "guesses the token",
+        "the token is told right or wrong without end",
+        "server/operator_guard.py",
+        "        if wait is None and given is not None:\n"
+        "            wait = await self._guesses.judge(right, address, now)\n",
+        "",
+        "test_operator_guard.py::test_guesses_run_out_without_a_limit_in_the_settings",
+    ),
+    Break(
+        "guesses the token",
+        "a wrong one costs nothing more",
+        "server/operator_guard.py",
+        "        await self._limiter.wrong_code(address, now)\n",
+        "",
+        "test_operator_guard.py::test_guesses_run_out",
+    ),
+    Break(
+        "guesses the token",
+        "sockets have guesses of their own",
+        "server/sockets.py",
+        "        await self._guard.check(token, client_address(peer, forwarded, self._trusted_proxies))\n",
+        '        await self._guard.check(token, f"192.0.2.{id(websocket) % 251}")\n',
+        "test_operator_routes.py::test_guesses_are_limited_like_access_codes",
+    ),
+    Break(
+        "lets another site's page act for the operator",
+        "`Origin` is not checked",
+        "server/operator_routes.py",
+        "    return [Depends(guard.origin), Depends(operator)]\n",
+        "    return [Depends(operator)]\n",
+        "test_operator_routes.py::test_nobody_gets_in_without_the_token",
+    ),
+    Break(
+        "takes the token from the page",
+        "a store keeps it",
+        "client/engine.js",
+        "    this.#token = given;\n",
+        '    this.#token = given;\n    localStorage.setItem("operator", given);\n',
+        "test_client_files.py::test_no_troublesome_habits",
+    ),
+    Break(
+        "takes the token from the page",
+        "the doctor's report is not told of it",
+        "client/engine.js",
+        "    return this.#token ? [this.#token] : [];\n",
+        "    return [];\n",
+        "test_client_engine.py::test_every_socket_is_told_once",
+    ),
+    Break(
+        "listens in as a visitor",
+        "every socket hears the log",
+        "server/sockets.py",
+        "        self._sessions.attach(session, socket)\n        session.greet()\n",
+        "        self._sessions.attach(session, socket)\n"
+        "        if self._desk is not None:\n"
+        "            self._desk.join(socket, session.outbox)\n"
+        "        session.greet()\n",
+        "test_operator_routes.py::test_a_newer_socket_hears_nothing_of_an_older_ones_operator",
+    ),
+    Break(
+        "listens in as a visitor",
+        "the next socket hears what waited",
+        "server/operator_desk.py",
+        "        listener.outbox.discard(LogLines)\n\n    def dismiss",
+        "\n    def dismiss",
+        "test_operator_desk.py::test_nobody_else_hears_anything",
+    ),
+    Break(
+        "listens in as a visitor",
+        "a closed socket still listens",
+        "server/sockets.py",
+        "                self._desk.leave(socket)\n",
+        "                pass\n",
+        "test_operator_routes.py::test_an_operators_socket_is_one_no_longer_when_it_closes",
+    ),
+    Break(
+        "listens in as a visitor",
+        "a newer socket inherits",
+        "server/sockets.py",
+        "            self._desk.dismiss(session.outbox)\n",
+        "            pass\n",
+        "test_operator_routes.py::test_a_newer_socket_hears_nothing_of_an_older_ones_operator",
+    ),
+    Break(
+        "has a field become a command",
+        "unknown fields are taken",
+        "server/catalogue/choice.py",
+        'extra="forbid", hide',
+        'extra="ignore", hide',
+        "test_operator_routes.py::test_a_bad_choice_is_a_sentence",
+    ),
+    Break(
+        "has a field become a command",
+        "a name may begin with a dash",
+        "server/catalogue/choice.py",
+        '_NAME = re.compile(r"[A-Za-z0-9][',
+        '_NAME = re.compile(r"[A-Za-z0-9-][',
+        "test_catalogue_command.py::test_no_text_becomes_a_flag",
+    ),
+    Break(
+        "sends frames to a machine of theirs unseen",
+        "a word for any machine opens all",
+        "server/requests.py",
+        "        if host != engine.status.elsewhere:\n",
+        "        if False:\n",
+        "test_disclosure.py::test_a_word_for_another_machine_opens_nothing",
+    ),
+    Break(
+        "sends frames to a machine of theirs unseen",
+        "falling back asks nobody",
+        "server/requests.py",
+        "        self.consent.check(engine)\n        capabilities",
+        "        capabilities",
+        "test_disclosure.py::test_falling_back_asks_as_well",
+    ),
+)

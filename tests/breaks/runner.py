@@ -1,0 +1,121 @@
+"""Break a copy of the tree, run the test, and tell whether it noticed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from tests.breaks.cases import ROOT, Break, pytest_id, write
+
+# Not in the tree, and needed by tests.
+_BESIDE = (".venv", ".venv-models", "tests/peers/node_modules")
+TIMEOUT = 120
+SLOW_TIMEOUT = 1200
+
+
+class Result(Enum):
+    NOTICED = "noticed"
+    NOT_NOTICED = "NOT NOTICED"
+    SKIPPED = "skipped here"
+    # The test does not run at all, or not to its end: the break says nothing about the promise.
+    FAULT = "FAULT"
+    PASSED = "passed"
+    FAILED_UNBROKEN = "FAILS UNBROKEN"
+
+    @property
+    def good(self) -> bool:
+        return self in (Result.NOTICED, Result.SKIPPED, Result.PASSED)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    result: Result
+    seconds: float
+    # What pytest printed, for whoever looks into a break that was not noticed.
+    output: str
+
+
+@contextmanager
+def copied_tree() -> Iterator[Path]:
+    """A temporary copy of the files that git tracks, as they stand now."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    with tempfile.TemporaryDirectory(prefix="breaks-") as folder:
+        copy = Path(folder)
+        for name in filter(None, listed.stdout.split("\0")):
+            if (source := ROOT / name).is_file():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, copy / name)
+        for name in _BESIDE:
+            if (ROOT / name).exists():
+                (copy / name).symlink_to((ROOT / name).resolve())
+        yield copy
+
+
+def try_break(one: Break, copy: Path) -> Outcome:
+    """Run the break's test on the broken copy; the copy is whole again afterwards."""
+    before = one.apply(copy)
+    try:
+        return _run(one.test, copy, one.slow, broken=True)
+    finally:
+        write(copy / one.file, before)
+
+
+def try_unbroken(test: str, copy: Path, slow: bool) -> Outcome:
+    return _run(test, copy, slow, broken=False)
+
+
+def _run(test: str, copy: Path, slow: bool, broken: bool) -> Outcome:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-rA"]
+    # Colours would stand between the words that are looked for.
+    environment = {**os.environ, "PYTHONPATH": "", "NO_COLOR": "1", "PY_COLORS": "0"}
+    started = time.monotonic()
+    process = subprocess.Popen(
+        [*command, "--tb=short", "--show-capture=no", pytest_id(test, copy)],
+        cwd=copy,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=SLOW_TIMEOUT if slow else TIMEOUT)
+        result = judge(process.returncode, output, test, broken)
+    except subprocess.TimeoutExpired:
+        output, result = "The test did not end in time.", Result.FAULT
+    finally:
+        # What a test that was cut off has started lives in its session.
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    return Outcome(result, time.monotonic() - started, output)
+
+
+def judge(code: int, output: str, test: str, broken: bool) -> Result:
+    """Tell by pytest's exit status and its summary what became of the test."""
+    name, _, function = test.partition("::")
+    # "FAILED tests/test_x.py::test_y[case] - ..."; an ERROR is a fixture's or the collection's.
+    failed = re.search(
+        rf"^FAILED (?:\S*/)?{re.escape(name)}::{function or 'test_'}", output, re.MULTILINE
+    )
+    if code == 1 and failed:
+        return Result.NOTICED if broken else Result.FAILED_UNBROKEN
+    if code == 0 and not re.search(r"^PASSED ", output, re.MULTILINE):
+        return Result.SKIPPED
+    if code == 0:
+        return Result.NOT_NOTICED if broken else Result.PASSED
+    return Result.FAULT

@@ -1,0 +1,14 @@
+"""All breaks, in the order of SECURITY.md."""
+
+from __future__ import annotations
+
+from tests.breaks.access import ACCESS
+from tests.breaks.floods import FLOODS
+from tests.breaks.model_servers import MODEL_SERVERS
+from tests.breaks.models import MODELS
+from tests.breaks.operators import OPERATORS
+from tests.breaks.promised import PROMISED
+from tests.breaks.strangers import STRANGERS
+from tests.breaks.visitors import VISITORS
+
+BREAKS = (*PROMISED, *MODELS, *ACCESS, *STRANGERS, *FLOODS, *VISITORS, *OPERATORS, *MODEL_SERVERS)

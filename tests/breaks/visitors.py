@@ -1,0 +1,243 @@
+"""Breaks of the threat model's second table: a visitor with a token; and of a neighbour on the same address."""
+
+from __future__ import annotations
+
+from tests.breaks.cases import Break
+
+VISITORS = (
+    Break(
+        "malformed RTP, RTCP, DTLS records",
+        "a malformed packet ends the connection",
+        "server/rtc/transport_guard.py",
+        "            await handle_rtp(self, data, arrival_time_ms)\n"
+        "        except ConnectionError:\n"
+        "            raise\n"
+        "        except Exception as exc:  # noqa: BLE001\n"
+        "            _malformed(exc)\n",
+        "            await handle_rtp(self, data, arrival_time_ms)\n"
+        "        except ConnectionError:\n"
+        "            raise\n",
+        "test_transport_guard.py::test_a_peer_with_good_keys_disturbs_nobody_else",
+    ),
+    Break(
+        "malformed RTP, RTCP, DTLS records",
+        "malformed RTCP ends the connection",
+        "server/rtc/transport_guard.py",
+        "            await handle_rtcp(self, data)\n"
+        "        except ConnectionError:\n"
+        "            raise\n"
+        "        except Exception as exc:  # noqa: BLE001\n"
+        "            _malformed(exc)\n",
+        "            await handle_rtcp(self, data)\n        except ConnectionError:\n            raise\n",
+        "test_transport_guard.py::test_a_peer_with_good_keys_disturbs_nobody_else",
+    ),
+    Break(
+        "malformed RTP, RTCP, DTLS records",
+        "a packet that fails in the receiver is not counted",
+        "server/rtc/receiver.py",
+        '            self._sink.dropped("broken")\n',
+        "",
+        "test_receiver.py::test_a_packet_that_fails_ends_nothing",
+    ),
+    Break(
+        "floods: streams, addresses, packets",
+        "streams have no number",
+        "server/rtc/transport_guard.py",
+        "        if not known and len(self._ssrcs) >= MAX_STREAMS:\n",
+        "        if False:\n",
+        "test_transport_guard.py::test_streams_are_bounded_and_forged_ones_do_not_count",
+    ),
+    Break(
+        "floods: streams, addresses, packets",
+        "forged streams count",
+        "server/rtc/transport_guard.py",
+        "        plain: bytes = unprotect(packet)\n        if not known:\n            self._ssrcs.add(ssrc)\n",
+        "        self._ssrcs.add(ssrc)\n        plain: bytes = unprotect(packet)\n",
+        "test_transport_guard.py::test_streams_are_bounded_and_forged_ones_do_not_count",
+    ),
+    Break(
+        "floods: streams, addresses, packets",
+        "addresses have no number",
+        "server/rtc/datagrams.py",
+        "            not known and len(receiver._remote_candidates) >= MAX_ADDRESSES\n",
+        "            False\n",
+        "test_datagrams.py::test_addresses_of_a_peer_are_bounded",
+    ),
+    Break(
+        "floods: streams, addresses, packets",
+        "early checks have no number",
+        "server/rtc/datagrams.py",
+        "        if len(receiver._early_checks) >= MAX_EARLY_CHECKS or (\n",
+        "        if (\n",
+        "test_datagrams.py::test_checks_that_wait_for_an_answer_of_ours_are_bounded",
+    ),
+    Break(
+        "floods: streams, addresses, packets",
+        "a frame has no end",
+        "server/rtc/assemble.py",
+        "            if len(self._parts) > MAX_PACKETS or self._bytes > MAX_BYTES:\n",
+        "            if False:\n",
+        "test_assemble.py::test_a_frame_without_end_is_dropped",
+    ),
+    Break(
+        "floods: streams, addresses, packets",
+        "frames wait without number",
+        "server/rtc/decode.py",
+        "    return len(frames) > BACKLOG or sum(len(frame.data) for frame in frames) > BACKLOG_BYTES\n",
+        "    return sum(len(frame.data) for frame in frames) > BACKLOG_BYTES\n",
+        "test_bounds.py::test_frames_that_wait_to_be_decoded_are_bounded",
+    ),
+    Break(
+        "pictures of 16383 squared",
+        "pictures have no bound inside the decoder",
+        "server/rtc/decode.py",
+        '    decoder.options = {"max_pixels": str(MAX_SIDE * MAX_SIDE), "flags": "low_delay"}\n',
+        '    decoder.options = {"flags": "low_delay"}\n',
+        "test_decode.py::test_a_picture_past_the_bound_is_refused",
+    ),
+    Break(
+        "pictures of 16383 squared",
+        "memory for pictures is not shared out",
+        "server/rtc/decode.py",
+        "                if self._pool.pictures.take(self, kept):\n",
+        "                if True:\n",
+        "test_decode.py::test_large_pictures_share_a_bound",
+    ),
+    Break(
+        "pictures of 16383 squared",
+        "waiting frames are not counted in bytes",
+        "server/rtc/decode.py",
+        "    return len(frames) > BACKLOG or sum(len(frame.data) for frame in frames) > BACKLOG_BYTES\n",
+        "    return len(frames) > BACKLOG\n",
+        "test_decode.py::test_waiting_frames_are_bounded_in_bytes",
+    ),
+    Break(
+        "pictures of 16383 squared",
+        "a camera may have a whole thread",
+        "server/rtc/decode.py",
+        "        self._credit -= spent\n",
+        "",
+        "test_decode.py::test_a_camera_has_a_share_of_a_thread_and_no_more",
+    ),
+    Break(
+        "pictures of 16383 squared",
+        "other formats are decoded",
+        "server/rtc/h264_sps.py",
+        "    if bits.ue() != 1 or bits.ue() or bits.ue() or bits.read(1):\n        raise FormatRefused",
+        "    if bits.ue() > 3 or bits.ue() > 6 or bits.ue() > 6 or bits.read(1) > 1:\n        raise FormatRefused",
+        "test_decode.py::test_other_formats_are_refused_before_they_are_decoded",
+    ),
+    Break(
+        "has the server check addresses of others",
+        "role conflicts go on for ever",
+        "server/rtc/datagrams.py",
+        '        return "stun" if conflicts > MAX_ROLE_CONFLICTS else ""\n',
+        '        return ""\n',
+        "test_datagrams.py::test_role_conflicts_end",
+    ),
+    Break(
+        "another session's token, sockets, questions",
+        "a token opens every session",
+        "server/auth.py",
+        "        if session_id is not None and sid != session_id:\n",
+        "        if False:\n",
+        "test_sockets.py::test_a_token_that_is_not_good_is_4401",
+    ),
+    Break(
+        "floods of messages, questions, sockets",
+        "messages have no number",
+        "server/sockets.py",
+        "            if not bucket.take(time.monotonic()):\n",
+        "            if False:\n",
+        "test_sockets.py::test_too_many_messages",
+    ),
+    Break(
+        "floods of messages, questions, sockets",
+        "a full queue takes more questions",
+        "server/fair_queue.py",
+        "            evicted = self._make_room() if len(self) >= self._max_size else None\n",
+        "            evicted = None\n",
+        "test_inference.py::test_a_full_queue_refuses_a_question_aloud",
+    ),
+    Break(
+        "floods of messages, questions, sockets",
+        "a client that does not read is waited for",
+        "server/outbox.py",
+        "            self.overflowed = self._reader is not None\n",
+        "            pass\n",
+        "test_bounds.py::test_a_client_that_does_not_read_loses_its_socket",
+    ),
+    Break(
+        "floods of messages, questions, sockets",
+        "a session has any number of sockets",
+        "server/session_manager.py",
+        '            old.close_soon(4409, "replaced by a newer socket")\n',
+        "            pass\n",
+        "test_sockets.py::test_a_newer_socket_replaces_with_4409",
+    ),
+    Break(
+        "takes all places",
+        "who shows nothing keeps its place",
+        "server/session_manager.py",
+        "        return min(dark, key=lambda session: session.camera.last_picture, default=None)\n",
+        "        return None\n",
+        "test_session_manager.py::test_places_are_not_held_by_those_who_show_nothing",
+    ),
+    Break(
+        "smuggles through a data channel",
+        "its records wait inside the TLS library",
+        "server/rtc/transport_guard.py",
+        "        self._ssl = DrainedTls(self._ssl, self)\n",
+        "",
+        "test_transport_guard.py::test_every_record_of_a_datagram_is_read_and_forgotten",
+    ),
+    Break(
+        "smuggles through a data channel",
+        "a channel is answered",
+        "server/rtc/answer.py",
+        '            port = "9" if number < offer.camera and counted else "0"\n',
+        '            port = "9"\n',
+        "test_webrtc_server.py::test_a_clients_data_channel_carries_nothing",
+    ),
+    Break(
+        "control tokens in questions",
+        "they are taken out once",
+        "server/catalogue/control_tokens.py",
+        "        rest = Remainder(self)\n        for char in text.translate(WIDE):\n            rest.add(char)\n        return rest.text\n",
+        '        return re.sub(r"<\\|[^<>|]*\\|>", "", text.translate(WIDE))\n',
+        "test_prompts.py::test_control_tokens_go_until_none_is_left",
+    ),
+    Break(
+        "uses the relay to reach others",
+        "IPv6 is not denied",
+        "deploy/turnserver.conf",
+        "denied-peer-ip=::1-ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff\n",
+        "",
+        "test_deploy_turn.py::test_what_the_relay_must_not_reach",
+    ),
+    Break(
+        "uses the relay to reach others",
+        "a denied peer counts as reached",
+        "server/relay_check.py",
+        "                        denied.add(target[0])\n",
+        "                        far.answered.set()\n",
+        "test_relay_check.py::test_a_denied_peer",
+    ),
+    Break(
+        "A neighbour on the same address",
+        "a token has no allowance of its own",
+        "server/request_guard.py",
+        "        if session_id is None:\n            wait = await services.limiter.anybody(self.address(request), now)\n",
+        "        if True:\n            wait = await services.limiter.anybody(self.address(request), now)\n",
+        "test_routes.py::test_a_flood_from_an_address_leaves_its_neighbours_alone",
+    ),
+    Break(
+        "A neighbour on the same address",
+        "a good pairing code waits behind guesses",
+        "server/request_guard.py",
+        "        redeemed = self._services.pairing.redeem(code, time.monotonic())\n",
+        "        await self.limit(request)\n"
+        "        redeemed = self._services.pairing.redeem(code, time.monotonic())\n",
+        "test_routes.py::test_guesses_lock_out_no_pairing_code_and_no_token",
+    ),
+)
