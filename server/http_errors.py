@@ -58,10 +58,10 @@ def error_response(
 
 
 _BY_STATUS: dict[int, QwenCameraError] = {
-    400: BadRequest("This request can not be understood. See README.md, the protocol."),
+    400: BadRequest("This request can not be understood. See docs/protocol.md."),
     401: Unauthorized("This needs a valid token. Ask POST /api/token for one."),
     403: Forbidden("This is not allowed."),
-    404: NotFound("There is nothing at this address. See README.md, the protocol."),
+    404: NotFound("There is nothing at this address. See docs/protocol.md."),
     405: MethodNotAllowed(
         "This address does not take this method. The Allow header lists the methods that it takes."
     ),
@@ -104,7 +104,9 @@ def of_validation(error: RequestValidationError) -> BadRequest:
     # A key of the client's own is named only by the errors left out here.
     known = kind in _TELLING and all(_FIELD.fullmatch(part) for part in path)
     if not known:
-        return BadRequest("The body does not have the fields that are expected. See README.md.")
+        return BadRequest(
+            "The body does not have the fields that are expected. See docs/protocol.md."
+        )
     return BadRequest(
         f'"{name}" in the {path[0] if path else "request"}: {problem.get("msg", "")}.'
     )

@@ -9,7 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     *("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"),
-    "docs/FIGURES.md",
+    *("docs/cameras.md", "docs/models.md", "docs/protocol.md", "docs/benchmark.md"),
+    *("docs/troubleshooting.md", "docs/FIGURES.md"),
 )
 _FENCE = re.compile(r"^```", re.MULTILINE)
 _SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
@@ -62,3 +63,15 @@ def anchors(path: Path) -> set[str]:
             name, number = f"{name.removesuffix(f'-{number - 1}')}-{number}", number + 1
         found.add(name)
     return found
+
+
+def tables(document: str, heading: str) -> list[list[str]]:
+    """The rows of the tables right under a heading, as cells; without their heads."""
+    part = read(document)[0].partition(f"\n{heading}\n")[2]
+    lines = re.split(r"^#", part, maxsplit=1, flags=re.MULTILINE)[0].splitlines()
+    rows = [line for at, line in enumerate(lines) if line.startswith("| ") and not _head(lines, at)]
+    return [[cell.strip() for cell in row.strip("|").split(" |")] for row in rows]
+
+
+def _head(lines: list[str], at: int) -> bool:
+    return lines[at + 1 : at + 2] != [] and lines[at + 1].startswith("|---")

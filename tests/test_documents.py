@@ -7,14 +7,21 @@ import functools
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 import config
-from tests.documents import DOCUMENTS, ROOT, anchors, links, quotes, read
+from server import messages as wire
+from server import routes as server_routes
+from server import session_manager, sockets, whip
+from server.errors import QwenCameraError
+from tests.documents import DOCUMENTS, ROOT, anchors, links, quotes, read, tables
 from tests.promql import complaints
 
 _ENDINGS = "py|sh|js|css|html|md|conf|yml|json|service|txt|toml|example"
@@ -27,7 +34,7 @@ _ASSIGNED = re.compile(r"^([A-Z][A-Z0-9_]+)=")
 _OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
 _ROUTE = re.compile(r"(?<![^\s])(/[\w.-]+(?:/[\w.<>@-]*)*)(?![\w=])")
 _UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
-_WORD = re.compile(r"[A-Za-z_]\w{2,}")
+_FIELD = re.compile(r"`([a-z_]+)(\??)`")
 # Variables of the environment that are no settings.
 VARIABLES = {
     *(
@@ -53,6 +60,7 @@ OTHERS = {
     *("nginx", "openssl", "pip", "promtool", "pytest", "ray", "redis-cli", "rocm-smi", "ss"),
     *("nvidia-smi", "systemctl", "transformers", "ufw", "vllm", "df", "id", "rsync", "git"),
 }
+PROTOCOL = "docs/protocol.md"
 # Before the program itself.
 BEFORE = {"sudo", "bash", "python", "python3", ".venv/bin/python", "$"}
 
@@ -152,10 +160,13 @@ def named_files(document: str) -> set[str]:
     return {name for quote in quotes(document) for name in _FILE.findall(quote.text)}
 
 
+def routes_text() -> str:
+    return "".join(Path(str(module.__file__)).read_text() for module in (server_routes, whip))
+
+
 def routes() -> set[str]:
     """First parts of the paths that the server knows."""
-    texts = "".join((ROOT / f"server/{n}.py").read_text() for n in ("routes", "whip", "http_guard"))
-    return set(re.findall(r'"(/[\w.-]*)', texts)) | {"/ws", "/upload"}
+    return set(re.findall(r'"(/[\w.-]*)', routes_text())) | {"/ws", "/upload"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
@@ -254,16 +265,6 @@ def functions(path: Path) -> frozenset[str]:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_other_word_occurs(document: str) -> None:
-    """What is quoted as code, commands of other programs aside, stands somewhere in the tree in these words."""
-    for quote in quotes(document):
-        if quote.block or any(words[0] in OTHERS for words in commands(quote.text)):
-            continue
-        for word in _WORD.findall(quote.text):
-            assert word in everything(), quote.text
-
-
-@pytest.mark.parametrize("document", DOCUMENTS)
 def test_sentences_are_said(document: str) -> None:
     """What a document says that a program says, in “ ” within a table, some source says in these words."""
     # A sentence goes on over the strings of several lines.
@@ -271,6 +272,98 @@ def test_sentences_are_said(document: str) -> None:
     for sentence in re.findall(r"^\| (“.*?”[^|]*) \|", read(document)[0], re.MULTILINE):
         for words in re.findall("“(.*?)”", sentence):
             assert words in said, words
+
+
+def leaves(kind: type[QwenCameraError]) -> list[type[QwenCameraError]]:
+    """The program's errors below this one that no other inherits from."""
+    below = [leaf for one in kind.__subclasses__() for leaf in leaves(one)]
+    return below or ([kind] if kind.__module__.startswith("server.") else [])
+
+
+def fields(cells: Iterable[str]) -> dict[str, bool]:
+    """The fields that cells of a table name, and whether each may be missing."""
+    return {name: bool(mark) for cell in cells for name, mark in _FIELD.findall(cell)}
+
+
+def by_type(heading: str) -> dict[str, dict[str, bool]]:
+    """The fields of each message, from a table whose first cell names the message where one begins."""
+    found: dict[str, dict[str, bool]] = {}
+    current: list[str] = []
+    for cells in tables(PROTOCOL, heading):
+        current = [name for name, _ in _FIELD.findall(cells[0])] or current
+        for name in current:
+            found.setdefault(name, {}).update(fields(cells[1:2]))
+    return found
+
+
+def of_model(model: type[BaseModel], optional: Callable[[FieldInfo], bool]) -> dict[str, bool]:
+    shown = {name: field for name, field in model.model_fields.items() if not field.exclude}
+    return {name: optional(field) for name, field in shown.items() if name != "type"}
+
+
+def may_be_none(field: FieldInfo) -> bool:
+    return type(None) in get_args(field.annotation)
+
+
+def test_protocol_lists_every_error() -> None:
+    """Each code with its status, and whether trying again makes sense."""
+    listed = {
+        (cells[0].strip("`"), int(cells[1]), cells[2] == "yes")
+        for cells in tables(PROTOCOL, "## Errors")
+    }
+    assert listed == {
+        (error.code, error.status, error.retryable) for error in leaves(QwenCameraError)
+    }
+
+
+def test_protocol_lists_every_message_of_clients() -> None:
+    """Each field, and whether it may be left out."""
+    assert by_type("## Messages from the client") == {
+        get_args(model.model_fields["type"].annotation)[0]: of_model(
+            model, lambda field: not field.is_required()
+        )
+        for model in wire.ClientMessage.__subclasses__()
+    }
+
+
+def test_protocol_lists_every_message_of_the_server() -> None:
+    """Each field, and whether it may be missing."""
+    elsewhere = {"sender": wire.Sender, "engine": wire.EngineReport, "log": wire.LogLines}
+    listed = by_type("## Messages from the server")
+    assert listed.keys() >= elsewhere.keys()
+    assert {name: found for name, found in listed.items() if name not in elsewhere} == {
+        model.model_fields["type"].default: of_model(model, may_be_none)
+        for model in wire.ServerMessage.__subclasses__()
+        if model not in elsewhere.values()
+    }
+    for heading, model in (
+        ("### Frame", wire.FrameInfo),
+        ("### Sender", wire.Sender),
+        ("### The engine's report", wire.EngineReport),
+    ):
+        named = fields(cells[0] for cells in tables(PROTOCOL, heading))
+        assert named == of_model(model, may_be_none), heading
+
+
+def test_protocol_lists_every_close_code() -> None:
+    """Those that the sockets and the sessions close with, and the protocol's own two for broken text and bugs."""
+    ours = {
+        value
+        for module in (sockets, session_manager)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, int) and 1000 <= value < 5000
+    }
+    listed = [int(cells[0]) for cells in tables(PROTOCOL, "## Close codes")]
+    assert sorted(ours | {1007, 1011}) == listed
+
+
+def test_protocol_lists_every_route() -> None:
+    """Each path that the application serves, its operators' routes by their beginnings."""
+    prose = read(PROTOCOL)[0]
+    paths = re.findall(r'@router\.\w+\(\s*"(/[^"]*)"', routes_text())
+    assert len(paths) > 5
+    for path in paths:
+        assert re.sub(r"\{\w+\}", "", path).rstrip("/") in prose, path
 
 
 def test_enough_is_read() -> None:
