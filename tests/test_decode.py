@@ -40,6 +40,15 @@ def pool() -> Iterator[ThreadPoolExecutor]:
     pool.shutdown(wait=True)
 
 
+@pytest.fixture
+def gate(pool: ThreadPoolExecutor) -> Iterator[threading.Event]:
+    """The pool's one thread waits for it. It is set at the end in any case."""
+    gate = threading.Event()
+    pool.submit(gate.wait)
+    yield gate
+    gate.set()
+
+
 def clip(codec: str, frames: int, width: int = 320, height: int = 240) -> list[EncodedFrame]:
     """Frames of growing brightness; the first is a key frame."""
     encoder = av.CodecContext.create("libvpx" if codec == "VP8" else "libx264", "w")
@@ -174,11 +183,11 @@ async def test_damage_of_every_kind_is_survived(pool: ThreadPoolExecutor) -> Non
     decoder.close()
 
 
-async def test_too_many_waiting_frames_drop_to_the_next_key_frame(pool: ThreadPoolExecutor) -> None:
+async def test_too_many_waiting_frames_drop_to_the_next_key_frame(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
     """While the pool is held up, the backlog stays bounded; deltas without their reference go, a key frame passes."""
     seen = Seen()
-    gate = threading.Event()
-    pool.submit(gate.wait)
     decoder = lane(pool, seen)
     frames = clip("VP8", 3)
     delta = frames[1]
@@ -195,11 +204,11 @@ async def test_too_many_waiting_frames_drop_to_the_next_key_frame(pool: ThreadPo
     decoder.close()
 
 
-async def test_a_closed_lane_says_nothing_more(pool: ThreadPoolExecutor) -> None:
+async def test_a_closed_lane_says_nothing_more(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
     """Closing while a frame is being decoded drops its picture."""
     seen = Seen()
-    gate = threading.Event()
-    pool.submit(gate.wait)
     decoder = lane(pool, seen)
     for frame in clip("VP8", 3):
         decoder.put(frame)
@@ -237,10 +246,21 @@ async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     spent = 0.02 + wall * 0.1 - greedy_lane._credit
     print(f"{BACKLOG} bombs took {wall:.2f} s, {spent:.2f} s of them decoding")
     assert wall > 3 * spent
+    assert spent > BACKLOG * _decoding_seconds(bombs[0]) / 2
     assert len(greedy_lane._waiting) <= BACKLOG
     greedy_lane.close()
     honest_lane.close()
     assert greedy_lane._pause is None
+
+
+def _decoding_seconds(frame: EncodedFrame) -> float:
+    """Processor time of decoding it, the least of three."""
+    decoder, took = open_decoder("VP8"), []
+    for _ in range(3):
+        began = time.thread_time()
+        decoder.decode(av.Packet(frame.data))
+        took.append(time.thread_time() - began)
+    return min(took)
 
 
 @pytest.mark.parametrize(("side", "shown"), [(4096, True), (4112, False)])
@@ -376,11 +396,11 @@ async def test_pictures_that_come_to_nothing_are_counted(pool: ThreadPoolExecuto
     other.close()
 
 
-async def test_waiting_frames_are_bounded_in_bytes(pool: ThreadPoolExecutor) -> None:
+async def test_waiting_frames_are_bounded_in_bytes(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
     """Eight MiB wait for a busy pool, however few frames they are; then everything up to a key frame goes."""
     seen = Seen()
-    gate = threading.Event()
-    pool.submit(gate.wait)
     decoder = lane(pool, seen)
     key = clip("VP8", 1)[0]
     decoder.put(key)
@@ -430,12 +450,12 @@ async def test_large_pictures_share_a_bound(
     assert pictures.free == shared
 
 
-async def test_memory_goes_back_when_the_thread_lets_go(pool: ThreadPoolExecutor) -> None:
+async def test_memory_goes_back_when_the_thread_lets_go(
+    pool: ThreadPoolExecutor, gate: threading.Event
+) -> None:
     """Closing while a frame is being decoded gives its part of the bound back afterwards, not before."""
     pictures = PictureMemory(own=0, shared=100_000_000)
     decoder = lane(pool, Seen(), "VP8", pictures)
-    gate = threading.Event()
-    pool.submit(gate.wait)
     decoder.put(clip("VP8", 1)[0])
     decoder.close()
     gate.set()
