@@ -148,6 +148,11 @@ def test_only_listed_flags_are_passed(version: str) -> None:
     assert silent in flags
     assert not {"--enable-log-requests", "--enable-log-outputs", "--api-key"} & set(flags)
     assert not any("left out" in warning for warning in command.warnings)
+    # It fetches nothing, from the version that can be told so, and reports nothing.
+    if "--allowed-media-domains" in recorded(version):
+        assert value("--allowed-media-domains").endswith(".invalid")
+    assert command.environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert command.environment["HF_HUB_OFFLINE"] == "1"
 
 
 @pytest.mark.parametrize("budget", [16, 512, 1280, 4096])

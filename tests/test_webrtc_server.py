@@ -26,6 +26,7 @@ from server.errors import BadRequest, NotFound, QwenCameraError, TooLarge, Unusa
 from server.frames import CameraState
 from server.rtc import camera_state
 from server.rtc.offer import MAX_CANDIDATES, MAX_SDP_BYTES
+from server.rtc.transport_guard import DrainedTls
 from tests.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
 
 # What Chromium 156 offers for one camera, but for its list of codecs, which is shortened.
@@ -555,6 +556,8 @@ async def test_a_clients_data_channel_carries_nothing() -> None:
         # Nothing is there that could take it in.
         assert connection._pc.sctp is None
         assert connection._receiver.transport._data_receiver is None
+        # What comes in it is read to its end.
+        assert isinstance(connection._receiver.transport._ssl, DrainedTls)
 
 
 async def test_a_lost_packet_is_sent_again() -> None:

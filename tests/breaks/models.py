@@ -38,7 +38,7 @@ MODELS = (
         "server/catalogue/vllm.py",
         'ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}\n',
         'ENVIRONMENT = {"HF_HUB_OFFLINE": "1"}\n',
-        "test_start_vllm.py",
+        "test_start_vllm.py::test_only_listed_flags_are_passed",
     ),
     Break(
         "vLLM as `start_vllm_server.sh` starts it",

@@ -272,14 +272,14 @@ PROMISED = (
         "server/webrtc_server.py",
         '        transceiver.direction = "recvonly"\n',
         '        transceiver.direction = "sendrecv"\n',
-        "test_webrtc_server.py::test_the_answer",
+        "test_webrtc_server.py::test_whoever_asks_for_a_picture_gets_none",
     ),
     Break(
         "The camera's video is never sent back",
         "the server opens a data channel",
-        "server/rtc/answer.py",
-        '            port = "9" if number < offer.camera and counted else "0"\n',
-        '            port = "9"\n',
+        "server/webrtc_server.py",
+        "            self._take_camera(pool)\n            self._gathering",
+        '            self._take_camera(pool)\n            self._pc.createDataChannel("ours")\n            self._gathering',
         "test_webrtc_server.py::test_a_clients_data_channel_carries_nothing",
     ),
     Break(
