@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.catalogue import vllm
@@ -404,6 +404,10 @@ def test_a_bad_field_is_named_with_what_is_allowed(data: object, says: str) -> N
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
+@example("--trust-remote-code", "")
+@example("-v", "")
+@example("m", "--privileged")
+@example("m", "-v")
 def test_no_text_becomes_a_flag(model: str, image: str) -> None:
     """Whatever is sent as a name, no word of the command begins with it as a flag would."""
     try:

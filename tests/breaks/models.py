@@ -1,10 +1,34 @@
-"""Breaks of “What is promised”: models, their servers, their files, and where pictures go."""
+"""Breaks of “What is promised”: models, their servers, and where pictures go."""
 
 from __future__ import annotations
 
 from tests.breaks.cases import Break
 
 MODELS = (
+    Break(
+        "Text in the scene is text",
+        "an answer is markup",
+        "client/chatview.js",
+        "    line.textContent = text;\n",
+        "    line.innerHTML = text;\n",
+        "test_client_files.py::test_text_stays_text",
+    ),
+    Break(
+        "Text in the scene is text",
+        "a question keeps its control tokens",
+        "server/prompts.py",
+        "    return clean(question, tokens).strip() or DESCRIBE\n",
+        "    return question.strip() or DESCRIBE\n",
+        "test_session.py::test_control_tokens_are_taken_out",
+    ),
+    Break(
+        "Text in the scene is text",
+        "earlier answers keep theirs",
+        "server/prompts.py",
+        '"content": clean(turn.answer, tokens)}',
+        '"content": turn.answer}',
+        "test_openai_remote.py::test_no_control_token_of_any_family_reaches_the_server",
+    ),
     Break(
         "vLLM as `start_vllm_server.sh` starts it",
         "its version is not asked to keep questions out of its log",
@@ -127,102 +151,6 @@ MODELS = (
         "        if self._open:\n            shown = ",
         "        if False:\n            shown = ",
         "test_redact.py::test_what_goes_over_the_end_of_a_line_is_hidden",
-    ),
-    Break(
-        "A model's files are the hub's",
-        "checksums are not compared",
-        "scripts/models/hub.py",
-        "        return record.checksum(path, hashlib.sha256(), seen) == file.sha256\n",
-        "        return True\n",
-        "test_download_model.py::test_content_that_stays_wrong_is_not_kept",
-    ),
-    Break(
-        "A model's files are the hub's",
-        "pickles are taken",
-        "scripts/models/hub.py",
-        "        if path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS:\n            continue\n",
-        "",
-        "test_hub.py::test_weights_in_other_forms_are_left_out",
-    ),
-    Break(
-        "A model's files are the hub's",
-        "names lead out of the folder",
-        "server/fetch/files.py",
-        '    if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:\n',
-        "    if not plain or not parts.parts:\n",
-        "test_hub.py::test_names_that_lead_out_of_the_folder_are_refused",
-    ),
-    Break(
-        "A model's files are the hub's",
-        "more is written than was told",
-        "scripts/models/hub.py",
-        "        if self._stream.tell() + len(piece) > self._most:\n            raise _WrongSize\n",
-        "",
-        "test_hub.py::test_no_more_is_written_than_was_told",
-    ),
-    Break(
-        "A model's files are the hub's",
-        "a hub leads to plain http",
-        "scripts/models/hub_client.py",
-        '        if url.scheme != "https" and not own:\n',
-        "        if False:\n",
-        "test_hub.py::test_a_hub_leads_to_public_https_addresses_alone",
-    ),
-    Break(
-        "What a setting names by URL",
-        "redirects may leave https",
-        "server/fetch/fetcher.py",
-        '    if url.scheme != "https":\n',
-        '    if url.scheme != "https" and after is None:\n',
-        "test_fetcher.py::test_where_a_redirect_may_not_lead",
-    ),
-    Break(
-        "What a setting names by URL",
-        "one public address among private ones is enough",
-        "server/fetch/network.py",
-        "        for address in addresses:\n            self._check(host, address)\n",
-        "        self._check(host, addresses[-1])\n",
-        "test_fetch_network.py::test_one_private_address_among_public_ones_refuses_the_name",
-    ),
-    Break(
-        "What a setting names by URL",
-        "the other end is not checked again",
-        "server/fetch/network.py",
-        '                self._check(host, str(stream.get_extra_info("server_addr")[0]))\n',
-        "                pass\n",
-        "test_fetch_network.py::test_the_other_end_is_what_counts",
-    ),
-    Break(
-        "What a setting names by URL",
-        "IPv4 inside IPv6 is not looked at",
-        "server/fetch/reach.py",
-        "    inner = address.ipv4_mapped or address.sixtofour\n",
-        "    inner = None\n",
-        "test_reach.py::test_everything_else_may_not",
-    ),
-    Break(
-        "What a setting names by URL",
-        "checksums are not compared",
-        "server/fetch/fetcher.py",
-        "        if sha256 and digest.hexdigest() != sha256.lower():\n",
-        "        if False:\n",
-        "test_fetcher.py::test_another_content_than_the_checksums_is_refused",
-    ),
-    Break(
-        "What a setting names by URL",
-        "any size is taken",
-        "server/fetch/fetcher.py",
-        "            if came > most:\n                raise too_large\n",
-        "",
-        "test_fetcher.py::test_no_more_is_taken_than_allowed",
-    ),
-    Break(
-        "What a setting names by URL",
-        "files out of the folder are read",
-        "server/fetch/files.py",
-        "    if path == root or not path.is_relative_to(root):\n",
-        "    if False:\n",
-        "test_fetch_files.py::test_links_that_lead_out_are_refused",
     ),
     Break(
         "When an engine on another machine takes over",

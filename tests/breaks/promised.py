@@ -282,28 +282,4 @@ PROMISED = (
         '            self._take_camera(pool)\n            self._pc.createDataChannel("ours")\n            self._gathering',
         "test_webrtc_server.py::test_a_clients_data_channel_carries_nothing",
     ),
-    Break(
-        "Text in the scene is text",
-        "an answer is markup",
-        "client/chatview.js",
-        "    line.textContent = text;\n",
-        "    line.innerHTML = text;\n",
-        "test_client_files.py::test_text_stays_text",
-    ),
-    Break(
-        "Text in the scene is text",
-        "a question keeps its control tokens",
-        "server/prompts.py",
-        "    return clean(question, tokens).strip() or DESCRIBE\n",
-        "    return question.strip() or DESCRIBE\n",
-        "test_session.py::test_control_tokens_are_taken_out",
-    ),
-    Break(
-        "Text in the scene is text",
-        "earlier answers keep theirs",
-        "server/prompts.py",
-        '"content": clean(turn.answer, tokens)}',
-        '"content": turn.answer}',
-        "test_openai_remote.py::test_no_control_token_of_any_family_reaches_the_server",
-    ),
 )

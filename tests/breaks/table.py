@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.breaks.access import ACCESS
+from tests.breaks.fetched import FETCHED
 from tests.breaks.floods import FLOODS
 from tests.breaks.model_servers import MODEL_SERVERS
 from tests.breaks.models import MODELS
@@ -11,4 +12,14 @@ from tests.breaks.promised import PROMISED
 from tests.breaks.strangers import STRANGERS
 from tests.breaks.visitors import VISITORS
 
-BREAKS = (*PROMISED, *MODELS, *ACCESS, *STRANGERS, *FLOODS, *VISITORS, *OPERATORS, *MODEL_SERVERS)
+BREAKS = (
+    *PROMISED,
+    *MODELS,
+    *FETCHED,
+    *ACCESS,
+    *STRANGERS,
+    *FLOODS,
+    *VISITORS,
+    *OPERATORS,
+    *MODEL_SERVERS,
+)
