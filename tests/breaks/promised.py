@@ -59,7 +59,7 @@ PROMISED = (
         "server/vision/prepare.py",
         "        bgr = self._filtered(frame, width, height)\n",
         "        bgr = self._filtered(frame, width, height)\n"
-        '        cv2.imwrite("/tmp/qwen-camera-frame.jpg", bgr)\n',
+        '        cv2.imwrite("frame.jpg", bgr)\n',
         "test_nothing_kept.py::test_a_whole_session_opens_no_file_for_writing",
     ),
     Break(
@@ -67,7 +67,7 @@ PROMISED = (
         "each still is",
         "server/vision/prepare.py",
         "        return encode.still(self._filtered(frame, width, height))\n",
-        '        cv2.imwrite("/tmp/qwen-camera-still.jpg", self._filtered(frame, width, height))\n'
+        '        cv2.imwrite("still.jpg", self._filtered(frame, width, height))\n'
         "        return encode.still(self._filtered(frame, width, height))\n",
         "test_nothing_kept.py::test_a_whole_session_opens_no_file_for_writing",
     ),
