@@ -1,34 +1,28 @@
 /** The page: joins the visit (camera and connection) with the views. */
 
-import { ChatView, languageOfTurn } from "./chatview.js";
-import { CodeDialog } from "./codedialog.js";
-import { Composer } from "./composer.js";
-import { Conversation } from "./conversation.js";
-import { examine, verdict } from "./doctor.js";
-import { DisclosureDialog } from "./disclosuredialog.js";
-import { DoctorView } from "./doctorview.js";
-import { byId, show } from "./dom.js";
-import { Drawing } from "./drawing.js";
-import { EngineDesk } from "./engine.js";
-import { EngineDialog } from "./enginedialog.js";
-import { MAKES, MakingDesk } from "./making.js";
-import { MakingView } from "./makingview.js";
-import { cameAsOperator } from "./operator.js";
-import { takePairingCode } from "./pairing.js";
-import { OtherDialog } from "./otherdialog.js";
-import { PeopleDesk } from "./people.js";
-import { PeopleView } from "./peopleview.js";
-import { report } from "./report.js";
-import { remember, wasLive } from "./resume.js";
-import { Stand } from "./simplemode.js";
-import { Speech } from "./speech.js";
-import { StageView } from "./stageview.js";
-import { TrustDialog } from "./trustdialog.js";
-import { watchSurroundings } from "./surroundings.js";
-import { followViewport } from "./viewport.js";
-import { Visit } from "./visit.js";
-import { ScreenLock } from "./wakelock.js";
+import { ChatView, languageOfTurn } from "./chat/chatview.js";
+import { Composer } from "./chat/composer.js";
+import { Conversation } from "./chat/conversation.js";
+import { Drawing } from "./chat/drawing.js";
+import { Speech } from "./chat/speech.js";
+import { CodeDialog } from "./dialogs/codedialog.js";
+import { DisclosureDialog } from "./dialogs/disclosuredialog.js";
+import { MissingDialog } from "./dialogs/missingdialog.js";
+import { OtherDialog } from "./dialogs/otherdialog.js";
+import { TrustDialog } from "./dialogs/trustdialog.js";
+import { Visit } from "./live/visit.js";
+import { byId, show } from "./page/dom.js";
+import { cameAsOperator, takePairingCode } from "./page/fragment.js";
+import { Part } from "./page/part.js";
+import { remember, wasLive } from "./page/resume.js";
+import { watchSurroundings } from "./page/surroundings.js";
+import { followViewport } from "./page/viewport.js";
+import { ScreenLock } from "./page/wakelock.js";
+import { Stand } from "./stage/simplemode.js";
+import { StageView } from "./stage/stageview.js";
 
+// Milliseconds after the camera and the socket are there, which need the network first
+const DOCTOR_AHEAD = 2000;
 const BROKEN = "The connection was lost before the answer was complete.";
 
 // All of the page is here.
@@ -39,6 +33,7 @@ const dialog = new CodeDialog();
 const trust = new TrustDialog({ onRetry: () => visit.retry() });
 const other = new OtherDialog();
 const disclosure = new DisclosureDialog({ onAgree: (host) => visit.agree(host) });
+const missing = new MissingDialog();
 const stand = new Stand();
 const screenLock = new ScreenLock();
 const dock = byId("dock", HTMLElement);
@@ -48,6 +43,8 @@ const describe = byId("describe", HTMLButtonElement);
 const handle = byId("sheet-handle", HTMLButtonElement);
 const manage = byId("engine-open", HTMLButtonElement);
 const unpair = byId("unpair", HTMLButtonElement);
+/** @type {ReturnType<typeof setTimeout>|undefined} */
+let doctorAhead;
 
 const visit = new Visit({
   askCode: (wrong, why) => dialog.ask(wrong, why),
@@ -58,7 +55,7 @@ const visit = new Visit({
   },
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
-    if (engine.receive(message)) return;
+    if (operator.here?.receive(message)) return;
     conversation.receive(message);
     if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
     if (message.type === "error" && !message.id) note(message.message);
@@ -102,66 +99,20 @@ const composer = new Composer({
   onTyping: () => visit.typing(),
 });
 
-const engine = new EngineDesk({
-  send: (message) => visit.socket.send(message),
-  session: () => visit.session.id ?? "",
-  onChange: (facts) => {
-    engineDialog.render(facts);
-    renderEntry();
-    watchPeople();
-    making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));
+const doctor = new Part({
+  load: async () => {
+    const { createDoctor } = await import("./doctor/panel.js");
+    return createDoctor(visit, () => [...visit.session.secrets, ...(operator.here?.secrets ?? [])]);
   },
+  onMissing: (again) => missing.open("The connection check", again),
 });
 
-const making = new MakingDesk({
-  ask: (method, path, body, as) => engine.ask(method, path, body, as),
-  onChange: (facts) => makingView.render(facts),
-});
-
-const makingView = new MakingView({
-  onStart: (wishes) => void making.start(wishes),
-  onRefuse: (problem) => making.refuse(problem),
-  onCancel: () => void making.cancel(),
-  sessionToken: () => visit.session.token,
-});
-
-const people = new PeopleDesk({
-  ask: (method, path, body, as) => engine.ask(method, path, body, as),
-  onChange: (facts) => peopleView.render(facts),
-});
-
-const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
-
-function watchPeople() {
-  people.watch(engine.facts.known && engineDialog.isOpen);
-}
-
-const engineDialog = new EngineDialog({
-  onToken: (token) => void engine.enter(token).then(hear),
-  onOpen: () => {
-    hear();
-    watchPeople();
-    void engine.refresh();
+const operator = new Part({
+  load: async () => {
+    const { OperatorPanel } = await import("./operator/panel.js");
+    return new OperatorPanel(visit, renderEntry);
   },
-  // Without a camera nobody is there any more.
-  onClose: () => {
-    watchPeople();
-    if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
-  },
-  onChoice: (choice) => engine.choose(choice),
-  onStart: (choice) => void engine.start(choice),
-  onStop: () => void engine.stop(),
-});
-
-/** The operator hears what goes on, also without a camera. */
-function hear() {
-  if (engine.facts.known) visit.socket.open();
-}
-
-new DoctorView({
-  examine: (onResult, signal) => examine(visit, onResult, signal),
-  verdict,
-  report: (results, times) => report(results, times, [...visit.session.secrets, ...engine.secrets]),
+  onMissing: (again) => missing.open("The engine panel", again),
 });
 
 /** @param {string} text @param {"auto"|"low"|"high"} [detail] */
@@ -200,7 +151,7 @@ async function share(text) {
   }
 }
 
-/** @param {import("./facts.js").Facts} facts */
+/** @param {import("./live/facts.js").Facts} facts */
 function render(facts) {
   if (facts.socket === "open") trust.close(); // it trusts by now
   disclosure.render(facts.active ? facts.disclose : "");
@@ -215,7 +166,8 @@ function render(facts) {
   show(unpair, visit.session.paired);
   remember(facts.active && visit.session.paired);
   renderEntry();
-  engine.connected(facts.socket === "open");
+  operator.here?.connected(facts.socket === "open");
+  if (talking) fetchDoctorAhead();
   if (!facts.describing) conversation.endDescription();
   if (facts.ready) composer.limit = facts.ready.limits.question_chars;
   if (facts.camera === "off" || !facts.active) speech.stop();
@@ -223,23 +175,28 @@ function render(facts) {
 
 /** The way to the engine panel is there for who came as the operator, or is let in already; no visitor sees it. */
 function renderEntry() {
-  show(manage, cameAsOperator() || engine.facts.known);
+  show(manage, cameAsOperator() || Boolean(operator.here?.known));
 }
 
-/** @param {import("./messages.js").Still} still */
+/** A server that is gone can no longer send the doctor, who is to say so. */
+function fetchDoctorAhead() {
+  doctorAhead ||= setTimeout(() => void doctor.ahead(), DOCTOR_AHEAD);
+}
+
+/** @param {import("./live/messages.js").Still} still */
 function showStill({ image, withheld }) {
   other.close(); // it has done what it is for
   // What is held is asked about; one that was withheld leaves nothing to be seen.
   if (!visit.facts.held) stage.showFar(withheld ? "" : (image ?? ""));
 }
 
-/** @param {string} engine @param {string} model @param {import("./conversation.js").Turn|null} before that it answers */
+/** @param {string} engine @param {string} model @param {import("./chat/conversation.js").Turn|null} before that it answers */
 function tellStand(engine, model, before) {
   const news = stand.heard(engine, model);
   if (news) note(news, before);
 }
 
-/** @param {string} text @param {import("./conversation.js").Turn|null} [before] null: below everything that was said */
+/** @param {string} text @param {import("./chat/conversation.js").Turn|null} [before] null: below everything that was said */
 function note(text, before = null) {
   drawing.flush();
   chat.note(text, before);
@@ -302,6 +259,10 @@ stage.noticeAction.addEventListener("click", () => {
   else if (visit.facts.disclose) disclosure.open();
   else visit.retry();
 });
+manage.addEventListener("click", () => void operator.open(manage));
+for (const button of document.querySelectorAll("button[data-doctor]")) {
+  if (button instanceof HTMLElement) button.addEventListener("click", () => void doctor.open(button));
+}
 stage.switchCamera.addEventListener("click", () => void visit.exchangeCamera());
 stage.torch.addEventListener("click", () => {
   visit.camera.setTorch(!visit.camera.torch).catch(() => chat.announce("The torch can not be switched."));
@@ -352,7 +313,7 @@ function pair() {
 function arrive() {
   pair();
   renderEntry();
-  if (cameAsOperator()) engineDialog.open();
+  if (cameAsOperator()) void operator.open(manage);
 }
 window.addEventListener("hashchange", arrive);
 

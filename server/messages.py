@@ -1,4 +1,4 @@
-"""The WebSocket's messages, both ways (mirrored for the page in client/messages.js)."""
+"""The WebSocket's messages, both ways (mirrored for the page in client/live/messages.js)."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +24,8 @@ from server.request_guard import DeviceForgotten, RequestGuard
 from server.services import Services, connect_camera, forget_device
 
 CLIENT_FILES = Path(__file__).resolve().parent.parent / "client"
+# At most one folder deep, and nothing in a name that a file system could take for more than a name.
+_CLIENT_NAME = re.compile(r"(?:[a-z]+/)?[a-z]+\.[a-z]+")
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
@@ -93,10 +96,11 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
         return JSONResponse(services.health.brief(), headers=headers)
 
     @router.get("/client/{name}")
-    async def client_file(name: str) -> Response:
+    @router.get("/client/{folder}/{name}")
+    async def client_file(request: Request) -> Response:
+        name = "/".join(request.path_params.values())
         path = CLIENT_FILES / name
-        # One flat folder of known types: a name with a separator or a dot in front is none of them.
-        if name.startswith(".") or path.parent != CLIENT_FILES or path.suffix not in _MEDIA_TYPES:
+        if not _CLIENT_NAME.fullmatch(name) or path.suffix not in _MEDIA_TYPES:
             raise NotFound("There is no such file.")
         if not path.is_file():
             raise NotFound("There is no such file.")

@@ -17,7 +17,8 @@ from pydantic import BaseModel
 from server import messages
 
 CLIENT = Path(__file__).resolve().parent.parent / "client"
-MODULES = sorted(CLIENT.glob("*.js"))
+MODULES = sorted(CLIENT.rglob("*.js"))
+FILES = sorted(path for path in CLIENT.rglob("*") if path.is_file())
 HTML = (CLIENT / "index.html").read_text(encoding="utf-8")
 CSS = (CLIENT / "style.css").read_text(encoding="utf-8")
 
@@ -26,59 +27,59 @@ RENAMED = {"Error": "ErrorMessage", "Response": "ResponseMessage"}
 # The same block comes inside the offer's answer, where it needs no type.
 OPTIONAL_TYPE = {"Sender"}
 
+# Lowest first. A folder knows itself and those below it; folders of one line know nothing of each other.
+FOLDERS = [
+    ["live"],
+    ["page"],
+    ["chat", "dialogs", "stage"],
+    ["doctor", "operator"],
+    [""],
+]
+# Join what carries with what shows.
+JOINS = {"client.js", "doctor/panel.js", "operator/panel.js"}
+# Fetched when somebody opens them, each with all that it imports and the page has not
+PARTS = ["doctor/panel.js", "operator/panel.js"]
 # Carry frames and words, and never touch the page.
 WITHOUT_PAGE = [
-    "facts",
-    "language",
-    "api",
-    "attempt",
-    "asking",
-    "authority",
-    "backoff",
-    "camera",
-    "closing",
-    "conversation",
-    "disclosure",
-    "doctor",
-    "engine",
-    "enginewords",
-    "making",
-    "mediachecks",
-    "messages",
-    "othercamera",
-    "outage",
-    "peer",
-    "pulse",
-    "report",
-    "sender",
-    "simplemode",
-    "session",
-    "socket",
-    "stats",
-    "visit",
-    "webchecks",
-    "words",
+    "live/*",
+    "page/words",
+    "chat/conversation",
+    "chat/language",
+    "doctor/doctor",
+    "doctor/mediachecks",
+    "doctor/report",
+    "doctor/webchecks",
+    "operator/engine",
+    "operator/enginewords",
+    "operator/making",
+    "operator/people",
+    "stage/simplemode",
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
-    "chatview",
-    "codedialog",
-    "composer",
-    "disclosuredialog",
-    "doctorview",
-    "dom",
-    "draft",
-    "enginedialog",
-    "makingview",
-    "otherdialog",
-    "stageview",
-    "trustdialog",
-    "viewport",
+    "chat/chatview",
+    "chat/composer",
+    "chat/draft",
+    "chat/drawing",
+    "dialogs/*",
+    "doctor/doctorview",
+    "operator/enginedialog",
+    "operator/makingview",
+    "operator/peopleview",
+    "page/dom",
+    "page/fragment",
+    "page/part",
+    "page/viewport",
+    "stage/stageview",
 ]
-
-
 # Neither carry nor show.
-PURE = ["conversation", "enginewords", "language", "simplemode", "words"]
+PURE = [
+    "chat/conversation",
+    "chat/language",
+    "operator/enginewords",
+    "page/words",
+    "stage/simplemode",
+]
 
 
 class Tags(HTMLParser):
@@ -112,10 +113,44 @@ def code(path: Path) -> str:
     return re.sub(r"(?m)(^|\s)//.*$", "", text)
 
 
-def imports(path: Path) -> Iterator[tuple[list[str], str]]:
-    """The names that a module imports, and from where."""
+def named(path: Path) -> str:
+    """A module as the tests name it: its path below client/."""
+    return path.relative_to(CLIENT).as_posix()
+
+
+def imports(path: Path) -> Iterator[tuple[list[str], Path]]:
+    """The names that a module imports with its own start, and from where."""
     for names, where in re.findall(r'import\s*\{([^}]*)\}\s*from\s*"([^"]+)"', code(path)):
-        yield [name.strip() for name in names.split(",") if name.strip()], where
+        assert where.startswith(("./", "../")), where
+        found = (path.parent / where).resolve()
+        yield [name.strip() for name in names.split(",") if name.strip()], found
+
+
+def parts(path: Path) -> set[str]:
+    """The modules that it fetches later."""
+    found = re.findall(r'\bimport\("([^"]+)"\)', code(path))
+    return {named((path.parent / where).resolve()) for where in found}
+
+
+def closure(*names: str) -> set[str]:
+    """The modules of these names with all that they import."""
+    reached, waiting = set(names), list(names)
+    while waiting:
+        for _, other in imports(CLIENT / waiting.pop()):
+            if named(other) not in reached:
+                reached.add(named(other))
+                waiting.append(named(other))
+    return reached
+
+
+def modules(patterns: list[str]) -> set[str]:
+    """The names of the modules that the patterns stand for."""
+    found: set[str] = set()
+    for pattern in patterns:
+        some = {named(path) for path in CLIENT.glob(f"{pattern}.js")}
+        assert some, f"{pattern} is no module"
+        found |= some
+    return found
 
 
 def test_nothing_inline() -> None:
@@ -145,7 +180,7 @@ def test_references_are_own_files() -> None:
         assert (CLIENT / reference.removeprefix("/client/")).is_file(), reference
 
 
-@pytest.mark.parametrize("path", sorted(CLIENT.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=named)
 def test_no_other_hosts(path: Path) -> None:
     """No file of the page names another host, and no style sheet fetches anything."""
     text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
@@ -155,7 +190,7 @@ def test_no_other_hosts(path: Path) -> None:
         assert "@import" not in text
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=named)
 def test_text_stays_text(path: Path) -> None:
     """Answers and errors come from outside: nothing turns text into markup, code or style attributes."""
     for word in (
@@ -172,7 +207,7 @@ def test_text_stays_text(path: Path) -> None:
         assert word not in code(path)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=named)
 def test_no_troublesome_habits(path: Path) -> None:
     """The camera is never darkened instead of slowed down, nobody is asked by alert boxes, nothing goes into a store."""
     text = code(path)
@@ -189,12 +224,11 @@ def test_no_troublesome_habits(path: Path) -> None:
         assert "sessionStorage" not in text
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=named)
 def test_imports_resolve(path: Path) -> None:
     """Each import names a file beside the module and something that this file exports."""
-    for names, where in imports(path):
-        assert where.startswith("./"), where
-        other = CLIENT / where
+    for names, other in imports(path):
+        where = other.relative_to(CLIENT)
         assert other.is_file(), f"{path.name} imports {where}"
         for name in names:
             declared = rf"export (?:async )?(?:const|let|class|function) {re.escape(name.split(' as ')[0])}\b"
@@ -202,26 +236,45 @@ def test_imports_resolve(path: Path) -> None:
 
 
 def test_no_module_is_left_over() -> None:
-    """Every module is reached from client.js, but the one script that stands alone."""
+    """Every module is reached from client.js or a part that it fetches, but the one script that stands alone."""
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
     assert scripts == ["boot.js", "client.js"]
-    reached = set(scripts)
-    waiting = ["client.js"]
-    while waiting:
-        for _, where in imports(CLIENT / waiting.pop()):
-            name = where.removeprefix("./")
-            if name not in reached:
-                reached.add(name)
-                waiting.append(name)
-    assert reached == {path.name for path in MODULES}
+    assert closure(*scripts, *PARTS) == {named(path) for path in MODULES}
+
+
+def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
+    """client.js alone fetches parts; nothing imports a part's own modules otherwise; the page preloads all the others."""
+    fetched = {named(path): found for path in MODULES if (found := parts(path))}
+    assert fetched == {"client.js": set(PARTS)}
+    first = closure("client.js")
+    for part in PARTS:
+        folder = part.partition("/")[0]
+        assert not [name for name in first if name.startswith(f"{folder}/")]
+        assert all(name.startswith(f"{folder}/") for name in closure(part) - first), part
+    links = [a["href"] for tag, a in TAGS if tag == "link" and a.get("rel") == "modulepreload"]
+    assert links == [f"/client/{name}" for name in sorted(first - {"client.js"})]
+
+
+def test_folders_import_down() -> None:
+    """Also in the comments that give types: one order of folders, and no two of a line know each other."""
+    floors = {folder: floor for floor, line in enumerate(FOLDERS) for folder in line}
+    assert {named(path).rpartition("/")[0] for path in MODULES} == set(floors)
+    for path in MODULES:
+        own = named(path).rpartition("/")[0]
+        text = path.read_text(encoding="utf-8")
+        for where in re.findall(r'(?:from |import\()"([^"]+)"', text):
+            other = named((path.parent / where).resolve())
+            assert (CLIENT / other).is_file(), f"{named(path)} names {where}"
+            folder = other.rpartition("/")[0]
+            assert folder == own or floors[folder] < floors[own], f"{named(path)} knows {other}"
 
 
 def test_the_picture_plays_on_an_iphone() -> None:
     """Safari plays a camera's picture in the page, and by itself, only so; the camera is asked for by a press."""
     (video,) = [a for tag, a in TAGS if tag == "video" and "controls" not in a]
     assert {"autoplay", "playsinline", "muted"} <= video.keys()
-    opening = [path.name for path in MODULES if "getUserMedia(" in code(path)]
-    assert opening == ["camera.js"]
+    opening = [named(path) for path in MODULES if "getUserMedia(" in code(path)]
+    assert opening == ["live/camera.js"]
     assert (
         "visit.start()"
         in code(CLIENT / "client.js").partition('stage.start.addEventListener("click"')[2][:80]
@@ -229,20 +282,19 @@ def test_the_picture_plays_on_an_iphone() -> None:
 
 
 def test_connection_and_page_are_apart() -> None:
-    """What carries knows no page, what shows knows no connection; client.js alone knows both."""
-    for name in WITHOUT_PAGE:
-        path = CLIENT / f"{name}.js"
-        assert "document." not in code(path), path.name
-        for _, where in imports(path):
-            assert where.removeprefix("./").removesuffix(".js") in WITHOUT_PAGE, path.name
-    for name in WITHOUT_CONNECTION:
-        path = CLIENT / f"{name}.js"
-        text = code(path)
+    """What carries knows no page, what shows knows no connection; those that join them know both."""
+    carries, shows = modules(WITHOUT_PAGE), modules(WITHOUT_CONNECTION)
+    assert not (carries | shows) & JOINS
+    for name in carries:
+        assert "document." not in code(CLIENT / name), name
+        for _, other in imports(CLIENT / name):
+            assert named(other) in carries, name
+    for name in shows:
+        text = code(CLIENT / name)
         for word in ("fetch(", "WebSocket(", "RTCPeerConnection(", "getUserMedia("):
-            assert word not in text, path.name
-        for _, where in imports(path):
-            other = where.removeprefix("./").removesuffix(".js")
-            assert other in {*WITHOUT_CONNECTION, *PURE}, path.name
+            assert word not in text, name
+        for _, other in imports(CLIENT / name):
+            assert named(other) in shows | modules(PURE), name
 
 
 def test_ids_are_there() -> None:
@@ -280,7 +332,7 @@ def test_every_control_has_a_name() -> None:
 def typedefs() -> dict[str, dict[str, bool]]:
     """Name of each typedef in messages.js → its properties → whether they may be absent."""
     found: dict[str, dict[str, bool]] = {}
-    text = (CLIENT / "messages.js").read_text(encoding="utf-8")
+    text = (CLIENT / "live" / "messages.js").read_text(encoding="utf-8")
     for block in re.findall(r"/\*\*(.*?)\*/", text, flags=re.DOTALL):
         name = re.search(r"@typedef \{Object\} (\w+)", block)
         if name is None:
@@ -327,7 +379,9 @@ def test_no_message_is_unknown() -> None:
     """messages.js describes nothing that the server does not, and parse() lets every server message through."""
     known = {RENAMED.get(model.__name__, model.__name__) for model in models()}
     assert set(typedefs()) == known
-    listed = re.search(r"const KNOWN = new Set\(\[(.*?)\]\)", code(CLIENT / "messages.js"), re.S)
+    listed = re.search(
+        r"const KNOWN = new Set\(\[(.*?)\]\)", code(CLIENT / "live" / "messages.js"), re.S
+    )
     assert listed
     sent = {
         model.model_fields["type"].default
@@ -339,7 +393,7 @@ def test_no_message_is_unknown() -> None:
 
 def test_every_close_code_has_its_behaviour() -> None:
     """Each code with which the server refuses or ends a socket is named in socket.js or has words of its own."""
-    socket, words = code(CLIENT / "socket.js"), code(CLIENT / "words.js")
+    socket, words = code(CLIENT / "live/socket.js"), code(CLIENT / "page/words.js")
     for number in (4401, 4403, 4404, 4408, 4409, 4429):
         assert str(number) in socket
     for number in (4401, 4403, 4408, 4409, 4429, 1013):
@@ -403,13 +457,13 @@ def test_motion_can_be_reduced() -> None:
     assert "prefers-reduced-motion: reduce" in CSS
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=named)
 def test_modules_are_small(path: Path) -> None:
     """One noun each: under 400 lines."""
     assert len(path.read_text(encoding="utf-8").splitlines()) < 400
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", MODULES, ids=named)
 def test_syntax(path: Path) -> None:
     """Node reads every module without an error; where there is no Node, the browser tests find it out."""
     node = shutil.which("node")

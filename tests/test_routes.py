@@ -115,13 +115,21 @@ async def test_page_for_browsers_and_json_for_the_rest(client: httpx.AsyncClient
 
 async def test_files_of_the_page(client: httpx.AsyncClient) -> None:
     """The page's own files come with their type; nothing beside them can be read."""
-    script = await client.get("/client/client.js")
-    assert script.status_code == 200
-    assert script.headers["content-type"] == "text/javascript; charset=utf-8"
-    assert script.headers["x-content-type-options"] == "nosniff"
+    for name in ("client.js", "live/visit.js", "operator/panel.js"):
+        script = await client.get(f"/client/{name}")
+        assert script.status_code == 200
+        assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert script.headers["x-content-type-options"] == "nosniff"
+        # Asked for each time, and sent where it differs.
+        assert script.headers["cache-control"] == "no-cache"
+        assert script.headers["etag"]
+        assert "script-src 'self'" in script.headers["content-security-policy"]
     for name in (
         *("nothing.js", "..%2fconfig.py", ".hidden.js", "%2e%2e%2frequirements.txt"),
         *("..%5cconfig.py", "client.js%00", "README.md", "a%2fb.js"),
+        *("live", "live/nothing.js", "live/../../config.py", "live/%2e%2e/boot.js"),
+        *("live//visit.js", "live/.visit.js", "..%2fclient%2fboot.js"),
+        *("%2fetc%2fpasswd", "a/b/c.js", "live%5cvisit.js"),
     ):
         assert_error(await client.get(f"/client/{name}"), 404, "not_found", retryable=False)
 

@@ -6,7 +6,7 @@ import asyncio
 import functools
 
 import pytest
-from playwright.async_api import Page, Route, expect
+from playwright.async_api import Page, Request, Route, expect
 
 from tests.browser.visitor import Visit
 from tests.running import Running
@@ -18,35 +18,40 @@ LOST = "Failed to load resource"
 
 
 class Losing:
-    """Files of the page that do not arrive: the first `times` requests for them break."""
+    """Files of the page that do not arrive: all requests for them break in the first `loads` loads of the page."""
 
-    def __init__(self, *names: str, times: int) -> None:
+    def __init__(self, *names: str, loads: int) -> None:
         self.names = names
-        self.left = times
+        self.loads = loads
+        # Loads of the page so far
+        self.loaded = 0
 
     async def prepare(self, page: Page) -> None:
+        page.on("request", self._count)
         for name in self.names:
             await page.route(f"**/client/{name}", self._answer)
 
+    def _count(self, request: Request) -> None:
+        self.loaded += request.is_navigation_request()
+
     async def _answer(self, route: Route) -> None:
-        if self.left > 0:
-            self.left -= 1
+        if self.loaded <= self.loads:
             await route.abort("connectionreset")
         else:
             await route.continue_()
 
 
-@pytest.mark.parametrize("name", ["peer.js", "client.js", "style.css"])
+@pytest.mark.parametrize("name", ["live/peer.js", "client.js", "style.css"])
 async def test_what_is_lost_once_is_loaded_again(visit: Visit, builtin: Running, name: str) -> None:
     """By itself, and then the page works."""
-    losing = Losing(name, times=1)
+    losing = Losing(name, loads=1)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     await expect(page.page.locator("#partial")).to_have_count(0)
     loaded = "() => performance.getEntriesByType('navigation')[0].type === 'reload'"
     await page.page.wait_for_function(loaded)
     await page.start()
-    assert losing.left == 0
+    assert losing.loaded == 2
 
 
 async def test_a_press_that_came_too_early_counts(visit: Visit, builtin: Running) -> None:
@@ -72,7 +77,7 @@ async def test_a_press_counts_on_the_page_that_is_loaded_again(
     visit: Visit, builtin: Running
 ) -> None:
     """Once: whoever loads the page again later starts nothing."""
-    losing = Losing("peer.js", times=1)
+    losing = Losing("live/peer.js", loads=1)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     await page.start_button.click()
@@ -85,7 +90,7 @@ async def test_a_press_counts_on_the_page_that_is_loaded_again(
 
 async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> None:
     """After one more try, in words; it is not tried for ever."""
-    losing = Losing("peer.js", times=100)
+    losing = Losing("live/peer.js", loads=100)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     note = page.page.get_by_text("This page has not arrived whole")
@@ -94,12 +99,12 @@ async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> 
     assert box is not None
     assert box["height"] > 15
     await page.page.wait_for_timeout(1500)
-    assert losing.left == 98
+    assert losing.loaded == 2
 
 
 async def test_without_any_script_it_is_told_later(visit: Visit, builtin: Running) -> None:
     """By the style alone: a slow network may only be slow."""
-    losing = Losing("client.js", "boot.js", times=100)
+    losing = Losing("client.js", "boot.js", loads=100)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
     note = page.page.get_by_text("This page has not arrived whole")

@@ -216,6 +216,10 @@ async def test_a_server_that_is_gone(visit: Visit) -> None:
         page = await visit(run.base_url)
         page.expect("net::ERR", "WebSocket connection to .* failed", FAILED_LOAD)
         await page.start()
+        # It comes once all is well, for it is fetched from the server.
+        await page.page.wait_for_function(
+            "() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('webchecks.js'))"
+        )
     await expect(page.state).to_have_text("Connection lost")
     await expect(page.page.locator("#notice-check")).to_be_visible()
     assert (await page.page.evaluate(_WIDE))["out"] == []

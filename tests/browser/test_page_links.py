@@ -64,7 +64,7 @@ def frames(monkeypatch: pytest.MonkeyPatch) -> FrameLog:
 
 
 def through(relay: LinkRelay, **constants: int) -> Callable[[Page], Awaitable[None]]:
-    """Prepare a page whose camera goes through `relay`, with other times in `client/peer.js`."""
+    """Prepare a page whose camera goes through `relay`, with other times in `client/live/peer.js`."""
 
     async def prepare(page: Page) -> None:
         await put_link_between(page, relay)
@@ -213,7 +213,7 @@ async def test_the_chat_is_back_with_the_picture(
 
 
 _OUTAGE = """async () => {
-  const { Outage } = await import("./client/outage.js");
+  const { Outage } = await import("./client/live/outage.js");
   const said = [];
   const socket = { probe() {}, renew() {}, ask() {} };
   const facts = { active: true, cut: false };

@@ -1,4 +1,4 @@
-import { byId } from "./dom.js";
+import { byId } from "../page/dom.js";
 
 /** How to make a device trust the server's certificate, step by step. */
 export class TrustDialog {

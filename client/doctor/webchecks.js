@@ -1,12 +1,12 @@
 /** Checks of the connection doctor: page, server, camera, access, WebSocket, engine. */
 
-import { ApiError } from "./api.js";
-import { hasOwnAuthority } from "./authority.js";
-import { engineName, noCamera } from "./words.js";
+import { ApiError } from "../live/api.js";
+import { hasOwnAuthority } from "../live/authority.js";
+import { engineName, noCamera } from "../page/words.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 /** @typedef {import("./doctor.js").Answered} Answered */
-/** @typedef {import("./visit.js").Facts} Facts */
+/** @typedef {import("../live/visit.js").Facts} Facts */
 
 // The Date header counts whole seconds.
 const CLOCK_SECONDS = 10;
@@ -99,7 +99,7 @@ export async function lookAtPermission() {
   };
 }
 
-/** @param {import("./session.js").Session} session @returns {Promise<Finding>} */
+/** @param {import("../live/session.js").Session} session @returns {Promise<Finding>} */
 export async function lookAtAccess(session) {
   try {
     await session.ensure();
@@ -178,7 +178,7 @@ export async function lookAtSocket({ facts, session }, signal) {
 }
 
 /**
- * @param {import("./session.js").Session} session @param {boolean} knock without the token: opened and closed again
+ * @param {import("../live/session.js").Session} session @param {boolean} knock without the token: opened and closed again
  * @param {AbortSignal} signal
  * @returns {Promise<{opened: boolean, code: number, ready: boolean}>}
  */

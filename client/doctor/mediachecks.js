@@ -1,6 +1,6 @@
 /** Checks of the connection doctor: the picture's way to the server, directly and through each relay. */
 
-import { ApiError, request } from "./api.js";
+import { ApiError, request } from "../live/api.js";
 
 /** @typedef {import("./doctor.js").Finding} Finding */
 

@@ -1,6 +1,6 @@
-/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
-/** @typedef {import("./messages.js").FrameInfo} FrameInfo */
-/** @typedef {import("./messages.js").ResponseMessage} ResponseMessage */
+/** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("../live/messages.js").FrameInfo} FrameInfo */
+/** @typedef {import("../live/messages.js").ResponseMessage} ResponseMessage */
 
 /**
  * One question and its answer, or one running description.

@@ -1,4 +1,4 @@
-import { byId, say } from "./dom.js";
+import { byId, say } from "../page/dom.js";
 
 /** Says that pictures would go to another machine from now on, before the first one does. */
 export class DisclosureDialog {

@@ -1,4 +1,4 @@
-import { byId, say, show } from "./dom.js";
+import { byId, say, show } from "../page/dom.js";
 import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "./enginewords.js";
 
 /** @typedef {import("./engine.js").EngineFacts} EngineFacts */
@@ -75,7 +75,6 @@ export class EngineDialog {
   constructor({ onToken, onOpen, onClose, onChoice, onStart, onStop }) {
     this.#onChoice = onChoice;
     this.#onOpen = onOpen;
-    byId("engine-open", HTMLButtonElement).addEventListener("click", () => this.open());
     for (const id of ["engine-close", "engine-later"]) {
       byId(id, HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     }

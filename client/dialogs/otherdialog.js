@@ -1,4 +1,4 @@
-import { byId, say } from "./dom.js";
+import { byId, say } from "../page/dom.js";
 
 /** What another device is to be told so that it becomes the camera. */
 export class OtherDialog {

@@ -1,4 +1,4 @@
-import { byId, say } from "./dom.js";
+import { byId, say } from "../page/dom.js";
 
 const ASK = "Enter the code that you were given for it.";
 const WRONG = "That code is not right. Check it and try again.";

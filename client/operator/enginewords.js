@@ -89,7 +89,7 @@ export function meanwhile({ report }) {
 /**
  * How the engine stands.
  * @param {EngineFacts} facts
- * @returns {{tone: import("./words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
+ * @returns {{tone: import("../page/words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
  *   percent: of what goes on; null for no telling, and NaN when nothing does
  */
 export function standing({ report, models }) {

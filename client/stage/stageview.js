@@ -1,8 +1,8 @@
-import { byId, say, show } from "./dom.js";
+import { byId, say, show } from "../page/dom.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
-import { LIVE, card, dataUse, details, farAway, notice, summary } from "./words.js";
+import { LIVE, card, dataUse, details, farAway, notice, summary } from "../page/words.js";
 
-/** @typedef {import("./facts.js").Facts} Facts */
+/** @typedef {import("../live/facts.js").Facts} Facts */
 
 // While it is live, making another connection is not told for this long.
 const BLINK = 1500;
@@ -194,7 +194,7 @@ export class StageView {
   /** @type {Facts|null} for the details, which are written only while they are open */
   #latest = null;
 
-  /** @param {import("./camera.js").Camera} camera */
+  /** @param {import("../live/camera.js").Camera} camera */
   renderCamera(camera) {
     const on = camera.stream !== null;
     const zoom = on ? camera.zoom : null;

@@ -1,4 +1,4 @@
-import { byId, say, show } from "./dom.js";
+import { byId, say, show } from "../page/dom.js";
 
 /** @typedef {import("./making.js").MakingFacts} MakingFacts */
 /** @typedef {import("./making.js").Making} Making */

@@ -1,4 +1,4 @@
-import { byId, say, show } from "./dom.js";
+import { byId, say, show } from "../page/dom.js";
 
 /** @typedef {import("./people.js").PeopleFacts} PeopleFacts */
 

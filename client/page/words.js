@@ -1,4 +1,4 @@
-/** @typedef {import("./facts.js").Facts} Facts */
+/** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
 
 /**
@@ -361,7 +361,7 @@ export function duration(ms) {
 
 /**
  * The line under an answer.
- * @param {import("./messages.js").ResponseMessage} response
+ * @param {import("../live/messages.js").ResponseMessage} response
  */
 export function evidence(response) {
   const { frame, timings } = response;
@@ -373,7 +373,7 @@ export function evidence(response) {
 
 /**
  * Remarks that belong to an answer.
- * @param {import("./messages.js").ResponseMessage} response
+ * @param {import("../live/messages.js").ResponseMessage} response
  */
 export function remarks(response) {
   const said = [];

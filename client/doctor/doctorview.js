@@ -1,4 +1,4 @@
-import { byId, say, show } from "./dom.js";
+import { byId, say, show } from "../page/dom.js";
 
 /** @typedef {import("./doctor.js").Result} Result */
 
@@ -34,7 +34,6 @@ export class DoctorView {
    */
   constructor(hooks) {
     this.#hooks = hooks;
-    for (const opener of document.querySelectorAll("button[data-doctor]")) opener.addEventListener("click", () => this.open());
     byId("doctor-close", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     this.#again.addEventListener("click", () => void this.#examine());
     this.#copy.addEventListener("click", () => void this.#copyReport());

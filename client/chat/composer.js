@@ -1,4 +1,4 @@
-import { byId, say, show } from "./dom.js";
+import { byId, say, show } from "../page/dom.js";
 import { draft } from "./draft.js";
 
 // Where the style sheet alone does it, no key costs a layout.

@@ -37,9 +37,9 @@ import {
 /**
  * What is looked at: a visit (see visit.js), of which nothing is changed.
  * @typedef {Object} Subject
- * @property {import("./visit.js").Facts} facts
- * @property {import("./session.js").Session} session
- * @property {import("./peer.js").Peer} peer
+ * @property {import("../live/visit.js").Facts} facts
+ * @property {import("../live/session.js").Session} session
+ * @property {import("../live/peer.js").Peer} peer
  */
 
 const TITLES = /** @type {const} */ ({

@@ -1,6 +1,6 @@
-import { ApiError, request } from "./api.js";
+import { ApiError, request } from "../live/api.js";
 
-/** @typedef {import("./messages.js").EngineReport} EngineReport */
+/** @typedef {import("../live/messages.js").EngineReport} EngineReport */
 /** @typedef {"in_process"|"subprocess"|"container"|"remote"} Mode */
 
 /**
@@ -96,7 +96,7 @@ export class EngineDesk {
   #onChange;
 
   /**
-   * @param {{send: (message: import("./messages.js").Operator) => boolean, session?: () => string,
+   * @param {{send: (message: import("../live/messages.js").Operator) => boolean, session?: () => string,
    *   onChange: (facts: EngineFacts) => void}} hooks
    *   session: the id of the page's own, so that of several processes the one is asked that the socket is at
    */
@@ -157,7 +157,7 @@ export class EngineDesk {
     else this.#set({ stale: true });
   }
 
-  /** @param {import("./messages.js").ServerMessage} message @returns {boolean} whether it was for the operator */
+  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} whether it was for the operator */
   receive(message) {
     if (message.type === "engine") this.#heard(message);
     else if (message.type === "log") {

@@ -1,6 +1,6 @@
 /** Where no model answers, the built-in engine does, which can do less. Knows no page. */
 
-/** @typedef {import("./facts.js").Facts} Facts */
+/** @typedef {import("../live/facts.js").Facts} Facts */
 
 export const SIMPLE_MODE = "Simple mode: text, codes, colours";
 

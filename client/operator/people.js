@@ -1,4 +1,4 @@
-import { ApiError } from "./api.js";
+import { ApiError } from "../live/api.js";
 
 /**
  * Somebody's session, as the operator sees it.

@@ -1,4 +1,4 @@
-import { ApiError } from "./api.js";
+import { ApiError } from "../live/api.js";
 
 /**
  * What the loaded model takes, as the server tells it.

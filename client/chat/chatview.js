@@ -1,7 +1,7 @@
 import { finished } from "./conversation.js";
-import { byId, say, show } from "./dom.js";
+import { byId, say, show } from "../page/dom.js";
 import { languageOf } from "./language.js";
-import { duration, engineName, evidence, remarks } from "./words.js";
+import { duration, engineName, evidence, remarks } from "../page/words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 
@@ -216,7 +216,7 @@ export class ChatView {
     );
   }
 
-  /** @param {HTMLElement} article @param {import("./messages.js").ResponseMessage} response */
+  /** @param {HTMLElement} article @param {import("../live/messages.js").ResponseMessage} response */
   #fillEvidence(article, response) {
     const proof = part(article, ".evidence", HTMLDetailsElement);
     show(proof, true);
@@ -281,7 +281,7 @@ function waitingWords(turn) {
   return "";
 }
 
-/** @param {import("./messages.js").Timings} timings */
+/** @param {import("../live/messages.js").Timings} timings */
 function timeRows(timings) {
   const total = Math.max(timings.total_ms, 0.001);
   /** @type {[string, number|undefined][]} */

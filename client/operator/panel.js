@@ -1,0 +1,94 @@
+import { EngineDesk } from "./engine.js";
+import { EngineDialog } from "./enginedialog.js";
+import { MAKES, MakingDesk } from "./making.js";
+import { MakingView } from "./makingview.js";
+import { PeopleDesk } from "./people.js";
+import { PeopleView } from "./peopleview.js";
+
+/** The operator's panel as a whole: joins what it asks the server with what it shows. Fetched by itself, not with the page. */
+export class OperatorPanel {
+  #visit;
+  #engine;
+  #dialog;
+  #people;
+
+  /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token is taken, or is no more */
+  constructor(visit, onChange) {
+    this.#visit = visit;
+    const engine = (this.#engine = new EngineDesk({
+      send: (message) => visit.socket.send(message),
+      session: () => visit.session.id ?? "",
+      onChange: (facts) => {
+        dialog.render(facts);
+        onChange();
+        this.#watchPeople();
+        making.watch(facts.known && facts.report?.state === "ready" && MAKES.includes(facts.report.model_type ?? ""));
+      },
+    }));
+    const making = new MakingDesk({
+      ask: (method, path, body, as) => engine.ask(method, path, body, as),
+      onChange: (facts) => makingView.render(facts),
+    });
+    const makingView = new MakingView({
+      onStart: (wishes) => void making.start(wishes),
+      onRefuse: (problem) => making.refuse(problem),
+      onCancel: () => void making.cancel(),
+      sessionToken: () => visit.session.token,
+    });
+    const people = (this.#people = new PeopleDesk({
+      ask: (method, path, body, as) => engine.ask(method, path, body, as),
+      onChange: (facts) => peopleView.render(facts),
+    }));
+    const peopleView = new PeopleView({ onEnd: (kind, name) => void people.end(kind, name) });
+    const dialog = (this.#dialog = new EngineDialog({
+      onToken: (token) => void engine.enter(token).then(() => this.#hear()),
+      onOpen: () => {
+        this.#hear();
+        this.#watchPeople();
+        void engine.refresh();
+      },
+      // Without a camera nobody is there any more.
+      onClose: () => {
+        this.#watchPeople();
+        if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
+      },
+      onChoice: (choice) => engine.choose(choice),
+      onStart: (choice) => void engine.start(choice),
+      onStop: () => void engine.stop(),
+    }));
+    this.connected(visit.facts.socket === "open");
+  }
+
+  /** Whether the server took the token. */
+  get known() {
+    return this.#engine.facts.known;
+  }
+
+  /** Everything here that no report may hold. @returns {string[]} */
+  get secrets() {
+    return this.#engine.secrets;
+  }
+
+  open() {
+    this.#dialog.open();
+  }
+
+  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} whether it was for the operator */
+  receive(message) {
+    return this.#engine.receive(message);
+  }
+
+  /** @param {boolean} connected the socket is open */
+  connected(connected) {
+    this.#engine.connected(connected);
+  }
+
+  /** The operator hears what goes on, also without a camera. */
+  #hear() {
+    if (this.known) this.#visit.socket.open();
+  }
+
+  #watchPeople() {
+    this.#people.watch(this.known && this.#dialog.isOpen);
+  }
+}

@@ -1,0 +1,178 @@
+"""The parts of the page that are fetched when somebody opens them: not with the page, in one press, and told where they
+do not come."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import Page, Route, expect
+
+from tests.browser.visitor import Visit, Visitor, hurry
+from tests.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+# The browser's own words, and the page's, for what could not be fetched
+LOST = ("Failed to load resource", "A part of the page did not load")
+
+
+class Held:
+    """Requests below a folder of the client, which wait until they are let go, or break."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = folder
+        self.breaks = 0
+        self.asked: list[str] = []
+        self.free = asyncio.Event()
+
+    async def prepare(self, page: Page) -> None:
+        await page.route(f"**/client/{self.folder}/*", self._answer)
+
+    async def _answer(self, route: Route) -> None:
+        self.asked.append(route.request.url.rpartition("/")[2])
+        if self.breaks > 0:
+            self.breaks -= 1
+            await route.abort("connectionreset")
+            return
+        await self.free.wait()
+        await route.continue_()
+
+
+async def fetched(page: Visitor, *folders: str) -> set[str]:
+    """The modules below these folders that the page has asked for."""
+    names = await page.page.evaluate(
+        "() => performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)"
+    )
+    return {name for name in names if name.startswith(tuple(f"/client/{f}/" for f in folders))}
+
+
+async def open_state(page: Visitor) -> None:
+    await page.state.click()
+    await expect(page.page.locator("#facts")).to_be_visible()
+
+
+async def test_a_first_load_fetches_no_part(visit: Visit, builtin: Running) -> None:
+    """Neither doctor nor operator, and everything else once; each part comes when it is opened."""
+    page = await visit(builtin.base_url)
+    await page.page.wait_for_load_state("networkidle")
+    assert await fetched(page, "doctor", "operator") == set()
+    names = await page.page.evaluate(
+        "() => performance.getEntriesByType('resource').map((one) => one.name)"
+    )
+    assert len(names) == len(set(names))
+    await open_state(page)
+    await page.page.locator("#facts [data-doctor]").click()
+    await expect(page.page.locator("#doctor-list li").first).to_be_visible()
+    assert "/client/doctor/panel.js" in await fetched(page, "doctor")
+    assert await fetched(page, "operator") == set()
+    await page.button("Close").click()
+    await page.page.evaluate("location.hash = 'operator'")
+    await expect(page.page.locator("#engine-dialog")).to_be_visible()
+    assert "/client/operator/panel.js" in await fetched(page, "operator")
+
+
+async def test_the_operator_page_opens_its_panel_by_itself(visit: Visit, builtin: Running) -> None:
+    """It is fetched at once, without the doctor."""
+    page = await visit(f"{builtin.base_url}/#operator")
+    await expect(page.page.locator("#engine-dialog")).to_be_visible()
+    assert await fetched(page, "doctor") == set()
+
+
+async def test_the_doctor_is_here_once_the_camera_is_live(visit: Visit, builtin: Running) -> None:
+    """It has to work without the server; the operator's panel has not."""
+    page = await visit(
+        builtin.base_url, prepare=lambda page: hurry(page, "client.js", DOCTOR_AHEAD=50)
+    )
+    await page.start()
+    await page.page.wait_for_function(
+        "() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('webchecks.js'))"
+    )
+    assert await fetched(page, "operator") == set()
+
+
+async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running) -> None:
+    """The button is busy until the part is there; a second press does nothing more."""
+    held = Held("doctor")
+    page = await visit(builtin.base_url, prepare=held.prepare)
+    await open_state(page)
+    button = page.page.locator("#facts [data-doctor]")
+    await button.click()
+    await expect(button).to_have_attribute("aria-busy", "true")
+    assert await button.evaluate("(one) => getComputedStyle(one).cursor") == "progress"
+    await button.click()
+    held.free.set()
+    await expect(page.page.locator("#doctor")).to_be_visible()
+    await expect(button).not_to_have_attribute("aria-busy", "true")
+    assert held.asked.count("panel.js") == 1
+
+
+@pytest.mark.parametrize("module", ["panel.js", "deeper"])
+@pytest.mark.parametrize(
+    ("part", "called"), [("doctor", "connection check"), ("operator", "panel")]
+)
+async def test_a_part_that_does_not_come_is_told(
+    visit: Visit, builtin: Running, part: str, called: str, module: str
+) -> None:
+    """In a sentence, as often as it fails; "Try again" gets it without a new page, be it lost at the first module or later."""
+    held = Held(part)
+    if module == "panel.js":
+        held.breaks = 2
+    else:
+        held.free.set()
+    page = await visit(builtin.base_url, prepare=held.prepare)
+    page.expect(*LOST)
+    if module == "deeper":
+        lost = {"doctor": "webchecks.js", "operator": "enginewords.js"}[part]
+        times = iter([True, True])
+
+        async def lose(route: Route) -> None:
+            if next(times, False):
+                await route.abort("connectionreset")
+            else:
+                await route.continue_()
+
+        await page.page.route(f"**/client/{part}/{lost}", lose)
+    else:
+        held.free.set()
+    await page.page.evaluate("window.same = true")
+    await open_state(page)
+    if part == "operator":
+        await page.page.evaluate("location.hash = 'operator'")
+    else:
+        await page.page.locator("#facts [data-doctor]").click()
+    missing = page.page.locator("#missing-dialog")
+    for _ in range(2):
+        await expect(missing).to_be_visible()
+        await expect(missing).to_contain_text(f"{called} did not arrive")
+        await missing.get_by_role("button", name="Try again").click()
+    opened = {"doctor": "#doctor", "operator": "#engine-dialog"}[part]
+    await expect(page.page.locator(opened)).to_be_visible()
+    await expect(missing).to_be_hidden()
+    assert await page.page.evaluate("window.same") is True
+    assert await page.page.locator("[aria-busy]").count() == 0
+
+
+async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Running) -> None:
+    """After a while; what comes after that opens with the next press, and not by itself."""
+    held = Held("doctor")
+
+    async def prepare(page: Page) -> None:
+        await held.prepare(page)
+        await hurry(page, "part.js", PATIENCE=300)
+
+    page = await visit(builtin.base_url, prepare=prepare)
+    await open_state(page)
+    button = page.page.locator("#facts [data-doctor]")
+    await button.click()
+    missing = page.page.locator("#missing-dialog")
+    await expect(missing).to_be_visible()
+    await missing.get_by_role("button", name="Not now").click()
+    await expect(button).not_to_have_attribute("aria-busy", "true")
+    held.free.set()
+    await page.page.wait_for_function(
+        "() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('webchecks.js'))"
+    )
+    await expect(page.page.locator("#doctor")).to_be_hidden()
+    await button.click()
+    await expect(page.page.locator("#doctor")).to_be_visible()
