@@ -99,7 +99,7 @@ MODEL_SERVERS = (
     Break(
         "its texts hold secrets or markup",
         "an answer is markup",
-        "client/chatview.js",
+        "client/chat/chatview.js",
         "    line.textContent = text;\n",
         "    line.outerHTML = text;\n",
         "test_client_files.py::test_text_stays_text",

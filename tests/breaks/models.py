@@ -8,7 +8,7 @@ MODELS = (
     Break(
         "Text in the scene is text",
         "an answer is markup",
-        "client/chatview.js",
+        "client/chat/chatview.js",
         "    line.textContent = text;\n",
         "    line.innerHTML = text;\n",
         "test_client_files.py::test_text_stays_text",
@@ -187,7 +187,7 @@ MODELS = (
     Break(
         "When an engine on another machine takes over",
         "the page does not ask",
-        "client/disclosure.js",
+        "client/live/disclosure.js",
         "if (!this.#agreed.has(elsewhere)) return",
         "if (false) return",
         "test_page_disclosure.py::test_nothing_goes_to_another_machine_before_the_person_agrees",

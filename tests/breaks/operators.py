@@ -73,7 +73,7 @@ OPERATORS = (
     Break(
         "takes the token from the page",
         "a store keeps it",
-        "client/engine.js",
+        "client/operator/engine.js",
         "    this.#token = given;\n",
         '    this.#token = given;\n    localStorage.setItem("operator", given);\n',
         "test_client_files.py::test_no_troublesome_habits",
@@ -81,7 +81,7 @@ OPERATORS = (
     Break(
         "takes the token from the page",
         "the doctor's report is not told of it",
-        "client/engine.js",
+        "client/operator/engine.js",
         "    return this.#token ? [this.#token] : [];\n",
         "    return [];\n",
         "test_client_engine.py::test_every_socket_is_told_once",

@@ -245,7 +245,7 @@ PROMISED = (
     Break(
         "What the connection doctor gives",
         "the page's report has whole addresses",
-        "client/report.js",
+        "client/doctor/report.js",
         '  let found = withoutAddresses(lines.join("\\n"));\n',
         '  let found = lines.join("\\n");\n',
         "test_client_modules.py::test_a_report_holds_no_address_and_no_secret",
