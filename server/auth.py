@@ -37,7 +37,6 @@ __all__ = [
     "is_trusted",
     "new_session_id",
     "same_secret",
-    "session_hash",
     "signing_key",
     "turn_credentials",
 ]
@@ -265,11 +264,6 @@ def bearer(header: str | None) -> str:
 def new_session_id() -> str:
     """128 random bits as 22 URL-safe characters."""
     return secrets.token_urlsafe(16)
-
-
-def session_hash(session_id: str) -> str:
-    """What logs hold instead of a session's id: 12 hexadecimal digits, the same for the same session."""
-    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
 
 
 def same_secret(given: str | None, expected: str) -> bool:

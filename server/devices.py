@@ -7,8 +7,9 @@ import secrets
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from server.auth import Claims, Signer, TokenRefused, session_hash
+from server.auth import Claims, Signer, TokenRefused
 from server.revoked import Revoked
+from server.session_hash import session_hash
 
 COOKIE = "qwen-camera-device"
 # The one route that takes it, with what lies below

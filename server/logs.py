@@ -18,8 +18,8 @@ from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
-from server.auth import session_hash
 from server.redact import redact
+from server.session_hash import session_hash
 
 # Everything else in `extra` is dropped. Values are bounded sets, numbers, hashes.
 ALLOWED_EXTRAS = (

@@ -9,7 +9,7 @@ from typing import Any
 
 from server.addresses import Network
 from server.attempts import Attempt
-from server.auth import Claims, OriginPolicy, TokenIssuer, ice_servers, session_hash
+from server.auth import Claims, OriginPolicy, TokenIssuer, ice_servers
 from server.devices import Devices
 from server.errors import NotFound
 from server.guesses import GuessLimits
@@ -17,6 +17,7 @@ from server.health import Health
 from server.metrics import Metrics
 from server.pairing import PairingCodes
 from server.session import Session
+from server.session_hash import session_hash
 from server.session_manager import SessionManager
 from server.shared_limits import DEVICE, SharedEnds, SharedLimiter
 from server.sockets import SocketServer

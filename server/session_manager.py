@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from server.aio import TaskSet, keep_going, log_failure
-from server.auth import DEFAULT_MAX_AGE, Claims, session_hash
+from server.auth import DEFAULT_MAX_AGE, Claims
 from server.errors import Busy, Draining, NotFound
 from server.revoked import Revoked
 from server.session import Session
+from server.session_hash import session_hash
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from server.services import Services, forget_device
 log = logging.getLogger(__name__)
 
 PREFIX = "/api/operator"
-# What `auth.session_hash` makes
+# What `session_hash` makes
 _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 

@@ -25,9 +25,9 @@ from server.auth import (
     ice_servers,
     new_session_id,
     same_secret,
-    session_hash,
     signing_key,
 )
+from server.session_hash import session_hash
 
 SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
 ISSUER = TokenIssuer(SECRET, 3600)

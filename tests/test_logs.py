@@ -20,12 +20,13 @@ from pydantic import SecretStr
 
 from config import Settings
 from server import logs
-from server.auth import TokenIssuer, session_hash
+from server.auth import TokenIssuer
 from server.redact import redact
 from server.relay_check import RelayProblem, RelayResult
 from server.relays import RelayWatch
 from server.rtc import decode
 from server.rtc.gathering import Gathering
+from server.session_hash import session_hash
 
 CANARY = "canary-7f3a"
 SERVER = Path(__file__).parent.parent / "server"

@@ -12,10 +12,11 @@ import pytest
 
 from server import revoked, session_manager
 from server.aio import Pools
-from server.auth import Claims, session_hash
+from server.auth import Claims
 from server.errors import Busy, Draining, NotFound
 from server.messages import Settings
 from server.session import Session
+from server.session_hash import session_hash
 from server.session_manager import SessionManager
 from tests.clients import soon
 from tests.fakes import FakeEngine

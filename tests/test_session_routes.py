@@ -9,7 +9,8 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from server.auth import TokenIssuer, session_hash, signing_key
+from server.auth import TokenIssuer, signing_key
+from server.session_hash import session_hash
 from tests.clients import http, metric, open_page, page_of, soon, take_token
 from tests.fakes_app import assert_error
 from tests.fakes_server import ServerProcess

@@ -1,0 +1,10 @@
+"""What stands for a session in logs."""
+
+from __future__ import annotations
+
+import hashlib
+
+
+def session_hash(session_id: str) -> str:
+    """What logs hold instead of a session's id: 12 hexadecimal digits, the same for the same session."""
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]
