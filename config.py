@@ -22,9 +22,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from server.addresses import Address, Network
-from server.origins import normalise_origin
-from server.setting_text import (
+from server.core.addresses import Address, Network
+from server.core.origins import normalise_origin
+from server.core.setting_text import (
     allowed_host,
     base_url,
     file_source,
@@ -38,7 +38,7 @@ from server.setting_text import (
     stun_url,
     turn_url,
 )
-from server.tls_files import (
+from server.core.tls_files import (
     MIN_SECRET_CHARS,
     authority_problems,
     pair_problems,

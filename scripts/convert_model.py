@@ -26,7 +26,7 @@ from scripts.models.disk import in_words, partial  # noqa: E402
 from scripts.models.forms import FORMS  # noqa: E402
 from scripts.models.trouble import ended, say  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
-from server import core_dumps  # noqa: E402
+from server.core import core_dumps  # noqa: E402
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.arguments import settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
-from server import core_dumps  # noqa: E402
+from server.core import core_dumps  # noqa: E402
 
 try:
     from config import Settings

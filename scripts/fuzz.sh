@@ -37,7 +37,7 @@ install_atheris() {
         say "atheris could not be installed ($INSTALL_LOG has it all). It is ready-made for CPython 3.11, 3.12 and 3.13 on"
         say "x86-64 Linux with glibc; this is $("$VENV_PYTHON" -V 2>&1) on $(uname -s) $(uname -m). Where only the Python is another one,"
         say 'remove .venv and run this with PYTHON=python3.12 in front; without a network, connect and run it again.'
-        fail 'What fuzzing found so far runs everywhere, with the tests: bash scripts/test.sh tests/test_fuzz_seeds.py'
+        fail 'What fuzzing found so far runs everywhere, with the tests: bash scripts/test.sh tests/project/test_fuzz_seeds.py'
     fi
     printf '%s\n' "$print" >"$stamp"
 }

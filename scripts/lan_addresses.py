@@ -121,7 +121,7 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-    from server import core_dumps
+    from server.core import core_dumps
 
     core_dumps.forbid()
     sys.exit(main())

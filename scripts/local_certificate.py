@@ -43,7 +43,7 @@ from scripts.certificates import (  # noqa: E402
     subtree,
 )
 from scripts.lan_addresses import Identity, find_identity  # noqa: E402
-from server import core_dumps  # noqa: E402
+from server.core import core_dumps  # noqa: E402
 
 RENEW_BEFORE_DAYS = 30
 # Networks that this machine is carried between; the authority unused for longest goes.

@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.arguments import address, settings_file  # noqa: E402
 from scripts.own_environment import go_on_inside  # noqa: E402
-from server import core_dumps  # noqa: E402
+from server.core import core_dumps  # noqa: E402
 
 try:
     from rich.console import Console
@@ -43,7 +43,7 @@ try:
     from scripts.monitoring.look import LOOPBACK, Look, Target, take_look
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
-    from server.gpu import GpuReader
+    from server.core.gpu import GpuReader
 except ModuleNotFoundError as missing:
     go_on_inside(missing)
 

@@ -11,7 +11,7 @@ Usage: bash scripts/test.sh [pytest arguments]
 
 Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
 strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd and what makes networks, with npm what is in tests/peers; then
-runs all tests, or those that the arguments choose: bash scripts/test.sh tests/test_resize.py -k ratio
+runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 TEXT
         exit 0
         ;;

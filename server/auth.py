@@ -15,9 +15,9 @@ from typing import Any, Literal
 from jose import jwt
 from jose.exceptions import ExpiredSignatureError, JOSEError, JWTClaimsError
 
-from server.addresses import AddressLimiter, client_address, is_secure, is_trusted
-from server.errors import Unauthorized
-from server.origins import OriginPolicy
+from server.core.addresses import AddressLimiter, client_address, is_secure, is_trusted
+from server.core.errors import Unauthorized
+from server.core.origins import OriginPolicy
 
 __all__ = [
     "DEFAULT_MAX_AGE",

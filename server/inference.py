@@ -14,9 +14,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from server.aio import TaskSet
-from server.engines.base import Engine
-from server.errors import (
+from server.core.aio import TaskSet
+from server.core.errors import (
     Busy,
     Draining,
     EngineError,
@@ -27,10 +26,11 @@ from server.errors import (
     Internal,
     QwenCameraError,
 )
-from server.fair_queue import BACKGROUND, FairQueue, Full
-from server.frames import Kind
-from server.jobs import CANCEL_REASONS, CLOSE_SECONDS, Job, Result, Run, Sink
-from server.metrics import Metrics
+from server.core.frames import Kind
+from server.core.metrics import Metrics
+from server.engines.base import Engine
+from server.queue.fair_queue import BACKGROUND, FairQueue, Full
+from server.queue.run import CANCEL_REASONS, CLOSE_SECONDS, Job, Result, Run, Sink
 
 __all__ = ["CANCEL_REASONS", "Engines", "Inference", "Job", "Result", "Sink"]
 

@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from server import core_dumps
+from server.core import core_dumps
 
 if __name__ == "__main__":
     # Secrets are here already, and a library that this processor cannot run crashes while it is loaded.
@@ -26,48 +26,49 @@ if __name__ == "__main__":
 from fastapi import FastAPI
 
 from config import ConfigError, Settings, load
-from server import __version__, logs
-from server.access_room import AccessRoom
-from server.aio import Lookups, Pools, TaskSet, close_all, watch_lag
-from server.camera import FRAME_TELL_SECONDS
-from server.connections import Connections
-from server.devices import DEVICE_SECONDS
-from server.engine_room import EngineRoom
+from server import __version__
+from server.access.devices import DEVICE_SECONDS
+from server.access.shared_limits import DEVICE, SharedEnds, SharedPlaces
+from server.camera.camera import FRAME_TELL_SECONDS
+from server.core import logs
+from server.core.aio import Lookups, Pools, TaskSet, close_all, watch_lag
+from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
-from server.gauges import Limits, add_gauges
-from server.generation_routes import create_generation_router
-from server.health import OWN_LIMITS, Health
-from server.http_errors import install_error_handlers
-from server.http_guard import guard_app
 from server.inference import Inference
-from server.metrics import Metrics
-from server.operator_routes import create_operator_router
-from server.relays import RelayWatch
-from server.routes import create_router
-from server.rtc.gathering import Gathering
-from server.sd_notify import Notifier
-from server.services import Services, forget_device
-from server.serving import (
+from server.listen.connections import Connections
+from server.listen.sd_notify import Notifier
+from server.listen.serving import (
     STOP_SECONDS,
     DrainingServer,
     greeting,
     listening_problem,
     uvicorn_config,
 )
-from server.session import Session, SessionLimits, SessionTools
+from server.listen.terminal import PairingTerminal, page_urls
+from server.operator.generation_routes import create_generation_router
+from server.operator.routes import create_operator_router
+from server.operator.session_routes import create_session_router
+from server.program.access import AccessRoom
+from server.program.engines import EngineRoom
+from server.rtc.patches.gathering import Gathering
+from server.session.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
-from server.session_routes import create_session_router
-from server.shared_limits import DEVICE, SharedEnds, SharedPlaces
-from server.sockets import SocketServer
-from server.terminal import PairingTerminal, page_urls
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import FilterUnavailable, build_filters
+from server.web.context import Services, forget_device
+from server.web.gauges import Limits, add_gauges
+from server.web.health import OWN_LIMITS, Health
+from server.web.http_errors import install_error_handlers
+from server.web.middleware import guard_app
+from server.web.routes import create_router
+from server.web.turn_watch import RelayWatch
+from server.web.websocket import SocketServer
+from server.web.whip import create_whip_router
 from server.webrtc_server import WebRTCServer
-from server.whip import create_whip_router
 
 if TYPE_CHECKING:
-    from server.redis_store import RedisStore
+    from server.access.redis_store import RedisStore
 
 log = logging.getLogger(__name__)
 
@@ -201,7 +202,7 @@ class Program:
         if not url:
             return None
         # Its library takes 0.1 s to load.
-        from server.redis_store import RedisStore
+        from server.access.redis_store import RedisStore
 
         return RedisStore(
             url,

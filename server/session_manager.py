@@ -10,12 +10,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from server.aio import TaskSet, keep_going, log_failure
+from server.access.revoked import Revoked
 from server.auth import DEFAULT_MAX_AGE, Claims
-from server.errors import Busy, Draining, NotFound
-from server.revoked import Revoked
-from server.session import Session
-from server.session_hash import session_hash
+from server.core.aio import TaskSet, keep_going, log_failure
+from server.core.errors import Busy, Draining, NotFound
+from server.core.session_hash import session_hash
+from server.session.session import Session
 
 log = logging.getLogger(__name__)
 

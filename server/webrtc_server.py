@@ -18,22 +18,15 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
-from server.aio import TaskSet
-from server.camera import Camera, Feed
-from server.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
+from server.camera.camera import Camera, Feed
+from server.core.aio import TaskSet
+from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
 from server.rtc.answer import whole_answer
-from server.rtc.decode import DecodePool, give_memory_back
-from server.rtc.gathering import Gathering
-from server.rtc.ice_restart import IceRestart
-from server.rtc.offer import (
-    DECODABLE,
-    MAX_CANDIDATES,
-    Offer,
-    check_offer,
-    is_mdns,
-    is_unreachable,
-)
-from server.rtc.receiver import CameraReceiver, install
+from server.rtc.media.decode import DecodePool, give_memory_back
+from server.rtc.offer import DECODABLE, MAX_CANDIDATES, Offer, check_offer, is_mdns, is_unreachable
+from server.rtc.patches.gathering import Gathering
+from server.rtc.patches.ice_restart import IceRestart
+from server.rtc.patches.receiver import CameraReceiver, install
 from server.rtc.sdpfrag import make_fragment
 
 log = logging.getLogger(__name__)

@@ -1,5 +1,5 @@
 /**
- * The WebSocket's messages, both ways: the mirror of server/messages.py (a test keeps them equal).
+ * The WebSocket's messages, both ways: the mirror of server/core/messages.py (a test keeps them equal).
  *
  * Times ending in `_at` are milliseconds since the epoch, `_ms` are milliseconds, rates are bit/s and frames/s.
  */

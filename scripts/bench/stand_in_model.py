@@ -26,7 +26,7 @@ import cv2
 import numpy as np
 
 from scripts.bench import clock_code
-from server import core_dumps
+from server.core import core_dumps
 
 MODEL = "stand-in"
 MAX_BODY = 64 * 1024 * 1024

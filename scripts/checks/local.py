@@ -16,7 +16,7 @@ from scripts.checks.finding import Finding, State
 from server.catalogue.choice import CommandError, own_choice
 from server.catalogue.command import command
 from server.catalogue.folder import ModelFolderError, read_model
-from server.engines.host import HostLook
+from server.hosting.host import HostLook
 
 MODEL_SECONDS = 5.0
 

@@ -20,13 +20,13 @@ from pathlib import Path
 from config import ConfigError, Settings, load
 from scripts.models import disk, record
 from scripts.models.trouble import ModelError, ended, say
-from server import core_dumps
 from server.catalogue.entry import Catalogue, CatalogueError, Model, ModelType
 from server.catalogue.folder import ModelFolderError, read_model
-from server.engines.host import main_memory
+from server.core import core_dumps
 from server.fetch import files
 from server.fetch.catalogue import load_catalogue
 from server.fetch.errors import FetchError
+from server.hosting.host import main_memory
 
 ROOT = Path(__file__).resolve().parents[2]
 # Where models are fetched to, each into a folder of its own.

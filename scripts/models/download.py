@@ -27,7 +27,7 @@ from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.hub import HubFile, Repository  # noqa: E402
 from scripts.models.progress import Progress, Stall  # noqa: E402
 from scripts.models.trouble import ModelError, Stopped, say, stopping_on_signals  # noqa: E402
-from server import core_dumps  # noqa: E402
+from server.core import core_dumps  # noqa: E402
 
 DEFAULT = "Qwen/Qwen2.5-VL-32B-Instruct"
 AT_A_TIME = 4

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.models.trouble import ModelError
-from server.gpu import Gpu, GpuError, GpuReader
+from server.core.gpu import Gpu, GpuError, GpuReader
 
 
 def gpus() -> list[Gpu]:

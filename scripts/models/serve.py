@@ -22,14 +22,14 @@ from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
-from server import core_dumps  # noqa: E402
 from server.catalogue import batching, vllm_log  # noqa: E402
 from server.catalogue.command import IMAGE_FLAGS  # noqa: E402
 from server.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
 from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
-from server.engines import vllm_help  # noqa: E402
-from server.engines.host import main_memory  # noqa: E402
-from server.gpu import Gpu  # noqa: E402
+from server.core import core_dumps  # noqa: E402
+from server.core.gpu import Gpu  # noqa: E402
+from server.hosting import vllm_help  # noqa: E402
+from server.hosting.host import main_memory  # noqa: E402
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

@@ -17,8 +17,8 @@ from urllib.request import ProxyHandler, build_opener
 
 from scripts.models.trouble import ModelError
 from server.catalogue import vllm_log
-from server.engines import keeper
-from server.engines.process_group import ProcessGroup
+from server.processes import keeper
+from server.processes.process_group import ProcessGroup
 
 # Lines of the log that are kept to explain a failure
 KEPT = 400
@@ -40,7 +40,7 @@ def answers(url: str, seconds: float = 2.0) -> bool:
 
 
 class VllmProcess:
-    """One run, kept by `server.engines.keeper`. `hidden` is taken out of every line that is passed on. `cpu`: it is meant to
+    """One run, kept by `server.processes.keeper`. `hidden` is taken out of every line that is passed on. `cpu`: it is meant to
     compute on the CPU."""
 
     def __init__(

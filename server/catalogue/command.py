@@ -314,7 +314,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
     env = {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     where = device(model, host, choice.dtype)
     if model.answers:
-        module = "server.engines.worker"
+        module = "server.engines.local.worker"
         own = ["--device", where, "--context", str(choice.context)]
         own += ["--trust-remote-code"] if model.remote_code else []
         env |= _visible(where, host)

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from server.frames import BoxUnit, Geometry
+from server.core.frames import BoxUnit, Geometry
 
 OURS = Path(__file__).with_name("models.toml")
 MAX_FILE_BYTES = 1024 * 1024

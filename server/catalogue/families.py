@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from server.catalogue.entry import Ability, Library, ModelType
-from server.frames import BoxUnit
+from server.core.frames import BoxUnit
 
 
 @dataclass(frozen=True, slots=True)

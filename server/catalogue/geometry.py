@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from server.catalogue.weights import ModelFolderError, read_json
-from server.frames import Geometry, Tiles
+from server.core.frames import Geometry, Tiles
 
 # Qwen2-VL and Qwen2.5-VL: patch 14, merge 2, 4 x 28 x 28 to 16,384 x 28 x 28 pixels (their preprocessor_config.json).
 QWEN2_VL = Geometry(28, 3_136, 12_845_056)

@@ -1,1 +1,4 @@
-"""Engines that answer questions about pictures, behind one small protocol."""
+"""What answers questions: the protocol of an engine, the prompts, and the choice between engines.
+
+How a model is started and stopped is in `hosting`.
+"""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from server.frames import Detail, Geometry, Kind, Picture
+from server.core.frames import Detail, Geometry, Kind, Picture
 
 
 class EngineState(StrEnum):
@@ -149,7 +149,7 @@ Chunk = Delta | Thought | Finished
 
 
 class Engine(Protocol):
-    """One way of getting answers. Errors raised are `server.errors.EngineError`s and nothing else."""
+    """One way of getting answers. Errors raised are `server.core.errors.EngineError`s and nothing else."""
 
     # "vllm", "builtin", "local": bounded, so that it may label a metric.
     name: str

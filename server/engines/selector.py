@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from server.aio import TaskSet, keep_going
+from server.core.aio import TaskSet, keep_going
 from server.engines.base import Engine, EngineState, EngineStatus
 
 log = logging.getLogger(__name__)

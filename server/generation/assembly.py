@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, suppress
 from typing import Any, Protocol
 
-from server.aio import in_pool
-from server.engines.wire import Message
-from server.errors import EngineFailed
+from server.core.aio import in_pool
+from server.core.errors import EngineFailed
 from server.generation.bounds import MAX_FRAMES, MAX_PIXELS, SoundRequest, VideoRequest
 from server.generation.mp4 import Mp4Writer, TooManyBytes
 from server.generation.progress import Made
 from server.generation.rules import Rules
 from server.generation.wav import SAMPLE_BYTES, wav
+from server.processes.wire import Message
 
 # Told of fields of `Progress` that have changed.
 Tell = Callable[..., None]

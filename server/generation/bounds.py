@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from server.errors import BadRequest
+from server.core.errors import BadRequest
 from server.generation.rules import Rules
 
 MAX_TEXT_CHARS = 2000

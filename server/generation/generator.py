@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from server.engines.wire import Message
-from server.engines.worker_process import WorkerProcess
-from server.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.generation.rules import Rules
+from server.processes.wire import Message
+from server.processes.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
 

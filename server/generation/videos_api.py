@@ -16,15 +16,15 @@ from typing import Any
 import av
 import httpx2
 
-from server.aio import in_pool
-from server.engines.bounded_http import AnswerRefused, BoundedTransport, Bounds
-from server.engines.wire import Message
-from server.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from server.core.aio import in_pool
+from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from server.engines.openai.bounded_http import AnswerRefused, BoundedTransport, Bounds
 from server.generation.bounds import MAX_FRAMES, MAX_PIXELS
 from server.generation.mp4_reader import read_video
 from server.generation.rules import Rules
-from server.rtc.decode import open_decoder
-from server.rtc.h264_units import H264Frames
+from server.processes.wire import Message
+from server.rtc.media.decode import open_decoder
+from server.rtc.media.h264_units import H264Frames
 
 MAX_BYTES = 256 * 1024 * 1024
 # Between two looks at a job

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from dataclasses import dataclass, field
 
-from server.errors import TooLarge, UnusableOffer
+from server.core.errors import TooLarge, UnusableOffer
 
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8

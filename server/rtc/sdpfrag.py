@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from server.errors import BadRequest, TooLarge
+from server.core.errors import BadRequest, TooLarge
 from server.rtc.offer import MAX_CANDIDATES, MAX_MEDIA_SECTIONS, MAX_SDP_BYTES
 
 MEDIA_TYPE = "application/trickle-ice-sdpfrag"

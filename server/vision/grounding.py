@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from server.frames import BoxUnit
+from server.core.frames import BoxUnit
 
 # Of one answer; the rest is left out.
 MAX_BOXES = 100

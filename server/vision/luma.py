@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.frames import Scene
+from server.core.frames import Scene
 
 if TYPE_CHECKING:
     import av

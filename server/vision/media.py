@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 
-from server.frames import Geometry
+from server.core.frames import Geometry
 from server.vision.resize import smart_resize
 
 # Frames that make one patch in time

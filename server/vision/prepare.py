@@ -13,8 +13,8 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from server.errors import BadRequest
-from server.frames import Detail, Frame, Geometry, Picture, Scene
+from server.core.errors import BadRequest
+from server.core.frames import Detail, Frame, Geometry, Picture, Scene
 from server.vision import encode
 from server.vision.luma import SceneReader
 from server.vision.privacy import PrivacyFilter

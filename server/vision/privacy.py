@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.errors import FrameWithheld
+from server.core.errors import FrameWithheld
 
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from server.frames import Geometry, Tiles
+from server.core.frames import Geometry, Tiles
 
 # Patch 14 times merge 2; pixels 4·28² to 16,384·28² (preprocessor_config.json of Qwen2-VL and Qwen2.5-VL).
 QWEN25 = Geometry(factor=28, min_pixels=3_136, max_pixels=12_845_056)

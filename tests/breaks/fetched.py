@@ -11,7 +11,7 @@ FETCHED = (
         "scripts/models/hub.py",
         "        return record.checksum(path, hashlib.sha256(), seen) == file.sha256\n",
         "        return True\n",
-        "test_download_model.py::test_content_that_stays_wrong_is_not_kept",
+        "scripts/test_download_model.py::test_content_that_stays_wrong_is_not_kept",
     ),
     Break(
         "A model's files are the hub's",
@@ -19,7 +19,7 @@ FETCHED = (
         "scripts/models/hub.py",
         "        if path.suffix in _OTHER_WEIGHTS or path.parts[0] in _OTHER_FOLDERS:\n            continue\n",
         "",
-        "test_hub.py::test_weights_in_other_forms_are_left_out",
+        "scripts/test_hub.py::test_weights_in_other_forms_are_left_out",
     ),
     Break(
         "A model's files are the hub's",
@@ -27,7 +27,7 @@ FETCHED = (
         "server/fetch/files.py",
         '    if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:\n',
         "    if not plain or not parts.parts:\n",
-        "test_hub.py::test_names_that_lead_out_of_the_folder_are_refused",
+        "scripts/test_hub.py::test_names_that_lead_out_of_the_folder_are_refused",
     ),
     Break(
         "A model's files are the hub's",
@@ -35,7 +35,7 @@ FETCHED = (
         "scripts/models/hub.py",
         "        if self._stream.tell() + len(piece) > self._most:\n            raise _WrongSize\n",
         "",
-        "test_hub.py::test_no_more_is_written_than_was_told",
+        "scripts/test_hub.py::test_no_more_is_written_than_was_told",
     ),
     Break(
         "A model's files are the hub's",
@@ -43,7 +43,7 @@ FETCHED = (
         "scripts/models/hub_client.py",
         '        if url.scheme != "https" and not own:\n',
         "        if False:\n",
-        "test_hub.py::test_a_hub_leads_to_public_https_addresses_alone",
+        "scripts/test_hub.py::test_a_hub_leads_to_public_https_addresses_alone",
     ),
     Break(
         "What a setting names by URL",
@@ -51,7 +51,7 @@ FETCHED = (
         "server/fetch/fetcher.py",
         '    if url.scheme != "https":\n',
         '    if url.scheme != "https" and after is None:\n',
-        "test_fetcher.py::test_where_a_redirect_may_not_lead",
+        "fetch/test_fetcher.py::test_where_a_redirect_may_not_lead",
     ),
     Break(
         "What a setting names by URL",
@@ -59,7 +59,7 @@ FETCHED = (
         "server/fetch/network.py",
         "        for address in addresses:\n            self._check(host, address)\n",
         "        self._check(host, addresses[0])\n",
-        "test_fetch_network.py::test_one_private_address_among_public_ones_refuses_the_name",
+        "fetch/test_network.py::test_one_private_address_among_public_ones_refuses_the_name",
     ),
     Break(
         "What a setting names by URL",
@@ -67,7 +67,7 @@ FETCHED = (
         "server/fetch/network.py",
         '                self._check(host, str(stream.get_extra_info("server_addr")[0]))\n',
         "                pass\n",
-        "test_fetch_network.py::test_the_other_end_is_what_counts",
+        "fetch/test_network.py::test_the_other_end_is_what_counts",
     ),
     Break(
         "What a setting names by URL",
@@ -75,7 +75,7 @@ FETCHED = (
         "server/fetch/reach.py",
         "    inner = address.ipv4_mapped or address.sixtofour\n",
         "    inner = None\n",
-        "test_reach.py::test_everything_else_may_not",
+        "fetch/test_reach.py::test_everything_else_may_not",
     ),
     Break(
         "What a setting names by URL",
@@ -83,7 +83,7 @@ FETCHED = (
         "server/fetch/fetcher.py",
         "        if sha256 and digest.hexdigest() != sha256.lower():\n",
         "        if False:\n",
-        "test_fetcher.py::test_another_content_than_the_checksums_is_refused",
+        "fetch/test_fetcher.py::test_another_content_than_the_checksums_is_refused",
     ),
     Break(
         "What a setting names by URL",
@@ -91,7 +91,7 @@ FETCHED = (
         "server/fetch/fetcher.py",
         "            if came > most:\n                raise too_large\n",
         "",
-        "test_fetcher.py::test_no_more_is_taken_than_allowed",
+        "fetch/test_fetcher.py::test_no_more_is_taken_than_allowed",
     ),
     Break(
         "What a setting names by URL",
@@ -99,6 +99,6 @@ FETCHED = (
         "server/fetch/files.py",
         "    if path == root or not path.is_relative_to(root):\n",
         "    if False:\n",
-        "test_fetch_files.py::test_links_that_lead_out_are_refused",
+        "fetch/test_files.py::test_links_that_lead_out_are_refused",
     ),
 )

@@ -52,10 +52,8 @@ def promise_of(row: str) -> str:
 def named_tests(promise: str) -> set[str]:
     """The tests that a promise names. One alone belongs to the file named before it; "the same" to the row before."""
     found, file = set(), ""
-    for quoted in re.findall(
-        r"`((?:tests/\w+/)?(?:test_\w+\.py)?(?:::test_\w+)?)`", promises()[promise]
-    ):
-        name, colons, function = quoted.rpartition("/")[2].partition("::")
+    for quoted in re.findall(r"`((?:\w+/)*(?:test_\w+\.py)?(?:::test_\w+)?)`", promises()[promise]):
+        name, colons, function = quoted.removeprefix("tests/").partition("::")
         file = name or file
         found.add(f"{file}{colons}{function}")
     return found

@@ -11,8 +11,8 @@ from playwright.async_api import Browser, Page, expect
 
 from scripts.bench.browser import chromium, page_with_camera
 from tests.browser.visitor import Visit, Visitor
-from tests.fakes_openai import Behaviour, FakeOpenAI
-from tests.running import Running, running
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.running import Running, running
 
 # A name that leads to this machine and that the browser does not take for it.
 ELSEWHERE = "camera.test"

@@ -20,7 +20,7 @@ from playwright.async_api import Browser, expect
 
 from scripts.bench.browser import chromium, page_with_camera
 from tests.browser.visitor import Visitor
-from tests.running import running
+from tests.support.running import running
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MAX_BYTES = 150_000

@@ -9,8 +9,8 @@ import pytest_asyncio
 from playwright.async_api import Route, expect
 
 from tests.browser.visitor import REFUSED_TOKEN, Visit
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running, running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

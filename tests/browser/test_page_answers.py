@@ -15,8 +15,8 @@ from playwright.async_api import expect
 
 from scripts.bench.browser_figures import PRINT, likeness
 from tests.browser.visitor import Picture, Visit
-from tests.fakes_openai import Behaviour, FakeOpenAI, Seen
-from tests.running import Running
+from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -8,8 +8,8 @@ import pytest
 from playwright.async_api import Browser, Page
 
 from tests.browser.bundles import CLOSE, NEGOTIATE, OFFER, ORDERS, POLICIES, STOP_FIRST
-from tests.clients import soon
-from tests.running import Running
+from tests.support.clients import soon
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

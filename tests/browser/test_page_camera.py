@@ -9,11 +9,11 @@ import pytest
 from playwright.async_api import expect
 
 from scripts.bench.browser import outbound_video
-from server.frames import CameraState
+from server.core.frames import CameraState
 from tests.browser.conftest import ELSEWHERE
 from tests.browser.visitor import Visit, Visitor
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

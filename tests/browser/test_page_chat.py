@@ -10,8 +10,8 @@ from playwright.async_api import Page, expect
 
 from tests.browser.test_page_look import LONG
 from tests.browser.visitor import NOT_REACHED, Visit
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

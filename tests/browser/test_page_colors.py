@@ -13,8 +13,8 @@ from playwright.async_api import Page
 
 from scripts.bench.browser import prefer_codec
 from tests.browser.visitor import Visit
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

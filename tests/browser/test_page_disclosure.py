@@ -9,10 +9,10 @@ import pytest_asyncio
 from playwright.async_api import expect
 
 from tests.browser.visitor import NOT_REACHED, REFUSED_TOKEN, Visit
-from tests.clients import soon
-from tests.fakes_openai import FakeOpenAI
-from tests.names import named
-from tests.running import Running, running
+from tests.support.clients import soon
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.names import named
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -18,9 +18,9 @@ from tests.browser.conftest import ELSEWHERE
 from tests.browser.test_page_look import _CONTRAST, _FOCUS, _TARGETS, _WIDE
 from tests.browser.test_page_phone import NOT_OPENED, REFUSING, https
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running, running
-from tests.turn_server import turn_on_loopback
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+from tests.support.turn_server import turn_on_loopback
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

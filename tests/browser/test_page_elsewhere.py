@@ -10,11 +10,11 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor
-from tests.clients import http, soon
-from tests.fakes_openai import FakeOpenAI
-from tests.fakes_rtc import camera_peer, live_encoder
-from tests.running import Running
-from tests.whip_client import WhipCamera
+from tests.support.clients import http, soon
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_rtc import camera_peer, live_encoder
+from tests.support.running import Running
+from tests.support.whip_client import WhipCamera
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -11,9 +11,9 @@ import pytest_asyncio
 from tests.browser.bundles import CLOSE, NEGOTIATE, ORDERS, POLICIES
 from tests.browser.bundles import OFFER as BUNDLED
 from tests.browser.firefox import Firefox, firefox, firefox_command
-from tests.clients import soon
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running, running
+from tests.support.clients import soon
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
 
 COMMAND = firefox_command()
 pytestmark = [

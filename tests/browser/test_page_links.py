@@ -19,11 +19,11 @@ from scripts.bench.browser import outbound_video, prefer_codec, put_link_between
 from scripts.bench.link import Link
 from scripts.bench.link_relay import LinkRelay
 from scripts.bench.tcp_relay import TcpRelay
-from server.camera import Camera
-from server.frames import Frame
+from server.camera.camera import Camera
+from server.core.frames import Frame
 from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor, hurry
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running, running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

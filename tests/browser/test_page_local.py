@@ -15,12 +15,12 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.engines.local_loaded import LocalLoaded
-from server.engines.manager_status import ManagerState
+from server.hosting.local_runtime import LocalLoaded
+from server.hosting.status import ManagerState
 from tests.browser.visitor import Visit, Visitor
-from tests.clients import soon
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
-from tests.running import Running, running
+from tests.support.clients import soon
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -9,8 +9,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor
-from tests.fakes_openai import Behaviour, FakeOpenAI
-from tests.running import Running
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -17,10 +17,10 @@ from server.catalogue.command import Choice
 from server.catalogue.entry import RunMode
 from tests.browser.test_page_operator import TOKEN, let_in
 from tests.browser.visitor import Visit
+from tests.generation.test_generator import missing
+from tests.generation.test_runtime import load, plan
 from tests.real_model.server import PYTHON
-from tests.running import Running, running
-from tests.test_generation_loaded import load, plan
-from tests.test_generator import missing
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

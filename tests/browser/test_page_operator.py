@@ -14,16 +14,16 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Request, expect
 
-from server.engines.loaded import ServerLoaded
-from server.engines.local_loaded import LocalLoaded
-from server.engines.manager_status import ManagerStatus
+from server.hosting.local_runtime import LocalLoaded
+from server.hosting.runtimes import ServerLoaded
+from server.hosting.status import ManagerStatus
 from tests.browser.test_page_local import LOADS, looking_at, picture_of
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
-from tests.clients import soon
-from tests.fakes_openai import FakeOpenAI
 from tests.real_model.server import ASK_COLOR, PYTHON
-from tests.running import Running, running
-from tests.vllm_stand_in import install_for_cpu
+from tests.support.clients import soon
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+from tests.support.vllm_stand_in import install_for_cpu
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -298,7 +298,7 @@ async def test_the_operator_switches_between_true_engines(
         state, detail = panel.locator("#engine-state"), panel.locator("#engine-detail")
 
         await choose(page, "tiny", "in_process")
-        shown = await command_of(page, "server.engines.worker", str(tmp_path / "tiny"))
+        shown = await command_of(page, "server.engines.local.worker", str(tmp_path / "tiny"))
         since = await page.now()
         await panel.get_by_role("button", name="Start", exact=True).click()
         await seen_loading(page, since)

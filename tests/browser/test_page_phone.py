@@ -22,10 +22,10 @@ from scripts.bench.browser import ARGS, find_chromium
 from scripts.certificates import make_leaf, pem
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, read_pair
-from server.devices import COOKIE
+from server.access.devices import COOKIE
 from tests.browser.visitor import REFUSED_TOKEN, Visit
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running, running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -9,11 +9,11 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.ring import Ring
+from server.access.affinity import Ring
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor
-from tests.fakes_openai import FakeOpenAI
-from tests.fakes_server import ServerProcess
-from tests.nginx import BEHIND, SECRET, Scene, balanced
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_server import ServerProcess
+from tests.support.nginx import BEHIND, SECRET, Scene, balanced
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -6,8 +6,8 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, hurry
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running, running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

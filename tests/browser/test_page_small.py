@@ -9,8 +9,8 @@ from playwright.async_api import expect
 
 from tests.browser.test_page_look import _WIDE, talked
 from tests.browser.visitor import Visit, Visitor
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator
 import pytest
 from playwright.async_api import expect
 
-from server.engines.openai_remote import OpenAIEngine
+from server.engines.openai.engine import OpenAIEngine
 from tests.browser.visitor import Visit
-from tests.fakes_openai import FakeOpenAI
-from tests.running import Running
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 

@@ -1,4 +1,4 @@
-"""A vLLM of this machine, whose environment REAL_VLLM_PYTHON names (see tests/test_real_vllm.py), through the whole product."""
+"""A vLLM of this machine, whose environment REAL_VLLM_PYTHON names (see tests/whole/test_real_vllm.py), through the whole product."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from playwright.async_api import expect
 from tests.browser.test_page_local import looking_at, picture_of
 from tests.browser.test_page_operator import TOKEN, answer, choose, command_of, let_in
 from tests.browser.visitor import Visit
-from tests.real_vllm import LOADS, PYTHON, REASON, prepared
-from tests.running import running
+from tests.support.real_vllm import LOADS, PYTHON, REASON, prepared
+from tests.support.running import running
 
 pytestmark = [
     pytest.mark.browser,

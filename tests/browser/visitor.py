@@ -13,7 +13,7 @@ from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route, ex
 
 from scripts.bench import clock_code
 from scripts.bench.browser import outbound_video, set_camera, socket_log, wait_for_message
-from tests.fakes_openai import Seen
+from tests.support.fakes_openai import Seen
 
 # What the browser itself writes when a request fails that was meant to: give one of these to `Visitor.expect`.
 NOT_REACHED = r"net::ERR_CONNECTION_REFUSED|WebSocket connection to .* failed"

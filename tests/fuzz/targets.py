@@ -1,6 +1,6 @@
 """What reads bytes of strangers, one function each: any bytes are taken, or refused with an error of ours.
 
-A target raises for everything else; what it raised for is kept in tests/fuzz/seeds and run by tests/test_fuzz_seeds.py.
+A target raises for everything else; what it raised for is kept in tests/fuzz/seeds and run by tests/project/test_fuzz_seeds.py.
 """
 
 from __future__ import annotations
@@ -24,17 +24,18 @@ from aiortc.rtcrtpparameters import (
 from aiortc.rtp import HeaderExtensionsMap, RtcpSrPacket
 from aiortc.sdp import candidate_from_sdp
 
-from server import messages
-from server.addresses import client_address, limiter_key, parse_address
 from server.auth import TokenIssuer, TokenRefused
-from server.errors import QwenCameraError
+from server.core import messages
+from server.core.addresses import client_address, limiter_key, parse_address
+from server.core.errors import QwenCameraError
 from server.generation.mp4_reader import read_video
-from server.http_guard import plain_path
-from server.rtc import datagrams, payload, receiver
-from server.rtc.assemble import MAX_PACKETS, Assembler
-from server.rtc.capture_clock import CaptureClock
-from server.rtc.decode import MAX_SIDE, CheckedFrames, open_decoder
-from server.rtc.h264_units import H264Frames
+from server.rtc.media import payload
+from server.rtc.media.assemble import MAX_PACKETS, Assembler
+from server.rtc.media.capture_clock import CaptureClock
+from server.rtc.media.decode import MAX_SIDE, CheckedFrames, open_decoder
+from server.rtc.media.h264_units import H264Frames
+from server.rtc.media.packet import Packet
+from server.rtc.media.video_stream import READABLE
 from server.rtc.offer import (
     MAX_CANDIDATES,
     check_offer,
@@ -42,9 +43,9 @@ from server.rtc.offer import (
     is_other_component,
     is_unreachable,
 )
-from server.rtc.packet import Packet
+from server.rtc.patches import datagrams, receiver
 from server.rtc.sdpfrag import parse_fragment
-from server.rtc.video_stream import READABLE
+from server.web.middleware import plain_path
 
 Target = Callable[[bytes], None]
 

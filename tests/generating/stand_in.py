@@ -15,7 +15,7 @@ import sys
 import time
 from typing import Any, BinaryIO
 
-from server.engines import wire
+from server.processes import wire
 
 OUT = sys.stdout.buffer
 RULES = {

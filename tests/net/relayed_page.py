@@ -14,8 +14,8 @@ from scripts.bench.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request
 from tests.browser.visitor import Visitor
-from tests.namespaces import Namespace
 from tests.net.rooms import WATCHING, encoder, first_frame
+from tests.support.namespaces import Namespace
 
 # Only one of the relays that the page was given, and other credentials where asked for
 _ONLY = """(() => {

@@ -24,8 +24,14 @@ from playwright.async_api import Browser
 from scripts.bench.browser import chromium, find_chromium
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from tests.namespaces import Namespace, Network
-from tests.turn_server import SECRET, Certificate, configuration, make_certificate, turn_server
+from tests.support.namespaces import Namespace, Network
+from tests.support.turn_server import (
+    SECRET,
+    Certificate,
+    configuration,
+    make_certificate,
+    turn_server,
+)
 
 # Shows all of /health.
 WATCHING = "metrics-token-of-a-test-0123"

@@ -10,17 +10,9 @@ from pathlib import Path
 import pytest
 
 from scripts.bench.camera_peer import CameraPeer
-from tests.namespaces import Namespace, Network, require
-from tests.net.rooms import (
-    BEHIND,
-    CLIENT,
-    PUBLIC,
-    RELAY,
-    encoder,
-    first_frame,
-    server_process,
-)
-from tests.turn_server import configuration, make_certificate, turn_server
+from tests.net.rooms import BEHIND, CLIENT, PUBLIC, RELAY, encoder, first_frame, server_process
+from tests.support.namespaces import Namespace, Network, require
+from tests.support.turn_server import configuration, make_certificate, turn_server
 
 PORTS = "50000-50009"
 PUBLIC_6, BEHIND_6 = "2001:db8:77::10", "fd00:77::2"

@@ -14,7 +14,6 @@ from scripts.bench.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
 from scripts.doctor import examine, options
 from tests.browser.visitor import Visitor
-from tests.namespaces import require
 from tests.net.relayed_page import checked, one_visit, visitor, way
 from tests.net.rooms import (
     PAGE,
@@ -30,7 +29,8 @@ from tests.net.rooms import (
     have_nginx,
     relay_room,
 )
-from tests.turn_server import SECRET
+from tests.support.namespaces import require
+from tests.support.turn_server import SECRET
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

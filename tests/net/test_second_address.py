@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.namespaces import Namespace, Network, require
 from tests.net.relayed_page import checked, one_visit, visitor, way
 from tests.net.rooms import (
     CLIENT,
@@ -24,7 +23,14 @@ from tests.net.rooms import (
     server_process,
     site_configuration,
 )
-from tests.turn_server import SECRET, Certificate, configuration, make_certificate, turn_server
+from tests.support.namespaces import Namespace, Network, require
+from tests.support.turn_server import (
+    SECRET,
+    Certificate,
+    configuration,
+    make_certificate,
+    turn_server,
+)
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

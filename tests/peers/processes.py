@@ -18,7 +18,7 @@ from typing import Any
 from aiortc.codecs.h264 import H264Encoder
 
 from scripts.bench.live_encoder import Feed, LiveEncoder
-from tests.fakes_media import vp8_parts
+from tests.support.fakes_media import vp8_parts
 
 HERE = Path(__file__).parent
 # The system's own: its bindings are not in a virtual environment.

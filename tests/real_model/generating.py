@@ -15,10 +15,10 @@ import torch
 import transformers
 from PIL import Image
 
-from server.engines.worker import loading
-from server.engines.worker.generating import AnswerError, Generator
-from server.engines.worker.loading import Loaded
-from server.engines.worker.weights import look
+from server.engines.local.worker import loading
+from server.engines.local.worker.generating import AnswerError, Generator
+from server.engines.local.worker.loading import Loaded
+from server.engines.local.worker.weights import look
 
 ASKED = json.load(sys.stdin)
 PICTURE = Image.new("RGB", (280, 168), tuple(ASKED["color"]))

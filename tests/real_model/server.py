@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from server import prompts
+from server.engines import prompts
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON = ROOT / ".venv-models" / "bin" / "python"

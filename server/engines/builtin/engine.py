@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.aio import in_pool
+from server.core.aio import in_pool
+from server.core.errors import EngineFailed
+from server.core.frames import Geometry, Kind, Picture, Scene
 from server.engines.base import (
     Capabilities,
     Chunk,
@@ -34,9 +36,7 @@ from server.engines.builtin.lines import Piece, Row, legible, reading_order, upr
 from server.engines.builtin.memory import Impression, Memory, compare, impression
 from server.engines.builtin.reader import Reader
 from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
-from server.errors import EngineFailed
-from server.frames import Geometry, Kind, Picture, Scene
-from server.prompts import clean
+from server.engines.prompts import clean
 
 log = logging.getLogger(__name__)
 

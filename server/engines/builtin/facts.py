@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from server.core.frames import Scene
 from server.engines.builtin.codes import Code
 from server.engines.builtin.lines import Row
 from server.engines.builtin.memory import Change
-from server.frames import Scene
 
 # A colour's name and its share of the pixels, 0 to 1; largest first.
 Shares = tuple[tuple[str, float], ...]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from server.engines.builtin.lines import Cell, Row
-from server.prompts import plain
+from server.engines.prompts import plain
 
 # Names of one thing in several languages and habits, as they stand on signs.
 _SYNONYMS = tuple(

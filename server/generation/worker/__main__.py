@@ -2,7 +2,7 @@
 
     python -m server.generation.worker --model FOLDER --flow-shift 5.0
 
-Frames of `server.engines.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is the first frame's
+Frames of `server.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is the first frame's
 RGB, its size the video's), `cancel` (`id`), `took` (`id`, `index`: a frame was worked off). Out: `loading` (`phase`),
 then `loaded` (`backend`, `rules`, `stoppable`, `seconds`) or `failed` (`code`, `message`) and an end. For each
 `generate`: `step` (`step`, `steps`), `frame` (`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that
@@ -28,12 +28,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from server import core_dumps
-from server.engines import wire
+from server.core import core_dumps
 from server.generation.rules import RulesError, is_pipeline, makes_sound, own_code
 from server.generation.worker import omni, pipelines, speech
 from server.generation.worker.backend import Backend, How, Refused, Task
 from server.generation.worker.stopping import Stop, Stopped
+from server.processes import wire
 
 # Frames that the other side was sent and has not taken yet.
 WINDOW = 4

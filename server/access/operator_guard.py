@@ -1,0 +1,68 @@
+"""Who may use the operator's functions: whoever brings OPERATOR_TOKEN."""
+
+from __future__ import annotations
+
+import time
+
+from server.access.guesses import Guesses
+from server.access.shared_limits import SharedLimiter
+from server.auth import same_secret
+from server.core.errors import NotFound, RateLimited, Unauthorized
+from server.core.metrics import Metrics
+
+_OFF = (
+    "This server has no operator functions: OPERATOR_TOKEN is empty. Whoever runs it can set it and start the server"
+    " again."
+)
+
+
+class OperatorGuard:
+    """`token` is OPERATOR_TOKEN; empty: nobody may. A refusal is counted."""
+
+    def __init__(
+        self, token: str, limiter: SharedLimiter, guesses: Guesses, metrics: Metrics
+    ) -> None:
+        self._token = token
+        self._limiter = limiter
+        self._metrics = metrics
+        self._guesses = guesses
+
+    @property
+    def on(self) -> bool:
+        return bool(self._token)
+
+    async def check(self, given: str | None, address: str, *, also: str = "") -> None:
+        """Let the operator's token pass, and the token `also` where one is given; guesses of both share their limits.
+
+        `address` is whose allowance it counts against, as an access code does: a wrong one takes more, the right one
+        nothing while there is any left.
+
+        Raises NotFound when there is nothing to use, RateLimited before anything is said of it, Unauthorized.
+        """
+        if not self._token and not also:
+            raise NotFound(_OFF)
+        now = time.monotonic()
+        # Both are compared, so that the time tells nothing of which.
+        right = same_secret(given, self._token) | same_secret(given, also)
+        # Taken from before and given back after, so that a guess costs what it costs and an operator nothing.
+        wait = await self._limiter.anybody(address, now)
+        if wait is None and given is not None:
+            wait = await self._guesses.judge(right, address, now)
+        if wait is not None:
+            self._metrics.auth_failures.labels("rate").inc()
+            raise RateLimited(
+                "Too many requests or wrong operator tokens. Wait a moment and try again.",
+                retry_after=max(1.0, wait),
+            )
+        if right:
+            await self._limiter.give_back(address, now)
+            return
+        self._metrics.auth_failures.labels("operator").inc()
+        if given is None:
+            raise Unauthorized(
+                "This is for the operator: it needs OPERATOR_TOKEN, sent as Authorization: Bearer <token>."
+            )
+        await self._limiter.wrong_code(address, now)
+        raise Unauthorized(
+            "This operator token is not right. It is OPERATOR_TOKEN in the server's .env file."
+        )

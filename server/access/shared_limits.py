@@ -1,0 +1,245 @@
+"""Limits that several processes keep together where there is a Redis, and each for itself where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from server.access.revoked import MAX_REVOKED
+from server.core.addresses import SESSION_PART, WRONG_CODE_COST, RequestLimiter, limiter_key
+
+# A session's place outlives a process that was killed by this long at most (seconds).
+PLACE_SECONDS = 20
+# How long a token is known to have been used; see `RequestLimiter.session`.
+TOKEN_SECONDS = 600
+
+# The token bucket of addresses.Limiter: when the bucket is full again, in seconds of Redis's own clock. `take` gives "" when a
+# request may pass, else the seconds after which one would.
+_BUCKET = """
+local function now()
+  local time = redis.call('TIME')
+  return time[1] + time[2] / 1000000
+end
+local function full_at(key, at, window)
+  local known = tonumber(redis.call('GET', key) or at)
+  return math.min(math.max(known, at), at + (window or 60))
+end
+local function put(key, full, at, keep)
+  redis.call('SET', key, string.format('%.6f', full), 'PX', math.ceil(math.max(full - at, keep) * 1000) + 1)
+end
+local function take(key, most, keep, window, count)
+  window = window or 60
+  local at, interval = now(), window / most
+  local full = full_at(key, at, window)
+  local wait = full - at - (window - interval)
+  if wait > 0.001 then return tostring(wait) end
+  if count ~= '0' then put(key, full + interval, at, keep) end
+  return ''
+end
+"""
+ANYBODY = f"{_BUCKET}return take(KEYS[1], ARGV[1], 0)"
+# ARGV: the most, the seconds that they come back within, whether it counts.
+GUESS = f"{_BUCKET}return take(KEYS[1], ARGV[1], 0, ARGV[2], ARGV[3])"
+CHARGE = f"""{_BUCKET}
+local at = now()
+put(KEYS[1], math.min(full_at(KEYS[1], at) + ARGV[2] * 60 / ARGV[1], at + 60), at, 0)
+return ''
+"""
+# KEYS: session, address, places. ARGV: a minute's allowance of each, whether the session is here, its member, seconds.
+SESSION = f"""{_BUCKET}
+local first = redis.call('EXISTS', KEYS[1]) == 0
+local wait = take(KEYS[1], ARGV[1], ARGV[5])
+if wait ~= '' or first or ARGV[3] == '1' or redis.call('ZSCORE', KEYS[3], ARGV[4]) then return wait end
+return take(KEYS[2], ARGV[2], 0)
+"""
+# A sorted set: who has a place, by when it is over.
+TAKE_PLACE = """
+local time = redis.call('TIME')
+local at = tonumber(time[1])
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', at)
+if not redis.call('ZSCORE', KEYS[1], ARGV[1]) and redis.call('ZCARD', KEYS[1]) >= tonumber(ARGV[2]) then return 0 end
+redis.call('ZADD', KEYS[1], at + ARGV[3], ARGV[1])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+LEAVE_PLACE = "return redis.call('ZREM', KEYS[1], ARGV[1])"
+KEEP_PLACES = """
+local time = redis.call('TIME')
+for at = 2, #ARGV do redis.call('ZADD', KEYS[1], time[1] + ARGV[1], ARGV[at]) end
+redis.call('EXPIRE', KEYS[1], ARGV[1])
+return 1
+"""
+# KEYS: the sessions that operators ended, by when. ARGV: a session's name, the most of them, seconds.
+END_ONE = """
+local time = redis.call('TIME')
+redis.call('ZADD', KEYS[1], time[1], ARGV[1])
+redis.call('ZREMRANGEBYRANK', KEYS[1], 0, -1 - ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[3])
+return 1
+"""
+# KEYS: the time before which all sessions have ended. ARGV: a newer one, seconds.
+END_ALL = """
+if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then
+  redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
+end
+return 1
+"""
+# KEYS: both. ARGV: the time of the last look. What was told in the seconds before it counts, too: times are whole ones.
+ENDS = """
+local time = redis.call('TIME')
+local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf')
+return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0), names}
+"""
+# Before the name of a paired device among the ended ones; a time in its place stands for all that were paired by then.
+DEVICE = "device "
+# Members a script is given at a time.
+_AT_ONCE = 500
+
+
+class Store(Protocol):
+    """See `redis_store.RedisStore`."""
+
+    def name(self, kind: str, text: str = "") -> str: ...
+    def member(self, text: str) -> str: ...
+    async def run(self, script: str, keys: list[str], *args: str | int | float) -> Any: ...
+    def report(self) -> dict[str, str | bool]: ...
+
+
+class SharedLimiter:
+    """A RequestLimiter over all processes. Without an answer of the store the process's own holds, which counts all along."""
+
+    def __init__(self, own: RequestLimiter, per_minute: int, store: Store | None) -> None:
+        self._own = own
+        self._per_minute = per_minute
+        self._store = store if per_minute else None
+
+    async def anybody(self, address: str, now: float) -> float | None:
+        """See `RequestLimiter.anybody`."""
+        if self._store is not None:
+            told = await self._store.run(ANYBODY, [self._bucket(address)], self._per_minute)
+            if told is not None:
+                if not told:
+                    # For when it is alone: what it says now is of no matter.
+                    self._own.anybody(address, now)
+                return float(told) if told else None
+        return self._own.anybody(address, now)
+
+    async def wrong_code(self, address: str, now: float) -> None:
+        """See `RequestLimiter.wrong_code`."""
+        self._own.wrong_code(address, now)
+        await self._charge(address, WRONG_CODE_COST - 1)
+
+    async def give_back(self, address: str, now: float) -> None:
+        """See `RequestLimiter.give_back`."""
+        self._own.give_back(address, now)
+        await self._charge(address, -1)
+
+    async def _charge(self, address: str, more: int) -> None:
+        if self._store is not None:
+            await self._store.run(CHARGE, [self._bucket(address)], self._per_minute, more)
+
+    async def session(
+        self, session_id: str, address: str, now: float, *, begun: bool
+    ) -> float | None:
+        """See `RequestLimiter.session`; a session counts as begun in whichever process it is."""
+        if self._store is not None:
+            store = self._store
+            told = await store.run(
+                SESSION,
+                [store.name("token", session_id), self._bucket(address), store.name("places")],
+                -(-self._per_minute // SESSION_PART),
+                self._per_minute,
+                int(begun),
+                store.member(session_id),
+                TOKEN_SECONDS,
+            )
+            if told is not None:
+                if not told:
+                    self._own.session(session_id, address, now, begun=begun)
+                return float(told) if told else None
+        return self._own.session(session_id, address, now, begun=begun)
+
+    def _bucket(self, address: str) -> str:
+        assert self._store is not None
+        return self._store.name("address", limiter_key(address))
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The sessions that operators ended: by name, and all whose code was brought at `before` or earlier."""
+
+    names: list[str]
+    before: int
+
+
+class SharedEnds:
+    """What an operator ends at one process, for all of them: each looks every few seconds."""
+
+    def __init__(self, store: Store, life: int) -> None:
+        """`life`: seconds that a token can be good for from when its code was brought."""
+        self._store = store
+        self._life = life
+        self._looked = 0
+        # What the last look found: times are whole seconds, so some of it is found again.
+        self._told: frozenset[str] = frozenset()
+
+    @property
+    def heard(self) -> bool:
+        """Tell whether other processes hear of it now."""
+        return self._store.report()["shared"] is True
+
+    async def tell_one(self, name: str) -> bool:
+        """Tell whether it was told. `name`: the session's hash."""
+        keys = [self._store.name("ended")]
+        return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, self._life))
+
+    async def tell_all(self, before: int) -> bool:
+        """See `tell_one`. `before`: seconds since the epoch."""
+        keys = [self._store.name("ended-before")]
+        return bool(await self._store.run(END_ALL, keys, before, self._life))
+
+    async def look(self) -> Ends | None:
+        """What was ended since the last look; None without an answer."""
+        keys = [self._store.name("ended"), self._store.name("ended-before")]
+        told = await self._store.run(ENDS, keys, self._looked)
+        if told is None:
+            return None
+        self._looked, before, found = told
+        names = [_text(name) for name in found]
+        fresh = [name for name in names if name not in self._told]
+        self._told = frozenset(names)
+        return Ends(fresh, int(before))
+
+
+def _text(name: str | bytes) -> str:
+    return name.decode("ascii", "replace") if isinstance(name, bytes) else name
+
+
+class SharedPlaces:
+    """MAX_SESSIONS over all processes. Without an answer of the store each process has all of them for itself."""
+
+    def __init__(self, store: Store, most: int, holders: Callable[[], Iterable[str]]) -> None:
+        """`holders` gives the ids of the sessions that are here."""
+        self._store = store
+        self._most = most
+        self._holders = holders
+
+    async def take(self, session_id: str) -> bool:
+        """Whether there is a place for it; one that has its place keeps it."""
+        keys = [self._store.name("places")]
+        member = self._store.member(session_id)
+        told = await self._store.run(TAKE_PLACE, keys, member, self._most, PLACE_SECONDS)
+        return told is None or bool(told)
+
+    async def leave(self, session_id: str) -> None:
+        await self._store.run(
+            LEAVE_PLACE, [self._store.name("places")], self._store.member(session_id)
+        )
+
+    async def keep(self) -> None:
+        """Say that the sessions here are still here; at least every PLACE_SECONDS."""
+        members = [self._store.member(session_id) for session_id in self._holders()]
+        for first in range(0, len(members), _AT_ONCE):
+            some = members[first : first + _AT_ONCE]
+            await self._store.run(KEEP_PLACES, [self._store.name("places")], PLACE_SECONDS, *some)

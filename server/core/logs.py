@@ -1,0 +1,210 @@
+"""One JSON object a log line, or words at a terminal, with nothing in it that a person said, showed or keeps secret.
+
+A line has `time`, `level`, `logger`, `message`, then the extras of ALLOWED_EXTRAS that the record has. A record's
+arguments are never put into its message: what varies goes into extras, whose names are a fixed set. So a
+library's message shows as the template that it is. Exceptions show their type and where they came from,
+never their text.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import sys
+import traceback
+from datetime import UTC, datetime
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
+
+from server.core.redact import redact
+from server.core.session_hash import session_hash
+
+# Everything else in `extra` is dropped. Values are bounded sets, numbers, hashes.
+ALLOWED_EXTRAS = (
+    # Hash of a session's id; anything else under this name is hashed here.
+    "session",
+    # What failed: an exception's type, a code of server.core.errors, the place in the code.
+    "error",
+    "code",
+    "at",
+    # Which part: a task's name, an engine, a relay's URL (a setting), a privacy filter, a field of a request, a kind of work.
+    "task",
+    "engine",
+    "relay",
+    "filter",
+    "field",
+    "kind",
+    # How it went.
+    "state",
+    "reason",
+    "status",
+    "count",
+    "seconds",
+    "port",
+    "version",
+)
+# Our own loggers follow LOG_LEVEL; of all others only warnings and worse are kept.
+OWN_LOGGERS = ("server", "config", "__main__")
+MAX_TEXT_CHARS = 500
+# Of a terminal's line: SGR numbers of levels that should be seen, and texts that need no quotes
+_COLOURS = {"warning": "33", "error": "31", "critical": "31"}
+_PLAIN = re.compile(r"[\w.:/@+,<>-]+", re.ASCII)
+_HASH = re.compile(r"[0-9a-f]{12}", re.ASCII)
+
+
+class JSONFormatter(logging.Formatter):
+    """A record as one line of ASCII."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        # Escaped to ASCII: no text can end the line or steer a terminal.
+        return json.dumps(_fields(record), ensure_ascii=True, allow_nan=False)
+
+
+class TerminalFormatter(logging.Formatter):
+    """A record as one line for a person: local time, level, message, extras as name=value. As safe as the JSON."""
+
+    def __init__(self, *, colours: bool) -> None:
+        super().__init__()
+        self._colours = colours
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = _fields(record)
+        level, logger, message = (str(fields.pop(name)) for name in ("level", "logger", "message"))
+        del fields["time"]
+        if not _is_own(record.name):
+            fields["logger"] = logger
+        word = f"{level:7}"
+        if self._colours and level in _COLOURS:
+            word = f"\x1b[{_COLOURS[level]}m{word}\x1b[0m"
+        extras = (f"{name}={_shown(value)}" for name, value in fields.items())
+        at = datetime.fromtimestamp(record.created).astimezone()
+        return " ".join([f"{at:%H:%M:%S}", word, _escaped(message), *extras])
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    """All that a line may say of a record, credentials hidden."""
+    at = datetime.fromtimestamp(record.created, UTC)
+    line: dict[str, object] = {
+        "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": _message(record),
+    }
+    for name in ALLOWED_EXTRAS:
+        if name in record.__dict__:
+            line[name] = _value(name, record.__dict__[name])
+    if record.exc_info and record.exc_info[0] is not None:
+        line["error"] = record.exc_info[0].__name__
+        last = traceback.extract_tb(record.exc_info[2])[-1:]
+        line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
+    # A second fence: credentials should not be in a line at all. Before the escaping, which would part their quotes.
+    return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
+
+
+def _escaped(text: str) -> str:
+    """ASCII without control characters, as JSON has it, its quotes left as they are."""
+    escaped = json.dumps(text, ensure_ascii=True)[1:-1]
+    return escaped.replace('\\"', '"').replace("\x7f", "\\u007f")
+
+
+def _shown(value: object) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value, allow_nan=False)
+    if _PLAIN.fullmatch(value):
+        return value
+    return json.dumps(value, ensure_ascii=True).replace("\x7f", "\\u007f")
+
+
+def _message(record: logging.LogRecord) -> str:
+    text = str(record.msg)
+    if not _is_own(record.name):
+        # asyncio, for one, puts the repr of an exception on the lines that follow.
+        text = text.partition("\n")[0]
+    return text
+
+
+def _value(name: str, value: object) -> object:
+    if name == "session":
+        text = str(value)
+        return text if _HASH.fullmatch(text) else session_hash(text)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        # NaN and infinity are no JSON.
+        return round(value, 6) if abs(value) < 1e15 else str(value)
+    if isinstance(value, str):
+        return value
+    # A repr could hold anything.
+    return type(value).__name__
+
+
+def _is_own(name: str) -> bool:
+    return name.partition(".")[0] in OWN_LOGGERS
+
+
+class _OwnOrWarning(logging.Filter):
+    """Stands at the handler, so that it holds whatever level a library gives its loggers."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or _is_own(record.name)
+
+
+class _Quiet:
+    """A line that can not be written is counted and lost: the standard answer would print the record's arguments."""
+
+    lost = 0
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        self.lost += 1
+
+
+class _StreamHandler(_Quiet, logging.StreamHandler):  # type: ignore[type-arg]
+    pass
+
+
+class _FileHandler(_Quiet, WatchedFileHandler):
+    """Appends, and opens the file anew when log rotation has moved it."""
+
+
+def configure(level: str, log_file: str | Path | None) -> None:
+    """Log to `log_file`, or to standard output when there is none; replaces what an earlier call set up.
+
+    Lines are for people where standard output is a terminal, else JSON; NO_COLOR keeps colours out (no-color.org).
+
+    `level` is one of debug, info, warning, error. Raises OSError when the file can not be opened.
+    """
+    handler: logging.Handler
+    form: logging.Formatter = JSONFormatter()
+    if log_file is None or str(log_file) == "":
+        handler = _StreamHandler(sys.stdout)
+        # A stream that is closed cannot tell.
+        if not sys.stdout.closed and sys.stdout.isatty():
+            plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+            form = TerminalFormatter(colours=not plain)
+    else:
+        handler = _FileHandler(log_file, mode="a", encoding="utf-8")
+    handler.setFormatter(form)
+    handler.addFilter(_OwnOrWarning())
+    root = logging.getLogger()
+    for old in root.handlers[:]:
+        if isinstance(old, _Quiet):
+            root.removeHandler(old)
+            old.close()
+    root.addHandler(handler)
+    root.setLevel(logging.WARNING)
+    for name in OWN_LOGGERS:
+        logging.getLogger(name).setLevel(level.upper())
+    for name in ("uvicorn", "uvicorn.error"):
+        # It warns of every request that is none: whoever sends those would fill the log.
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for name in ("aiortc", "aioice", "libav", "openai", "httpx2"):
+        # Below this they build strings of what passes through them; openai's hold whole requests.
+        logger = logging.getLogger(name)
+        logger.setLevel(max(logger.level, logging.WARNING))
+    # It prints whole addresses, ?token= and all.
+    access = logging.getLogger("uvicorn.access")
+    access.handlers.clear()
+    access.propagate = False
+    access.disabled = True

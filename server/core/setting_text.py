@@ -1,0 +1,148 @@
+"""What the text of a setting stands for, and how it may be shown. Pure.
+
+Each reader raises ValueError; its text goes into the sentence that a bad value is answered with.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from ipaddress import IPv6Address
+from urllib.parse import urlsplit
+
+from server.core.addresses import Address, Network
+from server.core.origins import normalise_origin
+
+_HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
+# RFC 7064 and RFC 7065: there is no "//" in them.
+_STUN_URL = re.compile(rf"stuns?:{_HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
+_TURN_URL = re.compile(
+    rf"turns?:{_HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
+)
+_REDIS_URL = re.compile(
+    rf"rediss?://(?:[^\s/?#@]{{0,400}}@)?{_HOST}(?::(?P<port>\d{{1,5}}))?(?:/\d{{0,3}})?"
+    r"|unix://(?:[^\s/?#@]{0,400}@)?/[^\s?#@]{1,100}(?:\?db=\d{1,3})?",
+    re.ASCII,
+)
+_BASE_URL = re.compile(rf"https?://{_HOST}(:\d{{1,5}})?(/[^\s?#@]*)?", re.ASCII)
+
+
+def network(text: str) -> Network:
+    found = ipaddress.ip_network(text, strict=False)
+    mapped = getattr(found.network_address, "ipv4_mapped", None)
+    if mapped is not None and found.prefixlen >= 96:
+        # Addresses are compared as what they are, however a socket writes them.
+        return ipaddress.ip_network((mapped, found.prefixlen - 96))
+    return found
+
+
+def public_address(text: str) -> Address:
+    """An address that clients can send to."""
+    address = ipaddress.ip_address(text)
+    if (
+        address.is_unspecified
+        or address.is_multicast
+        or (address.version == 6 and address.is_link_local)
+    ):
+        raise ValueError(f"{text} is no address that a client can send to")
+    return address
+
+
+def host_name(text: str) -> str:
+    """A name, in lower case, or an IP address."""
+    if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", text, re.ASCII):
+        return text.lower()
+    return str(IPv6Address(text))
+
+
+def allowed_host(text: str) -> str:
+    """As `host_name`, also with `*.` before it."""
+    star = "*." if text.startswith("*.") else ""
+    return star + host_name(text.removeprefix("*."))
+
+
+def origin(text: str) -> str:
+    found = normalise_origin(text.removesuffix("/"))
+    if found is None:
+        raise ValueError(f"{text[:80]!r} is no origin")
+    return found
+
+
+def stun_url(text: str) -> str:
+    """RFC 7064."""
+    return _ice_url(_STUN_URL, text)
+
+
+def turn_url(text: str) -> str:
+    """RFC 7065."""
+    return _ice_url(_TURN_URL, text)
+
+
+def _ice_url(form: re.Pattern[str], text: str) -> str:
+    """Strict, since browsers refuse the whole connection for one such URL that they do not take."""
+    if (match := form.fullmatch(text)) is None:
+        raise ValueError(f"{shown(text[:80])} is not of that form")
+    if not 1 <= int(match["port"] or 1) <= 65535:
+        raise ValueError(f"{text[:80]!r} has a port that is none of 1 to 65535")
+    if text.startswith("turns:") and text.endswith("=udp"):
+        raise ValueError(
+            f"{text[:80]!r} asks for TLS over UDP, which no browser speaks; leave ?transport out"
+        )
+    return text
+
+
+def base_url(text: str) -> str:
+    """An http or https URL without user, query and fragment, and without a slash at its end."""
+    if _BASE_URL.fullmatch(text) is None:
+        raise ValueError("it is not of that form")
+    _check_port(text)
+    return text.rstrip("/")
+
+
+def _check_port(url: str) -> None:
+    """Raises ValueError."""
+    try:
+        port = urlsplit(url).port
+    except ValueError:
+        port = 0
+    if port == 0:
+        raise ValueError("its port is none of 1 to 65535")
+
+
+def file_source(text: str) -> str:
+    """A path, or an https URL without a user; nothing is looked at."""
+    if (
+        "://" in text
+        and re.fullmatch(rf"https://{_HOST}(:\d{{1,5}})?(/[^\s@]*)?", text, re.ASCII) is None
+    ):
+        raise ValueError("it is not of that form")
+    if "://" in text:
+        _check_port(text)
+    if not text.isprintable():
+        raise ValueError("it has characters that no path or URL has")
+    return text
+
+
+def redis_url(text: str) -> str:
+    """A URL that redis-py takes, or nothing."""
+    if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):
+        raise ValueError("it is not of that form")
+    return text
+
+
+def port_range(text: str) -> tuple[int, int] | None:
+    """First and last port; None for an empty text."""
+    if not text:
+        return None
+    if (match := re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", text, re.ASCII)) is None:
+        raise ValueError("it is not of that form")
+    low, high = int(match[1]), int(match[2])
+    if not 1024 <= low <= high <= 65535:
+        raise ValueError("the first port must not be above the second, nor below 1024")
+    return low, high
+
+
+def shown(value: object) -> str:
+    """A value as a sentence may show it: short, and without what stands before an "@", which may be a password."""
+    text = re.sub(r"[^\s,]*@", "(hidden)@", str(value))
+    return repr(text if len(text) <= 120 else f"{text[:120]}...")

@@ -1,0 +1,316 @@
+"""A model in a process of this program: transformers in an environment that has torch (see `worker`)."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import tempfile
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from server.catalogue import control_tokens, geometry
+from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
+from server.engines import prompts
+from server.engines.base import Capabilities, Chunk, EngineRequest, EngineState, EngineStatus, Usage
+from server.engines.local import errors as local_errors
+from server.engines.local.answers import Answers
+from server.engines.local.errors import TimeLimits
+from server.engines.openai.chat_reply import Reply
+from server.engines.openai.chat_stream import Piece
+from server.processes.log_progress import Progress
+from server.processes.process_memory import tree_bytes
+from server.processes.wire import Message
+from server.processes.worker_process import WorkerProcess, environment
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parents[3]
+_RETRY_SECONDS = 5.0
+_STATE_SECONDS = 1.0
+# What the worker's phases are called before people.
+_PHASES = {
+    "checking": "checking the files",
+    "importing": "starting torch and transformers",
+    "processor": "loading the processor",
+    "weights": "loading weights",
+    "warming": "trying it",
+}
+
+OnProgress = Callable[[Progress], None]
+OnLine = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """What the worker says of itself."""
+
+    # How often the model itself has run, over all answers.
+    steps: int
+    gpu_bytes: int
+
+
+class LocalEngine:
+    """One model in one worker, from `start` to its end; one answer at a time. Whoever wants it again makes another one.
+
+    `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets; with `own_code` there is a folder
+    for the model's own code, which goes with it. `on_progress` hears how far the loading is, `on_line` each line of the
+    worker's log, without secrets; lines that come while a question is in work might quote it, so nobody hears those.
+    Both are called on the event loop.
+    """
+
+    name = "local"
+
+    def __init__(
+        self,
+        folder: Path,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str] | None = None,
+        own_code: bool = False,
+        on_progress: OnProgress | None = None,
+        on_line: OnLine | None = None,
+        limits: TimeLimits | None = None,
+    ) -> None:
+        self.folder = folder
+        self.argv = tuple(argv)
+        self._env = dict(env or {})
+        self._own_code = own_code
+        self._on_progress = on_progress or (lambda *_: None)
+        self._limits = limits or TimeLimits()
+        # Set when the worker has ended, by itself or stopped.
+        self.ended = asyncio.Event()
+        # How it ended, in a few words.
+        self.cause = ""
+        self._status = EngineStatus(
+            EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
+        )
+        self._worker = WorkerProcess(
+            on_message=self._heard,
+            on_line=on_line or (lambda _: None),
+            on_exit=self._exited,
+            quiet=lambda: self._answers.quiet(),
+        )
+        self._answers = Answers(self._worker)
+        self._turn = asyncio.Lock()
+        # Set once the worker has said `ready`, or why it can not, or has ended.
+        self._loaded = asyncio.Event()
+        self._refused = ""
+        self._control_tokens = control_tokens.known()
+        # Its template opens its thoughts, so that only their end is marked.
+        self._thinks = False
+        self._state = WorkerState(0, 0)
+        self._state_told = asyncio.Event()
+        # Since when, by the event loop's clock, it owes a sign of life; None when it does not.
+        self._asked_at: float | None = None
+        self._closed = False
+        # Where code of the model's own is copied to before it runs.
+        self._modules: tempfile.TemporaryDirectory[str] | None = None
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._status
+
+    @property
+    def pid(self) -> int | None:
+        """Of the worker; None while there is none."""
+        return self._worker.pid
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The last lines of the worker's log, as `on_line` heard them."""
+        return tuple(self._worker.lines)
+
+    def memory_bytes(self) -> int:
+        """Main memory and GPU memory of the worker, see `tree_bytes`; 0 when there is none. Blocking."""
+        pid = self.pid
+        return (tree_bytes(pid) or 0) + self._state.gpu_bytes if pid is not None else 0
+
+    async def start(self) -> None:
+        """Load the model; returns when it answers. Raises EngineUnavailable with the reason and what to do.
+
+        Once. `close` is due in any case, also when it was cancelled.
+        """
+        self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: starting.")
+        extra = dict(self._env)
+        if self._own_code:
+            self._modules = tempfile.TemporaryDirectory(prefix="qwen-camera-")
+            extra["HF_MODULES_CACHE"] = self._modules.name
+        try:
+            await self._worker.start(self.argv, environment(extra), ROOT)
+        except OSError as error:
+            self._say(
+                EngineState.MISCONFIGURED,
+                f"{self.argv[0]} can not be started ({error.strerror}). Set ENGINE_PYTHON to a Python with torch and"
+                " transformers, or run bash scripts/models.sh.",
+            )
+            raise EngineUnavailable(self._status.detail) from None
+        try:
+            async with asyncio.timeout(self._limits.load):
+                await self._loaded.wait()
+        except TimeoutError:
+            await self._worker.stop()
+            self._say(
+                EngineState.UNREACHABLE,
+                f"The model was not loaded within {self._limits.load:g} s. Choose a smaller one.",
+            )
+        if not self._status.ready:
+            raise EngineUnavailable(self._status.detail)
+
+    async def probe(self) -> EngineStatus:
+        """Never waits. Asks the worker for a sign of life; one that has given none for long is ended."""
+        if self._status.ready:
+            now = asyncio.get_running_loop().time()
+            if self._asked_at is None:
+                self._asked_at = now
+                self._worker.send({"type": "state"})
+            elif now - self._asked_at > self._limits.silent:
+                log.error("the local model's process gives no sign of life and is ended")
+                self._worker.kill()
+        return self._status
+
+    async def measure(self) -> WorkerState:
+        """What the worker says of itself now; of the last time when it does not answer within a second."""
+        if self.pid is not None:
+            self._state_told.clear()
+            self._worker.send({"type": "state"})
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STATE_SECONDS):
+                    await self._state_told.wait()
+        return self._state
+
+    def forget(self, session_id: str) -> None:
+        """Nothing is remembered."""
+
+    async def close(self) -> None:
+        """End the worker, and with it all memory that it had; answers that still run fail. Safe to call twice."""
+        self._closed = True
+        await self._worker.stop()
+        await self._answers.close()
+        if self._modules is not None:
+            self._modules.cleanup()
+            self._modules = None
+        self._say(EngineState.UNREACHABLE, "The local model was stopped.")
+
+    # Answering
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`."""
+        if request.picture.jpeg is None:
+            raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+        now = asyncio.get_running_loop().time
+        began = False
+        async with self._turn:
+            reply = Reply(self._control_tokens, inside=self._thinks)
+            self._check_ready()
+            deadline = now() + self._limits.total
+            due = min(deadline, now() + self._limits.first_token)
+            # The picture is the payload, so the messages need no address.
+            chat = prompts.messages(request, "", tokens=self._control_tokens)
+            answer = self._answers.begin(chat, request.max_tokens, request.picture.jpeg)
+            try:
+                while True:
+                    message = await answer.next(due)
+                    if message is None:
+                        raise self._died(began)
+                    if message.type == "end":
+                        break
+                    if message.type == "error":
+                        raise local_errors.refusal(
+                            str(message.header["code"]), self._status.capabilities.context_length
+                        )
+                    began = True
+                    due = min(deadline, now() + self._limits.between_tokens)
+                    for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
+                        yield chunk
+            except TimeoutError:
+                raise local_errors.too_slow(self._limits, began, now() >= deadline) from None
+            finally:
+                await self._answers.stop(answer)
+        ended = message.header
+        reply.finish = "length" if ended["reason"] == "length" else "stop"
+        reply.usage = Usage(ended["prompt_tokens"], ended["completion_tokens"])
+        chunks = reply.end(whole=True)
+        self._thinks = (self._thinks or reply.closed_unopened) and not reply.never_closed
+        for chunk in chunks:
+            yield chunk
+
+    def _check_ready(self) -> None:
+        if self._status.state is EngineState.LOADING:
+            raise EngineLoading(self._status.detail, retry_after=_RETRY_SECONDS)
+        if not self._status.ready:
+            raise EngineUnavailable(self._status.detail)
+
+    def _died(self, began: bool) -> EngineError:
+        if self._closed:
+            return EngineUnavailable("The local model was stopped.")
+        when = "in mid-answer" if began else "before it answered"
+        return EngineFailed(
+            f"The local model's process ended {when}; it may have run out of memory. It is started again: ask again in a"
+            " moment."
+        )
+
+    # What the worker says
+
+    def _heard(self, message: Message) -> None:
+        header = message.header
+        self._asked_at = None
+        match message.type:
+            case "delta" | "end" | "error":
+                self._answers.heard(message)
+            case "progress":
+                self._progress(header)
+            case "ready":
+                self._became_ready(header)
+            case "failed":
+                self._refused = str(header["message"])
+            case "state":
+                self._state = WorkerState(header["steps"], header["gpu_bytes"])
+                self._state_told.set()
+
+    def _progress(self, header: dict[str, Any]) -> None:
+        phase = _PHASES.get(str(header["phase"]), str(header["phase"]))
+        percent = header["percent"]
+        shown = f"{phase}, {percent:.0f} %" if percent is not None else phase
+        self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: {shown}.")
+        self._on_progress(Progress(phase, percent, header["done"], header["total"]))
+
+    def _became_ready(self, header: dict[str, Any]) -> None:
+        self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
+        self._state = WorkerState(0, header["gpu_bytes"])
+        # The worker cuts a picture into no more tiles than it fills.
+        found = geometry.from_folder(self.folder, filled=True)
+        found = found or geometry.from_model_type(header["model_type"])
+        capabilities = Capabilities(
+            geometry=found or geometry.DEFAULT,
+            context_length=header["context"],
+            max_concurrency=1,
+        )
+        self._status = EngineStatus(EngineState.READY, "", self.folder.name, capabilities)
+        log.info("the local model is loaded", extra={"engine": self.name})
+        self._loaded.set()
+
+    def _exited(self, status: int) -> None:
+        self.cause = local_errors.cause(status)
+        if self._refused:
+            self._say(EngineState.MISCONFIGURED, self._refused)
+        elif not self._closed:
+            log.error("the local model's process ended", extra={"status": status})
+            during = "" if self._status.ready else " while it loaded"
+            self._say(
+                EngineState.UNREACHABLE,
+                f"The local model's process ended{during} ({self.cause}). Load it again, or a smaller one.",
+            )
+        self._answers.gone()
+        self._loaded.set()
+        self.ended.set()
+
+    def _say(self, state: EngineState, detail: str) -> None:
+        # How far it is everybody may know.
+        public = detail if state is EngineState.LOADING else ""
+        self._status = dataclasses.replace(
+            self._status, state=state, detail=detail, for_visitors=public
+        )

@@ -1,0 +1,269 @@
+"""The worker's process: loads one model, then answers what comes in on standard input, until that ends.
+
+Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens; the picture is the payload), `cancel` (id),
+`state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message), then `delta` (id, text)
+and `end` (id, reason, counts) or `error` (id, code) of each answer, and `state` (steps, gpu_bytes). What libraries
+print goes to standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import ctypes
+import os
+import queue
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from server.catalogue.weights import ModelFolderError
+from server.core import core_dumps
+from server.engines.local.worker import room, weights
+from server.processes.wire import Message, WireError, encode, read
+
+if TYPE_CHECKING:
+    from server.engines.local.worker.generating import Generator
+
+# Answers that may wait for the one in work. More are refused.
+_WAITING = 8
+_PR_SET_PDEATHSIG = 1
+# The exit status after a fault that the GPU does not recover from within a process.
+_GPU_FAULT = 3
+
+
+# Why a model that was loaded does not answer when it is tried, by the code of `generating.AnswerError`.
+_TRIED = {
+    "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
+    " smaller model.",
+    "numbers": "The model was loaded, and its numbers overflow in {}. Choose bfloat16 or float32 (MODEL_DTYPE, or the number"
+    " format in the engine panel).",
+    "template": "The model's chat template does not take a question about a picture. Choose a model that answers about"
+    " pictures.",
+    "context": "A question about one picture does not fit into the context. Choose a larger one, or another model.",
+    "picture": "The model was loaded and reads no pictures. Choose another one.",
+}
+
+
+class Channel:
+    """Frames out, from any thread."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+
+    def send(self, type: str, **fields: Any) -> None:
+        frame = encode({"type": type, **fields})
+        with self._lock:
+            try:
+                self._stream.write(frame)
+                self._stream.flush()
+            except (OSError, ValueError):
+                # Nobody is there any more who would read it.
+                os._exit(0)
+
+
+class Worker:
+    """Reads in one thread, works in the main one."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._jobs: queue.Queue[tuple[Message, threading.Event]] = queue.Queue(_WAITING)
+        # What may still be cancelled, by id.
+        self._stops: dict[int, threading.Event] = {}
+        self._generator: Generator | None = None
+
+    def listen(self, stream: BinaryIO) -> None:
+        """Until the stream ends, and the process with it."""
+        with contextlib.suppress(WireError, OSError):
+            while (message := read(stream)) is not None:
+                self._take(message)
+        os._exit(0)
+
+    def _take(self, message: Message) -> None:
+        header = message.header
+        if message.type == "answer":
+            stop = self._stops[header["id"]] = threading.Event()
+            try:
+                self._jobs.put_nowait((message, stop))
+            except queue.Full:
+                self._ended(header["id"], "error", code="busy")
+        elif message.type == "cancel":
+            if (found := self._stops.get(header["id"])) is not None:
+                found.set()
+        elif message.type == "state":
+            self._tell_state()
+
+    def work(self, generator: Generator) -> None:
+        """For ever."""
+        self._generator = generator
+        while True:
+            message, stop = self._jobs.get()
+            self._answer(generator, message, stop)
+
+    def _answer(self, generator: Generator, message: Message, stop: threading.Event) -> None:
+        from server.engines.local.worker.generating import AnswerError
+
+        header = message.header
+        id = header["id"]
+        if stop.is_set():
+            self._ended(id, "end", reason="cancelled", prompt_tokens=0, completion_tokens=0)
+            return
+        try:
+            outcome = generator.answer(
+                header["messages"],
+                message.payload,
+                header["max_tokens"],
+                stop,
+                lambda text: self._channel.send("delta", id=id, text=text),
+            )
+        except AnswerError as error:
+            self._ended(id, "error", code=error.code)
+        except Exception as error:  # noqa: BLE001
+            # Not its words: they may hold what people asked.
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            name = type(error).__name__
+            sys.stderr.write(
+                f"answer failed: {name} at {Path(where.filename).name}:{where.lineno}\n"
+            )
+            self._ended(id, "error", code="failed")
+            # Older versions of torch have no class for it.
+            if name == "AcceleratorError" or str(error).startswith(("CUDA error", "HIP error")):
+                os._exit(_GPU_FAULT)
+        else:
+            self._ended(
+                id,
+                "end",
+                reason=outcome.reason,
+                prompt_tokens=outcome.prompt_tokens,
+                completion_tokens=outcome.completion_tokens,
+            )
+
+    def _ended(self, id: int, type: str, **fields: Any) -> None:
+        self._stops.pop(id, None)
+        self._channel.send(type, id=id, **fields)
+
+    def _tell_state(self) -> None:
+        if self._generator is None:
+            # Imported while another thread imports it, it would be waited for.
+            self._channel.send("state", steps=0, gpu_bytes=0)
+            return
+        from server.engines.local.worker.loading import gpu_bytes
+
+        self._channel.send("state", steps=self._generator.steps, gpu_bytes=gpu_bytes())
+
+
+def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
+    """Load and work; the exit status when it can not."""
+
+    def report(
+        phase: str, percent: float | None = None, done: int | None = None, total: int | None = None
+    ) -> None:
+        channel.send("progress", phase=phase, percent=percent, done=done, total=total)
+
+    report("checking")
+    try:
+        if arguments.dtype not in room.DTYPES:
+            raise ModelFolderError(
+                f"The number format is {arguments.dtype[:20]}; {', '.join(room.DTYPES)} are allowed."
+            )
+        found = weights.look(Path(arguments.model))
+    except ModelFolderError as error:
+        channel.send("failed", code="model", message=error.message)
+        return 1
+    report("importing")
+    try:
+        # They take seconds, and may be broken.
+        from server.engines.local.worker import generating, loading
+    except Exception as error:  # noqa: BLE001
+        # A broken installation fails in many ways (missing libraries, wrong versions); nobody has asked anything yet.
+        words = " ".join(str(error).split())[:300]
+        channel.send(
+            "failed",
+            code="python",
+            message=f"{sys.executable} can not load torch and transformers ({type(error).__name__}: {words})."
+            " Install them there, or set ENGINE_PYTHON to a Python that has them.",
+        )
+        return 1
+    options = loading.Options(
+        folder=Path(arguments.model),
+        dtype=arguments.dtype,
+        device=arguments.device,
+        context=arguments.context,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+    try:
+        loaded = loading.load(options, found, report)
+        generator = generating.Generator(loaded)
+        report("warming")
+        # As questions come: what the template does not take is to be seen now.
+        asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
+        say: generating.Messages = [
+            {"role": "system", "content": "Answer."},
+            {"role": "user", "content": asked},
+        ]
+        generator.answer(say, loading.grey(), 2, threading.Event(), lambda _: None)
+    except loading.LoadError as error:
+        channel.send("failed", code=error.code, message=error.message)
+        return 1
+    except generating.AnswerError as error:
+        channel.send("failed", code=error.code, message=_TRIED[error.code].format(loaded.dtype))
+        return 1
+    except Exception as error:  # noqa: BLE001
+        # The trial: nobody has asked anything yet.
+        why = f"The model was loaded and does not answer ({type(error).__name__}): {loading.shortened(str(error))}"
+        if "chat template" in str(error):
+            why = "The model has no chat template, so it was not made to answer questions."
+        message = f"{why} Choose another one, or another number format."
+        channel.send("failed", code="model", message=message)
+        return 1
+    channel.send(
+        "ready",
+        model_type=loaded.weights.model_type,
+        context=loaded.context,
+        device=loaded.device,
+        dtype=loaded.dtype,
+        special_tokens=generator.special_tokens(),
+        gpu_bytes=loading.gpu_bytes(),
+    )
+    worker.work(generator)
+    return 0
+
+
+def _end_with_parent() -> None:
+    """Be killed when the parent ends, however it ends. Standard input's end tells, too, also before this."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m server.engines.local.worker",
+        description="Answers on its standard streams with a model.",
+    )
+    parser.add_argument("--model", required=True, help="the model's folder")
+    parser.add_argument("--dtype", default="auto", help="auto, float16, bfloat16 or float32")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--context", type=int, default=8192, help="tokens of prompt and answer")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
+    arguments = parser.parse_args()
+    _end_with_parent()
+    # What libraries print must not get between the frames.
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    channel = Channel(out)
+    worker = Worker(channel)
+    threading.Thread(target=worker.listen, args=(sys.stdin.buffer,), daemon=True).start()
+    status = run(arguments, channel, worker)
+    # Without waiting for threads of libraries.
+    out.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main())

@@ -1,0 +1,335 @@
+"""One answer: a chat and a picture in, pieces of text out, stopped as soon as somebody says so."""
+
+from __future__ import annotations
+
+import copy
+import io
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jinja2 import TemplateError
+from PIL import Image
+
+from server.engines.local.worker.detokenize import Detokenizer
+from server.engines.local.worker.loading import Loaded
+
+Messages = list[dict[str, Any]]
+
+# Larger ones are not decoded; the server sends none near that.
+_MOST_PIXELS = 64_000_000
+# Tokens that earlier turns leave to the answer at least
+_LEAST_ANSWER = 64
+# A special token has fewer characters; longer ones and more of them are not told.
+_TOKEN_CHARS = 64
+_TOKENS_TOLD = 1024
+# What processors and tokenizers call theirs
+_MARKS = (
+    *("image_token", "video_token", "audio_token", "fake_image_token", "global_image_token"),
+    *("boi_token", "eoi_token", "image_break_token", "image_end_token", "start_image_token"),
+    *("end_image_token", "context_image_token"),
+)
+
+
+class AnswerError(Exception):
+    """This answer can not be given. `code` is picture, context, template, memory, numbers or failed."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Stopped(Exception):
+    """Raised out of the model's own layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    # stop | length | cancelled
+    reason: str
+    prompt_tokens: int
+    completion_tokens: int
+
+
+class Generator:
+    """The one who uses the model. `steps` is how often the model itself ran, over all answers."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        self._loaded = loaded
+        self.steps = 0
+        self._stop = threading.Event()
+        # Whether the next step is an answer's first
+        self._first = False
+        self._ends = _ends(loaded)
+        loaded.model.register_forward_pre_hook(self._count)
+        loaded.model.register_forward_hook(self._check)
+        for part in loaded.model.modules():
+            if isinstance(part, torch.nn.ModuleList):
+                for layer in part:
+                    layer.register_forward_pre_hook(self._halt)
+
+    def answer(
+        self,
+        messages: Messages,
+        jpeg: bytes | Image.Image,
+        max_tokens: int,
+        stop: threading.Event,
+        tell: Callable[[str], None],
+    ) -> Outcome:
+        """`tell` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError."""
+        picture = jpeg if isinstance(jpeg, Image.Image) else _decode(jpeg)
+        self._stop, self._first = stop, True
+        prompt = 0
+        words = _Words(self._loaded.tokenizer, self._ends, stop, tell)
+        try:
+            inputs = self._fitting(messages, picture, min(max_tokens, _LEAST_ANSWER))
+            prompt = int(inputs["input_ids"].shape[1])
+            limit = min(max_tokens, self._loaded.context - prompt)
+            with torch.inference_mode():
+                self._loaded.model.generate(
+                    **inputs,
+                    generation_config=self._settings(limit),
+                    streamer=words,
+                    stopping_criteria=[words.stopped],
+                )
+        except _Stopped:
+            return Outcome("cancelled", prompt, words.count)
+        except (MemoryError, RuntimeError) as error:
+            # The CPU's allocator has no exception of its own.
+            memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+            if not memory and "allocate memory" not in str(error):
+                raise
+            self._give_back()
+            raise AnswerError("memory") from None
+        if stop.is_set():
+            return Outcome("cancelled", prompt, words.count)
+        return Outcome("length" if words.cut(limit) else "stop", prompt, words.count)
+
+    def special_tokens(self) -> list[str]:
+        """What must not stand in anybody's text: it would be the token. `<|…|>` are known to everybody and left out."""
+        tokenizer = self._loaded.tokenizer
+        # Those with a meaning first: some vocabularies have thousands that nobody uses yet.
+        found = [
+            str(getattr(part, name, None) or "")
+            for part in (self._loaded.processor, tokenizer)
+            for name in _MARKS
+        ]
+        found += map(str, getattr(tokenizer, "all_special_tokens", ()))
+        added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+        template = str(getattr(self._loaded.processor, "chat_template", None) or "")
+        found += sorted((str(one.content) for one in added if one.special), key=_unused(template))
+        others = sorted(str(one.content) for one in added if not one.special)
+        found += [text for text in others if (text[:1], text[-1:]) in (("<", ">"), ("[", "]"))]
+        return [
+            text
+            for text in dict.fromkeys(found)
+            if 1 < len(text) <= _TOKEN_CHARS and not (text[:2] == "<|" and text[-2:] == "|>")
+        ][:_TOKENS_TOLD]
+
+    def _fitting(self, messages: Messages, picture: Image.Image, answer: int) -> Any:
+        """The prompt, without the oldest turns where all of them leave no room for an answer of so many tokens.
+
+        The server cuts the history by an estimate, and cannot know how many tokens every processor makes of a picture.
+        """
+        while True:
+            inputs = self._inputs(messages, picture)
+            room = self._loaded.context - int(inputs["input_ids"].shape[1])
+            if room >= answer:
+                return inputs
+            fewer = _without_oldest(messages)
+            if len(fewer) == len(messages):
+                if room < 1:
+                    raise AnswerError("context")
+                return inputs
+            messages = fewer
+
+    def _inputs(self, messages: Messages, picture: Image.Image) -> Any:
+        try:
+            inputs = self._templated(messages, picture)
+        except (TemplateError, TypeError):
+            try:
+                inputs = self._templated(_without_system(messages), picture)
+            except TemplateError:
+                raise AnswerError("template") from None
+        model = self._loaded.model
+        return inputs.to(model.device, dtype=model.dtype)
+
+    def _templated(self, messages: Messages, picture: Image.Image) -> Any:
+        return self._loaded.processor.apply_chat_template(
+            _for_template(messages, picture),
+            tokenize=True,
+            return_dict=True,
+            return_tensors="pt",
+            add_generation_prompt=True,
+            **_tiled(self._loaded.processor, picture),
+        )
+
+    def _settings(self, limit: int) -> Any:
+        """The model's own, but always its likeliest word: a camera wants the same answer to the same picture."""
+        settings = copy.deepcopy(self._loaded.model.generation_config)
+        settings.max_new_tokens, settings.max_length = limit, None
+        settings.do_sample, settings.num_beams = False, 1
+        settings.temperature = settings.top_p = settings.top_k = None
+        settings.eos_token_id = sorted(self._ends) or None
+        if settings.pad_token_id is None:
+            settings.pad_token_id = min(self._ends, default=None)
+        return settings
+
+    def _count(self, *_: object) -> None:
+        self.steps += 1
+
+    def _check(self, _module: object, _args: object, output: Any) -> None:
+        """What has overflowed at the prompt says the same senseless word for ever."""
+        if self._first:
+            self._first = False
+            logits = getattr(output, "logits", None)
+            if logits is not None and bool(logits[:, -1].isnan().any()):
+                raise AnswerError("numbers")
+
+    def _halt(self, *_: object) -> None:
+        # The first step over a long prompt may take seconds: it is stopped in its middle.
+        if self._stop.is_set():
+            raise _Stopped
+
+    def _give_back(self) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _ends(loaded: Loaded) -> set[int]:
+    """The tokens that end an answer: those of the model's settings, and the one that its tokenizer ends a turn with."""
+    said = loaded.model.generation_config.eos_token_id
+    ends = [*said] if isinstance(said, list | tuple) else [said]
+    return {
+        end for end in (*ends, getattr(loaded.tokenizer, "eos_token_id", None)) if end is not None
+    }
+
+
+def _unused(template: str) -> Callable[[str], tuple[bool, str]]:
+    """Sorts those that the template uses before the others."""
+    return lambda text: (text not in template, text)
+
+
+class _Words:
+    """What `generate` gives its tokens to: tells them as text."""
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        ends: set[int],
+        stop: threading.Event,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._ends = ends
+        self._stop = stop
+        self._tell = tell
+        self._prompt_seen = False
+        self._last: int | None = None
+        self._text = Detokenizer(
+            lambda ids: str(
+                tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+            )
+        )
+        # Tokens of the answer, its end included.
+        self.count = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        for token in value.reshape(-1).tolist():
+            self.count += 1
+            self._last = token
+            if text := self._text.push(token):
+                self._tell(text)
+
+    def end(self) -> None:
+        if not self._stop.is_set() and (text := self._text.end()):
+            self._tell(text)
+
+    def stopped(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+        """A stopping criterion, for every answer of the batch of one."""
+        return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
+
+    def cut(self, limit: int) -> bool:
+        """Whether the limit ended the answer, and not the model."""
+        return self.count >= limit and self._last not in self._ends
+
+
+def _decode(jpeg: bytes) -> Image.Image:
+    try:
+        picture = Image.open(io.BytesIO(jpeg), formats=("JPEG",))
+        if picture.width * picture.height > _MOST_PIXELS:
+            raise AnswerError("picture")
+        return picture.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        raise AnswerError("picture") from None
+
+
+def _tiled(processor: Any, picture: Image.Image) -> dict[str, Any]:
+    """For processors that cut a picture into tiles: as many as it fills, and none of a picture made larger for them.
+
+    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter of that.
+    """
+    images = getattr(processor, "image_processor", None)
+    most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
+    if not getattr(images, "do_image_splitting", False) or not most or not tile:
+        return {}
+    wanted = tile * -(-max(picture.size) // tile)
+    return {"processor_kwargs": {"size": {"longest_edge": wanted}}} if wanted < most else {}
+
+
+def _edge(size: Any) -> int:
+    """The longest edge that a processor's setting names; 0 for none."""
+    found = size.get("longest_edge") if hasattr(size, "get") else None
+    found = found or getattr(size, "longest_edge", None)
+    return found if isinstance(found, int) else 0
+
+
+def _for_template(messages: Messages, picture: Image.Image) -> Messages:
+    """Parts of a text and pictures in the form that every template for both knows."""
+    found: Messages = []
+    for message in messages:
+        content = message["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        shown = [
+            part if part["type"] == "text" else {"type": "image", "image": picture}
+            for part in parts
+        ]
+        found.append({"role": message["role"], "content": shown})
+    return found
+
+
+def _without_oldest(messages: Messages) -> Messages:
+    """The older half of the turns is gone; the same when there are none. A picture stays, before what is left."""
+    first = 1 if messages[0]["role"] == "system" else 0
+    turns = (len(messages) - first) // 2
+    gone = messages[first : first + 2 * -(-turns // 2)]
+    rest = messages[first + len(gone) :]
+    pictures = [
+        part
+        for message in gone
+        if not isinstance(message["content"], str)
+        for part in message["content"]
+        if part["type"] != "text"
+    ]
+    if pictures:
+        content = rest[0]["content"]
+        parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        rest = [{"role": rest[0]["role"], "content": [*pictures, *parts]}, *rest[1:]]
+    return messages[:first] + rest
+
+
+def _without_system(messages: Messages) -> Messages:
+    """For templates that know no system text: it stands before the first words of the person."""
+    texts = [m["content"] for m in messages if m["role"] == "system"]
+    rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
+    first = rest[0]["content"]
+    begin = {"type": "text", "text": "\n".join(texts) + "\n"}
+    rest[0]["content"] = [
+        begin,
+        *([{"type": "text", "text": first}] if isinstance(first, str) else first),
+    ]
+    return rest

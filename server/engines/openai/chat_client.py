@@ -1,0 +1,219 @@
+"""The connections to one model server: what is asked over them, and what keeps an answer from coming."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+import openai
+from pydantic import SecretStr
+
+from server.engines.openai import upstream
+from server.engines.openai.bounded_http import STREAM_BYTES, AnswerRefused, BoundedTransport, Bounds
+from server.engines.openai.chat_stream import ChatStream, read_event
+
+# After finish_reason the answer is whole; usage and [DONE] may take this long.
+TAIL_SECONDS = 1.0
+# An unused connection is kept for less than uvicorn's 5 s (vLLM's, too), so that it is not used while it is closed.
+_KEEP_ALIVE_SECONDS = 4.0
+_CHAT = "/chat/completions"
+# The connection broke before anything came back: what a server does to a kept one that it has closed meanwhile.
+_DROPPED = (httpx2.RemoteProtocolError, httpx2.ReadError, httpx2.WriteError)
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds. All but `connect` count data events only: keep-alive comments go on when a model server is dead."""
+
+    connect: float = 3.0
+    # From sending the request to the first piece of the answer.
+    first_token: float = 30.0
+    between_tokens: float = 10.0
+    # The whole answer.
+    total: float = 120.0
+    probe: float = 5.0
+
+    def __post_init__(self) -> None:
+        for name in self.__dataclass_fields__:
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(
+                    f"The time limit {name} is {value}; it must be more than 0 seconds."
+                )
+
+
+class Refused(Exception):
+    """The server said no before the first piece. `body` is compared, never shown."""
+
+    def __init__(self, status: int, body: object, retry_after: float | None) -> None:
+        super().__init__(status)
+        self.status = status
+        self.body = body
+        self.retry_after = retry_after
+
+
+class Dropped(Exception):
+    """The connection broke before the server had answered."""
+
+
+class Unreachable(Exception):
+    """Nothing answers."""
+
+
+class NotChat(Exception):
+    """What answers is no model server. `why`: the end of a sentence on it, empty where nothing more is known."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class ChatClient:
+    """One server. `limits` is asked each time. `transport` replaces the network, in tests."""
+
+    def __init__(
+        self,
+        base_url: str,
+        api_key: SecretStr | str,
+        limits: Callable[[], TimeLimits],
+        transport: httpx2.AsyncBaseTransport | None,
+    ) -> None:
+        self._limits = limits
+        # These libraries log addresses, headers and bodies at lower levels.
+        for library in ("openai", "httpx2", "httpcore2"):
+            logging.getLogger(library).setLevel(logging.WARNING)
+        secret = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        omit: Any = openai.omit
+        self._client = openai.AsyncOpenAI(
+            # vLLM's own placeholder for "no key".
+            api_key=secret or "EMPTY",
+            base_url=base_url,
+            max_retries=0,
+            # Names of somebody else's account must not travel to this server.
+            default_headers={"OpenAI-Organization": omit, "OpenAI-Project": omit},
+            http_client=httpx2.AsyncClient(
+                transport=BoundedTransport(transport or _network(), self._bounds),
+                # Pictures go to the configured address and nowhere else: no proxy, no redirect.
+                trust_env=False,
+                follow_redirects=False,
+                timeout=httpx2.Timeout(None, connect=limits().connect, write=10.0, pool=1.0),
+            ),
+        )
+
+    async def models(self) -> bytes:
+        """The body of its list of models. Raises openai's and httpx2's errors."""
+        return (await self._client.models.with_raw_response.list()).content
+
+    async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
+        """The body of another address; with a `body` it is sent there. Raises as `models` does."""
+        if body is not None:
+            return (await self._client.post(url, cast_to=httpx2.Response, body=body)).content
+        return (await self._client.get(url, cast_to=httpx2.Response)).content
+
+    async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
+        """Tell whether a model takes a picture with a question for one token; None when that does not come out."""
+        content = [
+            {"type": "image_url", "image_url": {"url": url}},
+            {"type": "text", "text": "What colour is this?"},
+        ]
+        messages = [{"role": "user", "content": content}]
+        body = {"model": model, "messages": messages, "max_tokens": 1, "stream": False}
+        try:
+            async with asyncio.timeout(seconds):
+                await self._client.post(_CHAT, cast_to=httpx2.Response, body=body)
+        except openai.APIStatusError as exc:
+            return False if upstream.is_no_picture(exc.status_code, exc.body) else None
+        except (TimeoutError, openai.OpenAIError, httpx2.HTTPError):
+            return None
+        return True
+
+    async def health(self, url: str) -> int:
+        """HTTP status of its health, which is at `url`; 0 when there is none."""
+        # Twice: uvicorn closes the connection on which an application failed, with no word before.
+        for _ in range(2):
+            try:
+                answer = await self._client.get(url, cast_to=httpx2.Response)
+            except openai.APIStatusError as exc:
+                return exc.status_code
+            except openai.APIConnectionError:
+                continue
+            except openai.APIError:
+                return 0
+            page = "text/html" in answer.headers.get("content-type", "")
+            return 0 if page else answer.status_code
+        return 0
+
+    async def send(
+        self, body: bytes, stack: AsyncExitStack, due: float
+    ) -> tuple[ChatStream, bytes | None]:
+        """The stream with its first event, since a 200 alone is no success yet.
+
+        Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
+        """
+        async with AsyncExitStack() as attempt:
+            try:
+                async with asyncio.timeout_at(due):
+                    # As bytes: what `chat.completions.create` does to a message takes as long again as sending it.
+                    opened = await self._client.post(
+                        _CHAT,
+                        cast_to=object,
+                        content=body,
+                        options={"headers": {"Content-Type": "application/json"}},
+                        stream=True,
+                        stream_cls=openai.AsyncStream[object],
+                    )
+                attempt.push_async_callback(opened.close)
+            except openai.APIStatusError as exc:
+                wait = _seconds(exc.response.headers.get("retry-after"))
+                raise Refused(exc.status_code, exc.body, wait) from None
+            except openai.APIConnectionError as exc:
+                if isinstance(exc.__cause__, AnswerRefused):
+                    raise NotChat(str(exc.__cause__)) from None
+                if isinstance(exc.__cause__, _DROPPED):
+                    raise Dropped from None
+                raise Unreachable from None
+            except (openai.OpenAIError, httpx2.HTTPError):
+                raise NotChat from None
+            if "text/html" in opened.response.headers.get("content-type", ""):
+                raise NotChat
+            # Some never stream, whatever they are asked for.
+            kind = opened.response.headers.get("content-type", "")
+            stream = ChatStream(
+                opened.response.aiter_bytes(), whole=kind.startswith("application/json")
+            )
+            event = await stream.next(due)
+            if event is not None and (piece := read_event(event)).error is not None:
+                raise Refused(upstream.event_status(piece.error), piece.error, None)
+            stack.push_async_exit(attempt.pop_all())
+            return stream, event
+
+    def _bounds(self, request: httpx2.Request) -> Bounds:
+        """Of a request's answer; read anew each time, since tests change the limits."""
+        if request.url.path.endswith(_CHAT):
+            return Bounds(STREAM_BYTES, self._limits().total + TAIL_SECONDS)
+        return Bounds(seconds=self._limits().probe)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+def _network() -> httpx2.AsyncHTTPTransport:
+    limits = httpx2.Limits(
+        max_connections=256, max_keepalive_connections=32, keepalive_expiry=_KEEP_ALIVE_SECONDS
+    )
+    return httpx2.AsyncHTTPTransport(trust_env=False, limits=limits)
+
+
+def _seconds(header: str | None) -> float | None:
+    """Retry-After in seconds; None when it is absent or a date."""
+    try:
+        value = float(header) if header is not None else math.nan
+    except ValueError:
+        return None
+    return min(value, 600.0) if value >= 0 else None

@@ -1,0 +1,76 @@
+"""The body of a request to a model server, with the fields that this server takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from typing import Any
+
+from server.catalogue.control_tokens import ControlTokens
+from server.engines import prompts
+from server.engines.base import EngineRequest
+from server.engines.openai import upstream
+from server.engines.openai.thinking import Thinking
+
+log = logging.getLogger(__name__)
+
+# Some servers know only the newer name.
+_NEWER = "max_completion_tokens"
+
+
+class RequestFields:
+    """The fields of one server. Those that it refuses by name are left out from then on."""
+
+    def __init__(self, engine: str, *, temperature: float | None, priority: int | None) -> None:
+        self._engine = engine
+        self.optional: dict[str, Any] = {"stream_options": {"include_usage": True}}
+        if temperature is not None:
+            self.optional["temperature"] = temperature
+        if priority is not None:
+            self.optional["priority"] = priority
+        self._max_tokens_field = "max_tokens"
+
+    def body(
+        self,
+        request: EngineRequest,
+        url: str,
+        *,
+        model: str,
+        context: int | None,
+        tokens: ControlTokens | None,
+        thinking: Thinking,
+    ) -> bytes:
+        """As bytes. The answer has half of the context at most, and thoughts come above it."""
+        answer = min(request.max_tokens, context // 2) if context else request.max_tokens
+        body = {
+            "model": model,
+            "messages": prompts.messages(request, url, tokens=tokens),
+            "stream": True,
+            self._max_tokens_field: answer + thinking.budget(context),
+            **self.optional,
+            **thinking.fields(),
+        }
+        return json.dumps(body, separators=(",", ":")).encode("ascii")
+
+    def drop(self, refusal: object, thinking: Thinking) -> bool:
+        """Leave out what a refusal names, for good; whether anything changed. Ends, since there is ever less to drop."""
+        extra = tuple(thinking.fields())
+        named = upstream.refused_fields(refusal, (*self.optional, *extra))
+        for name in named:
+            if name in extra:
+                thinking.drop(name)
+            else:
+                del self.optional[name]
+            log.info(
+                "the model server refuses a field", extra={"engine": self._engine, "field": name}
+            )
+        if self._max_tokens_field != _NEWER and upstream.refused_fields(refusal, (_NEWER,)):
+            self._max_tokens_field = _NEWER
+            return True
+        return bool(named)
+
+
+def fewer_turns(request: EngineRequest) -> EngineRequest:
+    """Without the older half of the turns, and without any when there was one."""
+    return dataclasses.replace(request, turns=request.turns[(len(request.turns) + 1) // 2 :])

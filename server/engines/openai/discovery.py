@@ -1,0 +1,239 @@
+"""What a model server tells about itself: who answers there, which model, its context length and geometry. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import ipaddress
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx2
+
+from server.catalogue import control_tokens, geometry
+from server.catalogue.control_tokens import ControlTokens
+from server.core.frames import Geometry
+from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
+from server.engines.openai import upstream
+
+# What a server answers that can not list its models, and perhaps answers questions all the same.
+_LISTING_FAILS = (500, 501)
+_LONGEST_NAME = 1024
+_T = TypeVar("_T")
+
+
+class Discovery:
+    """Reads the answers of one server at `address` (as people are shown it).
+
+    `wanted` is the model's name, "" for the first one listed; `factor` overrides the model's geometry factor.
+    """
+
+    def __init__(self, address: str, *, wanted: str, factor: int | None) -> None:
+        self.address = address
+        # Where vLLM, llama.cpp and `transformers serve` say that they are well: beside /v1, not below it.
+        self.health = f"{address.removesuffix('/v1')}/health"
+        self._wanted = wanted
+        self._factor = factor
+        # The model's card that the geometry was read from, so that files are read once.
+        self._card: tuple[str, str] | None = None
+        self._geometry: Geometry | None = None
+        # Those of the model's own folder; None where it is not on this machine.
+        self.control_tokens: ControlTokens | None = None
+        # What refusals told of the context of the model of that card.
+        self._context_told: int | None = None
+
+    def unreachable(self) -> str:
+        return (
+            f"Nothing answers at {self.address}: the model server is down, or still loading its model. "
+            "Start it, or set VLLM_BASE_URL to where it is."
+        )
+
+    def headless(self) -> str:
+        return (
+            f"The model server at {self.address} has lost the process that runs its model (its health: HTTP 503). "
+            "It ends soon by itself, or has to be started again; its own log says why."
+        )
+
+    def not_openai(self) -> str:
+        return (
+            f"What answers at {self.address} is no OpenAI-compatible model server. "
+            "VLLM_BASE_URL must name one and end in /v1, like http://127.0.0.1:8001/v1."
+        )
+
+    def from_refusal(self, status: int, body: object, before: EngineStatus) -> EngineStatus:
+        """What an error status says about the server; `before` is what was known."""
+        if status in (401, 403):
+            return _bad(
+                before,
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} did not accept our key (HTTP {status}). "
+                "Set VLLM_API_KEY to the key it was started with.",
+                Trouble.KEY,
+            )
+        if status == 429 or (status == 503 and upstream.is_busy(body)):
+            return _bad(
+                before,
+                EngineState.BUSY,
+                f"The model server at {self.address} takes no more requests for now (HTTP {status}).",
+            )
+        if status == 503:
+            return _bad(
+                before,
+                EngineState.LOADING,
+                f"The model server at {self.address} is loading its model (HTTP 503). It will be used when it is ready.",
+            )
+        if status >= 500:
+            hint = (
+                " With MODEL_NAME set, its list of models is not needed."
+                if status in _LISTING_FAILS and not self._wanted
+                else ""
+            )
+            return _bad(
+                before,
+                EngineState.UNREACHABLE,
+                f"The model server at {self.address} fails (HTTP {status}). Its own log says why.{hint}",
+            )
+        return _bad(before, EngineState.MISCONFIGURED, self.not_openai(), Trouble.PROTOCOL)
+
+    def may_be_unlisted(self, status: int) -> bool:
+        """Whether a server that answers so when asked for its models may answer questions: where we know the name.
+
+        `transformers serve` fails like this without a cache folder. So does one that is broken: its health tells.
+        """
+        return bool(self._wanted) and status in _LISTING_FAILS
+
+    def blind(self, names: list[str], before: EngineStatus) -> EngineStatus:
+        """None of these takes pictures."""
+        shown = ", ".join(_shown(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
+        return _bad(
+            before,
+            EngineState.MISCONFIGURED,
+            f"No model at {self.address} takes pictures ({shown}). Load one there that does, a vision-language model; one"
+            " that is meant all the same is named by MODEL_NAME.",
+        )
+
+    def from_listing(self, raw: bytes, before: EngineStatus, chosen: str = "") -> EngineStatus:
+        """What the body of /v1/models says; `chosen` is the model to ask where none is set, else the first.
+
+        Raises ValueError when it is no list of models.
+        """
+        listing = json.loads(raw)
+        data = listing.get("data") if isinstance(listing, dict) else None
+        if not isinstance(data, list):
+            raise ValueError("no list of models")
+        cards = [card for card in data if isinstance(card, dict) and _is_name(card.get("id"))]
+        names = [card["id"] for card in cards]
+        if not names and not self._wanted:
+            return _bad(
+                before,
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} lists no models. Set MODEL_NAME to the one it serves.",
+            )
+        if names and self._wanted and self._wanted not in names:
+            served = ", ".join(_shown(name) for name in names[:3])
+            return _bad(
+                before,
+                EngineState.MISCONFIGURED,
+                f"The model server at {self.address} does not serve {_shown(self._wanted)}; it serves {served}. "
+                "Set MODEL_NAME to one of these, or leave it empty.",
+                Trouble.MODEL,
+                tuple(_shown(name) for name in names[:3]),
+            )
+        model = self._wanted or (chosen if chosen in names else names[0])
+        card = next((card for card in cards if card["id"] == model), {})
+        capabilities = Capabilities(
+            # vLLM constrains answers to a schema; of other servers it is not known.
+            json_schema=card.get("owned_by") == "vllm",
+            geometry=self._learn_geometry(model, card),
+            context_length=self._least(_context_length(card)),
+        )
+        return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
+
+    def learn_context(self, tokens: int, before: EngineStatus) -> EngineStatus:
+        """A refusal told how many tokens of context there are: from now on no more are counted on."""
+        self._context_told = min(tokens, self._context_told or tokens)
+        context = self._least(before.capabilities.context_length)
+        capabilities = dataclasses.replace(before.capabilities, context_length=context)
+        return dataclasses.replace(before, capabilities=capabilities)
+
+    def _least(self, stated: int | None) -> int | None:
+        told = self._context_told
+        return min(stated, told) if stated and told else stated or told
+
+    def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
+        root = card.get("root")
+        key = (model, root if isinstance(root, str) else "")
+        if key != self._card or self._geometry is None:
+            names = (name for name in dict.fromkeys((key[1], model)) if name.startswith("/"))
+            folders = [Path(name) for name in names]
+            self._geometry = (
+                _first(geometry.from_folder(folder) for folder in folders)
+                or geometry.from_model_type(card.get("model_type"))
+                or geometry.DEFAULT
+            )
+            self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
+            self._card = key
+            self._context_told = None
+        if self._factor is not None:
+            return geometry.from_factor(self._factor)
+        return self._geometry
+
+
+def _bad(
+    before: EngineStatus,
+    state: EngineState,
+    detail: str,
+    trouble: Trouble | None = None,
+    served: tuple[str, ...] = (),
+) -> EngineStatus:
+    return dataclasses.replace(before, state=state, detail=detail, trouble=trouble, served=served)
+
+
+def _first(found: Iterable[_T | None]) -> _T | None:
+    return next((one for one in found if one is not None), None)
+
+
+def _context_length(card: Mapping[str, Any]) -> int | None:
+    meta = card.get("meta")
+    found = [card.get(name) for name in ("max_model_len", "context_length", "context_window")]
+    found.append(meta.get("n_ctx") if isinstance(meta, dict) else None)
+    return next((value for value in found if type(value) is int and value > 0), None)
+
+
+def other_machine(base_url: str) -> str:
+    """The host of an address as people know it; "" for this machine's loopback (RFC 6761 section 6.3, RFC 6890)."""
+    host = httpx2.URL(base_url).host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return ""
+    try:
+        address = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    address = getattr(address, "ipv4_mapped", None) or address
+    return "" if address.is_loopback or address.is_unspecified else host
+
+
+def address_of(base_url: str) -> str:
+    """The address without credentials, for people. Raises ValueError."""
+    try:
+        url = httpx2.URL(base_url)
+    except (httpx2.InvalidURL, TypeError):
+        url = httpx2.URL("")
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(
+            "The model server's address must be a URL like http://127.0.0.1:8001/v1, with http or https."
+        )
+    port = f":{url.port}" if url.port is not None else ""
+    host = f"[{url.host}]" if ":" in url.host else url.host
+    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
+
+
+def _is_name(id: object) -> bool:
+    """Tell whether a model may be called so; a path may be long."""
+    return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
+
+
+def _shown(name: str) -> str:
+    """A model's name as it may be shown."""
+    return "".join(char for char in name if char.isprintable())[:80]

@@ -1,0 +1,167 @@
+"""What a model server's refusals mean, in our own sentences. Pure.
+
+Nothing of the server's own text goes into an error: it may hold the question, the picture or the key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from server.core.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineRefused,
+    EngineUnavailable,
+)
+
+_CONTEXT = re.compile(
+    r"context[ _](length|size|window)|max_model_len|maximum (input|prompt|sequence) length"
+    r"|(prompt|input) is too long|too many tokens|cannot be greater than max",
+    re.I,
+)
+# Where a refusal says how many tokens there are; smaller ones would leave no room for a question.
+_CONTEXT_TOLD = re.compile(
+    r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
+)
+_LEAST_CONTEXT = 256
+_LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
+_BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
+# What servers say whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI.
+_NO_PICTURE = re.compile(
+    r"not a multi-?modal model|at most 0 image|mmproj"
+    r"|\b(image|images|vision|image_url|multi-?modal)\b.{0,40}\b(not|n't|only|never)\b.{0,20}(support|allow|enabled|accept|available)"
+    r"|(not|n't) (support|accept|allow|have|process)\w*\b.{0,30}\b(image|images|vision|image_url|multi-?modal|picture)"
+    r"|no (image|vision) (support|capab|endpoint)|missing data required for image|unknown variant .?image_url",
+    re.I | re.S,
+)
+# What servers say that answer 400 to a model they do not serve.
+_OTHER_MODEL = re.compile(
+    r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
+    r"|\bmodel\b.{0,200}\b(does not exist|not found|not (being )?served)",
+    re.I | re.S,
+)
+# Bytes of a refusal that are looked at.
+_LOOK_AT = 4096
+
+
+def words_of(body: object) -> str:
+    """The message inside an error body, for comparing only: it is never shown, kept or logged."""
+    if isinstance(body, Mapping):
+        inner = body.get("error", body)
+        if isinstance(inner, Mapping):
+            parts = (inner.get(key) for key in ("message", "detail", "code", "type", "param"))
+            return " ".join(str(part) for part in parts if part is not None)[:_LOOK_AT]
+        return str(inner)[:_LOOK_AT]
+    return str(body)[:_LOOK_AT] if body is not None else ""
+
+
+def refused_fields(body: object, optional: Iterable[str]) -> set[str]:
+    """Which of the optional fields of a request an error names."""
+    detail = body.get("detail") if isinstance(body, Mapping) else None
+    if isinstance(detail, list):
+        # FastAPI's form; its "input" repeats the request, so only the places count.
+        named = {
+            str(part)
+            for problem in detail
+            if isinstance(problem, Mapping)
+            for part in (problem.get("loc") or ())
+        }
+        return named & set(optional)
+    words = words_of(body)
+    return {name for name in optional if re.search(rf"\b{re.escape(name)}\b", words)}
+
+
+def is_context_length(body: object) -> bool:
+    return _CONTEXT.search(words_of(body)) is not None
+
+
+def is_context_refusal(status: int, body: object) -> bool:
+    """Tell whether a refusal with this status is for want of context."""
+    return status in (400, 413, 422, 0) and is_context_length(body)
+
+
+def is_no_picture(status: int, body: object) -> bool:
+    """Tell whether a refusal says that the model takes no pictures."""
+    return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
+
+
+def context_told(body: object) -> int | None:
+    """Tokens of context that a refusal names; None when it names none."""
+    inner = body.get("error", body) if isinstance(body, Mapping) else None
+    own = inner.get("n_ctx") if isinstance(inner, Mapping) else None
+    if type(own) is not int:
+        # Of its sentence alone: what is beside it has numbers of other kinds, such as its status.
+        said = inner.get("message", inner.get("detail")) if isinstance(inner, Mapping) else body
+        found = _CONTEXT_TOLD.search(str(said)[:_LOOK_AT])
+        own = int(found.group(1)) if found else 0
+    return own if own >= _LEAST_CONTEXT else None
+
+
+def is_loading(body: object) -> bool:
+    return _LOADING.search(words_of(body)) is not None
+
+
+def is_busy(body: object) -> bool:
+    return _BUSY.search(words_of(body)) is not None
+
+
+def is_other_model(status: int, body: object) -> bool:
+    """Whether the server says that it does not serve the model it was asked for."""
+    return status == 404 or (status == 400 and _OTHER_MODEL.search(words_of(body)) is not None)
+
+
+def error_for(
+    status: int, body: object, *, context_length: int | None, retry_after: float | None = None
+) -> EngineError:
+    """The error for an HTTP status, or for the code of an error event inside a 200 (0 when it has none)."""
+    if is_context_refusal(status, body):
+        room = f" of {context_length:,} tokens" if context_length else ""
+        return EngineRefused(
+            f"The question and the conversation so far do not fit into the model's context{room}. "
+            "Ask in fewer words or begin a new chat.",
+            public=True,
+        )
+    if status in (401, 403):
+        return EngineUnavailable(
+            f"The model server did not accept our key (HTTP {status}). Set VLLM_API_KEY to the key it was started with."
+        )
+    if is_other_model(status, body):
+        return EngineUnavailable(
+            f"The model server does not serve this model (HTTP {status}). Set MODEL_NAME to one that it serves, or leave it empty."
+        )
+    if status == 429:
+        return EngineUnavailable(
+            "The model server takes no more requests for now (HTTP 429). Ask again in a moment.",
+            retry_after=retry_after if retry_after is not None else 2.0,
+            public=True,
+        )
+    if status == 503 and is_loading(body):
+        return EngineLoading(
+            "The model server is loading its model (HTTP 503). Ask again when it has finished.",
+            retry_after=retry_after if retry_after is not None else 5.0,
+        )
+    if status in (502, 503, 504):
+        return EngineUnavailable(
+            f"The model server is busy (HTTP {status}). Ask again in a moment.",
+            retry_after=retry_after if retry_after is not None else 1.0,
+            public=True,
+        )
+    if 400 <= status < 500:
+        return EngineRefused(
+            f"The model server refused the request (HTTP {status}). Its own log says why; check that the model takes pictures."
+        )
+    code = f" (code {status})" if status else ""
+    return EngineFailed(
+        f"The model server reported an error{code}. Its own log says what happened."
+    )
+
+
+def event_status(error: object) -> int:
+    """The HTTP status that an error event stands for; 0 when it names none."""
+    code: Any = error.get("code") if isinstance(error, Mapping) else None
+    if isinstance(code, str) and code.isascii() and code.isdigit():
+        code = int(code)
+    return code if type(code) is int and 100 <= code <= 599 else 0

@@ -1,0 +1,207 @@
+"""One video or sound at a time: asked for, made in memory, handed over once, kept nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from server.core.aio import TaskSet
+from server.core.errors import Busy, Internal, NotFound, QwenCameraError
+from server.core.metrics import Metrics
+from server.generation.assembly import Assembly, Maker
+from server.generation.bounds import MAX_SEED, SoundRequest, VideoRequest
+from server.generation.progress import Made, MakingState, Progress
+
+log = logging.getLogger(__name__)
+
+# A minute of 1080p at the encoder's quality is about a third of it.
+MAX_RESULT_BYTES = 256 * 1024 * 1024
+# A result that nobody has taken goes.
+KEEP_SECONDS = 600.0
+
+
+class Making:
+    """Owner of the one piece of work and its result. `pool` encodes. All methods belong to the event loop."""
+
+    def __init__(
+        self,
+        *,
+        metrics: Metrics,
+        pool: ThreadPoolExecutor,
+        most_bytes: int = MAX_RESULT_BYTES,
+        keep_seconds: float = KEEP_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._metrics = metrics
+        self._assembly = Assembly(pool, most_bytes, self._tell)
+        self._keep_seconds = keep_seconds
+        self._clock = clock
+        self._progress = Progress()
+        self._began = 0.0
+        # The result that waits; and the one that is on its way to who took it.
+        self._made: Made | None = None
+        self._lent: Made | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+        self._tasks = TaskSet("making")
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def progress(self) -> Progress:
+        if self._task is not None:
+            return replace(self._progress, elapsed=self._elapsed())
+        return self._progress
+
+    def start(
+        self, maker: Maker, asked: VideoRequest | SoundRequest, picture: bytes = b""
+    ) -> Progress:
+        """Begin. `picture` is RGB of the video's size, for a request with `camera`. A result not taken is dropped.
+
+        Raises Busy while something is made.
+        """
+        self.check_free(maker)
+        self._drop()
+        seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
+        self._began = self._clock()
+        self._progress = Progress(MakingState.WORKING, _kind(asked), "steps", seed=seed)
+        if isinstance(asked, VideoRequest):
+            self._tell(
+                frames=asked.frames,
+                width=asked.width,
+                height=asked.height,
+                seconds=round(asked.seconds, 3),
+            )
+        self._task = self._tasks.spawn(self._run(maker, asked, seed, picture), name="making")
+        return self.progress
+
+    def check_free(self, maker: Maker) -> None:
+        """Raises Busy while something is made."""
+        if self._task is None and not maker.busy:
+            return
+        now = self._progress
+        done = f" (step {now.step} of {now.steps})" if now.steps else ""
+        raise Busy(
+            f"A {now.kind or 'video'} is being made{done}; one at a time is allowed. Wait for it, or cancel it.",
+            retry_after=5.0,
+        )
+
+    async def cancel(self) -> Progress:
+        """End the work that goes on, and drop the result that waits; returns when that is done."""
+        task = self._task
+        if task is not None:
+            # A second cancelling would end the waiting for the model's own end.
+            if self._progress.state is not MakingState.CANCELLING:
+                self._tell(state=MakingState.CANCELLING)
+                task.cancel()
+            await asyncio.wait({task})
+            if self._task is task:
+                # It was cancelled before it had begun.
+                self._task = None
+                self._tell(state=MakingState.CANCELLED)
+                self._metrics.generations.labels(self._progress.kind, "cancelled").inc()
+        elif self._made is not None:
+            self._drop()
+            self._tell(state=MakingState.CANCELLED)
+        self._lent = None
+        return self.progress
+
+    def take(self) -> Made:
+        """The result; there is no second time, unless `put_back` says that it did not arrive. Raises NotFound."""
+        made = self._made
+        if made is None:
+            raise NotFound(
+                "There is nothing to take: a result is handed over once, and dropped when nobody takes it within "
+                f"{self._keep_seconds / 60:.0f} minutes."
+            )
+        self._forget()
+        self._lent = made
+        self._tell(state=MakingState.TAKEN)
+        return made
+
+    def handed_over(self, made: Made) -> None:
+        """What `take` gave has arrived."""
+        if self._lent is made:
+            self._lent = None
+
+    def put_back(self, made: Made) -> None:
+        """What `take` gave did not arrive: it waits again, unless something newer was begun or it was cancelled."""
+        if self._lent is made:
+            self._lent = None
+            self._keep(made)
+
+    async def close(self) -> None:
+        self._forget()
+        await self._tasks.close()
+
+    # The work
+
+    async def _run(
+        self, maker: Maker, asked: VideoRequest | SoundRequest, seed: int, picture: bytes
+    ) -> None:
+        kind, result = _kind(asked), "error"
+        try:
+            if isinstance(asked, VideoRequest):
+                made = await self._assembly.video(maker, asked, seed, picture)
+            else:
+                made = await self._assembly.sound(maker, asked, seed)
+            result = "ok"
+            self._keep(made)
+        except asyncio.CancelledError:
+            result = "cancelled"
+            self._tell(state=MakingState.CANCELLED)
+            raise
+        except QwenCameraError as error:
+            self._fail(error)
+        except Exception as error:  # noqa: BLE001 - of any encoder: counted, logged, told
+            log.error("making failed", extra={"error": type(error).__name__})
+            self._fail(Internal("Something went wrong in the server. Its log has the details."))
+        finally:
+            self._tell(elapsed=self._elapsed())
+            self._task = None
+            self._metrics.generations.labels(kind, result).inc()
+
+    def _elapsed(self) -> float:
+        return round(self._clock() - self._began, 1)
+
+    def _tell(self, **changed: Any) -> None:
+        """Fields of `progress` that have changed."""
+        self._progress = replace(self._progress, **changed)
+
+    def _fail(self, error: QwenCameraError) -> None:
+        told = {"code": error.code, "message": error.message, "retryable": error.retryable}
+        self._tell(state=MakingState.FAILED, error=told)
+
+    # The result
+
+    def _keep(self, made: Made) -> None:
+        self._made = made
+        self._tell(
+            state=MakingState.READY, phase="", bytes=len(made.data), media_type=made.media_type
+        )
+        loop = asyncio.get_running_loop()
+        self._expiry = loop.call_later(self._keep_seconds, self._expire)
+
+    def _expire(self) -> None:
+        self._drop()
+        self._tell(state=MakingState.EXPIRED)
+
+    def _drop(self) -> None:
+        """A result that nobody took."""
+        if self._made is not None:
+            self._metrics.generations_dropped.inc()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._made = self._lent = None
+        if self._expiry is not None:
+            self._expiry.cancel()
+            self._expiry = None
+
+
+def _kind(asked: VideoRequest | SoundRequest) -> str:
+    return "video" if isinstance(asked, VideoRequest) else "sound"

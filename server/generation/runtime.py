@@ -1,0 +1,156 @@
+"""A model that makes videos or sound in the hands of the engine manager: loaded, measured, stopped like any other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from server.catalogue.command import Launch
+from server.catalogue.entry import Model
+from server.core.aio import TaskSet
+from server.core.errors import EngineRefused
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Engine,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+)
+from server.generation.generator import Generator, LoadingFailed
+from server.generation.videos_api import VideosApi
+from server.hosting.runtimes import OnLine, OnProgress, StartFailed
+from server.processes.log_progress import Progress
+from server.processes.process_memory import TreeMemory
+from server.processes.worker_process import environment
+
+_PHASES = {"starting": "starting", "weights": "loading weights"}
+
+
+class GeneratorLoaded:
+    """See `server.hosting.runtimes.Loaded`. `generator` makes what is asked for while it is loaded.
+
+    One whose process was ended with the work that was cancelled is started again here: that is no crash.
+    """
+
+    def __init__(
+        self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
+    ) -> None:
+        def phase(name: str) -> None:
+            on_progress(Progress(_PHASES.get(name, "loading")))
+
+        self.model = model
+        self._launch = launch
+        self._on_line = on_line
+        self._tasks = TaskSet("generator")
+        self.generator = self._new(phase)
+        self._memory = TreeMemory()
+        self.ended = asyncio.Event()
+        self.engine: Engine = Mute(model)
+
+    def _new(self, on_phase: Callable[[str], None]) -> Generator:
+        launch = self._launch
+        return Generator(
+            launch.argv,
+            environment(dict(launch.env)),
+            Path(launch.cwd or "."),
+            on_phase=on_phase,
+            on_line=self._on_line,
+        )
+
+    async def start(self) -> None:
+        try:
+            await self.generator.start()
+        except LoadingFailed as error:
+            raise StartFailed(error.message) from None
+        self._tasks.spawn(self._keep(), name="keep")
+
+    async def _keep(self) -> None:
+        """Until it has ended otherwise than by being cancelled."""
+        while True:
+            before = self.generator
+            await before.ended.wait()
+            if not before.given_up:
+                break
+            await before.stop()
+            # What is asked of it meanwhile waits in its process until the model is there.
+            after = self.generator = self._new(lambda _: None)
+            self._memory = TreeMemory()
+            after.rules, after.backend = before.rules, before.backend
+            try:
+                await after.start()
+            except LoadingFailed:
+                break
+        self.ended.set()
+
+    async def stop(self) -> None:
+        await self._tasks.close()
+        await self.generator.stop()
+        self.ended.set()
+
+    def memory_bytes(self) -> int | None:
+        return self._memory.bytes(self.generator.pid)
+
+    def how_it_ended(self) -> str:
+        less = (
+            "load it with VAE tiling or offloaded to main memory, or ask for a smaller or shorter video"
+            if self.generator.rules.output == "video"
+            else "load it in a 16-bit data type, or ask for something shorter"
+        )
+        return f"{self.generator.how_it_ended()}. Where memory is short, {less}."
+
+
+class VideosLoaded:
+    """Another server's videos, once a probe has had one made there: nothing is started and nothing stopped."""
+
+    def __init__(
+        self, launch: Launch, model: Model, pool: ThreadPoolExecutor, *, api_key: str = ""
+    ) -> None:
+        self.model = model
+        self.generator = VideosApi(launch.base_url, api_key, pool=pool)
+        self.ended = asyncio.Event()
+        self.engine: Engine = Mute(model)
+
+    async def start(self) -> None:
+        if why_not := await self.generator.probe():
+            raise StartFailed(why_not)
+
+    async def stop(self) -> None:
+        await self.generator.close()
+
+    def memory_bytes(self) -> int | None:
+        return None
+
+    def how_it_ended(self) -> str:
+        return "is gone."
+
+
+class Mute:
+    """The engine of a model that answers no questions: never chosen, and a refusal for whoever asks it all the same."""
+
+    name = "local"
+
+    def __init__(self, model: Model) -> None:
+        self._why = (
+            f"{model.name} is loaded, a {model.model_type} model, which answers no questions. That needs a model that answers "
+            "questions about pictures: an operator can start one in the engine panel, and it takes the place of this one."
+        )
+        # Ready would say that it can be asked, unreachable that it is to be started again.
+        self.status = EngineStatus(
+            EngineState.BUSY, self._why, model.id, Capabilities(images=False, streaming=False)
+        )
+
+    async def probe(self) -> EngineStatus:
+        return self.status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        raise EngineRefused(self._why)
+        yield
+
+    def forget(self, session_id: str) -> None:
+        """It remembers nothing."""
+
+    async def close(self) -> None:
+        """It has nothing to give back."""

@@ -1,0 +1,96 @@
+"""The manager's newest status, and who is told of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from server.hosting.status import ManagerState, ManagerStatus
+from server.processes.log_progress import Progress
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+# Loading is told at most so often within one phase; what was held back is told then, if it is the newest still.
+_TELL_SECONDS = 0.25
+
+
+class Board:
+    """The manager alone writes on it. Listeners are called at once, on the event loop."""
+
+    def __init__(self) -> None:
+        self.status = ManagerStatus()
+        self._listeners: list[Callable[[ManagerStatus], None]] = []
+        self._hearers: list[Callable[[str], None]] = []
+        self._told_at = 0.0
+        # Came too soon after the one before it, and is told when the timer ends.
+        self._held: Progress | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
+        """Be told each new status. The result unsubscribes."""
+        return _subscribe(self._listeners, callback)
+
+    def on_line(self, callback: Callable[[str], None]) -> Callable[[], None]:
+        """Be told each line. The result unsubscribes."""
+        return _subscribe(self._hearers, callback)
+
+    def show(self, status: ManagerStatus) -> None:
+        if status == self.status:
+            return
+        self.status = status
+        if status.state is not ManagerState.LOADING:
+            # The next loading begins with its own.
+            self._held = None
+        for listener in list(self._listeners):
+            _call(listener, status)
+
+    def progress(self, progress: Progress) -> None:
+        """How far the loading is; heard only while something loads, and not too often."""
+        if self.status.state is not ManagerState.LOADING:
+            return
+        before, loop = self.status.progress, asyncio.get_running_loop()
+        same = before is not None and before.phase == progress.phase
+        wait = self._told_at + _TELL_SECONDS - loop.time()
+        if same and progress.percent != 100 and wait > 0:
+            self._held = progress
+            self._timer = self._timer or loop.call_later(wait, self._tell_held)
+            return
+        self._tell(progress)
+
+    def _tell(self, progress: Progress) -> None:
+        self._held = None
+        self._told_at = asyncio.get_running_loop().time()
+        self.show(replace(self.status, progress=progress))
+
+    def _tell_held(self) -> None:
+        self._timer = None
+        if self._held is not None and self.status.state is ManagerState.LOADING:
+            self._tell(self._held)
+        self._held = None
+
+    def line(self, line: str) -> None:
+        """An engine, or the manager, says something."""
+        for hear in list(self._hearers):
+            _call(hear, line)
+
+
+def _call(listener: Callable[[T], None], value: T) -> None:
+    try:
+        listener(value)
+    except Exception as exc:  # noqa: BLE001
+        # A listener's mistake must neither keep others from hearing nor end the model.
+        log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
+
+
+def _subscribe(listeners: list[T], callback: T) -> Callable[[], None]:
+    listeners.append(callback)
+
+    def stop() -> None:
+        if callback in listeners:
+            listeners.remove(callback)
+
+    return stop

@@ -1,0 +1,261 @@
+"""The place in the selector for the model that an operator chose: it delegates to whatever is loaded, or says why nothing is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from server.core.errors import (
+    EngineError,
+    EngineFailed,
+    EngineLoading,
+    EngineTimeout,
+    EngineUnavailable,
+)
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Engine,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+)
+
+NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
+# What is said of a model that does not answer
+STARTED_AGAIN = "It is started again if it stays so; an operator can start another model."
+ELSEWHERE = (
+    "It runs elsewhere and is used again when it answers; an operator can start another model."
+)
+# A look finds it well, and it begins no answer: nobody here can tell one that hangs from one that has much to do.
+_HANGS = "If it stays so, an operator can start the model again in the engine panel."
+# A broken connection is noticed a moment before the end of the process that broke it.
+_NOTICE_SECONDS = 0.5
+# vLLM whose worker has ended is found ill, looks for that itself every 5 s, and ends then.
+_GOING_SECONDS = 8.0
+# Seconds that a question about a model that is being loaded should wait
+_RETRY_SECONDS = 5.0
+
+Refine = Callable[[Capabilities], Capabilities]
+
+
+def _as_they_are(capabilities: Capabilities) -> Capabilities:
+    return capabilities
+
+
+@dataclass(slots=True, eq=False)
+class _Use:
+    """An engine for as long as answers come from it."""
+
+    engine: Engine
+    # Set when its answers are to end at once, with the sentence `cut`
+    left: asyncio.Event = field(default_factory=asyncio.Event)
+    cut: str = ""
+    # Deadlines of the answers that wait for a piece; none until they are to end
+    waits: set[asyncio.Timeout] = field(default_factory=set)
+    # Answers that have begun and not ended; set when there is none
+    running: int = 0
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def end(self, cut: str) -> None:
+        self.cut = cut
+        self.left.set()
+        now = asyncio.get_running_loop().time()
+        for wait in self.waits:
+            if not wait.expired():
+                wait.reschedule(now)
+
+    @contextlib.asynccontextmanager
+    async def answering(self) -> AsyncIterator[None]:
+        self.running += 1
+        self.idle.clear()
+        try:
+            yield
+        finally:
+            self.running -= 1
+            if not self.running:
+                self.idle.set()
+
+
+class ManagedEngine:
+    """See `Engine`. The manager alone calls `use`, `leave` and `finish`, and owns the engines that are used."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        self._use: _Use | None = None
+        # Replaced by another one, with answers that go on
+        self._former: list[_Use] = []
+        self._model = self._silence = ""
+        self._refine: Refine = _as_they_are
+        self._absent = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED)
+        # When a probe first found no answer, by the event loop's clock; None while it answers.
+        self._silent_since: float | None = None
+
+    @property
+    def _engine(self) -> Engine | None:
+        return self._use.engine if self._use is not None else None
+
+    @property
+    def inner(self) -> Engine | None:
+        """The engine that is used; None while none is."""
+        return self._engine
+
+    @property
+    def status(self) -> EngineStatus:
+        if self._engine is None:
+            return self._absent
+        inner = self._engine.status
+        model = self._model or inner.model
+        if inner.state is EngineState.UNREACHABLE:
+            detail = f"{model or 'The model'} does not answer. {self._silence}"
+        elif inner.state is EngineState.MISCONFIGURED:
+            detail = (
+                f"What answers is not {model or 'a model'} as it was chosen. An operator can start it again in the engine panel, with"
+                " the right address, name and key."
+            )
+        else:
+            detail = inner.detail
+        return dataclasses.replace(
+            inner, detail=detail, model=model, capabilities=self._refine(inner.capabilities)
+        )
+
+    @property
+    def chosen(self) -> bool:
+        """Whether a model is loaded here or should be."""
+        return self._engine is not None or self._absent.detail != NOTHING_LOADED
+
+    def silent_seconds(self) -> float:
+        """For how long it has not answered when it was looked at."""
+        if self._silent_since is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._silent_since
+
+    def use(
+        self,
+        engine: Engine,
+        model: str,
+        refine: Refine = _as_they_are,
+        silence: str = STARTED_AGAIN,
+    ) -> None:
+        """From now on `engine` answers, under the model's name, "" for the one that the engine tells.
+
+        Answers of the one before that have begun go on; `finish` waits for them.
+        `refine` adds what is known of its abilities, `silence` what is done when it does not answer.
+        """
+        if self._use is None or self._use.engine is not engine:
+            if self._use is not None and self._use.running:
+                self._former.append(self._use)
+            self._use = _Use(engine)
+        self._model, self._refine, self._silence = model, refine, silence
+        self._silent_since = None
+
+    def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
+        """Nothing is loaded, for the reason `detail`; answers that have begun end at once with the sentence `cut`."""
+        self._absent = EngineStatus(state, detail)
+        use, self._use = self._use, None
+        if use is not None:
+            use.end(cut or detail)
+
+    async def finish(self, engine: Engine, seconds: float, cut: str) -> None:
+        """Wait until an engine that was replaced has ended its answers; those that take longer end with `cut`."""
+        for use in [one for one in self._former if one.engine is engine]:
+            try:
+                async with asyncio.timeout(seconds):
+                    await use.idle.wait()
+            except TimeoutError:
+                use.end(cut)
+            finally:
+                self._former.remove(use)
+
+    def hurry(self, cut: str) -> None:
+        """End at once, with the sentence `cut`, the answers of all engines that were replaced."""
+        for use in self._former:
+            use.end(cut)
+
+    async def probe(self) -> EngineStatus:
+        engine = self._engine
+        if engine is not None:
+            found = await engine.probe()
+            if engine is not self._engine:
+                # Another has taken its place meanwhile.
+                return self.status
+            if found.state is not EngineState.UNREACHABLE:
+                self._silent_since = None
+            elif self._silent_since is None:
+                self._silent_since = asyncio.get_running_loop().time()
+        return self.status
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        """See `Engine.answer`. Unloading ends it at once with EngineFailed or, before the first piece, EngineUnavailable."""
+        use = self._use
+        if use is None:
+            raise self._refusal()
+        engine, left = use.engine, use.left
+        began = False
+        async with use.answering(), contextlib.aclosing(engine.answer(request)) as chunks:
+            while True:
+                try:
+                    chunk = await self._next(chunks, use)
+                except StopAsyncIteration:
+                    return
+                except TimeoutError:
+                    raise self._gone(began, use) from None
+                except EngineTimeout as error:
+                    if began:
+                        raise
+                    raise EngineTimeout(f"{error.message} {_HANGS}") from None
+                except (EngineUnavailable, EngineFailed) as error:
+                    if await self._is_gone(engine, left, isinstance(error, EngineFailed)):
+                        raise self._gone(began, use) from None
+                    if isinstance(error, EngineUnavailable) and not self.status.ready:
+                        raise EngineUnavailable(
+                            self.status.detail, retry_after=error.retry_after
+                        ) from None
+                    raise
+                began = True
+                # Whoever talks is not silent, however slow its other answers are.
+                self._silent_since = None
+                yield chunk
+
+    async def _is_gone(self, engine: Engine, left: asyncio.Event, failed: bool) -> bool:
+        """Whether it turns out, a moment after an error, that the engine has ended; one that `failed` may take longer to."""
+        for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await left.wait()
+            if left.is_set() or not failed:
+                break
+            if (await engine.probe()).ready:
+                break
+        return left.is_set()
+
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _Use) -> Chunk:
+        """Raises TimeoutError when the engine was left, StopAsyncIteration at the end."""
+        if use.left.is_set():
+            raise TimeoutError
+        # Without a deadline until `leave` gives it one; nothing of the consumer runs inside.
+        async with asyncio.timeout(None) as wait:
+            use.waits.add(wait)
+            try:
+                return await anext(chunks)
+            finally:
+                use.waits.discard(wait)
+
+    def _gone(self, began: bool, use: _Use) -> EngineError:
+        return EngineFailed(use.cut) if began else EngineUnavailable(self._absent.detail)
+
+    def _refusal(self) -> EngineError:
+        if self._absent.state is EngineState.LOADING:
+            return EngineLoading(self._absent.detail, retry_after=_RETRY_SECONDS)
+        return EngineUnavailable(self._absent.detail)
+
+    def forget(self, session_id: str) -> None:
+        if self._engine is not None:
+            self._engine.forget(session_id)
+
+    async def close(self) -> None:
+        """The manager closes what it loaded."""

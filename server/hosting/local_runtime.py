@@ -1,0 +1,49 @@
+"""A model in a worker of this program, as the manager runs it."""
+
+from __future__ import annotations
+
+import asyncio
+
+from server.catalogue.command import Launch
+from server.catalogue.entry import Model
+from server.core.errors import EngineError
+from server.engines.base import Engine
+from server.engines.local.engine import LocalEngine
+from server.hosting.runtimes import OnLine, OnProgress, StartFailed
+from server.processes.process_memory import TreeMemory
+
+
+class LocalLoaded:
+    """See `loaded.Loaded`. The manager makes another one when it has ended."""
+
+    def __init__(
+        self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
+    ) -> None:
+        if model.folder is None:
+            raise ValueError("a model without a folder can not be loaded")
+        self._engine = LocalEngine(
+            model.folder,
+            launch.argv,
+            env=launch.env,
+            own_code=model.remote_code,
+            on_line=on_line,
+            on_progress=on_progress,
+        )
+        self._memory = TreeMemory()
+        self.engine: Engine = self._engine
+        self.ended: asyncio.Event = self._engine.ended
+
+    async def start(self) -> None:
+        try:
+            await self._engine.start()
+        except EngineError as error:
+            raise StartFailed(error.message) from None
+
+    async def stop(self) -> None:
+        await self._engine.close()
+
+    def memory_bytes(self) -> int | None:
+        return self._memory.bytes(self._engine.pid)
+
+    def how_it_ended(self) -> str:
+        return f"ended ({self._engine.cause})."

@@ -1,0 +1,72 @@
+"""The vLLM of this machine, asked for what it is and takes: that takes it up to minutes, for which nobody has to wait."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Hashable
+from dataclasses import dataclass
+
+from server.catalogue import vllm_log
+from server.catalogue.command import passed_on
+from server.catalogue.vllm import Vllm, VllmError
+from server.hosting import vllm_help
+
+# What failed is asked again after so long.
+_AGAIN_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """`vllm` None: it does not run, for which `trouble` is a sentence, or it is `pending`: nothing is known yet."""
+
+    vllm: Vllm | None = None
+    trouble: str = ""
+    pending: bool = False
+
+
+class _Question:
+    def __init__(self, about: Hashable) -> None:
+        self.about = about
+        self.answered = threading.Event()
+        self.told = Told(pending=True)
+        self.at = 0.0
+
+    def ask(self, path: str) -> None:
+        try:
+            told = Told(vllm_help.ask(path, passed_on(os.environ)))
+        except VllmError as error:
+            runs = vllm_log.ON_CPU.search(error.output) is None
+            told = Told(
+                trouble=error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}"
+            )
+        except Exception as error:  # noqa: BLE001
+            # Whatever it is, those who wait have to be told.
+            told = Told(trouble=f"{path} can not be asked what it takes ({type(error).__name__}).")
+        self.told, self.at = told, time.monotonic()
+        self.answered.set()
+
+    def stands(self) -> bool:
+        """Its answer counts still, or is waited for."""
+        failed = self.answered.is_set() and self.told.vllm is None
+        return not failed or time.monotonic() - self.at < _AGAIN_SECONDS
+
+
+class VllmLook:
+    """One question at a time, in a thread of its own. For any number of threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._question: _Question | None = None
+
+    def look(self, path: str, changed: Hashable, patience: float | None = None) -> Told:
+        """What the program at `path` says, asked anew when `changed` is another; waits `patience` seconds, None: until it has."""
+        with self._lock:
+            question = self._question
+            if question is None or question.about != (path, changed) or not question.stands():
+                question = self._question = _Question((path, changed))
+                ask = threading.Thread(target=question.ask, args=(path,), name="vllm", daemon=True)
+                ask.start()
+        question.answered.wait(patience)
+        return question.told

@@ -1,0 +1,165 @@
+"""uvicorn's HTTP connection with an end in time.
+
+uvicorn waits for ever for a request's headers and for a client to take its answer. `tests/project/test_dependencies.py` fails when
+its class changes underneath.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from server.core.errors import BadRequest, Busy, QwenCameraError
+from server.core.messages import error_body
+from server.listen.connections import Connections
+
+# What a request's line and headers may have, as uvicorn has it.
+MAX_HEADERS = 64 * 1024
+# What a client has for the headers of a request, from when it may send them; a body has `http_guard.BODY_SECONDS`.
+HEADER_SECONDS = 10.0
+# What it has to take anything of an answer that waits for it.
+TAKE_SECONDS = 15.0
+# What an idle one has to answer the end of its TLS, when the server stops.
+GOODBYE_SECONDS = 0.3
+# How often a connection is looked at.
+LOOK_SECONDS = 2.0
+
+
+class WholeRequests(h11.Connection):
+    """Refuses a request whose length is told twice (RFC 9112, 6.1): others in its way may have read another end."""
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            names = {name.lower() for name, _ in event.headers}
+            if b"transfer-encoding" in names and (
+                b"content-length" in names or event.http_version < b"1.1"
+            ):
+                raise h11.RemoteProtocolError("Two lengths")
+        return event
+
+
+class HttpProtocol(H11Protocol):
+    """One connection. `limits` is set by `protocol_class`."""
+
+    limits: Connections
+
+    # Monotonic seconds since which the client may send a request.
+    waiting_since = 0.0
+    # None before it is connected, once it is a WebSocket, and afterwards.
+    _timer: asyncio.TimerHandle | None = None
+    # Bytes that the client has not taken, and since when not one of them.
+    _untaken = 0
+    _untaken_since = 0.0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.conn = WholeRequests(h11.SERVER, MAX_HEADERS)
+
+    @property
+    def waiting(self) -> bool:
+        """No request is being worked on."""
+        return self.cycle is None or self.cycle.response_complete
+
+    @property
+    def evictable(self) -> bool:
+        """See `HttpConnection`."""
+        return self.waiting or self.transport.get_write_buffer_size() > 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)  # type: ignore[arg-type]
+        self.waiting_since = time.monotonic()
+        if self.limits.opened(self.transport, self):
+            self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
+        else:
+            self._refuse()
+
+    def _refuse(self) -> None:
+        error = Busy("Too many connections are open. Try again in a moment.", retry_after=5)
+        self._end_with("503 Service Unavailable", error, "Retry-After: 5\r\n")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, in our own form."""
+        self._end_with(
+            "400 Bad Request",
+            BadRequest(
+                "This request is not valid HTTP/1.1, or tells its length twice (Content-Length and Transfer-Encoding)."
+                " Send it again in one form."
+            ),
+        )
+
+    def _end_with(self, status: str, error: QwenCameraError, more: str = "") -> None:
+        body = json.dumps(error_body(error)).encode()
+        head = (
+            f"HTTP/1.1 {status}\r\nContent-Type: application/json\r\nCache-Control: no-store\r\n"
+            f"{more}Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+        # Nothing of it is read any more, and what it does not take is not waited for.
+        self.loop.call_later(LOOK_SECONDS, self.transport.abort)
+
+    def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        if self.transport.get_protocol() is self:
+            # Else it speaks WebSocket by now.
+            self._count()
+
+    def _count(self) -> None:
+        if not self.waiting and self.cycle.more_body:
+            self.limits.unproven(self.transport)
+        else:
+            self.limits.proven(self.transport)
+
+    def shutdown(self) -> None:
+        """The server stops: whoever waits for nothing is let go."""
+        idle = self.waiting and not self.transport.get_write_buffer_size()
+        super().shutdown()
+        if idle:
+            # Over TLS closing waits for the client's own goodbye, which one that sleeps or does not read never sends.
+            self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
+
+    def on_response_complete(self) -> None:
+        self.waiting_since = time.monotonic()
+        super().on_response_complete()
+        if not self.transport.is_closing():
+            self._count()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        self._stop()
+        self.limits.upgraded(self.transport)
+        super().handle_websocket_upgrade(event)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop()
+        self.limits.lost(self.transport)
+        super().connection_lost(exc)
+
+    def _stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
+        untaken = self.transport.get_write_buffer_size()
+        if not untaken or untaken != self._untaken:
+            self._untaken, self._untaken_since = untaken, now
+        elif now - self._untaken_since >= TAKE_SECONDS:
+            self.transport.abort()
+            return
+        if self.waiting and not untaken and now - self.waiting_since >= HEADER_SECONDS:
+            self.transport.abort()
+
+
+def protocol_class(limits: Connections) -> type[HttpProtocol]:
+    """For uvicorn, which makes one of it for each connection."""
+    return type("LimitedHttpProtocol", (HttpProtocol,), {"limits": limits})

@@ -1,0 +1,227 @@
+"""Listening: how uvicorn is set up and stopped, what the terminal is told, and why nothing can listen."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from server import __version__
+from server.core.aio import Lookups
+from server.core.messages import MAX_MESSAGE_BYTES
+from server.engines.base import EngineStatus
+from server.listen import http_protocol, ws_protocol
+from server.listen.connections import Connections
+from server.listen.plain_http import HttpsContext
+from server.listen.sd_notify import Notifier
+
+# What a client has for its TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
+TLS_SECONDS = 10.0
+# What stopping takes at most beside the answers that may finish: frames that questions wait for, sockets, connections,
+# and closing all parts.
+STOP_SECONDS = 20.0
+# Connections when nobody says how many.
+MAX_CONNECTIONS = 500
+
+
+def uvicorn_config(
+    app: ASGIApp,
+    *,
+    host: str,
+    port: int,
+    tls: tuple[Path | None, Path | None] | None = None,
+    connections: Connections | None = None,
+) -> uvicorn.Config:
+    """`tls`: paths of certificate and key; None for plain HTTP."""
+    asyncio.constants.SSL_HANDSHAKE_TIMEOUT = TLS_SECONDS  # type: ignore[attr-defined]
+    if connections is None:
+        connections = Connections(MAX_CONNECTIONS)
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        # uvloop only once it was measured together with aiortc.
+        loop="asyncio",
+        http=http_protocol.protocol_class(connections),
+        ws=ws_protocol.protocol_class(connections),
+        ws_max_size=MAX_MESSAGE_BYTES,
+        # Answers are short, and compressed messages would be one more way in.
+        ws_per_message_deflate=False,
+        # Its access log would hold `?token=`.
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # TRUSTED_PROXIES decides whose headers count, not uvicorn.
+        proxy_headers=False,
+        timeout_graceful_shutdown=5,
+        ssl_context_factory=(
+            (lambda config, default: HttpsContext(*tls)) if tls is not None else None
+        ),
+    )
+
+
+class DrainingServer(uvicorn.Server):
+    """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0.
+
+    `on_started(port)` is called once it listens, `on_closed()` when all is closed. `notifier` tells the service manager so, that the event loop turns,
+    and that it stops, which `drain` takes at most `drain_seconds` of.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        drain: Callable[[], Awaitable[None]],
+        on_started: Callable[[int], object] = lambda port: None,
+        on_closed: Callable[[], object] = lambda: None,
+        notifier: Notifier | None = None,
+        drain_seconds: float = 0.0,
+        lookups: Lookups | None = None,
+    ) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._drain_seconds = drain_seconds
+        self._notifier = notifier if notifier is not None else Notifier()
+        self._on_started = on_started
+        self._on_closed = on_closed
+        self._lookups = lookups
+        self._draining = False
+        # Set when `should_exit` is.
+        self._leaving = asyncio.Event()
+        # None until it starts up
+        self._running_loop: asyncio.AbstractEventLoop | None = None
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        if self._running_loop is None:
+            self.should_exit = True
+        elif self.should_exit or self._draining:
+            # Not even the event loop has to be well for this, and nothing is lost: no file is open but the log.
+            os._exit(0)
+        else:
+            self._draining = True
+            asyncio.run_coroutine_threadsafe(self._drain_and_exit(), self._running_loop)
+
+    async def _drain_and_exit(self) -> None:
+        self._notifier.stopping(self._drain_seconds + STOP_SECONDS, "Running answers finish")
+        try:
+            await self._drain()
+        finally:
+            self.should_exit = True
+            self._leaving.set()
+
+    async def main_loop(self) -> None:
+        """As uvicorn's, which looks ten times a second: about half of what an idle server used."""
+        ticks = 0
+        seconds = min(1.0, self._notifier.interval or 1.0)
+        while not await self.on_tick(ticks):
+            # On every tenth tick it makes the Date header anew.
+            ticks += 10
+            self._notifier.alive()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), seconds)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._running_loop = asyncio.get_running_loop()
+        if self._lookups is not None:
+            self._running_loop.set_default_executor(self._lookups)
+        await super().startup(sockets)
+        if self.started:
+            self._on_started(self._port())
+            self._notifier.ready(f"Listening on port {self._port()}")
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        self._notifier.close()
+        self._on_closed()
+
+    def _port(self) -> int:
+        for server in self.servers:
+            for listener in server.sockets:
+                return int(listener.getsockname()[1])
+        return self.config.port
+
+
+def greeting(
+    *,
+    scheme: str,
+    host: str,
+    port: int,
+    engine: str,
+    status: EngineStatus,
+    better: str | None,
+    operator: bool = False,
+) -> str:
+    """What the terminal says: where to click, who answers, and how to get a better answer.
+
+    `better`: where a better engine is looked for; None when it is not. `operator`: there are operator functions.
+    """
+    everywhere = host in ("0.0.0.0", "::")
+    shown = "localhost" if everywhere or host == "127.0.0.1" else host
+    model = f" ({status.model})" if status.model not in ("", engine) else ""
+    lines = [
+        "",
+        f"  qwen-camera {__version__}",
+        f"  Open            {scheme}://{shown}:{port}",
+        f"  Engine          {engine}{model}",
+    ]
+    if operator:
+        lines.insert(
+            3, f"  Engine panel    {scheme}://{shown}:{port}/#operator   (asks for OPERATOR_TOKEN)"
+        )
+    if engine == "builtin":
+        lines += [
+            "                  reads text and codes, names colours, counts faces; it is no vision-language model",
+            "  A better one    bash scripts/run.sh --model small fetches a small vision-language model and uses it from then on;",
+            "                  or start vLLM with a large one and set VLLM_BASE_URL in .env,",
+            (
+                f"                  now {better}; it is taken up as soon as it answers"
+                if better is not None
+                else "                  and ENGINE=auto in place of ENGINE=builtin"
+            ),
+        ]
+    elif not status.ready:
+        lines.append(f"                  {status.state}: {status.detail}")
+    if everywhere and scheme == "http":
+        lines.append(
+            "  Other devices   browsers give a camera only to https pages or localhost: bash scripts/run.sh --https"
+        )
+    return "\n".join(lines) + "\n\n"
+
+
+def listening_problem(host: str, port: int) -> str | None:
+    """Why nothing can listen there, as a sentence with what to do; None when something can."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in found:
+            with socket.socket(family, kind, protocol) as probe:
+                # As asyncio does it.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                if family == socket.AF_INET6:
+                    probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+                probe.bind(address)
+    except socket.gaierror:
+        return f"HOST is {host!r}, which is no known name. Use an IP address of this machine, or 0.0.0.0 for all."
+    except OSError as error:
+        match error.errno:
+            case errno.EADDRINUSE:
+                return (
+                    f"PORT {port} is in use, perhaps by another qwen-camera. Stop that program, or set PORT to "
+                    "another number."
+                )
+            case errno.EADDRNOTAVAIL:
+                return (
+                    f"HOST is {host!r}, which is no address of this machine. Use one of its own, or 0.0.0.0 "
+                    "for all."
+                )
+            case errno.EACCES:
+                return f"PORT {port} needs rights that this user does not have. Set PORT to 1024 or more."
+            case _:
+                return f"Nothing can listen on HOST {host!r}, PORT {port}: {error.strerror}."
+    return None

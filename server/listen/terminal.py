@@ -1,0 +1,259 @@
+"""What the terminal shows of pairing: the QR code at the start, and another whenever it is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import TextIO
+
+from server.access.devices import Devices
+from server.access.pairing import PAIRING_SECONDS, PairingCodes
+from server.listen.qr import LEAST_QUIET, QUIET, qr_columns, qr_lines
+
+_FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
+
+# Of a terminal that does not tell
+_SIZE = os.terminal_size((80, 24))
+# How often a program in the background looks whether it is in front.
+FRONT_SECONDS = 2.0
+
+
+def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
+    """Where phones find the page, the best first; at least one. `host`: what the server listens on."""
+    if host == "0.0.0.0":
+        hosts = [name for name in pairing_hosts if ":" not in name]
+    elif host == "::":
+        hosts = list(pairing_hosts)
+    else:
+        hosts = [host]
+    hosts = hosts or ["localhost"]
+    return [f"{scheme}://{f'[{name}]' if ':' in name else name}:{port}" for name in hosts]
+
+
+def pairing_url(url: str, code: str) -> str:
+    """The fragment stays in the browser: it is in no request, no log and no Referer."""
+    return f"{url}/#pair={code}"
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds // size:.0f} {unit} ago"
+    return "just now"
+
+
+def fingerprint(authority: bytes) -> tuple[str, str]:
+    """SHA-256 of a certificate as phones show it, in two halves: the whole is wider than a terminal."""
+    text = hashlib.sha256(authority).digest().hex(":").upper()
+    return text[:47], text[48:]
+
+
+class PairingTerminal:
+    """Shows a code at the start, on Enter and on SIGUSR1; tells when one was used or is over; lists and forgets devices.
+
+    Nothing secret is written where `out` is no terminal: it may end in a file. A program in the background must not
+    read from its terminal, so Enter counts only while this one is in front.
+    """
+
+    def __init__(
+        self,
+        codes: PairingCodes,
+        urls: Sequence[str],
+        access_code: str | None,
+        authority: bytes | None,
+        *,
+        out: TextIO,
+        keys: TextIO | None,
+        devices: Devices | None = None,
+        forget: Callable[[str | None], object] = lambda name: None,
+    ) -> None:
+        """`access_code`: one that was made for this run and that nobody knows yet. `authority`: DER of the certificate
+        that phones are asked to trust. `keys`: where Enter comes from. `forget(name)` takes a device's access back, None all.
+        """
+        self._devices, self._forget = devices, forget
+        self._codes = codes
+        self._urls = urls
+        self._access_code = access_code
+        self._authority = authority
+        self._out = out
+        self._keys = keys.fileno() if keys is not None and keys.isatty() else None
+        self._shows = out.isatty()
+        self._ask_again = (
+            "press Enter here for a new code"
+            if self._keys is not None
+            else f"kill -USR1 {os.getpid()} makes a new code"
+        )
+        self._expiry: asyncio.TimerHandle | None = None
+        # The next look at whether this program is in front
+        self._listening: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Has to be called in the event loop of the main thread."""
+        if not self._shows:
+            self._write("  Phones          no terminal is here to show a code in: set ACCESS_CODE")
+            return
+        self._codes.on_redeemed = self._redeemed
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, self.show)
+        self._listen()
+        if self._authority is not None:
+            first, second = fingerprint(self._authority)
+            self._write(
+                "  SHA-256 fingerprint of the certificate that phones may be asked to trust:\n"
+                f"  {first}\n  {second}\n"
+            )
+        self.show()
+
+    def close(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        if self._shows:
+            loop = asyncio.get_running_loop()
+            loop.remove_signal_handler(signal.SIGUSR1)
+            if self._listening is not None:
+                self._listening.cancel()
+            self._leave_keys()
+
+    def show(self) -> None:
+        """A new code, which ends the one before. Its picture comes last, with the address and how long it is good for."""
+        url = pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
+        lines = []
+        if len(self._urls) > 1:
+            lines.append(f"  Other addresses {'  '.join(self._urls[1:])}")
+        if self._access_code is not None:
+            lines.append(
+                f"  Access code     {self._access_code}   (to be typed instead; a new one each start)"
+            )
+        lines.append(
+            "  Scan it with the phone's camera, accept the certificate, press Start Camera."
+        )
+        columns, rows = self._size()
+        below = [
+            # Whole in one line where that can be
+            f"  {url}" if len(url) + 2 <= columns else url,
+            f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}.",
+        ]
+        self._write("\n".join([*lines, *self._picture(url, below, columns, rows), *below]))
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expired)
+
+    def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
+        """The QR code, where it and the lines `below` it fit on the screen; else why there is none."""
+        try:
+            "▀".encode(self._out.encoding or "ascii")
+            drawn = os.environ.get("TERM") != "dumb"
+        except UnicodeEncodeError:
+            drawn = False
+        if not drawn:
+            return ["  No QR code: this terminal cannot draw it. Type the address."]
+
+        def high(quiet: int, columns: int) -> int:
+            # Two modules a line; the cursor stands in a line of its own.
+            rest = sum(-(-len(line) // columns) for line in below)
+            return (qr_columns(url, quiet) + 1) // 2 + rest + 1
+
+        for quiet in (QUIET, LEAST_QUIET):
+            wide = qr_columns(url, quiet)
+            if wide <= columns and high(quiet, columns) <= rows:
+                indent = "  " if columns > wide + 2 else ""
+                return [f"{indent}{line}" for line in qr_lines(url, quiet)]
+        return [
+            f"  No QR code: it needs {wide} columns and {high(LEAST_QUIET, max(wide, columns))} lines, and this"
+            f" terminal has {columns} and {rows}.",
+            "  Make it larger and ask for a new code, or type the address.",
+        ]
+
+    def _size(self) -> os.terminal_size:
+        try:
+            size = os.get_terminal_size(self._out.fileno())
+        except OSError:
+            return _SIZE
+        # One that does not tell says 0.
+        return os.terminal_size((size.columns or _SIZE.columns, size.lines or _SIZE.lines))
+
+    def _redeemed(self) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
+        self._write(
+            "  A device was let in with this code, and gets in again for 30 days"
+            f"{' (typed here, devices lists who may)' if self._keys is not None else ''}.\n"
+            f"  To let in another one: {self._ask_again}."
+        )
+
+    def _expired(self) -> None:
+        self._write(f"  This code is over: {self._ask_again}.")
+
+    def _write(self, text: str) -> None:
+        # A terminal that was closed is no reason to stop serving.
+        with suppress(OSError):
+            self._out.write(f"{text}\n")
+            self._out.flush()
+
+    def _in_front(self) -> bool:
+        try:
+            return self._keys is not None and os.tcgetpgrp(self._keys) == os.getpgrp()
+        except OSError:
+            return False
+
+    def _listen(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._keys is not None and self._in_front():
+            loop.add_reader(self._keys, self._key)
+        elif self._keys is not None:
+            # No signal tells that a running program was brought to the front.
+            self._listening = loop.call_later(FRONT_SECONDS, self._listen)
+
+    def _leave_keys(self) -> None:
+        if self._keys is not None:
+            asyncio.get_running_loop().remove_reader(self._keys)
+
+    def _key(self) -> None:
+        if self._keys is None:
+            return
+        if not self._in_front():
+            # Somebody else's line.
+            self._leave_keys()
+            self._listen()
+            return
+        try:
+            # A whole line is there: terminals hand out lines.
+            typed = os.read(self._keys, 4096)
+        except OSError:
+            typed = b""
+        line = typed.decode("utf-8", "replace").strip()
+        if not typed:  # closed, or Ctrl+D
+            self._leave_keys()
+        elif line:
+            self._write(self._answer(line))
+        else:
+            self.show()
+
+    def _answer(self, line: str) -> str:
+        """What was typed, done, in words."""
+        command, _, name = line.partition(" ")
+        listed = self._devices.listed() if self._devices is not None else []
+        if command == "forget" and name == "all":
+            self._forget(None)
+            return f"  All devices are forgotten. {_FOR_GOOD}"
+        if command == "forget" and name in {one.device.name for one in listed}:
+            self._forget(name)
+            return f"  That device is forgotten. {_FOR_GOOD}"
+        if command == "forget":
+            return "  No device of that name came since the start: devices lists them."
+        if command == "devices" and listed:
+            now = time.time()
+            lines = [
+                f"  {one.device.name}   {one.kind:10}   paired {_ago(now - one.device.paired_at)},"
+                f" seen {_ago(now - one.last_seen)}"
+                for one in listed
+            ]
+            return "\n".join([*lines, "  To take it back: forget and the name, or forget all."])
+        if command == "devices":
+            return "  No paired device came since the start."
+        return "  Enter makes a new code, devices lists who is paired, forget and a name, or forget all, takes it back."

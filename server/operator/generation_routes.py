@@ -1,0 +1,166 @@
+"""The operator's routes for videos and sound: start one, see how far it is, take it once, cancel it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from fastapi import APIRouter, Response
+from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from server.access.operator_guard import OperatorGuard
+from server.catalogue.entry import Ability, Model
+from server.core.aio import in_pool
+from server.core.errors import BadRequest, EngineUnavailable
+from server.core.frames import Detail
+from server.engines.base import Capabilities
+from server.generation.assembly import Maker
+from server.generation.bounds import VideoRequest, limits, sound_request, video_request
+from server.generation.first_frame import cover
+from server.generation.job import Making
+from server.generation.progress import Made
+from server.operator.routes import PREFIX, for_operators
+from server.vision.prepare import PictureMaker
+from server.web.context import Services
+
+# The camera's own picture, filtered, without what a model of pictures would make of its size.
+_AS_IT_IS = Capabilities(wants_pixels=True)
+# A result goes out in pieces of this size.
+_PIECE_BYTES = 64 * 1024
+
+
+class Kind(StrEnum):
+    VIDEO = "video"
+    SOUND = "sound"
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What the routes work with."""
+
+    making: Making
+    # The loaded model, when it makes something
+    loaded: Callable[[], Maker | None]
+    # The loaded model, which can do one of these. Raises WrongModel.
+    require: Callable[..., Model]
+    maker: PictureMaker
+    prepare_pool: ThreadPoolExecutor
+
+
+def create_generation_router(
+    services: Services, operators: OperatorGuard, workshop: Workshop
+) -> APIRouter:
+    making = workshop.making
+    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))
+
+    def standing() -> dict[str, Any]:
+        model = workshop.loaded()
+        takes = None
+        if model is not None:
+            takes = {"kind": _kind(model), "backend": model.backend, **limits(model.rules)}
+        return {"making": making.progress.message(), "takes": takes}
+
+    for kind in Kind:
+        _add(router, kind, services, workshop, standing)
+    return router
+
+
+def _add(
+    router: APIRouter,
+    kind: Kind,
+    services: Services,
+    workshop: Workshop,
+    standing: Callable[[], dict[str, Any]],
+) -> None:
+    making = workshop.making
+
+    @router.get(f"/{kind}")
+    async def progress() -> dict[str, Any]:
+        return standing()
+
+    @router.post(f"/{kind}", status_code=202)
+    async def start(body: dict[str, Any]) -> dict[str, Any]:
+        model = _loaded_for(workshop, kind, body)
+        if kind is Kind.SOUND:
+            making.start(model, sound_request(body, model.rules))
+            return standing()
+        asked = video_request(body, model.rules)
+        picture = b""
+        if asked.camera:
+            # Before the work of a picture, which may take half a second
+            making.check_free(model)
+            picture = await _first_frame(services, workshop, body["camera"], asked)
+        making.start(model, asked, picture)
+        return standing()
+
+    @router.delete(f"/{kind}")
+    async def cancel() -> dict[str, Any]:
+        await making.cancel()
+        return standing()
+
+    @router.get(f"/{kind}/result")
+    async def result() -> Response:
+        return _HandingOver(making, making.take())
+
+
+class _HandingOver(StreamingResponse):
+    """The result, once: where the connection ends before all of it has gone, it waits for who asks again."""
+
+    def __init__(self, making: Making, made: Made) -> None:
+        length = {"Content-Length": str(len(made.data))}
+        super().__init__(self._pieces(), media_type=made.media_type, headers=length)
+        self._making, self._made = making, made
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        data = self._made.data
+        for at in range(0, len(data), _PIECE_BYTES):
+            yield data[at : at + _PIECE_BYTES]
+            # A server that has lost its client takes all the same: whoever sees that it is gone gets a turn here.
+            await asyncio.sleep(0)
+        self._making.handed_over(self._made)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._making.put_back(self._made)
+
+
+def _kind(model: Maker) -> Kind:
+    return Kind.VIDEO if model.rules.output == "video" else Kind.SOUND
+
+
+def _loaded_for(workshop: Workshop, kind: Kind, body: dict[str, Any]) -> Maker:
+    """Raises WrongModel."""
+    model = workshop.loaded()
+    if model is not None and _kind(model) is kind:
+        return model
+    if kind is Kind.VIDEO:
+        given = body.get("camera") is not None
+        workshop.require(Ability.IMAGE_TO_VIDEO if given else Ability.TEXT_TO_VIDEO)
+    else:
+        workshop.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
+    # The manager knows of one, and it is gone this moment.
+    raise EngineUnavailable("The model has just ended. Wait until it is loaded again.")
+
+
+async def _first_frame(
+    services: Services, workshop: Workshop, token: Any, asked: VideoRequest
+) -> bytes:
+    """The sharpest picture of the next moment, filtered, from the camera of the session that the token is for.
+
+    Raises BadRequest, Unauthorized, NotFound, CameraError.
+    """
+    if not isinstance(token, str):
+        raise BadRequest("camera is not text; allowed is the token of the session whose camera it is.")  # fmt: skip
+    session = services.sessions.find(services.tokens.verify(token).session_id)
+    frame = await session.camera.sharpest()
+    made = await in_pool(workshop.prepare_pool, workshop.maker.make, frame, _AS_IT_IS, Detail.HIGH)
+    if made.bgr is None:
+        raise RuntimeError("a picture without pixels")
+    return await in_pool(workshop.prepare_pool, cover, made.bgr, asked.width, asked.height)

@@ -1,0 +1,92 @@
+"""The operator's routes: what engine runs, what may, the exact command for it, start and stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request
+
+from server.access.operator_guard import OperatorGuard
+from server.auth import TokenRefused, bearer
+from server.catalogue.command import Choice, CommandError
+from server.core.errors import BadRequest
+from server.operator import view
+from server.operator.service import Operations
+from server.web.context import Services
+from server.web.guard import RequestGuard
+
+log = logging.getLogger(__name__)
+
+
+PREFIX = "/api/engine"
+# A proxy in front waits for half a minute.
+STOP_SECONDS = 20.0
+
+
+def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
+    """What routes depend on that are for operators, from this server's own page."""
+    guard = RequestGuard(services)
+
+    async def operator(request: Request) -> None:
+        try:
+            given: str | None = bearer(request.headers.get("authorization"))
+        except TokenRefused:
+            given = None
+        await operators.check(given, guard.address(request))
+        request.state.operator = True
+
+    return [Depends(guard.origin), Depends(operator)]
+
+
+def create_operator_router(
+    services: Services, operators: OperatorGuard, operations: Operations
+) -> APIRouter:
+    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))
+
+    def standing() -> dict[str, Any]:
+        return {"engine": operations.report().model_dump(exclude_none=True)}
+
+    @router.get("")
+    async def engine() -> dict[str, Any]:
+        seen = await operations.look()
+        return {
+            **standing(),
+            # What is loaded makes room for another.
+            "models": view.listed(seen.models, seen.emptied),
+            "machine": view.machine(seen.host),
+            "troubles": view.troubles(seen.models),
+            # Worth another look soon
+            "pending": bool(seen.host.vllm_pending),
+        }
+
+    @router.post("/preview")
+    async def preview(body: dict[str, Any]) -> dict[str, Any]:
+        return await operations.preview(_choice(body))
+
+    @router.post("/start", status_code=202)
+    async def start(body: dict[str, Any]) -> dict[str, Any]:
+        choice = _choice(body)
+        await operations.manager.start(choice)
+        log.info("the operator starts a model", extra={"kind": str(choice.mode)})
+        return standing()
+
+    @router.post("/stop")
+    async def stop() -> dict[str, Any]:
+        log.info("the operator stops the model")
+        # It goes on stopping where that takes longer; what is told on the socket says when it is done.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(STOP_SECONDS):
+                await operations.manager.stop()
+        return standing()
+
+    return router
+
+
+def _choice(body: dict[str, Any]) -> Choice:
+    try:
+        return Choice.read(body)
+    except CommandError as error:
+        raise BadRequest(error.message) from None

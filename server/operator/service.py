@@ -1,0 +1,93 @@
+"""The operator's side of the program: the model that was chosen, as operators see it, and what they hear of it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from urllib.parse import urlsplit
+
+from server.catalogue.command import Choice
+from server.catalogue.entry import RunMode
+from server.core.aio import in_pool
+from server.core.errors import BadRequest
+from server.core.messages import Answering, EngineReport
+from server.core.metrics import Metrics
+from server.engines.base import EngineState
+from server.engines.openai.engine import OpenAIEngine
+from server.engines.openai.own_machine import Whereabouts
+from server.engines.selector import EngineSelector
+from server.hosting.engine_slot import NOTHING_LOADED
+from server.hosting.manager import EngineManager
+from server.hosting.planner import REFUSALS, Planner, Seen
+from server.operator import view
+from server.session.operator_feed import OperatorDesk
+
+
+class Operations:
+    """Listens to the manager and to the choice of engines for as long as they live."""
+
+    def __init__(
+        self,
+        manager: EngineManager,
+        planner: Planner,
+        engines: EngineSelector,
+        *,
+        pool: ThreadPoolExecutor,
+        metrics: Metrics,
+    ) -> None:
+        """`pool` is where the machine is looked at."""
+        self.manager = manager
+        self._pool = pool
+        self._planner = planner
+        self._engines = engines
+        self.desk = OperatorDesk(self.report, metrics)
+        manager.on_change(lambda _: self.desk.changed())
+        manager.on_line(self.desk.line)
+        # Who answers is part of the report.
+        engines.on_change(lambda _: self.desk.changed())
+
+    def report(self) -> EngineReport:
+        """The engine as it stands."""
+        place = self.manager.place
+        answers = self._engines.current is place and place.status.ready
+        return view.report(self.manager.status(), answers, self._answering(), self._why())
+
+    def _answering(self) -> Answering | None:
+        engine = self._engines.current
+        status = engine.status
+        if status.state not in (EngineState.READY, EngineState.BUSY):
+            return None
+        server = where = ""
+        inner = self.manager.place.inner if engine is self.manager.place else engine
+        here = engine is self.manager.place and self.manager.status().mode is not RunMode.REMOTE
+        if isinstance(inner, OpenAIEngine) and not here:
+            where = urlsplit(inner.address).netloc
+            # It alone is known to have it.
+            server = "vLLM" if status.capabilities.json_schema else "a model server"
+        return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
+
+    def _why(self) -> str:
+        """Why what goes before the engine that answers does not, and what to do; that of nothing where nothing answers."""
+        engines, current = self._engines.engines, self._engines.current
+        count = engines.index(current) + (not current.status.ready)
+        found = [one.status for one in engines[:count]]
+        return " ".join(
+            status.detail
+            for status in found
+            if not status.ready and status.detail not in ("", NOTHING_LOADED)
+        )
+
+    async def look(self) -> Seen:
+        """The models and the machine, looked at anew. Raises BadRequest."""
+        held = await self.manager.gives_back()
+        try:
+            return await in_pool(self._pool, partial(self._planner.look, *held))
+        except REFUSALS as error:
+            raise BadRequest(error.message) from None
+
+    async def preview(self, choice: Choice) -> dict[str, Any]:
+        """What would run, and where pictures would go. Raises BadRequest."""
+        launch = await self.manager.preview(choice)
+        elsewhere = await Whereabouts(launch.base_url).look() if launch.base_url else ""
+        return view.preview(launch, elsewhere)

@@ -1,0 +1,101 @@
+"""The operator's routes for who is in: the sessions that are here and the paired devices, ended one by one or all at once."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from typing import Any
+
+from fastapi import APIRouter
+
+from server.access.operator_guard import OperatorGuard
+from server.core.errors import BadRequest, NotFound
+from server.operator.routes import for_operators
+from server.web.context import Services, forget_device
+
+log = logging.getLogger(__name__)
+
+PREFIX = "/api/operator"
+# What `session_hash` makes
+_NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
+
+
+def create_session_router(services: Services, operators: OperatorGuard) -> APIRouter:
+    router = APIRouter(prefix=PREFIX, dependencies=for_operators(services, operators))
+    sessions = services.sessions
+
+    @router.get("/sessions")
+    async def listed() -> dict[str, Any]:
+        return {
+            "sessions": [
+                {
+                    "name": one.name,
+                    "age_seconds": round(one.age),
+                    "idle_seconds": round(one.idle),
+                    "camera": one.camera,
+                    "socket": one.socket,
+                    "device": one.device,
+                }
+                for one in sessions.seen()
+            ],
+            # Whether others than this process hear of an end
+            "shared": services.ends is not None and services.ends.heard,
+        }
+
+    @router.delete("/sessions/{name}")
+    async def end(name: str) -> dict[str, Any]:
+        if _NAME.fullmatch(name) is None:
+            raise BadRequest(
+                "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
+            )
+        here = await sessions.take_back(name)
+        told = services.ends is not None and await services.ends.tell_one(name)
+        log.info("the operator ends a session", extra={"count": int(here)})
+        if not here and not told:
+            raise NotFound(
+                "This process has no session of that name. It has ended, or another process has it: ask that one."
+            )
+        return {"ended": int(here)}
+
+    @router.delete("/sessions")
+    async def end_all() -> dict[str, Any]:
+        now = int(time.time())
+        ended = await sessions.take_all_back(now)
+        if services.ends is not None:
+            await services.ends.tell_all(now)
+        log.info("the operator ends all sessions", extra={"count": ended})
+        return {"ended": ended}
+
+    @router.get("/devices")
+    async def devices() -> dict[str, Any]:
+        now = time.time()
+        return {
+            "devices": [
+                {
+                    "name": one.device.name,
+                    "kind": one.kind,
+                    "paired_seconds": max(0, round(now - one.device.paired_at)),
+                    "seen_seconds": max(0, round(now - one.last_seen)),
+                }
+                for one in services.devices.listed()
+            ]
+        }
+
+    @router.delete("/devices/{name}")
+    async def forget(name: str) -> dict[str, Any]:
+        if _NAME.fullmatch(name) is None:
+            raise BadRequest(
+                "A device's name has 12 digits of 0-9 and a-f, as GET /api/operator/devices has it."
+            )
+        count = await forget_device(services, name)
+        log.info("the operator forgets a device", extra={"count": count})
+        return {"forgotten": count}
+
+    @router.delete("/devices")
+    async def forget_all() -> dict[str, Any]:
+        count = await forget_device(services, None)
+        log.info("the operator forgets all devices", extra={"count": count})
+        return {"forgotten": count}
+
+    return router

@@ -1,0 +1,114 @@
+"""What the operator's panel is shown: the models and where each may run, the machine, the engine as it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from server.catalogue.command import Launch
+from server.catalogue.entry import Catalogue, Model
+from server.catalogue.modes import Host, gigabytes, modes
+from server.core.messages import Answering, EngineReport, LoadingProgress, ReleasedMemory
+from server.hosting.status import ManagerStatus, Released
+
+# Folders with models for other things may be many.
+MAX_TROUBLES = 6
+
+
+def report(
+    status: ManagerStatus, answers: bool, answering: Answering | None = None, why: str = ""
+) -> EngineReport:
+    """`answers`: whether visitors are answered by it now; by what they are, and why by nothing better."""
+    progress = status.progress
+    return EngineReport(
+        state=str(status.state),
+        model=status.model or None,
+        model_type=str(status.model_type) if status.model_type else None,
+        mode=str(status.mode) if status.mode else None,
+        progress=(
+            LoadingProgress(
+                phase=progress.phase,
+                percent=round(progress.percent, 1) if progress.percent is not None else None,
+                done_bytes=progress.done_bytes,
+                total_bytes=progress.total_bytes,
+            )
+            if progress is not None
+            else None
+        ),
+        memory_bytes=status.memory_bytes,
+        gpu_bytes=status.gpu_bytes,
+        released=_released(status.released),
+        command=status.shown or None,
+        error=status.error or None,
+        answers=answers,
+        answering=answering,
+        why=why or None,
+    )
+
+
+def _released(back: Released | None) -> ReleasedMemory | None:
+    if back is None:
+        return None
+    memory = None if back.held is None else max(0, back.held - (back.left or 0))
+    gpu = None
+    if back.gpu_before is not None and back.gpu_after is not None:
+        gpu = max(0, back.gpu_after - back.gpu_before)
+    if memory is None and gpu is None:
+        return None
+    return ReleasedMemory(memory_bytes=memory, left_bytes=back.left, gpu_bytes=gpu)
+
+
+def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
+    """Each model with its ways to run, in the catalogue's order."""
+    return [
+        {
+            "id": model.id,
+            "name": model.name,
+            "aliases": list(model.aliases),
+            "type": str(model.model_type),
+            "abilities": sorted(model.abilities),
+            "weights_bytes": model.weights_bytes,
+            "memory_bytes": model.memory_bytes,
+            "context_length": model.context_length,
+            "licence": model.licence,
+            "note": model.note,
+            "here": model.folder is not None,
+            "modes": [
+                {"mode": str(mode), "ok": possible.ok, "reason": possible.reason}
+                for mode, possible in modes(model, host).items()
+            ],
+        }
+        for model in models
+    ]
+
+
+def troubles(catalogue: Catalogue) -> list[str]:
+    """What could not be read: another catalogue than ours, folders that look like models."""
+    told = catalogue.troubles[:MAX_TROUBLES]
+    more = len(catalogue.troubles) - len(told)
+    return [*told, *([f"And {more} more folders that hold no model for this."] if more else [])]
+
+
+def machine(host: Host) -> str:
+    """What it has that models need, in a sentence."""
+    gpus = [
+        f"{gpu.name}"
+        + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
+        for gpu in host.gpus
+    ]
+    parts = [", ".join(gpus) or "No GPU"]
+    if host.ram_total_bytes:
+        free, total = gigabytes(host.ram_free_bytes), gigabytes(host.ram_total_bytes)
+        parts.append(f"{free} of {total} of memory free")
+    if host.sandboxed:
+        parts.append("in systemd's sandbox")
+    return f"This machine: {'; '.join(parts)}."
+
+
+def preview(launch: Launch, elsewhere: str) -> dict[str, Any]:
+    """Exactly what would run, and the other machine that pictures would go to; "" for none."""
+    return {
+        "command": launch.shown,
+        "elsewhere": elsewhere,
+        "warnings": list(launch.warnings),
+    }

@@ -1,0 +1,215 @@
+"""Runs between whoever starts an engine and the engine's program, so that nothing of the engine outlives its starter.
+
+`command` says how it is started, as the leader of a process group. Its standard input is a pipe that the starter holds
+open and never writes to. When that ends, because the starter closed it or is gone however it went, the group gets
+SIGTERM and, the grace later, all that the program ever started gets SIGKILL, also what left the group. When the
+program ends by itself, what it started ends with it, and this process ends as the program did: by the same status or signal.
+
+It uses the standard library alone. A program of its own, rather than something run between fork and exec: starters have threads.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import resource
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+# prctl(2)
+_SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 1, 4, 36
+CANNOT_START = 127
+_GROUPS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What SIGKILL has not ended after so long (it waits for a device that hangs) nothing ends: it is left to the system.
+KILL_SECONDS = 5.0
+# For the command that ends what is no process below
+AFTER_SECONDS = 20.0
+
+
+def command(grace: float, program: Sequence[str], after: Sequence[str] = ()) -> list[str]:
+    """Keeps `program`, a path or a name of the PATH with its arguments; `grace` in seconds.
+
+    `after`, where there is one, is a command that runs before anything is killed, whichever way the program ends: it ends
+    what is no process below this one, as a container is none.
+
+    Isolated from the environment and the settings of this Python: they are meant for the program.
+    """
+    words = [f"{grace:g}", str(len(after)), *after, *program]
+    return [sys.executable, "-I", "-S", __file__, *words]
+
+
+def _nothing(_number: int, _frame: FrameType | None) -> None:
+    """The group's signals are for the others in it. Not SIG_IGN, which the program would inherit."""
+
+
+def _parents() -> dict[int, int]:
+    """Parent by process id, of all processes to be seen; empty where there is no /proc."""
+    found: dict[int, int] = {}
+    for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
+        if name.isdigit():
+            # The name in it may hold spaces and brackets; what follows its last bracket is regular.
+            with (
+                contextlib.suppress(OSError, ValueError, IndexError),
+                open(f"/proc/{name}/stat", "rb") as file,
+            ):
+                found[int(name)] = int(file.read().rpartition(b")")[2].split()[1])
+    return found
+
+
+def descendants(pid: int) -> list[int]:
+    """Process ids below `pid`, however deep."""
+    parents = _parents()
+    below = {pid}
+    while more := {child for child, parent in parents.items() if parent in below} - below:
+        below |= more
+    return sorted(below - {pid})
+
+
+def kill_below(pid: int) -> None:
+    """SIGKILL for all processes below `pid`, and for none that has the number of one that has ended meanwhile.
+
+    Opened first, then looked for a second time: what was opened and is below is what gets the signal.
+    """
+    opened: dict[int, int | None] = {}
+    for below in descendants(pid):
+        try:
+            opened[below] = os.pidfd_open(below)
+        except ProcessLookupError:
+            continue
+        except (AttributeError, OSError):
+            # Linux has it from 5.3 on.
+            opened[below] = None
+    still = set(descendants(pid))
+    for below, descriptor in opened.items():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if below in still and descriptor is not None:
+                signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            elif below in still:
+                os.kill(below, signal.SIGKILL)
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
+    """The process id of the program."""
+    keeper = os.getpid()
+    # A signal that comes before exec would be taken by our handlers, and the program would never hear of it.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUPS_SIGNALS)
+    pid = os.fork()
+    if pid:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
+    try:
+        for number in _GROUPS_SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if libc is not None:
+            libc.prctl(_SET_PDEATHSIG, signal.SIGKILL)
+        # Python ignores it, and what is ignored stays so.
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        if os.getppid() == keeper:
+            os.execvp(words[0], words)
+    except OSError as error:
+        os.write(2, f"{words[0]} cannot be started ({error.strerror}).\n".encode())
+    os._exit(CANNOT_START)
+
+
+def _run_after(command: list[str]) -> None:
+    with contextlib.suppress(OSError, subprocess.SubprocessError):
+        subprocess.run(
+            command, stdin=subprocess.DEVNULL, start_new_session=True, timeout=AFTER_SECONDS
+        )
+
+
+def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
+    """The program's wait status, None while it runs, and whether any child is left."""
+    while True:
+        try:
+            pid, ended = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return status, False
+        if pid == 0:
+            return status, True
+        if pid == program:
+            status = ended
+
+
+def _no_core_dumps() -> None:
+    """As `server.core.core_dumps` has it, which cannot be imported here: of pictures and conversations in an engine's memory."""
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError), open("/proc/self/coredump_filter", "wb") as file:
+            file.write(b"0")
+        ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def main(arguments: list[str]) -> None:
+    grace, count = float(arguments[0]), 2 + int(arguments[1])
+    after, words = arguments[2:count], arguments[count:]
+    libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if libc is not None:
+        # What is left without a parent becomes ours, also when it has left the group.
+        libc.prctl(_SET_CHILD_SUBREAPER, 1)
+    for number in (*_GROUPS_SIGNALS, signal.SIGCHLD):
+        signal.signal(number, _nothing)
+    lifeline = os.dup(0)
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(woken, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    program = _run(words, libc)
+    # The log belongs to the program: its end is told when the program's copies are closed.
+    for descriptor in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+    children = True
+    status: int | None = None
+    # By the clock: when SIGKILL is due, and since when it is sent
+    deadline: float | None = None
+    killing: float | None = None
+    while children:
+        status, children = _reap(program, status)
+        now = time.monotonic()
+        if status is not None or (deadline is not None and now >= deadline):
+            if after:
+                _run_after(after)
+                after, now = [], time.monotonic()
+            killing = now if killing is None else killing
+            if now - killing > KILL_SECONDS:
+                break
+            kill_below(os.getpid())
+            # Some may have started others meanwhile.
+            time.sleep(0.01)
+            continue
+        left = None if deadline is None else max(0.0, deadline - time.monotonic())
+        watched = [woken] if deadline is not None else [woken, lifeline]
+        ready = select.select(watched, [], [], left)[0]
+        if lifeline in ready:
+            deadline = time.monotonic() + grace
+            os.killpg(0, signal.SIGTERM)
+        with contextlib.suppress(BlockingIOError):
+            os.read(woken, 512)
+    if after:
+        _run_after(after)
+    if status is None:
+        status = signal.SIGKILL.value
+    if os.WIFSIGNALED(status):
+        ended_by = os.WTERMSIG(status)
+        with contextlib.suppress(OSError, ValueError):
+            signal.signal(ended_by, signal.SIG_DFL)
+        os.kill(os.getpid(), ended_by)
+    os._exit(os.waitstatus_to_exitcode(status))
+
+
+if __name__ == "__main__":
+    _no_core_dumps()
+    main(sys.argv[1:])

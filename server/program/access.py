@@ -1,0 +1,78 @@
+"""Everything that decides who gets in, built from the settings."""
+
+from __future__ import annotations
+
+import socket
+
+from config import Settings
+from server.access.devices import Devices
+from server.access.guesses import GuessLimits
+from server.access.operator_guard import OperatorGuard
+from server.access.pairing import PairingCodes
+from server.access.shared_limits import SharedLimiter, Store
+from server.auth import TokenIssuer, signing_key
+from server.core.addresses import RequestLimiter
+from server.core.metrics import Metrics
+from server.core.origins import HostPolicy, OriginPolicy
+from server.core.tls_files import authority_der, certificate_names, read_secret
+from server.web.context import Access
+
+
+class AccessRoom:
+    def __init__(self, settings: Settings, store: Store | None, metrics: Metrics) -> None:
+        """`store`: where limits are kept for several processes; None for this one alone."""
+        secret = settings.jwt_secret_key.get_secret_value()
+        code = settings.access_code.get_secret_value()
+        self._settings = settings
+        self.devices = Devices(_device_key(settings))
+        self.tokens = TokenIssuer(
+            signing_key(secret, "session tokens", code),
+            settings.session_timeout,
+            settings.token_max_age,
+            self.devices.refuses,
+        )
+        self.pairing = PairingCodes()
+        path = settings.ca_cert_path
+        self.authority = authority_der(path) if path is not None else None
+        per_minute = settings.rate_limit_per_minute
+        self.limiter = RequestLimiter(per_minute)
+        self.shared_limiter = SharedLimiter(self.limiter, per_minute, store)
+        self.guesses = GuessLimits.over(store)
+        self.guard = OperatorGuard(
+            settings.operator_token.get_secret_value(),
+            self.shared_limiter,
+            self.guesses.operator,
+            metrics,
+        )
+        names = {*settings.allowed_hosts, *settings.pairing_hosts, settings.host}
+        if settings.https_enabled and settings.ssl_cert_path is not None:
+            names |= certificate_names(settings.ssl_cert_path)
+        self.origins = OriginPolicy(
+            settings.allowed_origins, HostPolicy(names, socket.gethostname())
+        )
+
+    def access(self) -> Access:
+        """The settings as the routes need them."""
+        settings = self._settings
+        return Access(
+            require_auth=settings.require_auth,
+            access_code=settings.access_code.get_secret_value(),
+            metrics_token=settings.metrics_token.get_secret_value(),
+            trusted_proxies=settings.trusted_proxies,
+            stun_urls=settings.stun_urls,
+            turn_urls=settings.turn_urls,
+            turn_secret=settings.turn_secret.get_secret_value(),
+            turn_ttl=settings.turn_ttl,
+            pairs=bool(settings.pairing_hosts),
+            authority=self.authority,
+        )
+
+
+def _device_key(settings: Settings) -> str:
+    """Another one as soon as anything is changed that was set on purpose: what is made for each run alone is left out."""
+    path = settings.device_key_path
+    secret = settings.jwt_secret_key.get_secret_value()
+    if path is not None:
+        secret = read_secret(path) + ("" if settings.made_secret else secret)
+    code = "" if settings.made_access_code else settings.access_code.get_secret_value()
+    return signing_key(secret, "device tokens", code)

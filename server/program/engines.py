@@ -1,0 +1,171 @@
+"""The engines' part of the composition root: who may answer, the place for an operator's model, what it makes."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from config import Settings
+from server.catalogue.choice import Choice, own_choice
+from server.catalogue.entry import RunMode
+from server.core.aio import Pools
+from server.core.metrics import Metrics
+from server.engines.base import Engine
+from server.engines.builtin import BuiltinEngine
+from server.engines.openai.engine import OpenAIEngine
+from server.engines.openai.thinking import ThinkingLimits
+from server.engines.selector import EngineSelector
+from server.fetch.catalogue import CatalogueSource
+from server.generation.assembly import Maker
+from server.generation.job import Making
+from server.generation.runtime import GeneratorLoaded, VideosLoaded
+from server.hosting.engine_slot import ManagedEngine
+from server.hosting.host import HostLook
+from server.hosting.local_runtime import LocalLoaded
+from server.hosting.manager import EngineManager
+from server.hosting.planner import REFUSALS, Planner
+from server.hosting.runtimes import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
+from server.hosting.status import Plan
+from server.operator.generation_routes import Workshop
+from server.operator.service import Operations
+from server.vision.prepare import PictureMaker
+
+# Keys of remote servers that are kept; the one given longest ago goes.
+_MOST_KEYS = 16
+
+
+class EngineRoom:
+    """Everything that answers or makes something, and whoever starts it."""
+
+    def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
+        self._settings = settings
+        self._pools = pools
+        # By address; in this program's memory alone
+        self._keys: dict[str, SecretStr] = {}
+        # What an operator chooses is loaded in this place.
+        self.place = ManagedEngine()
+        self.selector = EngineSelector(self._engines(), logged_elsewhere=[self.place])
+        self.planner = self._planner()
+        self.manager = EngineManager(
+            self.place,
+            self.selector,
+            planning=pools.manage,
+            measuring=pools.measure,
+            planner=self.planner.plan,
+            loader=self._loaded,
+            refusals=REFUSALS,
+            known=lambda: self.planner.known,
+            gpu_free=self.planner.gpu_free,
+        )
+        # Videos and sound that the loaded model makes
+        self.making = Making(metrics=metrics, pool=pools.heavy)
+        self.operations = Operations(
+            self.manager, self.planner, self.selector, pool=pools.manage, metrics=metrics
+        )
+
+    def workshop(self, maker: PictureMaker, prepare: ThreadPoolExecutor) -> Workshop:
+        """What the routes that have something made work with."""
+
+        def loaded() -> Maker | None:
+            model = self.manager.loaded
+            return model.generator if isinstance(model, GeneratorLoaded | VideosLoaded) else None
+
+        return Workshop(self.making, loaded, self.manager.require, maker, prepare)
+
+    async def begin(self) -> None:
+        """Load LOCAL_MODEL, where it is set and may answer."""
+        settings = self._settings
+        if settings.local_model is None or settings.engine not in ("auto", "local"):
+            return
+        await self.manager.begin(own_choice(settings.local_model, settings.model_dtype))
+
+    async def close(self) -> None:
+        """What is made ends with its model, at once."""
+        await self.manager.close()
+        await self.making.close()
+        self.operations.desk.close()
+        await self.selector.close()
+
+    def _engines(self) -> list[Engine]:
+        """Best first."""
+        settings = self._settings
+        engines: list[Engine] = []
+        if settings.engine in ("auto", "vllm"):
+            engines.append(
+                OpenAIEngine(
+                    name="vllm",
+                    base_url=settings.vllm_base_url,
+                    api_key=settings.vllm_api_key,
+                    model=settings.model_name,
+                    thinking=self._thinking(),
+                )
+            )
+        if settings.engine in ("auto", "builtin"):
+            engines.append(BuiltinEngine(heavy=self._pools.heavy))
+        # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
+        engines.insert(len(engines) - (settings.engine == "auto"), self.place)
+        return engines
+
+    def _thinking(self) -> ThinkingLimits:
+        return ThinkingLimits(self._settings.thinking, self._settings.thinking_max_tokens)
+
+    def _planner(self) -> Planner:
+        settings = self._settings
+        look = HostLook(
+            engine_python=str(settings.engine_python or ""),
+            models=settings.model_path,
+            trust_remote_code=settings.trust_remote_code,
+        )
+        # run.sh --model fetches to the second.
+        roots = [settings.model_path.parent, Path(os.path.expanduser("~/models"))]
+        if settings.local_model is not None:
+            roots.append(settings.local_model)
+        known = CatalogueSource(settings.catalogue).load
+        # More than that is never asked.
+        return Planner(
+            look,
+            roots,
+            known,
+            context=settings.model_max_tokens,
+            concurrent=settings.max_concurrent_inferences,
+        )
+
+    def _key_for(self, choice: Choice) -> str:
+        """Find the key for a server and no other: the one given with it, the one given last, or the setting's."""
+        given = choice.api_key
+        if given.get_secret_value():
+            self._keys.pop(choice.url, None)
+            self._keys[choice.url] = given
+            while len(self._keys) > _MOST_KEYS:
+                del self._keys[next(iter(self._keys))]
+        elif choice.url in self._keys:
+            given = self._keys[choice.url]
+        elif choice.url == self._settings.vllm_base_url:
+            given = self._settings.vllm_api_key
+        return given.get_secret_value()
+
+    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+        """What runs the plan."""
+        launch, model = plan.launch, plan.model
+        makes = model is not None and not model.answers
+        if plan.choice.mode is RunMode.REMOTE:
+            key = self._key_for(plan.choice)
+            if model is not None and makes:
+                return VideosLoaded(launch, model, self._pools.heavy, api_key=key)
+            return RemoteLoaded(plan.choice, launch, model, api_key=key, thinking=self._thinking())
+        if model is not None and makes:
+            return GeneratorLoaded(launch, model, on_line=on_line, on_progress=on_progress)
+        if model is not None and plan.choice.mode is RunMode.IN_PROCESS:
+            return LocalLoaded(launch, model, on_line=on_line, on_progress=on_progress)
+        return ServerLoaded(
+            plan.choice,
+            launch,
+            model,
+            inherited=os.environ,
+            thinking=self._thinking(),
+            on_line=on_line,
+            on_progress=on_progress,
+        )

@@ -1,0 +1,1 @@
+"""Whose turn it is: the fair queue and the run of one job. `server/inference.py` works through it."""

@@ -1,0 +1,296 @@
+"""A piece of inference work: what is asked, who is told, and how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from server.core.errors import EngineFailed, QwenCameraError
+from server.core.frames import Kind
+from server.core.metrics import Metrics
+from server.engines.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought, Usage
+
+log = logging.getLogger(__name__)
+
+# What `cancellations_total` is labelled with; anything else counts as "other".
+CANCEL_REASONS = frozenset(
+    ("user", "replaced", "preempted", "socket_closed", "session_ended", "draining")
+)
+
+# No token of a text has more characters than this on average; an answer that does is cut.
+CHARS_A_TOKEN = 16
+# Characters of a model's thoughts that are told and kept for an answer; it may think on.
+THOUGHT_CHARS = 16_000
+# How long an engine may take to give up a stream that is closed, seconds.
+CLOSE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How an answer ended, other than by an error."""
+
+    # All of the answer that the sink was told; what there was of it when it was stopped.
+    text: str
+    # stop | length | content_filter | cancelled | replaced
+    finish_reason: str
+    usage: Usage
+    # Name and model of the engine that was asked; empty when none was.
+    engine: str
+    model: str
+    # From submitting to the slot
+    queue_seconds: float
+    # From the request to its first text; None when none came.
+    first_token_seconds: float | None
+    # From the request to the end; 0 when none went out.
+    inference_seconds: float
+    # Why it was stopped; None when it was not.
+    cancel_reason: str | None
+    # What the model thought before it answered; as much of it as the sink was told.
+    thoughts: str = ""
+    # Turns of the request that did not fit, and were left out.
+    left_out: int = 0
+
+
+class Sink(Protocol):
+    """Is told how a job goes: `started`, then any number of `thought`s and `delta`s, then one of `finished` and `failed`.
+
+    All are called on the event loop, between two pieces of the answer: they must not block. When another engine
+    takes over, `started` comes once more (never after a `delta`). A job that ends while it waits is only told its end.
+    An exception out of `started` or `delta` ends this job with `failed(Internal)` and no other.
+    """
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None: ...
+
+    def delta(self, text: str) -> None: ...
+
+    def thought(self, text: str) -> None:
+        """Take the model's thoughts before its answer, as they come."""
+        ...
+
+    def finished(self, result: Result) -> None:
+        """Also told for a stopped job, with the text so far, before the call that stopped it returns."""
+        ...
+
+    def failed(self, error: QwenCameraError) -> None: ...
+
+
+@dataclass(eq=False, slots=True)
+class Job:
+    """One question about one picture, for one session. Compared by identity; submitted once."""
+
+    session_id: str
+    kind: Kind
+    # Makes the request for the engine that will get it, inside the slot. Asked again when another engine takes over.
+    # Raises CameraError when there is no picture; may be cancelled.
+    make_request: Callable[[Engine], Awaitable[EngineRequest]]
+    sink: Sink
+    id: str
+
+    @property
+    def background(self) -> bool:
+        return self.kind is not Kind.CHAT
+
+
+@dataclass(eq=False, slots=True)
+class Run:
+    """An accepted job on its way; tells the sink its end once, whoever ends it first."""
+
+    job: Job
+    metrics: Metrics
+    clock: Callable[[], float]
+    # Called once, at the end, before the sink is told.
+    on_end: Callable[[Run], None]
+    submitted: float
+    # When it got its slot; None while it waits.
+    slot_at: float | None = None
+    # When the request went out; None before.
+    asked_at: float | None = None
+    first_at: float | None = None
+    engine: Engine | None = None
+    pieces: list[str] = field(default_factory=list)
+    thoughts: str = ""
+    # Characters that the answer may still have.
+    room: int = 0
+    ended: bool = False
+    # How it ended: ok, length, cancelled, replaced, error or dropped; None before.
+    result: str | None = None
+
+    @property
+    def queue_seconds(self) -> float:
+        until = self.slot_at if self.slot_at is not None else self.clock()
+        return max(0.0, until - self.submitted)
+
+    def begin(self) -> None:
+        """It has its slot."""
+        self.slot_at = self.clock()
+        self.metrics.queue_wait.labels(self.job.kind).observe(self.queue_seconds)
+
+    async def attempt(self, engine: Engine) -> None:
+        """Ask one engine. Its text goes to the sink from this very task, with nothing between.
+
+        Returns when the answer has ended or was stopped from within. Raises QwenCameraError, and whatever else
+        `make_request` and the sink raise; an error once `first_at` is set came in the middle of the answer.
+        """
+        request = await self.job.make_request(engine)
+        if self.ended:
+            return
+        self._asking(engine, request)
+        stream = engine.answer(request)
+        try:
+            while not self.ended:
+                chunk = await _next(stream, engine)
+                if isinstance(chunk, Delta):
+                    self._delta(chunk.text)
+                elif isinstance(chunk, Thought):
+                    self._thought(chunk.text)
+                else:
+                    self._finish(chunk)
+        finally:
+            await _close(stream, engine)
+
+    def _asking(self, engine: Engine, request: EngineRequest) -> None:
+        self.engine = engine
+        self.asked_at = now = self.clock()
+        picture = request.picture
+        self.room = CHARS_A_TOKEN * request.max_tokens
+        self.thoughts = ""
+        if not picture.held:
+            # A held frame's age tells how long somebody typed.
+            self.metrics.frame_age.observe(max(0.0, now - picture.captured))
+        self.metrics.visual_tokens.inc(picture.visual_tokens)
+        self.job.sink.started(engine, request, self.queue_seconds)
+
+    def _delta(self, text: str) -> None:
+        if self.first_at is None and self.asked_at is not None:
+            self.first_at = self.clock()
+            self.metrics.first_token.observe(self.first_at - self.asked_at)
+        self.pieces.append(text)
+        self.room -= len(text)
+        self.job.sink.delta(text)
+        if self.room <= 0:
+            # The engine does not keep to max_tokens.
+            self._finish(Finished("length"))
+
+    def _thought(self, text: str) -> None:
+        text = text[: THOUGHT_CHARS - len(self.thoughts)]
+        if text:
+            self.thoughts += text
+            self.job.sink.thought(text)
+
+    def _finish(self, end: Finished) -> None:
+        usage = end.usage
+        if not self._end("length" if end.finish_reason == "length" else "ok"):
+            return
+        for direction, count in (
+            ("prompt", usage.prompt_tokens),
+            ("completion", usage.completion_tokens),
+        ):
+            if count is not None:
+                self.metrics.tokens.labels(direction).inc(count)
+        result = self._result(end.finish_reason, usage, None, end.left_out)
+        self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)
+        log.info(
+            "answered",
+            extra={
+                "session": self.job.session_id,
+                "kind": str(self.job.kind),
+                "engine": result.engine,
+                "seconds": round(result.inference_seconds, 3),
+            },
+        )
+        self._tell(result)
+
+    def stop(self, reason: str) -> None:
+        """Somebody stopped it; the text so far is the result."""
+        finish_reason = "replaced" if reason == "replaced" else "cancelled"
+        if self._end(finish_reason):
+            label = reason if reason in CANCEL_REASONS else "other"
+            self.metrics.cancellations.labels(label).inc()
+            self._tell(self._result(finish_reason, Usage(), reason))
+
+    def replace(self) -> None:
+        """A newer background job took its place in the queue."""
+        if self._end("replaced"):
+            self.metrics.frames_replaced.inc()
+            self._tell(self._result("replaced", Usage(), "replaced"))
+
+    def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
+        """`dropped`: the queue let go of it before its turn came."""
+        if self._end("dropped" if dropped else "error"):
+            log.info(
+                "not answered",
+                extra={
+                    "session": self.job.session_id,
+                    "kind": str(self.job.kind),
+                    "code": error.code,
+                },
+            )
+            self._tell(error)
+
+    def _end(self, result: str) -> bool:
+        if self.ended:
+            return False
+        self.ended, self.result = True, result
+        self.metrics.inferences.labels(self.job.kind, result).inc()
+        self.on_end(self)
+        return True
+
+    def _result(
+        self, finish_reason: str, usage: Usage, cancel_reason: str | None, left_out: int = 0
+    ) -> Result:
+        asked = self.asked_at
+        return Result(
+            text="".join(self.pieces),
+            finish_reason=finish_reason,
+            usage=usage,
+            engine=self.engine.name if self.engine is not None else "",
+            model=self.engine.status.model_name if self.engine is not None else "",
+            queue_seconds=self.queue_seconds,
+            first_token_seconds=(
+                self.first_at - asked if self.first_at is not None and asked is not None else None
+            ),
+            inference_seconds=self.clock() - asked if asked is not None else 0.0,
+            cancel_reason=cancel_reason,
+            thoughts=self.thoughts,
+            left_out=left_out,
+        )
+
+    def _tell(self, end: Result | QwenCameraError) -> None:
+        try:
+            if isinstance(end, Result):
+                self.job.sink.finished(end)
+            else:
+                self.job.sink.failed(end)
+        except Exception as exc:  # noqa: BLE001
+            # A sink's fault must not reach other jobs.
+            log.error("sink failed at the end of a job", extra={"error": type(exc).__name__})
+
+
+async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
+    """Raises QwenCameraError and nothing else."""
+    try:
+        return await anext(stream)
+    except QwenCameraError:
+        raise
+    except StopAsyncIteration:
+        raise EngineFailed(
+            "The model's answer broke off before its end. Ask again.", public=True
+        ) from None
+    except Exception as exc:  # noqa: BLE001
+        # An engine's fault of any kind. Not its text: it may hold what people said.
+        log.error("engine broke", extra={"engine": engine.name, "error": type(exc).__name__})
+        raise EngineFailed(
+            "The model's answer failed on the server. Ask again.", public=True
+        ) from None
+
+
+async def _close(stream: AsyncGenerator[Chunk, None], engine: Engine) -> None:
+    try:
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await stream.aclose()
+    except Exception as exc:  # noqa: BLE001
+        # The answer's end is told by others; a stream that closes badly changes nothing about it.
+        log.error("stream closed badly", extra={"engine": engine.name, "error": type(exc).__name__})

@@ -1,0 +1,1 @@
+"""A frame's way from RTP packets to pixels: order, loss, capture time, bounds, decoding."""

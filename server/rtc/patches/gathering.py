@@ -1,0 +1,254 @@
+"""Which sockets a camera's connection gets and which addresses its answer names, in place of aioice 0.13.0's own choice.
+
+A connection takes one UDP port of every address of this machine that it uses, loopback aside, whatever its offer has
+beside the camera. `tests/project/test_dependencies.py` fails when what is replaced here changes underneath.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import logging
+import socket
+import time
+from collections.abc import Sequence
+from functools import partial
+from ipaddress import IPv4Address, IPv6Address
+
+import aioice.ice
+import aioice.stun
+import aioice.turn
+from aioice.candidate import candidate_foundation, candidate_priority
+
+from server.core.errors import PortsExhausted
+
+log = logging.getLogger(__name__)
+
+Address = IPv4Address | IPv6Address
+
+# An answer waits this long for STUN servers, since it is not trickled.
+STUN_SECONDS = 0.5
+# A STUN server that did not answer is not asked again for so long, so that no further answer waits for it.
+STUN_PAUSE_SECONDS = 60.0
+# After a whole range was found taken, offers are refused unseen for so long: looking takes a while.
+FULL_SECONDS = 0.5
+RETRY_AFTER = 3.0
+
+
+class Gathering:
+    """What all connections of a server have in common; owner of the place in the port range.
+
+    `ports`: first and last UDP port for media; None takes what the system gives. `public`: the addresses named in
+    answers, most wanted first. Where one of a family is named (IPv4, IPv6), no other address of that family is. One
+    that is this machine's own stands for itself; any other means the same port of this machine's own addresses, as
+    1:1 NAT and a container's published ports have it. `stun_url`: a `stun:` URL asked for this machine's address as
+    the internet sees it; IPv4 only, and only where no public IPv4 address is given.
+    """
+
+    def __init__(
+        self,
+        *,
+        ports: tuple[int, int] | None = None,
+        public: Sequence[Address] = (),
+        stun_url: str | None = None,
+    ) -> None:
+        self._ports = ports
+        self._public = tuple(public)
+        self._stun = None if stun_url is None else _host_and_port(stun_url)
+        self._stun_silent_until = 0.0
+        self._next = ports[0] if ports else 0
+        self._full_until = 0.0
+
+    def attach(self, connection: aioice.ice.Connection) -> None:
+        """Have this connection's sockets made here. To be called before it gathers."""
+        connection.get_component_candidates = partial(self._gather, connection)  # type: ignore[method-assign]
+
+    @property
+    def asks_stun(self) -> bool:
+        """Whether answers may also name the address that a STUN server sees."""
+        return self._stun is not None and not any(a.version == 4 for a in self._public)
+
+    def announced(self, own: Sequence[str]) -> list[str]:
+        """The addresses that answers name on a machine whose own ones are `own`; without what STUN adds."""
+        named = {address.version for address in self._public}
+        rest = [a for a in own if ipaddress.ip_address(a).version not in named]
+        return [*map(str, self._public), *rest]
+
+    async def _gather(
+        self,
+        connection: aioice.ice.Connection,
+        component: int,
+        addresses: list[str],
+        timeout: int = 5,
+    ) -> list[aioice.Candidate]:
+        """In place of `Connection.get_component_candidates`: the candidates to be announced. Raises PortsExhausted."""
+        found: list[aioice.Candidate] = []
+        hosts: list[aioice.ice.StunProtocol] = []
+        for address in self._used(addresses):
+            try:
+                sock = self._socket(address)
+            except PortsExhausted:
+                raise
+            except OSError as error:
+                # An address may go while we look at it (Wi-Fi), or not be ready for use yet.
+                log.info(
+                    "address not usable", extra={"error": errno.errorcode.get(error.errno or 0)}
+                )
+                continue
+            try:
+                _, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
+                    lambda: aioice.ice.StunProtocol(connection), sock=sock
+                )
+            except BaseException:
+                sock.close()
+                raise
+            # From here on the connection's `close` closes it.
+            connection._protocols.append(protocol)
+            host, port = sock.getsockname()[:2]
+            protocol.local_candidate = _candidate(component, "host", host, port, 0xFFFF)
+            hosts.append(protocol)
+        found += self._announce(component, hosts)
+        if self._stun is not None and self.asks_stun:
+            found += await self._reflexive(component, hosts, self._stun)
+        return found
+
+    def _used(self, own: list[str]) -> list[str]:
+        """The own addresses that need a socket: where all named ones of a family are our own, just these."""
+        used = list(own)
+        for version in (4, 6):
+            named = [str(a) for a in self._public if a.version == version]
+            if named and all(address in own for address in named):
+                used = [a for a in used if ipaddress.ip_address(a).version != version or a in named]
+        return used
+
+    def _socket(self, address: str) -> socket.socket:
+        """A bound socket. Raises PortsExhausted; OSError when the address itself can not be used."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, aioice.turn.UDP_SOCKET_BUFFER_SIZE)
+            self.bind(sock, address)
+        except BaseException:
+            sock.close()
+            raise
+        return sock
+
+    def bind(self, sock: socket.socket, address: str) -> None:
+        """Bind to a free port of the range, beginning after the last one given. Raises PortsExhausted, OSError."""
+        if self._ports is None:
+            sock.bind((address, 0))
+            return
+        low, high = self._ports
+        count = high - low + 1
+        if time.monotonic() >= self._full_until:
+            for step in range(count):
+                port = low + (self._next - low + step) % count
+                try:
+                    sock.bind((address, port))
+                except OSError as error:
+                    if error.errno != errno.EADDRINUSE:
+                        raise
+                    continue
+                self._next = port + 1
+                return
+            self._full_until = time.monotonic() + FULL_SECONDS
+            log.warning("no free media port", extra={"count": count})
+        raise PortsExhausted(
+            f"All {count} media ports of this server are in use. Try again in a moment; whoever runs it can free some"
+            " or widen UDP_PORT_RANGE, which needs one port for each camera.",
+            retry_after=RETRY_AFTER,
+        )
+
+    def _announce(
+        self, component: int, hosts: list[aioice.ice.StunProtocol]
+    ) -> list[aioice.Candidate]:
+        own = {protocol.local_candidate.host: protocol for protocol in hosts}
+        candidates: dict[tuple[str, int], aioice.Candidate] = {}
+        for address in self.announced(list(own)):
+            version = ipaddress.ip_address(address).version
+            for host, protocol in own.items():
+                if host != address and (
+                    address in own or ipaddress.ip_address(host).version != version
+                ):
+                    continue
+                port = protocol.local_candidate.port
+                # Higher is preferred (RFC 8445, 5.1.2.1); each candidate its own.
+                preference = 0xFFFF - len(candidates)
+                candidates.setdefault(
+                    (address, port), _candidate(component, "host", address, port, preference)
+                )
+        return list(candidates.values())
+
+    async def _reflexive(
+        self, component: int, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
+    ) -> list[aioice.Candidate]:
+        """The sockets' addresses as a STUN server sees them, where they differ; none when it does not answer in time."""
+        hosts = [p for p in hosts if ipaddress.ip_address(p.local_candidate.host).version == 4]
+        if not hosts or time.monotonic() < self._stun_silent_until:
+            return []
+        candidates = []
+        try:
+            async with asyncio.timeout(STUN_SECONDS):
+                infos = await asyncio.get_running_loop().getaddrinfo(
+                    *server, family=socket.AF_INET, type=socket.SOCK_DGRAM
+                )
+                where = infos[0][4]
+                seen = await asyncio.gather(
+                    *(_ask(protocol, (str(where[0]), int(where[1]))) for protocol in hosts),
+                    return_exceptions=True,
+                )
+        except (TimeoutError, OSError) as error:
+            self._stun_silent_until = time.monotonic() + STUN_PAUSE_SECONDS
+            log.warning("no answer from the STUN server", extra={"error": type(error).__name__})
+            return []
+        for protocol, result in zip(hosts, seen, strict=True):
+            local = protocol.local_candidate
+            if isinstance(result, BaseException):
+                log.info("the STUN server refused", extra={"error": type(result).__name__})
+            elif result[0] != local.host:
+                candidate = _candidate(component, "srflx", *result, 0xFFFF, base=local.host)
+                candidate.related_address, candidate.related_port = local.host, local.port
+                candidates.append(candidate)
+        return candidates
+
+
+def own_addresses() -> list[str]:
+    """This machine's addresses, loopback and link-local IPv6 aside."""
+    found: list[str] = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
+    return found
+
+
+async def _ask(protocol: aioice.ice.StunProtocol, server: tuple[str, int]) -> tuple[str, int]:
+    """Raises aioice's TransactionError, ConnectionError."""
+    request = aioice.stun.Message(
+        message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
+    )
+    response, _ = await protocol.request(request, server)
+    mapped = response.attributes.get("XOR-MAPPED-ADDRESS")
+    if mapped is None:
+        raise ConnectionError("the response has no XOR-MAPPED-ADDRESS")
+    return str(mapped[0]), int(mapped[1])
+
+
+def _candidate(
+    component: int, kind: str, host: str, port: int, preference: int, *, base: str = ""
+) -> aioice.Candidate:
+    return aioice.Candidate(
+        foundation=candidate_foundation(kind, "udp", base or host),
+        component=component,
+        transport="udp",
+        priority=candidate_priority(component, kind, preference),
+        host=host,
+        port=port,
+        type=kind,
+    )
+
+
+def _host_and_port(stun_url: str) -> tuple[str, int]:
+    """Of stun:host, stun:host:port, stun:[address]:port; the form is config.py's business."""
+    host, _, port = stun_url.partition(":")[2].rpartition(":")
+    if not host or port.endswith("]"):
+        host, port = stun_url.partition(":")[2], ""
+    return host.strip("[]"), int(port or 3478)

@@ -1,0 +1,367 @@
+"""What replaces a part of aiortc 1.16.0; `tests/project/test_dependencies.py` fails when that changes underneath.
+
+Replaced is one class, `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made), for
+video that somebody attached a sink to. The lists of codecs and of header extensions
+are made longer, and a camera's connection reads one more of these. Nothing else of the package is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+import aiortc.rtcpeerconnection
+from aiortc.codecs import CODECS, HEADER_EXTENSIONS, is_rtx
+from aiortc.rtcdtlstransport import RTCDtlsTransport
+from aiortc.rtcrtpparameters import (
+    RTCRtcpFeedback,
+    RTCRtpCodecParameters,
+    RTCRtpHeaderExtensionParameters,
+    RTCRtpReceiveParameters,
+)
+from aiortc.rtcrtpreceiver import RTCRtpReceiver, StreamStatistics
+from aiortc.rtp import (
+    RTCP_PSFB_APP,
+    AnyRtcpPacket,
+    RtcpByePacket,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpSrPacket,
+    RtpPacket,
+    pack_remb_fci,
+    unwrap_rtx,
+)
+
+from server.core.aio import TaskSet
+from server.rtc.media import color_space
+from server.rtc.media.decode import DecodePool
+from server.rtc.media.video_stream import FrameSink, VideoStream
+from server.rtc.patches import datagrams, header_extensions, transport_guard
+from server.rtc.rate.rate import PathRate
+
+log = logging.getLogger(__name__)
+
+# A new stream (SSRC) may replace the old one this often; a peer that jumps about is not followed faster.
+STREAM_CHANGE_SECONDS = 0.5
+# SSRCs that receiver reports are kept for; the oldest goes.
+MAX_SSRCS = 8
+
+
+class CameraReceiver(RTCRtpReceiver):
+    """Receives video for a `FrameSink`; anything else as aiortc does.
+
+    It owns the stream that is current, the estimate told to the sender (REMB) and the receiver reports.
+    """
+
+    def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
+        super().__init__(kind, transport)
+        self._sink: FrameSink | None = None
+        self._pool: DecodePool | None = None
+        self._rtcp_ssrc: int | None = None
+        self._codecs: dict[int, RTCRtpCodecParameters] = {}
+        # RTX SSRC to media SSRC, as the offer said; a peer that says nothing has one media stream anyway.
+        self._rtx: dict[int, int] = {}
+        self._stream: VideoStream | None = None
+        self._stream_since = 0.0
+        self._statistics: dict[int, StreamStatistics] = {}
+        self._path = PathRate()
+        self._report_timer: asyncio.TimerHandle | None = None
+        self._tasks = TaskSet("receiver")
+        self._running = False
+        self._failed = False
+
+    def attach(self, sink: FrameSink, pool: DecodePool) -> None:
+        """Frames go to `sink` from now on; before `receive` only."""
+        self._sink = sink
+        self._pool = pool
+
+    def request_key_frame(self) -> None:
+        """Ask the sender for a key frame, at the rate that repair allows."""
+        if self._stream is not None:
+            self._stream.request_key_frame()
+
+    # What aiortc calls
+
+    def _set_rtcp_ssrc(self, ssrc: int) -> None:
+        super()._set_rtcp_ssrc(ssrc)
+        self._rtcp_ssrc = ssrc
+
+    async def receive(self, parameters: RTCRtpReceiveParameters) -> None:
+        if self._sink is None:
+            await super().receive(parameters)
+            return
+        if self._running:
+            return
+        self._running = True
+        for codec in parameters.codecs:
+            if codec.payloadType is not None:
+                self._codecs[codec.payloadType] = codec
+        for encoding in parameters.encodings:
+            if encoding.rtx:
+                self._rtx[encoding.rtx.ssrc] = encoding.ssrc
+        header_extensions.install(self.transport)
+        self.transport._register_rtp_receiver(self, parameters)
+        self._report_later()
+
+    async def stop(self) -> None:
+        if self._sink is None:
+            await super().stop()
+            return
+        if self._running:
+            self.transport._unregister_rtp_receiver(self)
+        self._end()
+        await self._tasks.close()
+
+    def _handle_disconnect(self) -> None:
+        if self._sink is None:
+            super()._handle_disconnect()
+        else:
+            self._end()
+
+    async def _handle_rtcp_packet(self, packet: AnyRtcpPacket) -> None:
+        if self._sink is None:
+            await super()._handle_rtcp_packet(packet)
+        elif isinstance(packet, RtcpSrPacket):
+            now = time.monotonic()
+            self._sink.report(now)
+            if self._stream is not None and self._stream.ssrc == packet.ssrc:
+                info = packet.sender_info
+                self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
+        elif isinstance(packet, RtcpByePacket) and (
+            # One that a newer stream has replaced may leave without taking that with it.
+            self._stream is None
+            or self._stream.ssrc in packet.sources
+        ):
+            self._end()
+
+    async def _handle_rtp_packet(self, packet: RtpPacket, arrival_time_ms: int) -> None:
+        if self._sink is None:
+            await super()._handle_rtp_packet(packet, arrival_time_ms)
+            return
+        if not self._running:
+            return
+        try:
+            remb = self._take(packet, time.monotonic(), self._sink)
+        except Exception as exc:  # noqa: BLE001
+            # Raised from here it would end the whole connection.
+            self._sink.dropped("broken")
+            if not self._failed:
+                self._failed = True
+                log.error("packet failed", extra={"error": type(exc).__name__})
+            return
+        if remb is not None:
+            await self._send_remb(packet.ssrc, remb)
+
+    # Packets
+
+    def _take(self, packet: RtpPacket, now: float, sink: FrameSink) -> int | None:
+        """Returns the estimate to tell the sender (bit/s), when it is time to."""
+        codec = self._codecs.get(packet.payload_type)
+        if codec is None:
+            return None
+        self._count(packet, codec)
+        sink.packet(now)
+        if is_rtx(codec):
+            original = self._unwrap(packet, codec)
+            if original is not None:
+                self._pass_on(*original, now, retransmission=True)
+            return None
+        remb: int | None = None
+        if self._stream is None or self._stream.ssrc == packet.ssrc:
+            if self._path.packet(
+                now,
+                packet.extensions.abs_send_time,
+                len(packet.payload) + packet.padding_size,
+                packet.timestamp,
+                bool(packet.marker),
+                packet.sequence_number,
+            ) and self._path.page_due(now):
+                sink.rate(self._path.cap(), self._path.frame_rate())
+            remb = self._path.remb_due(now)
+        self._pass_on(packet, codec, now, retransmission=False)
+        return remb
+
+    def _count(self, packet: RtpPacket, codec: RTCRtpCodecParameters) -> None:
+        statistics = self._statistics.get(packet.ssrc)
+        if statistics is None:
+            if len(self._statistics) >= MAX_SSRCS:
+                self._statistics.pop(next(iter(self._statistics)))
+            statistics = self._statistics[packet.ssrc] = StreamStatistics(codec.clockRate)
+        statistics.add(packet)
+
+    def _unwrap(
+        self, packet: RtpPacket, codec: RTCRtpCodecParameters
+    ) -> tuple[RtpPacket, RTCRtpCodecParameters] | None:
+        apt = codec.parameters.get("apt")
+        ssrc = self._rtx.get(packet.ssrc)
+        if ssrc is None and self._stream is not None:
+            ssrc = self._stream.ssrc
+        if ssrc is None or len(packet.payload) < 2 or not isinstance(apt, int):
+            return None
+        original = self._codecs.get(apt)
+        if original is None:
+            return None
+        return unwrap_rtx(packet, payload_type=apt, ssrc=ssrc), original
+
+    def _pass_on(
+        self, packet: RtpPacket, codec: RTCRtpCodecParameters, now: float, *, retransmission: bool
+    ) -> None:
+        stream = self._stream_of(packet.ssrc, codec.name.upper(), now)
+        if stream is not None:
+            stream.packet(
+                packet.sequence_number,
+                packet.timestamp,
+                bool(packet.marker),
+                packet.payload,
+                now,
+                retransmission=retransmission,
+                colors=header_extensions.color_space_of(packet),
+            )
+
+    def _stream_of(self, ssrc: int, codec: str, now: float) -> VideoStream | None:
+        stream = self._stream
+        if stream is not None:
+            if stream.ssrc == ssrc and stream.codec == codec:
+                return stream
+            if now - self._stream_since < STREAM_CHANGE_SECONDS:
+                return None
+            stream.close()
+        assert self._pool is not None
+        assert self._sink is not None
+        self._stream_since = now
+        self._stream = VideoStream(ssrc, codec, sink=self._sink, feedback=self, pool=self._pool)
+        return self._stream
+
+    # RTCP out
+
+    def send_nack(self, ssrc: int, lost: list[int]) -> None:
+        self._spawn(self._send_rtcp_nack(ssrc, lost), "nack")
+
+    def send_pli(self, ssrc: int) -> None:
+        self._spawn(self._send_rtcp_pli(ssrc), "pli")
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], name: str) -> None:
+        if self._running:
+            self._tasks.spawn(coro, name=name)
+        else:
+            coro.close()
+
+    async def _send_remb(self, media_ssrc: int, bitrate: int) -> None:
+        if self._rtcp_ssrc is not None:
+            await self._send_rtcp(
+                RtcpPsfbPacket(
+                    fmt=RTCP_PSFB_APP,
+                    ssrc=self._rtcp_ssrc,
+                    media_ssrc=0,
+                    fci=pack_remb_fci(bitrate, [media_ssrc]),
+                )
+            )
+
+    def _report_later(self) -> None:
+        # Varied over [0.5, 1.5] times the interval, RFC 3550 section 6.2.
+        self._report_timer = asyncio.get_running_loop().call_later(
+            0.5 + random.random(), self._report
+        )
+
+    def _report(self) -> None:
+        now = time.monotonic()
+        stream = self._stream
+        reports = []
+        for ssrc, statistics in self._statistics.items():
+            lsr, dlsr = 0, 0
+            if stream is not None and stream.ssrc == ssrc and stream.last_report is not None:
+                lsr = stream.last_report[0]
+                dlsr = min(0xFFFFFFFF, int((now - stream.last_report[1]) * 65536))
+            reports.append(
+                RtcpReceiverInfo(
+                    ssrc=ssrc,
+                    fraction_lost=statistics.fraction_lost,
+                    packets_lost=statistics.packets_lost,
+                    highest_sequence=(statistics.cycles + (statistics.max_seq or 0)) & 0xFFFFFFFF,
+                    jitter=statistics.jitter & 0xFFFFFFFF,
+                    lsr=lsr,
+                    dlsr=dlsr,
+                )
+            )
+        if reports and self._rtcp_ssrc is not None:
+            packet = RtcpRrPacket(ssrc=self._rtcp_ssrc, reports=reports)
+            self._spawn(self._send_rtcp(packet), "report")
+        if self._running:
+            self._report_later()
+
+    def _end(self) -> None:
+        """No more frames. Safe to call more than once."""
+        if self._report_timer is not None:
+            self._report_timer.cancel()
+            self._report_timer = None
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+        if self._running and self._sink is not None:
+            self._running = False
+            self._sink.ended()
+
+
+def _more_h264() -> list[RTCRtpCodecParameters]:
+    """H.264 of the profiles and the packetization mode that decode as well and that aiortc's own list has not.
+
+    Profiles (RFC 6184 section 8.1): main, high and constrained high; those that it has, again for single NAL units.
+    """
+    feedback = [
+        RTCRtcpFeedback(type="nack"),
+        RTCRtcpFeedback(type="nack", parameter="pli"),
+        RTCRtcpFeedback(type="goog-remb"),
+    ]
+    known = {
+        (codec.parameters.get("packetization-mode"), codec.parameters.get("profile-level-id"))
+        for codec in CODECS["video"]
+    }
+    free = 1 + max(codec.payloadType or 0 for codec in CODECS["video"])
+    more: list[RTCRtpCodecParameters] = []
+    for mode in ("1", "0"):
+        for profile in ("42001f", "42e01f", "4d001f", "64001f", "640c1f"):
+            if (mode, profile) not in known:
+                parameters: dict[str, int | str | None] = {
+                    "level-asymmetry-allowed": "1",
+                    "packetization-mode": mode,
+                    "profile-level-id": profile,
+                }
+                more += [
+                    RTCRtpCodecParameters(
+                        mimeType="video/H264",
+                        clockRate=90000,
+                        payloadType=free,
+                        rtcpFeedback=feedback,
+                        parameters=parameters,
+                    ),
+                    RTCRtpCodecParameters(
+                        mimeType="video/rtx",
+                        clockRate=90000,
+                        payloadType=free + 1,
+                        parameters={"apt": free},
+                    ),
+                ]
+                free += 2
+    return more
+
+
+def _know_color_space() -> None:
+    known = HEADER_EXTENSIONS["video"]
+    if all(extension.uri != color_space.URI for extension in known):
+        # Its number is the offer's, in an answer.
+        free = 1 + max(extension.id for extension in known)
+        known.append(RTCRtpHeaderExtensionParameters(id=free, uri=color_space.URI))
+
+
+def install() -> None:
+    """Put this module's, `datagrams`' and `transport_guard`'s replacements in place. Safe to call again."""
+    CODECS["video"] += _more_h264()
+    _know_color_space()
+    aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]
+    datagrams.install()
+    transport_guard.install(RTCDtlsTransport)

@@ -1,0 +1,354 @@
+"""Whether a TURN server really relays: allocate, send a datagram through it to a socket here, and get its answer back.
+
+Knows aioice's TURN client and nothing of this program. `tests/project/test_dependencies.py` fails when what it uses of
+aioice 0.13.0 changes underneath.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import re
+import secrets
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, cast
+
+import aioice.stun
+import aioice.turn
+
+# To connect and allocate; then for the way through the relay and back
+ALLOCATE_SECONDS = 5.0
+ECHO_SECONDS = 3.0
+_AGAIN_SECONDS = 0.2
+_CLOSE_SECONDS = 1.0
+# The relay's own clock forgets an allocation after so long, should the end not be told.
+_LIFETIME = 60
+_URL = re.compile(
+    r"(turns?):(\[[^\]]+\]|[^\[\]:?]+)(?::(\d+))?(?:\?transport=(udp|tcp))?", re.ASCII
+)
+
+
+class RelayProblem(StrEnum):
+    """What keeps a relay from relaying."""
+
+    NONE = ""
+    URL = "url"
+    UNREACHABLE = "unreachable"
+    CERTIFICATE = "certificate"
+    CREDENTIALS = "credentials"
+    QUOTA = "quota"
+    DENIED_PEER = "denied_peer"
+    NO_WAY_BACK = "no_way_back"
+    NO_SOCKET = "no_socket"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayResult:
+    url: str
+    problem: RelayProblem
+    # A sentence with the cause and what to do, without secrets; empty when it relays
+    why: str
+    # How long it took
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        return self.problem is RelayProblem.NONE
+
+
+class _Failed(Exception):
+    def __init__(self, problem: RelayProblem, why: str) -> None:
+        super().__init__(why)
+        self.problem = problem
+        self.why = why
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    host: str
+    port: int
+    tcp: bool
+    tls: bool
+
+    @classmethod
+    def of(cls, url: str) -> _Server:
+        """RFC 7065, section 3.1. Raises _Failed."""
+        match = _URL.fullmatch(url)
+        if match is None:
+            raise _Failed(
+                RelayProblem.URL, "This is no TURN URL like turn:host:3478?transport=udp."
+            )
+        tls = match[1] == "turns"
+        tcp = tls or match[4] == "tcp"
+        return cls(match[2].strip("[]"), int(match[3] or (5349 if tls else 3478)), tcp, tls)
+
+    @property
+    def way(self) -> str:
+        kind = "TLS over TCP" if self.tls else "TCP" if self.tcp else "UDP"
+        return f"{kind} port {self.port}"
+
+
+async def check_relay(
+    url: str,
+    username: str,
+    password: str,
+    *,
+    addresses: Sequence[str] = (),
+    reflexive: bool = False,
+    bind: Callable[[socket.socket, str], None] | None = None,
+    tls: ssl.SSLContext | None = None,
+    allocate_seconds: float = ALLOCATE_SECONDS,
+    echo_seconds: float = ECHO_SECONDS,
+) -> RelayResult:
+    """Try one URL, as a client at one of the relay's ends and this machine at the other would.
+
+    `addresses`: IPv4 addresses under which clients are told to reach this machine; the relay has to reach one of
+    them. None given, or `reflexive`: also the one that the relay sees this machine under. `bind` gives the socket at
+    this end its port (the media ports' range). `tls`: whom to trust; the system's authorities when None. Never raises
+    but when cancelled, which leaves nothing behind.
+    """
+    begin = time.monotonic()
+    try:
+        server = _Server.of(url)
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                async with asyncio.timeout(allocate_seconds):
+                    client = await _allocate(stack, server, username, password, tls)
+            except TimeoutError:
+                raise _Failed(
+                    RelayProblem.UNREACHABLE,
+                    f"No answer within {allocate_seconds:g} s: is {server.way} of the TURN server open, and does it"
+                    " listen there?",
+                ) from None
+            seen = str(client.mapped_address[0])
+            peers = [a for a in addresses if ipaddress.ip_address(a).version == 4]
+            if (reflexive or not addresses) and seen not in peers:
+                peers.append(seen)
+            if not peers:
+                raise _Failed(
+                    RelayProblem.NO_WAY_BACK,
+                    "This server is announced with no IPv4 address that a relay could send to.",
+                )
+            await _echo(stack, client, peers, bind, echo_seconds)
+    except _Failed as failure:
+        return RelayResult(url, failure.problem, failure.why, time.monotonic() - begin)
+    return RelayResult(url, RelayProblem.NONE, "", time.monotonic() - begin)
+
+
+async def _allocate(
+    stack: contextlib.AsyncExitStack,
+    server: _Server,
+    username: str,
+    password: str,
+    tls: ssl.SSLContext | None,
+) -> Any:
+    """aioice's client with an allocation, which ends with the stack. Raises _Failed."""
+    loop = asyncio.get_running_loop()
+    where = server.host, server.port
+    options: dict[str, Any] = {
+        "username": username,
+        "password": password,
+        "lifetime": _LIFETIME,
+        "channel_refresh_time": aioice.turn.DEFAULT_CHANNEL_REFRESH_TIME,
+    }
+    client: Any
+    try:
+        if server.tcp:
+            context = None
+            if server.tls:
+                # Reading the system's authorities takes some 50 ms.
+                context = tls or await asyncio.to_thread(ssl.create_default_context)
+            transport: asyncio.BaseTransport
+            transport, client = await loop.create_connection(
+                lambda: _TcpClient(where, **options), *where, ssl=context
+            )
+        else:
+            transport, client = await loop.create_datagram_endpoint(
+                lambda: _UdpClient(where, **options), remote_addr=where
+            )
+        stack.push_async_callback(_end, client, transport)
+        await client.connect()
+    except aioice.stun.TransactionFailed as error:
+        raise _refusal(error) from None
+    except ssl.SSLCertVerificationError as error:
+        raise _Failed(
+            RelayProblem.CERTIFICATE,
+            f"The TURN server's TLS certificate does not hold for {server.host}: {error.verify_message}.",
+        ) from None
+    except ssl.SSLError:
+        raise _Failed(
+            RelayProblem.CERTIFICATE,
+            f"{server.way} of the TURN server does not speak TLS 1.2 or newer.",
+        ) from None
+    except (socket.gaierror, UnicodeError):
+        raise _Failed(
+            RelayProblem.UNREACHABLE, "The TURN server's name can not be resolved here."
+        ) from None
+    except aioice.stun.TransactionTimeout:
+        raise TimeoutError from None
+    except OSError as error:
+        raise _Failed(
+            RelayProblem.UNREACHABLE,
+            f"{server.way} of the TURN server can not be reached"
+            f" ({os.strerror(error.errno).lower() if error.errno else 'the connection broke'}).",
+        ) from None
+    return client
+
+
+def _refusal(error: aioice.stun.TransactionFailed) -> _Failed:
+    code = error.response.error_code
+    if code in (401, 441):
+        return _Failed(
+            RelayProblem.CREDENTIALS,
+            "The TURN server refuses the credentials (401): TURN_SECRET has to be its static-auth-secret, it needs"
+            " use-auth-secret, and both clocks have to agree.",
+        )
+    if code in (486, 508):
+        return _Failed(
+            RelayProblem.QUOTA,
+            f"The TURN server gives no further relay address ({code}): its quota or its ports are used up.",
+        )
+    return _Failed(RelayProblem.REFUSED, f"The TURN server refuses to relay ({code}).")
+
+
+async def _echo(
+    stack: contextlib.AsyncExitStack,
+    client: Any,
+    peers: Sequence[str],
+    bind: Callable[[socket.socket, str], None] | None,
+    seconds: float,
+) -> None:
+    """Through the relay to our own socket and back, both sides sending as ICE does. Raises _Failed."""
+    word = secrets.token_bytes(8)
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    stack.callback(sock.close)
+    try:
+        sock.setblocking(False)
+        if bind is None:
+            sock.bind(("0.0.0.0", 0))
+        else:
+            bind(sock, "0.0.0.0")
+    except Exception as error:  # noqa: BLE001
+        # Whatever `bind` raises: it says why there is no port.
+        raise _Failed(
+            RelayProblem.NO_SOCKET,
+            f"No UDP port is free here for the test ({type(error).__name__}).",
+        ) from None
+    transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
+        lambda: _OwnEnd(word), sock=sock
+    )
+    stack.callback(transport.close)
+    far = _FarEnd(word)
+    client.receiver = far
+    relayed = client.relayed_address
+    waiting = {(peer, sock.getsockname()[1]) for peer in peers}
+    denied: set[str] = set()
+    try:
+        async with asyncio.timeout(seconds):
+            while not far.answered.is_set():
+                # Where our own datagrams came from counts as well: NAT may have changed the port.
+                for target in sorted(waiting | far.heard):
+                    if target[0] in denied:
+                        continue
+                    try:
+                        await client.send_data(b"\xffask" + word, target)
+                    except aioice.stun.TransactionFailed as error:
+                        if error.response.error_code not in (400, 403):
+                            raise _refusal(error) from None
+                        denied.add(target[0])
+                if denied.issuperset(peers):
+                    raise _Failed(
+                        RelayProblem.DENIED_PEER,
+                        f"The TURN server may not relay to this server at {', '.join(sorted(denied))} (403): allow it"
+                        " there (coturn: allowed-peer-ip), or name a public address in PUBLIC_ADDRESSES.",
+                    )
+                transport.sendto(b"\xffhere" + word, relayed)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_AGAIN_SECONDS):
+                        await far.answered.wait()
+    except (TimeoutError, ConnectionError, aioice.stun.TransactionTimeout):
+        raise _Failed(
+            RelayProblem.NO_WAY_BACK,
+            f"The TURN server gave a relay at {relayed[0]}, but nothing sent through it came here at"
+            f" {', '.join(peers)} and back: is UDP open between the two, and are these this server's addresses as the"
+            " TURN server sees them (PUBLIC_ADDRESSES)?",
+        ) from None
+
+
+class _OwnEnd(asyncio.DatagramProtocol):
+    """The socket in the server's place: answers what came through the relay."""
+
+    transport: asyncio.DatagramTransport
+
+    def __init__(self, word: bytes) -> None:
+        self._word = word
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if data == b"\xffask" + self._word:
+            self.transport.sendto(b"\xffanswer" + self._word, addr)
+
+
+class _FarEnd(asyncio.DatagramProtocol):
+    """The client's place at the relay's other end."""
+
+    def __init__(self, word: bytes) -> None:
+        self._word = word
+        self.heard: set[tuple[str, int]] = set()
+        self.answered = asyncio.Event()
+
+    def datagram_received(self, data: bytes, addr: tuple[Any, ...]) -> None:
+        if data == b"\xffhere" + self._word and len(self.heard) < 4:
+            self.heard.add((str(addr[0]), int(addr[1])))
+        elif data == b"\xffanswer" + self._word:
+            self.answered.set()
+
+
+class _Ends:
+    """Tells when the connection to the TURN server is gone."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.gone = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+
+class _TcpClient(_Ends, aioice.turn.TurnClientTcpProtocol):
+    pass
+
+
+class _UdpClient(_Ends, aioice.turn.TurnClientUdpProtocol):
+    pass
+
+
+async def _end(client: Any, transport: asyncio.BaseTransport) -> None:
+    """Give the allocation back and close, within a second or two whatever the server does."""
+    try:
+        if client.relayed_address is not None:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await client.delete()
+    except (TimeoutError, OSError, aioice.stun.TransactionError):
+        pass  # It ends by itself within _LIFETIME.
+    finally:
+        if client.refresh_task is not None:
+            client.refresh_task.cancel()
+        transport.close()
+    try:
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await client.gone.wait()
+    except TimeoutError:
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.abort()

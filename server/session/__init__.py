@@ -1,0 +1,4 @@
+"""One visitor's session: a question's way from message to answer, the running description, history and the outbox.
+
+The queue that decides whose turn it is, is in `queue`; sessions are opened and found in `server/session_manager.py`.
+"""

@@ -1,0 +1,188 @@
+"""How an answer reaches its client: from what the queue tells to the messages on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.camera.camera import Asked
+from server.core import messages as wire
+from server.core.errors import QwenCameraError
+from server.core.frames import Kind, Picture
+from server.engines.base import Engine, EngineRequest, Usage
+from server.inference import Job, Result
+from server.session.outbox import Outbox
+from server.vision.encode import data_url
+
+
+@dataclass(slots=True, eq=False)
+class Asking:
+    """A question on its way."""
+
+    id: str
+    question: str
+    asked: Asked
+    # What the client calls it, and when it was sent: the same again is no other question. None when it did not say both.
+    key: tuple[str, float] | None = None
+    # Waits for the frame and prepares it
+    task: asyncio.Task[None] | None = None
+    # In the queue or running; None before
+    job: Job | None = None
+    # Tells of it; None before there is a frame
+    sink: AnswerSink | None = None
+    # Nobody listened any more: that it was stopped is no answer.
+    abandoned: bool = False
+
+    def cancelled(self, engine: Engine, reason: str) -> wire.Response:
+        """The response to a question that was stopped before it had a frame."""
+        waited = (time.monotonic() - self.asked.at) * 1000
+        return wire.Response(
+            text="",
+            inference_time=0.0,
+            id=self.id,
+            kind=Kind.CHAT,
+            engine=engine.name,
+            model=engine.status.model_name,
+            timings=wire.Timings(
+                wait_frame_ms=round(waited, 1), prepare_ms=0, queue_ms=0, total_ms=round(waited, 1)
+            ),
+            usage=wire.UsageInfo(),
+            finish_reason="replaced" if reason == "replaced" else "cancelled",
+        )
+
+
+class AnswerSink:
+    """Turns one job's news into messages. `on_end(text, whole)`, `on_error(error)` tell the session; `on_counted`
+    hears what was asked beside what came of it.
+
+    `began`: when the question came, or the description's frame was sampled (monotonic seconds); `wait_seconds`: how
+    much of the time since then the frame took.
+    """
+
+    def __init__(
+        self,
+        *,
+        id: str,
+        kind: Kind,
+        outbox: Outbox,
+        began: float,
+        wait_seconds: float = 0.0,
+        on_end: Callable[[str, bool], None],
+        on_error: Callable[[QwenCameraError], None],
+        on_counted: Callable[[Engine, EngineRequest, Usage, int], None] = lambda *_: None,
+    ) -> None:
+        self._id = id
+        self._kind = kind
+        self._outbox = outbox
+        self._began = began
+        self._wait_seconds = wait_seconds
+        self._on_end = on_end
+        self._on_error = on_error
+        self._on_counted = on_counted
+        self._asked: tuple[Engine, EngineRequest] | None = None
+        self._frame: wire.FrameInfo | None = None
+        self._prepare_seconds = 0.0
+        self._text: list[str] = []
+        # How it ended, without the picture; None before.
+        self.response: wire.Response | None = None
+
+    def again(self) -> None:
+        """Tell the client once more what it has heard so far: it may have been lost."""
+        if self._frame is None:
+            return
+        self._tell_started(self._frame)
+        if self._text:
+            self._outbox.put(wire.DeltaMessage(id=self._id, text="".join(self._text)))
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        picture = request.picture
+        self._asked = (engine, request)
+        self._frame = frame_info(picture, time.monotonic(), time.time())
+        self._prepare_seconds = picture.prepare_seconds
+        self._text.clear()
+        self._tell_started(self._frame)
+
+    def _tell_started(self, frame: wire.FrameInfo) -> None:
+        # The thumbnail comes once, with the response.
+        frame = frame.model_copy(update={"thumbnail": None})
+        self._outbox.put(wire.Started(id=self._id, kind=self._kind, frame=frame))
+
+    def delta(self, text: str) -> None:
+        if self._kind is Kind.CHAT:
+            self._text.append(text)
+        self._outbox.put(wire.DeltaMessage(id=self._id, text=text))
+
+    def thought(self, text: str) -> None:
+        if self._kind is Kind.CHAT:
+            self._outbox.put(wire.Thinking(id=self._id, text=text))
+
+    def finished(self, result: Result) -> None:
+        if self._asked is not None and result.cancel_reason is None:
+            self._on_counted(*self._asked, result.usage, result.left_out)
+        # A description that was replaced or stopped before it began is nothing to tell.
+        if self._frame is not None or self._kind is Kind.CHAT:
+            response = self._response(result)
+            self._outbox.put(response)
+            frame = response.frame
+            self.response = response.model_copy(
+                update={"frame": frame and frame.model_copy(update={"thumbnail": None})}
+            )
+        self._on_end(result.text, result.finish_reason in ("stop", "length"))
+
+    def failed(self, error: QwenCameraError) -> None:
+        self._on_error(error)
+        self._on_end("", False)
+
+    def _response(self, result: Result) -> wire.Response:
+        first = result.first_token_seconds
+        return wire.Response(
+            text=result.text,
+            thinking=result.thoughts or None if self._kind is Kind.CHAT else None,
+            inference_time=round(result.inference_seconds, 4),
+            id=self._id,
+            kind=self._kind,
+            engine=result.engine,
+            model=result.model,
+            frame=self._frame,
+            timings=wire.Timings(
+                wait_frame_ms=_ms(self._wait_seconds),
+                prepare_ms=_ms(self._prepare_seconds),
+                queue_ms=_ms(result.queue_seconds),
+                first_token_ms=_ms(first) if first is not None else None,
+                # Not the sum of the others: an engine that failed and was replaced took its time, too.
+                total_ms=_ms(time.monotonic() - self._began),
+            ),
+            usage=wire.UsageInfo(
+                prompt_tokens=result.usage.prompt_tokens,
+                completion_tokens=result.usage.completion_tokens,
+                cached_tokens=result.usage.cached_tokens,
+            ),
+            finish_reason=result.finish_reason,
+        )
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)
+
+
+def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
+    """`now` monotonic, `wall` seconds since the epoch: the moment at which the model gets the picture."""
+    age = max(0.0, now - picture.captured)
+    captured = picture.captured_sender if picture.captured_sender is not None else wall - age
+    scene = picture.scene
+    return wire.FrameInfo(
+        id=picture.frame_id,
+        captured_at=round(captured * 1000, 1),
+        age_ms=_ms(age),
+        source_width=picture.source_width,
+        source_height=picture.source_height,
+        width=picture.width,
+        height=picture.height,
+        visual_tokens=picture.visual_tokens,
+        held=picture.held,
+        dark=scene.dark if scene is not None else None,
+        blurred=scene.blurred if scene is not None else None,
+        thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+    )

@@ -1,0 +1,112 @@
+"""What a session has asked and heard: bounded in tokens and turns, in RAM only. Pure."""
+
+from __future__ import annotations
+
+from server.engines.base import Turn
+from server.engines.prompts import estimate_tokens
+
+# Marks, roles and line ends that a chat template puts around a question and an answer.
+_TURN_TOKENS = 12
+
+
+class History:
+    """The newest turns of a chat.
+
+    A model server reuses what it computed for a prompt as long as the prompt begins as before (vLLM's prefix cache).
+    Dropping the oldest turn with every new one would change that beginning each time, so when a bound is reached the
+    history is cut to half of it, and then grows again.
+    """
+
+    def __init__(self, *, max_tokens: int = 4096, max_turns: int = 32) -> None:
+        if max_tokens < 64 or max_turns < 2:
+            raise ValueError(
+                f"a history holds at least 64 tokens and 2 turns, not {max_tokens} and {max_turns}"
+            )
+        self._max_tokens = max_tokens
+        self._max_turns = max_turns
+        # Oldest first, each with its estimated tokens.
+        self._turns: list[tuple[Turn, int]] = []
+        self._tokens = 0
+        # Turns before this place are not told to the engine: a smaller budget has cut them off...
+        self._start = 0
+        # ...namely this one.
+        self._cut_at = 0
+        # What `turns` was given last.
+        self._budget = 0
+
+    def __len__(self) -> int:
+        return len(self._turns)
+
+    @property
+    def tokens(self) -> int:
+        """Estimated tokens of all that is kept; never above `max_tokens`."""
+        return self._tokens
+
+    def add(self, question: str, answer: str) -> None:
+        """Remember a turn. One without a question or an answer is not kept.
+
+        A text of more than a quarter of `max_tokens` is cut at its end, with an ellipsis in its place.
+        """
+        if not question.strip() or not answer.strip():
+            return
+        part = (self._max_tokens - 2 * _TURN_TOKENS) // 4
+        turn = Turn(_shorten(question, part), _shorten(answer, part))
+        cost = turn_tokens(turn)
+        self._turns.append((turn, cost))
+        self._tokens += cost
+        if self._tokens <= self._max_tokens and len(self._turns) <= self._max_turns:
+            return
+        first = self._fitting(self._max_tokens // 2, self._max_turns // 2)
+        del self._turns[:first]
+        self._tokens = sum(cost for _, cost in self._turns)
+        self._start = max(0, self._start - first)
+
+    def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
+        """The newest turns that fit into so many tokens, oldest first, whole and without a gap.
+
+        When they do not all fit, those that fit into half of it: the rest is room for the turns to come.
+        """
+        self._budget = budget_tokens
+        if budget_tokens > 2 * self._cut_at:
+            # Far more room than when it was cut: another engine, most likely.
+            self._start = 0
+        if sum(cost for _, cost in self._turns[self._start :]) > budget_tokens:
+            self._cut_at = max(0, budget_tokens)
+            self._start = self._fitting(budget_tokens // 2, self._max_turns)
+            if self._start == len(self._turns):
+                # The newest alone may have more than half.
+                self._start = self._fitting(budget_tokens, 1)
+        return tuple(turn for turn, _ in self._turns[self._start :])
+
+    def leave_out(self, count: int) -> None:
+        """So many of the oldest turns that `turns` gave last did not fit: they are not told any more."""
+        self._start = min(len(self._turns), self._start + count)
+        self._cut_at = self._budget
+
+    def clear(self) -> None:
+        self._turns.clear()
+        self._tokens = self._start = self._cut_at = self._budget = 0
+
+    def _fitting(self, tokens: int, count: int) -> int:
+        """Where the newest turns begin that are within both bounds."""
+        first = len(self._turns)
+        while first > 0 and len(self._turns) - first < count:
+            tokens -= self._turns[first - 1][1]
+            if tokens < 0:
+                break
+            first -= 1
+        return first
+
+
+def turn_tokens(turn: Turn) -> int:
+    """What a turn takes of a prompt, estimated like `estimate_tokens`."""
+    return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
+
+
+def _shorten(text: str, tokens: int) -> str:
+    if estimate_tokens(text) <= tokens:
+        return text
+    # The ellipsis takes up to two.
+    while (estimate := estimate_tokens(text)) > tokens - 2:
+        text = text[: min(len(text) - 1, len(text) * max(0, tokens - 2) // estimate)]
+    return text.rstrip() + "…"

@@ -1,0 +1,107 @@
+"""A running description: sampled frames into the queue, what comes of them to the client."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable
+
+from server.camera.camera import Camera
+from server.core.errors import Draining, NotConfirmed, QwenCameraError
+from server.core.frames import Detail, Frame, Kind
+from server.engines.base import Engine, EngineRequest
+from server.engines.prompts import DESCRIBE
+from server.inference import Inference, Job
+from server.session.answers import AnswerSink
+from server.session.outbox import Outbox
+from server.session.request_builder import RequestMaker
+
+
+class Describing:
+    """One session's. `frame` is called with each sampled frame while it is on.
+
+    At most one description waits and one runs; the newest frame replaces the one that waits.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        camera: Camera,
+        inference: Inference,
+        outbox: Outbox,
+        requests: RequestMaker,
+        tell: Callable[[QwenCameraError, str | None], None],
+        touch: Callable[[], None],
+    ) -> None:
+        """`tell(error, id)` tells the client; `touch` says that something was done for it."""
+        self._session_id = session_id
+        self._camera = camera
+        self._inference = inference
+        self._outbox = outbox
+        self._requests = requests
+        self._tell = tell
+        self._touch = touch
+        self._numbers = itertools.count(1)
+        # The last error that was told, so that it is told once; None while it goes well.
+        self._told: str | None = None
+
+    def begin(self) -> None:
+        self._told = None
+
+    def stop(self) -> None:
+        self._inference.cancel_background(self._session_id, "user")
+
+    def frame(self, frame: Frame) -> None:
+        """A sampled frame goes into the queue; one that still waits there makes room for it."""
+        id = f"d{next(self._numbers)}"
+        try:
+            self._requests.check_consent()
+        except NotConfirmed as error:
+            # It goes on by itself once it is confirmed.
+            self._failed(error, None)
+            return
+        question = self._requests.preferences.prompt.strip() or DESCRIBE
+        # As it is now: when its turn comes the camera may show something else.
+        scene = self._camera.scene
+
+        async def make_request(engine: Engine) -> EngineRequest:
+            picture = await self._requests.prepare(
+                frame,
+                engine.status.capabilities,
+                Detail.LOW,
+                held=False,
+                scene=scene,
+            )
+            return self._requests.request(question, Kind.DESCRIBE, engine, picture, Detail.LOW)
+
+        sink = AnswerSink(
+            id=id,
+            kind=Kind.DESCRIBE,
+            outbox=self._outbox,
+            began=time.monotonic(),
+            on_end=lambda text, whole: self._ended(whole),
+            on_error=lambda error: self._failed(error, id),
+        )
+        job = Job(
+            session_id=self._session_id,
+            kind=Kind.DESCRIBE,
+            make_request=make_request,
+            sink=sink,
+            id=id,
+        )
+        try:
+            self._inference.submit(job)
+        except Draining as error:
+            self._failed(error, None)
+
+    def _ended(self, whole: bool) -> None:
+        if whole:
+            self._told = None
+            # Work for a client that listens keeps its session alive, as its own messages do.
+            self._touch()
+
+    def _failed(self, error: QwenCameraError, id: str | None) -> None:
+        if error.code != self._told:
+            self._told = error.code
+            self._tell(error, id)

@@ -1,0 +1,264 @@
+"""The messages that wait for one client. Outlives its sockets: what waits goes to the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from server.core.messages import (
+    DeltaMessage,
+    EngineReport,
+    LogLines,
+    Ready,
+    Response,
+    Sender,
+    ServerMessage,
+    Status,
+    Still,
+    Thinking,
+)
+
+MAX_BYTES = 256 * 1024
+
+# Pieces of a text, which become one while they wait.
+_PIECES = (DeltaMessage, Thinking)
+# A waiting one of these is worth nothing once there is a newer one.
+_SNAPSHOTS = (Ready, Status, Sender, Still, EngineReport, LogLines)
+
+
+class OutboxClosed(Exception):
+    """Nothing comes from here any more: the outbox was closed and emptied, or a newer reader has taken over."""
+
+
+class OutboxOverflowed(Exception):
+    """The client reads too slowly; its socket should be closed. What is left waits for the next one."""
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    message: ServerMessage
+    # None when texts were merged since: made anew when it is taken.
+    encoded: str | None
+    # Bytes on the wire
+    size: int
+    # The pieces of a merged delta, the first one included; else empty.
+    texts: list[str] = field(default_factory=list)
+
+    def encode(self, operator: bool) -> str:
+        """`operator`: whoever reads has brought the operator's token."""
+        if operator and (special := self.message.for_operators()) is not self.message:
+            return special.encode()
+        if self.encoded is not None:
+            return self.encoded
+        return self.message.model_copy(update={"text": "".join(self.texts)}).encode()
+
+
+class Outbox:
+    """Any number of `put`s, one reader at a time. All of it on the event loop.
+
+    Rules for what waits: deltas of one answer that follow each other become one, and so do thoughts. A `ready`, `status`, `sender`, `still`, `engine`
+    or `log` is replaced by a newer one (whoever puts a `log` looks first whether one waits), and a `ready` goes before everything else. While nobody reads, the deltas of an answer go
+    once its response is there, for the response has the whole text. Beyond `max_bytes` the oldest messages are dropped,
+    and counted; a reader is then told with OutboxOverflowed.
+    """
+
+    def __init__(
+        self, max_bytes: int = MAX_BYTES, on_drop: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_drop` is called for each message that is dropped."""
+        self._max_bytes = max_bytes
+        self._on_drop = on_drop
+        self._waiting: deque[_Waiting] = deque()
+        # The waiting one of each of these kinds
+        self._snapshots: dict[type[ServerMessage], _Waiting] = {}
+        self._size = 0
+        self._reader: Reader | None = None
+        self._closed = False
+        # Messages were dropped while somebody read; False again with the next reader.
+        self.overflowed = False
+        # Messages dropped so far for want of room.
+        self.dropped = 0
+        # Whoever reads has brought the operator's token, and is told the operator's texts; the desk sets it.
+        self.operator = False
+
+    @property
+    def empty(self) -> bool:
+        return not self._waiting
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait; never above `max_bytes`."""
+        return self._size
+
+    @property
+    def attached(self) -> bool:
+        """Somebody reads."""
+        return self._reader is not None
+
+    def put(self, message: ServerMessage) -> None:
+        """Never waits and never fails. After `close` it does nothing."""
+        if self._closed:
+            return
+        if isinstance(message, Response) and self._reader is None:
+            self._drop_deltas(message.id)
+        if not (isinstance(message, _PIECES) and self._merge(message)):
+            if isinstance(message, _SNAPSHOTS):
+                self._put_snapshot(message)
+            else:
+                self._append(self._waiting_for(message))
+        while self._size > self._max_bytes:
+            self._take()
+            self._drop()
+            self.overflowed = self._reader is not None
+        if self._reader is not None:
+            self._reader._wake()
+
+    def attach(self) -> Reader:
+        """Begin to read. The reader before this one gets nothing more: its `get` raises OutboxClosed."""
+        if self._reader is not None:
+            self._reader.detach()
+        self.overflowed = False
+        self._reader = Reader(self)
+        return self._reader
+
+    def waits(self, kind: type[ServerMessage]) -> bool:
+        """Whether one of a kind that newer ones replace has not been taken yet."""
+        return kind in self._snapshots
+
+    def discard(self, kind: type[ServerMessage]) -> None:
+        """Take back what `waits`."""
+        entry = self._snapshots.pop(kind, None)
+        if entry is not None:
+            self._waiting.remove(entry)
+            self._size -= entry.size
+
+    def close(self) -> None:
+        """Take no more messages; what waits may still be read. Safe to call twice."""
+        self._closed = True
+        if self._reader is not None:
+            self._reader._wake()
+
+    def _waiting_for(self, message: ServerMessage) -> _Waiting:
+        encoded = message.encode()
+        return _Waiting(message, encoded, len(encoded.encode()))
+
+    def _append(self, entry: _Waiting) -> None:
+        self._waiting.append(entry)
+        self._size += entry.size
+
+    def _prepend(self, entry: _Waiting) -> None:
+        self._waiting.appendleft(entry)
+        self._size += entry.size
+
+    def _merge(self, message: DeltaMessage | Thinking) -> bool:
+        last = self._waiting[-1] if self._waiting else None
+        if last is None or not isinstance(last.message, _PIECES):
+            return False
+        if last.message.type != message.type:
+            return False
+        if last.message.id != message.id:
+            return False
+        if not last.texts:
+            last.texts.append(last.message.text)
+        last.texts.append(message.text)
+        last.encoded = None
+        # JSON escapes character by character, so that the sizes of two texts add up.
+        envelope = len(message.model_copy(update={"text": ""}).encode().encode())
+        more = len(message.encode().encode()) - envelope
+        last.size += more
+        self._size += more
+        return True
+
+    def _put_snapshot(self, message: ServerMessage) -> None:
+        kind = type(message)
+        older = self._snapshots.get(kind)
+        if isinstance(message, Sender) and older is not None and message.wake_ms is None:
+            # "Wake now" must not get lost with the message that said it.
+            assert isinstance(older.message, Sender)
+            message = message.model_copy(update={"wake_ms": older.message.wake_ms})
+        entry = self._waiting_for(message)
+        if kind is Ready:
+            if older is not None:
+                self._waiting.remove(older)
+                self._size -= older.size
+            self._prepend(entry)
+        elif older is not None:
+            # In its place: what followed it was said with an even older state in mind.
+            self._waiting[self._waiting.index(older)] = entry
+            self._size += entry.size - older.size
+        else:
+            self._append(entry)
+        self._snapshots[kind] = entry
+
+    def _drop_deltas(self, id: str) -> None:
+        kept = [
+            entry
+            for entry in self._waiting
+            if not (isinstance(entry.message, _PIECES) and entry.message.id == id)
+        ]
+        self._waiting = deque(kept)
+        self._size = sum(entry.size for entry in kept)
+
+    def _drop(self) -> None:
+        self.dropped += 1
+        self._on_drop()
+
+    def _take(self) -> _Waiting:
+        entry = self._waiting.popleft()
+        self._size -= entry.size
+        if self._snapshots.get(type(entry.message)) is entry:
+            del self._snapshots[type(entry.message)]
+        return entry
+
+
+class Reader:
+    """One socket's end of an outbox."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self._outbox = outbox
+        self._changed = asyncio.Event()
+        self._detached = False
+        # Taken, and not known to be sent until the next `get`.
+        self._sending: _Waiting | None = None
+
+    async def get(self) -> str:
+        """The next message as JSON. Asking for it says that the one before was sent.
+
+        Raises OutboxClosed and OutboxOverflowed. Cancelling loses nothing. One caller at a time.
+        """
+        self._sending = None
+        while not self._detached:
+            if self._outbox.overflowed:
+                raise OutboxOverflowed
+            if not self._outbox.empty:
+                self._sending = self._outbox._take()
+                return self._sending.encode(self._outbox.operator)
+            if self._outbox._closed:
+                break
+            self._changed.clear()
+            await self._changed.wait()
+        raise OutboxClosed
+
+    def detach(self) -> None:
+        """Stop reading. A message that was taken and perhaps not sent waits again, unless a newer one made it pointless.
+
+        Safe to call twice.
+        """
+        if self._detached:
+            return
+        self._detached = True
+        outbox = self._outbox
+        outbox._reader = None
+        entry, self._sending = self._sending, None
+        # A delta told twice would garble the text; the response will have all of it.
+        if entry is not None and not isinstance(entry.message, (*_PIECES, *_SNAPSHOTS)):
+            outbox._prepend(entry)
+            while outbox._size > outbox._max_bytes:
+                outbox._take()
+                outbox._drop()
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()

@@ -1,0 +1,189 @@
+"""From a frame and a question to the request an engine gets: what the settings, the client and the engine allow."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+
+from server.core.aio import in_pool
+from server.core.errors import BadRequest, FrameWithheld, NotConfirmed
+from server.core.frames import Detail, Frame, Kind, Picture, Scene
+from server.core.metrics import Metrics
+from server.engines.base import Capabilities, Engine, EngineRequest, Turn, Usage
+from server.engines.prompts import prompt_tokens
+from server.engines.token_scale import TokenScale
+from server.inference import Inference
+from server.session.history import History, turn_tokens
+from server.vision.prepare import PictureMaker
+
+# An answer gets at least this many tokens, however long the question is.
+_LEAST_ANSWER_TOKENS = 16
+# Machines that a session remembers to have been confirmed.
+_MOST_HOSTS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class SessionLimits:
+    """What the settings say about every session."""
+
+    sample_rate: float
+    # Of an answer
+    max_tokens: int
+    # Tokens of prompt and answer together; an engine's own smaller limit holds.
+    context_length: int
+    # Seconds without activity after which a session ends
+    timeout: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionTools:
+    """What all sessions share."""
+
+    inference: Inference
+    current_engine: Callable[[], Engine]
+    maker: PictureMaker
+    prepare_pool: ThreadPoolExecutor
+    metrics: Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    """What the client has set; see `messages.Settings`."""
+
+    describe: bool = False
+    prompt: str = ""
+    sample_rate: float | None = None
+    # Of an answer; the setting's limit holds above it.
+    max_tokens: int | None = None
+    language: str = ""
+    thumbnails: bool = False
+    stills: bool = False
+
+
+class Consent:
+    """The machines that one session's pictures may go to: the one of the engine that was there when the session
+    began, this one always, and what the person confirmed since. The newest 16 are remembered."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._hosts = dict.fromkeys(("", engine.status.elsewhere))
+
+    def given(self, engine: Engine) -> bool:
+        return engine.status.elsewhere in ("", *self._hosts)
+
+    def check(self, engine: Engine) -> None:
+        """Raises NotConfirmed."""
+        if not self.given(engine):
+            host = engine.status.elsewhere
+            word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
+            raise NotConfirmed(
+                f"Another engine answers now, and pictures would go to {host}. Nothing was sent there. Agree on the page; a"
+                f" client without one shows this to its person, sends {word} on this socket, and asks again."
+            )
+
+    def give(self, engine: Engine, host: str) -> None:
+        """Raises BadRequest when pictures would not go to this host."""
+        if host != engine.status.elsewhere:
+            where = engine.status.elsewhere or "no other machine"
+            raise BadRequest(
+                f'"host" of a confirm message is not where pictures go; they go to {where} now.'
+            )
+        self._hosts[host] = None
+        while len(self._hosts) > _MOST_HOSTS:
+            del self._hosts[next(iter(self._hosts))]
+
+
+class RequestMaker:
+    """One session's. `preferences` is replaced whole when the client changes something."""
+
+    def __init__(
+        self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
+    ) -> None:
+        self.preferences = Preferences()
+        self.consent = Consent(tools.current_engine())
+        self._session_id = session_id
+        self._limits = limits
+        self._tools = tools
+        self._history = history
+        self._scale = TokenScale()
+
+    def check_consent(self) -> None:
+        """Raises NotConfirmed when pictures would go where they may not, as things stand."""
+        self.consent.check(self._tools.current_engine())
+
+    def context(self, capabilities: Capabilities) -> int:
+        """Tokens of prompt and answer together."""
+        stated = capabilities.context_length
+        return min(self._limits.context_length, stated or self._limits.context_length)
+
+    def max_tokens(self, capabilities: Capabilities) -> int:
+        """The longest answer: what the client wishes, within the setting and half of the context."""
+        limit = self._limits.max_tokens
+        return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
+
+    async def prepare(
+        self, frame: Frame, needs: Capabilities, detail: Detail, *, held: bool, scene: Scene | None
+    ) -> Picture:
+        """`scene` is what the camera's last look told. Raises FrameWithheld."""
+        make = partial(
+            self._tools.maker.make,
+            frame,
+            needs,
+            detail,
+            thumbnail=self.preferences.thumbnails,
+            held=held,
+            scene=scene,
+        )
+        try:
+            picture = await in_pool(self._tools.prepare_pool, make)
+        except FrameWithheld:
+            self._tools.metrics.frames_skipped.labels("withheld").inc()
+            raise
+        self._tools.metrics.frame_prepare.observe(picture.prepare_seconds)
+        return picture
+
+    def request(
+        self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail
+    ) -> EngineRequest:
+        """The answer and the earlier turns are cut to what is left of the context.
+
+        Raises NotConfirmed. Every picture on its way to an engine passes here last, whatever it was meant for before.
+        """
+        self.consent.check(engine)
+        capabilities = engine.status.capabilities
+        language = self.preferences.language or None
+        scale = self._scale.of(_key(engine))
+        bare = picture.visual_tokens + prompt_tokens(question, language)
+        room = self.context(capabilities) - math.ceil(scale * bare)
+        max_tokens = min(self.max_tokens(capabilities), max(_LEAST_ANSWER_TOKENS, room))
+        return EngineRequest(
+            session_id=self._session_id,
+            kind=kind,
+            question=question,
+            picture=picture,
+            turns=self._turns(max(0, room - max_tokens) / scale) if kind is Kind.CHAT else (),
+            max_tokens=max_tokens,
+            language=language,
+            detail=detail,
+        )
+
+    def learn(self, engine: Engine, request: EngineRequest, usage: Usage, left_out: int) -> None:
+        """What came of a question: what its prompt took, and how many of its turns did not fit."""
+        if left_out:
+            self._history.leave_out(left_out)
+        sent = request.turns[left_out:]
+        estimated = request.picture.visual_tokens + prompt_tokens(
+            request.question, request.language
+        )
+        estimated += sum(turn_tokens(turn) for turn in sent)
+        self._scale.learn(_key(engine), estimated, usage.prompt_tokens)
+
+    def _turns(self, budget: float) -> tuple[Turn, ...]:
+        return self._history.turns(int(budget))
+
+
+def _key(engine: Engine) -> str:
+    return f"{engine.name} {engine.status.model}"

@@ -1,0 +1,365 @@
+"""One visitor: joins the camera, the questions, the running description and the messages back.
+
+Everything here is called on the event loop. Questions and holds run as tasks of the session; what the
+session remembers (history, a held frame) lives in RAM and goes with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import time
+from dataclasses import replace
+
+from server.access.request_order import Attempts
+from server.camera.camera import FRAME_TELL_SECONDS, Asked, Camera
+from server.core import messages as wire
+from server.core.aio import TaskSet
+from server.core.errors import CameraError, Draining, Internal, QwenCameraError
+from server.core.frames import Detail, Frame, Kind
+from server.engines.base import Engine, EngineRequest
+from server.engines.prompts import wants_detail
+from server.inference import Job
+from server.session import state_messages
+from server.session.answers import AnswerSink, Asking
+from server.session.history import History
+from server.session.live_description import Describing
+from server.session.outbox import Outbox
+from server.session.request_builder import RequestMaker, SessionLimits, SessionTools
+from server.session.stills import Stills
+
+__all__ = ["Session", "SessionLimits", "SessionTools"]
+
+log = logging.getLogger(__name__)
+
+
+class Session:
+    """`touch` keeps it alive; `close` gives everything back."""
+
+    def __init__(self, id: str, limits: SessionLimits, tools: SessionTools) -> None:
+        self.id = id
+        self.camera = Camera(sample_rate=limits.sample_rate, metrics=tools.metrics)
+        self.outbox = Outbox(on_drop=tools.metrics.messages_dropped.inc)
+        self.last_activity = time.monotonic()
+        # Seconds since the epoch
+        self.began_at = time.time()
+        self._limits = limits
+        self._tools = tools
+        self._history = History()
+        self._requests = RequestMaker(id, limits, tools, self._history)
+        self._describing = Describing(
+            id,
+            camera=self.camera,
+            inference=tools.inference,
+            outbox=self.outbox,
+            requests=self._requests,
+            tell=self.tell,
+            touch=self.touch,
+        )
+        self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
+        self._held: Frame | None = None
+        self._tasks = TaskSet("session")
+        # Which of a page's offers and sockets are late.
+        self.offers, self.sockets = Attempts(), Attempts()
+        # Looks for a sharp frame; None when nobody asked for one.
+        self._holding: asyncio.Task[None] | None = None
+        # The question that is being answered; None when there is none.
+        self._asking: Asking | None = None
+        # The one that ended last, and how, for a client that did not hear it; None before.
+        self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
+        self._numbers = itertools.count(1)
+        self.camera.on_status = self._status_changed
+        self.camera.on_sender = self._send_sender
+
+    def touch(self) -> None:
+        self.last_activity = time.monotonic()
+
+    @property
+    def describing(self) -> bool:
+        return self._requests.preferences.describe
+
+    @property
+    def waits_for_frame(self) -> bool:
+        """A question was taken and is not in the queue yet."""
+        return self._asking is not None and self._asking.job is None
+
+    # Messages in
+
+    def handle(self, message: wire.AnyClientMessage) -> None:
+        """Act on a client's message; errors go back as messages and lose nothing."""
+        # A ping says that the connection lives, not that somebody is there.
+        if not isinstance(message, wire.Ping):
+            self.touch()
+        try:
+            match message:
+                case wire.Chat():
+                    self._chat(message)
+                case wire.Cancel():
+                    self._cancel(message.id, "user")
+                case wire.Hold():
+                    self._stop_holding()
+                    self._holding = self._tasks.spawn(self._hold(), name="hold")
+                case wire.Release():
+                    self._stop_holding()
+                    self._held = None
+                    self._status_changed()
+                case wire.Settings():
+                    self._set(message)
+                case wire.Typing():
+                    self.camera.wake()
+                case wire.Ping():
+                    self.outbox.put(wire.Pong(at=time.time() * 1000))
+                case wire.Confirm():
+                    self._requests.consent.give(self._tools.current_engine(), message.host)
+                    self.greet()
+                case wire.Auth() | wire.Operator():
+                    pass  # the socket's affair
+        except QwenCameraError as error:
+            self.tell(error)
+
+    def tell(self, error: QwenCameraError, id: str | None = None) -> None:
+        """Tell the client of an error."""
+        self._tools.metrics.errors.labels(error.code).inc()
+        self.outbox.put(wire.Error.of(error, id))
+
+    # Questions
+
+    def _known(self, key: tuple[str, float]) -> bool:
+        """Tell whether this question was taken before; its client then hears again what it may have missed."""
+        if self._ended is not None and self._ended[0] == key:
+            self.outbox.put(self._ended[1])
+            return True
+        if self._asking is None or self._asking.key != key:
+            return False
+        if self._asking.sink is not None:
+            self._asking.sink.again()
+        return True
+
+    def _remember_end(self, asking: Asking, message: wire.ServerMessage | None) -> None:
+        if asking.key is not None and message is not None and not asking.abandoned:
+            self._ended = (asking.key, message)
+
+    def _chat(self, message: wire.Chat) -> None:
+        key = None
+        if message.id is not None and message.sent_at is not None:
+            key = (message.id, message.sent_at)
+            if self._known(key):
+                return
+        asked = Asked(
+            at=time.monotonic(),
+            wall=time.time(),
+            sent=message.sent_at / 1000 if message.sent_at is not None else None,
+        )
+        id = message.id or f"a{next(self._numbers)}"
+        if self._tools.inference.draining:
+            # Before the running answer is replaced: that one may still finish.
+            self.tell(
+                Draining("The server is about to stop and takes no new questions. Ask again soon."),
+                id,
+            )
+            return
+        self._cancel(None, "replaced")
+        asking = Asking(id=id, question=message.content, asked=asked, key=key)
+        self._asking = asking
+        asking.task = self._tasks.spawn(self._ask(asking, message.detail), name="question")
+        if self._held is None and self._holding is None:
+            self.camera.wake()
+
+    async def _ask(self, asking: Asking, detail: Detail) -> None:
+        """From a question to its place in the queue; the answer goes on without this task."""
+        try:
+            await self._submit(asking, detail)
+        except QwenCameraError as error:
+            self._not_asked(asking, error)
+        except Exception as exc:  # noqa: BLE001
+            # A bug must not leave a question without an end. Not its text: it may hold what people said.
+            log.error("question failed", extra={"error": type(exc).__name__})
+            self._not_asked(
+                asking,
+                Internal("Something went wrong with this question on the server. Ask again."),
+            )
+
+    async def _submit(self, asking: Asking, detail: Detail) -> None:
+        self._requests.check_consent()
+        frame, held = await self._frame_for(asking)
+        waited = time.monotonic() - asking.asked.at
+        self._tools.metrics.frame_wait.observe(waited)
+        if detail is Detail.AUTO:
+            detail = Detail.HIGH if wants_detail(asking.question) else Detail.LOW
+        scene = self.camera.scene
+        made_for = self._tools.current_engine().status.capabilities
+        picture = await self._requests.prepare(frame, made_for, detail, held=held, scene=scene)
+
+        async def make_request(engine: Engine) -> EngineRequest:
+            shown, needs = picture, engine.status.capabilities
+            if needs != made_for:
+                # Another engine took over while the question waited.
+                shown = await self._requests.prepare(frame, needs, detail, held=held, scene=scene)
+            return self._requests.request(asking.question, Kind.CHAT, engine, shown, detail)
+
+        asking.sink = sink = AnswerSink(
+            id=asking.id,
+            kind=Kind.CHAT,
+            outbox=self.outbox,
+            began=asking.asked.at,
+            wait_seconds=waited,
+            on_end=lambda text, whole: self._answered(asking, text, whole),
+            on_error=lambda error: self._failed(asking, error),
+            on_counted=self._requests.learn,
+        )
+        job = Job(
+            session_id=self.id, kind=Kind.CHAT, make_request=make_request, sink=sink, id=asking.id
+        )
+        asking.job = job
+        self._tools.inference.submit(job)
+
+    def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
+        if self._asking is asking:
+            self._asking = None
+        self._failed(asking, error)
+
+    def _failed(self, asking: Asking, error: QwenCameraError) -> None:
+        self.tell(error, asking.id)
+        self._remember_end(asking, wire.Error.of(error, asking.id))
+
+    async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
+        """The frame, and whether it is a held one."""
+        asked, holding = asking.asked, self._holding
+
+        def waits() -> None:
+            self.outbox.put(wire.Waiting(id=asking.id))
+
+        if holding is not None and not holding.done():
+            # "From now on" was said before the question: the frame to hold is being chosen.
+            await asyncio.wait([holding], timeout=FRAME_TELL_SECONDS)
+            if not holding.done():
+                waits()
+                await asyncio.wait([holding])
+            asked = replace(asked, at=time.monotonic())
+        if self._held is not None:
+            return self._held, True
+        return await self.camera.frame_after(asked, waits), False
+
+    def _answered(self, asking: Asking, text: str, whole: bool) -> None:
+        self.touch()
+        if whole and text:
+            self._history.add(asking.question, text)
+        if asking.sink is not None:
+            self._remember_end(asking, asking.sink.response)
+        if self._asking is asking:
+            self._asking = None
+
+    def _cancel(self, id: str | None, reason: str) -> None:
+        asking = self._asking
+        if asking is None or (id is not None and id != asking.id):
+            return
+        self._asking = None
+        asking.abandoned = reason == "socket_closed"
+        if asking.job is not None:
+            self._tools.inference.cancel(asking.job, reason)
+            return
+        # It still waits for its frame: nothing was asked upstream yet.
+        if asking.task is not None:
+            asking.task.cancel()
+        self._tools.metrics.cancellations.labels(reason).inc()
+        response = asking.cancelled(self._tools.current_engine(), reason)
+        self.outbox.put(response)
+        self._remember_end(asking, response)
+
+    # Hold
+
+    def _stop_holding(self) -> None:
+        if self._holding is not None:
+            self._holding.cancel()
+            self._holding = None
+
+    async def _hold(self) -> None:
+        try:
+            self.camera.wake()
+            self._held = await self.camera.sharpest()
+        except CameraError as error:
+            self.tell(error)
+        self._status_changed()
+
+    # Settings
+
+    def _set(self, message: wire.Settings) -> None:
+        given = message.model_dump(exclude={"type"}, exclude_none=True)
+        was = self._requests.preferences
+        self._requests.preferences = now = replace(was, **given)
+        self.camera.set_sample_rate(
+            now.sample_rate or self._limits.sample_rate, working=now.describe
+        )
+        self.camera.on_sample = self._describing.frame if now.describe else None
+        self._stills.want(now.stills)
+        if was.describe != now.describe:
+            if now.describe:
+                self._describing.begin()
+                # The first description is of what is in view now.
+                self.camera.wake()
+            else:
+                self._describing.stop()
+            self._status_changed()
+
+    # Messages out
+
+    def greet(self) -> None:
+        """What a socket hears first, and again whenever the engine changes."""
+        self.outbox.put(
+            state_messages.ready(
+                session_id=self.id,
+                began_at=self.began_at,
+                engine=self._tools.current_engine(),
+                limits=self._limits,
+                tools=self._tools,
+                requests=self._requests,
+                held=self._held is not None,
+            )
+        )
+        self._send_sender(None)
+        self._status_changed()
+
+    def _status_changed(self) -> None:
+        self.outbox.put(
+            state_messages.status(
+                camera=self.camera,
+                engine=self._tools.current_engine(),
+                queue_depth=sum(self._tools.inference.depth().values()),
+                held=self._held is not None,
+            )
+        )
+
+    def _send_sender(self, wake_ms: int | None) -> None:
+        if not self.camera.steered:
+            return  # another device sends at its own rate, and the page has nothing to apply it to
+        self.outbox.put(self.camera.sender(wake_ms))
+
+    # End
+
+    def socket_closed(self) -> None:
+        """Nobody listens any more: what runs for this session stops, its history and settings stay."""
+        self._cancel(None, "socket_closed")
+        self._tools.inference.cancel_session(self.id, "socket_closed")
+        self.camera.on_sample = None
+        self.camera.watched = False
+        self._stills.listen(False)
+
+    def socket_opened(self) -> None:
+        self.touch()
+        self.camera.watched = True
+        self._stills.listen(True)
+        if self.describing:
+            self.camera.on_sample = self._describing.frame
+
+    async def close(self, reason: str) -> None:
+        """Stop everything and forget everything. Safe to call more than once."""
+        self._cancel(None, reason)
+        self._tools.inference.cancel_session(self.id, reason)
+        self.camera.close()
+        self._held = self._ended = None
+        self._history.clear()
+        await self._stills.close()
+        await self._tasks.close()
+        await asyncio.sleep(0)
+        self.outbox.close()

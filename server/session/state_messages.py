@@ -1,0 +1,74 @@
+"""What a client is told about its session, its camera and its engine."""
+
+from __future__ import annotations
+
+from server.camera.camera import Camera
+from server.core import messages as wire
+from server.core.frames import Detail
+from server.engines.base import Engine
+from server.session.request_builder import RequestMaker, SessionLimits, SessionTools
+
+
+def ready(
+    *,
+    session_id: str,
+    began_at: float,
+    engine: Engine,
+    limits: SessionLimits,
+    tools: SessionTools,
+    requests: RequestMaker,
+    held: bool,
+) -> wire.Ready:
+    """`began_at`: when the session began, seconds since the epoch."""
+    status = engine.status
+    capabilities = status.capabilities
+    return wire.Ready(
+        session_id=session_id,
+        began_at=round(began_at * 1000),
+        engine=engine.name,
+        model=status.model_name,
+        engine_state=status.state,
+        engine_detail=status.visitor_detail,
+        operator_detail=status.detail,
+        capabilities=wire.EngineCapabilities(
+            images=capabilities.images,
+            video=capabilities.video,
+            audio_in=capabilities.audio_in,
+            speech_out=capabilities.speech_out,
+            grounding=capabilities.grounding,
+            json_schema=capabilities.json_schema,
+            streaming=capabilities.streaming,
+        ),
+        limits=wire.Limits(
+            max_tokens=requests.max_tokens(capabilities),
+            context_length=capabilities.context_length,
+            visual_tokens=tools.maker.budget(capabilities, Detail.LOW),
+            visual_tokens_high=tools.maker.budget(capabilities, Detail.HIGH),
+            session_timeout=limits.timeout,
+        ),
+        describe=requests.preferences.describe,
+        held=held,
+        elsewhere=status.elsewhere,
+        confirmed=requests.consent.given(engine),
+    )
+
+
+def status(*, camera: Camera, engine: Engine, queue_depth: int, held: bool) -> wire.Status:
+    frame, scene = camera.newest, camera.scene
+    engine_status = engine.status
+    return wire.Status(
+        camera=camera.state(),
+        source=("page" if camera.steered else "whip") if camera.offered else None,
+        dark=scene.dark if scene is not None else None,
+        blurred=scene.blurred if scene is not None else None,
+        width=frame.width if frame is not None else None,
+        height=frame.height if frame is not None else None,
+        fps=round(camera.fps(), 1) if frame is not None else None,
+        clock_doubted=camera.clock_doubted,
+        held=held,
+        queue_depth=queue_depth,
+        engine=engine.name,
+        engine_state=engine_status.state,
+        engine_detail=engine_status.visitor_detail,
+        operator_detail=engine_status.detail,
+    )

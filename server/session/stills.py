@@ -1,0 +1,84 @@
+"""A filtered still a second for a page whose camera is another device: it has no picture of its own to show."""
+
+from __future__ import annotations
+
+import asyncio
+
+from server.camera.camera import Camera
+from server.core import messages as wire
+from server.core.aio import TaskSet, in_pool
+from server.core.errors import BadRequest, FrameWithheld
+from server.core.frames import CameraState, Frame
+from server.session.outbox import Outbox
+from server.session.request_builder import SessionTools
+from server.vision.encode import data_url
+
+# Between two stills, at least.
+STILL_SECONDS = 1.0
+
+
+class Stills:
+    """One session's. They are made only while they are wanted and somebody listens, and not kept.
+
+    A camera that has sent nothing new since the last one gets none: nothing is made of a picture twice.
+    """
+
+    def __init__(self, *, camera: Camera, outbox: Outbox, tools: SessionTools) -> None:
+        self._camera = camera
+        self._outbox = outbox
+        self._tools = tools
+        self._wanted = False
+        self._listening = True
+        self._tasks = TaskSet("stills")
+        # Makes them; None while there is nobody to make them for.
+        self._task: asyncio.Task[None] | None = None
+
+    def want(self, wanted: bool) -> None:
+        self._wanted = wanted
+        self._settle()
+
+    def listen(self, listening: bool) -> None:
+        """Whether a socket is there."""
+        self._listening = listening
+        self._settle()
+
+    def _settle(self) -> None:
+        wanted = self._wanted and self._listening
+        if wanted and self._task is None:
+            self._task = self._tasks.spawn(self._run(), name="stills")
+        elif not wanted and self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    async def _run(self) -> None:
+        last: Frame | None = None
+        while True:
+            frame = self._camera.newest
+            if frame is not None and frame is not last and self._live():
+                await self._send(frame)
+                last = frame
+            # The first one comes as soon as there is a picture.
+            await asyncio.sleep(STILL_SECONDS if last is not None else 0.05)
+
+    def _live(self) -> bool:
+        return self._camera.state() is CameraState.LIVE
+
+    async def _send(self, frame: Frame) -> None:
+        stills = self._tools.metrics.stills
+        try:
+            jpeg = await in_pool(self._tools.prepare_pool, self._tools.maker.still, frame)
+        except FrameWithheld:
+            stills.labels("withheld").inc()
+            self._outbox.put(wire.Still(withheld=True))
+        except BadRequest:
+            # A question about this picture says why; here it is only not shown.
+            stills.labels("unusable").inc()
+        else:
+            stills.labels("sent").inc()
+            self._outbox.put(
+                wire.Still(image=data_url(jpeg), width=frame.width, height=frame.height)
+            )
+
+    async def close(self) -> None:
+        self.want(False)
+        await self._tasks.close()

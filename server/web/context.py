@@ -1,0 +1,120 @@
+"""What the HTTP routes work with, and the slice of the settings that says who may do what."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from server.access.devices import Devices
+from server.access.guesses import GuessLimits
+from server.access.pairing import PairingCodes
+from server.access.request_order import Attempt
+from server.access.shared_limits import DEVICE, SharedEnds, SharedLimiter
+from server.auth import Claims, OriginPolicy, TokenIssuer, ice_servers
+from server.core.addresses import Network
+from server.core.errors import NotFound
+from server.core.metrics import Metrics
+from server.core.session_hash import session_hash
+from server.session.session import Session
+from server.session_manager import SessionManager
+from server.web.health import Health
+from server.web.websocket import SocketServer
+from server.webrtc_server import WebRTCServer
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """Who may do what; a slice of the settings."""
+
+    require_auth: bool
+    access_code: str
+    metrics_token: str
+    trusted_proxies: Sequence[Network]
+    stun_urls: Sequence[str]
+    turn_urls: Sequence[str]
+    turn_secret: str
+    turn_ttl: int
+    # Whether its terminal shows pairing codes
+    pairs: bool
+    # DER of the certificate authority that the server's own certificate comes from; None when it has none of its own
+    authority: bytes | None
+
+    def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
+        """See `server.auth.ice_servers`."""
+        return ice_servers(
+            self.stun_urls,
+            self.turn_urls,
+            self.turn_secret,
+            self.turn_ttl,
+            session_hash(session_id),
+            time.time(),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the routes work with."""
+
+    access: Access
+    tokens: TokenIssuer
+    pairing: PairingCodes
+    devices: Devices
+    origins: OriginPolicy
+    limiter: SharedLimiter
+    guesses: GuessLimits
+    # None where no process hears of what is ended at another
+    ends: SharedEnds | None
+    sessions: SessionManager
+    webrtc: WebRTCServer
+    sockets: SocketServer
+    health: Health
+    metrics: Metrics
+
+
+async def forget_device(services: Services, name: str | None) -> int:
+    """Forget a paired device, or all of them (None), and end their sessions, at every process that can be told. How many
+    of them had come since the start."""
+    now = int(time.time())
+    if services.ends is not None:
+        await services.ends.tell_one(DEVICE + (name or str(now)))
+    if name is None:
+        count = services.devices.forget_all(now)
+        await services.sessions.take_devices_back(now)
+    else:
+        count = int(services.devices.forget(name, now))
+        await services.sessions.take_device_back(name)
+    return count
+
+
+async def connect_camera(
+    services: Services,
+    claims: Claims,
+    sdp: str,
+    *,
+    steered: bool,
+    attempt: Attempt | None = None,
+) -> tuple[Session, str]:
+    """Answer an offer for the session of a token, which begins with it where it has not yet. `steered`: see `Feed`.
+
+    Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile,
+    Conflict when its page has made a newer offer.
+    """
+    session_id = claims.session_id
+    # An offer that is refused takes none of the places.
+    async with services.sessions.trying(session_id, claims.auth_time, claims.device) as session:
+        session.offers.take(attempt)
+        answer = await services.webrtc.connect(
+            session_id,
+            sdp,
+            session.camera,
+            steered=steered,
+            check=lambda: session.offers.check(attempt),
+        )
+    if services.sessions.get(session_id) is not session:
+        await services.webrtc.disconnect(session_id)
+        raise NotFound(
+            "This session ended while its offer was being answered. Get a new token from /api/token."
+        )
+    return session, answer

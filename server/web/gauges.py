@@ -1,0 +1,148 @@
+"""What /metrics reads from its owners at the moment that somebody asks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from server.core.addresses import RequestLimiter
+from server.core.metrics import Metrics
+from server.engines.selector import EngineSelector
+from server.hosting.engine_slot import ManagedEngine
+from server.inference import Inference
+from server.listen.connections import Connections
+from server.rtc.patches import datagrams, transport_guard
+from server.session_manager import SessionManager
+from server.web.health import Health
+from server.web.turn_watch import RelayWatch
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that there may be of some of them; a slice of the settings."""
+
+    sessions: int
+    queue: int
+    connections: int
+
+
+def add_gauges(
+    metrics: Metrics,
+    limits: Limits,
+    *,
+    sessions: SessionManager,
+    inference: Inference,
+    engines: EngineSelector,
+    health: Health,
+    connections: Connections,
+    limiter: RequestLimiter,
+    relays: RelayWatch,
+) -> None:
+    metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
+    metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
+    metrics.gauge(
+        "cameras",
+        "Cameras by state",
+        ("state",),
+        lambda: {
+            (str(state),): count
+            for state, count in Counter(
+                session.camera.state() for session in sessions.all() if session.camera.offered
+            ).items()
+        },
+    )
+    metrics.gauge(
+        "queue_depth",
+        "Waiting work",
+        ("kind",),
+        lambda: {(str(kind),): depth for kind, depth in inference.depth().items()},
+    )
+    metrics.gauge(
+        "inferences_running",
+        "Answers that are worked on",
+        (),
+        lambda: {(): inference.running},
+    )
+    metrics.gauge(
+        "limit",
+        "The most that there may be of some of these, as configured (inferences: and as the engine allows)",
+        ("of",),
+        lambda: {
+            ("sessions",): limits.sessions,
+            ("queue",): limits.queue,
+            ("connections",): limits.connections,
+            ("inferences",): inference.slots,
+        },
+    )
+    metrics.gauge(
+        "ready",
+        "Whether questions can be answered here, as /health/ready says",
+        (),
+        lambda: {(): float(health.why_not_ready() is None)},
+    )
+    metrics.gauge(
+        "limits_shared",
+        "Whether limits hold for all processes together (REDIS_URL), not for this one alone",
+        (),
+        lambda: {(): float(health.limits_shared)},
+    )
+    metrics.gauge("connections", "Open connections", (), lambda: {(): len(connections)})
+    metrics.count(
+        "connections_refused_total",
+        "Connections that were refused for want of room",
+        (),
+        lambda: {(): connections.refused},
+    )
+    metrics.count(
+        "connections_cut_off_total",
+        "Idle connections that were ended to make room",
+        (),
+        lambda: {(): connections.closed_idle},
+    )
+    metrics.count(
+        "connections_unproven_cut_off_total",
+        "Connections without a whole request, and sockets without a token, that were ended to make room",
+        (),
+        lambda: {(): connections.closed_unproven},
+    )
+    metrics.count(
+        "sockets_flooded_total",
+        "WebSockets that were ended for more frames than are taken",
+        (),
+        lambda: {(): connections.flooded},
+    )
+    metrics.count(
+        "datagrams_refused_total",
+        "Datagrams and packets of peers and strangers that went no further",
+        ("reason",),
+        lambda: {
+            (reason,): count
+            for reason, count in {**datagrams.refused, **transport_guard.refused}.items()
+        },
+    )
+    metrics.count(
+        "limiter_forgotten_total",
+        "Addresses that the rate limit lost sight of for want of room",
+        (),
+        lambda: {(): limiter.forgotten},
+    )
+    metrics.gauge(
+        "relays",
+        "TURN relays by whether the last check of them went through",
+        ("state",),
+        lambda: {
+            ("working",): relays.working(),
+            ("failing",): relays.failing(),
+        },
+    )
+    metrics.gauge(
+        "engine_up",
+        "Whether an engine is ready",
+        ("engine",),
+        lambda: {
+            (engine.name,): float(engine.status.ready)
+            for engine in engines.engines
+            # A place that nothing is to be in is not down.
+            if not isinstance(engine, ManagedEngine) or engine.chosen
+        },
+    )

@@ -1,0 +1,253 @@
+"""Checks that several routes share: which address asks, how often, from which page, with which token or code."""
+
+from __future__ import annotations
+
+import logging
+import time
+from urllib.parse import urlencode
+
+from fastapi import Request, Response
+
+from server.access.affinity import GONE, HEADER, Place, place_of
+from server.access.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
+from server.access.guesses import Guesses
+from server.access.pairing import Redeemed
+from server.auth import (
+    Claims,
+    Issued,
+    TokenRefused,
+    bearer,
+    check_access_code,
+    new_session_id,
+    same_secret,
+)
+from server.core.addresses import client_address, is_secure, is_trusted
+from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
+from server.web.context import Services
+
+log = logging.getLogger(__name__)
+
+_ASK = "This server asks for an access code. Enter the one that you were given."
+_ASK_PAIRED = "This server asks for an access code. Enter it, or scan a new QR code: its terminal shows one on Enter."
+_PAIRING_REFUSED = {
+    Redeemed.USED: "This pairing code was used already; each one is good for one device.",
+    Redeemed.EXPIRED: "This pairing code is over; each one is good for five minutes.",
+    Redeemed.UNKNOWN: "This pairing code is not of this server, or of before its restart.",
+}
+
+
+class DeviceForgotten(Unauthorized):
+    """The cookie is of no use: whoever answers takes it back."""
+
+
+class RequestGuard:
+    """A refusal is counted by its reason."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        # Whether the log has it that somebody forwards who is not trusted
+        self._told = False
+
+    def address(self, request: Request) -> str:
+        peer = request.client.host if request.client is not None else None
+        forwarded = ",".join(request.headers.getlist("x-forwarded-for")) or None
+        if forwarded and not self._told:
+            self._told = True
+            if not is_trusted(peer, self._services.access.trusted_proxies):
+                log.warning(
+                    "X-Forwarded-For came from an address that TRUSTED_PROXIES does not name, and did not count: if it is"
+                    " your proxy, name it there, or all its visitors share one allowance"
+                )
+        return client_address(peer, forwarded, self._services.access.trusted_proxies)
+
+    def place(self, request: Request) -> Place | None:
+        """Where this process stands among those that a proxy of ours balances over; None where there is no such."""
+        peer = request.client.host if request.client is not None else None
+        trusted = self._services.access.trusted_proxies
+        return place_of(request.headers.get(HEADER), request.scope.get("server"), peer, trusted)
+
+    def issue(self, request: Request, device: Device | None = None) -> Issued:
+        """A token of a session of its own, whose id leads back to this process. `device`: the paired one that asks."""
+        place, services = self.place(request), self._services
+        session_id = new_session_id() if place is None else place.draw(new_session_id)
+        begins = services.sessions.revoked.begin(time.time())
+        if device is not None:
+            # It may have been paired in the second that all others were forgotten in.
+            begins = max(begins, device.paired_at)
+        name = device.name if device is not None else ""
+        return services.tokens.issue(session_id, auth_time=begins, device=name)
+
+    def renew(self, request: Request) -> Issued:
+        """Another token of the session whose token the request carries. Raises Unauthorized."""
+        claims = self.claims(request)
+        try:
+            if self._services.sessions.ended(claims):
+                raise TokenRefused("ended")
+            return self._services.tokens.renew(claims)
+        except TokenRefused as error:
+            self._services.metrics.auth_failures.labels(error.reason).inc()
+            raise
+
+    async def home(self, request: Request) -> None:
+        """A session lives in one process. Raises Elsewhere for another's, or NotFound when that one is not there."""
+        session_id, place = self._session_of(request), self.place(request)
+        if session_id is None or place is None or session_id in self._services.sessions:
+            return
+        if place.is_home(session_id):
+            return
+        if request.query_params.get("session") == session_id:
+            # It was asked for by its name, and the balancer found nobody there.
+            raise NotFound(GONE)
+        kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
+        query = urlencode([("session", session_id), *kept])
+        raise Elsewhere(f"{request.url.path}?{query}")
+
+    async def limit(self, request: Request) -> None:
+        """Raises RateLimited."""
+        services, now = self._services, time.monotonic()
+        session_id = self._session_of(request)
+        if session_id is None:
+            wait = await services.limiter.anybody(self.address(request), now)
+        else:
+            # A token that took a code is not had for nothing.
+            begun = session_id in services.sessions or bool(services.access.access_code)
+            address = self.address(request)
+            wait = await services.limiter.session(session_id, address, now, begun=begun)
+        if wait is not None:
+            raise self._limited(wait)
+
+    def _session_of(self, request: Request) -> str | None:
+        """Whose good token the request carries; None without one."""
+        try:
+            token = bearer(request.headers.get("authorization"))
+            return self._services.tokens.verify(token).session_id
+        except TokenRefused:
+            return None
+
+    def _limited(self, wait: float) -> RateLimited:
+        self._services.metrics.auth_failures.labels("rate").inc()
+        return RateLimited(
+            "Too many tokens and offers from this address. Wait a moment and try again.",
+            retry_after=max(1.0, wait),
+        )
+
+    async def redeem(self, request: Request, code: str) -> None:
+        """Use up a pairing code. One that is good passes however much its address asks for: it has 128 random bits.
+
+        Raises Unauthorized, or RateLimited for one that is not good.
+        """
+        redeemed = self._services.pairing.redeem(code, time.monotonic())
+        if redeemed is Redeemed.OK:
+            return
+        await self.limit(request)
+        await self.guess(self._services.guesses.pairing, False, request)
+        self._services.metrics.auth_failures.labels("bad_code").inc()
+        raise Unauthorized(
+            f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
+        )
+
+    async def access_code(self, request: Request, given: str | None) -> None:
+        """Raises Unauthorized, RateLimited."""
+        await self.limit(request)
+        right = check_access_code(given, self._services.access.access_code)
+        if given is not None:
+            await self.guess(self._services.guesses.codes, right, request)
+        if right:
+            return
+        self._services.metrics.auth_failures.labels("bad_code").inc()
+        if given is None:
+            raise Unauthorized(_ASK_PAIRED if self._services.access.pairs else _ASK)
+        await self._services.limiter.wrong_code(self.address(request), time.monotonic())
+        raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
+
+    async def metrics_token(self, request: Request) -> None:
+        """Raises Unauthorized, RateLimited."""
+        token, services = self._services.access.metrics_token, self._services
+        if not token:
+            return
+        try:
+            given: str | None = bearer(request.headers.get("authorization"))
+        except TokenRefused:
+            given = None
+        right = same_secret(given, token)
+        if given is not None:
+            await self.guess(services.guesses.metrics, right, request)
+        if not right:
+            services.metrics.auth_failures.labels("metrics").inc()
+            raise Unauthorized("Metrics need METRICS_TOKEN, sent as Authorization: Bearer <token>.")
+
+    async def guess(self, guesses: Guesses, right: bool, request: Request) -> None:
+        """Raises RateLimited when nothing may be said of what was brought."""
+        wait = await guesses.judge(right, self.address(request), time.monotonic())
+        if wait is None:
+            return
+        self._services.metrics.auth_failures.labels("rate").inc()
+        raise RateLimited(
+            "Too many wrong codes were tried, here or elsewhere. Wait a moment and try again.",
+            retry_after=max(1.0, wait),
+        )
+
+    def secure(self, request: Request) -> bool:
+        """Tell whether the browser speaks TLS."""
+        return is_secure(
+            request.url.scheme,
+            request.client.host if request.client is not None else None,
+            request.headers.get("x-forwarded-proto"),
+            self._services.access.trusted_proxies,
+        )
+
+    def pair(self, request: Request, response: Response) -> Device:
+        """Let this device keep a token that it gets in by from now on."""
+        agent = request.headers.get("user-agent", "")
+        token, device = self._services.devices.pair(agent, time.time())
+        # A script cannot read it, no other site's page can have it sent, and no other route gets it.
+        response.set_cookie(
+            COOKIE,
+            token,
+            max_age=DEVICE_SECONDS,
+            path=COOKIE_PATH,
+            secure=self.secure(request),
+            httponly=True,
+            samesite="strict",
+        )
+        return device
+
+    def device(self, request: Request) -> Device | None:
+        """The paired device that asks; None where there is no cookie. Raises Forbidden, DeviceForgotten."""
+        cookie = request.cookies.get(COOKIE)
+        if cookie is None:
+            return None
+        # `origin` has looked at what the header says; a browser's page always has one here.
+        site = request.headers.get("sec-fetch-site", "same-origin")
+        if "origin" not in request.headers or site != "same-origin":
+            self._services.metrics.auth_failures.labels("origin").inc()
+            raise Forbidden("A paired device gets in from this server's own page alone.")
+        agent = request.headers.get("user-agent", "")
+        device = self._services.devices.recognise(cookie, agent, time.time())
+        if device is None:
+            self._services.metrics.auth_failures.labels("device").inc()
+            asks = _ASK_PAIRED if self._services.access.pairs else _ASK
+            raise DeviceForgotten(f"This device is not paired any more. {asks}")
+        return device
+
+    def origin(self, request: Request) -> None:
+        """Raises Forbidden."""
+        secure = self.secure(request)
+        headers = request.headers
+        if not self._services.origins.allows(headers.get("origin"), headers.get("host"), secure):
+            self._services.metrics.auth_failures.labels("origin").inc()
+            if not self._services.origins.knows(headers.get("host")):
+                raise Forbidden(
+                    "This server is not known by the name that the page was opened with. Add the name to ALLOWED_HOSTS."
+                )
+            raise Forbidden(
+                "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS."
+            )
+
+    def claims(self, request: Request) -> Claims:
+        """Who the bearer token belongs to. Raises Unauthorized."""
+        try:
+            return self._services.tokens.verify(bearer(request.headers.get("authorization")))
+        except TokenRefused as error:
+            self._services.metrics.auth_failures.labels(error.reason).inc()
+            raise

@@ -1,0 +1,134 @@
+"""What /health and its siblings say: whether questions can be answered here, and if not, why.
+
+Everybody may read that much; addresses, models, reasons and remedies are for whoever may see `detail`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from server.core.frames import Kind
+from server.engines.base import Engine
+
+# Of places and requests, where nothing is shared with other processes.
+OWN_LIMITS: Mapping[str, str | bool] = {
+    "shared": False,
+    "reason": "REDIS_URL is empty: limits hold for each process alone",
+}
+
+
+class Health:
+    """Reads, when somebody asks, what others own."""
+
+    def __init__(
+        self,
+        *,
+        version: str,
+        engine: Callable[[], Engine],
+        sessions: Callable[[], int],
+        cameras: Callable[[], int],
+        queue: Callable[[], Mapping[Kind, int]],
+        draining: Callable[[], bool],
+        turn: Callable[[], list[dict[str, Any]]] = list,
+        limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
+        engines: Callable[[], Sequence[Engine]] = tuple,
+    ) -> None:
+        """`engines`: all that may answer, best first."""
+        self._version = version
+        self._engine = engine
+        self._sessions = sessions
+        self._cameras = cameras
+        self._queue = queue
+        self._draining = draining
+        self._turn = turn
+        self._limits = limits
+        self._engines = engines
+        self._started = time.monotonic()
+
+    @property
+    def limits_shared(self) -> bool:
+        """Whether limits hold for all processes together."""
+        return bool(self._limits()["shared"])
+
+    def brief(self) -> dict[str, str]:
+        return {
+            "status": "ok",
+            "service": "qwen-camera",
+            "version": self._version,
+            "health": "/health",
+        }
+
+    def why_not_ready(self) -> str | None:
+        """Why questions cannot be answered, for everybody; None when they can."""
+        return self._why_not(self._engine().status.visitor_detail)
+
+    def summary(self) -> tuple[dict[str, Any], bool]:
+        """The body of /health for everybody, and whether questions can be answered."""
+        engine = self._engine()
+        status = engine.status
+        why_not = self.why_not_ready()
+        body = self._begin(why_not) | {
+            "engine": {
+                "name": engine.name,
+                "state": status.state,
+                "reachable": status.ready,
+                "detail": status.visitor_detail,
+            },
+            "queue_depth": self._depths(),
+            "draining": self._draining(),
+        }
+        return body | ({"reason": why_not} if why_not else {}), why_not is None
+
+    def detail(self) -> tuple[dict[str, Any], bool]:
+        """The whole body of /health, and whether questions can be answered."""
+        engine = self._engine()
+        status = engine.status
+        why_not = self._why_not(status.detail)
+        body = self._begin(why_not) | {
+            "engine": {
+                "name": engine.name,
+                "model": status.model,
+                "state": status.state,
+                "reachable": status.ready,
+                "detail": status.detail,
+                "context_length": status.capabilities.context_length,
+            },
+            # Why a better one does not answer stands here.
+            "engines": [
+                {
+                    "name": one.name,
+                    "model": one.status.model,
+                    "state": one.status.state,
+                    "detail": one.status.detail,
+                }
+                for one in self._engines()
+            ],
+            "sessions": self._sessions(),
+            "cameras": self._cameras(),
+            "queue_depth": self._depths(),
+            "draining": self._draining(),
+            "turn": self._turn(),
+            "limits": dict(self._limits()),
+        }
+        return body | ({"reason": why_not} if why_not else {}), why_not is None
+
+    def _begin(self, why_not: str | None) -> dict[str, Any]:
+        return {
+            "status": "ok" if why_not is None else "unavailable",
+            "ready": why_not is None,
+            "version": self._version,
+            "uptime_seconds": round(time.monotonic() - self._started, 1),
+        }
+
+    def _depths(self) -> dict[str, int]:
+        return {str(kind): depth for kind, depth in self._queue().items()}
+
+    def _why_not(self, detail: str) -> str | None:
+        if self._draining():
+            return "draining: the server is about to stop"
+        status = self._engine().status
+        if status.ready:
+            return None
+        return f"engine {status.state}" + (f": {detail}" if detail else "")

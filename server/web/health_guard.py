@@ -1,0 +1,57 @@
+"""Who sees all of /health: whoever brings METRICS_TOKEN or OPERATOR_TOKEN; without either, this machine itself."""
+
+from __future__ import annotations
+
+from fastapi import Request
+
+from server.access.operator_guard import OperatorGuard
+from server.auth import TokenRefused, bearer
+from server.core.addresses import parse_address
+from server.core.errors import Unauthorized
+from server.web.context import Services
+from server.web.guard import RequestGuard
+
+# Some proxy passed the request on: it may come from anywhere.
+_FROM_PROXIES = (
+    *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
+    *("cf-connecting-ip", "true-client-ip", "x-client-ip"),
+)
+
+
+class HealthGuard:
+    def __init__(self, services: Services, operators: OperatorGuard) -> None:
+        self._token = services.access.metrics_token
+        self._operators = operators
+        self._guard = RequestGuard(services)
+
+    async def sees_all(self, request: Request) -> bool:
+        """Decide whether a request is told all. Raises Unauthorized for a wrong token, RateLimited."""
+        if not (self._token or self._operators.on):
+            return _from_this_machine(request)
+        header = request.headers.get("authorization")
+        if header is None:
+            return False
+        try:
+            given: str | None = bearer(header)
+        except TokenRefused:
+            given = None
+        try:
+            await self._operators.check(given, self._guard.address(request), also=self._token)
+        except Unauthorized:
+            raise Unauthorized(
+                "All of /health needs METRICS_TOKEN or OPERATOR_TOKEN, sent as Authorization: Bearer <token>."
+            ) from None
+        return True
+
+
+def _from_this_machine(request: Request) -> bool:
+    """Tell whether both ends are on loopback, called by a loopback name, with no proxy in between that says so."""
+    peer = parse_address(request.client.host if request.client is not None else None)
+    if peer is None or not peer.is_loopback:
+        return False
+    if any(name in request.headers for name in _FROM_PROXIES):
+        return False
+    # A tunnel, or a page whose name was made to lead here, asks for another name.
+    name = request.url.hostname or ""
+    address = parse_address(name)
+    return name == "localhost" or (address is not None and address.is_loopback)

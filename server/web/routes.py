@@ -1,0 +1,234 @@
+"""The HTTP routes and `/ws`: thin handlers that read, check who asks, and pass on."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.websockets import WebSocket
+
+from server.access.devices import COOKIE, COOKIE_PATH
+from server.access.operator_guard import OperatorGuard
+from server.access.pairing import MAX_CODE_CHARS
+from server.access.request_order import Attempt
+from server.auth import Claims, Issued
+from server.core.errors import Draining, NotFound
+from server.web.context import Services, connect_camera, forget_device
+from server.web.guard import DeviceForgotten, RequestGuard
+from server.web.health_guard import HealthGuard
+from server.web.http_errors import error_response
+from server.web.middleware import MAX_BODY_BYTES
+
+CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
+# At most one folder deep, and nothing in a name that a file system could take for more than a name.
+_CLIENT_NAME = re.compile(r"(?:[a-z]+/)?[a-z]+\.[a-z]+")
+_MEDIA_TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".png": "image/png",
+    ".webmanifest": "application/manifest+json",
+}
+
+
+class TokenBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    access_code: str | None = Field(default=None, max_length=256)
+    pairing_code: str | None = Field(default=None, max_length=MAX_CODE_CHARS)
+
+
+class OfferBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    # The offer's own check says what is too long; with any bound here pydantic refuses lone surrogates.
+    sdp: str = Field(max_length=MAX_BODY_BYTES)
+    type: Literal["offer"]
+
+
+class CandidateBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    candidate: str | None = Field(default=None, max_length=2000)
+    sdpMid: str | None = Field(default=None, max_length=64)
+    sdpMLineIndex: int | None = Field(default=None, ge=0, le=64)
+
+
+class CandidatesBody(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+    candidates: list[CandidateBody] = Field(max_length=64)
+
+
+def attempt_of(request: Request) -> Attempt | None:
+    """Which of its page's attempts this is. Raises BadRequest."""
+    return Attempt.read(request.query_params.get("page"), request.query_params.get("attempt"))
+
+
+def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
+    router = APIRouter()
+    guard = RequestGuard(services)
+    watchers = HealthGuard(services, operators)
+    access = services.access
+
+    def with_token(issued: Issued) -> dict[str, Any]:
+        # Credentials for relays may end before the token: the page renews both in time.
+        ends = {"ice_expires_in": access.turn_ttl} if access.turn_urls else {}
+        return ends | {
+            "token": issued.token,
+            "session_id": issued.session_id,
+            "expires_in": issued.expires_in,
+            "token_type": "bearer",
+            **({"paired": True} if issued.claims.device else {}),
+            "ice_servers": access.ice_servers(issued.session_id),
+        }
+
+    @router.get("/")
+    async def page(request: Request) -> Response:
+        headers = {"Vary": "Accept"}
+        if "text/html" in request.headers.get("accept", ""):
+            return FileResponse(
+                CLIENT_FILES / "index.html",
+                media_type=_MEDIA_TYPES[".html"],
+                headers=headers | {"Cache-Control": "no-cache"},
+            )
+        return JSONResponse(services.health.brief(), headers=headers)
+
+    @router.get("/client/{name}")
+    @router.get("/client/{folder}/{name}")
+    async def client_file(request: Request) -> Response:
+        name = "/".join(request.path_params.values())
+        path = CLIENT_FILES / name
+        if not _CLIENT_NAME.fullmatch(name) or path.suffix not in _MEDIA_TYPES:
+            raise NotFound("There is no such file.")
+        if not path.is_file():
+            raise NotFound("There is no such file.")
+        return FileResponse(
+            path, media_type=_MEDIA_TYPES[path.suffix], headers={"Cache-Control": "no-cache"}
+        )
+
+    @router.get("/ca.crt")
+    async def authority() -> Response:
+        if access.authority is None:
+            raise NotFound("This server has no certificate authority of its own.")
+        # The type that iOS and Android take for a certificate to be installed.
+        return Response(
+            access.authority,
+            media_type="application/x-x509-ca-cert",
+            headers={"Cache-Control": "no-cache"},
+        )
+
+    @router.get("/health")
+    async def health(request: Request) -> Response:
+        told = services.health.summary
+        if await watchers.sees_all(request):
+            told = services.health.detail
+        body, ok = told()
+        return JSONResponse(body, status_code=200 if ok else 503)
+
+    @router.get("/health/live")
+    async def live() -> Response:
+        return JSONResponse({"status": "ok"})
+
+    @router.get("/health/ready")
+    async def ready() -> Response:
+        why_not = services.health.why_not_ready()
+        body = {"ready": True} if why_not is None else {"ready": False, "reason": why_not}
+        return JSONResponse(body, status_code=200 if why_not is None else 503)
+
+    @router.get("/metrics")
+    async def metrics(request: Request) -> Response:
+        await guard.metrics_token(request)
+        return PlainTextResponse(
+            services.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
+        )
+
+    @router.post(COOKIE_PATH, dependencies=[Depends(guard.origin)], response_model=None)
+    async def token(
+        request: Request, response: Response, body: TokenBody | None = None
+    ) -> dict[str, Any] | Response:
+        body, device = body or TokenBody(), None
+        if request.headers.get("authorization"):
+            await guard.limit(request)
+            return with_token(guard.renew(request))
+        if services.sessions.draining:
+            # A balancer asks another process then.
+            raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
+        if access.access_code and body.pairing_code is not None:
+            await guard.redeem(request, body.pairing_code)
+            device = guard.pair(request, response)
+        elif access.access_code:
+            if body.access_code is None:
+                try:
+                    device = guard.device(request)
+                except DeviceForgotten as error:
+                    services.metrics.errors.labels(error.code).inc()
+                    return without_device(error_response(error))
+            if device is None:
+                await guard.access_code(request, body.access_code)
+            else:
+                await guard.limit(request)
+        else:
+            await guard.limit(request)
+        return with_token(guard.issue(request, device))
+
+    def without_device(response: Response) -> Response:
+        response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
+        return response
+
+    @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(guard.origin)])
+    async def forget_this_device(request: Request) -> Response:
+        """Asked for by the device itself, whose page goes on until its session ends with it."""
+        try:
+            device = guard.device(request)
+        except DeviceForgotten:
+            device = None
+        if device is not None:
+            await forget_device(services, device.name)
+        return without_device(JSONResponse({"forgotten": device is not None}))
+
+    at_home = [Depends(guard.origin), Depends(guard.home)]
+
+    @router.post("/api/webrtc/offer", dependencies=[*at_home, Depends(guard.limit)])
+    async def offer(request: Request, body: OfferBody) -> dict[str, Any]:
+        extra: dict[str, Any] = {}
+        if access.require_auth or request.headers.get("authorization"):
+            claims = guard.claims(request)
+        else:
+            issued = guard.issue(request)
+            claims, extra = issued.claims, with_token(issued)
+        session, sdp = await connect_camera(
+            services, claims, body.sdp, steered=True, attempt=attempt_of(request)
+        )
+        return extra | {
+            "sdp": sdp,
+            "type": "answer",
+            "session_id": claims.session_id,
+            "sender": session.camera.sender().model_dump(exclude_none=True, exclude={"type"}),
+        }
+
+    @router.patch("/api/webrtc/offer", dependencies=at_home)
+    async def candidates(
+        request: Request, body: CandidatesBody, claims: Claims = Depends(guard.claims)
+    ) -> dict[str, int]:
+        session = services.sessions.get(claims.session_id)
+        if session is not None:
+            session.offers.take(attempt_of(request))
+        used = await services.webrtc.add_candidates(
+            claims.session_id, [c.model_dump() for c in body.candidates]
+        )
+        return {"added": used}
+
+    @router.delete("/api/webrtc/offer", dependencies=at_home)
+    async def end(request: Request, claims: Claims = Depends(guard.claims)) -> dict[str, bool]:
+        session = services.sessions.get(claims.session_id)
+        if session is not None:
+            session.offers.end(attempt_of(request))
+        return {"ended": await services.webrtc.disconnect(claims.session_id)}
+
+    @router.websocket("/ws/{session_id}")
+    async def socket(websocket: WebSocket, session_id: str) -> None:
+        await services.sockets.serve(websocket, session_id)
+
+    return router

@@ -1,0 +1,138 @@
+"""Keeps looking whether the TURN servers relay, for the log and /health."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from server.auth import turn_credentials
+from server.core.aio import keep_going
+from server.rtc.patches.gathering import Gathering, own_addresses
+from server.rtc.turn_check import RelayProblem, RelayResult, check_relay
+
+log = logging.getLogger(__name__)
+
+# The first look waits until the first page had its turn.
+START_SECONDS = 1.0
+# Once all relay, seldom: each look takes an allocation. One that fails is looked at sooner, to see it come back.
+CHECK_SECONDS = 600.0
+RETRY_SECONDS = 60.0
+# Checks at a time
+_AT_ONCE = 8
+
+# What the log says; /health says more.
+_REASONS = {
+    RelayProblem.URL: "its URL is not understood",
+    RelayProblem.UNREACHABLE: "it can not be reached",
+    RelayProblem.CERTIFICATE: "its TLS certificate is wrong",
+    RelayProblem.CREDENTIALS: "it refuses the credentials that are made of TURN_SECRET, which has to be its static-auth-secret",
+    RelayProblem.QUOTA: "its quota or its ports are used up",
+    RelayProblem.DENIED_PEER: "it may not send to this server: see allowed-peer-ip and PUBLIC_ADDRESSES",
+    RelayProblem.NO_WAY_BACK: "nothing comes through it to this server and back",
+    RelayProblem.NO_SOCKET: "no UDP port is free here to check it with",
+    RelayProblem.REFUSED: "it refuses",
+}
+
+
+class RelayWatch:
+    """Owner of what is known about the relays of `urls`. `run` is to be kept as a task."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        secret: str,
+        ttl: int,
+        gathering: Gathering,
+        *,
+        addresses: Callable[[], list[str]] = own_addresses,
+        tls: ssl.SSLContext | None = None,
+        start_seconds: float = START_SECONDS,
+        check_seconds: float = CHECK_SECONDS,
+        retry_seconds: float = RETRY_SECONDS,
+    ) -> None:
+        self._urls = tuple(urls)
+        self._secret = secret
+        self._ttl = ttl
+        self._gathering = gathering
+        self._addresses = addresses
+        self._tls = tls
+        self._start_seconds = start_seconds
+        self._check_seconds = check_seconds
+        self._retry_seconds = retry_seconds
+        # None before its first check has ended
+        self._results: dict[str, RelayResult | None] = dict.fromkeys(self._urls)
+
+    def report(self) -> list[dict[str, Any]]:
+        """For /health: {url, ok, why}; ok is None while nothing is known yet."""
+        return [
+            (
+                {"url": url, "ok": None, "why": "not checked yet"}
+                if result is None
+                else {"url": url, "ok": result.ok, "why": result.why}
+            )
+            for url, result in self._results.items()
+        ]
+
+    def working(self) -> int:
+        return sum(result is not None and result.ok for result in self._results.values())
+
+    def failing(self) -> int:
+        return sum(result is not None and not result.ok for result in self._results.values())
+
+    async def run(self) -> None:
+        """Look now and again, for ever; returns at once when there is nothing to look at."""
+        if self._urls:
+            await asyncio.sleep(self._start_seconds)
+            await keep_going(self._round, name="relays", after_failure=self._retry_seconds)
+
+    async def _round(self) -> float:
+        """Look, and the seconds until the next look."""
+        await self.check()
+        if self.working() < len(self._urls):
+            return min(self._check_seconds, self._retry_seconds)
+        return self._check_seconds
+
+    async def check(self) -> None:
+        """Look at all of them once, each with credentials of its own."""
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def one(url: str) -> None:
+            async with places:
+                self._learn(await self._look(url))
+
+        async with asyncio.TaskGroup() as tasks:
+            for url in self._urls:
+                tasks.create_task(one(url), name="relay-check")
+
+    async def _look(self, url: str) -> RelayResult:
+        username, password = turn_credentials(self._secret, self._ttl, "check", time.time())
+        return await check_relay(
+            url,
+            username,
+            password,
+            addresses=self._gathering.announced(self._addresses()),
+            reflexive=self._gathering.asks_stun,
+            bind=self._bind,
+            tls=self._tls,
+        )
+
+    def _bind(self, sock: socket.socket, address: str) -> None:
+        self._gathering.bind(sock, address)
+
+    def _learn(self, result: RelayResult) -> None:
+        before, self._results[result.url] = self._results[result.url], result
+        # A line when it is new, not at every look.
+        if before is None or before.problem is not result.problem:
+            seconds = round(result.seconds, 3)
+            if result.ok:
+                log.info("relay works", extra={"relay": result.url, "seconds": seconds})
+            else:
+                log.warning(
+                    "relay does not work",
+                    extra={"relay": result.url, "reason": _REASONS[result.problem]},
+                )

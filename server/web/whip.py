@@ -1,0 +1,161 @@
+"""WHIP (RFC 9725): cameras that are no page, like OBS, GStreamer or go2rtc, publish with one HTTP request.
+
+The bearer token is a session's, from POST /api/token; the page of that session watches and asks.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from server.auth import Claims
+from server.core.errors import (
+    BadRequest,
+    NotFound,
+    PreconditionFailed,
+    PreconditionRequired,
+    UnsupportedMediaType,
+)
+from server.rtc.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
+from server.web.context import Services, connect_camera
+from server.web.guard import RequestGuard
+from server.web.http_errors import MethodNotAllowed, error_response
+from server.webrtc_server import PeerConnection
+
+ENDPOINT = "/api/whip"
+SDP = "application/sdp"
+_ENTITY_TAG = re.compile(r'"([!#-~]*)"', re.ASCII)
+
+
+def create_whip_router(services: Services) -> APIRouter:
+    router = APIRouter()
+    guard = RequestGuard(services)
+
+    # WHIP clients follow redirections (307), which RFC 9725 has for balancing.
+    at_home = [Depends(guard.origin), Depends(guard.home)]
+
+    @router.post(ENDPOINT, dependencies=[*at_home, Depends(guard.limit)])
+    async def publish(request: Request, claims: Claims = Depends(guard.claims)) -> Response:
+        sdp = await _text(request, SDP, "the SDP offer")
+        session_id = claims.session_id
+        _, answer = await connect_camera(services, claims, sdp, steered=False)
+        connection = services.webrtc.get(session_id)
+        response = Response(answer, 201, media_type=SDP)
+        # The session's id is no credential; a balancer hashes it.
+        response.headers["Location"] = f"{ENDPOINT}/{connection.name}?session={session_id}"
+        response.headers["ETag"] = f'"{connection.ice_tag}"'
+        response.headers["Accept-Patch"] = MEDIA_TYPE
+        for link in ice_links(services.access.ice_servers(session_id)):
+            response.headers.append("Link", link)
+        return response
+
+    @router.patch(ENDPOINT + "/{name}", dependencies=at_home)
+    async def patch(
+        name: str, request: Request, claims: Claims = Depends(guard.claims)
+    ) -> Response:
+        connection = _connection(services, claims, name)
+        fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
+        if not _matches(request, connection):
+            if fragment.ufrag != connection.remote_ufrags[0]:
+                await guard.limit(request)
+                return await _restart(connection, fragment)
+        elif fragment.ufrag not in ("", *connection.remote_ufrags):
+            raise PreconditionFailed(
+                "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
+            )
+        await services.webrtc.add_candidates(claims.session_id, list(fragment.candidates))
+        return Response(status_code=204)
+
+    @router.delete(ENDPOINT + "/{name}", dependencies=at_home)
+    async def end(name: str, claims: Claims = Depends(guard.claims)) -> Response:
+        _connection(services, claims, name)
+        await services.webrtc.disconnect(claims.session_id)
+        return Response(status_code=200)
+
+    def other_methods(path: str, allowed: str, accepts: dict[str, str]) -> None:
+        """OPTIONS tells what there is; what RFC 9725 section 4.1 keeps for later is refused."""
+        headers = {"Allow": allowed, **accepts}
+
+        @router.options(path)
+        async def options() -> Response:
+            return Response(status_code=204, headers=headers)
+
+        @router.api_route(
+            path,
+            methods=sorted(
+                {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"} - {*allowed.split(", ")}
+            ),
+        )
+        async def refused() -> Response:
+            error = MethodNotAllowed(
+                f"This is a WHIP address: it takes {allowed}. A camera is published with POST {ENDPOINT}."
+            )
+            services.metrics.errors.labels(error.code).inc()
+            return error_response(error, headers)
+
+    other_methods(ENDPOINT, "POST, OPTIONS", {"Accept-Post": SDP})
+    other_methods(ENDPOINT + "/{name}", "PATCH, DELETE, OPTIONS", {"Accept-Patch": MEDIA_TYPE})
+    return router
+
+
+async def _text(request: Request, media_type: str, what: str) -> str:
+    given = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if given != media_type:
+        raise UnsupportedMediaType(f"Send {what} with Content-Type: {media_type}.")
+    try:
+        return (await request.body()).decode()
+    except UnicodeDecodeError:
+        raise BadRequest(f"The body is no UTF-8 text. Send {what} as it was made.") from None
+
+
+def _connection(services: Services, claims: Claims, name: str) -> PeerConnection:
+    """Raises NotFound for a name that is not the session's present connection."""
+    connection = services.webrtc.get(claims.session_id)
+    if connection.name != name:
+        raise NotFound("This WHIP session has ended, or a newer offer has taken its place.")
+    return connection
+
+
+def _matches(request: Request, connection: PeerConnection) -> bool:
+    """Whether If-Match names the present ICE session; False for "*", which asks for a new one.
+
+    Raises PreconditionRequired without the header, PreconditionFailed for one of an older ICE session.
+    """
+    given = request.headers.get("if-match")
+    if given is None:
+        raise PreconditionRequired(
+            "Send If-Match with the ETag of the answer to POST, or If-Match: * for an ICE restart."
+        )
+    # RFC 9725 writes it in quotes in its text, RFC 9110 without.
+    if given.strip() in ("*", '"*"'):
+        return False
+    if connection.ice_tag not in _ENTITY_TAG.findall(given[:1000]):
+        raise PreconditionFailed(
+            "If-Match names an ICE session that is over. Send the newest ETag, or If-Match: * for an ICE restart."
+        )
+    return True
+
+
+async def _restart(connection: PeerConnection, fragment: Fragment) -> Response:
+    """Raises BadRequest, Conflict."""
+    if not fragment.ufrag or not fragment.pwd:
+        raise BadRequest("An ICE restart needs a new ice-ufrag and a new ice-pwd in the fragment.")
+    ours = await connection.restart_ice(fragment.ufrag, fragment.pwd)
+    await connection.add_candidates(list(fragment.candidates))
+    return Response(ours, 200, headers={"ETag": f'"{connection.ice_tag}"'}, media_type=MEDIA_TYPE)
+
+
+def ice_links(servers: list[dict[str, Any]]) -> list[str]:
+    """`Link` headers for ICE servers (RFC 9725 section 4.6), one for each URL."""
+    links = []
+    for server in servers:
+        extra = ""
+        if "username" in server:
+            extra = (
+                f'; username="{server["username"]}"; credential="{server["credential"]}"'
+                '; credential-type="password"'
+            )
+        links += [f'<{url}>; rel="ice-server"{extra}' for url in server["urls"]]
+    return links

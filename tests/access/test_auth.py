@@ -1,0 +1,362 @@
+"""Tokens, codes, TURN credentials."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from hypothesis import given
+from hypothesis import strategies as st
+from jose import jwt
+
+from server.auth import (
+    MAX_TOKEN_CHARS,
+    TokenIssuer,
+    TokenRefused,
+    bearer,
+    check_access_code,
+    ice_servers,
+    new_session_id,
+    same_secret,
+    signing_key,
+)
+
+SECRET = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
+ISSUER = TokenIssuer(SECRET, 3600)
+
+
+def _b64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def forge(
+    header: dict[str, Any] | bytes,
+    claims: dict[str, Any] | bytes,
+    key: bytes = SECRET.encode(),
+    digest: Any = hashlib.sha256,
+) -> str:
+    """A token put together by hand, so that no library keeps it from being wrong."""
+    parts = [
+        _b64(part if isinstance(part, bytes) else json.dumps(part).encode())
+        for part in (header, claims)
+    ]
+    signature = hmac.new(key, ".".join(parts).encode(), digest).digest()
+    return ".".join([*parts, _b64(signature)])
+
+
+def good_claims(**changes: Any) -> dict[str, Any]:
+    """Claims that pass, with changes; a change to ... takes the claim away."""
+    now = int(time.time())
+    claims = {
+        "sid": "abc",
+        "iat": now,
+        "auth_time": now,
+        "exp": now + 60,
+        "jti": "x" * 22,
+    } | changes
+    return {name: value for name, value in claims.items() if value is not ...}
+
+
+HS256 = {"alg": "HS256", "typ": "JWT"}
+
+
+def reason(token: str, session_id: str | None = None) -> str:
+    """Why the token is refused."""
+    with pytest.raises(TokenRefused) as caught:
+        ISSUER.verify(token, session_id=session_id)
+    assert len(token) < 20 or token not in caught.value.message
+    assert (caught.value.code, caught.value.status) == ("unauthorized", 401)
+    return caught.value.reason
+
+
+def test_a_token_comes_back() -> None:
+    """What was issued verifies, for its session and without naming one."""
+    session = new_session_id()
+    issued = ISSUER.issue(session)
+    claims = ISSUER.verify(issued.token, session_id=session)
+    assert (claims.session_id, issued.session_id, issued.expires_in) == (session, session, 3600)
+    assert abs(claims.expires_at - time.time() - 3600) < 5
+    assert ISSUER.verify(issued.token) == claims
+    assert issued.token not in repr(issued)
+
+
+def test_each_token_has_its_own_number() -> None:
+    """Two tokens of one session differ in jti."""
+    one, two = (ISSUER.verify(ISSUER.issue("abc").token).jti for _ in range(2))
+    assert one != two
+
+
+def test_the_hand_made_token_is_right() -> None:
+    """The forgeries below fail for what was changed: unchanged, they pass."""
+    assert ISSUER.verify(forge(HS256, good_claims()), session_id="abc").session_id == "abc"
+
+
+def test_missing_expired_and_foreign() -> None:
+    """No token, a late one and another session's are told apart."""
+    assert reason("") == "missing"
+    late = ISSUER.issue("abc", now=time.time() - 3602)
+    assert reason(late.token) == "expired"
+    assert reason(forge(HS256, good_claims(exp=True))) == "expired"
+    assert reason(ISSUER.issue("abc").token, session_id="abd") == "wrong_session"
+    assert reason(ISSUER.issue("abc").token, session_id="ab\ud800é") == "wrong_session"
+    assert reason(TokenIssuer(SECRET[::-1], 60).issue("abc").token) == "bad_signature"
+
+
+def test_unsigned_tokens_are_refused() -> None:
+    """alg none, in any spelling, with and without a signature."""
+    for name in ("none", "None", "NONE", "", None):
+        header = {"alg": name, "typ": "JWT"}
+        signed = forge(header, good_claims())
+        assert reason(signed) == "malformed"
+        assert reason(signed.rpartition(".")[0] + ".") == "malformed"
+    assert reason(forge({"typ": "JWT"}, good_claims())) == "malformed"
+
+
+def test_other_algorithms_are_refused() -> None:
+    """A token rightly signed with the secret by another algorithm is not one of ours."""
+    for name, digest in (("HS384", hashlib.sha384), ("HS512", hashlib.sha512)):
+        assert reason(forge({"alg": name}, good_claims(), digest=digest)) == "malformed"
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    ).decode()
+    assert reason(jwt.encode(good_claims(), pem, algorithm="RS256")) == "malformed"
+
+
+@pytest.mark.parametrize("overcome", ["get_unverified_header", "decode"])
+def test_the_algorithm_is_pinned_twice(monkeypatch: pytest.MonkeyPatch, overcome: str) -> None:
+    """The look at the header and the decoding refuse another algorithm, each also without the other."""
+    other = forge({"alg": "HS512"}, good_claims(), digest=hashlib.sha512)
+    taken = {"get_unverified_header": HS256, "decode": good_claims()}[overcome]
+    monkeypatch.setattr(f"server.auth.jwt.{overcome}", lambda *_, **__: taken)
+    assert reason(other) in ("malformed", "bad_signature")
+
+
+def test_a_public_key_is_no_secret() -> None:
+    """A token signed with a public key in DER form fails, and a PEM key makes no issuer."""
+    public = ec.generate_private_key(ec.SECP256R1()).public_key()
+    spki = serialization.PublicFormat.SubjectPublicKeyInfo
+    der = public.public_bytes(serialization.Encoding.DER, spki)
+    pem = public.public_bytes(serialization.Encoding.PEM, spki)
+    assert reason(forge(HS256, good_claims(), key=der)) == "bad_signature"
+    assert reason(forge(HS256, good_claims(), key=pem)) == "bad_signature"
+    with pytest.raises(ValueError, match="not fit"):
+        TokenIssuer(pem.decode(), 60)
+
+
+def test_critical_headers_are_refused() -> None:
+    """A header that must be understood is not, whatever it names."""
+    for crit in (["b64"], ["x"], [], None):
+        assert reason(forge({**HS256, "crit": crit, "b64": False}, good_claims())) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"exp": ...},
+        {"iat": ...},
+        {"jti": ...},
+        {"sid": ...},
+        {"exp": None},
+        {"exp": "9999999999"},
+        {"exp": 9999999999.5},
+        {"exp": float("inf")},
+        {"exp": float("nan")},
+        {"exp": [9999999999]},
+        {"iat": "1"},
+        {"iat": 1.5},
+        {"iat": True},
+        {"iat": 99999999999},
+        {"jti": 7},
+        {"jti": ""},
+        {"jti": "x" * 65},
+        {"jti": ["x"]},
+        {"sid": 7},
+        {"sid": ""},
+        {"sid": "a/b"},
+        {"sid": "x" * 65},
+        {"sid": {"a": 1}},
+        {"nbf": 99999999999},
+        {"auth_time": ...},
+        {"auth_time": None},
+        {"auth_time": "1"},
+        {"auth_time": 1.5},
+        {"auth_time": True},
+        {"auth_time": int(time.time()) + 9000},
+    ],
+)
+def test_claims_must_be_there_and_of_their_type(changes: dict[str, Any]) -> None:
+    """Each claim is required and typed, even in a token signed with the right secret."""
+    assert reason(forge(HS256, good_claims(**changes))) == "malformed"
+
+
+def test_payloads_that_are_no_object() -> None:
+    """A signed list, number or rubbish is no token."""
+    for payload in (b"[]", b"7", b"null", b"\xff", b"{", b""):
+        assert reason(forge(HS256, payload)) == "malformed"
+
+
+def test_size_is_bounded() -> None:
+    """A token of exactly the limit is read, one character more is not, and nothing is decoded for it."""
+    assert MAX_TOKEN_CHARS == 4096
+    claims = good_claims(pad="")
+    token = forge(HS256, claims)
+    # base64 makes 4 characters of 3 bytes; the rest is trimmed by the header's padding.
+    for header_pad in range(4):
+        header = {**HS256, "p": "x" * header_pad}
+        base = len(forge(header, claims))
+        claims_pad = (MAX_TOKEN_CHARS - base) * 3 // 4
+        for pad in range(claims_pad - 3, claims_pad + 4):
+            token = forge(header, {**claims, "pad": "x" * pad})
+            if len(token) == MAX_TOKEN_CHARS:
+                assert ISSUER.verify(token).session_id == "abc"
+            elif len(token) > MAX_TOKEN_CHARS:
+                assert reason(token) == "malformed"
+    assert reason("a" * 10_000_000) == "malformed"
+
+
+def test_deep_json_is_refused_calmly() -> None:
+    """A header of nested brackets, which is read before any signature, does not break the parser."""
+    assert reason(forge(b"[" * 2900, b"{}")) == "malformed"
+    assert reason(forge(b'{"a":' * 550, b"{}")) == "malformed"
+    assert reason(forge(b'{"alg":' + b"9" * 2800 + b"}", b"{}")) == "malformed"
+
+
+@pytest.mark.parametrize(
+    "token", ["a", "a.b", "a.b.c", "a.b.c.d", "..", "a..c", "ä.b.c", "a.b.c\n", " a.b.c", "a.b.=="]
+)
+def test_shapes_that_are_no_token(token: str) -> None:
+    """Anything but three base64url parts is malformed."""
+    assert reason(token) == "malformed"
+
+
+def test_every_flipped_character_matters() -> None:
+    """No character of a token can be changed: the last may share bits with padding, all others count."""
+    token = ISSUER.issue("abc").token
+    for at in range(len(token) - 1):
+        if token[at] != ".":
+            other = "A" if token[at] != "A" else "B"
+            assert reason(token[:at] + other + token[at + 1 :]) in ("malformed", "bad_signature")
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_refused_as_a_token(token: str) -> None:
+    """No text breaks the parser, and none passes."""
+    with pytest.raises(TokenRefused):
+        ISSUER.verify(token)
+
+
+def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
+    """A renewal keeps the time at which the code was brought; no token is good beyond the maximum age."""
+    now = int(time.time())
+    issuer = TokenIssuer(SECRET, 3600, 7200)
+    first = issuer.verify(issuer.issue("abc", now=now - 3000).token)
+    assert (first.auth_time, first.expires_at) == (now - 3000, now + 600)
+    second = issuer.renew(first)
+    assert issuer.verify(second.token).auth_time == now - 3000
+    assert 3590 <= second.expires_in <= 3600
+    late = issuer.issue("abc", auth_time=now - 7000)
+    assert 190 <= late.expires_in <= 200
+    assert issuer.verify(late.token).expires_at == now + 200
+    with pytest.raises(TokenRefused) as caught:
+        issuer.issue("abc", auth_time=now - 7200)
+    assert (caught.value.reason, "TOKEN_MAX_AGE" in caught.value.message) == ("too_old", True)
+    # The setting was more when this one was signed.
+    with pytest.raises(TokenRefused) as caught:
+        TokenIssuer(SECRET, 3600, 6000).verify(late.token)
+    assert caught.value.reason == "too_old"
+
+
+def test_keys_differ_by_secret_purpose_and_code() -> None:
+    """And nothing but these makes them; where one text ends and the next begins counts."""
+    keys = {
+        signing_key(secret, purpose, code)
+        for secret in (SECRET, SECRET[::-1])
+        for purpose in ("a", "b", "ab")
+        for code in ("", "b", "\ud800")
+    }
+    assert len(keys) == 18
+    assert signing_key(SECRET, "a", "b") == signing_key(SECRET, "a", "b")
+
+
+def test_issuing_bounds() -> None:
+    """An issuer needs a secret and a lifetime, a token a sane session id."""
+    for secret, ttl in (("", 60), (SECRET, 0)):
+        with pytest.raises(ValueError):
+            TokenIssuer(secret, ttl)
+    with pytest.raises(ValueError):
+        TokenIssuer(SECRET, 60, 0)
+    for bad in ("", "a b", "x" * 65, "é"):
+        with pytest.raises(ValueError):
+            ISSUER.issue(bad)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        (None, "missing"),
+        ("  ", "missing"),
+        ("Bearer", "malformed"),
+        ("Bearer ", "malformed"),
+        ("Basic abc", "malformed"),
+    ],
+)
+def test_bearer(header: str | None, expected: str) -> None:
+    """No header and a wrong one are told apart."""
+    with pytest.raises(TokenRefused) as caught:
+        bearer(header)
+    assert caught.value.reason == expected
+
+
+def test_a_bearer_token_is_found() -> None:
+    """The scheme's case does not matter."""
+    assert bearer("Bearer abc") == bearer("bearer  abc ") == "abc"
+
+
+def test_session_ids_are_random() -> None:
+    """Ids have 128 bits in 22 characters."""
+    ids = {new_session_id() for _ in range(1000)}
+    assert len(ids) == 1000
+    assert {len(session) for session in ids} == {22}
+
+
+def test_codes_compare_exactly() -> None:
+    """The code itself passes, with spaces around it too; an empty expected code never matches."""
+    assert check_access_code("open sesame", "open sesame")
+    assert check_access_code(" open sesame\n", "open sesame")
+    assert not check_access_code("Open sesame", "open sesame")
+    assert not check_access_code(None, "open sesame")
+    assert not check_access_code("", "")
+    assert same_secret("ключ", "ключ")
+    assert not same_secret("\ud800", "ключ")
+    assert not same_secret(" ключ", "ключ")
+
+
+def test_turn_credentials_match_openssl() -> None:
+    """printf '%s' '1433895918:506d7a3d' | openssl dgst -sha1 -hmac north -binary | base64"""
+    servers = ice_servers(
+        ["stun:s.example.org"], ["turn:t.example.org"], "north", 3600, "506d7a3d", 1433892318.9
+    )
+    assert servers == [
+        {"urls": ["stun:s.example.org"]},
+        {
+            "urls": ["turn:t.example.org"],
+            "username": "1433895918:506d7a3d",
+            "credential": "TcXMuQkPj5EHMOBrgz1vNU7IjJU=",
+        },
+    ]
+
+
+def test_no_servers_no_credentials() -> None:
+    """Nothing configured gives an empty list, STUN alone carries no credential."""
+    assert ice_servers([], [], "north", 60, "u", 0.0) == []
+    assert ice_servers(["stun:s"], [], "north", 60, "u", 0.0) == [{"urls": ["stun:s"]}]

@@ -1,0 +1,333 @@
+"""Paired devices: what one keeps, which are known, and how they are forgotten."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+import pytest_asyncio
+
+from server.access import devices
+from server.access.devices import COOKIE, DEVICE_SECONDS, Devices, kind_of
+from server.auth import Claims, Signer
+from tests.support.clients import http, metric, open_page, take_token
+from tests.support.fakes_app import assert_error
+from tests.support.fakes_server import ServerProcess
+from tests.support.running import Running, running
+
+pytestmark = pytest.mark.asyncio
+
+KEY = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
+SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
+CODE = "open-sesame-77"
+OPERATOR = "operator-token-of-this-test"
+IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) Safari/604.1"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def test_a_device_is_known_by_what_it_keeps() -> None:
+    """For thirty days, also to a server of the same key that never saw it; to none of another key."""
+    now = time.time()
+    known = Devices(KEY)
+    token, device = known.pair(IPHONE, now)
+    assert known.recognise(token, IPHONE, now) == device
+    assert Devices(KEY).recognise(token, IPHONE, now) == device
+    assert Devices(KEY[::-1]).recognise(token, IPHONE, now) is None
+    assert known.recognise(token, IPHONE, now + DEVICE_SECONDS - 2) == device
+    assert known.recognise(token, IPHONE, now + DEVICE_SECONDS + 1) is None
+    [listed] = known.listed()
+    assert (listed.device, listed.kind) == (device, "iPhone")
+    assert device.name not in token
+    assert known.pair(IPHONE, now)[1].name != device.name
+
+
+@pytest.mark.parametrize("change", [{"jti": "a"}, {"jti": 7}, {"iat": True}, {"iat": "1"}])
+async def test_claims_have_their_type(change: dict[str, object]) -> None:
+    """A session's token is none of a device's, nor is one that lacks a claim, be it signed with the right key."""
+    now = int(time.time())
+    good = {"jti": "x" * 22, "iat": now, "exp": now + 60}
+    signer = Signer(KEY)
+    assert Devices(KEY).recognise(signer.sign(good), "", now) is not None
+    assert Devices(KEY).recognise(signer.sign({**good, **change}), "", now) is None
+    assert Devices(KEY).recognise("", "", now) is None
+
+
+async def test_forgotten_devices_are_not_known() -> None:
+    """One by name, or all that there are; those paired afterwards, in the same second, are."""
+    now = time.time()
+    known = Devices(KEY)
+    tokens = [known.pair(IPHONE, now) for _ in range(3)]
+    names = [device.name for _, device in tokens]
+    assert known.forget(names[0], now)
+    assert not known.forget(names[0], now)
+    assert known.recognise(tokens[0][0], IPHONE, now) is None
+    assert known.recognise(tokens[1][0], IPHONE, now) is not None
+    assert known.refuses(Claims("s", int(now) + 60, "j", int(now), names[0]))
+    assert not known.refuses(Claims("s", int(now) + 60, "j", int(now)))
+    assert known.forget_all(int(now)) == 2
+    assert all(known.recognise(token, IPHONE, now) is None for token, _ in tokens)
+    token, device = known.pair(IPHONE, now)
+    assert known.recognise(token, IPHONE, now) == device
+    assert known.forget_all(int(now)) == 0
+    assert [one.device for one in known.listed()] == [device]
+
+
+async def test_the_list_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one unheard of for longest is not listed any more, and stays paired."""
+    monkeypatch.setattr(devices, "MAX_LISTED", 2)
+    now = time.time()
+    known = Devices(KEY)
+    first, second = [known.pair(IPHONE, now)[0] for _ in range(2)]
+    known.recognise(first, IPHONE, now)
+    known.pair(IPHONE, now)
+    assert len(known.listed()) == 2
+    assert known.recognise(second, IPHONE, now) is not None
+
+
+@pytest.mark.parametrize(
+    ("agent", "kind"),
+    [
+        (IPHONE, "iPhone"),
+        ("Mozilla/5.0 (Linux; Android 15; Pixel 9) Chrome/140", "Android"),
+        ("Mozilla/5.0 (X11; Linux x86_64) Firefox/140", "Linux"),
+        ("canary", "Device"),
+        ("", "Device"),
+    ],
+)
+async def test_kinds(agent: str, kind: str) -> None:
+    """One of a few words, whatever the browser says of itself."""
+    assert kind_of(agent) == kind
+
+
+# Over HTTP
+
+
+@pytest_asyncio.fixture
+async def run() -> AsyncIterator[Running]:
+    async with running(
+        access_code=CODE, jwt_secret_key=SECRET, operator_token=OPERATOR, rate_limit_per_minute=0
+    ) as run:
+        yield run
+
+
+async def paired(run: Running, client: httpx.AsyncClient) -> str:
+    """Pair the client; its cookie. httpx keeps it for the path that it is for."""
+    code = run.program.pairing.issue(time.monotonic())
+    reply = await client.post("/api/token", json={"pairing_code": code}, headers=own(run))
+    assert reply.status_code == 200
+    assert reply.json()["paired"] is True
+    return str(client.cookies[COOKIE])
+
+
+def own(run: Running) -> dict[str, str]:
+    """As the page's own script asks."""
+    return {"Origin": run.base_url, "Sec-Fetch-Site": "same-origin"}
+
+
+async def test_pairing_leaves_a_cookie(run: Running) -> None:
+    """Of thirty days, for one route, that no script can read and no other site has sent; an access code leaves none."""
+    async with http(run) as client:
+        code = run.program.pairing.issue(time.monotonic())
+        reply = await client.post("/api/token", json={"pairing_code": code})
+        cookie = reply.headers["set-cookie"]
+        parts = {part.strip().lower() for part in cookie.split(";")[1:]}
+        assert parts == {"httponly", "max-age=2592000", "path=/api/token", "samesite=strict"}
+        assert cookie.split("=", 1)[1].split(";")[0] not in reply.text
+        typed = await client.post("/api/token", json={"access_code": CODE})
+        assert "set-cookie" not in typed.headers
+        assert "paired" not in typed.json()
+
+
+async def test_the_cookie_is_secure_where_the_page_is() -> None:
+    """Behind a proxy of ours that ends TLS, too; nobody else's word on it counts."""
+    for proxies, secure in (("127.0.0.1", True), ("", False)):
+        async with (
+            running(access_code=CODE, jwt_secret_key=SECRET, trusted_proxies=proxies) as run,
+            http(run) as client,
+        ):
+            code = run.program.pairing.issue(time.monotonic())
+            reply = await client.post(
+                "/api/token", json={"pairing_code": code}, headers={"X-Forwarded-Proto": "https"}
+            )
+            cookie = reply.headers["set-cookie"].lower()
+            assert ("secure" in [part.strip() for part in cookie.split(";")]) is secure
+
+
+async def test_a_paired_device_gets_in_again(run: Running) -> None:
+    """Without any code, each time to a session of its own; a wrong code with it is still a wrong code."""
+    async with http(run) as client:
+        await paired(run, client)
+        first, second = [
+            (await client.post("/api/token", json={}, headers=own(run))).json() for _ in range(2)
+        ]
+        assert first["paired"] is True
+        assert first["session_id"] != second["session_id"]
+        assert run.program.tokens.verify(first["token"]).device
+        renewed = await client.post("/api/token", headers=bearer(first["token"]))
+        assert renewed.json()["paired"] is True
+        wrong = await client.post("/api/token", json={"access_code": "x"}, headers=own(run))
+        assert wrong.status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 403),
+        ({"Sec-Fetch-Site": "same-origin"}, 403),
+        ({"Origin": "OWN", "Sec-Fetch-Site": "same-site"}, 403),
+        ({"Origin": "OWN", "Sec-Fetch-Site": "cross-site"}, 403),
+        ({"Origin": "OWN", "Sec-Fetch-Site": "none"}, 403),
+        ({"Origin": "https://evil.example", "Sec-Fetch-Site": "same-origin"}, 403),
+        ({"Origin": "null"}, 403),
+        # An older browser
+        ({"Origin": "OWN"}, 200),
+    ],
+)
+@pytest.mark.parametrize("method", ["POST", "DELETE"])
+async def test_no_other_site_uses_the_cookie(
+    run: Running, method: str, headers: dict[str, str], status: int
+) -> None:
+    """It counts from the server's own page alone, to get in and to be forgotten."""
+    headers = {k: run.base_url if v == "OWN" else v for k, v in headers.items()}
+    async with http(run) as client:
+        await paired(run, client)
+        path = "/api/token" if method == "POST" else "/api/token/device"
+        reply = await client.request(method, path, headers=headers)
+        assert reply.status_code == status
+        if status == 403:
+            assert (await client.post("/api/token", json={}, headers=own(run))).status_code == 200
+
+
+async def test_no_other_route_takes_it(run: Running) -> None:
+    """Brought to every other one by hand, it opens nothing."""
+    async with http(run) as client:
+        cookie = await paired(run, client)
+        given = own(run) | {"Cookie": f"{COOKIE}={cookie}"}
+        for method, path in (
+            *(("POST", "/api/webrtc/offer"), ("PATCH", "/api/webrtc/offer")),
+            *(("DELETE", "/api/webrtc/offer"), ("POST", "/api/whip"), ("GET", "/api/engine")),
+            *(("GET", "/api/operator/devices"), ("DELETE", "/api/operator/sessions")),
+        ):
+            body = {"sdp": "v=0", "type": "offer", "candidates": []}
+            reply = await client.request(method, path, json=body, headers=given)
+            assert reply.status_code == 401, path
+            reply = await client.request(method, path, json=body, headers=own(run) | bearer(cookie))
+            assert reply.status_code == 401, path
+        page = await open_page(
+            run, session_id="x" * 22, how="none", headers={"Cookie": f"{COOKIE}={cookie}"}
+        )
+        assert (await page.closed(8))[0] == 4401
+        renewed = await client.post("/api/token", headers=own(run) | bearer(cookie))
+        assert renewed.status_code == 401
+
+
+async def test_the_operator_lists_and_forgets_devices(run: Running) -> None:
+    """One: its session ends with 4410, its tokens and its cookie are of no use, and it is told so; others go on."""
+    right = bearer(OPERATOR)
+    async with http(run) as client, http(run) as other:
+        await paired(run, client)
+        await paired(run, other)
+        granted = (await client.post("/api/token", json={}, headers=own(run))).json()
+        idle = (await client.post("/api/token", json={}, headers=own(run))).json()
+        page = await open_page(run, granted["token"], granted["session_id"])
+        await page.next("ready")
+        listed = (await client.get("/api/operator/devices", headers=right)).json()["devices"]
+        assert len(listed) == 2
+        name = listed[0]["name"]
+        assert re.fullmatch(r"[0-9a-f]{12}", name)
+        assert listed[0].keys() == {"name", "kind", "paired_seconds", "seen_seconds"}
+        [seen] = (await client.get("/api/operator/sessions", headers=right)).json()["sessions"]
+        assert seen["device"] == name
+        forgotten = await client.delete(f"/api/operator/devices/{name}", headers=right)
+        assert forgotten.json() == {"forgotten": 1}
+        assert (await page.closed())[0] == 4410
+        for token in (granted["token"], idle["token"]):
+            assert (await client.post("/api/token", headers=bearer(token))).status_code == 401
+        late = await open_page(run, idle["token"], idle["session_id"])
+        assert (await late.closed())[0] == 4401
+        refused = await client.post("/api/token", json={}, headers=own(run))
+        assert_error(refused, 401, "unauthorized", retryable=False)
+        assert "not paired any more" in refused.json()["detail"]
+        assert f'{COOKIE}=""' in refused.headers["set-cookie"]
+        assert "Max-Age=0" in refused.headers["set-cookie"]
+        assert COOKIE not in client.cookies
+        assert metric(run, "auth_failures_total", reason="device") == 1
+        assert (await other.post("/api/token", json={}, headers=own(run))).status_code == 200
+        # All: who pairs afterwards is in.
+        assert (await client.delete("/api/operator/devices", headers=right)).json() == {
+            "forgotten": 1
+        }
+        assert (await other.post("/api/token", json={}, headers=own(run))).status_code == 401
+        await paired(run, other)
+        assert (await other.post("/api/token", json={}, headers=own(run))).status_code == 200
+        bad = await client.delete("/api/operator/devices/x", headers=right)
+        assert_error(bad, 400, "bad_request", retryable=False)
+        assert (await client.get("/api/operator/devices")).status_code == 401
+
+
+async def test_a_device_forgets_itself(run: Running) -> None:
+    """Its cookie goes, and a copy of it is of no use; without one nothing happens."""
+    async with http(run) as client:
+        nothing = await client.delete("/api/token/device", headers=own(run))
+        assert (nothing.status_code, nothing.json()) == (200, {"forgotten": False})
+        cookie = await paired(run, client)
+        done = await client.delete("/api/token/device", headers=own(run))
+        assert done.json() == {"forgotten": True}
+        assert COOKIE not in client.cookies
+        copied = own(run) | {"Cookie": f"{COOKIE}={cookie}"}
+        assert (await client.post("/api/token", json={}, headers=copied)).status_code == 401
+
+
+async def test_where_no_code_is_asked_for_the_cookie_is_of_no_matter() -> None:
+    """An open server lets everybody in, and pairs nobody."""
+    async with running() as run, http(run) as client:
+        reply = await client.post("/api/token", headers={"Cookie": f"{COOKIE}=x"})
+        assert reply.status_code == 200
+        assert "set-cookie" not in reply.headers
+        issued = await take_token(run)
+        assert "paired" not in issued
+
+
+@pytest.mark.parametrize(
+    ("changed", "status"),
+    [
+        ({}, 200),
+        ({"ACCESS_CODE": "another-code-42"}, 401),
+        ({"JWT_SECRET_KEY": SECRET[::-1]}, 401),
+        ({"DEVICE_KEY": "b"}, 401),
+    ],
+)
+async def test_a_restart_knows_its_devices(
+    tmp_path_factory: pytest.TempPathFactory, changed: dict[str, str], status: int
+) -> None:
+    """What a device keeps is good after a restart with the same key, code and file, and with no other."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("a", "b"):
+        path = folder / name
+        path.write_text(name * 40)
+        path.chmod(0o600)
+
+    def settings(more: dict[str, str]) -> dict[str, str]:
+        given = {"ACCESS_CODE": CODE, "JWT_SECRET_KEY": SECRET, "DEVICE_KEY": "a", **more}
+        return {**given, "DEVICE_KEY_PATH": str(folder / given.pop("DEVICE_KEY"))}
+
+    now = time.time()
+    async with running(
+        **{k.lower(): v for k, v in settings({}).items() if k != "DEVICE_KEY"},
+        pairing_hosts="127.0.0.1",
+    ) as run:
+        cookie, _ = run.program.access.devices.pair(IPHONE, now)
+    async with ServerProcess(settings(changed)) as server, httpx.AsyncClient() as client:
+        reply = await client.post(
+            f"{server.url}/api/token",
+            json={},
+            headers={"Origin": server.url, "Cookie": f"{COOKIE}={cookie}"},
+        )
+        assert reply.status_code == status
+    assert cookie not in server.text

@@ -1,0 +1,229 @@
+"""How many guesses are looked at, of one address and of all."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.access import guesses, redis_store
+from server.access.guesses import BUDGET, FLOOR, WINDOW, Guesses
+from tests.access.test_shared_limits import stores
+from tests.support.clients import http, metric
+from tests.support.fakes_server import ServerProcess
+from tests.support.patient_server import ANSWER_SECONDS
+from tests.support.redis_server import redis_server
+from tests.support.running import Running, running
+
+pytestmark = pytest.mark.asyncio
+
+SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
+CODE = "tulip-meadow-27"
+OPERATOR = "operator-token-of-this-test"
+METRICS = "metrics-token-of-this-test"
+PAST = (1.0, WINDOW / FLOOR + 1)
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def forwarded(number: int) -> dict[str, str]:
+    return {"X-Forwarded-For": f"198.51.{number // 250}.{number % 250 + 1}"}
+
+
+async def looked_at(one: Guesses, count: int, addresses: int, now: float = 0.0) -> int:
+    """How many of so many wrong guesses, of so many addresses in turn, were looked at."""
+    waits = [
+        await one.judge(False, f"192.0.{n % addresses // 250}.{n % addresses % 250}", now)
+        for n in range(count)
+    ]
+    return waits.count(None)
+
+
+async def test_an_address_has_so_many_guesses() -> None:
+    """The next waits, the right one too; a minute later there is one more, and a whole window later all."""
+    one = Guesses("codes")
+    assert await looked_at(one, 60, 1) == FLOOR
+    wait = await one.judge(True, "192.0.0.0", 0.0)
+    assert wait is not None
+    assert PAST[0] < wait < PAST[1]
+    assert await one.judge(True, "192.0.2.9", 0.0) is None
+    assert await looked_at(one, 60, 1, now=wait) == 1
+    assert await looked_at(one, 60, 1, now=wait + WINDOW) == FLOOR
+
+
+async def test_all_addresses_together_have_so_many_guesses() -> None:
+    """However many they are; afterwards as many as come back in the time, whoever asks."""
+    one = Guesses("codes")
+    assert await looked_at(one, 1000, 1000) == BUDGET
+    assert await one.judge(True, "203.0.113.1", 0.0) is not None
+    assert await looked_at(one, 1000, 1000, now=60.0) == round(60 * BUDGET / WINDOW)
+
+
+async def test_who_brought_a_right_one_before_is_not_held_up() -> None:
+    """From the same address, while others have used up all guesses; its own wrong ones have their bound all the same."""
+    one = Guesses("codes")
+    for _ in range(100):
+        assert await one.judge(True, "203.0.113.1", 0.0) is None
+    await looked_at(one, 1000, 1000)
+    assert await one.judge(True, "203.0.113.1", 0.0) is None
+    assert await one.judge(True, "203.0.113.2", 0.0) is not None
+    wrong = [await one.judge(False, "203.0.113.1", 0.0) for _ in range(60)]
+    assert wrong.count(None) == FLOOR
+
+
+async def test_a_right_one_that_had_to_wait_makes_nobody_known() -> None:
+    """Who hits it while all guesses are used up learns nothing by it, then or later."""
+    one = Guesses("codes")
+    await looked_at(one, 1000, 1000)
+    assert await one.judge(True, "203.0.113.2", 0.0) is not None
+    assert await one.judge(True, "203.0.113.2", 0.0) is not None
+
+
+async def test_known_addresses_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one unheard of for longest is forgotten."""
+    monkeypatch.setattr(guesses, "MAX_KNOWN", 2)
+    one = Guesses("codes")
+    for last in (1, 2, 1, 3):
+        assert await one.judge(True, f"203.0.113.{last}", 0.0) is None
+    await looked_at(one, 1000, 1000)
+    answers = [await one.judge(True, f"203.0.113.{last}", 0.0) for last in (1, 2, 3)]
+    assert [wait is None for wait in answers] == [True, False, True]
+
+
+async def test_processes_share_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All together; without an answer of Redis each has its own again, which counted all along."""
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = [Guesses("codes", store, budget=10) for store in both]
+        other_kind = Guesses("operator", both[0], budget=10)
+        now = time.monotonic()
+        assert await looked_at(one, 6, 6, now) == 6
+        assert await looked_at(other, 6, 6, now) == 4
+        assert await one.judge(True, "203.0.113.1", now) is not None
+        assert await other_kind.judge(True, "203.0.113.1", now) is None
+        await server.kill()
+        assert await looked_at(other, 20, 20, now) == 4
+
+
+async def test_no_tunnel_guesses_without_limit() -> None:
+    """What forwards to loopback varies X-Forwarded-For: by default that counts for nothing, and says so once in the log."""
+    settings = {"JWT_SECRET_KEY": SECRET, "ACCESS_CODE": CODE, "OPERATOR_TOKEN": OPERATOR}
+    async with (
+        ServerProcess({**settings, "RATE_LIMIT_PER_MINUTE": "60"}) as server,
+        httpx.AsyncClient(base_url=server.url, trust_env=False) as client,
+    ):
+        codes = [
+            (
+                await client.post(
+                    "/api/token", json={"access_code": f"guess{n}"}, headers=forwarded(n)
+                )
+            ).status_code
+            for n in range(200)
+        ]
+        assert codes.count(401) <= FLOOR + 2
+        assert codes.count(429) == 200 - codes.count(401)
+        tokens = [
+            (
+                await client.get("/api/engine", headers=forwarded(n) | bearer(f"guess{n}"))
+            ).status_code
+            for n in range(60)
+        ]
+        assert tokens.count(401) <= FLOOR + 2
+        assert set(tokens) <= {401, 429}
+    assert server.text.count("TRUSTED_PROXIES does not name") <= 3
+    assert "TRUSTED_PROXIES does not name" in server.text
+    assert "198.51." not in server.text
+
+
+async def many(run: Running, kind: str, count: int) -> list[int]:
+    """The statuses of so many wrong guesses, each of another address."""
+    statuses = []
+    async with http(run) as client:
+        for n in range(count):
+            match kind:
+                case "code":
+                    body = {"access_code": f"{n:04d}"}
+                    reply = await client.post("/api/token", json=body, headers=forwarded(n))
+                case "pairing":
+                    body = {"pairing_code": f"guess{n}"}
+                    reply = await client.post("/api/token", json=body, headers=forwarded(n))
+                case "operator":
+                    headers = forwarded(n) | bearer(f"guess{n}")
+                    reply = await client.get("/api/engine", headers=headers)
+                case _:
+                    headers = forwarded(n) | bearer(f"guess{n}")
+                    reply = await client.get("/metrics", headers=headers)
+            statuses.append(reply.status_code)
+    return statuses
+
+
+async def test_a_wrong_access_code_costs_three_requests() -> None:
+    """Two of them use up what six tokens would."""
+    async with (
+        running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=6) as run,
+        http(run) as client,
+    ):
+        statuses = [
+            (await client.post("/api/token", json={"access_code": given})).status_code
+            for given in ("guess", "guess", CODE)
+        ]
+    assert statuses == [401, 401, 429]
+
+
+@pytest.mark.parametrize("kind", ["code", "pairing", "operator", "metrics"])
+async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> None:
+    """Whatever is guessed and RATE_LIMIT_PER_MINUTE is: as many as the budget has. Held tokens, pairing codes and who
+    got in before pass meanwhile, and what is guessed at elsewhere is of no matter."""
+    async with (
+        running(
+            access_code=CODE,
+            jwt_secret_key=SECRET,
+            operator_token=OPERATOR,
+            metrics_token=METRICS,
+            rate_limit_per_minute=0,
+            trusted_proxies="127.0.0.1",
+        ) as run,
+        http(run) as client,
+    ):
+        at_home = {"X-Forwarded-For": "203.0.113.1"}
+
+        async def code(**headers: str) -> httpx.Response:
+            return await client.post("/api/token", json={"access_code": CODE}, headers=headers)
+
+        held = (await code(**at_home)).json()["token"]
+        for path, token in (("/api/engine", OPERATOR), ("/metrics", METRICS)):
+            reply = await client.get(path, headers=at_home | bearer(token))
+            assert reply.status_code == 200
+        statuses = await many(run, kind, 300)
+        assert BUDGET <= statuses.count(401) <= BUDGET + 5
+        assert set(statuses) == {401, 429}
+        assert metric(run, "auth_failures_total", reason="rate") == statuses.count(429)
+        assert (await client.post("/api/token", headers=bearer(held))).status_code == 200
+        pairing = run.program.pairing.issue(time.monotonic())
+        paired = await client.post("/api/token", json={"pairing_code": pairing})
+        assert paired.status_code == 200
+        assert (await code(**at_home)).status_code == 200
+        for path, token in (("/api/engine", OPERATOR), ("/metrics", METRICS)):
+            reply = await client.get(path, headers=at_home | bearer(token))
+            assert reply.status_code == 200
+        newcomer = await code(**forwarded(900))
+        assert newcomer.status_code == (429 if kind == "code" else 200)
+
+
+async def test_a_short_code_is_not_found_by_trying() -> None:
+    """ "1234" without RATE_LIMIT_PER_MINUTE: twenty codes are compared and 1,300 are not; a page without one may ask."""
+    async with (
+        running(access_code="1234", jwt_secret_key=SECRET, rate_limit_per_minute=0) as run,
+        http(run) as client,
+    ):
+        statuses = [
+            (await client.post("/api/token", json={"access_code": f"{n:04d}"})).status_code
+            for n in range(1300)
+        ]
+        assert statuses.count(401) <= FLOOR + 2
+        assert 200 not in statuses
+        assert (await client.post("/api/token", json={})).status_code == 401

@@ -1,0 +1,98 @@
+"""Who may use the operator's functions."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from server.access.guesses import FLOOR, Guesses
+from server.access.operator_guard import OperatorGuard
+from server.access.shared_limits import SharedLimiter
+from server.core.addresses import RequestLimiter
+from server.core.errors import NotFound, RateLimited, Unauthorized
+from server.core.metrics import Metrics
+
+pytestmark = pytest.mark.asyncio
+
+TOKEN = "operator-token-of-this-test"
+
+
+class Door:
+    """A guard, and what it counted."""
+
+    def __init__(self, token: str = TOKEN, per_minute: int = 60) -> None:
+        self._metrics = Metrics("test")
+        self.limiter = SharedLimiter(RequestLimiter(per_minute), per_minute, None)
+        self.guard = OperatorGuard(token, self.limiter, Guesses("operator"), self._metrics)
+
+    async def try_(self, given: str | None, address: str = "192.0.2.1") -> None:
+        await self.guard.check(given, address)
+
+    def counted(self, reason: str) -> float:
+        wanted = f'qwen_camera_auth_failures_total{{reason="{reason}"}} '
+        lines = self._metrics.render().decode().splitlines()
+        return next((float(n.removeprefix(wanted)) for n in lines if n.startswith(wanted)), 0.0)
+
+
+async def test_the_token_opens_and_nothing_else_does() -> None:
+    """A wrong one and none are refused with a sentence each, and counted; neither repeats what was given."""
+    door = Door()
+    await door.try_(TOKEN)
+    for given in ("", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "canary\ud800"):
+        with pytest.raises(Unauthorized, match="not right") as refused:
+            await door.try_(given)
+        assert "canary" not in refused.value.message
+    with pytest.raises(Unauthorized, match="OPERATOR_TOKEN"):
+        await door.try_(None)
+    assert door.counted("operator") == 6
+
+
+async def test_without_a_token_there_is_nothing_to_open() -> None:
+    """Not even with an empty one; it says what would have to be set, and costs nobody's allowance."""
+    door = Door(token="", per_minute=3)
+    assert not door.guard.on
+    for given in ("", None, TOKEN) * 3:
+        with pytest.raises(NotFound, match="OPERATOR_TOKEN is empty"):
+            await door.try_(given)
+
+
+async def test_guesses_run_out() -> None:
+    """A wrong token costs three requests of its address; then not even the right one is looked at from there."""
+    door = Door(per_minute=9)
+    for _ in range(3):
+        with pytest.raises(Unauthorized):
+            await door.try_("guess")
+    with pytest.raises(RateLimited) as refused:
+        await door.try_(TOKEN)
+    assert refused.value.retry_after is not None
+    assert refused.value.retry_after >= 1
+    assert door.counted("rate") == 1
+    await door.try_(TOKEN, "198.51.100.1")
+
+
+async def test_guesses_run_out_without_a_limit_in_the_settings() -> None:
+    """RATE_LIMIT_PER_MINUTE=0 is for visitors: a token is not to be guessed by trying."""
+    door = Door(per_minute=0)
+    for _ in range(50):
+        await door.try_(TOKEN)
+    refused = 0
+    for number in range(60):
+        with pytest.raises((Unauthorized, RateLimited)) as raised:
+            await door.try_(f"guess {number}")
+        refused += isinstance(raised.value, RateLimited)
+    assert refused == 60 - FLOOR
+    with pytest.raises(RateLimited):
+        await door.try_(TOKEN)
+    await door.try_(TOKEN, "198.51.100.1")
+
+
+async def test_an_operator_uses_up_nothing() -> None:
+    """However much is asked with the right token, visitors of the same address find their allowance whole."""
+    door = Door(per_minute=3)
+    for _ in range(20):
+        await door.try_(TOKEN)
+    for _ in range(3):
+        assert await door.limiter.anybody("192.0.2.1", time.monotonic()) is None
+    assert await door.limiter.anybody("192.0.2.1", time.monotonic()) is not None
+    assert door.counted("rate") == 0

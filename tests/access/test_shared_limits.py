@@ -1,0 +1,395 @@
+"""Limits that processes keep together, over a real Redis, and each for itself where that does not answer."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+from websockets.typing import Subprotocol
+
+from server.access import redis_store, shared_limits
+from server.access.redis_store import RedisStore
+from server.access.shared_limits import (
+    PLACE_SECONDS,
+    TOKEN_SECONDS,
+    Ends,
+    SharedEnds,
+    SharedLimiter,
+    SharedPlaces,
+)
+from server.core.addresses import RequestLimiter
+from server.core.aio import Pools
+from server.core.errors import Busy
+from server.session.session import Session
+from server.session_manager import SessionManager
+from tests.support.fakes import FakeEngine
+from tests.support.fakes_server import ServerProcess
+from tests.support.patient_server import ANSWER_SECONDS
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.rooms import LIMITS, make_tools
+
+SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+ADDRESS, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine is no dead Redis."""
+    monkeypatch.setattr(redis_store, "ANSWER_SECONDS", ANSWER_SECONDS)
+
+
+@asynccontextmanager
+async def stores(server: RedisServer, count: int = 2) -> AsyncIterator[list[RedisStore]]:
+    """Those of so many processes."""
+    made = [RedisStore(server.url, SECRET) for _ in range(count)]
+    try:
+        for store in made:
+            await store.look()
+        yield made
+    finally:
+        for store in made:
+            await store.close()
+
+
+def limiters(stores: list[RedisStore], per_minute: int) -> list[SharedLimiter]:
+    return [SharedLimiter(RequestLimiter(per_minute), per_minute, store) for store in stores]
+
+
+async def test_an_address_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
+    """Six a minute: the sixth passes wherever it is asked, the seventh nowhere, and says when; a neighbour has its own."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = limiters(both, 6)
+        now = time.monotonic()
+        for limiter in (one, other, one, one, other, other):
+            assert await limiter.anybody(ADDRESS, now) is None
+        for limiter in (one, other):
+            wait = await limiter.anybody(ADDRESS, now)
+            assert wait is not None
+            assert 9 < wait <= 10
+            assert await limiter.anybody(NEIGHBOUR, now) is None
+        # An IPv6 household is one asker.
+        for number in range(6):
+            assert await one.anybody(f"2001:db8::{number}", now) is None
+        assert await other.anybody("2001:db8::9", now) is not None
+        keys = await server.dump()
+    assert len(keys) == 4  # three askers, and what the store looks with
+    for key, (_, left) in keys.items():
+        assert 0 < left <= 60_001
+        assert not re.search(r"192\.0|2001|db8", key)
+
+
+async def test_an_allowance_comes_back(tmp_path: Path) -> None:
+    """By Redis's own clock, evenly: 600 a minute are one in 0.1 s."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = limiters(both, 600)
+        while (wait := await one.anybody(ADDRESS, time.monotonic())) is None:
+            pass
+        assert wait <= 0.1
+        await asyncio.sleep(wait + 0.01)
+        assert await other.anybody(ADDRESS, time.monotonic()) is None
+
+
+async def test_a_wrong_code_takes_more_everywhere(tmp_path: Path) -> None:
+    """Guesses at one process are counted at the other: two wrong codes of six are all that there is."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = limiters(both, 6)
+        now = time.monotonic()
+        for _ in range(2):
+            assert await one.anybody(ADDRESS, now) is None
+            await one.wrong_code(ADDRESS, now)
+        assert await other.anybody(ADDRESS, now) is not None
+        for _ in range(5):
+            await one.wrong_code(ADDRESS, now)
+        wait = await other.anybody(ADDRESS, now)
+        # Never below nothing.
+        assert wait is not None
+        assert wait <= 10
+
+
+async def test_what_is_given_back_is_there_everywhere(tmp_path: Path) -> None:
+    """Taken at one process and given back, it is the other's to take; never more than the whole."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = limiters(both, 6)
+        now = time.monotonic()
+        for _ in range(12):
+            assert await one.anybody(ADDRESS, now) is None
+            await one.give_back(ADDRESS, now)
+        await one.give_back(ADDRESS, now)
+        for _ in range(6):
+            assert await other.anybody(ADDRESS, now) is None
+        assert await other.anybody(ADDRESS, now) is not None
+
+
+async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
+    """A third of an address's. One whose session began nowhere is good once; begun in one process, it is so in all."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = limiters(both, 6)
+        now = time.monotonic()
+        assert await one.session("s1", ADDRESS, now, begun=True) is None
+        assert await other.session("s1", ADDRESS, now, begun=True) is None
+        assert await other.session("s1", ADDRESS, now, begun=True) is not None
+        # Never begun: from its second request on it shares its address's allowance.
+        for _ in range(6):
+            assert await one.anybody(ADDRESS, now) is None
+        assert await one.session("s2", ADDRESS, now, begun=False) is None
+        assert await other.session("s2", ADDRESS, now, begun=False) is not None
+        places = SharedPlaces(both[0], 10, list)
+        assert await places.take("s3")
+        assert await one.session("s3", ADDRESS, now, begun=False) is None
+        assert await other.session("s3", ADDRESS, now, begun=False) is None
+        assert max(left for _, left in (await server.dump()).values()) <= TOKEN_SECONDS * 1000 + 1
+
+
+async def test_no_limit_asks_nobody() -> None:
+    """RATE_LIMIT_PER_MINUTE=0."""
+    store = RedisStore("redis://127.0.0.1:1/0", SECRET)
+    limiter = SharedLimiter(RequestLimiter(0), 0, store)
+    for _ in range(100):
+        assert await limiter.anybody(ADDRESS, 0.0) is None
+        assert await limiter.session("s", ADDRESS, 0.0, begun=False) is None
+        await limiter.wrong_code(ADDRESS, 0.0)
+    await store.close()
+
+
+async def test_alone_a_process_goes_on_with_what_it_counted(tmp_path: Path) -> None:
+    """Redis dies: the limit holds for each process, which knows what passed at itself before."""
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        one, other = limiters(both, 4)
+        now = time.monotonic()
+        for limiter in (one, one, one, other):
+            assert await limiter.anybody(ADDRESS, now) is None
+        assert await one.anybody(ADDRESS, now) is not None
+        await server.kill()
+        assert await one.anybody(ADDRESS, now) is None
+        assert await one.anybody(ADDRESS, now) is not None
+        for _ in range(3):
+            assert await other.anybody(ADDRESS, now) is None
+        assert await other.anybody(ADDRESS, now) is not None
+
+
+async def test_places_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last place is given, the next refused, at either process; one that ended, or whose process was killed, is free."""
+    monkeypatch.setattr(shared_limits, "PLACE_SECONDS", 1)
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        here: list[str] = []
+        one, other = SharedPlaces(both[0], 3, lambda: here), SharedPlaces(both[1], 3, list)
+        assert [await p.take(s) for p, s in ((one, "a"), (other, "b"), (one, "c"))] == [True] * 3
+        assert not await one.take("d")
+        assert not await other.take("d")
+        assert await other.take("b")
+        await one.leave("a")
+        assert await other.take("d")
+        here.append("c")
+        # b and d are nobody's any more.
+        async with asyncio.timeout(5):
+            while not await one.take("e"):
+                await one.keep()
+                await asyncio.sleep(0.1)
+        await one.keep()
+        assert await one.take("f")
+        assert not await one.take("g")
+        keys = await server.dump()
+    assert all(0 < left <= 60_000 for _, left in keys.values())
+    assert PLACE_SECONDS > 2 * 5
+
+
+async def test_sessions_take_places(tmp_path: Path) -> None:
+    """Over two managers: MAX_SESSIONS holds for both together, who left makes room, an ended session's place is free."""
+    pools = Pools()
+    tools = make_tools(FakeEngine(), pools)
+    async with redis_server(tmp_path) as server, stores(server) as both:
+        managers = [
+            SessionManager(
+                lambda id: Session(id, LIMITS, tools),
+                max_sessions=2,
+                timeout=60.0,
+                places=SharedPlaces(store, 2, list),
+            )
+            for store in both
+        ]
+        one, other = managers
+        try:
+            await one.admit("a")
+            await other.admit("b")
+            for manager in managers:
+                with pytest.raises(Busy):
+                    await manager.admit("c")
+                assert "c" not in manager
+            assert await one.admit("a") is one.find("a")
+            one.find("a").last_activity -= 900
+            await one.admit("c")
+            assert "a" not in one
+            await other.end("b", "over")
+            await one.admit("d")
+            assert len(one) == 2
+            # Without Redis each process has all places.
+            await server.kill()
+            await other.admit("e")
+            await other.admit("f")
+            with pytest.raises(Busy):
+                await other.admit("g")
+        finally:
+            for manager in managers:
+                await manager.close()
+            await tools.inference.close()
+            pools.close()
+
+
+# Two processes
+
+
+async def seconds_of(http: httpx.AsyncClient, server: ServerProcess) -> tuple[float, int]:
+    """How long a token takes, and the status."""
+    start = time.monotonic()
+    reply = await http.post(f"{server.url}/api/token")
+    return time.monotonic() - start, reply.status_code
+
+
+async def socket(server: ServerProcess, grant: dict[str, str]) -> ClientConnection:
+    return await connect(
+        f"ws://127.0.0.1:{server.port}/ws/{grant['session_id']}",
+        subprotocols=[Subprotocol("qwen-camera"), Subprotocol(f"bearer.{grant['token']}")],
+        proxy=None,
+    )
+
+
+async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> None:
+    """One session by name, and all: told at the next look, kept for a process that starts later, and no more than once."""
+    async with redis_server(tmp_path) as server, stores(server, 3) as three:
+        one, other, later = [SharedEnds(store, 600) for store in three]
+        assert one.heard
+        first = await other.look()
+        assert first == Ends([], 0)
+        assert await one.tell_one("0123456789ab")
+        assert await one.tell_all(1_000_000)
+        assert await one.tell_all(999_999)
+        for each in (other, later, one):
+            assert await each.look() == Ends(["0123456789ab"], 1_000_000)
+        for _ in range(3):
+            assert await one.tell_one("0123456789ab")
+            assert await one.tell_one("ab0123456789")
+        assert await later.look() == Ends(["ab0123456789"], 1_000_000)
+        assert await later.look() == Ends([], 1_000_000)
+        await server.kill()
+        assert not await one.tell_one("ba9876543210")
+        assert await other.look() is None
+        assert not one.heard
+
+
+async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:
+    """Within the seconds between two looks its socket closes with 4410, there, and its token renews nowhere."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path))
+        settings = {
+            "REDIS_URL": redis.url,
+            "JWT_SECRET_KEY": SECRET,
+            "OPERATOR_TOKEN": "operator-token-of-this-test",
+        }
+        servers = [ServerProcess(settings, module="tests.support.patient_server") for _ in range(2)]
+        await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
+        one, other = servers
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        right = {"Authorization": "Bearer operator-token-of-this-test"}
+        for name in ("one", "all"):
+            granted = (await http.post(f"{one.url}/api/token")).json()
+            held = await socket(one, granted)
+            assert '"ready"' in str(await held.recv())
+            listed = (await http.get(f"{one.url}/api/operator/sessions", headers=right)).json()
+            [seen] = listed["sessions"]
+            assert listed["shared"] is True
+            path = f"/{seen['name']}" if name == "one" else ""
+            ended = await http.delete(f"{other.url}/api/operator/sessions{path}", headers=right)
+            assert (ended.status_code, ended.json()) == (200, {"ended": 0})
+            async with asyncio.timeout(20):
+                with suppress(ConnectionClosed):
+                    while True:
+                        await held.recv()
+            assert held.close_code == 4410
+            token = {"Authorization": f"Bearer {granted['token']}"}
+            for server in servers:
+                reply = await http.post(f"{server.url}/api/token", headers=token)
+                assert reply.status_code == 401
+
+
+async def test_two_processes(tmp_path: Path) -> None:
+    """Tokens and places over both; Redis hangs, comes back, and dies: answered fast all along, and told in /health."""
+    async with AsyncExitStack() as stack:
+        redis = await stack.enter_async_context(redis_server(tmp_path))
+        settings = {
+            "REDIS_URL": redis.url,
+            "JWT_SECRET_KEY": SECRET,
+            "RATE_LIMIT_PER_MINUTE": "6",
+            "MAX_SESSIONS": "2",
+            "TRUSTED_PROXIES": "127.0.0.1",
+        }
+        servers = [ServerProcess(settings, module="tests.support.patient_server") for _ in range(2)]
+        await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
+        one, other = servers
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+
+        async def health() -> list[bool]:
+            replies = [await http.get(f"{server.url}/health") for server in servers]
+            return [reply.json()["limits"]["shared"] for reply in replies]
+
+        async def until(shared: bool) -> None:
+            async with asyncio.timeout(15):
+                while await health() != [shared, shared]:
+                    await asyncio.sleep(0.1)
+
+        assert await health() == [True, True]
+        grants = []
+        for number in range(6):
+            reply = await http.post(f"{servers[number % 2].url}/api/token")
+            assert reply.status_code == 200
+            grants.append(reply.json())
+        for server in servers:
+            reply = await http.post(f"{server.url}/api/token")
+            assert reply.status_code == 429
+            assert 1 <= int(reply.headers["retry-after"]) <= 10
+        # Two places in all.
+        held = [await socket(one, grants[0]), await socket(other, grants[1])]
+        for open_socket in held:
+            assert '"ready"' in str(await open_socket.recv())
+        for server in servers:
+            third = await socket(server, grants[2])
+            with pytest.raises(ConnectionClosed):
+                await third.recv()
+            assert third.close_code == 4429
+        # Hanging: whoever asks first waits for one time limit, nobody after that; the process's own limit holds.
+        redis.signal(signal.SIGSTOP)
+        for server in servers:
+            for _ in range(2):
+                took, status = await seconds_of(http, server)
+                assert took < ANSWER_SECONDS + 1
+                assert status == 200
+        await until(False)
+        metrics = (await http.get(f"{one.url}/metrics")).text
+        assert "qwen_camera_limits_shared 0.0" in metrics
+        failures = re.search(r"^qwen_camera_shared_limits_failures_total (\S+)", metrics, re.M)
+        assert failures is not None
+        assert float(failures[1]) >= 1
+        redis.signal(signal.SIGCONT)
+        await until(True)
+        # Dead.
+        await redis.kill()
+        for server in servers:
+            took, status = await seconds_of(http, server)
+            assert took < ANSWER_SECONDS + 1
+            assert status == 200
+        await until(False)
+        for open_socket in held:
+            await open_socket.close()
+        assert list(tmp_path.iterdir()) == []
+    for server in servers:
+        assert '"redis does not answer"' in server.text
+        assert "127.0.0.1:" not in re.sub(r"Open .*", "", server.text)
+        assert '"level": "error"' not in server.text

@@ -1,0 +1,32 @@
+"""How one camera should send; that the page hears of it is tests/camera/test_camera.py's."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.camera.sender import UNMEASURED, Sending
+
+
+@pytest.mark.parametrize(
+    ("rate", "working", "idle"),
+    [(0.1, False, 1), (2.0, False, 2), (2.0, True, 4), (2.1, False, 3), (30.0, True, 30)],
+)
+def test_idle_follows_the_sampling(rate: float, working: bool, idle: int) -> None:
+    """A whole number, never below the sampling's; twice as many while work runs on it, so that it is fresh."""
+    sending = Sending(1.0)
+    assert sending.want(rate, working=working)
+    assert not sending.want(rate, working=working)
+    assert sending.idle_frame_rate == idle
+
+
+def test_a_new_connection_begins_unmeasured() -> None:
+    """What another path carried says nothing about this one."""
+    sending = Sending(2.0)
+    before = sending.message()
+    assert before.awake.max_bitrate == UNMEASURED[0]
+    assert before.wake_ms is None
+    sending.measured(1_000_000, 20)
+    assert sending.message(500).awake.max_bitrate == 1_000_000
+    assert sending.message(500).wake_ms == 500
+    sending.forget_path()
+    assert sending.message() == before

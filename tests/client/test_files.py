@@ -1,0 +1,479 @@
+"""The page's files as files: what they refer to, what they may not contain, and what they promise."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import types
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Union, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+
+from server.core import messages
+
+CLIENT = Path(__file__).resolve().parents[2] / "client"
+MODULES = sorted(CLIENT.rglob("*.js"))
+FILES = sorted(path for path in CLIENT.rglob("*") if path.is_file())
+HTML = (CLIENT / "index.html").read_text(encoding="utf-8")
+CSS = (CLIENT / "style.css").read_text(encoding="utf-8")
+
+# Names that the browser already uses for something else.
+RENAMED = {"Error": "ErrorMessage", "Response": "ResponseMessage"}
+# The same block comes inside the offer's answer, where it needs no type.
+OPTIONAL_TYPE = {"Sender"}
+
+# Lowest first. A folder knows itself and those below it; folders of one line know nothing of each other.
+FOLDERS = [
+    ["live"],
+    ["page"],
+    ["chat", "dialogs", "stage"],
+    ["doctor", "operator"],
+    [""],
+]
+# Join what carries with what shows.
+JOINS = {"client.js", "doctor/panel.js", "operator/panel.js"}
+# Fetched when somebody opens them, each with all that it imports and the page has not
+PARTS = ["doctor/panel.js", "operator/panel.js"]
+# Carry frames and words, and never touch the page.
+WITHOUT_PAGE = [
+    "live/*",
+    "page/words",
+    "chat/conversation",
+    "chat/language",
+    "doctor/doctor",
+    "doctor/mediachecks",
+    "doctor/report",
+    "doctor/webchecks",
+    "operator/engine",
+    "operator/enginewords",
+    "operator/making",
+    "operator/people",
+    "stage/simplemode",
+]
+# Show things, and never touch the connection.
+WITHOUT_CONNECTION = [
+    "chat/chatview",
+    "chat/composer",
+    "chat/draft",
+    "chat/drawing",
+    "dialogs/*",
+    "doctor/doctorview",
+    "operator/enginedialog",
+    "operator/makingview",
+    "operator/peopleview",
+    "page/dom",
+    "page/fragment",
+    "page/part",
+    "page/viewport",
+    "stage/stageview",
+]
+# Neither carry nor show.
+PURE = [
+    "chat/conversation",
+    "chat/language",
+    "operator/enginewords",
+    "page/words",
+    "stage/simplemode",
+]
+
+
+class Tags(HTMLParser):
+    """All start tags with their attributes, and what stands inside script and style elements."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.inline = ""
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        self._inside = tag if tag in ("script", "style") else ""
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.inline += data.strip()
+
+
+TAGS = Tags(HTML).tags
+
+
+def code(path: Path) -> str:
+    """A module without its comments."""
+    text = re.sub(r"/\*.*?\*/", "", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+    return re.sub(r"(?m)(^|\s)//.*$", "", text)
+
+
+def named(path: Path) -> str:
+    """A module as the tests name it: its path below client/."""
+    return path.relative_to(CLIENT).as_posix()
+
+
+def imports(path: Path) -> Iterator[tuple[list[str], Path]]:
+    """The names that a module imports with its own start, and from where."""
+    for names, where in re.findall(r'import\s*\{([^}]*)\}\s*from\s*"([^"]+)"', code(path)):
+        assert where.startswith(("./", "../")), where
+        found = (path.parent / where).resolve()
+        yield [name.strip() for name in names.split(",") if name.strip()], found
+
+
+def parts(path: Path) -> set[str]:
+    """The modules that it fetches later."""
+    found = re.findall(r'\bimport\("([^"]+)"\)', code(path))
+    return {named((path.parent / where).resolve()) for where in found}
+
+
+def closure(*names: str) -> set[str]:
+    """The modules of these names with all that they import."""
+    reached, waiting = set(names), list(names)
+    while waiting:
+        for _, other in imports(CLIENT / waiting.pop()):
+            if named(other) not in reached:
+                reached.add(named(other))
+                waiting.append(named(other))
+    return reached
+
+
+def modules(patterns: list[str]) -> set[str]:
+    """The names of the modules that the patterns stand for."""
+    found: set[str] = set()
+    for pattern in patterns:
+        some = {named(path) for path in CLIENT.glob(f"{pattern}.js")}
+        assert some, f"{pattern} is no module"
+        found |= some
+    return found
+
+
+def test_nothing_inline() -> None:
+    """The strict content security policy allows no script, style or handler inside the HTML."""
+    assert Tags(HTML).inline == ""
+    for tag, attributes in TAGS:
+        assert "style" not in attributes, tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+        assert not [value for value in attributes.values() if value.startswith("javascript:")]
+
+
+def test_no_way_to_choose_a_file() -> None:
+    """Only the live camera gets in: there is no file input, and no module makes one or takes a dropped file."""
+    assert not [a for tag, a in TAGS if tag == "input" and a.get("type") == "file"]
+    for path in MODULES:
+        for word in ("showOpenFilePicker", "FileReader", "dataTransfer", '"file"', "'file'"):
+            assert word not in code(path), f"{path.name} has {word}"
+
+
+def test_references_are_own_files() -> None:
+    """Every src and href names a file below /client/ that is there, the authority's certificate aside."""
+    references = [a[key] for _, a in TAGS for key in ("src", "href") if a.get(key)]
+    assert "/client/client.js" in references
+    assert "/client/style.css" in references
+    for reference in set(references) - {"/ca.crt"}:
+        assert reference.startswith("/client/"), reference
+        assert (CLIENT / reference.removeprefix("/client/")).is_file(), reference
+
+
+@pytest.mark.parametrize("path", FILES, ids=named)
+def test_no_other_hosts(path: Path) -> None:
+    """No file of the page names another host, and no style sheet fetches anything."""
+    text = path.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+    assert not re.findall(r"(?:https?:|wss?:)?//(?:[\w-]+\.)+[a-z]{2,}", text)
+    if path.suffix == ".css":
+        assert "url(" not in text
+        assert "@import" not in text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_text_stays_text(path: Path) -> None:
+    """Answers and errors come from outside: nothing turns text into markup, code or style attributes."""
+    for word in (
+        "innerHTML",
+        "outerHTML",
+        "insertAdjacentHTML",
+        "document.write",
+        "eval(",
+        "new Function",
+        'setAttribute("style"',
+        "createContextualFragment",
+        "DOMParser",
+    ):
+        assert word not in code(path)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_no_troublesome_habits(path: Path) -> None:
+    """The camera is never darkened instead of slowed down, nobody is asked by alert boxes, nothing goes into a store."""
+    text = code(path)
+    assert ".enabled = false" not in text
+    assert "createDataChannel" not in text
+    # The report writes down which browser it was; nothing is decided by it.
+    if path.name != "report.js":
+        assert "userAgent" not in text
+    for store in ("localStorage", "document.cookie", "cookieStore", "indexedDB", "window.name"):
+        assert store not in text
+    assert not re.search(r"\b(?:caches|navigator\.storage)\.", text)
+    assert not re.search(r"\b(alert|confirm|prompt)\(", text)
+    if path.name != "draft.js":
+        assert "sessionStorage" not in text
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_imports_resolve(path: Path) -> None:
+    """Each import names a file beside the module and something that this file exports."""
+    for names, other in imports(path):
+        where = other.relative_to(CLIENT)
+        assert other.is_file(), f"{path.name} imports {where}"
+        for name in names:
+            declared = rf"export (?:async )?(?:const|let|class|function) {re.escape(name.split(' as ')[0])}\b"
+            assert re.search(declared, code(other)), f"{where} exports no {name}"
+
+
+def test_no_module_is_left_over() -> None:
+    """Every module is reached from client.js or a part that it fetches, but the one script that stands alone."""
+    scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
+    assert scripts == ["boot.js", "client.js"]
+    assert closure(*scripts, *PARTS) == {named(path) for path in MODULES}
+
+
+def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
+    """client.js alone fetches parts; nothing imports a part's own modules otherwise; the page preloads all the others."""
+    fetched = {named(path): found for path in MODULES if (found := parts(path))}
+    assert fetched == {"client.js": set(PARTS)}
+    first = closure("client.js")
+    for part in PARTS:
+        folder = part.partition("/")[0]
+        assert not [name for name in first if name.startswith(f"{folder}/")]
+        assert all(name.startswith(f"{folder}/") for name in closure(part) - first), part
+    links = [a["href"] for tag, a in TAGS if tag == "link" and a.get("rel") == "modulepreload"]
+    assert links == [f"/client/{name}" for name in sorted(first - {"client.js"})]
+
+
+def test_folders_import_down() -> None:
+    """Also in the comments that give types: one order of folders, and no two of a line know each other."""
+    floors = {folder: floor for floor, line in enumerate(FOLDERS) for folder in line}
+    assert {named(path).rpartition("/")[0] for path in MODULES} == set(floors)
+    for path in MODULES:
+        own = named(path).rpartition("/")[0]
+        text = path.read_text(encoding="utf-8")
+        for where in re.findall(r'(?:from |import\()"([^"]+)"', text):
+            other = named((path.parent / where).resolve())
+            assert (CLIENT / other).is_file(), f"{named(path)} names {where}"
+            folder = other.rpartition("/")[0]
+            assert folder == own or floors[folder] < floors[own], f"{named(path)} knows {other}"
+
+
+def test_the_picture_plays_on_an_iphone() -> None:
+    """Safari plays a camera's picture in the page, and by itself, only so; the camera is asked for by a press."""
+    (video,) = [a for tag, a in TAGS if tag == "video" and "controls" not in a]
+    assert {"autoplay", "playsinline", "muted"} <= video.keys()
+    opening = [named(path) for path in MODULES if "getUserMedia(" in code(path)]
+    assert opening == ["live/camera.js"]
+    assert (
+        "visit.start()"
+        in code(CLIENT / "client.js").partition('stage.start.addEventListener("click"')[2][:80]
+    )
+
+
+def test_connection_and_page_are_apart() -> None:
+    """What carries knows no page, what shows knows no connection; those that join them know both."""
+    carries, shows = modules(WITHOUT_PAGE), modules(WITHOUT_CONNECTION)
+    assert not (carries | shows) & JOINS
+    for name in carries:
+        assert "document." not in code(CLIENT / name), name
+        for _, other in imports(CLIENT / name):
+            assert named(other) in carries, name
+    for name in shows:
+        text = code(CLIENT / name)
+        for word in ("fetch(", "WebSocket(", "RTCPeerConnection(", "getUserMedia("):
+            assert word not in text, name
+        for _, other in imports(CLIENT / name):
+            assert named(other) in shows | modules(PURE), name
+
+
+def test_ids_are_there() -> None:
+    """Each element that a module looks up by its id, and each that another refers to, is on the page exactly once."""
+    ids = [a["id"] for _, a in TAGS if "id" in a]
+    assert len(ids) == len(set(ids))
+    wanted = {i for path in MODULES for i in re.findall(r'byId\("([^"]+)"', code(path))}
+    for _, attributes in TAGS:
+        for key in ("for", "aria-labelledby", "aria-describedby", "aria-controls"):
+            wanted.update(attributes.get(key, "").split())
+    assert wanted
+    assert wanted <= set(ids)
+
+
+def test_names_that_are_relied_on() -> None:
+    """The button is called Start Camera, the text box's label begins with Ask, and the page says its language."""
+    assert re.search(r"<button[^>]*>\s*Start Camera\s*</button>", HTML)
+    assert re.search(r'<label for="question"[^>]*>\s*Ask', HTML)
+    assert ("html", {"lang": "en"}) in TAGS
+    assert any(a.get("aria-live") == "polite" for _, a in TAGS)
+
+
+def test_every_control_has_a_name() -> None:
+    """A button is named by its text or by aria-label, so a screen reader never says just "button"."""
+    for attributes, inside in re.findall(r"<button([^>]*)>(.*?)</button>", HTML, flags=re.DOTALL):
+        text = re.sub(r"<[^>]+>", "", inside).strip()
+        assert text or "aria-label=" in attributes or 'id="notice-action"' in attributes, attributes
+    labelled = {a["for"] for tag, a in TAGS if tag == "label" and "for" in a}
+    inside_label = {"zoom"}
+    for tag, attributes in TAGS:
+        if tag in ("input", "textarea") and "hidden" not in attributes:
+            assert attributes["id"] in labelled | inside_label
+
+
+def typedefs() -> dict[str, dict[str, bool]]:
+    """Name of each typedef in messages.js → its properties → whether they may be absent."""
+    found: dict[str, dict[str, bool]] = {}
+    text = (CLIENT / "live" / "messages.js").read_text(encoding="utf-8")
+    for block in re.findall(r"/\*\*(.*?)\*/", text, flags=re.DOTALL):
+        name = re.search(r"@typedef \{Object\} (\w+)", block)
+        if name is None:
+            continue
+        properties = re.findall(r"@property \{[^}]+\} (\[?)(\w+)\]?", block)
+        found[name[1]] = {field: bracket == "[" for bracket, field in properties}
+    return found
+
+
+def may_be_none(annotation: object) -> bool:
+    return get_origin(annotation) in (Union, types.UnionType) and type(None) in get_args(annotation)
+
+
+def models() -> list[type[BaseModel]]:
+    bases = {BaseModel, messages.ClientMessage, messages.ServerMessage}
+    return [
+        value
+        for value in vars(messages).values()
+        if isinstance(value, type)
+        and issubclass(value, BaseModel)
+        and value not in bases
+        and value.__module__ == messages.__name__
+    ]
+
+
+@pytest.mark.parametrize("model", models(), ids=lambda model: model.__name__)
+def test_messages_are_mirrored(model: type[BaseModel]) -> None:
+    """messages.js describes every field of every message, and which of them may be absent."""
+    mirrored = typedefs()[RENAMED.get(model.__name__, model.__name__)]
+    expected = {}
+    for name, field in model.model_fields.items():
+        if field.exclude:
+            continue  # never on the wire
+        if issubclass(model, messages.ClientMessage):
+            expected[name] = not field.is_required()
+        else:
+            expected[name] = may_be_none(field.annotation)  # None is left out on the wire
+    if model.__name__ in OPTIONAL_TYPE:
+        expected["type"] = True
+    assert mirrored == expected
+
+
+def test_no_message_is_unknown() -> None:
+    """messages.js describes nothing that the server does not, and parse() lets every server message through."""
+    known = {RENAMED.get(model.__name__, model.__name__) for model in models()}
+    assert set(typedefs()) == known
+    listed = re.search(
+        r"const KNOWN = new Set\(\[(.*?)\]\)", code(CLIENT / "live" / "messages.js"), re.S
+    )
+    assert listed
+    sent = {
+        model.model_fields["type"].default
+        for model in models()
+        if issubclass(model, messages.ServerMessage)
+    }
+    assert set(re.findall(r'"(\w+)"', listed[1])) == sent
+
+
+def test_every_close_code_has_its_behaviour() -> None:
+    """Each code with which the server refuses or ends a socket is named in socket.js or has words of its own."""
+    socket, words = code(CLIENT / "live/socket.js"), code(CLIENT / "page/words.js")
+    for number in (4401, 4403, 4404, 4408, 4409, 4429):
+        assert str(number) in socket
+    for number in (4401, 4403, 4408, 4409, 4429, 1013):
+        assert str(number) in words
+
+
+def luminance(colour: str) -> float:
+    """WCAG 2's relative luminance of #rrggbb, 0 to 1."""
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, other: str) -> float:
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def colours() -> dict[str, dict[str, str]]:
+    """The custom properties that are colours, light and dark."""
+    light, dark = re.findall(r":root \{(.*?)\}", CSS, flags=re.DOTALL)
+    found = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", light))
+    changed = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", dark))
+    return {"light": found, "dark": {**found, **changed}}
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast(scheme: str) -> None:
+    """Text reaches 4.5 to 1 and the edge of a control 3 to 1 on every ground it stands on (WCAG 2.2 AA)."""
+    colour = colours()[scheme]
+    for text, grounds in {
+        "ink": ("surface", "raised", "asked"),
+        "muted": ("surface", "raised"),
+        "on-accent": ("accent", "accent-hover"),
+        "on-amber": ("amber",),
+        "bad": ("surface",),
+        "warn": ("surface",),
+        "on-glass": ("stage",),
+    }.items():
+        for ground in grounds:
+            assert contrast(colour[text], colour[ground]) >= 4.5, f"{text} on {ground}"
+    for ground in ("surface", "raised"):
+        assert contrast(colour["edge"], colour[ground]) >= 3
+        assert contrast(colour["accent"], colour[ground]) >= 3
+
+
+def test_glass_is_dark_enough_on_a_white_picture() -> None:
+    """What lies on the camera's picture can be read on any picture, a white wall included."""
+    part = re.search(r"--glass: rgb\((\d+) (\d+) (\d+) / ([\d.]+)\)", CSS)
+    assert part
+    alpha = float(part[4])
+    mixed = "#" + "".join(
+        f"{round(int(part[at]) * alpha + 255 * (1 - alpha)):02x}" for at in (1, 2, 3)
+    )
+    assert contrast(colours()["dark"]["on-glass"], mixed) >= 4.5
+
+
+def test_motion_can_be_reduced() -> None:
+    """Both schemes and the wish for less motion are honoured."""
+    assert "prefers-color-scheme: dark" in CSS
+    assert "prefers-reduced-motion: reduce" in CSS
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_modules_are_small(path: Path) -> None:
+    """One noun each: under 400 lines."""
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 400
+
+
+@pytest.mark.parametrize("path", MODULES, ids=named)
+def test_syntax(path: Path) -> None:
+    """Node reads every module without an error; where there is no Node, the browser tests find it out."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("Node is not installed; the browser tests load the same modules.")
+    done = subprocess.run(
+        [node, "--check", "--input-type=module"],
+        input=path.read_bytes(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()

@@ -1,0 +1,207 @@
+"""Client addresses behind proxies, and the limit for each of them."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core.addresses import (
+    UNKNOWN,
+    AddressLimiter,
+    RequestLimiter,
+    client_address,
+    is_secure,
+    is_trusted,
+    limiter_key,
+    parse_address,
+)
+
+PROXIES = (ip_network("127.0.0.1"), ip_network("::1"), ip_network("10.0.0.0/8"))
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        (" 192.0.2.1:555 ", "192.0.2.1"),
+        ("[2001:db8::1]:555", "2001:db8::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("unknown", None),
+        ("", None),
+        (None, None),
+        ("1" * 101, None),
+    ],
+)
+def test_parse(text: str | None, address: str | None) -> None:
+    """Addresses are read in all the ways proxies write them."""
+    assert parse_address(text) == (None if address is None else parse_address(address))
+    if address is not None:
+        assert str(parse_address(text)) == address
+
+
+@pytest.mark.parametrize(
+    ("peer", "header", "expected"),
+    [
+        ("192.0.2.1", None, "192.0.2.1"),
+        # a stranger's header counts for nothing
+        ("192.0.2.1", "203.0.113.5", "192.0.2.1"),
+        ("127.0.0.1", None, "127.0.0.1"),
+        ("127.0.0.1", "", "127.0.0.1"),
+        ("127.0.0.1", "203.0.113.5", "203.0.113.5"),
+        # what the client itself wrote stands on the left
+        ("127.0.0.1", "198.51.100.1, 203.0.113.5", "203.0.113.5"),
+        ("127.0.0.1", "198.51.100.1, 203.0.113.5, 10.0.0.7", "203.0.113.5"),
+        ("127.0.0.1", "10.0.0.1, 10.0.0.2", "10.0.0.1"),
+        ("127.0.0.1", "203.0.113.5, rubbish", "127.0.0.1"),
+        ("127.0.0.1", "203.0.113.5, rubbish, 10.0.0.2", "10.0.0.2"),
+        ("::1", "[2001:db8::9]:4711", "2001:db8::9"),
+        ("::ffff:127.0.0.1", "203.0.113.5", "203.0.113.5"),
+        # a step on each side of the trusted network, also as IPv6 sockets and proxies write it
+        ("10.255.255.255", "203.0.113.5", "203.0.113.5"),
+        ("11.0.0.0", "203.0.113.5", "11.0.0.0"),
+        ("9.255.255.255", "203.0.113.5", "9.255.255.255"),
+        ("::ffff:10.0.0.0", "203.0.113.5", "203.0.113.5"),
+        ("::ffff:11.0.0.0", "203.0.113.5", "11.0.0.0"),
+        ("::2", "203.0.113.5", "::2"),
+        ("10.0.0.1", "203.0.113.5, ::ffff:10.0.0.2", "203.0.113.5"),
+        ("10.0.0.1", "203.0.113.5, ::ffff:11.0.0.2", "11.0.0.2"),
+        ("10.0.0.1", "::ffff:203.0.113.5", "203.0.113.5"),
+        # several hops: the first that is none of ours, read from the right
+        ("10.0.0.1", "198.51.100.1, 10.0.0.9, 203.0.113.5, 10.0.0.3, 127.0.0.1", "203.0.113.5"),
+        (None, "203.0.113.5", UNKNOWN),
+        ("testclient", "203.0.113.5", UNKNOWN),
+    ],
+)
+def test_client_address(peer: str | None, header: str | None, expected: str) -> None:
+    """The right-most hop that is no proxy of ours is the client."""
+    assert client_address(peer, header, PROXIES) == expected
+
+
+def test_only_the_last_hops_are_read() -> None:
+    """A header of a hundred proxies costs no more than one of sixteen."""
+    header = ", ".join(["203.0.113.5"] + ["10.0.0.1"] * 16)
+    assert client_address("127.0.0.1", header, PROXIES) == "10.0.0.1"
+
+
+@given(st.text(max_size=80), st.text(max_size=200))
+def test_client_address_takes_anything(peer: str, header: str) -> None:
+    """No peer and no header breaks it."""
+    assert client_address(peer, header, PROXIES)
+
+
+def test_trust_and_tls() -> None:
+    """X-Forwarded-Proto counts from a proxy only, and the nearest one's word at that."""
+    assert is_trusted("10.9.9.9", PROXIES)
+    assert not is_trusted("192.0.2.1", PROXIES)
+    assert is_secure("wss", "192.0.2.1", None, PROXIES)
+    assert is_secure("http", "127.0.0.1", "https", PROXIES)
+    assert is_secure("ws", "127.0.0.1", "http, HTTPS", PROXIES)
+    assert not is_secure("http", "127.0.0.1", "https, http", PROXIES)
+    assert not is_secure("http", "192.0.2.1", "https", PROXIES)
+    assert not is_secure("http", None, None, PROXIES)
+
+
+def test_the_limit_holds_to_the_one() -> None:
+    """Sixty requests at once pass, the next is told to wait a second, and passes after it."""
+    limiter = AddressLimiter(60)
+    assert [limiter.take("192.0.2.1", 100.0) for _ in range(60)] == [None] * 60
+    assert limiter.take("192.0.2.1", 100.0) == pytest.approx(1.0)
+    assert limiter.take("192.0.2.1", 100.5) == pytest.approx(0.5)
+    assert limiter.take("192.0.2.1", 101.0) is None
+    assert limiter.take("192.0.2.1", 101.0) is not None
+    assert limiter.take("192.0.2.2", 101.0) is None
+
+
+def test_a_full_minute_gives_it_all_back() -> None:
+    """After a minute of silence the whole burst is there again, and no more."""
+    limiter = AddressLimiter(7)
+    for start in (0.0, 60.0, 10_000.0):
+        assert [limiter.take("192.0.2.1", start) for _ in range(7)] == [None] * 7
+        assert limiter.take("192.0.2.1", start) is not None
+
+
+@given(st.integers(1, 40), st.lists(st.floats(0, 5), max_size=120))
+def test_never_more_than_burst_and_refill(limit: int, gaps: list[float]) -> None:
+    """In any stretch of time no more pass than the burst and what was refilled."""
+    limiter = AddressLimiter(limit)
+    now, passed = 0.0, 0
+    for gap in gaps:
+        now += gap
+        passed += limiter.take("192.0.2.1", now) is None
+    assert passed <= limit + now * limit / 60 + 0.1
+
+
+def test_zero_is_no_limit() -> None:
+    """With 0 nothing is refused and nothing is kept."""
+    limiter = AddressLimiter(0)
+    assert all(limiter.take("192.0.2.1", 0.0) is None for _ in range(1000))
+    assert len(limiter) == 0
+
+
+def test_memory_is_bounded() -> None:
+    """Beyond the bound the address unheard of for longest is forgotten, counted if that gave it anything."""
+    limiter = AddressLimiter(2, max_keys=3)
+    for number in range(10):
+        limiter.take(f"192.0.2.{number}", float(number))
+    assert len(limiter) == 3
+    assert limiter.forgotten == 7
+    assert limiter.take("192.0.2.9", 9.0) is None
+    assert limiter.take("192.0.2.9", 9.0) is not None
+    limiter.take("198.51.100.1", 1e6)
+    assert limiter.forgotten == 7
+
+
+def test_one_ipv6_network_is_one_asker() -> None:
+    """Addresses of one /64 share a bucket, neighbours do not; garbage shares one bucket."""
+    assert limiter_key("2001:db8:0:1::5") == limiter_key("2001:db8:0:1:ffff::9")
+    assert limiter_key("2001:db8:0:1::5") != limiter_key("2001:db8:0:2::5")
+    assert limiter_key("::ffff:192.0.2.1") == limiter_key("192.0.2.1")
+    assert limiter_key("what") == limiter_key("ever") == UNKNOWN
+
+
+def test_bad_limits_are_refused() -> None:
+    """A limit below zero or no room at all is a mistake."""
+    with pytest.raises(ValueError):
+        AddressLimiter(-1)
+    with pytest.raises(ValueError):
+        AddressLimiter(1, max_keys=0)
+
+
+def test_a_wrong_code_takes_more_and_never_below_nothing() -> None:
+    """Three requests for each; after a minute without any the whole allowance is back."""
+    limiter = RequestLimiter(12)
+    for _ in range(4):
+        assert limiter.anybody("192.0.2.1", 0.0) is None
+        limiter.wrong_code("192.0.2.1", 0.0)
+    assert limiter.anybody("192.0.2.1", 0.0) == pytest.approx(5.0)
+    for _ in range(50):
+        limiter.wrong_code("192.0.2.1", 0.0)
+    assert limiter.anybody("192.0.2.2", 0.0) is None
+    assert limiter.anybody("192.0.2.1", 5.01) is None
+    assert limiter.anybody("192.0.2.1", 5.02) is not None
+
+
+def test_a_session_has_its_own_allowance() -> None:
+    """A third of an address's; one that has not begun has one request of it and shares the address's from then on."""
+    limiter = RequestLimiter(9)
+    while limiter.anybody("192.0.2.1", 0.0) is None:
+        pass
+    asked = [limiter.session("a", "192.0.2.1", 0.0, begun=True) for _ in range(4)]
+    assert asked[:3] == [None] * 3
+    assert asked[3] is not None
+    assert limiter.session("b", "192.0.2.1", 0.0, begun=False) is None
+    assert limiter.session("b", "192.0.2.1", 0.0, begun=False) is not None
+    assert limiter.session("b", "192.0.2.1", 0.0, begun=True) is None
+
+
+def test_no_limit_for_sessions_either() -> None:
+    """0 is no limit for anybody."""
+    limiter = RequestLimiter(0)
+    assert all(limiter.session("a", "x", 0.0, begun=False) is None for _ in range(100))
+    assert all(limiter.anybody("x", 0.0) is None for _ in range(100))
+    limiter.wrong_code("x", 0.0)
+    assert limiter.forgotten == 0

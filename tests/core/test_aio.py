@@ -1,0 +1,248 @@
+"""Keeping tasks, ending tasks, leaving the event loop for a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from server.core.aio import (
+    Lookups,
+    Pools,
+    Pulse,
+    TaskSet,
+    cancel_and_wait,
+    close_all,
+    in_pool,
+    keep_going,
+    watch_lag,
+)
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_tasks_are_kept_until_they_end() -> None:
+    """A task is named after its set, counted while it runs, and let go afterwards."""
+    tasks = TaskSet("set")
+    done = asyncio.Event()
+    task = tasks.spawn(done.wait(), name="one")
+    assert len(tasks) == 1
+    assert task.get_name() == "set/one"
+    done.set()
+    assert await task is True
+    await asyncio.sleep(0)
+    assert len(tasks) == 0
+
+
+async def test_close_cancels_and_waits() -> None:
+    """Nothing runs after `close`, cleaning up included; closing again is fine; nothing starts any more."""
+    tasks = TaskSet("set")
+    cleaned = []
+
+    async def work() -> None:
+        try:
+            await forever()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append(1)
+
+    tasks.spawn(work(), name="a")
+    tasks.spawn(work(), name="b")
+    await asyncio.sleep(0)
+    await tasks.close()
+    await tasks.close()
+    assert cleaned == [1, 1]
+    with pytest.raises(RuntimeError, match="closed"):
+        tasks.spawn(forever(), name="late")
+
+
+async def test_a_task_may_close_its_own_set() -> None:
+    """It does not wait for itself."""
+    tasks = TaskSet("set")
+    task = tasks.spawn(tasks.close(), name="self")
+    await asyncio.wait_for(task, 1)
+
+
+async def test_what_a_task_dies_of_is_logged_by_type(caplog: pytest.LogCaptureFixture) -> None:
+    """The type and the place, never the text: it may hold what people said."""
+    tasks = TaskSet("set")
+
+    async def dies() -> None:
+        raise ValueError("secret words")
+
+    with caplog.at_level(logging.ERROR):
+        tasks.spawn(dies(), name="one")
+        await asyncio.sleep(0.01)
+    (record,) = caplog.records
+    assert record.__dict__["error"] == "ValueError"
+    assert record.__dict__["task"] == "one"
+    assert record.__dict__["at"].startswith("dies:")
+    assert "secret" not in caplog.text
+    await tasks.close()
+
+
+async def test_cancelled_tasks_are_no_news(caplog: pytest.LogCaptureFixture) -> None:
+    """Being stopped is not dying."""
+    tasks = TaskSet("set")
+    tasks.spawn(forever(), name="one")
+    await asyncio.sleep(0)
+    await tasks.close()
+    assert not caplog.records
+
+
+async def test_cancel_and_wait_steps_over_the_done_ones() -> None:
+    """Done tasks and none at all are fine."""
+    done = asyncio.create_task(asyncio.sleep(0))
+    await done
+    running = asyncio.create_task(forever())
+    await cancel_and_wait([done, running])
+    assert running.cancelled()
+    await cancel_and_wait([])
+
+
+async def test_in_pool() -> None:
+    """Results and exceptions come back from a thread of the named pool."""
+    # Other tests' servers may be there.
+    before = set(threading.enumerate())
+    pools = Pools(decode=1, prepare=1, heavy=1)
+    name = await in_pool(pools.prepare, lambda: threading.current_thread().name)
+    assert name.startswith("prepare")
+    with pytest.raises(ZeroDivisionError):
+        await in_pool(pools.heavy, lambda: 1 // 0)
+    assert await in_pool(pools.decode, max, 1, 2) == 2
+    pools.close()
+    assert set(threading.enumerate()) <= before
+
+
+async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
+    """Nobody waits for it, so no thread does it."""
+    pools = Pools(heavy=1)
+    begun, gate = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    def blocking() -> None:
+        begun.set()
+        gate.wait(5)
+
+    first = asyncio.create_task(in_pool(pools.heavy, blocking))
+    second = asyncio.create_task(in_pool(pools.heavy, ran.append, 1))
+    while not begun.is_set():
+        await asyncio.sleep(0.001)
+    second.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await second
+    gate.set()
+    await first
+    pools.close()
+    assert ran == []
+
+
+def test_closing_waits_for_threads_as_long_as_it_is_told() -> None:
+    """Whether all of them have ended is the answer, and what waits is dropped either way."""
+    pools = Pools(heavy=1)
+    go_on = threading.Event()
+    running = pools.heavy.submit(go_on.wait, 10)
+    waiting = pools.heavy.submit(int)
+    began = time.monotonic()
+    assert pools.close(0.05) is False
+    assert time.monotonic() - began < 1
+    assert waiting.cancelled()
+    assert not running.done()
+    go_on.set()
+    assert pools.close() is True
+    assert running.done()
+
+
+async def test_a_blocked_event_loop_is_noticed() -> None:
+    """What blocks it for a while shows as lateness of about that while, and next to nothing otherwise."""
+    seen: list[float] = []
+    tasks = TaskSet("set")
+    tasks.spawn(watch_lag(seen.append, interval=0.005), name="lag")
+    async with asyncio.timeout(5):
+        while len(seen) < 3:
+            await asyncio.sleep(0.001)
+        calm = min(seen)
+        seen.clear()
+        time.sleep(0.1)
+        while not seen:
+            await asyncio.sleep(0.001)
+    await tasks.close()
+    assert calm < 0.05
+    assert 0.09 < seen[0] < 5
+
+
+async def test_a_pulse_wakes_who_waits_now() -> None:
+    """All who wait are woken, a cancelled one takes it from nobody, and nobody is woken by one that is past."""
+    pulse, loop = Pulse(), asyncio.get_running_loop()
+    pulse.wake()
+    assert not await pulse.wait(loop.time() + 0.01)
+    waiting = [asyncio.create_task(pulse.wait(loop.time() + 5)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    pulse.wake()
+    assert await asyncio.gather(*waiting[1:]) == [True, True]
+    assert not await pulse.wait(loop.time() - 1)
+
+
+async def test_a_step_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
+    """What is done for ever goes on after a fault, which is logged without its text."""
+    steps: list[int] = []
+
+    async def step() -> float:
+        steps.append(len(steps))
+        if len(steps) == 2:
+            raise RuntimeError("secret words")
+        return 0.0
+
+    task = asyncio.create_task(keep_going(step, name="looking", after_failure=0.01))
+    async with asyncio.timeout(5):
+        while len(steps) < 4:
+            await asyncio.sleep(0.001)
+    await cancel_and_wait([task])
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "secret words" not in caplog.text
+
+
+async def test_all_are_closed_whatever_one_does(caplog: pytest.LogCaptureFixture) -> None:
+    """One that fails and one that swallows its cancellation keep no other one open, and take no longer than they may."""
+    closed: list[str] = []
+    let_go = asyncio.Event()
+
+    async def well() -> None:
+        closed.append("well")
+
+    async def fails() -> None:
+        raise RuntimeError("secret words")
+
+    async def hangs() -> None:
+        while not let_go.is_set():
+            with suppress(asyncio.CancelledError):
+                await let_go.wait()
+
+    async with asyncio.timeout(5):
+        assert await close_all([("a", well), ("b", well)], 1.0)
+        parts = [("one", fails), ("two", hangs), ("three", well)]
+        assert not await close_all(parts, 0.2)
+    assert closed == ["well"] * 3
+    assert "secret words" not in caplog.text
+    let_go.set()
+    await asyncio.sleep(0)
+
+
+async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:
+    """A name server that is silent holds a thread; ending says so and goes on."""
+    lookups, over = Lookups(), threading.Event()
+    waiting = asyncio.get_running_loop().run_in_executor(lookups, over.wait)
+    began = time.monotonic()
+    assert not lookups.end(0.05)
+    assert time.monotonic() - began < 2.0
+    over.set()
+    await waiting
+    assert lookups.end(5.0)

@@ -1,0 +1,152 @@
+"""The wire's messages: what is read, what is refused and how, what is written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.core import messages as wire
+from server.core.errors import BadRequest, Busy, RequestError, TooLong, UnknownType
+from server.core.frames import Detail
+
+CANARY = "canary-9c1d"
+
+
+def test_every_type_is_read() -> None:
+    """With nothing but what is needed, and with everything."""
+    for raw, kind in (
+        ({"type": "chat", "content": "x"}, wire.Chat),
+        ({"type": "cancel"}, wire.Cancel),
+        ({"type": "hold"}, wire.Hold),
+        ({"type": "release"}, wire.Release),
+        ({"type": "settings"}, wire.Settings),
+        ({"type": "typing"}, wire.Typing),
+        ({"type": "ping"}, wire.Ping),
+        ({"type": "auth", "token": "t"}, wire.Auth),
+    ):
+        assert type(wire.parse(json.dumps({**raw, "later": [1]}))) is kind
+    chat = wire.parse(
+        '{"type":"chat","content":" ok ","id":"a-1.b:c","sent_at":1e12,"detail":"high"}'
+    )
+    assert chat == wire.Chat(
+        type="chat", content=" ok ", id="a-1.b:c", sent_at=1e12, detail=Detail.HIGH
+    )
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        ("", BadRequest),
+        ("nothing", BadRequest),
+        ("null", BadRequest),
+        ('"chat"', BadRequest),
+        ('{"type":null}', BadRequest),
+        ("[" * 100_000, BadRequest),
+        ('{"type":"chat","content":' + "9" * 5000 + "}", BadRequest),
+        ('{"type":"chat"}', BadRequest),
+        ('{"type":"chat","content":5}', BadRequest),
+        ('{"type":"chat","content":" \\n"}', BadRequest),
+        ('{"type":"chat","content":"\\ud800"}', BadRequest),
+        ('{"type":"chat","content":"x","id":"' + "a" * 65 + '"}', BadRequest),
+        ('{"type":"chat","content":"x","id":"a b"}', BadRequest),
+        ('{"type":"chat","content":"x","id":"a\\n"}', BadRequest),
+        ('{"type":"chat","content":"x","id":5}', BadRequest),
+        ('{"type":"chat","content":"x","sent_at":1e999}', BadRequest),
+        ('{"type":"chat","content":"x","sent_at":NaN}', BadRequest),
+        ('{"type":"chat","content":"x","detail":"more"}', BadRequest),
+        ('{"type":"settings","prompt":"\\udc00"}', BadRequest),
+        ('{"type":"settings","language":"de\\n"}', BadRequest),
+        ('{"type":"auth"}', BadRequest),
+        ('{"type":"auth","token":"' + "a" * 4097 + '"}', BadRequest),
+        ('{"type":"Chat","content":"x"}', UnknownType),
+        ('{"type":"' + CANARY + '"}', UnknownType),
+        ('{"type":""}', UnknownType),
+    ],
+)
+def test_what_is_refused(raw: str, kind: type[RequestError]) -> None:
+    """Each with its kind of error and a sentence that repeats nothing of it."""
+    with pytest.raises(RequestError) as refused:
+        wire.parse(raw)
+    assert type(refused.value) is kind
+    assert CANARY not in refused.value.message
+    assert len(refused.value.message.split()) > 3
+
+
+def test_4000_characters() -> None:
+    """Characters count, not bytes; one more is too long, whatever it is."""
+    for char in ("x", "ß", "字", "🙂"):
+        assert isinstance(wire.parse(_chat(char * 4000)), wire.Chat)
+        with pytest.raises(TooLong, match="4001"):
+            wire.parse(_chat(char * 4001))
+    with pytest.raises(TooLong):
+        wire.parse(_chat("x" * 60_000))
+
+
+def _chat(content: str) -> str:
+    return json.dumps({"type": "chat", "content": content})
+
+
+@given(
+    fields=st.dictionaries(
+        st.sampled_from(["content", "id", "sent_at", "detail", "prompt", "language", "token", "x"]),
+        st.one_of(
+            st.none(),
+            st.integers(),
+            st.floats(),
+            st.text(st.characters(codec=None), max_size=80).map(lambda text: CANARY + text),
+            st.lists(st.just(CANARY), max_size=2),
+        ),
+    ),
+    kind=st.sampled_from(["chat", "cancel", "settings", "auth", CANARY, "", "ping"]),
+)
+def test_any_fields(fields: dict[str, Any], kind: str) -> None:
+    """A message or a RequestError that shows nothing of it; what was read can be written as UTF-8."""
+    said = ""
+    try:
+        wire.parse(json.dumps({"type": kind, **fields})).model_dump_json().encode()
+    except RequestError as error:
+        said = error.message
+    assert CANARY not in said
+
+
+@given(st.text())
+def test_any_text(raw: str) -> None:
+    """No text makes anything else than a message or a RequestError."""
+    with contextlib.suppress(RequestError):
+        wire.parse(raw)
+
+
+def test_none_is_left_out() -> None:
+    """What is unknown is not sent; what is false is."""
+    status = json.loads(wire.Status(queue_depth=0, engine="builtin", engine_state="ready").encode())
+    assert status == {
+        "type": "status",
+        "clock_doubted": False,
+        "held": False,
+        "queue_depth": 0,
+        "engine": "builtin",
+        "engine_state": "ready",
+        "engine_detail": "",
+    }
+
+
+def test_errors_on_the_wire_and_over_http() -> None:
+    """The same code, sentence and retryable on both ways."""
+    error = Busy("All taken.", retry_after=1.5)
+    assert json.loads(wire.Error.of(error, "q").encode()) == {
+        "type": "error",
+        "id": "q",
+        "code": "busy",
+        "message": "All taken.",
+        "retryable": True,
+        "retry_after": 1.5,
+    }
+    assert wire.error_body(error) == {
+        "error": {"code": "busy", "message": "All taken.", "retryable": True},
+        "detail": "All taken.",
+    }

@@ -1,0 +1,191 @@
+"""deploy/alerts.yml and deploy/prometheus.yml, read and run by promtool."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.documents import ROOT, anchors
+from tests.support.promql import DEPLOY, rules
+
+NAMES = [rule["alert"] for rule in rules()]
+
+# A healthy hour: two processes, questions, answers, no trouble. Series to promtool's notation of its values.
+_AT = 'instance="one:8000",job="qwen-camera"'
+_VLLM = 'instance="gpu:8001",job="vllm"'
+
+
+def histogram(name: str, le: str, more: str = "") -> dict[str, str]:
+    """Ten observations a minute, all of them up to `le`; bounds around it."""
+    bounds = ["0.001", "0.005", "0.05", "0.1", "0.2", "0.3", "0.5", "1.0", "2.0", "3.0", "5.0"]
+    grows = "0+10x60"
+    return {
+        f'{name}_bucket{{{_AT}{more},le="{bound}"}}': (
+            grows if float(bound) >= float(le) else "0x60"
+        )
+        for bound in bounds
+    } | {f'{name}_bucket{{{_AT}{more},le="+Inf"}}': grows}
+
+
+def q(name: str, labels: str = "") -> str:
+    return f"qwen_camera_{name}{{{_AT}{',' + labels if labels else ''}}}"
+
+
+HEALTHY: dict[str, str] = {
+    f"up{{{_AT}}}": "1x60",
+    f"up{{{_VLLM}}}": "1x60",
+    q("ready"): "1x60",
+    q("engine_up", 'engine="vllm"'): "1x60",
+    q("engine_up", 'engine="builtin"'): "1x60",
+    q("process_start_time_seconds"): "1000x60",
+    q("process_resident_memory_bytes"): "300000000x60",
+    q("sessions"): "50x60",
+    q("limit", 'of="sessions"'): "100x60",
+    q("connections_refused_total"): "7x60",
+    q("connections"): "60x60",
+    q("relays", 'state="failing"'): "0x60",
+    q("cameras", 'state="live"'): "9x60",
+    q("cameras", 'state="stalled"'): "1x60",
+    q("errors_total", 'code="busy"'): "3x60",
+    q("errors_total", 'code="internal"'): "0x60",
+    q("errors_total", 'code="ports_exhausted"'): "0x60",
+    q("shared_limits_failures_total"): "4x60",
+    q("inferences_total", 'kind="chat",result="ok"'): "0+10x60",
+    q("inferences_total", 'kind="chat",result="error"'): "0x60",
+    q("auth_failures_total", 'reason="bad_code"'): "0+1x60",
+    **histogram("qwen_camera_first_token_seconds", "0.5"),
+    **histogram("qwen_camera_inference_seconds", "2.0", ',kind="chat"'),
+    **histogram("qwen_camera_inference_seconds", "5.0", ',kind="describe"'),
+    **histogram("qwen_camera_queue_wait_seconds", "0.05", ',kind="chat"'),
+    **histogram("qwen_camera_frame_age_seconds", "0.05"),
+    **histogram("qwen_camera_loop_lag_seconds", "0.005"),
+    f'vllm:num_requests_waiting{{{_VLLM},engine="0"}}': "1x60",
+    f'vllm:kv_cache_usage_perc{{{_VLLM},engine="0"}}': "0.5x60",
+    f'vllm:request_success_total{{{_VLLM},finished_reason="error"}}': "2x60",
+}
+# Each alert's trouble: what changes, and when it has fired by (minutes).
+TROUBLE: dict[str, tuple[Mapping[str, str | None], int]] = {
+    "QwenCameraDown": ({f"up{{{_AT}}}": "1x10 0x50"}, 13),
+    "QwenCameraMissing": ({f"up{{{_AT}}}": None}, 6),
+    "QwenCameraNotReady": (
+        {
+            q("ready"): "1x10 0x50",
+            q("engine_up", 'engine="vllm"'): "0x60",
+            q("engine_up", 'engine="builtin"'): "0x60",
+        },
+        13,
+    ),
+    "QwenCameraModelAway": ({q("engine_up", 'engine="vllm"'): "1x10 0x50"}, 16),
+    "QwenCameraRestarts": ({q("process_start_time_seconds"): "1000 1100 1200 1300x57"}, 5),
+    "QwenCameraSlowFirstToken": (histogram("qwen_camera_first_token_seconds", "3.0"), 25),
+    "QwenCameraSlowAnswers": (
+        histogram("qwen_camera_inference_seconds", "5.0", ',kind="chat"'),
+        25,
+    ),
+    "QwenCameraQueueing": (histogram("qwen_camera_queue_wait_seconds", "2.0", ',kind="chat"'), 25),
+    "QwenCameraBusy": ({q("errors_total", 'code="busy"'): "0+1x60"}, 12),
+    "QwenCameraAnswersFail": (
+        {q("inferences_total", 'kind="chat",result="error"'): "0+2x60"},
+        20,
+    ),
+    "QwenCameraInternalError": ({q("errors_total", 'code="internal"'): "0x20 1x40"}, 24),
+    "QwenCameraOldFrames": (histogram("qwen_camera_frame_age_seconds", "0.5"), 25),
+    "QwenCameraCamerasStall": ({q("cameras", 'state="stalled"'): "9x60"}, 12),
+    "QwenCameraRelayFails": ({q("relays", 'state="failing"'): "1x60"}, 16),
+    "QwenCameraPortsExhausted": ({q("errors_total", 'code="ports_exhausted"'): "0x20 1x40"}, 24),
+    "QwenCameraFull": ({q("sessions"): "95x60"}, 12),
+    "QwenCameraConnectionsRefused": ({q("connections_refused_total"): "0+1x60"}, 20),
+    "QwenCameraLimitsApart": ({q("shared_limits_failures_total"): "0+1x60"}, 20),
+    "QwenCameraLoopLag": (histogram("qwen_camera_loop_lag_seconds", "0.1"), 25),
+    "QwenCameraMemory": ({q("process_resident_memory_bytes"): "3000000000x60"}, 17),
+    "QwenCameraGuessing": ({q("auth_failures_total", 'reason="bad_code"'): "0+20x60"}, 25),
+    "VllmDown": ({f"up{{{_VLLM}}}": "0x60"}, 12),
+    "VllmWaiting": ({f'vllm:num_requests_waiting{{{_VLLM},engine="0"}}': "5x60"}, 7),
+    "VllmCacheFull": ({f'vllm:kv_cache_usage_perc{{{_VLLM},engine="0"}}': "0.99x60"}, 12),
+    "VllmErrors": (
+        {f'vllm:request_success_total{{{_VLLM},finished_reason="error"}}': "2x20 3x40"},
+        24,
+    ),
+}
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is missing; bash scripts/test.sh installs it where it may.")
+    return subprocess.run(
+        ["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=60
+    )
+
+
+def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
+    """Scrape configuration and rules are without fault, the token's file where it is said to be included."""
+    text = (DEPLOY / "prometheus.yml").read_text(encoding="utf-8")
+    token = tmp_path / "token"
+    token.touch()
+    assert "/etc/prometheus/qwen-camera.token" in text
+    (tmp_path / "prometheus.yml").write_text(
+        text.replace("/etc/prometheus/qwen-camera.token", str(token))
+    )
+    shutil.copy(DEPLOY / "alerts.yml", tmp_path)
+    done = promtool("check", "config", "--lint=all", "--lint-fatal", tmp_path / "prometheus.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f"{len(NAMES)} rules found" in done.stdout
+
+
+def test_every_alert_says_what_an_operator_needs() -> None:
+    """How bad, how long, what, and a section of DEPLOY.md on what to do; that guide has no other such sections."""
+    assert len(set(NAMES)) == len(NAMES)
+    known = anchors(ROOT / "DEPLOY.md")
+    for rule in rules():
+        assert rule.keys() == {"alert", "expr", "for", "labels", "annotations"}, rule["alert"]
+        assert rule["labels"]["severity"] in ("critical", "warning", "info")
+        notes: dict[str, Any] = rule["annotations"]
+        assert notes.keys() == {"summary", "description", "runbook"}
+        assert notes["runbook"] == f"DEPLOY.md#{rule['alert'].lower()}"
+        assert rule["alert"].lower() in known, rule["alert"]
+        assert len(notes["summary"]) < 70
+    text = (ROOT / "DEPLOY.md").read_text(encoding="utf-8")
+    described = re.findall(r"^#+ `?((?:QwenCamera|Vllm)\w+)`?$", text, re.MULTILINE)
+    assert sorted(described) == sorted(NAMES)
+
+
+def test_each_alert_fires_in_its_trouble_and_alone(tmp_path: Path) -> None:
+    """Nothing fires in a healthy hour; each trouble sets off its own alert, not before its time, and no other."""
+    assert TROUBLE.keys() == set(NAMES)
+    cases = [case("healthy", {}, {30: set(), 59: set()})]
+    for name, (changes, minute) in TROUBLE.items():
+        cases.append(case(name, changes, {1: set(), minute: {name}}))
+    (tmp_path / "tests.yml").write_text(
+        yaml.safe_dump({"rule_files": [str(DEPLOY / "alerts.yml")], "tests": cases})
+    )
+    done = promtool("test", "rules", tmp_path / "tests.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def case(name: str, changes: Mapping[str, str | None], fire: dict[int, set[str]]) -> dict[str, Any]:
+    """A test of promtool's: the healthy series with `changes` (None: that one is not there), and who fires when."""
+    series = {**HEALTHY, **changes}
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [
+            {"series": key, "values": values} for key, values in series.items() if values
+        ],
+        "promql_expr_test": [
+            {
+                "expr": 'count by (alertname) (ALERTS{alertstate="firing"})',
+                "eval_time": f"{minute}m",
+                "exp_samples": [
+                    {"labels": f'{{alertname="{alert}"}}', "value": 1} for alert in sorted(alerts)
+                ],
+            }
+            for minute, alerts in fire.items()
+        ],
+    }

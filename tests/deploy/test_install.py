@@ -1,0 +1,542 @@
+"""deploy/install.sh into a scratch root, again, over changes by hand, interrupted, and away again; without a network."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.test_start_vllm import ended
+from tests.support.wheels import locked, write_empty_locks
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ("server", "client", "scripts", "deploy", "docs", "config.py", "env.example", "LICENSE")
+DOCUMENTS = ("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md")
+UNITS = ("qwen-webrtc.service", "qwen-webrtc@.service", "qwen-vllm.service")
+
+Result = subprocess.CompletedProcess[str]
+# A file's mode, time of change and content, or a link's target
+Seen = dict[str, tuple[int, int, str]]
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="It installs on Linux only.")
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="Only root can mount, or be somebody else.")
+
+
+def project(folder: Path) -> Path:
+    """A checkout with nothing to install from the network."""
+    quiet = shutil.ignore_patterns("__pycache__", "*.pyc", "builtin")
+    for name in (*PROGRAM, *DOCUMENTS):
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=quiet)
+        else:
+            shutil.copy(source, folder / name)
+    shutil.copy(ROOT / "requirements.txt", folder)
+    write_empty_locks(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkout() -> Iterator[Path]:
+    """Where anybody may read, in a path with a space."""
+    base = Path(tempfile.mkdtemp(prefix="qwen-camera-"))
+    base.chmod(0o755)
+    folder = base / "a checkout"
+    folder.mkdir()
+    yield project(folder)
+    shutil.rmtree(base)
+
+
+def environment() -> dict[str, str]:
+    return {
+        "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin",
+        "HOME": "/nonexistent",
+        "PYTHON": sys.executable,
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+    }
+
+
+def install(checkout: Path, root: Path | None, *options: str, **more: str) -> Result:
+    prefix = ["--prefix", str(root)] if root is not None else []
+    return subprocess.run(
+        ["bash", str(checkout / "deploy" / "install.sh"), *prefix, *options],
+        env=environment() | more,
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def seen(root: Path) -> Seen:
+    """Everything below a folder, to be compared; the folder itself aside."""
+    found: Seen = {}
+    for path in sorted(root.rglob("*")):
+        status = path.lstat()
+        if path.is_symlink():
+            content = str(path.readlink())
+        else:
+            content = path.read_bytes().hex() if path.is_file() and status.st_size < 65536 else ""
+        found[str(path.relative_to(root))] = (status.st_mode, status.st_mtime_ns, content)
+    return found
+
+
+def names(found: Seen) -> set[str]:
+    return set(found)
+
+
+@pytest.fixture(scope="module")
+def fresh(checkout: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root into which it was installed once; tests take copies."""
+    root = tmp_path_factory.mktemp("install") / "root"
+    done = install(checkout, root)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.endswith("Done.\n")
+    # The copies share pip, a thousand files.
+    (pip,) = root.glob("opt/qwen-camera/.venv/lib/python*/site-packages/pip")
+    shared = root.parent / "pip"
+    pip.rename(shared)
+    pip.symlink_to(shared)
+    return root
+
+
+@pytest.fixture
+def installed(fresh: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(fresh, tmp_path / "root", symlinks=True))
+
+
+def test_help_names_every_option(checkout: Path) -> None:
+    """And what an exit status means."""
+    done = install(checkout, None, "--help")
+    assert done.returncode == 0
+    for word in ("--dry-run", "--uninstall", "--prefix", "--with", "--nginx", "--no-nginx"):
+        assert word in done.stdout
+    assert "Exit status" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--nonsense"], "--nonsense is not known"),
+        (["extra"], "extra is not known"),
+        (["--prefix"], "--prefix needs a value"),
+        (["--prefix", "relative"], "an absolute path"),
+        (["--prefix="], "an absolute path"),
+        (["--prefix", "/a/../b"], "without . and .."),
+        (["--with", "wings"], "face-blur, nsfw"),
+        (["--with="], "face-blur, nsfw"),
+        (["--uninstall", "--with", "nsfw"], "not for --uninstall"),
+        (["--dry-run=yes"], "--dry-run=yes is not known"),
+    ],
+)
+def test_wrong_options_get_a_sentence(checkout: Path, options: list[str], says: str) -> None:
+    """Exit 2, what is wrong, and where to look."""
+    done = install(checkout, None, *options)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "install.sh --help" in done.stderr
+
+
+def test_a_dry_run_says_all_and_writes_nothing(checkout: Path, tmp_path: Path) -> None:
+    """Neither installing nor, in what is installed, removing."""
+    before = seen(tmp_path)
+    done = install(checkout, tmp_path / "root", "--dry-run", TMPDIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for word in ("opt/qwen-camera", *UNITS, "qwen-camera.env", "logrotate.d", "sysusers.d"):
+        assert word in done.stderr
+    assert seen(tmp_path) == before
+
+
+def test_what_is_installed(checkout: Path, fresh: Path) -> None:
+    """Program, environment, units, users, log rotation, settings with secrets of their own that only root reads."""
+    for unit in UNITS:
+        text = (fresh / "usr/local/lib/systemd/system" / unit).read_text()
+        assert text == (ROOT / "deploy" / unit).read_text()
+    assert (fresh / "etc/sysusers.d/qwen-camera.conf").is_file()
+    assert (fresh / "etc/logrotate.d/qwen-camera").stat().st_mode & 0o777 == 0o644
+    settings = fresh / "etc/qwen-camera/qwen-camera.env"
+    assert settings.stat().st_mode & 0o777 == 0o600
+    text = settings.read_text()
+    secrets = re.findall(r"^(?:JWT_SECRET_KEY|ACCESS_CODE)=(.+)$", text, re.M)
+    assert [len(secret) for secret in secrets] == [64, 12]
+    # Whoever installs has a home, the services have none.
+    assert "\nMODEL_PATH=/srv/models/qwen2.5-vl-32b\n" in text
+    home = fresh / "opt/qwen-camera"
+    done = subprocess.run(
+        [home / ".venv/bin/python", "-c", "import server; print(server.__file__)"],
+        cwd=home,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == f"{home}/server/__init__.py\n", done.stderr
+    for path in home.rglob("*"):
+        if not path.is_symlink():
+            assert path.stat().st_mode & 0o004, f"{path} can not be read by the services"
+    assert not (home / "tests").exists()
+    compiled = next((home / "server/__pycache__").glob("main.*.pyc")).read_bytes()
+    assert b"/opt/qwen-camera/server/main.py" in compiled
+    assert str(fresh).encode() not in compiled
+
+
+def test_again_changes_nothing(checkout: Path, installed: Path) -> None:
+    """Not even a time, and it says so."""
+    before = seen(installed)
+    done = install(checkout, installed)
+    assert done.returncode == 0
+    assert "nothing was changed" in done.stderr
+    assert seen(installed) == before
+
+
+def test_uninstall_leaves_nothing(checkout: Path, installed: Path) -> None:
+    """As it was before, folders too; again, it says that there is nothing."""
+    keep = installed.parent / "kept"
+    keep.mkdir()
+    dry = install(checkout, installed, "--uninstall", "--dry-run")
+    assert dry.returncode == 0
+    assert (installed / "opt/qwen-camera/server/main.py").exists()
+    done = install(checkout, installed, "--uninstall")
+    assert done.returncode == 0, done.stderr
+    # The copy's own root was not made by it: folders that were are gone.
+    assert names(seen(installed)) == set()
+    again = install(checkout, installed, "--uninstall")
+    assert (again.returncode, "not installed" in again.stderr) == (0, True)
+    assert keep.exists()
+
+
+def test_it_can_remove_itself(installed: Path) -> None:
+    """From the installed copy, when the checkout is gone."""
+    done = install(installed / "opt/qwen-camera", installed, "--uninstall")
+    assert (done.returncode, done.stderr.count("Kept")) == (0, 0), done.stderr
+    assert names(seen(installed)) == set()
+
+
+def test_what_was_changed_by_hand_is_kept(checkout: Path, installed: Path) -> None:
+    """By another run, by an upgrade and when all else is removed; each is named."""
+    settings = installed / "etc/qwen-camera/qwen-camera.env"
+    settings.write_text(settings.read_text() + "MAX_SESSIONS=50\n")
+    own = installed / "etc/qwen-camera/8010.env"
+    own.write_text("LOG_LEVEL=debug\n")
+    rotation = installed / "etc/logrotate.d/qwen-camera"
+    rotation.write_text("# mine\n")
+    stranger = installed / "opt/qwen-camera/client/mine.txt"
+    stranger.write_text("mine")
+    done = install(checkout, installed)
+    assert done.returncode == 0
+    assert f"Kept: {rotation}" in done.stderr
+    assert "nothing was changed" in done.stderr
+    done = install(checkout, installed, "--uninstall")
+    assert done.returncode == 0, done.stderr
+    for path in (settings, rotation, stranger.parent.parent):
+        assert str(path) in done.stderr
+    left = {name for name in names(seen(installed)) if (installed / name).is_file()}
+    assert left == {
+        *("etc/qwen-camera/qwen-camera.env", "etc/qwen-camera/8010.env"),
+        *("etc/logrotate.d/qwen-camera", "opt/qwen-camera/client/mine.txt"),
+    }
+
+
+def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
+    """New and changed files come, old ones go, units are renewed, the environment and what is the operator's stay."""
+    newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
+    (newer / "server/new_room.py").write_text("NEW = True\n")
+    (newer / "server/listen/qr.py").unlink()
+    (newer / "deploy/qwen-webrtc.service").write_text("# newer\n")
+    (newer / "env.example").write_text("BRAND_NEW=1\n" + (newer / "env.example").read_text())
+    home = installed / "opt/qwen-camera"
+    (home / ".venv/marker").touch()
+    (home / "mine.txt").write_text("mine")
+    (home / "server/access/pairing.py").write_text("# changed\n")
+    settings = (installed / "etc/qwen-camera/qwen-camera.env").read_text()
+    done = install(newer, installed)
+    assert done.returncode == 0, done.stderr
+    assert (home / "server/new_room.py").is_file()
+    assert not (home / "server/listen/qr.py").exists()
+    assert (home / ".venv/marker").exists()
+    assert (home / "mine.txt").read_text() == "mine"
+    assert (home / "server/access/pairing.py").read_text() == (
+        ROOT / "server/access/pairing.py"
+    ).read_text()
+    assert (home / "server/access/pairing.py.changed-by-hand").read_text() == "# changed\n"
+    unit = installed / "usr/local/lib/systemd/system/qwen-webrtc.service"
+    assert unit.read_text() == "# newer\n"
+    assert (installed / "etc/qwen-camera/qwen-camera.env").read_text() == settings
+    assert "BRAND_NEW" in done.stderr
+    assert sorted(path.name for path in (installed / "opt").iterdir()) == ["qwen-camera"]
+    assert "nothing was changed" in install(newer, installed).stderr
+
+
+def test_a_failed_upgrade_changes_nothing(checkout: Path, installed: Path, tmp_path: Path) -> None:
+    """What can not be installed is said, and what is there goes on as it was."""
+    newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
+    (newer / "locks/requirements.txt").write_text(locked("no-such-package-of-qwen-camera", "1"))
+    before = seen(installed)
+    done = install(newer, installed)
+    assert done.returncode == 1
+    assert "no-such-package-of-qwen-camera" in done.stderr
+    assert done.stderr.endswith("Nothing was changed.\n")
+    changed = {name for name, what in seen(installed).items() if before.get(name) != what}
+    # The folder in which it was prepared
+    assert changed <= {"opt"}
+    assert names(seen(installed)) == names(before)
+
+
+def test_damage_is_put_right(checkout: Path, installed: Path) -> None:
+    """A file that is gone and a unit that is gone come back; what a killed run left is cleared away."""
+    home = installed / "opt/qwen-camera"
+    (home / "server/main.py").unlink()
+    unit = installed / "usr/local/lib/systemd/system" / UNITS[0]
+    unit.unlink()
+    (installed / "opt/.qwen-camera.new").mkdir()
+    done = install(checkout, installed)
+    assert done.returncode == 0, done.stderr
+    assert "server/main.py" in done.stderr
+    assert (home / "server/main.py").is_file()
+    assert unit.is_file()
+    assert not (installed / "opt/.qwen-camera.new").exists()
+
+
+def test_killed_between_two_moves(checkout: Path, installed: Path) -> None:
+    """The old program was put aside and the new one not yet in its place: the next run has all of it again."""
+    (installed / "opt/qwen-camera").rename(installed / "opt/.qwen-camera.old")
+    done = install(checkout, installed)
+    assert done.returncode == 0, done.stderr
+    assert (installed / "opt/qwen-camera/server/main.py").is_file()
+    assert not (installed / "opt/.qwen-camera.old").exists()
+    assert install(checkout, installed, "--uninstall").returncode == 0
+    assert names(seen(installed)) == set()
+
+
+@pytest.mark.parametrize(
+    ("number", "status", "trap"),
+    [(signal.SIGINT, 130, ""), (signal.SIGTERM, 143, "trap '' TERM; ")],
+    ids=["INT", "TERM, to one that does not listen"],
+)
+def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, trap: str) -> None:
+    """At once, with a sentence; nothing of it is left, and nobody goes on writing, whoever started whom."""
+    root, started = tmp_path / "root", tmp_path / "started"
+    python = tmp_path / "python"
+    # What makes the environment starts another program, which goes on.
+    work = f'({trap}while :; do echo $BASHPID >{started}; sleep 0.1; done) & "{sys.executable}" "$@"; wait'
+    python.write_text(
+        f'#!/bin/bash\n[ "$1 $2" != "-m venv" ] || {{ {work}; exit; }}\nexec "{sys.executable}" "$@"\n'
+    )
+    python.chmod(0o755)
+    command = ["bash", str(checkout / "deploy/install.sh"), "--prefix", str(root)]
+    with subprocess.Popen(
+        command,
+        env=environment() | {"PYTHON": str(python)},
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell that was started with SIGINT ignored, as in another one's background, can not take it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as running:
+        deadline = time.monotonic() + 30
+        while not ((root / "opt/.qwen-camera.new/.venv/bin").exists() and started.exists()):
+            assert time.monotonic() < deadline
+            assert running.poll() is None
+            time.sleep(0.01)
+        running.send_signal(number)
+        began = time.monotonic()
+        _, said = running.communicate(timeout=20)
+        assert time.monotonic() - began < 5
+    assert running.returncode == status
+    assert "Interrupted: nothing was changed." in said
+    assert not root.exists()
+    assert ended(int(started.read_text()))
+
+
+def test_a_checkout_that_is_not_whole(checkout: Path, tmp_path: Path) -> None:
+    """Which file is missing, before anything is made."""
+    broken = Path(shutil.copytree(checkout, tmp_path / "broken"))
+    (broken / "config.py").unlink()
+    done = install(broken, tmp_path / "root")
+    assert done.returncode == 1
+    assert "config.py is missing: is the checkout whole?" in done.stderr
+    assert not (tmp_path / "root").exists()
+
+
+def test_what_it_did_not_make_is_left_alone(checkout: Path, tmp_path: Path) -> None:
+    """A folder of that name by somebody else is neither taken over nor removed."""
+    theirs = tmp_path / "opt/qwen-camera/file"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    for options in ([], ["--uninstall"]):
+        done = install(checkout, tmp_path, *options)
+        assert done.returncode == 1
+        assert "not made by this script" in done.stderr
+    assert theirs.exists()
+
+
+def test_two_at_a_time(checkout: Path, installed: Path, tmp_path: Path) -> None:
+    """The second says so, and leaves alone what the first has prepared."""
+    prepared = installed / "opt/.qwen-camera.new/file"
+    prepared.parent.mkdir()
+    prepared.touch()
+    folder = os.open(installed / "opt", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        done = install(checkout, installed)
+    finally:
+        os.close(folder)
+    assert done.returncode == 1
+    assert "Another install.sh is at work" in done.stderr
+    assert prepared.exists()
+
+
+@as_root
+def test_no_room_and_no_right_to_write(checkout: Path, tmp_path: Path) -> None:
+    """A full disk and one that is read-only are told apart, before anything is written."""
+    for options, says in (("size=1m", "MB are needed"), ("size=3g,ro", "read-only")):
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(tmp_path)])
+        if mounted.returncode != 0:
+            pytest.skip("Nothing can be mounted here.")
+        try:
+            done = install(checkout, tmp_path)
+            assert done.returncode == 1
+            assert says in done.stderr
+            assert list(tmp_path.iterdir()) == []
+        finally:
+            subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+@as_root
+def test_not_root(checkout: Path) -> None:
+    """It asks for the right to make services, and changes nothing."""
+    script = str(checkout / "deploy/install.sh")
+    done = subprocess.run(
+        ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "bash", script],
+        env=environment() | {"PYTHON": "python3"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "needs root" in done.stderr
+
+
+@as_root
+def test_a_model_that_the_service_can_not_read(checkout: Path, tmp_path: Path) -> None:
+    """The folder or file that is shut is named, before anything is done; open, it is taken."""
+    base = Path(tempfile.mkdtemp(prefix="qwen-camera-"))
+    source = Path(shutil.copytree(checkout, tmp_path / "source"))
+    try:
+        base.chmod(0o755)
+        model = base / "shut" / "model"
+        model.mkdir(parents=True)
+        weights = model / "model.safetensors"
+        weights.touch(0o644)
+        (source / ".env").write_text(f'ENGINE=vllm\nMODEL_PATH="{model}"\n')
+        for path, mode in ((model.parent, 0o700), (weights, 0o600)):
+            path.chmod(mode)
+            done = install(source, tmp_path / "root", "--dry-run")
+            path.chmod(0o755)
+            assert done.returncode == 1
+            assert f"{path} is shut" in done.stderr
+            assert f"chmod -R o+rX '{path}'" in done.stderr
+        done = install(source, tmp_path / "root", "--dry-run")
+        assert done.returncode == 0, done.stderr
+        assert "MODEL_PATH" not in done.stderr
+        shutil.rmtree(model)
+        done = install(source, tmp_path / "root", "--dry-run")
+        assert (done.returncode, f"{model}, where there is nothing" in done.stderr) == (0, True)
+    finally:
+        shutil.rmtree(base)
+
+
+def test_settings_of_the_checkout_are_taken_over(
+    checkout: Path, installed: Path, tmp_path: Path
+) -> None:
+    """Its .env as it is, but for a ~ that would mean nothing to a service."""
+    source = Path(shutil.copytree(checkout, tmp_path / "source"))
+    home = tmp_path / "home"
+    (home / "models/small").mkdir(parents=True)
+    (source / ".env").write_text("ENGINE=builtin\nMODEL_PATH=~/models/small\nACCESS_CODE=\n")
+    settings = installed / "etc/qwen-camera/qwen-camera.env"
+    settings.unlink()
+    for folder in (home, *home.parents[:-2]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    done = install(source, installed, HOME=str(home))
+    assert done.returncode == 0, done.stderr
+    expected = f"ENGINE=builtin\nMODEL_PATH={home}/models/small\nACCESS_CODE=\n"
+    assert settings.read_text() == expected
+    assert settings.stat().st_mode & 0o777 == 0o600
+
+
+def answering(checkout: Path, root: Path, answer: str, *options: str) -> str:
+    """What it says to somebody at a terminal who answers its question so."""
+    main, terminal = pty.openpty()
+    command = ["bash", str(checkout / "deploy/install.sh"), "--prefix", str(root), *options]
+    with subprocess.Popen(
+        command, env=environment(), stdin=terminal, stderr=subprocess.PIPE, text=True
+    ) as running:
+        os.write(main, answer.encode())
+        _, said = running.communicate(timeout=60)
+        os.close(terminal)
+        os.close(main)
+    assert running.returncode == 0, said
+    return said
+
+
+def test_nginx_is_asked_about(checkout: Path, installed: Path, tmp_path: Path) -> None:
+    """Nobody to ask: left alone. No: left alone. Yes: written, and taken away again only when allowed."""
+    source = Path(shutil.copytree(checkout, tmp_path / "source"))
+    with contextlib.suppress(FileExistsError), (source / "deploy/nginx.conf").open("x") as made:
+        made.write("# a stand-in\n")
+    conf = installed / "etc/nginx/conf.d/qwen-camera.conf"
+    conf.parent.mkdir(parents=True)
+    assert "nginx is left alone" in install(source, installed).stderr
+    assert not conf.exists()
+    # Nobody is trusted where nothing was put in front.
+    settings = (installed / "etc/qwen-camera/qwen-camera.env").read_text()
+    assert "\nTRUSTED_PROXIES=\n" in settings
+    said = answering(source, installed, "\n")
+    assert "[y/N]" in said
+    assert not conf.exists()
+    assert "[y/N]" not in answering(source, installed, "y\n", "--no-nginx")
+    assert not conf.exists()
+    answering(source, installed, "y\n")
+    assert conf.read_bytes() == (source / "deploy/nginx.conf").read_bytes()
+    said = answering(source, installed, "n\n", "--uninstall")
+    assert f"{conf} stays" in said
+    assert conf.exists()
+
+
+def test_nginx_without_a_question(checkout: Path, installed: Path, tmp_path: Path) -> None:
+    """--nginx says yes to both; without nginx it says what is missing."""
+    source = Path(shutil.copytree(checkout, tmp_path / "source"))
+    with contextlib.suppress(FileExistsError), (source / "deploy/nginx.conf").open("x") as made:
+        made.write("# a stand-in\n")
+    done = install(source, installed, "--nginx")
+    assert (done.returncode, "Install nginx first" in done.stderr) == (1, True)
+    conf = installed / "etc/nginx/conf.d/qwen-camera.conf"
+    conf.parent.mkdir(parents=True)
+    done = install(source, installed, "--nginx")
+    assert done.returncode == 0
+    assert conf.exists()
+    # Settings that are there stay as they are.
+    assert "set TRUSTED_PROXIES=127.0.0.1,::1 in" in done.stderr
+    settings = installed / "etc/qwen-camera/qwen-camera.env"
+    assert "\nTRUSTED_PROXIES=\n" in settings.read_text()
+    settings.unlink()
+    done = install(source, installed, "--nginx")
+    assert (done.returncode, "set TRUSTED_PROXIES" in done.stderr) == (0, False)
+    assert "\nTRUSTED_PROXIES=127.0.0.1,::1\n" in settings.read_text()
+    assert install(source, installed, "--uninstall", "--nginx").returncode == 0
+    assert not conf.exists()
+    assert names(seen(installed)) == {"etc", "etc/nginx", "etc/nginx/conf.d"}

@@ -1,0 +1,527 @@
+"""deploy/nginx.conf in a real nginx: what it refuses, forwards, balances, and writes down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import secrets
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+import pytest_asyncio
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Subprotocol
+
+from server.access.affinity import HEADER, Ring
+from server.web.middleware import HSTS, MAX_BODY_BYTES
+from tests.support.clients import soon
+from tests.support.fakes_server import free_port, free_ports
+from tests.support.nginx import (
+    DEPLOY,
+    NAME,
+    STREAM_MODULE,
+    Nginx,
+    Scene,
+    balanced,
+    check,
+    configuration,
+    make_certificate,
+    nginx,
+    require_nginx,
+    sharing,
+    write,
+)
+from tests.web.test_routes import make_offer
+
+OFFER = "/api/webrtc/offer"
+CANARY = "canarytoken-Zq77"
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+    """nginx and two processes."""
+    async with balanced(tmp_path_factory.mktemp("nginx"), {"MAX_SESSIONS": "1000"}) as scene:
+        yield scene
+
+
+def client(front: Nginx, local: str = "127.0.0.1") -> httpx.AsyncClient:
+    """Of one connection, so that requests stand in the log in their order. `local`: the address it comes from."""
+    transport = httpx.AsyncHTTPTransport(
+        verify=front.tls(), local_address=local, limits=httpx.Limits(max_connections=1)
+    )
+    return httpx.AsyncClient(base_url=front.url, transport=transport, timeout=10)
+
+
+async def socket(front: Nginx, session_id: str, token: str) -> ClientConnection:
+    return await connect(
+        f"wss://127.0.0.1:{front.port}/ws/{session_id}",
+        ssl=front.tls(),
+        subprotocols=[Subprotocol("qwen-camera"), Subprotocol(f"bearer.{token}")],
+        compression=None,
+        proxy=None,
+    )
+
+
+@asynccontextmanager
+async def listener() -> AsyncIterator[tuple[int, list[str]]]:
+    """A port behind nginx that answers anything with an empty 200, and the heads of requests that came."""
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode("latin-1"))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], heads
+
+
+# The file
+
+
+async def test_nginx_takes_the_file(tmp_path: Path) -> None:
+    """`nginx -t` finds nothing wrong or doubtful: one process, several, and sharing its port with TURN."""
+    require_nginx()
+    make_certificate(tmp_path)
+    for processes in ([8000], [8010, 8011, 8012]):
+        said = check(write(tmp_path, configuration(tmp_path, 8443, processes, plain=8080)))
+        assert "[warn]" not in said
+    if not STREAM_MODULE.exists():
+        pytest.skip("nginx's stream module is missing; scripts/test.sh installs it.")
+    http = configuration(tmp_path, 8443, [8000], plain=8080, behind=8445)
+    said = check(write(tmp_path, http, sharing(8443, 8444, 8445, 5349)))
+    assert "[warn]" not in said
+
+
+async def test_the_processes_are_listed_alike() -> None:
+    """Both lists of the file name the same processes, in use and as an example; none has vLLM's port."""
+    text = (DEPLOY / "nginx.conf").read_text()
+    assert "hash $qwen_camera_session consistent;" in text
+    for mark in ("", "#"):
+        servers = re.findall(rf"^    {mark}server (\S+) max_fails=0;$", text, re.MULTILINE)
+        listed = re.findall(rf'^    {mark}default "([0-9.: ]+)";$', text, re.MULTILINE)
+        assert listed == [" ".join(servers)]
+        assert servers
+        assert not any(server.endswith(":8001") for server in servers)
+    sni = (DEPLOY / "nginx-turn-sni.conf").read_text()
+    assert "default          127.0.0.1:8443;" in sni
+    assert "#listen 127.0.0.1:8443 ssl http2 proxy_protocol;" in text
+
+
+async def test_no_log_line_has_a_query(tmp_path: Path) -> None:
+    """No variable of the format holds the query, a header, or the session of a socket; error lines go nowhere."""
+    text = (DEPLOY / "nginx.conf").read_text()
+    formats = "".join(re.findall(r"^log_format .*?;$", text, re.MULTILINE | re.DOTALL))
+    assert set(re.findall(r"\$(\w+)", formats)) == {
+        *("time_iso8601", "remote_addr", "request_method", "qwen_camera_path", "status"),
+        *("body_bytes_sent", "request_time", "upstream_addr", "upstream_status"),
+    }
+    logs = re.findall(r"^\s*(?:access|error)_log (\S+)(.*);$", text, re.MULTILINE)
+    assert set(logs) == {
+        ("/var/log/nginx/qwen-camera.access.log", " qwen_camera"),
+        ("/dev/null", ""),
+    }
+
+
+# One nginx
+
+
+async def test_nginx_and_the_processes_agree_on_homes(tmp_path: Path) -> None:
+    """300 sessions over five processes, by ?session= and by the socket's path: server/access/affinity.py names where nginx begins."""
+    ports = sorted(free_ports(5))
+    ring = Ring([f"127.0.0.1:{port}" for port in ports])
+    async with nginx(tmp_path, ports) as front, client(front) as http:
+        ids = [secrets.token_urlsafe(16) for _ in range(300)]
+        for number, one in enumerate(ids):
+            path = f"/ws/{one}" if number % 2 else f"/health?session={one}"
+            reply = await http.get(path)
+            # Nobody is there: all of them are tried, the right one first.
+            assert reply.status_code == 503
+        await front.line(299)
+        assert reply.json()["error"]["retryable"] is True
+        assert reply.headers["retry-after"] == "2"
+        assert reply.headers["strict-transport-security"] == HSTS
+        tried = [line["process"].split(", ") for line in front.requests]
+    assert [first for first, *_ in tried] == [ring.home(one) for one in ids]
+    assert {len(set(all_of_them)) for all_of_them in tried} == {5}
+    assert len({first for first, *_ in tried}) == 5
+
+
+async def test_what_is_forwarded(tmp_path: Path) -> None:
+    """The real peer's address and nothing that a client wrote of it; the processes' list; the host with its port."""
+    forged = {
+        "X-Forwarded-For": "198.51.100.1",
+        "Forwarded": "for=198.51.100.1",
+        "X-Forwarded-Proto": "http",
+        HEADER: "127.0.0.1:1",
+        "Upgrade": "h2c",
+    }
+    async with (
+        listener() as (port, heads),
+        nginx(tmp_path, [port]) as front,
+        client(front, "127.0.0.3") as http,
+    ):
+        assert (await http.get("/health", headers=forged)).status_code == 200
+    (head,) = heads
+    fields = [line.split(": ", 1) for line in head.lower().split("\r\n")[1:] if line]
+    found = {name: [v for n, v in fields if n == name] for name, _ in fields}
+    assert found["x-forwarded-for"] == ["127.0.0.3"]
+    assert found["x-forwarded-proto"] == ["https"]
+    assert found[HEADER] == [f"127.0.0.1:{port}"]
+    assert found["host"] == [f"127.0.0.1:{front.port}"]
+    assert found["connection"] == ["close"]
+    assert not {"forwarded", "upgrade"} & found.keys()
+
+
+async def test_443_is_shared_with_turn_by_name(tmp_path: Path) -> None:
+    """TURN's name goes to TURN unopened, every other to the page, with the real peer's address."""
+    require_nginx()
+    if not STREAM_MODULE.exists():
+        pytest.skip("nginx's stream module is missing; scripts/test.sh installs it.")
+    first: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def turn(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first.set_result(await reader.read(1))
+        writer.close()
+
+    relay = await asyncio.start_server(turn, "127.0.0.1", 0)
+    relay_port = relay.sockets[0].getsockname()[1]
+    async with (
+        relay,
+        listener() as (port, heads),
+        nginx(tmp_path, [port], turn=relay_port) as front,
+    ):
+        async with client(front, "127.0.0.3") as http:
+            reply = await http.get("/", extensions={"sni_hostname": NAME})
+            assert reply.status_code == 200
+        with pytest.raises((OSError, EOFError)):
+            await asyncio.open_connection(
+                "127.0.0.1", front.port, ssl=front.tls(), server_hostname="turn.example.org"
+            )
+        # A TLS handshake's first byte: nobody opened it on the way.
+        assert await asyncio.wait_for(first, 5) == b"\x16"
+        assert (await front.line())["address"] == "127.0.0.3"
+    assert "X-Forwarded-For: 127.0.0.3\r\n" in heads[0]
+
+
+async def test_an_ipv6_network_counts_as_one_address(tmp_path: Path) -> None:
+    """Its /64 has one share of the connections, as in the processes; the next network has one of its own, and so has IPv4."""
+    asked: asyncio.Queue[None] = asyncio.Queue()
+
+    async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.put_nowait(None)
+        await reader.read()
+        writer.close()
+
+    # Addresses are told here, since loopback has one of IPv6 alone.
+    told = "set_real_ip_from 127.0.0.1; real_ip_header X-Told; limit_conn qwen_camera 2;"
+    behind = await asyncio.start_server(hold, "127.0.0.1", 0)
+    async with (
+        behind,
+        nginx(
+            tmp_path,
+            [behind.sockets[0].getsockname()[1]],
+            changes=[("limit_conn qwen_camera 250;", told)],
+        ) as front,
+        httpx.AsyncClient(base_url=front.url, verify=front.tls(), timeout=10) as http,
+    ):
+
+        def ask(address: str) -> asyncio.Task[httpx.Response]:
+            return asyncio.create_task(http.get("/", headers={"X-Told": address}))
+
+        held = []
+        for address in ("2001:db8::1", "2001:db8:0:0:ffff::a", "2001:db8:0:1::1", "192.0.2.1"):
+            held.append(ask(address))
+            await asyncio.wait_for(asked.get(), 10)
+        reply = await asyncio.wait_for(ask("2001:db8::2"), 10)
+        assert reply.status_code == 503
+        held.append(ask("2001:db8:0:1::2"))
+        await asyncio.wait_for(asked.get(), 10)
+        for task in held:
+            task.cancel()
+        await asyncio.gather(*held, return_exceptions=True)
+
+
+async def test_certificates_are_renewed_through_it(tmp_path: Path) -> None:
+    """The authority's question is answered in the clear from the webroot; everything else there is sent to https."""
+    folder = tmp_path / "acme" / ".well-known" / "acme-challenge"
+    folder.mkdir(parents=True)
+    (folder / "answer").write_text("proof")
+    for path in (tmp_path, *tmp_path.parents):
+        # nginx's workers are another user.
+        if path.stat().st_mode & 0o005 == 0 and path.name.startswith("pytest"):
+            path.chmod(0o755)
+    tmp_path.chmod(0o755)
+    async with nginx(tmp_path, [free_port()]) as front, httpx.AsyncClient() as http:
+        plain = f"http://127.0.0.1:{front.plain}"
+        reply = await http.get(f"{plain}/.well-known/acme-challenge/answer")
+        assert (reply.status_code, reply.text) == (200, "proof")
+        other = await http.get(f"{plain}/ws/x?token={CANARY}", headers={"Host": NAME})
+        assert (other.status_code, other.headers["location"]) == (
+            301,
+            f"https://{NAME}/ws/x?token={CANARY}",
+        )
+        written = front.written
+    assert CANARY not in written
+
+
+# With two processes behind it
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
+async def test_uploads_are_refused_at_the_edge(scene: Scene, method: str) -> None:
+    """The same answer as the process's own, and no process hears of it; spellings that get past are refused there."""
+    direct = f"{scene.processes[0].url}/upload"
+    async with client(scene.nginx) as http, httpx.AsyncClient(trust_env=False) as process:
+        own = await process.request(method, direct)
+        for path in (
+            "/upload",
+            "/upload/a.jpg",
+            "/UPLOADS/",
+            "//upload",
+            "/api/upload.cgi",
+            "/x/../upload",
+            "/%75pload",
+        ):
+            count = len(scene.nginx.requests)
+            reply = await http.request(method, f"{scene.nginx.url}{path}")
+            assert (reply.status_code, reply.json()) == (403, own.json()), path
+            assert reply.headers["content-type"] == "application/json"
+            assert reply.headers["cache-control"] == "no-store"
+            line = await scene.nginx.line(count)
+            assert (line["process"], line["status"]) == ("", 403)
+        count += 1
+        twice = await http.request(method, "/%2575pload")
+        assert (twice.status_code, twice.json()) == (403, own.json())
+        assert (await scene.nginx.line(count))["process"] != ""
+
+
+async def test_large_uploads_and_multipart(scene: Scene) -> None:
+    """A large body to an upload address is a 403, multipart elsewhere a 415; the process says the same."""
+    async with client(scene.nginx) as http, httpx.AsyncClient(trust_env=False) as process:
+        large = await http.post("/upload", content=b"x" * 2_000_000)
+        assert large.status_code == 403
+        for path in ("/api/token", OFFER):
+            files = {"file": ("a.jpg", b"x", "image/jpeg")}
+            count = len(scene.nginx.requests)
+            reply = await http.post(path, files=files)
+            own = await process.post(f"{scene.processes[0].url}{path}", files=files)
+            assert (reply.status_code, reply.json()) == (own.status_code, own.json())
+            assert reply.status_code == 415
+            assert (await scene.nginx.line(count))["process"] == ""
+
+
+async def test_bodies_have_the_processes_own_limit(scene: Scene) -> None:
+    """128 KiB pass, and are put into no file, which would fail here; a byte more is the process's own 413."""
+    body = b'{"sdp": "' + b"x" * (MAX_BODY_BYTES - 11) + b'"}'
+    assert len(body) == MAX_BODY_BYTES
+    kind = {"Content-Type": "application/json"}
+    count = len(scene.nginx.requests)
+    async with client(scene.nginx) as http, httpx.AsyncClient(trust_env=False) as process:
+        offer = f"{scene.processes[0].url}{OFFER}"
+        for extra, status in ((b"", 400), (b" ", 413)):
+            own = await process.post(offer, content=body + extra, headers=kind)
+            reply = await http.post(OFFER, content=body + extra, headers=kind)
+            assert reply.status_code == own.status_code == status
+            assert reply.json() == own.json()
+    assert (await scene.nginx.line(count))["process"] != ""
+    assert (await scene.nginx.line(count + 1))["process"] == ""
+
+
+async def test_bodies_without_a_length(scene: Scene) -> None:
+    """In chunks they could be put into a file however small: 411, and 403 where something is to be uploaded."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{"
+        yield b"}"
+
+    async with client(scene.nginx) as http:
+        for path, status in (
+            (OFFER, 411),
+            ("/ws/x", 411),
+            ("/health/ready", 411),
+            ("/upload", 403),
+            ("/api/uploads", 403),
+        ):
+            for method in ("GET", "POST"):
+                reply = await http.request(method, path, content=pieces())
+                assert reply.status_code == status
+                assert reply.json()["error"]["retryable"] is False
+
+
+async def test_headers_come_once(scene: Scene) -> None:
+    """Whoever answers, the process or nginx: each of the safety headers stands there exactly once, with HSTS."""
+    async with client(scene.nginx) as http:
+        for path in ("/", "/client/client.js", "/health", "/nowhere", "/upload", "/metrics"):
+            reply = await http.get(path, headers={"Accept": "text/html"})
+            for name in (
+                *("content-security-policy", "x-content-type-options", "referrer-policy"),
+                *("cache-control", "strict-transport-security", "content-type"),
+            ):
+                assert len(reply.headers.get_list(name)) == 1, (path, name)
+            assert reply.headers["strict-transport-security"] == HSTS
+            assert "script-src 'self'" in reply.headers["content-security-policy"] or path in (
+                "/upload",
+                "/metrics",
+            )
+        assert reply.status_code == 404
+        assert reply.json()["error"]["code"] == "not_found"
+
+
+async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
+    """40 sessions are where they belong, in both processes; their second socket and their offers find them there."""
+    front = scene.nginx
+    ring = Ring([f"127.0.0.1:{server.port}" for server in scene.processes])
+    before = await scene.sessions()
+    sdp = {"sdp": await make_offer("video"), "type": "offer"}
+    async with client(front) as http:
+        grants = [(await http.post("/api/token")).json() for _ in range(40)]
+        ids = [grant["session_id"] for grant in grants]
+        sockets = [await socket(front, grant["session_id"], grant["token"]) for grant in grants]
+        here = [f"127.0.0.1:{server.port}" for server in scene.processes]
+        homes = [ring.home(one) for one in ids]
+        expected = [n + homes.count(process) for n, process in zip(before, here, strict=True)]
+        assert await scene.sessions() == expected
+        assert set(homes) == set(here)
+        for grant, old in zip(grants, sockets, strict=True):
+            new = await socket(front, grant["session_id"], grant["token"])
+            await asyncio.wait_for(old.wait_closed(), 5)
+            assert old.close_code == 4409
+            await new.close()
+        for grant in grants[:4]:
+            bearer = {"Authorization": f"Bearer {grant['token']}"}
+            # A token of any process is good at each, and without ?session= the client is sent to the right one.
+            for server in scene.processes:
+                async with httpx.AsyncClient(trust_env=False) as process:
+                    renewed = await process.post(f"{server.url}/api/token", headers=bearer)
+                    assert renewed.status_code == 200
+            # The page names its session when it renews: its own process knows it, another would count a newcomer.
+            at = f"/api/token?session={grant['session_id']}"
+            assert (await http.post(at, headers=bearer)).status_code == 200
+            home = f'"process":"{ring.home(grant["session_id"])}"'
+            await soon(lambda home=home: home in last_line(front, "/api/token"))  # type: ignore[misc]
+            for query in ("", "", f"?session={grant['session_id']}"):
+                reply = await http.post(
+                    f"{OFFER}{query}", json=sdp, headers=bearer, follow_redirects=True
+                )
+                assert reply.status_code == 200
+        assert await scene.sessions() == expected
+        # Without a token, and so without a session, its socket is where its camera is.
+        reply = await http.post(OFFER, json=sdp)
+        begun = reply.json()
+        last = await socket(front, begun["session_id"], begun["token"])
+        status = ""
+        while '"camera"' not in status:
+            status = str(await asyncio.wait_for(last.recv(), 5))
+        await last.close()
+        assert sum(await scene.sessions()) == sum(expected) + 1
+
+
+def last_line(front: Nginx, path: str) -> str:
+    """Of nginx's log, about that path."""
+    return [line for line in front.written.splitlines() if f'"path":"{path}"' in line][-1]
+
+
+async def test_ready_while_any_process_is(tmp_path: Path) -> None:
+    """One that is not there is passed over by /health/ready, /api/token and the rest."""
+    asked = (("GET", "/health/ready"), ("POST", "/api/token"), ("PATCH", OFFER))
+    async with (
+        listener() as (port, _),
+        nginx(tmp_path, [free_port(), port]) as front,
+        client(front) as http,
+    ):
+        for method, path in asked:
+            for number in range(6):
+                reply = await http.request(method, f"{path}?session={number}")
+                assert reply.status_code == 200
+
+
+async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Path) -> None:
+    """503 of a draining one: POST /api/token asks the next, an offer brings it to the client, since it may have begun."""
+
+    async def draining(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    leaving = await asyncio.start_server(draining, "127.0.0.1", 0)
+    async with leaving, listener() as (port, heads):
+        ports = [leaving.sockets[0].getsockname()[1], port]
+        async with nginx(tmp_path, ports) as front, client(front) as http:
+            ring = Ring([f"127.0.0.1:{one}" for one in ports])
+            there = next(n for n in map(str, range(99)) if ring.home(n) != f"127.0.0.1:{port}")
+            for path, status in (("/api/token", 200), (OFFER, 503), ("/api/whip", 503)):
+                reply = await http.post(f"{path}?session={there}", json={})
+                assert reply.status_code == status, path
+    assert len(heads) == 1
+
+
+# What is written down
+
+
+async def test_no_token_is_written_down(scene: Scene, tmp_path: Path) -> None:
+    """Tokens in the query, the subprotocol and headers, with a process, with none, and in requests that can not be read."""
+    async with nginx(tmp_path, [free_port()]) as empty:
+        for front in (scene.nginx, empty):
+            protocols = [Subprotocol("qwen-camera"), Subprotocol(f"bearer.{CANARY}")]
+            for query in ("", f"?token={CANARY}"):
+                # Of the one without a process behind it: a 503.
+                with contextlib.suppress(InvalidStatus):
+                    async with connect(
+                        f"wss://127.0.0.1:{front.port}/ws/canarysession{query}",
+                        ssl=front.tls(),
+                        subprotocols=protocols,
+                        proxy=None,
+                    ) as one:
+                        await one.wait_closed()
+            async with client(front) as http:
+                headers = {
+                    "Authorization": f"Bearer {CANARY}",
+                    "Referer": f"https://{NAME}/?token={CANARY}",
+                    "User-Agent": CANARY,
+                    "Cookie": CANARY,
+                }
+                for path in ("/", "/api/token", "/upload", "/health", "/metrics", OFFER):
+                    await http.post(f"{path}?token={CANARY}&session={CANARY}", headers=headers)
+                    await http.post(
+                        f"{path}?token={CANARY}", headers=headers, content=b"x" * 200_000
+                    )
+            for raw in (
+                f"GET /?token={CANARY} HTTP/1.1\r\nHost: a b\r\n\r\n",
+                f"GET /?token={CANARY} HTTP/9.1\r\n\r\n",
+                f"{CANARY}\r\n\r\n",
+                f"GET /{'x' * 9000}?token={CANARY} HTTP/1.1\r\nHost: x\r\n\r\n",
+                f"GET /?token={CANARY} HTTP/1.1\r\nHost: x\r\n{CANARY * 900}: 1\r\n\r\n",
+            ):
+                answer = await say(front, raw.encode())
+                assert answer == b"" or b" 400 " in answer.split(b"\r\n")[0]
+                assert b"<html" not in answer
+            written = front.written
+            assert "/ws/" in written
+            assert "canary" not in written.lower()
+    for server in scene.processes:
+        assert "canary" not in server.text
+
+
+async def say(front: Nginx, raw: bytes) -> bytes:
+    """What comes back when these bytes are sent over TLS."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", front.port, ssl=front.tls())
+    writer.write(raw)
+    try:
+        async with asyncio.timeout(5):
+            return await reader.read()
+    except (OSError, ssl.SSLError, TimeoutError):
+        return b""
+    finally:
+        writer.transport.abort()

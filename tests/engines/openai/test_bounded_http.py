@@ -1,0 +1,109 @@
+"""What a model server that means harm can make us spend: true processes on both sides, memory and time measured."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.malicious_model_server import CHAT, LISTING
+
+ROOT = Path(__file__).parents[3]
+MOST_MIB = 64
+# Of computing without a turn of the event loop; a bomb took 16 s.
+MOST_BUSY_SECONDS = 0.5
+
+
+class Child:
+    """A process of ours that is talked to by lines."""
+
+    def __init__(self, module: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def read(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline()
+
+    def tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
+
+Asked = Callable[[str, str], dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def asked() -> Iterator[Asked]:
+    """What a question of a kind to a server of a manner comes to."""
+    server, asker = Child("tests.support.malicious_model_server"), Child(
+        "tests.support.model_asker"
+    )
+    try:
+        port = int(server.read())
+
+        def ask(kind: str, manner: str) -> dict[str, Any]:
+            asker.tell(f"{kind} http://127.0.0.1:{port}/{manner}/v1")
+            found: dict[str, Any] = json.loads(asker.read())
+            return found
+
+        # The first has to load certificates and modules.
+        ask("probe", "well")
+        ask("answer", "well")
+        yield ask
+    finally:
+        asker.end()
+        server.end()
+
+
+def within_bounds(found: dict[str, Any]) -> None:
+    assert found["grown_mib"] < MOST_MIB, found
+    assert found["busy_seconds"] < MOST_BUSY_SECONDS, found
+    assert len(found["said"]) < 400, found
+
+
+@pytest.mark.parametrize("manner", LISTING)
+def test_a_list_of_models_costs_little_whatever_comes(asked: Asked, manner: str) -> None:
+    """Bombs, bodies, heads and names without an end, in large and small pieces: refused, or cut, in bounded memory."""
+    found = asked("probe", manner)
+    within_bounds(found)
+    assert (found["state"] == "ready") == (manner == "endless_health"), found
+
+
+@pytest.mark.parametrize("manner", CHAT)
+def test_an_answer_costs_little_whatever_comes(asked: Asked, manner: str) -> None:
+    """A stream, one event, one line, a refusal: each ends with an error of ours, in bounded memory."""
+    found = asked("answer", manner)
+    within_bounds(found)
+    assert (found["state"] == "answered") == (manner == "huge_counts"), found
+
+
+@pytest.mark.parametrize("manner", ["gzip_list", "endless_list", "endless_refusal", "endless_head"])
+def test_a_server_of_videos_costs_little_whatever_comes(asked: Asked, manner: str) -> None:
+    """The same bounds hold where videos are asked for."""
+    found = asked("videos", manner)
+    within_bounds(found)
+    assert found["said"], found
+
+
+@pytest.mark.parametrize("manner", ["endless_list", "endless_list_in_small_pieces", "gzip_list"])
+def test_what_scripts_ask_with_costs_little_whatever_comes(asked: Asked, manner: str) -> None:
+    """The monitor, the doctor and the benchmark stop at a bound of their own and unpack nothing."""
+    found = asked("request", manner)
+    within_bounds(found)
+    assert found.get("bytes", 0) < 2**20, found

@@ -1,0 +1,97 @@
+"""The connections to one model server: its own addresses, a small picture, and what keeps an answer from coming."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import httpx2
+import pytest
+import pytest_asyncio
+
+from server.engines.openai.chat_client import ChatClient, NotChat, Refused, TimeLimits, Unreachable
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+
+BODY = b'{"model":"fake-vl","messages":[],"stream":true}'
+
+
+@pytest_asyncio.fixture
+async def fake() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI() as server:
+        yield server
+
+
+@pytest_asyncio.fixture
+async def client(fake: FakeOpenAI) -> AsyncIterator[ChatClient]:
+    one = ChatClient(fake.base_url, "", TimeLimits, None)
+    yield one
+    await one.close()
+
+
+async def sent(client: ChatClient) -> bytes | None:
+    async with AsyncExitStack() as stack:
+        due = asyncio.get_running_loop().time() + 5
+        return (await client.send(BODY, stack, due))[1]
+
+
+async def test_the_first_event_comes_with_the_stream(client: ChatClient) -> None:
+    """A 200 alone is no success yet."""
+    assert b"role" in (await sent(client) or b"")
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "error"),
+    [
+        (Behaviour.ERROR_EVENT, Refused),
+        (Behaviour.BAD_REQUEST, Refused),
+        (Behaviour.HTML, NotChat),
+    ],
+)
+async def test_what_keeps_an_answer_from_coming(
+    fake: FakeOpenAI, client: ChatClient, behaviour: Behaviour, error: type[Exception]
+) -> None:
+    """Refusals, also inside a 200, and what is no model server."""
+    fake.behaviour = behaviour
+    with pytest.raises(error):
+        await sent(client)
+
+
+async def test_nobody_there(fake: FakeOpenAI, client: ChatClient) -> None:
+    """No connection at all; its health is then unknown."""
+    await fake.close()
+    with pytest.raises(Unreachable):
+        await sent(client)
+    assert await client.health(f"http://127.0.0.1:{fake.port}/health") == 0
+
+
+async def test_a_picture_is_taken_refused_or_neither(fake: FakeOpenAI, client: ChatClient) -> None:
+    """Only a refusal that speaks of pictures says that the model takes none."""
+    url = "data:image/jpeg;base64,/9j/"
+    assert await client.takes_picture("fake-vl", url, 2) is True
+    fake.blind = {"fake-vl"}
+    assert await client.takes_picture("fake-vl", url, 2) is False
+    fake.blind, fake.behaviour = set(), Behaviour.INTERNAL
+    assert await client.takes_picture("fake-vl", url, 2) is None
+    fake.behaviour = Behaviour.SILENT
+    assert await client.takes_picture("fake-vl", url, 0.1) is None
+
+
+async def test_every_answer_is_asked_for_as_it_is(fake: FakeOpenAI) -> None:
+    """No request of any kind allows a compressed answer."""
+    seen: list[httpx2.Request] = []
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request)
+        return httpx2.Response(200, json={"data": []})
+
+    client = ChatClient("http://h/v1", "", TimeLimits, httpx2.MockTransport(answer))
+    try:
+        await client.models()
+        await client.get("http://h/api/ps")
+        await client.get("http://h/api/show", {"model": "m"})
+        await client.health("http://h/health")
+        await client.takes_picture("m", "data:", 2)
+    finally:
+        await client.close()
+    assert [request.headers["accept-encoding"] for request in seen] == ["identity"] * 5

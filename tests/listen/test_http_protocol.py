@@ -1,0 +1,342 @@
+"""Connections over HTTP: how many, from whom, and what becomes of slow ones."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from scripts.bench.http_json import request
+from scripts.lan_addresses import Identity
+from scripts.local_certificate import Keeper
+from server.listen import http_protocol
+from server.listen import serving as serving_module
+from server.listen.connections import Connections
+from server.listen.serving import uvicorn_config
+from tests.support.clients import Page, http, metric, open_page, take_token
+from tests.support.running import running
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE = 4 << 20
+
+
+async def answering(scope: Scope, receive: Receive, send: Send) -> None:
+    """A small answer, or a large one for /large."""
+    if scope["type"] != "http":
+        return
+    body = b"x" * (LARGE if scope["path"] == "/large" else 2)
+    length = str(len(body)).encode()
+    await send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]}
+    )
+    await send({"type": "http.response.body", "body": body})
+
+
+@asynccontextmanager
+async def serving(connections: Connections) -> AsyncIterator[int]:
+    """The port of a server of `answering`."""
+    config = uvicorn_config(answering, host="127.0.0.1", port=0, connections=connections)
+    config.lifespan = "off"
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    try:
+        yield server.servers[0].sockets[0].getsockname()[1]
+    finally:
+        server.should_exit = True
+        await task
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Patience of tenths of a second."""
+    assert (http_protocol.HEADER_SECONDS, http_protocol.TAKE_SECONDS) == (10.0, 15.0)
+    monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "TAKE_SECONDS", 0.3)
+    monkeypatch.setattr(http_protocol, "LOOK_SECONDS", 0.05)
+
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+async def knock(port: int, host: str = "127.0.0.1") -> Streams:
+    return await asyncio.open_connection("127.0.0.1", port, local_addr=(host, 0))
+
+
+async def answer(streams: Streams) -> bytes:
+    """What one more request on it is answered; empty when it is cut off."""
+    reader, writer = streams
+    try:
+        writer.write(GET)
+        await writer.drain()
+        return await reader.readuntil(b"\r\n")
+    except (ConnectionError, asyncio.IncompleteReadError):
+        return b""
+
+
+async def cut_off(reader: asyncio.StreamReader, seconds: float = 3.0) -> float:
+    """After how many seconds the server ended it."""
+    began = time.monotonic()
+    async with asyncio.timeout(seconds):
+        try:
+            while await reader.read(65536):
+                pass
+        except ConnectionError:
+            pass
+    return time.monotonic() - began
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b""],
+        [b"GET / HTTP/1.1\r\n"],
+        [b"GET / HTTP/1.1\r\nHost: x\r\n", *[b"X-A: b\r\n"] * 100],
+        [GET, *[b"G", b"E", b"T"] * 30],
+    ],
+    ids=["silence", "half a header", "a header a moment", "a second request a byte a moment"],
+)
+async def test_slow_writers_are_cut_off(pieces: list[bytes]) -> None:
+    """Headers that do not come, or come a little at a time, are not waited for; the connection is given back."""
+    connections = Connections(10)
+    async with serving(connections) as port:
+        reader, writer = await knock(port)
+
+        async def write() -> None:
+            for piece in pieces:
+                writer.write(piece)
+                await asyncio.sleep(0.02)
+
+        task = asyncio.create_task(write())
+        assert 0.2 < await cut_off(reader) < 2.0
+        task.cancel()
+        writer.close()
+        assert len(connections) == 0
+
+
+@pytest.mark.usefixtures("quick")
+async def test_slow_readers_are_cut_off() -> None:
+    """A large answer that nobody takes is not kept; one that is taken slowly is finished."""
+    connections = Connections(10)
+    async with serving(connections) as port:
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(raw, ("127.0.0.1", port))
+        await loop.sock_sendall(raw, GET.replace(b"/ ", b"/large "))
+        slow, writer = await knock(port)
+        writer.write(GET.replace(b"/ ", b"/large "))
+        got = 0
+        async with asyncio.timeout(10):
+            while got < LARGE:
+                got += len(await slow.read(65536))
+                await asyncio.sleep(0.01)
+            writer.close()
+            while len(connections):
+                await asyncio.sleep(0.01)
+        raw.close()
+
+
+async def test_a_new_connection_takes_the_place_of_one_that_asks_for_nothing() -> None:
+    """An address that fills its share with silence locks nobody out, not even its own neighbours."""
+    connections = Connections(8)
+    async with serving(connections) as port:
+        silent = [await knock(port) for _ in range(20)]
+        for _ in range(5):
+            honest = await knock(port)
+            assert (await answer(honest)).startswith(b"HTTP/1.1 200")
+            honest[1].close()
+        other = await knock(port, "127.0.0.2")
+        assert (await answer(other)).startswith(b"HTTP/1.1 200")
+        assert len(connections) <= 8
+        assert connections.closed_idle >= 16
+        assert connections.refused == 0
+        for _, writer in [*silent, other]:
+            writer.close()
+
+
+async def test_a_full_house_is_said() -> None:
+    """WebSockets are not cut off for others: beyond an address's half a new one gets 503, other addresses get in."""
+    async with running(max_connections=10, rate_limit_per_minute=0, trusted_proxies="") as run:
+        pages: list[Page] = []
+        for _ in range(5):
+            issued = run.program.tokens.issue(f"s{len(pages)}")
+            page = await open_page(run, issued.token, issued.session_id)
+            await page.next("ready")
+            pages.append(page)
+        streams = await knock(run.port)
+        head = await streams[0].readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After: 5" in head
+        assert b'"busy"' in await streams[0].read()
+        streams[1].close()
+        other = await knock(run.port, "127.0.0.2")
+        assert (await answer(other)).startswith(b"HTTP/1.1 200")
+        other[1].close()
+        assert metric(run, "connections_refused_total") == 1
+        await pages.pop().close()
+        async with http(run) as client:
+            assert (await client.get("/health/live")).status_code == 200
+        for page in pages:
+            await page.ponged()
+            await page.close()
+    assert len(run.program.connections) == 0
+
+
+async def test_a_proxy_has_no_share() -> None:
+    """Everybody comes through it, so that it may have all places."""
+    connections = Connections(6, [ip_network("127.0.0.1/32")])
+    async with serving(connections) as port:
+        streams = [await knock(port) for _ in range(6)]
+        for one in streams:
+            assert (await answer(one)).startswith(b"HTTP/1.1 200")
+        assert (connections.closed_idle, len(connections)) == (0, 6)
+        for _, writer in streams:
+            writer.close()
+
+
+async def test_tokens_are_still_had_under_a_flood_of_connections() -> None:
+    """Two hundred silent connections of the same address, and a page gets its token at once."""
+    async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
+        flood = [await knock(run.port) for _ in range(200)]
+        began = time.monotonic()
+        assert (await take_token(run))["token"]
+        assert time.monotonic() - began < 1.0
+        for _, writer in flood:
+            writer.close()
+
+
+BODY = b"POST /api/token HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"
+SOCKET = (
+    b"GET /ws/abc HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDAwMDAwMDAwMDAwMDAwMA==\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("said", [BODY, SOCKET], ids=["no body", "no token"])
+async def test_requests_without_an_end_lock_nobody_out(said: bytes) -> None:
+    """Two addresses hold what they can with POSTs that bring no body, or sockets that bring no token: all others are served."""
+    async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
+        flood = []
+        for n in range(40):
+            one = await knock(run.port, f"127.0.0.{2 + n % 2}")
+            one[1].write(said)
+            flood.append(one)
+        served = 0
+        for _ in range(10):
+            honest = await knock(run.port)
+            served += (await answer(honest)).startswith(b"HTTP/1.1 200")
+            honest[1].close()
+        assert served == 10
+        assert (await take_token(run))["token"]
+        assert metric(run, "connections_refused_total") == 0
+        assert metric(run, "connections_unproven_cut_off_total") >= 30
+        for _, writer in flood:
+            writer.close()
+
+
+async def test_a_socket_with_its_token_is_no_flood() -> None:
+    """Sockets that have shown theirs stay when others without one come and go."""
+    async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
+        pages: list[Page] = []
+        for n in range(8):
+            issued = run.program.tokens.issue(f"s{n}")
+            page = await open_page(run, issued.token, issued.session_id)
+            await page.next("ready")
+            pages.append(page)
+        flood = [await knock(run.port) for _ in range(10)]
+        for _, writer in flood:
+            writer.write(SOCKET)
+        await asyncio.sleep(0.2)
+        for page in pages:
+            await page.ponged()
+            await page.close()
+        for _, writer in flood:
+            writer.close()
+
+
+LENGTHS = {
+    "both": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "both, the other way": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+    "chunks in 1.0": b"POST / HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "with an upgrade": SOCKET[:-2] + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+async def test_a_length_told_twice_ends_the_connection(name: str) -> None:
+    """Content-Length beside Transfer-Encoding (RFC 9112, 6.1): 400 in our form, and nothing after it is answered."""
+    async with serving(Connections(10)) as port:
+        reader, writer = await knock(port)
+        writer.write(LENGTHS[name] + GET)
+        got = b""
+        with suppress(ConnectionError):
+            async with asyncio.timeout(5):
+                got = await reader.read()
+        head, _, body = got.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400")
+        assert b"Connection: close" in head
+        assert json.loads(body)["error"]["code"] == "bad_request"
+        writer.close()
+
+
+async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who connects to https and says nothing, or stops half way, is cut off; others are served meanwhile."""
+    assert serving_module.TLS_SECONDS == 10.0
+    monkeypatch.setattr(serving_module, "TLS_SECONDS", 0.3)
+    # Set from it for the whole process: put back afterwards.
+    monkeypatch.setattr("asyncio.constants.SSL_HANDSHAKE_TIMEOUT", 0.3)
+    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    async with running(
+        https_enabled=True,
+        ca_cert_path=issued.authority,
+        ssl_cert_path=issued.server,
+        ssl_key_path=issued.server,
+    ) as run:
+        for said in (b"", b"\x16\x03\x01\x02\x00\x01\x00", GET):
+            reader, writer = await knock(run.port)
+            writer.write(said)
+            assert (await request("GET", f"{run.base_url}/health/live")).status == 200
+            assert await cut_off(reader) < 2.0
+            writer.close()
+
+
+async def test_stopping_waits_for_no_idle_client(tmp_path: Path) -> None:
+    """Over TLS a connection that is closed waits for the other end's goodbye, which a phone that sleeps never sends."""
+    issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
+    context = ssl.create_default_context(cafile=issued.authority)
+
+    def idle(port: int) -> ssl.SSLSocket:
+        one = context.wrap_socket(
+            socket.create_connection(("127.0.0.1", port)), server_hostname="127.0.0.1"
+        )
+        one.sendall(GET)
+        assert one.recv(12) == b"HTTP/1.1 200"
+        return one
+
+    async with running(
+        https_enabled=True,
+        ca_cert_path=issued.authority,
+        ssl_cert_path=issued.server,
+        ssl_key_path=issued.server,
+    ) as run:
+        with await asyncio.to_thread(idle, run.port):
+            run.server.should_exit = True
+            began = time.monotonic()
+            while run.server.server_state.connections:
+                await asyncio.sleep(0.01)
+            assert time.monotonic() - began < 2.0

@@ -1,0 +1,327 @@
+"""An engine's program as a child: real processes, a stand-in for what they run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from server.processes.process import KEPT_LINES, LONGEST_LINE, EngineProcess, LogRing, ProcessFailed
+from server.processes.process_memory import TreeMemory, available_bytes, tree_bytes
+from tests.support.fakes import until as soon
+
+ROOT = Path(__file__).resolve().parents[2]
+STAND_IN = ROOT / "tests" / "support" / "engine_stand_in.py"
+SECRET = "secretOfTheTest"
+ENV = {"PATH": os.environ["PATH"], "THEIRS": "1"}
+
+
+def command(behaviour: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-S", "-E", str(STAND_IN), behaviour, *arguments]
+
+
+@asynccontextmanager
+async def running(
+    behaviour: str, *arguments: str, grace: float = 0.5
+) -> AsyncIterator[tuple[EngineProcess, list[str]]]:
+    """Started; nothing of it is left afterwards."""
+    heard: list[str] = []
+    process = EngineProcess(
+        command(behaviour, *arguments), ENV, secrets=[SECRET], on_line=heard.append, grace=grace
+    )
+    process.start()
+    try:
+        yield process, heard
+    finally:
+        await process.stop()
+
+
+async def ended(process: EngineProcess) -> None:
+    async with asyncio.timeout(10):
+        await process.ended.wait()
+
+
+async def until_said(process: EngineProcess, word: str) -> str:
+    """The line that begins with the word."""
+    async with asyncio.timeout(10):
+        while True:
+            for line in process.lines:
+                if line.startswith(word):
+                    return line
+            await asyncio.sleep(0.01)
+
+
+def alive(pid: int) -> bool:
+    """Whether it is there and no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] != "Z"
+
+
+async def test_its_log_is_heard_without_secrets_and_control_characters() -> None:
+    """The words that it was started with arrive as they are, without a shell; its environment is what it was given."""
+    words = ("$(id) `id` ; *", f"the key {SECRET}", "\x1b[31mred\x1b[0m", "Bearer abcdefgh")
+    async with running("echo", *words) as (process, heard):
+        await ended(process)
+    assert process.status == 0
+    assert heard[:4] == ["$(id) `id` ; *", "the key ********", "red", "Bearer (hidden)"]
+    assert "THEIRS" in json.loads(heard[4])
+    assert not {"JWT_SECRET_KEY", "HOME"} & set(json.loads(heard[4]))
+    assert tuple(heard) == process.lines
+
+
+async def test_a_flood_of_lines_is_bounded() -> None:
+    """The last lines are kept; 200 a second are passed on, and how many were not; what is read takes little of the loop's time."""
+    turns, clock = 0, asyncio.get_running_loop().time
+    async with running("floods") as (process, heard):
+        began, used = clock(), time.process_time()
+        while not process.ended.is_set():
+            turns += 1
+            await asyncio.sleep(0.005)
+        used = time.process_time() - used
+    assert len(process.lines) == KEPT_LINES
+    assert process.lines[-1] == "the last line"
+    told = [int(line.split()[0][1:]) for line in heard if "lines were left out" in line]
+    assert told
+    assert len(heard) - len(told) + process.unheard == 30_001
+    assert sum(told) == process.unheard > 20_000
+    # 3 MB, of which two may be read in a second
+    assert clock() - began > 0.9
+    assert used < 0.6
+    assert turns > 20
+
+
+async def test_the_end_is_noticed_with_its_status() -> None:
+    """As soon as it ends, with what it said last; what it leaves behind ends, too, even in a group of its own."""
+    async with running("leaves") as (process, _):
+        await ended(process)
+        assert process.status == 7
+        assert process.how_it_ended() == "ended with status 7"
+        children = [int(pid) for pid in process.lines[-1].split()[1:]]
+    assert len(children) == 2
+    assert not any(alive(pid) for pid in children)
+
+
+async def test_stop_asks_first() -> None:
+    """SIGTERM is enough for one that listens to it."""
+    async with running("serve", grace=8) as (process, _):
+        await until_said(process, "Loading weights: 100%")
+        began = time.monotonic()
+        await process.stop()
+        assert time.monotonic() - began < 4
+        assert process.status == -signal.SIGTERM
+
+
+async def test_stop_insists() -> None:
+    """One that does not listen is killed after the grace with all that it started; stopping twice is the same."""
+    async with running("stubborn", grace=0.3) as (process, _):
+        children = [int(pid) for pid in (await until_said(process, "children")).split()[1:]]
+        assert all(alive(pid) for pid in children)
+        await process.stop()
+        await process.stop()
+        assert process.status == -signal.SIGKILL
+        assert process.how_it_ended() == "was ended by SIGKILL"
+    assert not any(alive(pid) for pid in children)
+
+
+async def test_nothing_outlives_a_killed_keeper() -> None:
+    """Should the process between be killed, the program and its group end all the same."""
+    async with running("stubborn") as (process, _):
+        inside = int((await until_said(process, "children")).split()[1])
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        await ended(process)
+        await soon(lambda: not alive(inside))
+        assert process.status == -signal.SIGKILL
+
+
+def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
+    """kill -9 of the process that started it: the program is asked to end, then killed, with what it started, after the
+    command that ends what is no process of it."""
+    code = (
+        "import asyncio, sys\n"
+        "from server.processes.process import EngineProcess\n"
+        "async def main():\n"
+        "    after = ['touch', sys.argv[1]]\n"
+        "    env = {'PATH': '/usr/bin:/bin'}\n"
+        "    one = EngineProcess(sys.argv[2:], env, on_line=print, grace=0.3, after=after)\n"
+        "    one.start()\n"
+        "    await one.ended.wait()\n"
+        "asyncio.run(main())\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-u", "-c", code, str(tmp_path / "after"), *command("stubborn")],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as server:
+        assert server.stdout is not None
+        line = next(line for line in server.stdout if line.startswith("children"))
+        children = [int(pid) for pid in line.split()[1:]]
+        assert all(alive(pid) for pid in children)
+        server.kill()
+    deadline = time.monotonic() + 5
+    while any(alive(pid) for pid in children):
+        assert time.monotonic() < deadline, "something is left"
+        time.sleep(0.02)
+    assert (tmp_path / "after").exists()
+
+
+@pytest.mark.parametrize("how", ["ends", "stopped", "insisted"])
+async def test_what_is_none_of_its_processes_is_ended(how: str, tmp_path: Path) -> None:
+    """By a command of its own, once, whichever way the program ends, and before `ended` is told."""
+    said = tmp_path / "said"
+    after = ["sh", "-c", f"echo $THEIRS >> {said}"]
+    behaviour = {"ends": "leaves", "stopped": "serve", "insisted": "stubborn"}[how]
+    process = EngineProcess(command(behaviour), ENV, grace=0.3, after=after)
+    process.start()
+    if how == "ends":
+        await ended(process)
+        assert process.status == 7
+    else:
+        await until_said(process, "children" if how == "insisted" else "Loading weights: 100%")
+        assert not said.exists()
+        await process.stop()
+    await process.stop()
+    assert said.read_text() == "1\n"
+
+
+async def test_what_can_not_be_started_is_a_sentence() -> None:
+    """A program that is not there, and one that may not be run."""
+    for program in ("no-such-program", "/etc/passwd"):
+        with pytest.raises(ProcessFailed, match="is not there or may not be run"):
+            EngineProcess([program], ENV).start()
+    process = EngineProcess([sys.executable, "-c", "0\0"], ENV)
+    with pytest.raises(ProcessFailed, match="zero byte"):
+        process.start()
+
+
+# What took most of all when it was looked for in every line: dashes, as a credential's option begins with.
+DASHES = "import os\nwhile True: os.write(2, b'-' * 7900 + b'\\n')"
+
+
+async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
+    """A program that writes nothing else, as fast as it can, costs a fraction of the loop's time."""
+    process = EngineProcess([sys.executable, "-S", "-c", DASHES], ENV, grace=0.2)
+    process.start()
+    await soon(lambda: bool(process.lines))
+    began, used = time.monotonic(), time.thread_time()
+    await asyncio.sleep(2.0)
+    share = (time.thread_time() - used) / (time.monotonic() - began)
+    await process.stop()
+    assert share < 0.4
+
+
+async def test_memory_is_that_of_the_whole_tree() -> None:
+    """What a child takes counts; a process that is gone has none."""
+    code = "import subprocess, sys; b = bytearray(30 * 2**20); print('up', flush=True); subprocess.run(['sleep', '9'])"
+    process = EngineProcess([sys.executable, "-S", "-c", code], ENV, grace=0.2)
+    process.start()
+    await until_said(process, "up")
+    assert process.pid is not None
+    held = tree_bytes(process.pid)
+    assert held is not None
+    assert 30 * 2**20 < held < 100 * 2**20
+    await process.stop()
+    assert tree_bytes(process.pid) is None
+    assert (available_bytes() or 0) > 0
+
+
+async def test_a_number_that_may_be_anothers_gets_no_signal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Once it has ended, stopping sends nothing (tests/processes/test_process_group.py: and before, only while it is not reaped)."""
+    sent: list[int] = []
+    monkeypatch.setattr(os, "killpg", lambda pid, _: sent.append(pid))
+    async with running("echo") as (process, _):
+        await ended(process)
+        sent.clear()
+    assert not sent
+
+
+async def test_a_log_that_is_closed_and_one_in_another_encoding() -> None:
+    """It runs on without a log; half a character and what is no text at all are shown as such."""
+    code = "import os, time; os.write(1, b'\\xe2\\x82 \\xff\\n\\xe2\\x82'); os.close(1); os.close(2); time.sleep(9)"
+    heard: list[str] = []
+    process = EngineProcess([sys.executable, "-S", "-c", code], ENV, on_line=heard.append)
+    process.start()
+    await soon(lambda: len(heard) == 2)
+    assert heard == ["\ufffd \ufffd", "\ufffd"]
+    assert process.running
+    await process.stop()
+    assert process.status == -signal.SIGTERM
+
+
+def test_what_is_left_of_a_tree_counts() -> None:
+    """A child that was seen counts after its parent's end, until it has gone, too; before the start there is nothing."""
+    memory = TreeMemory()
+    assert memory.bytes(None) is None
+    with subprocess.Popen(
+        ["sh", "-c", "setsid sleep 60 & echo $!; read line"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        whole = memory.bytes(parent.pid) or 0
+        parent.kill()
+        parent.wait()
+        left = memory.bytes(None) or 0
+        assert 0 < left < whole
+        os.kill(child, signal.SIGKILL)
+        deadline = time.monotonic() + 5
+        while memory.bytes(None):
+            assert time.monotonic() < deadline, "it still counts"
+            time.sleep(0.01)
+    assert memory.bytes(None) == 0
+
+
+def test_the_ring_of_lines() -> None:
+    """Any cut of the stream gives the same lines; a line that is written over takes one place; long ones are cut."""
+    raw = b"one\r\n\r 1%\r 2%\r 3%\ntwo\n" + b"x" * 3000 + b"\nlast"
+    expected = ["one", "3%", "two", "x" * LONGEST_LINE, "last"]
+    for size in (1, 2, 3, 7, 5000):
+        ring = LogRing()
+        for at in range(0, len(raw), size):
+            ring.feed(raw[at : at + size])
+        ring.end()
+        assert list(ring.lines) == expected, size
+    endless = LogRing(kept=3)
+    for _ in range(50):
+        endless.feed(b"y" * 1000)
+    assert len(endless._rest) <= 4 * LONGEST_LINE
+    # Wherever it is cut, no half of a secret is shown.
+    ring = LogRing(["secret-of-ours"])
+    for at in range(0, 20_000, 7):
+        ring.feed((b"secret-of-ours " * 1400)[at : at + 7])
+    ring.end()
+    assert set(ring.lines[0].split()) <= {"********"[:n] for n in range(9)}
+    # Also where much of what stands before it is not shown, or something is put between.
+    ring = LogRing(["s" * 40])
+    ring.feed(b"\x1b[0m" * 1990 + b"s" * 5000 + b"\n" + b"s" * 20 + b"\x1b[1m" + b"s" * 20 + b"\n")
+    assert ring.lines == ("********",)
+    # Nor where colours have taken the room before it, or stand within it.
+    ring = LogRing(["secret-of-ours"])
+    for part in (b"\x1b[1m" * 1999, b"secre", b"t-of-ours and more\n", b"sec\x1b[1mret-of-ours\n"):
+        ring.feed(part)
+    assert ring.lines == ("********",)
+    # What begins in one line and ends in the next is hidden, too.
+    ring = LogRing()
+    ring.feed(b"api_key=\nhunter2\n")
+    assert ring.lines == ("api_key=", "(hidden)")
+    for number in range(10):
+        endless.feed(b"%d\n" % number)
+    assert endless.lines == ("7", "8", "9")
+    assert endless.dropped > 0

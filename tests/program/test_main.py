@@ -1,0 +1,369 @@
+"""The program as it is started: what the terminal says, and how it stops."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import socket
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import httpx
+import numpy as np
+import pytest
+
+from config import load
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.engines.base import EngineState
+from server.engines.builtin import BuiltinEngine
+from server.engines.builtin.memory import Impression
+from server.main import create_app
+from server.session_manager import SessionManager
+from tests.support.clients import Page, open_page
+from tests.support.fakes import FakeEngine
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.running import Running, running
+
+ROOT = Path(__file__).parents[2]
+
+
+class Process:
+    """`python -m server.main` in an empty folder, with nothing but these settings."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        # What the terminal showed before the address, address included.
+        self.greeting = ""
+        self.port = 0
+
+    @property
+    def base_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    async def read_greeting(self) -> None:
+        stream = self._process.stderr
+        assert stream is not None
+        async with asyncio.timeout(15):
+            while not self.greeting.endswith("\n\n") or not self.port:
+                line = (await stream.readline()).decode()
+                assert line, f"it stopped with: {self.greeting}"
+                self.greeting += line
+                if match := re.search(r"https?://[^:]+:(\d+)$", line.strip()):
+                    self.port = self.port or int(match[1])
+
+    def signal(self) -> None:
+        self._process.send_signal(signal.SIGTERM)
+
+    async def end(self, timeout: float = 10) -> tuple[int, str, str]:
+        """Exit status, standard output, and what is left of standard error."""
+        async with asyncio.timeout(timeout):
+            out, err = await self._process.communicate()
+        assert self._process.returncode is not None
+        return self._process.returncode, out.decode(), err.decode()
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.communicate()
+
+
+@asynccontextmanager
+async def started(folder: Path, *, program: str = "", **settings: Any) -> AsyncIterator[Process]:
+    """Nothing is read yet; it is dead afterwards. `program`: Python code that runs in place of `-m server.main`."""
+    keep = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH")
+    env = {name: os.environ[name] for name in keep if name in os.environ}
+    env |= {"PYTHONPATH": str(ROOT), "HOST": "127.0.0.1", "PORT": "0", "DRAIN_SECONDS": "5"}
+    env |= {name.upper(): str(value) for name, value in settings.items()}
+    process = Process(
+        await asyncio.create_subprocess_exec(
+            sys.executable,
+            *(("-c", program) if program else ("-m", "server.main")),
+            cwd=folder,
+            env=env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+    )
+    try:
+        yield process
+    finally:
+        await process.kill()
+
+
+async def test_the_terminal_says_where_to_click_and_what_answers(tmp_path: Path) -> None:
+    """Address, engine, and how to get a better one; one signal stops it with status 0, and nothing is written."""
+    settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "operator_token": "T" * 20}
+    async with started(tmp_path, engine="auto", **settings) as process:
+        await process.read_greeting()
+        assert f"http://localhost:{process.port}" in process.greeting
+        assert f"http://localhost:{process.port}/#operator" in process.greeting
+        assert "T" * 20 not in process.greeting
+        assert re.search(r"Engine +builtin", process.greeting)
+        assert "VLLM_BASE_URL" in process.greeting
+        assert "http://127.0.0.1:9/v1" in process.greeting
+        async with httpx.AsyncClient(base_url=process.base_url, trust_env=False) as client:
+            assert (await client.get("/health")).status_code == 200
+        process.signal()
+        status, out, err = await process.end()
+        assert status == 0
+        assert "Traceback" not in out + err
+        assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_chosen_engine_is_named_with_its_model_or_its_trouble(tmp_path: Path) -> None:
+    """vLLM with its model; one that does not answer with what is wrong."""
+    async with FakeOpenAI() as fake:
+        async with started(tmp_path, engine="vllm", vllm_base_url=fake.base_url) as process:
+            await process.read_greeting()
+            assert re.search(r"Engine +vllm \(fake-vl\)", process.greeting)
+            assert "#operator" not in process.greeting
+            assert "A better one" not in process.greeting
+        url = fake.base_url
+    async with started(tmp_path, engine="vllm", vllm_base_url=url) as process:
+        await process.read_greeting()
+        assert re.search(r"Engine +vllm\n +unreachable: ", process.greeting)
+
+
+async def test_bad_settings_stop_the_start(tmp_path: Path) -> None:
+    """A sentence for each, naming key, value and what is allowed; status 2; no secret in it."""
+    secret = "short-secret-77"
+    async with started(
+        tmp_path, port="99999", engine="best", require_auth="true", jwt_secret_key=secret
+    ) as process:
+        status, out, err = await process.end()
+    assert status == 2
+    assert "PORT is '99999'. Allowed: a whole number from 0 to 65535" in err
+    assert "ENGINE is 'best'. Allowed: auto, vllm, local or builtin" in err
+    assert secret not in out + err
+    assert "Traceback" not in err
+
+
+async def test_a_weak_key_with_auth_stops_the_start(tmp_path: Path) -> None:
+    """With the command that makes a good one."""
+    async with started(tmp_path, access_code="some-access-code") as process:
+        status, _, err = await process.end()
+    assert status == 2
+    assert "JWT_SECRET_KEY is empty" in err
+    assert "token_urlsafe" in err
+
+
+async def test_a_port_in_use(tmp_path: Path) -> None:
+    """A sentence that says so, and status 1."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with started(tmp_path, port=port, engine="builtin") as process:
+            status, _, err = await process.end()
+    assert status == 1
+    assert f"PORT {port} is in use" in err
+    assert "Traceback" not in err
+
+
+@asynccontextmanager
+async def asking(process: Process) -> AsyncIterator[tuple[CameraPeer, Page]]:
+    """Somebody with a camera and a socket."""
+    encoder = LiveEncoder(Scene(320, 240), rate=15)
+    peer = CameraPeer(process.base_url, encoder)
+    try:
+        await peer.connect()
+        run = cast(Running, SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
+        page = await open_page(run, peer.token, peer.session_id)
+        await page.next("status", camera="live")
+        yield peer, page
+        await page.close()
+    finally:
+        await peer.close()
+        await encoder.close()
+
+
+async def test_sigterm_under_load(tmp_path: Path) -> None:
+    """ready turns false, the running answer finishes, new work is refused, sockets get 1013, status 0."""
+    async with (
+        FakeOpenAI(between_tokens=0.4) as fake,
+        started(tmp_path, engine="vllm", vllm_base_url=fake.base_url) as process,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await process.read_greeting()
+        async with asking(process) as (peer, page):
+            run = cast(Running, SimpleNamespace(ws_url=process.base_url.replace("http", "ws")))
+            await page.send(type="chat", content="What?", id="running")
+            await page.next("delta", id="running")
+            process.signal()
+            async with asyncio.timeout(2):
+                while True:
+                    ready = await client.get(f"{process.base_url}/health/ready")
+                    if ready.status_code == 503:
+                        break
+            assert "draining" in ready.json()["reason"]
+            assert (await client.get(f"{process.base_url}/health/live")).status_code == 200
+            late = await open_page(run, peer.token, peer.session_id)
+            assert (await late.closed())[0] == 1013
+            response = await page.next("response", id="running")
+            assert (response["text"], response["finish_reason"]) == ("I see a cup.", "stop")
+            assert (await page.closed())[0] == 1013
+            status, out, err = await process.end()
+        assert status == 0
+        assert "Traceback" not in out + err
+
+
+async def test_answers_beyond_the_limit_are_stopped(tmp_path: Path) -> None:
+    """DRAIN_SECONDS is a limit: what runs by then ends as cancelled, with what there is of it."""
+    async with (
+        FakeOpenAI(between_tokens=30) as fake,
+        started(tmp_path, engine="vllm", vllm_base_url=fake.base_url, drain_seconds=0.3) as process,
+    ):
+        await process.read_greeting()
+        async with asking(process) as (_, page):
+            await page.send(type="chat", content="What?", id="running")
+            await page.next("delta", id="running")
+            process.signal()
+            response = await page.next("response", id="running")
+            assert (response["text"], response["finish_reason"]) == ("I ", "cancelled")
+            assert (await page.closed())[0] == 1013
+            assert (await process.end())[0] == 0
+            assert fake.last.closed_early
+
+
+async def test_a_second_signal_leaves_at_once(tmp_path: Path) -> None:
+    """Whatever still runs."""
+    async with (
+        FakeOpenAI() as fake,
+        started(tmp_path, engine="vllm", vllm_base_url=fake.base_url, drain_seconds=60) as process,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await process.read_greeting()
+        async with asking(process) as (_, page):
+            fake.behaviour = Behaviour.SILENT
+            await page.send(type="chat", content="What?")
+            await page.next("started")
+            process.signal()
+            async with asyncio.timeout(2):
+                while (await client.get(f"{process.base_url}/health/ready")).status_code == 200:
+                    pass
+            start = time.monotonic()
+            process.signal()
+            status, _, err = await process.end()
+            assert time.monotonic() - start < 2
+            assert status == 0
+            assert "Traceback" not in err
+
+
+async def test_a_stop_does_not_wait_for_what_is_still_loading(tmp_path: Path) -> None:
+    """The built-in engine's libraries load in a thread after the start; under load that takes seconds."""
+    program = (
+        "import sys, time; from server.engines.builtin.reader import Reader; from server import main;"
+        " Reader.warm = lambda self: time.sleep(30); sys.exit(main.main())"
+    )
+    async with started(tmp_path, program=program, engine="builtin") as process:
+        await process.read_greeting()
+        process.signal()
+        status, out, _ = await process.end(timeout=5)
+    assert status == 0
+    assert "left before a thread had ended its work" in out.splitlines()[-1]
+
+
+SILENT_NAMES = """
+import asyncio, socket, sys, time
+real = socket.getaddrinfo
+def silent(host, *more, **options):
+    if ".test" in str(host):
+        print("asked", file=sys.stderr, flush=True)
+        time.sleep(60)
+    return real(host, *more, **options)
+socket.getaddrinfo = silent
+from server import main
+sys.exit(main.main())
+"""
+
+
+async def test_a_stop_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
+    """A look-up that gets no answer sits in a thread that nothing can stop."""
+    async with started(
+        tmp_path, program=SILENT_NAMES, engine="vllm", vllm_base_url="http://model.test:8001/v1"
+    ) as process:
+        await process.read_greeting()
+        process.signal()
+        status, _, err = await process.end(timeout=10)
+    assert status == 0
+    assert "asked" in process.greeting + err
+    assert "Traceback" not in err
+
+
+STUBBORN = """
+import asyncio, sys
+from server import main
+start = main.Program.start
+async def stubborn():
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+async def started(self):
+    await start(self)
+    self.kept = asyncio.create_task(stubborn())
+    self._tasks.spawn(stubborn(), name="stubborn")
+main.Program.start = started
+main.CLOSE_SECONDS = 1.0
+sys.exit(main.main())
+"""
+
+
+async def test_a_task_that_will_not_end_is_left(tmp_path: Path) -> None:
+    """One that swallows its cancellation holds neither the other parts nor the process."""
+    async with started(tmp_path, program=STUBBORN, engine="builtin") as process:
+        await process.read_greeting()
+        process.signal()
+        status, out, _ = await process.end(timeout=15)
+    assert status == 0
+    assert "does not close" in out
+
+
+async def test_a_start_that_fails_closes_what_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exception half way leaves no task, engine or thread behind."""
+    monkeypatch.setattr(SessionManager, "start", lambda self: 1 / 0)
+    app = create_app(load(env_file=None, engine="builtin"))
+    program = app.state.program
+    before, threads = asyncio.all_tasks(), set(threading.enumerate())
+    with pytest.raises(ZeroDivisionError):
+        async with app.router.lifespan_context(app):
+            pass
+    assert asyncio.all_tasks() == before
+    left = set(threading.enumerate()) - threads
+    assert not [thread for thread in left if thread.name.startswith("prepare")]
+    assert program.pools.heavy._shutdown
+
+
+async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    """What an operator loaded is stopped after everything that hears of engines has ended."""
+    async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
+        place, engines = run.program.engine_room.place, run.program.engines
+        place.use(FakeEngine("local"), "fake")
+        engines.look()
+        assert engines.current is place
+    place.leave(EngineState.UNREACHABLE, "It has gone.")
+    engines.lost(place)
+    assert engines.current.name == "builtin"
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_what_an_engine_remembers_goes_with_the_session() -> None:
+    """The built-in engine keeps a small picture of what it saw last, and its text: no longer than the session lasts."""
+    async with running(engine="builtin") as run:
+        engine = run.program.engines.current
+        assert isinstance(engine, BuiltinEngine)
+        session = await run.program.sessions.admit("somebody")
+        cells = np.zeros((48, 27), np.int16)
+        for id in (session.id, "another"):
+            engine._memory.exchange(id, Impression(cells, ("a secret",), 0.0))
+        await run.program.sessions.end(session.id, "over")
+        assert len(engine._memory) == 1
+        assert engine._memory.exchange("another", Impression(cells, None, 1.0)) is not None

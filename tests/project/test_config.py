@@ -1,0 +1,419 @@
+"""The settings: defaults, bounds, sentences, cross checks."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+import config
+from config import ConfigError, Settings, load
+
+GOOD_SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+
+
+@pytest.fixture(autouse=True)
+def _plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for key in config.KEYS:
+        monkeypatch.delenv(key, raising=False)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    """The settings that this environment gives, without any file."""
+    for key, value in environment.items():
+        monkeypatch.setenv(key, value)
+    return load(None)
+
+
+def refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    """What is said about this environment."""
+    with pytest.raises(ConfigError) as caught:
+        read(monkeypatch, **environment)
+    return caught.value.message
+
+
+def test_defaults_are_the_documented_ones() -> None:
+    """Without any setting the server has the values of the specification."""
+    settings = load(None)
+    assert (settings.host, settings.port, settings.engine) == ("0.0.0.0", 8000, "auto")
+    assert settings.vllm_base_url == "http://127.0.0.1:8001/v1"
+    assert (settings.model_max_tokens, settings.response_max_tokens) == (8192, 128)
+    assert (settings.max_concurrent_inferences, settings.max_queue) == (8, 64)
+    assert (settings.frame_sample_rate, settings.visual_token_budget) == (2.0, 512)
+    assert (settings.session_timeout, settings.max_sessions) == (3600, 100)
+    assert (settings.rate_limit_per_minute, settings.turn_ttl) == (60, 3600)
+    assert settings.trusted_proxies == ()
+    flags = ("require_auth", "https_enabled", "enable_face_blur", "enable_nsfw_filter")
+    assert not any(getattr(settings, flag) for flag in flags)
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("key", "low", "high", "below", "above"),
+    [
+        ("PORT", "0", "65535", "-1", "65536"),
+        ("DRAIN_SECONDS", "0", "600", "-0.1", "600.1"),
+        ("GPU_MEMORY_UTILIZATION", "0.05", "1", "0.04", "1.01"),
+        ("MODEL_MAX_TOKENS", "512", "1048576", "511", "1048577"),
+        ("RESPONSE_MAX_TOKENS", "1", "4096", "0", "4097"),
+        ("MAX_CONCURRENT_INFERENCES", "1", "256", "0", "257"),
+        ("MAX_QUEUE", "1", "10000", "0", "10001"),
+        ("FRAME_SAMPLE_RATE", "0.1", "30", "0.09", "30.1"),
+        ("VISUAL_TOKEN_BUDGET", "16", "16384", "15", "16385"),
+        ("SESSION_TIMEOUT", "1", "604800", "0", "604801"),
+        ("MAX_SESSIONS", "1", "10000", "0", "10001"),
+        ("RATE_LIMIT_PER_MINUTE", "0", "100000", "-1", "100001"),
+        ("TURN_TTL", "60", "604800", "59", "604801"),
+    ],
+)
+def test_bounds(
+    monkeypatch: pytest.MonkeyPatch, key: str, low: str, high: str, below: str, above: str
+) -> None:
+    """The bounds themselves hold, one step outside is refused with key, value and what is allowed."""
+    for value in (low, high):
+        assert float(getattr(read(monkeypatch, **{key: value}), key.lower())) == float(value)
+    for value in (below, above, "nan", "many"):
+        message = refused(monkeypatch, **{key: value})
+        assert message.startswith(f"{key} is '{value}'. Allowed: a ")
+        assert f"{low} to {high}" in message
+        assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("ENGINE", "gpt", "auto, vllm, local or builtin"),
+        ("TRUST_REMOTE_CODE", "some", "true or false"),
+        ("LOG_LEVEL", "loud", "debug, info, warning or error"),
+        ("MODEL_DTYPE", "int3", "auto, float16, bfloat16 or float32"),
+        ("REQUIRE_AUTH", "perhaps", "true or false"),
+        ("HOST", "http://here", "an IP address or a host name"),
+        ("VLLM_BASE_URL", "127.0.0.1:8001", "an http or https URL"),
+        ("VLLM_BASE_URL", "http://a/v1?x=1", "an http or https URL"),
+        ("TRUSTED_PROXIES", "10.0.0.0/8,proxy", "IP addresses and networks"),
+        ("ALLOWED_ORIGINS", "*", "origins like"),
+        ("ALLOWED_ORIGINS", "https://a.example/path", "origins like"),
+        ("ALLOWED_ORIGINS", "null", "origins like"),
+        ("STUN_URLS", "stun://stun.example.org", "without //"),
+        ("STUN_URLS", "turn:stun.example.org", "URLs like stun:"),
+        ("TURN_URLS", "turn:turn.example.org?transport=quic", "URLs like turn:"),
+        ("STUN_URLS", "stun.example.org:3478", "URLs like stun:"),
+        ("STUN_URLS", "stun:stun.example.org?transport=udp", "URLs like stun:"),
+        ("UDP_PORT_RANGE", "40000", "two ports from 1024 to 65535"),
+        ("UDP_PORT_RANGE", "40999-40000", "two ports from 1024 to 65535"),
+        ("UDP_PORT_RANGE", "1023-2000", "two ports from 1024 to 65535"),
+        ("UDP_PORT_RANGE", "65000-65536", "two ports from 1024 to 65535"),
+        ("PUBLIC_ADDRESSES", "0.0.0.0", "IP addresses that clients can reach"),
+        ("PUBLIC_ADDRESSES", "cam.example.org", "IP addresses that clients can reach"),
+        ("LOG_FILE", "/nowhere/at/all.log", "a file in an existing directory"),
+        ("CATALOGUE", "/nowhere/models.toml", "a path, or an https URL"),
+        ("CATALOGUE", "http://h/models.toml", "a path, or an https URL"),
+    ],
+)
+def test_a_bad_value_is_named_with_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, allowed: str
+) -> None:
+    """One sentence names the key, the value and what may stand there."""
+    message = refused(monkeypatch, **{key: value})
+    assert message.startswith(f"{key} is '{value}'")
+    assert f"Allowed: {allowed}" in message or allowed in message.partition("Allowed: ")[2]
+    assert "\n" not in message
+
+
+def test_a_local_engine_needs_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENGINE=local without a folder is refused; a folder that is never loaded is warned of; ~ is the home."""
+    assert "LOCAL_MODEL is empty" in refused(monkeypatch, ENGINE="local")
+    assert not read(monkeypatch, ENGINE="local", OPERATOR_TOKEN="x" * 20).warnings
+    monkeypatch.delenv("OPERATOR_TOKEN")
+    settings = read(monkeypatch, ENGINE="Local", LOCAL_MODEL="~/some", ENGINE_PYTHON="~/bin/python")
+    assert settings.local_model == Path("~/some").expanduser()
+    assert settings.engine_python == Path("~/bin/python").expanduser()
+    assert not settings.warnings
+    (warning,) = read(monkeypatch, ENGINE="builtin", LOCAL_MODEL="/some").warnings
+    assert "LOCAL_MODEL is set but ENGINE is builtin" in warning
+
+
+def test_every_problem_has_its_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two bad values are told at once, a line each."""
+    lines = refused(monkeypatch, PORT="no", ENGINE="no").splitlines()
+    assert [line.split()[0] for line in lines] == ["PORT", "ENGINE"]
+
+
+def test_secrets_never_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a sentence nor a repr holds a secret, nor a password within a URL."""
+    long = "canary" * 200
+    for key in (key for key in config.KEYS if key.lower() in config._SECRETS):
+        message = refused(monkeypatch, **{key: long})
+        assert "canary" not in message
+        assert f"{key} is (hidden, 1200 characters)" in message
+        monkeypatch.delenv(key)
+    message = refused(monkeypatch, VLLM_BASE_URL="http://me:canary@host/v1")
+    assert "canary" not in message
+    assert "VLLM_BASE_URL is '(hidden)@host/v1'" in message
+    monkeypatch.delenv("VLLM_BASE_URL")
+    message = refused(monkeypatch, JWT_SECRET_KEY="canary", REQUIRE_AUTH="true")
+    assert "canary" not in message
+    monkeypatch.delenv("REQUIRE_AUTH")
+    settings = read(monkeypatch, METRICS_TOKEN="canary", OPERATOR_TOKEN="canary-canary-canary")
+    assert "canary" not in repr(settings) + " ".join(settings.warnings)
+
+
+def test_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lists are split at commas, tidied, and empty when nothing is given."""
+    settings = read(
+        monkeypatch,
+        TRUSTED_PROXIES=" 10.1.2.3/8 , ::1,",
+        ALLOWED_ORIGINS="https://Cam.Example.org:443/,http://a:8000,http://a:8000",
+        STUN_URLS="stun:s.example.org:3478,stuns:s.example.org",
+        TURN_URLS="turn:t.example.org?transport=tcp,turns:[2001:db8::1]:5349",
+        TURN_SECRET="x",
+        PUBLIC_ADDRESSES="203.0.113.9,2001:db8::9",
+        UDP_PORT_RANGE="40000-40999",
+    )
+    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("::1"))
+    assert settings.allowed_origins == ("https://cam.example.org", "http://a:8000")
+    assert settings.stun_urls == ("stun:s.example.org:3478", "stuns:s.example.org")
+    assert len(settings.turn_urls) == 2
+    assert settings.public_addresses == (ip_address("203.0.113.9"), ip_address("2001:db8::9"))
+    assert settings.udp_port_range == (40000, 40999)
+    assert read(monkeypatch, TRUSTED_PROXIES="").trusted_proxies == ()
+
+
+def test_empty_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty value of a number or a word is the default, as compose files pass unset variables."""
+    settings = read(monkeypatch, PORT="", ENGINE=" ", REQUIRE_AUTH="", MODEL_PATH="", LOG_FILE="")
+    assert (settings.port, settings.engine, settings.require_auth) == (8000, "auto", False)
+    assert settings.model_path == Path.home() / "models/qwen2.5-vl-32b"
+    assert settings.log_file is None
+
+
+def test_words_and_paths_are_tidied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Case, spaces and a trailing slash do not matter."""
+    settings = read(monkeypatch, ENGINE="VLLM ", LOG_LEVEL="INFO", VLLM_BASE_URL="http://h:1/v1/")
+    assert (settings.engine, settings.log_level) == ("vllm", "info")
+    assert settings.vllm_base_url == "http://h:1/v1"
+
+
+def test_settings_are_frozen() -> None:
+    """Nobody changes a setting after the start."""
+    with pytest.raises(ValidationError, match="frozen"):
+        load(None).port = 1
+
+
+def test_an_access_code_switches_auth_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ACCESS_CODE implies REQUIRE_AUTH, even beside REQUIRE_AUTH=false."""
+    settings = read(
+        monkeypatch, ACCESS_CODE="open sesame", JWT_SECRET_KEY=GOOD_SECRET, REQUIRE_AUTH="false"
+    )
+    assert settings.require_auth
+    assert settings.warnings == ()
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "",
+        GOOD_SECRET[:31],
+        "please-change-me-please-change-me-now",
+        "your-secret-key-of-thirty-two-characters",
+        "a" * 64,
+        "abcabcabc" * 6,
+        "-----BEGIN PUBLIC KEY-----" + GOOD_SECRET,
+    ],
+)
+def test_a_weak_key_stops_a_guarded_server(monkeypatch: pytest.MonkeyPatch, secret: str) -> None:
+    """With auth on, a missing, short or guessable key is answered with the command for a good one."""
+    for switch in ({"REQUIRE_AUTH": "true"}, {"ACCESS_CODE": "open sesame"}):
+        message = refused(monkeypatch, JWT_SECRET_KEY=secret, **switch)
+        assert message.startswith("JWT_SECRET_KEY ")
+        assert 'python3 -c "import secrets; print(secrets.token_urlsafe(48))"' in message
+        for key in switch:
+            monkeypatch.delenv(key)
+
+
+def test_shared_limits_need_a_shared_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """REDIS_URL is for several processes, whose tokens have to be good at each; its password shows nowhere."""
+    url = "redis://:canary@127.0.0.1:6379/0"
+    message = refused(monkeypatch, REDIS_URL=url)
+    assert message.startswith("JWT_SECRET_KEY is empty. REDIS_URL is for several processes")
+    settings = read(monkeypatch, REDIS_URL=url, JWT_SECRET_KEY=GOOD_SECRET)
+    assert settings.redis_url.get_secret_value() == url
+    assert "canary" not in repr(settings)
+    message = refused(monkeypatch, REDIS_URL="http://:canary@127.0.0.1", JWT_SECRET_KEY=GOOD_SECRET)
+    assert message.startswith("REDIS_URL is (hidden, 24 characters): it is not of that form.")
+    assert "redis://127.0.0.1:6379/0" in message
+
+
+def test_a_good_key_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """32 characters are enough, with auth on or off; a token of any making never looks like a placeholder."""
+    for auth in ("true", "false"):
+        settings = read(monkeypatch, JWT_SECRET_KEY=GOOD_SECRET[:32], REQUIRE_AUTH=auth)
+        assert settings.jwt_secret_key.get_secret_value() == GOOD_SECRET[:32]
+
+
+def test_without_auth_a_key_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With auth off each run gets a random key; a weak one that was given is replaced with a warning."""
+    first, second = load(None), load(None)
+    assert not config.secret_weakness(first.jwt_secret_key.get_secret_value())
+    assert first.jwt_secret_key != second.jwt_secret_key
+    weak = read(monkeypatch, JWT_SECRET_KEY="weak")
+    assert len(weak.jwt_secret_key.get_secret_value()) == 64
+    assert weak.warnings[0].startswith("JWT_SECRET_KEY has only 4 characters")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "cause"),
+    [
+        ("STUN_URLS", "stun:stun.example.org:65536", "a port that is none of 1 to 65535"),
+        ("TURN_URLS", "turn:turn.example.org:0", "a port that is none of 1 to 65535"),
+        ("TURN_URLS", "turns:turn.example.org:443?transport=udp", "no browser speaks"),
+        ("TURN_URLS", "turn:user:pass@turn.example.org", "'(hidden)@turn.example.org' is not"),
+        ("PUBLIC_ADDRESSES", "fe80::1", "no address that a client can send to"),
+    ],
+)
+def test_a_bad_address_of_the_transport_says_what_is_wrong_with_it(
+    monkeypatch: pytest.MonkeyPatch, key: str, value: str, cause: str
+) -> None:
+    """Browsers refuse the whole connection for one bad URL, so the start is strict and names the cause."""
+    message = refused(monkeypatch, **{key: f"{value},"})
+    assert message.startswith(f"{key} is ")
+    assert cause in message
+    assert "pass" not in message.replace("transport", "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "warning"),
+    [
+        ({"REQUIRE_AUTH": "true", "JWT_SECRET_KEY": GOOD_SECRET}, "anybody may take a token"),
+        ({"ACCESS_CODE": "1234567", "JWT_SECRET_KEY": GOOD_SECRET}, "ACCESS_CODE has only 7"),
+        ({"METRICS_TOKEN": "fifteen-letters"}, "METRICS_TOKEN has only 15"),
+        ({"TURN_SECRET": "x"}, "no relay is offered"),
+        ({"MODEL_MAX_TOKENS": "1000", "RESPONSE_MAX_TOKENS": "500"}, "at least half"),
+        ({"UDP_PORT_RANGE": "40000-40098"}, "99 ports, fewer than MAX_SESSIONS (100)"),
+    ],
+)
+def test_doubts_are_warnings(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], warning: str
+) -> None:
+    """What is allowed but probably not meant starts, with one warning."""
+    warnings = read(monkeypatch, **environment).warnings
+    assert len(warnings) == 1
+    assert warning in warnings[0]
+
+
+def test_a_short_operator_token_stops_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has it starts programs: under 16 characters it is refused with the command that makes a good one."""
+    message = refused(monkeypatch, OPERATOR_TOKEN="fifteen-letters")
+    assert "OPERATOR_TOKEN has only 15 characters" in message
+    assert config.MAKE_A_SECRET in message
+    assert "fifteen-letters" not in message
+    assert not read(monkeypatch, OPERATOR_TOKEN="sixteen--letters").warnings
+
+
+def test_relays_need_their_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TURN_URLS without TURN_SECRET would hand out useless credentials, so the start stops."""
+    assert "TURN_SECRET is empty" in refused(monkeypatch, TURN_URLS="turn:t.example.org")
+
+
+def test_certificate_files_are_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Only HTTPS_ENABLED asks for the server's pair; what is wrong with a file stops the start (core/test_tls_files.py)."""
+    gone = str(tmp_path / "gone")
+    assert read(monkeypatch, SSL_CERT_PATH=gone).ssl_cert_path == Path(gone)
+    missing = refused(monkeypatch, HTTPS_ENABLED="true", CA_CERT_PATH=gone).splitlines()
+    assert [line.split()[0] for line in missing] == [
+        "SSL_CERT_PATH",
+        "SSL_KEY_PATH",
+        "CA_CERT_PATH",
+    ]
+
+
+def test_the_environment_goes_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """.env is read, the environment wins, and arguments win over both."""
+    file = tmp_path / ".env"
+    file.write_text("# comment\nPORT=9001\nMAX_QUEUE=7\nLOG_LEVEL='debug'\n")
+    monkeypatch.setenv("PORT", "9002")
+    settings = load(file)
+    assert (settings.port, settings.max_queue, settings.log_level) == (9002, 7, "debug")
+    assert load(file, port=9003).port == 9003
+    monkeypatch.chdir(tmp_path)
+    assert load().max_queue == 7
+
+
+def test_likely_typos_are_named(tmp_path: Path) -> None:
+    """A key close to one of ours, and a line that cannot be read, are warned of; strangers are left alone."""
+    file = tmp_path / ".env"
+    file.write_text("REQIURE_AUTH=true\nCOMPOSE_PROJECT_NAME=cam\nfoo bar baz\nmax_queue=9\n")
+    settings = load(file)
+    assert settings.max_queue == 9
+    assert settings.warnings == (
+        "REQIURE_AUTH in .env is no setting and counts for nothing; is REQUIRE_AUTH meant?",
+        "Line 3 of .env was not understood and counts for nothing.",
+    )
+
+
+def test_a_file_that_is_no_text_is_said(tmp_path: Path) -> None:
+    """A file in another encoding stops the start with a sentence."""
+    file = tmp_path / ".env"
+    file.write_bytes(b"PORT=1\xff\n")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load(file)
+
+
+def test_a_missing_file_is_fine(tmp_path: Path) -> None:
+    """Without a .env the defaults hold."""
+    assert load(tmp_path / ".env").port == 8000
+
+
+def test_direct_construction_checks_too() -> None:
+    """Settings made by hand pass the same checks, and what is raised then holds no value either."""
+    with pytest.raises(ValidationError):
+        Settings(require_auth=True, jwt_secret_key=SecretStr("short"))
+    with pytest.raises(ValidationError) as caught:
+        Settings(access_code=SecretStr("canary" * 200), engine="canary")  # type: ignore[arg-type]
+    assert "canary" not in str(caught.value)
+
+
+def test_pairing_hosts_let_nobody_in_without_a_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They switch auth on and make an access code and a signing key for the run, another one each time."""
+    first = read(monkeypatch, PAIRING_HOSTS="192.168.1.5, FD00::0:2,Vm.local", REQUIRE_AUTH="false")
+    second = load(None)
+    assert first.pairing_hosts == ("192.168.1.5", "fd00::2", "vm.local")
+    assert first.require_auth
+    assert first.made_access_code
+    assert re.fullmatch(
+        r"[a-km-np-z2-9]{5}-[a-km-np-z2-9]{5}", first.access_code.get_secret_value()
+    )
+    assert first.access_code != second.access_code
+    assert first.jwt_secret_key != second.jwt_secret_key
+    # In the clear, which is said.
+    assert [w.partition(" ")[0] for w in first.warnings] == ["PAIRING_HOSTS"]
+
+
+def test_an_own_access_code_goes_before_a_made_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Then its signing key is the operator's affair as ever, and the code is not shown."""
+    said = refused(monkeypatch, PAIRING_HOSTS="vm.local", ACCESS_CODE="open sesame")
+    assert said.startswith("JWT_SECRET_KEY is empty")
+    settings = read(monkeypatch, JWT_SECRET_KEY=GOOD_SECRET)
+    assert settings.access_code.get_secret_value() == "open sesame"
+    assert not settings.made_access_code
+    monkeypatch.delenv("ACCESS_CODE")
+    assert refused(monkeypatch, JWT_SECRET_KEY="short").startswith("JWT_SECRET_KEY has only")
+
+
+@pytest.mark.parametrize("hosts", ["a b", "https://vm.local", "vm_1", "-a", "fd00::g"])
+def test_pairing_hosts_are_names_and_addresses(hosts: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anything else would make an address that nobody can open."""
+    assert refused(monkeypatch, PAIRING_HOSTS=hosts).startswith("PAIRING_HOSTS is ")
+
+
+def test_a_list_of_origins_without_this_machine_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pages that phones open would be refused; with one of them in the list nothing is said."""
+    settings = read(monkeypatch, PAIRING_HOSTS="fd00::2,vm.local", ALLOWED_ORIGINS="https://a.test")
+    assert "ALLOWED_ORIGINS has no address of this machine" in " ".join(settings.warnings)
+    listed = read(monkeypatch, ALLOWED_ORIGINS="https://[fd00::2]:8000")
+    assert "ALLOWED_ORIGINS" not in " ".join(listed.warnings)

@@ -1,0 +1,377 @@
+"""What the documents quote exists: commands and their options, files, settings, metrics, routes, tests, links."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+import config
+from server import session_manager
+from server.core import messages as wire
+from server.core.errors import QwenCameraError
+from server.web import routes as server_routes
+from server.web import websocket, whip
+from tests.support.documents import DOCUMENTS, ROOT, anchors, links, quotes, read, tables
+from tests.support.promql import complaints
+
+_ENDINGS = "py|sh|js|css|html|md|conf|yml|json|service|txt|toml|example"
+_FILE = re.compile(
+    rf"(?<![\w:/.@*~-])((?:~?/)?(?:[\w.@-]+/)*[\w@-][\w.@-]*\.(?:{_ENDINGS}))(?![\w/]|\.\w)"
+)
+_TEST = re.compile(r"^(?:tests/)?((?:\w+/)*test_\w+\.py)?(?:::(test_\w+))?$")
+_SETTING = re.compile(r"(?<![\w$/{.-])([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)(?![\w-])")
+_ASSIGNED = re.compile(r"^([A-Z][A-Z0-9_]+)=")
+_OPTION = re.compile(r"(?<![\w-])(--[a-z][a-z0-9-]*)")
+_ROUTE = re.compile(r"(?<![^\s])(/[\w.-]+(?:/[\w.<>@-]*)*)(?![\w=])")
+_UNIT = re.compile(r"\bqwen-(?:vllm|webrtc)(@)?")
+_FIELD = re.compile(r"`([a-z_]+)(\??)`")
+# Variables of the environment that are no settings.
+VARIABLES = {
+    *(
+        "SOAK_SECONDS",
+        "MODEL_SERVER_URL",
+        "REAL_VLLM_PYTHON",
+        "LISTEN",
+        "PAGE_LISTEN",
+        "VLLM_ROCM_IMAGE",
+        "VLLM_CUDA_IMAGE",
+        "HF_TOKEN",
+        "HF_ENDPOINT",
+        "TURN_PEER",
+        "VLLM_MEMORY",
+        "VLLM_SHM",
+        "NO_COLOR",
+    ),
+    "PIP_EXTRA_INDEX_URL",
+}
+# Programs of others, whose options and words are theirs.
+OTHERS = {
+    *("apt", "certbot", "cp", "curl", "docker", "docker-compose", "echo", "install", "journalctl"),
+    *("nginx", "openssl", "pip", "promtool", "pytest", "ray", "redis-cli", "rocm-smi", "ss"),
+    *("nvidia-smi", "systemctl", "transformers", "ufw", "vllm", "df", "id", "rsync", "git"),
+}
+PROTOCOL = "docs/protocol.md"
+# Before the program itself.
+BEFORE = {"sudo", "bash", "python", "python3", ".venv/bin/python", "$"}
+
+
+@functools.cache
+def files() -> tuple[str, ...]:
+    """Paths of the tree, relative to its root."""
+    found = [path for path in ROOT.iterdir() if path.is_file()]
+    for folder in ("server", "client", "scripts", "deploy", "locks", "tests", "docs", ".ci"):
+        found += [
+            path
+            for path in (ROOT / folder).rglob("*")
+            if path.is_file() and not {"node_modules", "__pycache__"} & set(path.parts)
+        ]
+    return tuple(str(path.relative_to(ROOT)) for path in found)
+
+
+@functools.cache
+def everything() -> str:
+    """The text of the tree without the documents and this test."""
+    texts = [
+        (ROOT / name).read_text(encoding="utf-8", errors="ignore")
+        for name in files()
+        if not name.endswith((".md", ".png", "project/test_documents.py"))
+    ]
+    return "\n".join([*texts, *files()])
+
+
+@functools.cache
+def help_of(script: str) -> str:
+    done = subprocess.run(
+        ["bash" if script.endswith(".sh") else sys.executable, script, "--help"],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if "is not installed: run" in done.stderr:
+        pytest.skip(done.stderr)
+    assert (done.returncode, done.stderr) == (0, ""), f"{script} --help: {done.stderr}"
+    return done.stdout
+
+
+def options(script: str) -> set[str]:
+    """The options that a script of ours has, by its own --help."""
+    return {*_OPTION.findall(help_of(script)), "--help"}
+
+
+def vllm_flags() -> list[set[str]]:
+    """Of each version of vLLM whose help was recorded."""
+    recorded = sorted((ROOT / "tests" / "vllm_help").glob("*.txt"))
+    assert recorded
+    return [
+        {line.partition("\t")[0] for line in path.read_text().splitlines()} for path in recorded
+    ]
+
+
+def script_of(word: str) -> str | None:
+    """The script of ours that a word names, by its path or its name alone; None when it names none."""
+    name = word.removeprefix("./").removeprefix("/opt/qwen-camera/")
+    for folder in ("", "scripts/", "deploy/"):
+        if re.fullmatch(r"(scripts|deploy)/[\w-]+\.(sh|py)", folder + name) and (
+            folder + name in files()
+        ):
+            return folder + name
+    return None
+
+
+@functools.cache
+def all_options() -> frozenset[str]:
+    """Of every script that people start."""
+    started = [name for name in files() if script_of(name) and "--help" in starts(name)]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(help_of, started))
+    return frozenset(option for name in started for option in options(name))
+
+
+def starts(name: str) -> str:
+    """ "--help" for a script that has one: a shell script that says so, a Python script with an argument parser."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    has = "ArgumentParser" in text if name.endswith(".py") else "--help | -h)" in text
+    return "--help" if has else ""
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The words of each command of a line, from its program on; nothing of a line that is none."""
+    for part in re.split(r"&&|\|\||[|;]", text.partition("  #")[0]):
+        words = part.split()
+        while words and (words[0] in BEFORE or _ASSIGNED.match(words[0])):
+            words.pop(0)
+        if words and (words[0] in OTHERS or script_of(words[0]) or words[0] in ("-m", "-c")):
+            yield words
+
+
+def named_files(document: str) -> set[str]:
+    return {name for quote in quotes(document) for name in _FILE.findall(quote.text)}
+
+
+def routes_text() -> str:
+    return "".join(Path(str(module.__file__)).read_text() for module in (server_routes, whip))
+
+
+def routes() -> set[str]:
+    """First parts of the paths that the server knows."""
+    return set(re.findall(r'"(/[\w.-]*)', routes_text())) | {"/ws", "/upload"}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    """To a file of the tree, and to a heading that it has."""
+    for link in links(document):
+        if link.startswith(("https://", "http://", "mailto:")):
+            continue
+        name, _, anchor = link.partition("#")
+        path = (ROOT / document).parent / name if name else ROOT / document
+        assert path.exists(), link
+        assert not anchor or anchor in anchors(path), link
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_files_are_there(document: str) -> None:
+    """In the tree under that path or its end; what is installed elsewhere, named in scripts/ or deploy/."""
+    for name in named_files(document):
+        end = name.removeprefix("./").removeprefix("/opt/qwen-camera/")
+        inside = any(path == end or path.endswith(f"/{end}") for path in files())
+        # What a program of ours writes or reads elsewhere stands in its text.
+        elsewhere = name.startswith(("/", "~")) or ("/" not in name and name.endswith(".json"))
+        assert inside or (elsewhere and name in everything()), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_settings_exist(document: str) -> None:
+    """Each name in capitals is a setting, or a variable of scripts or tests that occurs there."""
+    for quote in quotes(document):
+        found = {*_SETTING.findall(quote.text), *_ASSIGNED.findall(quote.text)}
+        for name in found - set(config.KEYS):
+            assert name in VARIABLES, quote.text
+            assert re.search(rf"\b{name}\b", everything()), quote.text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_commands_and_options_exist(document: str) -> None:
+    """A script of ours is given options that its --help lists; options that stand alone belong to one of them."""
+    for quote in quotes(document):
+        for words in commands(quote.text):
+            if script := script_of(words[0]):
+                given = {option for word in words[1:] for option in _OPTION.findall(word)}
+                assert given <= (options(script) if given else set()), quote.text
+            elif words[0] == "vllm":
+                given = {option for word in words for option in _OPTION.findall(word)}
+                assert all(given - {"--help"} <= flags for flags in vllm_flags()), quote.text
+            elif words[0] == "-m":
+                module = words[1].replace(".", "/")
+                assert {f"{module}.py", f"{module}/__main__.py"} & set(files()), quote.text
+        if not quote.block and quote.text.startswith("--"):
+            assert set(_OPTION.findall(quote.text)) <= all_options(), quote.text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_metrics_exist(document: str) -> None:
+    """Each metric that is named is served, with these labels and values."""
+    for quote in quotes(document):
+        assert complaints(quote.text, whole=True) == [], quote.text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_routes_and_units_exist(document: str) -> None:
+    """Paths that begin with a slash are the server's, or named in scripts/ or deploy/; so are systemd's units."""
+    for quote in quotes(document):
+        if quote.block and not quote.text.isascii():
+            continue  # A drawing.
+        for path in _ROUTE.findall(quote.text):
+            first = "/" + path.split("/")[1]
+            assert first in routes() or path.rstrip("/") in everything(), path
+        for at in _UNIT.findall(quote.text):
+            assert any(name.endswith(f"{at}.service") for name in files()), quote.text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_tests_exist(document: str) -> None:
+    """A promise without its test is none. A test alone belongs to the file named before it."""
+    file = ""
+    for quote in quotes(document):
+        match = _TEST.match(quote.text)
+        if match is None or not quote.text:
+            continue
+        file = match[1] or file
+        path = next((ROOT / name for name in files() if name.endswith(f"/{file}")), None)
+        assert path is not None, quote.text
+        if match[2]:
+            assert match[2] in functions(path), quote.text
+
+
+@functools.cache
+def functions(path: Path) -> frozenset[str]:
+    return frozenset(
+        node.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    )
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_sentences_are_said(document: str) -> None:
+    """What a document says that a program says, in “ ” within a table, some source says in these words."""
+    # A sentence goes on over the strings of several lines.
+    said = re.sub(r'"\s*\n\s*f?"', "", everything())
+    for sentence in re.findall(r"^\| (“.*?”[^|]*) \|", read(document)[0], re.MULTILINE):
+        for words in re.findall("“(.*?)”", sentence):
+            assert words in said, words
+
+
+def leaves(kind: type[QwenCameraError]) -> list[type[QwenCameraError]]:
+    """The program's errors below this one that no other inherits from."""
+    below = [leaf for one in kind.__subclasses__() for leaf in leaves(one)]
+    return below or ([kind] if kind.__module__.startswith("server.") else [])
+
+
+def fields(cells: Iterable[str]) -> dict[str, bool]:
+    """The fields that cells of a table name, and whether each may be missing."""
+    return {name: bool(mark) for cell in cells for name, mark in _FIELD.findall(cell)}
+
+
+def by_type(heading: str) -> dict[str, dict[str, bool]]:
+    """The fields of each message, from a table whose first cell names the message where one begins."""
+    found: dict[str, dict[str, bool]] = {}
+    current: list[str] = []
+    for cells in tables(PROTOCOL, heading):
+        current = [name for name, _ in _FIELD.findall(cells[0])] or current
+        for name in current:
+            found.setdefault(name, {}).update(fields(cells[1:2]))
+    return found
+
+
+def of_model(model: type[BaseModel], optional: Callable[[FieldInfo], bool]) -> dict[str, bool]:
+    shown = {name: field for name, field in model.model_fields.items() if not field.exclude}
+    return {name: optional(field) for name, field in shown.items() if name != "type"}
+
+
+def may_be_none(field: FieldInfo) -> bool:
+    return type(None) in get_args(field.annotation)
+
+
+def test_protocol_lists_every_error() -> None:
+    """Each code with its status, and whether trying again makes sense."""
+    listed = {
+        (cells[0].strip("`"), int(cells[1]), cells[2] == "yes")
+        for cells in tables(PROTOCOL, "## Errors")
+    }
+    assert listed == {
+        (error.code, error.status, error.retryable) for error in leaves(QwenCameraError)
+    }
+
+
+def test_protocol_lists_every_message_of_clients() -> None:
+    """Each field, and whether it may be left out."""
+    assert by_type("## Messages from the client") == {
+        get_args(model.model_fields["type"].annotation)[0]: of_model(
+            model, lambda field: not field.is_required()
+        )
+        for model in wire.ClientMessage.__subclasses__()
+    }
+
+
+def test_protocol_lists_every_message_of_the_server() -> None:
+    """Each field, and whether it may be missing."""
+    elsewhere = {"sender": wire.Sender, "engine": wire.EngineReport, "log": wire.LogLines}
+    listed = by_type("## Messages from the server")
+    assert listed.keys() >= elsewhere.keys()
+    assert {name: found for name, found in listed.items() if name not in elsewhere} == {
+        model.model_fields["type"].default: of_model(model, may_be_none)
+        for model in wire.ServerMessage.__subclasses__()
+        if model not in elsewhere.values()
+    }
+    for heading, model in (
+        ("### Frame", wire.FrameInfo),
+        ("### Sender", wire.Sender),
+        ("### The engine's report", wire.EngineReport),
+    ):
+        named = fields(cells[0] for cells in tables(PROTOCOL, heading))
+        assert named == of_model(model, may_be_none), heading
+
+
+def test_protocol_lists_every_close_code() -> None:
+    """Those that the sockets and the sessions close with, and the protocol's own two for broken text and bugs."""
+    ours = {
+        value
+        for module in (websocket, session_manager)
+        for name, value in vars(module).items()
+        if name.isupper() and isinstance(value, int) and 1000 <= value < 5000
+    }
+    listed = [int(cells[0]) for cells in tables(PROTOCOL, "## Close codes")]
+    assert sorted(ours | {1007, 1011}) == listed
+
+
+def test_protocol_lists_every_route() -> None:
+    """Each path that the application serves, its operators' routes by their beginnings."""
+    prose = read(PROTOCOL)[0]
+    paths = re.findall(r'@router\.\w+\(\s*"(/[^"]*)"', routes_text())
+    assert len(paths) > 5
+    for path in paths:
+        assert re.sub(r"\{\w+\}", "", path).rstrip("/") in prose, path
+
+
+def test_enough_is_read() -> None:
+    """The documents are read at all: links, commands, settings, tests."""
+    every = [quote for document in DOCUMENTS for quote in quotes(document)]
+    assert len(every) > 400
+    assert sum(len(links(document)) for document in DOCUMENTS) > 40
+    assert len([1 for quote in every for _ in commands(quote.text)]) > 15
+    assert len([1 for quote in every if _TEST.match(quote.text)]) > 50
+    assert len({name for quote in every for name in _SETTING.findall(quote.text)}) > 30

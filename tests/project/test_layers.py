@@ -1,0 +1,269 @@
+"""The architecture, held by tests: imports point down, pure rooms stay pure, each module has its test."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+# Folders and their heads, lowest first: a module imports from its own folder and from what stands before it.
+ORDER = (
+    "core",
+    "vision",
+    "rtc.rate",
+    "rtc",
+    "rtc.media",
+    "rtc.patches",
+    "catalogue",
+    "fetch",
+    "auth",
+    "access",
+    "processes",
+    "engines",
+    "engines.builtin",
+    "engines.openai",
+    "engines.local.worker",
+    "engines.local",
+    "hosting",
+    "generation",
+    "generation.worker",
+    "camera",
+    "webrtc_server",
+    "queue",
+    "inference",
+    "session",
+    "session_manager",
+    "listen",
+    "web",
+    "operator",
+    "program",
+    "main",
+)
+# Each file at the top of server/ is the head of a folder.
+HEADS = {
+    "main": "program",
+    "webrtc_server": "camera",
+    "inference": "queue",
+    "session_manager": "session",
+    "auth": "access",
+}
+AIORTC = {"webrtc_server", "rtc.patches"}
+AIOICE = {"rtc.patches", "rtc.turn_check"}
+# Folders without event loop, web framework and network, and who in them needs one.
+PURE: dict[str, set[str]] = {
+    "core": {"aio"},
+    "vision": set(),
+    "rtc": {"turn_check"},
+    "rtc.rate": set(),
+    "rtc.media": {"decode", "video_stream"},
+    "catalogue": set(),
+    "access": {"redis_store"},
+    "camera": {"camera"},
+    "queue": {"run"},
+    "engines": {"selector"},
+}
+IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}
+# Tested through another module's test, with the reason.
+TESTED_ELSEWHERE: dict[str, str] = {
+    "program.access": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",
+    "core.errors": "tests/core/test_error_texts.py, beside tests/web/test_http_errors.py and tests/core/test_logs.py",
+    "core.frames": "data without behaviour",
+    "fetch.errors": "an exception",
+    "session.request_builder": "a part of a session: tests/session/test_session.py",
+    "operator.service": "what it joins: tests/operator/test_routes.py, over a real server",
+    "session.state_messages": "what a session tells: tests/session/test_session.py, tests/web/test_websocket.py",
+    "engines.base": "a protocol and data without behaviour",
+    "engines.openai.discovery": "what an engine's probe finds: tests/engines/openai/test_engine.py, over a real server",
+    "engines.openai.chat_stream": "the engine's reading: tests/engines/openai/test_engine.py, over a real server",
+    "engines.local.errors": "the local engine's sentences: tests/engines/local/test_engine.py",
+    "engines.local.answers": "the answers of a worker: tests/engines/local/test_engine.py, with real workers",
+    "processes.worker_process": "the local engine's process: tests/engines/local/test_engine.py, with real workers",
+    "hosting.local_runtime": "the local engine as the manager runs it: tests/browser/test_page_local.py",
+    "engines.local.worker.*": "tests/engines/local/test_engine.py, with real models; tests/engines/local/test_worker.py what needs no torch",
+    "engines.builtin.*": "tests/engines/builtin/test_engine.py, tests/engines/builtin/test_fields.py, tests/engines/builtin/test_intents.py, tests/engines/builtin/test_scenes.py",
+    "engines.builtin.languages.*": "words and phrases: tests/engines/builtin/test_intents.py",
+    "web.guard": "what routes ask of it: tests/web/test_routes.py, tests/web/test_hostile_http.py",
+    "web.context": "data, and the way of an offer: tests/web/test_routes.py, tests/web/test_whip.py",
+    "web.gauges": "what /metrics shows of them: tests/core/test_metrics.py, over a real server",
+    "rtc.media.packet": "data without behaviour",
+    "generation.assembly": "the file of a piece of work: tests/generation/test_job.py",
+    "generation.progress": "data without behaviour",
+    "generation.worker.*": "what makes videos and sound: tests/generation/test_generator.py, with true models",
+    "queue.run": "the life of a job: tests/queue/test_inference.py",
+    "hosting.vllm_help": "tests/scripts/test_start_vllm.py, with stand-ins that print what versions print",
+    "catalogue.choice": "tests/catalogue/test_command.py",
+    "catalogue.families": "tests/catalogue/test_folder.py",
+    "catalogue.mount": "tests/catalogue/test_command.py",
+    "catalogue.machine": "data, and what tests/catalogue/test_modes.py tries of it",
+    "catalogue.weights": "tests/catalogue/test_folder.py",
+    "catalogue.vllm_log": "tests/scripts/test_start_vllm.py, tests/processes/test_log_progress.py",
+    "processes.keeper": "tests/processes/test_process.py, as the process that it is",
+    "processes.process_memory": "tests/processes/test_process.py",
+    "hosting.model_run": "what the manager runs: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
+    "hosting.status": "data, and sentences that tests/hosting/test_manager.py reads",
+    "hosting.runtimes": "one run of a model: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
+    "catalogue.vllm": "tests/catalogue/test_command.py, tests/scripts/test_start_vllm.py",
+}
+
+
+def modules() -> dict[str, Path]:
+    """Each module of server/ by its name within it."""
+    folder = ROOT / "server"
+    files = sorted(path for path in folder.rglob("*.py") if path.name != "__init__.py")
+    return {".".join(path.relative_to(folder).with_suffix("").parts): path for path in files}
+
+
+def imported(path: Path) -> set[str]:
+    """Every dotted name that a file imports, wherever in it; `from a import b` gives a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}:{node.lineno}: write imports from the top"
+            assert node.module is not None
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def ours(path: Path) -> set[str]:
+    """The modules of server/ that a file imports."""
+    names = {name.removeprefix("server.") for name in imported(path) if name.startswith("server.")}
+    return names & modules().keys()
+
+
+def outside(path: Path) -> set[str]:
+    """The packages that a file imports."""
+    return {name.partition(".")[0] for name in imported(path)}
+
+
+def folder(module: str) -> str:
+    """The entry of ORDER that a module belongs to: the nearest of its folders that stands there."""
+    parts = module.split(".")
+    for at in range(len(parts), 0, -1):
+        if (name := ".".join(parts[:at])) in ORDER:
+            return name
+    pytest.fail(f"server/{module.replace('.', '/')}.py is in no folder of ORDER")
+
+
+def test_five_files_stand_at_the_top() -> None:
+    """Each is the head of a folder; everything else lives in one."""
+    top = {path.stem for path in (ROOT / "server").glob("*.py")} - {"__init__"}
+    assert top == set(HEADS)
+    assert all((ROOT / "server" / name / "__init__.py").is_file() for name in HEADS.values())
+
+
+@pytest.mark.parametrize("name", sorted({*ORDER} - set(HEADS)))
+def test_each_folder_says_what_lives_there(name: str) -> None:
+    """In the docstring of its package."""
+    path = ROOT / "server" / name.replace(".", "/") / "__init__.py"
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_down(module: str) -> None:
+    """A module imports from its own folder and from those below."""
+    own = ORDER.index(folder(module))
+    for other in ours(modules()[module]):
+        assert ORDER.index(folder(other)) <= own, f"{module} imports {other}"
+
+
+def test_no_circles() -> None:
+    """Neighbours do not import each other both ways, over however many corners."""
+    graph = {module: ours(path) for module, path in modules().items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"imports go round in a circle: {' -> '.join(error.args[1])}")
+
+
+def test_two_folders_know_aiortc() -> None:
+    """Only the connection and the patches import aiortc; aioice is known to the patches and to the check of TURN."""
+    for package, allowed in (("aiortc", AIORTC), ("aioice", AIOICE)):
+        knowing = {name for name, path in modules().items() if package in outside(path)}
+        assert knowing
+        assert all(allowed & {name, folder(name)} for name in knowing), knowing
+
+
+def test_only_main_reads_the_settings() -> None:
+    """In server/ the composition root alone imports config; config.py needs no more of it than what checks values."""
+    knowing = {name for name, path in modules().items() if "config" in outside(path)}
+    assert {folder(name) for name in knowing} <= {"main", "program"}
+    assert {folder(name) for name in ours(ROOT / "config.py")} == {"core"}
+
+
+@pytest.mark.parametrize("module", [name for name in modules() if folder(name) in PURE])
+def test_pure_rooms(module: str) -> None:
+    """Time is an argument there: no event loop, web framework or network, but where it is noted that one is needed."""
+    noted = module.rpartition(".")[2] in PURE[folder(module)]
+    assert bool(outside(modules()[module]) & IMPURE) == noted
+
+
+def test_workers_know_nothing_of_the_server() -> None:
+    """They run where only torch and its company are installed: of ours they know what needs no more, and their own folder."""
+    allowed = {
+        "torch",
+        "transformers",
+        "numpy",
+        "PIL",
+        "jinja2",
+        "server",
+    } | sys.stdlib_module_names
+    workers = [name for name in modules() if name.startswith("engines.local.worker.")]
+    assert workers
+    bare = {"processes.wire", "catalogue.weights", "core.core_dumps"}
+    for module in [*workers, *bare]:
+        path = modules()[module]
+        assert outside(path) <= allowed, module
+        assert all(n in bare or n.startswith("engines.local.worker.") for n in ours(path)), module
+    for module in bare:
+        assert outside(modules()[module]) <= sys.stdlib_module_names, module
+
+
+# Modules that import nothing of the server.
+ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps"}
+# What the engines know of this machine and its programs.
+MACHINE = {"hosting.vllm_help", "processes.keeper", "processes.process_group", "hosting.host"}
+
+
+def test_scripts_leave_the_server_alone() -> None:
+    """Scripts use what the server offers over the network, config.py, and what knows nothing of the server."""
+    for path in sorted((ROOT / "scripts").rglob("*.py")):
+        rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
+        assert rest <= {*ALONE, *MACHINE}, path.name
+        assert "server" not in outside(path) or ours(path), path.name
+    for name in ALONE:
+        assert not ours(modules()[name])
+    for name, path in modules().items():
+        if name.startswith("fetch."):
+            assert all(other.startswith(("catalogue.", "fetch.")) for other in ours(path)), name
+
+
+def own_test(module: str) -> Path:
+    """Where the test of a module stands: in the folder of the same name."""
+    module = f"{HEADS[module]}.{module}" if module in HEADS else module
+    parent, _, name = module.rpartition(".")
+    return ROOT / "tests" / parent.replace(".", "/") / f"test_{name}.py"
+
+
+def elsewhere(module: str) -> str | None:
+    """The entry of TESTED_ELSEWHERE that speaks of a module."""
+    names = (module, f"{module.rpartition('.')[0]}.*")
+    return next((name for name in names if name in TESTED_ELSEWHERE), None)
+
+
+@pytest.mark.parametrize("module", modules())
+def test_each_module_has_its_test(module: str) -> None:
+    """In the same folder of tests/, or it says above where else."""
+    assert own_test(module).is_file() or elsewhere(module), f"write {own_test(module)}"
+
+
+def test_exceptions_are_still_needed() -> None:
+    """No list above names a module that is gone, or excuses one that has its test by now."""
+    used = {elsewhere(module) for module in modules() if not own_test(module).is_file()}
+    assert set(TESTED_ELSEWHERE) <= used

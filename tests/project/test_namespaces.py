@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.support.namespaces import PREFIX, Namespace, Network, NetworkError, require
+
+
+@pytest.fixture(autouse=True)
+def permitted() -> None:
+    require()
+
+
+def left() -> list[str]:
+    return [path.name for path in Path("/run/netns").glob(f"{PREFIX}-{os.getpid()}-*")]
+
+
+def listener(namespace: Namespace, family: socket.AddressFamily, address: str) -> socket.socket:
+    with namespace.entered():
+        sock = socket.socket(family, socket.SOCK_DGRAM)
+        sock.bind((address, 0))
+    sock.settimeout(2)
+    return sock
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_packets_go_only_where_there_is_a_route(version: int) -> None:
+    """Two computers with a third between them talk once it passes packets on, and this machine reaches neither."""
+    near, far = ("10.99.1.{}", "10.99.2.{}") if version == 4 else ("fd99:1::{}", "fd99:2::{}")
+    bits, family = ("/24", socket.AF_INET) if version == 4 else ("/64", socket.AF_INET6)
+    with Network() as net:
+        client, router, server = (net.namespace(name) for name in ("client", "router", "server"))
+        net.cable(client, near.format(2) + bits, router, near.format(1) + bits)
+        net.cable(router, far.format(1) + bits, server, far.format(2) + bits)
+        one = listener(client, family, near.format(2))
+        other = listener(server, family, far.format(2))
+        with one, other:
+            with pytest.raises(OSError, match="unreachable"):
+                one.sendto(b"x", other.getsockname())
+            client.route("default", via=near.format(1))
+            server.route("default", via=far.format(1))
+            router.forward()
+            one.sendto(b"hello", other.getsockname())
+            data, sender = other.recvfrom(100)
+            assert (data, sender[0]) == (b"hello", near.format(2))
+    assert not left()
+
+
+async def test_processes_end_with_their_network() -> None:
+    """A process inside is there until the network is removed, also when the test fails meanwhile."""
+
+    async def fails() -> asyncio.subprocess.Process:
+        with suppress(ZeroDivisionError), Network() as net:
+            process = await net.namespace("a").start("sleep", "60")
+            assert process.returncode is None
+            assert 1 / 0
+        return process
+
+    process = await fails()
+    async with asyncio.timeout(5):
+        assert await process.wait() != 0
+    assert not left()
+
+
+async def test_coroutines_run_inside() -> None:
+    """A coroutine function runs in a thread inside, hands back what it returns, and ends when its caller does."""
+    ended = threading.Event()
+
+    async def names() -> list[str]:
+        await asyncio.sleep(0)
+        return [name for _, name in socket.if_nameindex()]
+
+    async def waits() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            ended.set()
+
+    with Network() as net:
+        one, other = net.namespace("one"), net.namespace("other")
+        net.cable(one, "10.99.1.1/24", other, "10.99.1.2/24")
+        assert await one.inside(names) == ["lo", "eth0"]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await one.inside(waits)
+        assert ended.is_set()
+
+
+def test_names_of_its_own() -> None:
+    """A process inside resolves what it was told; the files for it go with the network."""
+    with Network() as net:
+        one = net.namespace("one")
+        one.hosts({"turn.example.org": "10.99.1.1"})
+        assert one.run("getent", "hosts", "turn.example.org").split() == [
+            "10.99.1.1",
+            "turn.example.org",
+        ]
+        assert Path("/etc/netns", one.name).exists()
+    assert not Path("/etc/netns", one.name).exists()
+
+
+def test_a_failed_command_says_what_it_was() -> None:
+    """The error holds the command and its words, and what was made before goes away all the same."""
+    with (
+        pytest.raises(NetworkError, match=r"ip -4 route replace default via 10\.9\.9\.9: "),
+        Network() as net,
+    ):
+        net.namespace("a").route("default", via="10.9.9.9")
+    assert not left()
+
+
+def test_what_a_killed_run_left_is_removed() -> None:
+    """A namespace whose process is gone goes when the next network is made; one of a living process stays."""
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    name = f"{PREFIX}-{gone.pid}-1-a"
+    subprocess.run(["ip", "netns", "add", name], check=True)
+    with Network() as one:
+        kept = one.namespace("b").name
+        with Network():
+            assert left() == [kept]
+            assert not Path("/run/netns", name).exists()
+    assert not left()
+
+
+def test_this_machine_is_left_as_it_is() -> None:
+    """After a network with forwarding inside, this machine's own interfaces and forwarding are as before."""
+    forwarding = Path("/proc/sys/net/ipv4/ip_forward")
+    before = forwarding.read_text(), socket.if_nameindex()
+    with Network() as net:
+        one, other = net.namespace("one"), net.namespace("other")
+        net.cable(one, "10.99.1.1/24", other, "10.99.1.2/24")
+        one.forward()
+        assert (forwarding.read_text(), socket.if_nameindex()) == before
+        one.set_link("eth0", up=False)
+    assert (forwarding.read_text(), socket.if_nameindex()) == before

@@ -1,0 +1,91 @@
+"""ICE restarts that come to nothing. One that works: tests/web/test_whip.py."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from server.core.errors import Conflict
+from server.rtc.patches.ice_restart import IceRestart
+from tests.camera.test_webrtc_server import CHROMIUM, join
+from tests.support.fakes_rtc import camera_peer, live_encoder, webrtc_side
+
+PASSWORD = "0123456789012345678901"
+
+
+async def test_a_restart_that_finds_nobody_leaves_the_connection_as_it_was() -> None:
+    """The client never comes with its new credentials: after the deadline the old ICE session counts again."""
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        await join(side, peer)
+        await side.frames_of()
+        connection = side.server.get("a")
+        transport = connection._receiver.transport.transport
+        connection._connect_seconds = 0.2
+        old = transport._connection
+        fragment = await connection.restart_ice("abcd", PASSWORD)
+        assert "a=ice-ufrag:" in fragment
+        new = transport._connection
+        assert new is not old
+        # Frames come on over the old path meanwhile.
+        await side.frames_of(count=2)
+        await side.until(lambda: transport._connection is old, 3)
+        await side.until(lambda: new._closed)
+        assert not old._closed
+        consent = old._query_consent_task
+        assert consent is not None
+        assert not consent.done()
+        await side.frames_of(count=2)
+        assert side.server.get("a") is connection
+
+
+async def test_a_newer_restart_takes_the_place_of_one_that_goes_on() -> None:
+    """Its connection is closed, and one is open beside the old one, however often it is asked for."""
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        await join(side, peer)
+        await side.frames_of()
+        connection = side.server.get("a")
+        transport = connection._receiver.transport.transport
+        tried = []
+        tags = {connection.ice_tag}
+        for number in range(4):
+            await connection.restart_ice(f"abc{number}", PASSWORD)
+            tried.append(transport._connection)
+            tags.add(connection.ice_tag)
+        assert [c._closed for c in tried] == [True, True, True, False]
+        assert len(tags) == 5
+        await side.frames_of(count=2)
+        assert await side.server.disconnect("a")
+        assert tried[-1]._closed
+
+
+async def test_an_end_in_mid_restart_leaves_nothing() -> None:
+    """Both connections are closed and no task is left, whichever way the end comes."""
+    async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
+        await join(side, peer)
+        await side.frames_of()
+        connection = side.server.get("a")
+        transport = connection._receiver.transport.transport
+        old = transport._connection
+        await connection.restart_ice("abcd", PASSWORD)
+        new = transport._connection
+        await peer.close()
+        await side.until(lambda: len(side.server) == 0)
+        await side.until(lambda: new._closed and old._closed)
+        names = {task.get_name() for task in asyncio.all_tasks()}
+        assert not any("ice-restart" in name for name in names)
+
+
+async def test_before_a_connection_there_is_nothing_to_restart() -> None:
+    """Refused in words, and the connection may still come."""
+    async with webrtc_side() as side:
+        await side.connect(CHROMIUM)
+        with pytest.raises(Conflict):
+            await side.server.get("a").restart_ice("abcd", PASSWORD)
+
+
+async def test_closing_without_a_restart() -> None:
+    """Nothing to do, twice."""
+    restart = IceRestart(object(), 1)
+    await restart.close()
+    await restart.close()

@@ -1,0 +1,274 @@
+"""scripts/convert_model.py with a tiny Qwen2.5-VL that was taught colours, by the true library, torch and transformers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from server.engines import prompts
+from tests.real_model.server import ASK_COLOR, COLORS, PYTHON, build, environment, missing
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPT = ROOT / "scripts" / "convert_model.py"
+Found = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
+    """What tests.real_model.conversions saw; made once, in one process."""
+    if lacking := missing():
+        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
+        pytest.skip(lacking)
+    folder = tmp_path_factory.mktemp("conversions")
+    build(folder)
+    lesson = {"system": prompts.system_text(), "question": ASK_COLOR, "colors": COLORS}
+    done = subprocess.run(
+        [PYTHON, "-m", "tests.real_model.conversions", folder],
+        input=json.dumps(lesson),
+        env=environment(folder),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    content: Found = json.loads(done.stdout)
+    return content
+
+
+# The result
+
+
+@pytest.mark.parametrize("form", ["fp8", "w8a8", "w4a16"])
+def test_a_model_is_converted(found: Found, form: str) -> None:
+    """Beside the original, its name with the form; it says how far it is and what to do with it."""
+    done = found["made"][form]
+    assert done["status"] == 0, done["err"]
+    assert "11 of 11: model-00011-of-00011.safetensors" in done["err"]
+    assert f"source-{form}" in done["err"].splitlines()[-1]
+
+
+@pytest.mark.parametrize(("form", "least"), [("fp8", 0.99), ("w8a8", 0.995), ("w4a16", 0.9)])
+def test_it_says_what_the_original_says(found: Found, form: str, least: float) -> None:
+    """Loaded by transformers, its scores are close to the original's, and each colour is still named."""
+    right = [f"It is {color}." for color in COLORS]
+    assert found["outputs"]["original"]["answers"] == right
+    assert found["outputs"][form]["likeness"] > least
+    if form != "w4a16":
+        # Four bits are coarse for layers of 64 columns.
+        assert found["outputs"][form]["answers"] == right
+
+
+@pytest.mark.parametrize("form", ["fp8", "w8a8", "w4a16"])
+def test_only_the_text_layers_change(found: Found, form: str) -> None:
+    """The seven linear layers of each of two layers; vision tower, embeddings, norms and the last layer keep every bit."""
+    one = found["outputs"][form]
+    assert len(one["changed"]) == 14
+    assert all(".layers." in name and "_proj.weight" in name for name in one["changed"])
+    assert any(name.startswith("visual.") for name in one["same"])
+    assert "lm_head.weight" in one["same"]
+    assert "model.embed_tokens.weight" in one["same"] or any(
+        "embed_tokens" in n for n in one["same"]
+    )
+    assert one["bytes"] < found["outputs"]["original"]["bytes"]
+
+
+def test_the_form_is_one_that_vllm_loads(found: Found) -> None:
+    """compressed-tensors' own names of the formats; what is left out is told by patterns that hold for old and new names."""
+    formats = {form: found["outputs"][form]["format"] for form in ("fp8", "w8a8", "w4a16")}
+    assert formats == {"fp8": "float-quantized", "w8a8": "int-quantized", "w4a16": "pack-quantized"}
+    assert found["outputs"]["fp8"]["ignore"] == ["re:.*visual.*", "re:.*lm_head"]
+
+
+# --verify-only
+
+
+@pytest.mark.parametrize("case", ["original", "whole", "4 bits"])
+def test_whole_models_are_found_whole(found: Found, case: str) -> None:
+    """A line for each shard."""
+    done = found["checks"][case]
+    assert done["status"] == 0, done["out"]
+    assert done["out"].count(" ok\n") == 11
+    assert "All is well" in done["out"]
+    assert ("No checksums were compared" in done["out"]) is (case == "original")
+
+
+def test_the_table_as_json(found: Found) -> None:
+    """The same for programs."""
+    report = json.loads(found["checks"]["json"]["out"])
+    assert (report["ok"], report["checksums"], len(report["shards"])) == (True, True, 11)
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("flipped bit", "differs from its checksum"),
+        ("cut", "is damaged"),
+        ("shard missing", "is missing, though model.safetensors.index.json names it"),
+        ("nan", "has NaN in 64 of 64 values"),
+        ("nan in 8 bits", "o_proj.weight has NaN in 4096 of 4096 values"),
+        ("shape", "is [56, 64] F8_E4M3, by config.json it is [64, 64]"),
+        ("dtype", "is BF16, config.json says it is quantised to F8_E4M3"),
+        ("tensor missing", "lacks model."),
+        ("scale", "has scales that are not above zero"),
+        ("scale of nothing", "o_proj.weight is [64, 0] BF16, which does not fit"),
+        ("scale of all", "o_proj.weight is [] BF16, which does not fit"),
+        ("layers", "is of a layer too many, config.json says 1"),
+        ("no layers", 'lacks the sizes of the text model (num_hidden_layers is "two")'),
+        ("no heads", "(num_attention_heads is 0)"),
+        ("text", "(hidden_size is null)"),
+        ("other form, damaged", "has NaN"),
+        ("stray shard", "stray.safetensors is in the folder and not in"),
+    ],
+)
+def test_damage_is_found(found: Found, case: str, says: str) -> None:
+    """Status 1, the shard and what is wrong with it, and what to do."""
+    done = found["checks"][case]
+    assert done["status"] == 1
+    assert says in done["out"], done["out"]
+    assert "Not whole" in done["out"]
+    bad = done["out"].count(" BAD\n")
+    assert bad == 0 if "Besides: " in done["out"] else bad > 0
+
+
+def test_a_form_of_others_is_checked_as_far_as_it_goes(found: Found) -> None:
+    """Models are published in forms that are not made here: whole is whole, and what was not compared is said."""
+    done = found["checks"]["other form"]
+    assert done["status"] == 0
+    assert "whose quantization_config (awq) is of a form that is not known here" in done["out"]
+    assert "All is well" in done["out"]
+
+
+@pytest.mark.parametrize(
+    ("case", "says"),
+    [
+        ("config", "config.json is damaged: it is not JSON"),
+        ("record", "model-files.json is damaged"),
+        ("folder missing", "There is no folder"),
+    ],
+)
+def test_what_can_not_be_checked_is_said(found: Found, case: str, says: str) -> None:
+    """One sentence, status 1."""
+    assert found["checks"][case]["status"] == 1
+    assert says in found["checks"][case]["err"]
+
+
+# Trouble
+
+
+@pytest.mark.parametrize(("case", "status", "shards"), [("SIGTERM", 143, 3), ("SIGINT", 130, 5)])
+def test_stopped_it_keeps_what_is_done(found: Found, case: str, status: int, shards: int) -> None:
+    """No model under the new name, the finished shards beside it, and a sentence that says so."""
+    done = found["trouble"][case]
+    assert done["status"] == status
+    assert done["left"] == [False, shards]
+    assert "Finished shards are kept in" in done["err"]
+
+
+def test_the_second_run_goes_on_and_makes_the_same(found: Found) -> None:
+    """Byte for byte what an uninterrupted run makes, and nothing is left beside it."""
+    done = found["trouble"]["gone on with"]
+    assert done["status"] == 0, done["err"]
+    assert "Going on: " in done["err"]
+    assert "\n1 of 11" not in done["err"]
+    assert done["left"] == [True, False]
+    assert done["same"]
+
+
+def test_another_original_begins_anew(found: Found) -> None:
+    """Shards of one model are never mixed with those of another."""
+    done = found["trouble"]["another original"]
+    assert done["status"] == 0, done["err"]
+    assert "Beginning anew" in done["err"]
+    assert "\n1 of 11" in done["err"]
+
+
+@pytest.mark.parametrize(
+    ("case", "says", "left"),
+    [
+        ("two at a time", "Another run works on", None),
+        ("two forms at a time", "Another run works on", [5]),
+        ("inside", "is inside the model's own folder", [False]),
+        ("write fails", "could not be written", [False, True]),
+        ("there already", "is there already", None),
+        ("no room", "There is no room at", [False, False]),
+        ("not writable", "cannot be written (Not a directory)", None),
+        ("not ours", "is there and not from here", [False, True]),
+        ("quantised already", "is quantised already", None),
+        ("no folder", "There is no folder", None),
+        ("shard missing", "lacks model-000", [False]),
+        ("damaged", "is damaged", [False]),
+        ("nan", "has NaN or infinity: the original is broken", [False]),
+        ("another kind", "says model_type 'llava'", [False]),
+    ],
+)
+def test_trouble_is_said(found: Found, case: str, says: str, left: list[bool] | None) -> None:
+    """One sentence, status 1, nothing half done."""
+    done = found["trouble"][case]
+    assert done["status"] == 1
+    assert says in done["err"], done["err"]
+    assert "Traceback" not in done["err"]
+    assert done.get("left") == left
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "--model-path"),
+        (["--model-path", "m"], "Say what to do"),
+        (["--model-path", "m", "--quantize", "5"], "invalid choice"),
+        (["--model-path", "m", "--quantize", "4", "--form", "int8"], "has 8 bits"),
+        (["--model-path", "m", "--verify-only", "--out", "o"], "leave --out"),
+        (["--model-path", "m", "--quantize", "8", "--json"], "--json goes with --verify-only"),
+    ],
+)
+def test_wrong_options_end_with_status_2(args: list[str], says: str, tmp_path: Path) -> None:
+    """What is wrong is told at once, before torch is looked for."""
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), *args],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2, done.stderr
+    assert says in done.stderr
+
+
+def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
+    """A checkout whose models' environment was never made."""
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    (tmp_path / "server").mkdir()
+    for name in ("__init__.py", "core_dumps.py"):
+        shutil.copy(ROOT / "server" / name, tmp_path / "server")
+    script = tmp_path / "scripts" / "convert_model.py"
+    done = subprocess.run(
+        [sys.executable, str(script), "--model-path", "m", "--verify-only"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "torch is not installed: run `bash scripts/models.sh` first.\n"
+
+
+def test_any_python_finds_the_environment_that_has_torch(tmp_path: Path) -> None:
+    """Started by the one that runs the tests, which has none."""
+    if lacking := missing():
+        assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
+        pytest.skip(lacking)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--model-path", str(tmp_path / "m"), "--verify-only"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "There is no folder" in done.stderr

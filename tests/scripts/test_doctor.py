@@ -1,0 +1,288 @@
+"""scripts/doctor.py for real: against servers that run, that are down, that refuse, and that nobody trusts."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.http_json import Reply
+from scripts.bench.live_encoder import LiveEncoder
+from scripts.certificates import make_leaf, pem
+from scripts.checks import media, web
+from scripts.checks.finding import Finding, State
+from scripts.doctor import examine, options
+from scripts.lan_addresses import Identity
+from scripts.local_certificate import Issued, Keeper, read_pair
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_server import free_port
+from tests.support.running import running
+from tests.support.turn_server import turn_on_loopback
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE, SECRET, KEY = "canary-code-5xk2p", "canary-of-the-relay-7f3a9b52", "k3Jw9fQ2" * 5
+PRIVATE = {"access_code": CODE, "jwt_secret_key": KEY, "rate_limit_per_minute": 0}
+
+
+async def look(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    """What is printed as JSON, by check; under "" whether it says that nothing failed."""
+    ok = await examine(options(["--json", *arguments]))
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"] is ok
+    return {check["id"]: check for check in told["checks"]} | {"": ok}
+
+
+def env_file(folder: Path, **settings: object) -> str:
+    path = folder / "settings.env"
+    path.write_text("".join(f"{key.upper()}={value}\n" for key, value in settings.items()))
+    return str(path)
+
+
+async def test_a_private_server_with_relays_as_anybody_would_run_it(tmp_path: Path) -> None:
+    """From the command line, the code from the environment: all is tried, one relay refuses and one is not there, the
+    exit status says so, and nothing that is printed is a secret."""
+    (tmp_path / "other").mkdir()
+    async with (
+        turn_on_loopback(tmp_path, SECRET) as good,
+        turn_on_loopback(tmp_path / "other", "another") as bad,
+    ):
+        closed = free_port()
+        urls = [f"turn:127.0.0.1:{port}?transport=udp" for port in (good, bad)]
+        urls += [f"turn:127.0.0.1:{port}?transport=tcp" for port in (good, closed)]
+        settings = {
+            "stun_urls": f"stun:127.0.0.1:{good}",
+            "turn_urls": ",".join(urls),
+            "turn_secret": SECRET,
+            "public_addresses": "127.0.0.1",
+            **PRIVATE,
+        }
+        where = env_file(tmp_path, engine="builtin", **settings)
+        async with running(**settings) as run:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "scripts/doctor.py", "--server-url", run.base_url),
+                *("--env-file", where),
+                cwd=ROOT,
+                env={**os.environ, "ACCESS_CODE": CODE},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            printed, complaints = (text.decode() for text in await process.communicate())
+    assert complaints == ""
+    assert process.returncode == 1
+    states = {
+        line[8:24].strip(): line.split()[0] for line in printed.splitlines() if line[:1].strip()
+    }
+    for name in (
+        "Settings",
+        "Server",
+        "Clock",
+        "Engine",
+        "Access",
+        "WebSocket",
+        "Picture (UDP)",
+        "STUN",
+    ):
+        assert states[name] == "ok", printed
+    lines = printed.splitlines()
+    relays = [line.split()[0] for line in lines if line[8:].startswith("Relay over")]
+    assert relays == ["ok", "FAILED", "ok", "FAILED"]
+    assert "static-auth-secret" in printed
+    assert "Does not work: Relay over UDP; Relay over TCP." in printed
+    for secret in (CODE, SECRET, KEY, "eyJ"):
+        assert secret not in printed
+
+
+async def test_a_server_that_is_down_and_a_port_that_is_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By its settings: the port is free, so nothing runs; or it is another program's. Both say what to do."""
+    port = free_port()
+    where = env_file(tmp_path, port=port, host="127.0.0.1", engine="builtin")
+    found = await look(capsys, "--env-file", where)
+    assert (found["settings"]["state"], found["server"]["state"], found[""]) == (
+        "ok",
+        "failed",
+        False,
+    )
+    assert f"Port {port} is free" in found["server"]["cause"]
+    assert "run.sh" in found["server"]["todo"]
+    other = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", port)
+    async with other:
+        found = await look(capsys, "--env-file", where)
+    assert f"Another program holds port {port}" in found["server"]["cause"]
+
+
+async def test_a_wrong_code_and_wrong_settings(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The code is refused and not shown; settings with which no server starts are named by key, without their values."""
+    where = env_file(tmp_path, jwt_secret_key="canary-too-short", require_auth="true")
+    async with running(**PRIVATE) as run:
+        arguments = ["--server-url", run.base_url, "--env-file", where]
+        found = await look(capsys, *arguments, "--access-code", "canary-wrong")
+    assert found["access"]["state"] == "failed"
+    assert "--access-code" in found["access"]["todo"]
+    assert "socket" not in found
+    assert found["settings"]["state"] == "failed"
+    assert "JWT_SECRET_KEY" in found["settings"]["cause"]
+    assert "canary" not in str(found)
+
+
+@pytest.fixture(scope="module")
+def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
+    keeper = Keeper(tmp_path_factory.mktemp("certificate"))
+    return keeper.provide(Identity((), ()), "on test", datetime.now(UTC))
+
+
+async def test_certificates(
+    issued: Issued, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The own authority is a warning until it is trusted; another name and an end in the past do not hold."""
+    https: dict[str, Any] = {"https_enabled": True, "ca_cert_path": issued.authority}
+    nothing = ("--env-file", env_file(tmp_path))
+    async with running(**https, ssl_cert_path=issued.server, ssl_key_path=issued.server) as run:
+        found = await look(capsys, "--server-url", run.base_url, *nothing)
+        assert found["certificate"]["state"] == "warn"
+        assert "own authority" in found["certificate"]["text"]
+        assert found["socket"]["state"] == found["direct"]["state"] == "ok"
+        authority = ("--authority", str(issued.authority))
+        found = await look(capsys, "--server-url", run.base_url, *nothing, *authority)
+        assert found["certificate"]["state"] == "ok"
+        plain = await look(capsys, "--server-url", f"http://127.0.0.1:{run.port}", *nothing)
+        assert "https://" in plain["server"]["todo"]
+    key, certificate = read_pair(issued.authority.parent / "authority.pem")
+    cases = [
+        (ipaddress.ip_address("127.0.0.2"), datetime.now(UTC), "other names: 127.0.0.2"),
+        (ipaddress.ip_address("127.0.0.1"), datetime.now(UTC) - timedelta(days=900), "It ended"),
+    ]
+    for name, made, cause in cases:
+        path = tmp_path / "wrong.pem"
+        path.write_bytes(pem(*make_leaf(key, certificate, [x509.IPAddress(name)], made)))
+        async with running(**https, ssl_cert_path=path, ssl_key_path=path) as run:
+            finding, trusted = await web.look_at_certificate(run.base_url, [issued.authority])
+        assert (finding.state, trusted) == (State.FAILED, False)
+        assert cause in finding.cause
+
+
+async def test_the_code_goes_to_nobody_who_is_not_trusted(
+    issued: Issued,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Elsewhere, with a certificate that this machine does not trust: no access is tried with a code."""
+    monkeypatch.setattr("scripts.doctor.LOOPBACK", ())
+    https: dict[str, Any] = {"https_enabled": True, "ssl_cert_path": issued.server}
+    async with running(**https, ssl_key_path=issued.server, **PRIVATE) as run:
+        found = await look(capsys, "--server-url", run.base_url, "--access-code", CODE)
+    assert found["certificate"]["state"] == "failed"
+    assert found["access"]["state"] == "skipped"
+    assert "settings" not in found
+
+
+async def test_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Down, and there without the model that is asked for."""
+    async with FakeOpenAI() as model:
+        settings: dict[str, Any] = {"engine": "vllm", "vllm_base_url": model.base_url}
+        where = env_file(tmp_path, **settings, model_name="no-such-model")
+        async with running(**settings) as run:
+            found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
+        assert (found["engine"]["state"], found["model_server"]["state"]) == ("ok", "failed")
+        assert "MODEL_NAME" in found["model_server"]["todo"]
+        await model.close()
+        async with running(**settings) as run:
+            found = await look(capsys, "--server-url", run.base_url, "--env-file", where)
+        assert (found["engine"]["state"], found["model_server"]["state"]) == ("failed", "failed")
+        assert "VLLM_BASE_URL" in found["engine"]["todo"]
+        assert "Nothing answers" in found["model_server"]["text"]
+
+
+async def test_udp_ports_that_are_all_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The range is bound port by port; when none is left, that is what fails."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", 0))
+        port = taken.getsockname()[1]
+        settings = {"port": free_port(), "udp_port_range": f"{port}-{port}", "engine": "builtin"}
+        found = await look(capsys, "--env-file", env_file(tmp_path, **settings))
+    assert found["udp_ports"]["state"] == "failed"
+    found = await look(capsys, "--env-file", env_file(tmp_path, **settings))
+    assert found["udp_ports"]["state"] == "ok"
+
+
+async def test_a_proxy_without_websockets_and_a_way_without_udp(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Both are told with their cause; a relay makes the second one a warning."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    encoder = LiveEncoder()
+    proxy = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with proxy, running() as run:
+        peer = CameraPeer(f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", encoder)
+        peer.token = peer.session_id = "x"
+        found = await media.look_at_socket(peer)
+        assert (found.state, "status 400" in found.text) == (State.FAILED, True)
+        assert "Upgrade" in found.todo
+        monkeypatch.setattr(media, "CONNECT_SECONDS", 0.0)
+        for relays, state in ((False, State.FAILED), (True, State.WARN)):
+            peer = CameraPeer(run.base_url, encoder)
+            found = await media.look_at_picture(peer, watched=False, relays=relays)
+            await peer.close()
+            assert (found.state, "UDP" in found.cause) == (state, True)
+    await encoder.close()
+
+
+def test_clocks() -> None:
+    """The Date header counts whole seconds; more than ten apart is told, and without one nothing is."""
+    now = datetime.now(UTC)
+
+    def at(seconds: float) -> Finding:
+        date = format_datetime(now + timedelta(seconds=seconds), usegmt=True)
+        return web.look_at_clock(Reply(200, {"date": date}, b""), now.timestamp())
+
+    assert at(0).ok
+    assert at(9).ok
+    assert (at(600).state, "600 s behind" in at(600).text) == (State.WARN, True)
+    assert "ahead" in at(-60).text
+    assert web.look_at_clock(Reply(200, {}, b""), 0.0).state is State.SKIPPED
+
+
+def test_what_is_told_is_clean() -> None:
+    """Secrets go wherever they stand, of addresses the beginning stays, loopback and versions are no secret."""
+    found = Finding(
+        "a", "A", State.OK, "203.0.113.7:3478 via 2001:db8::17", "s3cret 127.0.0.1", "0.1.0"
+    )
+    clean = found.without(["s3cret", ""])
+    assert (clean.text, clean.cause, clean.todo) == (
+        *("203.0.x.x:3478 via 2001:x", "[removed] 127.0.0.1", "0.1.0"),
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", ["ftp://host", "host:8000", "http://user:word@host", "https://"], ids=str
+)
+def test_addresses_that_are_none(wrong: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are refused with an example, before anything is tried."""
+    with pytest.raises(SystemExit) as end:
+        options(["--server-url", wrong])
+    assert end.value.code == 2
+    assert "https://cam.example.org" in capsys.readouterr().err

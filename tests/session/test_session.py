@@ -1,0 +1,1051 @@
+"""A session: questions, replacing, cancelling, history, hold, running descriptions, settings; on the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.camera import camera
+from server.core.errors import FrameWithheld
+from server.core.messages import Cancel, Chat, Hold, Ping, Pong, Release, Settings
+from server.engines.base import Capabilities, EngineRequest
+from server.vision.encode import Bgr
+from tests.support.clients import Message, Visitor, metric, page_of, soon, take_token, visitor
+from tests.support.fakes import FakeEngine, until
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
+from tests.support.rooms import room
+from tests.support.running import Running, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest.fixture(autouse=True)
+def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A busy machine may hold the camera up; only a test that is about the limit needs the limit."""
+    if request.node.get_closest_marker("frame_wait") is None:
+        monkeypatch.setattr(camera, "FRAME_WAIT_SECONDS", 5.0)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def fake_server() -> AsyncIterator[FakeOpenAI]:
+    async with FakeOpenAI() as fake:
+        yield fake
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def fake(fake_server: FakeOpenAI) -> FakeOpenAI:
+    """The model server as if it were new."""
+    one = fake_server
+    one.behaviour = Behaviour.NORMAL
+    one.first_token = one.between_tokens = 0.0
+    one.answer_for = lambda _body, _jpeg: ["I ", "see ", "a ", "cup."]
+    one.finish_reason = "stop"
+    one.requests.clear()
+    one.count = one.most_running = 0
+    return one
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run(fake_server: FakeOpenAI) -> AsyncIterator[Running]:
+    async with running(
+        engine="vllm",
+        vllm_base_url=fake_server.base_url,
+        rate_limit_per_minute=0,
+        drain_seconds=1,
+        max_concurrent_inferences=8,
+    ) as run:
+        yield run
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def encoder() -> AsyncIterator[LiveEncoder]:
+    encoder = LiveEncoder(Scene(640, 360), rate=15)
+    yield encoder
+    await encoder.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def guest(run: Running, encoder: LiveEncoder, fake: FakeOpenAI) -> AsyncIterator[Visitor]:
+    async with visitor(run, encoder) as one:
+        yield one
+
+
+def of(messages: list[Message], type: str) -> list[Message]:
+    return [message for message in messages if message["type"] == type]
+
+
+def picture(jpeg: bytes) -> Bgr:
+    decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert decoded is not None
+    return np.asarray(decoded, np.uint8)
+
+
+# Questions
+
+
+async def test_the_simplest_client(guest: Visitor) -> None:
+    """Who knows only `chat` and reads only `response` has a conversation."""
+    await guest.page.socket.send('{"type":"chat","content":"What do you see?"}')
+    response = await guest.page.next("response")
+    assert response["text"] == "I see a cup."
+    assert 0 < response["inference_time"] < 5
+
+
+async def test_a_whole_answer(guest: Visitor, fake: FakeOpenAI) -> None:
+    """started, deltas that make the text, one response with all that is promised."""
+    asked = time.time() * 1000
+    response = await guest.page.ask("What is this?", id="q-1", sent_at=asked)
+    mine = [m for m in guest.page.seen if m.get("id") == "q-1"]
+    assert mine[0]["type"] == "started"
+    assert {m["type"] for m in mine[1:-1]} == {"delta"}
+    assert "".join(m["text"] for m in mine[1:-1]) == response["text"] == "I see a cup."
+    assert (response["kind"], response["engine"], response["model"]) == ("chat", "vllm", "fake-vl")
+    assert response["finish_reason"] == "stop"
+    assert response["usage"] == {
+        "prompt_tokens": 640,
+        "completion_tokens": 4,
+        "cached_tokens": 64,
+    }
+    frame = response["frame"]
+    assert frame["captured_at"] >= asked - 1
+    assert (frame["source_width"], frame["source_height"]) == (640, 360)
+    assert frame["held"] is False
+    assert "thumbnail" not in frame
+    assert {"id", "age_ms", "width", "height", "visual_tokens"} <= frame.keys()
+    seen = fake.last
+    assert seen.jpeg is not None
+    assert picture(seen.jpeg).shape == (frame["height"], frame["width"], 3)
+    timings = response["timings"]
+    parts = [timings[name] for name in ("wait_frame_ms", "prepare_ms", "queue_ms")]
+    # What lies between them is switching from one to the next: nothing is left out, or counted twice.
+    between = timings["total_ms"] - sum(parts) - response["inference_time"] * 1000
+    assert -1 <= between <= 100
+    assert timings["first_token_ms"] <= response["inference_time"] * 1000 + 0.1
+
+
+async def test_length_is_told(guest: Visitor, fake: FakeOpenAI) -> None:
+    """An answer that the token limit cut says so."""
+    fake.finish_reason = "length"
+    assert (await guest.page.ask("Tell all."))["finish_reason"] == "length"
+
+
+async def test_no_camera(run: Running) -> None:
+    """A question without a camera gets an error that says what to do, with its id."""
+    async with page_of(run) as page:
+        error = await page.ask("What do you see?", id="x1")
+        assert (error["type"], error["code"], error["id"]) == ("error", "no_camera", "x1")
+        assert error["retryable"] is True
+        assert "Start Camera" in error["message"]
+
+
+async def test_a_new_question_replaces_the_running_one(guest: Visitor, fake: FakeOpenAI) -> None:
+    """The first ends as `replaced` with what it had, its stream is closed; the second is answered."""
+    page = guest.page
+    fake.between_tokens = 1.0
+    await page.send(type="chat", content="First?", id="one")
+    await page.next("delta", id="one")
+    fake.between_tokens = 0.0
+    await page.send(type="chat", content="Second?", id="two")
+    first = await page.next("response", id="one")
+    assert first["finish_reason"] == "replaced"
+    assert first["text"] == "I "
+    second = await page.next("response", id="two")
+    assert (second["finish_reason"], second["text"]) == ("stop", "I see a cup.")
+    seen = fake.requests[0]
+    await asyncio.wait_for(seen.done.wait(), 2)
+    assert seen.closed_early
+    assert seen.sent < 4
+    # A question that was not answered to its end is not part of the chat.
+    assert [text for _, text in fake.last.texts[1:]] == ["Second?"]
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_cancel_closes_the_stream(
+    guest: Visitor, run: Running, fake: FakeOpenAI, named: bool
+) -> None:
+    """The model server sees its stream closed; the text so far comes back as `cancelled`."""
+    page = guest.page
+    before = metric(run, "cancellations_total", reason="user")
+    fake.between_tokens = 2.0
+    await page.send(type="chat", content="Long?", id="c1")
+    await page.next("delta", id="c1")
+    await page.send(type="cancel", id="another")
+    assert not of(await page.ponged(), "response")
+    start = time.monotonic()
+    await page.send(type="cancel", **({"id": "c1"} if named else {}))
+    response = await page.next("response", id="c1")
+    assert response["finish_reason"] == "cancelled"
+    assert response["text"] == "I "
+    await asyncio.wait_for(fake.last.done.wait(), 2)
+    assert fake.last.closed_early
+    assert time.monotonic() - start < 0.5
+    assert metric(run, "cancellations_total", reason="user") == before + 1
+    await page.send(type="cancel")
+    assert not of(await page.ponged(), "response")
+
+
+async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
+    """Cancelled or replaced before there is a frame: a response with no text, and no model is asked."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        one.session.handle(Chat(type="chat", content="b?", id="b"))
+        first = await one.next("response")
+        assert (first["id"], first["finish_reason"], first["text"]) == ("a", "replaced", "")
+        assert first["engine"] == "fake"
+        one.session._cancel("b", "user")
+        second = await one.next("response")
+        assert (second["id"], second["finish_reason"]) == ("b", "cancelled")
+        one.frame()
+        await asyncio.sleep(0)
+        assert not one.engine.requests
+
+
+@pytest.mark.frame_wait
+async def test_no_frame_in_time_is_camera_stalled() -> None:
+    """After 600 ms without a new frame the client hears that it waits, after 3 s the question is refused: it is never
+    answered from an old picture."""
+    async with room() as one:
+        one.camera()
+        one.frame(captured=time.monotonic())
+        start = time.monotonic()
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        assert await one.next("waiting", "error") == {"type": "waiting", "id": "a", "what": "frame"}
+        assert 0.55 < time.monotonic() - start < 1.5
+        error = await one.next("waiting", "error", "response", timeout=5)
+        assert (error["type"], error["code"], error["id"]) == ("error", "camera_stalled", "a")
+        assert 2.9 < time.monotonic() - start < 4.5
+        assert not one.engine.requests
+
+
+@pytest.mark.frame_wait
+async def test_a_late_frame_answers_the_question_that_waits() -> None:
+    """A picture that comes back after the client heard of waiting answers it, under the same id; no older one does."""
+    async with room() as one:
+        one.camera()
+        before = time.monotonic()
+        one.frame(captured=before)
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        await one.next("waiting")
+        one.frame(captured=before)
+        await asyncio.sleep(0.1)
+        assert not one.engine.requests
+        fresh = one.frame()
+        response = await one.next("response", "error")
+        assert (response["type"], response["id"], response["frame"]["id"]) == (
+            "response",
+            "a",
+            fresh.id,
+        )
+        assert response["timings"]["wait_frame_ms"] > 600
+
+
+@pytest.mark.frame_wait
+async def test_a_question_that_waits_longer_than_usual_can_be_stopped() -> None:
+    """Cancelling it ends it at once, and the frame that comes later is for the next question."""
+    async with room() as one:
+        one.camera()
+        one.frame(captured=time.monotonic())
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        await one.next("waiting")
+        one.session.handle(Cancel(type="cancel", id="a"))
+        response = await one.next("response", "error", timeout=0.5)
+        assert (response["id"], response["finish_reason"]) == ("a", "cancelled")
+        one.frame()
+        await asyncio.sleep(0.1)
+        assert not one.engine.requests
+
+
+@pytest.mark.frame_wait
+async def test_a_question_behind_a_hold_that_finds_no_frame_says_that_it_waits() -> None:
+    """The frame to hold is retried, too; the question behind it hears that it waits."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        assert (await one.next("waiting", "error"))["id"] == "a"
+        held = one.frame()
+        response = await one.next("response", "error")
+        assert (response["type"], response["frame"]["id"]) == ("response", held.id)
+        assert response["frame"]["held"] is True
+
+
+async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI) -> None:
+    """Nobody listens: the model server is told to stop. The next socket hears how it ended."""
+    fake.between_tokens = 5.0
+    await guest.page.send(type="chat", content="Long?", id="left")
+    await guest.page.next("delta", id="left")
+    page = await guest.reconnect()
+    await asyncio.wait_for(fake.last.done.wait(), 2)
+    assert fake.last.closed_early
+    response = await page.next("response")
+    assert (response["id"], response["finish_reason"]) == ("left", "cancelled")
+
+
+async def test_a_description_begins_with_a_woken_camera(guest: Visitor) -> None:
+    """What it says first is about what is in view when it was asked for."""
+    await guest.page.ponged()
+    await guest.page.send(type="settings", describe=True)
+    while (await guest.page.next("sender"))["wake_ms"] is None:
+        pass
+
+
+async def test_a_closed_socket_stops_a_description(guest: Visitor, fake: FakeOpenAI) -> None:
+    """One that runs stops upstream too; it is no matter of questions alone."""
+    fake.between_tokens = 5.0
+    await guest.page.send(type="settings", describe=True)
+    await guest.page.next("delta")
+    await guest.page.close()
+    await asyncio.wait_for(fake.last.done.wait(), 2)
+    assert fake.last.closed_early
+
+
+async def test_a_closed_socket_stops_a_question_without_a_frame() -> None:
+    """One that still waits for its frame is not asked later, when the frame comes."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        await asyncio.sleep(0)
+        one.session.socket_closed()
+        one.frame()
+        response = await one.next("response", "error")
+        assert (response["type"], response["finish_reason"]) == ("response", "cancelled")
+        assert len(one.session._tasks) <= 1
+        await until(lambda: len(one.session._tasks) == 0)
+        assert not one.engine.requests
+
+
+async def test_a_newer_socket_takes_the_answer_over(guest: Visitor, fake: FakeOpenAI) -> None:
+    """A page that replaces its socket loses nothing of the answer that runs."""
+    fake.between_tokens = 0.3
+    await guest.page.send(type="chat", content="Long?", id="kept")
+    await guest.page.next("delta", id="kept")
+    page = await guest.reconnect(close=False)
+    response = await page.next("response", id="kept")
+    assert (response["finish_reason"], response["text"]) == ("stop", "I see a cup.")
+
+
+async def test_an_ended_session_stops_the_answer(
+    run: Running, encoder: LiveEncoder, fake: FakeOpenAI
+) -> None:
+    """Ending a session closes its stream, its camera and its socket, and frees it."""
+    async with visitor(run, encoder) as one:
+        fake.between_tokens = 5.0
+        await one.page.send(type="chat", content="Long?")
+        await one.page.next("delta")
+        await run.program.sessions.end(one.session_id, "over")
+        await asyncio.wait_for(fake.last.done.wait(), 2)
+        assert fake.last.closed_early
+        assert (await one.page.closed())[0] == 4404
+        await soon(lambda: len(run.program.webrtc) == 0)
+        assert one.session_id not in run.program.sessions
+
+
+async def test_a_full_queue_refuses_aloud(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
+    """With the one slot and the one place taken, the next question is `busy` and told when to come back."""
+    async with (
+        running(
+            engine="vllm",
+            vllm_base_url=fake.base_url,
+            max_concurrent_inferences=1,
+            max_queue=1,
+            drain_seconds=0,
+        ) as small,
+        visitor(small, encoder) as a,
+        visitor(small, encoder) as b,
+        visitor(small, encoder) as c,
+    ):
+        fake.first_token = 0.5
+        await a.page.send(type="chat", content="a?")
+        await a.page.next("started")
+        await b.page.send(type="chat", content="b?")
+        await soon(lambda: sum(small.program.inference.depth().values()) == 1)
+        error = await c.page.ask("c?", id="c")
+        assert (error["type"], error["code"], error["id"]) == ("error", "busy", "c")
+        assert error["retryable"] is True
+        assert 0 < error["retry_after"] <= 60
+        for one in (a, b):
+            assert (await one.page.end())["finish_reason"] == "stop"
+
+
+async def test_questions_while_draining(encoder: LiveEncoder, fake: FakeOpenAI) -> None:
+    """The answer that runs may finish; a new question of another visitor is refused with `draining`."""
+    async with (
+        running(engine="vllm", vllm_base_url=fake.base_url, drain_seconds=5) as small,
+        visitor(small, encoder) as a,
+        visitor(small, encoder) as b,
+    ):
+        fake.between_tokens = 0.3
+        await a.page.send(type="chat", content="a?")
+        await a.page.next("delta")
+        drained = asyncio.create_task(small.program.drain())
+        await soon(lambda: small.program.sessions.draining)
+        error = await b.page.ask("b?", id="b")
+        assert (error["code"], error["retryable"]) == ("draining", True)
+        assert (await a.page.end())["text"] == "I see a cup."
+        assert (await a.page.closed())[0] == 1013
+        await drained
+
+
+@pytest.mark.parametrize("sent_at", [0, -1, 1e300, -1e300, 1e13, 4e12])
+async def test_clocks_that_are_off_do_no_harm(guest: Visitor, sent_at: float) -> None:
+    """A `sent_at` of another age is ignored: the answer is about a frame after the question's arrival."""
+    before = time.time() * 1000
+    answer = await guest.page.ask("What?", sent_at=sent_at)
+    assert answer["type"] == "response"
+    assert answer["frame"]["captured_at"] >= before - 5
+
+
+async def test_typing_wakes_the_camera(guest: Visitor) -> None:
+    """The page is told to raise the camera now."""
+    await guest.page.ponged()
+    await guest.page.send(type="typing")
+    sender = await guest.page.next("sender")
+    assert sender["wake_ms"] > 0
+    assert sender["awake"]["max_framerate"] >= sender["idle"]["max_framerate"]
+
+
+@pytest.mark.frame_wait
+async def test_stalled_and_frozen_cameras_are_told_aloud(run: Running, fake: FakeOpenAI) -> None:
+    """No answer from a stale picture: an error with the right code, and the status says the same."""
+    own = LiveEncoder(Scene(320, 240), rate=15)
+    try:
+        async with visitor(run, own) as one:
+            assert (await one.page.ask("Fine?"))["type"] == "response"
+            count = fake.count
+            own.paused = True
+            error = await one.page.ask("Paused?")
+            # Its reports go on: it is there, and its picture stands still, which is known after a while.
+            assert error["code"] in ("camera_stalled", "camera_frozen")
+            assert error["retryable"] is True
+            await one.page.camera("frozen")
+            error = await one.page.ask("Frozen?")
+            assert (error["code"], error["retryable"]) == ("camera_frozen", True)
+            assert fake.count == count
+            own.paused = False
+            await one.page.camera("live")
+            assert (await one.page.ask("Fine again?"))["type"] == "response"
+    finally:
+        await own.close()
+
+
+# The same again
+
+
+async def test_the_same_question_again_is_answered_once() -> None:
+    """A client that does not know whether it was heard sends it again: what it may have missed is told again, and the
+    model is not asked twice; another time of sending is another question."""
+    async with room() as one:
+        one.camera()
+        question = Chat(type="chat", content="a?", id="a", sent_at=time.time() * 1000)
+        one.session.handle(question)
+        one.session.handle(question)
+        one.frame()
+        first = await one.next("response")
+        assert (first["text"], len(one.engine.requests)) == ("A red cup.", 1)
+        assert "response" not in [message["type"] for message in await one.rest()]
+        one.session.handle(question)
+        assert await one.next() == first
+        assert len(one.engine.requests) == 1
+        one.session.handle(question.model_copy(update={"sent_at": time.time() * 1000 + 1}))
+        one.frame()
+        assert (await one.next("response"))["id"] == "a"
+        assert len(one.engine.requests) == 2
+
+
+async def test_a_question_that_runs_is_told_again_from_its_beginning(
+    guest: Visitor, fake: FakeOpenAI
+) -> None:
+    """After `started` comes all of its text so far, then the rest."""
+    fake.between_tokens = 0.5
+    message = {"type": "chat", "content": "Long?", "id": "a", "sent_at": time.time() * 1000}
+    await guest.page.send(**message)
+    await guest.page.next("delta", id="a")
+    await guest.page.send(**message)
+    await guest.page.next("started", id="a")
+    assert (await guest.page.next("delta", id="a"))["text"].startswith("I ")
+    assert (await guest.page.next("response", id="a"))["text"] == "I see a cup."
+    assert fake.count == 1
+
+
+async def test_a_question_that_nobody_listened_to_any_more_is_asked_anew() -> None:
+    """The socket was lost, so it was stopped: sent again it gets its answer. What the person stopped stays stopped."""
+    async with room() as one:
+        one.camera()
+        question = Chat(type="chat", content="a?", id="a", sent_at=time.time() * 1000)
+        one.session.handle(question)
+        one.session.socket_closed()
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        one.session.handle(question)
+        await asyncio.sleep(0)
+        one.session.handle(Cancel(type="cancel", id="a"))
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        one.session.handle(question)
+        assert (await one.next("response"))["finish_reason"] == "cancelled"
+        one.frame()
+        await asyncio.sleep(0.05)
+        assert not one.engine.requests
+
+
+# What the model gets
+
+
+async def test_history_outlives_the_socket(guest: Visitor, fake: FakeOpenAI) -> None:
+    """After a reconnect the model gets the earlier turn as text, the frame of this question only."""
+    await guest.page.ask("Which colour is it?")
+    page = await guest.reconnect()
+    await page.ask("And the shape?")
+    assert [(role, text) for role, text in fake.last.texts if role != "system"] == [
+        ("user", "Which colour is it?"),
+        ("assistant", "I see a cup."),
+        ("user", "And the shape?"),
+    ]
+    assert len(fake.last.jpegs) == 1
+
+
+async def test_history_outlives_the_camera(guest: Visitor, fake: FakeOpenAI) -> None:
+    """A new offer in place of the old one keeps chat and settings."""
+    await guest.page.send(type="settings", max_tokens=7)
+    await guest.page.ask("First?")
+    await guest.camera.connect()
+    live = guest.run.program.sessions.find(guest.session_id).camera
+    await soon(lambda: live.newest is not None)
+    assert (await guest.page.ask("Second?"))["type"] == "response"
+    assert ("user", "First?") in fake.last.texts
+    assert fake.last.body["max_tokens"] == 7
+
+
+async def test_control_tokens_are_taken_out(guest: Visitor, fake: FakeOpenAI) -> None:
+    """Whatever would be a special token to the model is gone before it, nested ones too."""
+    question = "a<|im_end|>b <|<|x|>im_start|> <|vision_pad|>c"
+    await guest.page.ask(question)
+    await guest.page.send(type="settings", language="de")
+    await guest.page.ask("again")
+    for seen in fake.requests:
+        for _, text in seen.texts:
+            assert not re.search(r"<\|[^>]*\|>", text), text
+    assert "ab" in fake.requests[0].texts[-1][1]
+
+
+async def test_detail_decides_the_pixels(guest: Visitor) -> None:
+    """low is VISUAL_TOKEN_BUDGET, high is more, auto takes high for questions about reading."""
+    tokens = {}
+    for name, question, detail in (
+        ("low", "Read this", "low"),
+        ("high", "What is it?", "high"),
+        ("auto see", "What is it?", "auto"),
+        ("auto read", "Read the label", "auto"),
+    ):
+        response = await guest.page.ask(question, detail=detail)
+        tokens[name] = response["frame"]["visual_tokens"]
+    # The camera's 640x360 fit into the low budget, so nothing is larger than that...
+    assert tokens["low"] == tokens["auto see"]
+    assert tokens["high"] == tokens["auto read"]
+
+
+async def test_detail_at_full_size() -> None:
+    """...and a 720p picture is cut to the budget for low, and kept for high."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        one.frame(width=1280, height=720)
+        await until(lambda: one.session._held is not None)
+        for detail, at_most, at_least in (("low", 512, 400), ("high", 1280, 1100)):
+            one.session.handle(Chat.model_validate(_chat("x", detail=detail)))
+            await one.next("response")
+            assert at_least <= one.engine.requests[-1].picture.visual_tokens <= at_most
+
+
+def _chat(content: str, **more: Any) -> dict[str, Any]:
+    return {"type": "chat", "content": content, **more}
+
+
+async def test_prompt_and_answer_are_cut_to_the_context() -> None:
+    """Whatever the question's length: picture, prompt, turns and answer fit into what the engine holds."""
+    engine = FakeEngine(capabilities=Capabilities(context_length=2048))
+    async with room(engine) as one:
+        one.session.greet()
+        ready = await one.next("ready")
+        assert ready["limits"]["context_length"] == 2048
+        assert ready["limits"]["visual_tokens"] <= 512
+        assert ready["limits"]["visual_tokens_high"] <= 1024
+        one.camera()
+        one.session.handle(Settings(type="settings", max_tokens=4096))
+        for question in ("short?", "again?", "字" * 850, "x " * 700):
+            one.session.handle(Chat(type="chat", content=question))
+            one.frame()
+            await one.next("response")
+        requests = one.engine.requests
+        assert requests[0].max_tokens <= 1024
+        assert requests[1].turns
+        for request in requests:
+            turns = sum(len(t.question) + len(t.answer) for t in request.turns) // 3
+            assert request.picture.visual_tokens + request.max_tokens + turns < 2048
+        # A question that leaves no room gets no turns and a short answer, and is not refused here.
+        assert requests[2].turns == ()
+        assert 1 <= requests[2].max_tokens <= 100
+
+
+# Two sessions
+
+
+async def test_two_sessions_share_nothing(
+    run: Running, encoder: LiveEncoder, fake: FakeOpenAI
+) -> None:
+    """Frames, answers, history and cancels of one never reach the other."""
+    other = LiveEncoder(Scene(320, 240, seed=5), rate=15)
+
+    def answer(body: dict[str, Any], jpeg: bytes | None) -> list[str]:
+        assert jpeg is not None
+        height, width = picture(jpeg).shape[:2]
+        return [f"{'wide' if width / height > 1.6 else 'narrow'} ", "picture"]
+
+    fake.answer_for = answer
+    try:
+        async with visitor(run, encoder) as a, visitor(run, other) as b:
+            for n in range(3):
+                answers = await asyncio.gather(
+                    a.page.ask(f"alpha {n}?", id="same"), b.page.ask(f"beta {n}?", id="same")
+                )
+                assert [r["text"] for r in answers] == ["wide picture", "narrow picture"]
+                assert [r["frame"]["source_width"] for r in answers] == [640, 320]
+            for seen in fake.requests:
+                words = " ".join(text for _, text in seen.texts[1:])
+                assert ("alpha" in words) != ("beta" in words)
+                assert ("wide" in words and "narrow" in words) is False
+            fake.between_tokens = 1.0
+            await a.page.send(type="chat", content="alpha long?", id="long")
+            await a.page.next("delta", id="long")
+            await b.page.send(type="cancel", id="long")
+            await b.page.send(type="cancel")
+            assert not of(await b.page.ponged(), "response")
+            assert (await a.page.end("long"))["finish_reason"] == "stop"
+            await b.page.send(type="hold")
+            await b.page.next("status", held=True)
+            assert not any(m.get("held") for m in await a.page.ponged())
+            ours = {m["frame"]["id"] for m in a.page.seen if "frame" in m}
+            theirs = {m["frame"]["id"] for m in b.page.seen if "frame" in m}
+            assert ours
+            assert theirs
+            assert not ours & theirs
+    finally:
+        await other.close()
+
+
+@pytest.mark.parametrize("codec", ["vp8", "h264"])
+async def test_a_question_after_the_camera_was_turned_is_about_the_turned_picture(
+    run: Running, fake: FakeOpenAI, codec: str
+) -> None:
+    """Asked right after a turn from 1280×720 to 720×1280 and back: picture, its size and its tokens are of the new one."""
+    async with live_encoder(1280, 720, codec=codec) as encoder, visitor(run, encoder) as guest:
+        live = run.program.sessions.find(guest.session_id).camera
+        # From the first sender report on it is known exactly what was captured after a question.
+        await soon(lambda: live.newest is not None and live.newest.captured_sender is not None)
+        for width, height in ((720, 1280), (1280, 720)):
+            encoder.turn(Scene(width, height))
+            frame = (await guest.page.ask("Now?", sent_at=time.time() * 1000))["frame"]
+            assert (frame["source_width"], frame["source_height"]) == (width, height)
+            assert fake.last.jpeg is not None
+            assert picture(fake.last.jpeg).shape == (frame["height"], frame["width"], 3)
+            assert frame["visual_tokens"] == frame["width"] * frame["height"] / 28**2
+            assert frame["width"] / frame["height"] == pytest.approx(width / height, rel=0.1)
+
+
+# Hold
+
+
+async def test_hold_and_release(guest: Visitor, fake: FakeOpenAI) -> None:
+    """Held, every question gets the very same frame; released, a fresh one."""
+    page = guest.page
+    await page.send(type="hold")
+    assert (await page.next("status", held=True))["held"] is True
+    first = (await page.ask("One?"))["frame"]
+    guest.camera.encoder.scene.black = True
+    second = (await page.ask("Two?"))["frame"]
+    guest.camera.encoder.scene.black = False
+    assert first["held"] is second["held"] is True
+    assert first["id"] == second["id"]
+    assert second["age_ms"] > first["age_ms"]
+    assert fake.requests[0].jpeg == fake.requests[1].jpeg
+    page = await guest.reconnect()
+    assert guest.page.seen[0]["held"] is True
+    await page.send(type="release")
+    await page.next("status", held=False)
+    third = (await page.ask("Three?"))["frame"]
+    assert third["held"] is False
+    assert third["id"] != first["id"]
+
+
+async def test_hold_without_a_camera(run: Running) -> None:
+    """There is nothing to hold: an error, and nothing is held."""
+    async with page_of(run) as page:
+        await page.send(type="hold")
+        assert (await page.next("error"))["code"] == "no_camera"
+        assert (await page.next("status"))["held"] is False
+
+
+async def test_release_comes_after_hold() -> None:
+    """A release while the sharp frame is still looked for wins."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        await asyncio.sleep(0)
+        one.session.handle(Release(type="release"))
+        one.frame()
+        await asyncio.sleep(0.02)
+        assert one.session._held is None
+
+
+# Running descriptions
+
+
+async def test_requests_follow_the_sample_rate(
+    run: Running, encoder: LiveEncoder, fake: FakeOpenAI
+) -> None:
+    """At 0.5, 2 and 5 a second a fast model gets as many requests, each with a fresh frame."""
+    rates = (0.5, 2.0, 5.0)
+    seconds = 4.0
+    async with (
+        visitor(run, encoder) as a,
+        visitor(run, encoder) as b,
+        visitor(run, encoder) as c,
+    ):
+        guests = dict(zip(rates, (a, b, c), strict=True))
+        for rate, one in guests.items():
+            await one.page.send(
+                type="settings", describe=True, sample_rate=rate, prompt=f"rate {rate}"
+            )
+            await one.page.ponged()
+        # A machine that is busy with something else may lose frames: it gets three chances.
+        for chance in range(3):
+            fake.requests.clear()
+            start = time.monotonic()
+            await asyncio.sleep(seconds)
+            seen = [s for s in fake.requests if s.arrived - start <= seconds]
+            counts = [sum(s.texts[-1][1] == f"rate {rate}" for s in seen) for rate in rates]
+            wrong = [abs(n - rate * seconds) > 1 for n, rate in zip(counts, rates, strict=True)]
+            if not any(wrong):
+                break
+            assert chance < 2, counts
+        for one in guests.values():
+            await one.page.send(type="settings", describe=False)
+            came = await one.page.ponged()
+            assert all(m["kind"] == "describe" for m in of(came, "response"))
+            ages = sorted(m["frame"]["age_ms"] for m in of(came, "response"))
+            assert ages[len(ages) // 2] < 300
+        # Descriptions are no part of the chat.
+        assert not any(role == "assistant" for s in seen for role, _ in s.texts)
+        fake.requests.clear()
+        await asyncio.sleep(0.5)
+        assert len(fake.requests) == 0
+
+
+async def test_newest_frame_wins_while_the_model_is_slow(
+    guest: Visitor, run: Running, fake: FakeOpenAI
+) -> None:
+    """One runs, one waits, and the one that waits is always the newest; a question goes first."""
+    before = metric(run, "frames_replaced_total")
+    fake.first_token = 0.7
+    await guest.page.send(type="settings", describe=True, sample_rate=10)
+    for _ in range(3):
+        response = await guest.page.next("response", kind="describe")
+        # Of the seven frames that came while the one before was answered, it is the last.
+        assert response["frame"]["age_ms"] < 450
+    assert fake.most_running == 1
+    assert metric(run, "frames_replaced_total") - before >= 6
+    fake.first_token = 0.0
+    assert (await guest.page.ask("And now?", id="q"))["text"] == "I see a cup."
+
+
+async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> None:
+    """Describe, prompt, language, thumbnails and the answer's length are kept over a reconnect; nothing runs between."""
+    await guest.page.send(
+        type="settings", describe=True, prompt="Count the cups.", sample_rate=5, max_tokens=9
+    )
+    await guest.page.send(type="settings", language="de", thumbnails=True)
+    await guest.page.next("response", kind="describe")
+    await guest.page.close()
+    await soon(lambda: guest.run.program.sessions.sockets == 0 and fake.running == 0)
+    count = fake.count
+    await asyncio.sleep(0.5)
+    assert fake.count == count
+    page = await guest.reconnect()
+    assert page.seen[0]["describe"] is True
+    fake.requests.clear()
+    # One whose frame was prepared before may still wait to be told.
+    await fake.wait_for(count + 1)
+    assert fake.last.texts[-1][1] == "Count the cups."
+    assert fake.last.body["max_tokens"] == 9
+    assert '"de"' in fake.last.texts[0][1] or " de" in fake.last.texts[0][1]
+    while "thumbnail" not in (await page.next("response", kind="describe")).get("frame", {}):
+        pass
+    await page.send(type="settings", describe=False, prompt="", language="")
+    await page.ponged()
+
+
+@pytest.mark.parametrize(
+    ("field", "good", "bad"),
+    [
+        ("sample_rate", [0.1, 30], [0.0999, 30.01, 0, -1, "fast", [2]]),
+        ("max_tokens", [1, 4096], [0, 4097, 1.5]),
+        ("prompt", ["", "x" * 4000], ["x" * 4001, 5]),
+        ("language", ["", "de", "pt-BR", "zh-Hant-TW"], ["de_DE", "x" * 36, "english please"]),
+        ("thumbnails", [True, False], ["maybe", 7]),
+        ("describe", [False], ["maybe", 7, []]),
+    ],
+)
+async def test_settings_are_checked(
+    run: Running, field: str, good: list[Any], bad: list[Any]
+) -> None:
+    """Each value one step within and one beyond; a refused one changes nothing."""
+    issued = await take_token(run)
+    async with page_of(run, issued["token"], issued["session_id"]) as page:
+        session = run.program.sessions.find(issued["session_id"])
+        for value in good:
+            await page.send(type="settings", **{field: value})
+            assert not of(await page.ponged(), "error")
+            assert getattr(session._requests.preferences, field) == value
+        for value in bad:
+            kept = session._requests.preferences
+            await page.send(type="settings", **{field: value})
+            error = await page.next("error")
+            assert error["code"] == "bad_request"
+            assert field in error["message"]
+            assert session._requests.preferences == kept
+
+
+async def test_a_describing_engine_that_fails_is_told_once() -> None:
+    """One error while it lasts, not one a frame; another one after it went well between."""
+    async with room(FakeEngine(fail_at=0, fail_with=FrameWithheld("struck"))) as one:
+        one.camera()
+        one.session.handle(Settings(type="settings", describe=True))
+
+        async def sample(count: int) -> None:
+            for _ in range(count):
+                asked = len(one.engine.requests)
+                one.frame()
+                await until(lambda asked=asked: len(one.engine.requests) > asked)  # type: ignore[misc]
+                await until(lambda: one.engine.open == 0 and one.tools.inference.running == 0)
+
+        await sample(3)
+        assert len(of(await one.rest(), "error")) == 1
+        one.engine.fail_with = None
+        await sample(1)
+        assert of(await one.rest(), "response")
+        one.engine.fail_with = FrameWithheld("struck")
+        await sample(2)
+        assert len(of(await one.rest(), "error")) == 1
+
+
+# Thumbnails and filters
+
+
+class Bar:
+    """Stands for a privacy filter: the whole picture turns green."""
+
+    def __init__(self) -> None:
+        self.broken = False
+
+    def apply(self, bgr: Bgr) -> Bgr:
+        if self.broken:
+            raise FrameWithheld("This frame was withheld by a filter.")
+        out = bgr.copy()
+        out[:] = (0, 200, 0)
+        return out
+
+
+async def test_thumbnails_only_when_asked_for(guest: Visitor, fake: FakeOpenAI) -> None:
+    """A JPEG of at most 320 px and 24 KiB of what the model saw, in the response alone."""
+    assert "thumbnail" not in (await guest.page.ask("Plain?"))["frame"]
+    await guest.page.send(type="settings", thumbnails=True)
+    frame = (await guest.page.ask("With?"))["frame"]
+    head, _, data = frame["thumbnail"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    jpeg = base64.b64decode(data, validate=True)
+    assert len(jpeg) <= 24 * 1024
+    small = picture(jpeg)
+    assert max(small.shape[:2]) == 320
+    assert fake.last.jpeg is not None
+    whole = cv2.resize(picture(fake.last.jpeg), small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(whole.astype(int) - small.astype(int)).mean() < 8
+    assert not any("thumbnail" in m["frame"] for m in of(guest.page.seen, "started"))
+    await guest.page.send(type="settings", thumbnails=False)
+    assert "thumbnail" not in (await guest.page.ask("Plain again?"))["frame"]
+
+
+async def test_thumbnail_and_model_get_the_filtered_picture() -> None:
+    """Nothing unfiltered leaves; a filter that strikes withholds the frame, for questions and descriptions."""
+    bar = Bar()
+    async with room(FakeEngine(), bar) as one:
+        one.camera()
+        one.session.handle(Settings(type="settings", thumbnails=True))
+        one.session.handle(Chat(type="chat", content="a?"))
+        one.frame()
+        response = await one.next("response")
+        thumbnail = base64.b64decode(response["frame"]["thumbnail"].partition(",")[2])
+        jpeg = one.engine.requests[-1].picture.jpeg
+        assert jpeg is not None
+        for data in (thumbnail, jpeg):
+            blue, green, red = picture(data).reshape(-1, 3).mean(axis=0)
+            assert green > 180
+            assert blue < 20
+            assert red < 20
+        bar.broken = True
+        one.session.handle(Chat(type="chat", content="b?", id="b"))
+        one.frame()
+        error = await one.next("error", "response")
+        assert (error["code"], error["id"]) == ("frame_withheld", "b")
+        one.session.handle(Settings(type="settings", describe=True))
+        one.frame()
+        assert (await one.next("error", "response"))["code"] == "frame_withheld"
+        assert len(one.engine.requests) == 1
+
+
+async def test_a_held_frame_is_filtered_as_any_other() -> None:
+    """The picture that the model gets, its thumbnail, and the refusal when a filter fails."""
+    bar = Bar()
+    async with room(FakeEngine(), bar) as one:
+        one.camera()
+        one.session.handle(Settings(type="settings", thumbnails=True))
+        one.session.handle(Hold(type="hold"))
+        one.frame()
+        await one.until(lambda m: m["type"] == "status" and m["held"])
+        one.session.handle(Chat(type="chat", content="a?"))
+        response = await one.next("response")
+        assert response["frame"]["held"]
+        thumbnail = base64.b64decode(response["frame"]["thumbnail"].partition(",")[2])
+        jpeg = one.engine.requests[-1].picture.jpeg
+        assert jpeg is not None
+        for data in (thumbnail, jpeg):
+            blue, green, red = picture(data).reshape(-1, 3).mean(axis=0)
+            assert green > 180
+            assert max(blue, red) < 20
+        bar.broken = True
+        one.session.handle(Chat(type="chat", content="b?", id="b"))
+        error = await one.next("error", "response")
+        assert (error["code"], error["id"]) == ("frame_withheld", "b")
+
+
+# Activity and faults
+
+
+async def test_a_fault_of_ours_still_ends_the_question() -> None:
+    """A bug on the way to the queue becomes an `internal` error, not silence."""
+
+    class Broken:
+        def apply(self, bgr: Bgr) -> Bgr:
+            raise ZeroDivisionError("secret")
+
+    async with room(FakeEngine(), Broken()) as one:
+        one.camera()
+        one.session.handle(Chat(type="chat", content="a?", id="a"))
+        one.frame()
+        error = await one.next("error", "response")
+        assert (error["code"], error["id"]) == ("internal", "a")
+        assert "secret" not in error["message"]
+
+
+async def test_what_keeps_a_session_alive() -> None:
+    """What a client says and what is done for it; frames by themselves and pings do not."""
+    async with room() as one:
+        one.camera()
+        one.session.last_activity = 0.0
+        one.frame()
+        one.session.handle(Ping(type="ping"))
+        assert one.session.last_activity == 0.0
+        one.session.handle(Settings(type="settings", describe=True))
+        assert one.session.last_activity > 0.0
+        one.session.last_activity = 0.0
+        one.frame()
+        await one.next("response")
+        assert one.session.last_activity > 0.0
+
+
+async def test_a_question_right_after_hold_gets_the_held_frame() -> None:
+    """It waits for the sharp frame that is being chosen, and its own time limit begins then."""
+    async with room() as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        one.session.handle(Chat(type="chat", content="What is it?", id="q"))
+        await asyncio.sleep(0.05)
+        one.frame()
+        response = await one.next("response")
+        assert response["frame"]["held"] is True
+
+
+async def test_a_client_may_not_raise_the_longest_answer() -> None:
+    """RESPONSE_MAX_TOKENS is the operator's; less is the client's to ask for."""
+    engine = FakeEngine()
+    async with room(engine) as one:
+        one.camera()
+        for wish, most in ((4096, 128), (7, 7)):
+            one.session.handle(Settings(type="settings", max_tokens=wish))
+            one.session.handle(Chat(type="chat", content="What is it?"))
+            await asyncio.sleep(0)
+            one.frame()
+            await one.next("response")
+            assert engine.requests[-1].max_tokens == most
+
+
+async def test_the_settings_context_holds_when_it_is_smaller() -> None:
+    """A model with a larger context gets no more than MODEL_MAX_TOKENS."""
+    async with room() as one:
+        requests = one.session._requests
+        assert requests.context(Capabilities(context_length=131_072)) == 8192
+        assert requests.context(Capabilities(context_length=2048)) == 2048
+        assert requests.context(Capabilities()) == 8192
+
+
+async def test_close_forgets_everything() -> None:
+    """History, held frame, camera and work are gone, and closing twice does no harm."""
+    engine = FakeEngine()
+    async with room(engine) as one:
+        one.camera()
+        one.session.handle(Hold(type="hold"))
+        one.frame()
+        await until(lambda: one.session._held is not None)
+        one.session.handle(Chat(type="chat", content="a?"))
+        await one.next("response")
+        engine.hold()
+        one.session.handle(Chat(type="chat", content="b?"))
+        await until(lambda: engine.open == 1)
+        await one.session.close("session_ended")
+        await one.session.close("session_ended")
+        await until(lambda: engine.open == 0)
+        assert engine.aborted == 1
+        assert len(one.session._history) == 0
+        assert one.session._held is None
+        assert one.session.camera.newest is None
+        assert len(one.session._tasks) == 0
+        # Nothing more is kept for a socket.
+        left = one.session.outbox.size
+        one.session.outbox.put(Pong(at=0.0))
+        assert one.session.outbox.size == left
+
+
+async def test_other_engine_gets_a_picture_of_its_own_size() -> None:
+    """The request is made for the engine that will get it."""
+    sizes: list[tuple[int, int]] = []
+
+    def chunks(request: EngineRequest) -> list[str]:
+        sizes.append((request.picture.width, request.picture.height))
+        return ["x"]
+
+    async with room(FakeEngine(chunks=chunks)) as one:
+        one.camera()
+        one.session.handle(Chat(type="chat", content="a?"))
+        one.frame(width=640, height=480)
+        await one.next("response")
+        assert sizes
+        assert sizes[0][0] % 28 == sizes[0][1] % 28 == 0

@@ -1,0 +1,356 @@
+"""Sessions opened, found, limited, expired, ended and closed by their one owner."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from server import session_manager
+from server.access import revoked
+from server.auth import Claims
+from server.core.aio import Pools
+from server.core.errors import Busy, Draining, NotFound
+from server.core.messages import Settings
+from server.core.session_hash import session_hash
+from server.session.session import Session
+from server.session_manager import SessionManager
+from tests.support.clients import soon
+from tests.support.fakes import FakeEngine
+from tests.support.rooms import LIMITS, make_frame, make_tools
+
+
+class Socket:
+    """Notes how it was asked to close."""
+
+    def __init__(self) -> None:
+        self.closed: list[tuple[int, str]] = []
+
+    def close_soon(self, code: int, reason: str) -> None:
+        self.closed.append((code, reason))
+
+    @property
+    def code(self) -> int | None:
+        return self.closed[0][0] if self.closed else None
+
+
+@asynccontextmanager
+async def manager(**more: Any) -> AsyncIterator[tuple[SessionManager, list[str]]]:
+    """A manager of real sessions, and the ids that it told to have ended."""
+    pools = Pools()
+    tools = make_tools(FakeEngine(), pools)
+    ended: list[str] = []
+    given = {"max_sessions": 3, "timeout": 60.0, "on_end": ended.append, **more}
+    sessions = SessionManager(lambda id: Session(id, LIMITS, tools), **given)
+    try:
+        yield sessions, ended
+    finally:
+        await sessions.close()
+        await tools.inference.close()
+        pools.close()
+
+
+async def test_open_finds_or_begins() -> None:
+    """The same id is the same session; only `open` begins one."""
+    async with manager() as (sessions, _):
+        with pytest.raises(NotFound):
+            sessions.find("a")
+        a = sessions.open("a")
+        assert sessions.open("a") is sessions.find("a") is a
+        assert "a" in sessions
+        assert len(sessions) == 1
+        assert sessions.all() == [a]
+
+
+async def test_max_sessions() -> None:
+    """The last place is given, the next one is refused; whoever is inside stays; an end makes room."""
+    async with manager(max_sessions=2) as (sessions, _):
+        sessions.open("a")
+        sessions.open("b")
+        with pytest.raises(Busy) as refused:
+            sessions.open("c")
+        assert refused.value.retry_after
+        sessions.open("a")
+        await sessions.end("a", "over")
+        sessions.open("c")
+
+
+async def test_sessions_that_were_left_make_room() -> None:
+    """When all places are taken, the one left longest ago ends; one with a socket, or left just now, stays."""
+    async with manager(max_sessions=3) as (sessions, ended):
+        left, longest, watched = (sessions.open(id) for id in ("left", "longest", "watched"))
+        sessions.attach(watched, Socket())
+        for session, ago in ((watched, 900), (longest, 300), (left, 200)):
+            session.last_activity -= ago
+        sessions.open("new")
+        assert "longest" not in sessions
+        await soon(lambda: ended == ["longest"])
+        sessions.open("newer")
+        assert "left" not in sessions
+        with pytest.raises(Busy):
+            sessions.open("newest")
+        with pytest.raises(NotFound):
+            sessions.open("longest")
+
+
+async def test_places_are_not_held_by_those_who_show_nothing() -> None:
+    """When all are taken, whoever has had no picture for three minutes makes room, with a socket and talking, too."""
+    async with manager(max_sessions=3) as (sessions, ended):
+        talks, silent, shows = (sessions.open(id) for id in ("talks", "silent", "shows"))
+        sockets = {session.id: Socket() for session in (talks, silent, shows)}
+        for session in (talks, silent, shows):
+            sessions.attach(session, sockets[session.id])
+            session.camera._dark_since -= 179
+        feed = shows.camera.open_feed()
+        feed.frame(make_frame())
+        with pytest.raises(Busy):
+            sessions.open("new")
+        silent.camera.open_feed()
+        for session, ago in ((talks, 2), (silent, 10), (shows, 1000)):
+            session.camera._dark_since -= ago
+            session.touch()
+        sessions.open("new")
+        assert "silent" not in sessions
+        sessions.open("newer")
+        assert "talks" not in sessions
+        with pytest.raises(Busy):
+            sessions.open("newest")
+        await soon(lambda: ended == ["silent", "talks"])
+        assert sockets["silent"].code == sockets["talks"].code == 4404
+        assert sockets["shows"].code is None
+
+
+async def test_an_ended_session_never_comes_back() -> None:
+    """Its id is remembered, its end told once, and ending it again does nothing."""
+    async with manager() as (sessions, ended):
+        socket = Socket()
+        sessions.attach(sessions.open("a"), socket)
+        await sessions.end("a", "over")
+        await sessions.end("a", "over")
+        await sessions.end("nobody", "over")
+        assert ended == ["a"]
+        assert socket.closed == [(4404, "over")]
+        assert sessions.sockets == 0
+        with pytest.raises(NotFound):
+            sessions.open("a")
+
+
+async def test_a_flood_of_ended_sessions_brings_none_back() -> None:
+    """Beyond what is remembered, access that began no later than what was forgotten is over, too; new access is not."""
+    async with manager() as (sessions, _):
+        sessions.revoked = revoked.Revoked(86_400, 2)
+        began = int(time.time()) - 100
+        for number, id in enumerate("abcde"):
+            sessions.open(id, began + number)
+            await sessions.end(id, "over")
+        assert len(sessions.revoked) == 2
+        for number, id in enumerate("abcde"):
+            with pytest.raises(NotFound):
+                sessions.open(id, began + number)
+        with pytest.raises(NotFound):
+            sessions.open("old", began)
+        sessions.open("new")
+
+
+async def test_sessions_end_when_their_code_is_too_old() -> None:
+    """However much goes on in them; who came later stays."""
+    async with manager(max_age=600) as (sessions, ended):
+        socket = Socket()
+        now = int(time.time())
+        sessions.attach(sessions.open("old", now - 598), socket)
+        sessions.open("new", now - 500)
+        sessions.start()
+
+        def look() -> bool:
+            for session in sessions.all():
+                session.touch()
+            return "old" not in sessions
+
+        await soon(look, 20.0)
+        await soon(lambda: ended == ["old"])
+        assert socket.code == 4404
+        assert "new" in sessions
+
+
+async def test_an_operator_ends_one_and_all() -> None:
+    """By its hash, with a code of its own, for good; all at once, but for who brings the code afterwards."""
+    async with manager() as (sessions, ended):
+        sockets = {id: Socket() for id in "ab"}
+        for id, socket in sockets.items():
+            sessions.attach(sessions.open(id), socket)
+        seen = {one.name: one for one in sessions.seen()}
+        assert set(seen) == {session_hash("a"), session_hash("b")}
+        assert all(one.socket and 0 <= one.age < 60 and 0 <= one.idle < 60 for one in seen.values())
+        assert await sessions.take_back(session_hash("a"))
+        assert (sockets["a"].code, sockets["b"].code) == (4410, None)
+        assert not await sessions.take_back(session_hash("a"))
+        # One that never began here does not, either.
+        assert not await sessions.take_back(session_hash("c"))
+        now = int(time.time())
+        for id in "ac":
+            assert sessions.ended(Claims(id, now + 60, "j", now))
+            with pytest.raises(NotFound):
+                sessions.open(id)
+        assert not sessions.ended(Claims("b", now + 60, "j", now))
+        assert await sessions.take_all_back(now) == 1
+        assert sockets["b"].code == 4410
+        assert ended == ["a", "b"]
+        assert sessions.ended(Claims("d", now + 60, "j", now))
+        later = sessions.revoked.begin(now)
+        assert later > now
+        assert not sessions.ended(Claims("d", now + 60, "j", later))
+        sessions.open("d", later)
+
+
+async def fail(sessions: SessionManager, id: str, when: asyncio.Event | None = None) -> None:
+    """An attempt that fails, at once or later."""
+    with suppress(LookupError):
+        async with sessions.trying(id):
+            if when is not None:
+                await when.wait()
+            raise LookupError
+
+
+async def test_what_came_to_nothing_may_begin_anew() -> None:
+    """A session that an attempt began is taken back when it fails; one with a socket, or that had one, stays."""
+    async with manager() as (sessions, ended):
+        await fail(sessions, "a")
+        assert "a" not in sessions
+        assert ended == ["a"]
+        session = sessions.open("a")
+        socket = Socket()
+        sessions.attach(session, socket)
+        await fail(sessions, "a")
+        assert sessions.find("a") is session
+        sessions.detach(session, socket)
+        await fail(sessions, "a")
+        assert sessions.find("a") is session
+        assert socket.closed == []
+
+
+async def test_an_attempt_that_fails_late_takes_nothing_from_another() -> None:
+    """Two offers on a fresh token: the one that fails does not end the session that the other one uses."""
+    async with manager() as (sessions, ended):
+        late, go = asyncio.Event(), asyncio.Event()
+        failing = asyncio.create_task(fail(sessions, "a", late))
+        await asyncio.sleep(0)
+
+        async def succeed() -> Session:
+            async with sessions.trying("a") as session:
+                await go.wait()
+                return session
+
+        succeeding = asyncio.create_task(succeed())
+        await asyncio.sleep(0)
+        late.set()
+        await failing
+        go.set()
+        session = await succeeding
+        assert sessions.find("a") is session
+        assert ended == []
+        await fail(sessions, "a")
+        assert sessions.find("a") is session
+
+
+async def test_the_last_attempt_that_fails_takes_the_session_back() -> None:
+    """Whichever began it."""
+    async with manager() as (sessions, ended):
+        first, second = asyncio.Event(), asyncio.Event()
+        tasks = [asyncio.create_task(fail(sessions, "a", when)) for when in (first, second)]
+        await asyncio.sleep(0)
+        first.set()
+        await tasks[0]
+        assert "a" in sessions
+        second.set()
+        await tasks[1]
+        assert ended == ["a"]
+        assert not sessions._unused
+        assert not sessions._trying
+
+
+async def test_expiry_goes_on_after_a_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A session that cannot be closed keeps no other one alive, now and later, and what it held is given back."""
+    monkeypatch.setattr(session_manager, "EXPIRY_LOOK", (0.01, 0.01))
+    async with manager(timeout=0.05) as (sessions, ended):
+        broken = sessions.open("broken")
+
+        async def close(reason: str) -> None:
+            del broken.close
+            await broken.close(reason)
+            raise RuntimeError("secret words")
+
+        broken.close = close  # type: ignore[method-assign]
+        sessions.open("other")
+        sessions.start()
+        await soon(lambda: set(ended) == {"broken", "other"})
+        sessions.open("later")
+        await soon(lambda: "later" in ended)
+    assert "secret words" not in caplog.text
+
+
+async def test_the_newer_socket_wins() -> None:
+    """The older is closed with 4409, and its leaving takes nothing from the newer."""
+    async with manager() as (sessions, _):
+        session = sessions.open("a")
+        session.handle(Settings(type="settings", describe=True))
+        old, new = Socket(), Socket()
+        sessions.attach(session, old)
+        sessions.attach(session, new)
+        assert (old.code, new.code) == (4409, None)
+        sessions.detach(session, old)
+        assert sessions.sockets == 1
+        assert session.camera.on_sample is not None
+        sessions.detach(session, new)
+        assert sessions.sockets == 0
+        assert session.camera.on_sample is None
+
+
+async def test_expiry() -> None:
+    """Without activity for the timeout a session ends, its socket with 4408; an active one stays."""
+    async with manager(timeout=0.5) as (sessions, ended):
+        sessions.start()
+        idle, active = Socket(), Socket()
+        sessions.attach(sessions.open("idle"), idle)
+        sessions.attach(sessions.open("active"), active)
+
+        def look() -> bool:
+            sessions.find("active").touch()
+            return "idle" not in sessions
+
+        await soon(look, 2.0)
+        await soon(lambda: ended == ["idle"])
+        assert idle.code == 4408
+        assert active.code is None
+
+
+async def test_draining_lets_nobody_new_in() -> None:
+    """Sessions that are there go on; new ones are refused with when to come back."""
+    async with manager() as (sessions, _):
+        sessions.open("a")
+        sessions.draining = True
+        sessions.open("a")
+        with pytest.raises(Draining) as refused:
+            sessions.open("b")
+        assert refused.value.retry_after
+
+
+async def test_close_ends_all() -> None:
+    """Every socket gets 1013, every session is closed, and a second close does nothing."""
+    async with manager() as (sessions, ended):
+        sockets = {id: Socket() for id in "ab"}
+        for id, socket in sockets.items():
+            sessions.attach(sessions.open(id), socket)
+        sessions.close_sockets(1013, "stop")
+        await sessions.close()
+        await sessions.close()
+        assert [s.code for s in sockets.values()] == [1013, 1013]
+        assert sorted(ended) == ["a", "b"]
+        assert len(sessions) == 0
+        await asyncio.sleep(0)
+        assert not [t for t in asyncio.all_tasks() if t.get_name().startswith("sessions/")]

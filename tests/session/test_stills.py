@@ -1,0 +1,145 @@
+"""Stills: one a second at most, filtered, small, for nobody but who asked and listens."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+
+import cv2
+import numpy as np
+import pytest
+
+from server.core.errors import FrameWithheld
+from server.core.messages import Settings, Still
+from server.session import stills
+from server.session.outbox import Outbox
+from server.vision.encode import STILL_BYTES, STILL_SIDE
+from server.vision.prepare import PictureMaker
+from server.vision.privacy import Bgr
+from tests.support.rooms import Room, make_frame, room
+
+
+class Red:
+    """A filter that paints everything red."""
+
+    name = "red"
+
+    def apply(self, bgr: Bgr) -> Bgr:
+        red = np.zeros_like(bgr)
+        red[:, :, 2] = 255
+        return red
+
+
+class Refuses:
+    name = "refuses"
+
+    def apply(self, bgr: Bgr) -> Bgr:
+        raise FrameWithheld("withheld")
+
+
+def decoded(url: str) -> Bgr:
+    prefix, _, data = url.partition(",")
+    assert prefix == "data:image/jpeg;base64"
+    jpeg = base64.b64decode(data)
+    assert len(jpeg) <= STILL_BYTES
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return np.asarray(image, np.uint8)
+
+
+def counted(one: Room, result: str) -> float:
+    wanted = f'qwen_camera_stills_total{{result="{result}"}} '
+    lines = one.tools.metrics.render().decode().splitlines()
+    return sum(float(line.removeprefix(wanted)) for line in lines if line.startswith(wanted))
+
+
+def want(one: Room, wanted: bool = True) -> None:
+    one.session.handle(Settings(type="settings", stills=wanted))
+
+
+async def test_one_at_once_then_one_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first comes with the first picture; of many frames after it the newest is shown, a period later."""
+    monkeypatch.setattr(stills, "STILL_SECONDS", 0.2)
+    async with room() as one:
+        one.camera()
+        want(one)
+        one.frame(width=1280, height=720)
+        first = await one.next("still")
+        assert decoded(first["image"]).shape == (360, 640, 3)
+        assert (first["width"], first["height"], first["withheld"]) == (1280, 720, False)
+        began = asyncio.get_running_loop().time()
+        for _ in range(5):
+            one.frame(width=720, height=1280)
+        second = await one.next("still")
+        assert asyncio.get_running_loop().time() - began > 0.1
+        assert decoded(second["image"]).shape == (640, 360, 3)
+        # Nothing new, nothing sent.
+        await asyncio.sleep(0.5)
+        assert not [m for m in await one.rest() if m["type"] == "still"]
+        assert counted(one, "sent") == 2
+
+
+async def test_nobody_gets_any_who_did_not_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None before, none after it was switched off, none without a socket; with a new one they go on."""
+    monkeypatch.setattr(stills, "STILL_SECONDS", 0.02)
+    async with room() as one:
+        one.camera()
+
+        async def come() -> bool:
+            one.frame()
+            await asyncio.sleep(0.15)
+            return any(m["type"] == "still" for m in await one.rest())
+
+        assert not await come()
+        want(one)
+        assert await come()
+        want(one, False)
+        assert not await come()
+        want(one)
+        one.session.socket_closed()
+        assert not await come()
+        one.session.socket_opened()
+        assert await come()
+
+
+async def test_filters_come_first() -> None:
+    """What a filter makes of the picture is what is shown."""
+    async with room(None, Red()) as one:
+        one.camera()
+        want(one)
+        one.frame()
+        image = decoded((await one.next("still"))["image"])
+        assert image[:, :, 2].min() > 200
+        assert image[:, :, :2].max() < 60
+
+
+async def test_a_withheld_picture_is_said_and_not_shown() -> None:
+    """No image, and it is counted."""
+    async with room(None, Refuses()) as one:
+        one.camera()
+        want(one)
+        one.frame()
+        assert await one.next("still") == {"type": "still", "withheld": True}
+        assert counted(one, "withheld") == 1
+
+
+async def test_a_slow_client_has_one_waiting() -> None:
+    """A newer still takes the place of one that was not read yet."""
+    box = Outbox()
+    for number in range(50):
+        box.put(Still(image="x" * 40_000, width=number))
+    assert box.dropped == 0
+    assert '"width":49' in await box.attach().get()
+    assert box.empty
+
+
+@pytest.mark.parametrize("size", [(4096, 4096), (2, 4000), (16, 16), (1281, 721)])
+def test_sizes_are_bounded(size: tuple[int, int]) -> None:
+    """Whatever the camera sends, a still keeps within its pixels and bytes."""
+    width, height = size
+    even = make_frame(width=width // 2 * 2, height=height // 2 * 2)
+    jpeg = PictureMaker((), 512).still(even)
+    assert len(jpeg) <= STILL_BYTES
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    assert max(image.shape[:2]) <= STILL_SIDE

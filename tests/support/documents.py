@@ -1,0 +1,77 @@
+"""What the documents quote: code spans, code blocks, links, headings."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = (
+    *("README.md", "DEPLOY.md", "SECURITY.md", "ARCHITECTURE.md", "CHANGELOG.md"),
+    *("docs/cameras.md", "docs/models.md", "docs/protocol.md", "docs/benchmark.md"),
+    *("docs/troubleshooting.md", "docs/FIGURES.md"),
+)
+_FENCE = re.compile(r"^```", re.MULTILINE)
+_SPAN = re.compile(r"(?<!`)`([^`]+)`(?!`)")
+_LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+_HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    document: str
+    text: str
+    # A line of a code block, continued lines joined; else a code span.
+    block: bool
+
+
+def read(document: str) -> tuple[str, list[str]]:
+    """The text without its code blocks, and each of these."""
+    parts = _FENCE.split((ROOT / document).read_text(encoding="utf-8"))
+    assert len(parts) % 2 == 1, f"{document} has a code block without an end"
+    return "\n".join(parts[0::2]), [part.partition("\n")[2] for part in parts[1::2]]
+
+
+def quotes(document: str) -> list[Quote]:
+    prose, blocks = read(document)
+    lines = [
+        line.strip()
+        for block in blocks
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.strip()
+    ]
+    spans = [" ".join(span.split()) for span in _SPAN.findall(prose)]
+    return [Quote(document, line, True) for line in lines] + [
+        Quote(document, span, False) for span in spans
+    ]
+
+
+def links(document: str) -> list[str]:
+    """Where its links and pictures lead."""
+    return _LINK.findall(read(document)[0])
+
+
+def anchors(path: Path) -> set[str]:
+    """The names that headings of a document can be linked by, as GitHub makes them."""
+    prose = "\n".join(_FENCE.split(path.read_text(encoding="utf-8"))[0::2])
+    found: set[str] = set()
+    for heading in _HEADING.findall(prose):
+        plain = re.sub(r"[^\w\- ]", "", re.sub(r"\]\([^)]*\)", "]", heading).lower())
+        name, number = plain.strip().replace(" ", "-"), 1
+        while name in found:
+            name, number = f"{name.removesuffix(f'-{number - 1}')}-{number}", number + 1
+        found.add(name)
+    return found
+
+
+def tables(document: str, heading: str) -> list[list[str]]:
+    """The rows of the tables right under a heading, as cells; without their heads."""
+    part = read(document)[0].partition(f"\n{heading}\n")[2]
+    lines = re.split(r"^#", part, maxsplit=1, flags=re.MULTILINE)[0].splitlines()
+    rows = [line for at, line in enumerate(lines) if line.startswith("| ") and not _head(lines, at)]
+    return [[cell.strip() for cell in row.strip("|").split(" |")] for row in rows]
+
+
+def _head(lines: list[str], at: int) -> bool:
+    return lines[at + 1 : at + 2] != [] and lines[at + 1].startswith("|---")

@@ -1,0 +1,177 @@
+"""A manager over stand-in programs, and everything around it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from server.catalogue.command import Choice, CommandError, Launch, typed
+from server.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.engines.base import Engine
+from server.engines.selector import EngineSelector
+from server.hosting.engine_slot import ManagedEngine
+from server.hosting.host import HostLook
+from server.hosting.local_runtime import LocalLoaded
+from server.hosting.manager import EngineManager
+from server.hosting.model_run import GpuFree, Loader, MakePlan
+from server.hosting.planner import Planner, usable_port
+from server.hosting.runtimes import Loaded, OnLine, OnProgress, ServerLoaded
+from server.hosting.status import ManagerStatus, Plan
+from tests.real_model.server import PYTHON
+from tests.support.fakes import FakeEngine
+
+STAND_IN = Path(__file__).with_name("engine_stand_in.py")
+
+
+def model(name: str, model_type: ModelType = ModelType.VISION, *abilities: Ability) -> Model:
+    return Model(
+        id=f"tests/{name}",
+        model_type=model_type,
+        architecture="stand_in",
+        abilities=frozenset(abilities or (Ability.IMAGES,)),
+        weights_bytes=1,
+        memory_bytes=1,
+    )
+
+
+def choice(behaviour: str, port: int | None = None) -> Choice:
+    """On a port that nobody else's tests would take, too."""
+    free = port or usable_port(None)
+    return Choice(model=f"tests/{behaviour}", mode=RunMode.SUBPROCESS, port=free)
+
+
+def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
+    """What runs the stand-in with the behaviour that the model is named by."""
+    behaviour = chosen.model.partition("/")[2]
+    if behaviour == "nothing":
+        raise CommandError("The folder /nowhere can not be read. Give another one.")
+    program = "no-such-program" if behaviour == "absent" else sys.executable
+    argv = (program, "-S", str(STAND_IN), behaviour, str(chosen.port))
+    env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}
+    launch = Launch(
+        RunMode.SUBPROCESS,
+        argv,
+        env,
+        typed(argv, env),
+        port=chosen.port,
+        base_url=f"http://127.0.0.1:{chosen.port}/v1",
+    )
+    return Plan(
+        chosen,
+        launch,
+        (
+            model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
+            if behaviour == "video"
+            else model(behaviour)
+        ),
+    )
+
+
+def stand_in(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerLoaded:
+    return ServerLoaded(
+        chosen.choice,
+        chosen.launch,
+        chosen.model,
+        inherited=os.environ,
+        on_line=on_line,
+        on_progress=on_progress,
+        grace=0.5,
+    )
+
+
+@dataclass
+class Managed:
+    manager: EngineManager
+    engines: EngineSelector
+    spare: Engine
+    seen: list[ManagerStatus] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def states(self) -> list[str]:
+        """Each state once, in order."""
+        found = [str(status.state) for status in self.seen]
+        return [one for n, one in enumerate(found) if n == 0 or one != found[n - 1]]
+
+    def loaded(self) -> Loaded | None:
+        """What is there, ready or not."""
+        run = self.manager._run
+        return run.loaded if run is not None else None
+
+    def plan(self) -> Plan:
+        """What is carried out."""
+        assert self.manager._run is not None
+        return self.manager._run.plan
+
+    def pid(self) -> int:
+        """Of the program, not of what keeps it."""
+        if isinstance(self.loaded(), LocalLoaded):
+            return self.outermost()
+        keeper = self.outermost()
+        children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
+        return int(children[0])
+
+    def outermost(self) -> int:
+        """Of the process that all others of the model are below."""
+        loaded = self.loaded()
+        assert isinstance(loaded, LocalLoaded | ServerLoaded)
+        pid = loaded._engine.pid if isinstance(loaded, LocalLoaded) else loaded._process.pid
+        assert pid is not None
+        return pid
+
+
+def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+    """As the program does it."""
+    if chosen.choice.mode is RunMode.IN_PROCESS and chosen.model is not None:
+        return LocalLoaded(chosen.launch, chosen.model, on_line=on_line, on_progress=on_progress)
+    return stand_in(chosen, on_line, on_progress)
+
+
+@asynccontextmanager
+async def managed_for_real(python: Path = PYTHON) -> AsyncIterator[Managed]:
+    """With the program's own planner, and what it loads with; nothing is looked for outside of the folder that is named."""
+    planner = Planner(HostLook(engine_python=str(python), trust_remote_code=True))
+    async with managed(planner=planner.plan, loader=real, gpu_free=planner.gpu_free) as one:
+        yield one
+
+
+@asynccontextmanager
+async def managed(
+    *,
+    planner: MakePlan = plan,
+    loader: Loader = stand_in,
+    delays: tuple[float, ...] = (0.05, 0.05, 0.05),
+    gpu_free: GpuFree = lambda: None,
+    silent_seconds: float = 60.0,
+) -> AsyncIterator[Managed]:
+    planning, measuring = ThreadPoolExecutor(2, "manage"), ThreadPoolExecutor(1, "measure")
+    place, spare = ManagedEngine(), FakeEngine("builtin")
+    engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
+    manager = EngineManager(
+        place,
+        engines,
+        planning=planning,
+        measuring=measuring,
+        planner=planner,
+        loader=loader,
+        refusals=(CommandError,),
+        known=lambda: [model("video", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)],
+        gpu_free=gpu_free,
+        restart_delays=delays,
+        silent_seconds=silent_seconds,
+    )
+    one = Managed(manager, engines, spare)
+    manager.on_change(one.seen.append)
+    manager.on_line(one.lines.append)
+    await engines.start()
+    try:
+        yield one
+    finally:
+        await manager.close()
+        await engines.close()
+        planning.shutdown()
+        measuring.shutdown()

@@ -1,0 +1,108 @@
+"""A server in a process of its own, so that its memory can be measured while somebody attacks it.
+
+`python -m tests.support.listening_child` serves `listening` and prints its port. Stand-in for the application alone: the
+connections' code is the program's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from server.listen.serving import uvicorn_config
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+async def listening(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accepts a socket and hears it until it goes; answers requests with their longest wait for the event loop, in seconds."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+    elif scope["type"] == "http":
+        body = f"{lag.longest:.3f}".encode()
+        length = [(b"content-length", str(len(body)).encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": length})
+        await send({"type": "http.response.body", "body": body})
+
+
+class Lag:
+    """How late the event loop was at most, in seconds."""
+
+    longest = 0.0
+
+    async def watch(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = clock() + 0.01
+            await asyncio.sleep(0.01)
+            self.longest = max(self.longest, clock() - due)
+
+
+lag = Lag()
+
+
+class Child:
+    """The process, and what it weighs."""
+
+    def __init__(self, process: subprocess.Popen[str], port: int) -> None:
+        self._process = process
+        self.port = port
+
+    def mib(self) -> float:
+        """Its resident memory."""
+        for line in Path(f"/proc/{self._process.pid}/status").read_text().splitlines():
+            if line.startswith("VmRSS:"):
+                return int(line.split()[1]) / 1024
+        raise AssertionError("the process has gone")
+
+    def lag(self) -> float:
+        """How long its event loop stood still at most, in seconds."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as answer:
+            return float(answer.read())
+
+
+@contextmanager
+def child() -> Iterator[Child]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.support.listening_child"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "MALLOC_ARENA_MAX": "1"},
+    )
+    assert process.stdout is not None
+    try:
+        yield Child(process, int(process.stdout.readline()))
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+async def main() -> None:
+    config = uvicorn_config(listening, host="127.0.0.1", port=0)
+    config.lifespan = "off"
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    watching = asyncio.create_task(lag.watch())
+    print(server.servers[0].sockets[0].getsockname()[1], flush=True)
+    await task
+    watching.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

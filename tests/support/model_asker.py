@@ -1,0 +1,116 @@
+"""A process that asks model servers and says what each cost: `python -m tests.support.model_asker`.
+
+Every line of its input is `probe|answer|videos|request URL`, every line of its output a JSON object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import resource
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from scripts.bench.http_json import request
+from server.core.errors import EngineError
+from server.core.frames import Kind, Picture
+from server.engines.base import Delta, EngineRequest
+from server.engines.openai.chat_client import TimeLimits
+from server.engines.openai.engine import OpenAIEngine
+from server.generation.videos_api import VideosApi
+
+LIMITS = TimeLimits(connect=2, first_token=3, between_tokens=2, total=4, probe=3)
+# What a fault may take before it fails by itself.
+_MOST_ADDRESSES = 3 * 2**30
+
+
+def memory_mib(name: str) -> float:
+    """Main memory of this process: VmRSS is now, VmHWM the most since the last `forget_peak`."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    found = next(line for line in lines if line.startswith(f"{name}:"))
+    return int(found.split()[1]) / 1024
+
+
+def forget_peak() -> None:
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+async def watched(busy: list[float]) -> None:
+    """Note the longest computing between two turns of the event loop: other processes do not count."""
+    before = time.thread_time()
+    while True:
+        await asyncio.sleep(0.01)
+        now = time.thread_time()
+        busy[0] = max(busy[0], now - before)
+        before = now
+
+
+async def probe(url: str) -> dict[str, Any]:
+    engine = OpenAIEngine(name="vllm", base_url=url, limits=LIMITS)
+    try:
+        status = await engine.probe()
+        return {"state": status.state, "said": status.detail, "model": status.model}
+    finally:
+        await engine.close()
+
+
+async def answer(url: str) -> dict[str, Any]:
+    engine = OpenAIEngine(name="vllm", base_url=url, model="m", limits=LIMITS)
+    picture = Picture("f1", 1.0, None, 64, 64, 64, 64, 9, b"\xff\xd8\xff\xd9", None, None, 0.0)
+    text = ""
+    try:
+        async for chunk in engine.answer(EngineRequest("s", Kind.CHAT, "What?", picture)):
+            text += chunk.text if isinstance(chunk, Delta) else ""
+        return {"state": "answered", "said": text[:100]}
+    except EngineError as error:
+        return {"state": error.code, "said": error.message}
+    finally:
+        await engine.close()
+
+
+async def videos(url: str) -> dict[str, Any]:
+    with ThreadPoolExecutor(1) as pool:
+        api = VideosApi(url, pool=pool)
+        try:
+            return {"state": "probed", "said": await api.probe()}
+        finally:
+            await api.close()
+
+
+async def script_request(url: str) -> dict[str, Any]:
+    """As the monitor, the doctor and the benchmark ask."""
+    try:
+        reply = await request("GET", f"{url}/models", timeout=3)
+    except (OSError, ValueError, IndexError, EOFError) as error:
+        return {"state": type(error).__name__, "said": str(error)[:100]}
+    return {"state": "replied", "said": str(reply.status), "bytes": len(reply.body)}
+
+
+KINDS = {"probe": probe, "answer": answer, "videos": videos, "request": script_request}
+
+
+async def measured(kind: str, url: str) -> dict[str, Any]:
+    busy = [0.0]
+    gc.collect()
+    forget_peak()
+    before, began = memory_mib("VmRSS"), time.monotonic()
+    watching = asyncio.create_task(watched(busy))
+    found = await KINDS[kind](url)
+    await asyncio.sleep(0.05)  # the watch has its turn, too
+    watching.cancel()
+    figures = {
+        "grown_mib": round(memory_mib("VmHWM") - before, 1),
+        "busy_seconds": round(busy[0], 3),
+        "seconds": round(time.monotonic() - began, 2),
+    }
+    return found | figures
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_AS, (_MOST_ADDRESSES, _MOST_ADDRESSES))
+    for line in sys.stdin:
+        print(json.dumps(asyncio.run(measured(*line.split()))), flush=True)

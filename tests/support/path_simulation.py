@@ -1,0 +1,155 @@
+"""A camera, a link and the rate rule in virtual time: minutes of a path in a fraction of a second, the same each time."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from scripts.bench.link import Link
+from server.rtc.rate.rate import CAP_FIRST, TOP, PathRate
+from server.rtc.rate.sender_plan import SenderPlan, sender_plan
+
+PROPAGATION_S = 0.02
+# Payload of a full packet, and its RTP header with extensions and SRTP tag, bytes.
+PACKET, RTP_HEADERS = 1100, 30
+
+
+@dataclass
+class Packet:
+    sent: float
+    size: int
+    timestamp: int
+    marker: bool
+    captured: float
+    number: int
+
+
+@dataclass
+class Told:
+    """What the rule said at a moment."""
+
+    at: float
+    remb: int
+    cap: int
+    fps: int
+
+
+@dataclass
+class Simulation:
+    """Chromium as far as it matters here: a pacer at 2.5 times REMB, and an encoder that keeps to the page's plan."""
+
+    link: Link
+    # (from when, bit/s): the link's rate over time.
+    rates: Sequence[tuple[float, float]] = ()
+    # Whether somebody is typing.
+    awake: Callable[[float], bool] = lambda at: False
+    # Bits of a frame captured at a time; None follows the plan.
+    scene: Callable[[float], float | None] = lambda at: None
+    # Whether packets carry abs-send-time.
+    timed: bool = True
+    # (from, to): the server's event loop hangs, and reads what came at its end.
+    stalls: Sequence[tuple[float, float]] = ()
+    path: PathRate = field(default_factory=PathRate)
+    seed: int = 2
+
+    def __post_init__(self) -> None:
+        self.link.delay = PROPAGATION_S
+        self.told: list[Told] = []
+        # (captured, age of the whole frame when here)
+        self.ages: list[tuple[float, float]] = []
+        # Messages to the page.
+        self.tells = 0
+
+    def run(self, seconds: float) -> Simulation:
+        rng, link_rng = random.Random(self.seed), random.Random(self.seed + 1)
+        order = itertools.count()
+        events: list[tuple[float, int, Packet | None, bool]] = []
+        changes = sorted(self.rates)
+
+        def at(when: float, packet: Packet | None = None, *, arrives: bool = False) -> None:
+            heapq.heappush(events, (when, next(order), packet, arrives))
+
+        at(0.0)
+        remb, plan = TOP, sender_plan(CAP_FIRST, 8, 2)
+        pacer, sequence = 0.0, 65_000
+        # When the last frame was due by the frame rate; pictures come 30 times a second.
+        last_due = -1.0
+        feedback: list[tuple[float, int, SenderPlan]] = []
+        missing: dict[float, int] = {}
+        while events:
+            now, _, packet, arrives = heapq.heappop(events)
+            while changes and changes[0][0] <= now:
+                self.link.rate = changes.pop(0)[1]
+            if packet is None:
+                if now >= seconds:
+                    continue
+                at(now + 1 / 30)
+                while feedback and feedback[0][0] <= now:
+                    _, remb, plan = feedback.pop(0)
+                limits = plan.awake if self.awake(now) else plan.idle
+                rate = min(30, limits.max_framerate)
+                if now < last_due + 1 / rate - 0.5 / 30:
+                    continue
+                last_due = max(last_due + 1 / rate, now - 1 / 30)
+                bits = self.scene(now)
+                if bits is None:
+                    bits = min(limits.max_bitrate, remb) / rate * rng.uniform(0.7, 1.3)
+                count = max(1, round(bits / 8 / PACKET))
+                sent = max(now + 0.005, pacer)
+                missing[now] = count
+                for n in range(count):
+                    sequence = (sequence + 1) & 0xFFFF
+                    stamp = (2**32 - 90_000 + round(now * 90_000)) & 0xFFFFFFFF
+                    size = int(bits / 8 / count)
+                    at(sent, Packet(sent, size, stamp, n == count - 1, now, sequence))
+                    sent += 8 * (size + RTP_HEADERS) / (2.5 * remb)
+                pacer = sent
+            elif not arrives:
+                due = self.link.due(now, packet.size + RTP_HEADERS, link_rng)
+                if due is not None:
+                    due = next((end for start, end in self.stalls if start <= due < end), due)
+                    at(due, packet, arrives=True)
+            else:
+                self._arrived(now, packet, feedback)
+                missing[packet.captured] -= 1
+                if not missing[packet.captured]:
+                    self.ages.append((packet.captured, now - packet.captured))
+        return self
+
+    def _arrived(
+        self, now: float, packet: Packet, feedback: list[tuple[float, int, SenderPlan]]
+    ) -> None:
+        path = self.path
+        send_time = int(packet.sent * 2**18) & 0xFFFFFF if self.timed else None
+        path.packet(now, send_time, packet.size, packet.timestamp, packet.marker, packet.number)
+        new = path.remb_due(now)
+        told = path.page_due(now)
+        self.tells += told
+        if new is not None or told:
+            plan = sender_plan(path.cap(), path.frame_rate(), 2)
+            feedback.append((now + PROPAGATION_S, path.remb() if self.timed else TOP, plan))
+        self.told.append(Told(now, path.remb(), path.cap(), path.frame_rate()))
+
+    # What came of it
+
+    def age(self, start: float, end: float, share: float = 0.5) -> float:
+        """Of frames captured in between: the age that this share of them did not exceed."""
+        ages = sorted(age for captured, age in self.ages if start <= captured < end)
+        return ages[min(len(ages) - 1, int(share * len(ages)))]
+
+    def frames(self, start: float, end: float) -> int:
+        return sum(start <= captured < end for captured, _ in self.ages)
+
+    def rembs(self, start: float, end: float) -> list[int]:
+        return [told.remb for told in self.told if start <= told.at < end]
+
+    def caps(self, start: float, end: float) -> list[int]:
+        return [told.cap for told in self.told if start <= told.at < end]
+
+
+def typing(at: float) -> bool:
+    """Awake for 3 of 8 seconds."""
+    return at % 8 >= 5

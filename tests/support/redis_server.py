@@ -1,0 +1,80 @@
+"""A real Redis of the tests' own: nothing of it is written to a file."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+
+from tests.support.fakes_server import free_port
+
+
+@dataclass
+class RedisServer:
+    port: int
+    folder: Path
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    async def start(self) -> None:
+        """Raises TimeoutError."""
+        self.process = await asyncio.create_subprocess_exec(
+            "redis-server",
+            *("--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)),
+            *("--save", "", "--appendonly", "no"),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+        async with asyncio.timeout(10):
+            while not await self._answers():
+                await asyncio.sleep(0.02)
+
+    async def _answers(self) -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        self.process.send_signal(number)
+
+    async def kill(self) -> None:
+        if self.process is not None and self.process.returncode is None:
+            self.process.kill()
+            await self.process.wait()
+
+    async def dump(self) -> dict[str, tuple[str, int]]:
+        """Every key: its value as text, and the milliseconds that it has left."""
+        found = {}
+        async with Redis(host="127.0.0.1", port=self.port, decode_responses=True) as redis:
+            async for key in redis.scan_iter():
+                sorted_set = await redis.type(key) == "zset"
+                value = await (redis.zrange(key, 0, -1) if sorted_set else redis.get(key))
+                found[key] = (str(value), await redis.pttl(key))
+        return found
+
+
+@asynccontextmanager
+async def redis_server(folder: Path) -> AsyncIterator[RedisServer]:
+    """Skips the test where there is none."""
+    if shutil.which("redis-server") is None:
+        pytest.skip("redis-server is missing; bash scripts/test.sh installs it where it may.")
+    server = RedisServer(free_port(), folder)
+    try:
+        await server.start()
+        yield server
+    finally:
+        await server.kill()

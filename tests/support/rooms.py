@@ -1,0 +1,131 @@
+"""A session without a network: real parts around it, an engine and frames that a test steers by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import av
+import numpy as np
+
+from server.camera.camera import Feed
+from server.core.aio import Pools
+from server.core.frames import Frame
+from server.core.metrics import Metrics
+from server.inference import Inference
+from server.session.outbox import Reader
+from server.session.session import Session, SessionLimits, SessionTools
+from server.vision.prepare import PictureMaker
+from server.vision.privacy import PrivacyFilter
+from tests.support.fakes import FakeEngine, FakeEngines
+
+LIMITS = SessionLimits(sample_rate=30, max_tokens=128, context_length=8192, timeout=60)
+
+
+def make_frame(
+    number: int = 1, *, width: int = 320, height: int = 240, captured: float | None = None
+) -> Frame:
+    """A textured frame, captured now."""
+    rng = np.random.default_rng(number)
+    planes = np.full((height * 3 // 2, width), 128, np.uint8)
+    planes[:height] = rng.integers(40, 200, (height, width), np.uint8)
+    now = time.monotonic() if captured is None else captured
+    return Frame(
+        id=f"f{number}",
+        image=av.VideoFrame.from_ndarray(planes, format="yuv420p"),
+        width=width,
+        height=height,
+        captured=now,
+        captured_sender=None,
+        arrived=now,
+        rtp_time=number * 3000,
+    )
+
+
+class Room:
+    """One session, its socket's end of the outbox, and a camera's feed."""
+
+    def __init__(
+        self, engine: FakeEngine, session: Session, tools: SessionTools, engines: FakeEngines
+    ) -> None:
+        self.engine = engine
+        self.session = session
+        self.tools = tools
+        # Assign to `current`: another engine answers from then on.
+        self.engines = engines
+        self.reader: Reader = session.outbox.attach()
+        self._feed: Feed | None = None
+        self._frames = 0
+        self._captured = 0.0
+
+    def camera(self) -> None:
+        self._feed = self.session.camera.open_feed()
+
+    def frame(self, *, captured: float | None = None, **more: Any) -> Frame:
+        """A new frame arrives: fresh enough for any question before it, and a sampling period after the last one."""
+        assert self._feed is not None, "call camera() first"
+        self._frames += 1
+        if captured is None:
+            captured = max(time.monotonic() + 0.02, self._captured + 0.04)
+        self._captured = captured
+        frame = make_frame(self._frames, captured=captured, **more)
+        self._feed.packet(time.monotonic())
+        self._feed.frame(frame)
+        return frame
+
+    async def next(self, *types: str, timeout: float = 3.0) -> dict[str, Any]:
+        """The next message to the client of one of `types`."""
+        async with asyncio.timeout(timeout):
+            while True:
+                message: dict[str, Any] = json.loads(await self.reader.get())
+                if not types or message["type"] in types:
+                    return message
+
+    async def until(self, fits: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """The next message to the client that fits."""
+        while not fits(message := await self.next()):
+            pass
+        return message
+
+    async def rest(self) -> list[dict[str, Any]]:
+        """What waits for the client now."""
+        found = []
+        while not self.session.outbox.empty:
+            found.append(json.loads(await self.reader.get()))
+        return found
+
+
+def make_tools(
+    engine: FakeEngine | FakeEngines, pools: Pools, *filters: PrivacyFilter
+) -> SessionTools:
+    engines = engine if isinstance(engine, FakeEngines) else FakeEngines(engine)
+    metrics = Metrics("test")
+    return SessionTools(
+        inference=Inference(engines, max_concurrent=4, max_queue=8, metrics=metrics),
+        current_engine=lambda: engines.current,
+        maker=PictureMaker(filters, 512),
+        prepare_pool=pools.prepare,
+        metrics=metrics,
+    )
+
+
+@asynccontextmanager
+async def room(
+    engine: FakeEngine | None = None, *filters: PrivacyFilter, limits: SessionLimits = LIMITS
+) -> AsyncIterator[Room]:
+    """A session of its own; everything it started has ended afterwards."""
+    engine = engine or FakeEngine()
+    pools = Pools()
+    engines = FakeEngines(engine)
+    tools = make_tools(engines, pools, *filters)
+    session = Session("s", limits, tools)
+    try:
+        yield Room(engine, session, tools, engines)
+    finally:
+        await session.close("session_ended")
+        await tools.inference.close()
+        pools.close()

@@ -1,0 +1,61 @@
+"""The whole server on a free port of loopback, inside the test's own event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import uvicorn
+
+from config import Settings, load
+from server.listen.serving import uvicorn_config
+from server.main import Program, create_app
+
+
+@dataclass
+class Running:
+    base_url: str
+    ws_url: str
+    port: int
+    program: Program
+    server: uvicorn.Server
+
+
+@asynccontextmanager
+async def running(**settings: Any) -> AsyncIterator[Running]:
+    """Serve with `settings` (names of config.Settings); by default with the built-in engine alone."""
+    settings = {"engine": "builtin", "host": "127.0.0.1", "port": 0, **settings}
+    app = create_app(load(env_file=None, **settings))
+    chosen: Settings = app.state.program.settings
+    tls = (chosen.ssl_cert_path, chosen.ssl_key_path) if chosen.https_enabled else None
+    config = uvicorn_config(
+        app,
+        host="127.0.0.1",
+        port=settings["port"],
+        tls=tls,
+        connections=app.state.program.connections,
+    )
+    server = uvicorn.Server(config)
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    task = asyncio.create_task(server._serve(), name="uvicorn")
+    while not server.started:
+        if task.done():
+            await task
+        await asyncio.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        yield Running(
+            f"http{'s' if tls else ''}://127.0.0.1:{port}",
+            f"ws{'s' if tls else ''}://127.0.0.1:{port}",
+            port,
+            app.state.program,
+            server,
+        )
+    finally:
+        await app.state.program.drain()
+        server.should_exit = True
+        await task

@@ -1,0 +1,194 @@
+"""A real coturn inside a namespace, with the configuration in deploy/, its marked lines changed as they ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import datetime
+import ipaddress
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from tests.support.namespaces import Namespace
+
+CONFIGURATION = Path(__file__).parents[2] / "deploy" / "turnserver.conf"
+SECRET = "a-secret-of-the-tests-0123456789abcdef"
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """PEM files. `authority` is what a client has to trust."""
+
+    authority: Path
+    chain: Path
+    key: Path
+
+    def client_context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=str(self.authority))
+
+
+def make_certificate(folder: Path, *names: str) -> Certificate:
+    """For host names and addresses, signed by an authority of its own."""
+    now = datetime.datetime.now(datetime.UTC)
+    made: dict[str, tuple[ec.EllipticCurvePrivateKey, x509.Name]] = {}
+    for role in ("authority", "server"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"tests' {role}")])
+        signer_key, issuer = made.get("authority", (key, subject))
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(issuer)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(days=30))
+            .add_extension(x509.BasicConstraints(role == "authority", None), critical=True)
+        )
+        if role == "server":
+            alternatives: list[x509.GeneralName] = []
+            for name in names:
+                try:
+                    alternatives.append(x509.IPAddress(ipaddress.ip_address(name)))
+                except ValueError:
+                    alternatives.append(x509.DNSName(name))
+            builder = builder.add_extension(x509.SubjectAlternativeName(alternatives), False)
+        certificate = builder.sign(signer_key, hashes.SHA256())
+        made[role] = (key, subject)
+        (folder / f"{role}.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        made["server"][0].private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return Certificate(folder / "authority.pem", folder / "server.pem", folder / "key.pem")
+
+
+def configuration(
+    address: str,
+    certificate: Certificate,
+    *,
+    allowed: Sequence[str] = (),
+    secret: str = SECRET,
+    tls_port: int = 443,
+    relay_address: str = "",
+    more: Sequence[str] = (),
+) -> str:
+    """deploy/turnserver.conf for a machine at `address`. Raises AssertionError when a line to be changed is gone."""
+    text = CONFIGURATION.read_text()
+
+    def change(line: str, to: str) -> None:
+        nonlocal text
+        text, count = re.subn(rf"^{re.escape(line)}.*$", to, text, flags=re.MULTILINE)
+        assert count == 1, f"{line} is in deploy/turnserver.conf {count} times"
+
+    change("listening-ip=", f"listening-ip={address}")
+    change("relay-ip=", f"relay-ip={relay_address or address}")
+    change("static-auth-secret=", f"static-auth-secret={secret}")
+    change("tls-listening-port=", f"tls-listening-port={tls_port}")
+    change("cert=", f"cert={certificate.chain}")
+    change("pkey=", f"pkey={certificate.key}")
+    change("#allowed-peer-ip=203.", "\n".join(f"allowed-peer-ip={peer}" for peer in allowed))
+    return text + "\n".join(more) + "\n"
+
+
+@dataclass
+class TurnServer:
+    process: asyncio.subprocess.Process
+    log: Path
+
+    @property
+    def said(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@asynccontextmanager
+async def turn_server(
+    namespace: Namespace, address: str, folder: Path, text: str, *, tls_port: int = 443
+) -> AsyncIterator[TurnServer]:
+    """coturn with this configuration, once it listens at `address`; it ends with the context."""
+    path, log = folder / "turnserver.conf", folder / "turnserver.log"
+    path.write_text(text)
+    with log.open("wb") as output:
+        process = await namespace.start(
+            "turnserver",
+            *("-c", str(path), "--pidfile=", f"--userdb={folder / 'turndb'}"),
+            cwd=folder,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    server = TurnServer(process, log)
+    try:
+        async with asyncio.timeout(15):
+            while not (
+                _listens(namespace, address, 3478) and _listens(namespace, address, tls_port)
+            ):
+                assert process.returncode is None, server.said
+                await asyncio.sleep(0.05)
+        yield server
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(5):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def turn_on_loopback(folder: Path, secret: str) -> AsyncIterator[int]:
+    """A real relay on loopback; its port, UDP and TCP. Skips the test where coturn is not installed."""
+    if shutil.which("turnserver") is None:
+        pytest.skip("turnserver is missing; bash scripts/test.sh installs it where it may.")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    own = ["--listening-ip=127.0.0.1", f"--listening-port={port}", "--relay-ip=127.0.0.1"]
+    auth = ["--use-auth-secret", f"--static-auth-secret={secret}", "--realm=test"]
+    less = ["--no-tls", "--no-dtls", "--no-cli", "--allow-loopback-peers", "--pidfile="]
+    process = await asyncio.create_subprocess_exec(
+        "turnserver",
+        *("-n", *own, *auth, *less, f"--userdb={folder / 'turndb'}", "--log-file=stdout"),
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(15):
+            while True:
+                assert process.returncode is None, "coturn did not start"
+                with contextlib.suppress(OSError):
+                    _, writer = await asyncio.open_connection("127.0.0.1", port)
+                    writer.close()
+                    await writer.wait_closed()
+                    break
+                await asyncio.sleep(0.05)
+        yield port
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        await process.wait()
+
+
+def _listens(namespace: Namespace, address: str, port: int) -> bool:
+    with namespace.entered(), contextlib.suppress(OSError):
+        socket.create_connection((address, port), timeout=0.5).close()
+        return True
+    return False

@@ -1,0 +1,112 @@
+"""What /health and its siblings say; the status codes are in web/test_routes.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.core.frames import Kind
+from server.engines.base import Capabilities, EngineState, EngineStatus
+from server.web.health import Health
+from tests.support.fakes import FakeEngine
+
+
+class Engine(FakeEngine):
+    """A FakeEngine in any state."""
+
+    def __init__(self, state: EngineState, detail: str = "") -> None:
+        super().__init__("vllm")
+        self._said = EngineStatus(state, detail, "m", Capabilities(context_length=8192))
+
+    @property
+    def status(self) -> EngineStatus:
+        return self._said
+
+
+def health(engine: Engine, *, draining: bool = False) -> Health:
+    return Health(
+        version="1.2",
+        engine=lambda: engine,
+        sessions=lambda: 3,
+        cameras=lambda: 2,
+        queue=lambda: {Kind.CHAT: 1, Kind.WATCH: 0, Kind.DESCRIBE: 4},
+        draining=lambda: draining,
+        engines=lambda: [engine],
+    )
+
+
+def test_ready() -> None:
+    """All parts of the detail, and nothing that is wrong."""
+    one = health(Engine(EngineState.READY))
+    body, ok = one.detail()
+    assert ok
+    assert one.why_not_ready() is None
+    assert body.pop("uptime_seconds") >= 0
+    assert body == {
+        "status": "ok",
+        "ready": True,
+        "version": "1.2",
+        "engine": {
+            "name": "vllm",
+            "model": "m",
+            "state": "ready",
+            "reachable": True,
+            "detail": "",
+            "context_length": 8192,
+        },
+        "engines": [{"name": "vllm", "model": "m", "state": "ready", "detail": ""}],
+        "sessions": 3,
+        "cameras": 2,
+        "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
+        "draining": False,
+        "turn": [],
+        "limits": {
+            "shared": False,
+            "reason": "REDIS_URL is empty: limits hold for each process alone",
+        },
+    }
+    assert not one.limits_shared
+    assert one.brief()["status"] == "ok"
+
+
+@pytest.mark.parametrize("state", [s for s in EngineState if s is not EngineState.READY])
+def test_not_ready(state: EngineState) -> None:
+    """An engine that can not answer is named with its state and with what to do."""
+    one = health(Engine(state, "Start it."))
+    body, ok = one.detail()
+    assert not ok
+    assert body["status"] == "unavailable"
+    assert body["engine"]["reachable"] is False
+    assert body["reason"] == f"engine {state}: Start it."
+    assert body["engines"][0]["detail"] == "Start it."
+    # Without a sentence the state alone has to do.
+    assert health(Engine(state)).detail()[0]["reason"] == f"engine {state}"
+    # Everybody else reads the state, and a sentence that is for them.
+    told, ok = one.summary()
+    assert not ok
+    assert told["reason"] == one.why_not_ready()
+    assert str(told["reason"]).startswith(f"engine {state}: The model is ")
+    assert "Start it" not in str(told)
+
+
+def test_everybody_reads_less() -> None:
+    """Whether it answers, what kind of engine, how much waits; nothing of what it is made of."""
+    body, ok = health(Engine(EngineState.READY, "http://10.0.0.7:8001")).summary()
+    assert ok
+    assert body.pop("uptime_seconds") >= 0
+    assert body == {
+        "status": "ok",
+        "ready": True,
+        "version": "1.2",
+        "engine": {"name": "vllm", "state": "ready", "reachable": True, "detail": ""},
+        "queue_depth": {"chat": 1, "watch": 0, "describe": 4},
+        "draining": False,
+    }
+
+
+def test_draining() -> None:
+    """A server about to stop is not ready, whatever its engine says."""
+    one = health(Engine(EngineState.READY), draining=True)
+    body, ok = one.detail()
+    assert not ok
+    assert body["draining"] is True
+    assert "draining" in str(one.why_not_ready())

@@ -1,0 +1,247 @@
+"""The wrappers around the application."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from server.core.metrics import Metrics
+from server.web.middleware import _UPLOAD, MAX_BODY_BYTES, BodyLimit, plain_path
+from tests.support.fakes_app import (
+    CANARY,
+    assert_error,
+    client_of,
+    counted,
+    make_app,
+    raw_call,
+    scope_of,
+)
+
+
+async def test_a_bug_leaves_a_line_without_its_text(caplog: pytest.LogCaptureFixture) -> None:
+    """The log has the exception's type and place, not what it says; nothing is raised on."""
+    async with client_of(make_app()) as client:
+        await client.get("/raise/bug")
+    assert [record.getMessage() for record in caplog.records] == ["request failed"]
+    assert caplog.records[0].__dict__["error"] == "RuntimeError"
+    assert caplog.records[0].__dict__["at"].startswith("fail:")
+    assert CANARY not in caplog.text
+
+
+async def test_a_bug_in_mid_answer_cuts_it() -> None:
+    """Half an answer is never finished as if it were whole."""
+    app = make_app()
+    sent = await raw_call(app, scope_of("GET", "/half"), [])
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert sent[1]["more_body"] is True
+    assert counted(app, "internal") == 1
+
+
+@pytest.mark.parametrize("name", ["ours", "early", "accepted"])
+async def test_a_bug_in_a_socket_closes_it(name: str) -> None:
+    """A socket whose handler dies is closed with 1011 and no text."""
+    app = make_app()
+    scope = {**scope_of("GET", f"/socket/{name}"), "type": "websocket", "subprotocols": []}
+    sent = await raw_call(app, scope, [{"type": "websocket.connect"}])
+    assert sent[-1] == {"type": "websocket.close", "code": 1011, "reason": ""}
+    assert counted(app, "internal") == 1
+
+
+async def test_the_body_limit_by_length() -> None:
+    """A body of exactly the limit arrives whole, one byte more is refused."""
+    app = make_app()
+    async with client_of(app) as client:
+        whole = await client.post("/raw", content=b"x" * MAX_BODY_BYTES)
+        assert whole.json() == {"length": MAX_BODY_BYTES}
+        over = await client.post("/raw", content=b"x" * (MAX_BODY_BYTES + 1))
+    assert_error(over, 413, "too_large", retryable=False)
+    assert counted(app, "too_large") == 1
+
+
+async def test_an_announced_length_is_refused_unread() -> None:
+    """Nothing is received of a body that says it is too long, or that says no number."""
+    for length in (str(MAX_BODY_BYTES + 1), "9" * 19, "-1", "1e3", "many"):
+        messages: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}]
+        sent = await raw_call(make_app(), scope_of("POST", "/raw", content_length=length), messages)
+        assert sent[0]["status"] == 413
+        assert len(messages) == 1
+
+
+async def test_the_body_limit_by_counting() -> None:
+    """A streamed body is read up to the limit and refused with the first byte over it, also one that lies."""
+    half = MAX_BODY_BYTES // 2
+    for headers in ({}, {"content_length": "10"}):
+        messages: list[Message] = [
+            {"type": "http.request", "body": b"x" * half, "more_body": True} for _ in range(6)
+        ]
+        sent = await raw_call(make_app(), scope_of("POST", "/raw", **headers), messages)
+        assert [sent[0]["status"], len(messages)] == [413, 3]
+    messages = [
+        {"type": "http.request", "body": b"x" * half, "more_body": True},
+        {"type": "http.request", "body": b"x" * half, "more_body": False},
+    ]
+    sent = await raw_call(make_app(), scope_of("POST", "/raw"), messages)
+    assert sent[0]["status"] == 200
+
+
+async def test_a_client_that_leaves_is_let_go() -> None:
+    """When the body never ends, the application is not called and nothing is answered."""
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"x", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+    assert await raw_call(make_app(), scope_of("POST", "/raw"), messages) == []
+
+
+async def test_a_body_that_does_not_come_is_given_up() -> None:
+    """A client that announces a body and stays silent is answered when its time is up."""
+    sent: list[Message] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise AssertionError("there is nothing to serve yet")
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError("never")
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    guard = BodyLimit(app, metrics=Metrics("test"), seconds=0.01)
+    await guard(scope_of("POST", "/raw", content_length="5"), receive, send)
+    assert sent[0]["status"] == 400
+    assert b"not there after 0.01 seconds" in sent[1]["body"]
+
+
+UPLOADS = [
+    "/upload",
+    "/upload/",
+    "/upload/a/b.jpg",
+    "/uploads",
+    "/UPLOAD",
+    "/Upload/x",
+    "//upload",
+    "/./upload",
+    "/x/../upload",
+    "/upload;v=1/x",
+    "/%75pload",
+    "/%2575pload",
+    "/%2fupload",
+    "/api/upload",
+    "/api/uploads",
+    "/api/upload_image",
+    "/api/upload/7",
+    "/API/Upload",
+    "/api//upload",
+    "/api/%55PLOAD",
+    "/api%2Fupload",
+    "/api\\upload",
+]
+
+
+@pytest.mark.parametrize("path", UPLOADS)
+async def test_uploads_are_refused(path: str) -> None:
+    """However the address is written, the answer says that only live camera streams are accepted."""
+    app = make_app()
+    messages: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}]
+    sent = await raw_call(app, scope_of("POST", path), messages)
+    assert sent[0]["status"] == 403
+    assert b"only live camera streams are accepted" in sent[1]["body"]
+    assert b'"upload_refused"' in sent[1]["body"]
+    assert len(messages) == 1
+    assert counted(app, "upload_refused") == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+async def test_uploads_are_refused_by_any_method(method: str) -> None:
+    """No method gets through, a preflight from an allowed origin neither."""
+    app = make_app(allowed_origins=["http://a"])
+    headers = {"origin": "http://a", "access-control-request-method": "POST"}
+    async with client_of(app) as client:
+        response = await client.request(method, "/upload", headers=headers)
+    assert response.status_code == 403
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/uploader", "/load", "/api/token", "/x/upload", "/apiupload"]
+)
+def test_other_paths_are_left_alone(path: str) -> None:
+    """Names that merely resemble an upload are not refused as one."""
+    assert _UPLOAD.match(plain_path(path)) is None
+
+
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data; boundary=x", "Multipart/Mixed", " multipart/related"]
+)
+async def test_multipart_is_refused_unread(kind: str) -> None:
+    """A multipart body anywhere is 415 before a byte of it is read."""
+    app = make_app()
+    for path in ("/raw", "/api/json", "/nowhere"):
+        messages: list[Message] = [{"type": "http.request", "body": b"x", "more_body": True}]
+        sent = await raw_call(app, scope_of("POST", path, content_type=kind), messages)
+        assert sent[0]["status"] == 415
+        assert b'"unsupported_media_type"' in sent[1]["body"]
+        assert len(messages) == 1
+
+
+async def test_a_second_content_type_does_not_hide_multipart() -> None:
+    """Each of several Content-Type headers is looked at."""
+    scope = scope_of("POST", "/raw", content_type="application/json")
+    scope["headers"].append((b"content-type", b"multipart/form-data"))
+    sent = await raw_call(make_app(), scope, [{"type": "http.request", "body": b""}])
+    assert sent[0]["status"] == 415
+
+
+async def test_security_headers() -> None:
+    """Every answer has them; HSTS goes out with https only; answers under /api/ are not stored."""
+    async with client_of(make_app()) as client:
+        headers = (await client.get("/fine")).headers
+        api = (await client.post("/api/json", json={"sdp": "x"})).headers
+    assert headers["content-security-policy"] == (
+        "default-src 'self'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:;"
+        " media-src 'self' blob:; connect-src 'self'; object-src 'none'; base-uri 'none';"
+        " form-action 'none'; frame-ancestors 'none'"
+    )
+    assert headers["permissions-policy"].startswith("camera=(self), microphone=(self), ")
+    assert "geolocation=()" in headers["permissions-policy"]
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["cross-origin-opener-policy"] == "same-origin"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
+    assert "strict-transport-security" not in headers
+    assert "cache-control" not in headers
+    assert api["cache-control"] == "no-store"
+    async with client_of(make_app(https=True)) as client:
+        assert (
+            (await client.get("/fine")).headers["strict-transport-security"].startswith("max-age=")
+        )
+
+
+async def test_cross_origin_answers_for_the_list_only() -> None:
+    """A listed origin may read answers and ask before; any other gets no such header and no preflight."""
+    async with client_of(make_app(allowed_origins=["https://page.example"])) as client:
+        for path, status in (("/fine", 200), ("/nowhere", 404)):
+            good = await client.get(path, headers={"origin": "https://page.example"})
+            assert good.status_code == status
+            assert good.headers["access-control-allow-origin"] == "https://page.example"
+            assert "Origin" in good.headers["vary"]
+            assert "access-control-allow-credentials" not in good.headers
+        asked = {"access-control-request-method": "POST"}
+        preflight = await client.options(
+            "/api/json", headers={"origin": "https://page.example", **asked}
+        )
+        assert preflight.status_code == 204
+        assert "Authorization" in preflight.headers["access-control-allow-headers"]
+        for origin in ("https://evil.example", "null", ""):
+            bad = await client.options("/api/json", headers={"origin": origin, **asked})
+            assert_error(bad, 405, "method_not_allowed", retryable=False)
+            assert "access-control-allow-origin" not in bad.headers
+
+
+async def test_without_a_list_nothing_is_shared() -> None:
+    """No ALLOWED_ORIGINS, no cross-origin header at all."""
+    async with client_of(make_app()) as client:
+        headers = (await client.get("/fine", headers={"origin": "http://cam"})).headers
+    assert not [name for name in headers if name.startswith("access-control")]

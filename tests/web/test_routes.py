@@ -1,0 +1,965 @@
+"""HTTP: each route, each status and its one body, each limit one step below and above."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import re
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+import pytest_asyncio
+from aiortc import RTCConfiguration, RTCPeerConnection
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from server.auth import TokenIssuer, new_session_id, signing_key
+from server.rtc.media.decode import DecodePool
+from server.webrtc_server import PeerConnection
+from tests.camera.test_webrtc_server import only
+from tests.support.clients import http, metric, open_page, page_of, take_token
+from tests.support.fakes_app import assert_error
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
+CODE = "open-sesame-77"
+OFFER = "/api/webrtc/offer"
+
+
+async def make_offer(*kinds: str, direction: str = "sendonly", channel: bool = False) -> str:
+    """An offer as a real peer makes it."""
+    pc = RTCPeerConnection(RTCConfiguration(iceServers=[]))
+    for kind in kinds:
+        pc.addTransceiver(kind, direction=direction)
+    if channel:
+        pc.createDataChannel("x")
+    await pc.setLocalDescription(await pc.createOffer())
+    sdp: str = pc.localDescription.sdp
+    await pc.close()
+    return sdp
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run() -> AsyncIterator[Running]:
+    async with (
+        FakeOpenAI() as fake,
+        running(
+            engine="vllm",
+            vllm_base_url=fake.base_url,
+            jwt_secret_key=SECRET,
+            rate_limit_per_minute=0,
+            max_sessions=1000,
+            drain_seconds=1,
+        ) as run,
+    ):
+        yield run
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def client(run: Running) -> AsyncIterator[httpx.AsyncClient]:
+    async with http(run) as client:
+        yield client
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sdp() -> str:
+    return await make_offer("video")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def locked() -> AsyncIterator[tuple[Running, httpx.AsyncClient]]:
+    """A server with an access code, and with a token before its metrics."""
+    async with (
+        running(
+            access_code=CODE,
+            jwt_secret_key=SECRET,
+            metrics_token="metrics-token-1",
+            rate_limit_per_minute=0,
+            turn_urls="turn:turn.example.org:3478?transport=udp",
+            turn_secret="turn-secret",
+            stun_urls="stun:stun.example.org",
+            session_timeout=600,
+        ) as run,
+        http(run) as client,
+    ):
+        yield run, client
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+# Page and health
+
+
+async def test_page_for_browsers_and_json_for_the_rest(client: httpx.AsyncClient) -> None:
+    """`/` is the page to whoever accepts HTML, else a health check; caches are told that both exist."""
+    page = await client.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "<html" in page.text
+    for accept in ("application/json", "*/*"):
+        check = await client.get("/", headers={"Accept": accept})
+        assert check.status_code == 200
+        assert check.json()["status"] == "ok"
+        assert check.headers["vary"] == page.headers["vary"] == "Accept"
+
+
+async def test_files_of_the_page(client: httpx.AsyncClient) -> None:
+    """The page's own files come with their type; nothing beside them can be read."""
+    for name in ("client.js", "live/visit.js", "operator/panel.js"):
+        script = await client.get(f"/client/{name}")
+        assert script.status_code == 200
+        assert script.headers["content-type"] == "text/javascript; charset=utf-8"
+        assert script.headers["x-content-type-options"] == "nosniff"
+        # Asked for each time, and sent where it differs.
+        assert script.headers["cache-control"] == "no-cache"
+        assert script.headers["etag"]
+        assert "script-src 'self'" in script.headers["content-security-policy"]
+    for name in (
+        *("nothing.js", "..%2fconfig.py", ".hidden.js", "%2e%2e%2frequirements.txt"),
+        *("..%5cconfig.py", "client.js%00", "README.md", "a%2fb.js"),
+        *("live", "live/nothing.js", "live/../../config.py", "live/%2e%2e/boot.js"),
+        *("live//visit.js", "live/.visit.js", "..%2fclient%2fboot.js"),
+        *("%2fetc%2fpasswd", "a/b/c.js", "live%5cvisit.js"),
+    ):
+        assert_error(await client.get(f"/client/{name}"), 404, "not_found", retryable=False)
+
+
+async def test_health_of_a_server_that_can_answer(client: httpx.AsyncClient) -> None:
+    """Detail on /health, and both probes say yes."""
+    reply = await client.get("/health")
+    assert reply.status_code == 200
+    body = reply.json()
+    assert body["status"] == "ok"
+    assert body["engine"]["name"] == "vllm"
+    assert body["engine"]["model"] == "fake-vl"
+    assert body["engine"]["reachable"] is True
+    assert body["queue_depth"] == {"chat": 0, "watch": 0, "describe": 0}
+    assert {"version", "uptime_seconds", "sessions", "cameras"} <= body.keys()
+    assert (await client.get("/health/live")).status_code == 200
+    ready = await client.get("/health/ready")
+    assert (ready.status_code, ready.json()) == (200, {"ready": True})
+
+
+# Tokens
+
+
+async def test_a_token(client: httpx.AsyncClient, run: Running) -> None:
+    """All that is promised, nothing cached, and no session begun."""
+    sessions = len(run.program.sessions)
+    reply = await client.post("/api/token")
+    assert reply.status_code == 200
+    assert reply.headers["cache-control"] == "no-store"
+    body = reply.json()
+    assert body.keys() == {"token", "session_id", "expires_in", "token_type", "ice_servers"}
+    assert body["token_type"] == "bearer"
+    assert body["expires_in"] == 3600
+    assert body["ice_servers"] == []
+    assert re.fullmatch(r"[A-Za-z0-9_-]{22}", body["session_id"])
+    assert len(run.program.sessions) == sessions
+
+
+async def test_renewal_keeps_the_session(client: httpx.AsyncClient, run: Running) -> None:
+    """A valid bearer token gets a new token of the same session, which opens the same socket."""
+    first = await take_token(run)
+    reply = await client.post("/api/token", headers=bearer(first["token"]))
+    second = reply.json()
+    assert second["session_id"] == first["session_id"]
+    assert second["token"] != first["token"]
+    async with page_of(run, second["token"], second["session_id"]):
+        pass
+
+
+@pytest.mark.parametrize("value", ["Bearer none", "Basic abc", "Bearer", "expired"])
+async def test_renewal_needs_a_valid_token(client: httpx.AsyncClient, value: str) -> None:
+    """A bad token is not taken for a wish for a new session."""
+    if value == "expired":
+        key = signing_key(SECRET, "session tokens", "")
+        old = TokenIssuer(key, 10).issue(new_session_id(), now=1_000_000)
+        value = f"Bearer {old.token}"
+    reply = await client.post("/api/token", headers={"Authorization": value})
+    assert_error(reply, 401, "unauthorized", retryable=False)
+    assert reply.headers["www-authenticate"] == "Bearer"
+
+
+async def test_access_code(locked: tuple[Running, httpx.AsyncClient]) -> None:
+    """With ACCESS_CODE a token costs the code, or a valid token of before; each refusal says what is missing."""
+    run, client = locked
+    missing = await client.post("/api/token")
+    assert_error(missing, 401, "unauthorized", retryable=False)
+    wrong = await client.post("/api/token", json={"access_code": "wrong-code-123"})
+    assert_error(wrong, 401, "unauthorized", retryable=False)
+    assert missing.json()["detail"] != wrong.json()["detail"]
+    assert "wrong-code-123" not in wrong.text
+    assert CODE not in wrong.text
+    assert metric(run, "auth_failures_total", reason="bad_code") >= 2
+    right = await client.post("/api/token", json={"access_code": f" {CODE} "})
+    assert right.status_code == 200
+    renewed = await client.post("/api/token", headers=bearer(right.json()["token"]))
+    assert renewed.json()["session_id"] == right.json()["session_id"]
+
+
+async def test_a_pairing_code_stands_instead_of_the_access_code(
+    locked: tuple[Running, httpx.AsyncClient], caplog: pytest.LogCaptureFixture
+) -> None:
+    """It opens a session once; used, over, replaced or made up it is refused in its own words, and never logged."""
+    run, client = locked
+    caplog.set_level("DEBUG")
+    codes = run.program.pairing
+
+    async def bring(code: object, **more: object) -> httpx.Response:
+        return await client.post("/api/token", json={"pairing_code": code, **more})
+
+    before = metric(run, "auth_failures_total", reason="bad_code")
+    code = codes.issue(time.monotonic())
+    good = await bring(code)
+    assert good.status_code == 200
+    verified = run.program.tokens.verify(good.json()["token"])
+    assert verified.session_id == good.json()["session_id"]
+    old = codes.issue(time.monotonic() - 300)
+    for stale, words in (
+        (code, "used already"),
+        (old, "is over"),
+        ("made-up", "not of this server"),
+    ):
+        refused = await bring(stale)
+        assert_error(refused, 401, "unauthorized", retryable=False)
+        assert words in refused.json()["detail"]
+        assert "Press Enter" in refused.json()["detail"]
+    # It goes before an access code, right or wrong.
+    assert (await bring("made-up", access_code=CODE)).status_code == 401
+    assert (await bring(None, access_code=CODE)).status_code == 200
+    after = metric(run, "auth_failures_total", reason="bad_code")
+    assert after - before == 4
+    assert (await bring("x" * 65)).status_code == 400
+    assert not [r for r in caplog.records if code in repr(vars(r)) or old in repr(vars(r))]
+
+
+async def test_guesses_at_pairing_codes_are_limited(sdp: str) -> None:
+    """They count against the address like any other token asked for."""
+    async with (
+        running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=5) as run,
+        http(run) as client,
+    ):
+        answers = [
+            await client.post("/api/token", json={"pairing_code": "guess"}) for _ in range(6)
+        ]
+        assert [answer.status_code for answer in answers] == [401] * 5 + [429]
+
+
+async def test_the_authority_is_offered_only_where_there_is_one(
+    client: httpx.AsyncClient,
+) -> None:
+    """Without CA_CERT_PATH there is nothing at its address."""
+    assert_error(await client.get("/ca.crt"), 404, "not_found", retryable=False)
+
+
+async def test_access_code_implies_auth(
+    locked: tuple[Running, httpx.AsyncClient], sdp: str
+) -> None:
+    """ACCESS_CODE alone makes offers need a token."""
+    run, client = locked
+    assert run.program.settings.require_auth
+    reply = await client.post(OFFER, json={"sdp": sdp, "type": "offer"})
+    assert_error(reply, 401, "unauthorized", retryable=False)
+    token = (await client.post("/api/token", json={"access_code": CODE})).json()["token"]
+    reply = await client.post(OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(token))
+    assert reply.status_code == 200
+    assert "token" not in reply.json()
+    await client.delete(OFFER, headers=bearer(token))
+
+
+async def test_ice_servers_with_credentials_that_expire(
+    locked: tuple[Running, httpx.AsyncClient],
+) -> None:
+    """TURN credentials are of the REST form; the session's id is not in them."""
+    _, client = locked
+    body = (await client.post("/api/token", json={"access_code": CODE})).json()
+    stun, turn = body["ice_servers"]
+    assert stun == {"urls": ["stun:stun.example.org"]}
+    assert turn["urls"] == ["turn:turn.example.org:3478?transport=udp"]
+    expiry, _, user = turn["username"].partition(":")
+    assert abs(int(expiry) - time.time() - 3600) < 5
+    assert (body["ice_expires_in"], body["expires_in"]) == (3600, 600)
+    assert body["session_id"] not in user
+    digest = hmac.new(b"turn-secret", turn["username"].encode(), hashlib.sha1).digest()
+    assert turn["credential"] == base64.b64encode(digest).decode()
+
+
+# Offers
+
+
+async def test_offer_without_a_token(client: httpx.AsyncClient, run: Running, sdp: str) -> None:
+    """With auth off the answer brings the token too; it opens the socket, PATCHes and DELETEs."""
+    reply = await client.post(OFFER, json={"sdp": sdp, "type": "offer"})
+    assert reply.status_code == 200
+    body = reply.json()
+    assert body["type"] == "answer"
+    assert body["sdp"].startswith("v=0")
+    assert {"token", "expires_in", "ice_servers", "session_id", "sender"} <= body.keys()
+    assert {"idle", "awake", "ramp"} <= body["sender"].keys()
+    assert body["sender"]["idle"].keys() == {
+        *("max_framerate", "max_bitrate", "degradation_preference", "content_hint"),
+    }
+    async with page_of(run, body["token"], body["session_id"]):
+        pass
+    session = f"{OFFER}?session={body['session_id']}"
+    patched = await client.patch(session, json={"candidates": []}, headers=bearer(body["token"]))
+    assert (patched.status_code, patched.json()) == (200, {"added": 0})
+    ended = await client.delete(session, headers=bearer(body["token"]))
+    assert (ended.status_code, ended.json()) == (200, {"ended": True})
+    again = await client.delete(session, headers=bearer(body["token"]))
+    assert (again.status_code, again.json()) == (200, {"ended": False})
+
+
+async def test_a_new_offer_replaces(client: httpx.AsyncClient, run: Running, sdp: str) -> None:
+    """One camera a session: a second offer of the same token takes the first one's place."""
+    token = (await take_token(run))["token"]
+    cameras = len(run.program.webrtc)
+    for _ in range(2):
+        reply = await client.post(OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(token))
+        assert reply.status_code == 200
+        assert "token" not in reply.json()
+        assert len(run.program.webrtc) == cameras + 1
+    await client.delete(OFFER, headers=bearer(token))
+
+
+async def test_what_a_page_gave_up_and_comes_late_changes_nothing(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """Offers, candidates and ends of an attempt before the newest: 409, and the newest one's connection stays."""
+    issued = await take_token(run)
+    headers = bearer(issued["token"])
+    body = {"sdp": sdp, "type": "offer"}
+
+    def at(number: int) -> str:
+        return f"{OFFER}?session={issued['session_id']}&page=p1&attempt={number}"
+
+    assert (await client.post(at(2), json=body, headers=headers)).status_code == 200
+    connection = run.program.webrtc.get(issued["session_id"])
+    late = [
+        await client.post(at(1), json=body, headers=headers),
+        await client.patch(at(1), json={"candidates": []}, headers=headers),
+        await client.delete(at(1), headers=headers),
+    ]
+    for reply in late:
+        assert_error(reply, 409, "conflict", retryable=False)
+    assert run.program.webrtc.get(issued["session_id"]) is connection
+    # The second one's connection healed while a third one was under way and given up.
+    assert (await client.patch(at(4), json={"candidates": []}, headers=headers)).status_code == 200
+    assert (await client.post(at(3), json=body, headers=headers)).status_code == 409
+    assert run.program.webrtc.get(issued["session_id"]) is connection
+    ended = await client.delete(at(5), headers=headers)
+    assert ended.json() == {"ended": True}
+    assert (await client.post(at(5), json=body, headers=headers)).status_code == 409
+    bad = await client.post(f"{OFFER}?page=p1&attempt=x", json=body, headers=headers)
+    assert_error(bad, 400, "bad_request", retryable=False)
+
+
+async def test_an_offer_overtaken_while_it_is_answered_takes_no_place(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """A newer one of its page that began later and is answered first keeps the place."""
+    issued = await take_token(run)
+    session_id = issued["session_id"]
+    url = f"{OFFER}?session={session_id}&page=p1&attempt="
+    headers = bearer(issued["token"])
+
+    async def offer(number: int) -> int:
+        body = {"sdp": sdp, "type": "offer"}
+        return (await client.post(f"{url}{number}", json=body, headers=headers)).status_code
+
+    answered = asyncio.Event()
+    answer = PeerConnection.answer
+    slow = True
+
+    async def hold(self: PeerConnection, pool: DecodePool) -> str:
+        nonlocal slow
+        text = await answer(self, pool)
+        if slow:
+            slow = False
+            await answered.wait()
+        return text
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(PeerConnection, "answer", hold)
+        first = asyncio.create_task(offer(1))
+        while slow:
+            await asyncio.sleep(0.01)
+        assert await offer(2) == 200
+        connection = run.program.webrtc.get(session_id)
+        answered.set()
+        assert await first == 409
+    assert run.program.webrtc.get(session_id) is connection
+    await client.delete(f"{url}2", headers=headers)
+
+
+@pytest.mark.parametrize("method", ["PATCH", "DELETE"])
+async def test_patch_and_delete_always_need_a_token(client: httpx.AsyncClient, method: str) -> None:
+    """Auth off or not."""
+    body: dict[str, Any] | None = {"candidates": []} if method == "PATCH" else None
+    for headers in ({}, bearer("none"), {"Authorization": "Basic x"}):
+        reply = await client.request(method, OFFER, json=body, headers=headers)
+        assert_error(reply, 401, "unauthorized", retryable=False)
+
+
+async def test_patch_without_a_camera_is_404(client: httpx.AsyncClient, run: Running) -> None:
+    """There is nothing to add candidates to."""
+    token = (await take_token(run))["token"]
+    reply = await client.patch(OFFER, json={"candidates": []}, headers=bearer(token))
+    assert_error(reply, 404, "not_found", retryable=False)
+
+
+async def test_offer_to_an_ended_session_is_404(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """A session ends once for good."""
+    issued = await take_token(run)
+    async with page_of(run, issued["token"], issued["session_id"]):
+        await run.program.sessions.end(issued["session_id"], "over")
+    reply = await client.post(
+        OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(issued["token"])
+    )
+    assert_error(reply, 404, "not_found", retryable=False)
+
+
+async def test_session_that_ends_during_its_offer_is_404(
+    client: httpx.AsyncClient, run: Running, sdp: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer would belong to nobody: the connection is taken back."""
+    issued = await take_token(run)
+    connect = run.program.webrtc.connect
+
+    async def slow(key: str, *rest: Any, **options: Any) -> str:
+        answer = await connect(key, *rest, **options)
+        await run.program.sessions.end(key, "over")
+        return answer
+
+    monkeypatch.setattr(run.program.webrtc, "connect", slow)
+    cameras = len(run.program.webrtc)
+    reply = await client.post(
+        OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(issued["token"])
+    )
+    assert_error(reply, 404, "not_found", retryable=False)
+    assert len(run.program.webrtc) == cameras
+
+
+async def test_each_unusable_offer_has_its_own_sentence(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """422 for no media, only audio, only a data channel, only receiving, no codec, no SDP; and no place is taken."""
+    sessions = len(run.program.sessions)
+    unusable = {
+        "no media": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
+        "audio": await make_offer("audio"),
+        "channel": await make_offer(channel=True),
+        "recvonly": await make_offer("video", direction="recvonly"),
+        "codec": re.sub("VP8|H264", "AV1X", sdp),
+        "no sdp": "hello",
+        "no ice": re.sub(r"a=(ice-ufrag|ice-pwd|fingerprint).*\r\n", "", sdp),
+        "no video": await make_offer("audio", channel=True),
+    }
+    sentences = {}
+    for name, text in unusable.items():
+        reply = await client.post(OFFER, json={"sdp": text, "type": "offer"})
+        assert_error(reply, 422, "unusable_offer", retryable=False)
+        sentences[name] = reply.json()["detail"]
+    assert len(set(sentences.values())) == len(sentences), sentences
+    assert len(run.program.sessions) == sessions
+
+
+@pytest.mark.parametrize("codec", ["AV1", "H265"])
+async def test_an_offer_of_one_codec_that_can_not_be_decoded(
+    client: httpx.AsyncClient, run: Running, codec: str
+) -> None:
+    """The sentence names what was offered and what can be decoded; no place is taken."""
+    sessions = len(run.program.sessions)
+    reply = await client.post(OFFER, json={"sdp": only(codec), "type": "offer"})
+    assert_error(reply, 422, "unusable_offer", retryable=False)
+    assert f"only {codec}." in reply.json()["detail"]
+    assert "H264, VP8" in reply.json()["detail"]
+    assert len(run.program.sessions) == sessions
+
+
+async def test_a_refused_offer_does_not_end_a_session(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """The same token may offer again, and a session with a socket keeps it."""
+    issued = await take_token(run)
+    headers = bearer(issued["token"])
+    bad = {"sdp": "v=0\r\n", "type": "offer"}
+    assert (await client.post(OFFER, json=bad, headers=headers)).status_code == 422
+    good = {"sdp": sdp, "type": "offer"}
+    assert (await client.post(OFFER, json=good, headers=headers)).status_code == 200
+    async with page_of(run, issued["token"], issued["session_id"]) as page:
+        assert (await client.post(OFFER, json=bad, headers=headers)).status_code == 422
+        assert len(await page.ponged()) < 10
+        assert issued["session_id"] in run.program.sessions
+    await client.delete(OFFER, headers=headers)
+
+
+def with_candidates(sdp: str, count: int) -> str:
+    """The offer with exactly so many candidates."""
+    kept = [line for line in sdp.splitlines() if not line.startswith("a=candidate")]
+    kept += [
+        f"a=candidate:{n} 1 udp {1000 + n} 192.0.2.{n % 200 + 1} {2000 + n} typ host"
+        for n in range(count)
+    ]
+    return "\r\n".join(kept) + "\r\n"
+
+
+async def test_64_candidates_an_offer(client: httpx.AsyncClient, run: Running, sdp: str) -> None:
+    """64 in the offer, or trickled after it, or both together; one more is refused."""
+    token = (await take_token(run))["token"]
+    headers = bearer(token)
+
+    async def offer(count: int) -> httpx.Response:
+        body = {"sdp": with_candidates(sdp, count), "type": "offer"}
+        return await client.post(OFFER, json=body, headers=headers)
+
+    async def patch(count: int, start: int = 0) -> httpx.Response:
+        found = [
+            {
+                "candidate": f"candidate:{n} 1 udp 99 192.0.2.{n + 1} {3000 + n} typ host",
+                "sdpMid": "0",
+            }
+            for n in range(start, start + count)
+        ]
+        return await client.patch(OFFER, json={"candidates": found}, headers=headers)
+
+    assert (await offer(64)).status_code == 200
+    assert_error(await patch(1), 400, "bad_request", retryable=False)
+    assert_error(await offer(65), 422, "unusable_offer", retryable=False)
+    assert (await offer(0)).status_code == 200
+    assert (await patch(60)).json() == {"added": 60}
+    assert (await patch(4, 60)).json() == {"added": 4}
+    assert_error(await patch(1, 64), 400, "bad_request", retryable=False)
+    assert (await offer(0)).status_code == 200
+    assert_error(await patch(65), 400, "bad_request", retryable=False)
+    assert (await patch(64)).json() == {"added": 64}
+    await client.delete(OFFER, headers=headers)
+
+
+async def test_8_media_sections(client: httpx.AsyncClient) -> None:
+    """Eight are taken, nine are not."""
+    for count, status in ((8, 200), (9, 422)):
+        body = {"sdp": await make_offer(*["video"] * count), "type": "offer"}
+        reply = await client.post(OFFER, json=body)
+        assert reply.status_code == status
+        if status == 200:
+            await client.delete(OFFER, headers=bearer(reply.json()["token"]))
+
+
+async def test_64_kib_of_sdp(client: httpx.AsyncClient, sdp: str) -> None:
+    """64 KiB are taken, one byte more is 413."""
+    room = 65536 - len(sdp) - len("a=x:\r\n")
+    whole = sdp + "a=x:" + "y" * room + "\r\n"
+    assert len(whole) == 65536
+    reply = await client.post(OFFER, json={"sdp": whole, "type": "offer"})
+    assert reply.status_code == 200
+    await client.delete(OFFER, headers=bearer(reply.json()["token"]))
+    longer = whole.replace("a=x:", "a=x:y")
+    reply = await client.post(OFFER, json={"sdp": longer, "type": "offer"})
+    assert_error(reply, 413, "too_large", retryable=False)
+    assert "65537" in reply.json()["detail"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_128_kib_of_body(client: httpx.AsyncClient, chunked: bool) -> None:
+    """128 KiB are read (and are malformed here), one byte more is 413, announced or not."""
+    start, end = b'{"sdp":"', b'"}'
+    body = start + b"x" * (128 * 1024 - len(start) - len(end)) + end
+
+    async def send(data: bytes) -> httpx.Response:
+        async def pieces() -> AsyncIterator[bytes]:
+            for at in range(0, len(data), 10_000):
+                yield data[at : at + 10_000]
+
+        return await client.post(
+            OFFER,
+            content=pieces() if chunked else data,
+            headers={"Content-Type": "application/json"},
+        )
+
+    assert_error(await send(body), 400, "bad_request", retryable=False)
+    assert_error(await send(body + b" "), 413, "too_large", retryable=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("POST", "/api/token", b"{"),
+        ("POST", "/api/token", b'{"access_code":5}'),
+        ("POST", "/api/token", b'{"access_code":"' + b"x" * 257 + b'"}'),
+        ("POST", OFFER, b""),
+        ("POST", OFFER, b"[]"),
+        ("POST", OFFER, b'{"type":"offer"}'),
+        ("POST", OFFER, b'{"sdp":1,"type":"offer"}'),
+        ("POST", OFFER, b'{"sdp":"v=0","type":"answer"}'),
+        ("POST", OFFER, b'{"sdp":"\\ud800","type":"offer"}'),
+        ("POST", OFFER, b"\xff\xfe"),
+        ("PATCH", OFFER, b'{"candidates":{}}'),
+        ("PATCH", OFFER, b'{"candidates":[1]}'),
+        ("PATCH", OFFER, b'{"candidates":[{"sdpMLineIndex":-1}]}'),
+    ],
+)
+async def test_malformed_bodies_are_400(
+    client: httpx.AsyncClient, run: Running, method: str, path: str, body: bytes
+) -> None:
+    """One sentence each, in the one body of all errors."""
+    headers = {"Content-Type": "application/json"}
+    if method == "PATCH":
+        headers |= bearer((await take_token(run))["token"])
+    reply = await client.request(method, path, content=body, headers=headers)
+    assert_error(reply, 400, "bad_request", retryable=False)
+
+
+async def test_a_malformed_candidate_is_400(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """And nothing of it is repeated; empty and mDNS ones are stepped over."""
+    headers = bearer((await take_token(run))["token"])
+    await client.post(OFFER, json={"sdp": sdp, "type": "offer"}, headers=headers)
+
+    async def patch(text: str | None) -> httpx.Response:
+        entry = {"candidate": text, "sdpMid": "0"}
+        return await client.patch(OFFER, json={"candidates": [entry]}, headers=headers)
+
+    for text in (
+        "candidate:secret-77",
+        "candidate:1 1 udp x 192.0.2.1 5 typ host",
+    ):
+        reply = await patch(text)
+        assert_error(reply, 400, "bad_request", retryable=False)
+        assert "secret-77" not in reply.text
+    mdns = "candidate:1 1 udp 1 0a1b2c3d-0000-4000-8000-000000000000.local 5000 typ host"
+    for empty in (None, "", mdns):
+        assert (await patch(empty)).json() == {"added": 0}
+    await client.delete(OFFER, headers=headers)
+
+
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+async def test_no_sdp_breaks_the_server(
+    run: Running, client: httpx.AsyncClient, sdp: str, data: st.DataObject
+) -> None:
+    """Lines dropped, doubled, cut and scrambled: an answer or a 4xx, never a 500, and nothing is left behind."""
+    lines = sdp.splitlines()
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        match data.draw(st.sampled_from(["drop", "double", "cut", "swap", "junk"])):
+            case "drop" if len(lines) > 1:
+                del lines[at]
+            case "double":
+                lines.insert(at, lines[at])
+            case "cut":
+                lines[at] = lines[at][: data.draw(st.integers(0, len(lines[at])))]
+            case "swap":
+                other = data.draw(st.integers(0, len(lines) - 1))
+                lines[at], lines[other] = lines[other], lines[at]
+            case "junk":
+                lines[at] = lines[at][:4] + data.draw(st.text(max_size=30))
+    sessions, cameras = len(run.program.sessions), len(run.program.webrtc)
+    text = "\r\n".join(lines)
+    reply = await client.post(OFFER, json={"sdp": text, "type": "offer"})
+    assert reply.status_code in (200, 413, 422), reply.text
+    if reply.status_code == 200:
+        await client.delete(OFFER, headers=bearer(reply.json()["token"]))
+        await run.program.sessions.end(reply.json()["session_id"], "over")
+    assert len(run.program.sessions) == sessions
+    assert len(run.program.webrtc) == cameras
+
+
+# Refusals that hold everywhere
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null"])
+async def test_foreign_origins_are_403(
+    client: httpx.AsyncClient, run: Running, sdp: str, origin: str
+) -> None:
+    """Tokens, offers, candidates and ends are for pages of this server alone; its own page gets through."""
+    token = (await take_token(run))["token"]
+    for method, path, body in (
+        ("POST", "/api/token", {}),
+        ("POST", OFFER, {"sdp": sdp, "type": "offer"}),
+        ("PATCH", OFFER, {"candidates": []}),
+        ("DELETE", OFFER, None),
+    ):
+        reply = await client.request(
+            method, path, json=body, headers=bearer(token) | {"Origin": origin}
+        )
+        assert_error(reply, 403, "forbidden", retryable=False)
+    own = await client.post("/api/token", headers={"Origin": run.base_url})
+    assert own.status_code == 200
+    assert "access-control-allow-origin" not in own.headers
+
+
+async def test_a_name_made_to_lead_here_gets_no_token(run: Running) -> None:
+    """A stranger's page whose name leads here (DNS rebinding) asks with its own name and a matching origin: refused with
+    what to set; a name that was given is fine, and health checks by any name are answered."""
+    async with (
+        running(rate_limit_per_minute=0, allowed_hosts="cam.example.org") as named,
+        http(named) as client,
+    ):
+        for host, status in (("evil.example", 403), ("cam.example.org", 200)):
+            headers = {"Host": f"{host}:{named.port}", "Origin": f"http://{host}:{named.port}"}
+            reply = await client.post("/api/token", headers=headers)
+            assert reply.status_code == status
+            if status == 403:
+                assert "ALLOWED_HOSTS" in reply.json()["detail"]
+            assert (await client.get("/health/live", headers=headers)).status_code == 200
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"])
+@pytest.mark.parametrize(
+    "path", ["/upload", "/upload/", "/upload/a/b", "/api/upload", "/api/upload/x", "/api/uploads"]
+)
+async def test_uploads_are_403(client: httpx.AsyncClient, method: str, path: str) -> None:
+    """Whatever the method: only live camera streams are accepted."""
+    reply = await client.request(method, path, content=b"x" * 10)
+    assert_error(reply, 403, "upload_refused", retryable=False)
+    assert "only live camera streams" in reply.json()["detail"]
+
+
+async def test_multipart_is_415_before_it_is_read(run: Running, client: httpx.AsyncClient) -> None:
+    """A multipart body is refused with nothing of it read: the answer is there while the body is not."""
+    for path in ("/", "/api/token", OFFER, "/nothing"):
+        reply = await client.post(path, files={"file": b"x" * 1000})
+        assert_error(reply, 415, "unsupported_media_type", retryable=False)
+    reader, writer = await asyncio.open_connection("127.0.0.1", run.port)
+    writer.write(
+        b"POST /api/token HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        b"Content-Length: 100000000\r\n\r\n"
+    )
+    async with asyncio.timeout(2):
+        assert b" 415 " in await reader.readline()
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_404_and_405(client: httpx.AsyncClient) -> None:
+    """Unknown addresses and methods, in the same body as every error."""
+    for path in ("/nothing", "/docs", "/openapi.json", "/redoc", "/api", "/client", "/config.py"):
+        assert_error(await client.get(path), 404, "not_found", retryable=False)
+    for method, path, allow in (
+        ("GET", "/api/token", {"POST"}),
+        ("PUT", OFFER, {"POST", "PATCH", "DELETE"}),
+        ("POST", "/health", {"GET"}),
+        ("DELETE", "/", {"GET"}),
+    ):
+        reply = await client.request(method, path)
+        assert_error(reply, 405, "method_not_allowed", retryable=False)
+        assert allow >= {name.strip() for name in reply.headers["allow"].split(",")}
+
+
+# Limits, full, draining
+
+
+async def test_rate_limit(sdp: str) -> None:
+    """RATE_LIMIT_PER_MINUTE tokens and offers together pass; the next is 429 and says when to come back."""
+    async with (
+        running(rate_limit_per_minute=4, trusted_proxies="127.0.0.1") as run,
+        http(run) as client,
+    ):
+        for _ in range(3):
+            assert (await client.post("/api/token")).status_code == 200
+        offered = await client.post(OFFER, json={"sdp": sdp, "type": "offer"})
+        assert offered.status_code == 200
+        for path, body in (("/api/token", {}), (OFFER, {"sdp": sdp, "type": "offer"})):
+            reply = await client.post(path, json=body)
+            assert_error(reply, 429, "rate_limited", retryable=True)
+            assert 1 <= int(reply.headers["retry-after"]) <= 15
+        assert metric(run, "auth_failures_total", reason="rate") == 2
+        # Another address, behind the proxy that is trusted; what a client writes itself counts nothing.
+        other = {"X-Forwarded-For": "203.0.113.9"}
+        assert (await client.post("/api/token", headers=other)).status_code == 200
+        # What costs no token and no offer is not limited.
+        headers = bearer(offered.json()["token"])
+        assert (await client.delete(OFFER, headers=headers)).status_code == 200
+        assert (await client.get("/health")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("trusted", "headers", "same"),
+    [
+        # The client's word counts only behind a proxy of ours: here each header is another asker, or none is.
+        ("127.0.0.0/8", ["203.0.113.1", "203.0.113.2"], False),
+        ("::ffff:127.0.0.0/104", ["203.0.113.1", "203.0.113.2"], False),
+        ("127.0.0.2/31", ["203.0.113.1", "203.0.113.2"], True),
+        ("", ["203.0.113.1", "203.0.113.2"], True),
+        # What the client wrote itself, left of the proxy's entry, makes nobody another asker.
+        ("127.0.0.1", ["198.51.100.1, 203.0.113.1", "198.51.100.2, 203.0.113.1"], True),
+        # Nor does a header of its own before the proxy's.
+        ("127.0.0.1", ["198.51.100.1|203.0.113.1", "198.51.100.2|203.0.113.1"], True),
+        ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 10.0.0.1", "203.0.113.1, 10.9.9.9"], True),
+        ("127.0.0.1,10.0.0.0/8", ["203.0.113.1, 11.0.0.1", "203.0.113.1, 11.0.0.2"], False),
+        ("127.0.0.1", ["2001:db8::1", "2001:db8::2"], True),
+        ("127.0.0.1", ["2001:db8:0:1::1", "2001:db8:0:2::1"], False),
+        ("127.0.0.1", ["203.0.113.1", "::ffff:203.0.113.1"], True),
+    ],
+)
+async def test_whose_forwarded_address_counts(
+    sdp: str, trusted: str, headers: list[str], same: bool
+) -> None:
+    """TRUSTED_PROXIES decides it for the limits of tokens and of offers alike."""
+    async with (
+        running(rate_limit_per_minute=1, trusted_proxies=trusted) as run,
+        http(run) as client,
+    ):
+        body = {"sdp": sdp, "type": "offer"}
+        found = []
+        for path, json in (("/api/token", {}), (OFFER, body)):
+            run.program.limiter._addresses._full_at.clear()
+            for header in headers:
+                told = [("X-Forwarded-For", one) for one in header.split("|")]
+                reply = await client.post(path, json=json, headers=told)
+                found.append(reply.status_code)
+    second = 429 if same else 200
+    assert found == [200, second, 200, second]
+
+
+async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> None:
+    """Whoever holds a token renews it, offers and offers anew while the address is out of allowance; no token is more."""
+    offer = {"sdp": sdp, "type": "offer"}
+    async with running(rate_limit_per_minute=9) as run, http(run) as client:
+        held, late, idle = [await take_token(run) for _ in range(3)]
+        begun = await client.post(OFFER, json=offer, headers=bearer(held["token"]))
+        assert begun.status_code == 200
+        while (await client.post("/api/token")).status_code == 200:
+            pass
+        assert (await client.post(OFFER, json=offer)).status_code == 429
+        # A page that just got its token still gets its camera in, and a page in the midst of things goes on.
+        assert (await client.post(OFFER, json=offer, headers=bearer(late["token"]))).is_success
+        renewed = await client.post("/api/token", headers=bearer(held["token"]))
+        assert renewed.status_code == 200
+        again = await client.post(OFFER, json=offer, headers=bearer(renewed.json()["token"]))
+        assert again.status_code == 200
+        # Its own allowance has an end, too.
+        assert (
+            await client.post(OFFER, json=offer, headers=bearer(held["token"]))
+        ).status_code == 429
+        # Tokens that never begin a session are no way around the address's.
+        assert (await client.post("/api/token", headers=bearer(idle["token"]))).status_code == 200
+        assert (await client.post("/api/token", headers=bearer(idle["token"]))).status_code == 429
+        # Nor are tokens that are not good.
+        assert (await client.post(OFFER, json=offer, headers=bearer("a.b.c"))).status_code == 429
+
+
+async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
+    """Wrong access codes cost three requests each; the right pairing code and a held token pass all the same."""
+    async with (
+        running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=9) as run,
+        http(run) as client,
+    ):
+        held = (await client.post("/api/token", json={"access_code": CODE})).json()
+        guesses = [
+            (await client.post("/api/token", json={"access_code": "guess"})).status_code
+            for _ in range(4)
+        ]
+        assert guesses == [401, 401, 401, 429]
+        code = run.program.pairing.issue(time.monotonic())
+        assert (
+            await client.post("/api/token", json={"pairing_code": "x" + code[1:]})
+        ).status_code == 429
+        assert (await client.post("/api/token", json={"pairing_code": code})).status_code == 200
+        assert (await client.post("/api/token", headers=bearer(held["token"]))).is_success
+        offered = await client.post(
+            OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(held["token"])
+        )
+        assert offered.status_code == 200
+
+
+async def test_max_sessions(sdp: str) -> None:
+    """MAX_SESSIONS places; the next offer is 503 with Retry-After; an end makes room; a token takes no place."""
+    async with running(max_sessions=2, rate_limit_per_minute=0) as run, http(run) as client:
+        tokens = [await take_token(run) for _ in range(4)]
+        body = {"sdp": sdp, "type": "offer"}
+        for issued in tokens[:2]:
+            reply = await client.post(OFFER, json=body, headers=bearer(issued["token"]))
+            assert reply.status_code == 200
+        reply = await client.post(OFFER, json=body, headers=bearer(tokens[2]["token"]))
+        assert_error(reply, 503, "busy", retryable=True)
+        assert int(reply.headers["retry-after"]) >= 1
+        again = await client.post(OFFER, json=body, headers=bearer(tokens[1]["token"]))
+        assert again.status_code == 200
+        await run.program.sessions.end(tokens[0]["session_id"], "over")
+        reply = await client.post(OFFER, json=body, headers=bearer(tokens[2]["token"]))
+        assert reply.status_code == 200
+
+
+async def test_draining(sdp: str) -> None:
+    """While it drains the server lives but is not ready, and takes no new session."""
+    async with running(drain_seconds=1) as run, http(run) as client:
+        await run.program.drain()
+        assert (await client.get("/health/live")).status_code == 200
+        ready = await client.get("/health/ready")
+        assert (ready.status_code, ready.json()["ready"]) == (503, False)
+        assert "draining" in ready.json()["reason"]
+        health = await client.get("/health")
+        assert (health.status_code, health.json()["draining"]) == (503, True)
+        reply = await client.post(OFFER, json={"sdp": sdp, "type": "offer"})
+        assert_error(reply, 503, "draining", retryable=True)
+        assert int(reply.headers["retry-after"]) >= 1
+
+
+async def test_no_engine_is_503_on_health() -> None:
+    """An engine that can not be reached: /health says which and why, ready is false, live is true."""
+    async with (
+        running(engine="vllm", vllm_base_url="http://127.0.0.1:9/v1") as run,
+        http(run) as client,
+    ):
+        health = await client.get("/health")
+        assert health.status_code == 503
+        assert health.json()["status"] == "unavailable"
+        assert health.json()["engine"]["reachable"] is False
+        assert "127.0.0.1:9" in health.json()["engine"]["detail"]
+        assert (await client.get("/health/ready")).status_code == 503
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/")).status_code == 200
+
+
+async def test_metrics_token(
+    locked: tuple[Running, httpx.AsyncClient], client: httpx.AsyncClient
+) -> None:
+    """Open without METRICS_TOKEN; with it, that token and no other."""
+    assert (await client.get("/metrics")).status_code == 200
+    _, closed = locked
+    for headers in ({}, bearer("metrics-token-2"), {"Authorization": "Basic metrics-token-1"}):
+        reply = await closed.get("/metrics", headers=headers)
+        assert_error(reply, 401, "unauthorized", retryable=False)
+    reply = await closed.get("/metrics", headers=bearer("metrics-token-1"))
+    assert reply.status_code == 200
+    assert reply.headers["content-type"].startswith("text/plain; version=0.0.4")
+
+
+async def test_socket_and_offer_share_the_session(
+    client: httpx.AsyncClient, run: Running, sdp: str
+) -> None:
+    """Whichever comes first begins it; the other joins."""
+    issued = await take_token(run)
+    page = await open_page(run, issued["token"], issued["session_id"])
+    status = (await page.next("ready"), await page.next("status"))[1]
+    assert "camera" not in status
+    sessions = len(run.program.sessions)
+    reply = await client.post(
+        OFFER, json={"sdp": sdp, "type": "offer"}, headers=bearer(issued["token"])
+    )
+    assert reply.json()["session_id"] == issued["session_id"]
+    assert len(run.program.sessions) == sessions
+    assert (await page.next("status"))["camera"] == "starting"
+    await client.delete(OFFER, headers=bearer(issued["token"]))
+    assert (await page.next("status", camera="ended"))["camera"] == "ended"
+    await page.close()

@@ -1,0 +1,532 @@
+"""`/ws`: who gets in and how, each close code, the bounds of what is sent, and what a reconnect keeps."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from websockets.asyncio.client import connect
+
+from server.auth import TokenIssuer, new_session_id, signing_key
+from server.core.errors import RateLimited
+from server.web import websocket
+from server.web.websocket import SocketGate
+from tests.support.clients import How, http, metric, open_page, page_of, soon, take_token
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def run() -> AsyncIterator[Running]:
+    async with (
+        FakeOpenAI() as fake,
+        running(
+            engine="vllm",
+            vllm_base_url=fake.base_url,
+            jwt_secret_key=SECRET,
+            rate_limit_per_minute=0,
+            max_sessions=1000,
+            drain_seconds=1,
+        ) as run,
+    ):
+        yield run
+
+
+def expired(session_id: str) -> str:
+    return TokenIssuer(SECRET, 10).issue(session_id, now=1_000_000).token
+
+
+@pytest.mark.parametrize("how", ["subprotocol", "query", "message"])
+async def test_three_ways_to_bring_the_token(run: Running, how: How) -> None:
+    """The token works as a subprotocol, as a query parameter and as the first message."""
+    page = await open_page(run, how=how)
+    ready = await page.next()
+    assert ready["type"] == "ready"
+    assert page.socket.subprotocol == ("qwen-camera" if how == "subprotocol" else None)
+    await page.close()
+
+
+async def test_only_our_subprotocol_is_echoed(run: Running) -> None:
+    """Whatever else is offered, the answer names qwen-camera alone, and never the token."""
+    issued = await take_token(run)
+    offered = ["graphql-ws", f"bearer.{issued['token']}", "qwen-camera"]
+    page = await open_page(run, issued["token"], issued["session_id"], protocols=offered)
+    await page.next("ready")
+    assert page.socket.subprotocol == "qwen-camera"
+    assert page.socket.response is not None
+    assert page.socket.response.headers["Sec-WebSocket-Protocol"] == "qwen-camera"
+    await page.close()
+
+
+async def test_ready_comes_first_and_tells_what_the_page_needs(run: Running) -> None:
+    """Session, engine, model, capabilities and limits; `sender` and `status` follow."""
+    issued = await take_token(run)
+    page = await open_page(run, issued["token"], issued["session_id"])
+    ready = await page.next()
+    assert ready["type"] == "ready"
+    assert ready["session_id"] == issued["session_id"]
+    assert (ready["engine"], ready["model"], ready["engine_state"]) == ("vllm", "fake-vl", "ready")
+    assert ready["capabilities"]["images"] is True
+    assert ready["limits"] == {
+        "question_chars": 4000,
+        "message_bytes": 65536,
+        "max_tokens": 128,
+        "context_length": 8192,
+        "visual_tokens": 512,
+        "visual_tokens_high": 1280,
+        "session_timeout": 3600,
+    }
+    others = {(await page.next())["type"], (await page.next())["type"]}
+    assert others == {"sender", "status"}
+    await page.close()
+
+
+# 4401
+
+
+@pytest.mark.parametrize("how", ["subprotocol", "query", "message"])
+@pytest.mark.parametrize("fault", ["garbage", "foreign", "expired", "other_session", "too_long"])
+async def test_a_token_that_is_not_good_is_4401(run: Running, how: How, fault: str) -> None:
+    """No way in with a token that is none, of another server, expired, or of another session."""
+    session_id = new_session_id()
+    tokens = {
+        "garbage": "none-at-all",
+        "foreign": TokenIssuer("y" + SECRET[1:], 60).issue(session_id).token,
+        "expired": expired(session_id),
+        "other_session": run.program.tokens.issue(new_session_id()).token,
+        "too_long": "a" * 5000,
+    }
+    sessions = len(run.program.sessions)
+    page = await open_page(run, tokens[fault], session_id, how=how)
+    assert (await page.closed())[0] == 4401
+    assert not page.seen
+    assert len(run.program.sessions) == sessions
+
+
+@pytest.mark.parametrize(
+    "first", ['{"type":"ping"}', '{"type":"chat","content":"hello"}', "no json", '{"type":"auth"}']
+)
+async def test_another_first_message_is_4401(run: Running, first: str) -> None:
+    """Without a token in the request, the first message has to carry it."""
+    page = await open_page(run, session_id=new_session_id(), how="none")
+    await page.socket.send(first)
+    assert (await page.closed())[0] == 4401
+    assert not page.seen
+
+
+async def test_no_token_in_time_is_4401(run: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A socket that says nothing is closed after five seconds (shortened here)."""
+    assert websocket.AUTH_SECONDS == 5.0
+    monkeypatch.setattr(websocket, "AUTH_SECONDS", 0.1)
+    before = metric(run, "auth_failures_total", reason="missing")
+    page = await open_page(run, session_id=new_session_id(), how="none")
+    assert (await page.closed(1.0))[0] == 4401
+    assert metric(run, "auth_failures_total", reason="missing") == before + 1
+
+
+async def test_sockets_without_a_token_are_so_many(
+    run: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One more closes the one that has waited longest; the others may still bring their token."""
+    monkeypatch.setattr(websocket, "MAX_KNOCKING", 2)
+    monkeypatch.setattr(websocket, "AUTH_SECONDS", 30.0)
+    issued = await take_token(run)
+    first = await open_page(run, session_id=new_session_id(), how="none")
+    waiting = [await open_page(run, session_id=issued["session_id"], how="none") for _ in range(2)]
+    assert (await first.closed())[0] == 4401
+    await waiting[0].send(type="auth", token=issued["token"])
+    await waiting[0].next("ready")
+    for page in waiting:
+        await page.close()
+
+
+async def test_an_empty_bearer_is_4401(run: Running) -> None:
+    """An empty token in the subprotocol is no token."""
+    page = await open_page(
+        run, session_id=new_session_id(), how="none", protocols=["qwen-camera", "bearer."]
+    )
+    await page.socket.send(json.dumps({"type": "auth", "token": ""}))
+    assert (await page.closed())[0] == 4401
+
+
+# 4403
+
+
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "https://127.0.0.1:1"])
+async def test_a_foreign_origin_is_4403(run: Running, origin: str) -> None:
+    """Another site's page is refused even with a good token."""
+    issued = await take_token(run)
+    page = await open_page(run, issued["token"], issued["session_id"], origin=origin)
+    assert (await page.closed())[0] == 4403
+    assert not page.seen
+
+
+async def test_the_own_origin_gets_in(run: Running) -> None:
+    """The page that the server itself served may open the socket."""
+    issued = await take_token(run)
+    page = await open_page(run, issued["token"], issued["session_id"], origin=run.base_url)
+    await page.next("ready")
+    await page.close()
+
+
+async def test_tls_that_a_proxy_ends_counts() -> None:
+    """Behind a trusted proxy that says https, a plain page of the same host is another origin."""
+    async with running(trusted_proxies="127.0.0.1") as run:
+        issued = await take_token(run)
+        for proto, code in (("http", None), ("https", 4403)):
+            page = await open_page(
+                run,
+                issued["token"],
+                issued["session_id"],
+                origin=run.base_url,
+                headers={"X-Forwarded-Proto": proto},
+            )
+            if code is None:
+                await page.next("ready")
+                await page.close()
+            else:
+                assert (await page.closed())[0] == code
+
+
+# 4404, 4408, 4409
+
+
+async def test_an_ended_session_is_4404(run: Running) -> None:
+    """The open socket is closed with 4404 when its session ends, and so is a later one."""
+    issued = await take_token(run)
+    page = await open_page(run, issued["token"], issued["session_id"])
+    await page.next("ready")
+    await run.program.sessions.end(issued["session_id"], "over")
+    assert (await page.closed())[0] == 4404
+    for _ in range(2 * websocket.SOCKETS_PER_MINUTE):
+        page = await open_page(run, issued["token"], issued["session_id"])
+        assert (await page.closed())[0] == 4404
+
+
+async def test_ended_sessions_leave_nothing_in_the_gate(run: Running) -> None:
+    """Knocking at a session that has ended takes no memory."""
+    issued = await take_token(run)
+    async with page_of(run, issued["token"], issued["session_id"]):
+        pass
+    await run.program.sessions.end(issued["session_id"], "over")
+    size = len(run.program.sockets.gate)
+    page = await open_page(run, issued["token"], issued["session_id"])
+    await page.closed()
+    assert len(run.program.sockets.gate) == size
+
+
+async def test_a_newer_socket_replaces_with_4409(run: Running) -> None:
+    """The older socket is closed with 4409; the newer one works and stays."""
+    issued = await take_token(run)
+    old = await open_page(run, issued["token"], issued["session_id"])
+    await old.next("ready")
+    async with page_of(run, issued["token"], issued["session_id"]) as new:
+        assert (await old.closed())[0] == 4409
+        await new.ponged()
+        assert run.program.sessions.find(issued["session_id"]).outbox.attached
+
+
+async def test_a_socket_that_comes_late_is_4409(run: Running) -> None:
+    """One that its page gave up, and that comes through after the newer one, takes no place, not even of those a minute."""
+    issued = await take_token(run)
+    token, session_id = issued["token"], issued["session_id"]
+    new = await open_page(run, token, session_id, attempt="12")
+    await new.next("ready")
+    for number in range(1, 11):
+        late = await open_page(run, token, session_id, attempt=str(number))
+        assert (await late.closed())[0] == 4409
+    await new.ponged()
+    async with page_of(run, token, session_id):
+        assert (await new.closed())[0] == 4409
+
+
+async def test_an_attempt_that_is_none_is_1008(run: Running) -> None:
+    """A number out of bounds is refused, not taken for nothing."""
+    page = await open_page(run, attempt="0")
+    assert (await page.closed())[0] == 1008
+
+
+# 4429
+
+
+async def test_eight_sockets_a_minute(run: Running) -> None:
+    """The eighth socket of a session gets in, the ninth is closed with 4429; other sessions are not touched."""
+    issued = await take_token(run)
+    for _ in range(8):
+        async with page_of(run, issued["token"], issued["session_id"]):
+            pass
+    page = await open_page(run, issued["token"], issued["session_id"])
+    assert (await page.closed())[0] == 4429
+    async with page_of(run):
+        pass
+
+
+async def test_gate_lets_in_again_after_a_minute() -> None:
+    """Eight within any sixty seconds, per session."""
+    gate = SocketGate()
+    assert all(gate.take("a", now) for now in (0, 1, 2, 3, 4, 5, 6, 7))
+    assert not gate.take("a", 59.9)
+    assert gate.take("b", 59.9)
+    assert gate.take("a", 60.0)
+    assert not gate.take("a", 60.5)
+    gate.forget("a")
+    assert gate.take("a", 60.6)
+    assert len(gate) == 2
+
+
+async def test_too_many_messages(run: Running) -> None:
+    """Past the burst each message gets rate_limited; going on regardless costs the socket, with 4429."""
+    async with page_of(run) as page:
+        for _ in range(websocket.MESSAGE_BURST):
+            await page.send(type="ping")
+        for _ in range(websocket.MESSAGE_BURST):
+            await page.next("pong")
+        assert not [m for m in page.seen if m["type"] == "error"]
+        for _ in range(websocket.MAX_REFUSED * 2):
+            await page.send(type="ping")
+        assert (await page.closed())[0] == 4429
+        errors = [m for m in page.seen if m["type"] == "error"]
+        assert {m["code"] for m in errors} == {"rate_limited"}
+        assert errors[0]["retryable"] is True
+        assert errors[0]["retry_after"] == 1
+        assert 0 < len(errors) <= websocket.MAX_REFUSED
+
+
+# Sizes
+
+
+@pytest.mark.parametrize("wide", [False, True])
+async def test_64_kib_a_message(run: Running, wide: bool) -> None:
+    """A message of exactly 64 KiB is read; one byte more closes the socket with 1009. Bytes count, not characters."""
+    async with page_of(run) as page:
+        text = json.dumps({"type": "ping", "pad": ""})
+        room = 65536 - len(text)
+        pad = "é" * (room // 2) + "x" * (room % 2) if wide else "x" * room
+        whole = text.replace('""', f'"{pad}"')
+        assert len(whole.encode()) == 65536
+        await page.socket.send(whole)
+        await page.next("pong")
+        await page.socket.send(whole + " ")
+        assert (await page.closed())[0] == 1009
+
+
+async def test_too_large_before_the_token(run: Running) -> None:
+    """Nobody may send more than 64 KiB, token or not."""
+    page = await open_page(run, session_id=new_session_id(), how="none")
+    await page.socket.send("x" * 65537)
+    assert (await page.closed())[0] == 1009
+
+
+async def test_4000_characters_a_question(run: Running) -> None:
+    """4,000 characters are a question (which lacks a camera here); 4,001 are too_long, and the socket stays."""
+    async with page_of(run) as page:
+        error = await page.ask("ß" * 4000, id="a")
+        assert (error["type"], error["code"]) == ("error", "no_camera")
+        await page.send(type="chat", content="ß" * 4001, id="b")
+        error = await page.next("error")
+        assert error["code"] == "too_long"
+        assert error["retryable"] is False
+        assert "4001" in error["message"]
+        assert "4000" in error["message"]
+        await page.ponged()
+
+
+async def test_binary_messages_are_1003(run: Running) -> None:
+    """Only text is spoken here."""
+    async with page_of(run) as page:
+        await page.socket.send(b"\x00\x01")
+        assert (await page.closed())[0] == 1003
+
+
+# Malformed
+
+
+async def test_an_error_each_and_the_socket_stays(run: Running) -> None:
+    """Unknown types and wrong fields are told apart, one error each."""
+    async with page_of(run) as page:
+        for raw, code in (
+            ("{", "bad_request"),
+            ("[]", "bad_request"),
+            ("{}", "bad_request"),
+            ('{"type":1}', "bad_request"),
+            ('{"type":"upload"}', "unknown_type"),
+            ('{"type":"chat"}', "bad_request"),
+            ('{"type":"chat","content":"  "}', "bad_request"),
+            ('{"type":"chat","content":"x","detail":"most"}', "bad_request"),
+            ('{"type":"chat","content":"x","sent_at":NaN}', "bad_request"),
+            ('{"type":"settings","sample_rate":31}', "bad_request"),
+            ('{"type":"settings","describe":"perhaps"}', "bad_request"),
+            ("[" * 10_000, "bad_request"),
+        ):
+            await page.socket.send(raw)
+            error = await page.next()
+            while error["type"] in ("sender", "status"):
+                error = await page.next()
+            assert (error["type"], error["code"]) == ("error", code), raw
+            assert error["retryable"] is False
+        assert not [m for m in await page.ponged() if m["type"] == "error"]
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+_TYPES = st.sampled_from(
+    ["chat", "cancel", "hold", "release", "settings", "typing", "auth", "", "watch"]
+)
+_FIELDS = st.sampled_from(
+    [
+        *("content", "id", "sent_at", "detail", "describe", "prompt", "sample_rate"),
+        *("max_tokens", "language", "thumbnails", "token"),
+    ]
+)
+_HOSTILE = st.one_of(
+    st.builds(
+        lambda kind, fields: json.dumps({"type": kind, **fields}),
+        _TYPES,
+        st.dictionaries(_FIELDS, _VALUES, max_size=4),
+    ),
+    _VALUES.map(json.dumps),
+    st.text(max_size=40),
+)
+
+
+@settings(
+    max_examples=12,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(raws=st.lists(_HOSTILE, min_size=10, max_size=25))
+async def test_nothing_malformed_ends_the_socket(run: Running, raws: list[str]) -> None:
+    """Whatever text comes: the socket stays, and no error is `internal` or repeats what was sent."""
+    async with page_of(run) as page:
+        for raw in raws:
+            await page.socket.send(raw)
+        came = await page.ponged()
+        errors = [m for m in came if m["type"] == "error"]
+        assert {m["code"] for m in errors} <= {
+            *("bad_request", "unknown_type", "too_long", "no_camera"),
+        }
+        assert len(errors) <= len(raws)
+
+
+# Endings
+
+
+async def test_a_client_that_leaves_is_noticed(run: Running) -> None:
+    """Closed or broken off, the socket is gone from the count, and the session stays."""
+    issued = await take_token(run)
+    before = run.program.sessions.sockets
+    page = await open_page(run, issued["token"], issued["session_id"])
+    await page.next("ready")
+    assert run.program.sessions.sockets == before + 1
+    page.socket.transport.abort()
+    await soon(lambda: run.program.sessions.sockets == before)
+    run.program.sessions.find(issued["session_id"])
+
+
+async def test_a_client_that_reads_too_slowly(run: Running) -> None:
+    """What waits for a client is bounded; past that its socket is closed with 4429."""
+    issued = await take_token(run)
+    async with page_of(run, issued["token"], issued["session_id"]) as page:
+        session = run.program.sessions.find(issued["session_id"])
+        error = RateLimited("x" * 60_000)
+        for _ in range(6):
+            session.tell(error)
+        assert (await page.closed())[0] == 4429
+
+
+async def test_messages_without_a_socket_wait_for_the_next(run: Running) -> None:
+    """What was said while nobody listened is told to the next socket."""
+    issued = await take_token(run)
+    async with page_of(run, issued["token"], issued["session_id"]):
+        pass
+    await soon(lambda: not run.program.sessions.find(issued["session_id"]).outbox.attached)
+    session = run.program.sessions.find(issued["session_id"])
+    session.tell(RateLimited("told later"))
+    page = await open_page(run, issued["token"], issued["session_id"])
+    assert (await page.next())["type"] == "ready"
+    assert (await page.next("error"))["message"] == "told later"
+    await page.close()
+
+
+async def test_no_socket_elsewhere(run: Running) -> None:
+    """There is one address for sockets; an upload address takes none either."""
+    for path in ("/", "/ws", "/upload", "/api/upload"):
+        with pytest.raises(Exception, match="HTTP 403"):
+            await connect(run.ws_url + path, proxy=None)
+    async with http(run) as client:
+        assert (await client.get("/ws/anything")).status_code == 404
+
+
+# Servers of their own
+
+
+async def test_idle_sessions_end_with_4408(run: Running) -> None:
+    """SESSION_TIMEOUT without a message ends the session, its socket with 4408; afterwards it is 4404."""
+    async with running(session_timeout=1, jwt_secret_key=SECRET) as short:
+        # Its token would expire together with it.
+        session_id = new_session_id()
+        key = signing_key(SECRET, "session tokens", "")
+        token = TokenIssuer(key, 60).issue(session_id).token
+        page = await open_page(short, token, session_id)
+        await page.next("ready")
+        loop = asyncio.get_running_loop()
+        start = loop.time()
+        for _ in range(4):
+            await asyncio.sleep(0.2)
+            await page.send(type="typing")
+        # That the connection lives says nothing of anybody being there.
+        await page.ponged()
+        last = loop.time()
+        assert (await page.closed())[0] == 4408
+        assert 0.9 < loop.time() - last < 1.6
+        assert loop.time() - start > 1.5
+        assert len(short.program.sessions) == 0
+        page = await open_page(short, token, session_id)
+        assert (await page.closed())[0] == 4404
+
+
+async def test_full_and_draining() -> None:
+    """With MAX_SESSIONS taken a socket gets 4429, the ones inside stay; draining closes with 1013 and lets none in."""
+    async with running(max_sessions=2, drain_seconds=1) as small:
+        one, two, three = [await take_token(small) for _ in range(3)]
+        async with (
+            page_of(small, one["token"], one["session_id"]) as first,
+            page_of(small, two["token"], two["session_id"]),
+        ):
+            page = await open_page(small, three["token"], three["session_id"])
+            assert (await page.closed())[0] == 4429
+            await first.ponged()
+            await small.program.sessions.end(two["session_id"], "over")
+            async with page_of(small, three["token"], three["session_id"]) as third:
+                waiting = await open_page(small, session_id=new_session_id(), how="none")
+                drained = asyncio.create_task(small.program.drain())
+                assert (await first.closed())[0] == 1013
+                assert (await third.closed())[0] == 1013
+                assert (await waiting.closed(1.0))[0] == 1013
+                await drained
+                late = await open_page(small, one["token"], one["session_id"])
+                assert (await late.closed())[0] == 1013
+
+
+async def test_listed_origins_only() -> None:
+    """With ALLOWED_ORIGINS the listed one gets in, and the server's own no longer does."""
+    async with running(allowed_origins="https://cam.example.org") as listed:
+        page = await open_page(listed, origin="https://cam.example.org")
+        await page.next("ready")
+        await page.close()
+        page = await open_page(listed, origin=listed.base_url)
+        assert (await page.closed())[0] == 4403

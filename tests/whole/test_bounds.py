@@ -1,0 +1,242 @@
+"""What a camera or a slow client may cost: threads, waiting frames, waiting messages, each with its bound."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
+
+import config
+from scripts.bench.camera_peer import CameraPeer, close_all
+from server import auth, session_manager, webrtc_server
+from server.access import guesses
+from server.core import addresses, messages
+from server.core.messages import Error
+from server.engines.openai import sse
+from server.listen import connections, http_protocol, serving, ws_protocol
+from server.rtc import offer
+from server.rtc.media import assemble, decode, h264_sps, h264_units, picture_memory
+from server.rtc.media.decode import BACKLOG, DecodePool
+from server.rtc.media.video_stream import VideoStream
+from server.rtc.patches import datagrams, transport_guard
+from server.session import operator_feed, stills
+from server.session.outbox import MAX_BYTES
+from server.vision import encode
+from server.web import middleware, websocket
+from server.web.websocket import TOO_MANY
+from tests.support.documents import ROOT
+from tests.support.fakes_media import RecordingCamera, vp8_frames, vp8_parts
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
+from tests.support.fakes_server import READABLE, Footprint, ServerProcess
+from tests.support.running import running
+
+# MiB that a further 720p camera may take. Measured: 4.6.
+CAMERA_MIB = 10.0
+MIB = 1 << 20
+
+
+async def test_threads_do_not_grow_with_cameras() -> None:
+    """Five cameras are decoded by the threads that two are decoded by, and the memory of three more is bounded."""
+    async with (
+        FakeOpenAI() as fake,
+        live_encoder(1280, 720, rate=10.0) as encoder,
+        ServerProcess(
+            {"ENGINE": "vllm", "VLLM_BASE_URL": fake.base_url}, module=READABLE
+        ) as server,
+    ):
+        peers = [CameraPeer(server.url, encoder) for _ in range(5)]
+        try:
+            # Two cameras at a time give work to both threads of the pool.
+            await asyncio.gather(*(live(peer) for peer in peers[:2]))
+            two = await threads_settled(server)
+            await asyncio.gather(*(live(peer) for peer in peers[2:]))
+            five = await threads_settled(server)
+        finally:
+            await close_all(peers)
+        print(f"two cameras: {two}; five: {five}")
+        # Two pools' last threads may begin late.
+        assert five.threads <= two.threads + 2
+        assert five.rss - two.rss <= 3 * CAMERA_MIB
+
+
+async def threads_settled(server: ServerProcess) -> Footprint:
+    """After a second of pictures."""
+    await asyncio.sleep(1.0)
+    return server.footprint()
+
+
+async def live(peer: CameraPeer) -> None:
+    await peer.connect()
+    await peer.open_socket()
+    await peer.wait_for(lambda m: m["type"] == "status" and m.get("camera") == "live", since=0)
+
+
+class NoFeedback:
+    """Nobody answers."""
+
+    def __init__(self) -> None:
+        self.plis = 0
+
+    def send_nack(self, ssrc: int, lost: list[int]) -> None:
+        pass
+
+    def send_pli(self, ssrc: int) -> None:
+        self.plis += 1
+
+
+@pytest.fixture
+def stuck_pool() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
+    """A pool whose one thread does something else until the event is set."""
+    pool, gate = ThreadPoolExecutor(1, "stuck"), threading.Event()
+    pool.submit(gate.wait)
+    yield pool, gate
+    gate.set()
+    pool.shutdown(wait=True)
+
+
+async def test_frames_that_wait_to_be_decoded_are_bounded(
+    stuck_pool: tuple[ThreadPoolExecutor, threading.Event],
+) -> None:
+    """With the decoder stuck for ten seconds of video, at most 30 frames wait; what went is counted and a key frame asked for."""
+    pool, gate = stuck_pool
+    camera, feedback = RecordingCamera(), NoFeedback()
+    stream = VideoStream(1, "VP8", sink=camera, feedback=feedback, pool=DecodePool(pool))
+    frames = vp8_frames(4)
+    sequence = most = 0
+    for index in range(300):
+        # One key frame, then deltas for ever.
+        data = frames[0] if index == 0 else frames[1 + index % 3]
+        for part in vp8_parts(data, 3000 * index):
+            now = time.monotonic()
+            stream.packet(
+                sequence, part.timestamp, part.marker, part.data, now, retransmission=False
+            )
+            sequence += 1
+        most = max(most, len(stream._lane._waiting))
+    assert most <= BACKLOG
+    assert camera.drops["backlog"] >= BACKLOG
+    # Told together with what is asked for next.
+    await camera.until(lambda c: sum(c.drops.values()) >= 300 - BACKLOG - 1, 2.0)
+    assert feedback.plis >= 1
+    gate.set()
+    for part in vp8_parts(frames[0], 3000 * 300):
+        now = time.monotonic()
+        stream.packet(sequence, part.timestamp, part.marker, part.data, now, retransmission=False)
+        sequence += 1
+    # The very first key frame was on its way already; this one is the only other.
+    await camera.until(lambda c: len(c.frames) == 2)
+    stream.close()
+
+
+async def test_a_client_that_does_not_read_loses_its_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """256 KiB wait for it at most; then the socket is closed with 4429, and the session is still there."""
+    monkeypatch.setattr(websocket, "SEND_SECONDS", 0.5)
+    async with running() as server:
+        # Small windows on both sides, so that the operating system does not take it all.
+        for listener in server.server.servers[0].sockets:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        peer = CameraPeer(server.base_url, None)  # type: ignore[arg-type]
+        await peer.get_token()
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        raw.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(raw, ("127.0.0.1", server.port))
+        async with connect(
+            f"{server.ws_url}/ws/{peer.session_id}",
+            sock=raw,
+            subprotocols=["qwen-camera", f"bearer.{peer.token}"],  # type: ignore[list-item]
+            compression=None,
+            proxy=None,
+            max_queue=1,
+        ) as slow:
+            await slow.recv()
+            session = server.program.sessions.find(peer.session_id)
+            most = 0
+            while server.program.sessions.sockets:
+                session.outbox.put(Error(code="internal", message="x" * 4000, retryable=False))
+                most = max(most, session.outbox.size)
+                await asyncio.sleep(0)
+            assert most <= MAX_BYTES
+            assert session.outbox.dropped > 0
+            with suppress(ConnectionClosed):
+                while True:
+                    await slow.recv()
+        assert slow.close_code == TOO_MANY
+        assert server.program.sessions.find(peer.session_id) is session
+
+
+# What SECURITY.md says of a bound, the bound, and the same as a number
+PROMISED = [
+    ("Bodies 128 KiB", middleware.MAX_BODY_BYTES, 128 << 10),
+    ("SDP 64 KiB", offer.MAX_SDP_BYTES, 64 << 10),
+    ("64 candidates", offer.MAX_CANDIDATES, 64),
+    ("8 media sections", offer.MAX_MEDIA_SECTIONS, 8),
+    ("256 codecs an offer", offer.MAX_CODECS, 256),
+    ("pictures 4096×4096", decode.MAX_SIDE, 4096),
+    ("messages 64 KiB", messages.MAX_MESSAGE_BYTES, 64 << 10),
+    ("20 a second", websocket.MESSAGE_RATE, 20),
+    ("256 sockets that wait for their token", websocket.MAX_KNOCKING, 256),
+    ("questions 4,000 characters", messages.MAX_QUESTION_CHARS, 4000),
+    ("8 sockets a session a minute", websocket.SOCKETS_PER_MINUTE, 8),
+    ("15 s to connect", webrtc_server.CONNECT_SECONDS, 15),
+    ("5 s to bring a token", websocket.AUTH_SECONDS, 5),
+    ("10 s to send headers", http_protocol.HEADER_SECONDS, 10),
+    ("or shake hands for TLS", serving.TLS_SECONDS, 10),
+    ("15 s to send a body", middleware.BODY_SECONDS, 15),
+    ("or to take any of an answer", http_protocol.TAKE_SECONDS, 15),
+    ("half of them from one address at most", connections.ADDRESS_PART, 2),
+    ("an eighth of them for requests without an end", connections.UNPROVEN_PART, 8),
+    ("a quarter of those from one address", connections.UNPROVEN_ADDRESS_PART, 4),
+    ("64 pings at once", ws_protocol.CONTROL_BURST, 64),
+    ("and 8 a second on a socket", ws_protocol.CONTROL_RATE, 8),
+    ("1,024 frames at once", ws_protocol.FRAME_BURST, 1024),
+    ("and 128 a second", ws_protocol.FRAME_RATE, 128),
+    ("256 pieces a message", ws_protocol.MAX_FRAGMENTS, 256),
+    ("cut off 10 s after the end was decided", ws_protocol.CLOSE_SECONDS, 10),
+    ("half of a thread's time for decoding a camera", decode.SHARE, 0.5),
+    ("600 units a frame", h264_units.MAX_UNITS, 600),
+    ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
+    ("196 for pictures", h264_sps.MAX_KEPT_MACROBLOCKS * h264_units.MACROBLOCK_BYTES // MIB, 196),
+    ("42 for 256 picture parameter sets", 256 * h264_units.PICTURE_SET_BYTES // MIB, 42),
+    ("14 beside", decode.DECODER_BYTES, 14 * MIB),
+    ("48 MiB are a camera's own", picture_memory.OWN_BYTES, 48 * MIB),
+    ("shares 512 MiB among all cameras", picture_memory.SHARED_BYTES, 512 * MIB),
+    ("asked again every 5 s", decode.REFUSED_S, 5),
+    ("128 streams and 128 addresses a peer", transport_guard.MAX_STREAMS, 128),
+    ("128 streams, 128 addresses", datagrams.MAX_ADDRESSES, 128),
+    ("512 packets", assemble.MAX_PACKETS, 512),
+    ("2 MiB a frame", assemble.MAX_BYTES, 2 * MIB),
+    ("30 frames", decode.BACKLOG, 30),
+    ("nothing over 1,500 bytes", datagrams.MAX_DATAGRAM, 1500),
+    ("shown nothing for three minutes", session_manager.DARK_SECONDS, 180),
+    ("200 of 300 characters wait", operator_feed.MAX_LINES, 200),
+    ("of 300 characters wait", operator_feed.MAX_LINE_CHARS, 300),
+    ("wrong codes cost three requests", addresses.WRONG_CODE_COST, 3),
+    ("at most one a second", stills.STILL_SECONDS, 1),
+    ("640 px and", encode.STILL_SIDE, 640),
+    ("and 36 KiB", encode.STILL_BYTES, 36 << 10),
+    ("`OPERATOR_TOKEN` needs 16 characters", config.MIN_OPERATOR_CHARS, 16),
+    ("20 wrong ones an address", guesses.FLOOR, 20),
+    ("120 over all addresses", guesses.BUDGET, 120),
+    ("one more each minute", guesses.WINDOW / guesses.FLOOR, 60),
+    ("at most 4,096 characters", auth.MAX_TOKEN_CHARS, 4096),
+    ("one event is 256 KiB at most", sse.MAX_EVENT_BYTES, 256 << 10),
+]
+
+
+@pytest.mark.parametrize(("said", "bound", "promised"), PROMISED, ids=[one[0] for one in PROMISED])
+def test_each_bound_is_the_promised_one(said: str, bound: float, promised: float) -> None:
+    """SECURITY.md tells visitors what is bounded: whoever changes a bound changes its words, and this."""
+    assert said in " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
+    assert bound == promised

@@ -1,0 +1,167 @@
+"""After fifty sessions nothing is left: tasks, sockets, descriptors, threads, memory."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.http_json import json_request
+from scripts.bench.live_encoder import LiveEncoder
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.fakes_rtc import live_encoder
+from tests.support.fakes_server import READABLE, Footprint, ServerProcess
+from tests.support.running import Running, running
+
+# MiB that the server may have gained between its 20th and its 50th session. Measured: 2.
+GROWTH_MIB = 8.0
+SESSIONS = 50
+AT_A_TIME = 5
+
+
+async def visit(url: str, encoder: LiveEncoder, number: int) -> CameraPeer:
+    """One session: connect, ask, describe, and leave in one of six ways."""
+    peer = CameraPeer(url, encoder)
+    try:
+        await _visit(peer, number)
+    except BaseException:
+        await peer.close()
+        raise
+    return peer
+
+
+async def _visit(peer: CameraPeer, number: int) -> None:
+    await peer.connect()
+    await peer.open_socket()
+    await peer.wait_for(lambda m: m["type"] == "status" and m.get("camera") == "live", since=0)
+    answer = await peer.ask("What colour is it?", timeout=20)
+    assert answer.response is not None, answer.error
+    await peer.send({"type": "settings", "describe": True, "sample_rate": 5, "thumbnails": True})
+    await peer.wait_for(lambda m: m["type"] == "response" and m["kind"] == "describe", timeout=20)
+    match number % 6:
+        case 0:
+            # By the book: DELETE, then the socket.
+            await peer.close()
+        case 1:
+            # The camera goes first, without a word to the server but DTLS's own.
+            await peer.drop_camera()
+        case 2:
+            # In the middle of an answer, and the socket is cut.
+            await peer.start("And now?")
+            peer.drop_socket()
+        case 3:
+            # The camera ends, and is offered again in the same session.
+            await peer.end_camera()
+            await peer.connect()
+        case 4:
+            # A new offer in place of the old one, then a new socket in place of the old one.
+            await peer.connect()
+            await peer.send({"type": "hold"})
+            await peer.open_socket()
+        case 5:
+            # Just gone: what the server hears next is nothing.
+            await peer.close_socket()
+
+
+async def fifty_sessions(
+    url: str, encoder: LiveEncoder, first: int, last: int, sessions: list[str]
+) -> None:
+    for start in range(first, last, AT_A_TIME):
+        peers = await asyncio.gather(
+            *(visit(url, encoder, n) for n in range(start, min(last, start + AT_A_TIME)))
+        )
+        sessions += [peer.session_id for peer in peers]
+        await asyncio.gather(*(peer.close() for peer in peers))
+
+
+async def test_no_task_is_left() -> None:
+    """Every task of the server ends with its session, and so do its sockets and threads."""
+    async with (
+        FakeOpenAI() as fake,
+        live_encoder(320, 240) as encoder,
+        running(
+            engine="vllm", vllm_base_url=fake.base_url, rate_limit_per_minute=0, max_sessions=60
+        ) as server,
+    ):
+        names: list[str] = []
+        await fifty_sessions(server.base_url, encoder, 0, AT_A_TIME, names)
+        await end_all(server)
+        before = tasks()
+        await fifty_sessions(server.base_url, encoder, AT_A_TIME, SESSIONS, names)
+        assert len(set(names)) == SESSIONS
+        await end_all(server)
+        deadline = time.monotonic() + 5
+        while (left := tasks() - before).total():
+            assert time.monotonic() < deadline, left
+            await asyncio.sleep(0.05)
+        program = server.program
+        assert len(program.webrtc) == len(program.webrtc._tasks) == 0
+        assert sum(program.inference.depth().values()) == 0
+        assert fake.running == 0
+
+
+def tasks() -> Counter[str]:
+    """What runs, by the name of its code."""
+    found = (getattr(t.get_coro(), "__qualname__", "?") for t in asyncio.all_tasks())
+    # The stand-in's connections are the client's to keep.
+    return Counter(name for name in found if not name.startswith("FakeOpenAI"))
+
+
+async def end_all(server: Running) -> None:
+    """Every session expires now."""
+    program = server.program
+    for session in program.sessions.all():
+        await program.sessions.end(session.id, "the test's end")
+    assert len(program.sessions) == 0
+    async with asyncio.timeout(10):
+        while len(program.webrtc) or len(program.webrtc._tasks) or program.sessions.sockets:
+            await asyncio.sleep(0.02)
+
+
+async def test_no_descriptor_thread_or_memory_is_left() -> None:
+    """The process holds as many sockets, descriptors and threads after 50 sessions as after 5, and its memory stays."""
+    async with (
+        FakeOpenAI() as fake,
+        live_encoder(1280, 720) as encoder,
+        ServerProcess(
+            {
+                "ENGINE": "vllm",
+                "VLLM_BASE_URL": fake.base_url,
+                "SESSION_TIMEOUT": "8",
+                "MAX_SESSIONS": "60",
+            },
+            module=READABLE,
+        ) as server,
+    ):
+        names: list[str] = []
+        await fifty_sessions(server.url, encoder, 0, AT_A_TIME, names)
+        early = await at_rest(server)
+        await fifty_sessions(server.url, encoder, AT_A_TIME, 20, names)
+        middle = await at_rest(server)
+        await fifty_sessions(server.url, encoder, 20, SESSIONS, names)
+        late = await at_rest(server)
+        print(f"after 5: {early}; after 20: {middle}; after 50: {late}")
+        assert len(set(names)) == SESSIONS
+        # As many connections to the model may be kept open as there were answers at a time.
+        assert late.sockets <= early.sockets + AT_A_TIME
+        assert late.descriptors - late.sockets <= early.descriptors - early.sockets
+        # The second thread of a pool may begin late.
+        assert late.threads <= middle.threads + 2
+        assert late.rss - middle.rss <= GROWTH_MIB, (early, middle, late)
+
+
+async def at_rest(server: ServerProcess) -> Footprint:
+    """What the server holds once all sessions have expired and its memory was given back."""
+    async with asyncio.timeout(30):
+        while (await json_request("GET", f"{server.url}/health"))["sessions"]:
+            await asyncio.sleep(0.1)
+    # Memory goes back 2 s after the last connection; threads that read files leave after 10 s, and none was used.
+    lowest = server.footprint()
+    deadline = time.monotonic() + 3.0
+    while time.monotonic() < deadline:
+        await asyncio.sleep(0.1)
+        now = server.footprint()
+        if (now.rss, now.sockets, now.threads) < (lowest.rss, lowest.sockets, lowest.threads):
+            lowest = now
+    return lowest

@@ -1,0 +1,314 @@
+"""The vLLM engine and the whole program against a real model server: `transformers serve` with a tiny Qwen2.5-VL."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.core.errors import EngineError, EngineFailed, EngineUnavailable
+from server.core.frames import Geometry, Kind, Picture
+from server.engines.base import Chunk, Delta, EngineRequest, EngineState, Finished
+from server.engines.openai.engine import OpenAIEngine
+from server.vision import encode
+from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, ModelServer
+from tests.support.clients import Message, Page, visitor
+from tests.support.running import running
+
+# Tokens of an answer that is far from its end whenever a test stops it.
+SONG = 3000
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def server(tiny_model: Path) -> AsyncIterator[ModelServer]:
+    one = ModelServer(tiny_model)
+    try:
+        await one.start()
+        yield one
+    finally:
+        one.kill()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def engine(server: ModelServer) -> AsyncIterator[OpenAIEngine]:
+    one = OpenAIEngine(name="vllm", base_url=server.base_url, model=str(server.model))
+    yield one
+    await one.close()
+
+
+def request(question: str, color: str = "red", max_tokens: int = 64) -> EngineRequest:
+    """A question about a picture of one colour."""
+    bgr = np.full((196, 252, 3), COLORS[color][::-1], np.uint8)
+    jpeg = encode.jpeg(bgr)
+    picture = Picture("f", 1.0, None, 1280, 720, 252, 196, 63, jpeg, None, None, 0.003)
+    return EngineRequest("session", Kind.CHAT, question, picture, max_tokens=max_tokens)
+
+
+async def collect(engine: OpenAIEngine, one: EngineRequest) -> tuple[list[str], Finished]:
+    chunks: list[Chunk] = [chunk async for chunk in engine.answer(one)]
+    end = chunks.pop()
+    assert isinstance(end, Finished)
+    return [chunk.text for chunk in chunks if isinstance(chunk, Delta)], end
+
+
+# The engine alone
+
+
+async def test_probe_of_a_server_that_lists_nothing(engine: OpenAIEngine) -> None:
+    """With MODEL_NAME it is ready, and the model's own folder tells its pixels."""
+    status = await engine.probe()
+    assert (status.state, status.model) == (EngineState.READY, engine._wanted)
+    assert status.capabilities.geometry == Geometry(28, 784, 64 * 28 * 28)
+    assert status.capabilities.context_length is None
+    assert not status.capabilities.json_schema
+
+
+async def test_without_a_name_it_says_what_to_set(server: ModelServer) -> None:
+    """Which model is served can't be found out here."""
+    nameless = OpenAIEngine(name="vllm", base_url=server.base_url)
+    status = await nameless.probe()
+    await nameless.close()
+    assert status.state is EngineState.MISCONFIGURED
+    assert "MODEL_NAME" in status.detail
+
+
+@pytest.mark.parametrize("color", COLORS)
+async def test_pixels_become_words(engine: OpenAIEngine, color: str) -> None:
+    """The picture alone decides the answer; it comes in pieces, and with the server's counts."""
+    pieces, end = await collect(engine, request(ASK_COLOR, color))
+    assert "".join(pieces) == f"It is {color}."
+    assert len(pieces) >= 2
+    assert end.finish_reason == "stop"
+    # The picture's 63 tokens and the text; the words and the end.
+    assert end.usage.prompt_tokens is not None
+    assert end.usage.prompt_tokens > 63
+    assert end.usage.completion_tokens == 4
+
+
+async def test_the_limit_ends_an_answer(engine: OpenAIEngine) -> None:
+    """max_tokens holds to the token, and the answer says that it was cut."""
+    pieces, end = await collect(engine, request(ASK_SONG, max_tokens=20))
+    assert "".join(pieces) == " la" * 20
+    assert (end.finish_reason, end.usage.completion_tokens) == ("length", 20)
+
+
+async def begun(engine: OpenAIEngine) -> tuple[AsyncGenerator[Chunk, None], float]:
+    """A song that is going on, and how long it takes if nobody stops it, seconds."""
+    song = engine.answer(request(ASK_SONG, max_tokens=SONG))
+    await anext(song)
+    begin = time.monotonic()
+    for _ in range(20):
+        await anext(song)
+    return song, SONG * (time.monotonic() - begin) / 20
+
+
+async def test_closing_stops_the_generation(engine: OpenAIEngine) -> None:
+    """The server has one answer at a time in work; when that is closed, the next comes long before its end."""
+    song, whole = await begun(engine)
+    waiting = asyncio.create_task(collect(engine, request(ASK_COLOR)))
+    for _ in range(100):
+        await anext(song)
+    assert not waiting.done()
+    begin = time.monotonic()
+    await song.aclose()
+    pieces, _ = await asyncio.wait_for(waiting, 60)
+    assert "".join(pieces) == "It is red."
+    assert time.monotonic() - begin < whole / 2
+
+
+async def test_a_question_that_waits_is_taken_back(engine: OpenAIEngine) -> None:
+    """Cancelled before its first token, it does not hold up the next one either."""
+    song, whole = await begun(engine)
+    waiting = asyncio.create_task(collect(engine, request(ASK_SONG, max_tokens=SONG)))
+    for _ in range(50):
+        await anext(song)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    begin = time.monotonic()
+    await song.aclose()
+    await collect(engine, request(ASK_COLOR))
+    assert time.monotonic() - begin < whole / 2
+
+
+async def test_a_refused_field_is_left_out_for_good(server: ModelServer) -> None:
+    """This server answers 422 to `priority`; the visitor notices nothing, and it isn't sent again."""
+    engine = OpenAIEngine(
+        name="vllm", base_url=server.base_url, model=str(server.model), priority=3
+    )
+    try:
+        for _ in range(2):
+            pieces, _ = await collect(engine, request(ASK_COLOR))
+            assert "".join(pieces) == "It is red."
+        assert "priority" not in engine._fields.optional
+        assert "temperature" in engine._fields.optional
+    finally:
+        await engine.close()
+    assert server.log.read_text("utf-8").count('HTTP/1.1" 422') == 1
+
+
+async def test_another_model_is_an_error_that_says_so(server: ModelServer) -> None:
+    """The sentence leads to MODEL_NAME, whatever status this server has for it."""
+    engine = OpenAIEngine(name="vllm", base_url=server.base_url, model="somebody/else")
+    try:
+        with pytest.raises(EngineUnavailable, match="MODEL_NAME"):
+            await collect(engine, request(ASK_COLOR))
+    finally:
+        await engine.close()
+
+
+async def test_a_broken_picture_is_an_error(engine: OpenAIEngine) -> None:
+    """The server fails at it; the next question works."""
+    broken = request(ASK_COLOR)
+    object.__setattr__(broken.picture, "jpeg", b"\xff\xd8 not really a picture \xff\xd9")
+    with pytest.raises(EngineFailed):
+        await collect(engine, broken)
+    pieces, _ = await collect(engine, request(ASK_COLOR, "blue"))
+    assert "".join(pieces) == "It is blue."
+
+
+async def test_an_error_behind_the_role_is_an_error(engine: OpenAIEngine) -> None:
+    """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which is never sent."""
+    engine._fields.optional["stop"] = ["x"]
+    with pytest.raises(EngineError) as raised:
+        await collect(engine, request(ASK_COLOR))
+    assert type(raised.value) is EngineFailed
+    assert "get_vocab" not in raised.value.message
+    del engine._fields.optional["stop"]
+    assert (await collect(engine, request(ASK_COLOR)))[1].finish_reason == "stop"
+
+
+# The whole program
+
+
+class ColoredScene(Scene):
+    """One colour everywhere."""
+
+    def __init__(self, color: str) -> None:
+        super().__init__(320, 240)
+        bgr = np.full((self.height, self.width, 3), COLORS[color][::-1], np.uint8)
+        self._planes = np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2YUV_I420), np.uint8)
+        self._noise = np.random.default_rng(0)
+
+    def draw(self, epoch: float) -> av.VideoFrame:
+        """Never twice the same picture, or the camera would count as frozen."""
+        planes = self._planes.copy()
+        height, width = self.height, self.width
+        planes[:height] += self._noise.integers(0, 6, (height, width)).astype(np.uint8)
+        return av.VideoFrame.from_ndarray(planes, format="yuv420p")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def cameras() -> AsyncIterator[dict[str, LiveEncoder]]:
+    encoders = {color: LiveEncoder(ColoredScene(color), rate=10) for color in COLORS}
+    yield encoders
+    for encoder in encoders.values():
+        await encoder.close()
+
+
+def pieces_of(page: Page, id: str) -> list[str]:
+    return [m["text"] for m in page.seen if m["type"] == "delta" and m["id"] == id]
+
+
+def wanted(answer: Message, model: ModelServer, color: str) -> None:
+    """This is a whole answer of the real model about a camera's picture of that colour."""
+    assert answer["type"] == "response", answer
+    assert (answer["engine"], answer["model"]) == ("vllm", model.model.name)
+    assert (answer["text"], answer["finish_reason"]) == (f"It is {color}.", "stop")
+    frame = answer["frame"]
+    assert (frame["source_width"], frame["source_height"]) == (320, 240)
+    # What this model takes at most, by its own files.
+    assert frame["visual_tokens"] <= 64
+    assert answer["usage"]["completion_tokens"] == 4
+    assert answer["usage"]["prompt_tokens"] > frame["visual_tokens"]
+
+
+async def test_two_visitors_get_their_own_answers(
+    server: ModelServer, engine: OpenAIEngine, cameras: dict[str, LiveEncoder]
+) -> None:
+    """One stops a long answer; then each at once hears the colour in front of the own camera, streamed."""
+    song, whole = await begun(engine)
+    await song.aclose()
+    async with (
+        running(engine="vllm", vllm_base_url=server.base_url, model_name=str(server.model)) as run,
+        visitor(run, cameras["green"]) as green,
+        visitor(run, cameras["red"]) as red,
+    ):
+        assert (green.page.seen[0]["engine"], green.page.seen[0]["engine_state"]) == (
+            "vllm",
+            "ready",
+        )
+        await red.page.send(type="settings", max_tokens=SONG)
+        await red.page.send(type="chat", content=ASK_SONG, id="song")
+        await red.page.next("delta", id="song", timeout=20)
+        for _ in range(5):
+            await red.page.next("delta", id="song", timeout=20)
+        await red.page.send(type="cancel", id="song")
+        begin = time.monotonic()
+        stopped = await red.page.end("song")
+        assert stopped["finish_reason"] == "cancelled"
+        assert set(stopped["text"].split()) == {"la"}
+        answers = await asyncio.gather(
+            green.page.ask(ASK_COLOR, id="g", timeout=60),
+            red.page.ask(ASK_COLOR, id="r", timeout=60),
+        )
+        # Not behind the song: the server has one answer at a time in work.
+        assert time.monotonic() - begin < whole / 2
+        wanted(answers[0], server, "green")
+        wanted(answers[1], server, "red")
+        assert "".join(pieces_of(green.page, "g")) == "It is green."
+        assert "".join(pieces_of(red.page, "r")) == "It is red."
+
+
+async def test_a_server_that_dies_and_comes_back(
+    server: ModelServer, cameras: dict[str, LiveEncoder]
+) -> None:
+    """Killed in mid-answer: an error, never a spliced answer; then down is told, or the built-in engine answers; and back."""
+    settings = {"vllm_base_url": server.base_url, "model_name": str(server.model)}
+    settings["drain_seconds"] = "1"
+    async with (
+        running(engine="vllm", **settings) as alone,
+        running(engine="auto", **settings) as auto,
+        visitor(alone, cameras["red"]) as one,
+        visitor(auto, cameras["blue"]) as two,
+    ):
+        await one.page.send(type="settings", max_tokens=SONG)
+        await one.page.send(type="chat", content=ASK_SONG, id="song")
+        for _ in range(5):
+            await one.page.next("delta", id="song", timeout=20)
+        server.kill()
+        error = await one.page.end("song")
+        assert (error["type"], error["code"], error["retryable"]) == (
+            "error",
+            "engine_failed",
+            True,
+        )
+        assert "could not finish this answer" in error["message"]
+        down = await one.page.next("ready", engine_state="unreachable")
+        assert down["engine"] == "vllm"
+        assert down["engine_detail"]
+        assert server.base_url not in down["engine_detail"]
+        assert (await one.page.ask(ASK_COLOR))["code"] == "engine_unavailable"
+
+        answer = await two.page.ask("How bright is it?", timeout=20)
+        assert (answer["type"], answer["engine"]) == ("response", "builtin"), answer
+
+        await server.start()
+        up = await asyncio.gather(
+            one.page.next("ready", engine="vllm", engine_state="ready", timeout=15),
+            two.page.next("ready", engine="vllm", engine_state="ready", timeout=15),
+        )
+        assert {ready["model"] for ready in up} == {server.model.name}
+        wanted(await one.page.ask(ASK_COLOR, timeout=20), server, "red")
+        # The turn before is nothing that the model was taught: what it says now is its own affair.
+        again = await two.page.ask(ASK_COLOR, timeout=20)
+        assert (again["type"], again["engine"]) == ("response", "vllm"), again

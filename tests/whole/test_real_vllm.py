@@ -1,0 +1,147 @@
+"""The manager with a vLLM of this machine: `tests.support.real_vllm` says how to have one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from server.catalogue.command import Choice
+from server.catalogue.entry import RunMode
+from server.core.errors import EngineFailed
+from server.hosting.status import ManagerState
+from server.processes.keeper import descendants
+from tests.hosting.test_manager_real import words
+from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS
+from tests.support.engine_plans import Managed, managed_for_real
+from tests.support.real_vllm import LOADS, PYTHON, REASON, prepared
+from tests.whole.test_real_model import request
+
+SONG = 3000
+
+pytestmark = pytest.mark.skipif(not PYTHON, reason=REASON)
+
+
+@pytest.fixture
+def colors(tiny_model: Path, tmp_path: Path) -> Path:
+    return prepared(tiny_model, tmp_path / "colors")
+
+
+def choice(folder: Path, **more: object) -> Choice:
+    fields = {"model": str(folder), "mode": RunMode.SUBPROCESS, "context": 4096, **more}
+    return Choice.model_validate(fields)
+
+
+async def settled(one: Managed, state: ManagerState) -> str:
+    """Waits until it stands so; what is said of the failure."""
+    async with asyncio.timeout(LOADS):
+        status = await one.manager.settled()
+    assert status.state is state, (status.error, one.lines[-20:])
+    return status.error
+
+
+async def ready_again(one: Managed) -> None:
+    async with asyncio.timeout(LOADS):
+        while one.manager.status().state is not ManagerState.READY:
+            await asyncio.sleep(0.05)
+
+
+async def counted(one: Managed, what: str) -> float:
+    """The sum of these of vLLM's own counts."""
+    run = one.manager._run
+    assert run is not None
+    async with httpx.AsyncClient(trust_env=False, timeout=30) as client:
+        text = (await client.get(f"http://127.0.0.1:{run.plan.launch.port}/metrics")).text
+    found = re.findall(rf"^vllm:{what} (\S+)$", text, re.M)
+    assert found
+    return sum(map(float, found))
+
+
+async def color(one: Managed, name: str) -> str:
+    return await words(one.manager.place.answer(request(ASK_COLOR, name)))
+
+
+def engine_core(one: Managed) -> int:
+    """The process below the server that has the model."""
+    for pid in descendants(one.pid()):
+        if b"EngineCore" in Path(f"/proc/{pid}/cmdline").read_bytes():
+            return pid
+    raise AssertionError("vLLM has no process of that name")
+
+
+async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
+    """Pixels become words, a closed answer leaves vLLM idle, and whichever of its processes is killed, the next question works."""
+    async with managed_for_real(Path(PYTHON)) as one:
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+        assert "--no-enable-log-requests" in one.manager.status().shown
+        assert {"loading weights"} <= {s.progress.phase for s in one.seen if s.progress}
+        for name in COLORS:
+            assert await color(one, name) == f"It is {name}."
+
+        song = one.manager.place.answer(request(ASK_SONG, max_tokens=SONG))
+        await anext(song)
+        await song.aclose()
+        # By its own counts, which are a step behind, nothing is worked on, and most of the song was not sung.
+        async with asyncio.timeout(30):
+            while await counted(one, r"num_requests_(?:running|waiting)\{[^}]*\}"):
+                await asyncio.sleep(0.05)
+        assert await counted(one, r"generation_tokens_total\{[^}]*\}") < SONG / 2
+
+        for which in (one.pid, lambda: engine_core(one)):
+            song = one.manager.place.answer(request(ASK_SONG, max_tokens=SONG))
+            await anext(song)
+            everything = descendants(one.pid())
+            began = time.monotonic()
+            os.kill(which(), signal.SIGKILL)
+            with pytest.raises(EngineFailed, match="in mid-answer"):
+                async for _ in song:
+                    pass
+            assert time.monotonic() - began < 8
+            await ready_again(one)
+            assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
+            assert await color(one, "green") == "It is green."
+
+        everything = [one.pid(), *descendants(one.pid())]
+        await one.manager.stop()
+        assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
+        released = one.manager.status().released
+        assert released is not None
+        assert (released.held or 0) > 100e6
+        assert released.left == 0
+
+
+async def test_it_is_stopped_while_it_loads(colors: Path) -> None:
+    """Whatever it is at then, nothing of it is left, and the next start works."""
+    async with managed_for_real(Path(PYTHON)) as one:
+        await one.manager.start(choice(colors))
+        async with asyncio.timeout(LOADS):
+            while not any("EngineCore" in line for line in one.lines):
+                await asyncio.sleep(0.05)
+        everything = [one.outermost(), *descendants(one.outermost())]
+        assert len(everything) > 2
+        await one.manager.stop()
+        assert not [pid for pid in everything if Path(f"/proc/{pid}").exists()]
+        assert one.manager.status().state is ManagerState.IDLE
+        await one.manager.start(choice(colors))
+        await settled(one, ManagerState.READY)
+
+
+async def test_what_it_refuses_is_a_sentence(colors: Path) -> None:
+    """Weights of another model's shapes: what that means, and what to do."""
+    config = json.loads((colors / "config.json").read_text())
+    text = config.get("text_config", config)
+    text["intermediate_size"] = text["intermediate_size"] * 2
+    (colors / "config.json").write_text(json.dumps(config))
+    async with managed_for_real(Path(PYTHON)) as one:
+        await one.manager.start(choice(colors))
+        error = await settled(one, ManagerState.FAILED)
+        assert error.startswith("colors could not be started. It ended with status 1")
+        assert f"The weights in {colors} are damaged or of another model." in error
