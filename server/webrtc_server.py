@@ -18,7 +18,8 @@ from aiortc import (
 from aiortc.exceptions import InvalidStateError, OperationError
 from aiortc.sdp import candidate_from_sdp
 
-from server.camera.camera import Camera, Feed
+from server.camera.camera import Camera
+from server.camera.feed import Feed
 from server.core.aio import TaskSet
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
 from server.rtc.answer import whole_answer
@@ -245,7 +246,7 @@ class WebRTCServer:
         Raises TooLarge, UnusableOffer, PortsExhausted and what `check` raises; an older connection then stays as it is.
         """
         offer = check_offer(sdp)
-        feed = Feed(camera, steered=steered)
+        feed = camera.new_feed(steered=steered)
 
         def closed(connection: PeerConnection) -> None:
             if self._connections.get(key) is connection:

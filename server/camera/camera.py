@@ -1,6 +1,6 @@
 """One session's camera as the rest of the program sees it: the newest frame, its state, how it should send.
 
-It lives as long as the session; connections come and go, each through a `Feed` of its own.
+It lives as long as the session; connections come and go, each through a `Feed` of its own (feed.py).
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from server.camera.feed import Feed
 from server.camera.scene_watch import SceneWatch
 from server.camera.sender import Sending
 from server.core.aio import Pulse
@@ -20,7 +21,7 @@ from server.core.messages import Sender
 from server.core.metrics import Metrics
 from server.rtc.media.camera_state import CameraWatch
 from server.rtc.media.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
-from server.vision.luma import SceneReader, unwritten
+from server.vision.luma import SceneReader
 from server.vision.sampler import Sampler
 
 # How long a question waits for a frame captured after it, and after which time whoever asked hears that it waits.
@@ -51,63 +52,6 @@ class Asked:
     sent: float | None
 
 
-class Feed:
-    """The writing end of a camera, for one connection. A replaced feed is deaf."""
-
-    def __init__(self, camera: Camera, *, steered: bool = True) -> None:
-        """`steered`: the page sends, as it is told to; else another device does, at its own rate and by its own clock."""
-        self._camera = camera
-        self.steered = steered
-        # The codec that was answered first, which a browser sends; "" before.
-        self.codec = ""
-
-    @property
-    def current(self) -> bool:
-        return self._camera._feed is self
-
-    def frame(self, frame: Frame) -> None:
-        if self.current:
-            # Another device's clock says nothing about the page's, by which questions are sent.
-            if not self.steered:
-                frame = replace(frame, captured_sender=None, clock_doubted=False)
-            self._camera._put(frame)
-
-    def connected(self) -> None:
-        """The connection came about; the first frame may be waited for."""
-        if self.current:
-            self._camera._connected()
-
-    def packet(self, now: float) -> None:
-        if self.current:
-            self._camera._watch.packet(now)
-
-    def report(self, now: float) -> None:
-        if self.current:
-            self._camera._watch.report(now)
-
-    def rate(self, cap: int, frame_rate: int) -> None:
-        """What the path carries has changed: bit/s for an encoder, and frames/s that fit into it."""
-        if self.current:
-            self._camera._rate_changed(cap, frame_rate)
-
-    def dropped(self, reason: str, count: int = 1) -> None:
-        self._camera._metrics.frames_skipped.labels(reason).inc(count)
-
-    def refused(self, reason: str) -> None:
-        """Pictures were not decoded: there is no "memory" for their size now, or they have another "format"."""
-        if self.current:
-            self._camera._refused = reason
-
-    def key_frame_asked(self) -> None:
-        """A browser answers with its next captured frame, which an idle camera makes half a second later: wake it."""
-        if self.current:
-            self._camera.on_sender(KEY_FRAME_WAKE_MS)
-
-    def ended(self) -> None:
-        if self.current:
-            self._camera._end()
-
-
 class Camera:
     """Owner of the newest frame. All methods belong to the event loop."""
 
@@ -121,15 +65,11 @@ class Camera:
         """`clock` gives monotonic seconds, the same as the event loop's."""
         self._metrics = metrics
         self._clock = clock
-        self._watch = CameraWatch()
+        # The connection that sends; None while there is none.
         self._feed: Feed | None = None
+        # Of that connection, or of the last one
+        self._watch = CameraWatch()
         self._newest: Frame | None = None
-        # Whether a picture of this connection was there; the first ones may be memory that nobody wrote.
-        self._seen = False
-        # Why pictures were refused since the newest; "" while none were.
-        self._refused = ""
-        # Whether the stamps of frames contradict their arrivals, or a question's, so that this machine's clock decides.
-        self._clock_doubted = False
         # When there was no picture yet, or the last camera ended.
         self._dark_since = clock()
         self._arrivals = Pulse()
@@ -151,13 +91,14 @@ class Camera:
         # Called when the sender should send otherwise; the argument says how long to wake for, in ms.
         self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
 
+    def new_feed(self, *, steered: bool = True) -> Feed:
+        """For a connection that is being made; `open_feed` has it take over."""
+        return Feed(self, self._metrics, steered=steered)
+
     def open_feed(self, feed: Feed | None = None) -> Feed:
         """A new connection takes over; what the last one still says is ignored."""
-        self._feed = feed or Feed(self)
-        self._watch = CameraWatch()
-        self._clock_doubted = False
-        self._seen = False
-        self._refused = ""
+        self._feed = feed or self.new_feed()
+        self._watch = self._feed.watch
         self._scene.forget()
         self._sending.forget_path()
         self._arm()
@@ -167,7 +108,7 @@ class Camera:
     @property
     def clock_doubted(self) -> bool:
         """Tell whether what the sender's clock says was not believed last."""
-        return self._clock_doubted
+        return self._feed is not None and self._feed.clock_doubted
 
     @property
     def newest(self) -> Frame | None:
@@ -177,6 +118,11 @@ class Camera:
     def scene(self) -> Scene | None:
         """What a frame of about the last second looked like; None before the first."""
         return self._scene.scene
+
+    @property
+    def feed(self) -> Feed | None:
+        """The connection that sends; None while there is none."""
+        return self._feed
 
     @property
     def offered(self) -> bool:
@@ -211,21 +157,15 @@ class Camera:
             self._timer = None
         self._arrivals.wake()
 
-    # Frames
+    # What the current feed says
 
-    def _put(self, frame: Frame) -> None:
-        self._metrics.frames_received.inc()
-        if not self._seen:
-            if unwritten(frame.image):
-                self._metrics.frames_skipped.labels("unwritten").inc()
-                return
-            self._seen = True
+    def take(self, frame: Frame) -> None:
+        """A frame came."""
         first = self._newest is None or (frame.width, frame.height) != (
             self._newest.width,
             self._newest.height,
         )
         self._newest = frame
-        self._refused = ""
         if frame.clock_doubted:
             self._doubt_clock(True)
         self._watch.frame(self._clock(), frame.captured)
@@ -239,6 +179,35 @@ class Camera:
         if first or self._told is not CameraState.LIVE:
             self._state_changed(force=first)
             self._arm()
+
+    def connected(self) -> None:
+        """The connection came about; the first frame may be waited for."""
+        self._watch.connected(self._clock())
+        if self._feed is not None and self._feed.codec == "H264":
+            self.on_sender(START_WAKE_MS)
+        self._arm()
+
+    def end(self) -> None:
+        """The connection has ended."""
+        self._watch.end()
+        self._dark_since = self._clock()
+        self._feed = None
+        self._newest = None
+        self._scene.forget()
+        self.request_key_frame = None
+        self._arrivals.wake()
+        self._state_changed()
+
+    def rate_changed(self, cap: int, frame_rate: int) -> None:
+        """The path carries so much now: bit/s for an encoder, and frames/s that fit into it."""
+        self._sending.measured(cap, frame_rate)
+        self.on_sender(None)
+
+    def key_frame_asked(self) -> None:
+        """A browser answers with its next captured frame, which an idle camera makes half a second later: wake it."""
+        self.on_sender(KEY_FRAME_WAKE_MS)
+
+    # Frames
 
     def _look(self, frame: Frame) -> None:
         hints = self._scene.look(frame)
@@ -295,8 +264,8 @@ class Camera:
             self._doubt_clock(stamps_disagree(stamp, frame.captured, sent, asked.at))
 
     def _doubt_clock(self, doubted: bool) -> None:
-        if self._clock_doubted is not doubted:
-            self._clock_doubted = doubted
+        if self._feed is not None and self._feed.clock_doubted is not doubted:
+            self._feed.clock_doubted = doubted
             self._tell_status()
 
     async def sharpest(self) -> Frame:
@@ -353,7 +322,10 @@ class Camera:
 
     def _hopeless(self) -> bool:
         """Tell whether waiting longer for a frame does not help: its pictures are refused, or stand still."""
-        return bool(self._refused) or self._watch.state(self._clock()) is CameraState.FROZEN
+        return bool(self._refused()) or self._watch.state(self._clock()) is CameraState.FROZEN
+
+    def _refused(self) -> str:
+        return self._feed.refusal if self._feed is not None else ""
 
     def _why_no_frame(self) -> CameraStalled | CameraFrozen:
         state = self._watch.state(self._clock())
@@ -362,12 +334,12 @@ class Camera:
                 "The camera is connected but its picture stands still: it delivers no new frames. Check that "
                 "no other program uses it and that it is not covered or paused, or stop and start it."
             )
-        if self._refused == "format":
+        if self._refused() == "format":
             return CameraStalled(
                 "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits (profiles baseline, main, "
                 "extended and high). Choose one of these, or VP8, in the program that sends, and ask again."
             )
-        if self._refused:
+        if self._refused():
             return CameraStalled(
                 "The camera's pictures are larger than this server has memory for now: up to 1920×1080 there always is. "
                 "Send smaller ones, or ask again when other cameras have left."
@@ -378,22 +350,6 @@ class Camera:
         )
 
     # State
-
-    def _connected(self) -> None:
-        self._watch.connected(self._clock())
-        if self._feed is not None and self._feed.codec == "H264":
-            self.on_sender(START_WAKE_MS)
-        self._arm()
-
-    def _end(self) -> None:
-        self._watch.end()
-        self._dark_since = self._clock()
-        self._feed = None
-        self._newest = None
-        self._scene.forget()
-        self.request_key_frame = None
-        self._arrivals.wake()
-        self._state_changed()
 
     def _state_changed(self, *, force: bool = False) -> None:
         state = self._watch.state(self._clock())
@@ -429,10 +385,6 @@ class Camera:
         if self._sending.want(rate, working=working):
             self._sampler.set_rate(rate)
             self.on_sender(None)
-
-    def _rate_changed(self, cap: int, frame_rate: int) -> None:
-        self._sending.measured(cap, frame_rate)
-        self.on_sender(None)
 
     def sender(self, wake_ms: int | None = None) -> Sender:
         """How the page should send now."""

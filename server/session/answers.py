@@ -73,7 +73,7 @@ class AnswerSink:
         on_error: Callable[[QwenCameraError], None],
         on_counted: Callable[[Engine, EngineRequest, Usage, int], None] = lambda *_: None,
     ) -> None:
-        self._id = id
+        self.id = id
         self._kind = kind
         self._outbox = outbox
         self._began = began
@@ -94,7 +94,7 @@ class AnswerSink:
             return
         self._tell_started(self._frame)
         if self._text:
-            self._outbox.put(wire.DeltaMessage(id=self._id, text="".join(self._text)))
+            self._outbox.put(wire.DeltaMessage(id=self.id, text="".join(self._text)))
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
@@ -107,16 +107,16 @@ class AnswerSink:
     def _tell_started(self, frame: wire.FrameInfo) -> None:
         # The thumbnail comes once, with the response.
         frame = frame.model_copy(update={"thumbnail": None})
-        self._outbox.put(wire.Started(id=self._id, kind=self._kind, frame=frame))
+        self._outbox.put(wire.Started(id=self.id, kind=self._kind, frame=frame))
 
     def delta(self, text: str) -> None:
         if self._kind is Kind.CHAT:
             self._text.append(text)
-        self._outbox.put(wire.DeltaMessage(id=self._id, text=text))
+        self._outbox.put(wire.DeltaMessage(id=self.id, text=text))
 
     def thought(self, text: str) -> None:
         if self._kind is Kind.CHAT:
-            self._outbox.put(wire.Thinking(id=self._id, text=text))
+            self._outbox.put(wire.Thinking(id=self.id, text=text))
 
     def finished(self, result: Result) -> None:
         if self._asked is not None and result.cancel_reason is None:
@@ -141,7 +141,7 @@ class AnswerSink:
             text=result.text,
             thinking=result.thoughts or None if self._kind is Kind.CHAT else None,
             inference_time=round(result.inference_seconds, 4),
-            id=self._id,
+            id=self.id,
             kind=self._kind,
             engine=result.engine,
             model=result.model,

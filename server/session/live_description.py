@@ -9,15 +9,14 @@ from collections.abc import Callable
 from server.camera.camera import Camera
 from server.core.errors import Draining, NotConfirmed, QwenCameraError
 from server.core.frames import Detail, Frame, Kind
-from server.engines.base import Engine, EngineRequest
 from server.engines.prompts import DESCRIBE
-from server.inference import Inference, Job
+from server.inference import Inference
 from server.session.answers import AnswerSink
 from server.session.outbox import Outbox
-from server.session.request_builder import RequestMaker
+from server.session.request_builder import RequestBuilder, View
 
 
-class Describing:
+class LiveDescription:
     """One session's. `frame` is called with each sampled frame while it is on.
 
     At most one description waits and one runs; the newest frame replaces the one that waits.
@@ -30,7 +29,7 @@ class Describing:
         camera: Camera,
         inference: Inference,
         outbox: Outbox,
-        requests: RequestMaker,
+        requests: RequestBuilder,
         tell: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
     ) -> None:
@@ -55,26 +54,9 @@ class Describing:
     def frame(self, frame: Frame) -> None:
         """A sampled frame goes into the queue; one that still waits there makes room for it."""
         id = f"d{next(self._numbers)}"
-        try:
-            self._requests.check_consent()
-        except NotConfirmed as error:
-            # It goes on by itself once it is confirmed.
-            self._failed(error, None)
-            return
         question = self._requests.preferences.prompt.strip() or DESCRIBE
-        # As it is now: when its turn comes the camera may show something else.
-        scene = self._camera.scene
-
-        async def make_request(engine: Engine) -> EngineRequest:
-            picture = await self._requests.prepare(
-                frame,
-                engine.status.capabilities,
-                Detail.LOW,
-                held=False,
-                scene=scene,
-            )
-            return self._requests.request(question, Kind.DESCRIBE, engine, picture, Detail.LOW)
-
+        # The scene as it is now: when its turn comes the camera may show something else.
+        view = View(frame, Detail.LOW, self._camera.scene)
         sink = AnswerSink(
             id=id,
             kind=Kind.DESCRIBE,
@@ -83,16 +65,10 @@ class Describing:
             on_end=lambda text, whole: self._ended(whole),
             on_error=lambda error: self._failed(error, id),
         )
-        job = Job(
-            session_id=self._session_id,
-            kind=Kind.DESCRIBE,
-            make_request=make_request,
-            sink=sink,
-            id=id,
-        )
         try:
-            self._inference.submit(job)
-        except Draining as error:
+            self._requests.submit(question, Kind.DESCRIBE, view, sink)
+        except (Draining, NotConfirmed) as error:
+            # Once it is confirmed it goes on by itself.
             self._failed(error, None)
 
     def _ended(self, whole: bool) -> None:

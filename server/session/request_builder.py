@@ -1,4 +1,4 @@
-"""From a frame and a question to the request an engine gets: what the settings, the client and the engine allow."""
+"""From a frame and a question to a job in the queue: what the settings, the client and the engine allow."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from server.core.metrics import Metrics
 from server.engines.base import Capabilities, Engine, EngineRequest, Turn, Usage
 from server.engines.prompts import prompt_tokens
 from server.engines.token_scale import TokenScale
-from server.inference import Inference
+from server.inference import Inference, Job
+from server.session.answers import AnswerSink
 from server.session.history import History, turn_tokens
 from server.vision.prepare import PictureMaker
 
@@ -64,6 +65,25 @@ class Preferences:
     stills: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a question is about, and how a model is shown it."""
+
+    frame: Frame
+    detail: Detail
+    # What the camera's last look told
+    scene: Scene | None
+    held: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A picture of a view, and what it was made for."""
+
+    picture: Picture
+    needs: Capabilities
+
+
 class Consent:
     """The machines that one session's pictures may go to: the one of the engine that was there when the session
     began, this one always, and what the person confirmed since. The newest 16 are remembered."""
@@ -96,7 +116,7 @@ class Consent:
             del self._hosts[next(iter(self._hosts))]
 
 
-class RequestMaker:
+class RequestBuilder:
     """One session's. `preferences` is replaced whole when the client changes something."""
 
     def __init__(
@@ -110,10 +130,6 @@ class RequestMaker:
         self._history = history
         self._scale = TokenScale()
 
-    def check_consent(self) -> None:
-        """Raises NotConfirmed when pictures would go where they may not, as things stand."""
-        self.consent.check(self._tools.current_engine())
-
     def context(self, capabilities: Capabilities) -> int:
         """Tokens of prompt and answer together."""
         stated = capabilities.context_length
@@ -124,18 +140,16 @@ class RequestMaker:
         limit = self._limits.max_tokens
         return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
 
-    async def prepare(
-        self, frame: Frame, needs: Capabilities, detail: Detail, *, held: bool, scene: Scene | None
-    ) -> Picture:
-        """`scene` is what the camera's last look told. Raises FrameWithheld."""
+    async def prepare(self, view: View, needs: Capabilities) -> Picture:
+        """Raises FrameWithheld."""
         make = partial(
             self._tools.maker.make,
-            frame,
+            view.frame,
             needs,
-            detail,
+            view.detail,
             thumbnail=self.preferences.thumbnails,
-            held=held,
-            scene=scene,
+            held=view.held,
+            scene=view.scene,
         )
         try:
             picture = await in_pool(self._tools.prepare_pool, make)
@@ -144,6 +158,39 @@ class RequestMaker:
             raise
         self._tools.metrics.frame_prepare.observe(picture.prepare_seconds)
         return picture
+
+    def submit(
+        self,
+        question: str,
+        kind: Kind,
+        view: View,
+        sink: AnswerSink,
+        prepared: Prepared | None = None,
+    ) -> Job:
+        """Put a question about a view into the queue; the engine's request is made when its turn comes.
+
+        `prepared` is used where the engine of that moment takes the picture so. Raises NotConfirmed when pictures
+        may not go to the engine that answers now, and what `Inference.submit` raises.
+        """
+        self.consent.check(self._tools.current_engine())
+
+        async def make_request(engine: Engine) -> EngineRequest:
+            needs = engine.status.capabilities
+            if prepared is not None and prepared.needs == needs:
+                picture = prepared.picture
+            else:
+                picture = await self.prepare(view, needs)
+            return self.request(question, kind, engine, picture, view.detail)
+
+        job = Job(
+            session_id=self._session_id,
+            kind=kind,
+            make_request=make_request,
+            sink=sink,
+            id=sink.id,
+        )
+        self._tools.inference.submit(job)
+        return job
 
     def request(
         self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail

@@ -18,15 +18,19 @@ from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import CameraError, Draining, Internal, QwenCameraError
 from server.core.frames import Detail, Frame, Kind
-from server.engines.base import Engine, EngineRequest
 from server.engines.prompts import wants_detail
-from server.inference import Job
 from server.session import state_messages
 from server.session.answers import AnswerSink, Asking
 from server.session.history import History
-from server.session.live_description import Describing
+from server.session.live_description import LiveDescription
 from server.session.outbox import Outbox
-from server.session.request_builder import RequestMaker, SessionLimits, SessionTools
+from server.session.request_builder import (
+    Prepared,
+    RequestBuilder,
+    SessionLimits,
+    SessionTools,
+    View,
+)
 from server.session.stills import Stills
 
 __all__ = ["Session", "SessionLimits", "SessionTools"]
@@ -47,8 +51,8 @@ class Session:
         self._limits = limits
         self._tools = tools
         self._history = History()
-        self._requests = RequestMaker(id, limits, tools, self._history)
-        self._describing = Describing(
+        self._requests = RequestBuilder(id, limits, tools, self._history)
+        self._describing = LiveDescription(
             id,
             camera=self.camera,
             inference=tools.inference,
@@ -181,24 +185,15 @@ class Session:
             )
 
     async def _submit(self, asking: Asking, detail: Detail) -> None:
-        self._requests.check_consent()
         frame, held = await self._frame_for(asking)
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
         if detail is Detail.AUTO:
             detail = Detail.HIGH if wants_detail(asking.question) else Detail.LOW
-        scene = self.camera.scene
-        made_for = self._tools.current_engine().status.capabilities
-        picture = await self._requests.prepare(frame, made_for, detail, held=held, scene=scene)
-
-        async def make_request(engine: Engine) -> EngineRequest:
-            shown, needs = picture, engine.status.capabilities
-            if needs != made_for:
-                # Another engine took over while the question waited.
-                shown = await self._requests.prepare(frame, needs, detail, held=held, scene=scene)
-            return self._requests.request(asking.question, Kind.CHAT, engine, shown, detail)
-
-        asking.sink = sink = AnswerSink(
+        view = View(frame, detail, self.camera.scene, held)
+        needs = self._tools.current_engine().status.capabilities
+        prepared = Prepared(await self._requests.prepare(view, needs), needs)
+        asking.sink = AnswerSink(
             id=asking.id,
             kind=Kind.CHAT,
             outbox=self.outbox,
@@ -208,11 +203,7 @@ class Session:
             on_error=lambda error: self._failed(asking, error),
             on_counted=self._requests.learn,
         )
-        job = Job(
-            session_id=self.id, kind=Kind.CHAT, make_request=make_request, sink=sink, id=asking.id
-        )
-        asking.job = job
-        self._tools.inference.submit(job)
+        asking.job = self._requests.submit(asking.question, Kind.CHAT, view, asking.sink, prepared)
 
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:

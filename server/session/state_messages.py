@@ -6,7 +6,7 @@ from server.camera.camera import Camera
 from server.core import messages as wire
 from server.core.frames import Detail
 from server.engines.base import Engine
-from server.session.request_builder import RequestMaker, SessionLimits, SessionTools
+from server.session.request_builder import RequestBuilder, SessionLimits, SessionTools
 
 
 def ready(
@@ -16,7 +16,7 @@ def ready(
     engine: Engine,
     limits: SessionLimits,
     tools: SessionTools,
-    requests: RequestMaker,
+    requests: RequestBuilder,
     held: bool,
 ) -> wire.Ready:
     """`began_at`: when the session began, seconds since the epoch."""

@@ -53,13 +53,13 @@ class FrameLog:
 def frames(monkeypatch: pytest.MonkeyPatch) -> FrameLog:
     """Every frame that comes to a camera of this process."""
     log = FrameLog()
-    put = Camera._put
+    put = Camera.take
 
     def note(self: Camera, frame: Frame) -> None:
         log.at.append(time.monotonic())
         put(self, frame)
 
-    monkeypatch.setattr(Camera, "_put", note)
+    monkeypatch.setattr(Camera, "take", note)
     return log
 
 

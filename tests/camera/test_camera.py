@@ -18,8 +18,8 @@ from server.camera.camera import (
     WAKE_MS,
     Asked,
     Camera,
-    Feed,
 )
+from server.camera.feed import Feed
 from server.core.errors import CameraFrozen, CameraStalled, NoCamera
 from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
@@ -161,7 +161,7 @@ def test_a_clock_that_is_not_believed_is_told() -> None:
             assert bench.camera.clock_doubted is doubted
         assert told == [True, False, True, False]
         bench.frame(doubted=True)
-        whip = bench.camera.open_feed(Feed(bench.camera, steered=False))
+        whip = bench.camera.open_feed(bench.camera.new_feed(steered=False))
         bench.frame(doubted=True, feed=whip)
         assert not bench.camera.clock_doubted
 

@@ -3,45 +3,37 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 from server.camera.camera import Camera
-from server.inference import Inference, Job
-from server.session.live_description import Describing
+from server.inference import Inference
+from server.session.live_description import LiveDescription
 from server.session.outbox import Outbox
-from server.session.request_builder import RequestMaker
-from tests.support.fakes import FakeEngine
+from server.session.request_builder import RequestBuilder, View
 from tests.support.rooms import make_frame
 
 
 async def test_a_request_has_the_scene_of_its_frame() -> None:
     """What the camera shows when a place at the engine is free, seconds later, is another scene."""
     camera = SimpleNamespace(scene="a table")
-    prepared: list[tuple[str, Any]] = []
-    jobs: list[Job] = []
-
-    async def prepare(frame: Any, *_: Any, scene: Any, **__: Any) -> str:
-        prepared.append((frame.id, scene))
-        return "picture"
-
+    asked: list[View] = []
     requests = SimpleNamespace(
-        check_consent=lambda: None,
         preferences=SimpleNamespace(prompt=""),
-        prepare=prepare,
-        request=lambda *_: "request",
+        submit=lambda question, kind, view, sink: asked.append(view),
     )
-    describing = Describing(
+    description = LiveDescription(
         "s",
         camera=cast(Camera, camera),
-        inference=cast(Inference, SimpleNamespace(submit=jobs.append)),
+        inference=cast(Inference, None),
         outbox=cast(Outbox, None),
-        requests=cast(RequestMaker, requests),
+        requests=cast(RequestBuilder, requests),
         tell=lambda error, id: None,
         touch=lambda: None,
     )
-    describing.frame(make_frame(1))
+    description.frame(make_frame(1))
     camera.scene = "a garden"
-    describing.frame(make_frame(2))
-    for job in jobs:
-        await job.make_request(FakeEngine())
-    assert prepared == [("f1", "a table"), ("f2", "a garden")]
+    description.frame(make_frame(2))
+    assert [(view.frame.id, view.scene) for view in asked] == [
+        ("f1", "a table"),
+        ("f2", "a garden"),
+    ]

@@ -12,7 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
-from server.camera.camera import Feed
+from server.camera.feed import Feed
 from server.core.aio import Pools
 from server.core.frames import Frame
 from server.core.metrics import Metrics
