@@ -115,7 +115,7 @@ PROMISED = (
     Break(
         "Nothing outlives a session",
         "what an engine remembers stays",
-        "server/main.py",
+        "server/program/program.py",
         "            engine.forget(session_id)\n",
         "            pass\n",
         "program/test_main.py::test_what_an_engine_remembers_goes_with_the_session",

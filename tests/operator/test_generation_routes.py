@@ -21,8 +21,8 @@ from server.catalogue.entry import Ability, Model
 from server.core.errors import FrameWithheld, WrongModel
 from server.generation.generator import Generator
 from server.generation.job import Making
-from server.main import Program
 from server.operator.generation_routes import Workshop, create_generation_router
+from server.program.program import Program
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import Bgr, PrivacyFilter
 from server.web.http_errors import install_error_handlers

@@ -26,7 +26,7 @@ from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.engines.base import EngineState
 from server.engines.builtin import BuiltinEngine
 from server.engines.builtin.memory import Impression
-from server.main import create_app
+from server.program.app import create_app
 from server.session_manager import SessionManager
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
@@ -300,7 +300,8 @@ async def test_a_stop_does_not_wait_for_a_name_server(tmp_path: Path) -> None:
 STUBBORN = """
 import asyncio, sys
 from server import main
-start = main.Program.start
+from server.program import program
+start = program.Program.start
 async def stubborn():
     while True:
         try:
@@ -311,8 +312,8 @@ async def started(self):
     await start(self)
     self.kept = asyncio.create_task(stubborn())
     self._tasks.spawn(stubborn(), name="stubborn")
-main.Program.start = started
-main.CLOSE_SECONDS = 1.0
+program.Program.start = started
+program.CLOSE_SECONDS = 1.0
 sys.exit(main.main())
 """
 

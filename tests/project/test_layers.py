@@ -70,6 +70,8 @@ PURE: dict[str, set[str]] = {
 IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "socket", "openai"}
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
+    "program.app": "the program behind its routes: tests/program/test_main.py, and each test of a route",
+    "program.program": "its beginning and end: tests/program/test_main.py, as a process",
     "program.access": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",
     "core.errors": "tests/core/test_error_texts.py, beside tests/web/test_http_errors.py and tests/core/test_logs.py",
     "core.frames": "data without behaviour",

@@ -33,7 +33,5 @@ async def test_a_request_has_the_scene_of_its_frame() -> None:
     description.frame(make_frame(1))
     camera.scene = "a garden"
     description.frame(make_frame(2))
-    assert [(view.frame.id, view.scene) for view in asked] == [
-        ("f1", "a table"),
-        ("f2", "a garden"),
-    ]
+    scenes: list[tuple[str, object]] = [(view.frame.id, view.scene) for view in asked]
+    assert scenes == [("f1", "a table"), ("f2", "a garden")]

@@ -13,7 +13,8 @@ import uvicorn
 
 from config import Settings, load
 from server.listen.serving import uvicorn_config
-from server.main import Program, create_app
+from server.program.app import create_app
+from server.program.program import Program
 
 
 @dataclass

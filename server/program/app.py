@@ -1,0 +1,55 @@
+"""The ASGI application: the program behind its routes. For `python -m server.main`, tests, and other ASGI servers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from config import Settings
+from server import __version__
+from server.operator.generation_routes import create_generation_router
+from server.operator.routes import create_operator_router
+from server.operator.session_routes import create_session_router
+from server.program.program import Program
+from server.web.http_errors import install_error_handlers
+from server.web.middleware import guard_app
+from server.web.routes import create_router
+from server.web.whip import create_whip_router
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The ASGI application. Raises FilterUnavailable."""
+    program = Program(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        try:
+            await program.start()
+            yield
+        finally:
+            await program.close()
+
+    app = FastAPI(
+        title="qwen-camera",
+        version=__version__,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+    )
+    app.state.program = program
+    install_error_handlers(app, program.metrics)
+    services = program.services()
+    app.include_router(create_router(services, program.access.guard))
+    app.include_router(create_whip_router(services))
+    room = program.engine_room
+    app.include_router(create_operator_router(services, program.access.guard, room.operations))
+    app.include_router(create_session_router(services, program.access.guard))
+    workshop = room.workshop(program.maker, program.pools.prepare)
+    app.include_router(create_generation_router(services, program.access.guard, workshop))
+    # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
+    hsts = settings.https_enabled and settings.ca_cert_path is None
+    guard_app(app, https=hsts, allowed_origins=settings.allowed_origins)
+    return app
