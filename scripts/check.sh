@@ -32,7 +32,7 @@ check "$VENV_PYTHON" -m black --check --quiet --diff .
 check "$VENV_PYTHON" -m ruff check --quiet .
 check "$VENV_PYTHON" -m mypy --strict
 if command -v shellcheck >/dev/null 2>&1; then
-    shell_scripts=(scripts/*.sh .ci/run)
+    shell_scripts=(scripts/*.sh .ci/*)
     for file in deploy/*.sh; do
         [ ! -e "$file" ] || shell_scripts+=("$file")
     done

@@ -17,7 +17,8 @@ import pytest
 from tests.support.wheels import locked, wheel, write_empty_locks
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), ROOT / ".ci" / "run"]
+CI = sorted((ROOT / ".ci").iterdir())
+SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), *CI]
 # What the scripts use beside bash and Python.
 TOOLS = ("bash", "basename", "cat", "dirname", "id", "ls", "rm", "sleep", "tail", "uname")
 
@@ -87,9 +88,10 @@ def test_shellcheck_finds_nothing() -> None:
     assert done.stdout == ""
 
 
-def test_ci_run_is_executable() -> None:
-    """It is started by its path."""
-    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+@pytest.mark.parametrize("script", CI, ids=lambda path: path.name)
+def test_scripts_of_ci_are_executable(script: Path) -> None:
+    """Each is started by its path."""
+    assert os.access(script, os.X_OK)
 
 
 @pytest.mark.parametrize(
