@@ -54,7 +54,7 @@ class Ring:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class HomeProcess:
     """One process on the ring."""
 
     ring: Ring
@@ -74,12 +74,12 @@ class Place:
         return drawn
 
 
-def place_of(
+def home_process(
     listed: str | None,
     server: tuple[str, int | None] | None,
     peer: str | None,
     trusted: Sequence[Network],
-) -> Place | None:
+) -> HomeProcess | None:
     """Where the process that was asked under the address `server` stands in the list of HEADER, which `peer` sent.
 
     None when there is no list from a proxy of ours, or it can not be read, or does not name this process: then nothing is
@@ -95,7 +95,7 @@ def place_of(
     ring = _ring(listed)
     host, port = server
     own = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    return Place(ring, own) if ring is not None and own in ring.peers else None
+    return HomeProcess(ring, own) if ring is not None and own in ring.peers else None
 
 
 # Few, since there is one list at a time; a client of a proxy that lets the header through can make others.

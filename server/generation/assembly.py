@@ -16,7 +16,7 @@ from server.generation.rules import Rules
 from server.generation.wav import SAMPLE_BYTES, wav
 from server.processes.wire import Message
 
-# Told of fields of `Progress` that have changed.
+# Told of fields of `JobProgress` that have changed.
 Tell = Callable[..., None]
 
 

@@ -16,7 +16,7 @@ from server.core.errors import Busy, Internal, NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.generation.assembly import Assembly, Maker
 from server.generation.bounds import MAX_SEED, SoundRequest, VideoRequest
-from server.generation.progress import Made, MakingState, Progress
+from server.generation.progress import JobProgress, JobState, Made
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ MAX_RESULT_BYTES = 256 * 1024 * 1024
 KEEP_SECONDS = 600.0
 
 
-class Making:
+class GenerationJob:
     """Owner of the one piece of work and its result. `pool` encodes. All methods belong to the event loop."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Making:
         self._assembly = Assembly(pool, most_bytes, self._tell)
         self._keep_seconds = keep_seconds
         self._clock = clock
-        self._progress = Progress()
+        self._progress = JobProgress()
         self._began = 0.0
         # The result that waits; and the one that is on its way to who took it.
         self._made: Made | None = None
@@ -52,14 +52,14 @@ class Making:
         self._task: asyncio.Task[None] | None = None
 
     @property
-    def progress(self) -> Progress:
+    def progress(self) -> JobProgress:
         if self._task is not None:
             return replace(self._progress, elapsed=self._elapsed())
         return self._progress
 
     def start(
         self, maker: Maker, asked: VideoRequest | SoundRequest, picture: bytes = b""
-    ) -> Progress:
+    ) -> JobProgress:
         """Begin. `picture` is RGB of the video's size, for a request with `camera`. A result not taken is dropped.
 
         Raises Busy while something is made.
@@ -68,7 +68,7 @@ class Making:
         self._drop()
         seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
         self._began = self._clock()
-        self._progress = Progress(MakingState.WORKING, _kind(asked), "steps", seed=seed)
+        self._progress = JobProgress(JobState.WORKING, _kind(asked), "steps", seed=seed)
         if isinstance(asked, VideoRequest):
             self._tell(
                 frames=asked.frames,
@@ -90,23 +90,23 @@ class Making:
             retry_after=5.0,
         )
 
-    async def cancel(self) -> Progress:
+    async def cancel(self) -> JobProgress:
         """End the work that goes on, and drop the result that waits; returns when that is done."""
         task = self._task
         if task is not None:
             # A second cancelling would end the waiting for the model's own end.
-            if self._progress.state is not MakingState.CANCELLING:
-                self._tell(state=MakingState.CANCELLING)
+            if self._progress.state is not JobState.CANCELLING:
+                self._tell(state=JobState.CANCELLING)
                 task.cancel()
             await asyncio.wait({task})
             if self._task is task:
                 # It was cancelled before it had begun.
                 self._task = None
-                self._tell(state=MakingState.CANCELLED)
+                self._tell(state=JobState.CANCELLED)
                 self._metrics.generations.labels(self._progress.kind, "cancelled").inc()
         elif self._made is not None:
             self._drop()
-            self._tell(state=MakingState.CANCELLED)
+            self._tell(state=JobState.CANCELLED)
         self._lent = None
         return self.progress
 
@@ -120,7 +120,7 @@ class Making:
             )
         self._forget()
         self._lent = made
-        self._tell(state=MakingState.TAKEN)
+        self._tell(state=JobState.TAKEN)
         return made
 
     def handed_over(self, made: Made) -> None:
@@ -153,7 +153,7 @@ class Making:
             self._keep(made)
         except asyncio.CancelledError:
             result = "cancelled"
-            self._tell(state=MakingState.CANCELLED)
+            self._tell(state=JobState.CANCELLED)
             raise
         except QwenCameraError as error:
             self._fail(error)
@@ -174,21 +174,19 @@ class Making:
 
     def _fail(self, error: QwenCameraError) -> None:
         told = {"code": error.code, "message": error.message, "retryable": error.retryable}
-        self._tell(state=MakingState.FAILED, error=told)
+        self._tell(state=JobState.FAILED, error=told)
 
     # The result
 
     def _keep(self, made: Made) -> None:
         self._made = made
-        self._tell(
-            state=MakingState.READY, phase="", bytes=len(made.data), media_type=made.media_type
-        )
+        self._tell(state=JobState.READY, phase="", bytes=len(made.data), media_type=made.media_type)
         loop = asyncio.get_running_loop()
         self._expiry = loop.call_later(self._keep_seconds, self._expire)
 
     def _expire(self) -> None:
         self._drop()
-        self._tell(state=MakingState.EXPIRED)
+        self._tell(state=JobState.EXPIRED)
 
     def _drop(self) -> None:
         """A result that nobody took."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class MakingState(StrEnum):
+class JobState(StrEnum):
     IDLE = "idle"
     WORKING = "working"
     CANCELLING = "cancelling"
@@ -29,10 +29,10 @@ class Made:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class JobProgress:
     """What is told of the newest piece of work; no words of what was asked are in it."""
 
-    state: MakingState = MakingState.IDLE
+    state: JobState = JobState.IDLE
     # "video" or "sound"; "" before the first
     kind: str = ""
     # "steps", "decoding" (the model's last part), "encoding"

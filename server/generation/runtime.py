@@ -22,7 +22,7 @@ from server.engines.base import (
 from server.generation.generator import Generator, LoadingFailed
 from server.generation.videos_api import VideosApi
 from server.hosting.runtimes import OnLine, OnProgress, StartFailed
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 from server.processes.process_memory import TreeMemory
 from server.processes.worker_process import environment
 
@@ -39,7 +39,7 @@ class GeneratorLoaded:
         self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
     ) -> None:
         def phase(name: str) -> None:
-            on_progress(Progress(_PHASES.get(name, "loading")))
+            on_progress(LoadProgress(_PHASES.get(name, "loading")))
 
         self.model = model
         self._launch = launch

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from server.hosting.status import ManagerState, ManagerStatus
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -27,7 +27,7 @@ class Board:
         self._hearers: list[Callable[[str], None]] = []
         self._told_at = 0.0
         # Came too soon after the one before it, and is told when the timer ends.
-        self._held: Progress | None = None
+        self._held: LoadProgress | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
@@ -48,7 +48,7 @@ class Board:
         for listener in list(self._listeners):
             _call(listener, status)
 
-    def progress(self, progress: Progress) -> None:
+    def progress(self, progress: LoadProgress) -> None:
         """How far the loading is; heard only while something loads, and not too often."""
         if self.status.state is not ManagerState.LOADING:
             return
@@ -61,7 +61,7 @@ class Board:
             return
         self._tell(progress)
 
-    def _tell(self, progress: Progress) -> None:
+    def _tell(self, progress: LoadProgress) -> None:
         self._held = None
         self._told_at = asyncio.get_running_loop().time()
         self.show(replace(self.status, progress=progress))

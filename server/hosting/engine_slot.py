@@ -80,7 +80,7 @@ class _Use:
                 self.idle.set()
 
 
-class ManagedEngine:
+class EngineSlot:
     """See `Engine`. The manager alone calls `use`, `leave` and `finish`, and owns the engines that are used."""
 
     name = "local"

@@ -14,7 +14,7 @@ from server.core.aio import TaskSet, cancel_and_wait, in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.engines.base import EngineState
 from server.hosting.board import Board
-from server.hosting.engine_slot import NOTHING_LOADED, ManagedEngine
+from server.hosting.engine_slot import NOTHING_LOADED, EngineSlot
 from server.hosting.model_run import (
     RESTART_DELAYS,
     SILENT_SECONDS,
@@ -59,7 +59,7 @@ class EngineManager:
 
     def __init__(
         self,
-        place: ManagedEngine,
+        slot: EngineSlot,
         engines: Selector,
         *,
         planning: ThreadPoolExecutor,
@@ -72,13 +72,13 @@ class EngineManager:
         restart_delays: tuple[float, ...] = RESTART_DELAYS,
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        self.place = place
+        self.slot = slot
         self._engines = engines
         self._known = known
         self._board = Board()
         self._tasks = TaskSet("manager")
         self._tools = Tools(
-            place,
+            slot,
             engines,
             self._board,
             self._tasks,
@@ -171,20 +171,20 @@ class EngineManager:
                     f"{plan.name} was stopped by an operator before it began to load. Start it again if it is wanted."
                 )
             self._want(Order(plan, preferred))
-            self._engines.prefer(self.place if preferred else None)
+            self._engines.prefer(self.slot if preferred else None)
         return self._board.status
 
     async def begin(self, choice: Choice) -> None:
         """`start` for the model that the settings name: what can not be is told by the status, and not raised."""
         name = choice.model.rpartition("/")[2]
-        self.place.leave(EngineState.LOADING, f"{name} is about to be loaded.")
+        self.slot.leave(EngineState.LOADING, f"{name} is about to be loaded.")
         try:
             await self.start(choice, preferred=False)
         except Conflict:
             log.info("the model of the settings was stopped before it began to load")
         except (BadRequest, Draining) as error:
             log.warning("LOCAL_MODEL cannot be loaded", extra={"reason": error.message})
-            self.place.leave(EngineState.MISCONFIGURED, error.message)
+            self.slot.leave(EngineState.MISCONFIGURED, error.message)
             self._engines.look()
             failed = replace(self._board.status, state=ManagerState.FAILED, model=name)
             self._board.show(replace(failed, mode=choice.mode, error=error.message))
@@ -241,7 +241,7 @@ class EngineManager:
         nothing = self._before is None and (self._run is None or self._run.loaded is None)
         if order is not None and nothing:
             self._board.show(loading_status(order.plan, self._board.status.released))
-            self.place.leave(EngineState.LOADING, f"{order.plan.name} is being loaded.")
+            self.slot.leave(EngineState.LOADING, f"{order.plan.name} is being loaded.")
         self._changed.set()
 
     def _under_way(self, yes: bool) -> None:
@@ -317,7 +317,7 @@ class EngineManager:
         else:
             self._good = None
             note = joined(why, f"{name}, which worked before, is loaded again.")
-        self._engines.prefer(self.place if good.preferred else None)
+        self._engines.prefer(self.slot if good.preferred else None)
         self._back = replace(good, note=note)
         self._want(self._back)
 
@@ -333,12 +333,12 @@ class EngineManager:
     async def _retire(self, run: ModelRun) -> None:
         if run.loaded is not None:
             cut = f"{run.plan.name} was stopped by an operator in mid-answer. Ask again."
-            await self.place.finish(run.loaded.engine, _FINISH_SECONDS, cut)
+            await self.slot.finish(run.loaded.engine, _FINISH_SECONDS, cut)
         await run.end(silently=True)
 
     async def _retire_now(self, cut: str) -> None:
         """Wait until nothing is left of the models that were replaced; their answers end with `cut`."""
-        self.place.hurry(cut)
+        self.slot.hurry(cut)
         if self._retiring:
             await asyncio.wait(self._retiring)
 
@@ -377,6 +377,6 @@ class EngineManager:
             run.part(EngineState.LOADING, detail, by_operator)
 
     def _idle(self) -> None:
-        self.place.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
+        self.slot.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
         self._board.show(ManagerStatus(released=self._board.status.released))
         self._settled.set()

@@ -16,11 +16,11 @@ from server.catalogue.entry import RunMode
 from server.core.aio import TaskSet, in_pool
 from server.engines.base import Engine, EngineState
 from server.hosting.board import Board
-from server.hosting.engine_slot import ELSEWHERE, STARTED_AGAIN, ManagedEngine
+from server.hosting.engine_slot import ELSEWHERE, STARTED_AGAIN, EngineSlot
 from server.hosting.planner import usable_port
 from server.hosting.runtimes import Loaded, OnLine, OnProgress, StartFailed, refined
 from server.hosting.status import ManagerState, Plan, Released, loading_status
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ GpuFree = Callable[[], Sequence[int] | None]
 class Tools:
     """What every run works with; all of it is the manager's."""
 
-    place: ManagedEngine
+    slot: EngineSlot
     engines: Selector
     board: Board
     tasks: TaskSet
@@ -171,7 +171,7 @@ class ModelRun:
         status = loading_status(self.plan, tools.board.status.released)
         tools.board.show(replace(status, error=self._note))
         if not self._beside:
-            tools.place.leave(EngineState.LOADING, f"{self.plan.name} is being loaded.")
+            tools.slot.leave(EngineState.LOADING, f"{self.plan.name} is being loaded.")
 
     async def give_up(self, why: str) -> None:
         """End it, and say that it has failed."""
@@ -182,8 +182,8 @@ class ModelRun:
     def part(self, state: EngineState, detail: str, cut: str) -> None:
         """Nobody is answered by it from now on, for the reason `detail`; answers that have begun end with `cut`."""
         tools = self._tools
-        tools.place.leave(state, detail, cut)
-        tools.engines.lost(tools.place)
+        tools.slot.leave(state, detail, cut)
+        tools.engines.lost(tools.slot)
 
     async def end(self, *, silently: bool = False) -> None:
         """Stop what is there; returns when nothing is left of it, or when that could not be done.
@@ -214,7 +214,7 @@ class ModelRun:
         """It answers: returns when it has ended or fallen silent, with the crashes that count from then on."""
         plan, tools = self.plan, self._tools
         remote = plan.choice.mode is RunMode.REMOTE
-        tools.place.use(
+        tools.slot.use(
             loaded.engine,
             plan.model_id,
             lambda found: refined(found, plan.choice, plan.model),
@@ -245,12 +245,12 @@ class ModelRun:
             if remote:
                 # It is not ours to start again; it answers on when it is back.
                 self._tell_remote(loaded)
-            elif tools.place.silent_seconds() > tools.silent_seconds:
+            elif tools.slot.silent_seconds() > tools.silent_seconds:
                 break
         return crashes if clock() - began < _CALM_SECONDS else 0
 
     def _tell_remote(self, loaded: Loaded) -> None:
-        board, silent = self._tools.board, self._tools.place.silent_seconds() > 0
+        board, silent = self._tools.board, self._tools.slot.silent_seconds() > 0
         error = (
             f"{self.plan.name} does not answer at the moment. It is asked again and again, and others answer meanwhile: start"
             f" the server at {self.plan.choice.url}, or choose another model."
@@ -284,7 +284,7 @@ class ModelRun:
         delays = self._tools.delays
         phase = f"starting again in {delays[crashes]:g} s ({crashes + 1} of {len(delays)})"
         status = loading_status(self.plan, None)
-        self._tools.board.show(replace(status, progress=Progress(phase), error=why))
+        self._tools.board.show(replace(status, progress=LoadProgress(phase), error=why))
         await asyncio.sleep(delays[crashes])
 
     async def _elsewhere(self) -> bool:
@@ -307,14 +307,14 @@ class ModelRun:
         other = tools.engines.current
         meanwhile = (
             f" Meanwhile the {other.name} engine answers."
-            if other is not tools.place and other.status.ready
+            if other is not tools.slot and other.status.ready
             else ""
         )
         log.warning(
             "a model could not be loaded",
             extra={"kind": str(self.plan.choice.mode), "reason": why},
         )
-        tools.place.leave(EngineState.UNREACHABLE, why)
+        tools.slot.leave(EngineState.UNREACHABLE, why)
         tools.engines.prefer(None)
         failed = replace(loading_status(self.plan, tools.board.status.released), progress=None)
         tools.board.show(replace(failed, state=ManagerState.FAILED, error=why + meanwhile))

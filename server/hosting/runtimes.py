@@ -21,7 +21,7 @@ from server.engines.openai.engine import OpenAIEngine
 from server.engines.openai.thinking import ThinkingLimits
 from server.processes import listening, log_progress
 from server.processes.container import Container
-from server.processes.log_progress import LoadingLog, Progress
+from server.processes.log_progress import LoadingLog, LoadProgress
 from server.processes.process import EngineProcess, ProcessFailed
 from server.processes.process_memory import TreeMemory
 
@@ -56,7 +56,7 @@ _LOOKED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 _PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
 
 OnLine = Callable[[str], None]
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[LoadProgress], None]
 
 
 class StartFailed(Exception):

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from server.catalogue.command import Choice, Launch
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.core.errors import WrongModel
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 
 
 class ManagerState(StrEnum):
@@ -41,7 +41,7 @@ class ManagerStatus:
     model_type: ModelType | None = None
     mode: RunMode | None = None
     # While it loads
-    progress: Progress | None = None
+    progress: LoadProgress | None = None
     # Main memory, and of the GPUs' memory as much as went since it was begun; None: not known
     memory_bytes: int | None = None
     gpu_bytes: int | None = None
@@ -100,7 +100,7 @@ def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
         plan.shown_id(),
         plan.model.model_type if plan.model is not None else None,
         plan.choice.mode,
-        Progress("starting"),
+        LoadProgress("starting"),
         shown=plan.launch.shown,
         released=released,
     )

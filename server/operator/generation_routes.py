@@ -22,7 +22,7 @@ from server.engines.base import Capabilities
 from server.generation.assembly import Maker
 from server.generation.bounds import VideoRequest, limits, sound_request, video_request
 from server.generation.first_frame import cover
-from server.generation.job import Making
+from server.generation.job import GenerationJob
 from server.generation.progress import Made
 from server.operator.routes import PREFIX, for_operators
 from server.vision.prepare import PictureMaker
@@ -43,7 +43,7 @@ class Kind(StrEnum):
 class Workshop:
     """What the routes work with."""
 
-    making: Making
+    making: GenerationJob
     # The loaded model, when it makes something
     loaded: Callable[[], Maker | None]
     # The loaded model, which can do one of these. Raises WrongModel.
@@ -111,7 +111,7 @@ def _add(
 class _HandingOver(StreamingResponse):
     """The result, once: where the connection ends before all of it has gone, it waits for who asks again."""
 
-    def __init__(self, making: Making, made: Made) -> None:
+    def __init__(self, making: GenerationJob, made: Made) -> None:
         length = {"Content-Length": str(len(made.data))}
         super().__init__(self._pieces(), media_type=made.media_type, headers=length)
         self._making, self._made = making, made

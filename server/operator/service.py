@@ -49,7 +49,7 @@ class Operations:
 
     def report(self) -> EngineReport:
         """The engine as it stands."""
-        place = self.manager.place
+        place = self.manager.slot
         answers = self._engines.current is place and place.status.ready
         return view.report(self.manager.status(), answers, self._answering(), self._why())
 
@@ -59,8 +59,8 @@ class Operations:
         if status.state not in (EngineState.READY, EngineState.BUSY):
             return None
         server = where = ""
-        inner = self.manager.place.inner if engine is self.manager.place else engine
-        here = engine is self.manager.place and self.manager.status().mode is not RunMode.REMOTE
+        inner = self.manager.slot.inner if engine is self.manager.slot else engine
+        here = engine is self.manager.slot and self.manager.status().mode is not RunMode.REMOTE
         if isinstance(inner, OpenAIEngine) and not here:
             where = urlsplit(inner.address).netloc
             # It alone is known to have it.

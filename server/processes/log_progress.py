@@ -18,7 +18,7 @@ _PHASE_CHARS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class LoadProgress:
     """How far the loading is."""
 
     # A few words: "loading weights"
@@ -74,18 +74,18 @@ class LoadingLog:
     """Reads one engine's log from its start; `progress` is the newest that is known."""
 
     def __init__(self) -> None:
-        self.progress = Progress("starting")
+        self.progress = LoadProgress("starting")
         # Layers of the image: (done, bytes there, bytes in all)
         self._layers: dict[str, tuple[bool, int, int]] = {}
 
-    def read(self, line: str) -> Progress | None:
+    def read(self, line: str) -> LoadProgress | None:
         """What the line says; None when it says nothing of it."""
         found = self._image(line) or _bar(line) or _phase(line)
         if found is not None:
             self.progress = found
         return found
 
-    def _image(self, line: str) -> Progress | None:
+    def _image(self, line: str) -> LoadProgress | None:
         if match := _DOCKER.match(line) or _PODMAN.match(line):
             what = match.groupdict()
             done = bool(what.get("done")) or what.get("what") in ("Pull complete", "Already exists")
@@ -102,12 +102,12 @@ class LoadingLog:
             in_all = sum(one[2] for one in layers)
             there = sum(one[1] for one in layers)
             if in_all:
-                return Progress(_IMAGE, min(100.0, 100.0 * there / in_all), there, in_all, line)
-            return Progress(_IMAGE, share, line=line)
+                return LoadProgress(_IMAGE, min(100.0, 100.0 * there / in_all), there, in_all, line)
+            return LoadProgress(_IMAGE, share, line=line)
         if _PULLING.search(line):
-            return Progress(_IMAGE, line=line)
+            return LoadProgress(_IMAGE, line=line)
         if _PULLED.search(line):
-            return Progress(_IMAGE, 100.0, line=line)
+            return LoadProgress(_IMAGE, 100.0, line=line)
         return None
 
 
@@ -211,17 +211,17 @@ _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 
-def _phase(line: str) -> Progress | None:
+def _phase(line: str) -> LoadProgress | None:
     phase, share = vllm_log.step(line)
     if phase:
-        return Progress(phase, share, line=line)
+        return LoadProgress(phase, share, line=line)
     for pattern, text in _PHASES:
         if pattern.search(line):
-            return Progress(text, line=line)
+            return LoadProgress(text, line=line)
     return None
 
 
-def _bar(line: str) -> Progress | None:
+def _bar(line: str) -> LoadProgress | None:
     match = _BAR.match(line)
     if match is None:
         return None
@@ -237,7 +237,7 @@ def _bar(line: str) -> Progress | None:
         phase = (what[:1].lower() + what[1:])[:_PHASE_CHARS] or "working"
     share = min(100.0, float(match["share"]))
     done, total = sizes or (None, None)
-    return Progress(phase, share, done, total, line)
+    return LoadProgress(phase, share, done, total, line)
 
 
 def _sizes(parts: tuple[str | None, ...]) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ from server.core.tls_files import authority_der, certificate_names, read_secret
 from server.web.context import Access
 
 
-class AccessRoom:
+class AccessParts:
     def __init__(self, settings: Settings, store: Store | None, metrics: Metrics) -> None:
         """`store`: where limits are kept for several processes; None for this one alone."""
         secret = settings.jwt_secret_key.get_secret_value()

@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     services = program.services()
     app.include_router(create_router(services, program.access.guard))
     app.include_router(create_whip_router(services))
-    room = program.engine_room
+    room = program.engine_parts
     app.include_router(create_operator_router(services, program.access.guard, room.operations))
     app.include_router(create_session_router(services, program.access.guard))
     workshop = room.workshop(program.maker, program.pools.prepare)

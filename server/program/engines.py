@@ -20,9 +20,9 @@ from server.engines.openai.thinking import ThinkingLimits
 from server.engines.selector import EngineSelector
 from server.fetch.catalogue import CatalogueSource
 from server.generation.assembly import Maker
-from server.generation.job import Making
+from server.generation.job import GenerationJob
 from server.generation.runtime import GeneratorLoaded, VideosLoaded
-from server.hosting.engine_slot import ManagedEngine
+from server.hosting.engine_slot import EngineSlot
 from server.hosting.host import HostLook
 from server.hosting.local_runtime import LocalLoaded
 from server.hosting.manager import EngineManager
@@ -37,7 +37,7 @@ from server.vision.prepare import PictureMaker
 _MOST_KEYS = 16
 
 
-class EngineRoom:
+class EngineParts:
     """Everything that answers or makes something, and whoever starts it."""
 
     def __init__(self, settings: Settings, pools: Pools, metrics: Metrics) -> None:
@@ -46,11 +46,11 @@ class EngineRoom:
         # By address; in this program's memory alone
         self._keys: dict[str, SecretStr] = {}
         # What an operator chooses is loaded in this place.
-        self.place = ManagedEngine()
-        self.selector = EngineSelector(self._engines(), logged_elsewhere=[self.place])
+        self.slot = EngineSlot()
+        self.selector = EngineSelector(self._engines(), logged_elsewhere=[self.slot])
         self.planner = self._planner()
         self.manager = EngineManager(
-            self.place,
+            self.slot,
             self.selector,
             planning=pools.manage,
             measuring=pools.measure,
@@ -61,7 +61,7 @@ class EngineRoom:
             gpu_free=self.planner.gpu_free,
         )
         # Videos and sound that the loaded model makes
-        self.making = Making(metrics=metrics, pool=pools.heavy)
+        self.making = GenerationJob(metrics=metrics, pool=pools.heavy)
         self.operations = Operations(
             self.manager, self.planner, self.selector, pool=pools.manage, metrics=metrics
         )
@@ -106,7 +106,7 @@ class EngineRoom:
         if settings.engine in ("auto", "builtin"):
             engines.append(BuiltinEngine(heavy=self._pools.heavy))
         # Before the built-in one where any may answer; behind the one that is insisted on, until an operator prefers it.
-        engines.insert(len(engines) - (settings.engine == "auto"), self.place)
+        engines.insert(len(engines) - (settings.engine == "auto"), self.slot)
         return engines
 
     def _thinking(self) -> ThinkingLimits:

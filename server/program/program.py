@@ -24,8 +24,8 @@ from server.listen.serving import (
     greeting,
 )
 from server.listen.terminal import PairingTerminal, page_urls
-from server.program.access import AccessRoom
-from server.program.engines import EngineRoom
+from server.program.access import AccessParts
+from server.program.engines import EngineParts
 from server.rtc.patches.gathering import Gathering
 from server.session.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
@@ -63,8 +63,8 @@ class Program:
         self.patience: float | None = None
         # Whether a thread or a task was left at work
         self.unfinished = False
-        self.engine_room = EngineRoom(settings, self.pools, self.metrics)
-        self.engines = self.engine_room.selector
+        self.engine_parts = EngineParts(settings, self.pools, self.metrics)
+        self.engines = self.engine_parts.selector
         self.inference = Inference(
             self.engines,
             max_concurrent=settings.max_concurrent_inferences,
@@ -100,7 +100,7 @@ class Program:
             metrics=self.metrics,
         )
         self.store = self._make_store()
-        self.access = AccessRoom(settings, self.store, self.metrics)
+        self.access = AccessParts(settings, self.store, self.metrics)
         # What tests and the routes look for most
         self.tokens, self.pairing, self.limiter = (
             self.access.tokens,
@@ -138,7 +138,7 @@ class Program:
             metrics=self.metrics,
             trusted_proxies=settings.trusted_proxies,
             guard=self.access.guard,
-            desk=self.engine_room.operations.desk,
+            desk=self.engine_parts.operations.desk,
         )
         self.health = Health(
             version=__version__,
@@ -208,7 +208,7 @@ class Program:
         await self.engines.start()
         self.sessions.start()
         self._warm(self.engines.current)
-        self._tasks.spawn(self.engine_room.begin(), name="local")
+        self._tasks.spawn(self.engine_parts.begin(), name="local")
         self._tasks.spawn(self.relays.run(), name="relays")
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
@@ -283,7 +283,7 @@ class Program:
             ("inference", self.inference.close),
             ("cameras", self.webrtc.close),
             ("tasks", self._tasks.close),
-            ("engines", self.engine_room.close),
+            ("engines", self.engine_parts.close),
         ]
         if self.store is not None:
             parts.insert(4, ("redis", self.store.close))

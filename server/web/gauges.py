@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from server.core.addresses import RequestLimiter
 from server.core.metrics import Metrics
 from server.engines.selector import EngineSelector
-from server.hosting.engine_slot import ManagedEngine
+from server.hosting.engine_slot import EngineSlot
 from server.inference import Inference
 from server.listen.connections import Connections
 from server.rtc.patches import datagrams, transport_guard
@@ -143,6 +143,6 @@ def add_gauges(
             (engine.name,): float(engine.status.ready)
             for engine in engines.engines
             # A place that nothing is to be in is not down.
-            if not isinstance(engine, ManagedEngine) or engine.chosen
+            if not isinstance(engine, EngineSlot) or engine.chosen
         },
     )

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
-from server.access.affinity import GONE, HEADER, Place, place_of
+from server.access.affinity import GONE, HEADER, HomeProcess, home_process
 from server.access.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
 from server.access.guesses import Guesses
 from server.access.pairing import Redeemed
@@ -60,11 +60,11 @@ class RequestGuard:
                 )
         return client_address(peer, forwarded, self._services.access.trusted_proxies)
 
-    def place(self, request: Request) -> Place | None:
+    def place(self, request: Request) -> HomeProcess | None:
         """Where this process stands among those that a proxy of ours balances over; None where there is no such."""
         peer = request.client.host if request.client is not None else None
         trusted = self._services.access.trusted_proxies
-        return place_of(request.headers.get(HEADER), request.scope.get("server"), peer, trusted)
+        return home_process(request.headers.get(HEADER), request.scope.get("server"), peer, trusted)
 
     def issue(self, request: Request, device: Device | None = None) -> Issued:
         """A token of a session of its own, whose id leads back to this process. `device`: the paired one that asks."""

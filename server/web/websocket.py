@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from server.access.affinity import HEADER, place_of
+from server.access.affinity import HEADER, home_process
 from server.access.operator_guard import OperatorGuard
 from server.access.request_order import Attempt
 from server.auth import Claims, OriginPolicy, TokenIssuer
@@ -340,7 +340,7 @@ class SocketServer:
 
     def _check_home(self, websocket: WebSocket, session_id: str) -> None:
         """A session lives in one process: the balancer found nobody where this one lived."""
-        place = place_of(
+        place = home_process(
             websocket.headers.get(HEADER),
             websocket.scope.get("server"),
             websocket.client.host if websocket.client is not None else None,

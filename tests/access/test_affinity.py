@@ -8,7 +8,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from server.access.affinity import HEADER, MAX_PEERS, Ring, place_of
+from server.access.affinity import HEADER, MAX_PEERS, Ring, home_process
 from server.auth import new_session_id
 from tests.support.clients import http, open_page, take_token
 from tests.support.running import Running, running
@@ -35,7 +35,7 @@ def test_ids_are_drawn_for_a_place() -> None:
     """Every id drawn by a process leads back to it, and nowhere else."""
     for peer in PEERS:
         host, _, port = peer.rpartition(":")
-        place = place_of(" ".join(PEERS), (host, int(port)), "127.0.0.1", TRUSTED)
+        place = home_process(" ".join(PEERS), (host, int(port)), "127.0.0.1", TRUSTED)
         assert place is not None
         drawn = {place.draw(new_session_id) for _ in range(50)}
         assert len(drawn) == 50
@@ -45,7 +45,7 @@ def test_ids_are_drawn_for_a_place() -> None:
 
 def test_ipv6() -> None:
     """Addresses stand in brackets, as nginx writes them."""
-    place = place_of("[::1]:8010", ("::1", 8010), "127.0.0.1", TRUSTED)
+    place = home_process("[::1]:8010", ("::1", 8010), "127.0.0.1", TRUSTED)
     assert place is not None
     assert place.own == "[::1]:8010"
 
@@ -75,13 +75,13 @@ def test_where_nothing_is_known(
     listed: str | None, server: tuple[str, int] | None, peer: str | None
 ) -> None:
     """A list that is missing, foreign, broken or too long says nothing of homes."""
-    assert place_of(listed, server, peer, TRUSTED) is None
+    assert home_process(listed, server, peer, TRUSTED) is None
 
 
 def test_the_longest_list() -> None:
     """As many as are allowed are taken."""
     peers = [f"127.0.0.1:{8010 + number}" for number in range(MAX_PEERS)]
-    assert place_of(" ".join(peers), ("127.0.0.1", 8010), "127.0.0.1", TRUSTED) is not None
+    assert home_process(" ".join(peers), ("127.0.0.1", 8010), "127.0.0.1", TRUSTED) is not None
 
 
 def listed(run: Running) -> dict[str, str]:

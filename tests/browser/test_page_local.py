@@ -45,7 +45,7 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 
 def worker_of(run: Running) -> int:
-    loaded = run.program.engine_room.manager.loaded
+    loaded = run.program.engine_parts.manager.loaded
     assert isinstance(loaded, LocalLoaded)
     pid = loaded._engine.pid
     assert pid is not None
@@ -101,7 +101,7 @@ async def test_red_in_front_of_the_camera_is_called_red(
     assert (error["type"], error["code"]) == ("error", "engine_failed")
     assert "could not finish this answer" in error["message"]
     await soon(
-        lambda: local.program.engine_room.manager.status().state is not ManagerState.READY, LOADS
+        lambda: local.program.engine_parts.manager.status().state is not ManagerState.READY, LOADS
     )
     await soon(lambda: local.program.engines.current.status.ready, LOADS)
     assert worker_of(local) != pid

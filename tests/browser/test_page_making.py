@@ -36,16 +36,16 @@ WIDTH = """video => new Promise(resolve => {
 async def run() -> AsyncIterator[Running]:
     """What an operator starts is the worker without a model, in the manner that the model is named by."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
-        manager = one.program.engine_room.manager
+        manager = one.program.engine_parts.manager
         manager._tools = dataclasses.replace(manager._tools, planner=plan, loader=load)
         yield one
 
 
 async def start(run: Running, manner: str) -> None:
-    await run.program.engine_room.manager.start(
+    await run.program.engine_parts.manager.start(
         Choice(model=f"tests/{manner}", mode=RunMode.IN_PROCESS)
     )
-    await run.program.engine_room.manager.settled()
+    await run.program.engine_parts.manager.settled()
 
 
 async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
@@ -78,7 +78,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     assert await video.evaluate(WIDTH) in (64, -1)
     save = section.get_by_role("link", name="Save")
     assert await save.get_attribute("download") == "video-7.mp4"
-    assert run.program.engine_room.making._made is None
+    assert run.program.engine_parts.making._made is None
     # The server's own sentence; and what was made is there still.
     count = section.locator("#making-count")
     await expect(count).to_have_text(
@@ -127,7 +127,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await section.get_by_role("button", name="Cancel").click()
     await expect(state).to_have_text("Cancelled")
     await expect(make).to_be_enabled()
-    making = run.program.engine_room.making
+    making = run.program.engine_parts.making
     assert not making.progress.error
 
     await start(run, "video")
@@ -176,7 +176,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     await start(run, "endless")
     await section.get_by_role("button", name="Make it").click()
     await expect(section.get_by_role("status")).to_contain_text("At work")
-    await run.program.engine_room.manager.stop()
+    await run.program.engine_parts.manager.stop()
     await expect(section.get_by_role("alert")).to_contain_text("was unloaded before this was done")
     await expect(section.get_by_role("progressbar")).to_be_hidden()
     await expect(section.get_by_label("What it is to be")).to_be_hidden()

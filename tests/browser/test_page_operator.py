@@ -84,7 +84,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     state = page.page.locator("#engine-state")
     await expect(state).to_have_text("Connected to fake-vl")
     # What is told on the socket is shown, whoever did it.
-    await run.program.engine_room.manager.stop()
+    await run.program.engine_parts.manager.stop()
     await expect(state).to_have_text("The built-in engine answers")
     await expect(page.page.locator("#engine-stale")).to_be_hidden()
     await page.page.keyboard.press("Escape")
@@ -291,7 +291,7 @@ async def test_the_operator_switches_between_true_engines(
             if status.progress is not None and status.progress.phase == "loading weights":
                 weights.append((status.model, status.progress.percent))
 
-        run.program.engine_room.manager.on_change(seen)
+        run.program.engine_parts.manager.on_change(seen)
         page = await looking_at(visit, run, "red")
         await let_in(page)
         panel = page.page.locator("#engine-panel")
@@ -304,7 +304,7 @@ async def test_the_operator_switches_between_true_engines(
         await seen_loading(page, since)
         await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
         await expect(detail).to_contain_text(re.compile(r"answered by it.*MB of memory"))
-        loaded = run.program.engine_room.manager.loaded
+        loaded = run.program.engine_parts.manager.loaded
         assert isinstance(loaded, LocalLoaded)
         assert weights[-1] == ("tiny", 100.0)
         # What was shown is what runs, word for word.
@@ -327,7 +327,7 @@ async def test_the_operator_switches_between_true_engines(
         await expect(panel.locator("#engine-released")).to_contain_text(
             re.compile(r"^The model before gave back \d{3}\sMB of memory\.$")
         )
-        server = run.program.engine_room.manager.loaded
+        server = run.program.engine_parts.manager.loaded
         assert isinstance(server, ServerLoaded)
         assert weights[-1] == ("other", 100.0)
         assert shown.endswith(shlex.join(server._launch.argv))
@@ -336,7 +336,7 @@ async def test_the_operator_switches_between_true_engines(
         await page.button("Manage").click()
         await page.button("Stop engine").click()
         await expect(state).to_have_text("The built-in engine answers")
-        released = run.program.engine_room.manager.status().released
+        released = run.program.engine_parts.manager.status().released
         assert released is not None
         assert released.held
         assert released.left == 0

@@ -22,8 +22,8 @@ from server.core.errors import EngineError, EngineFailed
 from server.core.metrics import Metrics
 from server.generation.bounds import SoundRequest, VideoRequest, sound_request, video_request
 from server.generation.generator import Generator, LoadingFailed
-from server.generation.job import Making
-from server.generation.progress import Made, MakingState
+from server.generation.job import GenerationJob
+from server.generation.progress import JobState, Made
 from server.generation.runtime import GeneratorLoaded
 from server.processes.wire import Message
 from server.processes.worker_process import environment
@@ -125,9 +125,9 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             reply = await client.post("/api/engine/start", json=choice, timeout=_LONG)
             assert reply.status_code == 202, reply.text
             await asyncio.gather(*(one.start() for one in started.values()))
-            status = await run.program.engine_room.manager.settled()
+            status = await run.program.engine_parts.manager.settled()
             assert (status.state, status.error) == ("ready", "")
-        words = run.program.engine_room.manager.loaded
+        words = run.program.engine_parts.manager.loaded
         assert isinstance(words, GeneratorLoaded)
         yield started | {"words": words.generator}
     finally:
@@ -160,10 +160,10 @@ async def made(
     request: VideoRequest | SoundRequest,
     picture: bytes = b"",
 ) -> Made:
-    making = Making(metrics=Metrics("0"), pool=pool)
+    making = GenerationJob(metrics=Metrics("0"), pool=pool)
     try:
         making.start(model, request, picture)
-        await soon(lambda: making.progress.state is not MakingState.WORKING, 60)
+        await soon(lambda: making.progress.state is not JobState.WORKING, 60)
         assert making.progress.error is None, making.progress.error
         return making.take()
     finally:
@@ -176,7 +176,7 @@ def frames(data: bytes) -> list[np.ndarray[Any, Any]]:
 
 
 def fields(request: VideoRequest) -> dict[str, Any]:
-    """As `Making` sends it."""
+    """As `GenerationJob` sends it."""
     taken = ("prompt", "negative_prompt", "guidance", "steps", "seed", "width", "height", "frames", "fps")  # fmt: skip
     return {name: getattr(request, name) for name in taken}
 
@@ -380,13 +380,13 @@ async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: 
         assert "read texts aloud" in reply.json()["error"]["message"]
         reply = await client.post("/api/engine/video", json=wishes)
         assert (reply.status_code, reply.json()["takes"]["backend"]) == (202, "diffusers")
-        making = run.program.engine_room.making
-        await soon(lambda: making.progress.state is not MakingState.WORKING, 60)
+        making = run.program.engine_parts.making
+        await soon(lambda: making.progress.state is not JobState.WORKING, 60)
         assert making.progress.error is None
         reply = await client.get("/api/engine/video/result")
         assert len(frames(reply.content)) == 5
         await soon(
-            lambda: (run.program.engine_room.manager.status().memory_bytes or 0) > 100_000_000
+            lambda: (run.program.engine_parts.manager.status().memory_bytes or 0) > 100_000_000
         )
 
 
@@ -438,7 +438,7 @@ async def test_nothing_loaded_and_stopped(workers: dict[str, Generator], run: Ru
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         reply = await client.post("/api/engine/stop", json={}, timeout=60)
         assert reply.json()["engine"]["state"] == "idle"
-        released = run.program.engine_room.manager.status().released
+        released = run.program.engine_parts.manager.status().released
         assert released is not None
         assert released.left == 0
         reply = await client.post("/api/engine/video", json={"prompt": "x"})

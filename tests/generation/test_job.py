@@ -20,8 +20,8 @@ from server.core.errors import Busy, NotFound
 from server.core.metrics import Metrics
 from server.generation.bounds import SoundRequest, VideoRequest
 from server.generation.generator import Generator, LoadingFailed
-from server.generation.job import Making
-from server.generation.progress import MakingState, Progress
+from server.generation.job import GenerationJob
+from server.generation.progress import JobProgress, JobState
 from server.processes.worker_process import environment
 from tests.support.clients import soon
 
@@ -78,15 +78,15 @@ def pool() -> Iterator[ThreadPoolExecutor]:
         yield one
 
 
-Make = Callable[..., Making]
+Make = Callable[..., GenerationJob]
 
 
 @pytest.fixture
 async def make(pool: ThreadPoolExecutor) -> AsyncIterator[Make]:
-    every: list[Making] = []
+    every: list[GenerationJob] = []
 
-    def new(**more: Any) -> Making:
-        every.append(Making(metrics=Metrics("0"), pool=pool, **more))
+    def new(**more: Any) -> GenerationJob:
+        every.append(GenerationJob(metrics=Metrics("0"), pool=pool, **more))
         return every[-1]
 
     yield new
@@ -94,12 +94,12 @@ async def make(pool: ThreadPoolExecutor) -> AsyncIterator[Make]:
         await one.close()
 
 
-async def ended(making: Making) -> Progress:
-    await soon(lambda: making.progress.state not in (MakingState.WORKING, MakingState.CANCELLING))
+async def ended(making: GenerationJob) -> JobProgress:
+    await soon(lambda: making.progress.state not in (JobState.WORKING, JobState.CANCELLING))
     return making.progress
 
 
-def counted(making: Making, kind: str, result: str) -> float:
+def counted(making: GenerationJob, kind: str, result: str) -> float:
     return float(making._metrics.generations.labels(kind, result)._value.get())
 
 
@@ -110,11 +110,11 @@ async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
         began = making.start(model, asked())
         assert (began.state, began.kind, began.steps, began.frames) == (
             # How many steps there will be is for the model to say.
-            *(MakingState.WORKING, "video", 0, 9),
+            *(JobState.WORKING, "video", 0, 9),
         )
         progress = await ended(making)
     assert (progress.state, progress.step, progress.made, progress.seed) == (
-        *(MakingState.READY, 3, 9, 7),
+        *(JobState.READY, 3, 9, 7),
     )
     made = making.take()
     assert (made.media_type, len(made.data)) == ("video/mp4", progress.bytes)
@@ -122,7 +122,7 @@ async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
         shades = [float(f.to_ndarray(format="gray").mean()) for f in container.decode(video=0)]
     assert len(shades) == 9
     assert shades == sorted(shades, reverse=True)
-    assert making.progress.state is MakingState.TAKEN
+    assert making.progress.state is JobState.TAKEN
     with pytest.raises(NotFound, match="handed over once"):
         making.take()
     assert counted(making, "video", "ok") == 1
@@ -135,7 +135,7 @@ async def test_the_first_frame_is_the_one_that_was_given(make: Make) -> None:
     async with loaded("first") as model:
         assert model.rules.first_frame == "must"
         making.start(model, asked(camera=True), rgb.tobytes())
-        assert (await ended(making)).state is MakingState.READY
+        assert (await ended(making)).state is JobState.READY
     with av.open(io.BytesIO(making.take().data), "r") as container:
         first = next(iter(container.decode(video=0))).to_ndarray(format="rgb24")
     assert np.abs(first.reshape(-1, 3).mean(0) - [200, 40, 40]).max() < 6
@@ -147,7 +147,7 @@ async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
     async with loaded("sound") as model:
         making.start(model, asked_sound())
         progress = await ended(making)
-        assert (progress.state, progress.seconds) == (MakingState.READY, 0.5)
+        assert (progress.state, progress.seconds) == (JobState.READY, 0.5)
         made = making.take()
         assert made.media_type == "audio/wav"
         with wave.open(io.BytesIO(made.data)) as read:
@@ -171,18 +171,18 @@ async def test_one_at_a_time(make: Make) -> None:
         with pytest.raises(Busy):
             make().start(model, asked())
         progress = await making.cancel()
-        assert progress.state is MakingState.CANCELLED
+        assert progress.state is JobState.CANCELLED
         assert not model.busy
         assert model.pid is not None
         assert counted(making, "video", "cancelled") == 1
         # Cancelled before it has begun
         making.start(model, asked())
-        assert (await making.cancel()).state is MakingState.CANCELLED
+        assert (await making.cancel()).state is JobState.CANCELLED
         making.start(model, asked())
         await soon(lambda: making.progress.step > 0)
         await making.cancel()
     assert counted(making, "video", "cancelled") == 3
-    assert (await making.cancel()).state is MakingState.CANCELLED
+    assert (await making.cancel()).state is JobState.CANCELLED
 
 
 async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
@@ -191,7 +191,7 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> 
     async with loaded("deaf", cancel_seconds=0.1) as model:
         making.start(model, asked())
         await soon(lambda: making.progress.step > 0)
-        assert (await making.cancel()).state is MakingState.CANCELLED
+        assert (await making.cancel()).state is JobState.CANCELLED
         assert model.ended.is_set()
         assert model.pid is None
         making.start(model, asked())
@@ -208,10 +208,10 @@ async def test_cancelling_twice_waits_for_the_model_twice(make: Make) -> None:
         making.start(model, asked())
         await soon(lambda: making.progress.step > 0)
         first = asyncio.create_task(making.cancel())
-        await soon(lambda: making.progress.state is MakingState.CANCELLING)
-        assert (await making.cancel()).state is MakingState.CANCELLED
+        await soon(lambda: making.progress.state is JobState.CANCELLING)
+        assert (await making.cancel()).state is JobState.CANCELLED
         assert model.ended.is_set()
-        assert (await first).state is MakingState.CANCELLED
+        assert (await first).state is JobState.CANCELLED
         assert counted(making, "video", "cancelled") == 1
 
 
@@ -221,7 +221,7 @@ async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
     async with loaded("talks") as model:
         making.start(model, asked())
         progress = await ended(making)
-        assert (progress.state, progress.step, progress.made) == (MakingState.READY, 3, 9)
+        assert (progress.state, progress.step, progress.made) == (JobState.READY, 3, 9)
 
 
 @pytest.mark.parametrize(
@@ -241,7 +241,7 @@ async def test_what_ends_badly_has_a_sentence(
     async with loaded(manner) as model:
         making.start(model, asked())
         progress = await ended(making)
-        assert (progress.state, making._made) == (MakingState.FAILED, None)
+        assert (progress.state, making._made) == (JobState.FAILED, None)
         assert progress.error is not None
         assert progress.error["code"] == code
         assert words in progress.error["message"]
@@ -283,16 +283,16 @@ async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
     async with loaded("video") as model:
         making.start(model, asked())
         await ended(making)
-        await soon(lambda: making.progress.state is MakingState.EXPIRED)
+        await soon(lambda: making.progress.state is JobState.EXPIRED)
         with pytest.raises(NotFound):
             making.take()
         assert dropped.get() == 1
         making._keep_seconds = 60
         for _ in range(2):
             making.start(model, asked())
-            assert (await ended(making)).state is MakingState.READY
+            assert (await ended(making)).state is JobState.READY
         assert dropped.get() == 2
-        assert (await making.cancel()).state is MakingState.CANCELLED
+        assert (await making.cancel()).state is JobState.CANCELLED
         assert dropped.get() == 3
         with pytest.raises(NotFound):
             making.take()
@@ -313,7 +313,7 @@ async def test_a_result_goes_after_ten_minutes_and_with_the_server(
     async with loaded("video") as model:
         making.start(model, asked())
         monkeypatch.setattr(loop, "call_later", call_later)
-        assert (await ended(making)).state is MakingState.READY
+        assert (await ended(making)).state is JobState.READY
         assert 600 in delays
         assert max(delays) == 600
         await making.close()
@@ -328,29 +328,29 @@ async def test_a_result_that_did_not_arrive_waits_again(make: Make) -> None:
         making.start(model, asked())
         await ended(making)
         made = making.take()
-        assert making.progress.state is MakingState.TAKEN
+        assert making.progress.state is JobState.TAKEN
         making.put_back(made)
         assert (making.progress.state, making.progress.bytes) == (
-            *(MakingState.READY, len(made.data)),
+            *(JobState.READY, len(made.data)),
         )
         assert making.take() is made
         making.handed_over(made)
         making.put_back(made)
-        assert making.progress.state is MakingState.TAKEN
+        assert making.progress.state is JobState.TAKEN
         making.start(model, asked())
         await ended(making)
         made = making.take()
         await making.cancel()
         making.put_back(made)
-        assert making.progress.state is MakingState.TAKEN
+        assert making.progress.state is JobState.TAKEN
         making.start(model, asked())
         making.put_back(made)
-        assert (await ended(making)).state is MakingState.READY
+        assert (await ended(making)).state is JobState.READY
         # Put back it is dropped like any other that nobody takes.
         making.start(model, asked())
         await ended(making)
         making.put_back(making.take())
-        await soon(lambda: making.progress.state is MakingState.EXPIRED)
+        await soon(lambda: making.progress.state is JobState.EXPIRED)
 
 
 async def test_no_sound_is_no_result(make: Make) -> None:

@@ -70,7 +70,7 @@ async def test_it_is_loaded_measured_and_stopped() -> None:
 async def test_questions_go_to_another_engine() -> None:
     """It is never the one that answers, is not taken for one that hangs, and says what it is."""
     async with started("video") as one:
-        place = one.manager.place
+        place = one.manager.slot
         assert one.engines.current is one.spare
         assert place.status.state is EngineState.BUSY
         for _ in range(3):

@@ -22,9 +22,9 @@ from server.catalogue.command import Launch
 from server.catalogue.entry import Ability, ModelType, RunMode
 from server.core.metrics import Metrics
 from server.generation.bounds import MAX_FRAMES, video_request
-from server.generation.job import Making
+from server.generation.job import GenerationJob
 from server.generation.mp4 import Mp4Writer
-from server.generation.progress import MakingState
+from server.generation.progress import JobState
 from server.generation.runtime import VideosLoaded
 from server.generation.videos_api import VideosApi
 from server.hosting.runtimes import StartFailed
@@ -196,12 +196,12 @@ async def test_looks_that_are_not_answered_end_no_job(pool: ThreadPoolExecutor) 
 async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> None:
     """The steps are told by its own percent; the file is not encoded again."""
     server = Server()
-    making = Making(metrics=Metrics("0"), pool=pool)
+    making = GenerationJob(metrics=Metrics("0"), pool=pool)
     async with api(server, pool) as one:
         given = {"prompt": "a red ball", "negative_prompt": "blue", "steps": 10, "seed": 4}
         making.start(one, video_request(given, one.rules))
         await soon(lambda: making.progress.step == 4)
-        await soon(lambda: making.progress.state is MakingState.READY)
+        await soon(lambda: making.progress.state is JobState.READY)
     # It is what the server made of it, whatever was asked.
     now = making.progress
     assert (now.width, now.height, now.made, now.seconds) == (64, 32, 5, 0.625)
@@ -214,11 +214,11 @@ async def test_its_video_goes_to_the_page_as_it_is(pool: ThreadPoolExecutor) -> 
 async def test_cancelling_deletes_the_job(pool: ThreadPoolExecutor) -> None:
     """The server is told, and the next one may begin."""
     server = Server("endless")
-    making = Making(metrics=Metrics("0"), pool=pool)
+    making = GenerationJob(metrics=Metrics("0"), pool=pool)
     async with api(server, pool) as one:
         making.start(one, video_request({"prompt": "x"}, one.rules))
         await soon(lambda: server.looks > 2)
-        assert (await making.cancel()).state is MakingState.CANCELLED
+        assert (await making.cancel()).state is JobState.CANCELLED
         assert (server.deleted, one.busy) == (["video-1"], False)
         seen = server.looks
         await asyncio.sleep(0.05)

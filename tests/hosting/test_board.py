@@ -8,7 +8,7 @@ import pytest
 
 from server.hosting.board import _TELL_SECONDS, Board
 from server.hosting.status import ManagerState, ManagerStatus
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 
 pytestmark = pytest.mark.asyncio
 
@@ -23,7 +23,7 @@ def board() -> tuple[Board, list[tuple[str, float | None]]]:
             heard.append((status.progress.phase, status.progress.percent))
 
     one.on_change(hear)
-    one.show(ManagerStatus(ManagerState.LOADING, "m", progress=Progress("starting")))
+    one.show(ManagerStatus(ManagerState.LOADING, "m", progress=LoadProgress("starting")))
     return one, heard
 
 
@@ -31,7 +31,7 @@ async def test_within_a_phase_the_newest_is_told_when_it_is_time() -> None:
     """The first at once, of what comes too soon only the last: it does not stay untold when nothing follows it."""
     one, heard = board()
     for percent in (0.0, 25.0, 50.0):
-        one.progress(Progress("weights", percent))
+        one.progress(LoadProgress("weights", percent))
     assert heard == [("starting", None), ("weights", 0.0)]
     await asyncio.sleep(_TELL_SECONDS + 0.1)
     assert heard[2:] == [("weights", 50.0)]
@@ -42,10 +42,10 @@ async def test_within_a_phase_the_newest_is_told_when_it_is_time() -> None:
 async def test_a_new_phase_and_the_end_of_one_are_told_at_once() -> None:
     """What was held back of the phase before is not told after them."""
     one, heard = board()
-    one.progress(Progress("weights", 0.0))
-    one.progress(Progress("weights", 50.0))
-    one.progress(Progress("weights", 100.0))
-    one.progress(Progress("trying it"))
+    one.progress(LoadProgress("weights", 0.0))
+    one.progress(LoadProgress("weights", 50.0))
+    one.progress(LoadProgress("weights", 100.0))
+    one.progress(LoadProgress("trying it"))
     told = [("starting", None), ("weights", 0.0), ("weights", 100.0), ("trying it", None)]
     assert heard == told
     await asyncio.sleep(_TELL_SECONDS + 0.1)
@@ -55,9 +55,9 @@ async def test_a_new_phase_and_the_end_of_one_are_told_at_once() -> None:
 async def test_what_was_held_back_ends_with_its_loading() -> None:
     """Neither a model that runs nor the next one that loads shows it."""
     one, heard = board()
-    one.progress(Progress("weights", 0.0))
-    one.progress(Progress("weights", 50.0))
+    one.progress(LoadProgress("weights", 0.0))
+    one.progress(LoadProgress("weights", 50.0))
     one.show(ManagerStatus(ManagerState.READY, "m"))
-    one.show(ManagerStatus(ManagerState.LOADING, "n", progress=Progress("starting")))
+    one.show(ManagerStatus(ManagerState.LOADING, "n", progress=LoadProgress("starting")))
     await asyncio.sleep(_TELL_SECONDS + 0.1)
     assert heard == [("starting", None), ("weights", 0.0), ("starting", None)]

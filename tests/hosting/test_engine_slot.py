@@ -15,11 +15,11 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.engines.base import Chunk, Delta, EngineState, EngineStatus
-from server.hosting.engine_slot import NOTHING_LOADED, ManagedEngine
+from server.hosting.engine_slot import NOTHING_LOADED, EngineSlot
 from tests.support.fakes import FakeEngine, engine_error, make_request, until
 
 
-async def collect(place: ManagedEngine, into: list[Chunk]) -> None:
+async def collect(place: EngineSlot, into: list[Chunk]) -> None:
     async for chunk in place.answer(make_request()):
         into.append(chunk)
 
@@ -30,7 +30,7 @@ def words(chunks: list[Chunk]) -> str:
 
 async def test_empty_it_says_how_to_load_one() -> None:
     """Nobody mistakes it for an engine that is down."""
-    place = ManagedEngine()
+    place = EngineSlot()
     assert (await place.probe()).state is EngineState.UNREACHABLE
     assert place.status.detail == NOTHING_LOADED
     with pytest.raises(EngineUnavailable, match="engine panel"):
@@ -43,7 +43,7 @@ async def test_empty_it_says_how_to_load_one() -> None:
 
 async def test_loaded_it_is_that_engine() -> None:
     """Answers, state and abilities are the engine's, the model's name and what is known beside are the manager's."""
-    place, engine = ManagedEngine(), FakeEngine("vllm")
+    place, engine = EngineSlot(), FakeEngine("vllm")
     place.use(engine, "a/model", lambda found: dataclasses.replace(found, context_length=77))
     assert (place.name, place.status.model) == ("local", "a/model")
     assert place.status.capabilities.context_length == 77
@@ -58,7 +58,7 @@ async def test_loaded_it_is_that_engine() -> None:
 
 async def test_leaving_ends_answers_at_once() -> None:
     """In mid-answer with one sentence, before the first piece so that another engine may answer; the engine lets go."""
-    place, engine = ManagedEngine(), FakeEngine(first_token=0.0, between=60)
+    place, engine = EngineSlot(), FakeEngine(first_token=0.0, between=60)
     place.use(engine, "m")
     got: list[Chunk] = []
     talking = asyncio.create_task(collect(place, got))
@@ -77,7 +77,7 @@ async def test_leaving_ends_answers_at_once() -> None:
 
 async def test_an_answer_that_nobody_reads_on_ends_too() -> None:
     """Its reader was busy with the last piece when the engine was left."""
-    place, engine = ManagedEngine(), FakeEngine()
+    place, engine = EngineSlot(), FakeEngine()
     place.use(engine, "m")
     answer = place.answer(make_request())
     await anext(answer)
@@ -90,7 +90,7 @@ async def test_an_answer_that_nobody_reads_on_ends_too() -> None:
 
 async def test_a_reader_that_goes_closes_the_stream() -> None:
     """Closing the answer closes the engine's."""
-    place, engine = ManagedEngine(), FakeEngine(between=60)
+    place, engine = EngineSlot(), FakeEngine(between=60)
     place.use(engine, "m")
     answer = place.answer(make_request())
     await anext(answer)
@@ -100,7 +100,7 @@ async def test_a_reader_that_goes_closes_the_stream() -> None:
 
 async def test_a_broken_answer_waits_for_the_reason() -> None:
     """The connection breaks a moment before the process is known to have ended: the sentence is about the end."""
-    place = ManagedEngine()
+    place = EngineSlot()
     engine = FakeEngine(fail_at=1, fail_with=engine_error(EngineFailed))
     place.use(engine, "m")
     task = asyncio.create_task(collect(place, []))
@@ -112,7 +112,7 @@ async def test_a_broken_answer_waits_for_the_reason() -> None:
 
 async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
     """A server without its worker goes on for seconds, and a look at its health tells: its end is the reason."""
-    place = ManagedEngine()
+    place = EngineSlot()
 
     class Headless(FakeEngine):
         async def probe(self) -> EngineStatus:
@@ -131,7 +131,7 @@ async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
 
 async def test_a_refusal_is_passed_on_at_once() -> None:
     """A request's own fault has nothing to do with the process."""
-    place = ManagedEngine()
+    place = EngineSlot()
     place.use(FakeEngine(fail_at=0, fail_with=engine_error(EngineRefused)), "m")
     async with asyncio.timeout(0.3):
         with pytest.raises(EngineRefused):
@@ -140,7 +140,7 @@ async def test_a_refusal_is_passed_on_at_once() -> None:
 
 async def test_one_that_takes_questions_and_begins_no_answer() -> None:
     """The looks find nothing wrong with it, so the sentence says who can do something; in mid-answer it is as it was."""
-    place = ManagedEngine()
+    place = EngineSlot()
     place.use(FakeEngine(fail_at=0, fail_with=engine_error(EngineTimeout)), "m")
     with pytest.raises(EngineTimeout, match="an operator can start the model again"):
         await collect(place, [])
@@ -152,7 +152,7 @@ async def test_one_that_takes_questions_and_begins_no_answer() -> None:
 
 async def test_a_look_at_the_one_before_says_nothing_of_the_next() -> None:
     """It was asked while it was stopped, and another had its place when it was found to be gone."""
-    place, asked, go = ManagedEngine(), asyncio.Event(), asyncio.Event()
+    place, asked, go = EngineSlot(), asyncio.Event(), asyncio.Event()
 
     class Slow(FakeEngine):
         async def probe(self) -> EngineStatus:
@@ -172,7 +172,7 @@ async def test_a_look_at_the_one_before_says_nothing_of_the_next() -> None:
 
 async def test_a_silent_engine_is_noticed_and_does_not_name_settings() -> None:
     """What it says is about this model; the silence is counted until it answers again."""
-    place, engine = ManagedEngine(), FakeEngine(ready=False)
+    place, engine = EngineSlot(), FakeEngine(ready=False)
     place.use(engine, "m")
     await place.probe()
     await asyncio.sleep(0.02)

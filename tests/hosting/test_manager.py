@@ -68,7 +68,7 @@ async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
             RunMode.SUBPROCESS,
         )
         assert {status.progress.percent for status in one.seen if status.progress} >= {100.0}
-        await soon(lambda: one.engines.current is one.manager.place, 1)
+        await soon(lambda: one.engines.current is one.manager.slot, 1)
         got: list[Chunk] = []
         task = asyncio.create_task(ask(one, got))
         await soon(lambda: len(got) >= 2)
@@ -100,7 +100,7 @@ async def test_another_model_takes_its_place() -> None:
     async with managed() as one:
         await one.manager.start(choice("serve"))
         await one.manager.settled()
-        await soon(lambda: one.engines.current is one.manager.place)
+        await soon(lambda: one.engines.current is one.manager.slot)
         first = one.pid()
         got: list[Chunk] = []
         task = asyncio.create_task(ask(one, got))
@@ -185,7 +185,7 @@ async def test_kill_9_in_mid_answer() -> None:
     async with managed() as one:
         await one.manager.start(choice("serve"))
         await one.manager.settled()
-        await soon(lambda: one.engines.current is one.manager.place)
+        await soon(lambda: one.engines.current is one.manager.slot)
         got: list[Chunk] = []
         task = asyncio.create_task(ask(one, got))
         await soon(lambda: len(got) > 1)
@@ -200,7 +200,7 @@ async def test_kill_9_in_mid_answer() -> None:
         assert status.state is ManagerState.LOADING
         assert "was ended by SIGKILL" in status.error
         assert (await one.manager.settled()).state is ManagerState.READY
-        await soon(lambda: one.engines.current is one.manager.place)
+        await soon(lambda: one.engines.current is one.manager.slot)
         got.clear()
         again = asyncio.create_task(ask(one, got))
         await soon(lambda: len(got) > 1)
@@ -557,17 +557,17 @@ async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
             assert began.model == f"the first model at {where}"
             ready = await one.manager.settled()
             assert (ready.state, ready.model) == (ManagerState.READY, "their/model")
-            assert one.manager.place.status.model == "their/model"
-            await soon(lambda: one.engines.current is one.manager.place)
+            assert one.manager.slot.status.model == "their/model"
+            await soon(lambda: one.engines.current is one.manager.slot)
             await server.close()
             await soon(lambda: one.engines.current is one.spare)
             await soon(lambda: "does not answer at the moment" in one.manager.status().error)
-            assert "runs elsewhere" in one.manager.place.status.detail
+            assert "runs elsewhere" in one.manager.slot.status.detail
             await asyncio.sleep(0.5)
             assert one.manager.status().state is ManagerState.READY
             server.models = ["another/model"]
             await server.start()
-            await soon(lambda: one.engines.current is one.manager.place)
+            await soon(lambda: one.engines.current is one.manager.slot)
             await soon(lambda: not one.manager.status().error)
             assert one.manager.status().model == "another/model"
             assert one.states() == ["loading", "ready"]
@@ -651,5 +651,5 @@ async def test_a_question_while_it_loads() -> None:
     async with managed() as one:
         await one.manager.start(choice("slow"))
         with pytest.raises(EngineError, match="slow is being loaded"):
-            async for _ in one.manager.place.answer(make_request()):
+            async for _ in one.manager.slot.answer(make_request()):
                 pass

@@ -55,7 +55,7 @@ async def words(answer: AsyncGenerator[Chunk, None]) -> str:
 
 
 async def colour(one: Managed, color: str) -> str:
-    return await words(one.manager.place.answer(request(ASK_COLOR, color)))
+    return await words(one.manager.slot.answer(request(ASK_COLOR, color)))
 
 
 async def until_ready(one: Managed) -> None:
@@ -71,7 +71,7 @@ async def test_a_server_that_the_program_started(tiny_model: Path) -> None:
         assert "loading weights" in {s.progress.phase for s in one.seen if s.progress}
         assert await colour(one, "red") == "It is red."
 
-        song = one.manager.place.answer(request(ASK_SONG, max_tokens=SONG))
+        song = one.manager.slot.answer(request(ASK_SONG, max_tokens=SONG))
         await anext(song)
         began = time.monotonic()
         for _ in range(20):
@@ -83,7 +83,7 @@ async def test_a_server_that_the_program_started(tiny_model: Path) -> None:
         assert await colour(one, "green") == "It is green."
         assert time.monotonic() - began < whole / 4
 
-        song = one.manager.place.answer(request(ASK_SONG, max_tokens=SONG))
+        song = one.manager.slot.answer(request(ASK_SONG, max_tokens=SONG))
         for _ in range(5):
             await anext(song)
         began = time.monotonic()

@@ -24,7 +24,7 @@ from server.engines.base import Chunk, Delta, Finished
 from server.hosting.runtimes import Loaded, OnLine, OnProgress, RemoteLoaded
 from server.hosting.status import ManagerState, ManagerStatus, Plan
 from server.operator.view import report
-from server.program.engines import EngineRoom
+from server.program.engines import EngineParts
 from tests.hosting.test_manager import ask, soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import make_request
@@ -66,7 +66,7 @@ async def ready_with(one: Managed, chosen: Choice) -> ManagerStatus:
     await one.manager.start(chosen)
     status = await one.manager.settled()
     assert status.state is ManagerState.READY, status.error
-    await soon(lambda: one.engines.current is one.manager.place)
+    await soon(lambda: one.engines.current is one.manager.slot)
     return status
 
 
@@ -109,7 +109,7 @@ async def test_a_running_answer_is_finished_before_its_model_goes() -> None:
         task = asyncio.create_task(ask(one, got))
         await soon(lambda: bool(got))
         await one.manager.start(remote(server))
-        assert one.manager.place.status.ready
+        assert one.manager.slot.status.ready
         ready = await one.manager.settled()
         assert (ready.state, ready.model) == (ManagerState.READY, "fake-vl")
         assert not task.done()
@@ -147,7 +147,7 @@ async def test_a_server_elsewhere_answers_until_the_model_here_does() -> None:
         await ready_with(one, remote(server))
         await one.manager.start(choice("slow"))
         await soon(lambda: bool(one.lines))
-        assert one.manager.place.status.ready
+        assert one.manager.slot.status.ready
         got: list[Chunk] = []
         await ask(one, got)
         assert server.count == 1
@@ -160,7 +160,7 @@ async def test_a_server_elsewhere_answers_until_the_model_here_does() -> None:
         assert server.count == 2
         # One that can be loaded takes its place.
         await ready_with(one, choice("serve"))
-        assert one.manager.place.status.model == "tests/serve"
+        assert one.manager.slot.status.model == "tests/serve"
         assert not one.manager.status().error
 
 
@@ -177,7 +177,7 @@ async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
         )
         assert back.error.endswith("serve, which worked before, is loaded again.")
         assert one.pid() != pid
-        await soon(lambda: one.engines.current is one.manager.place)
+        await soon(lambda: one.engines.current is one.manager.slot)
         assert one.states() == ["loading", "ready", "stopping", "loading", "ready"]
         # Again, and by way of one that was given up.
         await one.manager.start(choice("slow"))
@@ -241,7 +241,7 @@ async def test_stopping_while_another_is_tried_stops_both() -> None:
         pid = one.pid()
         await one.manager.start(remote(server))
         await asyncio.sleep(0.2)
-        assert one.manager.place.status.ready
+        assert one.manager.slot.status.ready
         assert (await one.manager.stop()).state is ManagerState.IDLE
         assert not Path(f"/proc/{pid}").exists()
         assert one.engines.current is one.spare
@@ -282,7 +282,7 @@ async def test_a_key_is_given_and_never_shown(caplog: pytest.LogCaptureFixture) 
         launch = await one.manager.preview(chosen)
         await ready_with(one, chosen)
         got: list[Chunk] = []
-        async for chunk in one.manager.place.answer(make_request()):
+        async for chunk in one.manager.slot.answer(make_request()):
             got.append(chunk)
         assert words(got)
         told = [report(status, True).encode() for status in one.seen]
@@ -313,7 +313,7 @@ def test_a_key_is_kept_for_its_server_alone() -> None:
     settings = load(env_file=None, engine="builtin", vllm_api_key="of-the-settings")
     pools = Pools()
     try:
-        room = EngineRoom(settings, pools, Metrics("test"))
+        room = EngineParts(settings, pools, Metrics("test"))
         key = room._key_for
         assert key(remote("http://192.0.2.7/v1")) == ""
         assert key(remote("http://192.0.2.7/v1", api_key="one")) == "one"

@@ -20,7 +20,7 @@ from config import load
 from server.catalogue.entry import Ability, Model
 from server.core.errors import FrameWithheld, WrongModel
 from server.generation.generator import Generator
-from server.generation.job import Making
+from server.generation.job import GenerationJob
 from server.operator.generation_routes import Workshop, create_generation_router
 from server.program.program import Program
 from server.vision.prepare import PictureMaker
@@ -39,7 +39,7 @@ class Desk:
     program: Program
     app: FastAPI
     client: httpx.AsyncClient
-    making: Making
+    making: GenerationJob
 
     async def ask(self, method: str, path: str, **body: Any) -> tuple[int, dict[str, Any]]:
         reply = await self.client.request(method, path, json=body or None)
@@ -72,7 +72,7 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     app = FastAPI()
     install_error_handlers(app, program.metrics)
     model: Generator | None = None if manner is None else generator(manner)
-    making = Making(metrics=program.metrics, pool=program.pools.heavy)
+    making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
     workshop = Workshop(making, lambda: model, require, program.maker, program.pools.prepare)
     app.include_router(create_generation_router(program.services(), program.access.guard, workshop))
     guard_app(app, https=False)

@@ -217,7 +217,7 @@ async def test_an_operators_socket_is_one_no_longer_when_it_closes(
 ) -> None:
     """The next socket of the same session has to bring the token again."""
     issued = await take_token(run)
-    desk = run.program.engine_room.operations.desk
+    desk = run.program.engine_parts.operations.desk
     async with page_of(run, issued["token"], issued["session_id"]) as page:
         await page.send(type="operator", token=TOKEN)
         await page.next("engine")
@@ -235,7 +235,7 @@ async def test_a_newer_socket_hears_nothing_of_an_older_ones_operator(
 ) -> None:
     """It belongs to the same session and takes over its messages; those of the operator were for the one before."""
     issued = await take_token(run)
-    desk = run.program.engine_room.operations.desk
+    desk = run.program.engine_parts.operations.desk
     async with page_of(run, issued["token"], issued["session_id"]) as page:
         await page.send(type="operator", token=TOKEN)
         await page.next("engine")
@@ -292,7 +292,7 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
     run: Running, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """A switch gives its memory back first; what the machine has free is told as it is."""
-    room = run.program.engine_room
+    room = run.program.engine_parts
     model = next(one for one in Catalogue.load() if one.id == "Qwen/Qwen2.5-VL-7B-Instruct")
     full = dataclasses.replace(PYTHON, ram_free_bytes=10**9, ram_total_bytes=64 * 10**9)
 

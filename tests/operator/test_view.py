@@ -10,7 +10,7 @@ from server.catalogue.modes import Host, HostGpu, Vendor
 from server.core.messages import Answering
 from server.hosting.status import ManagerState, ManagerStatus, Released
 from server.operator.view import listed, machine, preview, report, troubles
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 
 GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
 
@@ -23,7 +23,7 @@ def test_an_idle_manager_is_told_in_two_words() -> None:
 
 def test_loading_is_told_with_phase_percent_and_bytes() -> None:
     """As they are; the percent with one digit behind the point."""
-    progress = Progress("loading weights", 41.6667, 5, 12)
+    progress = LoadProgress("loading weights", 41.6667, 5, 12)
     status = ManagerStatus(
         ManagerState.LOADING,
         "a/b",

@@ -113,7 +113,7 @@ async def failure(one: Managed, **fields: object) -> str:
 
 async def first_words(one: Managed, count: int = 3) -> AsyncGenerator[Chunk, None]:
     """An answer that has begun."""
-    answer = one.manager.place.answer(question())
+    answer = one.manager.slot.answer(question())
     for _ in range(count):
         await anext(answer)
     return answer

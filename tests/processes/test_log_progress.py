@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from server.processes.log_progress import LoadingLog, Progress, explanation, first_error
+from server.processes.log_progress import LoadingLog, LoadProgress, explanation, first_error
 
 
-def read(*lines: str) -> list[Progress]:
+def read(*lines: str) -> list[LoadProgress]:
     log = LoadingLog()
     return [found for line in lines if (found := log.read(line)) is not None]
 

@@ -346,7 +346,7 @@ async def test_a_start_that_fails_closes_what_it_began(monkeypatch: pytest.Monke
 async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """What an operator loaded is stopped after everything that hears of engines has ended."""
     async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
-        place, engines = run.program.engine_room.place, run.program.engines
+        place, engines = run.program.engine_parts.slot, run.program.engines
         place.use(FakeEngine("local"), "fake")
         engines.look()
         assert engines.current is place

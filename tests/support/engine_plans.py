@@ -14,7 +14,7 @@ from server.catalogue.command import Choice, CommandError, Launch, typed
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.engines.base import Engine
 from server.engines.selector import EngineSelector
-from server.hosting.engine_slot import ManagedEngine
+from server.hosting.engine_slot import EngineSlot
 from server.hosting.host import HostLook
 from server.hosting.local_runtime import LocalLoaded
 from server.hosting.manager import EngineManager
@@ -149,7 +149,7 @@ async def managed(
     silent_seconds: float = 60.0,
 ) -> AsyncIterator[Managed]:
     planning, measuring = ThreadPoolExecutor(2, "manage"), ThreadPoolExecutor(1, "measure")
-    place, spare = ManagedEngine(), FakeEngine("builtin")
+    place, spare = EngineSlot(), FakeEngine("builtin")
     engines = EngineSelector([place, spare], interval=0.5, seeking=0.1)
     manager = EngineManager(
         place,

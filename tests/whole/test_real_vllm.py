@@ -65,7 +65,7 @@ async def counted(one: Managed, what: str) -> float:
 
 
 async def color(one: Managed, name: str) -> str:
-    return await words(one.manager.place.answer(request(ASK_COLOR, name)))
+    return await words(one.manager.slot.answer(request(ASK_COLOR, name)))
 
 
 def engine_core(one: Managed) -> int:
@@ -86,7 +86,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         for name in COLORS:
             assert await color(one, name) == f"It is {name}."
 
-        song = one.manager.place.answer(request(ASK_SONG, max_tokens=SONG))
+        song = one.manager.slot.answer(request(ASK_SONG, max_tokens=SONG))
         await anext(song)
         await song.aclose()
         # By its own counts, which are a step behind, nothing is worked on, and most of the song was not sung.
@@ -96,7 +96,7 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         assert await counted(one, r"generation_tokens_total\{[^}]*\}") < SONG / 2
 
         for which in (one.pid, lambda: engine_core(one)):
-            song = one.manager.place.answer(request(ASK_SONG, max_tokens=SONG))
+            song = one.manager.slot.answer(request(ASK_SONG, max_tokens=SONG))
             await anext(song)
             everything = descendants(one.pid())
             began = time.monotonic()

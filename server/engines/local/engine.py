@@ -21,7 +21,7 @@ from server.engines.local.answers import Answers
 from server.engines.local.errors import TimeLimits
 from server.engines.openai.chat_reply import Reply
 from server.engines.openai.chat_stream import Piece
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 from server.processes.process_memory import tree_bytes
 from server.processes.wire import Message
 from server.processes.worker_process import WorkerProcess, environment
@@ -40,7 +40,7 @@ _PHASES = {
     "warming": "trying it",
 }
 
-OnProgress = Callable[[Progress], None]
+OnProgress = Callable[[LoadProgress], None]
 OnLine = Callable[[str], None]
 
 
@@ -276,7 +276,7 @@ class LocalEngine:
         percent = header["percent"]
         shown = f"{phase}, {percent:.0f} %" if percent is not None else phase
         self._say(EngineState.LOADING, f"The model {self.folder.name} is being loaded: {shown}.")
-        self._on_progress(Progress(phase, percent, header["done"], header["total"]))
+        self._on_progress(LoadProgress(phase, percent, header["done"], header["total"]))
 
     def _became_ready(self, header: dict[str, Any]) -> None:
         self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))

@@ -34,7 +34,7 @@ from server.engines.local.errors import TimeLimits
 from server.engines.prompts import system_text
 from server.hosting.local_runtime import LocalLoaded
 from server.hosting.status import ManagerState
-from server.processes.log_progress import Progress
+from server.processes.log_progress import LoadProgress
 from server.vision import encode
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON, ROOT
 from tests.support.clients import soon
@@ -59,7 +59,7 @@ class Heard:
     """What a manager is told."""
 
     def __init__(self) -> None:
-        self.progress: list[Progress] = []
+        self.progress: list[LoadProgress] = []
         self.lines: list[str] = []
 
 
@@ -315,7 +315,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
     """Through the manager: a SmolVLM takes the place of the loaded model, which gives all its memory back, and then goes, too."""
     settings = {"engine_python": PYTHON, "trust_remote_code": True, "local_model": tiny_model}
     async with running(engine="local", model_max_tokens=6000, **settings) as run:
-        manager, place = run.program.engine_room.manager, run.program.engine_room.place
+        manager, place = run.program.engine_parts.manager, run.program.engine_parts.slot
         await soon(lambda: place.status.ready, LOADS)
         # The setting's context, since the model's own is longer
         assert place.status.capabilities.context_length == 6000
@@ -532,8 +532,8 @@ async def test_its_place_among_the_engines(tmp_path: Path, engine: str, names: l
     settings = {"vllm_base_url": "http://127.0.0.1:9/v1", "local_model": folder}
     async with running(engine=engine, **settings) as run:
         assert [one.name for one in run.program.engines.engines] == names
-        place = run.program.engine_room.place
+        place = run.program.engine_parts.slot
         await soon(lambda: place.status.state is EngineState.MISCONFIGURED, 20)
         assert str(folder) in place.status.detail
-        assert run.program.engine_room.manager.status().error == place.status.detail
+        assert run.program.engine_parts.manager.status().error == place.status.detail
         assert run.program.engines.current.name == names[-1]
