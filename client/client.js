@@ -100,6 +100,7 @@ const composer = new Composer({
 });
 
 const doctor = new Part({
+  address: new URL("./doctor/panel.js", import.meta.url),
   load: async () => {
     const { createDoctor } = await import("./doctor/panel.js");
     return createDoctor(visit, () => [...visit.session.secrets, ...(operator.here?.secrets ?? [])]);
@@ -108,6 +109,7 @@ const doctor = new Part({
 });
 
 const operator = new Part({
+  address: new URL("./operator/panel.js", import.meta.url),
   load: async () => {
     const { OperatorPanel } = await import("./operator/panel.js");
     return new OperatorPanel(visit, renderEntry);

@@ -12,14 +12,17 @@ export class Part {
   /** @type {Promise<T>|null} while it is on its way */
   #coming = null;
   #opening = false;
+  #address;
   #load;
   #onMissing;
 
   /**
-   * @param {{load: () => Promise<T>, onMissing: (again: () => void) => void}} hooks
-   *   load: imports the modules and makes the part; onMissing: it did not come, and `again` tries once more
+   * @param {{address: URL, load: () => Promise<T>, onMissing: (again: () => void) => void}} hooks
+   *   address: the part's first module; load: imports it and makes the part; onMissing: it did not come, and `again` tries
+   *   once more
    */
-  constructor({ load, onMissing }) {
+  constructor({ address, load, onMissing }) {
+    this.#address = address;
     this.#load = load;
     this.#onMissing = onMissing;
   }
@@ -30,33 +33,38 @@ export class Part {
     if (this.#opening) return;
     this.#opening = true;
     opener.setAttribute("aria-busy", "true");
-    const part = await this.#inTime();
-    opener.removeAttribute("aria-busy");
-    this.#opening = false;
-    if (part) part.open();
-    else this.#onMissing(() => void this.open(opener));
+    try {
+      (await this.#inTime()).open();
+    } catch (error) {
+      // Mostly the network, of which the person is told; a mistake in the part would look the same to them.
+      console.warn("A part of the page did not load:", error);
+      this.#onMissing(() => void this.open(opener));
+    } finally {
+      opener.removeAttribute("aria-busy");
+      this.#opening = false;
+    }
   }
 
   /** Fetch it before anybody opens it. Where it does not come, whoever opens it is told. */
   async ahead() {
-    if (!this.here) await this.#inTime();
+    try {
+      if (!this.here) await this.#inTime();
+    } catch {
+      // As said: nobody waits for it yet.
+    }
   }
 
-  /** @returns {Promise<T|null>} null: it did not come */
+  /** @returns {Promise<T>} @throws where it does not come */
   async #inTime() {
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     let timer;
-    /** @type {Promise<null>} */
-    const late = new Promise((resolve) => {
-      timer = setTimeout(resolve, PATIENCE, null);
+    /** @type {Promise<never>} */
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(() => reject(new Error(`It did not come in ${PATIENCE / 1000} s.`)), PATIENCE);
     });
     this.#coming ??= this.#begin();
     try {
       return await Promise.race([this.#coming, late]);
-    } catch (error) {
-      // The browser says so where the network is to blame; anything else is a mistake in the part.
-      console.warn("A part of the page did not load:", error);
-      return null;
     } finally {
       clearTimeout(timer);
     }
@@ -64,6 +72,9 @@ export class Part {
 
   async #begin() {
     try {
+      // An import that failed fails for ever in some browsers, Firefox among them: it begins when the server answers.
+      const { ok, status } = await fetch(this.#address, { signal: AbortSignal.timeout(PATIENCE) });
+      if (!ok) throw new Error(`The server answered ${status}.`);
       return (this.here = await this.#load());
     } finally {
       // One that failed is begun anew.

@@ -121,6 +121,21 @@ async def test_from_start_to_a_streamed_answer(
     await soon(lambda: not camera.offered, 10)
 
 
+async def test_a_part_is_fetched_when_the_server_is_back(browser: Firefox) -> None:
+    """Firefox never imports again what failed once: nothing is imported before the server answers."""
+    shown = "return document.querySelector(arguments[0]).open"
+    press = "document.querySelector(arguments[0]).click()"
+    async with running(drain_seconds=0.2) as gone:
+        await browser.go(f"{gone.base_url}/")
+        await browser.until('return !document.querySelector("#partial")')
+    await browser.script(press, "#facts [data-doctor]")
+    await browser.until(shown, "#missing-dialog")
+    async with running(port=gone.port, drain_seconds=0.2):
+        await browser.script(press, "#missing-retry")
+        await browser.until(shown, "#doctor")
+        await browser.go("about:blank")
+
+
 async def test_the_connection_doctor_finds_nothing_wrong(browser: Firefox, run: Running) -> None:
     """Before the camera is on: its checks hold in this browser too, and the connection that it tried is gone afterwards."""
     await browser.go(f"{run.base_url}/")

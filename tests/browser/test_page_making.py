@@ -119,6 +119,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(state).to_contain_text("At work")
     await page.page.reload()
     # The operator's address opens the panel again.
+    await expect(page.page.locator("#engine-dialog")).to_be_visible()
     await page.page.keyboard.press("Escape")
     await page.start()
     await let_in(page)
@@ -139,6 +140,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     await expect(state).to_contain_text("Made in")
     assert making._made is None
     await page.page.reload()
+    await expect(page.page.locator("#engine-dialog")).to_be_visible()
     await page.page.keyboard.press("Escape")
     await page.start()
     await let_in(page)

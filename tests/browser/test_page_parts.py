@@ -16,18 +16,22 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 # The browser's own words, and the page's, for what could not be fetched
 LOST = ("Failed to load resource", "A part of the page did not load")
 
+# All of the doctor is here.
+HAS_CHECKS = """() =>
+  performance.getEntriesByType("resource").some((one) => one.name.endsWith("webchecks.js") && one.responseEnd)"""
+
 
 class Held:
-    """Requests below a folder of the client, which wait until they are let go, or break."""
+    """Requests for modules below client/, which wait until they are let go, or break."""
 
-    def __init__(self, folder: str) -> None:
-        self.folder = folder
+    def __init__(self, modules: str) -> None:
+        self.modules = modules
         self.breaks = 0
         self.asked: list[str] = []
         self.free = asyncio.Event()
 
     async def prepare(self, page: Page) -> None:
-        await page.route(f"**/client/{self.folder}/*", self._answer)
+        await page.route(f"**/client/{self.modules}", self._answer)
 
     async def _answer(self, route: Route) -> None:
         self.asked.append(route.request.url.rpartition("/")[2])
@@ -85,15 +89,13 @@ async def test_the_doctor_is_here_once_the_camera_is_live(visit: Visit, builtin:
         builtin.base_url, prepare=lambda page: hurry(page, "client.js", DOCTOR_AHEAD=50)
     )
     await page.start()
-    await page.page.wait_for_function(
-        "() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('webchecks.js'))"
-    )
+    await page.page.wait_for_function(HAS_CHECKS)
     assert await fetched(page, "operator") == set()
 
 
 async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running) -> None:
     """The button is busy until the part is there; a second press does nothing more."""
-    held = Held("doctor")
+    held = Held("doctor/*")
     page = await visit(builtin.base_url, prepare=held.prepare)
     await open_state(page)
     button = page.page.locator("#facts [data-doctor]")
@@ -104,7 +106,7 @@ async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running
     held.free.set()
     await expect(page.page.locator("#doctor")).to_be_visible()
     await expect(button).not_to_have_attribute("aria-busy", "true")
-    assert held.asked.count("panel.js") == 1
+    assert held.asked.count("doctor.js") == 1
 
 
 @pytest.mark.parametrize("module", ["panel.js", "deeper"])
@@ -115,7 +117,7 @@ async def test_a_part_that_does_not_come_is_told(
     visit: Visit, builtin: Running, part: str, called: str, module: str
 ) -> None:
     """In a sentence, as often as it fails; "Try again" gets it without a new page, be it lost at the first module or later."""
-    held = Held(part)
+    held = Held(f"{part}/*")
     if module == "panel.js":
         held.breaks = 2
     else:
@@ -153,15 +155,39 @@ async def test_a_part_that_does_not_come_is_told(
     assert await page.page.locator("[aria-busy]").count() == 0
 
 
+async def test_a_server_that_refuses_is_told(visit: Visit, builtin: Running) -> None:
+    """A balancer's error page is no module; once it is over, the part comes."""
+    refused = 0
+
+    async def answer(route: Route) -> None:
+        nonlocal refused
+        refused += 1
+        if refused == 1:
+            await route.fulfill(status=503, body="Away")
+        else:
+            await route.continue_()
+
+    async def prepare(page: Page) -> None:
+        await page.route("**/doctor/panel.js", answer)
+
+    page = await visit(builtin.base_url, prepare=prepare)
+    page.expect(*LOST)
+    await open_state(page)
+    await page.page.locator("#facts [data-doctor]").click()
+    await page.page.locator("#missing-dialog").get_by_role("button", name="Try again").click()
+    await expect(page.page.locator("#doctor")).to_be_visible()
+
+
 async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Running) -> None:
     """After a while; what comes after that opens with the next press, and not by itself."""
-    held = Held("doctor")
+    held = Held("doctor/webchecks.js")
 
     async def prepare(page: Page) -> None:
         await held.prepare(page)
-        await hurry(page, "part.js", PATIENCE=300)
+        await hurry(page, "part.js", PATIENCE=1500)
 
     page = await visit(builtin.base_url, prepare=prepare)
+    page.expect(*LOST)
     await open_state(page)
     button = page.page.locator("#facts [data-doctor]")
     await button.click()
@@ -170,9 +196,7 @@ async def test_a_part_that_never_ends_to_come_is_told(visit: Visit, builtin: Run
     await missing.get_by_role("button", name="Not now").click()
     await expect(button).not_to_have_attribute("aria-busy", "true")
     held.free.set()
-    await page.page.wait_for_function(
-        "() => performance.getEntriesByType('resource').some((one) => one.name.endsWith('webchecks.js'))"
-    )
+    await page.page.wait_for_function(HAS_CHECKS)
     await expect(page.page.locator("#doctor")).to_be_hidden()
     await button.click()
     await expect(page.page.locator("#doctor")).to_be_visible()

@@ -68,7 +68,6 @@ WITHOUT_CONNECTION = [
     "operator/peopleview",
     "page/dom",
     "page/fragment",
-    "page/part",
     "page/viewport",
     "stage/stageview",
 ]
