@@ -6,7 +6,6 @@ import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from urllib.parse import urlsplit
 
 from config import Settings
@@ -211,7 +210,3 @@ def _doubts(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
             " of it, so such questions will be refused."
         )
     return said
-
-
-def as_dict(command: Command) -> dict[str, Any]:
-    return {"command": command.shown(), "warnings": list(command.warnings)}

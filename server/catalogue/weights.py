@@ -127,12 +127,6 @@ def clean(name: str) -> str:
     return "".join(char for char in name if char.isprintable())[:MAX_NAME_CHARS]
 
 
-def has_weights(folder: Path) -> bool:
-    return any(
-        (folder / name).exists() or (folder / f"{name}.index.json").exists() for name in _WEIGHTS
-    )
-
-
 def read_weights(folder: Path) -> Weights:
     """Of all shards together. Raises ModelFolderError where one is missing or cut short."""
     for name in _WEIGHTS:

@@ -53,11 +53,6 @@ def tree_bytes(pid: int) -> int | None:
     return own + sum(_bytes(child) or 0 for child in descendants(pid))
 
 
-def available_bytes() -> int | None:
-    """Main memory that programs can have without swapping (proc(5), MemAvailable)."""
-    return _field("/proc/meminfo", "MemAvailable:")
-
-
 def _bytes(pid: int) -> int | None:
     found = _field(f"/proc/{pid}/smaps_rollup", "Pss:")
     return found if found is not None else _field(f"/proc/{pid}/status", "VmRSS:")
