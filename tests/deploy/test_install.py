@@ -537,6 +537,9 @@ def test_nginx_without_a_question(checkout: Path, installed: Path, tmp_path: Pat
     done = install(source, installed, "--nginx")
     assert (done.returncode, "set TRUSTED_PROXIES" in done.stderr) == (0, False)
     assert "\nTRUSTED_PROXIES=127.0.0.1,::1\n" in settings.read_text()
+    # The name that nginx answers to: a page opened with another one gets no token.
+    named = re.search(r"server_name (\S+);", conf.read_text())
+    assert f"\nALLOWED_HOSTS={named[1] if named else ''}\n" in settings.read_text()
     assert install(source, installed, "--uninstall", "--nginx").returncode == 0
     assert not conf.exists()
     assert names(seen(installed)) == {"etc", "etc/nginx", "etc/nginx/conf.d"}
