@@ -214,7 +214,7 @@ def test_commands_and_options_exist(document: str) -> None:
             elif words[0] == "vllm":
                 given = {option for word in words for option in _OPTION.findall(word)}
                 assert all(given - {"--help"} <= flags for flags in vllm_flags()), quote.text
-            elif words[0] == "-m":
+            elif words[0] == "-m" and words[1] not in OTHERS:
                 module = words[1].replace(".", "/")
                 assert {f"{module}.py", f"{module}/__main__.py"} & set(files()), quote.text
         if not quote.block and quote.text.startswith("--"):
