@@ -128,9 +128,14 @@ FLOODS = (
     Break(
         "compressed bombs",
         "sockets may be compressed",
-        "server/listen/serving.py",
-        "        ws_per_message_deflate=False,\n",
-        "        ws_per_message_deflate=True,\n",
+        "server/listen/ws_protocol.py",
+        "        self.conn: BoundedFrames = BoundedFrames(\n"
+        "            max_size=self.config.ws_max_size, logger=self.logger\n",
+        "        from websockets.extensions import permessage_deflate as deflate\n\n"
+        "        self.conn: BoundedFrames = BoundedFrames(\n"
+        "            max_size=self.config.ws_max_size,\n"
+        "            logger=self.logger,\n"
+        "            extensions=[deflate.ServerPerMessageDeflateFactory()],\n",
         "web/test_hostile_http.py::test_compression_is_not_agreed_to",
     ),
     Break(
