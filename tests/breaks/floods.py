@@ -171,14 +171,6 @@ FLOODS = (
         "listen/test_http_protocol.py::test_a_new_connection_takes_the_place_of_one_that_asks_for_nothing",
     ),
     Break(
-        "slow writers, slow readers",
-        "one address may have all connections",
-        "server/listen/connections.py",
-        "ADDRESS_PART = 2\n",
-        "ADDRESS_PART = 1\n",
-        "listen/test_http_protocol.py::test_tokens_are_still_had_under_a_flood_of_connections",
-    ),
-    Break(
         "uploads something",
         "paths are taken as they are written",
         "server/web/middleware.py",

@@ -248,4 +248,12 @@ VISITORS = (
         "        redeemed = self._services.pairing.redeem(code, time.monotonic())\n",
         "web/test_routes.py::test_guesses_lock_out_no_pairing_code_and_no_token",
     ),
+    Break(
+        "A neighbour on the same address",
+        "one address may have all connections",
+        "server/listen/connections.py",
+        "ADDRESS_PART = 2\n",
+        "ADDRESS_PART = 1\n",
+        "listen/test_http_protocol.py::test_a_full_house_is_said",
+    ),
 )

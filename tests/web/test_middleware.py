@@ -110,7 +110,8 @@ async def test_a_body_that_does_not_come_is_given_up() -> None:
         sent.append(message)
 
     guard = BodyLimit(app, metrics=Metrics("test"), seconds=0.01)
-    await guard(scope_of("POST", "/raw", content_length="5"), receive, send)
+    async with asyncio.timeout(5):
+        await guard(scope_of("POST", "/raw", content_length="5"), receive, send)
     assert sent[0]["status"] == 400
     assert b"not there after 0.01 seconds" in sent[1]["body"]
 
