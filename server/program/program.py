@@ -31,6 +31,7 @@ from server.session.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import build_filters
+from server.web.connection_guard import ConnectionGuard
 from server.web.context import Services, forget_device
 from server.web.gauges import Limits, add_gauges
 from server.web.health import OWN_LIMITS, Health
@@ -133,10 +134,13 @@ class Program:
         )
         self.sockets = SocketServer(
             sessions=self.sessions,
-            tokens=self.tokens,
-            origins=self.access.origins,
+            connections=ConnectionGuard(
+                tokens=self.tokens,
+                origins=self.access.origins,
+                metrics=self.metrics,
+                trusted_proxies=settings.trusted_proxies,
+            ),
             metrics=self.metrics,
-            trusted_proxies=settings.trusted_proxies,
             guard=self.access.guard,
             desk=self.engine_parts.operations.desk,
         )

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from fastapi import Request, Response
 
-from server.access.affinity import GONE, HEADER, HomeProcess, home_process
+from server.access.affinity import GONE
 from server.access.devices import COOKIE, COOKIE_PATH, DEVICE_SECONDS, Device
 from server.access.guesses import Guesses
 from server.access.pairing import Redeemed
@@ -21,8 +21,8 @@ from server.auth import (
     new_session_id,
     same_secret,
 )
-from server.core.addresses import client_address, is_secure, is_trusted
 from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
+from server.web.connection_guard import ConnectionGuard
 from server.web.context import Services
 
 log = logging.getLogger(__name__)
@@ -40,36 +40,22 @@ class DeviceForgotten(Unauthorized):
     """The cookie is of no use: whoever answers takes it back."""
 
 
-class RequestGuard:
-    """A refusal is counted by its reason."""
+class RequestGuard(ConnectionGuard):
+    """What routes ask besides: how often, with which code, from which paired device."""
 
     def __init__(self, services: Services) -> None:
+        super().__init__(
+            tokens=services.tokens,
+            origins=services.origins,
+            metrics=services.metrics,
+            trusted_proxies=services.access.trusted_proxies,
+        )
         self._services = services
-        # Whether the log has it that somebody forwards who is not trusted
-        self._told = False
-
-    def address(self, request: Request) -> str:
-        peer = request.client.host if request.client is not None else None
-        forwarded = ",".join(request.headers.getlist("x-forwarded-for")) or None
-        if forwarded and not self._told:
-            self._told = True
-            if not is_trusted(peer, self._services.access.trusted_proxies):
-                log.warning(
-                    "X-Forwarded-For came from an address that TRUSTED_PROXIES does not name, and did not count: if it is"
-                    " your proxy, name it there, or all its visitors share one allowance"
-                )
-        return client_address(peer, forwarded, self._services.access.trusted_proxies)
-
-    def place(self, request: Request) -> HomeProcess | None:
-        """Where this process stands among those that a proxy of ours balances over; None where there is no such."""
-        peer = request.client.host if request.client is not None else None
-        trusted = self._services.access.trusted_proxies
-        return home_process(request.headers.get(HEADER), request.scope.get("server"), peer, trusted)
 
     def issue(self, request: Request, device: Device | None = None) -> Issued:
         """A token of a session of its own, whose id leads back to this process. `device`: the paired one that asks."""
-        place, services = self.place(request), self._services
-        session_id = new_session_id() if place is None else place.draw(new_session_id)
+        home, services = self.home_process(request), self._services
+        session_id = new_session_id() if home is None else home.draw(new_session_id)
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
             # It may have been paired in the second that all others were forgotten in.
@@ -85,15 +71,15 @@ class RequestGuard:
                 raise TokenRefused("ended")
             return self._services.tokens.renew(claims)
         except TokenRefused as error:
-            self._services.metrics.auth_failures.labels(error.reason).inc()
+            self._metrics.auth_failures.labels(error.reason).inc()
             raise
 
     async def home(self, request: Request) -> None:
         """A session lives in one process. Raises Elsewhere for another's, or NotFound when that one is not there."""
-        session_id, place = self._session_of(request), self.place(request)
-        if session_id is None or place is None or session_id in self._services.sessions:
+        session_id, home = self._session_of(request), self.home_process(request)
+        if session_id is None or home is None or session_id in self._services.sessions:
             return
-        if place.is_home(session_id):
+        if home.is_home(session_id):
             return
         if request.query_params.get("session") == session_id:
             # It was asked for by its name, and the balancer found nobody there.
@@ -125,7 +111,7 @@ class RequestGuard:
             return None
 
     def _limited(self, wait: float) -> RateLimited:
-        self._services.metrics.auth_failures.labels("rate").inc()
+        self._metrics.auth_failures.labels("rate").inc()
         return RateLimited(
             "Too many tokens and offers from this address. Wait a moment and try again.",
             retry_after=max(1.0, wait),
@@ -141,7 +127,7 @@ class RequestGuard:
             return
         await self.limit(request)
         await self.guess(self._services.guesses.pairing, False, request)
-        self._services.metrics.auth_failures.labels("bad_code").inc()
+        self._metrics.auth_failures.labels("bad_code").inc()
         raise Unauthorized(
             f"{_PAIRING_REFUSED[redeemed]} Press Enter in the server's terminal and scan the new one."
         )
@@ -154,7 +140,7 @@ class RequestGuard:
             await self.guess(self._services.guesses.codes, right, request)
         if right:
             return
-        self._services.metrics.auth_failures.labels("bad_code").inc()
+        self._metrics.auth_failures.labels("bad_code").inc()
         if given is None:
             raise Unauthorized(_ASK_PAIRED if self._services.access.pairs else _ASK)
         await self._services.limiter.wrong_code(self.address(request), time.monotonic())
@@ -181,19 +167,10 @@ class RequestGuard:
         wait = await guesses.judge(right, self.address(request), time.monotonic())
         if wait is None:
             return
-        self._services.metrics.auth_failures.labels("rate").inc()
+        self._metrics.auth_failures.labels("rate").inc()
         raise RateLimited(
             "Too many wrong codes were tried, here or elsewhere. Wait a moment and try again.",
             retry_after=max(1.0, wait),
-        )
-
-    def secure(self, request: Request) -> bool:
-        """Tell whether the browser speaks TLS."""
-        return is_secure(
-            request.url.scheme,
-            request.client.host if request.client is not None else None,
-            request.headers.get("x-forwarded-proto"),
-            self._services.access.trusted_proxies,
         )
 
     def pair(self, request: Request, response: Response) -> Device:
@@ -220,34 +197,21 @@ class RequestGuard:
         # `origin` has looked at what the header says; a browser's page always has one here.
         site = request.headers.get("sec-fetch-site", "same-origin")
         if "origin" not in request.headers or site != "same-origin":
-            self._services.metrics.auth_failures.labels("origin").inc()
+            self._metrics.auth_failures.labels("origin").inc()
             raise Forbidden("A paired device gets in from this server's own page alone.")
         agent = request.headers.get("user-agent", "")
         device = self._services.devices.recognise(cookie, agent, time.time())
         if device is None:
-            self._services.metrics.auth_failures.labels("device").inc()
+            self._metrics.auth_failures.labels("device").inc()
             asks = _ASK_PAIRED if self._services.access.pairs else _ASK
             raise DeviceForgotten(f"This device is not paired any more. {asks}")
         return device
 
-    def origin(self, request: Request) -> None:
-        """Raises Forbidden."""
-        secure = self.secure(request)
-        headers = request.headers
-        if not self._services.origins.allows(headers.get("origin"), headers.get("host"), secure):
-            self._services.metrics.auth_failures.labels("origin").inc()
-            if not self._services.origins.knows(headers.get("host")):
-                raise Forbidden(
-                    "This server is not known by the name that the page was opened with. Add the name to ALLOWED_HOSTS."
-                )
-            raise Forbidden(
-                "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS."
-            )
-
     def claims(self, request: Request) -> Claims:
         """Who the bearer token belongs to. Raises Unauthorized."""
         try:
-            return self._services.tokens.verify(bearer(request.headers.get("authorization")))
+            token = bearer(request.headers.get("authorization"))
         except TokenRefused as error:
-            self._services.metrics.auth_failures.labels(error.reason).inc()
+            self._metrics.auth_failures.labels(error.reason).inc()
             raise
+        return self.verify(token)

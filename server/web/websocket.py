@@ -6,23 +6,22 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
-from server.access.affinity import HEADER, home_process
 from server.access.operator_guard import OperatorGuard
 from server.access.request_order import Attempt
-from server.auth import Claims, OriginPolicy, TokenIssuer
+from server.auth import Claims
 from server.core import messages as wire
-from server.core.addresses import Network, client_address, is_secure
 from server.core.aio import cancel_and_wait
 from server.core.errors import (
     BadRequest,
     Busy,
     Conflict,
     Draining,
+    Forbidden,
     NotFound,
     QwenCameraError,
     RateLimited,
@@ -36,12 +35,13 @@ from server.session.operator_feed import OperatorDesk
 from server.session.outbox import OutboxClosed, OutboxOverflowed, Reader
 from server.session.session import Session
 from server.session_manager import SessionManager
+from server.web.connection_guard import ConnectionGuard
 
 log = logging.getLogger(__name__)
 
 UNAUTHORIZED, FORBIDDEN_ORIGIN, NO_SESSION = 4401, 4403, 4404
 IDLE, REPLACED, TOO_MANY = 4408, 4409, 4429
-TOO_LARGE, UNSUPPORTED, POLICY, DRAINING = 1009, 1003, 1008, 1013
+TOO_LARGE, UNSUPPORTED, POLICY, INTERNAL, DRAINING = 1009, 1003, 1008, 1011, 1013
 
 AUTH_SECONDS = 5.0
 SOCKETS_PER_MINUTE = 8
@@ -65,6 +65,26 @@ class Closing(Exception):
         super().__init__(code, reason)
         self.code = code
         self.reason = reason
+
+
+# The first that fits counts.
+_CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
+    (Forbidden, FORBIDDEN_ORIGIN, "this origin is not allowed"),
+    (BadRequest, POLICY, "page and attempt are not as they have to be"),
+    (Unauthorized, UNAUTHORIZED, "not authorised"),
+    (NotFound, NO_SESSION, "no such session"),
+    (Draining, DRAINING, "the server is about to stop"),
+    (Busy, TOO_MANY, "all places are taken"),
+    (Conflict, REPLACED, "its page has opened a newer socket"),
+)
+
+
+def closing_for(error: QwenCameraError) -> Closing:
+    """The end of a socket that is not let in for this error."""
+    for kind, code, reason in _CLOSINGS:
+        if isinstance(error, kind):
+            return Closing(code, reason)
+    return Closing(INTERNAL, "internal error")
 
 
 class SocketGate:
@@ -127,7 +147,7 @@ class SessionSocket:
                         return exc
                     if not isinstance(exc, WebSocketDisconnect | OSError):
                         log.error("socket failed", extra={"error": type(exc).__name__})
-                        return Closing(1011, "internal error")
+                        return Closing(INTERNAL, "internal error")
             return self._closing
         finally:
             await cancel_and_wait(tasks)
@@ -224,20 +244,16 @@ class SocketServer:
         self,
         *,
         sessions: SessionManager,
-        tokens: TokenIssuer,
-        origins: OriginPolicy,
+        connections: ConnectionGuard,
         metrics: Metrics,
-        trusted_proxies: Sequence[Network] = (),
         guard: OperatorGuard | None = None,
         desk: OperatorDesk | None = None,
     ) -> None:
         """Without a guard and a desk there are no operators."""
         self._guard, self._desk = guard, desk
         self._sessions = sessions
-        self._tokens = tokens
-        self._origins = origins
+        self._connections = connections
         self._metrics = metrics
-        self._trusted_proxies = trusted_proxies
         self.gate = SocketGate()
         # The deadlines of those that have not brought their token yet, oldest first.
         self._knocking: dict[asyncio.Timeout, None] = {}
@@ -254,6 +270,8 @@ class SocketServer:
             closing = await self._serve(websocket, session_id, offered)
         except Closing as exc:
             closing = exc
+        except QwenCameraError as error:
+            closing = closing_for(error)
         except WebSocketDisconnect:
             closing = None
         if closing is not None and websocket.application_state is WebSocketState.CONNECTED:
@@ -263,29 +281,16 @@ class SocketServer:
     async def _serve(
         self, websocket: WebSocket, session_id: str, offered: list[str]
     ) -> Closing | None:
-        self._check_origin(websocket)
+        self._connections.origin(websocket)
         query = websocket.query_params
-        try:
-            attempt = Attempt.read(query.get("page"), query.get("attempt"))
-        except BadRequest:
-            raise Closing(POLICY, "page and attempt are not as they have to be") from None
+        attempt = Attempt.read(query.get("page"), query.get("attempt"))
         claims = await self._authenticate(websocket, session_id, offered)
         if self._sessions.draining:
             raise Closing(DRAINING, "the server is about to stop")
         self._check_home(websocket, session_id)
-        try:
-            session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
-        except NotFound:
-            raise Closing(NO_SESSION, "no such session") from None
-        except Draining:
-            raise Closing(DRAINING, "the server is about to stop") from None
-        except Busy:
-            raise Closing(TOO_MANY, "all places are taken") from None
+        session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
         # Before the gate: those that a link held back all come at once when it lets go.
-        try:
-            session.sockets.take(attempt)
-        except Conflict:
-            raise Closing(REPLACED, "its page has opened a newer socket") from None
+        session.sockets.take(attempt)
         # Only now: the gate holds sessions that there are, and forgets them when they end.
         if not self.gate.take(session_id, time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()
@@ -315,10 +320,7 @@ class SocketServer:
     ) -> None:
         if self._guard is None or self._desk is None:
             raise NotFound("This server has no operator functions.")
-        headers = websocket.headers
-        peer = websocket.client.host if websocket.client is not None else None
-        forwarded = ",".join(headers.getlist("x-forwarded-for")) or None
-        await self._guard.check(token, client_address(peer, forwarded, self._trusted_proxies))
+        await self._guard.check(token, self._connections.address(websocket))
         if socket.closing:
             return  # a newer one reads now
         self._desk.join(socket, session.outbox)
@@ -326,27 +328,10 @@ class SocketServer:
         session.greet()
         log.info("an operator listens", extra={"session": session.id})
 
-    def _check_origin(self, websocket: WebSocket) -> None:
-        headers = websocket.headers
-        secure = is_secure(
-            websocket.url.scheme,
-            websocket.client.host if websocket.client is not None else None,
-            headers.get("x-forwarded-proto"),
-            self._trusted_proxies,
-        )
-        if not self._origins.allows(headers.get("origin"), headers.get("host"), secure):
-            self._metrics.auth_failures.labels("origin").inc()
-            raise Closing(FORBIDDEN_ORIGIN, "this origin is not allowed")
-
     def _check_home(self, websocket: WebSocket, session_id: str) -> None:
         """A session lives in one process: the balancer found nobody where this one lived."""
-        place = home_process(
-            websocket.headers.get(HEADER),
-            websocket.scope.get("server"),
-            websocket.client.host if websocket.client is not None else None,
-            self._trusted_proxies,
-        )
-        if place is not None and session_id not in self._sessions and not place.is_home(session_id):
+        home = self._connections.home_process(websocket)
+        if home is not None and session_id not in self._sessions and not home.is_home(session_id):
             raise Closing(NO_SESSION, "its part of the server has gone")
 
     async def _authenticate(
@@ -372,11 +357,7 @@ class SocketServer:
                     raise Closing(DRAINING, "the server is about to stop") from None
                 self._metrics.auth_failures.labels("missing").inc()
                 raise Closing(UNAUTHORIZED, f"no token within {AUTH_SECONDS:.0f} seconds") from None
-        try:
-            claims = self._tokens.verify(token, session_id=session_id)
-        except Unauthorized as error:
-            self._metrics.auth_failures.labels(getattr(error, "reason", "malformed")).inc()
-            raise Closing(UNAUTHORIZED, "not authorised") from None
+        claims = self._connections.verify(token, session_id=session_id)
         extensions = websocket.scope.get("extensions") or {}
         if PROVEN in extensions:
             extensions[PROVEN]["tell"]()

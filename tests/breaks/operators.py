@@ -58,7 +58,7 @@ OPERATORS = (
         "guesses the token",
         "sockets have guesses of their own",
         "server/web/websocket.py",
-        "        await self._guard.check(token, client_address(peer, forwarded, self._trusted_proxies))\n",
+        "        await self._guard.check(token, self._connections.address(websocket))\n",
         '        await self._guard.check(token, f"192.0.2.{id(websocket) % 251}")\n',
         "operator/test_routes.py::test_guesses_are_limited_like_access_codes",
     ),
