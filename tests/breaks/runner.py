@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from server.processes import keeper
 from tests.breaks.cases import ROOT, Break, pytest_id, write
 
+# prctl(2)
+_SET_CHILD_SUBREAPER = 36
 # Not in the tree, and needed by tests.
 _BESIDE = (".venv", ".venv-models", "tests/peers/node_modules")
 TIMEOUT = 120
@@ -49,6 +52,7 @@ class Outcome:
 @contextmanager
 def copied_tree() -> Iterator[Path]:
     """A temporary copy of the files that git tracks, as they stand now."""
+    ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1)
     listed = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -82,27 +86,38 @@ def _run(test: str, copy: Path, slow: bool, broken: bool) -> Outcome:
     # Colours would stand between the words that are looked for.
     environment = {**os.environ, "PYTHONPATH": "", "NO_COLOR": "1", "PY_COLORS": "0"}
     started = time.monotonic()
-    process = subprocess.Popen(
-        [*command, "--tb=short", "--show-capture=no", pytest_id(test, copy)],
-        cwd=copy,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        output, _ = process.communicate(timeout=SLOW_TIMEOUT if slow else TIMEOUT)
-        result = judge(process.returncode, output, test, broken)
-    except subprocess.TimeoutExpired:
-        output, result = "The test did not end in time.", Result.FAULT
-    finally:
-        # What a test that was cut off has started lives in its session.
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
+    # Into a file: what is left of a test may hold a pipe open.
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(
+            [*command, "--tb=short", "--show-capture=no", pytest_id(test, copy)],
+            cwd=copy,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code = process.wait(SLOW_TIMEOUT if slow else TIMEOUT)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end_all()
+            process.wait()
+        said.seek(0)
+        output = said.read()
+    result = Result.FAULT if code is None else judge(code, output, test, broken)
     return Outcome(result, time.monotonic() - started, output)
+
+
+def _end_all() -> None:
+    """End what a test has started and left, as broken code may: whoever lost its parent is a child of this process."""
+    while keeper.descendants(os.getpid()):
+        keeper.kill_below(os.getpid())
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+        time.sleep(0.01)
 
 
 def judge(code: int, output: str, test: str, broken: bool) -> Result:
