@@ -322,7 +322,7 @@ class Camera:
 
     def _hopeless(self) -> bool:
         """Tell whether waiting longer for a frame does not help: its pictures are refused, or stand still."""
-        return bool(self._refused()) or self._watch.state(self._clock()) is CameraState.FROZEN
+        return bool(self._refused()) or self._watch.stands_still(self._clock())
 
     def _refused(self) -> str:
         return self._feed.refusal if self._feed is not None else ""

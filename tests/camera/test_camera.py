@@ -357,6 +357,39 @@ def test_a_camera_whose_picture_stands_still_is_frozen_and_a_silent_one_stalled(
     run_clock(main())
 
 
+def test_behind_a_silence_a_question_waits_for_the_first_pictures() -> None:
+    """After a cut packets come before the first whole picture: that is not a picture that stands still."""
+
+    async def main() -> None:
+        bench = Bench()
+        for _ in range(10):
+            bench.feed.packet(now())
+            bench.frame()
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(13)
+        bench.feed.packet(now())
+        assert bench.camera.state() is CameraState.FROZEN
+        waiting = spawn(bench.camera.frame_after(asked()))
+        for _ in range(12):
+            await asyncio.sleep(0.1)
+            bench.feed.packet(now())
+        shown = [bench.frame()]
+        for _ in range(3):
+            await asyncio.sleep(0.1)
+            shown.append(bench.frame())
+        assert (await waiting) is shown[-1]
+        # Heard of for longer, without another picture: now it stands still.
+        for _ in range(30):
+            await asyncio.sleep(0.1)
+            bench.feed.packet(now())
+        start = now()
+        with pytest.raises(CameraFrozen):
+            await bench.camera.frame_after(asked())
+        assert now() - start == pytest.approx(0.6, abs=0.01)
+
+    run_clock(main())
+
+
 def test_a_first_frame_that_never_comes_is_told() -> None:
     """Six seconds after connecting it is no longer starting; and the quiet of a live camera is noticed no later for it."""
 

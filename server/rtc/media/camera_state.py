@@ -41,6 +41,7 @@ class CameraWatch:
         "_connected",
         "_ended",
         "_heard",
+        "_heard_since",
         "_intervals",
         "_newest",
         "_quiet",
@@ -53,6 +54,8 @@ class CameraWatch:
         self._connected: float | None = None
         # When anything came last: media packet, sender report or frame. None before.
         self._heard: float | None = None
+        # When that began, after a silence or at all.
+        self._heard_since = -math.inf
         # The newest capture time, and when it came. None before the first frame.
         self._newest = -math.inf
         self._advanced: float | None = None
@@ -70,10 +73,15 @@ class CameraWatch:
 
     def packet(self, now: float) -> None:
         """A media packet came, padding and retransmissions included."""
-        self._heard = now
+        self._hear(now)
 
     def report(self, now: float) -> None:
         """A sender report came."""
+        self._hear(now)
+
+    def _hear(self, now: float) -> None:
+        if self._heard is None or now >= self._heard + self._quiet:
+            self._heard_since = now
         self._heard = now
 
     def frame(self, now: float, captured: float) -> None:
@@ -81,7 +89,7 @@ class CameraWatch:
         if self._ended:
             return
         frozen = self.state(now) is CameraState.FROZEN
-        self._heard = now
+        self._hear(now)
         arrivals = self._arrivals
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
@@ -116,6 +124,14 @@ class CameraWatch:
         if now >= self._advanced + self._quiet:
             return CameraState.FROZEN
         return CameraState.LIVE
+
+    def stands_still(self, now: float) -> bool:
+        """Tell whether the picture stands still for good: frozen, and heard of for long enough to have shown another one.
+
+        Behind a silence the first packets come before the first whole picture.
+        """
+        heard_for = now - self._heard_since
+        return self.state(now) is CameraState.FROZEN and heard_for >= self._quiet
 
     def deadline(self, now: float) -> float | None:
         """When the state changes if nothing more comes; None when it will not.
