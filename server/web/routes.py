@@ -9,6 +9,7 @@ from typing import Any, Literal
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.staticfiles import NotModifiedResponse
 from starlette.websockets import WebSocket
 
 from server.access.devices import COOKIE, COOKIE_PATH
@@ -66,6 +67,21 @@ def attempt_of(request: Request) -> Attempt | None:
     return Attempt.read(request.query_params.get("page"), request.query_params.get("attempt"))
 
 
+def _client_response(request: Request, path: Path, headers: dict[str, str]) -> Response:
+    """A file of the page, or 304 to a browser that has it: it asks each time, since an upgrade may have changed it."""
+    file = FileResponse(
+        path,
+        media_type=_MEDIA_TYPES[path.suffix],
+        headers=headers | {"Cache-Control": "no-cache"},
+        stat_result=path.stat(),
+    )
+    known = request.headers.get("if-none-match", "").split(",")
+    # A proxy that compresses makes the tag a weak one.
+    if file.headers["etag"] in [tag.strip().removeprefix("W/") for tag in known]:
+        return NotModifiedResponse(file.headers)
+    return file
+
+
 def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     router = APIRouter()
     guard = RequestGuard(services)
@@ -88,11 +104,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     async def page(request: Request) -> Response:
         headers = {"Vary": "Accept"}
         if "text/html" in request.headers.get("accept", ""):
-            return FileResponse(
-                CLIENT_FILES / "index.html",
-                media_type=_MEDIA_TYPES[".html"],
-                headers=headers | {"Cache-Control": "no-cache"},
-            )
+            return _client_response(request, CLIENT_FILES / "index.html", headers)
         return JSONResponse(services.health.brief(), headers=headers)
 
     @router.get("/client/{name}")
@@ -104,9 +116,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
             raise NotFound("There is no such file.")
         if not path.is_file():
             raise NotFound("There is no such file.")
-        return FileResponse(
-            path, media_type=_MEDIA_TYPES[path.suffix], headers={"Cache-Control": "no-cache"}
-        )
+        return _client_response(request, path, {})
 
     @router.get("/ca.crt")
     async def authority() -> Response:

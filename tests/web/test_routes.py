@@ -113,6 +113,22 @@ async def test_page_for_browsers_and_json_for_the_rest(client: httpx.AsyncClient
         assert check.headers["vary"] == page.headers["vary"] == "Accept"
 
 
+async def test_a_browser_that_has_a_file_is_not_sent_it_again(client: httpx.AsyncClient) -> None:
+    """It asks with the tag that it got, a weak one too; another tag gets the file."""
+    for path, accept in (("/", "text/html"), ("/client/client.js", "*/*")):
+        first = await client.get(path, headers={"Accept": accept})
+        tag = first.headers["etag"]
+        for known in (tag, f"W/{tag}", f'"of before", {tag}'):
+            again = await client.get(path, headers={"Accept": accept, "If-None-Match": known})
+            assert (again.status_code, again.content) == (304, b"")
+            assert again.headers["etag"] == tag
+            assert again.headers["cache-control"] == "no-cache"
+            assert again.headers.get("vary") == first.headers.get("vary")
+            assert "script-src 'self'" in again.headers["content-security-policy"]
+        other = await client.get(path, headers={"Accept": accept, "If-None-Match": '"other"'})
+        assert (other.status_code, other.content) == (200, first.content)
+
+
 async def test_files_of_the_page(client: httpx.AsyncClient) -> None:
     """The page's own files come with their type; nothing beside them can be read."""
     for name in ("client.js", "live/visit.js", "operator/panel.js"):
