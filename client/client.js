@@ -267,7 +267,7 @@ for (const button of document.querySelectorAll("button[data-doctor]")) {
 }
 stage.switchCamera.addEventListener("click", () => void visit.exchangeCamera());
 stage.torch.addEventListener("click", () => {
-  visit.camera.setTorch(!visit.camera.torch).catch(() => chat.announce("The torch can not be switched."));
+  visit.camera.setTorch(!visit.camera.torch).catch(() => chat.announce("The torch cannot be switched."));
 });
 stage.zoom.addEventListener("input", () => {
   // A value that the camera does not take leaves the picture as it is, which is to be seen.
@@ -287,7 +287,7 @@ stage.video.addEventListener("click", (event) => {
   const at = visit.camera.canFocus ? stage.pointIn(event) : null;
   if (!at) return;
   stage.ringAt(event);
-  visit.camera.focusAt(at.x, at.y).catch(() => {}); // a camera that says it can and then can not
+  visit.camera.focusAt(at.x, at.y).catch(() => {}); // a camera that says it can and then cannot
 });
 
 handle.addEventListener("click", () => grow(!stage.app.classList.contains("tall")));

@@ -25,7 +25,7 @@ to repair, or to see that nothing is left to do. Files that you changed are neve
   --help        print this
 
 Without a terminal to ask on, nginx is left alone. PYTHON=/usr/bin/python3.12 in the environment chooses the Python.
-Exit status: 0 done, 1 it can not be done and why, 2 wrong options, 130 or 143 interrupted, with nothing changed.
+Exit status: 0 done, 1 it cannot be done and why, 2 wrong options, 130 or 143 interrupted, with nothing changed.
 TEXT
 }
 
@@ -284,7 +284,7 @@ install() {
     settings_source=$settings
     [ -e "$settings_source" ] || settings_source=$ROOT/.env
     [ -e "$settings_source" ] || settings_source=$ROOT/env.example
-    [ -r "$settings_source" ] || [ -n "$dry_run" ] || fail "$settings_source can not be read by this user."
+    [ -r "$settings_source" ] || [ -n "$dry_run" ] || fail "$settings_source cannot be read by this user."
     check_machine
     manifest >"$scratch/program" || exit 1
     check_python
@@ -334,7 +334,7 @@ remove() {
         say "qwen-camera is not installed${prefix:+ below $prefix}: nothing was changed."
         return 0
     }
-    [ -n "$dry_run" ] || [ -w "$opt" ] || fail "$opt can not be written to: run this as root."
+    [ -n "$dry_run" ] || [ -w "$opt" ] || fail "$opt cannot be written to: run this as root."
     # A file may have been written more than once: its last checksum counts.
     while IFS= read -r target <&8; do
         target=$prefix$target

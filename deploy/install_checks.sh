@@ -54,7 +54,7 @@ check_machine() {
     fi
     for name in "$opt" "$(dirname "$settings")" "$units" "$prefix/etc/sysusers.d"; do
         folder=$(nearest_folder "$name")
-        [ -n "$dry_run" ] || [ -w "$folder" ] || fail "$folder can not be written to: another user, or a file system that is read-only."
+        [ -n "$dry_run" ] || [ -w "$folder" ] || fail "$folder cannot be written to: another user, or a file system that is read-only."
     done
     [ ! -e "$home" ] || [ -d "$home/.install" ] \
         || fail "$home is there and was not made by this script. Move it away, or remove it."
@@ -67,14 +67,14 @@ check_space() {
     [ "$free" -ge "$NEEDED_MB" ] || fail "There are $free MB free at $folder, and $NEEDED_MB MB are needed. Make room, and run this again."
 }
 
-# A Python in somebody's home can not be run by the services.
+# A Python in somebody's home cannot be run by the services.
 check_python() {
     local base
     python=$(find_python) || exit 1
     base=$("$python" -c 'import os, sys; print(os.path.realpath(getattr(sys, "_base_executable", sys.executable)))')
     case $base in
         /root/* | /home/* | /run/user/*)
-            say "The Python found is $base, in a home that services can not look into. Name the system's:"
+            say "The Python found is $base, in a home that services cannot look into. Name the system's:"
             [ -n "$prefix" ] || fail '  sudo PYTHON=/usr/bin/python3 bash deploy/install.sh'
             say '  PYTHON=/usr/bin/python3 bash deploy/install.sh'
             ;;
@@ -98,7 +98,7 @@ model_path() {
     case $path in
         '~/'*)
             path=$(caller_home)${path#\~}
-            # None there: then better not in a home, which services can not look into.
+            # None there: then better not in a home, which services cannot look into.
             [ -e "$path" ] || path=/srv/models/$(basename "$path")
             ;;
     esac
@@ -145,7 +145,7 @@ check_model() {
     done <<<"$path"
     [ -n "$unreadable" ] || unreadable=$(as_model_server find -L "$path" ! -readable -print -quit 2>/dev/null || true)
     if [ -n "$unreadable" ]; then
-        say "The model at MODEL_PATH=$path can not be read by the user qwen-vllm, which serves it: $unreadable is shut."
+        say "The model at MODEL_PATH=$path cannot be read by the user qwen-vllm, which serves it: $unreadable is shut."
         say 'Open it to reading, or move the model to a place like /srv/models and set MODEL_PATH in the settings:'
         fail "  chmod -R o+rX '$unreadable'"
     fi

@@ -114,7 +114,7 @@ stage_program() {
     cp "$scratch/program" "$stage/.install/program"
 }
 
-# Written beside their places, so that what is left to do then can not run out of room.
+# Written beside their places, so that what is left to do then cannot run out of room.
 stage_files() {
     local at mode source target
     for ((at = 0; at < ${#files[@]}; at += 3)); do

@@ -27,5 +27,5 @@ def settings_file(text: str) -> Path:
     try:
         Path(text).open("rb").close()
     except OSError as error:
-        raise argparse.ArgumentTypeError(f"{text} can not be read: {error.strerror}") from None
+        raise argparse.ArgumentTypeError(f"{text} cannot be read: {error.strerror}") from None
     return Path(text)

@@ -266,7 +266,7 @@ async def _until_asked(rows: Awaitable[Report]) -> Report:
 
 
 def _unwritten(folder: Path, error: OSError) -> int:
-    print(f"Results can not be written to {folder}: {error.strerror}.", file=sys.stderr)
+    print(f"Results cannot be written to {folder}: {error.strerror}.", file=sys.stderr)
     return 1
 
 

@@ -23,7 +23,7 @@ targets=("$ROOT"/tests/fuzz/seeds/*)
 [ -d "$ROOT/tests/fuzz/seeds/$target" ] || usage_error "There is no target $target. There are: ${targets[*]##*/}."
 case $seconds in '' | *[!0-9]*) usage_error "SECONDS is $seconds; a whole number is needed." ;; esac
 
-# Beside what the tests need, and never compiled: that takes clang and long. Where it can not be, .venv stays as it was.
+# Beside what the tests need, and never compiled: that takes clang and long. Where it cannot be, .venv stays as it was.
 install_atheris() {
     local stamp=$VENV/fuzz.stamp print
     print=$(fingerprint "$ROOT/locks/requirements-fuzz.txt") || fail "Could not read $ROOT/locks/requirements-fuzz.txt."

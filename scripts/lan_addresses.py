@@ -96,7 +96,7 @@ def find_identity() -> Identity:
     try:
         stable = stable_ipv6(Path("/proc/net/if_inet6").read_text(encoding="ascii"))
     except OSError:
-        # Not Linux, or no IPv6: which addresses are there to stay can not be told.
+        # Not Linux, or no IPv6: which addresses are there to stay cannot be told.
         stable = frozenset()
     first = outward_address()
     found: set[Address] = set()

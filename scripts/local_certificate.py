@@ -77,7 +77,7 @@ class Issued:
 
 
 class Unusable(Exception):
-    """Something in the folder can not be used; the message says what."""
+    """Something in the folder cannot be used; the message says what."""
 
 
 def write(path: Path, data: bytes) -> None:
@@ -102,7 +102,7 @@ def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
             status = os.fstat(stream.fileno())
             text = stream.read(65536)
     except OSError as error:
-        raise Unusable(f"{path} can not be read ({error.strerror})") from None
+        raise Unusable(f"{path} cannot be read ({error.strerror})") from None
     if status.st_mode & 0o077 or status.st_uid != os.geteuid():
         raise Unusable(f"{path} could be read by others")
     try:
@@ -165,7 +165,7 @@ class Keeper:
         return path
 
     def _authorities(self, now: datetime) -> Iterator[Authority]:
-        """Those that can be used, the last used first; what can not be used is told and removed."""
+        """Those that can be used, the last used first; what cannot be used is told and removed."""
         for folder in self._kept():
             try:
                 key, certificate = read_pair(folder / "authority.pem")
@@ -255,7 +255,7 @@ def main() -> int:
         reason = error.strerror if isinstance(error, OSError) else "there is no home directory"
         where = getattr(error, "filename", None) or "~/.config"
         sys.stderr.write(
-            f"The certificate for --https can not be kept in {where}: {reason}. Set XDG_CONFIG_HOME to a folder that"
+            f"The certificate for --https cannot be kept in {where}: {reason}. Set XDG_CONFIG_HOME to a folder that"
             " this user may write to.\n"
         )
         return 1
@@ -263,7 +263,7 @@ def main() -> int:
         sys.stderr.write(f"{remark}\n")
     if not identity.addresses:
         sys.stderr.write(
-            "This machine has no address in a local network: phones can not reach it yet.\n"
+            "This machine has no address in a local network: phones cannot reach it yet.\n"
         )
     if issued.new_authority:
         sys.stderr.write(

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what runs models here, for run.sh --model, the tests and scripts/convert_model.py, into .venv-models. Where
-# that can not be, it says so and ends well, for the tests that need it skip with a sentence; with --needed it fails.
+# that cannot be, it says so and ends well, for the tests that need it skip with a sentence; with --needed it fails.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"

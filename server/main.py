@@ -44,19 +44,19 @@ def main() -> int:
     try:
         settings = load()
     except ConfigError as error:
-        sys.stderr.write(f"qwen-camera can not start with these settings:\n{error.message}\n")
+        sys.stderr.write(f"qwen-camera cannot start with these settings:\n{error.message}\n")
         return 2
     logs.configure(settings.log_level, settings.log_file)
     for warning in settings.warnings:
         log.warning(warning)
     # Before the engines are built, which takes a second.
     if problem := listening_problem(settings.host, settings.port):
-        sys.stderr.write(f"qwen-camera can not start: {problem}\n")
+        sys.stderr.write(f"qwen-camera cannot start: {problem}\n")
         return 1
     try:
         app = create_app(settings)
     except FilterUnavailable as error:
-        sys.stderr.write(f"qwen-camera can not start: {error}\n")
+        sys.stderr.write(f"qwen-camera cannot start: {error}\n")
         return 2
     # What is there by now stays: collecting without it takes 15 ms, with it 50.
     gc.collect()

@@ -158,7 +158,7 @@ class PeerConnection:
         transport = self._receiver.transport
         if transport.transport.state != "completed" or self._over:
             raise Conflict(
-                "This connection is not up, so its ICE can not be restarted. Wait, or end it and offer anew."
+                "This connection is not up, so its ICE cannot be restarted. Wait, or end it and offer anew."
             )
         if self._restart is None:
             self._restart = IceRestart(

@@ -7,7 +7,7 @@ import { duration, engineName, evidence, remarks } from "../page/words.js";
 
 /**
  * @typedef {Object} ChatActions
- * @property {((turn: Turn) => void)|null} copy null where the browser can not
+ * @property {((turn: Turn) => void)|null} copy null where the browser cannot
  * @property {((turn: Turn) => void)|null} share
  * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn) => void} again

@@ -66,7 +66,7 @@ function noWay(what, relayed) {
   return {
     state: "failed",
     text: what,
-    cause: "UDP between the two is blocked, or one of them is behind NAT and can not be reached from outside.",
+    cause: "UDP between the two is blocked, or one of them is behind NAT and cannot be reached from outside.",
     todo: relayed
       ? "A relay has to help out: see below. Or open the server's UDP ports (UDP_PORT_RANGE) in its firewall."
       : "Whoever runs the server: open its UDP ports (UDP_PORT_RANGE), name its PUBLIC_ADDRESSES, or set TURN_URLS and TURN_SECRET.",
@@ -109,7 +109,7 @@ export async function lookAtRelay(server, told, signal) {
   const begun = performance.now();
   let code = 0;
   pc.onicecandidateerror = (event) => {
-    // What a relay answers says more than that one can not be reached (701).
+    // What a relay answers says more than that one cannot be reached (701).
     if (code === 0 || code >= 700) code = event.errorCode;
   };
   try {
@@ -119,7 +119,7 @@ export async function lookAtRelay(server, told, signal) {
     if (!found) return { state: "failed", ...relayTrouble(url, code, told?.ok === true) };
     const took = `${url} gave an address in ${Math.round(performance.now() - begun)} ms`;
     if (told?.ok === false) {
-      return { state: "warn", text: `${took}, but the server can not be reached through it.`, cause: told.why, todo: "Whoever runs the server: see its log, and deploy/turnserver.conf." };
+      return { state: "warn", text: `${took}, but the server cannot be reached through it.`, cause: told.why, todo: "Whoever runs the server: see its log, and deploy/turnserver.conf." };
     }
     return { state: "ok", text: `${took}.` };
   } finally {

@@ -238,7 +238,7 @@ export function lookAtEngine({ status, body }, facts) {
   }
   return {
     state: engine.state === "loading" ? "warn" : "failed",
-    text: `${name} is ${engine.state}: questions can not be answered.`,
+    text: `${name} is ${engine.state}: questions cannot be answered.`,
     cause: engine.detail || body?.reason || "",
     todo:
       engine.state === "loading"

@@ -41,7 +41,7 @@ export async function request(method, path, { token = null, body, timeout = 10_0
       signal: AbortSignal.timeout(timeout),
     });
   } catch {
-    throw new ApiError("The server can not be reached.");
+    throw new ApiError("The server cannot be reached.");
   }
   if (reply.ok && as === "blob") {
     try {

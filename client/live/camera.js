@@ -130,7 +130,7 @@ export class Camera {
   }
 
   /**
-   * The other side of a phone, or the next of several cameras. The old one is closed first: many phones can not
+   * The other side of a phone, or the next of several cameras. The old one is closed first: many phones cannot
    * have two open.
    * @returns {Promise<boolean>}
    * @throws {CameraProblem}

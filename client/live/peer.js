@@ -183,7 +183,7 @@ export class Peer {
   /** @param {RTCPeerConnection} pc @param {RTCPeerConnectionIceErrorEvent} event */
   #relayFailed(pc, event) {
     if (pc !== this.#pc || !event.url?.startsWith("turn")) return;
-    // What a relay answers says more than that one can not be reached (701).
+    // What a relay answers says more than that one cannot be reached (701).
     if (this.#relayTrouble === null || this.#relayTrouble.code >= 700) {
       this.#relayTrouble = { url: event.url.replace(/\?.*/, ""), code: event.errorCode };
     }
@@ -197,7 +197,7 @@ export class Peer {
     if (trouble.code === 401) {
       why = "does not take the credentials: whoever runs this server should look at TURN_SECRET";
       this.#session.distrust(); // or they are too old
-    } else if (trouble.code >= 700) why = "can not be reached, either";
+    } else if (trouble.code >= 700) why = "cannot be reached, either";
     this.#fail((this.#lastNoWay = new ApiError(`${what} The relay ${trouble.url} ${why}.`)));
   }
 

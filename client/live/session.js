@@ -66,7 +66,7 @@ export class Session {
   }
 
   /**
-   * Take a one-time code instead of the access code. When it can not be redeemed now, the next `ensure` tries again.
+   * Take a one-time code instead of the access code. When it cannot be redeemed now, the next `ensure` tries again.
    * @param {string} code
    * @throws {ApiError} status 401 when it is not taken
    */

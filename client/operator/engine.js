@@ -58,7 +58,7 @@ const MAX_LINES = 400;
 const LOOK_AGAIN = 2500;
 // Until the socket must have told how the engine stands.
 const TOLD_WITHIN = 4000;
-// What a token can not have: it would be in no header.
+// What a token cannot have: it would be in no header.
 const NO_TOKEN = /[^\x21-\x7e]/;
 
 /** The operator's part of the connection. The token lives in this page's memory only. Knows no page. */

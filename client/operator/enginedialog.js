@@ -245,7 +245,7 @@ export class EngineDialog {
   #renderChoice(facts) {
     const { preview, problem, busy } = facts;
     const missing = this.#mode === "remote" && !this.#choice() ? "Give the address of the server." : "";
-    const none = this.#mode === null ? "It can not run here: each way says what is missing." : missing;
+    const none = this.#mode === null ? "It cannot run here: each way says what is missing." : missing;
     say(this.#command, preview?.command ?? "");
     show(byId("engine-what", HTMLElement), preview !== null);
     const warnings = [

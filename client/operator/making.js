@@ -104,7 +104,7 @@ export class MakingDesk {
     await this.#act("DELETE", ROUTE);
   }
 
-  /** What the person asked for can not be sent. @param {string} problem */
+  /** What the person asked for cannot be sent. @param {string} problem */
   refuse(problem) {
     this.#set({ problem });
   }

@@ -32,7 +32,7 @@ export class MakingView {
   /**
    * @param {{onStart: (wishes: object) => void, onRefuse: (problem: string) => void, onCancel: () => void,
    *   sessionToken: () => string|null}} hooks
-   *   onRefuse: what is wished for can not be sent; sessionToken: whose camera the first frame may come from
+   *   onRefuse: what is wished for cannot be sent; sessionToken: whose camera the first frame may come from
    */
   constructor({ onStart, onRefuse, onCancel, sessionToken }) {
     this.#sessionToken = sessionToken;
@@ -42,7 +42,7 @@ export class MakingView {
       if (wishes) onStart(wishes);
       else onRefuse("There is no camera to begin with. Start the camera of this page first.");
     });
-    // A browser shows what is wrong beside the field, and can not beside one that is folded away.
+    // A browser shows what is wrong beside the field, and cannot beside one that is folded away.
     this.#form.addEventListener("invalid", () => (this.#details.open = true), { capture: true });
     this.#form.addEventListener("input", () => this.#renderCount());
     this.#cancel.addEventListener("click", onCancel);

@@ -271,7 +271,7 @@ function engineNotice(facts) {
     case "loading":
       return { tone: "warn", title: "The model is loading", text: detail || "Answers begin as soon as it is ready." };
     case "unreachable":
-      return { tone: "bad", title: "The engine can not be reached", text: detail || "Whoever runs this server can start it again." };
+      return { tone: "bad", title: "The engine cannot be reached", text: detail || "Whoever runs this server can start it again." };
     case "misconfigured":
       return { tone: "bad", title: "The engine is set up wrongly", text: detail || "Whoever runs this server finds the reason in its log." };
     default:

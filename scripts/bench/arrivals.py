@@ -1,4 +1,4 @@
-"""When questions are asked and which: fixed before anything is measured, so that a slow server can not slow them down."""
+"""When questions are asked and which: fixed before anything is measured, so that a slow server cannot slow them down."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise NoResult(f"{path} can not be read: {error.strerror}.") from None
+        raise NoResult(f"{path} cannot be read: {error.strerror}.") from None
     except ValueError:
         raise NoResult(f"{path} is no JSON. Give the .json of a result.") from None
     if (

@@ -136,7 +136,7 @@ async def _health(url: str) -> Any:
     if not isinstance(body, dict) or "engine" not in body:
         raise MeasurementError(f"what answers at {url} is no qwen-camera server")
     if reply.status != 200:
-        raise MeasurementError(f"the server can not answer questions: {body.get('reason')}")
+        raise MeasurementError(f"the server cannot answer questions: {body.get('reason')}")
     return body
 
 

@@ -130,7 +130,7 @@ async def look_at_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> F
             title,
             State.FAILED,
             f"Connected, but no picture within {FRAME_SECONDS:g} s.",
-            "Large packets are lost on the way (a tunnel's MTU), or the server can not decode.",
+            "Large packets are lost on the way (a tunnel's MTU), or the server cannot decode.",
             "Try without the VPN or tunnel; see the server's log.",
         )
     text = f"The server had the first frame {live.at - peer.offered_at:.2f} s after the offer."

@@ -58,7 +58,7 @@ async def look_at_server(url: str) -> tuple[Finding, Reply | None, float]:
         )
     except (OSError, EOFError, ValueError, IndexError) as error:
         return problem(
-            f"The address can not be reached ({type(error).__name__}).",
+            f"The address cannot be reached ({type(error).__name__}).",
             "Its name is not known here, no way leads there, or what listens there is no HTTP (perhaps https).",
             "Check the address and the network.",
         )
@@ -114,7 +114,7 @@ async def look_at_certificate(url: str, authorities: Sequence[Path]) -> tuple[Fi
         context.load_verify_locations(path)
     error = await _verify(host, port, context)
     if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-        return Finding("certificate", title, State.SKIPPED, "The server can not be reached."), False
+        return Finding("certificate", title, State.SKIPPED, "The server cannot be reached."), False
     if error is not None and not isinstance(error, ssl.SSLCertVerificationError):
         return (
             Finding(
@@ -245,7 +245,7 @@ def look_at_engine(body: Any) -> Finding:
         "engine",
         title,
         State.WARN if state == "loading" else State.FAILED,
-        f"{name} is {state}: questions can not be answered.",
+        f"{name} is {state}: questions cannot be answered.",
         str(engine.get("detail") or body.get("reason") or ""),
         (
             "Wait until the model is loaded."

@@ -31,7 +31,7 @@ from server.hosting.host import main_memory
 ROOT = Path(__file__).resolve().parents[2]
 # Where models are fetched to, each into a folder of its own.
 KEPT = Path("~/models")
-# Said where a model can not be had.
+# Said where a model cannot be had.
 OTHERWISE = (
     "Without --model it starts with the engine that it has, the built-in one where there is no other: bash scripts/run.sh\n"
     "Files that came by other means do as well: bash scripts/run.sh --model FOLDER"
@@ -55,7 +55,7 @@ class Choice:
 def find(name: str, settings: Settings) -> Choice:
     """Raises ModelError."""
     try:
-        # No name of a catalogue begins like that; one that can not be had is not needed.
+        # No name of a catalogue begins like that; one that cannot be had is not needed.
         if name.startswith(("/", "~", ".")) and _folder(name).is_dir():
             choice = Choice(read_model(_folder(name)), _folder(name), Catalogue.load(), own=True)
         else:
@@ -254,7 +254,7 @@ def choose(name: str, only_look: bool) -> int:
         raise ModelError(error.message) from None
     except OSError as error:
         raise ModelError(
-            f"{error.filename or KEPT} can not be looked at ({error.strerror or error})."
+            f"{error.filename or KEPT} cannot be looked at ({error.strerror or error})."
         ) from None
     if not only_look:
         tell_what_for(choice)

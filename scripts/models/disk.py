@@ -65,7 +65,7 @@ def make_folder(folder: Path) -> None:
     """Made with its parents, and writable. Raises ModelError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Where the system can, it has no name and so can not be left behind.
+        # Where the system can, it has no name and so cannot be left behind.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ModelError(_not_writable(folder, error.strerror or str(error))) from None

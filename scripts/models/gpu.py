@@ -16,7 +16,7 @@ def gpus() -> list[Gpu]:
                 return found
             reason = f"No GPU was found ({reader.source} lists none)."
         except GpuError as error:
-            reason = f"The GPU can not be read: {error}."
+            reason = f"The GPU cannot be read: {error}."
     raise ModelError(
         f"{reason} vLLM would run on the CPU, where an answer of a large model takes minutes, so it is not started. Install"
         " the GPU's driver, give this user access to it (AMD: the groups render and video; in a container also /dev/kfd"

@@ -269,6 +269,6 @@ def _sentence(error: Exception, name: str, revision: str | None) -> str:
     if isinstance(error, OfflineModeIsEnabled):
         return "HF_HUB_OFFLINE is set, so nothing can be fetched. Unset it."
     return (
-        f"{hub} can not be reached, or the connection broke ({network.reason(error)}). Check the network and HTTPS_PROXY, or"
+        f"{hub} cannot be reached, or the connection broke ({network.reason(error)}). Check the network and HTTPS_PROXY, or"
         " set HF_ENDPOINT to a mirror; run this again: what came is kept."
     )

@@ -79,7 +79,7 @@ def _recorded(folder: Path, names: set[str]) -> set[Path]:
 
 
 def require_room(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
-    """What is missing in `folder`, and its bytes. Raises ModelError where it can not come there."""
+    """What is missing in `folder`, and its bytes. Raises ModelError where it cannot come there."""
     strangers(repository, folder)
     files = missing(repository, folder)
     needed = sum(file.size for file in files) - begun(files, folder)

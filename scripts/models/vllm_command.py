@@ -78,7 +78,7 @@ def build(
 ) -> Command:
     """`room`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_room`: of the GPUs' memory.
 
-    Raises ModelError when it can not be served as the settings say.
+    Raises ModelError when it cannot be served as the settings say.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)

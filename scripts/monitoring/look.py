@@ -137,7 +137,7 @@ async def _gpus(target: Target, look: Look) -> None:
     try:
         look.gpus = await asyncio.to_thread(target.gpus.read)
     except GpuError as error:
-        look.missing["gpu"] = Missing(f"The GPU can not be read now: {error}.")
+        look.missing["gpu"] = Missing(f"The GPU cannot be read now: {error}.")
 
 
 def _samples(look: Look, part: str, reply: Reply, prefix: str) -> Samples | None:

@@ -82,7 +82,7 @@ class Samples:
         return None
 
     def largest(self, *names: str) -> float | None:
-        """Like `total`, for what can not be added up."""
+        """Like `total`, for what cannot be added up."""
         for name in names:
             if found := self._of(name, {}):
                 return max(value for _, value in found)

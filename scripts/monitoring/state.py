@@ -104,7 +104,7 @@ def _of_health(now: Look) -> list[Problem]:
     if not now.ready:
         reason = health.get("reason") or "it does not say why"
         todo = "" if health.get("draining") else "Look at the model server and VLLM_BASE_URL."
-        text = f"The server runs and can not answer questions: {reason}."
+        text = f"The server runs and cannot answer questions: {reason}."
         found.append(Problem(Level.UNABLE, text, todo))
     if (missing := now.missing.get("metrics")) is not None:
         found.append(Problem(Level.LOOK, missing.text, missing.todo))

@@ -14,7 +14,7 @@ GIB = 1024**3
 WORDS = {
     Level.OK: ("works", "green"),
     Level.LOOK: ("works; look at this", "yellow"),
-    Level.UNABLE: ("can not answer", "red"),
+    Level.UNABLE: ("cannot answer", "red"),
     Level.DOWN: ("down", "red"),
 }
 TITLES = {

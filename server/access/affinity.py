@@ -82,7 +82,7 @@ def home_process(
 ) -> HomeProcess | None:
     """Where the process that was asked under the address `server` stands in the list of HEADER, which `peer` sent.
 
-    None when there is no list from a proxy of ours, or it can not be read, or does not name this process: then nothing is
+    None when there is no list from a proxy of ours, or it cannot be read, or does not name this process: then nothing is
     known of homes, and every session is taken as it comes.
     """
     if (

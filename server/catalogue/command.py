@@ -107,7 +107,7 @@ def command(
     """The command for `choice`, whose `model` was found in the catalogue or its folder; None: remote, whatever it has.
 
     `api_key` is asked for by a server that is started. `context`: tokens at most where the choice names none.
-    `concurrent`: questions that are asked at a time. `container` is the name of a container, for this program alone. Raises CommandError with the reason where the mode can not work.
+    `concurrent`: questions that are asked at a time. `container` is the name of a container, for this program alone. Raises CommandError with the reason where the mode cannot work.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)

@@ -25,7 +25,7 @@ ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
 
 
 class CatalogueError(Exception):
-    """The catalogue can not be read, or has no such model; `message` is a sentence for people."""
+    """The catalogue cannot be read, or has no such model; `message` is a sentence for people."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""In which ways a model can run on a machine, and a sentence with what to do for each that it can not."""
+"""In which ways a model can run on a machine, and a sentence with what to do for each that it cannot."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def _no_containers(model: Model, host: Host) -> str:
         return "Neither docker nor podman is installed. Install one, or choose another mode."
     if not host.container_socket_ok:
         why = host.container_trouble or "It may not be used by this user."
-        return f"{program} is installed and can not be used: {why}"
+        return f"{program} is installed and cannot be used: {why}"
     if "vllm" not in model.needs:
         return f"The image runs vLLM, which does not know {model.architecture}. Choose in-process."
     if not host.gpus:
@@ -307,7 +307,7 @@ def _too_large_here(model: Model, host: Host, dtype: str) -> str:
         return ""
     gpu = ""
     if host.gpus and host.torch_device != "cuda":
-        gpu = " The GPU can not be used: the torch that is installed is built for the CPU."
+        gpu = " The GPU cannot be used: the torch that is installed is built for the CPU."
     elif host.gpus:
         gpu = " No single GPU has that much free."
     return (

@@ -24,7 +24,7 @@ def mount(folder: Path) -> tuple[Path, str]:
             )
     if any(char in str(seen) for char in ',"\n'):
         raise CommandError(
-            f"The folder {shown(str(seen))} can not be mounted: its path has a comma, a quote or a line's end. Rename it."
+            f"The folder {shown(str(seen))} cannot be mounted: its path has a comma, a quote or a line's end. Rename it."
         )
     return seen, inside
 

@@ -28,7 +28,7 @@ _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class VllmError(Exception):
-    """There is no vLLM, or it can not be started as it has to be; `message` says why."""
+    """There is no vLLM, or it cannot be started as it has to be; `message` says why."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
@@ -104,7 +104,7 @@ def serve_arguments(
 ) -> tuple[list[str], list[str]]:
     """`program` with what it is given, and a sentence for each flag that this vLLM lacks.
 
-    Raises VllmError for one that can not keep questions out of its log.
+    Raises VllmError for one that cannot keep questions out of its log.
     """
     arguments = [*program, serving.folder]
     warnings: list[str] = []

@@ -49,7 +49,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"max_model_len \(?\d+\)? is greater than the derived",
-        "The model can not hold so much. Lower {context}.",
+        "The model cannot hold so much. Lower {context}.",
     ),
     (
         r"address already in use|Address already in use|\[Errno 98\]",
@@ -62,7 +62,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"no ROCm-capable device|No HIP GPUs|No CUDA GPUs|hipErrorNoDevice|CUDA driver version is insufficient"
         r"|driver too old",
-        "vLLM can not open the GPU. Check the driver, and the access of this user (AMD: groups render and video).",
+        "vLLM cannot open the GPU. Check the driver, and the access of this user (AMD: groups render and video).",
     ),
     (
         r"only supported on GPUs with compute capability|(?:dtype|float16|bfloat16) is not supported",
@@ -70,7 +70,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"[Qq]uantization (?:scheme|method).* not supported|Failed to find a kernel that can implement",
-        "This GPU or this vLLM can not run the model's quantised form. Use 8-bit floats (python scripts/convert_model.py"
+        "This GPU or this vLLM cannot run the model's quantised form. Use 8-bit floats (python scripts/convert_model.py"
         " --quantize 8) or the original model.",
     ),
     (

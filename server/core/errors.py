@@ -65,7 +65,7 @@ class QwenCameraError(Exception):
 
 
 class RequestError(QwenCameraError):
-    """The request can not succeed as it stands."""
+    """The request cannot succeed as it stands."""
 
     code = "bad_request"
     status = 400
@@ -112,7 +112,7 @@ class Conflict(RequestError):
 
 
 class WrongModel(RequestError):
-    """The loaded model can not do it; another one can."""
+    """The loaded model cannot do it; another one can."""
 
     code = "wrong_model"
     status = 409

@@ -22,7 +22,7 @@ MIB = 1024 * 1024
 
 
 class GpuError(Exception):
-    """A GPU that could be read can not be read now; the text is for people."""
+    """A GPU that could be read cannot be read now; the text is for people."""
 
 
 @dataclass(frozen=True, slots=True)

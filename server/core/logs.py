@@ -152,7 +152,7 @@ class _OwnOrWarning(logging.Filter):
 
 
 class _Quiet:
-    """A line that can not be written is counted and lost: the standard answer would print the record's arguments."""
+    """A line that cannot be written is counted and lost: the standard answer would print the record's arguments."""
 
     lost = 0
 
@@ -173,7 +173,7 @@ def configure(level: str, log_file: str | Path | None) -> None:
 
     Lines are for people where standard output is a terminal, else JSON; NO_COLOR keeps colours out (no-color.org).
 
-    `level` is one of debug, info, warning, error. Raises OSError when the file can not be opened.
+    `level` is one of debug, info, warning, error. Raises OSError when the file cannot be opened.
     """
     handler: logging.Handler
     form: logging.Formatter = JSONFormatter()

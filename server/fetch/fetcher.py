@@ -71,7 +71,7 @@ class Fetcher:
             httpcore2.UnsupportedProtocol,
         ) as error:
             raise FetchError(
-                f"{named} can not be reached, or the connection broke ({network.reason(error)}). Check the name and the"
+                f"{named} cannot be reached, or the connection broke ({network.reason(error)}). Check the name and the"
                 " network (a proxy is not used), or fetch it by other means and give the path."
             ) from None
         if sha256 and digest.hexdigest() != sha256.lower():

@@ -31,7 +31,7 @@ def inside(folder: Path, name: str) -> Path:
         path = (root / parts).resolve()
     except (OSError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "links go round in a circle"
-        raise FetchError(f"{_short(name)} in {folder} can not be followed ({reason}).") from None
+        raise FetchError(f"{_short(name)} in {folder} cannot be followed ({reason}).") from None
     if path == root or not path.is_relative_to(root):
         raise FetchError(
             f"{_short(name)} in {folder} is a link that leads out of it. Remove the link."

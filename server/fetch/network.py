@@ -27,7 +27,7 @@ def trusted() -> ssl.SSLContext:
         return httpcore2.default_ssl_context()
     except OSError as error:
         raise FetchError(
-            f"The certificates that servers are checked with can not be read ({error.strerror or error}). Set SSL_CERT_FILE to"
+            f"The certificates that servers are checked with cannot be read ({error.strerror or error}). Set SSL_CERT_FILE to"
             " a readable file of them, or leave it and SSL_CERT_DIR out of the environment."
         ) from None
 

@@ -130,7 +130,7 @@ class Generator:
             await self._process.start(self._argv, self._env, self._cwd)
         except OSError as error:
             raise LoadingFailed(
-                f"The models' Python can not be started ({error.strerror}). Set ENGINE_PYTHON to a Python that has torch."
+                f"The models' Python cannot be started ({error.strerror}). Set ENGINE_PYTHON to a Python that has torch."
             ) from None
         try:
             async with asyncio.timeout(LOAD_SECONDS):

@@ -64,7 +64,7 @@ def read_json(path: Path) -> dict[str, Any]:
         value = json.loads(path.read_text("utf-8"))
     except OSError as error:
         raise RulesError(
-            f"{path.name} of the model can not be read ({error.strerror}). Fetch the model again, or give its folder."
+            f"{path.name} of the model cannot be read ({error.strerror}). Fetch the model again, or give its folder."
         ) from None
     except ValueError:
         raise RulesError(

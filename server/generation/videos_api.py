@@ -91,7 +91,7 @@ class VideosApi:
         )
 
     async def probe(self) -> str:
-        """Why its videos can not be used, a sentence that says what to do; "" when one was made and decoded."""
+        """Why its videos cannot be used, a sentence that says what to do; "" when one was made and decoded."""
         data = b""
         try:
             async for message in self.make(PROBE):
@@ -158,7 +158,7 @@ class VideosApi:
         return value
 
     async def _content(self, job: str) -> Message:
-        """The video, and what it is. Raises EngineFailed for one that can not be decoded."""
+        """The video, and what it is. Raises EngineFailed for one that cannot be decoded."""
         data = await self._read("GET", f"/{job}/content", seconds=_CONTENT_SECONDS)
         found = await in_pool(self._pool, _looked_at, data)
         if found is None:

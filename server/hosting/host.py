@@ -125,7 +125,7 @@ class HostLook:
         self._gpus: GpuReader | None = None
 
     def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
-        """Raises nothing: what can not be found out is not there. Without `vllm` that one is not looked for.
+        """Raises nothing: what cannot be found out is not there. Without `vllm` that one is not looked for.
 
         `patience`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
         """
@@ -182,7 +182,7 @@ class HostLook:
         try:
             found = self._gpus.read()
         except GpuError as error:
-            return (), f"The GPU can not be read: {error}."
+            return (), f"The GPU cannot be read: {error}."
         vendor = Vendor.NVIDIA if self._gpus.source == "NVIDIA" else Vendor.AMD
         return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
 
@@ -263,7 +263,7 @@ def _ask_python(path: str) -> _AboutPython | None:
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:
-    """Paths of docker and podman, whether one can be used, and why not. One that can is alone when the other can not."""
+    """Paths of docker and podman, whether one can be used, and why not. One that can is alone when the other cannot."""
     docker, podman = shutil.which("docker"), shutil.which("podman")
     if docker and (_output([docker, "--version"]) or "").startswith("podman"):
         # podman under docker's name (podman-docker) takes --gpus and gives none.

@@ -20,7 +20,7 @@ class LocalLoaded:
         self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
     ) -> None:
         if model.folder is None:
-            raise ValueError("a model without a folder can not be loaded")
+            raise ValueError("a model without a folder cannot be loaded")
         self._engine = LocalEngine(
             model.folder,
             launch.argv,

@@ -156,7 +156,7 @@ class EngineManager:
     async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
         """Load this model in place of any other; returns when that has begun, `settled` when it is done.
 
-        What can not be is refused, and nothing changes: BadRequest; Draining once it is closed; Conflict when somebody
+        What cannot be is refused, and nothing changes: BadRequest; Draining once it is closed; Conflict when somebody
         stopped it before it had begun. A model that is being loaded is given up. `preferred`: it goes before every other
         engine while it is able to answer. Where either of the two runs elsewhere, the one before answers until this one
         does. One that cannot be loaded gives its place back to the last one that worked.
@@ -175,7 +175,7 @@ class EngineManager:
         return self._board.status
 
     async def begin(self, choice: Choice) -> None:
-        """`start` for the model that the settings name: what can not be is told by the status, and not raised."""
+        """`start` for the model that the settings name: what cannot be is told by the status, and not raised."""
         name = choice.model.rpartition("/")[2]
         self.slot.leave(EngineState.LOADING, f"{name} is about to be loaded.")
         try:
@@ -228,7 +228,7 @@ class EngineManager:
         try:
             return await in_pool(tools.planning, tools.planner, choice, held, gpu_back)
         except tools.refusals as error:
-            raise BadRequest(getattr(error, "message", "This can not be started.")) from None
+            raise BadRequest(getattr(error, "message", "This cannot be started.")) from None
 
     def _want(self, order: Order | None) -> None:
         self._wanted = order

@@ -218,7 +218,7 @@ class ServerLoaded:
             await cancel_and_wait((probe, end))
 
     def _is_ours(self) -> bool | None:
-        """Whether what listens at our port is what was started; None where that can not be known."""
+        """Whether what listens at our port is what was started; None where that cannot be known."""
         pid, port = self._process.pid, self._launch.port
         if self._launch.mode is not RunMode.SUBPROCESS or pid is None or port is None:
             return None

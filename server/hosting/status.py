@@ -1,4 +1,4 @@
-"""What the manager is at, what it is to run, and what is said of a model that can not do something. Pure."""
+"""What the manager is at, what it is to run, and what is said of a model that cannot do something. Pure."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class _Question:
             )
         except Exception as error:  # noqa: BLE001
             # Whatever it is, those who wait have to be told.
-            told = Told(trouble=f"{path} can not be asked what it takes ({type(error).__name__}).")
+            told = Told(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
         self.told, self.at = told, time.monotonic()
         self.answered.set()
 

@@ -67,7 +67,7 @@ class Container:
                 return
             await self._say("rm", "--force", "--volumes", self._name)
             await asyncio.sleep(_LOOK_SECONDS)
-        log.warning("a container can not be removed")
+        log.warning("a container cannot be removed")
 
     def first_process(self) -> int | None:
         """As this machine numbers it; None where there is none yet, or in a machine of its own (Docker Desktop's). Blocking."""

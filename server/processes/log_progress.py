@@ -139,7 +139,7 @@ _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
         (
             r"could not select device driver|nvidia-container-cli|unresolvable CDI devices",
-            "The container runtime can not give the GPU to a container. Install the GPU maker's container toolkit, or choose"
+            "The container runtime cannot give the GPU to a container. Install the GPU maker's container toolkit, or choose"
             " another way to run the model.",
         ),
         (
@@ -200,7 +200,7 @@ _FAILURES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (
             r"LocalEntryNotFoundError|OfflineModeIsEnabled|couldn't connect to '?https?://|Max retries exceeded with url"
             r"|Temporary failure in name resolution",
-            "The model is not on this machine and its hub can not be reached. Fetch it while there is a connection, or"
+            "The model is not on this machine and its hub cannot be reached. Fetch it while there is a connection, or"
             " name a folder that has it.",
         ),
         (

@@ -36,7 +36,7 @@ _LAST_PIECES = 64
 
 
 class ProcessFailed(Exception):
-    """The program can not be started; `message` is a sentence for people."""
+    """The program cannot be started; `message` is a sentence for people."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

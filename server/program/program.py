@@ -51,12 +51,12 @@ CLOSE_SECONDS = 12.0
 class Program:
     """All the parts, in the order in which they are built; closed in the opposite one.
 
-    Raises FilterUnavailable when a privacy filter is enabled that can not run.
+    Raises FilterUnavailable when a privacy filter is enabled that cannot run.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        # Before anything that would have to be closed: an enabled filter that can not run stops the start.
+        # Before anything that would have to be closed: an enabled filter that cannot run stops the start.
         filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
         self.metrics = Metrics(__version__)
         self.pools = Pools()

@@ -190,14 +190,14 @@ async def _allocate(
         ) from None
     except (socket.gaierror, UnicodeError):
         raise _Failed(
-            RelayProblem.UNREACHABLE, "The TURN server's name can not be resolved here."
+            RelayProblem.UNREACHABLE, "The TURN server's name cannot be resolved here."
         ) from None
     except aioice.stun.TransactionTimeout:
         raise TimeoutError from None
     except OSError as error:
         raise _Failed(
             RelayProblem.UNREACHABLE,
-            f"{server.way} of the TURN server can not be reached"
+            f"{server.way} of the TURN server cannot be reached"
             f" ({os.strerror(error.errno).lower() if error.errno else 'the connection broke'}).",
         ) from None
     return client

@@ -24,7 +24,7 @@ _THUMBNAIL_QUALITIES = (75, 55, 35, 20)
 
 
 def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
-    """A baseline JPEG (4:2:0) of a (height, width, 3) picture. Raises ValueError when it can not be made."""
+    """A baseline JPEG (4:2:0) of a (height, width, 3) picture. Raises ValueError when it cannot be made."""
     try:
         # Rows may be padded (a view on a decoder's plane); OpenCV takes them as they are.
         done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])

@@ -93,7 +93,7 @@ class PictureMaker:
             try:
                 height, width = smart_resize(frame.height, frame.width, needs.geometry, most)
             except ValueError as exc:
-                raise BadRequest(f"The camera's picture can not be used: {exc}.") from None
+                raise BadRequest(f"The camera's picture cannot be used: {exc}.") from None
             tokens = visual_tokens(height, width, needs.geometry)
         if not self._filters:
             motion = scene.motion if scene is not None and not held else None

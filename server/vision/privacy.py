@@ -73,7 +73,7 @@ _NSFW_SIDE = 320
 
 
 class FilterUnavailable(Exception):
-    """A filter is enabled and can not run. The server does not start; the text says what to install."""
+    """A filter is enabled and cannot run. The server does not start; the text says what to install."""
 
 
 class PrivacyFilter(Protocol):
@@ -296,7 +296,7 @@ class NsfwFilter(ClosedFilter):
 def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
     """The enabled filters, in the order they run; each has run once already.
 
-    Raises FilterUnavailable when one is enabled and can not run.
+    Raises FilterUnavailable when one is enabled and cannot run.
     """
     filters: list[PrivacyFilter] = []
     if nsfw:
@@ -321,6 +321,6 @@ def _model_file(package: str, file: str, what: str, extra: str) -> Path:
 
 def _how_to_install(what: str, extra: str, why: str) -> str:
     return (
-        f"The {what} is enabled but can not run: {why}. Install it with "
+        f"The {what} is enabled but cannot run: {why}. Install it with "
         f"`bash scripts/run.sh --with {extra}` (both filters: `run.sh --with face-blur,nsfw`), or turn it off."
     )

@@ -58,7 +58,7 @@ def error_response(
 
 
 _BY_STATUS: dict[int, QwenCameraError] = {
-    400: BadRequest("This request can not be understood. See docs/protocol.md."),
+    400: BadRequest("This request cannot be understood. See docs/protocol.md."),
     401: Unauthorized("This needs a valid token. Ask POST /api/token for one."),
     403: Forbidden("This is not allowed."),
     404: NotFound("There is nothing at this address. See docs/protocol.md."),

@@ -28,7 +28,7 @@ _AT_ONCE = 8
 # What the log says; /health says more.
 _REASONS = {
     RelayProblem.URL: "its URL is not understood",
-    RelayProblem.UNREACHABLE: "it can not be reached",
+    RelayProblem.UNREACHABLE: "it cannot be reached",
     RelayProblem.CERTIFICATE: "its TLS certificate is wrong",
     RelayProblem.CREDENTIALS: "it refuses the credentials that are made of TURN_SECRET, which has to be its static-auth-secret",
     RelayProblem.QUOTA: "its quota or its ports are used up",

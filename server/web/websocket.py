@@ -237,7 +237,7 @@ async def receive_text(websocket: WebSocket) -> str | None:
 
 
 class SocketServer:
-    """The endpoint. The upgrade is always accepted and then closed with a code, since a browser can not read
+    """The endpoint. The upgrade is always accepted and then closed with a code, since a browser cannot read
     the status of a refused upgrade."""
 
     def __init__(

@@ -123,7 +123,7 @@ MODEL_SERVERS = (
         "The operator's mistakes",
         "bad settings are taken",
         "server/main.py",
-        '    except ConfigError as error:\n        sys.stderr.write(f"qwen-camera can not start with these settings:\\n{error.message}\\n")\n        return 2\n',
+        '    except ConfigError as error:\n        sys.stderr.write(f"qwen-camera cannot start with these settings:\\n{error.message}\\n")\n        return 2\n',
         "    except ConfigError:\n        settings = load(None)\n",
         "program/test_main.py::test_bad_settings_stop_the_start",
     ),

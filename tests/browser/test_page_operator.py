@@ -127,7 +127,7 @@ async def test_the_operator_starts_watches_and_stops(
     await let_in(page)
     panel = page.page.locator("#engine-panel")
     await expect(panel.get_by_text("The built-in engine answers")).to_be_visible()
-    # Ways that can not work say why.
+    # Ways that cannot work say why.
     disabled = panel.locator("#engine-modes .choice:has(:disabled)").first
     await expect(disabled).to_be_visible()
     assert len(await disabled.locator("small").inner_text()) > 20

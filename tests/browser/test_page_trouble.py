@@ -134,7 +134,7 @@ async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -
             page = await visit(run.base_url)
             await page.start_button.click()
             await expect(page.state).to_have_text("Live, no answers")
-            await expect(page.notice).to_contain_text("The engine can not be reached.")
+            await expect(page.notice).to_contain_text("The engine cannot be reached.")
             sent = await page.send("What is this?")
             error = await page.end(sent["id"])
             assert error["code"] == "engine_unavailable"

@@ -75,7 +75,7 @@ def test_vllm_as_a_subprocess() -> None:
     ("gigabytes", "there", "used"), [(19, 1, 1), (19, 4, 1), (150, 2, 2), (150, 3, 2), (300, 4, 4)]
 )
 def test_as_few_gpus_as_it_fits_in(gigabytes: int, there: int, used: int) -> None:
-    """Of 140 GB each; more than there are can not be asked for."""
+    """Of 140 GB each; more than there are cannot be asked for."""
     model = QWEN.model_copy(update={"memory_bytes": gigabytes * 10**9})
     host = dataclasses.replace(HOST, gpus=HOST.gpus * there)
     for mode in ("subprocess", "container"):
@@ -229,7 +229,7 @@ def test_a_format_that_does_not_fit_is_refused() -> None:
 
 def test_a_folder_that_can_not_be_mounted_is_refused() -> None:
     """A comma would end the mount's source."""
-    with pytest.raises(CommandError, match=r"/a,readonly=false can not be mounted"):
+    with pytest.raises(CommandError, match=r"/a,readonly=false cannot be mounted"):
         built("container", model=QWEN.at(Path("/a,readonly=false")))
 
 

@@ -143,7 +143,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.CONTAINER,
             without(container_socket_ok=False, container_trouble="Ask root."),
-            "/usr/bin/docker is installed and can not be used: Ask root.",
+            "/usr/bin/docker is installed and cannot be used: Ask root.",
         ),
         (RunMode.CONTAINER, without(gpus=()), "needs an NVIDIA or AMD GPU. No GPU was found."),
         (RunMode.CONTAINER, without(nvidia_containers=False), "nvidia-ctk"),

@@ -961,7 +961,7 @@ async def test_a_relay_that_refuses_is_named(page: Page) -> None:
             " server should look at TURN_SECRET.",
             False,
         ],
-        ["The connection failed. The relay turn:t.example.org can not be reached, either.", True],
+        ["The connection failed. The relay turn:t.example.org cannot be reached, either.", True],
         ["The connection failed. The relay turn:t.example.org refuses (486).", True],
         ["The connection failed.", True],
     ]

@@ -185,7 +185,7 @@ def test_what_is_installed(checkout: Path, fresh: Path) -> None:
     assert done.stdout == f"{home}/server/__init__.py\n", done.stderr
     for path in home.rglob("*"):
         if not path.is_symlink():
-            assert path.stat().st_mode & 0o004, f"{path} can not be read by the services"
+            assert path.stat().st_mode & 0o004, f"{path} cannot be read by the services"
     assert not (home / "tests").exists()
     compiled = next((home / "server/__pycache__").glob("main.*.pyc")).read_bytes()
     assert b"/opt/qwen-camera/server/main.py" in compiled
@@ -280,7 +280,7 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
 
 
 def test_a_failed_upgrade_changes_nothing(checkout: Path, installed: Path, tmp_path: Path) -> None:
-    """What can not be installed is said, and what is there goes on as it was."""
+    """What cannot be installed is said, and what is there goes on as it was."""
     newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
     (newer / "locks/requirements.txt").write_text(locked("no-such-package-of-qwen-camera", "1"))
     before = seen(installed)
@@ -343,7 +343,7 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell that was started with SIGINT ignored, as in another one's background, can not take it.
+        # A shell that was started with SIGINT ignored, as in another one's background, cannot take it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         deadline = time.monotonic() + 30

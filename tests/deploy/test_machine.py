@@ -202,7 +202,7 @@ def test_the_model_server(machine: Machine) -> None:
     assert "nothing was changed" in machine.run(*install, PYTHON=system_python())
     machine.run("chgrp", "-R", "root", "/srv/models")
     said = machine.run(*install, PYTHON=system_python(), check=False)
-    assert "can not be read by the user qwen-vllm, which serves it: /srv/models is shut" in said
+    assert "cannot be read by the user qwen-vllm, which serves it: /srv/models is shut" in said
     machine.run("chgrp", "-R", "video", "/srv/models")
     unit = "qwen-vllm.service"
     machine.run("systemctl", "start", unit)

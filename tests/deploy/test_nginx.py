@@ -471,7 +471,7 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
 
 
 async def test_no_token_is_written_down(scene: Scene, tmp_path: Path) -> None:
-    """Tokens in the query, the subprotocol and headers, with a process, with none, and in requests that can not be read."""
+    """Tokens in the query, the subprotocol and headers, with a process, with none, and in requests that cannot be read."""
     async with nginx(tmp_path, [free_port()]) as empty:
         for front in (scene.nginx, empty):
             protocols = [Subprotocol("qwen-camera"), Subprotocol(f"bearer.{CANARY}")]

@@ -132,7 +132,7 @@ def test_it_is_started_again_with_longer_and_longer_pauses(unit: str) -> None:
 def test_the_model_server_gets_no_secret_of_the_web_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It reads the same settings without them, and without those that can not be without them."""
+    """It reads the same settings without them, and without those that cannot be without them."""
     unset = set(directive(MODEL, "UnsetEnvironment").split())
     secret = {
         name.upper()

@@ -147,10 +147,10 @@ def test_redirects_end(files: Files) -> None:
         ("https://files.test/\x1b[2J", "or none"),
         ("https://files.test:65536/", "a port that is none"),
         ("https://files.test:port/", "is no URL"),
-        ("https://unknown.test/a?key=hunter2", "can not be reached"),
-        ("https://localhost/a?key=hunter2", "can not be reached"),
-        ("https://unknown.test/%1b%5b2J%0a", "unknown.test/%1b%5b2J%0a can not be reached"),
-        ("https://xn--9.test/a", "can not be reached|is no URL"),
+        ("https://unknown.test/a?key=hunter2", "cannot be reached"),
+        ("https://localhost/a?key=hunter2", "cannot be reached"),
+        ("https://unknown.test/%1b%5b2J%0a", "unknown.test/%1b%5b2J%0a cannot be reached"),
+        ("https://xn--9.test/a", "cannot be reached|is no URL"),
     ],
 )
 def test_what_can_not_be_fetched_is_said(files: Files, url: str, says: str) -> None:
@@ -202,5 +202,5 @@ def test_answers_that_are_none(files: Files) -> None:
         with pytest.raises(FetchError, match=says):
             fetcher(files).read(files.url(path))
     strict = Fetcher(Limits(1000), refused=lambda address: None, resolve=files.resolve)
-    with pytest.raises(FetchError, match="can not be reached"):
+    with pytest.raises(FetchError, match="cannot be reached"):
         strict.read(files.url("/file"))

@@ -72,7 +72,7 @@ def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
 
 
 def test_one_that_hangs_up_at_once_is_not_connected_to(listening: socket.socket) -> None:
-    """Who it was can not be looked at any more: no error but httpcore's own, and nothing stays open."""
+    """Who it was cannot be looked at any more: no error but httpcore's own, and nothing stays open."""
 
     class Gone(httpcore2.SyncBackend):
         def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:

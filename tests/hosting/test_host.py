@@ -315,7 +315,7 @@ def test_nvidias_container_toolkit_is_found(machine: Machine) -> None:
 
 def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both together: a service without a sandbox is none, nor is a container."""
-    # PR_SET_NO_NEW_PRIVS can not be taken back, so a process of its own has it.
+    # PR_SET_NO_NEW_PRIVS cannot be taken back, so a process of its own has it.
     ask = "from server.hosting.host import sandboxed; print(sandboxed())"
     locked = f"import ctypes; ctypes.CDLL(None).prctl(38, 1, 0, 0, 0); {ask}"
     for code, service, expected in (

@@ -134,7 +134,7 @@ async def test_what_can_not_be_changes_nothing() -> None:
     async with managed() as one:
         await one.manager.start(choice("serve"))
         await one.manager.settled()
-        with pytest.raises(BadRequest, match=r"/nowhere can not be read\. Give another"):
+        with pytest.raises(BadRequest, match=r"/nowhere cannot be read\. Give another"):
             await one.manager.start(choice("nothing"))
         assert one.manager.status().state is ManagerState.READY
         assert one.manager.status().model == "tests/serve"

@@ -1,4 +1,4 @@
-"""From a choice to the command: the model found, the machine looked at, and a sentence for what can not be."""
+"""From a choice to the command: the model found, the machine looked at, and a sentence for what cannot be."""
 
 from __future__ import annotations
 

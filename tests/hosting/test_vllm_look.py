@@ -89,4 +89,4 @@ def test_a_fault_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(vllm_help, "ask", broken)
     told = VllmLook().look("/bin/vllm", 1)
     assert (told.vllm, told.pending) == (None, False)
-    assert "can not be asked what it takes (RuntimeError)" in told.trouble
+    assert "cannot be asked what it takes (RuntimeError)" in told.trouble

@@ -190,7 +190,7 @@ async def test_the_terminal_finds_out_that_only_relays_lead_there(
     assert found["certificate"]["state"] == found["socket"]["state"] == "ok"
     assert found["direct"]["state"] == "warn"
     assert [found[f"relay_{n}"]["state"] for n in (1, 2, 3, 4)] == ["ok", "ok", "ok", "failed"]
-    assert "can not be resolved here. The server reaches it" in found["relay_4"]["cause"]
+    assert "cannot be resolved here. The server reaches it" in found["relay_4"]["cause"]
     assert SECRET not in str(found)
 
 

@@ -315,7 +315,7 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
 
 
 async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -> None:
-    """A file's models are listed; for an address that can not be had ours are, with the reason and what to do."""
+    """A file's models are listed; for an address that cannot be had ours are, with the reason and what to do."""
     mine = tmp_path / "models.toml"
     mine.write_bytes(TINY)
     async with running(operator_token=TOKEN, catalogue=str(mine)) as one, http(one) as client:

@@ -338,11 +338,11 @@ def test_what_can_not_be_is_said(
 
 
 def test_without_the_hub_the_ways_on_are_named(scratch: Scratch) -> None:
-    """Before anything is installed for a model that can not be had; without --model it starts."""
+    """Before anything is installed for a model that cannot be had; without --model it starts."""
     (scratch.root / ".venv-models" / "models.stamp").unlink(missing_ok=True)
     done = scratch.run("--model", "tiny", HF_ENDPOINT="http://127.0.0.1:1")
     assert done.returncode == 1
-    assert "http://127.0.0.1:1 can not be reached" in done.stderr
+    assert "http://127.0.0.1:1 cannot be reached" in done.stderr
     assert "Without --model it starts with the engine that it has" in done.stderr
     assert "bash scripts/run.sh --model FOLDER" in done.stderr
     assert "Installing" not in done.stderr

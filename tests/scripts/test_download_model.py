@@ -257,7 +257,7 @@ def test_what_can_not_be_fetched_is_said(hub: Hub, tmp_path: Path) -> None:
         (hub.url, "someone/unknown", None, model, "There is no someone/unknown"),
         (hub.url, NAME, "v9", model, "has no revision 'v9'"),
         (hub.url, "not/an/id", None, model, "is no repository id"),
-        (closed, NAME, None, model, "can not be reached"),
+        (closed, NAME, None, model, "cannot be reached"),
         (hub.url, NAME, None, Path("/dev/null/model"), "/dev/null/model cannot be written"),
         (hub.url, NAME, None, tmp_path / "file", "is a file"),
         (hub.url, NAME, None, foreign, "has weights of something else"),

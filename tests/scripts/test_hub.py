@@ -117,12 +117,12 @@ def test_a_token_goes_to_the_hub_alone(hub: Hub, tmp_path: Path) -> None:
         ({"HF_ENDPOINT": "hub.example.org"}, "HF_ENDPOINT 'hub.example.org' is no hub's address"),
         ({"HF_ENDPOINT": "https://[::1"}, "is no hub's address"),
         ({"HF_ENDPOINT": "ftp://me:hunter2@h"}, "HF_ENDPOINT is no hub's address"),
-        ({"HF_ENDPOINT": "http://me:hunter2@127.0.0.1:1"}, "http://127.0.0.1:1 can not be reached"),
+        ({"HF_ENDPOINT": "http://me:hunter2@127.0.0.1:1"}, "http://127.0.0.1:1 cannot be reached"),
         ({"HF_TOKEN": "hf_\xfchunter2"}, "HF_TOKEN has characters that no token has"),
         ({"SSL_CERT_FILE": "/nowhere.pem"}, "Set SSL_CERT_FILE to a readable file"),
         ({"ALL_PROXY": "socks5://me:hunter2@h:1"}, "a proxy of the kind socks5"),
         ({"HTTP_PROXY": "http://[me:hunter2"}, "a proxy that is no URL"),
-        ({"HTTP_PROXY": "127.0.0.1:1"}, "can not be reached"),
+        ({"HTTP_PROXY": "127.0.0.1:1"}, "cannot be reached"),
     ],
 )
 def test_what_the_environment_has_wrong_is_said(
@@ -207,11 +207,11 @@ def test_what_a_hub_tells_is_bounded(
     hub.packed = False
     monkeypatch.setattr(hub_client, "TOLD_SECONDS", 0.3)
     hub.drips = True
-    with pytest.raises(ModelError, match="can not be reached, or the connection broke"):
+    with pytest.raises(ModelError, match="cannot be reached, or the connection broke"):
         look_up(hub)
     # It answers as a proxy as well, for it does not look at the host.
     monkeypatch.setenv("HTTP_PROXY", hub.url.removeprefix("http://"))
-    with pytest.raises(ModelError, match="can not be reached, or the connection broke"):
+    with pytest.raises(ModelError, match="cannot be reached, or the connection broke"):
         look_up(hub)
     hub.drips = False
     monkeypatch.setattr(hub_client, "TOLD_SECONDS", 10)

@@ -179,7 +179,7 @@ async def test_it_waits_where_the_server_limits_new_sessions() -> None:
 async def test_a_server_without_a_model_is_not_measured() -> None:
     """Its own reason is passed on."""
     async with running(engine="vllm", vllm_base_url=f"http://127.0.0.1:{free_port()}/v1") as server:
-        with pytest.raises(MeasurementError, match="can not answer questions: engine unreachable"):
+        with pytest.raises(MeasurementError, match="cannot answer questions: engine unreachable"):
             await measure("--server-url", server.base_url)
 
 
@@ -214,7 +214,7 @@ def test_a_folder_that_can_not_be_written(
     """Said before anything is measured."""
     (tmp_path / "file").touch()
     assert main(["--output", str(tmp_path / "file" / "results")]) == 1
-    assert "Results can not be written to" in capsys.readouterr().err
+    assert "Results cannot be written to" in capsys.readouterr().err
 
 
 def test_comparing_from_the_command_line(

@@ -1,4 +1,4 @@
-"""The certificate of `run.sh --https`: what it says, who trusts it, what its authority can not do, how it is kept."""
+"""The certificate of `run.sh --https`: what it says, who trusts it, what its authority cannot do, how it is kept."""
 
 from __future__ import annotations
 

@@ -184,7 +184,7 @@ async def test_an_output_that_takes_nothing() -> None:
     )
     _, err = await asyncio.wait_for(process.communicate(), 30)
     assert process.returncode == 2
-    assert err.decode() == "What was seen can not be written: No space left on device.\n"
+    assert err.decode() == "What was seen cannot be written: No space left on device.\n"
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ async def test_a_server_that_can_not_answer_questions() -> None:
     async with running(engine="vllm", vllm_base_url=f"{gone}/v1") as run:
         state = await once(Target(run.base_url, engine_url=gone), 0)
     assert state.level is Level.UNABLE
-    assert "runs and can not answer questions: engine unreachable" in texts(state)
+    assert "runs and cannot answer questions: engine unreachable" in texts(state)
     assert state.body["missing"]["engine"]["text"].startswith("Nothing listens at")
 
 
@@ -336,10 +336,10 @@ async def test_from_the_command_line(tmp_path: Path) -> None:
         (["--server-url", "localhost:8000"], "is no address like"),
         (["--interval", "nan"], "is no number from 0 to 3600"),
         (["--interval", "0"], "goes with --once alone"),
-        (["--authority", "/nowhere.pem"], "/nowhere.pem can not be used: No such file"),
+        (["--authority", "/nowhere.pem"], "/nowhere.pem cannot be used: No such file"),
         (["--authority", __file__], "holds no certificate"),
-        (["--env-file", "/nowhere.env"], "/nowhere.env can not be read: No such file"),
-        (["--env-file", "/"], "/ can not be read: Is a directory"),
+        (["--env-file", "/nowhere.env"], "/nowhere.env cannot be read: No such file"),
+        (["--env-file", "/"], "/ cannot be read: Is a directory"),
         (["--server-url", "http://[::1"], "is no address like"),
         (["--server-url", "http://localhost:99999"], "is no address like"),
         (["--engine-url", "8001"], "is no address like"),

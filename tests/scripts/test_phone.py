@@ -179,6 +179,6 @@ def test_a_folder_that_can_not_be_written_stops_the_start(tmp_path: Path) -> Non
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".config").touch()
     with started(folder, free_port(), tmp_path / "home") as terminal:
-        terminal.read_until(lambda text: "can not be kept in" in text, 90)
+        terminal.read_until(lambda text: "cannot be kept in" in text, 90)
         assert terminal.process.wait(10) == 1
     assert "qwen-camera 0." not in terminal.text

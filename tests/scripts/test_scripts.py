@@ -185,7 +185,7 @@ def test_check_refuses_unknown_options() -> None:
         (
             ("apt-get",),
             {"python3": 'case "$2" in *venv\\"*) echo python3.12-venv;; *) echo lacking;; esac'},
-            ["python3 can not make virtual environments", "apt install python3.12-venv"],
+            ["python3 cannot make virtual environments", "apt install python3.12-venv"],
         ),
         (("python3.13",), {"python3.12": "exit 127"}, ["none was found"]),
     ],
@@ -255,7 +255,7 @@ def test_second_start_installs_nothing(installed: Path) -> None:
 
 
 def test_foreign_python_settings_do_not_reach_in(installed: Path, tmp_path: Path) -> None:
-    """PYTHONPATH of another environment can not put another server in this one's place."""
+    """PYTHONPATH of another environment cannot put another server in this one's place."""
     (tmp_path / "server").mkdir()
     (tmp_path / "server" / "main.py").write_text("print('another server')")
     env = offline(PYTHONPATH=str(tmp_path), PYTHONSAFEPATH="1", PYTHONHOME="/nowhere")
@@ -275,7 +275,7 @@ def test_a_changed_lock_is_installed(installed: Path, name: str) -> None:
 
 
 def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -> None:
-    """What can not be installed stops the start; put right, the next run makes all of it anew."""
+    """What cannot be installed stops the start; put right, the next run makes all of it anew."""
     lock = installed / "locks" / "requirements.txt"
     before = lock.read_text()
     lock.write_text(locked("no-such-package-of-qwen-camera", "1"))

@@ -207,7 +207,7 @@ def test_the_key_and_other_secrets() -> None:
     ],
 )
 def test_what_is_not_started(settings: dict[str, str], extra: list[str], says: str) -> None:
-    """Flags that would log questions or show the key, and settings that vLLM can not follow."""
+    """Flags that would log questions or show the key, and settings that vLLM cannot follow."""
     with pytest.raises(ModelError, match=says):
         built("0.32", *extra, **settings)
 

@@ -126,7 +126,7 @@ def test_a_long_text_is_cut_at_its_end() -> None:
 
 @pytest.mark.parametrize(("tokens", "turns"), [(63, 32), (4096, 1)])
 def test_senseless_bounds_are_refused(tokens: int, turns: int) -> None:
-    """A history that can not keep a turn can not be made."""
+    """A history that cannot keep a turn cannot be made."""
     with pytest.raises(ValueError, match="at least"):
         History(max_tokens=tokens, max_turns=turns)
 

@@ -135,10 +135,10 @@ def why_not() -> str:
         return "systemd is missing; scripts/test.sh installs it."
     hierarchies = _hierarchies(PREFIX)
     if not all(path.parent.is_dir() and os.access(path.parent, os.W_OK) for path in hierarchies):
-        return "Control groups can not be made here."
+        return "Control groups cannot be made here."
     probe = ["unshare", "--mount", "--pid", "--fork", "--net", "--cgroup", "--ipc", "--uts", "true"]
     if subprocess.run(probe, capture_output=True).returncode != 0:
-        return "Namespaces can not be made here."
+        return "Namespaces cannot be made here."
     return ""
 
 

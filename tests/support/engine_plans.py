@@ -49,7 +49,7 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     """What runs the stand-in with the behaviour that the model is named by."""
     behaviour = chosen.model.partition("/")[2]
     if behaviour == "nothing":
-        raise CommandError("The folder /nowhere can not be read. Give another one.")
+        raise CommandError("The folder /nowhere cannot be read. Give another one.")
     program = "no-such-program" if behaviour == "absent" else sys.executable
     argv = (program, "-S", str(STAND_IN), behaviour, str(chosen.port))
     env = {"VLLM_API_KEY": f"key-of-{behaviour}-{os.urandom(8).hex()}"}

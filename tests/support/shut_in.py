@@ -116,7 +116,7 @@ def main() -> None:
     if asked["MemoryDenyWriteExecute"] == ["yes"] and libc.prctl(
         PR_SET_MDWE, MDWE_REFUSE_EXEC_GAIN, 0, 0, 0
     ):
-        sys.exit("this kernel can not refuse memory that is written and executed (Linux 6.3 can)")
+        sys.exit("this kernel cannot refuse memory that is written and executed (Linux 6.3 can)")
     filter_calls(allowed, families)
     os.execvp(sys.argv[2], sys.argv[2:])
 

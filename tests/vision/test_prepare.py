@@ -78,7 +78,7 @@ def test_low_detail_is_the_configured_budget() -> None:
     assert (picture.source_width, picture.source_height) == (1280, 720)
     assert (picture.frame_id, picture.captured, picture.captured_sender) == ("f1", 5.0, 1_000.5)
     assert not picture.held
-    # Read from this very frame, but for the motion, which one frame can not tell.
+    # Read from this very frame, but for the motion, which one frame cannot tell.
     assert picture.scene == replace(SceneReader().read(frame.image, 0.0), motion=0.25)
     assert (picture.bgr, picture.thumbnail) == (None, None)
     assert 0 < picture.prepare_seconds < 5
@@ -211,7 +211,7 @@ def test_picture_of_4096_is_taken() -> None:
 
 
 def test_extreme_ratio_is_refused_aloud() -> None:
-    """What the model's resize can not take is the client's to change."""
+    """What the model's resize cannot take is the client's to change."""
     with pytest.raises(BadRequest, match="aspect ratio"):
         PictureMaker((), 512).make(empty(4_000, 10), VLM, Detail.LOW)
 

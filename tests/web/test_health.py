@@ -70,7 +70,7 @@ def test_ready() -> None:
 
 @pytest.mark.parametrize("state", [s for s in EngineState if s is not EngineState.READY])
 def test_not_ready(state: EngineState) -> None:
-    """An engine that can not answer is named with its state and with what to do."""
+    """An engine that cannot answer is named with its state and with what to do."""
     one = health(Engine(state, "Start it."))
     body, ok = one.detail()
     assert not ok

@@ -932,7 +932,7 @@ async def test_draining(sdp: str) -> None:
 
 
 async def test_no_engine_is_503_on_health() -> None:
-    """An engine that can not be reached: /health says which and why, ready is false, live is true."""
+    """An engine that cannot be reached: /health says which and why, ready is false, live is true."""
     async with (
         running(engine="vllm", vllm_base_url="http://127.0.0.1:9/v1") as run,
         http(run) as client,

@@ -41,7 +41,7 @@ async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureF
     assert all("connection refused" in entry["why"] for entry in report)
     assert relays.failing() == 2
     assert [r.message for r in caplog.records] == ["relay does not work"] * 2
-    assert {r.__dict__["reason"] for r in caplog.records} == {"it can not be reached"}
+    assert {r.__dict__["reason"] for r in caplog.records} == {"it cannot be reached"}
     assert {r.__dict__["relay"] for r in caplog.records} == set(urls)
     assert SECRET not in caplog.text + str(report)
 

@@ -96,7 +96,7 @@ class LocalEngine:
         )
         self._answers = Answers(self._worker)
         self._turn = asyncio.Lock()
-        # Set once the worker has said `ready`, or why it can not, or has ended.
+        # Set once the worker has said `ready`, or why it cannot, or has ended.
         self._loaded = asyncio.Event()
         self._refused = ""
         self._control_tokens = control_tokens.known()
@@ -144,7 +144,7 @@ class LocalEngine:
         except OSError as error:
             self._say(
                 EngineState.MISCONFIGURED,
-                f"{self.argv[0]} can not be started ({error.strerror}). Set ENGINE_PYTHON to a Python with torch and"
+                f"{self.argv[0]} cannot be started ({error.strerror}). Set ENGINE_PYTHON to a Python with torch and"
                 " transformers, or run bash scripts/models.sh.",
             )
             raise EngineUnavailable(self._status.detail) from None

@@ -17,7 +17,7 @@ from server.core.frames import Geometry
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.engines.openai import upstream
 
-# What a server answers that can not list its models, and perhaps answers questions all the same.
+# What a server answers that cannot list its models, and perhaps answers questions all the same.
 _LISTING_FAILS = (500, 501)
 _LONGEST_NAME = 1024
 _T = TypeVar("_T")

@@ -180,7 +180,7 @@ class OpenAIEngine:
         return status
 
     async def _listing(self) -> bytes:
-        """The body of /v1/models; an empty list of a server that is not asked or can not tell, and is well otherwise."""
+        """The body of /v1/models; an empty list of a server that is not asked or cannot tell, and is well otherwise."""
         health = self._discovery.health
         if not self._listed:
             await self._client.get(health)

@@ -114,7 +114,7 @@ class Worker:
     def _load(self, folder: Path, how: How) -> Backend:
         if not folder.is_dir():
             raise Refused(
-                "The model's folder is not there, or can not be read. Give the folder of a model.",
+                "The model's folder is not there, or cannot be read. Give the folder of a model.",
                 "missing",
             )
         self.send("loading", phase="weights")
@@ -209,7 +209,7 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
     if isinstance(error, OSError):
         return (
             "broken",
-            f"A file is missing or can not be used ({place(error)}). If it is one of the model's, fetch the model again.",
+            f"A file is missing or cannot be used ({place(error)}). If it is one of the model's, fetch the model again.",
         )
     return "failed", f"The model failed ({place(error)}). Try other values, or another model."
 

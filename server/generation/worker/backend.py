@@ -19,7 +19,7 @@ Told = Callable[[int, int], None]
 
 
 class Refused(Exception):
-    """The model can not do it; `message` is a sentence for people that holds nothing of what was asked."""
+    """The model cannot do it; `message` is a sentence for people that holds nothing of what was asked."""
 
     def __init__(self, message: str, code: str = "refused") -> None:
         super().__init__(message)

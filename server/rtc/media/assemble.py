@@ -22,7 +22,7 @@ HOLE_S = 0.45
 # show that they are missing, is far away. A sender that has not sent them yet ignores it.
 TAIL_AT = (0.08, 0.2)
 TAIL_PACKETS = 2
-# A whole key frame behind a hole replaces what the hole holds back: at once when deltas can not be used anyway,
+# A whole key frame behind a hole replaces what the hole holds back: at once when deltas cannot be used anyway,
 # else after this time, so that packets out of order cost nothing.
 KEY_GRACE_S = 0.02
 # Least time between two requests for a key frame.
@@ -92,7 +92,7 @@ class Assembler:
         self._ahead = PacketsAhead()
         # What is missing before their end.
         self._missing = MissingPackets()
-        # Deltas can not be used: no key frame yet, or the chain of references was broken.
+        # Deltas cannot be used: no key frame yet, or the chain of references was broken.
         self._need_key = True
         # A key frame has to be asked for.
         self._want_key = False
@@ -243,7 +243,7 @@ class Assembler:
     def _go_on_after_marker(self, packet: Packet) -> bool:
         """The frame handed out last was not whole: never believe a marker again.
 
-        A key frame is collected anew and handed out once more, whole (true). A delta can not be mended: deltas
+        A key frame is collected anew and handed out once more, whole (true). A delta cannot be mended: deltas
         wait for a key frame and its rest is thrown away (false).
         """
         self._markers = False

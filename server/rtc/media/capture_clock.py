@@ -23,7 +23,7 @@ WINDOW_S = 12
 # Frames come in order, but one further back than this, or several in a row, mean that the timestamps jumped.
 LATE_S = 1.0
 LATE_RUN = 3
-# A frame can not run ahead of the quickest one before it, so more than this is a jump too.
+# A frame cannot run ahead of the quickest one before it, so more than this is a jump too.
 AHEAD_S = 1.0
 # Beyond this distance a report says nothing about a frame any more.
 REPORT_FAR_S = 30.0

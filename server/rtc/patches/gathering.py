@@ -123,7 +123,7 @@ class Gathering:
         return used
 
     def _socket(self, address: str) -> socket.socket:
-        """A bound socket. Raises PortsExhausted; OSError when the address itself can not be used."""
+        """A bound socket. Raises PortsExhausted; OSError when the address itself cannot be used."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:

@@ -35,7 +35,7 @@ class ColoredMap(HeaderExtensionsMap):
     def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:
         """Raises ValueError, struct.error and more for nonsense, as the one it replaces."""
         values = super().get(extension_profile, extension_value)
-        # Few packets have it: those that can not are let go without being read twice.
+        # Few packets have it: those that cannot are let go without being read twice.
         if self._color_space and len(extension_value) > 4:
             for number, value in unpack_header_extensions(extension_profile, extension_value):
                 if number == self._color_space:

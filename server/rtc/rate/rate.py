@@ -279,7 +279,7 @@ class PathRate:
     def _look_early(self, now: float) -> bool:
         """A frame that is still coming in so slowly that the path must have become narrower.
 
-        What waits behind it can not be helped; what is captured from now on can.
+        What waits behind it cannot be helped; what is captured from now on can.
         """
         train = self._train
         if self._estimate is None or train.spread <= FREE_FACTOR * train.sent_spread + FREE_S:

@@ -374,7 +374,7 @@ async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
     }
 
 
-# What can not be loaded
+# What cannot be loaded
 
 
 async def failing(engine: LocalEngine) -> str:

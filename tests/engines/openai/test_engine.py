@@ -309,7 +309,7 @@ async def test_a_refused_field_is_dropped_for_good(fake: FakeOpenAI, behaviour: 
 async def test_a_refused_field_that_is_needed_is_an_error(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """What can not be left out is not sent again and again."""
+    """What cannot be left out is not sent again and again."""
     fake.behaviour = Behaviour.REFUSES_FIELD
     fake.refused_fields = {"messages"}
     _, raised = await partial(engine)

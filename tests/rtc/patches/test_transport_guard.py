@@ -125,7 +125,7 @@ async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
         arrived = [frame.arrived for frame in side.frames["victim"] if frame.arrived >= start]
         gaps = [b - a for a, b in itertools.pairwise(arrived)]
         print(
-            f"{codec}: {one.sent} packets ({one.unsendable} can not be encrypted); the other: "
+            f"{codec}: {one.sent} packets ({one.unsendable} cannot be encrypted); the other: "
             f"{len(arrived)} frames in {seconds:.1f} s, longest gap {max(gaps):.2f} s; {rss() - before:.1f} MiB"
         )
         # 15 frames a second are sent; the attacker's own work is done in this process too.

@@ -157,7 +157,7 @@ class Worker:
 
 
 def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
-    """Load and work; the exit status when it can not."""
+    """Load and work; the exit status when it cannot."""
 
     def report(
         phase: str, percent: float | None = None, done: int | None = None, total: int | None = None
@@ -184,7 +184,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         channel.send(
             "failed",
             code="python",
-            message=f"{sys.executable} can not load torch and transformers ({type(error).__name__}: {words})."
+            message=f"{sys.executable} cannot load torch and transformers ({type(error).__name__}: {words})."
             " Install them there, or set ENGINE_PYTHON to a Python that has them.",
         )
         return 1

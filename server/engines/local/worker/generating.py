@@ -34,7 +34,7 @@ _MARKS = (
 
 
 class AnswerError(Exception):
-    """This answer can not be given. `code` is picture, context, template, memory, numbers or failed."""
+    """This answer cannot be given. `code` is picture, context, template, memory, numbers or failed."""
 
     def __init__(self, code: str) -> None:
         super().__init__(code)

@@ -28,7 +28,7 @@ _REASON_CHARS = 300
 
 
 class LoadError(Exception):
-    """It can not be loaded. `message` is a sentence that says why and what to do."""
+    """It cannot be loaded. `message` is a sentence that says why and what to do."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
