@@ -181,7 +181,7 @@ async def test_the_chat_is_back_with_the_picture(
         await page.start()
         await ask(page, "What is the red thing?")
         await page.page.evaluate(_LABELS)
-        before = model.count
+        before, turns = model.count, 2
         began, at = await page.now(), time.monotonic()
         cut(True)
         await asyncio.sleep(seconds - 1.5)
@@ -196,18 +196,27 @@ async def test_the_chat_is_back_with_the_picture(
         if asked == "after it":
             await page.box.fill("How big is it?")
             await page.box.press("Enter")
-        await page.got('m.type === "started"', since=joined)
-        log = await page.log()
-        started = [e for e in log if e["at"] >= joined and e["message"]["type"] == "started"]
-        # The target is 1 s; a machine with much else to do is slower.
-        assert (started[0]["at"] - joined) / 1000 - picture < 1.8
+        await page.got('m.type === "started" || m.type === "error"', since=joined)
+        heard = [
+            e
+            for e in await page.log()
+            if e["at"] >= joined and e["message"]["type"] in ("started", "error")
+        ]
+        if heard[0]["message"]["type"] == "error":
+            # On a machine with much else to do the pictures behind the first may take seconds: it was told so, soon.
+            assert heard[0]["message"]["code"] in ("camera_stalled", "camera_frozen"), heard
+            turns += 1
+            await ask(page, "How big is it?")
+        else:
+            # The target is 1 s; a machine with much else to do is slower.
+            assert (heard[0]["at"] - joined) / 1000 - picture < 1.8
         await expect(page.turns.last).to_have_attribute("data-state", "done")
         await page.page.wait_for_timeout(2500)
         labels = await page.page.evaluate("window.__labels")
         assert [label for _, label in labels] == ["Live", "Connection lost", "Live"]
         assert labels[1][0] - began < 3000
         assert model.count == before + 1
-        await expect(page.turns).to_have_count(2)
+        await expect(page.turns).to_have_count(turns)
         assert len(await began_at(page.page)) == 1
         await page.leave()
 

@@ -200,7 +200,9 @@ async def test_the_finished_answer_is_spoken_once(
         }""")
     await page.ask("What is this?")
     await expect(region).to_have_text("I see a cup.")
-    assert await page.page.evaluate("window.__spoken") == ["I see a cup."]
+    spoken = await page.page.evaluate("window.__spoken")
+    # On a machine with much else to do the picture may take a moment, and the page says so.
+    assert [text for text in spoken if not text.startswith("Waiting")] == ["I see a cup."]
     await expect(page.page.locator("#log")).to_have_attribute("aria-live", "off")
 
 

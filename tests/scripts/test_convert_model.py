@@ -246,9 +246,9 @@ def test_wrong_options_end_with_status_2(args: list[str], says: str, tmp_path: P
 def test_without_torch_it_says_what_to_install(tmp_path: Path) -> None:
     """A checkout whose models' environment was never made."""
     shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
-    (tmp_path / "server").mkdir()
-    for name in ("__init__.py", "core_dumps.py"):
-        shutil.copy(ROOT / "server" / name, tmp_path / "server")
+    (tmp_path / "server" / "core").mkdir(parents=True)
+    for name in ("__init__.py", "core/__init__.py", "core/core_dumps.py"):
+        shutil.copy(ROOT / "server" / name, tmp_path / "server" / name)
     script = tmp_path / "scripts" / "convert_model.py"
     done = subprocess.run(
         [sys.executable, str(script), "--model-path", "m", "--verify-only"],
