@@ -1,4 +1,4 @@
-"""What answers questions: the protocol of an engine, the prompts, and the choice between engines.
+"""Engines, which answer questions: the protocol of an engine, the prompts, and the choice between engines.
 
 How a model is started and stopped is in `hosting`.
 """

@@ -1,4 +1,4 @@
-"""What an operator can see and do over HTTP: models, generation, sessions and devices.
+"""Routes for operators over HTTP: models, generation, sessions and devices.
 
 How a model is run is in `hosting`.
 """
