@@ -67,7 +67,7 @@ class Preferences:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a question is about, and how a model is shown it."""
+    """The subject of a question, and the detail in which a model sees it."""
 
     frame: Frame
     detail: Detail

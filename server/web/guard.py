@@ -41,7 +41,7 @@ class DeviceForgotten(Unauthorized):
 
 
 class RequestGuard(ConnectionGuard):
-    """What routes ask besides: how often, with which code, from which paired device."""
+    """The checks of routes alone: rates, codes and paired devices."""
 
     def __init__(self, services: Services) -> None:
         super().__init__(

@@ -1,4 +1,4 @@
-"""Which process a session lives on; that nginx thinks the same is in deploy/test_nginx.py."""
+"""The process that a session lives on; deploy/test_nginx.py compares it with nginx."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How one camera should send; that the page hears of it is tests/camera/test_camera.py's."""
+"""The plan for one camera; tests/camera/test_camera.py holds that the page hears of it."""
 
 from __future__ import annotations
 

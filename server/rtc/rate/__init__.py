@@ -1,1 +1,1 @@
-"""How fast a camera may send: the estimate, its inputs, and the plan that the page follows."""
+"""The rate at which a camera may send: the estimate, its inputs, and the plan that the page follows."""
