@@ -1,4 +1,4 @@
-"""One camera as the rest of the server sees it: its newest frame, who waits for one, how it should send.
+"""One session's camera: its newest frame, the questions that wait for a frame, and its sending limits.
 
 Packets and decoding are in `rtc`.
 """

@@ -1,6 +1,6 @@
-"""One session's camera as the rest of the program sees it: the newest frame, its state, how it should send.
+"""One session's camera: its newest frame, its state, and the limits its sender should keep to.
 
-It lives as long as the session; connections come and go, each through a `Feed` of its own (feed.py).
+It lives as long as the session. Connections come and go, each with a `Feed` of its own (feed.py).
 """
 
 from __future__ import annotations
@@ -24,31 +24,31 @@ from server.rtc.media.capture_clock import SENT_AT_BOUND_S, captured_after, stam
 from server.vision.luma import SceneReader
 from server.vision.sampler import Sampler
 
-# How long a question waits for a frame captured after it, and after which time whoever asked hears that it waits.
+# A question waits this long for a frame captured after it; after the second time its asker gets a notice.
 FRAME_WAIT_SECONDS = 3.0
-FRAME_TELL_SECONDS = 0.6
-# A question that waited this long has its camera woken and a key frame asked for.
+FRAME_NOTICE_SECONDS = 0.6
+# After this wait the camera is woken and a key frame is requested.
 NUDGE_SECONDS = 0.15
-# A frame rate that moved by more than this is told again.
+# A change of the frame rate by more than this is reported.
 FPS_STEP = 0.5
-# How long `sharpest` looks on before it takes the best it saw.
+# `sharpest` compares frames for this long, then returns the best of them.
 HOLD_SECONDS = 0.4
 WAKE_MS = 1500
 KEY_FRAME_WAKE_MS = 1000
-# An idle camera's first key frame is more than its bits of a second: of H.264 Chromium leaves out one to three pictures
-# behind it, a gap of 0.9 to 1.8 s (measured; not of VP8). Awake it is paid off at once.
+# An idle camera's first key frame takes more than one second's bits. With H.264 Chromium then skips one to three
+# pictures, a gap of 0.9 to 1.8 s (measured; not with VP8). At the awake bit rate there is no gap.
 START_WAKE_MS = 1500
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """When a question was asked, by the clocks that matter."""
+    """The time of a question by three clocks."""
 
-    # Monotonic seconds, at its arrival here.
+    # Monotonic seconds at its arrival here.
     at: float
     # Seconds since the epoch by this machine's clock, at its arrival here.
     wall: float
-    # Seconds since the epoch by the page's clock; None when the client did not say.
+    # Seconds since the epoch by the page's clock; None when the client sent no time.
     sent: float | None
 
 
@@ -67,36 +67,37 @@ class Camera:
         self._clock = clock
         # The connection that sends; None while there is none.
         self._feed: Feed | None = None
-        # Of that connection, or of the last one
+        # State of that connection, or of the last one.
         self._watch = CameraWatch()
         self._newest: Frame | None = None
-        # When there was no picture yet, or the last camera ended.
+        # Monotonic time since which there is no picture: creation, or the end of the last camera.
         self._dark_since = clock()
         self._arrivals = Pulse()
         self._sampler = Sampler(sample_rate)
         self._sending = Sending(sample_rate)
         self._scene = SceneWatch()
-        # Whether somebody hears of the hints: without, nothing is looked at.
+        # False while no client shows the hints (dark, blurred); scenes are then not analysed.
         self.watched = True
-        # Frames a second as they were told last.
-        self._told_fps = 0.0
+        # Frames per second in the last status report.
+        self._reported_fps = 0.0
         self._timer: asyncio.TimerHandle | None = None
-        self._told: CameraState | None = None
-        # Asks the sender for a key frame; None while nothing is connected.
+        # The last reported state; None before the first camera.
+        self._reported: CameraState | None = None
+        # Requests a key frame from the sender; None while nothing is connected.
         self.request_key_frame: Callable[[], None] | None = None
         # Called with each sampled frame, on the event loop; None while nobody wants them.
         self.on_sample: Callable[[Frame], None] | None = None
-        # Called when something that `status` tells has changed.
+        # Called when a field of the `status` message has changed.
         self.on_status: Callable[[], None] = lambda: None
-        # Called when the sender should send otherwise; the argument says how long to wake for, in ms.
+        # Called when the sender's limits change; the argument is the time to stay awake in ms, or None.
         self.on_sender: Callable[[int | None], None] = lambda wake_ms: None
 
     def new_feed(self, *, steered: bool = True) -> Feed:
-        """For a connection that is being made; `open_feed` has it take over."""
+        """Create the feed of a connection that is being set up; `open_feed` makes it the current one."""
         return Feed(self, self._metrics, steered=steered)
 
     def open_feed(self, feed: Feed | None = None) -> Feed:
-        """A new connection takes over; what the last one still says is ignored."""
+        """Make `feed`, or a new one, the current feed. Later calls of the replaced feed have no effect."""
         self._feed = feed or self.new_feed()
         self._watch = self._feed.watch
         self._scene.forget()
@@ -107,7 +108,7 @@ class Camera:
 
     @property
     def clock_doubted(self) -> bool:
-        """Tell whether what the sender's clock says was not believed last."""
+        """True when the sender's capture times contradicted this machine's clock at the last comparison."""
         return self._feed is not None and self._feed.clock_doubted
 
     @property
@@ -116,7 +117,7 @@ class Camera:
 
     @property
     def scene(self) -> Scene | None:
-        """What a frame of about the last second looked like; None before the first."""
+        """The scene measured on a frame of about the last second; None before the first."""
         return self._scene.scene
 
     @property
@@ -126,22 +127,22 @@ class Camera:
 
     @property
     def offered(self) -> bool:
-        """Whether a camera is connected or connecting."""
+        """True while a camera is connected or connecting."""
         return self._feed is not None
 
     @property
     def last_picture(self) -> float:
-        """When the newest picture came; before the first and after the end, since when there is none."""
+        """Monotonic arrival time of the newest picture; without one, the time since which there is none."""
         return self._newest.arrived if self._newest is not None else self._dark_since
 
     @property
     def steered(self) -> bool:
-        """Whether whoever sends it does as it is told; True also while nobody sends."""
+        """True when the sender follows our limits (the page does, a WHIP device does not), or nothing sends."""
         return self._feed is None or self._feed.steered
 
     def state(self) -> CameraState | None:
-        """None while no camera was offered."""
-        return self._watch.state(self._clock()) if self._told is not None else None
+        """Return the camera's state now; None before the first camera was offered."""
+        return self._watch.state(self._clock()) if self._reported is not None else None
 
     def fps(self) -> float:
         return self._watch.fps(self._clock())
@@ -157,10 +158,10 @@ class Camera:
             self._timer = None
         self._arrivals.wake()
 
-    # What the current feed says
+    # Called by the current feed
 
     def take(self, frame: Frame) -> None:
-        """A frame came."""
+        """Store a frame as the newest, wake the waiting questions, and sample it when due."""
         first = self._newest is None or (frame.width, frame.height) != (
             self._newest.width,
             self._newest.height,
@@ -173,22 +174,22 @@ class Camera:
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
             if self.watched and self._scene.due(frame.captured):
-                self._look(frame)
+                self._analyse(frame)
             if self.on_sample is not None and self.state() is CameraState.LIVE:
                 self.on_sample(frame)
-        if first or self._told is not CameraState.LIVE:
+        if first or self._reported is not CameraState.LIVE:
             self._state_changed(force=first)
             self._arm()
 
     def connected(self) -> None:
-        """The connection came about; the first frame may be waited for."""
+        """Start to expect the first frame: the connection is established."""
         self._watch.connected(self._clock())
         if self._feed is not None and self._feed.codec == "H264":
             self.on_sender(START_WAKE_MS)
         self._arm()
 
     def end(self) -> None:
-        """The connection has ended."""
+        """Forget the ended connection's frame and scene, and report the new state."""
         self._watch.end()
         self._dark_since = self._clock()
         self._feed = None
@@ -199,34 +200,34 @@ class Camera:
         self._state_changed()
 
     def rate_changed(self, cap: int, frame_rate: int) -> None:
-        """The path carries so much now: bit/s for an encoder, and frames/s that fit into it."""
+        """Take a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
         self._sending.measured(cap, frame_rate)
         self.on_sender(None)
 
     def key_frame_asked(self) -> None:
-        """A browser answers with its next captured frame, which an idle camera makes half a second later: wake it."""
+        """Wake the camera after a key frame request: an idle one captures its next frame only after 0.5 s."""
         self.on_sender(KEY_FRAME_WAKE_MS)
 
     # Frames
 
-    def _look(self, frame: Frame) -> None:
-        hints = self._scene.look(frame)
-        if hints or abs(self.fps() - self._told_fps) > FPS_STEP:
-            self._tell_status()
+    def _analyse(self, frame: Frame) -> None:
+        hints = self._scene.analyse(frame)
+        if hints or abs(self.fps() - self._reported_fps) > FPS_STEP:
+            self._report_status()
 
     async def _next_frame(self, deadline: float) -> None:
         """Wait for any frame to come, the camera to end, or the deadline."""
         await self._arrivals.wait(deadline)
 
     async def frame_after(self, asked: Asked, on_wait: Callable[[], None] = lambda: None) -> Frame:
-        """The first frame captured after the question, of a camera that is live. Safe to cancel.
+        """Wait for the first frame that a live camera captured after the question. Safe to cancel.
 
-        `on_wait` is called once when it takes longer than usual. Raises NoCamera, CameraFrozen or CameraStalled: after
-        0.6 s where waiting does not help, when none comes within 3 s otherwise.
+        Calls `on_wait` once when that takes longer than 0.6 s. Raises NoCamera, CameraFrozen or CameraStalled: after
+        0.6 s when more waiting cannot help, otherwise when no such frame comes within 3 s.
         """
         self._require()
         deadline = asked.at + FRAME_WAIT_SECONDS
-        tell = asked.at + FRAME_TELL_SECONDS
+        notice = asked.at + FRAME_NOTICE_SECONDS
         nudge = asked.at + NUDGE_SECONDS
         seen: Frame | None = None
         while True:
@@ -244,18 +245,18 @@ class Camera:
             seen = frame
             now = self._clock()
             if now >= deadline:
-                raise self._why_no_frame()
-            if now >= tell:
-                tell = math.inf
+                raise self._no_frame_error()
+            if now >= notice:
+                notice = math.inf
                 if self._hopeless():
-                    raise self._why_no_frame()
+                    raise self._no_frame_error()
                 on_wait()
-                # Once more: the sender may have fallen asleep again, or missed the first one.
+                # A second time: the sender may be idle again, or the first request was lost.
                 self.nudge()
             if now >= nudge:
                 nudge = math.inf
                 self.nudge()
-            await self._next_frame(min(nudge, tell, deadline))
+            await self._next_frame(min(nudge, notice, deadline))
             self._require()
 
     def _compare_stamps(self, frame: Frame, asked: Asked) -> None:
@@ -266,16 +267,16 @@ class Camera:
     def _doubt_clock(self, doubted: bool) -> None:
         if self._feed is not None and self._feed.clock_doubted is not doubted:
             self._feed.clock_doubted = doubted
-            self._tell_status()
+            self._report_status()
 
     async def sharpest(self) -> Frame:
-        """The sharpest frame from now on, of at most 0.4 s; an early one that is sharp enough is taken at once.
+        """Return the sharpest frame of the next 0.4 s, or at once the first one that is as sharp as usual.
 
-        Raises like `frame_after`.
+        Raises the errors of `frame_after`.
         """
         self._require()
         start = self._clock()
-        tell = start + FRAME_TELL_SECONDS
+        notice = start + FRAME_NOTICE_SECONDS
         usual = self._scene.sharpness
         best: tuple[float, Frame] | None = None
         seen: Frame | None = None
@@ -293,22 +294,22 @@ class Camera:
             deadline = start + (FRAME_WAIT_SECONDS if best is None else HOLD_SECONDS)
             if now >= deadline:
                 if best is None:
-                    raise self._why_no_frame()
+                    raise self._no_frame_error()
                 return best[1]
-            if now >= tell and best is None:
-                tell = math.inf
+            if now >= notice and best is None:
+                notice = math.inf
                 if self._hopeless():
-                    raise self._why_no_frame()
+                    raise self._no_frame_error()
                 self.nudge()
-            await self._next_frame(min(deadline, tell) if best is None else deadline)
+            await self._next_frame(min(deadline, notice) if best is None else deadline)
             self._require()
 
     def wake(self) -> None:
-        """Somebody is about to want frames: the sender should be awake."""
+        """Have the sender leave idle for `WAKE_MS`, because a question is about to come."""
         self.on_sender(WAKE_MS)
 
     def nudge(self) -> None:
-        """Somebody waits: wake the sender, and ask for a key frame in case pictures are stuck behind a loss."""
+        """Wake the sender; without any picture yet, also request a key frame in case packets were lost."""
         self.wake()
         if self.request_key_frame is not None and self._newest is None:
             self.request_key_frame()
@@ -321,13 +322,13 @@ class Camera:
             )
 
     def _hopeless(self) -> bool:
-        """Tell whether waiting longer for a frame does not help: its pictures are refused, or stand still."""
+        """Return True when a longer wait cannot bring a frame: pictures are refused, or the camera is frozen."""
         return bool(self._refused()) or self._watch.stands_still(self._clock())
 
     def _refused(self) -> str:
         return self._feed.refusal if self._feed is not None else ""
 
-    def _why_no_frame(self) -> CameraStalled | CameraFrozen:
+    def _no_frame_error(self) -> CameraStalled | CameraFrozen:
         state = self._watch.state(self._clock())
         if state is CameraState.FROZEN:
             return CameraFrozen(
@@ -353,23 +354,23 @@ class Camera:
 
     def _state_changed(self, *, force: bool = False) -> None:
         state = self._watch.state(self._clock())
-        if force or state is not self._told:
-            self._told = state
-            self._tell_status()
+        if force or state is not self._reported:
+            self._reported = state
+            self._report_status()
 
-    def _tell_status(self) -> None:
-        self._told_fps = self.fps()
+    def _report_status(self) -> None:
+        self._reported_fps = self.fps()
         self.on_status()
 
     def _arm(self) -> None:
-        """One timer that looks again when time alone may change the state; frames do not touch it."""
+        """Set the one timer that checks the state when it may change without a frame; frames do not reset it."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         now = self._clock()
         deadline = self._watch.deadline(now)
         if self._feed is not None:
-            # Not before 50 ms from now: the deadline moves on with every frame.
+            # At least 50 ms ahead: the deadline moves with every frame.
             delay = 1.0 if deadline is None else max(0.05, deadline - now)
             self._timer = asyncio.get_running_loop().call_later(delay, self._timer_fired)
 
@@ -381,11 +382,11 @@ class Camera:
     # Sending
 
     def set_sample_rate(self, rate: float, *, working: bool) -> None:
-        """`working`: background work runs at this rate, so the idle camera has to be a step ahead of it."""
+        """Sample `rate` frames per second. `working`: background work needs them, so idle sends twice as many."""
         if self._sending.want(rate, working=working):
             self._sampler.set_rate(rate)
             self.on_sender(None)
 
     def sender(self, wake_ms: int | None = None) -> Sender:
-        """How the page should send now."""
+        """Build the message with the sender's current limits."""
         return self._sending.message(wake_ms)

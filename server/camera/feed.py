@@ -1,4 +1,4 @@
-"""One connection's camera, as whoever reads its packets writes to it."""
+"""The writing end of a camera: one connection's receiver reports frames, packets and drops to it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from server.vision.luma import unwritten
 
 
 class FeedReader(Protocol):
-    """The session's camera, which takes what its current feed says."""
+    """The session's camera, which receives the calls of its current feed."""
 
     @property
     def feed(self) -> Feed | None: ...
@@ -24,21 +24,21 @@ class FeedReader(Protocol):
 
 
 class Feed:
-    """The writing end of a camera, and all that is known of one connection. A replaced feed changes nothing."""
+    """One connection's state and its way to the camera. A replaced feed no longer reaches the camera."""
 
     def __init__(self, camera: FeedReader, metrics: Metrics, *, steered: bool = True) -> None:
-        """`steered`: the page sends, as it is told to; else another device does, at its own rate and by its own clock."""
+        """`steered`: the page sends and follows our limits; False for a device with its own rate and clock."""
         self._camera = camera
         self._metrics = metrics
         self.steered = steered
-        # The codec that was answered first, which a browser sends; "" before.
+        # The first codec of the answer, which a browser then sends; "" before the answer.
         self.codec = ""
         self.watch = CameraWatch()
-        # Why pictures were refused since the newest: "memory" for their size, or "format"; "" while none were.
+        # Reason for which pictures after the newest were refused: "memory" or "format"; "" for none.
         self.refusal = ""
-        # Whether the stamps of frames contradict their arrivals, or a question's, so that this machine's clock decides.
+        # True when frames' capture times contradict their arrival or a question's time; then our clock decides.
         self.clock_doubted = False
-        # Whether a picture was there; the first ones may be memory that nobody wrote.
+        # False until the first real picture; before it a decoder may return memory that was never written.
         self._seen = False
 
     @property
@@ -54,7 +54,7 @@ class Feed:
             return
         self._seen = True
         self.refusal = ""
-        # Another device's clock says nothing about the page's, by which questions are sent.
+        # Questions carry the page's clock, which is not this device's.
         if not self.steered:
             frame = replace(frame, captured_sender=None, clock_doubted=False)
         self._camera.take(frame)
@@ -70,7 +70,7 @@ class Feed:
         self.watch.report(now)
 
     def rate(self, cap: int, frame_rate: int) -> None:
-        """What the path carries has changed: bit/s for an encoder, and frames/s that fit into it."""
+        """Report a new path measurement: `cap` in bit/s for the encoder, `frame_rate` in frames/s."""
         if self.current:
             self._camera.rate_changed(cap, frame_rate)
 
@@ -78,7 +78,7 @@ class Feed:
         self._metrics.frames_skipped.labels(reason).inc(count)
 
     def refused(self, reason: str) -> None:
-        """Pictures were not decoded: there is no "memory" for their size now, or they have another "format"."""
+        """Note that pictures were not decoded: no "memory" is left for their size, or their "format" is unknown."""
         self.refusal = reason
 
     def key_frame_asked(self) -> None:

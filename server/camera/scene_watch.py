@@ -1,4 +1,4 @@
-"""What a camera's scene looks like, from a look at one of its sampled frames now and then. Pure."""
+"""Scene measurements (dark, blurred, motion) on about one sampled frame per second. Pure."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ import math
 from server.core.frames import Frame, Scene
 from server.vision.luma import SceneReader
 
-# A look takes 0.4 ms, so frames are looked at no more often than this (seconds of capture time).
-LOOK_SECONDS = 1.0
+# Least time between two analysed frames, seconds of capture time; one analysis takes 0.4 ms.
+ANALYSIS_SECONDS = 1.0
 
 
 class SceneWatch:
-    """Keeps the small luma pictures that motion is measured with, and what was seen last."""
+    """Keeps the small luma pictures from which motion is measured, and the last scene."""
 
     def __init__(self) -> None:
         self.forget()
 
     def forget(self) -> None:
-        """Another stream is not compared with this one, and what was seen goes with it."""
+        """Start anew, because frames of another stream are not comparable."""
         self._luma = SceneReader()
-        # Capture time of the frame that was looked at last.
-        self._looked = -math.inf
-        # None before the first look.
+        # Capture time of the last analysed frame.
+        self._analysed = -math.inf
+        # None before the first analysis.
         self.scene: Scene | None = None
 
     @property
     def sharpness(self) -> float:
-        """Of the last look; 0 before the first."""
+        """Sharpness of the last scene; 0 before the first."""
         return self.scene.sharpness if self.scene is not None else 0.0
 
     def due(self, captured: float) -> bool:
-        """Whether a frame captured then is to be looked at."""
-        return abs(captured - self._looked) >= LOOK_SECONDS
+        """Return True when a frame captured at this time should be analysed."""
+        return abs(captured - self._analysed) >= ANALYSIS_SECONDS
 
-    def look(self, frame: Frame) -> bool:
-        """Look at a frame. Whether a hint (dark, blurred) came or went."""
+    def analyse(self, frame: Frame) -> bool:
+        """Measure a frame's scene. Returns True when a hint (dark, blurred) appeared or disappeared."""
         before = self.scene
-        self._looked = frame.captured
+        self._analysed = frame.captured
         self.scene = scene = self._luma.read(frame.image, frame.captured)
         return before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred)

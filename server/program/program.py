@@ -13,7 +13,7 @@ from config import Settings
 from server import __version__
 from server.access.devices import DEVICE_SECONDS
 from server.access.shared_limits import DEVICE, SharedEnds, SharedPlaces
-from server.camera.camera import FRAME_TELL_SECONDS
+from server.camera.camera import FRAME_NOTICE_SECONDS
 from server.core.aio import Pools, TaskSet, close_all, watch_lag
 from server.core.metrics import Metrics
 from server.engines.base import Engine
@@ -266,7 +266,7 @@ class Program:
         self.sessions.draining = True
         log.info("draining")
         # Questions that were taken get into the queue first, if their frames come in the usual time.
-        deadline = time.monotonic() + FRAME_TELL_SECONDS
+        deadline = time.monotonic() + FRAME_NOTICE_SECONDS
         while time.monotonic() < deadline and any(s.waits_for_frame for s in self.sessions.all()):
             await asyncio.sleep(0.01)
         await self.inference.drain(self.settings.drain_seconds)

@@ -1,4 +1,4 @@
-"""WebRTC without a session: offers and answers, and the check of a TURN server.
+"""WebRTC below the session: checks of offers, answers, and the test of a TURN server.
 
-`patches` knows aiortc and aioice, `media` turns packets into frames, `rate` decides how fast a camera sends.
+`patches` changes aiortc and aioice, `media` turns packets into frames, `rate` measures the path and limits the sender.
 """

@@ -1,26 +1,26 @@
-"""The answer to a whole offer, from the answer to its camera's section alone. Pure text work.
+"""Build the SDP answer to a whole offer from the answer to its camera section. Pure.
 
-A section of the camera's BUNDLE group shares its transport and is answered as inactive, so that the group keeps its
-order and its first section (RFC 9143 section 7.3). Every other section is rejected with port 0, outside of the group:
-nothing would come over a transport of its own (RFC 3264 section 6).
+The other sections of the camera's BUNDLE group share its transport and are answered as inactive, so that the group
+keeps its order and its first section (RFC 9143 section 7.3). All sections outside of the group are rejected with port 0
+(RFC 3264 section 6).
 """
 
 from __future__ import annotations
 
 from server.rtc.offer import CANDIDATES, TRANSPORT, Offer, Section
 
-# Of a data channel that never opens: a peer's parser wants the attributes nevertheless (RFC 8841).
+# Attributes of a data channel that never opens; parsers require them all the same (RFC 8841).
 _DATA = ("a=sctp-port:5000", "a=max-message-size:65536")
 
 
 def whole_answer(offer: Offer, camera: str) -> str:
-    """Put the answer for the camera's section, `camera`, in its place among those for all others."""
+    """Return the SDP answer to `offer`; `camera` is aiortc's answer to the camera section alone."""
     lines = [line for line in camera.splitlines() if not line.startswith("a=group:BUNDLE")]
     at = next(n for n, line in enumerate(lines) if line.startswith("m="))
     head, media = lines[:at], lines[at:]
     mids = " ".join(offer.sections[n].mid for n in offer.bundle)
-    # GStreamer's webrtcbin (seen with 1.22) gives what is behind a rejected section to the wrong track, so that no picture
-    # comes. It is known by the names that it gives to sections: their kind and their number.
+    # GStreamer's webrtcbin (seen with 1.22) assigns the media behind a rejected section to the wrong track, so no
+    # picture arrives: such a section gets port 9. webrtcbin is recognised by its section names: kind and number.
     counted = all(s.mid == f"{s.kind}{n}" for n, s in enumerate(offer.sections))
     out = [*head, f"a=group:BUNDLE {mids}"] if offer.grouped else head
     for number, section in enumerate(offer.sections):
@@ -35,14 +35,14 @@ def whole_answer(offer: Offer, camera: str) -> str:
 
 
 def _unused(section: Section, media: list[str]) -> list[str]:
-    """A section over the camera's transport that nothing is taken from; `media`: the camera's."""
+    """Answer an unused section of the camera's group; `media`: the lines of the camera's answer."""
     port = media[0].split(" ")[1]
     lines = [line for line in media if line.startswith(("c=", *TRANSPORT))]
     return _section(section, port, section.first_format(), lines)
 
 
 def _rejected(section: Section, port: str, media: list[str]) -> list[str]:
-    """What leads nowhere; webrtcbin and werift refuse one without credentials and a codec all the same."""
+    """Reject a section. It keeps credentials and a codec, because webrtcbin and werift refuse it without."""
     kept = [line for line in media if line.startswith(TRANSPORT)]
     lines = [line for line in kept if not line.startswith(CANDIDATES)]
     return _section(section, port, section.first_format(), ["c=IN IP4 0.0.0.0", *lines])
@@ -51,7 +51,7 @@ def _rejected(section: Section, port: str, media: list[str]) -> list[str]:
 def _section(section: Section, port: str, chosen: str, transport: list[str]) -> list[str]:
     lines = [f"m={section.kind} {port} {section.protocol} {chosen}", transport[0]]
     if section.kind == "application":
-        # As older browsers say it, else as RFC 8841 has it.
+        # The form of older browsers where the offer has it, else that of RFC 8841.
         old = [line for line in section.lines if line.startswith("a=sctpmap:")]
         lines += old or _DATA
     else:

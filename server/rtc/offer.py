@@ -1,4 +1,4 @@
-"""What an SDP offer must be before anything else touches it. Pure text work, bounded.
+"""Check an SDP offer before anything else reads it, and find its camera section. Pure, bounded.
 
 Sources: RFC 8866 (SDP), RFC 8839 (candidates in SDP), RFC 9429 (JSEP), RFC 9143 (BUNDLE).
 """
@@ -14,18 +14,18 @@ from server.core.errors import TooLarge, UnusableOffer
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8
 MAX_CANDIDATES = 64
-# Codecs of all sections together. Browsers offer about 60; every one of them comes back in the answer, and longer.
+# Codecs of all sections together. Browsers offer about 60, and the answer repeats each in a longer form.
 MAX_CODECS = 256
-# What the media path can turn into pictures, by the encoding names of RTP payload formats.
+# Encoding names (RTP payload formats) that the media path can decode.
 DECODABLE = frozenset({"VP8", "H264"})
 # Encoding names that repair or wrap other streams.
 NO_PICTURES = frozenset({"RTX", "RED", "ULPFEC", "FLEXFEC-03", "FLEXFEC"})
-# Codecs that a refusal names.
+# Most codecs named in an error text.
 _NAMED_CODECS = 4
 
 _RTPMAP = re.compile(r"^a=rtpmap:(\d{1,3}) ([A-Za-z0-9._-]{1,40})/")
 _DIRECTIONS = frozenset({"sendrecv", "sendonly", "recvonly", "inactive"})
-# What a section says of the way to its peer. A bundle has one way, its first section's (RFC 9143 section 7).
+# Attributes of a section's transport. A bundle uses that of its first section (RFC 9143 section 7).
 CANDIDATES = ("a=candidate:", "a=end-of-candidates")
 TRANSPORT = (
     *("a=ice-ufrag:", "a=ice-pwd:", "a=ice-options:", "a=fingerprint:", "a=setup:"),
@@ -40,20 +40,20 @@ class Section:
     kind: str
     port: str
     protocol: str
-    # Names of its formats: payload types for audio and video. At least one.
+    # Formats (payload types for audio and video); at least one.
     formats: list[str]
-    # Its name within the offer; empty when it has none.
+    # Its name within the offer; empty without one.
     mid: str = ""
     direction: str = "sendrecv"
-    # It has no transport of its own, so that port 0 does not mean that it is rejected (RFC 9143 section 6).
+    # True: it has no transport of its own, so port 0 does not reject it (RFC 9143 section 6).
     bundle_only: bool = False
-    # Encoding names by format.
+    # Format to encoding name.
     codecs: dict[str, str] = field(default_factory=dict)
-    # Its lines after "m=".
+    # Its lines after the "m=" line.
     lines: list[str] = field(default_factory=list)
 
     def first_format(self) -> str:
-        """The one that it likes most, of those that stand for themselves."""
+        """Return the most preferred format that is no retransmission or error correction."""
         return next(
             (f for f in self.formats if self.codecs.get(f, "") not in NO_PICTURES), self.formats[0]
         )
@@ -61,50 +61,46 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An offer with a camera in it that can be decoded."""
+    """An offer with a camera that can be decoded."""
 
-    # The camera's section alone, with the transport that it comes over. Without candidates that nothing can be sent
-    # to and without its end of candidates: a peer that offers `.local` names alone is reached through the
-    # peer-reflexive pair, which an early end would rule out.
+    # The camera section alone, with its transport. Unreachable candidates and the end of candidates are left out: a
+    # peer with `.local` names only is reached through a peer-reflexive pair, which an early end would prevent.
     sdp: str
     candidates: int
     sections: tuple[Section, ...]
-    # Number of the camera's section.
+    # Index of the camera section.
     camera: int
-    # Numbers of the sections that share the camera's transport, in their group's order: the first one's it is. The
-    # camera alone where it is in no group.
+    # Indices of the sections that share the camera's transport, the owner of the transport first. Only the camera when it
+    # is in no group.
     bundle: tuple[int, ...]
-    # Whether that is a group of the offer.
+    # True when `bundle` is a BUNDLE group of the offer.
     grouped: bool
-    # The ICE user names of all sections; the camera's transport's first, empty when it has none.
+    # ICE user names of all sections, that of the camera's transport first; an empty name when the offer has none.
     ufrags: tuple[str, ...]
-    # Its peer will wait for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
+    # True when the peer waits for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
     passive: bool
 
     @property
     def transport(self) -> int:
-        """The number of the section whose transport the camera comes over."""
+        """Index of the section whose transport carries the camera."""
         return self.bundle[0]
 
     def carries(self, mid: str | None, index: int | None) -> bool:
-        """Tell whether a candidate of the section with this name, else of this number, is for the camera's transport.
-
-        One that names no section is.
-        """
+        """Return True when a candidate of this section (name, else index; neither: any) is for the camera's transport."""
         if mid is not None:
             return mid == self.sections[self.transport].mid
         return index is None or index == self.transport
 
 
 def check_offer(sdp: str) -> Offer:
-    """Check an offer's bounds and what it offers.
+    """Check an offer's bounds and find a camera that can be decoded.
 
-    Raises TooLarge for one past 64 KiB, UnusableOffer with its own sentence for everything else.
+    Raises TooLarge above 64 KiB, UnusableOffer with a sentence for the user otherwise.
     """
     size = len(sdp.encode("utf-8", "surrogatepass"))
     if size > MAX_SDP_BYTES:
         raise TooLarge(f"The offer has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
-    # As aiortc splits it, so that no section hides behind a rarer line break.
+    # Split like aiortc does, so that no section hides behind an unusual line break.
     lines = sdp.splitlines()
     if not lines or not lines[0].startswith("v=0"):
         raise UnusableOffer(
@@ -164,21 +160,21 @@ def check_offer(sdp: str) -> Offer:
 
 
 def is_mdns(candidate: str) -> bool:
-    """Whether a candidate line hides its address behind an mDNS name (fifth field, RFC 8839 section 5.1)."""
+    """Return True when a candidate line has an mDNS name for its address (fifth field, RFC 8839 section 5.1)."""
     words = candidate.split()
     return len(words) > 4 and words[4].lower().rstrip(".").endswith(".local")
 
 
 def is_other_component(candidate: str) -> bool:
-    """Whether a candidate line is for another component than the one that RTP and RTCP share here (RFC 8839, 5.1)."""
+    """Return True when a candidate line is for another component than 1, which RTP and RTCP share (RFC 8839, 5.1)."""
     words = candidate.split()
     return len(words) > 1 and words[1].isdecimal() and words[1] != "1"
 
 
 def is_unreachable(candidate: str) -> bool:
-    """Whether a well-formed candidate line names no IP address or no port that a datagram can be sent to.
+    """Return True when a well-formed candidate line has no IP address, or a port that no datagram can be sent to.
 
-    The event loop closes a socket for good that is told to send to such a port.
+    asyncio closes a socket that sends to such a port.
     """
     words = candidate.split()
     if len(words) < 6:
@@ -210,7 +206,7 @@ def _attribute(section: Section, line: str) -> None:
 
 
 def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
-    """A group names sections that are there, each once, and sections of a group have names (RFC 9143 section 7.2)."""
+    """Raise UnusableOffer unless groups name existing, differently named sections, each once (RFC 9143, 7.2)."""
     mids = [s.mid for s in sections]
     for bundle in bundles:
         if bundle and (bundle[0] not in mids or len(set(bundle)) < len(bundle)):
@@ -222,9 +218,9 @@ def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
 
 
 def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -> tuple[int, ...]:
-    """The sections that share a transport with this one, the one whose transport it is first.
+    """Return the sections that share a transport with section `number`, the owner of the transport first.
 
-    That is the first of the group with a port (RFC 9143 section 7.3.1): a rejected section has no transport.
+    The owner is the group's first section with a port (RFC 9143 section 7.3.1): a rejected one has no transport.
     """
     numbers = {section.mid: n for n, section in enumerate(sections)}
     for bundle in bundles:
@@ -238,12 +234,12 @@ def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -
 
 
 def _stands(section: Section) -> bool:
-    """Tell whether a section of a group that has a transport is not rejected."""
+    """Return True when a section of a group with a transport is not rejected."""
     return section.port != "0" or section.bundle_only
 
 
 def _alone(camera: Section, transport: Section) -> list[str]:
-    """The camera's section as if it were the only one, with the transport that it comes over."""
+    """Return the camera section's lines as if it were the only section, with the transport that it uses."""
     lines = list(camera.lines)
     if transport is not camera:
         lines = [line for line in lines if not line.startswith(TRANSPORT)]
@@ -254,7 +250,7 @@ def _alone(camera: Section, transport: Section) -> list[str]:
 
 
 def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
-    """The number of the first section that sends video which can be decoded. Raises UnusableOffer."""
+    """Return the index of the first section that sends video we can decode. Raises UnusableOffer."""
     video = [n for n, s in enumerate(sections) if s.kind == "video"]
     if not sections:
         raise UnusableOffer("The offer has no media at all. Add the camera's video track to it.")

@@ -1,4 +1,4 @@
-"""The SDP fragments that carry trickled candidates and new ICE credentials (RFC 8840 section 9). Pure, bounded."""
+"""Read and write SDP fragments: trickled candidates and new ICE credentials (RFC 8840 section 9). Pure, bounded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MID = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """What a client sends about its side. Credentials are empty when it names none."""
+    """A client's candidates and ICE credentials. Credentials are empty when the fragment has none."""
 
     ufrag: str
     pwd: str
@@ -29,16 +29,16 @@ class Fragment:
 
 
 def parse_fragment(text: str) -> Fragment:
-    """Read a fragment. What ends its candidates is stepped over: nothing here waits for that.
+    """Parse a fragment. The end of its candidates is ignored, because nothing waits for it.
 
-    Raises TooLarge, or BadRequest for what is no fragment.
+    Raises TooLarge above 64 KiB, BadRequest for a malformed fragment.
     """
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_SDP_BYTES:
         raise TooLarge(f"The fragment has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
     credentials: dict[str, str] = {"ufrag": "", "pwd": ""}
     candidates: list[dict[str, Any]] = []
-    # Number and name of the media section that is being read; None before the first.
+    # Index and name of the current media section; None before the first.
     index: int | None = None
     mid: str | None = None
     for line in text.replace("\r\n", "\n").split("\n"):
@@ -72,14 +72,14 @@ def parse_fragment(text: str) -> Fragment:
 def _set(credentials: dict[str, str], name: str, value: str, pattern: re.Pattern[str]) -> None:
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
-    # All sections of a bundle share one transport, so that they have to say the same.
+    # All sections of a bundle share one transport and therefore its credentials.
     if credentials[name] not in ("", value):
         raise BadRequest(f"The fragment names two different ice-{name}s. One transport has one.")
     credentials[name] = value
 
 
 def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Sequence[str]) -> str:
-    """Our side in that form. `candidates`: without "candidate:"; there are no others to come."""
+    """Write our side as a fragment. `candidates`: all of ours, without "candidate:"."""
     lines = [
         f"a=group:BUNDLE {mid}",
         f"m={kind} 9 UDP/TLS/RTP/SAVPF 0",

@@ -1,7 +1,7 @@
-"""Whether a TURN server really relays: allocate, send a datagram through it to a socket here, and get its answer back.
+"""Test a TURN server: allocate a relay, send a datagram through it to a socket here, and receive the reply.
 
-Knows aioice's TURN client and nothing of this program. `tests/project/test_dependencies.py` fails when what it uses of
-aioice 0.13.0 changes underneath.
+Uses aioice's TURN client, and nothing of this program. `tests/project/test_dependencies.py` fails when the names that it
+uses of aioice 0.13.0 change.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from typing import Any, cast
 import aioice.stun
 import aioice.turn
 
-# To connect and allocate; then for the way through the relay and back
+# Time limits: to connect and allocate, then for the round trip through the relay
 ALLOCATE_SECONDS = 5.0
 ECHO_SECONDS = 3.0
 _AGAIN_SECONDS = 0.2
 _CLOSE_SECONDS = 1.0
-# The relay's own clock forgets an allocation after so long, should the end not be told.
+# Seconds after which the TURN server drops an allocation that was not deleted.
 _LIFETIME = 60
 _URL = re.compile(
     r"(turns?):(\[[^\]]+\]|[^\[\]:?]+)(?::(\d+))?(?:\?transport=(udp|tcp))?", re.ASCII
@@ -36,7 +36,7 @@ _URL = re.compile(
 
 
 class RelayProblem(StrEnum):
-    """What keeps a relay from relaying."""
+    """The reason why a relay does not work."""
 
     NONE = ""
     URL = "url"
@@ -54,9 +54,9 @@ class RelayProblem(StrEnum):
 class RelayResult:
     url: str
     problem: RelayProblem
-    # A sentence with the cause and what to do, without secrets; empty when it relays
+    # A sentence with the cause and the remedy, without secrets; empty when it relays
     why: str
-    # How long it took
+    # Duration of the test
     seconds: float
 
     @property
@@ -80,7 +80,7 @@ class _Server:
 
     @classmethod
     def of(cls, url: str) -> _Server:
-        """RFC 7065, section 3.1. Raises _Failed."""
+        """Parse a TURN URL (RFC 7065, section 3.1). Raises _Failed."""
         match = _URL.fullmatch(url)
         if match is None:
             raise _Failed(
@@ -108,12 +108,12 @@ async def check_relay(
     allocate_seconds: float = ALLOCATE_SECONDS,
     echo_seconds: float = ECHO_SECONDS,
 ) -> RelayResult:
-    """Try one URL, as a client at one of the relay's ends and this machine at the other would.
+    """Test one TURN URL: one end of the relay acts as a client, the other as this server.
 
-    `addresses`: IPv4 addresses under which clients are told to reach this machine; the relay has to reach one of
-    them. None given, or `reflexive`: also the one that the relay sees this machine under. `bind` gives the socket at
-    this end its port (the media ports' range). `tls`: whom to trust; the system's authorities when None. Never raises
-    but when cancelled, which leaves nothing behind.
+    `addresses`: the announced IPv4 addresses of this machine, one of which the relay has to reach. Without any, or with
+    `reflexive`, also the address from which the relay sees this machine. `bind` binds the socket at this end (media port
+    range). `tls`: the trusted authorities; the system's when None. Raises nothing but cancellation, and leaves no socket
+    or task behind.
     """
     begin = time.monotonic()
     try:
@@ -150,7 +150,7 @@ async def _allocate(
     password: str,
     tls: ssl.SSLContext | None,
 ) -> Any:
-    """aioice's client with an allocation, which ends with the stack. Raises _Failed."""
+    """Return aioice's client with an allocation that `stack` deletes. Raises _Failed."""
     loop = asyncio.get_running_loop()
     where = server.host, server.port
     options: dict[str, Any] = {
@@ -226,7 +226,7 @@ async def _echo(
     bind: Callable[[socket.socket, str], None] | None,
     seconds: float,
 ) -> None:
-    """Through the relay to our own socket and back, both sides sending as ICE does. Raises _Failed."""
+    """Send through the relay to our own socket and back; both sides send, like ICE. Raises _Failed."""
     word = secrets.token_bytes(8)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     stack.callback(sock.close)
@@ -237,7 +237,7 @@ async def _echo(
         else:
             bind(sock, "0.0.0.0")
     except Exception as error:  # noqa: BLE001
-        # Whatever `bind` raises: it says why there is no port.
+        # `bind` may raise anything; its type names the cause.
         raise _Failed(
             RelayProblem.NO_SOCKET,
             f"No UDP port is free here for the test ({type(error).__name__}).",
@@ -254,7 +254,7 @@ async def _echo(
     try:
         async with asyncio.timeout(seconds):
             while not far.answered.is_set():
-                # Where our own datagrams came from counts as well: NAT may have changed the port.
+                # Also send to the source of our own datagrams: NAT may have changed the port.
                 for target in sorted(waiting | far.heard):
                     if target[0] in denied:
                         continue
@@ -284,7 +284,7 @@ async def _echo(
 
 
 class _OwnEnd(asyncio.DatagramProtocol):
-    """The socket in the server's place: answers what came through the relay."""
+    """The server's end: replies to datagrams that came through the relay."""
 
     transport: asyncio.DatagramTransport
 
@@ -300,7 +300,7 @@ class _OwnEnd(asyncio.DatagramProtocol):
 
 
 class _FarEnd(asyncio.DatagramProtocol):
-    """The client's place at the relay's other end."""
+    """The client's end of the relay."""
 
     def __init__(self, word: bytes) -> None:
         self._word = word
@@ -315,7 +315,7 @@ class _FarEnd(asyncio.DatagramProtocol):
 
 
 class _Ends:
-    """Tells when the connection to the TURN server is gone."""
+    """Sets `gone` when the connection to the TURN server is closed."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -335,7 +335,7 @@ class _UdpClient(_Ends, aioice.turn.TurnClientUdpProtocol):
 
 
 async def _end(client: Any, transport: asyncio.BaseTransport) -> None:
-    """Give the allocation back and close, within a second or two whatever the server does."""
+    """Delete the allocation and close the connection, within 2 s even if the server does not answer."""
     try:
         if client.relayed_address is not None:
             async with asyncio.timeout(_CLOSE_SECONDS):

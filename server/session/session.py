@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 
 from server.access.request_order import Attempts
-from server.camera.camera import FRAME_TELL_SECONDS, Asked, Camera
+from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import CameraError, Draining, Internal, QwenCameraError
@@ -223,7 +223,7 @@ class Session:
 
         if holding is not None and not holding.done():
             # "From now on" was said before the question: the frame to hold is being chosen.
-            await asyncio.wait([holding], timeout=FRAME_TELL_SECONDS)
+            await asyncio.wait([holding], timeout=FRAME_NOTICE_SECONDS)
             if not holding.done():
                 waits()
                 await asyncio.wait([holding])

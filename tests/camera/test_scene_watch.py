@@ -7,7 +7,7 @@ import uuid
 import av
 import numpy as np
 
-from server.camera.scene_watch import LOOK_SECONDS, SceneWatch
+from server.camera.scene_watch import ANALYSIS_SECONDS, SceneWatch
 from server.core.frames import Frame
 
 
@@ -30,18 +30,18 @@ def test_looks_are_rare() -> None:
     """At most one a second of capture time, and again when that goes back."""
     watch = SceneWatch()
     assert watch.due(5.0)
-    watch.look(frame(5.0, 128))
-    assert not watch.due(5.0 + LOOK_SECONDS * 0.9)
-    assert watch.due(5.0 + LOOK_SECONDS)
+    watch.analyse(frame(5.0, 128))
+    assert not watch.due(5.0 + ANALYSIS_SECONDS * 0.9)
+    assert watch.due(5.0 + ANALYSIS_SECONDS)
     assert watch.due(1.0)
 
 
 def test_hints_are_told_when_they_change() -> None:
     """The first look is news, one like it is none, the dark is; forgetting begins anew."""
     watch = SceneWatch()
-    assert watch.look(frame(1.0, 128))
-    assert not watch.look(frame(2.0, 128))
-    assert watch.look(frame(3.0, 2))
+    assert watch.analyse(frame(1.0, 128))
+    assert not watch.analyse(frame(2.0, 128))
+    assert watch.analyse(frame(3.0, 2))
     assert watch.scene is not None
     assert watch.scene.dark
     assert watch.sharpness == watch.scene.sharpness

@@ -1,1 +1,1 @@
-"""A frame's way from RTP packets to pixels: order, loss, capture time, bounds, decoding."""
+"""From RTP packets to decoded frames: order, loss, capture time, bounds, decoding."""

@@ -1,11 +1,11 @@
-"""From RTP packets to whole frames, with the requests that repair them. Pure: the caller gives the time.
+"""Assemble RTP packets into whole frames, and decide which repairs to request. Pure: the caller gives the time.
 
-The owner makes one `Assembler` per media stream, and a new one for a new SSRC. It adds every media packet (and
-those that came back by retransmission) as it comes, then sends what `nacks` and `key_frame_wanted` tell, and
-calls `poll` when `deadline` has come. A packet whose payload is malformed is not added: it counts as lost.
+The owner creates one `Assembler` per media stream, and a new one for a new SSRC. It adds every media packet on arrival
+(retransmitted ones too), sends the requests that `nacks` and `key_frame_wanted` return, and calls `poll` at `deadline`.
+A packet with a malformed payload is not added: it counts as lost.
 
-A frame is complete at its marker bit, which saves one frame period against waiting for the next timestamp. What
-comes out is in order, whole, and decodable: after a gap deltas are dropped until a key frame.
+A frame is complete at its marker bit, which saves one frame period against waiting for the next timestamp. Returned
+frames are whole, in order and decodable: after a gap, deltas are dropped until a key frame.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from server.rtc.media.missing import MissingPackets
 from server.rtc.media.packet import EncodedFrame, Packet, newer
 from server.rtc.media.packets_ahead import PacketsAhead
 
-# A missing packet older than this is given up: the last request for it (`missing.NACK_AT`) may still be answered.
+# Age at which a missing packet is given up; it leaves time to answer the last request (`missing.NACK_AT`).
 HOLE_S = 0.45
-# Packets that would end a frame are asked for when nothing came for so long: an idle camera's next frame, which would
-# show that they are missing, is far away. A sender that has not sent them yet ignores it.
+# The last packets of a frame are requested after these times without a packet, because an idle camera's next frame,
+# which would reveal the loss, is far away. A sender that has not sent them yet ignores the request.
 TAIL_AT = (0.08, 0.2)
 TAIL_PACKETS = 2
-# A whole key frame behind a hole replaces what the hole holds back: at once when deltas cannot be used anyway,
-# else after this time, so that packets out of order cost nothing.
+# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are useless anyway, else
+# after this time, so that reordered packets cost nothing.
 KEY_GRACE_S = 0.02
-# Least time between two requests for a key frame.
+# Least time between two key frame requests.
 PLI_S = 0.5
-# After a silence of this time what is missing was lost with the link: a key frame is asked for without waiting.
+# After a silence this long a key frame is requested at once: the missing packets were lost with the link.
 SILENCE_S = 1.0
-# Bounds of one frame, and again of everything behind the oldest hole (missing packets count too). A larger frame
+# Bounds of one frame, and separately of all packets behind the oldest hole (missing ones included). A larger frame
 # is dropped; a hole with more behind it is given up at once.
 MAX_PACKETS = 512
 MAX_BYTES = 2 << 20
-# Packets further away than this come from a sender that started again, once several of them follow each other:
-# few when their timestamps are newer than all others, more when they might be old duplicates.
+# A sequence number this far away means that the sender restarted, once a run of such packets arrives: a short run when
+# their timestamps are the newest, a longer one when they may be old duplicates.
 FAR = 3000
 RESTART_RUN = 3
 RESTART_RUN_OLD = 16
-# How far the stream's very first packet may have been overtaken.
+# Packets by which the stream's first packet may have overtaken others.
 MISORDERED_START = 16
 
 
@@ -49,27 +49,27 @@ class Assembler:
     """
 
     def __init__(self) -> None:
-        # Frames not handed out: "broken" lacked packets, "no_key" lacked their reference.
+        # Dropped frames: "broken" lacked packets, "no_key" lacked their reference.
         self.dropped: dict[str, int] = {"broken": 0, "no_key": 0}
-        # Packets that never came.
+        # Packets that never arrived.
         self.given_up = 0
-        # Packets that came twice, too late or from nowhere.
+        # Duplicates, late packets and packets from far away.
         self.ignored = 0
-        # Times the sender began anew within the same SSRC.
+        # Restarts of the sender within the same SSRC.
         self.restarts = 0
-        # False once a frame went on after its marker (H.264 senders may mark every slice): such a sender's
-        # frames are complete at the next timestamp only.
+        # False once a frame continued after its marker (some H.264 senders mark every slice): such a sender's
+        # frames are complete only at the next timestamp.
         self._markers = True
-        # When a key frame was last asked for.
+        # Time of the last key frame request.
         self._asked = -PLI_S
-        # When the newest packet came; None before the first.
+        # Arrival of the newest packet; None before the first.
         self._heard: float | None = None
-        # Timestamp of the key frame handed out last.
+        # Timestamp of the last returned key frame.
         self._key_timestamp: int | None = None
         self._begin()
 
     def _begin(self) -> None:
-        """Back to where a stream's first packet decides where it begins."""
+        """Reset to the state before a stream's first packet."""
         # The first sequence number not yet taken into a frame.
         self._next = 0
         # Its 16 bits; -1 before the first packet.
@@ -80,27 +80,27 @@ class Assembler:
         self._frame_key = False
         self._frame_first = 0.0
         self._frame_last = 0.0
-        # How many of `TAIL_AT` are done since its newest packet.
+        # Requests of `TAIL_AT` made since its newest packet.
         self._tail_asked = 0
         # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None when it was lost.
         self._before: int | None = None
-        # Whether that packet closed its frame by its marker.
+        # True when that packet closed its frame by its marker.
         self._marker_before = False
-        # A key frame that its marker closed, until the next frame begins; see `_go_on_after_marker`.
+        # Parts of a key frame closed by its marker, until the next frame begins; see `_go_on_after_marker`.
         self._closed_key: list[bytes] | None = None
         # Packets behind a hole. Whenever there are any, `_next` is missing.
         self._ahead = PacketsAhead()
-        # What is missing before their end.
+        # Missing packets below the end of `_ahead`.
         self._missing = MissingPackets()
         # Deltas cannot be used: no key frame yet, or the chain of references was broken.
         self._need_key = True
-        # A key frame has to be asked for.
+        # A key frame has to be requested.
         self._want_key = False
-        # Timestamp of the frame whose rest is being thrown away, so that it counts once.
+        # Timestamp of the frame whose rest is being discarded, so that it counts once.
         self._tail_timestamp: int | None = None
-        # Everything so far while no frame has begun; its missing beginning may be late. None from then on.
+        # All packets until the first frame begins, since its start may arrive late. None from then on.
         self._opening: list[Packet] | None = []
-        # Packets from far away that follow each other: together they may be a new beginning.
+        # Consecutive packets from far away: together they may be a restart of the sender.
         self._far: list[Packet] = []
 
     @property
@@ -109,7 +109,7 @@ class Assembler:
         return len(self._parts) + len(self._ahead) + len(self._closed_key or ())
 
     def add(self, packet: Packet, now: float, retransmission: bool = False) -> list[EncodedFrame]:
-        """Take a packet in and return the frames that it completes, oldest first."""
+        """Add a packet and return the frames that it completes, oldest first."""
         frames: list[EncodedFrame] = []
         packet.arrived = now
         heard, self._heard = self._heard, now
@@ -121,21 +121,21 @@ class Assembler:
             self._add_out_of_order(packet, now, retransmission, frames)
             if self._missing and heard is not None and now - heard >= SILENCE_S:
                 self._want_key = True
-                # What was asked for meanwhile was lost as well.
+                # A request sent during the silence was lost as well.
                 self._asked = -PLI_S
         return frames
 
     def poll(self, now: float) -> list[EncodedFrame]:
-        """Give up what is overdue and return the frames that this sets free."""
+        """Give up overdue packets and return the frames that this releases."""
         frames: list[EncodedFrame] = []
         while self._missing and now >= self._hole_due():
             self._pass_hole(frames)
         return frames
 
     def deadline(self) -> float | None:
-        """When `poll`, `nacks` or `key_frame_wanted` has something to do without a further packet; None: never.
+        """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new packet; None: never.
 
-        It lies in the past when something is due already. They compare `now` with the very number returned here.
+        It lies in the past when work is due already. Those methods compare `now` with exactly this number.
         """
         due = self._asked + PLI_S if self._want_key else math.inf
         if self._missing:
@@ -145,7 +145,7 @@ class Assembler:
         return None if due == math.inf else due
 
     def nacks(self, now: float) -> list[int]:
-        """Sequence numbers to ask for now, at most 64, the oldest first; counts as asking."""
+        """Return the sequence numbers to request now, at most 64, oldest first, and count them as requested."""
         if now >= self._missing.due:
             return self._missing.take_due(now)
         if self._parts and not self._missing and now >= self._tail_due():
@@ -155,16 +155,16 @@ class Assembler:
         return []
 
     def key_frame_wanted(self, now: float) -> bool:
-        """Whether to ask for a key frame now; true counts as asking."""
+        """Return True when a key frame should be requested now, and count it as requested."""
         if self._want_key and now >= self._asked + PLI_S:
             self._asked = now
             return True
         return False
 
     def decode_failed(self, timestamp: int | None = None) -> None:
-        """The decoder refused a frame, so what follows has no reference until a key frame.
+        """Drop deltas until a key frame, because the decoder refused a frame.
 
-        With the frame's RTP timestamp this is ignored when a newer key frame was handed out already.
+        Ignored when `timestamp`, the frame's RTP timestamp, is older than a key frame that was returned already.
         """
         newest = self._key_timestamp
         if timestamp is None or newest is None or newer(newest, timestamp) <= 0:
@@ -241,10 +241,10 @@ class Assembler:
         )
 
     def _go_on_after_marker(self, packet: Packet) -> bool:
-        """The frame handed out last was not whole: never believe a marker again.
+        """Stop trusting markers: the last returned frame continues after its marker.
 
-        A key frame is collected anew and handed out once more, whole (true). A delta cannot be mended: deltas
-        wait for a key frame and its rest is thrown away (false).
+        A key frame is collected again and returned once more, whole (True). A delta cannot be repaired: its rest is
+        discarded, and deltas wait for a key frame (False).
         """
         self._markers = False
         if self._closed_key is None:
@@ -261,7 +261,7 @@ class Assembler:
         return True
 
     def _throw_tail(self, packet: Packet) -> None:
-        """A packet of a frame whose beginning is lost."""
+        """Discard a packet of a frame whose beginning is lost."""
         if self._tail_timestamp != packet.timestamp:
             self._tail_timestamp = packet.timestamp
             self.dropped["broken"] += 1
@@ -323,7 +323,7 @@ class Assembler:
             self._pass_hole(frames)
 
     def _drain(self, frames: list[EncodedFrame]) -> None:
-        """Take in what follows `_next` without a gap."""
+        """Consume the packets that follow `_next` without a gap."""
         ahead = self._ahead
         while packet := ahead.take(self._next):
             self._consume(packet, frames)
@@ -332,17 +332,17 @@ class Assembler:
     # giving up
 
     def _tail_due(self) -> float:
-        """When to ask for the rest of the frame being collected, if nothing else comes."""
+        """Return the time to request the rest of the frame being collected, if no packet comes before."""
         if self._tail_asked >= len(TAIL_AT) or not self._markers:
             return math.inf
         return self._frame_last + TAIL_AT[self._tail_asked]
 
     def _hole_due(self) -> float:
-        """When the oldest hole is to be given up. There must be one."""
+        """Return the time at which the oldest hole is given up. There must be one."""
         return self._missing.oldest() + (HOLE_S if self._ahead.whole_key is None else KEY_GRACE_S)
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
-        """Give up the oldest hole; with a whole key frame behind it, everything before that one."""
+        """Give up the oldest hole; with a whole key frame behind it, everything before that key frame."""
         target = self._ahead.whole_key
         self._skip_hole(frames)
         while target is not None and self._next <= target:
@@ -363,7 +363,7 @@ class Assembler:
         self._drain(frames)
 
     def _jump(self, sequence: int, end: int, frames: list[EncodedFrame]) -> None:
-        """So much is missing that nobody will send it again: go on behind it."""
+        """Skip a gap that is too large for retransmission, and continue behind it."""
         while self._ahead:
             self._pass_hole(frames)
         self._drop_parts()
@@ -378,7 +378,7 @@ class Assembler:
     # beginnings
 
     def _rewind(self, sequence: int, now: float) -> None:
-        """The stream's first packet had overtaken this one, and no frame has begun since."""
+        """Move the stream's beginning back to a packet that the first one had overtaken; no frame has begun yet."""
         opening, self._opening = self._opening or [], []
         first = self._next - len(opening)
         if not self._ahead:
@@ -391,7 +391,7 @@ class Assembler:
         self._tail_timestamp = None
 
     def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
-        """A packet outside of what can be expected. A run of them shows that the sender began anew."""
+        """Keep a packet far outside of the expected range. A run of them means that the sender restarted."""
         newest = self._ahead.newest().timestamp if self._ahead else self._before
         newest_yet = newest is not None and newer(packet.timestamp, newest) > 0
         if -FAR < distance < 0 and not newest_yet:

@@ -1,4 +1,4 @@
-"""Whether a camera's pictures can be believed to be of now. Pure: the caller gives the time."""
+"""State machine of a camera: starting, live, frozen, stalled, ended. Pure: the caller gives the time."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from collections import deque
 
 from server.core.frames import CameraState
 
-# Silence or a picture that stands still is told after this time, or after so many frame periods when that is longer,
-# so that a camera at one frame a second does not flicker; but never later than the bound.
+# Time without packets (STALLED) or without a new picture (FROZEN): QUIET_S, or so many frame periods when that is
+# longer, so that a camera at one frame per second does not flicker; at most QUIET_MAX_S.
 QUIET_S = 2.0
 QUIET_PERIODS = 3
 QUIET_MAX_S = 30.0
-# What a connected camera has for its first frame: 4 s are expected even where every tenth packet is lost.
+# Time for the first frame after connecting; 4 s are normal with 10 % packet loss.
 FIRST_FRAME_S = 6.0
-# A browser whose camera stands still sends the last picture again, with a new capture time, whenever it is told another
-# frame rate: once or twice on waking, and again on falling back 1.5 s later or more (measured with Chromium). So many
-# pictures, none further behind the one before, are more than that: the camera moves again.
+# A browser with a frozen camera repeats the last picture with a new capture time whenever its frame rate is changed:
+# once or twice on waking, and again on falling back 1.5 s later or more (measured with Chromium). This many new
+# pictures with no larger gap between them prove that the camera moves again.
 REVIVED_BY = 4
 REVIVED_GAP_S = 1.2
 # The frame period is the median of the last intervals: one pause does not change it.
@@ -27,12 +27,11 @@ FPS_FRAMES = 256
 
 
 class CameraWatch:
-    """One camera's state, from what it sends.
+    """Derives one camera's state from its packets, sender reports and frames.
 
-    STARTING until its first frame, or until that is overdue: then STALLED. LIVE while new pictures come, FROZEN while it is still heard of but its
-    newest picture grows old, STALLED while nothing is heard of it at all, and back: from STALLED with the next new
-    picture, from FROZEN with the fourth in a row. ENDED is final: whatever comes after it (a decoder may be late)
-    changes nothing.
+    STARTING: before the first frame. STALLED: the first frame is overdue, or nothing arrives any more. LIVE: new
+    pictures arrive. FROZEN: packets or reports arrive, but no new picture. STALLED becomes LIVE with the next new
+    picture, FROZEN with the fourth in a row. ENDED is final: later calls (a decoder may be late) change nothing.
     """
 
     __slots__ = (
@@ -50,33 +49,33 @@ class CameraWatch:
 
     def __init__(self) -> None:
         self._ended = False
-        # When its connection came about; None before.
+        # Time of the connection; None before.
         self._connected: float | None = None
-        # When anything came last: media packet, sender report or frame. None before.
+        # Time of the last media packet, sender report or frame; None before the first.
         self._heard: float | None = None
-        # When that began, after a silence or at all.
+        # Time since which packets arrive without a silence between them.
         self._heard_since = -math.inf
-        # The newest capture time, and when it came. None before the first frame.
+        # The newest capture time, and its arrival. None before the first frame.
         self._newest = -math.inf
         self._advanced: float | None = None
-        # When the last frames came, for the frame rate; the oldest go first.
+        # Arrivals of the last frames, for the frame rate; the oldest leave first.
         self._arrivals: deque[float] = deque(maxlen=FPS_FRAMES)
         self._intervals: deque[float] = deque(maxlen=INTERVALS)
-        # New pictures in a row that came while it was frozen.
+        # New pictures in a row while frozen.
         self._revived = 0
-        # The limit that `QUIET_S` and the frame period make.
+        # Seconds of quiet that end LIVE, from `QUIET_S` and the frame period.
         self._quiet = QUIET_S
 
     def connected(self, now: float) -> None:
-        """Its connection came about: from here on a first frame is due."""
+        """Note that the connection is established: from now on the first frame is expected."""
         self._connected = now
 
     def packet(self, now: float) -> None:
-        """A media packet came, padding and retransmissions included."""
+        """Note a media packet, padding and retransmissions included."""
         self._hear(now)
 
     def report(self, now: float) -> None:
-        """A sender report came."""
+        """Note a sender report."""
         self._hear(now)
 
     def _hear(self, now: float) -> None:
@@ -85,7 +84,7 @@ class CameraWatch:
         self._heard = now
 
     def frame(self, now: float, captured: float) -> None:
-        """A frame was decoded. `captured`: seconds by any one clock; only its growing counts."""
+        """Note a decoded frame. `captured`: seconds of any one clock; only an increase matters."""
         if self._ended:
             return
         frozen = self.state(now) is CameraState.FROZEN
@@ -93,7 +92,7 @@ class CameraWatch:
         arrivals = self._arrivals
         near = bool(arrivals) and now - arrivals[-1] <= REVIVED_GAP_S
         if arrivals:
-            # What comes while it stands still tells nothing about its period.
+            # Frames of a frozen camera are repeats: they say nothing about its frame period.
             if not frozen:
                 self._intervals.append(max(0.0, now - arrivals[-1]))
                 period = sorted(self._intervals)[len(self._intervals) // 2]
@@ -109,11 +108,10 @@ class CameraWatch:
                 self._revived = 0
 
     def end(self) -> None:
-        """The camera was stopped or replaced, or its connection closed."""
+        """End the camera: it was stopped or replaced, or its connection closed."""
         self._ended = True
 
     def state(self, now: float) -> CameraState:
-        """The state at `now`."""
         if self._ended:
             return CameraState.ENDED
         if self._advanced is None or self._heard is None:
@@ -126,17 +124,17 @@ class CameraWatch:
         return CameraState.LIVE
 
     def stands_still(self, now: float) -> bool:
-        """Tell whether the picture stands still for good: frozen, and heard of for long enough to have shown another one.
+        """Return True when the camera is frozen although packets have arrived long enough for a new picture.
 
-        Behind a silence the first packets come before the first whole picture.
+        After a silence the first packets arrive before the first whole picture.
         """
         heard_for = now - self._heard_since
         return self.state(now) is CameraState.FROZEN and heard_for >= self._quiet
 
     def deadline(self, now: float) -> float | None:
-        """When the state changes if nothing more comes; None when it will not.
+        """Return the time at which the state changes if nothing more arrives; None when it will not.
 
-        `state` compares with the very number returned here.
+        `state` compares `now` with exactly this number.
         """
         if self._ended:
             return None
@@ -150,7 +148,7 @@ class CameraWatch:
         return None if self._connected is None else self._connected + FIRST_FRAME_S
 
     def fps(self, now: float) -> float:
-        """Frames a second over the last 3 s; falls to 0 while none come."""
+        """Return frames per second over the last 3 s; falls to 0 while none arrive."""
         arrivals = [at for at in self._arrivals if at > now - FPS_WINDOW_S]
         if self._ended or not arrivals:
             return 0.0
@@ -159,6 +157,6 @@ class CameraWatch:
         shown = arrivals[-1] - arrivals[0]
         if shown <= 0:
             return len(arrivals) / FPS_WINDOW_S
-        # One period may pass since the newest one before that means anything.
+        # The time since the newest frame counts only beyond one frame period.
         periods = len(arrivals) - 1
         return periods / max(shown, now - arrivals[0] - shown / periods)

@@ -1,12 +1,11 @@
-"""When a frame was captured, from its RTP timestamp. Pure: the caller gives the time.
+"""Compute a frame's capture time from its RTP timestamp. Pure: the caller gives the time.
 
-Two clocks tell it. By the *sender's* clock, as soon as a sender report (RFC 3550 section 6.4.1) has mapped RTP time
-to it: exact, and the very clock by which a page stamps its questions. By *this machine's* clock always: arrival is
-capture plus a delay, and the shortest delay of the last seconds is taken for the path's own.
+Two clocks are used. The sender's clock is exact and is the clock of the page's questions; it is known as soon as a
+sender report (RFC 3550 section 6.4.1) has mapped RTP time to it. This machine's clock is always known: the capture time
+is the arrival less the delay above the shortest delay of the last seconds.
 
-Some senders' reports are wrong by seconds (measured: GStreamer 1.22 puts RTP time 0.7 to 37 s ahead, werift NTP time 0.1
-to 0.9 s back, another one with each report). No path does that, so such reports are not believed, and what this
-machine's clock tells holds.
+Some senders' reports are wrong by seconds (measured: GStreamer 1.22 puts RTP time 0.7 to 37 s ahead, werift puts NTP time
+0.1 to 0.9 s back, by another amount in each report). Such reports are ignored, and this machine's clock is used.
 """
 
 from __future__ import annotations
@@ -17,43 +16,43 @@ from dataclasses import dataclass
 from server.rtc.rate.window_minimum import WindowMinimum
 
 RTP_HZ = 90_000
-# The shortest delay is looked for over so many seconds; long enough for a quiet moment, short enough to follow the
-# drift of two clocks (at 100 ppm: 1.2 ms).
+# Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of two clocks
+# (1.2 ms at 100 ppm).
 WINDOW_S = 12
-# Frames come in order, but one further back than this, or several in a row, mean that the timestamps jumped.
+# Frames arrive in order. One that is further back than this, or several late ones in a row, mean a timestamp jump.
 LATE_S = 1.0
 LATE_RUN = 3
-# A frame cannot run ahead of the quickest one before it, so more than this is a jump too.
+# A frame this far ahead of the quickest one means a jump, too.
 AHEAD_S = 1.0
-# Beyond this distance a report says nothing about a frame any more.
+# A report is not applied to frames further away than this.
 REPORT_FAR_S = 30.0
-# The newest reports have to agree with each other about the two clocks in them, however long they took. So many are
-# compared: 4 s of a browser's, which is how long its clock being set anew is doubted.
+# The newest reports have to agree on the offset between NTP and RTP time. Eight are compared: 4 s of a browser's
+# reports, so a browser whose clock is set is doubted for 4 s.
 REPORTS = 8
 REPORTS_APART_S = 0.25
-# A report's RTP time is no later than its arrival; the estimate of that may be late by what a frame takes to be encoded.
+# A report's RTP time cannot be later than its arrival. Our estimate may be late by the time to encode a frame.
 REPORT_AHEAD_S = 0.25
-# How much longer a frame may take from its capture to here than a question does from its page, both by the sender's
-# clock. More is no path's doing: the two stamps are of different clocks, or one is wrong.
+# Largest difference between the delays of a frame and of a question, both by the sender's clock. No path explains
+# more: the two times are of different clocks, or one is wrong.
 STAMPS_APART_S = 0.5
-# A question's `sent_at` further than this from its arrival is not believed.
+# A question's `sent_at` is ignored when it is further than this from its arrival.
 SENT_AT_BOUND_S = 2.0
-# Without the sender's clock: how much later than the question's arrival the estimated capture has to be. It covers
-# the estimate's own error (measured bias: 2.3 ms).
+# Without the sender's clock, the estimated capture has to be this much later than the question's arrival, which covers
+# the error of the estimate (measured bias: 2.3 ms).
 LOCAL_MARGIN_S = 0.010
 
 
 @dataclass(frozen=True, slots=True)
 class Capture:
-    """When one frame was captured."""
+    """The capture time of one frame."""
 
-    # RTP time unwrapped, 1/90,000 s; goes on growing over wraps and jumps.
+    # RTP time unwrapped, 1/90,000 s; keeps growing over wraps and jumps.
     rtp_time: int
     # Monotonic seconds of this machine, too late by the path's shortest delay.
     local: float
-    # Seconds since the epoch by the sender's clock; None while no report maps to it, or while reports are not believed.
+    # Seconds since the epoch by the sender's clock; None without a report, or while reports are ignored.
     sender: float | None
-    # Whether the sender's reports are not believed.
+    # True while the sender's reports are ignored as wrong.
     doubted: bool = False
 
 
@@ -61,7 +60,7 @@ class CaptureClock:
     """The clock of one media stream; a new SSRC gets a new one."""
 
     def __init__(self) -> None:
-        # Times that the timestamps jumped, for instance when the camera was switched.
+        # Timestamp jumps, for example when the camera was switched.
         self.jumps = 0
         # The newest reports, the newest last: sender's seconds since the epoch and RTP time, 32 bits.
         self._reports: deque[tuple[float, int]] = deque(maxlen=REPORTS)
@@ -76,7 +75,7 @@ class CaptureClock:
         self._base = WindowMinimum(WINDOW_S)
 
     def report(self, ntp_seconds: float, rtp: int, arrival: float) -> None:
-        """A sender report: its NTP time as seconds since 1970, its RTP timestamp; `arrival`: monotonic seconds."""
+        """Add a sender report: NTP time as seconds since 1970, RTP timestamp, and arrival in monotonic seconds."""
         self._reports.append((ntp_seconds, rtp))
         apart = [
             seconds - ntp_seconds - _signed(other - rtp) / RTP_HZ
@@ -87,7 +86,7 @@ class CaptureClock:
         )
 
     def _ahead(self, rtp: int, arrival: float) -> float:
-        """How long after `arrival` RTP time is what the report says, by this machine's clock."""
+        """Return by how many seconds a report's RTP time is ahead of its arrival, by this machine's clock."""
         if self._newest is None:
             return 0.0
         newest = self._newest[0]
@@ -95,7 +94,10 @@ class CaptureClock:
         return rtp_time / RTP_HZ + self._base.value - arrival
 
     def frame(self, timestamp: int, first_arrival: float) -> Capture:
-        """Feed each frame once, in order. `timestamp`: 32 bits as on the wire; `first_arrival`: monotonic seconds."""
+        """Return a frame's capture time; call it once per frame, in order.
+
+        `timestamp`: 32 bits as on the wire; `first_arrival`: monotonic seconds.
+        """
         rtp_time = self._unwrap(timestamp, first_arrival)
         progress = rtp_time / RTP_HZ
         base = self._base.add(first_arrival, first_arrival - progress)
@@ -122,7 +124,7 @@ class CaptureClock:
             self._late = 0
             jumped = arrival - rtp_time / RTP_HZ < self._base.value - AHEAD_S
         if jumped:
-            # Go on counting from the newest frame by this machine's clock.
+            # Continue from the newest frame by this machine's clock.
             rtp_time = newest + max(1, round((arrival - newest_arrival) * RTP_HZ))
             self._restart(timestamp, newest - self._offset)
             self._offset = rtp_time - timestamp
@@ -131,9 +133,9 @@ class CaptureClock:
         return rtp_time
 
     def _restart(self, timestamp: int, before: int) -> None:
-        """What was learnt before the jump says nothing about the frames after it.
+        """Forget the delays and reports from before a timestamp jump.
 
-        The newest report may be of either side: it belongs to the RTP timestamp that it is closer to.
+        The newest report may belong to either side: to the one whose RTP timestamp is closer.
         """
         self.jumps += 1
         self._late = 0
@@ -153,13 +155,13 @@ def captured_after(
     now_wall_s: float,
     asked: float,
 ) -> bool:
-    """Whether a frame shows what was there when the question was sent.
+    """Return True when a frame was captured after the question was sent.
 
-    `sent_at_s` is the page's own stamp in seconds since the epoch, by the clock of its sender reports, so no offset
-    between the machines matters. It is ignored when more than 2 s from the arrival: `now_wall_s` (this machine's
-    seconds since the epoch) and `asked` (monotonic) are the same moment, the question's arrival here. Without it,
-    without a report, or where the two stamps are of different clocks, the local estimate has to be 10 ms past the
-    arrival; before the arrival it never is, whatever the stamps say.
+    `sent_at_s` is the page's time in seconds since the epoch, by the clock of its sender reports, so the offset between
+    the machines does not matter. It is ignored when more than 2 s from the arrival. `now_wall_s` (this machine's seconds
+    since the epoch) and `asked` (monotonic) are both the question's arrival here. Without `sent_at_s`, without a report,
+    or when the two times disagree, the local estimate has to be 10 ms after the arrival. A local estimate before the
+    arrival always gives False.
     """
     if (
         frame_captured_sender is not None
@@ -174,14 +176,14 @@ def captured_after(
 def stamps_disagree(
     frame_captured_sender: float, frame_captured_local: float, sent_at_s: float, asked: float
 ) -> bool:
-    """Tell whether a frame's stamp is further in the past than a question's, as both arrived, than the path explains.
+    """Return True when a frame's delay exceeds the question's delay by more than the path explains.
 
-    The other way round proves nothing: the question may have been late.
+    The opposite proves nothing: the question may have been delayed.
     """
     frame_took = frame_captured_local - frame_captured_sender
     return frame_took - (asked - sent_at_s) > STAMPS_APART_S
 
 
 def _signed(difference: int) -> int:
-    """A difference of 32-bit counters as the shorter way round."""
+    """Return a difference of 32-bit counters as a signed number."""
     return ((difference + 0x80000000) & 0xFFFFFFFF) - 0x80000000

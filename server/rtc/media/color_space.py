@@ -1,9 +1,9 @@
-"""How a sender's pictures stand for colours: WebRTC's color space header extension. Pure.
+"""Parse WebRTC's color space header extension: the matrix and range of a sender's pictures. Pure.
 
-Browsers that convert a picture themselves say so there (Chromium: BT.709 at full range for a canvas and for many cameras),
-for VP8 has no field for it and their H.264 does not use its own. Read by another matrix, red is a darker and a purer one.
+Browsers that convert pictures themselves name the colour space there (Chromium: BT.709 at full range for a canvas and for
+many cameras), because VP8 has no field for it and their H.264 leaves its own out. A wrong matrix shifts the colours.
 
-Source: webrtc.org/experiments/rtp-hdrext/color-space; its numbers are those of ITU-T H.273.
+Source: webrtc.org/experiments/rtp-hdrext/color-space; the numbers are those of ITU-T H.273.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 URI = "http://www.webrtc.org/experiments/rtp-hdrext/color-space"
-# Primaries, transfer, matrix, range with chroma siting; with HDR metadata behind them.
+# Sizes in bytes: primaries, transfer, matrix, range with chroma siting; the longer one adds HDR metadata.
 _SIZES = (4, 28)
-# Matrices that libav's scaler knows (MatrixCoefficients, H.273 table 4): BT.709, FCC, BT.601 twice, SMPTE 240M, BT.2020.
-# GBR, YCgCo and "unspecified" are none of YCbCr's, or say nothing.
+# YCbCr matrices of libav's scaler (MatrixCoefficients, H.273 table 4): BT.709, FCC, BT.601 twice, SMPTE 240M, BT.2020.
+# Left out: GBR, YCgCo and "unspecified".
 MATRICES = frozenset({1, 4, 5, 6, 7, 9})
 LIMITED, FULL = 1, 2
 
@@ -28,7 +28,7 @@ class ColorSpace:
 
 
 def parse(value: bytes) -> ColorSpace | None:
-    """What the extension's `value` says; None when it says nothing that can be used."""
+    """Parse the extension's value; None when it is malformed or names no usable colour space."""
     if len(value) not in _SIZES:
         return None
     matrix, extent = value[2], value[3] >> 4 & 3

@@ -1,4 +1,4 @@
-"""Decoding on a few shared threads: one frame in flight a camera, order kept, nothing unbounded."""
+"""Decode all cameras' frames on a few shared threads: one frame at a time per camera, in order, bounded."""
 
 from __future__ import annotations
 
@@ -24,31 +24,30 @@ from server.rtc.media.vp8_header import Vp8Frames
 
 log = logging.getLogger(__name__)
 
-# libav's own decoders: half the memory of libvpx and no threads of their own.
+# libav's own decoders: they need half the memory of libvpx and start no threads.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
 _FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H264Frames}
-# What a decoder takes at most whatever its pictures: its own tables, the units of a frame of 2 MiB, and that frame without
-# its emulation prevention (measured).
+# Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that frame without
+# emulation prevention (measured).
 DECODER_BYTES = 14 << 20
-# Pictures beyond it are refused inside libav, before anything is allocated for them.
+# Largest side of a picture in pixels. libav refuses larger ones before it allocates memory for them.
 MAX_SIDE = 4096
-# Encoded frames that may wait for one camera, and their bytes; beyond either everything up to the next key frame goes.
+# Bounds of one camera's waiting frames: their number and bytes. Beyond either, all up to the newest key frame are dropped.
 BACKLOG = 30
 BACKLOG_BYTES = 8 << 20
-# Processor time that one camera's decoding may take: so much of each second, and so many seconds ahead. A flat key frame
-# of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2: a camera that sends nothing but such key frames has
-# half of a thread and no more.
+# Processor time of one camera's decoding: this share of each second, with this many seconds of credit. A flat key frame
+# of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2 ms: a camera that sends only such key frames gets
+# half of a thread.
 SHARE = 0.5
 AHEAD_S = 1.0
-# A camera whose pictures were refused, for their format or for the memory that was left, is asked for a key frame again
-# after this time.
+# Time after which a camera whose pictures were refused (format, memory) is asked for a key frame again.
 REFUSED_S = 5.0
 
 
 def open_decoder(codec: str) -> VideoCodecContext:
-    """A decoder with no threads and no delay of its own.
+    """Create a decoder that starts no threads and returns each picture at once.
 
-    Raises ValueError for a codec that is not one of `server.rtc.offer.DECODABLE`.
+    Raises ValueError for a codec that is not in `server.rtc.offer.DECODABLE`.
     """
     name = _DECODERS.get(codec)
     if name is None:
@@ -60,7 +59,7 @@ def open_decoder(codec: str) -> VideoCodecContext:
     return decoder
 
 
-# What the log says of a refusal.
+# Log lines of refusals.
 _REFUSALS = {
     "memory": "a camera's pictures are too large for the memory that is left",
     "format": "a camera sends H.264 that is not 4:2:0 with 8 bits",
@@ -68,15 +67,15 @@ _REFUSALS = {
 
 
 class CheckedFrames:
-    """The frames of one decoder, checked before it gets them."""
+    """Checks one decoder's frames before they are decoded."""
 
     def __init__(self, codec: str) -> None:
         self._frames = _FRAMES[codec]()
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
-        """The frame as the decoder may have it, and the most bytes that it may have kept from now on; 0 for no news.
+        """Return the frame to decode, and the most bytes the decoder may keep from now on (0: unchanged).
 
-        Raises FormatRefused, and ValueError for nonsense and for more than any camera may have.
+        Raises FormatRefused for a format that is not decoded, ValueError for a malformed or too large frame.
         """
         data, kept = self._frames.checked(data)
         return data, kept and kept + DECODER_BYTES
@@ -84,18 +83,19 @@ class CheckedFrames:
 
 @dataclass(frozen=True, slots=True)
 class DecodePool:
-    """What all cameras' decoders share."""
+    """The threads and the picture memory that all cameras' decoders share."""
 
     threads: ThreadPoolExecutor
     pictures: PictureMemory = field(default_factory=PictureMemory)
 
 
 class DecodeLane:
-    """One camera's way through the decode pool.
+    """One camera's queue and decoder in the decode pool.
 
-    `on_image(encoded, image)`, `on_error(timestamp)` (of the frame that failed; None when frames were let go), `on_drop(reason, count)` and `on_refused(reason)`
-    ("memory": its pictures need more than is left; "format": they are not 4:2:0 with 8 bits) are called on the event loop. After `close()` nothing is called any more,
-    and the decoder's memory is given back once its thread let go of it.
+    Calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed frame's RTP timestamp, or
+    None when frames were dropped; `on_drop(reason, count)`; `on_refused(reason)` ("memory": the pictures need more than is
+    left; "format": they are not 4:2:0 with 8 bits). After `close()` nothing is called, and the decoder's memory is
+    returned when its thread has finished.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class DecodeLane:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
         self._decoder: VideoCodecContext | None = open_decoder(codec)
-        # Belongs to the decoder's thread, as the decoder does.
+        # Used by the decoder's thread only.
         self._frames = CheckedFrames(codec)
         self._on_image = on_image
         self._on_error = on_error
@@ -119,15 +119,15 @@ class DecodeLane:
         self._on_refused = on_refused
         self._waiting: deque[EncodedFrame] = deque()
         self._busy = False
-        # Why only a key frame may go in, as `on_drop` tells it; None when anything may.
+        # `on_drop` reason for which only a key frame is accepted; None when any frame is.
         self._need_key: str | None = None
         self._closed = False
-        # Processor seconds that it may still take, and when that was true (monotonic seconds).
+        # Processor seconds left, at this monotonic time.
         self._credit = AHEAD_S
         self._credit_at = time.monotonic()
-        # Decoding goes on when it fires; None while there is credit.
+        # Resumes decoding; None while there is credit.
         self._pause: asyncio.TimerHandle | None = None
-        # Whoever was refused is asked for a key frame when it fires.
+        # Requests a key frame after a refusal.
         self._again: asyncio.TimerHandle | None = None
 
     def put(self, frame: EncodedFrame) -> None:
@@ -143,7 +143,7 @@ class DecodeLane:
         self._next()
 
     def _overflow(self) -> None:
-        """Drop to the newest key frame that waits; without one everything, and ask for one."""
+        """Drop the frames before the newest waiting key frame; without one drop all and request one."""
         keep: deque[EncodedFrame] = deque()
         for frame in reversed(self._waiting):
             keep.appendleft(frame)
@@ -160,8 +160,7 @@ class DecodeLane:
         self._waiting = keep
 
     def _refused(self, reason: str) -> None:
-        """Nothing goes in before another key frame, which is asked for in a while: there may be room by then, or another
-        format."""
+        """Drop frames until the next key frame, and request one later: memory or the format may then fit."""
         count = 1
         while self._waiting and not self._waiting[0].key:
             self._waiting.popleft()
@@ -199,7 +198,7 @@ class DecodeLane:
         self._next()
 
     def _decode(self, frame: EncodedFrame) -> None:
-        """In a pool thread; the busy flag keeps it the only one at this decoder."""
+        """Decode one frame in a pool thread. The busy flag allows one thread per decoder."""
         image: av.VideoFrame | None = None
         failed = False
         refused: str | None = None
@@ -216,7 +215,7 @@ class DecodeLane:
         except FormatRefused:
             refused = "format"
         except Exception as exc:  # noqa: BLE001
-            # anything else would end this camera's decoding in silence
+            # an unexpected error must not end this camera's decoding unnoticed
             failed = True
             if not isinstance(exc, av.FFmpegError | ValueError):
                 log.warning("decoder failed", extra={"error": type(exc).__name__})
@@ -242,7 +241,7 @@ class DecodeLane:
         elif refused is not None:
             self._refused(refused)
         elif image is None:
-            # Hidden, or behind a picture that was shown already, as B pictures are.
+            # A hidden frame, or one before a picture that was shown already, such as a B picture.
             self._on_drop("not_shown", 1)
         else:
             if image.width > MAX_SIDE or image.height > MAX_SIDE:
@@ -271,9 +270,9 @@ def _too_many(frames: deque[EncodedFrame]) -> bool:
 
 
 def give_memory_back() -> None:
-    """Hand free memory back to the system (glibc; elsewhere it is only freed). Takes about 20 ms.
+    """Collect garbage and return free memory to the system (glibc only). Takes about 20 ms.
 
-    A closed connection is a knot of references that only the collector undoes, and it comes seldom by itself.
+    A closed connection is a cycle of references, which only the collector frees, and it seldom runs by itself.
     """
     gc.collect()
     with suppress(OSError, AttributeError):

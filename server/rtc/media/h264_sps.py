@@ -1,8 +1,8 @@
-"""H.264 sequence parameter sets (ITU-T H.264 section 7.3.2.1.1), checked and written again. Pure.
+"""Check and rewrite H.264 sequence parameter sets (ITU-T H.264 section 7.3.2.1.1). Pure.
 
-libav keeps as many reference pictures as a set says, and beside them as many as may have to be put in order: up to
-sixteen by the set's own word, and as many where it says nothing and pictures come out of order. A set that is written again
-says that none has to be, and everything that no decoder here needs is left out.
+libav keeps as many reference pictures as a set states, and further pictures for reordering: up to sixteen, also where the
+set states nothing and pictures arrive out of order. The rewritten set states that no picture is reordered, and leaves
+out every field that decoding does not need.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ from typing import NamedTuple
 # Macroblocks of a picture of 4096×4096
 MAX_PICTURE_MACROBLOCKS = 65_536
 MAX_SIDE_MACROBLOCKS = 256
-# The present picture, the one before (from which libav hides damage) and the newest that was handed out, which need not
-# be references.
+# Pictures beside the references: the present one, the one before (from which libav conceals damage) and the newest
+# returned one.
 BESIDE_REFERENCES = 3
-# Macroblocks of all pictures that are kept: references as level 5.2 has them (table A-1), and those beside. 196 MiB.
+# Macroblocks of all kept pictures: the references of level 5.2 (table A-1) and those beside them. 196 MiB.
 MAX_KEPT_MACROBLOCKS = 184_320 + BESIDE_REFERENCES * MAX_PICTURE_MACROBLOCKS
 
-# Baseline, main, extended and high: no other has 4:2:0 with 8 bits alone.
+# Baseline, main, extended and high: the profiles that can be 4:2:0 with 8 bits only.
 _PROFILES = frozenset({66, 77, 88, 100})
 _HIGH = 100
-# No field that is read lies further behind, scaling lists and colours included.
+# Bytes that are read of a set: no needed field lies behind them, scaling lists and colours included.
 _LONGEST = 1024
 _MAX_REFERENCES = 16
 _EXTENDED_SAR = 255
 
 
 class FormatRefused(ValueError):
-    """Its pictures are not 4:2:0 with 8 bits."""
+    """The stream's pictures are not 4:2:0 with 8 bits."""
 
 
 class SequenceSet(NamedTuple):
-    """What a set makes a decoder keep, and how it is given to one."""
+    """The memory that a set makes a decoder keep, and the rewritten set."""
 
     # Macroblocks of one picture
     picture: int
-    # Macroblocks of all pictures that are kept
+    # Macroblocks of all kept pictures
     kept: int
     # The unit's bytes behind its header, with emulation prevention
     written: bytes
 
 
 class Bits:
-    """Bits of a NAL unit behind its header, which may still have its emulation prevention bytes."""
+    """Reads the bits of a NAL unit behind its header; removes emulation prevention bytes."""
 
     def __init__(self, unit: bytes) -> None:
         data = unit[:_LONGEST].replace(b"\0\0\3", b"\0\0")
@@ -57,7 +57,7 @@ class Bits:
         return self._value >> self._left & (1 << count) - 1
 
     def ue(self, most: int = (1 << 32) - 2) -> int:
-        """Section 9.1: as many zeros as bits follow the first one."""
+        """Read an unsigned Exp-Golomb number (section 9.1). Raises ValueError above `most`."""
         zeros = 0
         while not self.read(1):
             zeros += 1
@@ -73,15 +73,15 @@ class Bits:
         return (number + 1) // 2 if number % 2 else -(number // 2)
 
     def so_far(self) -> str:
-        """Everything that was read, as ones and zeros."""
+        """Return all bits read so far as a string of ones and zeros."""
         count = self._size - self._left
         return f"{self._value >> self._left:0{count}b}"
 
 
 def read_set(unit: bytes) -> SequenceSet:
-    """Read a set without its NAL header; what follows it does not count.
+    """Parse a set (without its NAL header) and rewrite it; bytes behind it are ignored.
 
-    Raises FormatRefused, and ValueError for one that is malformed or would have too much kept.
+    Raises FormatRefused, and ValueError for a malformed set or one that would keep too much memory.
     """
     bits = Bits(unit)
     profile = bits.read(8)
@@ -146,7 +146,7 @@ def _samples(bits: Bits) -> None:
 
 
 def _colors(bits: Bits) -> str:
-    """`video_signal_type` of the usability information (section E.1.1), bits as they stand; "0" where it has none."""
+    """Copy the bits of `video_signal_type` from the usability information (section E.1.1); "0" without one."""
     try:
         if not bits.read(1):
             return "0"
@@ -159,16 +159,16 @@ def _colors(bits: Bits) -> str:
         kind = bits.read(4)
         described = bits.read(1)
         return f"1{kind:04b}{described}" + (f"{bits.read(24):024b}" if described else "")
-    except ValueError:  # it ends early: encoders have written such, and decoders take it
+    except ValueError:  # it ends early: some encoders write this, and decoders accept it
         return "0"
 
 
 def _vui(colors: str, references: int) -> str:
-    """Usability information with these colours, by which every picture is shown when it is decoded."""
+    """Write usability information with these colours, in which no picture is reordered."""
     # No aspect ratio, no overscan; no chroma location, timing, buffers and picture structure.
     head = "00" + colors + "0" "0" "00" "0"
-    # Restrictions: vectors beyond the edges, no bound of bytes and bits, of vectors the usual one; nothing to be
-    # put in order, and no more pictures than there are references.
+    # Restrictions: vectors beyond the edges, no bound of bytes and bits, the usual bound of vectors, no reordered
+    # pictures, and only as many buffered pictures as references.
     numbers = "".join(_ue(number) for number in (0, 0, 16, 16, 0, references))
     return head + "1" "1" + numbers
 
@@ -179,7 +179,7 @@ def _ue(number: int) -> str:
 
 
 def _protected(rbsp: bytes) -> bytes:
-    """With emulation prevention (section 7.4.1)."""
+    """Insert emulation prevention bytes (section 7.4.1)."""
     out = bytearray()
     zeros = 0
     for byte in rbsp:

@@ -1,6 +1,6 @@
-"""Frames of H.264 in Annex B form, as they are before libav gets them: bounded, and their sets written again. Pure.
+"""Bound H.264 frames (Annex B) and rewrite their parameter sets before libav decodes them. Pure.
 
-A unit of four bytes takes four KiB in libav, and a picture parameter set of ten takes 168: neither is ever given back.
+libav allocates 4 KiB for a unit of four bytes and 168 KiB for a picture parameter set of ten, and never frees either.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from server.rtc.media.h264_sps import Bits, SequenceSet, read_set
 
 # Parameter sets in one frame; encoders send one.
 MAX_SETS = 8
-# As many slices as a frame may have packets, and what stands before them.
+# Units in one frame: a slice for each of its 512 packets, and the units before them.
 MAX_UNITS = 600
-# What a macroblock takes: 384 bytes of samples, and motion vectors and more beside (measured).
+# Memory of a macroblock: 384 bytes of samples, motion vectors and other data (measured).
 MACROBLOCK_BYTES = 540
-# What a picture parameter set takes (measured).
+# Memory of a picture parameter set (measured).
 PICTURE_SET_BYTES = 168 << 10
 
 _START = b"\0\0\1"
@@ -22,23 +22,23 @@ _PPS = 8
 
 
 class H264Frames:
-    """The frames of one decoder, in the order in which it gets them."""
+    """Checks one decoder's frames, in decoding order."""
 
     def __init__(self) -> None:
-        # Numbers of its picture parameter sets
+        # Ids of the picture parameter sets so far
         self._pictures: set[int] = set()
-        # Of all sequence parameter sets so far
+        # Largest number of kept macroblocks over all sequence parameter sets so far
         self._most = 0
         # Macroblocks of the largest picture so far
         self.picture = 0
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
-        """The frame as the decoder may have it, and the most bytes that all frames so far may have kept (0: nothing new).
+        """Return the frame to decode, and the most bytes that all frames so far may keep (0: unchanged).
 
-        Raises `h264_sps.FormatRefused`, and ValueError for what is malformed or out of bounds.
+        Raises `h264_sps.FormatRefused`, and ValueError for a frame that is malformed or out of bounds.
         """
         parts: list[bytes] = []
-        told = sets = units = 0
+        changed = sets = units = 0
         done = 0
         at = data.find(_START)
         while at >= 0:
@@ -50,7 +50,7 @@ class H264Frames:
             kind = data[begin] & 0x1F if begin < len(data) else 0
             if kind not in (_SPS, _PPS):
                 continue
-            told = 1
+            changed = 1
             unit = data[begin + 1 : at if at >= 0 else len(data)]
             if kind == _PPS:
                 self._pictures.add(Bits(unit).ue(255))
@@ -60,11 +60,11 @@ class H264Frames:
                 raise ValueError(f"A frame has more than {MAX_SETS} sequence parameter sets.")
             read = self._sequence_set(unit)
             parts += (data[done : begin + 1], read.written)
-            # What stands between this unit and the next start code is left out.
+            # Bytes between this unit and the next start code are left out.
             done = at if at >= 0 else len(data)
         parts.append(data[done:])
         kept = self._most * MACROBLOCK_BYTES + len(self._pictures) * PICTURE_SET_BYTES
-        return (b"".join(parts) if sets else data), kept if told else 0
+        return (b"".join(parts) if sets else data), kept if changed else 0
 
     def _sequence_set(self, unit: bytes) -> SequenceSet:
         read = read_set(unit)

@@ -1,4 +1,4 @@
-"""Which packets are missing, and when to ask for them. Pure: the caller gives the time."""
+"""Track missing packets and the times to request them. Pure: the caller gives the time."""
 
 from __future__ import annotations
 
@@ -6,31 +6,31 @@ import math
 from collections.abc import Iterator
 from itertools import islice
 
-# When a missing packet is asked for, in seconds after it was missed; aiortc alone asks once.
+# Times of the requests for a packet, seconds after it was found missing; aiortc itself requests once.
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
-# At most so many sequence numbers in one NACK; the oldest first.
+# Most sequence numbers in one NACK, oldest first.
 MAX_NACKS = 64
 
 
 class _Missing:
-    """A packet that others overtook."""
+    """A packet that is missing although a later one has arrived."""
 
     __slots__ = ("asked", "since")
 
     def __init__(self, since: float) -> None:
         self.since = since
-        # How many of `NACK_AT` are done.
+        # Requests of `NACK_AT` made so far.
         self.asked = 0
 
 
 class MissingPackets:
-    """Unwrapped sequence numbers in growing order, each with its own times. Its owner bounds how many."""
+    """Missing unwrapped sequence numbers in ascending order, each with its own times. The owner bounds their number."""
 
     __slots__ = ("_missing", "due")
 
     def __init__(self) -> None:
         self._missing: dict[int, _Missing] = {}
-        # When `take_due` has something next; infinite when it never has, in the past when it has now.
+        # Time at which `take_due` next returns a number; infinite for never, in the past for now.
         self.due = math.inf
 
     def __len__(self) -> int:
@@ -43,31 +43,31 @@ class MissingPackets:
         return sequence in self._missing
 
     def append(self, first: int, end: int, now: float) -> None:
-        """From `first` up to before `end`, all newer than those known."""
+        """Add `first` up to but not including `end`, all newer than the known ones."""
         if len(self._missing) < MAX_NACKS:
             self.due = min(self.due, now)
         for sequence in range(first, end):
             self._missing[sequence] = _Missing(now)
 
     def prepend(self, first: int, end: int, now: float) -> None:
-        """The same, all older than those known."""
+        """Add `first` up to but not including `end`, all older than the known ones."""
         self._missing = {sequence: _Missing(now) for sequence in range(first, end)} | self._missing
         self.due = min(self.due, now)
 
     def remove(self, sequence: int) -> None:
-        """It came or was given up."""
+        """Remove a number: its packet arrived or was given up."""
         if len(self._missing) > MAX_NACKS:
-            self.due = 0.0  # A younger one moves up.
+            self.due = 0.0  # A newer one comes within the limit.
         del self._missing[sequence]
         if not self._missing:
             self.due = math.inf
 
     def oldest(self) -> float:
-        """Since when the oldest is missing. There must be one."""
+        """Return the time at which the oldest was found missing. There must be one."""
         return next(iter(self._missing.values())).since
 
     def take_due(self, now: float) -> list[int]:
-        """The 16 bits of those to ask for now, at most `MAX_NACKS`; counts as asking."""
+        """Return the 16-bit numbers to request now, at most `MAX_NACKS`, and count them as requested."""
         ask: list[int] = []
         due = math.inf
         for sequence, missing in islice(self._missing.items(), MAX_NACKS):

@@ -1,4 +1,4 @@
-"""What goes into an assembler and what comes out of it. Pure."""
+"""The assembler's input (RTP packets) and output (encoded frames). Pure."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Packet:
         self.marker = marker
         # Empty for padding.
         self.data = data
-        # See `payload.Payload`: true is certain, false says nothing.
+        # See `payload.Payload`: True is certain, False means unknown.
         self.start = start
         self.key = key
-        # Monotonic seconds, set when added.
+        # Monotonic seconds, set by the assembler.
         self.arrived = 0.0
 
 
@@ -30,7 +30,7 @@ class EncodedFrame:
     """A whole frame as the decoder takes it."""
 
     data: bytes
-    # RTP timestamp, 32 bits, as it came.
+    # RTP timestamp, 32 bits as on the wire.
     timestamp: int
     key: bool
     # Arrival of its earliest and latest packet, monotonic seconds.
@@ -39,5 +39,5 @@ class EncodedFrame:
 
 
 def newer(timestamp: int, than: int) -> int:
-    """Signed distance of two 32-bit RTP timestamps."""
+    """Return the signed distance of two 32-bit RTP timestamps, positive when `timestamp` is newer."""
     return ((timestamp - than + 0x80000000) & 0xFFFFFFFF) - 0x80000000

@@ -1,4 +1,4 @@
-"""Packets that wait behind a hole, and a whole key frame among them. Pure."""
+"""Packets that wait behind a missing one, and the first whole key frame among them. Pure."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from server.rtc.media.packet import Packet
 
 
 class PacketsAhead(dict[int, Packet]):
-    """By unwrapped sequence number. Its owner bounds it, and empties it from its lower end.
+    """Waiting packets by unwrapped sequence number. The owner bounds it and takes packets from its lower end.
 
-    `markers` of its methods: whether a marker bit closes a frame (see `Assembler`).
+    `markers`: True when a marker bit closes a frame (see `Assembler`).
     """
 
     __slots__ = ("_keys", "end", "size", "whole_key")
@@ -17,21 +17,21 @@ class PacketsAhead(dict[int, Packet]):
         super().__init__()
         # Bytes of payload in all of them.
         self.size = 0
-        # One past the newest of them; means nothing without any.
+        # One past the newest number; undefined while empty.
         self.end = 0
-        # A packet of a key frame that is all here; None when there is none.
+        # Sequence number of a packet of a whole key frame; None without one.
         self.whole_key: int | None = None
-        # Packets that prove a key frame, one for each timestamp.
+        # Timestamp of each key frame to the number of a packet that proves it.
         self._keys: dict[int, int] = {}
 
     def keep(self, sequence: int, packet: Packet, markers: bool) -> None:
-        """Hold one, and see whether it makes a key frame whole."""
+        """Store a packet, and check if it makes a key frame whole."""
         self[sequence] = packet
         self.size += len(packet.data)
         if packet.key:
             self._keys.setdefault(packet.timestamp, sequence)
         if self._keys and self.whole_key is None:
-            # Only a last packet, a first packet or one that came late can do so.
+            # Only a frame's last packet, its first, or a late one can do so.
             before = self.get(sequence - 1)
             if (
                 packet.marker
@@ -42,7 +42,7 @@ class PacketsAhead(dict[int, Packet]):
                 self._find_whole_key(markers)
 
     def take(self, sequence: int) -> Packet | None:
-        """Give one away; None when it is not here. `taken` has to follow once all are taken that can be."""
+        """Remove and return a packet; None when absent. Call `taken` after the last of a series."""
         packet = self.pop(sequence, None)
         if packet is not None:
             self.size -= len(packet.data)
@@ -51,18 +51,18 @@ class PacketsAhead(dict[int, Packet]):
         return packet
 
     def taken(self, first: int, markers: bool) -> None:
-        """Those before `first` are gone."""
+        """Find the next whole key frame after all packets before `first` were taken."""
         if self.whole_key is not None and self.whole_key < first:
             self.whole_key = None
         if self._keys and self.whole_key is None:
             self._find_whole_key(markers)
 
     def newest(self) -> Packet:
-        """There must be one."""
+        """Return the newest packet. There must be one."""
         return self[self.end - 1]
 
     def _find_whole_key(self, markers: bool) -> None:
-        """Bounded: each packet is looked at about once."""
+        """Find the oldest whole key frame; visits each packet about once."""
         whole = (key for key in self._keys.values() if self._is_whole(key, markers))
         self.whole_key = min(whole, default=None)
 

@@ -1,4 +1,4 @@
-"""RTP payloads of VP8 (RFC 7741) and H.264 (RFC 6184), taken apart. Pure."""
+"""Parse RTP payloads of VP8 (RFC 7741) and H.264 (RFC 6184). Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FU_A = 28
 
 
 class Payload(NamedTuple):
-    """What one RTP packet carries of a frame."""
+    """The part of a frame in one RTP packet."""
 
-    # The bytes as the decoder takes them, joined in order; empty for padding.
+    # Bytes for the decoder, to be joined in order; empty for padding.
     data: bytes
-    # Certainly a place to begin decoding at: the first packet of a frame. False says nothing.
+    # True: certainly the first packet of a frame. False: unknown.
     start: bool
-    # This packet proves that its frame is a key frame. False says nothing.
+    # True: the frame is certainly a key frame. False: unknown.
     key: bool
 
 
@@ -29,10 +29,10 @@ _EMPTY = Payload(b"", False, False)
 
 
 def parse(codec: str, payload: bytes) -> Payload:
-    """Take the payload format's own header off.
+    """Remove the payload format's header. Linear in the payload's length.
 
-    `codec` is "VP8" or "H264" (another raises KeyError). H.264 comes out in Annex B form. An empty payload is
-    padding. Raises ValueError for a malformed one; the work is linear in its length.
+    `codec` is "VP8" or "H264". H.264 is returned in Annex B form. An empty payload is padding.
+    Raises ValueError for a malformed payload, KeyError for another codec.
     """
     if not payload:
         return _EMPTY
@@ -40,7 +40,7 @@ def parse(codec: str, payload: bytes) -> Payload:
 
 
 def _vp8(payload: bytes) -> Payload:
-    """RFC 7741 section 4.2: X R N S R PID, then I L T K and what they announce."""
+    """Parse RFC 7741 section 4.2: X R N S R PID, then I L T K and the fields that they announce."""
     first = payload[0]
     size = 1
     if first & 0x80:
@@ -59,14 +59,14 @@ def _vp8(payload: bytes) -> Payload:
         if len(payload) < size:
             raise ValueError(f"The VP8 descriptor needs {size} bytes, got {len(payload)}.")
     data = payload[size:]
-    # S = 1 and PID = 0. Without data it starts nothing.
+    # S = 1 and PID = 0, and not empty.
     start = first & 0x1F == 0x10 and len(data) > 0
     # Bit 0 of the frame header (RFC 6386 section 9.1) is 0 in a key frame.
     return Payload(data, start, start and not data[0] & 1)
 
 
 def _h264(payload: bytes) -> Payload:
-    """RFC 6184 sections 5.6 (single NAL unit), 5.7.1 (STAP-A) and 5.8 (FU-A)."""
+    """Parse RFC 6184 sections 5.6 (single NAL unit), 5.7.1 (STAP-A) and 5.8 (FU-A)."""
     if len(payload) < 2:
         raise ValueError(f"An H.264 payload needs 2 bytes, got {len(payload)}.")
     header = payload[0]
@@ -105,7 +105,7 @@ def _stap_a(payload: bytes) -> Payload:
 
 
 def _starts(kind: int) -> bool:
-    """A sequence parameter set may follow a delimiter, but nothing before it is needed to decode."""
+    """Return True when a unit of this type begins a frame; decoding needs nothing before it."""
     return kind in (_SPS, _ACCESS_UNIT_DELIMITER)
 
 

@@ -1,18 +1,18 @@
-"""How much of decoded pictures all cameras together may have kept. Pure; safe to call from several threads."""
+"""Limit the memory of all cameras' decoded pictures. Pure; safe to call from several threads."""
 
 from __future__ import annotations
 
 import threading
 
-# What each camera may have kept whatever the others have. Pictures of 1920×1088 are 18 MiB in VP8, and 29 MiB in H.264 with
-# four references (the most of level 4); a decoder of H.264 takes 14 MiB beside them, and 25 picture parameter sets 4 MiB.
+# Memory guaranteed to each camera. Pictures of 1920×1088 take 18 MiB in VP8, and 29 MiB in H.264 with four references
+# (the most of level 4); an H.264 decoder takes 14 MiB more, and 25 picture parameter sets 4 MiB.
 OWN_BYTES = 48 << 20
-# What goes beyond comes out of this, for all cameras.
+# Memory that all cameras share for what exceeds their own.
 SHARED_BYTES = 512 << 20
 
 
 class PictureMemory:
-    """Who has how much of the shared part. A decoder's most counts until it is closed."""
+    """Tracks each decoder's part of the shared memory. Its largest demand counts until it is closed."""
 
     def __init__(self, *, own: int = OWN_BYTES, shared: int = SHARED_BYTES) -> None:
         self._own = own
@@ -22,11 +22,11 @@ class PictureMemory:
 
     @property
     def free(self) -> int:
-        """Bytes of the shared part that nobody has."""
+        """Free bytes of the shared memory."""
         return self._free
 
     def take(self, owner: object, size: int) -> bool:
-        """Whether `owner`'s decoder may have so many bytes kept in all; true counts as taking them."""
+        """Reserve `size` bytes in all for `owner`'s decoder. Returns False, and reserves nothing, when too few are left."""
         with self._lock:
             more = size - self._own - self._taken.get(owner, 0)
             if more > self._free:
@@ -37,6 +37,6 @@ class PictureMemory:
             return True
 
     def give_back(self, owner: object) -> None:
-        """The owner's decoder is gone. Safe to call more than once."""
+        """Release the reservation of a closed decoder. Safe to call more than once."""
         with self._lock:
             self._free += self._taken.pop(owner, 0)

@@ -1,48 +1,48 @@
-"""A camera that is not heard of: its link may be cut, and a key frame has to be on its way when it comes back. Pure.
+"""Request key frames while a camera is silent, so that one follows as soon as its link is back. Pure.
 
-The first frame behind a cut refers to what was lost in it, so it is of use only as a key frame; an idle camera's next one
-is half a second later. Requests are lost in the cut, too: hence one after the other, of which the last comes through.
+The first frame after a cut refers to lost frames, so only a key frame can be decoded, and an idle camera's next frame is
+half a second away. Requests are lost in the cut, too, so they are repeated until one gets through.
 
-A camera that stands still is no silence, for its browser goes on reporting: asked for key frames it would send its last
-picture again and again, and seem to move.
+A frozen camera is not silent, because its browser still sends reports. With key frame requests it would repeat its last
+picture and appear to move.
 """
 
 from __future__ import annotations
 
 import math
 
-# Longer than a link that works is ever quiet: an idle camera sends one frame a second or more, and one that stands still a
-# sender report every 0.5 to 1.5 s (RFC 3550, section 6.2, as libwebrtc does it for video).
+# Time without packets before the first request. A working link is never quiet for longer: an idle camera sends at least
+# one frame per second, a frozen one a sender report every 0.5 to 1.5 s (RFC 3550, section 6.2, libwebrtc's interval).
 AFTER_S = 1.8
 EVERY_S = 0.2
-# By then the connection is given up.
+# Requests stop after this time, when the connection is given up.
 UNTIL_S = 30.0
 
 
 class Silence:
-    """One stream's."""
+    """Request times of one stream."""
 
     __slots__ = ("_due", "_heard", "asks")
 
     def __init__(self) -> None:
-        # When the newest one came; before the first there is nothing to come back to.
+        # Time of the newest packet or report; infinite before the first, when nothing is requested.
         self._heard = math.inf
         self._due = math.inf
-        # Key frames asked for since then
+        # Requests since then
         self.asks = 0
 
     def heard(self, now: float) -> None:
-        """A packet or a sender report came."""
+        """Note a packet or a sender report: the silence is over."""
         self._heard = now
         self._due = now + AFTER_S
         self.asks = 0
 
     def deadline(self) -> float:
-        """When `ask` has something to say; infinite for never. It compares with the very number returned here."""
+        """Return the time of the next request; infinite for never. `ask` compares `now` with exactly this number."""
         return self._due
 
     def ask(self, now: float) -> bool:
-        """Whether to ask for a key frame now; true counts as asking."""
+        """Return True when a key frame should be requested now, and count it as requested."""
         if now < self._due:
             return False
         self.asks += 1

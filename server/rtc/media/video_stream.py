@@ -1,4 +1,4 @@
-"""One video stream (one SSRC): from its packets to frames, with repair. Knows the event loop, not aiortc."""
+"""One video stream (one SSRC): packets in, frames out, with repair. Uses the event loop, but not aiortc."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from server.rtc.media.decode import DecodeLane, DecodePool
 from server.rtc.media.packet import EncodedFrame, Packet, newer
 from server.rtc.media.silence import Silence
 
-# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. Others of H.264 are refused before they are decoded.
+# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is refused before decoding.
 READABLE = frozenset({"yuv420p", "yuvj420p"})
 
 
 class FrameSink(Protocol):
-    """Who takes a camera's frames; called on the event loop (see `server.camera.camera.Feed`)."""
+    """Receives a camera's frames and events on the event loop (see `server.camera.feed.Feed`)."""
 
     def frame(self, frame: Frame) -> None: ...
     def packet(self, now: float) -> None: ...
@@ -37,14 +37,14 @@ class FrameSink(Protocol):
 
 
 class Feedback(Protocol):
-    """How a stream asks its sender for something; neither call waits."""
+    """Sends a stream's requests to its sender; neither call waits."""
 
     def send_nack(self, ssrc: int, lost: list[int]) -> None: ...
     def send_pli(self, ssrc: int) -> None: ...
 
 
 class VideoStream:
-    """Owns assembly, repair by time, capture times and decoding of one SSRC. A new SSRC gets a new one."""
+    """Owns the assembly, repair, capture times and decoding of one SSRC. A new SSRC gets a new stream."""
 
     def __init__(
         self,
@@ -57,16 +57,16 @@ class VideoStream:
     ) -> None:
         self.ssrc = ssrc
         self.codec = codec
-        # The middle 32 bits of the last sender report's NTP time, and when it came (RFC 3550 section 6.4.1).
+        # Middle 32 bits of the last sender report's NTP time, and its arrival (RFC 3550 section 6.4.1).
         self.last_report: tuple[int, float] | None = None
         self._sink = sink
         self._feedback = feedback
         self._assembler = Assembler()
         self._silence = Silence()
         self._clock = CaptureClock()
-        # How pictures stand for colours; None until the sender said so.
+        # Colour space of the pictures; None until the sender named one.
         self._colors: ColorSpace | None = None
-        # How they do from this RTP timestamp on; None once that has come.
+        # RTP timestamp from which on a new colour space holds; None once it does.
         self._new_colors: tuple[int, ColorSpace] | None = None
         self._lane = DecodeLane(
             pool,
@@ -76,10 +76,10 @@ class VideoStream:
             on_drop=sink.dropped,
             on_refused=sink.refused,
         )
-        # What of the assembler's drops was told to the sink already.
-        self._told_drops: dict[str, int] = {}
+        # The assembler's drops that were already reported to the sink.
+        self._reported_drops: dict[str, int] = {}
         self._timer: asyncio.TimerHandle | None = None
-        # The deadline that it was set for; infinite without it.
+        # Deadline of the timer; infinite without one.
         self._timer_at = math.inf
         self._closed = False
 
@@ -94,7 +94,7 @@ class VideoStream:
         retransmission: bool,
         colors: bytes = b"",
     ) -> None:
-        """`data`: the RTP payload, as it came; `colors`: the color space extension's value, if it has one."""
+        """Process a media packet. `data`: the RTP payload; `colors`: value of the color space extension, or empty."""
         if self._closed:
             return
         try:
@@ -108,23 +108,23 @@ class VideoStream:
         packet = Packet(sequence, timestamp, marker, part.data, part.start, part.key)
         for frame in self._assembler.add(packet, now, retransmission):
             self._lane.put(frame)
-        # A timer that is early does no harm, and most packets need no other.
+        # A timer that fires early does no harm, so most packets need no new one.
         if self._deadline() < self._timer_at:
             self._repair(now)
 
     def report(self, ntp: int, rtp: int, now: float) -> None:
-        """A sender report: 64-bit NTP time by the sender's clock, and the RTP time that goes with it."""
+        """Process a sender report: 64-bit NTP time by the sender's clock, and its RTP time."""
         self.last_report = ((ntp >> 16) & 0xFFFFFFFF, now)
         self._clock.report(ntp / (1 << 32) - NTP_TO_UNIX, rtp, now)
         if self._closed:
             return
         if self._silence.asks:
-            # The link is there again, and what was asked for meanwhile may be lost.
+            # The link is back, and the requests sent during the silence may be lost.
             self._feedback.send_pli(self.ssrc)
         self._silence.heard(now)
 
     def request_key_frame(self) -> None:
-        """Ask for a key frame, at the rate that repair allows."""
+        """Request a key frame, at most every 0.5 s."""
         if not self._closed:
             self._assembler.decode_failed()
             self._repair(time.monotonic())
@@ -139,7 +139,7 @@ class VideoStream:
     def _learn_colors(self, value: bytes, timestamp: int) -> None:
         colors = color_space.parse(value)
         coming = self._new_colors
-        # Most key frames say what is known.
+        # Most key frames repeat the known colour space.
         if colors and colors != (coming[1] if coming else self._colors):
             self._new_colors = timestamp, colors
 
@@ -174,13 +174,13 @@ class VideoStream:
             self._repair(time.monotonic())
 
     def _deadline(self) -> float:
-        """When there is something to do without a further packet; infinite for never."""
+        """Return the time of the next work without a new packet; infinite for never."""
         due = self._assembler.deadline()
         silent = self._silence.deadline()
         return silent if due is None or silent < due else due
 
     def _repair(self, now: float) -> None:
-        """Send what is due (NACK, PLI), and come back when the next thing is."""
+        """Send the due requests (NACK, PLI), and set the timer for the next ones."""
         assembler = self._assembler
         lost = assembler.nacks(now)
         if lost:
@@ -188,13 +188,13 @@ class VideoStream:
         silent = self._silence.ask(now)
         if assembler.key_frame_wanted(now) or silent:
             self._feedback.send_pli(self.ssrc)
-            # Once in a silence: what goes over a WebSocket is late behind a cut, but not lost.
+            # Once per silence: a WebSocket message is delayed by a cut, but not lost.
             if self._silence.asks <= 1:
                 self._sink.key_frame_asked()
         for reason, count in assembler.dropped.items():
-            more = count - self._told_drops.get(reason, 0)
+            more = count - self._reported_drops.get(reason, 0)
             if more:
-                self._told_drops[reason] = count
+                self._reported_drops[reason] = count
                 self._sink.dropped(reason, more)
         deadline = self._deadline()
         if self._timer is not None:
@@ -210,7 +210,7 @@ class VideoStream:
     def _timer_fired(self, deadline: float) -> None:
         self._timer = None
         self._timer_at = math.inf
-        # The loop's timer may fire a tick early; whoever gave the number compares with it.
+        # The loop's timer may fire a tick early, and the methods compare with the deadline itself.
         now = max(time.monotonic(), deadline)
         for frame in self._assembler.poll(now):
             self._lane.put(frame)

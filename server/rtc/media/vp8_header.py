@@ -1,21 +1,21 @@
-"""What a VP8 key frame makes a decoder keep, before it does (RFC 6386 section 9.1). Pure."""
+"""Read a VP8 key frame's size before decoding, to bound the decoder's memory (RFC 6386 section 9.1). Pure."""
 
 from __future__ import annotations
 
-# The previous, the golden and the alternative frame, the one decoded last, which need be none of these, the present one,
-# and the newest that was handed out.
+# Pictures that a decoder keeps: the previous, golden and alternative frame, the one decoded last, the present one, and the
+# newest returned one.
 PICTURES = 6
 # Macroblocks of a picture of 4096×4096
 MAX_PICTURE_MACROBLOCKS = 65_536
-# 16×16 pixels of 4:2:0. What is beside them is little (measured).
+# 16×16 pixels of 4:2:0. The decoder's other memory is small (measured).
 MACROBLOCK_BYTES = 384
 
 
 class Vp8Frames:
-    """The frames of one decoder; each says all there is to know of it."""
+    """Checks one decoder's frames; each stands for itself."""
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
-        """The frame as it came, and the most bytes that it may have kept; 0 for a delta or what is no frame at all.
+        """Return the frame unchanged, and the most bytes that the decoder may keep; 0 for anything but a key frame.
 
         Raises ValueError for a picture that is too large.
         """
@@ -28,7 +28,7 @@ class Vp8Frames:
 
 
 def picture_macroblocks(data: bytes) -> int:
-    """Macroblocks of a key frame; 0 for a delta or what is no frame at all."""
+    """Return the number of a key frame's macroblocks; 0 for anything else."""
     if len(data) < 10 or data[0] & 1 or data[3:6] != b"\x9d\x01\x2a":
         return 0
     # The upper two bits ask for a scale on display.

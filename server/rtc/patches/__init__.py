@@ -1,1 +1,4 @@
-"""Changes to aiortc and aioice, with their reasons. No other folder imports aioice; each patch has a test that notices when the library changes."""
+"""Changes to aiortc and aioice, each with its reason and a test that fails when the library changes underneath.
+
+Beside this folder only `turn_check` imports aioice.
+"""

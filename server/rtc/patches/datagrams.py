@@ -1,7 +1,7 @@
-"""Four corrections to aioice 0.13.0: whose datagrams count, which STUN is looked at, checks that cross, and that a
-closed connection ends.
+"""Four corrections to aioice 0.13.0: accept datagrams from verified peers only, check STUN messages before they are
+processed, repeat a check that crosses the peer's, and stop the consent queries of a closed connection.
 
-`tests/project/test_dependencies.py` fails when what is wrapped here changes underneath.
+`tests/project/test_dependencies.py` fails when the wrapped functions change.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from server.rtc.offer import MAX_CANDIDATES
 
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
 
-# No path carries more in one piece, and neither libsrtp's buffer in pylibsrtp nor aiortc's reading of DTLS takes more.
+# Bytes of one datagram: the usual path MTU, and the most that pylibsrtp's buffer and aiortc's DTLS reading accept.
 MAX_DATAGRAM = 1500
-# Datagrams that wait for DTLS to read them; in a connection that works hardly ever more than one.
+# Datagrams that wait for DTLS to read them; a working connection has hardly ever more than one.
 MAX_WAITING = 2048
-# Addresses of one peer: those that it names, and as many again that show by themselves. RFC 8445 section 19.5.1
-# tells what a server is good for that goes on checking whatever address an authenticated peer writes as its own.
+# Addresses of one peer: its candidates, and as many peer-reflexive ones. Without a bound an authenticated peer could make
+# this server send checks to any address (RFC 8445 section 19.5.1).
 MAX_ADDRESSES = 2 * MAX_CANDIDATES
-# Checks that aioice keeps until the answer is made. It would drop the oldest of more, and nobody would know.
+# Checks that aioice keeps until the answer is made. It would silently drop the oldest beyond this.
 MAX_EARLY_CHECKS = 100
-# Times that a peer may say that both sides have the same role. Once is what happens.
+# Role conflicts that a peer may report; one is normal.
 MAX_ROLE_CONFLICTS = 4
 
-# Times that one check of ours is sent again because one of theirs came in.
+# Times that one of our checks is repeated because a check of the peer arrived.
 MAX_SENT_AGAIN = 3
 
 # STUN message types, RFC 8489 section 5: a Binding request, its response and its error response.
 _REQUEST, _RESPONSE, _ERROR = 0x0001, 0x0101, 0x0111
 _COOKIE = aioice.stun.COOKIE.to_bytes(4, "big")
 
-# Datagrams that went no further, by reason.
+# Refused datagrams by reason.
 refused: Counter[str] = Counter(stranger=0, stun=0, addresses=0, size=0, waiting=0)
 
 
@@ -45,18 +45,19 @@ class _Handler(Protocol):
 
 
 def checked(stock: _Handler) -> _Handler:
-    """aioice hands every datagram that is not STUN to DTLS, whoever sent it; a stranger can end a session so.
+    """Wrap aioice's `datagram_received` so that it refuses datagrams of strangers and malformed STUN.
 
-    Only those from an address that proved itself go on (OWASP ASVS 5, 17.2.6): our check of it has succeeded, or
-    it has sent an authenticated check that nominates the pair, which may be a moment earlier. The side that
-    nominates stops checking once a pair will do, while the other may already send on another one of its candidates.
+    aioice passes every datagram that is not STUN to DTLS, so that a stranger could end a session. Here a datagram passes
+    only from a verified address (OWASP ASVS 5, 17.2.6): our check of it has succeeded, or it has sent an authenticated
+    check that nominates the pair, which may be a moment earlier. The nominating side stops checking once a pair works,
+    while the other side may already send from another of its candidates.
 
-    STUN goes on when it is whole, a request to this very connection or a response to one of its own; the rest gets
-    no answer (aioice's would go to whatever address the sender wrote), no line in the log and no place in a queue.
+    A STUN message passes when it is whole and a request to this connection or a response to one of its requests. The
+    rest gets no answer (aioice's would go to an address that the sender chose), no log line and no queue entry.
     """
 
     def datagram_received(self: Any, data: Any, addr: tuple[Any, ...]) -> None:
-        # An empty datagram would break DTLS's look at the first byte. STUN begins with 0 to 3 (RFC 7983).
+        # DTLS reads the first byte, so an empty datagram would raise. STUN begins with 0 to 3 (RFC 7983).
         if not data:
             return
         remote = (addr[0], addr[1])
@@ -84,7 +85,7 @@ def checked(stock: _Handler) -> _Handler:
 
 
 def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
-    """Why a STUN message is not looked at any further; empty when it is. What is cheap to see comes first."""
+    """Return the reason to refuse a STUN message, empty to accept it. Cheap checks come first."""
     if len(data) < 20 or data[4:8] != _COOKIE:
         return "stun"
     kind = data[0] << 8 | data[1]
@@ -98,7 +99,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
         return "stun"
     receiver = protocol.receiver
     if kind == _ERROR and message.error_code == 487:
-        # aioice asks again in the other role, each time one call deeper.
+        # aioice retries in the other role, each time one call deeper.
         conflicts = getattr(receiver, "role_conflicts", 0) + 1
         receiver.role_conflicts = conflicts
         return "stun" if conflicts > MAX_ROLE_CONFLICTS else ""
@@ -106,7 +107,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
         if not receiver._valid_username(message.attributes.get("USERNAME", "")):
             return "stun"
         known = any((c._network_host, c.port) == remote for c in receiver._remote_candidates)
-        # aioice reads the priority of a request from an address that is new to it, whether or not there is one.
+        # aioice reads the priority of a request from a new address even if it has none.
         if not known and "PRIORITY" not in message.attributes:
             return "stun"
         if len(receiver._early_checks) >= MAX_EARLY_CHECKS or (
@@ -116,7 +117,7 @@ def _stun_problem(protocol: Any, data: bytes, remote: tuple[Any, ...]) -> str:
     return ""
 
 
-# aioice's own, also after `install`
+# aioice's own functions, also after `install`
 STOCK: _Handler = aioice.ice.StunProtocol.datagram_received
 _CHECKED = checked(STOCK)
 STOCK_CONSENT = aioice.ice.Connection.query_consent
@@ -124,7 +125,7 @@ STOCK_INCOMING = aioice.ice.Connection.check_incoming
 
 
 async def _query_consent(self: aioice.ice.Connection) -> None:
-    """A connection that is closed while its checks succeed would ask for consent for half a minute more."""
+    """Do not query consent on a closing connection: one closed while its checks succeed would go on for 30 s."""
     if not self._closing:
         await STOCK_CONSENT(self)
 
@@ -135,10 +136,10 @@ def _check_incoming(
     addr: tuple[str, int],
     protocol: aioice.ice.StunProtocol,
 ) -> None:
-    """A check that comes in while ours of the same pair is unanswered: ours goes out again at once (RFC 8445, 7.3.1.4).
+    """Repeat our unanswered check of a pair at once when the peer's check of it arrives (RFC 8445, 7.3.1.4).
 
-    It was sent before the way was open (NAT, a relay's permission), and aioice alone would wait out its half a second.
-    Only authenticated checks come here, and a peer that writes others' addresses as its own gains little.
+    Ours was sent before the path was open (NAT, a relay's permission); aioice alone would wait 0.5 s. Only authenticated
+    checks come here, and `MAX_SENT_AGAIN` bounds what a peer gains that names others' addresses as its own.
     """
     STOCK_INCOMING(self, message, addr, protocol)
     transactions: tuple[Any, ...] = tuple(protocol.transactions.values())
@@ -150,7 +151,7 @@ def _check_incoming(
 
 
 def install() -> None:
-    """Put all in place. Safe to call again."""
+    """Install the replacements in aioice. Safe to call again."""
     aioice.ice.Connection.check_incoming = _check_incoming  # type: ignore[method-assign]
     aioice.ice.StunProtocol.datagram_received = _CHECKED  # type: ignore[method-assign,assignment]
     aioice.ice.Connection.query_consent = _query_consent  # type: ignore[method-assign]

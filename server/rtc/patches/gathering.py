@@ -1,7 +1,7 @@
-"""Which sockets a camera's connection gets and which addresses its answer names, in place of aioice 0.13.0's own choice.
+"""Choose a camera connection's sockets and announced addresses, in place of aioice 0.13.0.
 
-A connection takes one UDP port of every address of this machine that it uses, loopback aside, whatever its offer has
-beside the camera. `tests/project/test_dependencies.py` fails when what is replaced here changes underneath.
+A connection takes one UDP port on each address of this machine that it uses, except loopback, whatever else its offer
+contains. `tests/project/test_dependencies.py` fails when the replaced functions change.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ log = logging.getLogger(__name__)
 
 Address = IPv4Address | IPv6Address
 
-# An answer waits this long for STUN servers, since it is not trickled.
+# An answer waits this long for the STUN server, because our candidates are not trickled.
 STUN_SECONDS = 0.5
-# A STUN server that did not answer is not asked again for so long, so that no further answer waits for it.
+# A STUN server that did not answer is not asked for this long, so that further answers do not wait for it.
 STUN_PAUSE_SECONDS = 60.0
-# After a whole range was found taken, offers are refused unseen for so long: looking takes a while.
+# After the whole range was found in use, offers are refused without another search for this long.
 FULL_SECONDS = 0.5
 RETRY_AFTER = 3.0
 
 
 class Gathering:
-    """What all connections of a server have in common; owner of the place in the port range.
+    """Gathers the candidates of all connections of a server, and owns the position in the port range.
 
-    `ports`: first and last UDP port for media; None takes what the system gives. `public`: the addresses named in
-    answers, most wanted first. Where one of a family is named (IPv4, IPv6), no other address of that family is. One
-    that is this machine's own stands for itself; any other means the same port of this machine's own addresses, as
-    1:1 NAT and a container's published ports have it. `stun_url`: a `stun:` URL asked for this machine's address as
-    the internet sees it; IPv4 only, and only where no public IPv4 address is given.
+    `ports`: first and last UDP port for media; None lets the system choose. `public`: the addresses to announce, most
+    preferred first. They replace all own addresses of their family (IPv4, IPv6). One that this machine has stands for
+    itself; any other means the same port on this machine's addresses (1:1 NAT, a container's published ports).
+    `stun_url`: a `stun:` URL that is asked for this machine's public address; IPv4 only, and only without a public IPv4
+    address.
     """
 
     def __init__(
@@ -61,16 +61,16 @@ class Gathering:
         self._full_until = 0.0
 
     def attach(self, connection: aioice.ice.Connection) -> None:
-        """Have this connection's sockets made here. To be called before it gathers."""
+        """Gather this connection's candidates here. Call it before the connection gathers."""
         connection.get_component_candidates = partial(self._gather, connection)  # type: ignore[method-assign]
 
     @property
     def asks_stun(self) -> bool:
-        """Whether answers may also name the address that a STUN server sees."""
+        """True when answers may also announce the address that a STUN server reports."""
         return self._stun is not None and not any(a.version == 4 for a in self._public)
 
     def announced(self, own: Sequence[str]) -> list[str]:
-        """The addresses that answers name on a machine whose own ones are `own`; without what STUN adds."""
+        """Return the addresses to announce on a machine with the addresses `own`, without those from STUN."""
         named = {address.version for address in self._public}
         rest = [a for a in own if ipaddress.ip_address(a).version not in named]
         return [*map(str, self._public), *rest]
@@ -82,7 +82,7 @@ class Gathering:
         addresses: list[str],
         timeout: int = 5,
     ) -> list[aioice.Candidate]:
-        """In place of `Connection.get_component_candidates`: the candidates to be announced. Raises PortsExhausted."""
+        """Replace `Connection.get_component_candidates`: open sockets, return candidates. Raises PortsExhausted."""
         found: list[aioice.Candidate] = []
         hosts: list[aioice.ice.StunProtocol] = []
         for address in self._used(addresses):
@@ -91,7 +91,7 @@ class Gathering:
             except PortsExhausted:
                 raise
             except OSError as error:
-                # An address may go while we look at it (Wi-Fi), or not be ready for use yet.
+                # An address may disappear meanwhile (Wi-Fi), or not be ready yet.
                 log.info(
                     "address not usable", extra={"error": errno.errorcode.get(error.errno or 0)}
                 )
@@ -103,7 +103,7 @@ class Gathering:
             except BaseException:
                 sock.close()
                 raise
-            # From here on the connection's `close` closes it.
+            # From now on the connection's `close` closes it.
             connection._protocols.append(protocol)
             host, port = sock.getsockname()[:2]
             protocol.local_candidate = _candidate(component, "host", host, port, 0xFFFF)
@@ -114,7 +114,7 @@ class Gathering:
         return found
 
     def _used(self, own: list[str]) -> list[str]:
-        """The own addresses that need a socket: where all named ones of a family are our own, just these."""
+        """Return the own addresses that need a socket: of a family whose public ones are all our own, only those."""
         used = list(own)
         for version in (4, 6):
             named = [str(a) for a in self._public if a.version == version]
@@ -123,7 +123,7 @@ class Gathering:
         return used
 
     def _socket(self, address: str) -> socket.socket:
-        """A bound socket. Raises PortsExhausted; OSError when the address itself cannot be used."""
+        """Open and bind a UDP socket. Raises PortsExhausted; OSError when the address cannot be used."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -136,7 +136,7 @@ class Gathering:
         return sock
 
     def bind(self, sock: socket.socket, address: str) -> None:
-        """Bind to a free port of the range, beginning after the last one given. Raises PortsExhausted, OSError."""
+        """Bind to the next free port of the range after the last one used. Raises PortsExhausted, OSError."""
         if self._ports is None:
             sock.bind((address, 0))
             return
@@ -174,7 +174,7 @@ class Gathering:
                 ):
                     continue
                 port = protocol.local_candidate.port
-                # Higher is preferred (RFC 8445, 5.1.2.1); each candidate its own.
+                # Each candidate has a preference of its own; higher is preferred (RFC 8445, 5.1.2.1).
                 preference = 0xFFFF - len(candidates)
                 candidates.setdefault(
                     (address, port), _candidate(component, "host", address, port, preference)
@@ -184,7 +184,7 @@ class Gathering:
     async def _reflexive(
         self, component: int, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
     ) -> list[aioice.Candidate]:
-        """The sockets' addresses as a STUN server sees them, where they differ; none when it does not answer in time."""
+        """Ask the STUN server for the sockets' public addresses; none where equal, or without an answer in time."""
         hosts = [p for p in hosts if ipaddress.ip_address(p.local_candidate.host).version == 4]
         if not hosts or time.monotonic() < self._stun_silent_until:
             return []
@@ -215,13 +215,13 @@ class Gathering:
 
 
 def own_addresses() -> list[str]:
-    """This machine's addresses, loopback and link-local IPv6 aside."""
+    """Return this machine's addresses except loopback and link-local IPv6."""
     found: list[str] = aioice.ice.get_host_addresses(use_ipv4=True, use_ipv6=True)
     return found
 
 
 async def _ask(protocol: aioice.ice.StunProtocol, server: tuple[str, int]) -> tuple[str, int]:
-    """Raises aioice's TransactionError, ConnectionError."""
+    """Ask a STUN server for the socket's public address and port. Raises aioice's TransactionError, ConnectionError."""
     request = aioice.stun.Message(
         message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
     )
@@ -247,7 +247,7 @@ def _candidate(
 
 
 def _host_and_port(stun_url: str) -> tuple[str, int]:
-    """Of stun:host, stun:host:port, stun:[address]:port; the form is config.py's business."""
+    """Split stun:host, stun:host:port or stun:[address]:port; config.py has checked the form."""
     host, _, port = stun_url.partition(":")[2].rpartition(":")
     if not host or port.endswith("]"):
         host, port = stun_url.partition(":")[2], ""

@@ -1,4 +1,4 @@
-"""RTP header extensions that aiortc 1.16.0 does not know: the color space, which a sender attaches to its key frames."""
+"""Teach aiortc 1.16.0 the RTP header extension for the color space, which senders attach to key frames."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from server.rtc.media import color_space
 
 @dataclass
 class ColoredExtensions(HeaderExtensions):
-    """Of a packet that says how its pictures stand for colours."""
+    """Header extensions of a packet with a color space."""
 
     color_space: bytes = b""
 
 
 class ColoredMap(HeaderExtensionsMap):
-    """Takes the place of a transport's map and what that has learned."""
+    """Replaces a transport's map and takes over its contents."""
 
     def __init__(self, known: HeaderExtensionsMap) -> None:
         vars(self).update(vars(known))
-        # The number that this connection has for it; 0 for none.
+        # Id of the extension in this connection; 0 for none.
         self._color_space = 0
 
     def configure(self, parameters: RTCRtpParameters) -> None:
@@ -33,9 +33,9 @@ class ColoredMap(HeaderExtensionsMap):
                 self._color_space = extension.id
 
     def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:
-        """Raises ValueError, struct.error and more for nonsense, as the one it replaces."""
+        """Parse a packet's extensions. Raises ValueError, struct.error and others on malformed ones, like its base."""
         values = super().get(extension_profile, extension_value)
-        # Few packets have it: those that cannot are let go without being read twice.
+        # Few packets have it: a value that is too short is not parsed twice.
         if self._color_space and len(extension_value) > 4:
             for number, value in unpack_header_extensions(extension_profile, extension_value):
                 if number == self._color_space:
@@ -44,13 +44,13 @@ class ColoredMap(HeaderExtensionsMap):
 
 
 def color_space_of(packet: RtpPacket) -> bytes:
-    """The extension's value; empty when the packet has none."""
+    """Return the extension's value; empty when the packet has none."""
     extensions = packet.extensions
     return extensions.color_space if isinstance(extensions, ColoredExtensions) else b""
 
 
 def install(transport: RTCDtlsTransport) -> None:
-    """Let this connection's packets be read so. Before its receivers register; safe to call again."""
+    """Replace a transport's map, before its receivers register. Safe to call again."""
     known = transport._rtp_header_extensions_map
     if not isinstance(known, ColoredMap):
         transport._rtp_header_extensions_map = ColoredMap(known)

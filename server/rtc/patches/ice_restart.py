@@ -1,8 +1,8 @@
-"""An ICE restart (RFC 8445 section 9) below a running DTLS connection, which aiortc 1.16.0 has no way to ask for.
+"""ICE restart (RFC 8445 section 9) below a running DTLS connection, which aiortc 1.16.0 does not offer.
 
-A second `aioice.Connection` is put beside the first one. Both hand what they receive to the same queue, so that
-DTLS and SRTP go on reading where they were; sending moves over once the new one has a pair. Relied on are private
-names of aioice and of aiortc's RTCIceTransport: `tests/project/test_dependencies.py` fails when they change underneath.
+A second `aioice.Connection` runs beside the first. Both put received datagrams into the same queue, so that DTLS and
+SRTP continue to read it; sending moves to the new connection once that has a pair. This uses private names of aioice and
+of aiortc's RTCIceTransport: `tests/project/test_dependencies.py` fails when they change.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IceParameters:
-    """Our side of a new ICE session. `candidates` are SDP values without "candidate:"."""
+    """Our credentials and candidates of a new ICE session. `candidates`: SDP values without "candidate:"."""
 
     ufrag: str
     pwd: str
@@ -30,7 +30,7 @@ class IceParameters:
 
 
 class IceRestart:
-    """Restarts one RTCIceTransport, one restart at a time: a newer one takes the place of one that goes on."""
+    """Restarts one RTCIceTransport. A new restart replaces a running one."""
 
     def __init__(
         self,
@@ -38,20 +38,20 @@ class IceRestart:
         seconds: float,
         prepare: Callable[[aioice.Connection], None] = lambda connection: None,
     ) -> None:
-        """`seconds`: how long a restart may take before the old path counts again. `prepare` is called with each
-        new connection before it gathers."""
+        """`seconds`: time for a restart before the old path is restored. `prepare` is called with each new
+        connection before it gathers."""
         self._transport = transport
         self._prepare = prepare
         self._seconds = seconds
         self._tasks = TaskSet("ice-restart")
         self._task: asyncio.Task[None] | None = None
-        # The old connection and the new one, as long as it is open which of them stays.
+        # The old and the new connection while a restart is undecided.
         self._beside: tuple[aioice.Connection, aioice.Connection] | None = None
 
     async def begin(self, ufrag: str, pwd: str) -> IceParameters:
-        """Our new credentials and candidates for the peer's new ones; checks begin at once.
+        """Start a restart with the peer's new credentials, and return ours with our candidates. Checks begin at once.
 
-        Candidates that are added to the transport from now on belong to the new session.
+        Candidates added to the transport from now on belong to the new session.
         """
         await self._give_up()
         transport = self._transport
@@ -80,7 +80,7 @@ class IceRestart:
             raise
         _swap(transport, old, new)
         transport.iceGatherer._remote_candidates_end = False
-        # The old path may be gone already, which is why the peer restarts: its silence must not end everything.
+        # The old path may be dead, which is why the peer restarts: its silence must not close the connection.
         if old._query_consent_task is not None:
             old._query_consent_task.cancel()
         self._beside = old, new
@@ -104,7 +104,7 @@ class IceRestart:
         await _close_alone(old)
 
     async def _undo(self) -> None:
-        """Of two connections the old one counts again, or neither where the transport has ended."""
+        """Restore the old connection, or close both when the transport is closed."""
         if self._beside is None:
             return
         (old, new), self._beside = self._beside, None
@@ -117,24 +117,24 @@ class IceRestart:
             old._query_consent_task = asyncio.create_task(old.query_consent())
 
     async def _give_up(self) -> None:
-        """End a restart that goes on, if there is one."""
+        """Cancel a running restart, if any."""
         if self._task is not None:
             await cancel_and_wait([self._task])
         await self._undo()
 
     async def close(self) -> None:
-        """Leave nothing of a restart that goes on; call it after the transport was stopped."""
+        """Cancel a running restart and its tasks. Call it after the transport was stopped."""
         await self._give_up()
         await self._tasks.close()
 
 
 def _swap(transport: Any, old: aioice.Connection, new: aioice.Connection) -> None:
-    """The transport's connection is `new`, and its end is the one that the transport hears of."""
+    """Make `new` the transport's connection, and move the transport's event waiter to it."""
     transport._connection = transport.iceGatherer._connection = new
     new._event_waiter, old._event_waiter = old._event_waiter, None
 
 
 async def _close_alone(connection: aioice.Connection) -> None:
-    """Close it without a word to those who read from the other one."""
+    """Close one connection without ending the queue that it shares with the other."""
     connection._queue = asyncio.Queue()
     await connection.close()

@@ -1,8 +1,8 @@
-"""What replaces a part of aiortc 1.16.0; `tests/project/test_dependencies.py` fails when that changes underneath.
+"""Replace aiortc 1.16.0's RTP receiver for camera video.
 
-Replaced is one class, `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made), for
-video that somebody attached a sink to. The lists of codecs and of header extensions
-are made longer, and a camera's connection reads one more of these. Nothing else of the package is touched.
+`CameraReceiver` replaces `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made) for
+video with an attached sink. `install` also extends the lists of codecs and of header extensions. Nothing else of the
+package is changed; `tests/project/test_dependencies.py` fails when the replaced parts change.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ from server.rtc.rate.rate import PathRate
 
 log = logging.getLogger(__name__)
 
-# A new stream (SSRC) may replace the old one this often; a peer that jumps about is not followed faster.
+# Least time between two changes of the stream (SSRC).
 STREAM_CHANGE_SECONDS = 0.5
-# SSRCs that receiver reports are kept for; the oldest goes.
+# SSRCs with receiver reports; the oldest is dropped.
 MAX_SSRCS = 8
 
 
 class CameraReceiver(RTCRtpReceiver):
-    """Receives video for a `FrameSink`; anything else as aiortc does.
+    """Receives video for a `FrameSink`, and anything else like aiortc's receiver.
 
-    It owns the stream that is current, the estimate told to the sender (REMB) and the receiver reports.
+    Owns the current stream, the bandwidth estimate sent to the sender (REMB) and the receiver reports.
     """
 
     def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
@@ -64,7 +64,7 @@ class CameraReceiver(RTCRtpReceiver):
         self._pool: DecodePool | None = None
         self._rtcp_ssrc: int | None = None
         self._codecs: dict[int, RTCRtpCodecParameters] = {}
-        # RTX SSRC to media SSRC, as the offer said; a peer that says nothing has one media stream anyway.
+        # RTX SSRC to media SSRC from the offer. A peer that names none has only one media stream.
         self._rtx: dict[int, int] = {}
         self._stream: VideoStream | None = None
         self._stream_since = 0.0
@@ -76,16 +76,16 @@ class CameraReceiver(RTCRtpReceiver):
         self._failed = False
 
     def attach(self, sink: FrameSink, pool: DecodePool) -> None:
-        """Frames go to `sink` from now on; before `receive` only."""
+        """Send frames to `sink`. Call it before `receive`."""
         self._sink = sink
         self._pool = pool
 
     def request_key_frame(self) -> None:
-        """Ask the sender for a key frame, at the rate that repair allows."""
+        """Request a key frame from the sender, at most every 0.5 s."""
         if self._stream is not None:
             self._stream.request_key_frame()
 
-    # What aiortc calls
+    # Called by aiortc
 
     def _set_rtcp_ssrc(self, ssrc: int) -> None:
         super()._set_rtcp_ssrc(ssrc)
@@ -133,7 +133,7 @@ class CameraReceiver(RTCRtpReceiver):
                 info = packet.sender_info
                 self._stream.report(info.ntp_timestamp, info.rtp_timestamp, now)
         elif isinstance(packet, RtcpByePacket) and (
-            # One that a newer stream has replaced may leave without taking that with it.
+            # A BYE of a replaced stream must not end the newer one.
             self._stream is None
             or self._stream.ssrc in packet.sources
         ):
@@ -148,7 +148,7 @@ class CameraReceiver(RTCRtpReceiver):
         try:
             remb = self._take(packet, time.monotonic(), self._sink)
         except Exception as exc:  # noqa: BLE001
-            # Raised from here it would end the whole connection.
+            # An error raised here would end the whole connection.
             self._sink.dropped("broken")
             if not self._failed:
                 self._failed = True
@@ -160,7 +160,7 @@ class CameraReceiver(RTCRtpReceiver):
     # Packets
 
     def _take(self, packet: RtpPacket, now: float, sink: FrameSink) -> int | None:
-        """Returns the estimate to tell the sender (bit/s), when it is time to."""
+        """Process a packet. Returns the estimate to send as REMB (bit/s) when it is due, else None."""
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
             return None
@@ -295,7 +295,7 @@ class CameraReceiver(RTCRtpReceiver):
             self._report_later()
 
     def _end(self) -> None:
-        """No more frames. Safe to call more than once."""
+        """End the stream and the reports. Safe to call more than once."""
         if self._report_timer is not None:
             self._report_timer.cancel()
             self._report_timer = None
@@ -308,9 +308,9 @@ class CameraReceiver(RTCRtpReceiver):
 
 
 def _more_h264() -> list[RTCRtpCodecParameters]:
-    """H.264 of the profiles and the packetization mode that decode as well and that aiortc's own list has not.
+    """Return H.264 codecs that libav decodes and that aiortc's list lacks.
 
-    Profiles (RFC 6184 section 8.1): main, high and constrained high; those that it has, again for single NAL units.
+    Profiles (RFC 6184 section 8.1): main, high and constrained high; and aiortc's own ones for single NAL units.
     """
     feedback = [
         RTCRtcpFeedback(type="nack"),
@@ -353,13 +353,13 @@ def _more_h264() -> list[RTCRtpCodecParameters]:
 def _know_color_space() -> None:
     known = HEADER_EXTENSIONS["video"]
     if all(extension.uri != color_space.URI for extension in known):
-        # Its number is the offer's, in an answer.
+        # An answer uses the offer's id.
         free = 1 + max(extension.id for extension in known)
         known.append(RTCRtpHeaderExtensionParameters(id=free, uri=color_space.URI))
 
 
 def install() -> None:
-    """Put this module's, `datagrams`' and `transport_guard`'s replacements in place. Safe to call again."""
+    """Install the replacements of this module, `datagrams` and `transport_guard`. Safe to call again."""
     CODECS["video"] += _more_h264()
     _know_color_space()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
-"""What an authenticated peer can do to aiortc 1.16.0's DTLS transport: bounded, and nothing that it sends ends it.
+"""Protect aiortc 1.16.0's DTLS transport from an authenticated peer: bound its streams, survive malformed packets.
 
-Such a peer holds good keys, so that neither ICE nor SRTP keeps anything of this out. `tests/project/test_dependencies.py`
-fails when what is wrapped here changes underneath.
+Such a peer has valid keys, so neither ICE nor SRTP stops it. `tests/project/test_dependencies.py` fails when the wrapped
+methods change.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import pylibsrtp
 
 log = logging.getLogger(__name__)
 
-# Streams (SSRCs) of a connection, over its whole life. A camera has one and one more for what it sends again; every
-# one costs memory in libsrtp and in aiortc's table, and time at each packet.
+# Streams (SSRCs) of a connection over its whole life. A camera has one, and one for retransmissions; each costs memory in
+# libsrtp and in aiortc's table, and time per packet.
 MAX_STREAMS = 128
 
-# Packets that went no further, by reason.
+# Refused packets by reason.
 refused: Counter[str] = Counter(malformed=0, streams=0)
 
 
 class BoundedSession:
-    """An SRTP session that takes packets of at most `MAX_STREAMS` streams; those of more are refused as unauthentic."""
+    """An SRTP session that accepts at most `MAX_STREAMS` streams; packets of others raise like unauthentic ones."""
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        # Only of packets that were authentic.
+        # SSRCs of authentic packets.
         self._ssrcs: set[bytes] = set()
 
     def unprotect(self, packet: bytes) -> bytes:
@@ -51,9 +51,9 @@ class BoundedSession:
 
 
 class DrainedTls:
-    """A DTLS connection whose application data, which has no use here, is read to its end and forgotten.
+    """A DTLS connection that reads and discards all application data, which has no use here.
 
-    aiortc reads one record of a datagram; what else was in it would wait inside OpenSSL, more with each datagram.
+    aiortc reads only one record of each datagram; the others would accumulate inside OpenSSL.
     """
 
     def __init__(self, ssl: Any, transport: Any) -> None:
@@ -64,7 +64,7 @@ class DrainedTls:
         return getattr(self._ssl, name)
 
     def recv(self, size: int) -> bytes:
-        """Raises SSL.Error: WantReadError once there is nothing left, ZeroReturnError at the peer's goodbye."""
+        """Read until nothing is left. Raises SSL.Error: WantReadError then, ZeroReturnError when the peer closed."""
         while True:
             data: bytes = self._ssl.recv(size)
             if self._transport._data_receiver is not None:
@@ -72,7 +72,7 @@ class DrainedTls:
 
 
 def install(transport_class: Any) -> None:
-    """Put it around RTCDtlsTransport. Safe to call again."""
+    """Wrap the methods of RTCDtlsTransport. Safe to call again."""
     if "guarded" in vars(transport_class):
         return
     transport_class.guarded = True
@@ -87,7 +87,7 @@ def install(transport_class: Any) -> None:
             self._rx_srtp = BoundedSession(self._rx_srtp)
         self._ssl = DrainedTls(self._ssl, self)
 
-    # struct.error and whatever else: aiortc takes ValueError alone, and the connection would end of the rest.
+    # aiortc catches only ValueError; any other error (struct.error) would end the connection.
     @functools.wraps(handle_rtp)
     async def guarded_rtp(self: Any, data: bytes, arrival_time_ms: int) -> None:
         try:
@@ -113,5 +113,5 @@ def install(transport_class: Any) -> None:
 
 def _malformed(exc: Exception) -> None:
     refused["malformed"] += 1
-    # Only the type: one a second would still be a flood, so the counter tells how many.
+    # The counter has the number; at this level a flood of packets writes no log.
     log.debug("malformed packet", extra={"error": type(exc).__name__})

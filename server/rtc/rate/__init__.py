@@ -1,1 +1,1 @@
-"""The rate at which a camera may send: the estimate, its inputs, and the plan that the page follows."""
+"""Bandwidth estimate of a camera's path, and the sending limits that follow from it."""

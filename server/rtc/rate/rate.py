@@ -1,9 +1,9 @@
-"""What the path carries, read from the frames themselves. Pure: the caller gives the time.
+"""Estimate a path's capacity from the arrival of its frames. Pure: the caller gives the time.
 
-A frame leaves the browser as a burst, so how far its packets are spread on arrival shows the bottleneck: every frame
-of three or more packets (a train) is a probe, at two frames a second and without test traffic. The estimate told to
-the browser (REMB) is that capacity, idle and awake; the encoder's limits, told to the page, are the brake. Nothing is
-forgotten over idle times and nothing decays.
+A frame leaves the browser as a burst, so the spread of its packets on arrival shows the bottleneck: every frame of three
+or more packets (a train) is a probe, at two frames per second and without test traffic. The capacity is sent to the
+browser as REMB, idle and awake; the page gets lower limits for its encoder. The estimate neither decays nor expires
+while the camera is idle.
 
 The rule and its constants were measured with Chromium over links of 300 kbit/s to 20 Mbit/s, and in simulations with
 jitter, loss, reordering, competing traffic and a reader that stalls (`tests/rtc/rate/test_rate.py`).
@@ -17,51 +17,53 @@ from collections import deque
 from server.rtc.rate.train import SEND_WRAP_S, Train
 from server.rtc.rate.window_minimum import WindowMinimum
 
-# bit/s: bounds of REMB, of the encoder's limit, and of any single rate (what is above makes no difference).
+# Bounds in bit/s of REMB, of the encoder's limit, and of a single rate (higher ones make no difference).
 TOP = 2_500_000
 REMB_LOW = 150_000
 CAP_LOW = 120_000
 RATE_TOP = 4e6
-# The encoder's limit before the first train, and the least one without send times on the packets.
+# The encoder's limit before the first train, and its lower bound without send times on the packets.
 CAP_FIRST = 300_000
 # The encoder may use this share of the path.
 SHARE = 0.65
-# A frame of so many bits shows a 720p picture well enough; the frame rate follows from it.
+# Bits of a good 720p frame; the frame rate follows from it.
 FRAME_BITS = 40_000
 FPS_LOW, FPS_TOP = 6, 30
-# Frames of fewer packets tell nothing. So many of one still coming in may tell that the path became narrower,
+# Least packets of a train.
 TRAIN_PACKETS = 3
-# when even without the longest gap their rate is below this share of the estimate, and they are so late.
+# An incomplete train shows a narrower path when its rate without the longest gap is below this share of the estimate,
+# and it is late by this many seconds.
 EARLY, EARLY_S = 0.6, 0.02
 # A train spread as widely on arrival as when sent was not slowed by the path.
 FREE_FACTOR, FREE_S = 1.15, 0.002
 # Packets sent over a longer time than this are no burst.
 BURST_S = 1.0
-# Rates that the estimate is the lower median of.
+# The estimate is the lower median of this many rates.
 RATES = 5
-# A rate below this share of the estimate makes the path narrower: at once when there is a queue, else at the second.
+# A rate below this share of the estimate lowers the estimate: at once when there is a queue, else at the second one.
 SLOW = 0.75
 SLOW_QUEUE_S = 0.05
-# Without send times a rate below this share of the estimate is taken for the browser's own pace, unless it waited.
+# Without send times, a rate below this share of the estimate is the browser's own pacing, unless the frame was queued.
 PACED = 0.6
-# A frame that waited longer than usual by this and then came this much quicker than the path was read late, at once.
+# A frame delayed by this much, whose packets then arrived this many times faster than the path allows, waited in our own
+# socket: it is ignored.
 STALL_S, STALL_RATE = 0.015, 3.0
-# Jitter is the median change of delay between so many frames. Up to so many times it a frame may come late for it.
+# Jitter is the median change of the delay over this many frames. A frame may be late by this many times the jitter.
 JITTERS = 9
 JITTER_LATE = 3.0
-# The gain is lowered with it, to let the queue run empty, when frames waited so long: without one it is jitter.
+# Queueing delay above which a lower estimate also lowers the gain, so that the queue empties; below, it is jitter.
 GAIN_QUEUE_S = 0.03
 # The gain on the estimate: lowered when two frames in a row waited in a queue, raised again when there is none.
 GAIN_LOW = 0.25
 GAIN_DOWN, GAIN_DOWN_S, QUEUE_HIGH_S = 0.7, 0.25, 0.08
 GAIN_UP, GAIN_UP_S, QUEUE_LOW_S = 1.1, 0.5, 0.04
-# REMB never goes below this share of the estimate, or frames would wait in the browser.
+# Lower bound of REMB as a share of the estimate; below it frames would wait in the browser.
 REMB_GAIN_LOW = 0.5
-# The shortest delay of this time is that of the empty path.
+# Window of the shortest delay, which is that of the empty path.
 WINDOW_S = 12
-# A packet of a frame that much older than the newest is late; anything else is another frame.
+# A packet up to this much older than the newest frame is late; any other timestamp begins a new frame.
 LATE_S = 2.0
-# Changes worth telling: less at once, more not so often.
+# Relative changes that are reported: decreases at once, increases less often.
 REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
 CAP_MOVE, MORE_EVERY_S = 0.08, 0.3
 
@@ -72,10 +74,10 @@ _RTP_WRAP_S = 2**32 / _RTP_HZ
 
 
 class PathRate:
-    """One camera's path; it may outlive a stream, since a new SSRC changes nothing about the path.
+    """Estimates one camera's path. It may outlive a stream, because a new SSRC uses the same path.
 
-    Without abs-send-time (Firefox) the spread on arrival may be the browser's own, so only a frame that waited tells of
-    a slow path; the RTP timestamp stands in for the send time of a frame's first packet; REMB is left to others.
+    Without abs-send-time (Firefox) the spread on arrival may be the browser's pacing, so only queued frames show a slow
+    path; the RTP timestamp replaces the send time of a frame's first packet, and no REMB is sent.
     """
 
     __slots__ = (
@@ -95,13 +97,13 @@ class PathRate:
         "_rates",
         "_remb",
         "_remb_at",
+        "_reported_at",
+        "_reported_cap",
+        "_reported_fps",
+        "_reported_remb",
         "_slow",
         "_timed",
         "_timestamp",
-        "_told_at",
-        "_told_cap",
-        "_told_fps",
-        "_told_remb",
         "_train",
         "_waited",
     )
@@ -110,27 +112,27 @@ class PathRate:
         # bit/s, the lower median of `_rates`; None before the first train.
         self._estimate: float | None = None
         self._rates: deque[float] = deque(maxlen=RATES)
-        # Rates in a row that were too low to be believed at once.
+        # Consecutive low rates that await confirmation.
         self._slow: list[float] = []
-        # The rates from before this frame alone made the path narrower; None when it did not.
+        # The rates before this incomplete frame lowered the estimate; None when it did not.
         self._before: list[float] | None = None
-        # Without send times: a frame that waited has shown the path's own rate.
+        # Without send times: True once a queued frame has shown the path's own rate.
         self._proven = False
         self._gain = 1.0
         self._gain_at = -math.inf
-        # The gain is low for the queue that a narrower path left, and for nothing else.
+        # True while the gain is low only to empty the queue that a narrower path left.
         self._draining = False
-        # Frames in a row that waited.
+        # Consecutive queued frames.
         self._high = 0
-        # Whether packets carry their send time.
+        # True when packets carry their send time.
         self._timed = False
         # The first packet's arrival less its send time: delays count from it. None before.
         self._delay_zero: float | None = None
-        # How long the first packet of the newest frame waited, seconds.
+        # Queueing delay of the newest frame's first packet, seconds.
         self._waited = 0.0
         # The same of the newest frame that did not wait for the one before it.
         self._alone = 0.0
-        # Changes of that from frame to frame, and their median.
+        # Changes of `_alone` from frame to frame, and their median.
         self._jitters: deque[float] = deque(maxlen=JITTERS)
         self._jitter = 0.0
         # The shortest delay lately.
@@ -140,10 +142,11 @@ class PathRate:
         self._train = Train()
         self._cap = CAP_FIRST
         self._remb = TOP
-        self._told_at = -math.inf
-        self._told_cap = 0
-        self._told_fps = 0
-        self._told_remb = 0
+        # The last reported values, and the time of the report to the page.
+        self._reported_at = -math.inf
+        self._reported_cap = 0
+        self._reported_fps = 0
+        self._reported_remb = 0
         self._remb_at = -math.inf
 
     def packet(
@@ -155,11 +158,11 @@ class PathRate:
         marker: bool,
         sequence: int | None = None,
     ) -> bool:
-        """Feed a media packet on arrival; true when what is to be told may have changed.
+        """Add a media packet on arrival. Returns True when `remb`, `cap` or `frame_rate` may have changed.
 
         `send_time`: abs-send-time as on the wire (24 bits); `size`: bytes of the payload; `timestamp`: 32 bits.
-        With the `sequence` number lost packets count among the bits that the path carried, or was asked to.
-        Packets sent again, padding on another SSRC and RTX are not fed.
+        With `sequence` the lost packets count among the bits that the path carried. Do not add retransmissions, RTX
+        or padding on another SSRC.
         """
         if send_time is not None:
             if not self._timed:
@@ -175,7 +178,7 @@ class PathRate:
             if self._timestamp is not None:
                 step = ((timestamp - self._timestamp + 0x80000000) & 0xFFFFFFFF) - 0x80000000
                 if -LATE_S * _RTP_HZ < step < 0:
-                    return False  # A late packet of an earlier frame would cut this one in two.
+                    return False  # A late packet of an earlier frame must not split this one.
                 if not train.closed:
                     changed = self._close(now)
             self._timestamp = timestamp
@@ -185,7 +188,7 @@ class PathRate:
         elif not train.closed:
             train.add(now, sent if self._timed else None, size, sequence)
             if train.packets >= TRAIN_PACKETS and self._before is None:
-                changed = self._look_early(now)
+                changed = self._check_early(now)
         if marker and not train.closed:
             changed = self._close(now) or changed
         if changed:
@@ -193,46 +196,50 @@ class PathRate:
         return changed
 
     def remb(self) -> int:
-        """Capacity of the path, bit/s, as it is told to the browser."""
+        """Return the path's capacity for REMB, bit/s."""
         return self._remb
 
     def cap(self) -> int:
-        """What the encoder may use while awake, bit/s."""
+        """Return the encoder's limit while awake, bit/s."""
         return self._cap
 
     def frame_rate(self) -> int:
-        """Frames a second while awake, so that a frame has the bits for a good picture."""
+        """Return the frames per second while awake at which each frame has enough bits for a good picture."""
         return min(FPS_TOP, max(FPS_LOW, round(self._cap / FRAME_BITS)))
 
     def remb_due(self, now: float) -> int | None:
-        """The REMB to send now, bit/s; None when there is none. A value counts as sent.
+        """Return the REMB to send now (bit/s), and count it as sent; None when none is due. Call it after each packet.
 
-        Due when it moved by more than 5 %, and each second. Ask after each packet.
+        It is due after a change of more than 5 %, and every second.
         """
         if not self._timed:
             return None
-        moved = abs(self._remb - self._told_remb) > REMB_MOVE * self._told_remb
+        moved = abs(self._remb - self._reported_remb) > REMB_MOVE * self._reported_remb
         if not moved and now - self._remb_at < REMB_EVERY_S:
             return None
-        self._told_remb = self._remb
+        self._reported_remb = self._remb
         self._remb_at = now
         return self._remb
 
     def page_due(self, now: float) -> bool:
-        """Whether `cap` or `frame_rate` fell by 8 %, or rose by as much and 0.3 s passed since last told.
+        """Return True when `cap` or `frame_rate` should be reported to the page, and count it as reported.
 
-        True counts as telling. True at first.
+        It is due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the last report.
         """
         cap, fps = self._cap, self.frame_rate()
-        less = cap < (1 - CAP_MOVE) * self._told_cap or fps < (1 - CAP_MOVE) * self._told_fps
-        more = cap > (1 + CAP_MOVE) * self._told_cap or fps > (1 + CAP_MOVE) * self._told_fps
-        if not less and not (more and now - self._told_at > MORE_EVERY_S):
+        less = (
+            cap < (1 - CAP_MOVE) * self._reported_cap or fps < (1 - CAP_MOVE) * self._reported_fps
+        )
+        more = (
+            cap > (1 + CAP_MOVE) * self._reported_cap or fps > (1 + CAP_MOVE) * self._reported_fps
+        )
+        if not less and not (more and now - self._reported_at > MORE_EVERY_S):
             return False
-        self._told_cap, self._told_fps, self._told_at = cap, fps, now
+        self._reported_cap, self._reported_fps, self._reported_at = cap, fps, now
         return True
 
     def _start_timed(self) -> None:
-        """Send times are there from now on: what was learnt with another clock does not count."""
+        """Switch to send times, and forget the rates and delays measured with another clock."""
         self._timed = True
         self._delay_zero = None
         self._base.clear()
@@ -243,7 +250,7 @@ class PathRate:
         self._high = 0
 
     def _delay(self, now: float, sent: float) -> float:
-        """Seconds that a packet took longer than the quickest one lately."""
+        """Return a packet's queueing delay: the seconds above the shortest recent delay."""
         if self._delay_zero is None:
             self._delay_zero = now - sent
         wrap = SEND_WRAP_S if self._timed else _RTP_WRAP_S
@@ -251,9 +258,9 @@ class PathRate:
         return delay - self._base.add(now, delay)
 
     def _queue(self, now: float, queue: float) -> bool:
-        """What a frame's first packet tells by how long it waited."""
+        """Update jitter and gain from the queueing delay of a frame's first packet. Returns True on a change."""
         if queue < now - self._train.last_arrival:
-            # Not for the frame before it.
+            # It did not wait for the frame before it.
             self._jitters.append(abs(queue - self._alone))
             self._jitter = sorted(self._jitters)[(len(self._jitters) - 1) // 2]
             self._alone = queue
@@ -276,15 +283,15 @@ class PathRate:
         self._gain_at = now
         return True
 
-    def _look_early(self, now: float) -> bool:
-        """A frame that is still coming in so slowly that the path must have become narrower.
+    def _check_early(self, now: float) -> bool:
+        """Lower the estimate when an incomplete frame arrives so slowly that the path must be narrower.
 
-        What waits behind it cannot be helped; what is captured from now on can.
+        This helps the frames that are captured from now on.
         """
         train = self._train
         if self._estimate is None or train.spread <= FREE_FACTOR * train.sent_spread + FREE_S:
             return False
-        # Beyond the top the path's rate makes no difference, and a few milliseconds seem a lot.
+        # Above TOP the rate makes no difference, and a few milliseconds would have a large effect.
         estimate = min(self._estimate, TOP)
         late = train.spread - max(train.sent_spread, train.bits / estimate)
         if (
@@ -299,7 +306,7 @@ class PathRate:
         return True
 
     def _close(self, now: float) -> bool:
-        """The frame's packets came: what does their spread tell?"""
+        """Take the rate of a complete frame into the estimate. Returns True on a change."""
         train = self._train
         train.closed = True
         sent_s = train.sent_spread
@@ -316,7 +323,7 @@ class PathRate:
             self._proven = self._proven or not free
         if estimate is not None:
             if free and rate < (estimate if self._timed else PACED * estimate):
-                return False  # It came as it was sent: a lower bound only.
+                return False  # It arrived as it was sent: its rate is only a lower bound.
             if rate > STALL_RATE * estimate and self._waited > STALL_S + 2 * self._jitter:
                 return False
             needed = min(estimate, TOP)
@@ -326,7 +333,7 @@ class PathRate:
                 if len(self._slow) >= 2:
                     self._narrow(now, max(self._slow), waiting=self._waited > GAIN_QUEUE_S)
                 else:
-                    # One may be an accident, but it counts among the others.
+                    # A single low rate may be an accident: it is only one of the rates.
                     self._learn(rate)
                 return True
         self._slow.clear()
@@ -334,7 +341,7 @@ class PathRate:
         return True
 
     def _judge(self, rate: float) -> bool:
-        """The frame that made the path narrower by itself is whole: was it right?"""
+        """Confirm or undo `_check_early` now that the frame is complete."""
         before = self._before or []
         estimate = sorted(before)[(len(before) - 1) // 2]
         self._rates.clear()
@@ -351,7 +358,7 @@ class PathRate:
         self._estimate = sorted(self._rates)[(len(self._rates) - 1) // 2]
 
     def _narrow(self, now: float, rate: float, waiting: bool) -> None:
-        """The path has become narrower: believe this rate alone, and let the queue run empty."""
+        """Replace all rates by this lower one, and with `waiting` lower the gain so that the queue empties."""
         self._slow.clear()
         self._rates.clear()
         self._learn(rate)

@@ -1,4 +1,4 @@
-"""What the page should give to its encoder for a path of a given rate. Pure."""
+"""Compute the page's encoder limits for a path of a given rate. Pure."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from server.rtc.rate.rate import FPS_TOP, TOP
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the page gives to the browser's encoder."""
+    """Limits of the browser's encoder."""
 
-    # Frames a second; a whole number, since Safari takes no other.
+    # Frames per second; whole, because Safari accepts no fractions.
     max_framerate: int
     # bit/s.
     max_bitrate: int
@@ -19,34 +19,34 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class SenderPlan:
-    """The page's states, and the ways between them."""
+    """Limits of the page's two states, and the steps between them."""
 
     idle: Limits
     awake: Limits
-    # (milliseconds after waking, bit/s from then on) at the awake frame rate; empty: go there at once.
+    # (milliseconds after waking, bit/s from then on) at the awake frame rate; empty: without steps.
     ramp: tuple[tuple[int, int], ...]
     # (milliseconds after falling back to idle, bit/s from then on) at the idle frame rate, until `idle` holds.
     settle: tuple[tuple[int, int], ...]
 
 
 IDLE_LOW, IDLE_TOP_A_FRAME = 30_000, 100_000
-# Told in place of 30: Chromium, limited to just the camera's own rate, takes frames that come a little early for too
-# many and drops every second one (measured: from a 30/s camera one each 62 ms; limited to 60, one each 33 ms).
+# Sent in place of 30. Chromium, limited to exactly the camera's rate, drops every second frame, because frames that come
+# slightly early exceed the limit (measured with a 30/s camera: one frame per 62 ms; limited to 60, one per 33 ms).
 NO_LIMIT_FPS = 60
 RAMP_AT_MS = (0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000)
-# A lowered frame rate is believed when the frames of so many ms are all slower ones: libwebrtc's encoders are told the
-# mean of the last 3 s (90 frames at 30/s).
+# libwebrtc's encoders use the mean frame rate of the last 3 s (90 frames at 30/s), so a lower one takes full effect after
+# that time.
 SETTLE_MS, SETTLE_STEP_MS = 3000, 300
 
 
 def sender_plan(cap: int, frame_rate: int, idle_frame_rate: float, top: int = TOP) -> SenderPlan:
-    """What the page should set for a path (`PathRate.cap`, `PathRate.frame_rate`).
+    """Compute the limits for a path (`PathRate.cap` in bit/s, `PathRate.frame_rate`).
 
-    Idle frames may be half as large again as awake ones. The browser's encoder needs about 1.7 s to believe a raised
-    frame rate and until then makes frames too large for it, so the bits rise with the frames: the ramp. On the way back
-    it gives each frame a share of a second that has many frames still, and Chromium's H.264, whose frames are larger than
-    that, leaves some out to pay for it (measured: two of six, gaps of 1.0 s at 2 frames/s); so the bits fall with the
-    frames, too. The line carries no more for it, since an idle frame's share stays the same.
+    Idle frames may be 1.5 times as large as awake ones. The browser's encoder adapts to a raised frame rate within about
+    1.7 s and until then makes too large frames, so the bit rate rises in steps: the ramp. After falling back it still
+    divides the bit rate by the higher frame rate, and Chromium's H.264 skips frames that exceed their share (measured: two
+    of six, gaps of 1.0 s at 2 frames/s), so the bit rate falls in steps, too: the settling. The path carries no more for
+    it, because each idle frame keeps its size.
     """
     frame_bits = cap / frame_rate
     idle_rate = max(1, min(round(idle_frame_rate), frame_rate))
@@ -68,5 +68,5 @@ def sender_plan(cap: int, frame_rate: int, idle_frame_rate: float, top: int = TO
 
 
 def _believed(before: int, now: int, ms: int) -> float:
-    """The mean frame rate of the last `SETTLE_MS`, `ms` after it fell from `before` to `now`."""
+    """Return the mean frame rate of the last `SETTLE_MS`, `ms` after it fell from `before` to `now`."""
     return before + (now - before) * min(1.0, ms / SETTLE_MS)

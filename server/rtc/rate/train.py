@@ -1,21 +1,21 @@
-"""The packets of one frame on their way in: how far they were spread when sent, and on arrival. Pure."""
+"""The packets of one frame: their spread in time when sent and on arrival. Pure."""
 
 from __future__ import annotations
 
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.
 OVERHEAD = 40
-# Of a frame with more than half of its packets lost the rest tells less than it seems.
+# Upper bound of the correction for lost packets: a frame that lost more than half of them proves less.
 LOST_TOP = 2.0
-# The shortest spread that a rate is computed from: packets read at once tell no more.
+# Lower bound of the spread in a rate: packets read at once have no smaller one.
 SPREAD_LOW_S = 1e-4
-# abs-send-time wraps after so long.
+# abs-send-time wraps after this time.
 SEND_WRAP_S = 64.0
 
 
 class Train:
     """Packets of one RTP timestamp, each once and in the order of arrival. Times are seconds.
 
-    The first packet starts the clock, so it counts in no sum of bits.
+    The first packet starts the measurement, so its bits do not count.
     """
 
     __slots__ = (
@@ -35,11 +35,11 @@ class Train:
 
     def __init__(self) -> None:
         self.packets = 0
-        # Its marker came: what follows with its timestamp was overtaken and tells nothing.
+        # True after its marker: later packets of this timestamp were overtaken, and are ignored.
         self.closed = True
         self._bytes = 0
         self._first_arrival = self.last_arrival = 0.0
-        # Send times but the first are relative to it.
+        # The minimum and maximum are relative to the first.
         self._first_sent = self._sent_min = self._sent_max = 0.0
         self._first_sequence = self._last_sequence = 0
         # The longest time between two arrivals, and the bytes that came with the later one.
@@ -58,7 +58,7 @@ class Train:
         self._longest_bytes = 0
 
     def add(self, now: float, sent: float | None, size: int, sequence: int | None) -> None:
-        """`size`: bytes of payload; `sent`: None where packets do not tell it; `sequence`: 16 bits."""
+        """Add a packet. `size`: bytes of payload; `sent`: None when the packets have none; `sequence`: 16 bits."""
         size += OVERHEAD
         self.packets += 1
         self._bytes += size
@@ -87,23 +87,23 @@ class Train:
 
     @property
     def sent_spread(self) -> float:
-        """Seconds over which they were sent."""
+        """Seconds from the first send time to the last."""
         return self._sent_max - self._sent_min
 
     @property
     def bits(self) -> float:
-        """That the path carried after the first packet.
+        """Bits that the path carried after the first packet.
 
-        Lost ones (as large as the others) took their time on the path too, if they were not the last.
+        Lost packets count with the mean size, unless they were the last ones: they used the path, too.
         """
         steps = (self._last_sequence - self._first_sequence) & 0xFFFF
         return 8 * self._bytes * min(max(1.0, steps / (self.packets - 1)), LOST_TOP)
 
     def rate(self) -> float:
-        """Bits a second on arrival."""
+        """Return the rate on arrival, bit/s."""
         return self.bits / max(self.spread, SPREAD_LOW_S)
 
     def steady_rate(self) -> float:
-        """The same without the longest gap: one packet that came late, or a reader that slept, does not count."""
+        """Return the rate without the longest gap, so that one late packet or a stalled reader does not count."""
         bits = 8 * (self._bytes - self._longest_bytes)
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)

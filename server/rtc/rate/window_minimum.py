@@ -1,4 +1,4 @@
-"""The smallest of the values of the last seconds: what a path's delay is when nothing is in the way. Pure."""
+"""Minimum of the values of the last seconds, which is the delay of an empty path. Pure."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections import deque
 
 
 class WindowMinimum:
-    """Keeps one minimum a second, so a window of n seconds holds n numbers whatever the rate.
+    """Keeps one minimum per second, so that a window of n seconds holds n numbers at any rate.
 
-    `value` is the minimum of what was added within the window; infinite before the first.
+    `value` is the minimum over the window; infinite before the first value.
     """
 
     __slots__ = ("_minima", "_seconds", "value")
@@ -21,7 +21,7 @@ class WindowMinimum:
         self.value = math.inf
 
     def add(self, now: float, value: float) -> float:
-        """`now`: seconds that never go back by more than they were rounded to. Returns the new minimum."""
+        """Add a value and return the new minimum. `now`: seconds, which never decrease by a whole second."""
         second = math.floor(now)
         minima = self._minima
         if minima and minima[-1][0] >= second:
