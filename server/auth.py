@@ -59,7 +59,7 @@ _SENTENCES: dict[Reason, str] = {
     "bad_signature": "This token was not signed by this server, or before its code or key was changed."
     " Ask POST /api/token for a new one.",
     "expired": "This token has expired. Ask POST /api/token for a new one.",
-    "too_old": "The code for this token was brought too long ago (TOKEN_MAX_AGE). Ask POST /api/token for a new one, with the code.",
+    "too_old": "The code for this token was brought too long ago. Ask POST /api/token for a new one, with the code.",
     "ended": "The access that this token belongs to has ended. Ask POST /api/token for a new one, with the code.",
     "wrong_session": "This token belongs to another session. Use the token that came with this session.",
 }

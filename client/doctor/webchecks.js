@@ -122,13 +122,13 @@ export async function lookAtAccess(session) {
 const CLOSED = {
   4401: {
     text: "The server does not take this page's token.",
-    cause: "It was restarted with another JWT_SECRET_KEY, or its clock jumped.",
+    cause: "It was restarted with another key, or its clock jumped.",
     todo: "Reload the page.",
   },
   4403: {
     text: "The server does not accept pages from this address.",
-    cause: "ALLOWED_ORIGINS does not list it, or a proxy hides the real address.",
-    todo: "Whoever runs the server can add this page's origin to ALLOWED_ORIGINS.",
+    cause: "The server does not know this address, or a proxy hides the real one.",
+    todo: "Tell whoever runs the server: its log says how to allow this address.",
   },
   4409: {
     text: "This session went on in another window.",

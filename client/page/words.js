@@ -74,7 +74,7 @@ const ENDED = {
   },
   4403: {
     title: "This address is not allowed",
-    text: "The server does not accept pages from this address. Its operator can add it to ALLOWED_ORIGINS.",
+    text: "The server does not accept pages from this address. Ask whoever runs it for the right address.",
   },
   4408: {
     title: "Ended after a long silence",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 
 from server.access.guesses import Guesses
@@ -10,10 +11,9 @@ from server.auth import same_secret
 from server.core.errors import NotFound, RateLimited, Unauthorized
 from server.core.metrics import Metrics
 
-_OFF = (
-    "This server has no operator functions: OPERATOR_TOKEN is empty. Whoever runs it can set it and start the server"
-    " again."
-)
+log = logging.getLogger(__name__)
+
+_OFF = "The operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again."
 
 
 class OperatorGuard:
@@ -26,6 +26,8 @@ class OperatorGuard:
         self._limiter = limiter
         self._metrics = metrics
         self._guesses = guesses
+        # The log says why the functions are off.
+        self._logged = False
 
     @property
     def on(self) -> bool:
@@ -40,7 +42,15 @@ class OperatorGuard:
         Raises NotFound when there is nothing to use, RateLimited before anything is said of it, Unauthorized.
         """
         if not self._token and not also:
-            raise NotFound(_OFF)
+            if not self._logged:
+                self._logged = True
+                log.warning(
+                    "the operator functions are off: OPERATOR_TOKEN is empty. Set it and start the server again"
+                )
+            raise NotFound(
+                _OFF,
+                visitors="This server has no operator functions. Its log says how to turn them on.",
+            )
         now = time.monotonic()
         # Both are compared, so that the time tells nothing of which.
         right = same_secret(given, self._token) | same_secret(given, also)
@@ -60,9 +70,9 @@ class OperatorGuard:
         self._metrics.auth_failures.labels("operator").inc()
         if given is None:
             raise Unauthorized(
-                "This is for the operator: it needs OPERATOR_TOKEN, sent as Authorization: Bearer <token>."
+                "This is for the operator: it needs the operator token, sent as Authorization: Bearer <token>."
             )
         await self._limiter.wrong_code(address, now)
         raise Unauthorized(
-            "This operator token is not right. It is OPERATOR_TOKEN in the server's .env file."
+            "This operator token is not right. The right one is in the server's settings."
         )

@@ -36,8 +36,8 @@
     └── Internal                     500 internal
 
 Each message says what happened, what was given, what is allowed and what to do. It never holds a token, a secret, a
-question, an answer or another service's raw text. An engine's error has two texts: `message` is for operators and the
-log, and may name addresses, settings and commands; `visitor_message` is for everybody else, and names none.
+question, an answer or another service's raw text. An error may have two texts: `message` is for operators and the log,
+and may name addresses, settings and commands; `visitor_message` is for everybody else, and names none.
 """
 
 from __future__ import annotations
@@ -52,16 +52,20 @@ class QwenCameraError(Exception):
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, retry_after: float | None = None, visitors: str = ""
+    ) -> None:
+        """`visitors`: the text for visitors where `message` names a setting, an address or a command."""
         super().__init__(message)
         self.message = message
+        self._visitors = visitors
         # Seconds after which trying again makes sense; None when there is no telling.
         self.retry_after = retry_after
 
     @property
     def visitor_message(self) -> str:
         """The text for whoever has no operator's token."""
-        return self.message
+        return self._visitors or self.message
 
 
 class RequestError(QwenCameraError):

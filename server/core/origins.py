@@ -74,25 +74,28 @@ class OriginPolicy:
     """Compares the `Origin` header with a list, or, when the list is empty, with the host that was asked.
 
     With a list, nothing but the list counts: a page of the same host must be in it too. Without one the host has to be
-    one of ours: by DNS rebinding a stranger's page has the same host as the request.
+    one of ours: by DNS rebinding a stranger's page has the same host as the request. A request without `Origin` also
+    needs a host of ours, or one of the list.
     """
 
     def __init__(self, allowed: Iterable[str], hosts: HostPolicy | None = None) -> None:
         self._allowed = frozenset(map(_known, allowed))
         self._hosts = hosts if hosts is not None else HostPolicy()
+        self._listed = HostPolicy(_host_alone(one.partition("://")[2]) for one in self._allowed)
 
     def knows(self, host: str | None) -> bool:
-        """Tell whether the host that was asked is one that pages may come from, as far as that counts."""
-        return bool(self._allowed) or self._hosts.allows(host)
+        """Tell whether this server is reached under this host on purpose."""
+        return self._hosts.allows(host) or self._listed.allows(host)
 
     def allows(self, origin: str | None, host: str | None, secure: bool) -> bool:
         """`origin` and `host` are the request's headers, `secure` tells whether it came over TLS.
 
-        No `Origin` header means that no browser's page is asking. An https page is taken for the same origin
-        on a request that looks plain, because a proxy in front may end TLS without saying so.
+        No `Origin` header means that no browser's page asks, or one that a browser does not tell of: then the host
+        counts alone. An https page is taken for the same origin on a request that looks plain, because a proxy in
+        front may end TLS without saying so.
         """
         if origin is None:
-            return True
+            return self.knows(host)
         asking = normalise_origin(origin)
         if asking is None:  # "null" among others: sandboxed frames, files
             return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Sequence
 
 from starlette.requests import HTTPConnection
@@ -14,6 +15,9 @@ from server.core.errors import Forbidden
 from server.core.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+# Refused origins and hosts are logged at most once in so many seconds: anybody can send them.
+_LOG_SECONDS = 60.0
 
 
 class ConnectionGuard:
@@ -31,15 +35,17 @@ class ConnectionGuard:
         self._origins = origins
         self._metrics = metrics
         self._trusted_proxies = trusted_proxies
-        # Whether the log has it that somebody forwards who is not trusted
-        self._told = False
+        # The log has a line on an untrusted proxy.
+        self._proxy_logged = False
+        # Monotonic seconds before which no refusal is logged
+        self._silent_until = 0.0
 
     def address(self, connection: HTTPConnection) -> str:
         """The address of whoever asks, behind proxies of ours too."""
         peer = _peer(connection)
         forwarded = ",".join(connection.headers.getlist("x-forwarded-for")) or None
-        if forwarded and not self._told:
-            self._told = True
+        if forwarded and not self._proxy_logged:
+            self._proxy_logged = True
             if not is_trusted(peer, self._trusted_proxies):
                 log.warning(
                     "X-Forwarded-For came from an address that TRUSTED_PROXIES does not name, and did not count: if it is"
@@ -59,17 +65,27 @@ class ConnectionGuard:
         return home_process(listed, server, _peer(connection), self._trusted_proxies)
 
     def origin(self, connection: HTTPConnection) -> None:
-        """Raises Forbidden for a page of another site, and for one under a name that is not this server's."""
-        headers, secure = connection.headers, self.secure(connection)
-        if self._origins.allows(headers.get("origin"), headers.get("host"), secure):
+        """Raises Forbidden for a page of another site, and for a request under a name that is not this server's."""
+        origin, host = connection.headers.get("origin"), connection.headers.get("host")
+        if self._origins.allows(origin, host, self.secure(connection)):
             return
         self._metrics.auth_failures.labels("origin").inc()
-        if not self._origins.knows(headers.get("host")):
+        known, now = self._origins.knows(host), time.monotonic()
+        if now >= self._silent_until:
+            self._silent_until = now + _LOG_SECONDS
+            setting = "ALLOWED_ORIGINS" if known else "ALLOWED_HOSTS"
+            log.warning(
+                "a request was refused for its host or its origin; where that is yours, add it to this setting",
+                extra={"field": setting},
+            )
+        if known:
             raise Forbidden(
-                "This server is not known by the name that the page was opened with. Add the name to ALLOWED_HOSTS."
+                "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS.",
+                visitors="Pages of this origin may not use this server. Ask whoever runs it for its own page.",
             )
         raise Forbidden(
-            "Pages of this origin may not use this server. Add the origin to ALLOWED_ORIGINS."
+            "This server is not known by the name that it was asked under. Add the name to ALLOWED_HOSTS.",
+            visitors="This server does not answer under this name. Ask whoever runs it for its address.",
         )
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:

@@ -160,7 +160,9 @@ class RequestGuard(ConnectionGuard):
             await self.guess(services.guesses.metrics, right, request)
         if not right:
             services.metrics.auth_failures.labels("metrics").inc()
-            raise Unauthorized("Metrics need METRICS_TOKEN, sent as Authorization: Bearer <token>.")
+            raise Unauthorized(
+                "Metrics need the metrics token, sent as Authorization: Bearer <token>."
+            )
 
     async def guess(self, guesses: Guesses, right: bool, request: Request) -> None:
         """Raises RateLimited when nothing may be said of what was brought."""

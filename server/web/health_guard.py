@@ -39,7 +39,7 @@ class HealthGuard:
             await self._operators.check(given, self._guard.address(request), also=self._token)
         except Unauthorized:
             raise Unauthorized(
-                "All of /health needs METRICS_TOKEN or OPERATOR_TOKEN, sent as Authorization: Bearer <token>."
+                "All of /health needs the metrics token or the operator token, sent as Authorization: Bearer <token>."
             ) from None
         return True
 

@@ -269,7 +269,7 @@ def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
     assert issuer.verify(late.token).expires_at == now + 200
     with pytest.raises(TokenRefused) as caught:
         issuer.issue("abc", auth_time=now - 7200)
-    assert (caught.value.reason, "TOKEN_MAX_AGE" in caught.value.message) == ("too_old", True)
+    assert (caught.value.reason, "too long ago" in caught.value.message) == ("too_old", True)
     # The setting was more when this one was signed.
     with pytest.raises(TokenRefused) as caught:
         TokenIssuer(SECRET, 3600, 6000).verify(late.token)

@@ -43,18 +43,21 @@ async def test_the_token_opens_and_nothing_else_does() -> None:
         with pytest.raises(Unauthorized, match="not right") as refused:
             await door.try_(given)
         assert "canary" not in refused.value.message
-    with pytest.raises(Unauthorized, match="OPERATOR_TOKEN"):
+    with pytest.raises(Unauthorized, match="operator token"):
         await door.try_(None)
     assert door.counted("operator") == 6
 
 
-async def test_without_a_token_there_is_nothing_to_open() -> None:
-    """Not even with an empty one; it says what would have to be set, and costs nobody's allowance."""
+async def test_without_a_token_there_is_nothing_to_open(caplog: pytest.LogCaptureFixture) -> None:
+    """Not even with an empty one. The log has once what to set, visitors read no setting; it costs no allowance."""
     door = Door(token="", per_minute=3)
     assert not door.guard.on
     for given in ("", None, TOKEN) * 3:
-        with pytest.raises(NotFound, match="OPERATOR_TOKEN is empty"):
+        with pytest.raises(NotFound, match="OPERATOR_TOKEN is empty") as refused:
             await door.try_(given)
+        assert "_" not in refused.value.visitor_message
+    (line,) = caplog.records
+    assert "OPERATOR_TOKEN is empty" in line.message
 
 
 async def test_guesses_run_out() -> None:

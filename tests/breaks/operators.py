@@ -17,8 +17,8 @@ OPERATORS = (
         "uses the operator's routes without `OPERATOR_TOKEN`",
         "an empty setting is a token",
         "server/access/operator_guard.py",
-        "        if not self._token and not also:\n            raise NotFound(_OFF)\n",
-        "",
+        "        if not self._token and not also:\n",
+        "        if False:\n",
         "operator/test_routes.py::test_without_a_token_in_the_settings_there_is_nothing",
     ),
     Break(
