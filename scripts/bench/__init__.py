@@ -1,4 +1,5 @@
-"""Measuring devices, shared by the benchmark and the tests: simulated cameras, a clock that is seen, a stand-in model.
+"""Parts of scripts/benchmark.py that benchmarks/, doctor.py, monitor.py and the tests use, too: simulated cameras, a
+clock in their pictures, a stand-in model, reports.
 
-Nothing here imports the server's modules: what is measured is reached by HTTP, WebSocket and WebRTC, as by anybody.
+Of the server these modules import only what knows nothing of it: they reach it by HTTP, WebSocket and WebRTC.
 """

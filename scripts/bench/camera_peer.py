@@ -12,7 +12,7 @@ import contextlib
 import re
 import time
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 from aiortc import (
     RTCConfiguration,
@@ -25,9 +25,16 @@ from aiortc import (
 from scripts.bench.chat_client import Answer, Arrived, ChatClient, Message
 from scripts.bench.encoded_track import EncodedTrack
 from scripts.bench.http_json import HttpError, json_request
-from scripts.bench.link_relay import LinkRelay
 from scripts.bench.live_encoder import Feed, LiveEncoder
 from scripts.bench.sender_rate import SenderRate
+
+
+class Relay(Protocol):
+    """A link that a camera's packets take: it puts its own address into the offer and the answer."""
+
+    def rewrite_offer(self, sdp: str) -> str: ...
+
+    async def rewrite_answer(self, sdp: str) -> str: ...
 
 
 class CameraPeer(ChatClient):
@@ -46,7 +53,7 @@ class CameraPeer(ChatClient):
         wake: bool = False,
         trickle: bool = False,
         access_code: str | None = None,
-        relay: LinkRelay | None = None,
+        relay: Relay | None = None,
         ice_urls: Sequence[str] = (),
     ) -> None:
         super().__init__(base_url, access_code=access_code)

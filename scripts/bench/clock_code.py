@@ -29,7 +29,7 @@ def draw(frame: Pixels, ms: int) -> None:
     height, width = frame.shape[:2]
     row = max(1, round(height * HEIGHT / 2))
     bits = (np.uint64(ms & 0xFFFFFFFF) >> _SHIFTS) & np.uint64(1)
-    # The block of each column: the same rule as in canvas_camera.js.
+    # The block of each column: the same rule as in benchmarks/canvas_camera.js.
     line = (bits[np.arange(width) * BITS // width] * np.uint64(255)).astype(np.uint8)
     if frame.ndim == 3:
         line = line[:, None]

@@ -7,7 +7,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -270,11 +269,3 @@ def words(run: LoadRun) -> str:
     lines += run.report.more["advice"]
     lines += ["", EXPECTATION, *([STAND_IN] if run.stand_in else [])]
     return "\n".join(lines)
-
-
-def check_folder(folder: Path) -> None:
-    """Before anything is measured: can results be written there? Raises OSError."""
-    folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / f".probe-{time.time_ns()}"
-    probe.touch()
-    probe.unlink()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest_asyncio
 from playwright.async_api import Browser, Page, expect
 
-from scripts.bench.browser import chromium, page_with_camera
+from benchmarks.browser import chromium, page_with_camera
 from tests.browser.visitor import Visit, Visitor
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running

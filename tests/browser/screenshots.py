@@ -18,7 +18,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.async_api import Browser, expect
 
-from scripts.bench.browser import chromium, page_with_camera
+from benchmarks.browser import chromium, page_with_camera
 from tests.browser.visitor import Visitor
 from tests.support.running import running
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from playwright.async_api import expect
 
-from scripts.bench.browser_figures import PRINT, likeness
+from benchmarks.browser_figures import PRINT, likeness
 from tests.browser.visitor import Picture, Visit
 from tests.support.fakes_openai import Behaviour, FakeOpenAI, Seen
 from tests.support.running import Running

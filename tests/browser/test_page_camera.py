@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.async_api import expect
 
-from scripts.bench.browser import outbound_video
+from benchmarks.browser import outbound_video
 from server.core.frames import CameraState
 from tests.browser.conftest import ELSEWHERE
 from tests.browser.visitor import Visit, Visitor

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from playwright.async_api import Page
 
-from scripts.bench.browser import prefer_codec
+from benchmarks.browser import prefer_codec
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running

@@ -15,10 +15,10 @@ from playwright.async_api import Page, expect
 from websockets.asyncio.client import connect
 from websockets.typing import Subprotocol
 
-from scripts.bench.browser import outbound_video, prefer_codec, put_link_between
-from scripts.bench.link import Link
-from scripts.bench.link_relay import LinkRelay
-from scripts.bench.tcp_relay import TcpRelay
+from benchmarks.browser import outbound_video, prefer_codec, put_link_between
+from benchmarks.link import Link
+from benchmarks.link_relay import LinkRelay
+from benchmarks.tcp_relay import TcpRelay
 from server.camera.camera import Camera
 from server.core.frames import Frame
 from tests.browser.visitor import NOT_REACHED, Picture, Visit, Visitor, hurry

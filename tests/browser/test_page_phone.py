@@ -18,7 +18,7 @@ import pytest_asyncio
 from cryptography import x509
 from playwright.async_api import Browser, Error, Page, Route, async_playwright, expect
 
-from scripts.bench.browser import ARGS, find_chromium
+from benchmarks.browser import ARGS, find_chromium
 from scripts.certificates import make_leaf, pem
 from scripts.lan_addresses import Identity
 from scripts.local_certificate import Issued, Keeper, read_pair

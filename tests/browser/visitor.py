@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from playwright.async_api import ConsoleMessage, Error, Locator, Page, Route, expect
 
+from benchmarks.browser import outbound_video, set_camera, socket_log, wait_for_message
 from scripts.bench import clock_code
-from scripts.bench.browser import outbound_video, set_camera, socket_log, wait_for_message
 from tests.support.fakes_openai import Seen
 
 # What the browser itself writes when a request fails that was meant to: give one of these to `Visitor.expect`.

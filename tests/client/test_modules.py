@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, Route, WebSocketRoute
 
-from scripts.bench.browser import chromium
+from benchmarks.browser import chromium
 from server.access.request_order import Attempt
 
 pytestmark = pytest.mark.browser

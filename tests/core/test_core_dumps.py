@@ -216,7 +216,8 @@ def test_nor_does_what_keeps_an_engine_or_the_engine_itself(tmp_path: Path) -> N
 
 def programs() -> list[str]:
     """Each file that is a program of its own."""
-    files = [path for room in ("server", "scripts") for path in (ROOT / room).rglob("*.py")]
+    folders = ("server", "scripts", "benchmarks")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     found = [path for path in files if '__name__ == "__main__"' in path.read_text("utf-8")]
     return sorted(str(path.relative_to(ROOT)) for path in found)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from playwright.async_api import Browser
 
-from scripts.bench.browser import page_with_camera
+from benchmarks.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request
 from tests.browser.visitor import Visitor

@@ -21,7 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from playwright.async_api import Browser
 
-from scripts.bench.browser import chromium, find_chromium
+from benchmarks.browser import chromium, find_chromium
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.support.namespaces import Namespace, Network

@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, expect
 
-from scripts.bench.browser import page_with_camera
+from benchmarks.browser import page_with_camera
 from scripts.bench.camera_peer import CameraPeer
 from scripts.doctor import examine, options
 from tests.browser.visitor import Visitor

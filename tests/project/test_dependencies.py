@@ -231,7 +231,8 @@ def requirements(name: str) -> Iterator[Requirement]:
 
 
 def programs() -> list[Path]:
-    found = [path for folder in ("server", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    folders = ("server", "scripts", "benchmarks")
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     return [ROOT / "config.py", *sorted(found)]
 
 
@@ -243,7 +244,8 @@ def imports(path: Path) -> tuple[tuple[str, int], ...]:
             names += [(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             names += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
-    known = {*sys.stdlib_module_names, "config", "scripts", "server", "tests"}
+    ours = {"benchmarks", "config", "scripts", "server", "tests"}
+    known = ours | sys.stdlib_module_names
     return tuple((name, line) for name, line in names if name.split(".")[0] not in known)
 
 
@@ -259,7 +261,7 @@ def test_each_import_is_declared() -> None:
             or path.name == "convert_model.py"
         ):
             files.append("requirements-models.txt")
-        if parts[:2] == ("scripts", "bench"):
+        if parts[0] == "benchmarks" or parts == ("scripts", "bench", "plots.py"):
             files.append("requirements-dev.txt")
         declared = {canonicalize_name(line.name) for name in files for line in requirements(name)}
         for name, line in imports(path):

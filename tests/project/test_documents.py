@@ -70,7 +70,8 @@ BEFORE = {"sudo", "bash", "python", "python3", ".venv/bin/python", "$"}
 def files() -> tuple[str, ...]:
     """Paths of the tree, relative to its root."""
     found = [path for path in ROOT.iterdir() if path.is_file()]
-    for folder in ("server", "client", "scripts", "deploy", "locks", "tests", "docs", ".ci"):
+    folders = ("server", "client", "scripts", "benchmarks", "deploy", "locks", "tests", "docs")
+    for folder in (*folders, ".ci"):
         found += [
             path
             for path in (ROOT / folder).rglob("*")

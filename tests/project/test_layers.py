@@ -236,7 +236,8 @@ MACHINE = {"hosting.vllm_help", "processes.keeper", "processes.process_group", "
 
 def test_scripts_leave_the_server_alone() -> None:
     """Scripts use what the server offers over the network, config.py, and what knows nothing of the server."""
-    for path in sorted((ROOT / "scripts").rglob("*.py")):
+    folders = ("scripts", "benchmarks")
+    for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
         assert rest <= {*ALONE, *MACHINE}, path.name
         assert "server" not in outside(path) or ours(path), path.name
@@ -245,6 +246,13 @@ def test_scripts_leave_the_server_alone() -> None:
     for name, path in modules().items():
         if name.startswith("fetch."):
             assert all(other.startswith(("catalogue.", "fetch.")) for other in ours(path)), name
+
+
+def test_scripts_need_no_benchmarks() -> None:
+    """A server is installed without them."""
+    for folder in ("server", "scripts"):
+        for path in (ROOT / folder).rglob("*.py"):
+            assert "benchmarks" not in outside(path), path
 
 
 def own_test(module: str) -> Path:

@@ -370,7 +370,8 @@ def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
 
 PROGRAMS = sorted(
     str(path.relative_to(ROOT))
-    for path in (ROOT / "scripts").rglob("*.py")
+    for folder in ("scripts", "benchmarks")
+    for path in (ROOT / folder).rglob("*.py")
     if '__name__ == "__main__"' in path.read_text("utf-8")
 )
 
@@ -379,7 +380,7 @@ PROGRAMS = sorted(
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_every_program_tells_how_it_is_used(program: str, by_path: bool, tmp_path: Path) -> None:
     """--help says what it does, with status 0 and within the terminal, and does nothing else; by its path and with -m."""
-    module = program.removesuffix(".py").replace("/", ".")
+    module = program.removesuffix(".py").removesuffix("/__main__").replace("/", ".")
     if by_path and program.startswith(("scripts/bench/", "scripts/models/choose")):
         pytest.skip("a part of another program")
     words = [str(ROOT / program)] if by_path else ["-m", module]

@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from scripts.bench.link import Link
+from benchmarks.link import Link
 from server.rtc.rate.rate import CAP_FIRST, TOP, PathRate
 from server.rtc.rate.sender_plan import SenderPlan, sender_plan
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from scripts.bench.link import Link
+from benchmarks.link import Link
 from server.rtc.media.assemble import Assembler
 from server.rtc.media.packet import EncodedFrame, Packet
 from server.rtc.media.silence import Silence

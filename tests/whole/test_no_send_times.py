@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from benchmarks.link import Link
+from benchmarks.link_relay import LinkRelay
 from scripts.bench.camera_peer import CameraPeer
-from scripts.bench.link import Link
-from scripts.bench.link_relay import LinkRelay
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.support.clients import soon
 from tests.support.running import running

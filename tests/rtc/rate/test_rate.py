@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.bench.link import GreedyFlow, Link, SteadyFlow
+from benchmarks.link import GreedyFlow, Link, SteadyFlow
 from server.rtc.rate.rate import CAP_FIRST, TOP, PathRate
 from tests.support.path_simulation import Simulation, typing
 

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from scripts.bench import tcp_relay
-from scripts.bench.tcp_relay import TcpRelay
+from benchmarks import tcp_relay
+from benchmarks.tcp_relay import TcpRelay
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

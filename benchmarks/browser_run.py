@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from playwright.async_api import Browser
 
-from scripts.bench.browser import chromium
+from benchmarks.browser import chromium
 from scripts.bench.processes import ServerProcess, StandInProcess
 from scripts.bench.report import Report, machine
 

@@ -10,12 +10,12 @@ import random
 import time
 from collections.abc import Sequence
 
-from scripts.bench.browser import outbound_video, socket_log, wait_for_message
-from scripts.bench.browser_run import BrowserRun, browser_run, say
-from scripts.bench.frame_times import FrameTimes
-from scripts.bench.link import Link
-from scripts.bench.linked_page import linked_page
-from scripts.bench.live_page import (
+from benchmarks.browser import outbound_video, socket_log, wait_for_message
+from benchmarks.browser_run import BrowserRun, browser_run, say
+from benchmarks.frame_times import FrameTimes
+from benchmarks.link import Link
+from benchmarks.linked_page import linked_page
+from benchmarks.live_page import (
     ask,
     ask_and_measure,
     find_records,
@@ -23,8 +23,8 @@ from scripts.bench.live_page import (
     start_button,
     start_camera,
 )
+from benchmarks.questions import Asked, Results
 from scripts.bench.processes import ServerProcess
-from scripts.bench.questions import Asked, Results
 from scripts.bench.report import Report, Row, Spread
 
 # One way; row 12 has a round trip of 40 ms, row 13 of 80.

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from scripts.bench.link import Link
-from scripts.bench.link_relay import LinkRelay
+from benchmarks.link import Link
+from benchmarks.link_relay import LinkRelay
 
 ANSWER = "\r\n".join(
     (

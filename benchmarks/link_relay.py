@@ -10,7 +10,7 @@ import asyncio
 import random
 from typing import Any, Self, cast
 
-from scripts.bench.link import Link
+from benchmarks.link import Link
 
 Address = tuple[str, int]
 

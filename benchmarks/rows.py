@@ -8,11 +8,11 @@ import contextlib
 import random
 import sys
 
+from benchmarks.camera_costs import capacity, first_frames, idle_cpu, memory, start_row
+from benchmarks.questions import Results, ask_many
 from scripts.bench.camera_peer import CameraPeer, close_all
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from scripts.bench.load import capacity, first_frames, idle_cpu, memory, start_row
 from scripts.bench.processes import ServerProcess, StandInProcess
-from scripts.bench.questions import Results, ask_many
 from scripts.bench.report import Report, machine
 
 IDLE_TARGETS = {2.0: 0.007, 5.0: 0.015}

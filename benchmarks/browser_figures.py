@@ -10,10 +10,11 @@ from collections.abc import Sequence
 
 from playwright.async_api import Browser, Page
 
-from scripts.bench.browser import outbound_video, page_with_camera, set_camera
-from scripts.bench.browser_run import browser_run, say
-from scripts.bench.live_page import ASLEEP, ask, ask_and_measure, start_camera
-from scripts.bench.processes import ServerProcess, Usage
+from benchmarks.browser import outbound_video, page_with_camera, set_camera
+from benchmarks.browser_run import browser_run, say
+from benchmarks.live_page import ASLEEP, ask, ask_and_measure, start_camera
+from benchmarks.usage import Usage
+from scripts.bench.processes import ServerProcess
 from scripts.bench.report import Report, Row, Spread
 
 PRINT = (

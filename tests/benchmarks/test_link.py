@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from scripts.bench.link import HEADERS, GreedyFlow, Link, SteadyFlow
+from benchmarks.link import HEADERS, GreedyFlow, Link, SteadyFlow
 
 
 def test_a_line_of_fixed_rate_delays_by_size_and_drops_what_would_wait_too_long() -> None:

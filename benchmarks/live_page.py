@@ -9,10 +9,10 @@ import time
 
 from playwright.async_api import Locator, Page
 
-from scripts.bench.browser import socket_log, wait_for_message
+from benchmarks.browser import socket_log, wait_for_message
+from benchmarks.questions import Asked, Results
 from scripts.bench.chat_client import Answer, Arrived
 from scripts.bench.processes import StandInProcess
-from scripts.bench.questions import Asked, Results
 
 # Longer than the page stays awake after the last key
 ASLEEP = 2.2

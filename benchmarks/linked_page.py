@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 from playwright.async_api import Browser, Page
 
-from scripts.bench.browser import page_with_camera, prefer_codec, put_link_between
-from scripts.bench.link import Link
-from scripts.bench.link_relay import LinkRelay
-from scripts.bench.tcp_relay import TcpRelay
+from benchmarks.browser import page_with_camera, prefer_codec, put_link_between
+from benchmarks.link import Link
+from benchmarks.link_relay import LinkRelay
+from benchmarks.tcp_relay import TcpRelay
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,11 +7,12 @@ import random
 import statistics
 import time
 
-from scripts.bench.camera_bank import CameraBank
+from benchmarks.camera_bank import CameraBank
+from benchmarks.questions import ask_many
+from benchmarks.usage import Usage
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder
-from scripts.bench.processes import StandInProcess, Usage
-from scripts.bench.questions import ask_many
+from scripts.bench.processes import StandInProcess
 from scripts.bench.report import Row, Spread
 
 # A core counts as full at this share: the rest is what answers need.

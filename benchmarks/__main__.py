@@ -1,0 +1,140 @@
+"""Measure the figures of docs/FIGURES.md, with their targets.
+
+    python -m benchmarks --rows          simulated cameras: rows 1 to 11
+    python -m benchmarks --browser       headless Chromium and the page: rows 1 to 7 and 10
+    python -m benchmarks --network       narrow, lossy and cut links, through the page: rows 12 to 14 (about 25 minutes)
+
+A stand-in answers in place of the model. Results go to benchmark_results/ as JSON and CSV.
+
+Exit status: 0 measured, 1 not (or the results could not be written), 2 wrong options, 130 interrupted (nothing is
+written).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Sequence
+from pathlib import Path
+
+# go_on_inside starts this file by its path.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from scripts.arguments import number, whole
+from scripts.own_environment import go_on_inside
+from server.core import core_dumps
+
+try:
+    from benchmarks.rows import run_rows
+    from scripts.bench import program
+    from scripts.bench.report import EXPECTATION, STAND_IN, Report
+except ModuleNotFoundError as missing:
+    go_on_inside(missing)
+
+PARTS = {
+    "rows": ("questions", "first", "idle", "memory", "capacity", "start"),
+    "browser": ("questions", "idle", "reading"),
+    "network": ("narrow", "step", "loss", "cut"),
+}
+
+
+def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    positive = number(0.001, 1e6)
+    way = parser.add_mutually_exclusive_group(required=True)
+    for name, text in (
+        ("rows", "simulated cameras"),
+        ("browser", "headless Chromium and the page"),
+        ("network", "narrow, lossy and cut links"),
+    ):
+        way.add_argument(
+            f"--{name}", dest="way", action="store_const", const=name, help=f"measure with {text}"
+        )
+    parts = "; ".join(f"--{name}: {','.join(found)}" for name, found in PARTS.items())
+    parser.add_argument("--only", default="", help=f"parts to measure ({parts})")
+    program.add_options(parser, questions=60, sessions=2, rate=0.8, warm_up=3)
+
+    add = parser.add_argument_group("with --rows").add_argument
+    add("--typed-share", type=number(0, 1), default=0.5, help="share of questions typed (0.5)")
+    add("--idle-cameras", type=whole(1, 1000), default=10, help="for processor and memory (10)")
+    add("--cameras", type=whole(0, 1000), default=0, help="most of the ramp; 0 leaves it out (0)")
+    add("--sample-rate", type=positive, action="append", help="cameras' idle rates (2 and 5)")
+    add("--soak-rounds", type=whole(1, 1000), default=3, help="times all cameras come and go (3)")
+    add("--server-pid", type=whole(1, 2**31), help="process behind --server-url, when it runs here")
+
+    add = parser.add_argument_group("with --rows or --browser").add_argument
+    add("--idle-seconds", type=positive, default=20, help="how long idle cameras are watched (20)")
+
+    parser.add_argument_group("with --browser").add_argument(
+        "--camera-apart",
+        action="store_true",
+        help="a worker draws the camera, since no real one waits for the page's work",
+    )
+    add = parser.add_argument_group("with --network").add_argument
+    add("--uplink-kbps", type=positive, help="this narrow link in place of all (none)")
+    add("--seeds", type=whole(1, 1000), default=3, help="runs of each lossy or cut link (3)")
+
+    args = parser.parse_args(arguments)
+    known = PARTS[args.way]
+    if unknown := set(filter(None, args.only.split(","))) - set(known):
+        parser.error(f"--{args.way} has no part {', '.join(sorted(unknown))}: {','.join(known)}")
+    if args.server_url and args.way != "rows":
+        parser.error(f"--{args.way} starts a server of its own: --server-url goes with --rows")
+    return args
+
+
+def measure(args: argparse.Namespace) -> int:
+    report = asyncio.run(_until_terminated(_measured(args)))
+    report.close()
+    # Results are passed on; the code is not.
+    report.conditions["arguments"].pop("access_code", None)
+    print(report.table())
+    note = "" if args.server_url else f" {STAND_IN}"
+    print(f"\n{EXPECTATION}{note}\n")
+    try:
+        paths = report.write(args.output, "benchmark" if args.way == "rows" else args.way)
+    except OSError as error:
+        return program.unwritten(args.output, error)
+    print(f"Written: {', '.join(os.path.relpath(p) for p in paths)}")
+    return 0
+
+
+async def _measured(args: argparse.Namespace) -> Report:
+    # Only these two need Playwright.
+    if args.way == "browser":
+        from benchmarks.browser_figures import run_browser
+
+        return await run_browser(args)
+    if args.way == "network":
+        from benchmarks.network_figures import run_network
+
+        return await run_network(args)
+    return await run_rows(args)
+
+
+async def _until_terminated(rows: Awaitable[Report]) -> Report:
+    """Cancel the measurement on SIGTERM, so that what it started ends with it.
+
+    Not by way of SIGINT, which is ignored in a shell's background.
+    """
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    args = options(arguments)
+    return program.run(lambda: measure(args), args.output)
+
+
+if __name__ == "__main__":
+    core_dumps.forbid()
+    sys.exit(main())

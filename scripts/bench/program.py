@@ -1,0 +1,95 @@
+"""The common part of programs that measure: their options, and how one ends that cannot measure or write."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from scripts.arguments import address, number, whole
+from scripts.bench.http_json import HttpError
+from scripts.bench.processes import ROOT, MeasurementError
+
+
+def add_options(
+    parser: argparse.ArgumentParser, *, questions: int, sessions: int, rate: float, warm_up: int
+) -> None:
+    """Add the options that every measurement takes; the numbers are the defaults."""
+    add = parser.add_argument
+    add("--server-url", type=address, help="measure this server instead of starting one")
+    add(
+        "--access-code",
+        default=os.environ.get("ACCESS_CODE") or None,
+        help="its access code (ACCESS_CODE of the environment)",
+    )
+    add(
+        "--num-requests",
+        type=whole(1, 100_000),
+        default=questions,
+        help=f"questions after the warm-up ({questions})",
+    )
+    add(
+        "--sessions",
+        type=whole(1, 1000),
+        default=sessions,
+        help=f"pages that ask, each with a camera ({sessions})",
+    )
+    add(
+        "--rate",
+        type=number(0.001, 1000),
+        default=rate,
+        help=f"questions a second, of all together ({rate:g})",
+    )
+    add(
+        "--warm-up",
+        type=whole(0, 1000),
+        default=warm_up,
+        help=f"questions a session before any is counted ({warm_up})",
+    )
+    add("--detail", choices=("auto", "low", "high"), default="auto")
+    add("--seed", type=int, default=1, help="of when what is asked (1)")
+    add("--output", type=Path, default=ROOT / "benchmark_results", help="folder for the results")
+    add("--first-token-ms", type=number(0.001, 1e6), default=50, help="of the stand-in model (50)")
+    add("--server-log", default="", help="log level of the started server (warning)")
+
+
+def run(measure: Callable[[], int], output: Path) -> int:
+    """Measure when results can be written to `output`; the exit status. Says in one line why there is none."""
+    logging.basicConfig(level=logging.ERROR)
+    try:
+        check_folder(output)
+    except OSError as error:
+        return unwritten(output, error)
+    try:
+        return measure()
+    except ModuleNotFoundError as error:
+        print(
+            f"{error.name} is not installed: `bash scripts/test.sh` installs it.", file=sys.stderr
+        )
+        return 1
+    except (MeasurementError, HttpError, OSError) as error:
+        # A TimeoutError has no text of its own.
+        print(f"The measurement was broken off: {error or 'no answer in time'}", file=sys.stderr)
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        print("Interrupted before anything was measured: nothing is written.", file=sys.stderr)
+        return 130
+
+
+def check_folder(folder: Path) -> None:
+    """Find out, before anything is measured, that results can be written to a folder. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = folder / f".probe-{time.time_ns()}"
+    probe.touch()
+    probe.unlink()
+
+
+def unwritten(folder: Path, error: OSError) -> int:
+    """Say why results are not written; the exit status."""
+    print(f"Results cannot be written to {folder}: {error.strerror}.", file=sys.stderr)
+    return 1
