@@ -24,7 +24,7 @@ from server.generation.mp4_reader import read_video
 from server.generation.rules import Rules
 from server.processes.wire import Message
 from server.rtc.media.decode import open_decoder
-from server.rtc.media.h264_units import H264Frames
+from server.rtc.media.h264 import H264Frames
 
 MAX_BYTES = 256 * 1024 * 1024
 # Between two looks at a job

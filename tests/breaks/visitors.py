@@ -90,7 +90,7 @@ VISITORS = (
     Break(
         "pictures of 16383 squared",
         "references have no number",
-        "server/rtc/media/h264_sps.py",
+        "server/rtc/media/h264.py",
         "    if kept > MAX_KEPT_MACROBLOCKS:\n",
         "    if False:\n",
         "rtc/media/test_decode.py::test_a_stream_that_would_have_too_much_kept_is_refused",
@@ -122,7 +122,7 @@ VISITORS = (
     Break(
         "pictures of 16383 squared",
         "other formats are decoded",
-        "server/rtc/media/h264_sps.py",
+        "server/rtc/media/h264.py",
         "    if bits.ue() != 1 or bits.ue() or bits.ue() or bits.read(1):\n        raise FormatRefused",
         "    if bits.ue() > 3 or bits.ue() > 6 or bits.ue() > 6 or bits.read(1) > 1:\n        raise FormatRefused",
         "rtc/media/test_decode.py::test_other_formats_are_refused_before_they_are_decoded",

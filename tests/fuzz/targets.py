@@ -32,8 +32,9 @@ from server.generation.mp4_reader import read_video
 from server.rtc.media import payload
 from server.rtc.media.assemble import MAX_PACKETS, Assembler
 from server.rtc.media.capture_clock import CaptureClock
-from server.rtc.media.decode import MAX_SIDE, CheckedFrames, open_decoder
-from server.rtc.media.h264_units import H264Frames
+from server.rtc.media.decode import MAX_SIDE, open_decoder
+from server.rtc.media.decoder_memory import CheckedFrames
+from server.rtc.media.h264 import H264Frames
 from server.rtc.media.packet import Packet
 from server.rtc.media.video_stream import READABLE
 from server.rtc.offer import (

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from server.generation.mp4_reader import MAX_BOXES, read_video
 from server.generation.videos_api import _looked_at
 from server.rtc.media.decode import open_decoder
-from server.rtc.media.h264_units import H264Frames
+from server.rtc.media.h264 import H264Frames
 from tests.generation.test_videos_api import made
 from tests.support.h264_streams import Sps, Stream, Vui
 from tests.support.mp4_boxes import DEEP, HARM, LARGE, File, box, late, sample, units_of

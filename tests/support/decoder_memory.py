@@ -19,8 +19,8 @@ import av
 
 from server.rtc.media import decode
 from server.rtc.media.decode import DecodeLane, DecodePool
+from server.rtc.media.decoder_memory import PictureMemory
 from server.rtc.media.packet import EncodedFrame
-from server.rtc.media.picture_memory import PictureMemory
 from tests.support import vp8_streams
 from tests.support.h264_streams import Sps, Stream, Vui, pps
 

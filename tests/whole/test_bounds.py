@@ -23,7 +23,7 @@ from server.core.messages import Error
 from server.engines.openai import sse
 from server.listen import connections, http_protocol, serving, ws_protocol
 from server.rtc import offer
-from server.rtc.media import assemble, decode, h264_sps, h264_units, picture_memory
+from server.rtc.media import assemble, decode, decoder_memory, h264
 from server.rtc.media.decode import BACKLOG, DecodePool
 from server.rtc.media.video_stream import VideoStream
 from server.rtc.patches import datagrams, transport_guard
@@ -205,13 +205,13 @@ PROMISED = [
     ("256 pieces a message", ws_protocol.MAX_FRAGMENTS, 256),
     ("cut off 10 s after the end was decided", ws_protocol.CLOSE_SECONDS, 10),
     ("half of a thread's time for decoding a camera", decode.SHARE, 0.5),
-    ("600 units a frame", h264_units.MAX_UNITS, 600),
+    ("600 units a frame", h264.MAX_UNITS, 600),
     ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
-    ("196 for pictures", h264_sps.MAX_KEPT_MACROBLOCKS * h264_units.MACROBLOCK_BYTES // MIB, 196),
-    ("42 for 256 picture parameter sets", 256 * h264_units.PICTURE_SET_BYTES // MIB, 42),
-    ("14 beside", decode.DECODER_BYTES, 14 * MIB),
-    ("48 MiB are a camera's own", picture_memory.OWN_BYTES, 48 * MIB),
-    ("shares 512 MiB among all cameras", picture_memory.SHARED_BYTES, 512 * MIB),
+    ("196 for pictures", h264.MAX_KEPT_MACROBLOCKS * h264.MACROBLOCK_BYTES // MIB, 196),
+    ("42 for 256 picture parameter sets", 256 * h264.PICTURE_SET_BYTES // MIB, 42),
+    ("14 beside", decoder_memory.DECODER_BYTES, 14 * MIB),
+    ("48 MiB are a camera's own", decoder_memory.OWN_BYTES, 48 * MIB),
+    ("shares 512 MiB among all cameras", decoder_memory.SHARED_BYTES, 512 * MIB),
     ("asked again every 5 s", decode.REFUSED_S, 5),
     ("128 streams and 128 addresses a peer", transport_guard.MAX_STREAMS, 128),
     ("128 streams, 128 addresses", datagrams.MAX_ADDRESSES, 128),

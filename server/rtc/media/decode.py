@@ -16,20 +16,14 @@ from dataclasses import dataclass, field
 import av
 from av.video.codeccontext import VideoCodecContext
 
-from server.rtc.media.h264_sps import FormatRefused
-from server.rtc.media.h264_units import H264Frames
+from server.rtc.media.decoder_memory import CheckedFrames, PictureMemory
+from server.rtc.media.h264 import FormatRefused
 from server.rtc.media.packet import EncodedFrame
-from server.rtc.media.picture_memory import PictureMemory
-from server.rtc.media.vp8_header import Vp8Frames
 
 log = logging.getLogger(__name__)
 
 # libav's own decoders: they need half the memory of libvpx and start no threads.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
-_FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H264Frames}
-# Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that frame without
-# emulation prevention (measured).
-DECODER_BYTES = 14 << 20
 # Largest side of a picture in pixels. libav refuses larger ones before it allocates memory for them.
 MAX_SIDE = 4096
 # Bounds of one camera's waiting frames: their number and bytes. Beyond either, all up to the newest key frame are dropped.
@@ -64,21 +58,6 @@ _REFUSALS = {
     "memory": "a camera's pictures are too large for the memory that is left",
     "format": "a camera sends H.264 that is not 4:2:0 with 8 bits",
 }
-
-
-class CheckedFrames:
-    """Checks one decoder's frames before they are decoded."""
-
-    def __init__(self, codec: str) -> None:
-        self._frames = _FRAMES[codec]()
-
-    def checked(self, data: bytes) -> tuple[bytes, int]:
-        """Return the frame to decode, and the most bytes the decoder may keep from now on (0: unchanged).
-
-        Raises FormatRefused for a format that is not decoded, ValueError for a malformed or too large frame.
-        """
-        data, kept = self._frames.checked(data)
-        return data, kept and kept + DECODER_BYTES
 
 
 @dataclass(frozen=True, slots=True)
