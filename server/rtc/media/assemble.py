@@ -12,11 +12,10 @@ from __future__ import annotations
 
 import math
 
-from server.rtc.media.missing import MissingPackets
+from server.rtc.media.holes import MissingPackets, PacketsAhead
 from server.rtc.media.packet import EncodedFrame, Packet, newer
-from server.rtc.media.packets_ahead import PacketsAhead
 
-# Age at which a missing packet is given up; it leaves time to answer the last request (`missing.NACK_AT`).
+# Age at which a missing packet is given up; it leaves time to answer the last request (`holes.NACK_AT`).
 HOLE_S = 0.45
 # The last packets of a frame are requested after these times without a packet, because an idle camera's next frame,
 # which would reveal the loss, is far away. A sender that has not sent them yet ignores the request.

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from server.rtc.media import assemble
 from server.rtc.media.assemble import Assembler
-from server.rtc.media.missing import MAX_NACKS
+from server.rtc.media.holes import MAX_NACKS
 from server.rtc.media.packet import EncodedFrame, Packet
 
 FRAME_TICKS = 3000
