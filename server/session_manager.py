@@ -14,7 +14,7 @@ from server.access.revoked import Revoked
 from server.auth import DEFAULT_MAX_AGE, Claims
 from server.core.aio import TaskSet, keep_going, log_failure
 from server.core.errors import Busy, Draining, NotFound
-from server.core.session_hash import session_hash
+from server.core.redact import session_hash
 from server.session.session import Session
 
 log = logging.getLogger(__name__)

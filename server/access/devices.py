@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from server.access.revoked import Revoked
 from server.auth import Claims, Signer, TokenRefused
-from server.core.session_hash import session_hash
+from server.core.redact import session_hash
 
 COOKIE = "qwen-camera-device"
 # The one route that takes it, with what lies below

@@ -18,8 +18,7 @@ from datetime import UTC, datetime
 from logging.handlers import WatchedFileHandler
 from pathlib import Path
 
-from server.core.redact import redact
-from server.core.session_hash import session_hash
+from server.core.redact import redact, session_hash
 
 # Everything else in `extra` is dropped. Values are bounded sets, numbers, hashes.
 ALLOWED_EXTRAS = (

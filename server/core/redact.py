@@ -1,7 +1,9 @@
-"""Text of other programs, and of our own log, as it may be shown: without credentials and control characters. Pure."""
+"""Text of other programs, and of our own log, as it may be shown: without credentials, control characters
+and session ids. Pure."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 
 HIDDEN = "(hidden)"
@@ -161,3 +163,8 @@ class Redactor:
         if _KEY_BEGINS.search(text[: most + _MARGIN]) and "-----END" not in text:
             self._key = _KEY_LINES
         return shown
+
+
+def session_hash(session_id: str) -> str:
+    """Make the name that logs hold instead of a session's id: 12 hexadecimal digits, the same each time."""
+    return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]

@@ -16,7 +16,7 @@ from server.auth import Claims, OriginPolicy, TokenIssuer, ice_servers
 from server.core.addresses import Network
 from server.core.errors import NotFound
 from server.core.metrics import Metrics
-from server.core.session_hash import session_hash
+from server.core.redact import session_hash
 from server.session.session import Session
 from server.session_manager import SessionManager
 from server.web.health import Health

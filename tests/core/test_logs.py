@@ -21,8 +21,7 @@ from pydantic import SecretStr
 from config import Settings
 from server.auth import TokenIssuer
 from server.core import logs
-from server.core.redact import redact
-from server.core.session_hash import session_hash
+from server.core.redact import redact, session_hash
 from server.rtc.media import decode
 from server.rtc.patches.gathering import Gathering
 from server.rtc.turn_check import RelayProblem, RelayResult

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from server.core.redact import Redactor, plain, redact
+from server.core.redact import Redactor, plain, redact, session_hash
 
 # Nothing of it may be seen, wherever it stands.
 SECRET = "hunter2"
@@ -293,3 +293,9 @@ def test_json_can_be_read_before_it_is_redacted() -> None:
     """A log's own fields are redacted one by one: their JSON stays JSON."""
     value = 'password="hunter2 \\" x", {"token":"hunter2'
     assert SECRET not in json.dumps({"message": redact(value)})
+
+
+def test_the_hash_is_short_and_stable() -> None:
+    """The same session has the same name in every log line, whatever its id holds."""
+    assert session_hash("abc") == "ba7816bf8f01"
+    assert session_hash("\ud800") != session_hash("abc")

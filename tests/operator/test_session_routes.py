@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 
 from server.auth import TokenIssuer, signing_key
-from server.core.session_hash import session_hash
+from server.core.redact import session_hash
 from tests.support.clients import http, metric, open_page, page_of, soon, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess

@@ -16,7 +16,7 @@ from server.auth import Claims
 from server.core.aio import Pools
 from server.core.errors import Busy, Draining, NotFound
 from server.core.messages import Settings
-from server.core.session_hash import session_hash
+from server.core.redact import session_hash
 from server.session.session import Session
 from server.session_manager import SessionManager
 from tests.support.clients import soon

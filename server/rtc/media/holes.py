@@ -88,9 +88,7 @@ class MissingPackets:
 class PacketsAhead(dict[int, Packet]):
     """Packets that wait behind a missing one, by unwrapped sequence number, and the first whole key frame among them.
 
-    The owner bounds it and takes packets from its lower end.
-
-    `markers`: True when a marker bit closes a frame (see `Assembler`).
+    The owner bounds it and takes packets from its lower end. `markers`: True when a marker bit closes a frame (see `Assembler`).
     """
 
     __slots__ = ("_keys", "end", "size", "whole_key")
