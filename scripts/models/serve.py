@@ -23,7 +23,7 @@ from scripts.models.trouble import ModelError, ended, say  # noqa: E402
 from scripts.models.vllm_command import Command  # noqa: E402
 from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
 from server.catalogue import batching, vllm_log  # noqa: E402
-from server.catalogue.command import IMAGE_FLAGS  # noqa: E402
+from server.catalogue.containers import IMAGE_FLAGS  # noqa: E402
 from server.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
 from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
 from server.core import core_dumps  # noqa: E402

@@ -12,7 +12,7 @@ from config import Settings
 from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
 from scripts.models.trouble import ModelError
 from server.catalogue import batching
-from server.catalogue.command import passed_on
+from server.catalogue.launch import passed_on
 from server.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,

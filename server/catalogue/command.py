@@ -3,94 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-import re
-import shlex
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from server.catalogue import batching, vllm
+from server.catalogue import batching, containers, vllm
 from server.catalogue.choice import Choice, CommandError, shown
+from server.catalogue.containers import LOOPBACK
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.catalogue.geometry import from_model_type
+from server.catalogue.launch import Launch, typed
 from server.catalogue.modes import Host, Server, Vendor, device, modes, offloads, subprocess_server
-from server.catalogue.mount import MOUNTED_AT, mount
 from server.catalogue.sizes import before_requests, kept_a_token, needed
 
-__all__ = ["Choice", "CommandError", "Launch", "child_environment", "command", "passed_on", "typed"]
-
 ROOT = Path(__file__).resolve().parents[2]
-LOOPBACK = "127.0.0.1"
-# Within a container
-CONTAINER_PORT = 8000
 DEFAULT_CONTEXT = 8192
 # MAX_CONCURRENT_INFERENCES where nothing is set
 DEFAULT_CONCURRENT = 8
 # Question, history and answer at least
 ANSWER_TOKENS = 512
-# Published by the vLLM project, each of one release, so that what was tried is what runs: the newest whose tag was seen.
-IMAGES = {
-    Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
-    Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0",
-}
-# What vLLM 0.30 and newer all list, for images whose help nobody has asked.
-IMAGE_FLAGS = frozenset(
-    {
-        *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
-        *("--max-model-len", "--limit-mm-per-prompt", "--mm-processor-kwargs"),
-        *("--tensor-parallel-size", "--trust-remote-code", "--enable-prefix-caching"),
-        *("--max-num-seqs", "--no-enable-log-requests", "--allowed-media-domains"),
-        "--enable-prompt-tokens-details",
-    }
-)
-# Environment variables whose values nobody is shown
-SECRETS = frozenset({vllm.KEY})
-HIDDEN = "********"
-# What a child gets of this server's environment, a worker as well; all else stays, its secrets among it.
-_PASSED = re.compile(
-    r"^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_(CACHE|CONFIG|DATA)_HOME|XDG_RUNTIME_DIR"
-    r"|VIRTUAL_ENV|(CUDA|HIP|HSA|ROCM|ROCR|GPU|NVIDIA|NCCL|RCCL|OMP|MKL|OPENBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MIOPEN)_\w+"
-    r"|HF_HOME|HF_HUB_CACHE|DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS_VERIFY)|CONTAINER_HOST|VLLM_\w+)$"
-)
-# What fetches an image is run here where there is no service that does it.
-_PASSED_TO_RUNTIMES = re.compile(
-    r"^((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|REGISTRY_AUTH_FILE"
-    r"|CONTAINERS_(CONF|STORAGE_CONF|REGISTRIES_CONF)|DBUS_SESSION_BUS_ADDRESS)$"
-)
-# Not of those: would write questions or answers down, or is set here.
-_NOT_PASSED = re.compile(
-    r"^(VLLM_(API_KEY|BASE_URL|DEBUG_LOG_API_SERVER_RESPONSE|TRACE_FUNCTION|LOGGING_\w+))$|(_|^)(TOKEN|SECRET|PASSWORD|KEY)$"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Launch:
-    """What will run, word for word."""
-
-    mode: RunMode
-    # Without a shell between; empty where nothing is started
-    argv: tuple[str, ...]
-    # Set for it beside `child_environment`; secrets are in here and nowhere else
-    env: Mapping[str, str] = field(repr=False)
-    # As one could type it, secrets hidden
-    shown: str
-    # Where it is started; None: anywhere
-    cwd: str | None = None
-    # On loopback; None without a server of ours
-    port: int | None = None
-    # Of its OpenAI-compatible API; empty in-process
-    base_url: str = ""
-    # The model's name in requests; empty: the first that it lists
-    served_name: str = ""
-    # Computes on the CPU because that is what it is built for; anything else that says it does was to have a GPU
-    for_cpu: bool = False
-    # The name of the container that it starts; empty: none
-    container: str = ""
-    # What ends that one, however its program ended; empty: nothing is left
-    cleanup: tuple[str, ...] = ()
-    # Sentences on what is probably not meant, or left out
-    warnings: tuple[str, ...] = ()
 
 
 def command(
@@ -134,31 +64,6 @@ def command(
                 return _in_process(choice, model, model.folder, host, root)
     except vllm.VllmError as error:
         raise CommandError(error.message) from None
-
-
-def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Take from our environment what programs and GPUs need, and no secret. The one filter for all that is started."""
-    return {
-        name: value
-        for name, value in inherited.items()
-        if _PASSED.match(name) and not _NOT_PASSED.search(name)
-    }
-
-
-def child_environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
-    """For the process: what is passed on, and what the launch sets."""
-    fetching = inherited.items() if launch.container else ()
-    fetch = {name: value for name, value in fetching if _PASSED_TO_RUNTIMES.match(name)}
-    return {**passed_on(inherited), **fetch, **launch.env}
-
-
-def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
-    """As one could type it, quoted for a POSIX shell; secrets are hidden."""
-    words = [
-        f"{name}={HIDDEN if name in SECRETS else shlex.quote(value)}" for name, value in env.items()
-    ]
-    line = " ".join([*words, shlex.join(argv)])
-    return f"cd {shlex.quote(cwd)} && {line}" if cwd else line
 
 
 # The modes
@@ -256,44 +161,12 @@ def _container(
     name: str,
     concurrent: int,
 ) -> Launch:
-    program = host.container_program or ""
-    podman = program == host.podman
-    mounted, inside = mount(folder)
-    amd = host.gpus[0].vendor is Vendor.AMD
-    if amd:
-        groups = "keep-groups" if podman else "video"
-        gpu: tuple[str, ...] = (
-            *("--device", "/dev/kfd", "--device", "/dev/dri"),
-            *("--group-add", groups),
-        )
-    else:
-        gpu = ("--device", "nvidia.com/gpu=all") if podman else ("--gpus", "all")
     env = {**vllm.ENVIRONMENT, **_key(api_key)}
-    words = (
-        *(program, "run", "--rm", "--name", name),
-        *gpu,
-        # Its processes share pictures and weights through memory of its own; a container's 64 MiB are too few.
-        *("--ipc=private", "--shm-size=8g"),
-        *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        # SELinux would else hide the folder, or have it relabelled.
-        *("--security-opt", "label=disable"),
-        *("--ulimit", "core=0", "--log-driver", "none"),
-        # A proxy's address may hold a password; what is fetched is fetched before.
-        *(("--http-proxy=false",) if podman else ()),
-        # Removing it waits for so long; by then it was asked to end and had its time.
-        *(("--stop-timeout", "1") if podman else ()),
-        *("--mount", f"type=bind,src={mounted},dst={MOUNTED_AT},readonly"),
-        *("--publish", f"{LOOPBACK}:{choice.port}:{CONTAINER_PORT}"),
-        # By name alone: the values stay out of the list of processes.
-        *(word for key in env for word in ("--env", key)),
-        *("--entrypoint", "vllm"),
-        choice.image or IMAGES[host.gpus[0].vendor],
-        "serve",
-    )
-    serving = _serving(choice, model, host, inside, "0.0.0.0", CONTAINER_PORT)
+    words, inside = containers.words(choice, folder, host, name, env)
+    serving = _serving(choice, model, host, inside, "0.0.0.0", containers.PORT)
     many = _batch(serving, choice, model, host, concurrent)
     serving = dataclasses.replace(serving, sequences=many.sequences)
-    found = vllm.Vllm("", IMAGE_FLAGS)
+    found = vllm.Vllm("", containers.IMAGE_FLAGS)
     arguments, warnings = vllm.serve_arguments(words, serving, found)
     argv = tuple(arguments)
     return Launch(
@@ -305,7 +178,7 @@ def _container(
         base_url=_base(choice.port),
         served_name=serving.name,
         container=name,
-        cleanup=(program, "rm", "--force", "--volumes", name),
+        cleanup=(words[0], "rm", "--force", "--volumes", name),
         warnings=(*warnings, *_doubts(serving, choice, many)),
     )
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from server.catalogue.command import Launch
 from server.catalogue.entry import Model
+from server.catalogue.launch import Launch
 from server.core.aio import TaskSet
 from server.core.errors import EngineRefused
 from server.engines.base import (

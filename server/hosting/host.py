@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.catalogue.command import passed_on
+from server.catalogue.launch import passed_on
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.catalogue.sizes import QUANTISED
 from server.core.gpu import Gpu, GpuError, GpuReader

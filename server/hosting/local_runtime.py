@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from server.catalogue.command import Launch
 from server.catalogue.entry import Model
+from server.catalogue.launch import Launch
 from server.core.errors import EngineError
 from server.engines.base import Engine
 from server.engines.local.engine import LocalEngine

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from server.catalogue.command import Choice, Launch
+from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, RunMode
+from server.catalogue.launch import Launch
 from server.core.aio import TaskSet, cancel_and_wait, in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.engines.base import EngineState

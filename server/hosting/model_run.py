@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from server.catalogue.command import Choice
+from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.core.aio import TaskSet, in_pool
 from server.engines.base import Engine, EngineState

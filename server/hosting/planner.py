@@ -11,13 +11,8 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from server.catalogue.command import (
-    DEFAULT_CONCURRENT,
-    DEFAULT_CONTEXT,
-    Choice,
-    CommandError,
-    command,
-)
+from server.catalogue.choice import Choice, CommandError
+from server.catalogue.command import DEFAULT_CONCURRENT, DEFAULT_CONTEXT, command
 from server.catalogue.entry import Catalogue, CatalogueError, Model, RunMode
 from server.catalogue.folder import ModelFolderError, find_models, read_model
 from server.catalogue.modes import Host

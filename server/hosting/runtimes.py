@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Protocol
 
 from server.catalogue import vllm, vllm_log
-from server.catalogue.command import Choice, Launch, child_environment
+from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, RunMode
+from server.catalogue.launch import Launch, child_environment
 from server.core.aio import cancel_and_wait
 from server.engines.base import Capabilities, Engine, EngineState, EngineStatus, Trouble
 from server.engines.openai.engine import OpenAIEngine

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from server.catalogue.command import Choice, Launch
+from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.catalogue.launch import Launch
 from server.core.errors import WrongModel
 from server.processes.log_progress import LoadProgress
 

@@ -9,7 +9,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 
 from server.catalogue import vllm_log
-from server.catalogue.command import passed_on
+from server.catalogue.launch import passed_on
 from server.catalogue.vllm import Vllm, VllmError
 from server.hosting import vllm_help
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 
 from server.access.operator_guard import OperatorGuard
 from server.auth import TokenRefused, bearer
-from server.catalogue.command import Choice, CommandError
+from server.catalogue.choice import Choice, CommandError
 from server.core.errors import BadRequest
 from server.operator import view
 from server.operator.service import Operations

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
-from server.catalogue.command import Choice
+from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.core.aio import in_pool
 from server.core.errors import BadRequest

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from server.catalogue.command import Launch
 from server.catalogue.entry import Catalogue, Model
+from server.catalogue.launch import Launch
 from server.catalogue.modes import Host, gigabytes, modes
 from server.core.messages import Answering, EngineReport, LoadingProgress, ReleasedMemory
 from server.hosting.status import ManagerStatus, Released

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from server.catalogue.command import passed_on
+from server.catalogue.launch import passed_on
 from server.core.aio import TaskSet
 from server.core.redact import Redactor, plain
 from server.processes.log_budget import LogBudget

@@ -75,7 +75,7 @@ MODELS = (
     Break(
         "A model is started by no shell",
         "a child gets all of our environment",
-        "server/catalogue/command.py",
+        "server/catalogue/launch.py",
         "        if _PASSED.match(name) and not _NOT_PASSED.search(name)\n",
         "",
         "catalogue/test_command.py::test_a_child_gets_none_of_our_secrets",
@@ -99,15 +99,15 @@ MODELS = (
     Break(
         "A model is started by no shell",
         "a container's port is open to the network",
-        "server/catalogue/command.py",
-        '        *("--publish", f"{LOOPBACK}:{choice.port}:{CONTAINER_PORT}"),\n',
-        '        *("--publish", f"{choice.port}:{CONTAINER_PORT}"),\n',
+        "server/catalogue/containers.py",
+        '        *("--publish", f"{LOOPBACK}:{choice.port}:{PORT}"),\n',
+        '        *("--publish", f"{choice.port}:{PORT}"),\n',
         "catalogue/test_command.py::test_a_container",
     ),
     Break(
         "A model is started by no shell",
         "its key is shown",
-        "server/catalogue/command.py",
+        "server/catalogue/launch.py",
         "SECRETS = frozenset({vllm.KEY})\n",
         "SECRETS: frozenset[str] = frozenset()\n",
         "catalogue/test_command.py::test_what_is_shown_is_what_runs",

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Route, expect
 
-from server.catalogue.command import Choice
+from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from tests.browser.test_page_operator import TOKEN, let_in
 from tests.browser.visitor import Visit

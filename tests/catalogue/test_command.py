@@ -14,16 +14,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from server.catalogue import vllm
-from server.catalogue.command import (
-    IMAGE_FLAGS,
-    IMAGES,
-    Choice,
-    CommandError,
-    Launch,
-    child_environment,
-    command,
-)
+from server.catalogue.choice import Choice, CommandError
+from server.catalogue.command import command
+from server.catalogue.containers import IMAGE_FLAGS, IMAGES
 from server.catalogue.entry import Ability, RunMode
+from server.catalogue.launch import Launch, child_environment
 from server.catalogue.modes import GB, Vendor
 from server.core.frames import Geometry
 from tests.catalogue.test_modes import ALL, LAPTOP, MAKER, MODEL

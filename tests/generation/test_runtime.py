@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from server.catalogue.command import Choice, Launch
+from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.catalogue.launch import Launch
 from server.core.errors import EngineRefused, WrongModel
 from server.engines.base import EngineState
 from server.generation.runtime import GeneratorLoaded, Mute

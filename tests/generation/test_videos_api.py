@@ -18,8 +18,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from server.catalogue.command import Launch
 from server.catalogue.entry import Ability, ModelType, RunMode
+from server.catalogue.launch import Launch
 from server.core.metrics import Metrics
 from server.generation.bounds import MAX_FRAMES, video_request
 from server.generation.job import GenerationJob

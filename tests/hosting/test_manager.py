@@ -16,8 +16,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.catalogue.command import Choice, CommandError, Launch
+from server.catalogue.choice import Choice, CommandError
 from server.catalogue.entry import Ability, RunMode
+from server.catalogue.launch import Launch
 from server.core.errors import BadRequest, Conflict, Draining, EngineError, EngineFailed, WrongModel
 from server.engines.base import Chunk, Delta, Engine
 from server.hosting.planner import usable_port

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from server.catalogue.command import Choice
+from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.core.errors import EngineFailed
 from server.engines.base import Chunk, Delta

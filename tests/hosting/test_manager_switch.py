@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from config import load
-from server.catalogue.command import Choice, CommandError, command
+from server.catalogue.choice import Choice, CommandError
+from server.catalogue.command import command
 from server.catalogue.entry import RunMode
 from server.catalogue.modes import Host
 from server.core.aio import Pools

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from server.catalogue.command import Choice, CommandError
+from server.catalogue.choice import Choice, CommandError
 from server.catalogue.entry import CatalogueError, RunMode
 from server.catalogue.folder import ModelFolderError
 from server.catalogue.modes import Host, HostGpu, Vendor

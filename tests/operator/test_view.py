@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from server.catalogue.command import Choice, Launch, command
+from server.catalogue.choice import Choice
+from server.catalogue.command import command
 from server.catalogue.entry import Catalogue, ModelType, RunMode
+from server.catalogue.launch import Launch
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.core.messages import Answering
 from server.hosting.status import ManagerState, ManagerStatus, Released

@@ -19,7 +19,9 @@ import httpx
 import pytest
 
 from server.catalogue import vllm
-from server.catalogue.command import Choice, command, typed
+from server.catalogue.choice import Choice
+from server.catalogue.command import command
+from server.catalogue.launch import typed
 from server.core.errors import EngineFailed
 from server.engines.base import Chunk, EngineRequest
 from server.hosting.status import ManagerState, Plan

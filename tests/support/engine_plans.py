@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from server.catalogue.command import Choice, CommandError, Launch, typed
+from server.catalogue.choice import Choice, CommandError
 from server.catalogue.entry import Ability, Model, ModelType, RunMode
+from server.catalogue.launch import Launch, typed
 from server.engines.base import Engine
 from server.engines.selector import EngineSelector
 from server.hosting.engine_slot import EngineSlot

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from server.catalogue.command import Choice
+from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.core.errors import EngineFailed
 from server.hosting.status import ManagerState

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from server.catalogue.command import Choice
+from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.core.errors import (
     EngineFailed,
