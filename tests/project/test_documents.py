@@ -136,6 +136,7 @@ def script_of(word: str) -> str | None:
 def all_options() -> frozenset[str]:
     """Of every script that people start."""
     started = [name for name in files() if script_of(name) and "--help" in starts(name)]
+    started.append("benchmarks/__main__.py")
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(help_of, started))
     return frozenset(option for name in started for option in options(name))
@@ -217,7 +218,10 @@ def test_commands_and_options_exist(document: str) -> None:
                 assert all(given - {"--help"} <= flags for flags in vllm_flags()), quote.text
             elif words[0] == "-m" and words[1] not in OTHERS:
                 module = words[1].replace(".", "/")
-                assert {f"{module}.py", f"{module}/__main__.py"} & set(files()), quote.text
+                found = {f"{module}.py", f"{module}/__main__.py"} & set(files())
+                assert found, quote.text
+                if given := {option for word in words for option in _OPTION.findall(word)}:
+                    assert given <= options(*found), quote.text
         if not quote.block and quote.text.startswith("--"):
             assert set(_OPTION.findall(quote.text)) <= all_options(), quote.text
 
