@@ -19,7 +19,7 @@ from server.catalogue.launch import Launch, child_environment
 from server.core.aio import cancel_and_wait
 from server.engines.base import Capabilities, Engine, EngineState, EngineStatus, Trouble
 from server.engines.openai.engine import OpenAIEngine
-from server.engines.openai.thinking import ThinkingLimits
+from server.engines.thinking import ThinkingLimits
 from server.processes import listening, log_progress
 from server.processes.container import Container
 from server.processes.log_progress import LoadingLog, LoadProgress

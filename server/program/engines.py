@@ -16,8 +16,8 @@ from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
 from server.engines.openai.engine import OpenAIEngine
-from server.engines.openai.thinking import ThinkingLimits
 from server.engines.selector import EngineSelector
+from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
 from server.generation.assembly import Maker
 from server.generation.job import GenerationJob

@@ -25,10 +25,10 @@ MODEL_SERVERS = (
     Break(
         "bombs, bodies, heads, lines, events without end",
         "events have no end",
-        "server/engines/openai/sse.py",
+        "server/engines/openai/chat_stream.py",
         "        if self._size + self._rest_size > MAX_EVENT_BYTES:\n",
         "        if False:\n",
-        "engines/openai/test_sse.py::test_an_event_without_an_end_is_bounded",
+        "engines/openai/test_chat_stream.py::test_an_event_without_an_end_is_bounded",
     ),
     Break(
         "errors inside a 200",

@@ -82,7 +82,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "session.state_messages": "what a session tells: tests/session/test_session.py, tests/web/test_websocket.py",
     "engines.base": "a protocol and data without behaviour",
     "engines.openai.discovery": "what an engine's probe finds: tests/engines/openai/test_engine.py, over a real server",
-    "engines.openai.chat_stream": "the engine's reading: tests/engines/openai/test_engine.py, over a real server",
     "engines.local.errors": "the local engine's sentences: tests/engines/local/test_engine.py",
     "engines.local.answers": "the answers of a worker: tests/engines/local/test_engine.py, with real workers",
     "processes.worker_process": "the local engine's process: tests/engines/local/test_engine.py, with real workers",

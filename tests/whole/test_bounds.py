@@ -20,7 +20,7 @@ from server import auth, session_manager, webrtc_server
 from server.access import guesses
 from server.core import addresses, messages
 from server.core.messages import Error
-from server.engines.openai import sse
+from server.engines.openai import chat_stream
 from server.listen import connections, http_protocol, serving, ws_protocol
 from server.rtc import offer
 from server.rtc.media import assemble, decode, decoder_memory, h264
@@ -231,7 +231,7 @@ PROMISED = [
     ("120 over all addresses", guesses.BUDGET, 120),
     ("one more each minute", guesses.WINDOW / guesses.FLOOR, 60),
     ("at most 4,096 characters", auth.MAX_TOKEN_CHARS, 4096),
-    ("one event is 256 KiB at most", sse.MAX_EVENT_BYTES, 256 << 10),
+    ("one event is 256 KiB at most", chat_stream.MAX_EVENT_BYTES, 256 << 10),
 ]
 
 

@@ -19,8 +19,7 @@ from server.engines.base import Capabilities, Chunk, EngineRequest, EngineState,
 from server.engines.local import errors as local_errors
 from server.engines.local.answers import Answers
 from server.engines.local.errors import TimeLimits
-from server.engines.openai.chat_reply import Reply
-from server.engines.openai.chat_stream import Piece
+from server.engines.reply import Piece, Reply
 from server.processes.log_progress import LoadProgress
 from server.processes.process_memory import tree_bytes
 from server.processes.wire import Message

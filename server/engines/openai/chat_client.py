@@ -159,16 +159,16 @@ class ChatClient:
         async with AsyncExitStack() as attempt:
             try:
                 async with asyncio.timeout_at(due):
-                    # As bytes: what `chat.completions.create` does to a message takes as long again as sending it.
+                    # As bytes: `chat.completions.create` takes as long with a message again as sending it. As a response:
+                    # an `AsyncStream` refers to itself, and would keep the request with its picture.
                     opened = await self._client.post(
                         _CHAT,
-                        cast_to=object,
+                        cast_to=httpx2.Response,
                         content=body,
                         options={"headers": {"Content-Type": "application/json"}},
                         stream=True,
-                        stream_cls=openai.AsyncStream[object],
                     )
-                attempt.push_async_callback(opened.close)
+                attempt.push_async_callback(opened.aclose)
             except openai.APIStatusError as exc:
                 wait = _seconds(exc.response.headers.get("retry-after"))
                 raise Refused(exc.status_code, exc.body, wait) from None
@@ -180,13 +180,11 @@ class ChatClient:
                 raise Unreachable from None
             except (openai.OpenAIError, httpx2.HTTPError):
                 raise NotChat from None
-            if "text/html" in opened.response.headers.get("content-type", ""):
+            kind = opened.headers.get("content-type", "")
+            if "text/html" in kind:
                 raise NotChat
             # Some never stream, whatever they are asked for.
-            kind = opened.response.headers.get("content-type", "")
-            stream = ChatStream(
-                opened.response.aiter_bytes(), whole=kind.startswith("application/json")
-            )
+            stream = ChatStream(opened.aiter_bytes(), whole=kind.startswith("application/json"))
             event = await stream.next(due)
             if event is not None and (piece := read_event(event)).error is not None:
                 raise Refused(upstream.event_status(piece.error), piece.error, None)

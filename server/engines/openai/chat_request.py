@@ -11,7 +11,7 @@ from server.catalogue.control_tokens import ControlTokens
 from server.engines import prompts
 from server.engines.base import EngineRequest
 from server.engines.openai import upstream
-from server.engines.openai.thinking import Thinking
+from server.engines.thinking import Thinking
 
 log = logging.getLogger(__name__)
 

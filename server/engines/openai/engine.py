@@ -35,14 +35,14 @@ from server.engines.openai.chat_client import (
     TimeLimits,
     Unreachable,
 )
-from server.engines.openai.chat_reply import Reply
 from server.engines.openai.chat_request import RequestFields, fewer_turns
 from server.engines.openai.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.openai.discovery import Discovery, address_of
 from server.engines.openai.model_choice import Listed
 from server.engines.openai.own_machine import Whereabouts
 from server.engines.openai.sight import Sight
-from server.engines.openai.thinking import Mode, Thinking, ThinkingLimits
+from server.engines.reply import Reply
+from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.vision.encode import data_url
 
 log = logging.getLogger(__name__)
@@ -266,12 +266,10 @@ class OpenAIEngine:
             except BrokenStream as exc:
                 if not reply.finish:
                     raise EngineFailed(str(exc)) from None
-        if reply.closed_unopened:
-            thinking.seen(asked)
-            thinking.implied = True
-        chunks = reply.end(whole=whole)
-        if reply.never_closed:
-            thinking.implied = False
+        try:
+            chunks = reply.end(whole=whole)
+        finally:
+            thinking.ended(asked, reply)
         for chunk in chunks:
             yield (
                 dataclasses.replace(chunk, left_out=left_out)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -75,6 +77,36 @@ async def test_a_picture_is_taken_refused_or_neither(fake: FakeOpenAI, client: C
     assert await client.takes_picture("fake-vl", url, 2) is None
     fake.behaviour = Behaviour.SILENT
     assert await client.takes_picture("fake-vl", url, 0.1) is None
+
+
+async def test_nothing_keeps_a_request_after_its_answer() -> None:
+    """A request holds a picture. It goes with the answer, complete or left in its middle, and waits for no collector."""
+    seen: list[weakref.ref[httpx2.Request]] = []
+    event = b'data: {"choices":[{"delta":{"content":"A"}}]}\n\n'
+
+    def answer(request: httpx2.Request) -> httpx2.Response:
+        seen.append(weakref.ref(request))
+        kind = {"content-type": "text/event-stream"}
+        return httpx2.Response(200, headers=kind, content=event * 3 + b"data: [DONE]\n\n")
+
+    client = ChatClient("http://h/v1", "", TimeLimits, httpx2.MockTransport(answer))
+    gc.collect()
+    gc.disable()
+    try:
+        for events in (1, 4):
+            async with AsyncExitStack() as stack:
+                due = asyncio.get_running_loop().time() + 5
+                stream, _ = await client.send(BODY, stack, due)
+                for _ in range(events - 1):
+                    await stream.next(due)
+            del stream
+        # The event loop closes the generators that are left in their middle, one in the other.
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert [one() for one in seen] == [None, None]
+    finally:
+        gc.enable()
+        await client.close()
 
 
 async def test_every_answer_is_asked_for_as_it_is(fake: FakeOpenAI) -> None:

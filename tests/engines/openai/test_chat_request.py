@@ -13,7 +13,7 @@ from server.core.errors import EngineRefused
 from server.engines.base import EngineRequest, Finished, Turn
 from server.engines.openai.chat_request import RequestFields, fewer_turns
 from server.engines.openai.engine import OpenAIEngine
-from server.engines.openai.thinking import Thinking, ThinkingLimits
+from server.engines.thinking import Thinking, ThinkingLimits
 from tests.engines.openai.test_engine import QUICK, collect, request
 from tests.support.fakes_openai import FakeOpenAI
 

@@ -1,4 +1,4 @@
-"""Server-sent events, cut anywhere."""
+"""Server-sent events of a chat stream, cut anywhere."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.engines.openai.sse import MAX_EVENT_BYTES, EventDecoder, EventTooLong
+from server.engines.openai.chat_stream import MAX_EVENT_BYTES, EventDecoder, EventTooLong
 
 STREAM = (
     b": keep-alive\n\n"

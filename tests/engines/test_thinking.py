@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from server.engines.openai.thinking import OFF_FIELDS, Mode, Thinking, ThinkingLimits
+from server.engines.thinking import OFF_FIELDS, Mode, Thinking, ThinkingLimits
 
 
 def test_nothing_is_sent_before_it_is_seen_to_think() -> None:

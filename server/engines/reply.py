@@ -1,0 +1,213 @@
+"""One answer as it arrives: its text without markup, the thoughts apart, the reason of its end, and an error without text.
+
+Control tokens go as they go out of questions, also where they arrive in pieces. Text that may become one is held back,
+`control_tokens.LONGEST` characters at most.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from server.catalogue import control_tokens
+from server.catalogue.control_tokens import ControlTokens, Remainder
+from server.core.errors import EngineError, EngineFailed, EngineRefused
+from server.engines.base import Chunk, Delta, Finished, Thought, Usage
+from server.engines.thinking import CLOSE, OPEN
+
+log = logging.getLogger(__name__)
+
+# Gemma 4 names its channel.
+_CHANNEL = "thought\n"
+# Characters of thoughts that become the answer if no mark ends them: more are not kept.
+_MOST_KEPT = 64 * 1024
+# Reasons of a server that gave up in mid-answer.
+_BROKEN_OFF = frozenset(("abort", "error"))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One event of an engine's stream."""
+
+    text: str = ""
+    # Thoughts that the server tells apart
+    thought: str = ""
+    # "" until the event that has it
+    finish: str = ""
+    # The model has produced something, be it hidden reasoning.
+    began: bool = False
+    usage: Usage | None = None
+    # An error event's error.
+    error: object = None
+    # It declines, or calls a tool.
+    refused: bool = False
+    tools: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part of an answer; never empty. `thought`: the model thinks, and does not answer yet."""
+
+    text: str
+    thought: bool = False
+
+
+class AnswerText:
+    """Text and thoughts told apart: `feed` it pieces, then `end` it. `inside`: the model begins in its thoughts.
+
+    Thoughts are marked only at the beginning: later such a mark is something that the model read somewhere.
+    """
+
+    def __init__(self, tokens: ControlTokens | None = None, *, inside: bool = False) -> None:
+        self._rest = Remainder(tokens or control_tokens.known())
+        self._inside = self._implied = inside
+        self._kept = ""
+        # Spaces before the first word, or text that may become the name of a channel
+        self._held = ""
+        # A control token went.
+        self._marked = False
+        # By thought: some of it has arrived.
+        self._begun = {False: False, True: False}
+        # Thoughts ended that had not begun: the template opens them.
+        self.closed_unopened = False
+        # It did not begin in its thoughts, though `inside`.
+        self.never_closed = False
+
+    @property
+    def began(self) -> bool:
+        """Tell whether some of the answer has arrived."""
+        return self._begun[False]
+
+    def feed(self, text: str) -> list[Part]:
+        found: list[Part] = []
+        for char in text:
+            token = self._rest.add(char)
+            self._marked = self._marked or token != ""
+            if token in OPEN and not self._inside and not self.began:
+                if not self._rest.text.strip():
+                    self._rest.take(len(self._rest))
+                    self._inside, self._held = True, ""
+            elif token in CLOSE:
+                if self._inside:
+                    found += self._part(self._rest.take(len(self._rest)), ended=True)
+                    self._inside = self._implied = False
+                    self._kept = ""
+                elif not self._begun[True]:
+                    self.closed_unopened = True
+        found += self._part(self._rest.take(self._rest.pending()))
+        return found
+
+    def end(self) -> list[Part]:
+        """Return the rest."""
+        found = self._part(self._rest.take(len(self._rest)), ended=True)
+        if self._inside and self._implied and self._kept:
+            self.never_closed, self._inside = True, False
+            found += self._part(self._kept)
+        return found
+
+    def _part(self, text: str, *, ended: bool = False) -> list[Part]:
+        thought = self._inside
+        if not self._begun[thought]:
+            text = self._held + text
+            bare = text.lstrip()
+            self._held = ""
+            if (not bare or (thought and _CHANNEL.startswith(bare))) and not ended:
+                self._held = text
+                return []
+            # Behind markup, a line end is the markup's.
+            text = bare.removeprefix(_CHANNEL) if thought else bare if self._marked else text
+            if not bare:
+                return []
+        if not text:
+            return []
+        self._begun[thought] = True
+        if thought and self._implied:
+            self._kept = (self._kept + text)[:_MOST_KEPT]
+        return [Part(text, thought)]
+
+
+class Reply:
+    """The state of one answer. `most`: pieces of text after which it is long enough; None where the server counts."""
+
+    def __init__(
+        self, tokens: ControlTokens | None, *, inside: bool = False, most: int | None = None
+    ) -> None:
+        self._text = AnswerText(tokens, inside=inside)
+        self._most = most
+        self._pieces = 0
+        # "" until the server gives it
+        self.finish = ""
+        self.usage = Usage()
+        # The model has produced something, be it thoughts.
+        self.began = False
+        self.thought = False
+        self._refused = self._tools = False
+
+    @property
+    def answered(self) -> bool:
+        """Tell whether some of the answer itself has arrived."""
+        return self._text.began
+
+    @property
+    def enough(self) -> bool:
+        return self._most is not None and self._pieces >= self._most
+
+    @property
+    def closed_unopened(self) -> bool:
+        return self._text.closed_unopened
+
+    @property
+    def never_closed(self) -> bool:
+        return self._text.never_closed
+
+    def take(self, piece: Piece) -> list[Chunk]:
+        self.usage = piece.usage or self.usage
+        self.finish = self.finish or piece.finish
+        self.began = self.began or piece.began
+        self._refused = self._refused or piece.refused
+        self._tools = self._tools or piece.tools
+        found: list[Chunk] = [Thought(piece.thought)] if piece.thought else []
+        parts = self._text.feed(piece.text)
+        self._pieces += any(not part.thought for part in parts)
+        found += [Thought(one.text) if one.thought else Delta(one.text) for one in parts]
+        self.thought = self.thought or any(isinstance(one, Thought) for one in found)
+        return found
+
+    def end(self, *, whole: bool) -> list[Chunk]:
+        """Return the rest and the end. `whole`: the server said in some way that the answer is complete.
+
+        Raises EngineError for an answer that is not complete, or has no text.
+        """
+        if self.finish in _BROKEN_OFF or not (self.finish or whole or self.enough):
+            raise EngineFailed(
+                "The model server ended the answer before it was complete. Ask again.", public=True
+            )
+        found: list[Chunk] = [
+            Thought(one.text) if one.thought else Delta(one.text) for one in self._text.end()
+        ]
+        if not self.answered:
+            raise self._empty()
+        reason = "length" if self.enough and not self.finish else self.finish
+        found.append(
+            Finished(reason if reason in ("length", "content_filter") else "stop", self.usage)
+        )
+        return found
+
+    def _empty(self) -> EngineError:
+        """Return the reason why there is no text."""
+        if self.finish == "content_filter":
+            why = "The model server's filter withheld the answer. Ask in another way, or show something else."
+        elif self._refused:
+            why = "The model declined to answer this. Ask in another way."
+        elif self._tools:
+            why = "The model wanted to use a tool in place of an answer, and there is none here. Ask in another way."
+        elif self.thought and self.finish == "length":
+            why = "The model thought for as long as it may and came to no answer. Ask something simpler."
+            log.warning(
+                "a model came to no answer within THINKING_MAX_TOKENS; raise it or choose another"
+            )
+        elif self.thought:
+            why = "The model thought and came to no answer. Ask in another way."
+        else:
+            why = "The model ended without a word. Ask in another way."
+        return EngineRefused(why, public=True)
