@@ -337,8 +337,14 @@ class Camera:
             )
         if self._refused() == "format":
             return CameraStalled(
-                "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits (profiles baseline, main, "
-                "extended and high). Choose one of these, or VP8, in the program that sends, and ask again."
+                "The camera sends H.264 that this server does not decode: only 4:2:0 with 8 bits, without slice groups, "
+                "slices out of order and data partitions. Choose constrained baseline, main or high, or VP8, in the program "
+                "that sends, and ask again."
+            )
+        if self._refused() == "size":
+            return CameraStalled(
+                "The camera's pictures are larger than this server decodes: at most 4096 pixels a side, and of H.264 at that "
+                "size no more than two reference pictures. Send smaller ones, and ask again."
             )
         if self._refused():
             return CameraStalled(

@@ -34,7 +34,7 @@ class Feed:
         # The first codec of the answer, which a browser then sends; "" before the answer.
         self.codec = ""
         self.watch = CameraWatch()
-        # Reason for which pictures after the newest were refused: "memory" or "format"; "" for none.
+        # Reason for which pictures after the newest were refused (see `refused`); "" for none.
         self.refusal = ""
         # True when frames' capture times contradict their arrival or a question's time; then our clock decides.
         self.clock_doubted = False
@@ -78,7 +78,8 @@ class Feed:
         self._metrics.frames_skipped.labels(reason).inc(count)
 
     def refused(self, reason: str) -> None:
-        """Note that pictures were not decoded: no "memory" is left for their size, or their "format" is unknown."""
+        """Note that pictures were not decoded: no "memory" is left for their size, no camera may have their "size", or
+        their "format" is unknown."""
         self.refusal = reason
 
     def key_frame_asked(self) -> None:

@@ -228,6 +228,18 @@ def test_pictures_that_were_refused_for_their_size_are_told() -> None:
     run_clock(main())
 
 
+def test_pictures_larger_than_any_are_told() -> None:
+    """The error says how large they may be, and not to wait for room."""
+
+    async def main() -> None:
+        bench = Bench()
+        bench.feed.refused("size")
+        with pytest.raises(CameraStalled, match="at most 4096 pixels a side"):
+            await bench.camera.frame_after(asked())
+
+    run_clock(main())
+
+
 def test_a_format_that_nobody_decodes_is_told() -> None:
     """The error says which formats are, and stands until a picture comes."""
 

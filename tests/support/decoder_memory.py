@@ -99,6 +99,37 @@ def picture_sets() -> Frames:
     yield stream.skipped()
 
 
+def slice_groups(sps: Sps) -> Frames:
+    """Each kind of slice groups, in every picture parameter set there may be, one of them with a map."""
+    stream = Stream(sps)
+    yield stream.sets() + stream.key()
+    for number in range(256):
+        yield pps(number, groups=8, kind=number % 2) + stream.skipped()
+    for number in range(8):
+        yield pps(number, groups=8, kind=6) + stream.key()
+
+
+def partitions(sps: Sps) -> Frames:
+    """Slices in three units each, of two MB a frame."""
+    stream = Stream(sps)
+    yield stream.sets() + stream.key()
+    for number in range(40):
+        yield b"".join(
+            b"\0\0\1" + bytes([0x60 | kind]) + bytes([0x80 | number]) + b"p" * 3400
+            for _ in range(190)
+            for kind in (2, 3, 4)
+        )
+
+
+def out_of_order(sps: Sps) -> Frames:
+    """The lower half of each picture first."""
+    stream = Stream(sps)
+    half = sps.width * sps.height // 2
+    yield stream.sets() + stream.key()
+    for _ in range(40):
+        yield b"".join(stream.slices([half, 0]))
+
+
 def user_data() -> Frames:
     """Supplemental information of a MiB a frame, with and without a picture."""
     stream = Stream(Sps())
@@ -143,6 +174,9 @@ SCENARIOS: dict[str, tuple[str, Callable[[], list[Frames]]]] = {
     "tiny": ("H264", lambda: [tiny_units()]),
     "large": ("H264", lambda: [large_units()]),
     "picture_sets": ("H264", lambda: [picture_sets()]),
+    "groups": ("H264", lambda: four(lambda: slice_groups(LARGE))),
+    "partitions": ("H264", lambda: four(lambda: partitions(LARGE))),
+    "out_of_order": ("H264", lambda: four(lambda: out_of_order(LARGE))),
     "user_data": ("H264", lambda: [user_data()]),
     "vp8": ("VP8", lambda: [vp8(n) for n in range(3)]),
     "vp8_largest": ("VP8", lambda: [vp8(8, 4096)]),

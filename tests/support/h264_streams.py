@@ -148,9 +148,23 @@ def _vui(bits: Bits, vui: Vui) -> None:
         bits.u(1, 1).ue(0, 0, 16, 16, vui.reorder, vui.buffering)
 
 
-def pps(number: int = 0, sps: int = 0, *, transform_8x8: bool = False) -> bytes:
-    """A picture parameter set: CAVLC, one slice group, deblocking as the slice says."""
-    bits = Bits().ue(number, sps).u(1, 0).u(1, 0).ue(0, 0, 0).u(1, 0).u(2, 0)
+def pps(
+    number: int = 0, sps: int = 0, *, transform_8x8: bool = False, groups: int = 1, kind: int = 0
+) -> bytes:
+    """A picture parameter set: CAVLC, deblocking as the slice says.
+
+    `groups` of slices: in turns of one macroblock (`kind` 0), scattered (1), or as a map says (6).
+    """
+    bits = Bits().ue(number, sps).u(1, 0).u(1, 0).ue(groups - 1)
+    if groups > 1:
+        bits.ue(kind)
+        if kind == 0:
+            bits.ue(*[0] * groups)
+        elif kind == 6:
+            bits.ue(8191)
+            for at in range(8192):
+                bits.u((groups - 1).bit_length(), at % groups)
+    bits.ue(0, 0).u(1, 0).u(2, 0)
     bits.se(0, 0, 0).u(1, 1).u(1, 0).u(1, 0)
     if transform_8x8:
         bits.u(1, 1).u(1, 0).se(0)
@@ -181,6 +195,22 @@ class Stream:
         bits = self._header(7, key=True, reference=True, order=0)
         bits.text(GREY[self.sps.chroma] * (self.sps.width * self.sps.height))
         return unit(0x65, bits.rbsp())
+
+    def slices(self, firsts: list[int]) -> list[bytes]:
+        """An IDR picture without sets, in slices that begin at these macroblocks; each is its own unit, as ordered."""
+        self._number = 0
+        self._idr ^= 1
+        ends = {
+            first: next((other for other in sorted(firsts) if other > first), None)
+            for first in firsts
+        }
+        units = []
+        for first in firsts:
+            bits = self._header(7, key=True, reference=True, order=0, first=first)
+            count = (ends[first] or self.sps.width * self.sps.height) - first
+            bits.text(GREY[self.sps.chroma] * count)
+            units.append(unit(0x65, bits.rbsp()))
+        return units
 
     def skipped(self, *, reference: bool = True, order: int = 0, gap: int = 0) -> bytes:
         """The picture before once more. `order`: its place, where the set has places (type 0)."""
@@ -222,8 +252,8 @@ class Stream:
             bits.ue(count)
         return unit(0x65 if key else 0x61 if reference else 0x01, bits.rbsp())
 
-    def _header(self, kind: int, *, key: bool, reference: bool, order: int) -> Bits:
-        bits = Bits().ue(0, kind, self.pps).u(8, self._number % 256)
+    def _header(self, kind: int, *, key: bool, reference: bool, order: int, first: int = 0) -> Bits:
+        bits = Bits().ue(first, kind, self.pps).u(8, self._number % 256)
         if not self.sps.frames_only:
             bits.u(1, 0)
         if key:

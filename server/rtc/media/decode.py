@@ -17,7 +17,7 @@ import av
 from av.video.codeccontext import VideoCodecContext
 
 from server.rtc.media.decoder_memory import CheckedFrames, PictureMemory
-from server.rtc.media.h264 import FormatRefused
+from server.rtc.media.h264 import FormatRefused, TooLarge
 from server.rtc.media.packet import EncodedFrame
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ BACKLOG_BYTES = 8 << 20
 # half of a thread.
 SHARE = 0.5
 AHEAD_S = 1.0
-# Time after which a camera whose pictures were refused (format, memory) is asked for a key frame again.
+# Time after which a camera whose pictures were refused is asked for a key frame again.
 REFUSED_S = 5.0
 
 
@@ -56,7 +56,9 @@ def open_decoder(codec: str) -> VideoCodecContext:
 # Log lines of refusals.
 _REFUSALS = {
     "memory": "a camera's pictures are too large for the memory that is left",
-    "format": "a camera sends H.264 that is not 4:2:0 with 8 bits",
+    "size": "a camera's pictures are larger than any may be",
+    "format": "a camera sends H.264 that is not decoded here: other than 4:2:0 with 8 bits, or with slice groups, slices "
+    "out of order or data partitions",
 }
 
 
@@ -73,8 +75,8 @@ class DecodeLane:
 
     Calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed frame's RTP timestamp, or
     None when frames were dropped; `on_drop(reason, count)`; `on_refused(reason)` ("memory": the pictures need more than is
-    left; "format": they are not 4:2:0 with 8 bits). After `close()` nothing is called, and the decoder's memory is
-    returned when its thread has finished.
+    left; "size": more than any camera may have; "format": see FormatRefused). After `close()` nothing is called, and the
+    decoder's memory is returned when its thread has finished.
     """
 
     def __init__(
@@ -193,6 +195,8 @@ class DecodeLane:
                     refused = "memory"
         except FormatRefused:
             refused = "format"
+        except TooLarge:
+            refused = "size"
         except Exception as exc:  # noqa: BLE001
             # an unexpected error must not end this camera's decoding unnoticed
             failed = True
@@ -224,7 +228,7 @@ class DecodeLane:
             self._on_drop("not_shown", 1)
         else:
             if image.width > MAX_SIDE or image.height > MAX_SIDE:
-                self._on_drop("size", 1)
+                self._refused("size")
             else:
                 self._on_image(frame, image)
         self._next()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 
-from server.rtc.media.h264 import H264Frames
+from server.rtc.media.h264 import H264Frames, TooLarge
 
 # Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that frame without
 # emulation prevention (measured).
@@ -35,7 +35,7 @@ class CheckedFrames:
     def checked(self, data: bytes) -> tuple[bytes, int]:
         """Return the frame to decode, and the most bytes the decoder may keep from now on (0: unchanged).
 
-        Raises FormatRefused for a format that is not decoded, ValueError for a malformed or too large frame.
+        Raises FormatRefused, TooLarge, and ValueError for a malformed frame.
         """
         data, kept = self._frames.checked(data)
         return data, kept and kept + DECODER_BYTES
@@ -47,11 +47,11 @@ class Vp8Frames:
     def checked(self, data: bytes) -> tuple[bytes, int]:
         """Return the frame unchanged, and the most bytes that the decoder may keep; 0 for anything but a key frame.
 
-        Raises ValueError for a picture that is too large.
+        Raises TooLarge.
         """
         macroblocks = picture_macroblocks(data)
         if macroblocks > VP8_MAX_MACROBLOCKS:
-            raise ValueError(
+            raise TooLarge(
                 f"A picture has {macroblocks} macroblocks; at most {VP8_MAX_MACROBLOCKS} are allowed."
             )
         return data, VP8_PICTURES * macroblocks * VP8_MACROBLOCK_BYTES

@@ -29,6 +29,9 @@ MACROBLOCK_BYTES = 540
 PICTURE_SET_BYTES = 168 << 10
 
 _START = b"\0\0\1"
+_SLICES = frozenset({1, 5})
+# Data partitions: a slice in three units, which libav does not read
+_PARTITIONS = frozenset({2, 3, 4})
 _SPS = 7
 _PPS = 8
 # Baseline, main, extended and high: the profiles that can be 4:2:0 with 8 bits only.
@@ -41,7 +44,11 @@ _EXTENDED_SAR = 255
 
 
 class FormatRefused(ValueError):
-    """The stream's pictures are not 4:2:0 with 8 bits."""
+    """The stream is not 4:2:0 with 8 bits, or has slice groups, data partitions, or slices out of order."""
+
+
+class TooLarge(ValueError):
+    """The pictures need more memory than any camera may have."""
 
 
 class SequenceSet(NamedTuple):
@@ -69,10 +76,11 @@ class H264Frames:
     def checked(self, data: bytes) -> tuple[bytes, int]:
         """Return the frame to decode, and the most bytes that all frames so far may keep (0: unchanged).
 
-        Raises FormatRefused, and ValueError for a frame that is malformed or out of bounds.
+        Raises FormatRefused, TooLarge, and ValueError for a frame that is malformed or out of bounds.
         """
         parts: list[bytes] = []
         changed = sets = units = 0
+        begun = False
         done = 0
         at = data.find(_START)
         while at >= 0:
@@ -82,12 +90,17 @@ class H264Frames:
             begin = at + 3
             at = data.find(_START, begin)
             kind = data[begin] & 0x1F if begin < len(data) else 0
+            if kind in _SLICES and not begun:
+                begun = True
+                _check_beginning(data[begin + 1 : begin + 9])
+            if kind in _PARTITIONS:
+                raise FormatRefused("A picture is in data partitions.")
             if kind not in (_SPS, _PPS):
                 continue
             changed = 1
             unit = data[begin + 1 : at if at >= 0 else len(data)]
             if kind == _PPS:
-                self._pictures.add(Bits(unit).ue(255))
+                self._pictures.add(_read_picture_set(unit))
                 continue
             sets += 1
             if sets > MAX_SETS:
@@ -105,6 +118,23 @@ class H264Frames:
         self._most = max(self._most, read.kept)
         self.picture = max(self.picture, read.picture)
         return read
+
+
+def _check_beginning(slice_header: bytes) -> None:
+    """Refuse a picture that begins with a later slice: libav loses all slices before the first one."""
+    if Bits(slice_header).ue():
+        raise FormatRefused("A picture's slices are out of order.")
+
+
+def _read_picture_set(unit: bytes) -> int:
+    """Read the id of a picture parameter set (section 7.3.2.2) without its NAL header."""
+    bits = Bits(unit)
+    number = bits.ue(255)
+    bits.ue(31)
+    bits.read(2)
+    if bits.ue():
+        raise FormatRefused("A picture has slice groups.")
+    return number
 
 
 class Bits:
@@ -146,7 +176,7 @@ class Bits:
 def read_set(unit: bytes) -> SequenceSet:
     """Parse a set (without its NAL header) and rewrite it; bytes behind it are ignored.
 
-    Raises FormatRefused, and ValueError for a malformed set or one that would keep too much memory.
+    Raises FormatRefused, TooLarge, and ValueError for a malformed set.
     """
     bits = Bits(unit)
     profile = bits.read(8)
@@ -180,7 +210,7 @@ def read_set(unit: bytes) -> SequenceSet:
     picture = _bounded(width, height)
     kept = picture * (max(1, references) + BESIDE_REFERENCES)
     if kept > MAX_KEPT_MACROBLOCKS:
-        raise ValueError(
+        raise TooLarge(
             f"A stream wants {kept} macroblocks kept; at most {MAX_KEPT_MACROBLOCKS} are allowed."
         )
     text = bits.so_far() + "1" + _vui(_colors(bits), references) + "1"
@@ -190,7 +220,7 @@ def read_set(unit: bytes) -> SequenceSet:
 
 def _bounded(width: int, height: int) -> int:
     if width > MAX_SIDE_MACROBLOCKS or height > MAX_SIDE_MACROBLOCKS:
-        raise ValueError(
+        raise TooLarge(
             f"A picture has {16 * width}×{16 * height} pixels; a side may have {16 * MAX_SIDE_MACROBLOCKS}."
         )
     return width * height

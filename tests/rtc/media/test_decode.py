@@ -314,14 +314,15 @@ def rss() -> float:
 
 
 async def test_a_picture_past_the_bound_is_refused(pool: ThreadPoolExecutor) -> None:
-    """A key frame that declares 16383×16383 pixels is an error, and allocates nothing of that size."""
+    """A key frame that declares 16383×16383 pixels is told as too large, and allocates nothing of that size."""
     seen = Seen()
     decoder = lane(pool, seen)
     data = bytearray(clip("VP8", 1)[0].data)
     data[6:10] = (16383).to_bytes(2, "little") * 2  # width and height, RFC 6386 section 9.1
     decoder.put(EncodedFrame(bytes(data), 0, True, 0.0, 0.0))
-    await seen.until(errors=1)
-    assert seen.images == []
+    await seen.until(refusals=1)
+    assert (seen.reasons, seen.dropped) == ({"size"}, {"size": 1})
+    assert (seen.images, seen.errors) == ([], 0)
     decoder.close()
 
 
@@ -330,10 +331,11 @@ async def test_a_stream_that_would_have_too_much_kept_is_refused(pool: ThreadPoo
     seen = Seen()
     decoder = lane(pool, seen, "H264")
     decoder.put(EncodedFrame(first_frame(4096, 4096, 16), 0, True, 0.0, 0.0))
-    await seen.until(errors=1)
+    await seen.until(refusals=1)
+    assert seen.reasons == {"size"}
     decoder.put(clip("H264", 1)[0])
     await seen.until(images=1)
-    assert (len(seen.images), seen.errors) == (1, 1)
+    assert (len(seen.images), seen.errors) == (1, 0)
     decoder.close()
 
 

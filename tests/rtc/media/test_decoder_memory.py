@@ -26,6 +26,7 @@ from server.rtc.media.decoder_memory import (
     Vp8Frames,
     picture_macroblocks,
 )
+from server.rtc.media.h264 import TooLarge
 from tests.support.decoder_memory import SCENARIOS
 from tests.support.fakes_media import vp8_frames
 from tests.support.vp8_streams import frame
@@ -63,6 +64,15 @@ def test_other_formats_never_reach_a_decoder() -> None:
     assert found["refused"] == 4
     assert "shown" not in found
     assert found["peak"] - found["before"] < SLACK_MIB
+
+
+@pytest.mark.parametrize("name", ["groups", "partitions", "out_of_order"])
+def test_what_libav_does_not_read_is_refused(name: str) -> None:
+    """Slice groups, data partitions, pictures that begin with a later slice: only the honest first pictures are shown."""
+    found = measured(name)
+    assert found["shown"] == 4
+    assert found["refused"] >= 160
+    assert found["peak"] - found["before"] < 110
 
 
 @pytest.mark.parametrize(("name", "most"), [("reorder", 150), ("silent", 220), ("second", 150)])
@@ -109,7 +119,7 @@ def test_six_pictures_are_counted() -> None:
     for width, height in ((640, 360), (4096, 4096)):
         key = frame((width, height), zeros=20)
         assert Vp8Frames().checked(key) == (key, size * (width // 16) * -(-height // 16))
-    with pytest.raises(ValueError, match="65536 are allowed"):
+    with pytest.raises(TooLarge, match="65536 are allowed"):
         Vp8Frames().checked(frame((4096, 4097), zeros=20))
 
 

@@ -24,6 +24,7 @@ from server.rtc.media.h264 import (
     PICTURE_SET_BYTES,
     FormatRefused,
     H264Frames,
+    TooLarge,
     read_set,
 )
 from tests.support.h264_streams import Sps, Stream, Vui, pps, unit
@@ -97,15 +98,15 @@ def test_what_an_encoder_says_is_read(profile: str, references: int) -> None:
 def test_the_bound() -> None:
     """Two references of 4096×4096 may be kept, three may not; no side is longer."""
     assert read_set(sps_of(first_frame(4096, 4096, 2))).kept == 5 * 65_536
-    with pytest.raises(ValueError, match=str(MAX_KEPT_MACROBLOCKS)):
+    with pytest.raises(TooLarge, match=str(MAX_KEPT_MACROBLOCKS)):
         read_set(sps_of(first_frame(4096, 4096, 4)))
     with pytest.raises(ValueError, match="at most"):
         read(Sps(256, 256, references=3))
     for width, height in ((257, 4), (4, 258)):
-        with pytest.raises(ValueError, match="a side may have 4096"):
+        with pytest.raises(TooLarge, match="a side may have 4096"):
             read(Sps(width, height))
     # Half of a picture's height is said where it may have fields.
-    with pytest.raises(ValueError, match="a side may have 4096"):
+    with pytest.raises(TooLarge, match="a side may have 4096"):
         read(Sps(4, 258, frames_only=False))
     assert read(Sps(4, 256, frames_only=False)) == 1024 * (1 + BESIDE_REFERENCES)
 
@@ -287,6 +288,35 @@ def test_every_way_on_the_wire() -> None:
         frame = b"".join(payload.parse("H264", one).data for one in payloads)
         with pytest.raises(FormatRefused):
             H264Frames().checked(frame)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pps(groups=2),
+        pps(3, groups=8, kind=1),
+        pps(groups=8, kind=6),
+        *(b"\0\0\1" + bytes([0x60 | kind, 0x80]) for kind in (2, 3, 4)),
+        b"".join(Stream(Sps()).slices([8, 0])),
+    ],
+    ids=["groups", "scattered", "map", "partition a", "partition b", "partition c", "order"],
+)
+def test_what_libav_does_not_read_is_refused(frame: bytes) -> None:
+    """Slice groups, data partitions and a picture that begins with a later slice, before or after honest ones."""
+    stream, frames = Stream(Sps()), H264Frames()
+    with pytest.raises(FormatRefused):
+        frames.checked(stream.sets() + frame)
+    frames.checked(stream.sets() + stream.key())
+    with pytest.raises(FormatRefused):
+        frames.checked(b"\0\0\1\x09\xf0" + frame)
+
+
+def test_slices_behind_the_first_may_come_in_any_order() -> None:
+    """libav puts them where they belong; so it does with two fields, which both begin at the first macroblock."""
+    stream = Stream(Sps())
+    sets, units = stream.sets(), stream.slices([0, 12, 4, 8])
+    assert decoded([sets + b"".join(units)]) == 1
+    H264Frames().checked(sets + units[0] + units[1] + units[0] + units[2])
 
 
 def test_a_second_set_counts() -> None:
