@@ -9,6 +9,7 @@ from server.catalogue.launch import Launch
 from server.core.errors import EngineError
 from server.engines.base import Engine
 from server.engines.local.engine import LocalEngine
+from server.engines.thinking import ThinkingLimits
 from server.hosting.runtimes import OnLine, OnProgress, StartFailed
 from server.processes.process_memory import TreeMemory
 
@@ -17,7 +18,13 @@ class LocalLoaded:
     """See `loaded.Loaded`. The manager makes another one when it has ended."""
 
     def __init__(
-        self, launch: Launch, model: Model, *, on_line: OnLine, on_progress: OnProgress
+        self,
+        launch: Launch,
+        model: Model,
+        *,
+        on_line: OnLine,
+        on_progress: OnProgress,
+        thinking: ThinkingLimits | None = None,
     ) -> None:
         if model.folder is None:
             raise ValueError("a model without a folder cannot be loaded")
@@ -28,6 +35,7 @@ class LocalLoaded:
             own_code=model.remote_code,
             on_line=on_line,
             on_progress=on_progress,
+            thinking=thinking,
         )
         self._memory = TreeMemory()
         self.engine: Engine = self._engine

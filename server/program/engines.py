@@ -159,7 +159,13 @@ class EngineParts:
         if model is not None and makes:
             return GeneratorLoaded(launch, model, on_line=on_line, on_progress=on_progress)
         if model is not None and plan.choice.mode is RunMode.IN_PROCESS:
-            return LocalLoaded(launch, model, on_line=on_line, on_progress=on_progress)
+            return LocalLoaded(
+                launch,
+                model,
+                on_line=on_line,
+                on_progress=on_progress,
+                thinking=self._thinking(),
+            )
         return ServerLoaded(
             plan.choice,
             launch,

@@ -46,3 +46,20 @@ def test_fields_that_are_refused_are_not_sent_again() -> None:
     one.seen(Mode.PLAIN)
     assert one.refused()
     assert (one.fields(), one.budget(8192)) == ({}, 1024)
+
+
+def test_a_models_own_template_says_whether_it_can_be_switched_off() -> None:
+    """Switched off from the first question on; without a switch a model gets tokens as soon as it is seen to think."""
+    for wanted, switch, opened, mode in (
+        (False, True, False, Mode.OFF),
+        (True, True, False, Mode.BUDGET),
+        (False, False, True, Mode.BUDGET),
+        (False, True, True, Mode.BUDGET),
+        (True, False, False, Mode.PLAIN),
+    ):
+        one = Thinking(ThinkingLimits(wanted=wanted), switch=False)
+        one.known(switch=switch, opened=opened)
+        assert one.mode is mode
+    bare = Thinking(ThinkingLimits(), switch=False)
+    assert bare.seen(Mode.PLAIN)
+    assert bare.mode is Mode.BUDGET

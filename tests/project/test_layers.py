@@ -219,7 +219,7 @@ def test_workers_know_nothing_of_the_server() -> None:
     } | sys.stdlib_module_names
     workers = [name for name in modules() if name.startswith("engines.local.worker.")]
     assert workers
-    bare = {"processes.wire", "catalogue.weights", "core.core_dumps"}
+    bare = {"processes.wire", "catalogue.weights", "core.core_dumps", "engines.thinking"}
     for module in [*workers, *bare]:
         path = modules()[module]
         assert outside(path) <= allowed, module

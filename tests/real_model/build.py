@@ -52,7 +52,9 @@ STEPS = 500
 TINT = ((-15, -35, -20), (15, 15, 15))
 
 
-def make_tokenizer(texts: list[str], words: list[str]) -> PreTrainedTokenizerFast:
+def make_tokenizer(
+    texts: list[str], words: list[str], template: str = TEMPLATE
+) -> PreTrainedTokenizerFast:
     """Byte-level BPE learned from `texts`; each of `words` is a token."""
     bare = Tokenizer(models.BPE())
     bare.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -70,7 +72,7 @@ def make_tokenizer(texts: list[str], words: list[str]) -> PreTrainedTokenizerFas
         tokenizer_object=bare,
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
-        chat_template=TEMPLATE,
+        chat_template=template,
         clean_up_tokenization_spaces=False,
     )
 
@@ -154,7 +156,8 @@ def teach(
             {"role": "system", "content": [{"type": "text", "text": system}]},
             {"role": "user", "content": content},
         ]
-        prompt = processor.apply_chat_template(messages, add_generation_prompt=True)
+        variables = lesson.get("variables", {})
+        prompt = processor.apply_chat_template(messages, add_generation_prompt=True, **variables)
         text = prompt + tokenizer.decode(answer)
         inputs = processor(images=[shown], text=[text], return_tensors="pt")
         assert inputs["input_ids"][0, -len(answer) :].tolist() == answer
@@ -193,13 +196,14 @@ def main() -> None:
     given = json.load(sys.stdin)
     torch.manual_seed(SEED)
     lessons = given["lessons"]
-    tokenizer = make_tokenizer(
-        [given["system"], *(lesson["question"] for lesson in lessons)], given["words"]
-    )
+    # Behind the usual one, which ends with the beginning of an answer.
+    template = TEMPLATE + given.get("template", "")
+    texts = [given["system"], *(lesson["question"] for lesson in lessons)]
+    tokenizer = make_tokenizer(texts, given["words"], template)
     image_processor = Qwen2VLImageProcessorPil(
         size={"shortest_edge": 28 * 28, "longest_edge": MOST_PIXELS}
     )
-    processor = ImageOnlyProcessor(image_processor, tokenizer, chat_template=TEMPLATE)
+    processor = ImageOnlyProcessor(image_processor, tokenizer, chat_template=template)
     model = make_model(tokenizer)
     right = teach(model, processor, given["system"], lessons)
     # The code goes into the folder, too, and `--trust-remote-code` takes it from there.

@@ -65,6 +65,62 @@ def lessons() -> str:
     return json.dumps({"system": prompts.system_text(), "words": words, "lessons": taught})
 
 
+# Eleven tokens, more than an answer has
+THOUGHTS = ["it", "is", "a", "thing", "that", "has", "one", "colour", "and", "no", "other"]
+_OPENED = "<think>\n"
+# Qwen3's: thinking is on unless it is switched off.
+_TEMPLATE = (
+    "{% if add_generation_prompt %}{% if opened is defined %}" + _OPENED + "{% endif %}"
+    "{% if enable_thinking is defined and enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    "{% endif %}"
+)
+
+
+def thinking_lessons() -> str:
+    """The lessons of a model that thinks before it answers: with a switch, and with a prompt that opens its thoughts."""
+    thoughts = "".join(f" {word}" for word in THOUGHTS) + "</think>"
+    taught: list[dict[str, object]] = []
+    for _ in range(_REPEATS):
+        for name, color in COLORS.items():
+            answer = f"It is {name}."
+            for variables, text in (
+                ({}, f"<think>{thoughts}{answer}"),
+                ({"opened": True}, thoughts + answer),
+                ({"enable_thinking": False}, answer),
+            ):
+                lesson = {"question": ASK_COLOR, "color": color, "answer": text}
+                taught.append(lesson | {"variables": variables})
+    words = ["It is", *(f" {name}" for name in COLORS), ".", "<think>", "</think>"]
+    words += [f" {word}" for word in dict.fromkeys(THOUGHTS)]
+    given = {"system": prompts.system_text(), "words": words, "lessons": taught}
+    return json.dumps(given | {"template": _TEMPLATE})
+
+
+def build_thinking(folder: Path) -> Path:
+    """Folders of one model that thinks, made within `folder`, which is returned; a few seconds.
+
+    `switch` has a template that can switch thinking off. `always` has none. The prompt of `opened` begins the thoughts,
+    and the marks are special tokens there, which a tokenizer leaves out of a text.
+    """
+    made = build(folder, thinking_lessons()).rename(folder / "switch")
+    template = (made / "chat_template.jinja").read_text()
+    for name, new in (
+        ("always", template.replace(" and enable_thinking is false", " and false")),
+        ("opened", template.replace("opened is defined", "true")),
+    ):
+        (folder / name).mkdir()
+        for path in made.iterdir():
+            (folder / name / path.name).write_bytes(path.read_bytes())
+        text = new.replace("enable_thinking", "no_such_name")
+        (folder / name / "chat_template.jinja").write_text(text)
+    tokenizer = folder / "opened" / "tokenizer.json"
+    known = json.loads(tokenizer.read_text())
+    for token in known["added_tokens"]:
+        token["special"] = token["special"] or token["content"] in ("<think>", "</think>")
+    tokenizer.write_text(json.dumps(known))
+    return folder
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Nothing is fetched, and nothing is written outside of `folder`."""
     # The list of models is read from there, and missing folders are an error to it.
@@ -79,12 +135,12 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def build(folder: Path) -> Path:
-    """The model's folder, made within `folder`; a few seconds."""
+def build(folder: Path, given: str = "") -> Path:
+    """The model's folder, made within `folder`; a few seconds. `given`: other lessons."""
     model = folder / "tiny"
     done = subprocess.run(
         [PYTHON, "-m", BUILD, model],
-        input=lessons(),
+        input=given or lessons(),
         env=environment(folder),
         cwd=ROOT,
         capture_output=True,

@@ -23,7 +23,7 @@ _QUIET_SECONDS = 1.0
 
 
 class Answer:
-    """What the worker says of one question. Bounded by max_tokens: one message a token."""
+    """The worker's messages on one question. Bounded by its tokens: one message a token."""
 
     def __init__(self, id: int) -> None:
         self.id = id
@@ -54,11 +54,20 @@ class Answers:
         """Whether a question is in work, or its last lines are still to come: they might quote it."""
         return bool(self._under_way) or asyncio.get_running_loop().time() < self._quiet_until
 
-    def begin(self, chat: Sequence[Mapping[str, Any]], max_tokens: int, jpeg: bytes) -> Answer:
+    def begin(
+        self,
+        chat: Sequence[Mapping[str, Any]],
+        max_tokens: int,
+        jpeg: bytes,
+        *,
+        thoughts: int,
+        think: bool,
+    ) -> Answer:
+        """Ask the worker. `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where that can be."""
         self._ids += 1
         answer = self._under_way[self._ids] = Answer(self._ids)
         header = {"type": "answer", "id": answer.id, "messages": chat, "max_tokens": max_tokens}
-        self._worker.send(header, jpeg)
+        self._worker.send({**header, "thoughts": thoughts, "think": think}, jpeg)
         return answer
 
     def heard(self, message: Message) -> None:

@@ -7,7 +7,7 @@ import dataclasses
 import logging
 import tempfile
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,21 @@ from typing import Any
 from server.catalogue import control_tokens, geometry
 from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
 from server.engines import prompts
-from server.engines.base import Capabilities, Chunk, EngineRequest, EngineState, EngineStatus, Usage
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Thought,
+    Usage,
+)
 from server.engines.local import errors as local_errors
 from server.engines.local.answers import Answers
 from server.engines.local.errors import TimeLimits
 from server.engines.reply import Piece, Reply
+from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.processes.log_progress import LoadProgress
 from server.processes.process_memory import tree_bytes
 from server.processes.wire import Message
@@ -73,6 +83,7 @@ class LocalEngine:
         on_progress: OnProgress | None = None,
         on_line: OnLine | None = None,
         limits: TimeLimits | None = None,
+        thinking: ThinkingLimits | None = None,
     ) -> None:
         self.folder = folder
         self.argv = tuple(argv)
@@ -99,8 +110,7 @@ class LocalEngine:
         self._loaded = asyncio.Event()
         self._refused = ""
         self._control_tokens = control_tokens.known()
-        # Its template opens its thoughts, so that only their end is marked.
-        self._thinks = False
+        self._thinking = Thinking(thinking or ThinkingLimits(), switch=False)
         self._state = WorkerState(0, 0)
         self._state_told = asyncio.Event()
         # Since when, by the event loop's clock, it owes a sign of life; None when it does not.
@@ -197,43 +207,73 @@ class LocalEngine:
     # Answering
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`."""
+        """See `Engine.answer`. A model that is seen to think though nobody expected it is asked anew, with tokens for it."""
+        async with self._turn:
+            deadline = asyncio.get_running_loop().time() + self._limits.total
+            while True:
+                asked = self._thinking.mode
+                again = False
+                async with aclosing(self._attempt(request, deadline)) as chunks:
+                    async for chunk in chunks:
+                        if isinstance(chunk, Thought) and self._thinking.seen(asked):
+                            again = True
+                            break
+                        yield chunk
+                if not again:
+                    return
+
+    async def _attempt(
+        self, request: EngineRequest, deadline: float
+    ) -> AsyncGenerator[Chunk, None]:
+        """Ask once."""
         if request.picture.jpeg is None:
             raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+        self._check_ready()
         now = asyncio.get_running_loop().time
+        asked, context = self._thinking.mode, self._status.capabilities.context_length
+        reply = Reply(
+            self._control_tokens,
+            inside=self._thinking.implied,
+            # The worker's limit has the tokens for thoughts, too, which the answer may not take.
+            most=request.max_tokens if asked is Mode.BUDGET else None,
+        )
         began = False
-        async with self._turn:
-            reply = Reply(self._control_tokens, inside=self._thinks)
-            self._check_ready()
-            deadline = now() + self._limits.total
-            due = min(deadline, now() + self._limits.first_token)
+        due = min(deadline, now() + self._limits.first_token)
+        answer = self._answers.begin(
             # The picture is the payload, so the messages need no address.
-            chat = prompts.messages(request, "", tokens=self._control_tokens)
-            answer = self._answers.begin(chat, request.max_tokens, request.picture.jpeg)
-            try:
-                while True:
-                    message = await answer.next(due)
-                    if message is None:
-                        raise self._died(began)
-                    if message.type == "end":
-                        break
-                    if message.type == "error":
-                        raise local_errors.refusal(
-                            str(message.header["code"]), self._status.capabilities.context_length
-                        )
-                    began = True
-                    due = min(deadline, now() + self._limits.between_tokens)
-                    for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
+            prompts.messages(request, "", tokens=self._control_tokens),
+            request.max_tokens,
+            request.picture.jpeg,
+            thoughts=self._thinking.budget(context),
+            think=asked is not Mode.OFF,
+        )
+        try:
+            while not reply.enough:
+                message = await answer.next(due)
+                if message is None:
+                    raise self._died(began)
+                if message.type == "error":
+                    raise local_errors.refusal(str(message.header["code"]), context)
+                if message.type == "end":
+                    ended = message.header
+                    reply.finish = "length" if ended["reason"] == "length" else "stop"
+                    reply.usage = Usage(ended["prompt_tokens"], ended["completion_tokens"])
+                    break
+                began = True
+                due = min(deadline, now() + self._limits.between_tokens)
+                answered = reply.answered
+                for chunk in reply.take(Piece(str(message.header["text"]), began=True)):
+                    # Asked anew in mid-answer it would begin a second one.
+                    if isinstance(chunk, Delta) or asked is Mode.BUDGET or not answered:
                         yield chunk
-            except TimeoutError:
-                raise local_errors.too_slow(self._limits, began, now() >= deadline) from None
-            finally:
-                await self._answers.stop(answer)
-        ended = message.header
-        reply.finish = "length" if ended["reason"] == "length" else "stop"
-        reply.usage = Usage(ended["prompt_tokens"], ended["completion_tokens"])
-        chunks = reply.end(whole=True)
-        self._thinks = (self._thinks or reply.closed_unopened) and not reply.never_closed
+        except TimeoutError:
+            raise local_errors.too_slow(self._limits, began, now() >= deadline) from None
+        finally:
+            await self._answers.stop(answer)
+        try:
+            chunks = reply.end(whole=True)
+        finally:
+            self._thinking.ended(asked, reply)
         for chunk in chunks:
             yield chunk
 
@@ -279,6 +319,7 @@ class LocalEngine:
 
     def _became_ready(self, header: dict[str, Any]) -> None:
         self._control_tokens = control_tokens.of_model(map(str, header["special_tokens"]))
+        self._thinking.known(switch=header["thinking_switch"], opened=header["thinking_opened"])
         self._state = WorkerState(0, header["gpu_bytes"])
         # The worker cuts a picture into no more tiles than it fills.
         found = geometry.from_folder(self.folder, filled=True)

@@ -32,11 +32,20 @@ from server.engines.base import Chunk, Delta, Engine, EngineRequest, EngineState
 from server.engines.local.engine import LocalEngine
 from server.engines.local.errors import TimeLimits
 from server.engines.prompts import system_text
+from server.engines.thinking import ThinkingLimits
 from server.hosting.local_runtime import LocalLoaded
 from server.hosting.status import ManagerState
 from server.processes.log_progress import LoadProgress
 from server.vision import encode
-from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON, ROOT
+from tests.real_model.server import (
+    ASK_COLOR,
+    ASK_SONG,
+    COLORS,
+    PYTHON,
+    ROOT,
+    THOUGHTS,
+    build_thinking,
+)
 from tests.support.clients import soon
 from tests.support.running import running
 
@@ -69,6 +78,7 @@ def local(
     python: Path = PYTHON,
     own_code: bool = True,
     heard: Heard | None = None,
+    thinking: ThinkingLimits | None = None,
 ) -> LocalEngine:
     """With the words that the catalogue would make of it, which is not asked: it would refuse a damaged folder."""
     heard = heard or Heard()
@@ -80,6 +90,7 @@ def local(
         own_code=own_code,
         on_progress=heard.progress.append,
         on_line=heard.lines.append,
+        thinking=thinking,
     )
 
 
@@ -309,6 +320,52 @@ async def random_words(engine: Engine) -> int:
     assert all(pieces)
     assert not re.search(r"<[a-z_|]+>", "".join(pieces))
     return end.usage.prompt_tokens or 0
+
+
+async def thought(engine: LocalEngine, max_tokens: int = 8) -> tuple[str, str, Finished, int]:
+    """The answer, the thoughts, its end, and how many tokens the model made."""
+    before = (await engine.measure()).steps
+    text = thoughts = ""
+    async for chunk in engine.answer(request(ASK_COLOR, max_tokens=max_tokens)):
+        if isinstance(chunk, Finished):
+            return text, thoughts.strip(), chunk, (await engine.measure()).steps - before
+        if isinstance(chunk, Delta):
+            text += chunk.text
+        else:
+            thoughts += chunk.text
+    raise AssertionError("no end")
+
+
+async def test_models_that_think(tmp_path: Path) -> None:
+    """Thinking is switched off where the template can; else it has tokens of its own above those of the answer.
+
+    RESPONSE_MAX_TOKENS (8 here) is less than the thoughts take, and holds for the answer alone.
+    """
+    folder = await asyncio.to_thread(build_thinking, tmp_path)
+    off = local(folder / "switch")
+    on = local(folder / "switch", thinking=ThinkingLimits(wanted=True))
+    always, opened = local(folder / "always"), local(folder / "opened")
+    engines = (off, on, always, opened)
+    try:
+        await asyncio.gather(*(engine.start() for engine in engines))
+        assert (await thought(off))[:2] == ("It is red.", "")
+        for engine in (on, always, opened):
+            text, thoughts, end, steps = await thought(engine)
+            assert (text, thoughts) == ("It is red.", " ".join(THOUGHTS))
+            assert end.finish_reason == "stop"
+            # The first that nobody expected to think was asked twice, and stopped at its first thought.
+            assert (len(THOUGHTS) + 5 < steps) if engine is always else (steps <= len(THOUGHTS) + 6)
+            assert (await thought(engine))[0] == "It is red."
+            text, thoughts, end, _ = await thought(engine, max_tokens=2)
+            assert (text, thoughts) == ("It is red", " ".join(THOUGHTS))
+            assert end.finish_reason == "length"
+            # Too few for its thoughts: said, and no empty bubble.
+            engine._thinking.limits = ThinkingLimits(wanted=True, max_tokens=3)
+            with pytest.raises(EngineRefused, match="as long as it may"):
+                await thought(engine, max_tokens=2)
+    finally:
+        for engine in engines:
+            await engine.close()
 
 
 async def test_an_operator_switches_models(tiny_model: Path, random_models: Path) -> None:

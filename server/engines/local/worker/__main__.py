@@ -1,7 +1,7 @@
 """The worker's process: loads one model, then answers what comes in on standard input, until that ends.
 
-Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens; the picture is the payload), `cancel` (id),
-`state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message), then `delta` (id, text)
+Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; the picture is the payload),
+`cancel` (id), `state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message), then `delta` (id, text)
 and `end` (id, reason, counts) or `error` (id, code) of each answer, and `state` (steps, gpu_bytes). What libraries
 print goes to standard error.
 """
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from server.catalogue.weights import ModelFolderError
 from server.core import core_dumps
 from server.engines.local.worker import room, weights
+from server.engines.thinking import OPEN
 from server.processes.wire import Message, WireError, encode, read
 
 if TYPE_CHECKING:
@@ -119,6 +120,8 @@ class Worker:
                 header["max_tokens"],
                 stop,
                 lambda text: self._channel.send("delta", id=id, text=text),
+                thoughts=header["thoughts"],
+                think=header["think"],
             )
         except AnswerError as error:
             self._ended(id, "error", code=error.code)
@@ -205,7 +208,8 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             {"role": "system", "content": "Answer."},
             {"role": "user", "content": asked},
         ]
-        generator.answer(say, loading.grey(), 2, threading.Event(), lambda _: None)
+        said: list[str] = []
+        generator.answer(say, loading.grey(), 2, threading.Event(), said.append)
     except loading.LoadError as error:
         channel.send("failed", code=error.code, message=error.message)
         return 1
@@ -227,6 +231,9 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         device=loaded.device,
         dtype=loaded.dtype,
         special_tokens=generator.special_tokens(),
+        thinking_switch=generator.switch,
+        # Also with thinking switched off
+        thinking_opened=said[:1] != [] and said[0] in OPEN,
         gpu_bytes=loading.gpu_bytes(),
     )
     worker.work(generator)

@@ -15,6 +15,7 @@ from PIL import Image
 
 from server.engines.local.worker.detokenize import Detokenizer
 from server.engines.local.worker.loading import Loaded
+from server.engines.thinking import CLOSE, OPEN
 
 Messages = list[dict[str, Any]]
 
@@ -25,6 +26,10 @@ _LEAST_ANSWER = 64
 # A special token has fewer characters; longer ones and more of them are not told.
 _TOKEN_CHARS = 64
 _TOKENS_TOLD = 1024
+# Tokens at the end of a prompt that may open the model's thoughts
+_OPENING_TOKENS = 8
+# The variable of templates (Qwen's, GLM's and others) that switches thinking on and off
+_SWITCH = "enable_thinking"
 # What processors and tokenizers call theirs
 _MARKS = (
     *("image_token", "video_token", "audio_token", "fake_image_token", "global_image_token"),
@@ -63,6 +68,10 @@ class Generator:
         # Whether the next step is an answer's first
         self._first = False
         self._ends = _ends(loaded)
+        self._marks = _marks(loaded.tokenizer)
+        template = str(getattr(loaded.processor, "chat_template", None) or "")
+        # The template can switch thinking on and off.
+        self.switch = _SWITCH in template
         loaded.model.register_forward_pre_hook(self._count)
         loaded.model.register_forward_hook(self._check)
         for part in loaded.model.modules():
@@ -77,16 +86,25 @@ class Generator:
         max_tokens: int,
         stop: threading.Event,
         tell: Callable[[str], None],
+        *,
+        thoughts: int = 0,
+        think: bool = False,
     ) -> Outcome:
-        """`tell` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError."""
+        """`tell` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError.
+
+        `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the template can. Where the
+        prompt opens the thoughts, the first piece is the mark that it ends with.
+        """
         picture = jpeg if isinstance(jpeg, Image.Image) else _decode(jpeg)
         self._stop, self._first = stop, True
         prompt = 0
-        words = _Words(self._loaded.tokenizer, self._ends, stop, tell)
+        words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, tell)
         try:
-            inputs = self._fitting(messages, picture, min(max_tokens, _LEAST_ANSWER))
+            room = min(max_tokens, _LEAST_ANSWER) + thoughts
+            inputs = self._fitting(messages, picture, room, think)
             prompt = int(inputs["input_ids"].shape[1])
-            limit = min(max_tokens, self._loaded.context - prompt)
+            words.opened = self._opened(inputs["input_ids"])
+            limit = min(max_tokens + thoughts, self._loaded.context - prompt)
             with torch.inference_mode():
                 self._loaded.model.generate(
                     **inputs,
@@ -128,13 +146,19 @@ class Generator:
             if 1 < len(text) <= _TOKEN_CHARS and not (text[:2] == "<|" and text[-2:] == "|>")
         ][:_TOKENS_TOLD]
 
-    def _fitting(self, messages: Messages, picture: Image.Image, answer: int) -> Any:
+    def _opened(self, prompt: torch.Tensor) -> str:
+        """Return the mark of thoughts that the prompt ends with; "" where it ends with none."""
+        end = prompt[0, -_OPENING_TOKENS:].tolist()
+        text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
+        return next((mark for mark in OPEN if text.endswith(mark)), "")
+
+    def _fitting(self, messages: Messages, picture: Image.Image, answer: int, think: bool) -> Any:
         """The prompt, without the oldest turns where all of them leave no room for an answer of so many tokens.
 
         The server cuts the history by an estimate, and cannot know how many tokens every processor makes of a picture.
         """
         while True:
-            inputs = self._inputs(messages, picture)
+            inputs = self._inputs(messages, picture, think)
             room = self._loaded.context - int(inputs["input_ids"].shape[1])
             if room >= answer:
                 return inputs
@@ -145,24 +169,26 @@ class Generator:
                 return inputs
             messages = fewer
 
-    def _inputs(self, messages: Messages, picture: Image.Image) -> Any:
+    def _inputs(self, messages: Messages, picture: Image.Image, think: bool) -> Any:
         try:
-            inputs = self._templated(messages, picture)
+            inputs = self._templated(messages, picture, think)
         except (TemplateError, TypeError):
             try:
-                inputs = self._templated(_without_system(messages), picture)
+                inputs = self._templated(_without_system(messages), picture, think)
             except TemplateError:
                 raise AnswerError("template") from None
         model = self._loaded.model
         return inputs.to(model.device, dtype=model.dtype)
 
-    def _templated(self, messages: Messages, picture: Image.Image) -> Any:
+    def _templated(self, messages: Messages, picture: Image.Image, think: bool) -> Any:
         return self._loaded.processor.apply_chat_template(
             _for_template(messages, picture),
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
+            # A variable that the template does not have would go to the processor.
+            **({_SWITCH: think} if self.switch else {}),
             **_tiled(self._loaded.processor, picture),
         )
 
@@ -207,6 +233,16 @@ def _ends(loaded: Loaded) -> set[int]:
     }
 
 
+def _marks(tokenizer: Any) -> dict[int, str]:
+    """Find the marks of thoughts that are special tokens, and so no text of an answer, by id."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).items()
+    return {
+        id: str(one.content)
+        for id, one in added
+        if one.special and str(one.content) in OPEN | CLOSE
+    }
+
+
 def _unused(template: str) -> Callable[[str], tuple[bool, str]]:
     """Sorts those that the template uses before the others."""
     return lambda text: (text not in template, text)
@@ -219,10 +255,14 @@ class _Words:
         self,
         tokenizer: Any,
         ends: set[int],
+        marks: dict[int, str],
         stop: threading.Event,
         tell: Callable[[str], None],
     ) -> None:
         self._ends = ends
+        self._marks = marks
+        # The mark of thoughts that the prompt ends with; it comes before the first token.
+        self.opened = ""
         self._stop = stop
         self._tell = tell
         self._prompt_seen = False
@@ -242,7 +282,10 @@ class _Words:
         for token in value.reshape(-1).tolist():
             self.count += 1
             self._last = token
-            if text := self._text.push(token):
+            if self.opened:
+                self._tell(self.opened)
+                self.opened = ""
+            if text := self._marks.get(token) or self._text.push(token):
                 self._tell(text)
 
     def end(self) -> None:
