@@ -25,7 +25,7 @@ from server.catalogue.folder import ModelFolderError, read_model
 from server.core import core_dumps
 from server.fetch import files
 from server.fetch.catalogue import load_catalogue
-from server.fetch.errors import FetchError
+from server.fetch.network import FetchError
 from server.hosting.host import main_memory
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -37,8 +37,8 @@ from scripts.models import record
 from scripts.models.hub_client import endpoint, hold_to_public_addresses
 from scripts.models.trouble import ModelError
 from server.fetch import files, network
-from server.fetch.errors import FetchError
 from server.fetch.fetcher import shown
+from server.fetch.network import FetchError
 
 hold_to_public_addresses()
 # So much at a time is written to a file, and lost when the connection breaks. With the library's own 10 MiB a slow link

@@ -15,9 +15,9 @@ import httpx2
 from huggingface_hub import close_session, constants, get_session, set_client_factory
 
 from scripts.models.hub_transport import PoolTransport
-from server.fetch import reach
-from server.fetch.errors import FetchError
+from server.fetch import network
 from server.fetch.fetcher import shown
+from server.fetch.network import FetchError
 
 # What a hub tells of a repository: names, sizes and checksums of its files. The files themselves have the sizes told.
 MAX_TOLD_BYTES = 32 * 1024 * 1024
@@ -101,7 +101,7 @@ class Guarded(httpx2.BaseTransport):
         )
 
     def _transport(self, url: httpx2.URL, own: bool, seconds: float | None) -> PoolTransport:
-        refused: Callable[[str], str | None] = reach.refused
+        refused: Callable[[str], str | None] = network.refused
         proxy = _proxy(url)
         if proxy:
             _check_literal(url, own)
@@ -151,7 +151,7 @@ def _any(address: str) -> None:
 
 def _public(address: str) -> str | None:
     """What keeps a hub from being asked by plain http: that anybody is on the way there."""
-    return None if reach.refused(address) else "public (plain http is for one's own network)"
+    return None if network.refused(address) else "public (plain http is for one's own network)"
 
 
 def _of_refusal(headers: httpx2.Headers) -> list[tuple[str, str]]:
@@ -194,7 +194,7 @@ def _origin(url: httpx2.URL) -> tuple[str, str, int | None]:
 
 def _check_literal(url: httpx2.URL, own: bool) -> None:
     """An address in the URL itself is known without looking anything up."""
-    kind = reach.refused(url.host)
+    kind = network.refused(url.host)
     if kind not in (None, "no IP") and not own:
         raise FetchError(
             f"The hub leads to {shown(url)}: a {kind} address. Nothing is fetched from there."

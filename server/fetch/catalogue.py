@@ -10,8 +10,8 @@ from pathlib import Path
 
 from server.catalogue.entry import MAX_FILE_BYTES, Catalogue, CatalogueError
 from server.fetch import files
-from server.fetch.errors import FetchError
 from server.fetch.fetcher import Fetcher, Limits, parsed, shown
+from server.fetch.network import FetchError
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import httpcore2
 import httpx2
 
-from server.fetch import network, reach
-from server.fetch.errors import FetchError
-from server.fetch.network import Network
+from server.fetch import network
+from server.fetch.network import FetchError, Network
 
 SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 _REDIRECTS = (301, 302, 303, 307, 308)
@@ -40,7 +39,7 @@ class Fetcher:
     """`refused` and `resolve` as `Network` has them; `ssl_context` None is the system's trust."""
 
     limits: Limits
-    refused: Callable[[str], str | None] = reach.refused
+    refused: Callable[[str], str | None] = network.refused
     resolve: network.Resolve = network.resolve
     ssl_context: ssl.SSLContext | None = None
 

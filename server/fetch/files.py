@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path, PurePosixPath
 
-from server.fetch.errors import FetchError
+from server.fetch.network import FetchError
 
 
 def relative(name: str) -> PurePosixPath:

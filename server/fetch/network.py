@@ -1,24 +1,91 @@
-"""Connections to public addresses only, each with an end in time, for httpcore2."""
+"""Connections to public addresses only, each with an end in time, for httpcore2.
+
+No name from outside leads to this machine, its networks or its cloud.
+"""
 
 from __future__ import annotations
 
+import ipaddress
 import queue
 import socket
 import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import httpcore2
 from httpcore2 import SOCKET_OPTION, NetworkBackend, NetworkStream
 
-from server.fetch import reach
-from server.fetch.errors import FetchError
-
 # Of a name's addresses so many are tried.
 MAX_ADDRESSES = 8
 Resolve = Callable[[str, int], list[str]]
+# Global unicast (RFC 4291); whatever else IPv6 has is special.
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+# In there for protocols (RFC 2928), which newer Pythons take for global: 2001:1::1 is whatever router is next
+_PROTOCOLS_V6 = ipaddress.IPv6Network("2001::/23")
+# IPv4 behind IPv6: RFC 6052
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Beside what Python knows: IETF protocol assignments (RFC 6890; a cloud's metadata is in there), relays that are
+# given up (RFC 7526).
+_SPECIAL = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
+# Where clouds tell a machine its secrets, when it is not link-local: Azure, Alibaba
+_METADATA = tuple(ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200"))
+
+
+class FetchError(Exception):
+    """`message` says what was asked for, what happened and what to do; it holds no query and no password of a URL."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+def refused(text: str) -> str | None:
+    """What kind of address it is, when nothing may be fetched from it; None for a public one."""
+    try:
+        address = ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return "no IP"
+    if isinstance(address, IPv6Address):
+        return _refused_v6(address)
+    return _refused_v4(address)
+
+
+def _refused_v4(address: IPv4Address) -> str | None:
+    if address in _METADATA:
+        return "metadata"
+    for kind, holds in (
+        ("unspecified", address.is_unspecified),
+        ("loopback", address.is_loopback),
+        ("link-local", address.is_link_local),
+        ("multicast", address.is_multicast),
+        ("private", address.is_private),
+    ):
+        if holds:
+            return kind
+    special = address.is_reserved or not address.is_global
+    return "special" if special or any(address in net for net in _SPECIAL) else None
+
+
+def _refused_v6(address: IPv6Address) -> str | None:
+    inner = address.ipv4_mapped or address.sixtofour
+    if inner is None and address in _NAT64:
+        inner = IPv4Address(int(address) & 0xFFFFFFFF)
+    if inner is not None:
+        return _refused_v4(inner)
+    for kind, holds in (
+        ("unspecified", address.is_unspecified),
+        ("loopback", address.is_loopback),
+        ("link-local", address.is_link_local),
+        ("multicast", address.is_multicast),
+        ("private", address.is_private or address.is_site_local),
+    ):
+        if holds:
+            return kind
+    public = address in _GLOBAL_V6 and address.is_global and address not in _PROTOCOLS_V6
+    return None if public else "special"
 
 
 def trusted() -> ssl.SSLContext:
@@ -57,7 +124,7 @@ class Network(NetworkBackend):
         self,
         *,
         seconds: float | None = None,
-        refused: Callable[[str], str | None] = reach.refused,
+        refused: Callable[[str], str | None] = refused,
         resolve: Resolve = resolve,
     ) -> None:
         self._end = None if seconds is None else time.monotonic() + seconds

@@ -10,10 +10,8 @@ from typing import Any, Protocol
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.generation.bounds import MAX_FRAMES, MAX_PIXELS, SoundRequest, VideoRequest
-from server.generation.mp4 import Mp4Writer, TooManyBytes
-from server.generation.progress import Made
+from server.generation.files import SAMPLE_BYTES, Made, Mp4Writer, TooManyBytes, wav
 from server.generation.rules import Rules
-from server.generation.wav import SAMPLE_BYTES, wav
 from server.processes.wire import Message
 
 # Told of fields of `JobProgress` that have changed.

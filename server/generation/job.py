@@ -8,7 +8,8 @@ import secrets
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 from server.core.aio import TaskSet
@@ -16,7 +17,7 @@ from server.core.errors import Busy, Internal, NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.generation.assembly import Assembly, Maker
 from server.generation.bounds import MAX_SEED, SoundRequest, VideoRequest
-from server.generation.progress import JobProgress, JobState, Made
+from server.generation.files import Made
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +25,51 @@ log = logging.getLogger(__name__)
 MAX_RESULT_BYTES = 256 * 1024 * 1024
 # A result that nobody has taken goes.
 KEEP_SECONDS = 600.0
+
+
+class JobState(StrEnum):
+    IDLE = "idle"
+    WORKING = "working"
+    CANCELLING = "cancelling"
+    # The result waits to be taken.
+    READY = "ready"
+    TAKEN = "taken"
+    CANCELLED = "cancelled"
+    FAILED = "failed"
+    # Nobody took the result in time.
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class JobProgress:
+    """What is told of the newest piece of work; no words of what was asked are in it."""
+
+    state: JobState = JobState.IDLE
+    # "video" or "sound"; "" before the first
+    kind: str = ""
+    # "steps", "decoding" (the model's last part), "encoding"
+    phase: str = ""
+    step: int = 0
+    # 0: nobody knows, or nobody has told yet
+    steps: int = 0
+    # Frames that came, of how many
+    made: int = 0
+    frames: int = 0
+    width: int = 0
+    height: int = 0
+    # Of what is made
+    seconds: float = 0.0
+    seed: int = 0
+    # Seconds of work so far
+    elapsed: float = 0.0
+    # Of the result
+    bytes: int = 0
+    media_type: str = ""
+    error: dict[str, Any] | None = None
+
+    def message(self) -> dict[str, Any]:
+        """As JSON takes it."""
+        return asdict(self)
 
 
 class GenerationJob:

@@ -21,9 +21,8 @@ from server.core.frames import Detail
 from server.engines.base import Capabilities
 from server.generation.assembly import Maker
 from server.generation.bounds import VideoRequest, limits, sound_request, video_request
-from server.generation.first_frame import cover
+from server.generation.files import Made, cover
 from server.generation.job import GenerationJob
-from server.generation.progress import Made
 from server.operator.routes import PREFIX, for_operators
 from server.vision.prepare import PictureMaker
 from server.web.context import Services

@@ -72,10 +72,10 @@ FETCHED = (
     Break(
         "What a setting names by URL",
         "IPv4 inside IPv6 is not looked at",
-        "server/fetch/reach.py",
+        "server/fetch/network.py",
         "    inner = address.ipv4_mapped or address.sixtofour\n",
         "    inner = None\n",
-        "fetch/test_reach.py::test_everything_else_may_not",
+        "fetch/test_network.py::test_everything_else_may_not",
     ),
     Break(
         "What a setting names by URL",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from server.catalogue.entry import Catalogue, CatalogueError
-from server.fetch import reach
+from server.fetch import network
 from server.fetch.catalogue import LIMITS, RETRY_SECONDS, CatalogueSource, load_catalogue
 from server.fetch.fetcher import Fetcher
 from tests.support.https_server import Files, https_server
@@ -45,7 +45,7 @@ def reached(files: Files) -> Fetcher:
     """As the server's, but the one test server may be reached."""
     return Fetcher(
         LIMITS,
-        refused=lambda address: None if address == "127.0.0.1" else reach.refused(address),
+        refused=lambda address: None if address == "127.0.0.1" else network.refused(address),
         resolve=files.resolve,
         ssl_context=files.trust,
     )

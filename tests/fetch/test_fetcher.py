@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from server.fetch import reach
-from server.fetch.errors import FetchError
+from server.fetch import network
 from server.fetch.fetcher import Fetcher, Limits
+from server.fetch.network import FetchError
 from tests.support.https_server import NAME, Answer, Files, Handler, https_server
 
 CONTENT = b"[[model]]\n" * 100
@@ -29,7 +29,7 @@ def fetcher(files: Files, limits: Limits | None = None) -> Fetcher:
     """As the server's, but this one test server may be reached."""
     return Fetcher(
         limits or Limits(max_bytes=len(CONTENT)),
-        refused=lambda address: None if address == "127.0.0.1" else reach.refused(address),
+        refused=lambda address: None if address == "127.0.0.1" else network.refused(address),
         resolve=files.resolve,
         ssl_context=files.trust,
     )

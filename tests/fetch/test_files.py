@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from server.fetch.errors import FetchError
 from server.fetch.files import inside, read
+from server.fetch.network import FetchError
 
 
 def test_names_stay_in_their_folder(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Connections to public addresses only, over real sockets."""
+"""Connections to public addresses only, and the addresses that are refused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ from typing import Any
 import httpcore2
 import pytest
 
-from server.fetch import reach
-from server.fetch.errors import FetchError
-from server.fetch.network import MAX_ADDRESSES, Network
+from server.fetch.network import MAX_ADDRESSES, FetchError, Network, refused
 
 
 @pytest.fixture
@@ -34,7 +32,7 @@ def came(listening: socket.socket) -> bool:
 
 
 def but_loopback(address: str) -> str | None:
-    return None if address == "127.0.0.1" else reach.refused(address)
+    return None if address == "127.0.0.1" else refused(address)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "::ffff:127.0.0.1"])
@@ -65,7 +63,7 @@ def test_a_name_is_looked_up_once(listening: socket.socket) -> None:
 def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
     """An address that the system takes for another one (0 is this machine) is found out once it is connected."""
     network = Network(
-        resolve=lambda host, port: ["0"], refused=lambda a: None if a == "0" else reach.refused(a)
+        resolve=lambda host, port: ["0"], refused=lambda a: None if a == "0" else refused(a)
     )
     with pytest.raises(FetchError, match="loopback address"):
         network.connect_tcp("zero.test", listening.getsockname()[1], timeout=5)
@@ -138,3 +136,63 @@ def test_no_sockets_of_this_machine() -> None:
     """Those have no address that could be checked."""
     with pytest.raises(FetchError, match="socket on this machine"):
         Network().connect_unix_socket("/run/x.sock")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["93.184.215.14", "1.1.1.1", "2606:2800:21f:cb07:6820:80da:af6b:8b2c", "64:ff9b::101:101"],
+)
+def test_public_addresses_may_be_reached(address: str) -> None:
+    """Also those that a network without IPv4 writes as IPv6."""
+    assert refused(address) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "kind"),
+    [
+        ("0.0.0.0", "unspecified"),
+        ("127.0.0.1", "loopback"),
+        ("127.8.0.1", "loopback"),
+        ("10.1.2.3", "private"),
+        ("172.16.0.1", "private"),
+        ("192.168.1.1", "private"),
+        ("198.18.0.1", "private"),
+        ("169.254.169.254", "link-local"),
+        ("100.64.0.1", "special"),
+        ("100.100.100.200", "metadata"),
+        ("168.63.129.16", "metadata"),
+        ("192.0.0.192", "special"),
+        ("192.88.99.1", "special"),
+        ("224.0.0.251", "multicast"),
+        ("239.1.1.1", "multicast"),
+        ("240.0.0.1", "private"),
+        ("255.255.255.255", "private"),
+        ("::", "unspecified"),
+        ("::1", "loopback"),
+        ("::127.0.0.1", "special"),
+        ("::ffff:127.0.0.1", "loopback"),
+        ("::ffff:169.254.169.254", "link-local"),
+        ("::ffff:0:10.0.0.1", "special"),
+        ("64:ff9b::a00:1", "private"),
+        ("64:ff9b:1::a00:1", "special"),
+        ("2002:7f00:1::", "loopback"),
+        ("2001:0:1:2::3", "private"),
+        ("2001:1::1", "private"),
+        ("2001:20::1", "private"),
+        ("2001:db8::1", "private"),
+        ("fd00:ec2::254", "private"),
+        ("fec0::1", "private"),
+        ("fe80::1%eth0", "link-local"),
+        ("ff02::1", "multicast"),
+        ("100::1", "private"),
+        ("4000::1", "special"),
+        ("localhost", "no IP"),
+        ("0x7f.1", "no IP"),
+    ],
+)
+def test_everything_else_may_not(address: str, kind: str) -> None:
+    """This machine, its networks, its cloud's secrets, however they are written. Which of two names of one kind
+    Python gives, depends on its version: that it is refused does not."""
+    found = refused(address)
+    assert found is not None
+    assert found == kind or {found, kind} <= {"private", "special"}

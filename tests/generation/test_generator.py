@@ -21,9 +21,9 @@ import pytest_asyncio
 from server.core.errors import EngineError, EngineFailed
 from server.core.metrics import Metrics
 from server.generation.bounds import SoundRequest, VideoRequest, sound_request, video_request
+from server.generation.files import Made
 from server.generation.generator import Generator, LoadingFailed
-from server.generation.job import GenerationJob
-from server.generation.progress import JobState, Made
+from server.generation.job import GenerationJob, JobState
 from server.generation.runtime import GeneratorLoaded
 from server.processes.wire import Message
 from server.processes.worker_process import environment

@@ -20,8 +20,7 @@ from server.core.errors import Busy, NotFound
 from server.core.metrics import Metrics
 from server.generation.bounds import SoundRequest, VideoRequest
 from server.generation.generator import Generator, LoadingFailed
-from server.generation.job import GenerationJob
-from server.generation.progress import JobProgress, JobState
+from server.generation.job import GenerationJob, JobProgress, JobState
 from server.processes.worker_process import environment
 from tests.support.clients import soon
 

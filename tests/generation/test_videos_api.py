@@ -22,9 +22,8 @@ from server.catalogue.entry import Ability, ModelType, RunMode
 from server.catalogue.launch import Launch
 from server.core.metrics import Metrics
 from server.generation.bounds import MAX_FRAMES, video_request
-from server.generation.job import GenerationJob
-from server.generation.mp4 import Mp4Writer
-from server.generation.progress import JobState
+from server.generation.files import Mp4Writer
+from server.generation.job import GenerationJob, JobState
 from server.generation.runtime import VideosLoaded
 from server.generation.videos_api import VideosApi
 from server.hosting.runtimes import StartFailed

@@ -1,13 +1,20 @@
-"""An MP4 made in memory: H.264, 4:2:0, BT.709, its index in front so that a page plays it at once."""
+"""Videos and sound as files in memory, and a camera's picture as a video's first frame.
+
+An MP4 is H.264, 4:2:0, BT.709, with its index in front so that a page plays it at once. A WAV has 16-bit PCM.
+"""
 
 from __future__ import annotations
 
 import io
+import wave
+from dataclasses import dataclass
 from fractions import Fraction
 
 import av
+import cv2
 import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from numpy.typing import NDArray
 
 # Visually clean, about a tenth of a bit a pixel (x264's scale).
 CRF = "18"
@@ -15,6 +22,16 @@ CRF = "18"
 # front ("faststart") reads the file again by its name, which one in memory has not: room is kept for it instead.
 _INDEX_BYTES = 4096
 _INDEX_BYTES_A_FRAME = 48
+# Of a sample of sound
+SAMPLE_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A file, in memory."""
+
+    data: bytes
+    media_type: str
 
 
 class TooManyBytes(Exception):
@@ -95,3 +112,27 @@ class Mp4Writer:
     def discard(self) -> None:
         """Give everything back; nothing is made."""
         self._file.close()
+
+
+def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
+    """`pcm` is signed 16 bit, little endian, channels in turn; `rate` in Hz."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as out:
+        out.setnchannels(channels)
+        out.setsampwidth(SAMPLE_BYTES)
+        out.setframerate(rate)
+        out.writeframes(pcm)
+    return file.getvalue()
+
+
+def cover(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
+    """RGB of `width` * `height` pixels, from the largest part around the middle that has their ratio."""
+    rows, columns = bgr.shape[:2]
+    part_rows = min(rows, max(1, round(columns * height / width)))
+    part_columns = min(columns, max(1, round(rows * width / height)))
+    top, left = (rows - part_rows) // 2, (columns - part_columns) // 2
+    part = bgr[top : top + part_rows, left : left + part_columns]
+    shrinks = width * height < part_rows * part_columns
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
+    sized = cv2.resize(np.ascontiguousarray(part), (width, height), interpolation=how)
+    return np.ascontiguousarray(sized[..., ::-1]).tobytes()

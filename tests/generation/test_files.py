@@ -1,17 +1,18 @@
-"""The MP4 made in memory: what a browser plays, with its index in front, bounded."""
+"""Files made in memory: MP4s that play, WAVs, and a camera's picture in a video's shape."""
 
 from __future__ import annotations
 
 import io
 import subprocess
 import sys
+import wave
 from collections.abc import Iterator
 
 import av
 import numpy as np
 import pytest
 
-from server.generation.mp4 import Mp4Writer, TooManyBytes
+from server.generation.files import Mp4Writer, TooManyBytes, cover, wav
 
 WIDTH, HEIGHT = 96, 64
 RED, BLUE = (200, 30, 30), (20, 40, 210)
@@ -92,7 +93,7 @@ def test_frames_of_another_size_are_refused() -> None:
 WRITES_NOTHING = """
 import resource
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-from tests.generation.test_mp4 import made, noise
+from tests.generation.test_files import made, noise
 print(len(made(list(noise(30)))))
 """
 
@@ -104,3 +105,31 @@ def test_nothing_of_it_reaches_a_file() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) == len(made(list(noise(30))))
+
+
+def test_what_goes_in_comes_out() -> None:
+    """Rate, channels and every sample, of mono and of stereo."""
+    pcm = bytes(range(256)) * 4
+    for rate, channels in ((24_000, 1), (44_100, 2)):
+        with wave.open(io.BytesIO(wav(pcm, rate, channels))) as read:
+            assert (read.getframerate(), read.getnchannels(), read.getsampwidth()) == (
+                *(rate, channels, 2),
+            )
+            assert read.readframes(read.getnframes()) == pcm
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (64, 96), (832, 480), (1920, 1088)])
+def test_the_middle_of_the_picture_in_the_videos_shape(width: int, height: int) -> None:
+    """RGB of exactly that size; nothing is squeezed, the margin is left out."""
+    bgr = np.zeros((720, 1280, 3), np.uint8)
+    bgr[..., 0], bgr[..., 1] = 10, 90
+    # A disc in the middle stays a disc.
+    rows, columns = np.ogrid[:720, :1280]
+    bgr[(rows - 360) ** 2 + (columns - 640) ** 2 < 150**2, 2] = 220
+    rgb = np.frombuffer(cover(bgr, width, height), np.uint8).reshape(height, width, 3)
+    assert tuple(rgb[0, 0]) == (0, 90, 10)
+    assert tuple(rgb[height // 2, width // 2]) == (220, 90, 10)
+    disc = rgb[..., 0] > 110
+    tall, wide = disc.any(1).sum(), disc.any(0).sum()
+    assert abs(int(tall) - int(wide)) <= 2
+    assert tall == pytest.approx(300 * max(width / 1280, height / 720), abs=2)
