@@ -1,4 +1,4 @@
-"""Who is asking: the client's address behind proxies, and a limit on what one address may ask. Pure."""
+"""Client addresses behind proxies, and rate limits per address and per session. Pure."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
-# Hops of X-Forwarded-For that are looked at, from the right.
+# Hops of X-Forwarded-For that are read, from the right.
 MAX_HOPS = 16
-# What a request without a usable peer address counts as, all of them together.
+# Common key of all requests without a usable peer address.
 UNKNOWN = "unknown"
 
 
 def parse_address(text: str | None) -> Address | None:
-    """An address as proxies and sockets write it: with a port, in brackets, with a zone. IPv4 in IPv6 becomes IPv4."""
+    """Parse an address as proxies and sockets write it: with a port, brackets or a zone. None when malformed.
+
+    An IPv4 address mapped into IPv6 is returned as IPv4.
+    """
     if text is None or len(text) > 100:
         return None
     text = text.strip().partition("%")[0]
@@ -33,7 +36,7 @@ def parse_address(text: str | None) -> Address | None:
 
 
 def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
-    """Whether the other end of the connection is one of our proxies."""
+    """Return True when the connection's peer is one of our proxies."""
     address = parse_address(peer)
     return address is not None and _within(address, trusted)
 
@@ -41,10 +44,10 @@ def is_trusted(peer: str | None, trusted: Sequence[Network]) -> bool:
 def client_address(
     peer: str | None, x_forwarded_for: str | None, trusted: Sequence[Network]
 ) -> str:
-    """The right-most hop that is no proxy of ours; several X-Forwarded-For headers are to be joined by commas.
+    """Return the right-most hop that is no proxy of ours. Join several X-Forwarded-For headers with commas.
 
-    What a client writes into the header itself stands further left and so never counts. An entry that is no
-    address ends the search at the proxy that wrote it.
+    A client's own entries stand further left, so they are never used. A malformed entry ends the search at the proxy
+    that wrote it.
     """
     address = parse_address(peer)
     if address is None:
@@ -60,7 +63,7 @@ def client_address(
 def is_secure(
     scheme: str, peer: str | None, x_forwarded_proto: str | None, trusted: Sequence[Network]
 ) -> bool:
-    """Whether the browser speaks TLS: to us, or to a proxy of ours that says so. `scheme` is the ASGI scope's."""
+    """Return True when the browser uses TLS, to us or to a trusted proxy. `scheme` is the ASGI scope's."""
     if scheme in ("https", "wss"):
         return True
     if not x_forwarded_proto or not is_trusted(peer, trusted):
@@ -74,7 +77,7 @@ def _within(address: Address, networks: Sequence[Network]) -> bool:
 
 
 def limiter_key(address: str) -> str:
-    """What counts as one asker: an IPv4 address, or the /64 that one IPv6 household or machine has to itself."""
+    """Return the rate limit key of an address: the IPv4 address, or the /64 network of an IPv6 address."""
     parsed = parse_address(address)
     if parsed is None:
         return UNKNOWN
@@ -84,12 +87,11 @@ def limiter_key(address: str) -> str:
 
 
 class Limiter:
-    """A token bucket for each key: `per_minute` at once, refilled evenly over a minute, or over `window` seconds
-    (0: no limit).
+    """A token bucket per key: `per_minute` requests at once, refilled evenly over `window` seconds. 0: no limit.
 
-    One number a key is kept (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371
-    annex A). At most `max_keys` are kept; beyond that the one unheard of for longest is forgotten, and
-    counted in `forgotten` when its bucket was not full again yet.
+    It stores one number per key (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371 annex A) and
+    at most `max_keys` keys. Beyond that it drops the least recently used one, and counts it in `forgotten` when its bucket
+    was not full yet.
     """
 
     def __init__(self, per_minute: int, *, max_keys: int = 10_000, window: float = 60.0) -> None:
@@ -99,7 +101,7 @@ class Limiter:
         self._interval = window / per_minute if per_minute else 0.0
         self._slack = window - self._interval
         self._max_keys = max_keys
-        # When the bucket of each key is full again, monotonic seconds; least recently asked first.
+        # Key to the time at which its bucket is full again, monotonic seconds; least recently used first.
         self._full_at: OrderedDict[str, float] = OrderedDict()
         self.forgotten = 0
 
@@ -113,14 +115,14 @@ class Limiter:
         return name
 
     def take(self, name: str, now: float, *, count: bool = True) -> float | None:
-        """Count one request: None when it may pass, else the seconds after which one would. `count`: False only asks."""
+        """Count one request. Returns None when it may pass, else the seconds to wait. `count=False` only checks."""
         if not self._interval:
             return None
         key = self._key(name)
         full_at = max(self._full_at.get(key, now), now)
-        # A refusal takes nothing, so that asking too often does not lock anybody out for longer.
+        # A refusal takes nothing, so that retries do not lock a client out for longer.
         wait = full_at - now - self._slack
-        # Sums of many intervals are off by some 1e-13; the millisecond keeps the last of a burst from being refused.
+        # Sums of many intervals are off by about 1e-13; without the millisecond a burst's last request could be refused.
         if wait > 0.001:
             self._full_at.move_to_end(key)
             return wait
@@ -129,7 +131,7 @@ class Limiter:
         return None
 
     def charge(self, name: str, now: float, count: int) -> None:
-        """Count so many more that passed already, fewer than none to give back; a bucket is never more than empty."""
+        """Count further requests that have passed; a negative `count` gives back. A bucket is at most empty."""
         if self._interval:
             key = self._key(name)
             full_at = max(self._full_at.get(key, now), now) + count * self._interval
@@ -144,23 +146,23 @@ class Limiter:
 
 
 class AddressLimiter(Limiter):
-    """The same for addresses: `limiter_key` says which are one asker."""
+    """A limiter whose keys are addresses, grouped by `limiter_key`."""
 
     def _key(self, name: str) -> str:
         return limiter_key(name)
 
 
-# What a wrong access code takes from its address, in requests.
+# Cost of a wrong access code in requests.
 WRONG_CODE_COST = 3
-# A session's own allowance is this part of an address's.
+# An address's limit divided by a session's limit.
 SESSION_PART = 3
 
 
 class RequestLimiter:
-    """Who may ask for tokens and offer cameras how often, so that a flood from an address leaves its neighbours alone.
+    """Limits requests for tokens and offers, so that a flood from one address does not block other clients of it.
 
-    Whoever has a token has an allowance of their own (by its session) and does not share the address's, once its
-    session is there, and once before that. Everybody else shares the address's.
+    A client with a token has a limit of its own (by session) as soon as its session exists, and for one request before
+    that. All others share the limit of their address.
     """
 
     def __init__(self, per_minute: int) -> None:
@@ -172,22 +174,21 @@ class RequestLimiter:
         return self._addresses.forgotten + self._sessions.forgotten
 
     def anybody(self, address: str, now: float) -> float | None:
-        """See `Limiter.take`: a request without a token that is good."""
+        """Count a request without a valid token; returns like `Limiter.take`."""
         return self._addresses.take(address, now)
 
     def wrong_code(self, address: str, now: float) -> None:
-        """A request that passed had a wrong access code: it takes more."""
+        """Raise the cost of a passed request that had a wrong access code to `WRONG_CODE_COST`."""
         self._addresses.charge(address, now, WRONG_CODE_COST - 1)
 
     def give_back(self, address: str, now: float) -> None:
-        """A request that passed was one that nobody has to be kept from."""
+        """Give back a passed request that needs no limit."""
         self._addresses.charge(address, now, -1)
 
     def session(self, session_id: str, address: str, now: float, *, begun: bool) -> float | None:
-        """A request with a good token; `begun`: whether its session is there.
+        """Count a request with a valid token; returns like `Limiter.take`. `begun`: its session exists.
 
-        Tokens are cheap to get where no code is asked for. So the allowance of one whose session never began is
-        good for one request.
+        Without an access code tokens are free, so a token without a session has a limit of its own for only one request.
         """
         first = session_id not in self._sessions
         wait = self._sessions.take(session_id, now)

@@ -1,4 +1,4 @@
-"""Small asyncio tools: keeping tasks, ending tasks, waking who waits, leaving the event loop for a thread."""
+"""Small asyncio tools: task sets, supervised loops, closing with a deadline, wake-ups, thread pools."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class TaskSet:
-    """Keeps the tasks it starts until they end, and logs the type of what one of them dies of.
+    """Keeps references to the tasks that it starts, and logs the type of an exception that ends one.
 
-    Closing cancels what still runs and waits for it. Safe to close twice.
+    `close` cancels the running tasks and waits for them. Safe to call twice.
     """
 
     def __init__(self, name: str) -> None:
@@ -50,7 +50,7 @@ class TaskSet:
 
 
 def log_failure(name: str, exc: BaseException, message: str = "failed, and goes on") -> None:
-    """One line with the type of an exception and its place, without its text: that may hold what people said."""
+    """Log an exception's type and place in the code, without its text, which may contain what people said."""
     where = traceback.extract_tb(exc.__traceback__)[-1:]
     log.error(
         message,
@@ -65,9 +65,9 @@ def log_failure(name: str, exc: BaseException, message: str = "failed, and goes 
 async def keep_going(
     step: Callable[[], Awaitable[float]], *, name: str, after_failure: float = 5.0
 ) -> None:
-    """Until cancelled: await `step()`, then sleep for the seconds that it returns.
+    """Repeat until cancelled: await `step()`, then sleep for the seconds that it returns.
 
-    A step that fails is logged, and comes again `after_failure` seconds later: a fault of one round ends no watching.
+    A failed step is logged and repeated after `after_failure` seconds.
     """
     while True:
         try:
@@ -81,10 +81,10 @@ async def keep_going(
 async def close_all(
     closing: Sequence[tuple[str, Callable[[], Awaitable[object]]]], seconds: float
 ) -> bool:
-    """Close one after the other, in `seconds` together; whether all have ended well.
+    """Close (name, close) pairs in order, within `seconds` in all. Returns True when every one succeeded.
 
-    One that fails is logged, and one that does not end is left behind: neither keeps the others from being closed. Each
-    may take half of the time that is left, the last one all of it.
+    One that fails or does not end in time is logged, and the next one is closed all the same. Each may take half of the
+    remaining time, the last one all of it.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
@@ -106,7 +106,7 @@ async def close_all(
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel and await the end. The current task is left alone. Cancelling the caller still cancels all of them."""
+    """Cancel the tasks, except the current one, and wait for their end. If the caller is cancelled, they still are."""
     current = asyncio.current_task()
     waiting = [task for task in tasks if task is not current and not task.done()]
     for task in waiting:
@@ -116,10 +116,10 @@ async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class Pulse:
-    """Wakes all who wait now; whoever comes later waits for the next one."""
+    """Wakes all current waiters; a later waiter waits for the next wake-up."""
 
     def __init__(self) -> None:
-        # None while nobody waits.
+        # None without waiters.
         self._next: asyncio.Future[None] | None = None
 
     def wake(self) -> None:
@@ -128,19 +128,19 @@ class Pulse:
         self._next = None
 
     async def wait(self, deadline: float) -> bool:
-        """True when it came, False at the deadline (by the event loop's clock). Safe to cancel."""
+        """Wait for the next wake-up: True; False at the deadline (event loop's clock). Safe to cancel."""
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()
         with suppress(TimeoutError):
             async with asyncio.timeout_at(deadline):
-                # Several may wait for the same one; a cancelled one must not take it from the others.
+                # Waiters share the future: cancelling one must not cancel it for the others.
                 await asyncio.shield(self._next)
                 return True
         return False
 
 
 async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -> None:
-    """Until cancelled: sleep `interval` seconds, and tell `observe` how many seconds late the event loop woke it."""
+    """Measure the event loop's lag until cancelled: every `interval` seconds pass the delay (s) to `observe`."""
     clock = asyncio.get_running_loop().time
     while True:
         due = clock() + interval
@@ -149,9 +149,9 @@ async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -
 
 
 class Lookups(ThreadPoolExecutor):
-    """The threads in which asyncio looks names up, in place of its default executor: nothing that stops waits for them.
+    """Threads for asyncio's name lookups, in place of its default executor. `shutdown` does not wait for them.
 
-    A name server that does not answer holds a thread for minutes.
+    A name server that does not answer can hold a thread for minutes.
     """
 
     def __init__(self, most: int = 8) -> None:
@@ -161,7 +161,7 @@ class Lookups(ThreadPoolExecutor):
         super().shutdown(wait=False, cancel_futures=True)
 
     def end(self, patience: float) -> bool:
-        """Shut down, and wait for what runs, `patience` seconds at most; whether all ended."""
+        """Shut down and wait at most `patience` seconds for running lookups. Returns True when all ended."""
         self.shutdown()
         deadline = time.monotonic() + patience
         threads = [one for one in threading.enumerate() if one.name.startswith("lookup_")]
@@ -171,10 +171,10 @@ class Lookups(ThreadPoolExecutor):
 
 
 class Pools:
-    """The threads of the process, all of them bounded.
+    """The process's bounded thread pools.
 
-    `decode` for video frames, `prepare` for pictures somebody waits for, `heavy` for text, faces and the like, `manage` for
-    looking at the machine and its models, which may take minutes, `measure` for the memory that models take.
+    `decode`: video frames. `prepare`: pictures that a question waits for. `heavy`: text and face recognition. `manage`:
+    reading the machine and its models, which may take minutes. `measure`: memory of models.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class Pools:
         self.measure = ThreadPoolExecutor(1, "measure")
 
     def close(self, patience: float | None = None) -> bool:
-        """Drop what waits, and wait for what runs, which nothing can stop: `patience` seconds at most. Whether all ended."""
+        """Drop waiting work, and wait at most `patience` seconds for running work. Returns True when all ended."""
 
         def end() -> None:
             pools = (self.decode, self.prepare, self.heavy, self.manage, self.measure)
@@ -201,5 +201,5 @@ class Pools:
 
 
 async def in_pool(pool: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> T:
-    """Run `work(*args)` in a thread. When cancelled, work that has not begun is dropped; running work ends unheard."""
+    """Run `work(*args)` in a thread. On cancellation waiting work is dropped, and a running result is ignored."""
     return await asyncio.get_running_loop().run_in_executor(pool, work, *args)

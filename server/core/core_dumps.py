@@ -1,6 +1,6 @@
-"""Keeps this process's memory out of core dumps and out of reach of other processes of the same user.
+"""Keep this process's memory out of core dumps and out of reach of the user's other processes.
 
-Secrets, pictures and conversations are in it. Needs no library, for workers and scripts call it, too.
+It contains secrets, pictures and conversations. Uses only the standard library, because workers and scripts call it, too.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from contextlib import suppress
 
 # prctl(2)
 _SET_DUMPABLE = 4
-# core(5): which memory a dump holds. Inherited, also by programs that are started from here.
+# core(5): selects the memory in a dump. Child processes inherit it.
 _FILTER = "/proc/self/coredump_filter"
 
 
 def forbid() -> None:
-    """Have a crash leave no memory behind, and nobody else of this user read it. Safe to call twice.
+    """Forbid core dumps with memory, and reading the memory as the same user. Safe to call twice.
 
-    The limit alone does not do: where core_pattern names a program, as systemd and Ubuntu have it, the kernel ignores it.
-    What is started from here inherits the limit and the filter, and is readable again after exec.
+    The limit alone is not enough: the kernel ignores it when core_pattern names a program, as on systemd and Ubuntu. Child
+    processes inherit the limit and the filter, but become readable again after exec.
     """
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        # First: the file is root's when the process may not be read.
+        # Before prctl: afterwards the file belongs to root.
         with suppress(OSError), open(_FILTER, "wb") as file:
             file.write(b"0")
         ctypes.CDLL(None).prctl(_SET_DUMPABLE, 0, 0, 0, 0)

@@ -1,7 +1,7 @@
 """The errors a client may see.
 
     QwenCameraError
-    ├── RequestError                 the client's doing: 4xx, never retried as it stands
+    ├── RequestError                 the client's error: 4xx, not to be repeated unchanged
     │   ├── BadRequest               400 bad_request
     │   ├── TooLong                  400 too_long
     │   ├── UnknownType              400 unknown_type
@@ -35,9 +35,9 @@
     ├── Draining                     503 draining (retryable)
     └── Internal                     500 internal
 
-Each message says what happened, what was given, what is allowed and what to do. It never holds a token, a secret, a
-question, an answer or another service's raw text. An error may have two texts: `message` is for operators and the log,
-and may name addresses, settings and commands; `visitor_message` is for everybody else, and names none.
+Each message says what happened, what was given, what is allowed and what to do. It never contains a token, a secret, a
+question, an answer or another service's raw text. An error may have two texts: `message`, for operators and the log, may
+name addresses, settings and commands; `visitor_message`, for everybody else, names none.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from typing import ClassVar
 
 
 class QwenCameraError(Exception):
-    """Base of everything that may be told to a client."""
+    """Base of all errors that a client may receive."""
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
@@ -59,17 +59,17 @@ class QwenCameraError(Exception):
         super().__init__(message)
         self.message = message
         self._visitors = visitors
-        # Seconds after which trying again makes sense; None when there is no telling.
+        # Seconds after which a retry makes sense; None when unknown.
         self.retry_after = retry_after
 
     @property
     def visitor_message(self) -> str:
-        """The text for whoever has no operator's token."""
+        """The text for clients without the operator token."""
         return self._visitors or self.message
 
 
 class RequestError(QwenCameraError):
-    """The request cannot succeed as it stands."""
+    """The request cannot succeed unchanged."""
 
     code = "bad_request"
     status = 400
@@ -116,7 +116,7 @@ class Conflict(RequestError):
 
 
 class WrongModel(RequestError):
-    """The loaded model cannot do it; another one can."""
+    """The loaded model cannot do this, but another one can."""
 
     code = "wrong_model"
     status = 409
@@ -154,7 +154,7 @@ class RateLimited(RequestError):
 
 
 class CameraError(QwenCameraError):
-    """There is no frame that a question could be answered from."""
+    """No frame is available for a question."""
 
     status = 503
     retryable = True
@@ -177,7 +177,7 @@ class FrameWithheld(CameraError):
 
 
 class EngineError(QwenCameraError):
-    """The engine did not answer. `public`: visitors may read `message`, too; else they read their own text."""
+    """The engine did not answer. `public`: visitors get `message`, too; otherwise `for_visitors`."""
 
     code = "engine_failed"
     status = 503
@@ -223,7 +223,7 @@ class EngineFailed(EngineError):
 
 
 class Elsewhere(QwenCameraError):
-    """Another process has the session; `location` is how to ask so that the balancer finds it."""
+    """Another process has the session; the balancer routes requests to `location` there."""
 
     code = "elsewhere"
     status = 307
@@ -237,7 +237,7 @@ class Elsewhere(QwenCameraError):
 
 
 class NotConfirmed(QwenCameraError):
-    """Pictures would go to a machine that the person has not agreed to."""
+    """Pictures would go to a machine that the visitor has not confirmed."""
 
     code = "not_confirmed"
     status = 409
@@ -251,7 +251,7 @@ class Busy(QwenCameraError):
 
 
 class PortsExhausted(QwenCameraError):
-    """Every port of UDP_PORT_RANGE is taken."""
+    """Every port of UDP_PORT_RANGE is in use."""
 
     code = "ports_exhausted"
     status = 503

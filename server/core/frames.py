@@ -1,4 +1,4 @@
-"""The nouns that travel from the camera to the model. Pure data."""
+"""Data types between the camera and the model. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Kind(StrEnum):
-    """What a piece of inference work is for, most urgent first."""
+    """Purpose of an inference job, most urgent first."""
 
     CHAT = "chat"
     WATCH = "watch"
@@ -21,7 +21,7 @@ class Kind(StrEnum):
 
 
 class Detail(StrEnum):
-    """How many pixels of a frame a question needs."""
+    """Resolution of the picture for a question."""
 
     AUTO = "auto"
     LOW = "low"
@@ -29,11 +29,11 @@ class Detail(StrEnum):
 
 
 class BoxUnit(StrEnum):
-    """What the numbers of a model's boxes count."""
+    """Unit of the coordinates in a model's boxes."""
 
-    # Pixels of the picture that the model got
+    # Pixels of the model's picture
     PIXELS = "pixels"
-    # Thousandths of its width and height
+    # Thousandths of the picture's width and height
     THOUSANDTHS = "thousandths"
 
 
@@ -47,34 +47,34 @@ class CameraState(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """One decoded camera picture, as it came; nothing was converted or filtered yet."""
+    """One decoded camera picture, neither converted nor filtered."""
 
     id: str
-    # Planar YUV 4:2:0 at the camera's own resolution. Read only: a frame may be looked at by several at once.
+    # Planar YUV 4:2:0 at the camera's resolution. Read only: several threads may use a frame at once.
     image: av.VideoFrame
     width: int
     height: int
     # Estimated capture time, seconds on this machine's monotonic clock (short by the path's shortest delay).
     captured: float
-    # Capture time in seconds since the epoch by the *sender's* clock; None before its first sender
-    # report, while its reports are not believed, and for a camera that is not the page's.
+    # Capture time in seconds since the epoch by the sender's clock; None before its first sender report, while its
+    # reports are ignored as wrong, and for a camera that is not the page's.
     captured_sender: float | None
-    # When the first packet of the frame arrived, monotonic seconds.
+    # Arrival of the frame's first packet, monotonic seconds.
     arrived: float
     # RTP timestamp, unwrapped, in 1/90,000 s: grows with capture time within one stream.
     rtp_time: int
-    # Whether what the sender says of its clock contradicts itself or the frames' arrival, and is not used.
+    # True when the sender's reports contradict each other or the frames' arrival, and are ignored.
     clock_doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a small luma picture of the frame tells (0 to 1 each), read before any filter and kept as numbers only."""
+    """Measurements of a frame's small luma picture, 0 to 1 each. Taken before any filter, and kept as numbers only."""
 
     brightness: float
-    # Relative sharpness: 0 is a plain surface or a thorough blur.
+    # Relative sharpness; 0 for a plain surface or a strong blur.
     sharpness: float
-    # Mean difference to the luma picture of about a second before; None for the first.
+    # Mean difference to the luma picture of about one second before; None for the first.
     motion: float | None
     dark: bool
     blurred: bool
@@ -82,35 +82,35 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Tiles:
-    """How an image processor cuts a picture of any size into squares, and looks at all of it once more (Idefics3, SmolVLM)."""
+    """Tiling of an image processor that cuts a picture into squares and adds the whole picture (Idefics3, SmolVLM)."""
 
     # Pixels of a square's side
     side: int
-    # Visual tokens of one
+    # Visual tokens of one square
     tokens: int
-    # Pixels that it makes of the longer side first, whatever the picture has
+    # Pixels to which the longer side is scaled first, for any picture
     longest: int
-    # Whether whoever gives it the picture keeps that to as many squares as the picture fills
+    # True when the caller limits the scaling to the squares that the picture fills
     filled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """What sizes a model's image processor takes as they are."""
+    """Picture sizes that a model's image processor does not resize."""
 
-    # Both sides are multiples of it: patch size times merge size.
+    # Both sides are multiples of this: patch size times merge size.
     factor: int
     min_pixels: int
     max_pixels: int
-    # None: what a picture costs goes by its size
+    # None: the visual tokens depend on the size alone
     tiles: Tiles | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Picture:
-    """A frame as the model gets it: filtered, resized once, encoded once.
+    """A frame prepared for the model: filtered, resized once, encoded once.
 
-    Exactly one of `jpeg` and `bgr` is there, as the engine asked for it.
+    Exactly one of `jpeg` and `bgr` is set, as the engine requires.
     """
 
     frame_id: str
@@ -120,15 +120,15 @@ class Picture:
     # Size of the camera's frame.
     source_width: int
     source_height: int
-    # Size of this picture: the model's own pixels.
+    # Size of this picture.
     width: int
     height: int
     visual_tokens: int
     jpeg: bytes | None
     bgr: NDArray[np.uint8] | None
-    # A JPEG of at most 320 px and 24 KiB, made from this very picture; None when nobody asked for it.
+    # A JPEG of this picture, at most 320 px and 24 KiB; None unless requested.
     thumbnail: bytes | None
     prepare_seconds: float
     held: bool = False
-    # Dark and blurred hints and the like at the time of the frame; None when unknown.
+    # The scene at the time of the frame; None when unknown.
     scene: Scene | None = None

@@ -1,6 +1,6 @@
-"""What the GPUs of this machine do: NVIDIA's through its management library, AMD's through amd-smi or rocm-smi.
+"""Read the load of this machine's GPUs: NVIDIA through its management library, AMD through amd-smi or rocm-smi.
 
-Everything here blocks, NVIDIA's reading for about a millisecond, AMD's tools for up to a second: call it in a thread.
+All functions block, NVIDIA's for about a millisecond, AMD's tools for up to a second: call them in a thread.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from typing import Any
 
 import pynvml
 
-# Where ROCm puts its tools; they are not always on the PATH.
+# Folder of ROCm's tools, which is not always on the PATH.
 ROCM_TOOLS = "/opt/rocm/bin"
 TOOL_SECONDS = 10.0
 MIB = 1024 * 1024
 
 
 class GpuError(Exception):
-    """A GPU that could be read cannot be read now; the text is for people."""
+    """The GPUs cannot be read; the text is for operators."""
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One reading. None: not told, as of a part of a divided GPU."""
+    """One reading of a GPU. None: not reported, for example for a part of a divided GPU."""
 
     index: int
     name: str
-    # Share of the last moment in which it computed, 0 to 1
+    # Utilisation over the last sampling period, 0 to 1
     use: float | None
     # Bytes
     memory_used: int | None
@@ -44,7 +44,7 @@ class Gpu:
 
 
 class GpuReader:
-    """Finds out once which way leads to the GPUs. `source` names it; without any it is empty and `why_none` says why."""
+    """Finds the tool that reads the GPUs, once. `source` names it; without GPUs it is empty, and `why_none` says why."""
 
     def __init__(self) -> None:
         self.source = ""
@@ -66,7 +66,7 @@ class GpuReader:
         self.why_none = f"No GPU was found ({'; '.join(reasons)})."
 
     def read(self) -> list[Gpu]:
-        """One reading of each GPU, in their order; none without a GPU. Raises GpuError."""
+        """Read every GPU, in order; an empty list without GPUs. Blocks. Raises GpuError."""
         return self._read()
 
 
@@ -93,18 +93,18 @@ def _read_nvidia() -> list[Gpu]:
 
 
 def _nvidia(index: int, handle: Any) -> Gpu:
-    def told(ask: Callable[[], Any]) -> Any:
-        """What it says; None for what this GPU or this user is not told."""
+    def value(query: Callable[[], Any]) -> Any:
+        """Return the queried value; None when this GPU or this user cannot have it."""
         try:
-            return ask()
+            return query()
         except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_NoPermission):
             return None
 
-    name = told(lambda: pynvml.nvmlDeviceGetName(handle)) or "GPU"
-    use = told(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
-    memory = told(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
-    milliwatts = told(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
-    celsius = told(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
+    name = value(lambda: pynvml.nvmlDeviceGetName(handle)) or "GPU"
+    use = value(lambda: pynvml.nvmlDeviceGetUtilizationRates(handle))
+    memory = value(lambda: pynvml.nvmlDeviceGetMemoryInfo(handle))
+    milliwatts = value(lambda: pynvml.nvmlDeviceGetPowerUsage(handle))
+    celsius = value(lambda: pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU))
     return Gpu(
         index,
         name,
@@ -143,23 +143,23 @@ def _find_rocm_smi() -> Callable[[], list[Gpu]]:
     return read
 
 
-def amd_smi_names(told: Any) -> dict[int, str]:
-    """GPU number to name, of `amd-smi static --asic --json`."""
+def amd_smi_names(output: Any) -> dict[int, str]:
+    """Map GPU indices to names, from the output of `amd-smi static --asic --json`."""
     names = {}
-    for entry in _amd_smi_entries(told):
+    for entry in _amd_smi_entries(output):
         asic = entry.get("asic")
         name = asic.get("market_name") if isinstance(asic, dict) else None
         names[int(entry["gpu"])] = str(name or "AMD GPU")
     return names
 
 
-def amd_smi_gpus(told: Any, names: dict[int, str]) -> list[Gpu]:
-    """The GPUs of `amd-smi metric --json`; of a divided one only the first part tells its use.
+def amd_smi_gpus(output: Any, names: dict[int, str]) -> list[Gpu]:
+    """Read the GPUs from `amd-smi metric --json`. Of a divided GPU only the first part reports its use.
 
-    Up to ROCm 6 it is a list, from 7 on an object that holds the list as `gpu_data`.
+    The output is a list up to ROCm 6, and from 7 on an object with the list as `gpu_data`.
     """
     gpus = []
-    for entry in _amd_smi_entries(told):
+    for entry in _amd_smi_entries(output):
         use = _amount(entry, "usage", "gfx_activity")
         used = _amount(entry, "mem_usage", "used_vram")
         total = _amount(entry, "mem_usage", "total_vram")
@@ -169,7 +169,7 @@ def amd_smi_gpus(told: Any, names: dict[int, str]) -> list[Gpu]:
                 int(entry["gpu"]),
                 names.get(int(entry["gpu"]), "AMD GPU"),
                 None if use is None else use / 100,
-                # It says MB and means MiB: an MI300X has 196,592.
+                # The unit is labelled MB but is MiB: an MI300X has 196,592.
                 None if used is None else int(used * MIB),
                 None if total is None else int(total * MIB),
                 _amount(entry, "power", "socket_power"),
@@ -179,10 +179,10 @@ def amd_smi_gpus(told: Any, names: dict[int, str]) -> list[Gpu]:
     return gpus
 
 
-def rocm_smi_gpus(told: Any) -> list[Gpu]:
-    """The GPUs of `rocm-smi --json`: every value is text, and the names of some changed between releases."""
+def rocm_smi_gpus(output: Any) -> list[Gpu]:
+    """Read the GPUs from `rocm-smi --json`. All values are text; some names differ between releases."""
     gpus = []
-    for card, values in sorted(told.items()) if isinstance(told, dict) else ():
+    for card, values in sorted(output.items()) if isinstance(output, dict) else ():
         number_of = card.removeprefix("card")
         if not card.startswith("card") or not number_of.isdecimal() or not isinstance(values, dict):
             continue
@@ -209,8 +209,8 @@ def rocm_smi_gpus(told: Any) -> list[Gpu]:
     return sorted(gpus, key=lambda gpu: gpu.index)
 
 
-def _amd_smi_entries(told: Any) -> list[dict[str, Any]]:
-    entries = told.get("gpu_data", []) if isinstance(told, dict) else told
+def _amd_smi_entries(output: Any) -> list[dict[str, Any]]:
+    entries = output.get("gpu_data", []) if isinstance(output, dict) else output
     if not isinstance(entries, list):
         return []
     return [
@@ -225,7 +225,7 @@ def _amount(entry: dict[str, Any], group: str, name: str) -> float | None:
 
 
 def _number(value: Any) -> float | None:
-    """None for N/A and the like."""
+    """Convert to a finite number; None for anything else, such as N/A."""
     try:
         number = float(value)
     except (TypeError, ValueError):
@@ -246,7 +246,7 @@ def _tool(name: str) -> str:
 
 
 def _run(command: Sequence[str]) -> Any:
-    """The JSON that a tool prints, behind whatever warnings it prints first."""
+    """Run a tool and parse the JSON in its output, which may follow warnings. Raises GpuError."""
     name = command[0].rpartition("/")[2]
     try:
         done = subprocess.run(

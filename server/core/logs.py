@@ -1,9 +1,8 @@
-"""One JSON object a log line, or words at a terminal, with nothing in it that a person said, showed or keeps secret.
+"""Log lines as JSON, or as text at a terminal, without questions, answers, pictures or secrets.
 
-A line has `time`, `level`, `logger`, `message`, then the extras of ALLOWED_EXTRAS that the record has. A record's
-arguments are never put into its message: what varies goes into extras, whose names are a fixed set. So a
-library's message shows as the template that it is. Exceptions show their type and where they came from,
-never their text.
+A line has `time`, `level`, `logger`, `message`, then those extras of ALLOWED_EXTRAS that the record has. Arguments are
+never formatted into the message, so a library's message appears as its template; variable parts belong into extras,
+whose names are fixed. An exception appears as its type and place, never with its text.
 """
 
 from __future__ import annotations
@@ -20,22 +19,22 @@ from pathlib import Path
 
 from server.core.redact import redact, session_hash
 
-# Everything else in `extra` is dropped. Values are bounded sets, numbers, hashes.
+# All other names in `extra` are dropped. Values are bounded sets, numbers, hashes.
 ALLOWED_EXTRAS = (
-    # Hash of a session's id; anything else under this name is hashed here.
+    # Hash of a session's id; any other value of this name is hashed here.
     "session",
-    # What failed: an exception's type, a code of server.core.errors, the place in the code.
+    # The failure: an exception's type, a code of server.core.errors, the place in the code.
     "error",
     "code",
     "at",
-    # Which part: a task's name, an engine, a relay's URL (a setting), a privacy filter, a field of a request, a kind of work.
+    # The part: a task's name, an engine, a relay's URL (a setting), a privacy filter, a request's field, a kind of work.
     "task",
     "engine",
     "relay",
     "filter",
     "field",
     "kind",
-    # How it went.
+    # The outcome.
     "state",
     "reason",
     "status",
@@ -44,25 +43,25 @@ ALLOWED_EXTRAS = (
     "port",
     "version",
 )
-# Our own loggers follow LOG_LEVEL; of all others only warnings and worse are kept.
+# Loggers that follow LOG_LEVEL; all others log only warnings and errors.
 OWN_LOGGERS = ("server", "config", "__main__")
 MAX_TEXT_CHARS = 500
-# Of a terminal's line: SGR numbers of levels that should be seen, and texts that need no quotes
+# For terminals: SGR numbers of the coloured levels, and texts that need no quotes
 _COLOURS = {"warning": "33", "error": "31", "critical": "31"}
 _PLAIN = re.compile(r"[\w.:/@+,<>-]+", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 
 class JSONFormatter(logging.Formatter):
-    """A record as one line of ASCII."""
+    """Formats a record as one line of ASCII JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        # Escaped to ASCII: no text can end the line or steer a terminal.
+        # Escaped to ASCII, so that no text can end the line or control a terminal.
         return json.dumps(_fields(record), ensure_ascii=True, allow_nan=False)
 
 
 class TerminalFormatter(logging.Formatter):
-    """A record as one line for a person: local time, level, message, extras as name=value. As safe as the JSON."""
+    """Formats a record as one line of text: local time, level, message, extras as name=value. As safe as the JSON."""
 
     def __init__(self, *, colours: bool) -> None:
         super().__init__()
@@ -83,7 +82,7 @@ class TerminalFormatter(logging.Formatter):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:
-    """All that a line may say of a record, credentials hidden."""
+    """Collect a record's fields for a line, with credentials hidden."""
     at = datetime.fromtimestamp(record.created, UTC)
     line: dict[str, object] = {
         "time": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
@@ -98,12 +97,12 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
         line["error"] = record.exc_info[0].__name__
         last = traceback.extract_tb(record.exc_info[2])[-1:]
         line["at"] = f"{last[0].name}:{last[0].lineno}" if last else ""
-    # A second fence: credentials should not be in a line at all. Before the escaping, which would part their quotes.
+    # A second protection: a line should contain no credentials at all. Before the escaping, which changes their quotes.
     return {k: redact(v, MAX_TEXT_CHARS) if isinstance(v, str) else v for k, v in line.items()}
 
 
 def _escaped(text: str) -> str:
-    """ASCII without control characters, as JSON has it, its quotes left as they are."""
+    """Escape to ASCII without control characters like JSON, except for quotes."""
     escaped = json.dumps(text, ensure_ascii=True)[1:-1]
     return escaped.replace('\\"', '"').replace("\x7f", "\\u007f")
 
@@ -119,7 +118,7 @@ def _shown(value: object) -> str:
 def _message(record: logging.LogRecord) -> str:
     text = str(record.msg)
     if not _is_own(record.name):
-        # asyncio, for one, puts the repr of an exception on the lines that follow.
+        # asyncio, for example, puts the repr of an exception on the following lines.
         text = text.partition("\n")[0]
     return text
 
@@ -144,14 +143,14 @@ def _is_own(name: str) -> bool:
 
 
 class _OwnOrWarning(logging.Filter):
-    """Stands at the handler, so that it holds whatever level a library gives its loggers."""
+    """Filters at the handler, so that it applies whatever level a library gives its loggers."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING or _is_own(record.name)
 
 
 class _Quiet:
-    """A line that cannot be written is counted and lost: the standard answer would print the record's arguments."""
+    """Counts lines that cannot be written; logging's default would print the record's arguments."""
 
     lost = 0
 
@@ -164,13 +163,13 @@ class _StreamHandler(_Quiet, logging.StreamHandler):  # type: ignore[type-arg]
 
 
 class _FileHandler(_Quiet, WatchedFileHandler):
-    """Appends, and opens the file anew when log rotation has moved it."""
+    """Appends to the file, and reopens it when log rotation has moved it."""
 
 
 def configure(level: str, log_file: str | Path | None) -> None:
-    """Log to `log_file`, or to standard output when there is none; replaces what an earlier call set up.
+    """Log to `log_file`, or without one to standard output. Replaces the handlers of an earlier call.
 
-    Lines are for people where standard output is a terminal, else JSON; NO_COLOR keeps colours out (no-color.org).
+    Lines are text when standard output is a terminal, otherwise JSON. NO_COLOR turns colours off (no-color.org).
 
     `level` is one of debug, info, warning, error. Raises OSError when the file cannot be opened.
     """
@@ -178,7 +177,7 @@ def configure(level: str, log_file: str | Path | None) -> None:
     form: logging.Formatter = JSONFormatter()
     if log_file is None or str(log_file) == "":
         handler = _StreamHandler(sys.stdout)
-        # A stream that is closed cannot tell.
+        # isatty raises on a closed stream.
         if not sys.stdout.closed and sys.stdout.isatty():
             plain = bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
             form = TerminalFormatter(colours=not plain)
@@ -196,13 +195,13 @@ def configure(level: str, log_file: str | Path | None) -> None:
     for name in OWN_LOGGERS:
         logging.getLogger(name).setLevel(level.upper())
     for name in ("uvicorn", "uvicorn.error"):
-        # It warns of every request that is none: whoever sends those would fill the log.
+        # uvicorn warns about every malformed request, so a client could fill the log.
         logging.getLogger(name).setLevel(logging.ERROR)
     for name in ("aiortc", "aioice", "libav", "openai", "httpx2"):
-        # Below this they build strings of what passes through them; openai's hold whole requests.
+        # Below this level they format the data that passes through them; openai's lines contain whole requests.
         logger = logging.getLogger(name)
         logger.setLevel(max(logger.level, logging.WARNING))
-    # It prints whole addresses, ?token= and all.
+    # The access log contains whole URLs including ?token=.
     access = logging.getLogger("uvicorn.access")
     access.handlers.clear()
     access.propagate = False

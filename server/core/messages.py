@@ -1,4 +1,4 @@
-"""The WebSocket's messages, both ways (mirrored for the page in client/live/messages.js)."""
+"""WebSocket messages in both directions (client/live/messages.js mirrors them for the page)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Auth(ClientMessage):
 
 class Chat(ClientMessage):
     type: Literal["chat"]
-    # `parse` says what is too long; with any bound here pydantic refuses lone surrogates, which no UTF-8 can hold.
+    # `parse` checks MAX_QUESTION_CHARS; any bound here makes pydantic refuse lone surrogates, which UTF-8 cannot encode.
     content: str = Field(max_length=MAX_MESSAGE_BYTES)
     id: Identifier | None = None
     # Milliseconds since the epoch by the page's clock: performance.timeOrigin + performance.now().
@@ -50,20 +50,20 @@ class Release(ClientMessage):
 
 
 class Settings(ClientMessage):
-    """Only the fields that are given change."""
+    """Change settings of the session; fields that are absent keep their value."""
 
     type: Literal["settings"]
     describe: bool | None = None
-    # What a running description is asked; empty for the default.
+    # Question of the running description; empty for the default.
     prompt: str | None = Field(default=None, max_length=MAX_QUESTION_CHARS)
     sample_rate: float | None = Field(default=None, ge=0.1, le=30)
     max_tokens: int | None = Field(default=None, ge=1, le=4096)
-    # BCP 47, like "de" or "pt-BR"; empty lets the question decide.
+    # BCP 47, such as "de" or "pt-BR"; empty: the language of the question.
     language: str | None = Field(
         default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
     )
     thumbnails: bool | None = None
-    # A picture a second, for a page whose camera is another device.
+    # One picture per second, for a page whose camera is another device.
     stills: bool | None = None
 
 
@@ -76,14 +76,14 @@ class Ping(ClientMessage):
 
 
 class Confirm(ClientMessage):
-    """The person has seen that pictures go to this machine from now on (`Ready.elsewhere`)."""
+    """The visitor agrees that pictures go to this machine (`Ready.elsewhere`)."""
 
     type: Literal["confirm"]
     host: str = Field(max_length=253)
 
 
 class Operator(ClientMessage):
-    """Ask for `engine` and `log` messages on this socket, for as long as it is open."""
+    """Request `engine` and `log` messages on this socket until it closes."""
 
     type: Literal["operator"]
     token: str = Field(max_length=4096)
@@ -107,21 +107,21 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
 
 
 def parse(raw: str) -> AnyClientMessage:
-    """Read one text message.
+    """Parse one text message.
 
-    Raises BadRequest, UnknownType or TooLong; none of them repeats what was in the message.
+    Raises BadRequest, UnknownType or TooLong; none of them quotes the message.
     """
     try:
         data = json.loads(raw)
     except (ValueError, RecursionError):
-        raise BadRequest("This message is not JSON. Send one JSON object a message.") from None
+        raise BadRequest("This message is not JSON. Send one JSON object per message.") from None
     if not isinstance(data, dict) or not isinstance(data.get("type"), str):
         raise BadRequest(
             'A message is a JSON object with a "type", like {"type":"chat","content":"What do you see?"}.'
         )
     model = _BY_TYPE.get(data["type"])
     if model is None:
-        raise UnknownType(f"This message's type is not known. Known are: {', '.join(_BY_TYPE)}.")
+        raise UnknownType(f"This message's type is unknown. Known types: {', '.join(_BY_TYPE)}.")
     try:
         message = model.model_validate(data)
     except ValidationError as exc:
@@ -147,7 +147,7 @@ class ServerMessage(BaseModel):
         return self.model_dump_json(exclude_none=True)
 
     def for_operators(self) -> Self:
-        """The same with the operator's text where there are two."""
+        """Return the message with the operator's text where it has one for visitors and one for operators."""
         return self
 
 
@@ -174,21 +174,21 @@ class EngineCapabilities(BaseModel):
 class Ready(ServerMessage):
     type: Literal["ready"] = "ready"
     session_id: str
-    # When the session began, milliseconds since the epoch: another one of the same id is a new one.
+    # Start of the session, milliseconds since the epoch: another time with the same id means a new session.
     began_at: float
     engine: str
     model: str
-    # ready | loading | unreachable | busy | misconfigured, and a sentence on it for visitors
+    # ready | loading | unreachable | busy | misconfigured, and a sentence about it for visitors
     engine_state: str
     engine_detail: str = ""
     operator_detail: str = Field(default="", exclude=True)
     capabilities: EngineCapabilities
     limits: Limits
-    # What is kept of the settings of this session, so that a page that comes back can show it.
+    # The session's settings, so that a page that reconnects can show them.
     describe: bool = False
     held: bool = False
-    # The other machine that the engine's pictures go to, "" while they stay on the server's own; and whether this
-    # session may send them there: until it is confirmed nothing goes.
+    # The other machine to which the engine sends pictures, "" when they stay on the server's; and True when the visitor
+    # has confirmed it: without that nothing is sent there.
     elsewhere: str = ""
     confirmed: bool = True
 
@@ -200,15 +200,15 @@ class Status(ServerMessage):
     type: Literal["status"] = "status"
     # None while no camera was offered yet
     camera: str | None = None
-    # Who sends it: page, or whip for another device. None while nobody does.
+    # Sender: page, or whip for another device; None without one.
     source: str | None = None
     dark: bool | None = None
     blurred: bool | None = None
     width: int | None = None
     height: int | None = None
-    # Frames a second that arrived lately
+    # Frames per second over the last 3 s
     fps: float | None = None
-    # The camera's clock contradicts itself, or the page's: frames' times are told by the server's
+    # True: the camera's clock contradicts itself or the page's, so capture times are by the server's clock
     clock_doubted: bool = False
     held: bool = False
     queue_depth: int
@@ -222,7 +222,7 @@ class Status(ServerMessage):
 
 
 class SenderProfile(BaseModel):
-    """What the page gives to RTCRtpSender.setParameters. Bit/s and frames/s."""
+    """Parameters for RTCRtpSender.setParameters: bit/s and frames/s."""
 
     max_framerate: int
     max_bitrate: int
@@ -231,38 +231,38 @@ class SenderProfile(BaseModel):
 
 
 class RampStep(BaseModel):
-    """`at_ms` after waking, or after falling back to idle, `max_bitrate` (bit/s) holds from then on."""
+    """From `at_ms` after waking, or after falling back to idle, `max_bitrate` (bit/s) applies."""
 
     at_ms: int
     max_bitrate: int
 
 
 class Sender(ServerMessage):
-    """How the camera should send (also in the offer's answer)."""
+    """Limits for the camera's sender (also part of the offer's answer)."""
 
     type: Literal["sender"] = "sender"
     idle: SenderProfile
     awake: SenderProfile
-    # Bit rates on the way up after waking; empty when the path is wide enough to go there at once.
+    # Bit rates after waking; empty when the path allows the full rate at once.
     ramp: list[RampStep] = []
-    # Bit rates on the way down after falling back; the last one is the idle one.
+    # Bit rates after falling back to idle; the last one is the idle rate.
     settle: list[RampStep] = []
-    # Fall back to idle this long after the last key press or wake.
+    # Time from the last key press or wake-up to falling back to idle.
     awake_ms: int = 1500
-    # Wake now, for this long: the server is waiting for a frame. None: no change.
+    # Wake now for this time, because the server waits for a frame. None: no change.
     wake_ms: int | None = None
 
 
 class FrameInfo(BaseModel):
     id: str
-    # Milliseconds since the epoch, by the sender's clock where its reports tell it, else by the server's.
+    # Milliseconds since the epoch by the sender's clock if its reports give it, else by the server's.
     captured_at: float
     # Age when the model got it.
     age_ms: float
-    # The camera's own resolution...
+    # Resolution of the camera
     source_width: int
     source_height: int
-    # ...and the picture's that the model saw.
+    # Resolution of the model's picture
     width: int
     height: int
     visual_tokens: int
@@ -290,11 +290,11 @@ class UsageInfo(BaseModel):
 
 
 class Waiting(ServerMessage):
-    """A question waits for a frame captured after it, longer than usual; `started` or an `error` follows."""
+    """A question waits longer than usual for a frame captured after it; `started` or `error` follows."""
 
     type: Literal["waiting"] = "waiting"
     id: str
-    # What it waits for: frame
+    # Always "frame"
     what: str = "frame"
 
 
@@ -312,7 +312,7 @@ class DeltaMessage(ServerMessage):
 
 
 class Thinking(ServerMessage):
-    """The model's thoughts before its answer; no part of the answer."""
+    """A part of the model's reasoning before its answer; not part of the answer."""
 
     type: Literal["thinking"] = "thinking"
     id: str
@@ -322,7 +322,7 @@ class Thinking(ServerMessage):
 class Response(ServerMessage):
     type: Literal["response"] = "response"
     text: str
-    # What the model thought before, as far as it was told; None when it did not
+    # The model's reasoning, as far as it was sent; None without any
     thinking: str | None = None
     # Seconds in the engine
     inference_time: float
@@ -330,7 +330,7 @@ class Response(ServerMessage):
     kind: str
     engine: str
     model: str
-    # None when it ended before a frame was there
+    # None when it ended before a frame was available
     frame: FrameInfo | None = None
     timings: Timings
     usage: UsageInfo
@@ -339,12 +339,12 @@ class Response(ServerMessage):
 
 
 class Still(ServerMessage):
-    """What the camera sees about now, after the privacy filters."""
+    """A recent picture of the camera, after the privacy filters."""
 
     type: Literal["still"] = "still"
-    # JPEG data URL of at most 640 px and 36 KiB before its base64; None when a filter withheld it
+    # JPEG data URL, at most 640 px, and 36 KiB before base64; None when a filter withheld it
     image: str | None = None
-    # The camera's own resolution
+    # Resolution of the camera
     width: int | None = None
     height: int | None = None
     withheld: bool = False
@@ -382,12 +382,12 @@ class LoadingProgress(BaseModel):
 
 
 class ReleasedMemory(BaseModel):
-    """Bytes. None: not known."""
+    """Memory freed by the previous model, in bytes. None: unknown."""
 
-    # Of main memory: that came back, and that its processes hold still
+    # Main memory: freed, and still held by its processes
     memory_bytes: int | None = None
     left_bytes: int | None = None
-    # Of the GPUs'
+    # Freed GPU memory
     gpu_bytes: int | None = None
 
 
@@ -397,13 +397,13 @@ class Answering(BaseModel):
     # vllm | builtin | local
     engine: str
     model: str = ""
-    # What kind of server that is, where it is known, and its host and port; empty where it is none
+    # The kind of model server if known, and its host and port; empty for an engine in this server
     server: str = ""
     where: str = ""
 
 
 class EngineReport(ServerMessage):
-    """The engine that the operator manages; to operators only."""
+    """State of the engine that the operator manages; sent to operators only."""
 
     type: Literal["engine"] = "engine"
     # idle | loading | ready | stopping | failed
@@ -412,29 +412,29 @@ class EngineReport(ServerMessage):
     model_type: str | None = None
     mode: str | None = None
     progress: LoadingProgress | None = None
-    # That it takes of this machine's main memory and of the GPUs'; None: not known
+    # Main memory and GPU memory that it uses; None: unknown
     memory_bytes: int | None = None
     gpu_bytes: int | None = None
-    # By the model before it, when there was one
+    # Memory freed by the previous model, if there was one
     released: ReleasedMemory | None = None
-    # Exactly what runs, secrets masked, quoted for a shell
+    # The command that runs, with secrets masked, quoted for a shell
     command: str | None = None
-    # What went wrong, and what to do
+    # The failure, and the remedy
     error: str | None = None
-    # Whether visitors are answered by it, rather than by another engine
+    # True when it answers visitors, rather than another engine
     answers: bool = False
-    # What they are answered by, None by nothing; and why no better engine answers, and what to do
+    # The engine that answers visitors, None for none; and the reason why no better one does, with the remedy
     answering: Answering | None = None
     why: str | None = None
 
 
 class LogLines(ServerMessage):
-    """An engine's own words, secrets removed; to operators only."""
+    """Lines of an engine's output, secrets removed; sent to operators only."""
 
     type: Literal["log"] = "log"
     # Oldest first
     lines: list[str]
-    # Lines between these and the ones sent before that went for want of room
+    # Lines before these that were dropped because the buffer was full
     dropped: int = 0
 
 
@@ -445,7 +445,7 @@ class Pong(ServerMessage):
 
 
 def error_body(error: QwenCameraError, *, operator: bool = False) -> dict[str, Any]:
-    """The body of every HTTP error. `operator`: for whoever has brought the operator's token."""
+    """Build the body of an HTTP error. `operator`: the request had the operator token."""
     text = error.message if operator else error.visitor_message
     return {
         "error": {"code": error.code, "message": text, "retryable": error.retryable},

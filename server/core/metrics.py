@@ -1,4 +1,4 @@
-"""All Prometheus objects of the process. Labels are bounded sets; no label ever holds what a client sent."""
+"""All Prometheus metrics of the process. Labels are bounded sets and never contain a client's input."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prometheus_client.registry import Collector
 _MS = (0.001, 0.002, 0.005, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 _SECONDS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0)
 
-# How one metric is read at scrape time: label values to a number.
+# A metric read at scrape time: label values to number.
 Readings = Mapping[tuple[str, ...], float]
 
 
@@ -26,7 +26,7 @@ _Family = type[GaugeMetricFamily] | type[CounterMetricFamily]
 
 
 class _Live(Collector):
-    """What is read when somebody asks, so that nothing has to keep it up to date."""
+    """Metrics that are read at scrape time."""
 
     def __init__(self) -> None:
         self.sources: list[tuple[_Family, str, str, tuple[str, ...], Callable[[], Readings]]] = []
@@ -42,13 +42,13 @@ class _Live(Collector):
 
 
 class Metrics:
-    """One object a process; tests make their own."""
+    """The metrics of one process; each test creates its own."""
 
     def __init__(self, version: str) -> None:
         self._registry = CollectorRegistry()
         self._live = _Live()
         self._registry.register(self._live)
-        # Memory, processor time, descriptors; nothing where there is no /proc.
+        # Memory, processor time, descriptors; nothing without /proc.
         ProcessCollector(namespace="qwen_camera", registry=self._registry)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
@@ -127,7 +127,7 @@ class Metrics:
         self._begin()
 
     def _begin(self) -> None:
-        """Let the series that alerts count begin at 0: one that begins with its first event hides it from rate()."""
+        """Create the series that alerts use with 0: rate() cannot see the first event of a new series."""
         for code in ("busy", "internal", "ports_exhausted"):
             self.errors.labels(code)
         for reason in ("bad_code", "bad_signature", "operator", "rate"):
@@ -138,15 +138,15 @@ class Metrics:
     def gauge(
         self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
     ) -> None:
-        """Add a gauge that is read at scrape time; `read` gives each label tuple's number (`()` without labels)."""
+        """Add a gauge that is read at scrape time; `read` maps label tuples (`()` without labels) to numbers."""
         self._live.sources.append((GaugeMetricFamily, name, text, labels, read))
 
     def count(
         self, name: str, text: str, labels: tuple[str, ...], read: Callable[[], Readings]
     ) -> None:
-        """Like `gauge`, for a counter that somebody else keeps; `name` ends with `_total`."""
+        """Add a counter that is kept elsewhere and read at scrape time; `name` ends with `_total`."""
         self._live.sources.append((CounterMetricFamily, name, text, labels, read))
 
     def render(self) -> bytes:
-        """The Prometheus text."""
+        """Render all metrics in the Prometheus text format."""
         return generate_latest(self._registry)

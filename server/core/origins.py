@@ -1,4 +1,4 @@
-"""Which web origins may talk to this server (RFC 6454). Pure."""
+"""Check the Host and Origin headers of requests (RFC 6454). Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_CHARS = 300
 
 
 def normalise_origin(text: str) -> str | None:
-    """`scheme://host[:port]` in lower case and without the scheme's own port; None when `text` is no web origin."""
+    """Return `scheme://host[:port]` in lower case without a default port; None when `text` is no web origin."""
     if len(text) > _MAX_CHARS or (match := _ORIGIN.fullmatch(text.lower())) is None:
         return None
     scheme, host, port = match["scheme"], match["host"], match["port"]
@@ -25,19 +25,19 @@ def normalise_origin(text: str) -> str | None:
     return f"{scheme}://{host}:{int(port)}" if 0 < int(port) < 65536 else None
 
 
-# What networks at home and in offices put behind a machine's own name; nobody can register such a name for all the world.
+# Suffixes of machine names in home and office networks. Nobody can register such names publicly.
 _OWN_SUFFIXES = ("", ".local", ".lan", ".home.arpa", ".internal", ".localdomain")
 
 
 class HostPolicy:
-    """The hosts that this server is reached by on purpose: addresses, localhost, and the names that it was given.
+    """Accepts the hosts of this server: IP addresses, localhost, and the given names.
 
-    A stranger's page can have a name of its own lead here (DNS rebinding); an address cannot be made to lead elsewhere.
-    A name that begins with `*.` stands for all names with one label in its place.
+    Other names are refused because a stranger's name can resolve to this server (DNS rebinding); an address cannot.
+    `*.` at the beginning of a name stands for exactly one label.
     """
 
     def __init__(self, names: Iterable[str] = (), own_name: str = "") -> None:
-        """`own_name`: what this machine calls itself."""
+        """`own_name`: this machine's host name."""
         own = own_name.lower().rstrip(".")
         label = own.partition(".")[0]
         given = {name.lower().rstrip(".") for name in names}
@@ -46,7 +46,7 @@ class HostPolicy:
         }
 
     def allows(self, host: str | None) -> bool:
-        """`host` is the request's header, with a port or without."""
+        """Return True for an accepted Host header, with or without a port."""
         if host is None:
             return False
         name = _host_alone(host)
@@ -71,11 +71,11 @@ def _is_address(name: str) -> bool:
 
 
 class OriginPolicy:
-    """Compares the `Origin` header with a list, or, when the list is empty, with the host that was asked.
+    """Compares the `Origin` header with a list, or with an empty list, with the request's host.
 
-    With a list, nothing but the list counts: a page of the same host must be in it too. Without one the host has to be
-    one of ours: by DNS rebinding a stranger's page has the same host as the request. A request without `Origin` also
-    needs a host of ours, or one of the list.
+    With a list only the list counts: the server's own origin must be in it, too. Without a list the host must be one of
+    ours, because with DNS rebinding a stranger's page has the same host as the request. A request without `Origin` needs a
+    host of ours or of the list.
     """
 
     def __init__(self, allowed: Iterable[str], hosts: HostPolicy | None = None) -> None:
@@ -84,15 +84,14 @@ class OriginPolicy:
         self._listed = HostPolicy(_host_alone(one.partition("://")[2]) for one in self._allowed)
 
     def knows(self, host: str | None) -> bool:
-        """Tell whether this server is reached under this host on purpose."""
+        """Return True when the host is one of this server's or of the list."""
         return self._hosts.allows(host) or self._listed.allows(host)
 
     def allows(self, origin: str | None, host: str | None, secure: bool) -> bool:
-        """`origin` and `host` are the request's headers, `secure` tells whether it came over TLS.
+        """Return True when a request with these `Origin` and `Host` headers may pass. `secure`: it came over TLS.
 
-        No `Origin` header means that no browser's page asks, or one that a browser does not tell of: then the host
-        counts alone. An https page is taken for the same origin on a request that looks plain, because a proxy in
-        front may end TLS without saying so.
+        Without `Origin` (no web page, or a request for which browsers send none) only the host counts. An https page
+        counts as same origin also on a plain request, because a proxy may terminate TLS without a header about it.
         """
         if origin is None:
             return self.knows(host)

@@ -1,5 +1,4 @@
-"""Text of other programs, and of our own log, as it may be shown: without credentials, control characters
-and session ids. Pure."""
+"""Remove credentials, control characters and session ids from other programs' output and from our log. Pure."""
 
 from __future__ import annotations
 
@@ -7,28 +6,28 @@ import hashlib
 import re
 
 HIDDEN = "(hidden)"
-# Characters of a text that are looked at and shown, where nothing else is said; and behind them, those that are looked at
-# alone: what begins before the cut is recognised by what follows. No credential above has to be longer.
+# Default number of characters shown, and the characters read behind them, so that a credential that crosses the cut is
+# recognised. No pattern needs more.
 LONGEST = 2000
 _MARGIN = 640
-# What a secret stands behind, at the end of a longer name, too: HF_TOKEN, X-Api-Key, accessToken, PGPASSWORD.
+# Names of secrets, also at the end of a longer name: HF_TOKEN, X-Api-Key, accessToken, PGPASSWORD.
 _SURE = r"(?i:password|passwd|passphrase|secret|credentials?|(?:api|auth|access|private)[_.-]?(?:key|token)|(?:access|pairing)_code|(?<=_)(?:pwd|pass))"
 _LIKELY = r"(?:(?<![A-Za-z])(?i:token|key|auth)|(?<=[a-z0-9])(?:Token|Key|Auth))"
 # Between a name and its value: = and : in Python, JSON, YAML, headers and addresses, also where quotes are escaped once more
 _IS = r"(?:\\*[\"']\s{0,8},(?=\s{0,8}b?\\*[\"'])|(?:\\*[\"'])?\]?\s{0,8}(?:=>|:=|:|={1,3}|%3[AaDd]))\s{0,8}"
 _QUOTED = r"b?(?:\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'|\\+[\"'][^\"'\\]*|[\"'][^\"']*)"
 _LIST = rf"[\[({{](?:\s{{0,8}}{_QUOTED}\s{{0,8}},?)+"
-# Ends before a space, a quote, a comma that ends a clause, and the next field of an address.
+# Ends before a space, a quote, a comma that ends a clause, and the next field of a URL.
 _BARE = r"(?:[^\s\"'\\,;&]|[,;](?=[^\s\"'])|'(?=\w)|&(?![\w.%-]{1,64}=)|\\[^\"'nrt])+"
-# Words of programs, which say that there is none, and what stands for a value in an explanation: <token>
+# Words for an absent value, and placeholders in explanations: <token>
 _NONE = r"(?!(?:None|null|[Tt]rue|[Ff]alse)\b|<[a-z]{1,16}>)"
 _VALUE = rf"{_NONE}(?:{_QUOTED}|{_LIST}|{_BARE})"
-# Where a token of a known make may begin: not within a word, but behind an escaped line end
+# Start of a token of a known kind: not within a word, but after an escaped line end
 _BEGINS = r"(?:(?<![A-Za-z0-9])|(?<=\\[nrt]))"
 _CREDENTIALS = (
     # A private key in one line
     (re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----.*?(?:-----END[^-]*-----|$)"), HIDDEN),
-    # user:password@ of an address, whatever the password has; without a scheme as well, but for an image's digest
+    # user:password@ of a URL with any password; also without a scheme, except an image's digest
     (
         re.compile(
             r"(\w:(?:\\?/){2})(?:[^\s/\"\\]{1,512}|[^\s/\"\\:]{0,128}:(?!\d{1,5}/)[^\s\"\\]{0,256})@"
@@ -41,7 +40,7 @@ _CREDENTIALS = (
         ),
         rf"{HIDDEN}@",
     ),
-    # What an address asks for: signatures and keys have many names there. Not by which way a relay is reached
+    # The query of a URL, where signatures and keys have many names; except a relay's transport
     (
         re.compile(
             r"([?#])(?!transport=(?:udp|tcp)(?:[^\w&;%=-]|$))[\w.%\[\]-]{1,64}=[^\s\"'<>\\]+"
@@ -98,52 +97,52 @@ _CREDENTIALS = (
 _ESCAPES = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]+[0-~]|[0-OQ-WYZ\\`-~])"
 )
-# Control characters, and those that turn a line round or hide in it
+# Control characters, and those that reverse a line or are invisible
 _CONTROL = re.compile(
     r"[\x00-\x08\x0a-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f]"
 )
 
-# A line that ends where a value would begin
+# A line that ends before a value
 _AROUND = " \t│|┃>"
 _FRAME = r"[\s│|┃>]*"
 _OPEN = re.compile(
     rf"(?:(?:{_SURE}s?|{_LIKELY}|(?i:authorization|cookie)){_IS}|(?i:\bbearer))\s{{0,8}}[\[({{]?$"
 )
 _FIRST = re.compile(rf"^({_FRAME}){_VALUE}")
-# Of a line, without its frame: a long word at the end, and the rest of it at the beginning of the next
+# Without the line's frame: a long word at its end, and the rest of that word at the beginning of the next
 _TO_THE_END = re.compile(r"[^\s│|┃>]{20}$")
 _GOES_ON = re.compile(rf"^({_FRAME})[\w.+/=~-]{{8,}}")
 _KEY_BEGINS = re.compile(r"-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----")
-# Of a private key; no real one has more.
+# Upper bound of a private key's lines.
 _KEY_LINES = 200
 
 
 def redact(text: str, most: int = LONGEST) -> str:
-    """Hide what looks like a credential; `most` characters at most, also where half of one would be left at the cut."""
+    """Hide everything that looks like a credential, also one at the cut, and return at most `most` characters."""
     shown = text[: most + _MARGIN]
     for pattern, replacement in _CREDENTIALS:
         shown = pattern.sub(replacement, shown)
     if len(text) > most + _MARGIN:
-        # What was hidden before has made room.
+        # Hidden credentials have shortened the text.
         shown = shown[: max(0, len(shown) - _MARGIN)]
     return shown[:most]
 
 
 def plain(text: str) -> str:
-    """One line without escape sequences and control characters; a tab becomes a space."""
+    """Remove escape sequences and control characters from a line; a tab becomes a space."""
     return _CONTROL.sub("", _ESCAPES.sub("", text)).replace("\t", " ")
 
 
 class Redactor:
-    """`redact` for the lines of one log in their order: a credential that goes over the end of a line is hidden, too."""
+    """Redacts the lines of one log in order, so that a credential that continues on the next line is hidden, too."""
 
     def __init__(self) -> None:
-        # The last line ended where a value begins, or within one; lines of a private key that may still come.
+        # True when the last line ended before a value, or within one; and the remaining lines of a private key.
         self._open = self._cut = False
         self._key = 0
 
     def line(self, text: str, most: int = LONGEST) -> str:
-        """The next one, which is `plain`, `most` characters of it at most."""
+        """Redact the next line, which is already `plain`, and return at most `most` characters."""
         if self._key:
             self._key = 0 if "-----END" in text else self._key - 1
             return HIDDEN
@@ -154,10 +153,10 @@ class Redactor:
             shown = _GOES_ON.sub(rf"\1{HIDDEN}", shown)
         if not text.strip():
             return shown
-        # What is drawn around text may stand behind it.
+        # A drawn frame may follow the text.
         end = text[-2 * _MARGIN :].rstrip(_AROUND)
         self._open = _OPEN.search(end) is not None
-        # It is hidden: it was a credential. How a longer line would end is not known.
+        # The line ended with a credential, or it is too long to know its end.
         hidden = len(text) > most or shown.rstrip(_AROUND + "\"'").endswith(HIDDEN)
         self._cut = hidden and _TO_THE_END.search(end) is not None
         if _KEY_BEGINS.search(text[: most + _MARGIN]) and "-----END" not in text:
@@ -166,5 +165,5 @@ class Redactor:
 
 
 def session_hash(session_id: str) -> str:
-    """Make the name that logs hold instead of a session's id: 12 hexadecimal digits, the same each time."""
+    """Return the first 12 hexadecimal digits of the SHA-256 of a session's id, for logs."""
     return hashlib.sha256(session_id.encode("utf-8", "surrogatepass")).hexdigest()[:12]

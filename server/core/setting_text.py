@@ -1,6 +1,6 @@
-"""What the text of a setting stands for, and how it may be shown. Pure.
+"""Parse the values of settings, and show them without secrets. Pure.
 
-Each reader raises ValueError; its text goes into the sentence that a bad value is answered with.
+Each parser raises ValueError, whose text becomes part of the error about the setting.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from server.core.addresses import Address, Network
 from server.core.origins import normalise_origin
 
 _HOST = r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]{0,252}|\[[0-9A-Fa-f:.]{2,45}\])"
-# RFC 7064 and RFC 7065: there is no "//" in them.
+# RFC 7064 and RFC 7065: without "//".
 _STUN_URL = re.compile(rf"stuns?:{_HOST}(?::(?P<port>\d{{1,5}}))?", re.ASCII)
 _TURN_URL = re.compile(
     rf"turns?:{_HOST}(?::(?P<port>\d{{1,5}}))?(?:\?transport=(?:udp|tcp))?", re.ASCII
@@ -31,13 +31,13 @@ def network(text: str) -> Network:
     found = ipaddress.ip_network(text, strict=False)
     mapped = getattr(found.network_address, "ipv4_mapped", None)
     if mapped is not None and found.prefixlen >= 96:
-        # Addresses are compared as what they are, however a socket writes them.
+        # An IPv4 network written as IPv6 becomes IPv4, because addresses are compared as IPv4.
         return ipaddress.ip_network((mapped, found.prefixlen - 96))
     return found
 
 
 def public_address(text: str) -> Address:
-    """An address that clients can send to."""
+    """Parse an IP address that clients can send to."""
     address = ipaddress.ip_address(text)
     if (
         address.is_unspecified
@@ -49,14 +49,14 @@ def public_address(text: str) -> Address:
 
 
 def host_name(text: str) -> str:
-    """A name, in lower case, or an IP address."""
+    """Parse a host name (returned in lower case) or an IP address."""
     if re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?", text, re.ASCII):
         return text.lower()
     return str(IPv6Address(text))
 
 
 def allowed_host(text: str) -> str:
-    """As `host_name`, also with `*.` before it."""
+    """Parse a host like `host_name`, optionally with `*.` before it."""
     star = "*." if text.startswith("*.") else ""
     return star + host_name(text.removeprefix("*."))
 
@@ -69,17 +69,17 @@ def origin(text: str) -> str:
 
 
 def stun_url(text: str) -> str:
-    """RFC 7064."""
+    """Check a STUN URL (RFC 7064)."""
     return _ice_url(_STUN_URL, text)
 
 
 def turn_url(text: str) -> str:
-    """RFC 7065."""
+    """Check a TURN URL (RFC 7065)."""
     return _ice_url(_TURN_URL, text)
 
 
 def _ice_url(form: re.Pattern[str], text: str) -> str:
-    """Strict, since browsers refuse the whole connection for one such URL that they do not take."""
+    """Check a URL strictly, because browsers refuse the whole connection for one malformed URL."""
     if (match := form.fullmatch(text)) is None:
         raise ValueError(f"{shown(text[:80])} is not of that form")
     if not 1 <= int(match["port"] or 1) <= 65535:
@@ -92,7 +92,7 @@ def _ice_url(form: re.Pattern[str], text: str) -> str:
 
 
 def base_url(text: str) -> str:
-    """An http or https URL without user, query and fragment, and without a slash at its end."""
+    """Check an http or https URL without user, query and fragment; a final slash is removed."""
     if _BASE_URL.fullmatch(text) is None:
         raise ValueError("it is not of that form")
     _check_port(text)
@@ -100,7 +100,7 @@ def base_url(text: str) -> str:
 
 
 def _check_port(url: str) -> None:
-    """Raises ValueError."""
+    """Raise ValueError unless the URL's port is 1 to 65535 or absent."""
     try:
         port = urlsplit(url).port
     except ValueError:
@@ -110,7 +110,7 @@ def _check_port(url: str) -> None:
 
 
 def file_source(text: str) -> str:
-    """A path, or an https URL without a user; nothing is looked at."""
+    """Check a path, or an https URL without a user. The file is not opened."""
     if (
         "://" in text
         and re.fullmatch(rf"https://{_HOST}(:\d{{1,5}})?(/[^\s@]*)?", text, re.ASCII) is None
@@ -124,14 +124,14 @@ def file_source(text: str) -> str:
 
 
 def redis_url(text: str) -> str:
-    """A URL that redis-py takes, or nothing."""
+    """Check a URL that redis-py accepts, or an empty text."""
     if text and ((match := _REDIS_URL.fullmatch(text)) is None or int(match["port"] or 1) > 65535):
         raise ValueError("it is not of that form")
     return text
 
 
 def port_range(text: str) -> tuple[int, int] | None:
-    """First and last port; None for an empty text."""
+    """Parse "first-last"; None for an empty text."""
     if not text:
         return None
     if (match := re.fullmatch(r"(\d{1,5})\s*-\s*(\d{1,5})", text, re.ASCII)) is None:
@@ -143,6 +143,6 @@ def port_range(text: str) -> tuple[int, int] | None:
 
 
 def shown(value: object) -> str:
-    """A value as a sentence may show it: short, and without what stands before an "@", which may be a password."""
+    """Quote a value for an error text: shortened, and without the part before an "@", which may be a password."""
     text = re.sub(r"[^\s,]*@", "(hidden)@", str(value))
     return repr(text if len(text) <= 120 else f"{text[:120]}...")

@@ -1,4 +1,4 @@
-"""The certificate and key files that the settings name: what is wrong with them, and the one that anybody may have."""
+"""Check and read the certificate, key and secret files that the settings name."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MIN_SECRET_CHARS = 32
 
 
 def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
-    """What keeps HTTPS from starting with SSL_CERT_PATH and SSL_KEY_PATH, a sentence each."""
+    """Return a sentence for each reason why HTTPS cannot start with SSL_CERT_PATH and SSL_KEY_PATH."""
     problems = []
     for name, path in (("SSL_CERT_PATH", certificate), ("SSL_KEY_PATH", key)):
         if path is None:
@@ -30,7 +30,7 @@ def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
     if problems or certificate is None:
         return problems
     try:
-        # An empty password: without it OpenSSL would ask on the terminal.
+        # An empty password, because without one OpenSSL would prompt at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except (ssl.SSLError, ValueError):
         return [
@@ -41,7 +41,7 @@ def pair_problems(certificate: Path | None, key: Path | None) -> list[str]:
 
 
 def authority_problems(path: Path | None) -> list[str]:
-    """What is wrong with CA_CERT_PATH, as sentences."""
+    """Return a sentence for each problem with CA_CERT_PATH."""
     if path is None:
         return []
     try:
@@ -56,7 +56,7 @@ def authority_problems(path: Path | None) -> list[str]:
 
 
 def certificate_names(path: Path) -> set[str]:
-    """The DNS names that the first certificate of a PEM file is for; none where it has none. Raises OSError, ValueError."""
+    """Return the DNS names of a PEM file's first certificate. Raises OSError, ValueError."""
     certificate = x509.load_pem_x509_certificate(path.read_bytes())
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
@@ -66,7 +66,10 @@ def certificate_names(path: Path) -> set[str]:
 
 
 def read_secret(path: Path) -> str:
-    """The text of a file that its owner alone can read. Raises OSError, ValueError with the end of a sentence."""
+    """Read a secret from a file that only its owner can read.
+
+    Raises OSError, and ValueError with a relative clause for an error text.
+    """
     with path.open("rb") as stream:
         status = os.fstat(stream.fileno())
         text = stream.read(4096).decode("ascii", "replace").strip()
@@ -78,7 +81,7 @@ def read_secret(path: Path) -> str:
 
 
 def secret_problems(name: str, path: Path | None) -> list[str]:
-    """What is wrong with the file that a setting of this name gives, as sentences."""
+    """Return a sentence for each problem with the secret file of setting `name`."""
     if path is None:
         return []
     try:
@@ -93,7 +96,7 @@ def secret_problems(name: str, path: Path | None) -> list[str]:
 
 
 def authority_der(path: Path) -> bytes:
-    """The first certificate of a PEM file in its binary form, and nothing else of that file. Raises OSError, ValueError."""
+    """Return the first certificate of a PEM file as DER, and nothing else of it. Raises OSError, ValueError."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     text = path.read_text(encoding="ascii", errors="replace")
     if begin not in text:
@@ -101,7 +104,7 @@ def authority_der(path: Path) -> bytes:
     inside = text.partition(begin)[2].partition(end)[0]
     der = ssl.PEM_cert_to_DER_cert(f"{begin}{inside}{end}")
     try:
-        # Parsed, so that nothing but a certificate goes out.
+        # Parse it, so that only a certificate can leave the server.
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=der)
     except ssl.SSLError:
         raise ValueError("it is no certificate") from None

@@ -1,16 +1,16 @@
-"""A token bucket: how many of something may come a second, and at once."""
+"""Token bucket: limits the rate and the burst of events."""
 
 from __future__ import annotations
 
 
 class Bucket:
-    """`rate` a second over time, `burst` at once; `now` is monotonic seconds."""
+    """Allows `rate` events per second and `burst` at once; `now` is monotonic seconds."""
 
     def __init__(self, rate: float, burst: int, now: float) -> None:
         self._rate, self._burst = rate, burst
         self._level = float(burst)
         self._at = now
-        # Those that were too many
+        # Refused events
         self.refused = 0
 
     def take(self, now: float) -> bool:

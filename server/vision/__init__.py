@@ -1,1 +1,1 @@
-"""From a decoded frame to the picture a model gets. Pure: no asyncio, no web, no WebRTC."""
+"""Turn decoded frames into pictures for models: sampling, filters, resizing, encoding. Pure: no asyncio, web, WebRTC."""

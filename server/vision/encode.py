@@ -1,4 +1,4 @@
-"""JPEG, made once for each picture."""
+"""Encode pictures, thumbnails and stills as JPEG."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 Bgr = NDArray[np.uint8]
 
-# OpenCV's scale. At 80 printed letters 14 px high stay free of ringing, and a 720p page of small print takes
-# about 120 kB and 1.5 ms; 90 is a third larger for nothing that a model reads better.
+# OpenCV's scale. At 80 printed letters of 14 px have no ringing, and a 720p page of small print takes about 120 kB and
+# 1.5 ms. At 90 it is a third larger, and models read it no better.
 QUALITY = 80
 # A thumbnail's longer side and size.
 THUMBNAIL_SIDE = 320
@@ -24,9 +24,9 @@ _THUMBNAIL_QUALITIES = (75, 55, 35, 20)
 
 
 def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
-    """A baseline JPEG (4:2:0) of a (height, width, 3) picture. Raises ValueError when it cannot be made."""
+    """Encode a (height, width, 3) BGR picture as baseline JPEG (4:2:0). Raises ValueError when that fails."""
     try:
-        # Rows may be padded (a view on a decoder's plane); OpenCV takes them as they are.
+        # OpenCV accepts padded rows (a view of a decoder's plane).
         done, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     except cv2.error as exc:
         raise ValueError(f"no JPEG can be made of an array of shape {bgr.shape}") from exc
@@ -36,12 +36,12 @@ def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
 
 
 def thumbnail(bgr: Bgr) -> bytes:
-    """A JPEG of the picture with sides of at most 320 px, never over 24 KiB."""
+    """Encode the picture as JPEG of at most 320 px per side and 24 KiB."""
     return _bounded(bgr, THUMBNAIL_SIDE, THUMBNAIL_BYTES)
 
 
 def still(bgr: Bgr) -> bytes:
-    """A JPEG of the picture with sides of at most 640 px, never over 36 KiB."""
+    """Encode the picture as JPEG of at most 640 px per side and 36 KiB."""
     return _bounded(bgr, STILL_SIDE, STILL_BYTES)
 
 
@@ -52,7 +52,7 @@ def _bounded(bgr: Bgr, side: int, most: int) -> bytes:
             data = jpeg(small, quality)
             if len(data) <= most:
                 return data
-        # One pixel takes less than a kilobyte: this ends.
+        # This ends: a JPEG of one pixel has less than a kilobyte.
         small = _within(small, max(small.shape[:2]) // 2)
 
 
@@ -61,13 +61,13 @@ def data_url(jpeg_bytes: bytes) -> str:
 
 
 def _within(bgr: Bgr, side: int) -> Bgr:
-    """Shrunk in the same ratio until no side is longer."""
+    """Shrink a picture, with the same aspect ratio, until no side is longer than `side`."""
     height, width = bgr.shape[:2]
     scale = side / max(height, width)
     if scale >= 1:
         return bgr
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    # Exact halves, then the rest: an eighth of the time of an area mean over uneven steps.
+    # Exact halves first: takes an eighth of the time of an area mean over uneven steps.
     while max(bgr.shape[:2]) >= 2 * side:
         half = max(1, bgr.shape[1] // 2), max(1, bgr.shape[0] // 2)
         bgr = np.asarray(cv2.resize(bgr, half, interpolation=cv2.INTER_AREA), np.uint8)

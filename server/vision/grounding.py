@@ -1,9 +1,9 @@
-"""Where things are: boxes that a model answers, taken from its text to the pixels of the camera's frame.
+"""Read the boxes in a model's answer and convert them to pixels of the camera's frame.
 
-Qwen2.5-VL answers pixels of the picture that it got, Qwen2-VL and Qwen3-VL thousandths of its sides; as a JSON list,
-`[{"bbox_2d": [x1, y1, x2, y2], "label": "cup"}]` (the models' cookbooks), but Qwen2-VL as `cup(x1,y1),(x2,y2)` with control
-tokens around both (its model card), which may have been taken out already. The picture is not resized again by the model
-when its sides come from `resize.smart_resize`, so both lead back to the frame exactly.
+Qwen2.5-VL gives pixels of its picture, Qwen2-VL and Qwen3-VL thousandths of the picture's sides. The form is a JSON list,
+`[{"bbox_2d": [x1, y1, x2, y2], "label": "cup"}]` (the models' cookbooks); Qwen2-VL writes `cup(x1,y1),(x2,y2)` with control
+tokens around both (its model card), which may have been removed already. The conversion is exact, because the model does
+not resize a picture whose sides come from `resize.smart_resize`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 
 from server.core.frames import BoxUnit
 
-# Of one answer; the rest is left out.
+# Boxes of one answer; further ones are left out.
 MAX_BOXES = 100
 MAX_LABEL_CHARS = 100
-# An answer that is longer is none of boxes.
+# A longer answer is not parsed.
 MAX_TEXT_CHARS = 100_000
 _MAX_OBJECTS = 1_000
-# Characters that are read in vain: beginnings of objects that are none, each within the one before.
+# Bound of the characters read in failed attempts to parse an object, each of which may reach to the end of the text.
 _MAX_VAIN = 10 * MAX_TEXT_CHARS
 _FAILURE = 1_000
 _NAMES = ("bbox_2d", "bbox", "box_2d")
@@ -37,7 +37,7 @@ _FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|\Z)", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle, or a point where both corners are one: left, top, right, bottom; and what it is said to hold."""
+    """A labelled rectangle: left, top, right, bottom; a point when both corners are equal."""
 
     x1: float
     y1: float
@@ -47,10 +47,10 @@ class Box:
 
 
 def read_boxes(text: str) -> list[Box]:
-    """The boxes and points of an answer in the model's own unit, corners in order; [] for an answer without any.
+    """Read the boxes and points of an answer in the model's unit, corners in order; [] without any.
 
-    They may lie within other objects (`{"objects": [...]}`), in blocks of code or between words. What is no box is left
-    out: other JSON, other numbers of sides, numbers that are not finite. A list that was cut off gives those before the cut.
+    They may be inside other objects (`{"objects": [...]}`), in code blocks or between words. Left out are other JSON,
+    boxes without four numbers, and numbers that are not finite. A truncated list gives the boxes before the cut.
     """
     if len(text) > MAX_TEXT_CHARS:
         return []
@@ -70,9 +70,9 @@ def to_frame(
     picture: tuple[int, int],
     frame: tuple[int, int],
 ) -> Box | None:
-    """The box in the frame's pixels, cut at its edges; None for one wholly outside.
+    """Convert a box to the frame's pixels, clipped to its edges; None for one outside.
 
-    `picture` is the (width, height) that the model got, `frame` that of the camera's frame it was made from, whole.
+    `picture`: (width, height) of the model's picture, which shows the whole frame; `frame`: those of the camera's frame.
     Raises ValueError for sides below 1.
     """
     if min(*picture, *frame) < 1:
@@ -81,7 +81,7 @@ def to_frame(
             " least 1"
         )
     sides = picture if unit is BoxUnit.PIXELS else (1000, 1000)
-    # Divided last: what lies at an edge stays there and is not a rounding beyond.
+    # Divide last, so that rounding does not move a box at an edge beyond it.
     x1, x2 = sorted(x * frame[0] / sides[0] for x in (box.x1, box.x2))
     y1, y2 = sorted(y * frame[1] / sides[1] for y in (box.y1, box.y2))
     if x2 < 0 or y2 < 0 or x1 > frame[0] or y1 > frame[1]:
@@ -92,7 +92,7 @@ def to_frame(
 
 
 def _pairs(text: str) -> list[Box]:
-    """Qwen2-VL's own form, what stands before it being the label."""
+    """Read boxes in Qwen2-VL's form; the text before each is its label."""
     plain = _CONTROL.sub("", text)
     boxes: list[Box] = []
     end = 0
@@ -106,18 +106,18 @@ def _pairs(text: str) -> list[Box]:
 
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
-    """The objects that stand in it, as far as they are whole."""
+    """Yield the complete JSON objects in a text."""
     decoder = json.JSONDecoder(strict=False)
     at = found = vain = 0
     while found < _MAX_OBJECTS and vain < _MAX_VAIN and (at := text.find("{", at)) >= 0:
         try:
             entry, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
-            # Making the error reads what is before it once more.
+            # Creating the error reads the text before it once more.
             vain += _FAILURE + error.pos - at
             at += 1
         except (ValueError, RecursionError):
-            # A number of thousands of digits; nesting without an end
+            # A number of thousands of digits, or too deep nesting
             vain += len(text) - at
             at += 1
         else:
@@ -126,7 +126,7 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
 
 
 def _within(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """It, when it has a place; else those within it that have."""
+    """Yield the object if it has coordinates, else the objects inside it that have."""
     left: list[Any] = [entry]
     while left:
         one = left.pop()
@@ -156,5 +156,5 @@ def _box(entry: dict[str, Any]) -> Box | None:
 
 
 def _sane(number: float) -> bool:
-    """Finite, and no whole number too long to be one of pixels."""
+    """Return True for a finite number of a size that coordinates can have."""
     return -1e9 < number < 1e9 and math.isfinite(number)

@@ -1,7 +1,6 @@
-"""What a frame's luma plane tells without converting the frame: brightness, sharpness, motion.
+"""Measure a frame's brightness, sharpness and motion on its luma plane, without converting the frame.
 
-The plane is read in place. Nothing of it is kept but a few small pictures (160×90 at most), and those
-only here: what leaves this room are numbers.
+The plane is read in place. Only a few small pictures (at most 160×90) are kept, and only here; results are numbers.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
 
 Luma = NDArray[np.uint8]
 
-# Neither luma nor chroma of a picture lies all below this (ITU-R BT.601: black is 16 or 0 with both chromas at 128).
+# No real picture has all luma and chroma values below this (ITU-R BT.601: black is 16 or 0 with both chromas at 128).
 _WRITTEN = 16
 
 SMALL_WIDTH = 160
@@ -30,38 +29,38 @@ _FORMATS = frozenset({"yuv420p", "yuvj420p", "yuv422p", "yuvj422p", "yuv444p", "
 # FFmpeg's AVCOL_RANGE_JPEG: luma from 0 to 255; else from 16 to 235 (ITU-R BT.601).
 _FULL_RANGE = 2
 
-# Brightness below which a frame is called dark unless something in it is lit (a screen, a lamp), and the
-# one above which it no longer is.
+# Brightness below which a frame is dark unless something in it is lit (a screen, a lamp), and above which it no longer
+# is (hysteresis).
 DARK_BELOW = 0.10
 DARK_UNTIL = 0.14
-# A pixel this bright is lit, and this share of lit pixels makes a frame not dark. The second number ends it.
+# A pixel this bright is lit. This share of lit pixels prevents the dark state, and the second share ends it.
 _LIT = 0.25
 _LIT_SHARE = 0.02
 _LIT_SHARE_UNTIL = 0.03
 
-# Sharpness below which a frame is called blurred, and the one above which it no longer is. Pictures smoothed
-# by a Gaussian of 1 px were measured at 0.45 to 0.9, of 2 px at 0.3 to 0.5, of 3 px at 0.2 to 0.33, of 4 px at
-# 0.17 to 0.3, print at the upper end and soft photographs at the lower.
+# Sharpness below which a frame is blurred, and above which it no longer is. Measured with Gaussian blur: 0.45 to 0.9 for
+# 1 px, 0.3 to 0.5 for 2 px, 0.2 to 0.33 for 3 px, 0.17 to 0.3 for 4 px; print at the upper end, soft photographs at the
+# lower.
 BLURRED_BELOW = 0.32
 BLURRED_UNTIL = 0.40
-# Patches of the full-resolution picture that sharpness is read from: side in px, how many of them.
+# Side (px) and number of the full-resolution patches in which sharpness is measured.
 _PATCH = 64
 _PATCHES = 8
-# Grey levels between a patch's darkest and brightest 5 %; with less there is no edge to measure.
+# Least grey levels between a patch's darkest and brightest 5 %; with less there is no edge to measure.
 _CONTRAST = 30
-# Share of a patch's pixels with a steeper edge than the one that counts: noise stays below, edges reach it.
+# Share of the steepest gradients that are skipped: large enough for noise, small enough for edges.
 _STEEPEST = 0.01
 
-# Motion is the difference to a picture of this many seconds before; the pictures kept are so far apart.
+# Motion is the difference to a picture of this many seconds before; kept pictures have this distance and number.
 _MOTION_SECONDS = 1.0
 _KEEP_EVERY = 0.2
 _KEPT = 8
 
 
 def unwritten(image: av.VideoFrame) -> bool:
-    """Tell whether all planes are about zero, which shows as plain green: memory of the sender that nobody drew into.
+    """Return True when all planes are about zero (plain green): memory of the sender that was never written.
 
-    No camera gives such a picture; black has its chroma in the middle.
+    No camera takes such a picture; even black has its chroma in the middle.
     """
     if image.format.name not in ("yuv420p", "yuvj420p"):
         return False
@@ -73,7 +72,7 @@ def unwritten(image: av.VideoFrame) -> bool:
 
 
 def luma_plane(image: av.VideoFrame) -> Luma:
-    """The luma plane as a (height, width) view: no copy, read only, alive as long as the frame is.
+    """Return the luma plane as a read-only (height, width) view, without a copy.
 
     Raises ValueError for a pixel format without a luma plane of bytes.
     """
@@ -81,7 +80,7 @@ def luma_plane(image: av.VideoFrame) -> Luma:
         raise ValueError(f"a frame in {image.format.name} was given; it must be 8-bit planar YUV")
     plane = image.planes[0]
     stride = plane.line_size
-    # The stubs of av do not say that a plane is a buffer.
+    # av's stubs do not declare a plane as a buffer.
     flat: Luma = np.frombuffer(cast(bytes, plane), np.uint8, stride * image.height)
     luma = flat.reshape(image.height, stride)[:, : image.width]
     luma.flags.writeable = False
@@ -89,10 +88,10 @@ def luma_plane(image: av.VideoFrame) -> Luma:
 
 
 def small_luma(luma: Luma) -> Luma:
-    """A picture of at most 160×90 px in the same ratio: each pixel the mean of a few of the camera's."""
+    """Shrink to at most 160×90 px with the same aspect ratio; each pixel is the mean of a few samples."""
     height, width = luma.shape
     scale = max(width / SMALL_WIDTH, height / SMALL_HEIGHT, 1.0)
-    # About two samples of each direction per small pixel are averaged: enough against noise, and cheap.
+    # Average about two samples per direction and pixel: enough against noise, and cheap.
     step = max(1, int(scale / 2))
     size = max(1, round(width / scale)), max(1, round(height / scale))
     sampled = np.ascontiguousarray(luma[::step, ::step])
@@ -100,16 +99,16 @@ def small_luma(luma: Luma) -> Luma:
 
 
 class SceneReader:
-    """Reads one camera's frames in order; one caller at a time. Holds at most 8 small pictures (115 kB)."""
+    """Measures one camera's frames in order; one caller at a time. Keeps at most 8 small pictures (115 kB)."""
 
     def __init__(self) -> None:
-        # (captured, small picture), oldest first; the oldest goes when there are too many.
+        # (captured, small picture), oldest first; when full, the oldest is dropped.
         self._kept: deque[tuple[float, Luma]] = deque(maxlen=_KEPT)
         self._dark = False
         self._blurred = False
 
     def read(self, image: av.VideoFrame, captured: float) -> Scene:
-        """Raises ValueError as `luma_plane` does."""
+        """Measure a frame captured at this time (seconds). Raises ValueError like `luma_plane`."""
         luma = luma_plane(image)
         small = small_luma(luma)
         full = image.color_range == _FULL_RANGE or image.format.name.startswith("yuvj")
@@ -121,7 +120,7 @@ class SceneReader:
         else:
             self._dark = brightness < DARK_BELOW and lit < _LIT_SHARE
         sharpness = edge_sharpness(luma, small)
-        # Without an edge there is no telling: not blurred.
+        # Without an edge blur cannot be measured: not blurred.
         self._blurred = sharpness is not None and sharpness < (
             BLURRED_UNTIL if self._blurred else BLURRED_BELOW
         )
@@ -134,10 +133,10 @@ class SceneReader:
         )
 
     def _motion(self, small: Luma, captured: float, span: int) -> float | None:
-        """Against the newest picture that is a second old or more; else the oldest there is."""
+        """Return the mean difference (0 to 1) to the newest picture at least 1 s old, else to the oldest; None first."""
         kept = self._kept
         if kept and (kept[-1][1].shape != small.shape or captured < kept[-1][0]):
-            # The camera turned, or a new stream began: there is nothing to compare with.
+            # The camera was turned or a new stream began: older pictures are not comparable.
             kept.clear()
         while len(kept) > 1 and captured - kept[1][0] >= _MOTION_SECONDS:
             kept.popleft()
@@ -150,13 +149,12 @@ class SceneReader:
 
 
 def edge_sharpness(luma: Luma, small: Luma) -> float | None:
-    """How steep the edges are: 1 for a step from one pixel to the next, 0 for none. None without any edge.
+    """Measure the steepness of edges: 1 for a step between neighbouring pixels, 0 for none. None without any edge.
 
-    In the patches of highest contrast the steep end of the gradient (Sobel, 99th percentile) is divided by
-    the patch's own contrast. A Gaussian blur of s pixels leaves 2/(s·√2π) of an edge's contrast in two pixels,
-    whatever the contrast and however many edges there are, so small print and a single label read alike;
-    the variance of the Laplacian would follow the amount of print. The upper quartile over the patches
-    counts: a sharp object before a blurred background is sharp.
+    In the patches of highest contrast the 99th percentile of the gradient (Sobel) is divided by the patch's contrast. A
+    Gaussian blur of s pixels leaves 2/(s·√2π) of an edge's contrast within two pixels, whatever the contrast and the number
+    of edges, so small print and a single label give the same result; the variance of the Laplacian would depend on the
+    amount of print. The result is the upper quartile over the patches: a sharp object before a blurred background is sharp.
     """
     values = []
     for top, left in _contrasting_patches(luma.shape, small):
@@ -166,7 +164,7 @@ def edge_sharpness(luma: Luma, small: Luma) -> float | None:
             continue
         across = cv2.convertScaleAbs(cv2.Sobel(patch, cv2.CV_16S, 1, 0), alpha=0.25)
         down = cv2.convertScaleAbs(cv2.Sobel(patch, cv2.CV_16S, 0, 1), alpha=0.25)
-        # A quarter of Sobel's sum is the difference over two pixels; a step shows its whole contrast there.
+        # A quarter of Sobel's sum is the difference over two pixels, which for a step is its whole contrast.
         steepest = _level(np.asarray(cv2.max(across, down), np.uint8), 1 - _STEEPEST)
         values.append(min(1.0, steepest / contrast))
     if not values:
@@ -175,7 +173,7 @@ def edge_sharpness(luma: Luma, small: Luma) -> float | None:
 
 
 def _contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int, int]]:
-    """Top left corners, in camera pixels, of the patches whose small pictures differ most."""
+    """Return the top left corners (camera pixels) of the patches with the highest contrast."""
     height, width = shape
     scale = width / small.shape[1]
     cell = max(2, min(round(_PATCH / scale), *small.shape))
@@ -192,6 +190,6 @@ def _contrasting_patches(shape: tuple[int, ...], small: Luma) -> list[tuple[int,
 
 
 def _level(pixels: Luma, share: float) -> int:
-    """The grey level that this share of the pixels does not exceed."""
+    """Return the grey level that this share of the pixels does not exceed (quantile)."""
     counts = cv2.calcHist([pixels], [0], None, [256], [0.0, 256.0]).cumsum()
     return int(np.searchsorted(counts, share * pixels.size))

@@ -1,7 +1,7 @@
-"""Which frames of a video a Qwen vision model gets, how large, and what they cost. Sizes of one picture: `resize.py`.
+"""Select and size the frames of a video for a Qwen vision model, and count their tokens. One picture: `resize.py`.
 
-Published with Qwen2-VL and its followers: qwen-vl-utils 0.0.14, `vision_process.py` (`smart_nframes`, `fetch_video`).
-Frames go in pairs, since the model's patches are two frames deep.
+Published with Qwen2-VL and its successors: qwen-vl-utils 0.0.14, `vision_process.py` (`smart_nframes`, `fetch_video`).
+Frames are used in pairs, because the model's patches are two frames deep.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import math
 from server.core.frames import Geometry
 from server.vision.resize import smart_resize
 
-# Frames that make one patch in time
+# Frames of one patch in time
 FRAME_FACTOR = 2
 MIN_FRAMES = 4
 MAX_FRAMES = 768
@@ -20,9 +20,9 @@ DEFAULT_FPS = 2.0
 # Visual tokens of one frame
 FRAME_MIN_TOKENS = 128
 FRAME_MAX_TOKENS = 768
-# Of a whole video: nine tenths of a context of 128,000
+# Visual tokens of a whole video: nine tenths of a context of 128,000
 VIDEO_TOKENS = 115_200
-# vLLM takes no more of one video (`--media-io-kwargs`, num_frames), and drops the newest beyond it without a word.
+# vLLM's default limit per video (`--media-io-kwargs`, num_frames); it silently drops the newest frames beyond it.
 VLLM_MAX_FRAMES = 32
 
 
@@ -35,10 +35,10 @@ def smart_nframes(
     min_frames: int = MIN_FRAMES,
     max_frames: int = MAX_FRAMES,
 ) -> int:
-    """How many of a video's frames to take: even, at least 4, at most `max_frames` and what there are.
+    """Return the number of frames to take: even, at least 4, at most `max_frames` and `total_frames`.
 
-    `fps` (2 a second when neither is given) asks for a rate, `nframes` for a number, rounded to an even one. Published
-    behaviour, but for videos of 2 or 3 frames: taken there, too few here. Raises ValueError.
+    `fps` (default 2 per second) selects by rate, `nframes` by number, rounded to an even one. This is the published
+    behaviour, except that videos of 2 or 3 frames are refused. Raises ValueError.
     """
     if total_frames < MIN_FRAMES:
         raise ValueError(
@@ -68,7 +68,7 @@ def smart_nframes(
 
 
 def frame_indices(total_frames: int, count: int) -> tuple[int, ...]:
-    """Which frames to take: the first, the last, and between them at equal steps, rounded. Raises ValueError."""
+    """Return the indices of `count` frames: first, last, and equally spaced ones, rounded. Raises ValueError."""
     if not 1 <= count <= total_frames:
         raise ValueError(
             f"{count} of {total_frames} frames were asked for; 1 to {max(1, total_frames)} are allowed"
@@ -82,9 +82,9 @@ def frame_indices(total_frames: int, count: int) -> tuple[int, ...]:
 def frame_size(
     height: int, width: int, count: int, geometry: Geometry, *, tokens: int = VIDEO_TOKENS
 ) -> tuple[int, int]:
-    """The (height, width) that every one of `count` frames is resized to, so that the video costs about `tokens` at most.
+    """Return the (height, width) for each of `count` frames, so that the video costs at most about `tokens`.
 
-    A frame has 128 to 768 tokens; with many frames the least of them may come to more than `tokens`. Raises ValueError.
+    A frame has 128 to 768 tokens, so many frames may cost more than `tokens`. Raises ValueError.
     """
     if count < 1 or tokens < 1:
         raise ValueError(
@@ -100,7 +100,7 @@ def frame_size(
 
 
 def video_tokens(height: int, width: int, count: int, geometry: Geometry) -> int:
-    """Visual tokens of `count` frames of this size, multiples of the factor; an odd last one counts as a pair."""
+    """Return the visual tokens of `count` frames; sides are multiples of the factor, an odd last frame counts twice."""
     pairs = math.ceil(count / FRAME_FACTOR)
     return pairs * (height // geometry.factor) * (width // geometry.factor)
 

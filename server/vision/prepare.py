@@ -1,4 +1,4 @@
-"""From a camera frame to the picture a model gets: filtered, resized once, encoded once."""
+"""Prepare a camera frame for a model: filter, resize once, encode once."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 
 Bgr = NDArray[np.uint8]
 
-# Larger camera pictures are refused before anything is made of them.
+# Largest side of a camera picture in pixels; larger ones are refused.
 MAX_SIDE = 4_096
-# The picture takes at most this share of the model's context; the rest is left to the system text, the
-# earlier turns, the question and the answer.
+# Largest share of the model's context for the picture; the rest is for the system text, earlier turns, the question and
+# the answer.
 CONTEXT_SHARE = 0.5
 
 
 class Needs(Protocol):
-    """What an engine states about itself that decides the picture."""
+    """An engine's properties that determine its picture."""
 
     @property
     def geometry(self) -> Geometry: ...
@@ -46,19 +46,19 @@ class Needs(Protocol):
 
 
 class PictureMaker:
-    """Makes pictures; may be called from several threads at once.
+    """Creates pictures from frames. Thread-safe.
 
-    `low_tokens` is what `Detail.LOW` may cost (VISUAL_TOKEN_BUDGET).
+    `low_tokens`: visual tokens for `Detail.LOW` (VISUAL_TOKEN_BUDGET).
     """
 
     def __init__(self, filters: Sequence[PrivacyFilter], low_tokens: int) -> None:
         self._filters = tuple(filters)
         self._low_tokens = low_tokens
-        # A scaler keeps its tables from one picture to the next and serves one thread.
+        # One scaler per thread; it reuses its tables.
         self._scalers = threading.local()
 
     def budget(self, needs: Needs, detail: Detail) -> int:
-        """Visual tokens the picture may cost. Raises ValueError for `Detail.AUTO`: the caller decides it first."""
+        """Return the visual tokens that the picture may cost. Raises ValueError for `Detail.AUTO`, which the caller resolves."""
         if detail is Detail.AUTO:
             raise ValueError("the detail must be low or high here")
         tokens = self._low_tokens if detail is Detail.LOW else HIGH_TOKENS
@@ -76,11 +76,11 @@ class PictureMaker:
         held: bool = False,
         scene: Scene | None = None,
     ) -> Picture:
-        """The picture for an engine: a JPEG of the model's own size, or BGR pixels of the camera's size.
+        """Create an engine's picture: a JPEG in the model's size, or BGR pixels in the camera's size.
 
-        Pixels cost no visual tokens. The thumbnail is of the very pixels that the engine gets. `scene` is what the
-        camera's last look told: the picture's motion, unless it is held, and with filters all of it, since nothing
-        but the source may look at what they have not seen. Without filters the rest is read from this very frame.
+        BGR pixels cost no visual tokens. The thumbnail shows the same pixels that the engine gets. `scene`: the camera's
+        last measurement. Its motion is used unless the frame is held. With filters all of it is used, because only the
+        camera may read unfiltered frames; without filters the other values are measured on this frame.
 
         Raises BadRequest for frames over 4096×4096 or with an aspect ratio over 200, FrameWithheld from the
         filters, ValueError for `Detail.AUTO`.
@@ -111,7 +111,7 @@ class PictureMaker:
             height=height,
             visual_tokens=tokens,
             jpeg=None if needs.wants_pixels else encode.jpeg(bgr),
-            # A copy in one piece: the decoder's rows may be padded.
+            # A contiguous copy: the decoder's rows may be padded.
             bgr=np.ascontiguousarray(bgr) if needs.wants_pixels else None,
             thumbnail=encode.thumbnail(bgr) if thumbnail else None,
             prepare_seconds=time.perf_counter() - began,
@@ -120,10 +120,10 @@ class PictureMaker:
         )
 
     def still(self, frame: Frame) -> bytes:
-        """A small JPEG of a frame (see `encode.still`), filtered like any picture. Raises like `make`."""
+        """Create a small JPEG of a frame (see `encode.still`), filtered like any picture. Raises like `make`."""
         self._check(frame)
         scale = min(1.0, encode.STILL_SIDE / max(frame.width, frame.height))
-        # Even sides: chroma has half of them.
+        # Even sides, because chroma has half the resolution.
         width, height = (
             max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height)
         )
@@ -137,25 +137,24 @@ class PictureMaker:
             )
 
     def _filtered(self, frame: Frame, width: int, height: int) -> Bgr:
-        """The frame in BGR at this size, after every filter. Rows may be padded. Raises FrameWithheld."""
+        """Return the filtered frame in BGR at this size. Rows may be padded. Raises FrameWithheld."""
         if not self._filters:
             return self._scaled(frame.image, width, height)
-        # Filters see every pixel of the camera, so that small faces are found.
+        # Filters get the full resolution, so that they find small faces.
         bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
         for privacy_filter in self._filters:
             bgr = privacy_filter.apply(bgr)
         return _resized(bgr, width, height)
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:
-        """The frame in BGR at this size, scaled and converted in one step. Rows may be padded.
+        """Scale and convert the frame to BGR in one step. Rows may be padded.
 
-        Two threads may do this with one frame: swscale only reads its pixels, and the colour tags that the
-        binding sets on it meanwhile say the same for both.
+        Two threads may do this with one frame: swscale only reads its pixels, and both set the same colour tags.
         """
         scaler: VideoReformatter | None = getattr(self._scalers, "scaler", None)
         if scaler is None:
             scaler = self._scalers.scaler = VideoReformatter()
-        # Bicubic, as the models' own processors do it; one thread, since the callers are many.
+        # Bicubic like the models' own processors; one thread, because there are several callers.
         bgr = scaler.reformat(
             image, width, height, "bgr24", interpolation=Interpolation.BICUBIC, threads=1
         )

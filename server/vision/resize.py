@@ -1,8 +1,7 @@
-"""The picture size that a Qwen vision model takes as it is, and what it costs in visual tokens.
+"""Choose the picture size for a Qwen vision model, and count its visual tokens.
 
 `smart_resize` as published with Qwen2-VL (qwen-vl-utils, `vision_process.py`; transformers,
-`image_processing_qwen2_vl.py`). A picture of that size is not resized again by the model, so boxes that
-the model answers are in our pixels.
+`image_processing_qwen2_vl.py`). The model does not resize a picture of that size again, so its boxes are in our pixels.
 """
 
 from __future__ import annotations
@@ -17,19 +16,19 @@ QWEN25 = Geometry(factor=28, min_pixels=3_136, max_pixels=12_845_056)
 QWEN3 = Geometry(factor=32, min_pixels=65_536, max_pixels=16_777_216)
 # Longer side to shorter side; from `smart_resize`.
 MAX_RATIO = 200
-# What `detail: high` may cost. It takes a 1280×720 camera without loss (1,196 tokens at factor 28).
+# Visual tokens of `detail: high`; enough for a 1280×720 camera without shrinking (1,196 tokens at factor 28).
 HIGH_TOKENS = 1_280
 
 
 def smart_resize(
     height: int, width: int, geometry: Geometry, max_pixels: float | None = None
 ) -> tuple[int, int]:
-    """The (height, width) to resize to: multiples of the factor, the ratio kept as well as they allow.
+    """Return the (height, width) to resize to: multiples of the factor, with about the same aspect ratio.
 
-    `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), never below its minimum.
-    Published behaviour, with two additions: where one side is a single factor already, or the minimum is so near
-    that rounding up goes beyond the maximum, the longer side is cut, so that the maximum holds; and a picture that
-    was made smaller never falls below the minimum, which goes first where no size is between the two.
+    `max_pixels` lowers the geometry's own maximum (see `budget_pixels`), but not below its minimum.
+    This is the published behaviour with two additions. The longer side is cut to keep the maximum where one side is a
+    single factor already, or where rounding up to the minimum exceeds the maximum. A shrunk picture never falls below the
+    minimum, which takes precedence where no size fits both.
 
     Raises ValueError for sides below 1 and for an aspect ratio over `MAX_RATIO`.
     """
@@ -61,7 +60,7 @@ def smart_resize(
         long = max(factor, int(most // (short * factor)) * factor)
         high, wide = (short, long) if high <= wide else (long, short)
     if high * wide < least:
-        # Shrunk below it by whole factors: the model would make it larger again, and count others than our pixels.
+        # Rounding has shrunk it below the minimum: the model would enlarge it, and its boxes would not be in our pixels.
         grow = math.sqrt(least / (height * width))
         high = math.ceil(height * grow / factor) * factor
         wide = math.ceil(width * grow / factor) * factor
@@ -69,18 +68,18 @@ def smart_resize(
 
 
 def visual_tokens(height: int, width: int, geometry: Geometry) -> int:
-    """Tokens that one picture of this size costs; the sides are multiples of the factor."""
+    """Return the visual tokens of a picture; its sides are multiples of the factor."""
     if geometry.tiles is not None:
         return _tiled(height, width, geometry.tiles)
     return (height // geometry.factor) * (width // geometry.factor)
 
 
 def _tiled(height: int, width: int, tiles: Tiles) -> int:
-    """As transformers' `image_processing_idefics3.py` cuts it, which stretches both sides to whole squares."""
+    """Count tokens like transformers' `image_processing_idefics3.py`, which stretches both sides to whole squares."""
     side, longest = tiles.side, tiles.longest
     if tiles.filled:
         longest = min(longest, math.ceil(max(height, width) / side) * side)
-    # In the published order, since it rounds at each step: the longer side, the other one to an even number, both to squares.
+    # In the published order, which rounds at each step: the longer side, the other one to an even number, both to squares.
     aspect = width / height
     lying = width >= height
     short = int(longest / aspect if lying else longest * aspect)
@@ -94,5 +93,5 @@ def _tiled(height: int, width: int, tiles: Tiles) -> int:
 
 
 def budget_pixels(tokens: int, geometry: Geometry) -> int:
-    """The most pixels that cost at most so many tokens."""
+    """Return the largest number of pixels that costs at most this many tokens."""
     return tokens * geometry.factor**2
