@@ -1,1 +1,1 @@
-"""What is known of models, where one can run, and the exact command for it. Pure: it reads files and starts nothing."""
+"""Known models, the ways in which each can run on this machine, and the exact command. Reads files, starts nothing."""

@@ -1,7 +1,7 @@
-"""Count the answers that a GPU works on at a time, by its memory, and their speed, by reading the weights once for all. Pure.
+"""Compute the number of concurrent answers from the GPU's memory, and their speed from its bandwidth. Pure.
 
-A token of each running answer takes one reading of all weights, so a batch is as many times faster as it has answers. That is
-the floor of a step: reading prompts and pictures, and what answers keep, come on top.
+One step reads all weights once and makes one token of each running answer, so a batch of n answers is n times as fast. This
+is the lower bound of a step: prompts, pictures and the answers' keys and values take further time.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ from dataclasses import dataclass
 
 from server.catalogue.machine import gigabytes
 
-# What vLLM takes at a time where nothing is said, in most of its versions
+# vLLM's default of --max-num-seqs in most of its versions
 MOST = 256
-# Of the floor's answers a second, those to plan with: prompts and pictures take their time, and people do not come evenly.
+# Share of the upper bound of answers per second to plan with: prompts and pictures take time, and requests come in bursts.
 PLANNED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    # Answers that vLLM works on at a time
+    # Concurrent answers (--max-num-seqs)
     sequences: int
-    # How many of them fill their context without going beyond the memory; None: not known
+    # Answers with a full context that the memory holds; None: unknown
     held: int | None
-    # A sentence on why that many
+    # A sentence with the reason for this number
     reason: str
-    # Fewer fit than this server asks at a time
+    # True: the memory holds fewer than this server requests at a time
     tight: bool = False
 
 
 def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) -> Batch:
-    """Find what `--max-num-seqs` is to be.
+    """Choose `--max-num-seqs`.
 
-    `concurrent`: MAX_CONCURRENT_INFERENCES. `room`: bytes that the weights leave of the memory, `token_bytes`: what one token
-    keeps of it; None or 0 where not known. `context`: tokens of one answer at most.
+    `concurrent`: MAX_CONCURRENT_INFERENCES. `room`: bytes of memory beside the weights, None if unknown. `token_bytes`: bytes
+    of one token's keys and values, 0 if unknown. `context`: most tokens of one answer.
     """
     if room is None or token_bytes <= 0:
         most = max(concurrent, MOST)
@@ -58,22 +58,22 @@ def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) 
 
 
 def room(memory: int, share: float, taken: int) -> int:
-    """Find what is left for keys and values of `share` of the GPUs' memory; `taken`: by weights and library."""
+    """Return the bytes for keys and values: `share` of the GPUs' memory less `taken` by weights and library."""
     return int(memory * share) - taken
 
 
 def step_seconds(weights: int, bandwidth: float) -> float:
-    """Find how long one token of all answers takes at least. `bandwidth`: bytes a second of the GPU's memory."""
+    """Return the least time of one step (one token of every answer). `bandwidth`: bytes per second of GPU memory."""
     return weights / bandwidth
 
 
 def tokens_a_second(answers: int, weights: int, bandwidth: float) -> float:
-    """Find the most that a batch of so many answers makes together."""
+    """Return the upper bound of the tokens per second of a batch."""
     return answers / step_seconds(weights, bandwidth)
 
 
 def answers_a_second(
     concurrent: int, held: int, weights: int, bandwidth: float, tokens: int
 ) -> float:
-    """Find the most answers of `tokens` that are made when `concurrent` run and no more than the memory holds."""
+    """Return the upper bound of the answers of `tokens` per second, when at most `concurrent` and `held` run at once."""
     return tokens_a_second(min(concurrent, held), weights, bandwidth) / tokens

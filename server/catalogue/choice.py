@@ -1,4 +1,4 @@
-"""What an operator chose to run, each field checked; a bad one is named with what is allowed."""
+"""An operator's choice of a model and how to run it, with every field checked."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
 
 
 class CommandError(Exception):
-    """There is no command for that; `message` says what was given, why not and what to do."""
+    """There is no command for the choice; `message` says what was given, why not and what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -46,11 +46,11 @@ def _flag() -> Any:
 
 
 class Choice(BaseModel):
-    """What an operator chose. A field's `description` is what is allowed, and ends the sentence on a bad value."""
+    """A model and how to run it. A field's `description` says what is allowed, and ends the error about a bad value."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    # An id or alias of the catalogue, or the folder of a model. Remote: the name there; empty is its first.
+    # An id or alias of the catalogue, or a model's folder. Remote: the name on that server; empty for its first model.
     model: str = Field(
         default="", max_length=1000, description="an id, an alias, or the absolute path of a folder"
     )
@@ -60,22 +60,23 @@ class Choice(BaseModel):
     )
     # On loopback
     port: int = _whole(8002, 1024, 65_535)
-    # Tokens; None: what the model takes, at most MODEL_MAX_TOKENS
+    # Tokens; None: the model's own, at most MODEL_MAX_TOKENS
     context: int | None = Field(
         default=None, ge=512, le=1_048_576, description="a whole number from 512 to 1048576"
     )
     gpu_memory_utilization: float = Field(
         default=0.9, ge=0.05, le=1, allow_inf_nan=False, description="a number from 0.05 to 1"
     )
-    # GPUs that share the model (vLLM); None: as few as it fits in
+    # GPUs that share the model (vLLM); None: the fewest that hold it
     gpus: int | None = Field(
         default=None, ge=1, le=16, description="a whole number from 1 to 16, or left out"
     )
     # Pictures in one request
     images: int = _whole(1, 1, 64)
-    # Of one picture
+    # Visual tokens of one picture
     visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
-    # Making videos: the schedule's shift (Wan's: 5 for 720p, 3 for 480p), None the model's own; and what saves memory for time
+    # Video models: the schedule's shift (Wan: 5 for 720p, 3 for 480p), None for the model's own; and options that save memory
+    # but cost time
     flow_shift: float | None = Field(
         default=5.0,
         ge=0.1,
@@ -88,19 +89,19 @@ class Choice(BaseModel):
     cpu_offload: bool = _flag()
     # Compile before the first step, for speed afterwards
     compile: bool = _flag()
-    # Of the container; empty: vLLM's own for the GPU
+    # Image of the container; empty: vLLM's own for the GPU
     image: str = Field(
         default="",
         max_length=300,
         description="an image like docker.io/vllm/vllm-openai:v0.32.0, or empty",
     )
-    # Remote: its API's base
+    # Remote: base URL of its API
     url: str = Field(
         default="",
         max_length=1000,
         description="an http or https URL like http://192.0.2.7:8001/v1, without a user, query or fragment",
     )
-    # Remote: the key that its server asks for. It is in no text that anybody is shown.
+    # Remote: the key of its server. No text contains it.
     api_key: SecretStr = Field(
         default=SecretStr(""),
         max_length=500,
@@ -109,7 +110,7 @@ class Choice(BaseModel):
 
     @classmethod
     def read(cls, data: object) -> Choice:
-        """From what came over the wire. Raises CommandError that names the field and what is allowed."""
+        """Parse a request's data. Raises CommandError with the field and what is allowed."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:
@@ -191,5 +192,5 @@ def shown(value: object) -> str:
 
 
 def own_choice(folder: Path, dtype: Literal["auto", "bfloat16", "float16", "float32"]) -> Choice:
-    """Make the choice that the settings LOCAL_MODEL and MODEL_DTYPE stand for."""
+    """Build the choice for the settings LOCAL_MODEL and MODEL_DTYPE."""
     return Choice(model=str(folder.absolute()), mode=RunMode.IN_PROCESS, dtype=dtype)

@@ -1,4 +1,4 @@
-"""The exact command that runs a model: from the catalogue and checked fields to words, never through a shell."""
+"""Build the exact command that runs a model, as a list of arguments without a shell."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from server.catalogue.sizes import before_requests, kept_a_token, needed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_CONTEXT = 8192
-# MAX_CONCURRENT_INFERENCES where nothing is set
+# Default of MAX_CONCURRENT_INFERENCES
 DEFAULT_CONCURRENT = 8
-# Question, history and answer at least
+# Least tokens for question, history and answer
 ANSWER_TOKENS = 512
 
 
@@ -34,10 +34,11 @@ def command(
     root: Path = ROOT,
     container: str = "qwen-camera-engine",
 ) -> Launch:
-    """The command for `choice`, whose `model` was found in the catalogue or its folder; None: remote, whatever it has.
+    """Build the command for a choice. `model`: from the catalogue or a folder; None: any model of a remote server.
 
-    `api_key` is asked for by a server that is started. `context`: tokens at most where the choice names none.
-    `concurrent`: questions that are asked at a time. `container` is the name of a container, for this program alone. Raises CommandError with the reason where the mode cannot work.
+    `api_key`: the key that a started server requires. `context`: most tokens when the choice names none. `concurrent`:
+    concurrent questions. `container`: name of the container, used by this program only. Raises CommandError with the
+    reason when the mode cannot work.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)
@@ -112,14 +113,14 @@ def _subprocess(
         typed(argv, env),
         port=choice.port,
         base_url=_base(choice.port),
-        # It knows a model by the path that it was given, and by nothing else.
+        # It names a model by the path that it was given.
         served_name=str(folder),
         warnings=_instead_of_vllm(host),
     )
 
 
 def _instead_of_vllm(host: Host) -> tuple[str, ...]:
-    """One that is there and broken is no choice of the operator's."""
+    """Return a warning when vLLM is installed but broken, and so `transformers serve` runs in its place."""
     if not host.vllm_trouble:
         return ()
     return (
@@ -207,7 +208,7 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
 
 
 def _visible(where: str, host: Host) -> dict[str, str]:
-    """Which GPU a process may see, where there is a choice: the one with the most free memory, or none."""
+    """Return the variables that restrict a process to the GPU with the most free memory, or with "cpu" to none."""
     names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
     if where == "cpu":
         return dict.fromkeys(names, "") if host.gpus else {}
@@ -216,7 +217,7 @@ def _visible(where: str, host: Host) -> dict[str, str]:
     most = max(range(len(host.gpus)), key=lambda at: host.gpus[at].free_bytes or 0)
     if host.gpus[most].vendor is Vendor.AMD:
         return {"HIP_VISIBLE_DEVICES": str(most)}
-    # CUDA's own order is by speed; the driver's, which was read, is by slot.
+    # CUDA orders GPUs by speed; the driver, whose order we have, by slot.
     return {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": str(most)}
 
 
@@ -242,7 +243,7 @@ def _serving(
     if Ability.AUDIO_IN in model.abilities:
         inputs["audio"] = 0
     pixels = None
-    # Other image processors with a factor call their limits otherwise; our pictures have their size in any case.
+    # Other image processors with a factor name these limits differently; our pictures have the right size in any case.
     if model.geometry is not None and from_model_type(model.architecture) is not None:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
@@ -262,7 +263,7 @@ def _serving(
 
 
 def _gpus(choice: Choice, model: Model, host: Host) -> int:
-    """How many share the model: a power of two, since its heads are dealt out evenly."""
+    """Return the number of GPUs for the model: a power of two, because its heads are divided evenly."""
     there = len(host.gpus)
     if choice.gpus is not None:
         if choice.gpus > there:
@@ -281,7 +282,7 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
 def _batch(
     serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
 ) -> batching.Batch:
-    """Count the answers that fit at a time into the memory of the GPUs that are used, or into main memory."""
+    """Compute the concurrent answers that fit into the memory of the used GPUs, or into main memory."""
     gpu = serving.cpu_cache_bytes is None
     left = serving.cpu_cache_bytes
     totals = [one.total_bytes for one in host.gpus[: serving.gpus]]

@@ -1,4 +1,4 @@
-"""How a container is started: its image, the GPUs that it gets, what it sees of this machine."""
+"""Build the command line of a model's container: its image, its GPUs, and the folder to mount."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ LOOPBACK = "127.0.0.1"
 MOUNTED_AT = "/model"
 # Within the container
 PORT = 8000
-# Published by the vLLM project, each of one release, so that what was tried is what runs: the newest whose tag was seen.
+# Images of the vLLM project, each pinned to the newest release whose tag was seen.
 IMAGES = {
     Vendor.NVIDIA: "docker.io/vllm/vllm-openai:v0.32.0",
     Vendor.AMD: "docker.io/vllm/vllm-openai-rocm:v0.31.0",
 }
-# What vLLM 0.30 and newer all list, for images whose help nobody has asked.
+# Flags that vLLM 0.30 and newer list, for images whose help was not read.
 IMAGE_FLAGS = frozenset(
     {
         *("--served-model-name", "--host", "--port", "--dtype", "--gpu-memory-utilization"),
@@ -33,9 +33,9 @@ IMAGE_FLAGS = frozenset(
 def words(
     choice: Choice, folder: Path, host: Host, name: str, variables: Iterable[str]
 ) -> tuple[tuple[str, ...], str]:
-    """The words up to `serve`, and where the model is in the container. Raises CommandError.
+    """Return the arguments up to `serve`, and the model's path in the container. Raises CommandError.
 
-    `variables`: names of environment variables that the container gets with their values.
+    `variables`: names of the environment variables that are passed to the container.
     """
     program = host.container_program or ""
     podman = program == host.podman
@@ -52,19 +52,19 @@ def words(
     return (
         *(program, "run", "--rm", "--name", name),
         *gpu,
-        # Its processes share pictures and weights through memory of its own; a container's 64 MiB are too few.
+        # vLLM's processes share pictures and weights in shared memory; the default of 64 MiB is too small.
         *("--ipc=private", "--shm-size=8g"),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
-        # SELinux would else hide the folder, or have it relabelled.
+        # Otherwise SELinux hides the folder, or requires relabelling it.
         *("--security-opt", "label=disable"),
         *("--ulimit", "core=0", "--log-driver", "none"),
-        # A proxy's address may hold a password; what is fetched is fetched before.
+        # A proxy's URL may contain a password, and the container downloads nothing.
         *(("--http-proxy=false",) if podman else ()),
-        # Removing it waits for so long; by then it was asked to end and had its time.
+        # Removal waits for this time; the server has already been asked to stop.
         *(("--stop-timeout", "1") if podman else ()),
         *("--mount", f"type=bind,src={mounted},dst={MOUNTED_AT},readonly"),
         *("--publish", f"{LOOPBACK}:{choice.port}:{PORT}"),
-        # By name alone: the values stay out of the list of processes.
+        # Names only, so that the values do not appear in the process list.
         *(word for key in variables for word in ("--env", key)),
         *("--entrypoint", "vllm"),
         choice.image or IMAGES[host.gpus[0].vendor],
@@ -73,7 +73,10 @@ def words(
 
 
 def mount(folder: Path) -> tuple[Path, str]:
-    """What of this machine a container has to see, and where the model is in it. Raises CommandError."""
+    """Return the folder to mount at `MOUNTED_AT`, and the model's path in the container. Raises CommandError.
+
+    The folder is the model's own, or for a hub's cache the one that also contains the files its links lead to.
+    """
     inside, seen = MOUNTED_AT, folder
     if outside := _leads_out(folder, folder):
         # The hub's cache: snapshots/COMMIT holds links to ../../blobs.
@@ -92,11 +95,11 @@ def mount(folder: Path) -> tuple[Path, str]:
 
 
 def _leads_out(folder: Path, seen: Path) -> str:
-    """The name of a file in `folder` whose link leads out of `seen`; empty where there is none."""
+    """Return the name of a file in `folder` whose link leads out of `seen`; "" without one."""
     within = seen.resolve()
     try:
         links = [path for path in folder.rglob("*") if path.is_symlink()]
         return next((one.name for one in links if not one.resolve().is_relative_to(within)), "")
     except (OSError, RuntimeError):
-        # Not there, not to be read, a link to itself: whoever loads the model says so.
+        # Missing, unreadable, or a link to itself: loading the model reports it.
         return ""

@@ -1,7 +1,7 @@
-"""Control tokens of models: which texts they are, and how they are taken out of a text. Pure.
+"""Recognise models' control tokens, and remove them from texts. Pure.
 
-A tokenizer turns `<|im_end|>`, `[INST]` or `<start_of_turn>` inside a question into the real token, which ends the turn or
-takes the picture's place.
+A tokenizer turns `<|im_end|>`, `[INST]` or `<start_of_turn>` in a question into the real token, which ends the turn or
+replaces the picture.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from pathlib import Path
 from typing import Any
 
 _LIST = Path(__file__).with_suffix(".toml")
-# A longer one was never seen; a `<|…|>` may have any length in what is cleaned as a whole.
+# No longer token is known; `clean` removes a `<|…|>` of any length.
 LONGEST = 100
-# What a model's folder tells is bounded: some vocabularies have thousands that nobody uses.
+# Bounds for a model's folder: some vocabularies have thousands of unused tokens.
 _MOST_TOKENS = 10_000
 _MOST_FILE_BYTES = 4 * 1024 * 1024
-# Full-width and look-alike marks, which would become these if somebody normalised the text later.
+# Full-width and similar marks, which a later normalisation would turn into these.
 WIDE = str.maketrans({"＜": "<", "｜": "|", "＞": ">", "［": "[", "］": "]"})
 # Gemma 4 opens with `<|turn>` and closes with `<turn|>`.
 _PIPED = re.compile(r"<\|.*\|>|<\|[\w/:-]+>|<[\w/:-]+\|>", re.DOTALL)
-# What may become `<turn|>`
+# Beginning of a token such as `<turn|>`
 _WORD = re.compile(r"<[\w/:-]*\|?")
 _NUMBER = re.compile(r"\d+")
 _CLOSING = {">": "<", "]": "["}
 
 
 class ControlTokens:
-    """A set of them, beside `<|…|>`, which always counts. `numbered`: with 0 for any number."""
+    """A set of control tokens; every `<|…|>` is one, too. `numbered`: tokens with 0 in place of any number."""
 
     def __init__(self, tokens: Iterable[str], numbered: Iterable[str] = ()) -> None:
         self.tokens = frozenset(one for one in tokens if _is_markup(one))
         self.numbered = frozenset(numbered)
-        # By its last character, the lengths that there are, the longest first
+        # Last character to the lengths of its tokens, longest first
         lengths: dict[str, set[int]] = {}
         for token in self.tokens:
             lengths.setdefault(token[-1], set()).add(len(token))
@@ -48,7 +48,7 @@ class ControlTokens:
 
     @cached_property
     def beginnings(self) -> frozenset[str]:
-        """All that may become one, digits as 0."""
+        """All beginnings of the tokens, with numbers as 0."""
         return frozenset(
             _NUMBER.sub("0", token)[:end]
             for token in self.tokens | self.numbered
@@ -56,7 +56,7 @@ class ControlTokens:
         )
 
     def clean(self, text: str) -> str:
-        """Take them out until none is left, nested ones too. In one pass: the work grows with the text alone."""
+        """Remove all control tokens, nested ones too, in one pass (linear in the text)."""
         rest = Remainder(self)
         for char in text.translate(WIDE):
             rest.add(char)
@@ -64,16 +64,16 @@ class ControlTokens:
 
 
 class Remainder:
-    """A text that grows by characters, out of which each control token goes as soon as its last character is there.
+    """A text that grows by characters, and removes a control token as soon as its last character is added.
 
-    So what is left never holds one: it would have ended with one before.
+    Therefore the text never contains one.
     """
 
     def __init__(self, tokens: ControlTokens) -> None:
         self._tokens = tokens
         self._chars: list[str] = []
-        # Where the opening and closing marks are
-        self._places: dict[str, list[int]] = {"<": [], "[": [], ">": [], "]": []}
+        # Mark to its positions
+        self._marks: dict[str, list[int]] = {"<": [], "[": [], ">": [], "]": []}
 
     def __len__(self) -> int:
         return len(self._chars)
@@ -83,11 +83,11 @@ class Remainder:
         return "".join(self._chars)
 
     def add(self, char: str) -> str:
-        """The control token that went with this character, or nothing."""
+        """Add a character, and return the control token that it completes and removes, or ""."""
         chars = self._chars
         chars.append(char)
-        if char in self._places:
-            self._places[char].append(len(chars) - 1)
+        if char in self._marks:
+            self._marks[char].append(len(chars) - 1)
         begin = self._begin(char)
         if begin is None:
             return ""
@@ -96,28 +96,24 @@ class Remainder:
         return token
 
     def take(self, count: int) -> str:
-        """Let go of the first characters: no control token begins in them any more."""
+        """Remove and return the first characters. The caller knows that no control token begins in them."""
         taken = "".join(self._chars[:count])
         del self._chars[:count]
-        for mark, places in self._places.items():
-            self._places[mark] = [place - count for place in places if place >= count]
+        for mark, positions in self._marks.items():
+            self._marks[mark] = [at - count for at in positions if at >= count]
         return taken
 
     def pending(self) -> int:
-        """Where the first thing begins that may become a control token yet; the length where there is none."""
+        """Return the position of the first possible beginning of a control token, or the length without one."""
         found = end = len(self._chars)
-        for place in sorted(
-            (*self._places["<"], *self._places["["], *self._others()), reverse=True
-        ):
-            if len(self._chars) - place > LONGEST or not self._may_grow(
-                "".join(self._chars[place:end])
-            ):
+        for at in sorted((*self._marks["<"], *self._marks["["], *self._others()), reverse=True):
+            if len(self._chars) - at > LONGEST or not self._may_grow("".join(self._chars[at:end])):
                 break
-            found = end = place
+            found = end = at
         return found
 
     def _others(self) -> list[int]:
-        """Where a mark of another kind begins; few tokens have one."""
+        """Return the positions of the rare opening mark ◁."""
         return [n for n, char in enumerate(self._chars) if char == "◁"]
 
     def _may_grow(self, text: str) -> bool:
@@ -126,16 +122,16 @@ class Remainder:
         return bool(_WORD.fullmatch(text)) or _NUMBER.sub("0", text) in self._tokens.beginnings
 
     def _begin(self, char: str) -> int | None:
-        """Where the control token begins that ends here."""
+        """Return the beginning of the control token that this last character completes; None without one."""
         chars, tokens = self._chars, self._tokens
         for length in tokens._lengths.get(char, ()):
             if length <= len(chars) and "".join(chars[-length:]) in tokens.tokens:
                 return len(chars) - length
         opening = _CLOSING.get(char)
-        if opening is None or not self._places[opening]:
+        if opening is None or not self._marks[opening]:
             return None
-        begin = self._places[opening][-1]
-        closed = self._places[char]
+        begin = self._marks[opening][-1]
+        closed = self._marks[char]
         if len(closed) > 1 and closed[-2] > begin:
             return None
         if char == ">" and (chars[begin + 1] == "|" or chars[-2] == "|"):
@@ -146,12 +142,12 @@ class Remainder:
 
     def _cut(self, begin: int) -> None:
         del self._chars[begin:]
-        for places in self._places.values():
-            del places[bisect_left(places, begin) :]
+        for positions in self._marks.values():
+            del positions[bisect_left(positions, begin) :]
 
 
 def _is_markup(token: str) -> bool:
-    """Tell whether a token is nothing that people write: a word or spaces would be missed in a question."""
+    """Return True for a token that people do not write; words and spaces must stay in a question."""
     return (
         2 < len(token) <= LONGEST
         and not (token[0].isalnum() and token[-1].isalnum())
@@ -161,45 +157,45 @@ def _is_markup(token: str) -> bool:
 
 @cache
 def known() -> ControlTokens:
-    """Those of all families."""
+    """Return the control tokens of all known families."""
     return _of(tuple(_families()))
 
 
 @cache
 def of_servers() -> ControlTokens:
-    """Those that model servers put in the place of pictures, whatever the model."""
+    """Return the placeholders of pictures that model servers use for any model."""
     return _of(("servers",))
 
 
 def of_model(special: Iterable[str]) -> ControlTokens:
-    """A model's own, as its tokenizer tells them, and those of model servers."""
+    """Return the control tokens of a model (`special`: from its tokenizer) and of model servers."""
     return ControlTokens(special) | of_servers()
 
 
 def of_folder(folder: Path) -> ControlTokens | None:
-    """What the tokenizer in a model's folder takes for control tokens; None where it does not tell.
+    """Read the control tokens from the tokenizer in a model's folder; None when it names none.
 
-    Tokens that were added and are not special count where a family is known for them: others are words, spaces or HTML.
+    Added tokens that are not special count only when a known family has them; others are words, spaces or HTML.
     """
     found: set[str] = set()
     for one in _added(folder):
         token = one.get("content")
         if isinstance(token, str) and (one.get("special") is True or token in known().tokens):
             found.add(token)
-    for value in _told(folder / "special_tokens_map.json").values():
+    for value in _object(folder / "special_tokens_map.json").values():
         for one in value if isinstance(value, list) else [value]:
             token = one.get("content") if isinstance(one, dict) else one
             if isinstance(token, str):
                 found.add(token)
-    found.update(set(_told(folder / "added_tokens.json")) & known().tokens)
+    found.update(set(_object(folder / "added_tokens.json")) & known().tokens)
     return of_model(sorted(found)[:_MOST_TOKENS]) if found else None
 
 
 def _added(folder: Path) -> list[dict[str, Any]]:
-    decoder = _told(folder / "tokenizer_config.json").get("added_tokens_decoder")
+    decoder = _object(folder / "tokenizer_config.json").get("added_tokens_decoder")
     if isinstance(decoder, dict):
         return [one for one in decoder.values() if isinstance(one, dict)]
-    # In a file of tens of MiB they stand before the vocabulary.
+    # This file may have tens of MiB; the added tokens are before the vocabulary.
     text = _text(folder / "tokenizer.json")
     at = text.find('"added_tokens"')
     begin = text.find("[", at)
@@ -212,7 +208,7 @@ def _added(folder: Path) -> list[dict[str, Any]]:
     return [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
 
 
-def _told(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(_text(path))
     except (ValueError, RecursionError):
@@ -221,7 +217,7 @@ def _told(path: Path) -> dict[str, Any]:
 
 
 def _text(path: Path) -> str:
-    """The beginning of a file; nothing where there is none."""
+    """Read the first 4 MiB of a file; "" without one."""
     try:
         if not path.is_file():
             return ""

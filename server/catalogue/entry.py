@@ -1,4 +1,4 @@
-"""A model as the catalogue knows it, and the catalogue itself, read from `models.toml` or a file like it."""
+"""A model's properties, and the catalogue of models, read from `models.toml` or a file like it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OURS = Path(__file__).with_name("models.toml")
 MAX_FILE_BYTES = 1024 * 1024
 MAX_MODELS = 500
 _TERABYTE = 10**12
-# One or two parts, as hubs have them; never a path out of a folder, never what a program takes for a flag.
+# One or two parts like a hub's ids; never a path out of a folder, never a flag of a program.
 ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?$"
 # The whole name of a commit
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -25,7 +25,7 @@ ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
 
 
 class CatalogueError(Exception):
-    """The catalogue cannot be read, or has no such model; `message` is a sentence for people."""
+    """The catalogue cannot be read, or has no such model; `message` is a sentence for operators."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -33,22 +33,22 @@ class CatalogueError(Exception):
 
 
 class ModelType(StrEnum):
-    """What a model is for; an operation must match it."""
+    """The purpose of a model; an operation must match it."""
 
-    # Answers about pictures
+    # Answers questions about pictures
     VISION = "vision"
-    # The same, and hears or speaks
+    # Answers questions about pictures, and hears or speaks
     OMNI = "omni"
-    # Says a text aloud
+    # Text to speech
     SPEECH = "speech"
-    # Makes sounds or music from a text
+    # Text to sound or music
     AUDIO = "audio"
-    # Makes a video from a text, some from a picture, too
+    # Text to video, some also picture to video
     VIDEO = "video"
 
 
 class RunMode(StrEnum):
-    """Where a model runs, by who starts it."""
+    """The way in which a model runs."""
 
     REMOTE = "remote"
     SUBPROCESS = "subprocess"
@@ -57,13 +57,13 @@ class RunMode(StrEnum):
 
 
 class Ability(StrEnum):
-    """One thing that a model can do."""
+    """An ability of a model."""
 
     IMAGES = "images"
     VIDEO_IN = "video_in"
     AUDIO_IN = "audio_in"
     SPEECH_OUT = "speech_out"
-    # Tells where things are, as boxes; in which unit, `Model.boxes` says
+    # Locates things with boxes in the unit `Model.boxes`
     GROUNDING = "grounding"
     TEXT_TO_SPEECH = "text_to_speech"
     TEXT_TO_AUDIO = "text_to_audio"
@@ -72,14 +72,14 @@ class Ability(StrEnum):
 
 
 class Library(StrEnum):
-    """What loads the weights in-process."""
+    """The library that loads the weights in-process."""
 
     TRANSFORMERS = "transformers"
     DIFFUSERS = "diffusers"
 
 
 class Model(BaseModel):
-    """One model: known from the catalogue, or read from its own folder (`folder.read_model`)."""
+    """One model, from the catalogue or read from its folder (`folder.read_model`)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -87,42 +87,42 @@ class Model(BaseModel):
     id: str = Field(pattern=ID)
     title: str = Field(default="", max_length=80)
     aliases: tuple[Annotated[str, Field(pattern=ALIAS)], ...] = Field(default=(), max_length=8)
-    # Branch, tag or commit that is fetched; empty is the newest. A commit's 40 digits hold for what lies here, too: files of
-    # another one are not this model. Of a folder: the commit that its record names.
+    # Branch, tag or commit to fetch; empty for the newest. With a commit's 40 digits, local files of another commit are not
+    # this model. For a folder: the commit in its record.
     revision: str = Field(default="", pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$")
     model_type: ModelType
-    # config.json's own model_type ("qwen2_5_vl"), or the class of a diffusers pipeline ("WanPipeline")
+    # model_type of config.json ("qwen2_5_vl"), or the class of a diffusers pipeline ("WanPipeline")
     architecture: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,80}$")
     library: Library = Library.TRANSFORMERS
     abilities: frozenset[Ability] = Field(min_length=1)
     # The unit of its boxes; None without GROUNDING
     boxes: BoxUnit | None = None
-    # None: it takes any size and makes its own of it
+    # None: it accepts any size and resizes pictures itself
     geometry: Geometry | None = None
-    # None: not known
+    # None: unknown
     parameters: int | None = Field(default=None, gt=0, le=_TERABYTE * 10)
-    # What its files take on the disk, and its weights in memory as they are stored; 0: not known
+    # Size of its files, and of the weights in memory in their stored format; 0: unknown
     weights_bytes: int = Field(ge=0, le=_TERABYTE * 10)
-    # What answering takes of the GPU's memory, or of main memory without one: weights, one context, one picture
+    # Memory (GPU, or main memory without one) for answering: weights, one context, one picture
     memory_bytes: int = Field(ge=0, le=_TERABYTE * 10)
-    # Which of the figures were computed or guessed rather than read
+    # Names of the figures that were computed or guessed rather than read
     estimates: frozenset[str] = frozenset()
-    # Tokens of prompt and answer together; None: not known or no such thing
+    # Tokens of prompt and answer together; None: unknown or not applicable
     context_length: int | None = Field(default=None, gt=0)
-    # How the weights are stored
+    # Format of the stored weights
     dtype: str = Field(default="bfloat16", pattern=r"^[a-z0-9]{2,12}$")
     # SPDX id, or the licence's own name
     licence: str = Field(default="", max_length=80)
-    # What may run it, and from which version on ("transformers" = "4.49.0"); an empty version: not known which.
-    # What is not named does not run it.
+    # Libraries that run it, with the least version ("transformers" = "4.49.0"); an empty version: unknown. Others do not
+    # run it.
     needs: Mapping[str, str] = Field(default_factory=dict)
-    # It comes with code of its own, which runs only with TRUST_REMOTE_CODE
+    # True: it has code of its own, which runs only with TRUST_REMOTE_CODE
     remote_code: bool = False
     # "compressed-tensors", "gptq" and the like; empty: none
     quantization: str = Field(default="", max_length=40)
-    # A sentence on when to take it
+    # A sentence about when to choose it
     note: str = Field(default="", max_length=400)
-    # Where its files lie here; None: not on this machine. Never from a catalogue's file.
+    # Folder of its files; None: not on this machine. Never set in a catalogue's file.
     folder: Path | None = None
 
     @model_validator(mode="after")
@@ -141,27 +141,27 @@ class Model(BaseModel):
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for display."""
         return self.title or self.id.rpartition("/")[2]
 
     @property
     def answers(self) -> bool:
-        """Whether it answers questions about pictures, which is what the camera is for."""
+        """True when it answers questions about pictures."""
         return Ability.IMAGES in self.abilities
 
     def at(self, folder: Path) -> Model:
-        """The same, with its files there."""
+        """Return the same model with its files in `folder`."""
         return self.model_copy(update={"folder": folder})
 
 
 class Catalogue:
-    """Models by id and alias. Never changes; `with_local` gives a new one.
+    """Models by id and alias. Immutable; `with_local` returns a new one.
 
-    `troubles`: sentences on what could not be read, for whoever looks for it here.
+    `troubles`: sentences about folders and files that could not be read.
     """
 
     def __init__(self, models: Sequence[Model], troubles: Sequence[str] = ()) -> None:
-        """Raises CatalogueError when an id or alias is there twice."""
+        """Raises CatalogueError for a duplicate id or alias."""
         self._models = tuple(models)
         self.troubles = tuple(troubles)
         self._by_name: dict[str, Model] = {}
@@ -173,7 +173,7 @@ class Catalogue:
 
     @classmethod
     def load(cls, path: Path | None = None) -> Catalogue:
-        """Ours, or the file at `path`. Raises CatalogueError."""
+        """Read our catalogue, or the file at `path`. Raises CatalogueError."""
         source = OURS if path is None else path
         try:
             if source.stat().st_size > MAX_FILE_BYTES:
@@ -194,7 +194,7 @@ class Catalogue:
 
     @classmethod
     def read(cls, text: str, source: str) -> Catalogue:
-        """From TOML with a `[[model]]` for each; `source` names it in errors. Raises CatalogueError."""
+        """Parse TOML with one `[[model]]` per model; `source` is its name in errors. Raises CatalogueError."""
         try:
             entries = tomllib.loads(text).get("model")
         except (tomllib.TOMLDecodeError, RecursionError) as error:
@@ -208,11 +208,11 @@ class Catalogue:
         return cls([_entry(entry, number, source) for number, entry in enumerate(entries, 1)])
 
     def find(self, name: str) -> Model | None:
-        """By id, whatever the case, or alias; None when there is none."""
+        """Find a model by id (case-insensitive) or alias; None without one."""
         return self._by_name.get(name) or self._by_name.get(name.lower())
 
     def require(self, name: str) -> Model:
-        """The same. Raises CatalogueError with the names that there are."""
+        """Find a model like `find`. Raises CatalogueError with the known names."""
         model = self.find(name)
         if model is None:
             known = ", ".join(one.aliases[0] if one.aliases else one.id for one in self._models)
@@ -226,11 +226,11 @@ class Catalogue:
         return Catalogue(self._models, (*self.troubles, *troubles))
 
     def with_local(self, local: Sequence[Model], troubles: Sequence[str] = ()) -> Catalogue:
-        """With the models found in folders here: a known one gets its folder, others are added behind.
+        """Return a catalogue with the models found in local folders: known ones get their folder, others are appended.
 
-        Figures read from a folder go before the catalogue's. A folder that is only named like a known model is that one
-        when its kind and size are the same, and is else added under another name. So is one of another commit than the
-        catalogue's. `troubles`: what was wrong with other folders.
+        Figures read from a folder replace the catalogue's. A folder named like a known model is that model when kind and
+        size agree; otherwise, or with another commit than the catalogue's, it is added under another name. `troubles`:
+        problems with other folders.
         """
         here: dict[str, Model] = {}
         others: list[Model] = []
@@ -267,14 +267,14 @@ def _merged(known: Model, found: Model | None) -> Model:
 
 
 def _is(known: Model, found: Model) -> bool:
-    """Whether a folder is what the catalogue has under that name."""
+    """Return True when a folder holds the catalogue's model of that name."""
     if COMMIT.fullmatch(known.revision) and found.revision not in ("", known.revision):
         return False
     return known.id.lower() == found.id.lower() or _alike(known, found)
 
 
 def _alike(known: Model, found: Model) -> bool:
-    """Whether they are of one kind and size."""
+    """Return True when both have the same kind and about the same size."""
     same = known.architecture == found.architecture and known.quantization == found.quantization
     return same and abs(found.weights_bytes - known.weights_bytes) <= 0.05 * known.weights_bytes
 

@@ -1,4 +1,4 @@
-"""What kinds of models can do, by the `model_type` of their own config.json or, for others, by what that file holds."""
+"""Abilities of model families, by the `model_type` of config.json, and for unknown ones by that file's other fields."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _family(
 
 _SEES = (Ability.IMAGES, Ability.VIDEO_IN)
 _OMNI = (*_SEES, Ability.AUDIO_IN, Ability.SPEECH_OUT)
-# The unit of boxes: their model cards. Versions: the release that first had the class.
+# Sources: the model cards for the unit of boxes; for versions, the release that introduced the class.
 FAMILIES: dict[str, Family] = {
     "qwen2_vl": _family(
         ModelType.VISION,
@@ -64,25 +64,25 @@ FAMILIES: dict[str, Family] = {
     "vibevoice": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers=""),
     "musicgen": _family(ModelType.AUDIO, Ability.TEXT_TO_AUDIO, transformers="4.31.0"),
 }
-# Autoencoders of diffusers by what comes out of them; `AutoencoderKL` alone makes pictures.
+# Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
-# Of all parts: what works on frames beside each other, whatever makes pictures of them in the end
+# Names of parts that work on several frames
 _IN_TIME = re.compile(r"3D|Motion|Temporal")
 
 
-# What a model's class is called by when it gives numbers or vectors and no text
+# Class names of models that return numbers or vectors, not text
 _OTHER_TASKS = re.compile(
     r"For\w*(?:Classification|Detection|Segmentation|Retrieval|Embedding|Reward|MaskedLM|PreTraining|Estimation|Matting)\w*$"
 )
-# Parts of a pipeline that have nothing to load
+# Parts of a pipeline without weights
 _WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
 
 
 def other_task(config: Mapping[str, Any]) -> str:
-    """The class that a transformers config.json names, where it gives no text and no sound; empty when it may.
+    """Return the class in a transformers config.json if it makes neither text nor sound, else "".
 
-    One of its own code may be called anything.
+    A class with code of its own may have any name.
     """
     family = FAMILIES.get(str(config.get("model_type")))
     if family is not None and not family.answers:
@@ -99,12 +99,12 @@ def _gives_text(name: str, own_code: bool) -> bool:
 
 
 def weightless(component: object) -> bool:
-    """Of a component as model_index.json names it: whether it has no weights."""
+    """Return True for a component of model_index.json without weights."""
     return bool(_WEIGHTLESS.search(_class(component)))
 
 
 def of_config(config: Mapping[str, Any]) -> Family | None:
-    """Of a transformers config.json; None for a model that neither sees nor makes what is needed here."""
+    """Return the family for a transformers config.json; None for a model without use here."""
     known = FAMILIES.get(str(config.get("model_type")))
     if known is not None:
         return known
@@ -122,32 +122,32 @@ def of_config(config: Mapping[str, Any]) -> Family | None:
     if isinstance(config.get("talker_config"), dict):
         kind = ModelType.OMNI
         abilities.add(Ability.SPEECH_OUT)
-    # Which versions know it is told by nobody.
+    # Its least versions are unknown.
     return Family(kind, frozenset(abilities), needs={"transformers": "", "vllm": ""})
 
 
 def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Family | None:
-    """Of a diffusers model_index.json and its transformer's config.json, or its unet's; None for one that makes neither.
+    """Return the family for a diffusers model_index.json; None for a pipeline without video and sound.
 
-    Neither video nor sound, that is.
+    `transformer`: config.json of its transformer or unet.
     """
     vae = _class(index.get("vae"))
-    # The version that wrote it is told, and not which older ones know its classes.
+    # The file names the version that wrote it, not the oldest that knows its classes.
     needs = {"diffusers": ""}
     in_time = any(_IN_TIME.search(_class(part)) for part in index.values())
     video = in_time or any(name in vae for name in _VIDEO_VAES)
-    # Some that make videos make waves for them, too.
+    # Some video pipelines have a vocoder, too.
     if any(name in vae for name in _AUDIO_VAES) or (_class(index.get("vocoder")) and not video):
         made = frozenset({Ability.TEXT_TO_AUDIO})
         return Family(ModelType.AUDIO, made, needs=needs, library=Library.DIFFUSERS)
     if not video:
         return None
-    # One whose transformer takes more channels than it gives is given a picture's beside the noise, and needs it.
+    # A transformer with more input than output channels requires a picture's channels beside the noise.
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     if isinstance(inward, int) and isinstance(outward, int) and inward > outward:
         abilities = frozenset({Ability.IMAGE_TO_VIDEO})
     elif index.get("expand_timesteps") is True:
-        # Wan2.2 TI2V: a picture is the first frame of the noise itself.
+        # Wan2.2 TI2V: an optional picture is the first frame of the noise.
         abilities = frozenset({Ability.TEXT_TO_VIDEO, Ability.IMAGE_TO_VIDEO})
     else:
         abilities = frozenset({Ability.TEXT_TO_VIDEO})
@@ -155,7 +155,7 @@ def of_pipeline(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> Fam
 
 
 def _class(component: object) -> str:
-    """Of a component as model_index.json names it: [library, class]."""
+    """Return the class of a component of model_index.json, [library, class]; "" for anything else."""
     if isinstance(component, list) and len(component) == 2 and isinstance(component[1], str):
         return component[1]
     return ""

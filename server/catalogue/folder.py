@@ -1,4 +1,4 @@
-"""A model read from its own folder: what it is and can do, how large, and whether all of it is there."""
+"""Read a model's properties from its folder: kind, abilities, sizes; and check that its files are complete."""
 
 from __future__ import annotations
 
@@ -33,22 +33,22 @@ PIPELINE = "model_index.json"
 RECORD = "model-files.json"
 ADAPTER = "adapter_config.json"
 MAX_FOLDERS = 200
-# Layers that keep as much for a long text as for a short one
+# Layer types whose state does not grow with the text
 _STATE = re.compile(r"linear|mamba|recurrent|conv")
-# Without one of each no text and no picture gets to the model.
+# A model needs one file of each of these groups for texts and pictures.
 _TOKENIZERS = (
     *("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "vocab.txt"),
     *("spiece.model", "sentencepiece.bpe.model", "tekken.json"),
 )
 _PROCESSORS = ("preprocessor_config.json", "processor_config.json")
-# Of a context or a size that somebody wrote into a config; what is larger is a slip, or "no limit".
+# Upper bound of a context or size in a config; a larger one is a mistake, or means "no limit".
 _MOST = 10**9
-# Of a pipeline that makes videos: activations of a short one at 480p
+# Activations of a video pipeline for a short video at 480p
 MAKING_BYTES = 6_000_000_000
 
 
 def read_model(folder: Path) -> Model:
-    """Reads configuration and headers, no weights. Raises ModelFolderError."""
+    """Read a model from its folder: configuration and headers, but no weights. Raises ModelFolderError."""
     folder = Path(os.path.abspath(folder))
     try:
         there = folder.is_dir()
@@ -63,7 +63,7 @@ def read_model(folder: Path) -> Model:
                 raise ModelFolderError(other)
             return _transformers(folder)
     except OSError as error:
-        # What is in it may be closed to this user where the folder is not.
+        # A file in it may be unreadable even if the folder is readable.
         raise unreadable(
             Path(error.filename) if isinstance(error.filename, str) else folder, error
         ) from None
@@ -79,21 +79,21 @@ def read_model(folder: Path) -> Model:
 
 
 def _a_file(path: Path) -> str:
-    """Why a file is no model, and what to do."""
+    """Return the error text for a file in place of a folder."""
     if path.suffix == ".gguf":
         return f"{path} is a file for llama.cpp. {LLAMA_CPP}"
     return f"{path} is no folder. A model is named by the folder that has its {CONFIG}."
 
 
 def _another_kind(folder: Path) -> str:
-    """What a folder without a configuration is, where that can be told; else empty."""
+    """Return an error text that recognises a folder without a configuration; "" when unknown."""
     names = sorted(path.name for path in folder.iterdir())
     if ADAPTER in names:
         base = read_json(folder / ADAPTER).get("base_model_name_or_path")
         of = f" of {clean(base)}" if isinstance(base, str) and base else ""
         return (
             f"{folder} holds an adapter (LoRA){of}, which is no model by itself. Merge the two (peft: merge_and_unload, then"
-            " save_pretrained), or start a vLLM with --enable-lora by hand and choose remote."
+            " save_pretrained), or start a vLLM with --enable-lora yourself and choose remote."
         )
     if files := [name for name in names if name.endswith(".gguf")]:
         return f"{folder} holds {clean(files[0])}, a file for llama.cpp. {LLAMA_CPP}"
@@ -105,9 +105,10 @@ def _another_kind(folder: Path) -> str:
 
 
 def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
-    """The models in `roots`, which are models' folders or hold such, one or two levels deep; and what is wrong with others.
+    """Find the models in `roots`: models' folders, or folders with such one or two levels below.
 
-    A root that is not there is no model and no error. Of two with one id the first counts.
+    Returns the models, and a sentence for each unusable one. A missing root is no error. Of two with the same id the first
+    counts.
     """
     found: dict[str, Model] = {}
     troubles: list[str] = []
@@ -123,9 +124,9 @@ def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
 
 def _candidates(roots: Iterable[Path]) -> list[Path]:
     folders: list[Path] = []
-    # Settings may name one twice.
+    # Settings may name a root twice.
     level = list(dict.fromkeys(Path(os.path.abspath(root)) for root in roots))
-    # A model's own parts are no models of their own.
+    # Do not descend into a model: its parts are no models.
     for _ in range(3):
         folders += [path for path in level if _is_model(path) and path not in folders]
         if len(folders) >= MAX_FOLDERS:
@@ -139,7 +140,7 @@ def _children(path: Path) -> list[Path]:
     try:
         return sorted(child for child in path.iterdir() if child.is_dir())[:MAX_FOLDERS]
     except OSError:
-        # Not there, or not ours to read: no model of ours.
+        # Missing or unreadable: no model.
         return []
 
 
@@ -163,12 +164,12 @@ def _transformers(folder: Path) -> Model:
     family = families.of_config(config)
     if family is None:
         raise ModelFolderError(
-            f"{folder / CONFIG} says model_type {kind}: a model without eyes, since there is no vision_config. Take one that"
+            f"{folder / CONFIG} says model_type {kind}: a model that sees no pictures, since there is no vision_config. Take one that"
             " answers about pictures, or one that makes video or sound."
         )
     if task := families.other_task(config):
         raise ModelFolderError(
-            f"{folder / CONFIG} says {clean(task)}: a model that sees, and was made for something else than answering questions. Take"
+            f"{folder / CONFIG} says {clean(task)}: a model that sees pictures, but does not answer questions about them. Take"
             " one for chats about pictures (…ForConditionalGeneration)."
         )
     weights = read_weights(folder)
@@ -216,13 +217,13 @@ def _pipeline(folder: Path) -> Model:
                 f"{folder / PIPELINE} names {clean(part)} as a part of the model, which is no folder in it. Do not use this"
                 " model."
             )
-        place = folder / part
-        if not place.is_dir():
+        path = folder / part
+        if not path.is_dir():
             raise ModelFolderError(f"{folder} lacks {part}, which {PIPELINE} names. {AGAIN}")
-        if (place / CONFIG).is_file() and not families.weightless(what):
-            weights = read_weights(place)
+        if (path / CONFIG).is_file() and not families.weightless(what):
+            weights = read_weights(path)
             size += weights.size
-            # Two bytes each, however they are stored.
+            # Two bytes per parameter in memory, whatever the stored format.
             loaded += min(weights.size, 2 * (weights.parameters or weights.size))
     return _model(
         folder,
@@ -253,7 +254,7 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 
 
 def _require_parts(folder: Path, family: Family) -> None:
-    """What lies beside the weights. Raises ModelFolderError where a file is missing without which nothing can be asked."""
+    """Check the tokenizer and the image processor. Raises ModelFolderError when a necessary file is missing."""
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise ModelFolderError(
             f"{folder} has no tokenizer ({_TOKENIZERS[0]}), so no text gets to the model. {AGAIN}"
@@ -265,7 +266,7 @@ def _require_parts(folder: Path, family: Family) -> None:
 
 
 def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The sizes of the text model, wherever this kind of config keeps them."""
+    """Return the sizes of the text model, from any of the places where configs keep them."""
     outer = config.get("thinker_config")
     outer = outer if isinstance(outer, dict) else config
     parts = (outer.get(name) for name in ("text_config", "llm_config", "language_config"))
@@ -274,13 +275,16 @@ def _text_sizes(config: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _cache_bytes(sizes: Mapping[str, Any], kept: int, context: int) -> int:
-    """Keys and values of one context, two bytes each. `kept`: numbers a token, by the weights, where the config leaves it out."""
+    """Return the bytes of one context's keys and values, two per number.
+
+    `kept`: numbers per token by the shapes of the weights, used when the config does not give them.
+    """
     layers, heads = _whole(sizes.get("num_hidden_layers")), _whole(sizes.get("num_attention_heads"))
     hidden = _whole(sizes.get("hidden_size"))
     head = _whole(sizes.get("head_dim")) or (hidden // heads if hidden and heads else 0)
     pairs = _whole(sizes.get("num_key_value_heads")) or heads
     numbers = 2 * layers * pairs * head if layers and pairs and head else kept
-    # Layers that look back a little way only, or keep one state for all.
+    # Layers with a sliding window, or with a state of constant size.
     kinds = sizes.get("layer_types")
     if not (isinstance(kinds, list) and kinds and all(isinstance(kind, str) for kind in kinds)):
         return 2 * numbers * context
@@ -309,8 +313,8 @@ def _quantization(config: Mapping[str, Any]) -> str:
 
 
 def _remote_code(folder: Path, kind: str) -> bool:
-    """Whether it needs code that lies beside it: a class that no library has, in a file that is there."""
-    # Processors' files keep their own; the model's own class is ours when its type is known here.
+    """Return True when it needs code from its folder: a class in a file that exists there."""
+    # The model's own class is in the library when its type is known here; processors may still have code.
     names = ["processor_config.json", "preprocessor_config.json", "tokenizer_config.json"]
     if kind not in families.FAMILIES:
         names.append(CONFIG)
@@ -329,7 +333,7 @@ def _remote_code(folder: Path, kind: str) -> bool:
 
 
 def _source(folder: Path) -> tuple[str, str]:
-    """Id and commit as the record of its download says, else the folder's name and none."""
+    """Return id and commit from the record of its download, else the folder's name and ""."""
     if (folder / RECORD).is_file():
         source = read_json(folder / RECORD).get("source")
         source = source if isinstance(source, dict) else {}

@@ -1,4 +1,4 @@
-"""What sizes a model's image processor takes, read from the model's own files or its `model_type`. Never from its name."""
+"""Picture sizes of a model's image processor, from the model's files or its `model_type`, never from its name."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BY_MODEL_TYPE: dict[str, Geometry] = {
 
 
 def from_factor(factor: int) -> Geometry:
-    """The geometry for a factor that somebody configured."""
+    """Return the geometry for a configured factor."""
     return next((known for known in (QWEN2_VL, QWEN3_VL) if known.factor == factor), None) or (
         Geometry(factor, factor * factor, DEFAULT.max_pixels)
     )
@@ -38,10 +38,10 @@ def from_model_type(model_type: object) -> Geometry | None:
 
 
 def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
-    """Geometry from the processor's file and `config.json`; None when they are not there or say nothing.
+    """Read the geometry from the processor's file and `config.json`; None when they do not give it.
 
-    The processor's is `preprocessor_config.json`, or a part of `processor_config.json`, where transformers 5 saves it.
-    `filled`: whoever gives it pictures keeps it to the tiles that they fill (see `Tiles`).
+    The processor's file is `preprocessor_config.json`, or a part of `processor_config.json` since transformers 5.
+    `filled`: the caller limits the scaling to the squares that a picture fills (see `Tiles`).
     """
     processor, whole = _read(folder / "preprocessor_config.json"), _read(
         folder / "processor_config.json"
@@ -61,8 +61,8 @@ def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
     if factor is None:
         return base
     base = base if base is not None and base.factor == factor else from_factor(factor)
-    # Newer files call the pixel limits size.shortest_edge and size.longest_edge. One without the other is a side's length,
-    # as other processors have it.
+    # Newer files name the pixel limits size.shortest_edge and size.longest_edge. One without the other is a side's length
+    # of another kind of processor.
     size = processor.get("size")
     size = (
         size if isinstance(size, dict) and {"shortest_edge", "longest_edge"} <= size.keys() else {}
@@ -77,7 +77,7 @@ def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
 def _tiles(
     processor: Mapping[str, Any], whole: Mapping[str, Any], config: Mapping[str, Any], filled: bool
 ) -> Tiles | None:
-    """Of a processor that cuts pictures; None for others."""
+    """Return the tiling of a processor that splits pictures; None for others."""
     size, most = processor.get("size"), processor.get("max_image_size")
     if not (
         processor.get("do_image_splitting") and isinstance(size, dict) and isinstance(most, dict)
@@ -89,7 +89,7 @@ def _tiles(
 
 
 def _square_tokens(config: Mapping[str, Any]) -> int:
-    """Of one square picture: its patches, put together by the connector. 0 when the config does not say."""
+    """Return the visual tokens of one square: its patches, merged by the connector. 0 when the config does not say."""
     vision = config.get("vision_config")
     vision = vision if isinstance(vision, dict) else {}
     side, patch = _whole(vision.get("image_size")), _whole(vision.get("patch_size"))

@@ -1,4 +1,4 @@
-"""What will run: its words, and the environment that its process gets. Pure."""
+"""A command that will be started: its arguments, and the environment of its process. Pure."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from dataclasses import dataclass, field
 from server.catalogue import vllm
 from server.catalogue.entry import RunMode
 
-# Environment variables whose values nobody is shown
+# Environment variables whose values are hidden
 SECRETS = frozenset({vllm.KEY})
 HIDDEN = "********"
-# What a child gets of this server's environment, a worker as well; all else stays, its secrets among it.
+# Variables of this server's environment that child processes and workers get; all others, with the secrets, stay here.
 _PASSED = re.compile(
     r"^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_(CACHE|CONFIG|DATA)_HOME|XDG_RUNTIME_DIR"
     r"|VIRTUAL_ENV|(CUDA|HIP|HSA|ROCM|ROCR|GPU|NVIDIA|NCCL|RCCL|OMP|MKL|OPENBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MIOPEN)_\w+"
     r"|HF_HOME|HF_HUB_CACHE|DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS_VERIFY)|CONTAINER_HOST|VLLM_\w+)$"
 )
-# What fetches an image is run here where there is no service that does it.
+# Further variables for container programs, which may fetch an image themselves.
 _PASSED_TO_RUNTIMES = re.compile(
     r"^((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|REGISTRY_AUTH_FILE"
     r"|CONTAINERS_(CONF|STORAGE_CONF|REGISTRIES_CONF)|DBUS_SESSION_BUS_ADDRESS)$"
 )
-# Not of those: would write questions or answers down, or is set here.
+# Exceptions: variables that would log questions or answers, or that are set here.
 _NOT_PASSED = re.compile(
     r"^(VLLM_(API_KEY|BASE_URL|DEBUG_LOG_API_SERVER_RESPONSE|TRACE_FUNCTION|LOGGING_\w+))$|(_|^)(TOKEN|SECRET|PASSWORD|KEY)$"
 )
@@ -32,35 +32,35 @@ _NOT_PASSED = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """What will run, word for word."""
+    """A command with its environment, as it will be started."""
 
     mode: RunMode
-    # Without a shell between; empty where nothing is started
+    # Arguments, started without a shell; empty when nothing is started
     argv: tuple[str, ...]
-    # Set for it beside `child_environment`; secrets are in here and nowhere else
+    # Variables beside `child_environment`; secrets are only here
     env: Mapping[str, str] = field(repr=False)
-    # As one could type it, secrets hidden
+    # The command for a shell, with secrets hidden
     shown: str
-    # Where it is started; None: anywhere
+    # Working directory; None: any
     cwd: str | None = None
-    # On loopback; None without a server of ours
+    # Port on loopback; None without a server of ours
     port: int | None = None
-    # Of its OpenAI-compatible API; empty in-process
+    # Base URL of its OpenAI-compatible API; empty in-process
     base_url: str = ""
-    # The model's name in requests; empty: the first that it lists
+    # The model's name in requests; empty: the first that the server lists
     served_name: str = ""
-    # Computes on the CPU because that is what it is built for; anything else that says it does was to have a GPU
+    # True: a build for the CPU. Any other that reports computing on the CPU has failed to use its GPU.
     for_cpu: bool = False
-    # The name of the container that it starts; empty: none
+    # Name of the container that it starts; empty for none
     container: str = ""
-    # What ends that one, however its program ended; empty: nothing is left
+    # Command that removes the container, however its program ended; empty for none
     cleanup: tuple[str, ...] = ()
-    # Sentences on what is probably not meant, or left out
+    # Sentences about probable mistakes and about flags left out
     warnings: tuple[str, ...] = ()
 
 
 def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Take from our environment what programs and GPUs need, and no secret. The one filter for all that is started."""
+    """Filter our environment for a child process: what programs and GPUs need, and no secret. Used for every child."""
     return {
         name: value
         for name, value in inherited.items()
@@ -69,14 +69,14 @@ def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
 
 
 def child_environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
-    """For the process: what is passed on, and what the launch sets."""
+    """Return the process's environment: the filtered one of this server, and the launch's variables."""
     fetching = inherited.items() if launch.container else ()
     fetch = {name: value for name, value in fetching if _PASSED_TO_RUNTIMES.match(name)}
     return {**passed_on(inherited), **fetch, **launch.env}
 
 
 def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:
-    """As one could type it, quoted for a POSIX shell; secrets are hidden."""
+    """Write a command as one would type it, quoted for a POSIX shell, with secrets hidden."""
     words = [
         f"{name}={HIDDEN if name in SECRETS else shlex.quote(value)}" for name, value in env.items()
     ]

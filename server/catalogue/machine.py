@@ -1,4 +1,4 @@
-"""What a machine has to run models with: plain facts, and how they are compared and said."""
+"""Facts about a machine that runs models: GPUs, memory, installed programs. Pure data, with comparisons of versions."""
 
 from __future__ import annotations
 
@@ -19,52 +19,50 @@ class Vendor(StrEnum):
 class HostGpu:
     vendor: Vendor
     name: str
-    # None: not told, as of a part of a divided GPU
+    # None: not reported, for example for a part of a divided GPU
     total_bytes: int | None
     free_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What was found on a machine; the default has nothing."""
+    """Resources and programs found on a machine; by default none."""
 
     gpus: tuple[HostGpu, ...] = ()
-    # Why there is none, for people; empty when there is one
+    # The reason for no GPU, as a sentence; empty with one
     gpu_trouble: str = ""
-    # 0: not known
+    # 0: unknown
     ram_total_bytes: int = 0
     ram_free_bytes: int = 0
-    # Where models are kept
+    # Free space on the models' disk
     disk_free_bytes: int = 0
     cores: int = 1
-    # A Python with torch, and what is installed for it with their versions: "torch", "transformers", "diffusers",
-    # "fastapi" ...
+    # A Python with torch, and its installed libraries with their versions: "torch", "transformers", "diffusers", "fastapi"
     engine_python: str | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
-    # What its torch computes on beside the CPU: "cuda" (ROCm has that name, too) or ""
+    # Device of its torch beside the CPU: "cuda" (also for ROCm) or ""
     torch_device: str = ""
-    # config.json's model_type of all that its transformers answers about pictures or says aloud with; empty: not known
+    # model_types that its transformers has for answers about pictures and for speech; empty: unknown
     model_types: frozenset[str] = frozenset()
-    # The program, its version and the flags of its own help; None: not installed, or not in a state to run, for which
-    # the trouble is a sentence
+    # The program, its version and the flags in its help; None: not installed or not usable, with the reason in the trouble
     vllm: str | None = None
     vllm_version: str = ""
     vllm_flags: frozenset[str] = frozenset()
-    # What the model's folder follows on its command line
+    # Beginning of its command line, before the model's folder
     vllm_words: tuple[str, ...] = ("vllm", "serve")
-    # It is a build for the CPU
+    # True: a build for the CPU
     vllm_for_cpu: bool = False
     vllm_trouble: str = ""
-    # The program that is being asked what it takes, which takes up to minutes; empty: none
+    # The program whose help is being read, which may take minutes; empty: none
     vllm_pending: str = ""
     docker: str | None = None
     podman: str | None = None
-    # Whether containers can be started by this user, and the sentence why not
+    # True when this user can start containers, else a sentence with the reason
     container_socket_ok: bool = False
     container_trouble: str = ""
-    # Whether containers get at NVIDIA's GPUs (its container toolkit)
+    # True when containers can use NVIDIA's GPUs (its container toolkit)
     nvidia_containers: bool = False
-    # Under systemd with the sandbox of deploy/qwen-webrtc.service: no devices, no homes, no containers
+    # True in the systemd sandbox of deploy/qwen-webrtc.service: no devices, no homes, no containers
     sandboxed: bool = False
     # The setting TRUST_REMOTE_CODE
     trust_remote_code: bool = False
@@ -75,18 +73,18 @@ class Host:
 
     @property
     def gpu_total_bytes(self) -> int | None:
-        """The memory of all GPUs; None when one does not tell."""
+        """The memory of all GPUs; None when one does not report it."""
         totals = [gpu.total_bytes for gpu in self.gpus]
         return None if None in totals else sum(total or 0 for total in totals)
 
 
 def gigabytes(count: int) -> str:
-    """For people: "7.5 GB", "16 GB"."""
+    """Format a size for display: "7.5 GB", "16 GB"."""
     return f"{count / GB:.0f} GB" if count >= 9.95 * GB else f"{count / GB:.1f} GB"
 
 
 def at_least(version: str, wanted: str) -> bool:
-    """Whether a version is `wanted` or newer, by its numbers; true when either says nothing."""
+    """Return True when a version is `wanted` or newer, by its numbers, or when either has none."""
     mine, needed = _numbers(version), _numbers(wanted)
     if not mine or not needed:
         return True

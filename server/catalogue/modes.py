@@ -1,4 +1,4 @@
-"""In which ways a model can run on a machine, and a sentence with what to do for each that it cannot."""
+"""Find the modes in which a model can run on a machine; for each other mode a sentence with the reason and remedy."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ __all__ = [
     "subprocess_server",
 ]
 
-# What the system and this server keep of main memory
+# Main memory reserved for the system and this server
 RAM_LEFT = 1 * GB
-# What a GPU's driver and others take of its memory: vLLM's own default share is 0.9
+# Usable share of a GPU's memory; the driver and others take the rest (vLLM's own default is 0.9)
 GPU_SHARE = 0.92
-# Bytes a second that the main memory of a common laptop gives; every word reads all weights once.
+# Memory bandwidth of a common laptop, bytes per second; every word reads all weights once.
 LAPTOP_BANDWIDTH = 25 * GB
-# Share of a pipeline that is on the GPU at a time with offloading, with what it works on: of Wan's pipelines 0.45 to 0.6
+# Largest share of a pipeline on the GPU at a time with offloading, with its activations: 0.45 to 0.6 for Wan's pipelines
 LARGEST_PART = 0.6
-# Whose videos take hours on a CPU
+# Video models above this size take hours on a CPU
 LARGE_BYTES = 1 * GB
 
 
 class Server(StrEnum):
-    """What a subprocess runs."""
+    """The program of the subprocess mode."""
 
     VLLM = "vllm"
     TRANSFORMERS = "transformers"
@@ -45,14 +45,14 @@ class Server(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Possible:
-    """Whether a mode can work; `reason` says why not and what to do, or what to know when it can."""
+    """The verdict on a mode; `reason` says why it cannot work and what to do, or what to know when it can."""
 
     ok: bool
     reason: str = ""
 
 
 def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possible]:
-    """Every mode, in the order in which they are shown. `dtype`: what it would be computed in."""
+    """Check every mode, in the order of display. `dtype`: the format to compute in."""
     return {
         RunMode.IN_PROCESS: _in_process(model, host, dtype),
         RunMode.SUBPROCESS: _subprocess(model, host, dtype),
@@ -62,14 +62,14 @@ def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possib
 
 
 def subprocess_server(model: Model, host: Host) -> Server | None:
-    """What the subprocess mode starts: vLLM where it is built for what is here, else `transformers serve`; None: neither."""
+    """Return the program of the subprocess mode: vLLM if it fits this machine, else `transformers serve`; None: neither."""
     if not _no_vllm(model, host):
         return Server.VLLM
     return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
 
 
 def device(model: Model, host: Host, dtype: str = "auto") -> str:
-    """What this program's own Python loads the model on: "cuda" where it fits and torch can, else "cpu"."""
+    """Return the device for in-process models: "cuda" when the model fits and torch can use the GPU, else "cpu"."""
     frees = [gpu.free_bytes for gpu in host.gpus]
     need = needed(model, dtype, gpu=True)
     fits = any(free is None or free >= need for free in frees)
@@ -77,7 +77,7 @@ def device(model: Model, host: Host, dtype: str = "auto") -> str:
 
 
 def offloads(model: Model, host: Host) -> bool:
-    """Whether a model that makes something fits on the GPU only with its parts there in turn, the rest in main memory."""
+    """Return True when a generating model fits on the GPU only part by part, with the rest in main memory."""
     if model.answers or host.torch_device != "cuda" or device(model, host) == "cuda":
         return False
     frees = [gpu.free_bytes for gpu in host.gpus]
@@ -113,13 +113,13 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
     if host.sandboxed:
         return Possible(
             False,
-            "This server runs in systemd's sandbox, which has no GPU to give. Start the model's server in its own unit"
+            "This server runs in systemd's sandbox, which has no access to GPUs. Start the model's server in its own unit"
             " (systemctl start qwen-vllm) and choose remote.",
         )
     if host.vllm_pending:
         return Possible(
             False,
-            f"{host.vllm_pending} is being asked what it takes, up to a minute the first time. Wait a moment.",
+            f"The options of {host.vllm_pending} are being read, which takes up to a minute the first time. Wait a moment.",
         )
     vllm, serve = _no_vllm(model, host), _no_transformers_server(model, host)
     if not vllm:
@@ -128,7 +128,7 @@ def _subprocess(model: Model, host: Host, dtype: str) -> Possible:
             return Possible(False, no)
         where = "" if host.gpus else f" on the CPU{_slow(model, host, dtype)}"
         return Possible(True, f"vLLM {host.vllm_version}".strip() + f"{where}.{_maybe(model)}")
-    # What can be mended last: what is not here is fetched with what runs it.
+    # Missing files last, because they are the easiest to fix.
     if no := _too_large_here(model, host, dtype) or _not_here(model):
         return Possible(False, no)
     if not serve:
@@ -187,7 +187,7 @@ def _no_server_for(model: Model) -> str:
     makes = {
         ModelType.VIDEO: "makes videos",
         ModelType.AUDIO: "makes sounds",
-        ModelType.SPEECH: "says texts aloud",
+        ModelType.SPEECH: "reads texts aloud",
     }.get(model.model_type, "answers no questions about pictures")
     return f"{model.name} {makes}, for which no server is started here: choose in-process."
 
@@ -195,8 +195,8 @@ def _no_server_for(model: Model) -> str:
 def _no_containers(model: Model, host: Host) -> str:
     if host.sandboxed:
         return (
-            "This server runs in systemd's sandbox and may not start containers, since whoever may is root. Start one by hand"
-            " (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote."
+            "This server runs in systemd's sandbox and may not start containers, because that would give it root's rights."
+            " Start one yourself (deploy/docker-compose.yml, profiles rocm and cuda) and choose remote."
         )
     program = host.container_program
     if program is None:
@@ -241,7 +241,7 @@ def _no_transformers_server(model: Model, host: Host) -> str:
             f"`transformers serve` needs fastapi and uvicorn: {host.engine_python} -m pip install"
             " 'transformers[serving]'."
         )
-    # One with code of its own has its own processor, too.
+    # A model with code of its own has its own processor.
     if (
         Ability.VIDEO_IN in model.abilities
         and not model.remote_code
@@ -265,7 +265,7 @@ def _no_library(model: Model, host: Host, library: Library) -> str:
             )
     if library.value not in model.needs:
         return f"{library.value} does not know {model.architecture}."
-    # What answers of a model that hears and speaks has a type of its own.
+    # The answering part of an omni model has a type of its own.
     own = {model.architecture, f"{model.architecture}_thinker"}
     known = not host.model_types or own & host.model_types or model.remote_code
     if library is Library.TRANSFORMERS and not known:
@@ -317,7 +317,7 @@ def _too_large_here(model: Model, host: Host, dtype: str) -> str:
 
 
 def _in(dtype: str) -> str:
-    """Where somebody chose the format, it may be the reason."""
+    """Name a chosen format, which may be the reason for the size; "" for auto."""
     return "" if dtype == "auto" else f" in {dtype}"
 
 

@@ -1,4 +1,4 @@
-"""What `vllm serve` is given, from what the installed vLLM lists in its own help. Starts nothing."""
+"""Build the arguments of `vllm serve` from the flags that the installed vLLM lists in its help. Starts nothing."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-# Visual tokens of a picture at high detail: what a question about reading sends.
+# Visual tokens of a picture at high detail (`vision.resize.HIGH_TOKENS`).
 HIGH_DETAIL_TOKENS = 1280
-# Below it vLLM lacks fixes for pictures that crash it.
+# Older versions lack fixes for pictures that crash vLLM.
 SAFE_VERSION = (0, 30)
-# The oldest that this was written for
+# The oldest supported version
 OLDEST = (0, 9)
 KEY = "VLLM_API_KEY"
-# RFC 2606: no such host can be. Pictures come as data: URLs, and vLLM shall fetch none.
+# A host that cannot exist (RFC 2606): pictures are sent as data: URLs, and vLLM must not fetch any.
 NO_DOMAIN = "none.invalid"
-# Of the environment: nothing is reported, nothing is fetched.
+# Environment: no usage reports, no downloads.
 ENVIRONMENT = {"VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"}
-# On the CPU: how much memory requests may hold, and the least and most of it that is given
+# On the CPU: the flag for the memory of keys and values, and its least and largest value
 _CACHE_FLAG = "--kv-cache-memory-bytes"
 _CACHE_BYTES = (256 << 20, 2 << 30)
-# An option's own line, without the text that explains it; such texts name other flags, too.
+# An option's own line without its explanation, which may name other flags.
 _OPTION = re.compile(r"^ {1,4}(-\S.*?)(?: {2,}|$)", re.MULTILINE)
 _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class VllmError(Exception):
-    """There is no vLLM, or it cannot be started as it has to be; `message` says why."""
+    """vLLM is missing, or cannot be started with the required flags; `message` says why."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
         self.message = message
-        # What it printed when it was asked
+        # Output of its help
         self.output = output
 
 
@@ -41,24 +41,24 @@ class VllmError(Exception):
 class Vllm:
     version: str
     flags: frozenset[str]
-    # A build that computes on the CPU, whatever GPU there is
+    # True: a build that computes on the CPU even if there is a GPU
     for_cpu: bool = False
-    # What the model's folder follows on its command line
+    # Beginning of its command line, before the model's folder
     words: tuple[str, ...] = ("vllm", "serve")
 
     @property
     def numbers(self) -> tuple[int, int] | None:
-        """Major and minor; None when the version is of another form."""
+        """Major and minor version; None when the version has another form."""
         match = re.match(r"(\d+)\.(\d+)", self.version)
         return None if match is None else (int(match[1]), int(match[2]))
 
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """What is served, where, within which bounds."""
+    """The model, address and limits of a vLLM server."""
 
     folder: str
-    # The name that requests ask for; empty: the folder
+    # The model's name in requests; empty: the folder
     name: str
     host: str
     port: int
@@ -67,44 +67,44 @@ class Serving:
     memory: float
     # Tokens
     context: int
-    # Of each kind in one request, as vLLM calls them: {"image": 1, "video": 0}
+    # Inputs of each kind in one request, with vLLM's names: {"image": 1, "video": 0}
     inputs: Mapping[str, int]
-    # Least and most pixels of a picture; None: the model's own
+    # Least and most pixels of a picture; None: the model's own limits
     pixels: tuple[int, int] | None
     # GPUs that share the model
     gpus: int = 1
-    # On the CPU: bytes of main memory for what requests hold; vLLM would else take most of it all
+    # On the CPU: bytes of main memory for keys and values; vLLM's default takes most of all memory
     cpu_cache_bytes: int | None = None
-    # Answers at a time; None: vLLM's own number
+    # Concurrent answers; None: vLLM's default
     sequences: int | None = None
     trust_remote_code: bool = False
 
 
 def listed_flags(text: str) -> frozenset[str]:
-    """The flags that have a line of their own in an argparse help."""
+    """Return the flags that have a line of their own in an argparse help text."""
     lines = _OPTION.findall(_COLOUR.sub("", text))
     return frozenset(flag for line in lines for flag in _FLAG.findall(line))
 
 
 def cpu_cache_bytes(room: int) -> int:
-    """For what requests hold, of `room` bytes that the model leaves of main memory: half of them, within reason."""
+    """Return the memory for keys and values on the CPU: half of the `room` bytes beside the model, 256 MiB to 2 GiB."""
     return min(max(room // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 
 def environment(serving: Serving, vllm: Vllm) -> dict[str, str]:
-    """What is set for it beside its arguments, the key aside."""
+    """Return the environment variables of the server, except for its key."""
     if serving.cpu_cache_bytes is None or _CACHE_FLAG in vllm.flags:
         return dict(ENVIRONMENT)
-    # Older builds for the CPU take whole GiB, by this name.
+    # Older builds for the CPU use this variable, in whole GiB.
     return {**ENVIRONMENT, "VLLM_CPU_KVCACHE_SPACE": str(max(1, serving.cpu_cache_bytes >> 30))}
 
 
 def serve_arguments(
     program: Sequence[str], serving: Serving, vllm: Vllm
 ) -> tuple[list[str], list[str]]:
-    """`program` with what it is given, and a sentence for each flag that this vLLM lacks.
+    """Return `program` with its arguments, and a warning for each flag that this vLLM lacks.
 
-    Raises VllmError for one that cannot keep questions out of its log.
+    Raises VllmError for a version that cannot keep questions out of its log.
     """
     arguments = [*program, serving.folder]
     warnings: list[str] = []
@@ -125,12 +125,12 @@ def serve_arguments(
     else:
         if _CACHE_FLAG in vllm.flags:
             flag(_CACHE_FLAG, str(serving.cpu_cache_bytes))
-        # Compiling first takes a compiler and minutes.
+        # Compiling needs a compiler and takes minutes.
         flag("--enforce-eager")
     flag("--max-model-len", str(serving.context))
     if serving.sequences is not None:
         flag("--max-num-seqs", str(serving.sequences))
-    # vLLM keeps no memory for more than this.
+    # vLLM reserves memory for this number only.
     flag("--limit-mm-per-prompt", json.dumps(dict(serving.inputs)))
     if serving.pixels is not None:
         least, most = serving.pixels
@@ -141,7 +141,7 @@ def serve_arguments(
         flag("--trust-remote-code")
     flag("--enable-prefix-caching")
     arguments.append(_no_request_log(vllm))
-    # Useful, and not in all versions.
+    # Useful, but not in all versions.
     for name, *values in (
         ("--allowed-media-domains", NO_DOMAIN),
         ("--enable-prompt-tokens-details",),
@@ -152,7 +152,7 @@ def serve_arguments(
 
 
 def doubts(vllm: Vllm) -> list[str]:
-    """Sentences on a version that is old or not known."""
+    """Return warnings about an old or unknown version."""
     said = []
     numbers = vllm.numbers
     if numbers is None:
@@ -168,7 +168,7 @@ def doubts(vllm: Vllm) -> list[str]:
 
 
 def _no_request_log(vllm: Vllm) -> str:
-    # On by default in 0.9.2, off in later ones; either way it is said.
+    # On by default in 0.9.2 and off in later versions, so it is always set.
     for name in ("--no-enable-log-requests", "--disable-log-requests"):
         if name in vllm.flags:
             return name

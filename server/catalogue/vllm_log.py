@@ -1,4 +1,4 @@
-"""What vLLM's log says of its way up, and of why it failed. Pure: lines in, sentences out."""
+"""Read vLLM's log: the step of its start, and the cause of a failure as a sentence. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _LOWER = (
     "Lower {memory} when other programs need the GPU's memory, too (rocm-smi and nvidia-smi"
     " show them), and {context} when the model's own share is too small for the context."
 )
-# Also where vLLM says it before it starts anything, as it does when it is only asked for its help.
+# Also used for vLLM's help, which fails without a GPU in some builds.
 NO_GPU = (
     "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
     " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
 )
-# The first that fits the log is told. `{memory}`, `{context}`, `{dtype}` name what was set with its value, `{elsewhere}`
-# how another port is set; `{port}` and `{path}` are values.
+# Pattern and sentence; the first that matches is used. `{memory}`, `{context}`, `{dtype}` name a setting with its value,
+# `{elsewhere}` says how to set another port; `{port}` and `{path}` are values.
 _FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
@@ -107,7 +107,7 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
 )
 _PATTERNS = tuple((re.compile(pattern), text) for pattern, text in _FAILURES)
-# It goes on, and that is what has to be stopped.
+# With this line vLLM continues on the CPU, so it has to be stopped.
 ON_CPU = _PATTERNS[0][0]
 
 _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
@@ -127,7 +127,7 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 
 
 def step(line: str) -> tuple[str, float | None]:
-    """What vLLM is at by this line, and how much of it is done in percent where the line says; ("", None) when it says nothing."""
+    """Return the step that a line names, and its percentage or None; ("", None) for any other line."""
     for pattern, text in _PHASES:
         if match := pattern.search(line):
             share = match.groupdict().get("share")
@@ -136,15 +136,15 @@ def step(line: str) -> tuple[str, float | None]:
 
 
 def phase(line: str) -> str:
-    """The same in words; empty when the line does not say."""
+    """Return the step of a line as text; "" for any other line."""
     text, share = step(line)
     return text if share is None else f"{text}, {share:.0f} %"
 
 
 def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
-    """Why it failed and what to do; empty when the log has nothing that is known. The first cause counts most.
+    """Return the cause of a failure and the remedy; "" for an unknown failure. `settings` fill in the sentence.
 
-    `for_cpu`: it is no fault that it computes on the CPU.
+    `for_cpu`: computing on the CPU is intended, not a failure.
     """
     text = "\n".join(lines)
     for pattern, sentence in _PATTERNS[for_cpu:]:

@@ -1,6 +1,6 @@
-"""A folder's weights without reading them: which files, how large, how many numbers of which format; and its JSON files.
+"""Read the headers of a folder's weights (files, sizes, formats), and its JSON files.
 
-Standard library only: the workers, which run where nothing else of ours does, look with it, too.
+Standard library only, because the workers use it in an environment without our other packages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 MAX_JSON_BYTES = 32 * 1024 * 1024
-# A safetensors header has at most so many bytes by its format.
+# Largest header of the safetensors format.
 MAX_HEADER_BYTES = 100_000_000
 _WEIGHTS = ("model.safetensors", "diffusion_pytorch_model.safetensors")
 _DTYPE_BYTES = {
@@ -35,12 +35,12 @@ _DTYPE_BYTES = {
     "F8_E5M2": 1,
     "BOOL": 1,
 }
-# What a layer keeps of each token: as many numbers as these have rows. Those of a vision part keep nothing.
+# Weights whose rows are the numbers that a layer keeps per token. Those of a vision part keep none.
 _KEPT = re.compile(r"(?:^|\.)(?:self_attn|self_attention|attention|attn)\.[kv]_proj\.weight$")
 _VISION = re.compile(r"(?:^|[._])(?:vis|image|audio|talker|token2wav)")
-# How git-lfs begins what stands for a large file
+# Beginning of git-lfs's pointer to a large file
 _POINTER = b"version "
-# What pickled weights are called, and those for other programs
+# Suffixes of pickled weights
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _DTYPE_NAMES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64"}
 AGAIN = "Download it again: bash scripts/download_model.sh"
@@ -48,12 +48,12 @@ LLAMA_CPP = (
     "Start its server (llama-server -m MODEL --mmproj PROJECTOR) and choose remote, or take the model's release with"
     " safetensors."
 )
-# In an error; what is longer or hidden in a name is nobody's business.
+# Longest file name in an error.
 MAX_NAME_CHARS = 80
 
 
 class ModelFolderError(Exception):
-    """The folder holds no model that can be used; `message` says what was found and what to do."""
+    """The folder has no usable model; `message` says what was found and what to do."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -62,22 +62,22 @@ class ModelFolderError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    # Of the files
+    # Bytes of the files
     size: int
-    # Of the numbers in them, without what else the files hold
+    # Bytes of the numbers in them
     bytes: int
-    # None where they are packed
+    # None when they are packed
     parameters: int | None
-    # Of most of them, as the library calls it; "" unknown
+    # Format of most of them, with torch's name; "" unknown
     dtype: str
     # Bytes of one such number
     each: int
-    # Numbers that the text model keeps of each token, by the sizes of its weights; 0 where they do not tell
+    # Numbers that the text model keeps per token, by the shapes of its weights; 0: unknown
     kept: int = 0
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Raises ModelFolderError. A pipe or a device is not waited for."""
+    """Read a JSON object from a regular file of at most 32 MiB. Raises ModelFolderError."""
     try:
         data = _bytes(path)
         content = json.loads(data.decode("utf-8"))
@@ -95,7 +95,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _bytes(path: Path) -> bytes:
-    """Of a regular file. Raises OSError, ModelFolderError."""
+    """Read a regular file. Raises OSError, ModelFolderError."""
     with _opened(path) as file:
         data = file.read(MAX_JSON_BYTES + 1)
     if len(data) > MAX_JSON_BYTES:
@@ -104,7 +104,7 @@ def _bytes(path: Path) -> bytes:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Without waiting for whoever writes into a pipe. Raises OSError, ModelFolderError for what is no file."""
+    """Open a regular file without blocking on a pipe. Raises OSError, and ModelFolderError for anything else."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     number = os.open(path, flags)
     try:
@@ -123,12 +123,12 @@ def unreadable(path: Path, error: OSError) -> ModelFolderError:
 
 
 def clean(name: str) -> str:
-    """A name out of a file, for people."""
+    """Make a name from a file printable, and shorten it."""
     return "".join(char for char in name if char.isprintable())[:MAX_NAME_CHARS]
 
 
 def read_weights(folder: Path) -> Weights:
-    """Of all shards together. Raises ModelFolderError where one is missing or cut short."""
+    """Read the headers of all shards. Raises ModelFolderError when one is missing, damaged or truncated."""
     for name in _WEIGHTS:
         index = folder / f"{name}.index.json"
         if index.exists():
@@ -149,7 +149,7 @@ def read_weights(folder: Path) -> Weights:
 
 
 def _no_weights(folder: Path) -> str:
-    """What is there in their place, and what to do."""
+    """Return the error text for a folder without weights: what it has instead, and what to do."""
     names = sorted(path.name for path in folder.iterdir())
     begin = f"There are no weights in {folder}: neither {_WEIGHTS[0]} nor an index of its parts."
     if any(name.endswith((".part", ".incomplete")) for name in names):
@@ -188,18 +188,18 @@ def _shards(index: Path) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class _Header:
-    """What one file's header tells."""
+    """The header of one safetensors file."""
 
-    # Of the file, and of the numbers in it
+    # Bytes of the file, and of the numbers in it
     size: int
     held: int
-    # How many numbers of each format
+    # Format to the number of its elements
     elements: Mapping[str, int]
     kept: int
 
 
 def _header(path: Path) -> _Header:
-    """The format: github.com/huggingface/safetensors. Raises ModelFolderError."""
+    """Read a safetensors header (github.com/huggingface/safetensors). Raises ModelFolderError."""
     elements: dict[str, int] = {}
     end = kept = 0
     try:
@@ -222,7 +222,7 @@ def _header(path: Path) -> _Header:
             if not all(type(one) is int and one >= 0 for one in (*shape, begin, stop)):
                 raise ValueError
             count = math.prod(shape)
-            # What is known of a format has to come to the bytes; others have half a byte at least.
+            # The size has to fit the format; unknown formats have at least half a byte per element.
             known = _DTYPE_BYTES.get(kind)
             if count * known != stop - begin if known else count > 2 * (stop - begin):
                 raise ValueError

@@ -361,7 +361,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (lambda f: (f / "config.json").unlink(), "There is no config.json in"),
     (
         lambda f: write(f / "config.json", {"model_type": "llama"}),
-        "says model_type llama: a model without eyes",
+        "says model_type llama: a model that sees no pictures",
     ),
     (lambda f: (f / "b.safetensors").unlink(), "lacks b.safetensors of 2 files with weights."),
     (
@@ -443,7 +443,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
     (configured(architectures=["CLIPModel"]), "says CLIPModel: a model that sees, and was made"),
     (
         configured(architectures=["Qwen2VLForSequenceClassification"]),
-        "was made for something else than answering",
+        "but does not answer questions about them",
     ),
     # What lies beside the weights
     (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer (tokenizer.json), so no text"),

@@ -111,7 +111,7 @@ def test_everything_works_where_everything_is() -> None:
         (
             RunMode.SUBPROCESS,
             without(vllm=None, vllm_pending="/usr/bin/vllm"),
-            "/usr/bin/vllm is being asked what it takes, up to a minute the first time. Wait a moment.",
+            "The options of /usr/bin/vllm are being read, which takes up to a minute the first time. Wait a moment.",
         ),
         (
             RunMode.SUBPROCESS,
