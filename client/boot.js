@@ -1,13 +1,13 @@
-// For the time until the page's own module is there, which takes "partial" away. Not a module itself: one that does not come
-// takes all with it that needs it, and such a page looks whole and does nothing.
+// Watches the loading of the page until its own module runs and removes "partial". This is a classic script, because a module
+// that does not load also stops every module that imports it: the page would look complete and do nothing.
 {
-  // The page does without its icon.
+  // The icon is not required.
   const NEEDED = "script, link[rel=stylesheet]";
-  // Milliseconds for the network to be the new one
+  // Milliseconds for a new network to settle
   const PAUSE = 500;
   const root = document.documentElement;
 
-  // A person presses once: client.js goes on with it, also on the page that is loaded again.
+  // Remembers a press of Start Camera: client.js continues with it, also after a reload.
   if (history.state?.pressed) {
     root.dataset.pressed = "start";
     history.replaceState(null, "");
@@ -17,7 +17,7 @@
     if (start && document.getElementById("partial")) root.dataset.pressed = "start";
   });
 
-  // The network changed while it was loaded, or broke: once more, and then it is said.
+  // The network changed or broke during loading: reload once, then show the error.
   addEventListener(
     "error",
     ({ target }) => {

@@ -1,4 +1,4 @@
-/** The page: joins the visit (camera and connection) with the views. */
+/** The page: connects the visit (camera and connection) with the views. */
 
 import { ChatView, languageOfTurn } from "./chat/chatview.js";
 import { Composer } from "./chat/composer.js";
@@ -21,11 +21,11 @@ import { ScreenLock } from "./page/wakelock.js";
 import { Stand } from "./stage/simplemode.js";
 import { StageView } from "./stage/stageview.js";
 
-// Milliseconds after the camera and the socket are there, which need the network first
+// Milliseconds after camera and socket are ready, which need the network first
 const DOCTOR_AHEAD = 2000;
 const BROKEN = "The connection was lost before the answer was complete.";
 
-// All of the page is here.
+// The page is complete.
 byId("partial", HTMLElement).remove();
 
 const stage = new StageView();
@@ -66,7 +66,7 @@ const visit = new Visit({
   onBroken: (again) => conversation.interrupt(BROKEN, again),
   onNewSession: () => {
     if (conversation.turns.length === 0) return;
-    // What has no answer yet gets it in the new one.
+    // An open question is answered in the new session.
     note("A new session began. What was said before is not remembered.", conversation.open);
   },
 });
@@ -121,7 +121,7 @@ const operator = new Part({
 function ask(text, detail = "auto") {
   const waited = conversation.running;
   const { id, sent } = visit.ask(text, detail);
-  // One that was never sent gives way here; of one that was sent, the server says that it was replaced.
+  // Replaces an unsent question here; for a sent one the server reports it.
   if (waited?.state === "waiting") conversation.end(waited.id, "Replaced by a newer question.", false);
   conversation.ask(id, text, detail, sent);
   if (visit.facts.disclose) disclosure.open();
@@ -149,7 +149,7 @@ async function share(text) {
   try {
     await navigator.share({ text });
   } catch {
-    // Closed without sharing, which is the person's right.
+    // The user closed the dialog without sharing.
   }
 }
 
@@ -175,20 +175,20 @@ function render(facts) {
   if (facts.camera === "off" || !facts.active) speech.stop();
 }
 
-/** The way to the engine panel is there for who came as the operator, or is let in already; no visitor sees it. */
+/** Show the button of the engine panel to an operator: by the page's address, or by an accepted token. */
 function renderEntry() {
   show(manage, cameAsOperator() || Boolean(operator.here?.known));
 }
 
-/** A server that is gone can no longer send the doctor, who is to say so. */
+/** Load the doctor in advance: a server that is down could not deliver it any more. */
 function fetchDoctorAhead() {
   doctorAhead ||= setTimeout(() => void doctor.ahead(), DOCTOR_AHEAD);
 }
 
 /** @param {import("./live/messages.js").Still} still */
 function showStill({ image, withheld }) {
-  other.close(); // it has done what it is for
-  // What is held is asked about; one that was withheld leaves nothing to be seen.
+  other.close(); // the other device is connected
+  // Keep showing a held picture; a withheld one leaves nothing to show.
   if (!visit.facts.held) stage.showFar(withheld ? "" : (image ?? ""));
 }
 
@@ -198,13 +198,13 @@ function tellStand(engine, model, before) {
   if (news) note(news, before);
 }
 
-/** @param {string} text @param {import("./chat/conversation.js").Turn|null} [before] null: below everything that was said */
+/** @param {string} text @param {import("./chat/conversation.js").Turn|null} [before] null: below all turns */
 function note(text, before = null) {
   drawing.flush();
   chat.note(text, before);
 }
 
-/** The sheet over most of the picture, or back. @param {boolean} tall */
+/** Let the sheet cover most of the picture, or not. @param {boolean} tall */
 function grow(tall) {
   stage.app.classList.toggle("tall", tall);
   handle.setAttribute("aria-expanded", String(tall));
@@ -222,7 +222,7 @@ function renderRunning() {
 
 stage.start.addEventListener("click", async () => {
   await visit.start();
-  // The button is gone now; a keyboard user goes on where the next thing is to be done.
+  // The button has disappeared: move a keyboard user's focus to the next control.
   if (document.activeElement === document.body) stage.quick.querySelector("button")?.focus();
 });
 stage.other.addEventListener("click", async () => {
@@ -230,7 +230,7 @@ stage.other.addEventListener("click", async () => {
   try {
     other.open(await visit.other.access());
   } catch {
-    // No token: the page says why, and the button is still there.
+    // No token: the page shows the reason, and the button stays.
   }
 });
 stop.addEventListener("click", () => {
@@ -270,12 +270,12 @@ stage.torch.addEventListener("click", () => {
   visit.camera.setTorch(!visit.camera.torch).catch(() => chat.announce("The torch cannot be switched."));
 });
 stage.zoom.addEventListener("input", () => {
-  // A value that the camera does not take leaves the picture as it is, which is to be seen.
+  // The camera may refuse a value; then the picture stays as it is.
   visit.camera.setZoom(Number(stage.zoom.value)).catch(() => {});
 });
 
 for (const button of stage.quick.querySelectorAll("button")) {
-  // The finger is down: the camera has a head start of the time until it is lifted.
+  // Wake the camera when the finger goes down, before the click.
   button.addEventListener("pointerdown", () => visit.wake());
   button.addEventListener("click", () => {
     ask(button.dataset.question ?? "", button.dataset.detail === "high" ? "high" : "auto");
@@ -305,13 +305,13 @@ watchSurroundings({
   onDevices: () => void visit.devicesChanged(),
 });
 
-/** Also when the address changes under an open page: the phone scanned another code. */
+/** Redeem a one-time code in the address, also when a phone opens another one in the same page. */
 function pair() {
   const code = takePairingCode();
   if (code) void visit.pair(code);
 }
 
-/** The operator's address is the panel's. */
+/** Open the panel when the page has the operator's address. */
 function arrive() {
   pair();
   renderEntry();
@@ -319,11 +319,11 @@ function arrive() {
 }
 window.addEventListener("hashchange", arrive);
 
-// Before anything is rendered, which writes down how it stands now.
+// Before the first rendering, which stores the current state.
 const resuming = wasLive();
 followViewport(() => stage.fit());
 render(visit.facts);
 arrive();
-// Before this was here: see boot.js.
+// Pressed before this module was loaded: see boot.js.
 if (document.documentElement.dataset.pressed) stage.start.click();
 else if ((await resuming) && !visit.facts.active) await visit.start();

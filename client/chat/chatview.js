@@ -11,14 +11,14 @@ import { duration, engineName, evidence, remarks } from "../page/words.js";
  * @property {((turn: Turn) => void)|null} share
  * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn) => void} again
- * @property {() => void} opened somebody wants to see more of an answer
+ * @property {() => void} opened the user opens details of an answer
  */
 
-// Said while a question waits for a picture from after it.
+// Shown while a question waits for a picture captured after it.
 const FRESH = "Waiting for a fresh picture…";
-// A running description is spoken at most this often, or nobody could listen to anything else.
+// A running description is announced at most this often (ms), so that a screen reader can say other things.
 const SPEAK_DESCRIPTION_EVERY = 8000;
-// So near to its end the log follows what is being written.
+// Within this distance (px) from its end the log scrolls with new text.
 const NEAR_END = 48;
 
 /** The answers, shown as plain text. Knows no connection. */
@@ -32,14 +32,14 @@ export class ChatView {
   #actions;
   /** @type {Map<string, HTMLElement>} by the turn's key */
   #turns = new Map();
-  /** @type {Map<string, string>} state that was announced last, by the turn's key */
+  /** @type {Map<string, string>} last announced state, by the turn's key */
   #announced = new Map();
   #describedAt = -Infinity;
   #spoken = "";
-  // The reader is at the end and wants to stay there
+  // True while the reader is at the end of the log
   #following = true;
-  // The keyboard or the sheet changes the log's height, a picture or a font the newest turn's: whoever was at the end
-  // stays there.
+  // Keeps the reader at the end when the keyboard or the sheet changes the log's height, or a picture or font the newest
+  // turn's.
   #sizes = new ResizeObserver(() => {
     if (this.#following) this.#follow();
   });
@@ -78,7 +78,7 @@ export class ChatView {
     this.#follow(); // last and once: it needs the layout
   }
 
-  /** A description that goes on does not shrink: the page would jump with each. @param {HTMLElement} article @param {Turn} turn */
+  /** Keep a running description from shrinking, so that the page does not jump with each update. @param {HTMLElement} article @param {Turn} turn */
   #steady(article, turn) {
     const said = part(article, ".said", HTMLElement);
     if (finished(turn)) said.style.minHeight = "";
@@ -93,7 +93,7 @@ export class ChatView {
     show(this.#empty, this.#turns.size === 0);
   }
 
-  /** A line of its own between the answers. @param {string} text @param {Turn|null} [before] null: below all of them */
+  /** Add a line between the answers. @param {string} text @param {Turn|null} [before] null: below all of them */
   note(text, before = null) {
     show(this.#empty, false);
     const line = document.createElement("p");
@@ -145,7 +145,7 @@ export class ChatView {
       this.#following = false;
       this.#actions.opened();
       part(article, ".said", HTMLElement).style.minHeight = "";
-      // All of the answer where there is room for it; else what was opened.
+      // Scroll to the whole answer if it fits, else to the opened part.
       const room = this.log.clientHeight;
       const answer = part(article, ".answer", HTMLElement);
       const shown = answer.offsetHeight <= room ? answer : proof;
@@ -161,13 +161,13 @@ export class ChatView {
     say(part(article, ".asked", HTMLElement), turn.question);
     say(part(article, ".text", HTMLElement), turn.text || waitingWords(turn));
     article.classList.toggle("wordless", turn.text === "");
-    // A screen reader speaks it by that language's rules.
+    // For screen readers, which choose the voice by it.
     if (turn.response) part(article, ".text", HTMLElement).lang = languageOfTurn(turn);
 
     const thumb = part(article, ".thumb", HTMLImageElement);
     const picture = turn.frame?.thumbnail ?? "";
     if (turn.frame && thumb.getAttribute("src") !== picture) {
-      // Only what the contract names: the page shows no picture from an address.
+      // Only data URLs as in the protocol: the page loads no picture from an address.
       const fine = picture.startsWith("data:image/jpeg;base64,");
       if (fine) thumb.src = picture;
       else thumb.removeAttribute("src");
@@ -191,7 +191,7 @@ export class ChatView {
     show(part(article, ".again", HTMLElement), turn.state === "failed" && turn.retryable);
   }
 
-  /** One quiet line, to be opened by whoever wants to see it. @param {HTMLElement} article @param {Turn} turn */
+  /** Show the model's reasoning as one line that can be opened. @param {HTMLElement} article @param {Turn} turn */
   #fillThoughts(article, turn) {
     const thoughts = part(article, ".thoughts", HTMLDetailsElement);
     show(thoughts, turn.thoughts !== "");
@@ -266,7 +266,7 @@ export class ChatView {
   }
 }
 
-/** Of its answer, which may be too short to tell: then of its question. @param {Turn} turn */
+/** The language of a turn's answer, or of its question when the answer is too short. @param {Turn} turn */
 export function languageOfTurn(turn) {
   return languageOf(turn.text) || (turn.kind === "chat" ? languageOf(turn.question) : "");
 }

@@ -1,9 +1,9 @@
 import { byId, say, show } from "../page/dom.js";
 import { draft } from "./draft.js";
 
-// Where the style sheet alone does it, no key costs a layout.
+// With this the style sheet resizes the box, without a layout per key.
 const GROWS_ITSELF = CSS.supports("field-sizing", "content");
-// The count is shown when so little is left.
+// The counter appears when at most this many characters are left.
 const COUNT_FROM = 300;
 
 /** The box in which a question is typed. Knows no connection. */
@@ -28,7 +28,7 @@ export class Composer {
       this.#settle();
     });
     this.box.addEventListener("keydown", (event) => {
-      // Enter also ends a word in Chinese, Japanese and Korean: then it is not meant for us.
+      // During composition (Chinese, Japanese, Korean) Enter ends a word.
       if (event.key !== "Enter" || event.shiftKey || event.isComposing) return onTyping();
       event.preventDefault();
       this.#ask();
@@ -61,7 +61,7 @@ export class Composer {
     this.box.value = "";
     draft.save("");
     this.#settle();
-    // On a phone the keyboard makes room for the picture and the answer.
+    // Hide a phone's keyboard, to show the picture and the answer.
     if (matchMedia("(pointer: coarse)").matches) this.box.blur();
   }
 
@@ -74,7 +74,7 @@ export class Composer {
     say(this.#count, over ? `${length - this.#limit} characters too many` : `${this.#limit - length} characters left`);
     this.#count.classList.toggle("problem", over);
     if (GROWS_ITSELF) return;
-    // As high as its text, up to what the style sheet allows.
+    // As high as its text, up to the style sheet's limit.
     this.box.style.height = "auto";
     this.box.style.height = `${this.box.scrollHeight + 2}px`;
   }

@@ -11,18 +11,18 @@
  * @property {string} question
  * @property {"auto"|"low"|"high"} detail
  * @property {"waiting"|"sent"|"delayed"|"thinking"|"answering"|"done"|"failed"} state
- *   waiting: not sent yet, for want of a connection or a camera; delayed: the server has it and no fresh picture
+ *   waiting: not sent yet, without a connection or a camera; delayed: the server has it, but no fresh picture
  * @property {string} text
- * @property {string} thoughts what the model thought before it answered
+ * @property {string} thoughts the model's reasoning before its answer
  * @property {FrameInfo|null} frame
- * @property {ResponseMessage|null} response null until the answer is whole
- * @property {boolean} resent it went into a socket that was lost, and is asked again: how the first one ended is no news
- * @property {string} problem what went wrong, for people; "" for nothing
+ * @property {ResponseMessage|null} response null until the answer is complete
+ * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
+ * @property {string} problem the error for the user; "" for none
  * @property {boolean} retryable
  * @property {string[]} earlier older texts of a description, newest first
  */
 
-// Older ones are let go: a thumbnail is up to 24 KiB.
+// Older turns are removed; each has a thumbnail of up to 24 KiB.
 const MAX_TURNS = 100;
 const MAX_EARLIER = 30;
 
@@ -31,7 +31,7 @@ export function finished(turn) {
   return turn.state === "done" || turn.state === "failed";
 }
 
-/** What was asked and answered on this page. Knows neither page nor connection. */
+/** The questions and answers of this page. Uses neither DOM nor connection. */
 export class Conversation {
   /** @type {Turn[]} oldest first */
   turns = [];
@@ -67,18 +67,18 @@ export class Conversation {
     if (turn?.state === "waiting") this.#change(turn, { state: "sent" });
   }
 
-  /** The person wants no answer: it ends as the server says. @param {Turn} turn */
+  /** Note that the user cancelled it; it ends with the server's message. @param {Turn} turn */
   cancelling(turn) {
     turn.resent = false;
   }
 
-  /** It ends here, without the server. @param {string} id @param {string} problem @param {boolean} [retryable] */
+  /** End it without the server. @param {string} id @param {string} problem @param {boolean} [retryable] */
   end(id, problem, retryable = true) {
     const turn = this.byId(id);
     if (turn && !finished(turn)) this.#change(turn, { state: "failed", problem, retryable });
   }
 
-  /** The connection broke: nothing more comes for what was sent. @param {string} problem @param {string} [again] id of what is sent once more */
+  /** End the sent questions after a lost connection. @param {string} problem @param {string} [again] id of the one that is sent again */
   interrupt(problem, again = "") {
     for (const turn of this.turns) {
       if (finished(turn) || turn.state === "waiting") continue;
@@ -88,7 +88,7 @@ export class Conversation {
     }
   }
 
-  /** The description was switched off: the next one is another turn. */
+  /** End the running description; the next one is a new turn. */
   endDescription() {
     const turn = this.#description();
     if (!turn) return;
@@ -112,7 +112,7 @@ export class Conversation {
     } else if (message.type === "delta") {
       const turn = this.byId(message.id);
       if (!turn || finished(turn)) return;
-      // A description's last words and their picture stay until the new ones are whole.
+      // Keep a description's last text and picture until the new ones are complete.
       if (turn.kind === "describe" && turn.response) return;
       const text = turn.state === "answering" ? turn.text + message.text : message.text;
       this.#change(turn, { state: "answering", text });
@@ -158,7 +158,7 @@ export class Conversation {
     return this.turns.findLast((turn) => turn.kind === "describe" && turn.state !== "done") ?? null;
   }
 
-  /** The running description, made where there is none, goes on with this message. @param {string} id */
+  /** Continue the running description with this message, or begin one. @param {string} id */
   #describing(id) {
     const turn =
       this.#description() ??

@@ -1,13 +1,13 @@
 const KEY = "qwen-camera.draft";
 
-/** The question being typed outlives a reload of this tab, and nothing else. */
+/** Keeps the typed question over a reload of this tab, and no longer. */
 export const draft = {
   /** @returns {string} */
   load() {
     try {
       return sessionStorage.getItem(KEY) ?? "";
     } catch {
-      return ""; // storage may be switched off; then only the box itself remembers
+      return ""; // storage may be switched off; then only the box has the text
     }
   },
 

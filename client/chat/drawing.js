@@ -1,12 +1,12 @@
 /** @typedef {import("./conversation.js").Turn} Turn */
 
 /**
- * Draws each turn that changed once before the next picture of the page, however often it changed meanwhile:
- * words may come faster than a screen shows them, and a question has to be on its way before it is drawn.
+ * Draws each changed turn once per animation frame: words may arrive faster than the screen shows them, and a question is
+ * sent before it is drawn.
  */
 export class Drawing {
   #draw;
-  /** @type {Set<Turn>} at most what the conversation keeps; in the order in which they changed first */
+  /** @type {Set<Turn>} in the order of their first change; at most all turns of the conversation */
   #changed = new Set();
   #frame = 0;
 
@@ -21,12 +21,12 @@ export class Drawing {
     this.#frame ||= requestAnimationFrame(() => this.flush());
   }
 
-  /** It is not to be drawn any more. @param {Turn} turn */
+  /** Do not draw this turn any more. @param {Turn} turn */
   gone(turn) {
     this.#changed.delete(turn);
   }
 
-  /** Draw at once what waits, for whatever is to stand below it. */
+  /** Draw the changed turns at once, before something is added below them. */
   flush() {
     cancelAnimationFrame(this.#frame);
     this.#frame = 0;

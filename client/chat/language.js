@@ -1,6 +1,6 @@
-/** Tells the language of a short text, so that it is read aloud by a voice of that language. Knows no page. */
+/** Detects the language of a short text, to choose the voice that reads it. Uses no DOM. */
 
-/** Scripts that one language, or one in a few, is written in. @type {[RegExp, string][]} the first that fits counts */
+/** Scripts of one or a few languages. @type {[RegExp, string][]} the first match counts */
 const SCRIPTS = [
   [/[\p{Script=Hiragana}\p{Script=Katakana}]/gu, "ja"],
   [/\p{Script=Hangul}/gu, "ko"],
@@ -13,7 +13,7 @@ const SCRIPTS = [
   [/\p{Script=Devanagari}/gu, "hi"],
 ];
 
-/** Of the languages that share a script. @type {Record<string, [RegExp, string]>} */
+/** Letters that distinguish languages with the same script. @type {Record<string, [RegExp, string]>} */
 const LETTERS = { ru: [/[іїєґ]/iu, "uk"], ar: [/[پچژگ]/u, "fa"] };
 
 /** Common short words of languages in Latin letters. @type {Record<string, Set<string>>} */
@@ -32,10 +32,10 @@ const WORDS = Object.fromEntries(
   }).map(([language, words]) => [language, new Set(words.split(" "))]),
 );
 
-// Of all letters, to be told by a script.
+// Least share of the letters for a script to decide.
 const SHARE = 0.3;
 
-/** @param {string} text @returns {string} BCP 47, like "de"; "" where it cannot be told */
+/** @param {string} text @returns {string} BCP 47, such as "de"; "" when unknown */
 export function languageOf(text) {
   const letters = text.match(/\p{L}/gu)?.length ?? 0;
   if (letters === 0) return "";

@@ -4,7 +4,7 @@ export class Speech {
   #key = null;
   #onChange;
 
-  /** @param {(key: string|null) => void} onChange what is being read now */
+  /** @param {(key: string|null) => void} onChange key of the text that is read now; null for none */
   constructor(onChange) {
     this.#onChange = onChange;
   }
@@ -13,7 +13,7 @@ export class Speech {
     return "speechSynthesis" in window && "SpeechSynthesisUtterance" in window;
   }
 
-  /** Read it, or stop when it is the one being read. @param {string} key @param {string} text @param {string} language BCP 47; "" for the page's */
+  /** Read a text, or stop reading it. @param {string} key @param {string} text @param {string} language BCP 47; "" for the page's */
   toggle(key, text, language) {
     const same = this.#key === key;
     this.stop();

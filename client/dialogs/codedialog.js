@@ -14,13 +14,13 @@ export class CodeDialog {
   constructor() {
     byId("code-cancel", HTMLButtonElement).addEventListener("click", () => this.#dialog.close());
     byId("code-form", HTMLFormElement).addEventListener("submit", () => this.#settle(this.#input.value));
-    // Also by the Escape key; after a submit there is nothing left to settle.
+    // Also after the Escape key; after a submit it is settled already.
     this.#dialog.addEventListener("close", () => this.#settle(null));
   }
 
   /**
-   * @param {boolean} wrong the code before this was refused
-   * @param {string} [why] the server's words for what it asks for, or for what it did not take before
+   * @param {boolean} wrong the previous code was refused
+   * @param {string} [why] the server's text about the code, or about the refusal
    * @returns {Promise<string|null>} null: not now
    */
   ask(wrong, why = "") {

@@ -1,10 +1,10 @@
 import { byId, say } from "../page/dom.js";
 
-/** Says that pictures would go to another machine from now on, before the first one does. */
+/** Asks for consent before the first picture goes to another machine. */
 export class DisclosureDialog {
   #dialog = byId("disclosure-dialog", HTMLDialogElement);
   #host = byId("disclosure-host", HTMLElement);
-  // Shown last; it does not open for it again by itself.
+  // The last host shown; the dialog does not open for it again by itself.
   #shown = "";
 
   /** @param {{onAgree: (host: string) => void}} hooks */
@@ -17,7 +17,7 @@ export class DisclosureDialog {
     });
   }
 
-  /** @param {string} host empty: there is nothing to say */
+  /** @param {string} host "" for none */
   render(host) {
     if (host === this.#shown) return;
     this.#shown = host;

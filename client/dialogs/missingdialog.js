@@ -1,6 +1,6 @@
 import { byId, say } from "../page/dom.js";
 
-/** Says that a part of the page did not arrive, and tries again. */
+/** Reports that a part of the page did not load, and loads it again. */
 export class MissingDialog {
   #dialog = byId("missing-dialog", HTMLDialogElement);
   #again = () => {};
@@ -13,7 +13,7 @@ export class MissingDialog {
     });
   }
 
-  /** @param {string} part as it is called in a sentence @param {() => void} again */
+  /** @param {string} part its name within a sentence @param {() => void} again */
   open(part, again) {
     this.#again = again;
     say(byId("missing-title", HTMLElement), `${part} did not arrive`);

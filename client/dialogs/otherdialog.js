@@ -1,6 +1,6 @@
 import { byId, say } from "../page/dom.js";
 
-/** What another device is to be told so that it becomes the camera. */
+/** Shows the address and token with which another device becomes the camera. */
 export class OtherDialog {
   #dialog = byId("other-dialog", HTMLDialogElement);
   #address = byId("other-address", HTMLInputElement);
@@ -14,7 +14,7 @@ export class OtherDialog {
       say(this.#said, "");
     });
     for (const input of [this.#address, this.#token]) {
-      // Where the browser does not allow copying, what is to be copied is at least chosen.
+      // Select the text when the browser does not allow copying.
       byId(`${input.id}-copy`, HTMLButtonElement).addEventListener("click", () => void this.#copy(input));
     }
   }

@@ -1,6 +1,6 @@
 import { byId } from "../page/dom.js";
 
-/** How to make a device trust the server's certificate, step by step. */
+/** Explains step by step how a device comes to trust the server's certificate. */
 export class TrustDialog {
   #dialog = byId("trust-dialog", HTMLDialogElement);
 

@@ -1,4 +1,4 @@
-/** The connection doctor: looks at everything that has to work, and says of each failure its cause and what to do. */
+/** The connection doctor: checks all parts of the connection, and gives the cause and remedy of each failure. */
 
 import { lookAtDirect, lookAtRelay, relayTitle } from "./mediachecks.js";
 import {
@@ -18,13 +18,13 @@ import {
 /**
  * @typedef {Object} Finding
  * @property {Outcome} state
- * @property {string} text what was seen
+ * @property {string} text the observation
  * @property {string} [cause]
  * @property {string} [todo]
  */
 
 /**
- * A check as it stands.
+ * The current state of a check.
  * @typedef {Object} Result
  * @property {string} id
  * @property {string} title
@@ -35,7 +35,7 @@ import {
  */
 
 /**
- * What is looked at: a visit (see visit.js), of which nothing is changed.
+ * The visit (see visit.js) that is examined, without changing it.
  * @typedef {Object} Subject
  * @property {import("../live/visit.js").Facts} facts
  * @property {import("../live/session.js").Session} session
@@ -56,7 +56,7 @@ const TITLES = /** @type {const} */ ({
   relays: "Relay",
 });
 
-// Each check of its own; a relay has less, access more: somebody may have to type a code.
+// Time limit of a check (ms); a relay's is shorter, access has more time to type a code.
 const LIMIT = 12_000;
 const RELAY_LIMIT = 6000;
 const ACCESS_LIMIT = 300_000;
@@ -65,11 +65,11 @@ const ACCESS_LIMIT = 300_000;
 const NO_ACCESS = { state: "skipped", text: "Not checked: it needs access first." };
 
 /**
- * Look at everything, at the same time where that is possible.
+ * Run all checks, in parallel where possible.
  * @param {Subject} subject
- * @param {(result: Result) => void} onResult each check when it begins, when it ends, and when another changes its sense
- * @param {AbortSignal} signal ends all of it; nothing is told any more
- * @returns {Promise<void>} when the last one has ended
+ * @param {(result: Result) => void} onResult called when a check begins, ends, or gets another meaning by a later one
+ * @param {AbortSignal} signal stops the checks and the calls
+ * @returns {Promise<void>} resolves after the last check
  */
 export async function examine(subject, onResult, signal) {
   /** @param {string} id @param {string} title @param {Finding|null} finding null: it runs */
@@ -121,7 +121,7 @@ export async function examine(subject, onResult, signal) {
     check("engine", TITLES.engine, async () => lookAtEngine(await health, subject.facts)),
     Promise.all([seen, socket]).then(([web, ws]) => check("certificate", TITLES.certificate, () => lookAtCertificate(web, ws))),
     Promise.all([direct, relays]).then(([way, others]) => {
-      // The camera takes the relay then, and nobody has to do anything.
+      // The camera then uses the working relay, so this failure needs no action.
       if (way.state !== "failed" || !others.some((other) => other.state === "ok")) return;
       tell("direct", TITLES.direct, { ...way, state: "warn", text: `${way.text} The relay is used instead.` });
     }),
@@ -131,7 +131,7 @@ export async function examine(subject, onResult, signal) {
   ]);
 }
 
-/** One answer to the question whether all is well. @param {Result[]} results */
+/** The overall verdict. @param {Result[]} results */
 export function verdict(results) {
   const running = results.filter(({ state }) => state === "running").length;
   const failed = results.filter(({ state }) => state === "failed").map(({ title }) => title);
@@ -164,7 +164,7 @@ async function within(limit, look, signal) {
   try {
     return await Promise.race([Promise.resolve(own.signal).then(look), late]);
   } catch (error) {
-    // Anything that no check foresaw: its name may help, its text may hold anything.
+    // An unexpected error: show its name only, because its text may contain anything.
     return { state: "failed", text: `The check itself failed (${error instanceof Error ? error.name : "unknown"}).` };
   } finally {
     clearTimeout(timer);
@@ -174,10 +174,10 @@ async function within(limit, look, signal) {
 }
 
 /**
- * What an address of the server answered.
+ * The response of a URL of the server.
  * @typedef {Object} Answered
- * @property {number} status 0: nothing came
- * @property {any} body null where it is no JSON
+ * @property {number} status 0: no response
+ * @property {any} body null when it is not JSON
  * @property {string} date the Date header, "" for none
  * @property {number} sent Date.now() before @property {number} came and after
  */
@@ -213,7 +213,7 @@ async function answered(path, signal) {
   }
 }
 
-/** Each TURN URL by itself. @param {RTCIceServer[]} servers @returns {(RTCIceServer & {urls: string})[]} */
+/** Split the servers into one per TURN URL. @param {RTCIceServer[]} servers @returns {(RTCIceServer & {urls: string})[]} */
 function relayWays(servers) {
   return servers.flatMap((server) =>
     [server.urls].flat().flatMap((urls) => (/^turns?:/.test(urls) ? [{ ...server, urls }] : [])),

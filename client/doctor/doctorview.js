@@ -11,7 +11,7 @@ const STATES = {
   running: ["", "Checking"],
 };
 
-/** The connection doctor's dialog. Knows no connection: what it shows is found out by what it is given. */
+/** The connection doctor's dialog. It only shows results; the hooks make the checks. */
 export class DoctorView {
   #dialog = byId("doctor", HTMLDialogElement);
   #verdict = byId("doctor-verdict", HTMLElement);
@@ -20,9 +20,9 @@ export class DoctorView {
   #again = byId("doctor-again", HTMLButtonElement);
   #report = byId("doctor-report", HTMLTextAreaElement);
   #said = byId("doctor-said", HTMLElement);
-  /** @type {Map<string, Result>} in the order in which they were told of first */
+  /** @type {Map<string, Result>} in the order of the first results */
   #results = new Map();
-  /** @type {AbortController|null} null: nothing runs */
+  /** @type {AbortController|null} null while no check runs */
   #run = null;
   #times = { began: new Date(), took: 0 };
   #hooks;
@@ -64,7 +64,7 @@ export class DoctorView {
     if (run !== this.#run || run.signal.aborted) return;
     this.#times.took = performance.now() - start;
     this.#again.disabled = this.#copy.disabled = false;
-    // Where not all of it fits, what needs somebody is what is seen.
+    // Scroll to the first failure if not all results fit.
     this.#list.querySelector('[data-state="failed"], [data-state="warn"]')?.scrollIntoView({ block: "nearest" });
   }
 
@@ -92,7 +92,7 @@ export class DoctorView {
       await navigator.clipboard.writeText(text);
       say(this.#said, "Copied.");
     } catch {
-      // Not a secure address, or not allowed: then by hand.
+      // Copying needs a secure address and permission; otherwise show the text.
       this.#report.value = text;
       show(this.#report, true);
       this.#report.select();

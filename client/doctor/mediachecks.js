@@ -1,4 +1,4 @@
-/** Checks of the connection doctor: the picture's way to the server, directly and through each relay. */
+/** Checks of the connection doctor: the video path to the server, directly and through each relay. */
 
 import { ApiError, request } from "../live/api.js";
 
@@ -18,7 +18,7 @@ const NO_WEBRTC = {
 };
 
 /**
- * The connection that stands is looked at; where the camera is off, one without a picture is made, and ended.
+ * Check the camera's connection; while the camera is off, open one without video and close it.
  * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
  */
 export async function lookAtDirect({ facts, peer, session }, signal) {
@@ -27,8 +27,8 @@ export async function lookAtDirect({ facts, peer, session }, signal) {
   if (stats) return pathIn(stats);
   const relayed = session.iceServers.some(({ urls }) => [urls].flat().some((url) => url.startsWith("turn")));
   if (facts.active) {
-    // An offer of ours would end the camera's.
-    return noWay(facts.linkError?.message ?? "The camera's connection does not stand yet.", relayed);
+    // A second offer would end the camera's connection.
+    return noWay(facts.linkError?.message ?? "The camera is not connected yet.", relayed);
   }
   const pc = new RTCPeerConnection({ iceServers: direct(session.iceServers), bundlePolicy: "max-bundle" });
   signal.addEventListener("abort", () => pc.close());
@@ -54,9 +54,9 @@ export async function lookAtDirect({ facts, peer, session }, signal) {
     return pathIn(await pc.getStats());
   } catch (error) {
     if (!(error instanceof ApiError)) throw error;
-    return { state: "failed", text: `The server did not take the offer (${error.status || "no answer"}).`, cause: error.message };
+    return { state: "failed", text: `The server did not accept the offer (${error.status || "no answer"}).`, cause: error.message };
   } finally {
-    // Closing tells the server, too: once connected at once, else it gives up by itself.
+    // Closing also informs the server, if connected; otherwise it times out.
     pc.close();
   }
 }
@@ -85,7 +85,7 @@ function pathIn(stats) {
   if (!local || !remote) return { state: "ok", text: "Connected." };
   const away = pair.currentRoundTripTime ? `, ${Math.max(1, Math.round(pair.currentRoundTripTime * 1000))} ms there and back` : "";
   if (local.candidateType === "relay") {
-    return { state: "ok", text: `Connected through a relay over ${(local.relayProtocol ?? "udp").toUpperCase()}${away}; no direct way was found.` };
+    return { state: "ok", text: `Connected through a relay over ${(local.relayProtocol ?? "udp").toUpperCase()}${away}; no direct path was found.` };
   }
   return { state: "ok", text: `Connected over ${local.protocol.toUpperCase()} (${local.candidateType} to ${remote.candidateType})${away}.` };
 }
@@ -98,7 +98,7 @@ export function relayTitle(url) {
 
 /**
  * @param {RTCIceServer & {urls: string}} server one TURN URL
- * @param {{ok: boolean|null, why: string}|null} told what the server itself found out about it
+ * @param {{ok: boolean|null, why: string}|null} told the server's own check of it
  * @param {AbortSignal} signal
  * @returns {Promise<Finding>}
  */
@@ -109,7 +109,7 @@ export async function lookAtRelay(server, told, signal) {
   const begun = performance.now();
   let code = 0;
   pc.onicecandidateerror = (event) => {
-    // What a relay answers says more than that one cannot be reached (701).
+    // A relay's own error code says more than 701, which means unreachable.
     if (code === 0 || code >= 700) code = event.errorCode;
   };
   try {
@@ -119,7 +119,7 @@ export async function lookAtRelay(server, told, signal) {
     if (!found) return { state: "failed", ...relayTrouble(url, code, told?.ok === true) };
     const took = `${url} gave an address in ${Math.round(performance.now() - begun)} ms`;
     if (told?.ok === false) {
-      return { state: "warn", text: `${took}, but the server cannot be reached through it.`, cause: told.why, todo: "Whoever runs the server: see its log, and deploy/turnserver.conf." };
+      return { state: "warn", text: `${took}, but the server cannot be reached through it.`, cause: told.why, todo: "Whoever runs the server finds the reason in its log; see deploy/turnserver.conf." };
     }
     return { state: "ok", text: `${took}.` };
   } finally {
@@ -144,12 +144,12 @@ function relayTrouble(url, code, reachesServer) {
     };
   }
   if (code > 0 && code < 700) {
-    return { text: `${url} refuses (${code}).`, cause: "The relay's own log says why.", todo: "Whoever runs the relay: look there." };
+    return { text: `${url} refuses (${code}).`, cause: "The relay refused the connection.", todo: "Whoever runs the relay finds the reason in its log." };
   }
   const tls = url.startsWith("turns:") ? " With TLS also: its certificate is not trusted here." : "";
   return {
     text: `${url} does not answer.`,
-    cause: (reachesServer ? "The server reaches it, so the way from this device is closed: a firewall." : "It is down, or a firewall closes its port.") + tls,
+    cause: (reachesServer ? "The server reaches it, so a firewall blocks the path from this device." : "It is down, or a firewall closes its port.") + tls,
     todo: "Open that port, or offer the relay over TLS on port 443 as well, which most networks let through.",
   };
 }
@@ -163,9 +163,9 @@ function direct(servers) {
 }
 
 /**
- * Offer, and look for candidates until there are no more; with a limit, until the first.
+ * Create an offer, and gather all candidates; with a time limit, only until the first.
  * @param {RTCPeerConnection} pc @param {AbortSignal} signal @param {number} [first] milliseconds to wait for the first one
- * @returns {Promise<boolean>} whether one was found
+ * @returns {Promise<boolean>} true when one was found
  */
 async function gathered(pc, signal, first = 0) {
   let found = false;

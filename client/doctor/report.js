@@ -4,10 +4,10 @@
 const WORDS = { ok: "ok", warn: "LOOK", failed: "FAILED", skipped: "-", running: "..." };
 
 /**
- * What the doctor found, to be sent to whoever runs the server. It holds no token, code, id or credential, and of
- * addresses only the beginning.
+ * Write the doctor's results for the operator of the server. The text contains no token, code, id or credential, and only
+ * the beginning of addresses.
  * @param {Result[]} results @param {{began: Date, took: number}} times took in milliseconds
- * @param {string[]} secrets taken out wherever they stand: a second lock, no result holds them
+ * @param {string[]} secrets removed wherever they occur, as a second protection: results contain none
  */
 export function report(results, { began, took }, secrets) {
   const lines = results.flatMap(({ title, state, text, cause, todo }) => [

@@ -8,7 +8,7 @@ import { engineName, noCamera } from "../page/words.js";
 /** @typedef {import("./doctor.js").Answered} Answered */
 /** @typedef {import("../live/visit.js").Facts} Facts */
 
-// The Date header counts whole seconds.
+// The Date header has whole seconds.
 const CLOCK_SECONDS = 10;
 const OPEN_WITHIN = 6000;
 
@@ -30,7 +30,7 @@ export function lookAtServer({ status, body, sent, came }) {
       state: "failed",
       text: "The server does not answer.",
       cause: navigator.onLine ? "It is stopped, or the network between does not let it through." : "This device is offline.",
-      todo: "See whether it runs (bash scripts/run.sh) and whether this device is in the right network.",
+      todo: "Check that it runs (bash scripts/run.sh), and that this device is in the right network.",
     };
   }
   if (body?.service !== "qwen-camera") {
@@ -47,7 +47,7 @@ export function lookAtServer({ status, body, sent, came }) {
 /** @param {Answered} answer @returns {Finding} */
 export function lookAtClock({ date, sent, came }) {
   const theirs = Date.parse(date);
-  if (Number.isNaN(theirs)) return { state: "skipped", text: "The server did not tell its time." };
+  if (Number.isNaN(theirs)) return { state: "skipped", text: "The server did not send its time." };
   const offset = (theirs + 500 - (sent + came) / 2) / 1000;
   const apart = Math.abs(offset);
   if (apart <= CLOCK_SECONDS + (came - sent) / 2000) return { state: "ok", text: "This device and the server agree on the time." };
@@ -66,7 +66,7 @@ export async function lookAtCamera(facts) {
   const trouble = noCamera(facts.camera);
   if (trouble && facts.camera !== "insecure") return { state: "failed", text: `${trouble.title}.`, todo: trouble.text };
   if (!navigator.mediaDevices?.enumerateDevices) {
-    return { state: "skipped", text: "Not checked: the browser keeps cameras from this page.", cause: "See Secure address." };
+    return { state: "skipped", text: "Not checked: the browser gives this page no cameras.", cause: "See Secure address." };
   }
   const count = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput").length;
   if (count === 0) {
@@ -82,12 +82,12 @@ export async function lookAtCamera(facts) {
 
 /** @returns {Promise<Finding>} */
 export async function lookAtPermission() {
-  if (!window.isSecureContext) return { state: "skipped", text: "Not checked: only a secure address can be given it." };
+  if (!window.isSecureContext) return { state: "skipped", text: "Not checked: only a secure address can have this permission." };
   let state;
   try {
     state = (await navigator.permissions.query({ name: /** @type {PermissionName} */ ("camera") })).state;
   } catch {
-    return { state: "skipped", text: "This browser tells it only when the camera starts." };
+    return { state: "skipped", text: "This browser shows the permission only when the camera starts." };
   }
   if (state === "granted") return { state: "ok", text: "Allowed." };
   if (state === "prompt") return { state: "ok", text: "The browser will ask when the camera starts." };
@@ -113,15 +113,15 @@ export async function lookAtAccess(session) {
         todo: "Ask whoever runs it for the code, or scan a new pairing code.",
       };
     }
-    if (error.status === 0) return { state: "failed", text: "No token could be had: the server does not answer.", cause: "See Server." };
-    return { state: "failed", text: `No token could be had (${error.status}).`, cause: error.message };
+    if (error.status === 0) return { state: "failed", text: "The server gave no token: it does not answer.", cause: "See Server." };
+    return { state: "failed", text: `The server gave no token (${error.status}).`, cause: error.message };
   }
 }
 
 /** @type {Record<number, {text: string, cause: string, todo: string}>} */
 const CLOSED = {
   4401: {
-    text: "The server does not take this page's token.",
+    text: "The server does not accept this page's token.",
     cause: "It was restarted with another key, or its clock jumped.",
     todo: "Reload the page.",
   },
@@ -131,7 +131,7 @@ const CLOSED = {
     todo: "Tell whoever runs the server: its log says how to allow this address.",
   },
   4409: {
-    text: "This session went on in another window.",
+    text: "This session continues in another window.",
     cause: "The same session is open twice.",
     todo: "Close the other window, or press Start Camera to use it here.",
   },
@@ -140,24 +140,24 @@ const CLOSED = {
     cause: "More than 8 sockets within a minute, or this device reads too slowly.",
     todo: "Wait a minute, then check again.",
   },
-  1013: { text: "The server is about to stop.", cause: "Somebody restarts it.", todo: "Wait a moment, then check again." },
+  1013: { text: "The server is about to stop.", cause: "It is being restarted.", todo: "Wait a moment, then check again." },
 };
 
 /**
- * A second socket of a session ends the first one. So the page's own is looked at where one is open, one that only knocks
- * is opened where the page itself still tries, and one of the session where nobody else wants it.
+ * A second socket of a session ends the first one. So this checks the page's own socket if it is open; opens one without a
+ * token while the page still connects; and otherwise opens one of the session.
  * @param {import("./doctor.js").Subject} subject @param {AbortSignal} signal @returns {Promise<Finding>}
  */
 export async function lookAtSocket({ facts, session }, signal) {
   if (facts.socket === "open") return { state: "ok", text: "Open." };
   const knock = facts.active;
   const { opened, code, ready } = await tryOut(session, knock, signal);
-  if (ready) return { state: "ok", text: "It opens, and the server greets." };
+  if (ready) return { state: "ok", text: "It opens, and the server responds." };
   if (!opened) {
     if (facts.untrusted || (await hasOwnAuthority())) {
       return {
         state: "failed",
-        text: "The browser refuses it, while the page came through.",
+        text: "The browser refuses it, although it loaded the page.",
         cause: "This device does not trust the server's certificate. Browsers let you pass for the page, not for the socket.",
         todo: "Get the certificate from /ca.crt and have this device trust it (close this: What to do).",
       };
@@ -166,19 +166,19 @@ export async function lookAtSocket({ facts, session }, signal) {
       state: "failed",
       text: "It does not open, though the server answers otherwise.",
       cause: "A proxy, firewall or protection program in between does not let WebSockets through.",
-      todo: "Whoever runs the proxy: pass on the headers Upgrade and Connection. Here: try without a VPN, or another network.",
+      todo: "In the proxy, pass on the headers Upgrade and Connection. Here: try without a VPN, or another network.",
     };
   }
   const known = CLOSED[knock ? facts.closeCode : code];
   if (known) return { state: "failed", ...known };
   if (knock) {
-    return { state: "warn", text: "Sockets open here; the page's own is not open yet.", cause: facts.socketError?.message ?? "It is about to be tried again." };
+    return { state: "warn", text: "Sockets open here; the page's own is not open yet.", cause: facts.socketError?.message ?? "The page is about to try again." };
   }
   return { state: "failed", text: `The server closed it (${code || "no code"}).`, cause: "Its log says why.", todo: "Check again in a moment." };
 }
 
 /**
- * @param {import("../live/session.js").Session} session @param {boolean} knock without the token: opened and closed again
+ * @param {import("../live/session.js").Session} session @param {boolean} knock true: opened without the token, and closed again
  * @param {AbortSignal} signal
  * @returns {Promise<{opened: boolean, code: number, ready: boolean}>}
  */
@@ -200,7 +200,7 @@ function tryOut(session, knock, signal) {
       opened = true;
       if (knock) done(0, false);
     };
-    // The first that it says is its greeting: it accepts first and refuses by a close code.
+    // The first message means acceptance; the server refuses with a close code after opening.
     ws.onmessage = () => done(0, true);
     ws.onclose = (event) => done(event.code, false);
   });
@@ -213,20 +213,20 @@ export async function lookAtCertificate(server, socket) {
   if (socket.state === "failed" && (await hasOwnAuthority())) {
     return {
       state: "failed",
-      text: "The browser tolerates it and does not trust it.",
+      text: "The browser tolerates it, but does not trust it.",
       cause: "It comes from the server's own authority, which this device does not know.",
       todo: "Get /ca.crt and have this device trust it. The page shows the steps.",
     };
   }
-  return { state: "ok", text: "The browser takes it." };
+  return { state: "ok", text: "The browser accepts it." };
 }
 
 /** @param {Answered} answer of /health @param {Facts} facts @returns {Finding} */
 export function lookAtEngine({ status, body }, facts) {
-  const told = status === 0 ? null : (facts.status ?? facts.ready); // what was told before the server went is old
+  const told = status === 0 ? null : (facts.status ?? facts.ready); // outdated when the server does not respond
   const engine = body?.engine ?? (told && { name: told.engine, state: told.engine_state, detail: told.engine_detail });
   if (!engine) {
-    return { state: "skipped", text: status === 0 ? "Not checked: the server does not answer." : `Not told: /health gave status ${status}.` };
+    return { state: "skipped", text: status === 0 ? "Not checked: the server does not answer." : `Unknown: /health gave status ${status}.` };
   }
   const name = engineName(engine.name);
   if (engine.state === "ready" || engine.state === "busy") {

@@ -1,4 +1,4 @@
-/** HTTP to the server: JSON in, JSON out, one error type. */
+/** HTTP requests to the server: JSON in, JSON out, one error type. */
 
 export class ApiError extends Error {
   /**
@@ -21,7 +21,7 @@ export class ApiError extends Error {
  * @param {string} path
  * @param {{token?: string|null, body?: object, timeout?: number, keepalive?: boolean, as?: "json"|"blob"}} [options]
  *   timeout in milliseconds; keepalive lets the request outlive the page
- * @returns {Promise<any>} the parsed body; an empty object where there is none; a Blob where one is asked for
+ * @returns {Promise<any>} the parsed body, an empty object without one, or a Blob if requested
  * @throws {ApiError}
  */
 export async function request(method, path, { token = null, body, timeout = 10_000, keepalive = false, as = "json" } = {}) {
@@ -50,7 +50,7 @@ export async function request(method, path, { token = null, body, timeout = 10_0
       throw new ApiError("The connection ended before all of it was here.");
     }
   }
-  // A body that is not JSON comes from something between the page and the server, and carries nothing for us.
+  // A body that is not JSON comes from a proxy, and is ignored.
   const data = await reply.json().catch(() => ({}));
   if (reply.ok) return data;
   const told = data.error ?? {};

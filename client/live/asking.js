@@ -3,33 +3,33 @@ import { pageTime } from "./messages.js";
 /** @typedef {import("./facts.js").Facts} Facts */
 /** @typedef {import("./facts.js").Question} Question */
 
-// A question that is not heard of for this long may be lost: the server says soon that it has it.
+// A question that the server has not acknowledged within this time (ms) may be lost.
 const HEARD_WITHIN = 1500;
-// A question goes out this long after connecting even if the server did not call the camera live yet.
+// Time after connecting (ms) after which a question is sent even if the camera is not live yet.
 export const PATIENCE = 4000;
 
 /**
- * Whether a question could be answered as things stand, or refused by the server with a reason: it knows more of that.
+ * True when the server can answer a question now, or refuse it with a better reason than the page has.
  * @param {Facts} facts @param {number} connectedFor ms
  */
 export function answerable({ camera, held, link, socket, status, disclose }, connectedFor) {
   if (socket !== "open" || disclose) return false;
-  // What is wrong with another device's camera is for the server to say.
+  // The server reports problems of another device's camera.
   if (held || camera === "elsewhere") return true;
-  // The server sees it: an older connection carries it while a newer one is offered.
+  // The server has pictures: an older connection sends while a newer one is set up.
   if (status?.camera === "live" && link !== "closed") return true;
   if (link !== "connected") return false;
-  // Stalled and frozen are for the server to say: it knows what to do about it.
+  // The server explains stalled and frozen, and what to do.
   if (["live", "stalled", "frozen"].includes(status?.camera ?? "")) return true;
   return connectedFor > PATIENCE;
 }
 
-/** Questions on their way out: the newest waits until there is a way to ask it. Knows no page and no connection. */
+/** Sends questions; the newest waits until it can be sent. Uses neither DOM nor connection. */
 export class Asking {
   #count = 0;
-  /** @type {Question|null} asked before there was a way to send it */
+  /** @type {Question|null} not sent yet */
   #waiting = null;
-  /** @type {Question|null} went out, and has no end yet */
+  /** @type {Question|null} sent, and not answered yet */
   #sent = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #unheard;
@@ -41,7 +41,7 @@ export class Asking {
   /**
    * @param {{ready: () => boolean, send: (message: Object) => boolean, onSent: (id: string) => void,
    *   onUnheard?: () => void}} hooks
-   *   send: whether it went out; onUnheard: the server does not say that it has it
+   *   send: true when it was sent; onUnheard: the server has not acknowledged the question in time
    */
   constructor({ ready, send, onSent, onUnheard = () => {} }) {
     this.#ready = ready;
@@ -51,7 +51,7 @@ export class Asking {
   }
 
   /**
-   * Ask now, or when `flush` finds a way.
+   * Send now, or with a later `flush`.
    * @param {string} content @param {Question["detail"]} detail @param {number} at when it was asked
    * @returns {{id: string, sent: boolean}}
    */
@@ -71,14 +71,14 @@ export class Asking {
     return true;
   }
 
-  /** @returns {Question|null} the one that waited; it does not any more */
+  /** @returns {Question|null} the waiting question, which is removed */
   dropAny() {
     const waiting = this.#waiting;
     this.#waiting = this.#sent = null;
     return waiting;
   }
 
-  /** The server spoke of it. @param {string} id @param {string} type of the message */
+  /** Note that the server has acknowledged a question. @param {string} id @param {string} type of the message */
   heard(id, type) {
     if (this.#sent?.id !== id) return;
     clearTimeout(this.#unheard);
@@ -86,8 +86,8 @@ export class Asking {
   }
 
   /**
-   * The socket that it went into is gone: it waits, to be sent once more.
-   * @returns {string} its id; "" for none, or one that was sent twice already
+   * Queue the sent question again, because its socket was lost.
+   * @returns {string} its id; "" for none, or for one that was already sent twice
    */
   again() {
     const question = this.#sent;
@@ -97,11 +97,11 @@ export class Asking {
     return question.id;
   }
 
-  /** @param {number} [at] when it was asked; for a question that waited, now: its frame has to be a new one */
+  /** @param {number} [at] time of the question; for one that waited it is now, so that its frame is a new one */
   flush(at = pageTime()) {
     const question = this.#waiting;
     if (!question || !this.#ready()) return;
-    // Sent again it is the very same message: the server knows by it what it has already.
+    // The repeated message is identical, so that the server recognises it.
     const sent = { at, ...question };
     if (!this.#send({ type: "chat", content: sent.content, id: sent.id, sent_at: sent.at, detail: sent.detail })) return;
     this.#waiting = null;

@@ -1,9 +1,8 @@
-/** Where the server offers the authority that its own certificate comes from, when it made one (run.sh --https). */
+/** Path of the server's own certificate authority, if it has one (run.sh --https). */
 const AUTHORITY = "/ca.crt";
 
 /**
- * Whether this page came with a certificate of the server's own making. That the answer arrives tells also that https
- * works here, whatever else does not.
+ * True when the server has a certificate authority of its own. A response also proves that https works here.
  * @returns {Promise<boolean>}
  */
 export async function hasOwnAuthority() {
@@ -11,6 +10,6 @@ export async function hasOwnAuthority() {
   try {
     return (await fetch(AUTHORITY, { cache: "no-store", signal: AbortSignal.timeout(5000) })).ok;
   } catch {
-    return false; // not reached: then it is the network
+    return false; // unreachable: a problem of the network
   }
 }

@@ -1,17 +1,17 @@
-// Up to here a break may be a short one, and whoever waits wants to be back soon after it.
+// Milliseconds for which an outage counts as short, so that retries stay frequent.
 const SHORT = 90_000;
 
 /**
- * Waiting times that double up to a limit, which is low at first and high for a break that lasts. Half of each is
- * chance, so that pages do not come back all at once.
+ * Waiting times that double up to a limit, which is low at first and high for a long outage. Half of each is random, so
+ * that pages do not reconnect all at once.
  */
 export class Backoff {
   #attempt = 0;
-  // performance.now() of the first failure; null while all is well
+  // performance.now() of the first failure; null without one
   #since = /** @type {number|null} */ (null);
 
   /**
-   * @param {number} [least] milliseconds that the other side asked for
+   * @param {number} [least] milliseconds that the server requested
    * @returns {number} milliseconds
    */
   next(least = 0) {

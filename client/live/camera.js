@@ -1,5 +1,5 @@
 /**
- * Why there is no camera.
+ * The reason for having no camera.
  * @typedef {"insecure"|"refused"|"dismissed"|"missing"|"busy"|"failed"} CameraTrouble
  */
 
@@ -16,29 +16,29 @@ export class CameraProblem extends Error {
 const PICTURE = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
 
 /**
- * The device's camera: open, close, exchange, torch, zoom, focus. Knows no page.
+ * The device's camera: open, close, exchange, torch, zoom, focus. Uses no DOM.
  */
 export class Camera {
   /** @type {MediaStream|null} null while closed */
   stream = null;
   torch = false;
-  // How many cameras there are; known only once permission was given
+  // Number of cameras; known only after permission was given
   count = 0;
 
   #onChange;
   #onLost;
   #facing = "environment";
   #deviceId = "";
-  // The device that was in use last; "" before, and where the browser does not tell
+  // Id of the last used device; "" before, and when the browser hides it
   #last = "";
-  // Grows with every open and close, so that an await can tell that it is over.
+  // Grows with every open and close, so that code after an await notices that it is outdated.
   #attempt = 0;
-  /** @type {{zoom?: number, frameRate?: number}} asked for besides the picture itself */
+  /** @type {{zoom?: number, frameRate?: number}} constraints besides the picture's */
   #wishes = {};
 
   /**
    * @param {{onChange: () => void, onLost: () => void}} hooks
-   *   onChange: another track, other abilities, muted or not; onLost: the device went away
+   *   onChange: the track, its capabilities or muting changed; onLost: the device was disconnected
    */
   constructor({ onChange, onLost }) {
     this.#onChange = onChange;
@@ -49,12 +49,12 @@ export class Camera {
     return this.stream?.getVideoTracks()[0] ?? null;
   }
 
-  /** The system took the camera for a while, as phones do during a call. */
+  /** True while the system uses the camera, as phones do during a call. */
   get muted() {
     return this.track?.muted ?? false;
   }
 
-  /** @returns {any} what this camera can do; empty where the browser does not tell */
+  /** @returns {any} this camera's capabilities; empty when the browser does not give them */
   get abilities() {
     return this.track?.getCapabilities?.() ?? {};
   }
@@ -76,7 +76,7 @@ export class Camera {
   }
 
   /**
-   * @returns {Promise<boolean>} false when it was closed again meanwhile
+   * @returns {Promise<boolean>} false when it was closed meanwhile
    * @throws {CameraProblem}
    */
   async open() {
@@ -101,7 +101,7 @@ export class Camera {
     return true;
   }
 
-  /** Cameras come and go; how many there are is told only after permission was given. */
+  /** Count the cameras again. Browsers give the number only after permission. */
   async recount() {
     if (!this.stream) return;
     const devices = await navigator.mediaDevices.enumerateDevices();
@@ -109,7 +109,7 @@ export class Camera {
     this.#onChange();
   }
 
-  /** @returns {Promise<boolean>} whether the camera that was in use last is there; it is the next to be opened */
+  /** @returns {Promise<boolean>} true when the last used camera is connected again; it will be opened next */
   async returned() {
     const devices = await navigator.mediaDevices.enumerateDevices();
     const back = this.#last !== "" && devices.some(({ kind, deviceId }) => kind === "videoinput" && deviceId === this.#last);
@@ -130,8 +130,8 @@ export class Camera {
   }
 
   /**
-   * The other side of a phone, or the next of several cameras. The old one is closed first: many phones cannot
-   * have two open.
+   * Switch to the other side of a phone, or to the next camera. The old one is closed first, because many phones cannot
+   * open two.
    * @returns {Promise<boolean>}
    * @throws {CameraProblem}
    */
@@ -176,7 +176,7 @@ export class Camera {
     await this.#constrain();
   }
 
-  /** At most this many frames a second from the camera itself. @param {number} frameRate */
+  /** Limit the frames per second at the camera itself. @param {number} frameRate */
   async limitFrameRate(frameRate) {
     this.#wishes.frameRate = frameRate;
     await this.#constrain();
@@ -194,7 +194,7 @@ export class Camera {
     try {
       return await navigator.mediaDevices.getUserMedia({ audio: false, video });
     } catch (error) {
-      // An exact camera that is gone, or one that can do nothing that was asked for: take what there is.
+      // The exact camera is gone, or cannot meet the constraints: open any.
       if (!(error instanceof DOMException) || error.name !== "OverconstrainedError") throw error;
       this.#deviceId = "";
       return navigator.mediaDevices.getUserMedia({ audio: false, video: true });
@@ -215,7 +215,7 @@ export class Camera {
     };
   }
 
-  /** Each call replaces what was asked before, so all of it is repeated. @param {object} [more] */
+  /** Apply all constraints, because each call replaces the previous ones. @param {object} [more] */
   async #constrain(more = {}) {
     const { frameRate, zoom } = this.#wishes;
     const special = {
@@ -237,7 +237,7 @@ export class Camera {
 async function explain(error) {
   const name = error instanceof Error ? error.name : "";
   if (name === "NotAllowedError" || name === "SecurityError") {
-    // Only some browsers tell whether the person may still be asked.
+    // Only some browsers report if they would still prompt.
     const state = await navigator.permissions
       ?.query({ name: /** @type {any} */ ("camera") })
       .then((permission) => permission.state)

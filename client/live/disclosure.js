@@ -1,17 +1,17 @@
 /** @typedef {import("./messages.js").Ready} Ready */
 
-/** To which machines beside the server's own this page's pictures may go. Kept in this page's memory only. */
+/** The other machines to which this page's pictures may go. Kept in the page's memory only. */
 export class Disclosure {
   #agreed = new Set([""]);
   #seen = false;
 
   /**
    * @param {Ready} ready
-   * @returns {{ask: string, confirm: string}} ask: the machine that the person has to agree to before anything is asked;
-   *   confirm: the one that the server has to be told of, agreed to earlier. Empty for none.
+   * @returns {{ask: string, confirm: string}} ask: the machine that the user has to agree to before any question;
+   *   confirm: a machine agreed to earlier, which has to be confirmed to the server. "" for none.
    */
   look({ elsewhere, confirmed }) {
-    // Where the page began: that is how this server works, and nothing changed.
+    // The first engine of the page, which the server confirmed: nothing has changed.
     if (!this.#seen && confirmed) this.#agreed.add(elsewhere);
     this.#seen = true;
     if (!this.#agreed.has(elsewhere)) return { ask: elsewhere, confirm: "" };

@@ -3,26 +3,26 @@
 /** @typedef {import("./api.js").ApiError} ApiError */
 
 /**
- * Everything the page shows about the state of things.
+ * The state that the page shows.
  * @typedef {Object} Facts
- * @property {boolean} active the person wants the camera on
+ * @property {boolean} active the user wants the camera on
  * @property {"off"|"asking"|"on"|"resting"|"elsewhere"|"lost"|import("./camera.js").CameraTrouble} camera
- *   resting: let go because the page is hidden; elsewhere: another device is the camera
- * @property {boolean} muted the system took the camera for a while
+ *   resting: closed while the page is hidden; elsewhere: another device is the camera
+ * @property {boolean} muted the system uses the camera for a while
  * @property {import("./peer.js").PeerState} link
  * @property {ApiError|null} linkError
  * @property {import("./socket.js").SocketState} socket
  * @property {number} closeCode of the last close, 0 for none
  * @property {ApiError|null} socketError
- * @property {boolean} gone the server stopped, and a restart would have ended by now
- * @property {boolean} cut nothing came through for a while, and not all of it is back
- * @property {boolean} untrusted https works and the socket does not: the browser only tolerates the certificate
- * @property {ApiError|null} pairingError why the one-time code in the address was not taken
+ * @property {boolean} gone the server stopped, and has been away for longer than a restart takes
+ * @property {boolean} cut the link was interrupted, and is not fully back
+ * @property {boolean} untrusted https works but the socket does not: the browser only tolerates the certificate
+ * @property {ApiError|null} pairingError the error of the one-time code in the address
  * @property {Ready|null} ready
  * @property {Status|null} status
  * @property {boolean} held
  * @property {boolean} describing
- * @property {string} disclose another machine that pictures would go to, once the person agrees; "" for none
+ * @property {string} disclose another machine to which pictures go once the user agrees; "" for none
  * @property {import("./stats.js").Sent|null} sent
  */
 
@@ -31,25 +31,25 @@
  * @property {string} id
  * @property {string} content
  * @property {"auto"|"low"|"high"} detail
- * @property {number} [at] when it was asked, once it went out
- * @property {boolean} [again] it goes out for the second time
+ * @property {number} [at] time of the question, once sent
+ * @property {boolean} [again] sent for the second time
  */
 
 /**
- * What a visit tells the page.
+ * The callbacks of a visit.
  * @typedef {Object} Hooks
  * @property {(wrong: boolean, why?: string) => Promise<string|null>} askCode
  * @property {(facts: Facts) => void} onChange
  * @property {(stream: MediaStream|null) => void} onStream
  * @property {(message: import("./messages.js").ServerMessage) => void} onMessage
- * @property {(engine: string, model: string) => void} onEngine it answers from now on
- * @property {(id: string) => void} onSent a question that waited went out
- * @property {(id: string) => void} onUnsent it never will
- * @property {(again: string) => void} onBroken the socket was lost; again: id of the question that is sent once more, or ""
+ * @property {(engine: string, model: string) => void} onEngine this engine answers from now on
+ * @property {(id: string) => void} onSent a waiting question was sent
+ * @property {(id: string) => void} onUnsent a waiting question will not be sent
+ * @property {(again: string) => void} onBroken the socket was lost; again: id of the question that is sent again, or ""
  * @property {() => void} onNewSession
  */
 
-/** @type {Readonly<Facts>} before anything was wanted */
+/** @type {Readonly<Facts>} the initial state */
 export const NOTHING_YET = {
   active: false,
   camera: "off",

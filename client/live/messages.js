@@ -1,10 +1,10 @@
 /**
- * The WebSocket's messages, both ways: the mirror of server/core/messages.py (a test keeps them equal).
+ * WebSocket messages in both directions, a copy of server/core/messages.py (a test keeps them equal).
  *
  * Times ending in `_at` are milliseconds since the epoch, `_ms` are milliseconds, rates are bit/s and frames/s.
  */
 
-// --- What the page sends -------------------------------------------------------------------------
+// --- Sent by the page ----------------------------------------------------------------------------
 
 /**
  * @typedef {Object} Auth
@@ -38,7 +38,7 @@
  */
 
 /**
- * Only the fields that are given change.
+ * Absent fields keep their value.
  * @typedef {Object} Settings
  * @property {"settings"} type
  * @property {boolean} [describe]
@@ -47,7 +47,7 @@
  * @property {number} [max_tokens]
  * @property {string} [language]
  * @property {boolean} [thumbnails]
- * @property {boolean} [stills] a picture a second, for a page whose camera is another device
+ * @property {boolean} [stills] one picture per second, for a page whose camera is another device
  */
 
 /**
@@ -61,14 +61,14 @@
  */
 
 /**
- * The person has seen that pictures go to this machine from now on.
+ * The user agrees that pictures go to this machine.
  * @typedef {Object} Confirm
  * @property {"confirm"} type
  * @property {string} host
  */
 
 /**
- * Asks for `engine` and `log` messages on this socket.
+ * Request `engine` and `log` messages on this socket.
  * @typedef {Object} Operator
  * @property {"operator"} type
  * @property {string} token
@@ -76,7 +76,7 @@
 
 /** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Typing|Ping|Confirm|Operator} ClientMessage */
 
-// --- What the server sends -----------------------------------------------------------------------
+// --- Sent by the server --------------------------------------------------------------------------
 
 /**
  * @typedef {Object} Limits
@@ -108,27 +108,27 @@
  * @property {string} engine
  * @property {string} model
  * @property {"ready"|"loading"|"unreachable"|"busy"|"misconfigured"} engine_state
- * @property {string} engine_detail a sentence for people
+ * @property {string} engine_detail a sentence for the user
  * @property {EngineCapabilities} capabilities
  * @property {Limits} limits
- * @property {number} began_at ms since the epoch: with the same session_id and another began_at it is a new session
+ * @property {number} began_at ms since the epoch; another time with the same session_id means a new session
  * @property {boolean} describe
  * @property {boolean} held
- * @property {string} elsewhere another machine that the engine's pictures go to; "" while they stay on the server's own
- * @property {boolean} confirmed whether this session's pictures may go there
+ * @property {string} elsewhere another machine to which the engine sends pictures; "" when they stay on the server's
+ * @property {boolean} confirmed this session's pictures may go there
  */
 
 /**
  * @typedef {Object} Status
  * @property {"status"} type
- * @property {"starting"|"live"|"stalled"|"frozen"|"ended"} [camera] absent while no camera was offered yet
- * @property {"page"|"whip"} [source] who sends it: this page, or another device; absent while nobody does
+ * @property {"starting"|"live"|"stalled"|"frozen"|"ended"} [camera] absent before the first camera
+ * @property {"page"|"whip"} [source] the sender: this page, or another device; absent without one
  * @property {boolean} [dark]
  * @property {boolean} [blurred]
  * @property {number} [width]
  * @property {number} [height]
  * @property {number} [fps]
- * @property {boolean} clock_doubted the camera's clock contradicts itself or the page's: the server's decides
+ * @property {boolean} clock_doubted the camera's clock contradicts itself or the page's, so the server's is used
  * @property {boolean} held
  * @property {number} queue_depth
  * @property {string} engine
@@ -147,11 +147,11 @@
 /**
  * @typedef {Object} RampStep
  * @property {number} at_ms after waking, or after falling back to idle
- * @property {number} max_bitrate holds from then on
+ * @property {number} max_bitrate from that time on
  */
 
 /**
- * How the camera should send; also in the offer's answer.
+ * Limits for the camera's sender; also part of the offer's answer.
  * @typedef {Object} Sender
  * @property {"sender"} [type]
  * @property {SenderProfile} idle
@@ -159,7 +159,7 @@
  * @property {RampStep[]} ramp
  * @property {RampStep[]} settle bit rates on the way back to idle
  * @property {number} awake_ms
- * @property {number} [wake_ms] wake now, for this long
+ * @property {number} [wake_ms] wake now for this time
  */
 
 /**
@@ -169,7 +169,7 @@
  * @property {number} age_ms when the model got it
  * @property {number} source_width
  * @property {number} source_height
- * @property {number} width of the picture that the model saw
+ * @property {number} width of the model's picture
  * @property {number} height
  * @property {number} visual_tokens
  * @property {boolean} held
@@ -195,11 +195,11 @@
  */
 
 /**
- * A question waits for a frame captured after it, longer than usual; `started` or an `error` follows.
+ * A question waits longer than usual for a frame captured after it; `started` or `error` follows.
  * @typedef {Object} Waiting
  * @property {"waiting"} type
  * @property {string} id
- * @property {"frame"} what it waits for
+ * @property {"frame"} what always "frame"
  */
 
 /**
@@ -218,7 +218,7 @@
  */
 
 /**
- * What the model thinks before it answers; no part of the answer.
+ * A part of the model's reasoning before its answer; not part of the answer.
  * @typedef {Object} Thinking
  * @property {"thinking"} type
  * @property {string} id
@@ -228,14 +228,14 @@
 /**
  * @typedef {Object} ResponseMessage
  * @property {"response"} type
- * @property {string} text whole
- * @property {string} [thinking] what the model thought before, whole; absent when it did not
+ * @property {string} text the whole answer
+ * @property {string} [thinking] the model's whole reasoning; absent without any
  * @property {number} inference_time seconds
  * @property {string} id
  * @property {string} kind
  * @property {string} engine
  * @property {string} model
- * @property {FrameInfo} [frame] absent when it ended before a frame was there
+ * @property {FrameInfo} [frame] absent when it ended before a frame was available
  * @property {Timings} timings
  * @property {UsageInfo} usage
  * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason
@@ -258,11 +258,11 @@
  */
 
 /**
- * What the camera sees about now, after the privacy filters.
+ * A recent picture of the camera, after the privacy filters.
  * @typedef {Object} Still
  * @property {"still"} type
  * @property {string} [image] a JPEG data URL; absent when a filter withheld it
- * @property {number} [width] of the camera's own picture
+ * @property {number} [width] of the camera's picture
  * @property {number} [height]
  * @property {boolean} withheld
  */
@@ -276,10 +276,10 @@
  */
 
 /**
- * Bytes that a stopped model gave back.
+ * Memory freed by the previous model, in bytes.
  * @typedef {Object} ReleasedMemory
  * @property {number} [memory_bytes] main memory
- * @property {number} [left_bytes] that its processes hold still
+ * @property {number} [left_bytes] still held by its processes
  * @property {number} [gpu_bytes] of the GPUs' memory
  */
 
@@ -288,12 +288,12 @@
  * @typedef {Object} Answering
  * @property {string} engine vllm, builtin, local
  * @property {string} model
- * @property {string} server what kind of server that is; empty where it is none
- * @property {string} where its host and port; empty where it is none
+ * @property {string} server the kind of model server; "" for an engine in this server
+ * @property {string} where its host and port; "" for an engine in this server
  */
 
 /**
- * The engine that the operator manages; to operators only.
+ * State of the engine that the operator manages; sent to operators only.
  * @typedef {Object} EngineReport
  * @property {"engine"} type
  * @property {"idle"|"loading"|"ready"|"stopping"|"failed"} state
@@ -301,22 +301,22 @@
  * @property {string} [model_type]
  * @property {string} [mode]
  * @property {LoadingProgress} [progress]
- * @property {number} [memory_bytes] main memory that it takes
- * @property {number} [gpu_bytes] of the GPUs' memory
- * @property {ReleasedMemory} [released] by the model before it
- * @property {string} [command] exactly what runs
- * @property {string} [error] what went wrong, and what to do
- * @property {boolean} answers visitors are answered by it
- * @property {Answering} [answering] what they are answered by; absent: by nothing
- * @property {string} [why] why no better engine answers, and what to do
+ * @property {number} [memory_bytes] main memory that it uses
+ * @property {number} [gpu_bytes] GPU memory that it uses
+ * @property {ReleasedMemory} [released] by the previous model
+ * @property {string} [command] the command that runs
+ * @property {string} [error] the failure and the remedy
+ * @property {boolean} answers it answers visitors
+ * @property {Answering} [answering] the engine that answers visitors; absent for none
+ * @property {string} [why] the reason why no better engine answers, and the remedy
  */
 
 /**
- * An engine's own words; to operators only.
+ * Lines of an engine's output; sent to operators only.
  * @typedef {Object} LogLines
  * @property {"log"} type
  * @property {string[]} lines oldest first
- * @property {number} dropped lines before these that went for want of room
+ * @property {number} dropped lines before these that were dropped because the buffer was full
  */
 
 /**
@@ -341,7 +341,7 @@ const KNOWN = new Set([
 
 /**
  * @param {unknown} raw
- * @returns {ServerMessage|null} null for what this page does not know: a newer server may say more
+ * @returns {ServerMessage|null} null for an unknown message, for example of a newer server
  */
 export function parse(raw) {
   if (typeof raw !== "string") return null;
@@ -349,12 +349,12 @@ export function parse(raw) {
   try {
     data = JSON.parse(raw);
   } catch {
-    return null; // not ours; the connection itself is unharmed
+    return null; // malformed; the connection continues
   }
   return data !== null && typeof data === "object" && KNOWN.has(data.type) ? data : null;
 }
 
-/** The clock that the browser also writes into the video's sender reports, so the server can compare the two. */
+/** Milliseconds since the epoch by the clock that the browser uses in the video's sender reports. */
 export function pageTime() {
   return performance.timeOrigin + performance.now();
 }

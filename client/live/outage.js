@@ -2,14 +2,14 @@ import { Pulse } from "./pulse.js";
 
 /** @typedef {import("./facts.js").Facts} Facts */
 
-// A socket that answers has done so by then, also on a slow path.
+// Time (ms) within which a working socket answers, also on a slow path.
 const ANSWERS_SOON = 500;
-// What is not back so long after the chat has a name of its own: the picture is stalled, or gets no way through.
+// Time (ms) after the chat is back when the cut ends; a missing picture then has its own message.
 const SETTLES = 3000;
-// Browsers call a connection interrupted some seconds after a cut, which may be over by then.
+// A connection has to be interrupted for this long (ms): browsers report it seconds late, when the cut may be over.
 const INTERRUPTED_FOR = 1000;
 
-/** Whether the link to the server is cut: said soon, and until all of it is back, so that nothing flickers meanwhile. */
+/** Detects cuts of the link to the server early, and reports them until the link is fully back, so that nothing flickers. */
 export class Outage {
   pulse;
   connectedOnce = false;
@@ -31,7 +31,7 @@ export class Outage {
     this.pulse = new Pulse({ onQuiet: () => socket.ask(ANSWERS_SOON), onBack: () => socket.renew() });
   }
 
-  /** Milliseconds since the camera's connection came about; negative while it does not stand. */
+  /** Milliseconds since the camera's connection was established; negative without one. */
   get connectedFor() {
     return performance.now() - this.#connectedAt;
   }
@@ -42,7 +42,7 @@ export class Outage {
     clearTimeout(this.#interrupted);
     this.#connectedAt = link === "connected" ? performance.now() : Infinity;
     if (link === "connected") {
-      // A socket whose packets were lost in between would be tried again in longer and longer steps.
+      // TCP would retry lost packets in longer and longer steps; a new socket is faster.
       if (this.connectedOnce) this.#socket.renew();
       this.connectedOnce = true;
     } else if (lost) {
@@ -52,17 +52,17 @@ export class Outage {
     }
   }
 
-  /** A question that was sent is not heard of. */
+  /** The server has not acknowledged a question in time. */
   unheard() {
     this.#socket.ask(ANSWERS_SOON);
   }
 
-  /** What stood may be gone without a word. */
+  /** Check the connections, which may be dead without notice. */
   doubt() {
     this.#socket.probe(ANSWERS_SOON);
   }
 
-  /** The socket was asked and did not answer. */
+  /** The socket did not answer in time. */
   silent() {
     if (this.pulse.quiet) this.begin();
   }
@@ -73,13 +73,13 @@ export class Outage {
     if (this.#facts().active && !this.#facts().cut) this.#onChange(true);
   }
 
-  /** The chat is back. */
+  /** The socket answered again. */
   trusted() {
     clearTimeout(this.#timer);
     if (this.#facts().cut) this.#timer = setTimeout(() => this.end(), SETTLES);
   }
 
-  /** What the server says of the camera now. @param {import("./messages.js").Status} status */
+  /** Process the server's status of the camera. @param {import("./messages.js").Status} status */
   told(status) {
     if (this.#socket.doubted || this.pulse.quiet) return;
     if (status.camera === "live" || status.held) this.end();

@@ -4,20 +4,20 @@ import { Backoff } from "./backoff.js";
 
 /** @typedef {import("./messages.js").Sender} SenderPlan */
 /** @typedef {"closed"|"connecting"|"connected"|"interrupted"|"waiting"|"ended"} PeerState
- *  interrupted: may heal by itself; waiting: will offer again; ended: will not by itself */
+ *  interrupted: may recover by itself; waiting: will offer again; ended: will not offer again by itself */
 
 const CONNECT_WITHIN = 15_000;
-// An interruption that lasts longer is answered with a new offer.
+// After an interruption this long (ms) a new offer is made.
 const HEAL_WITHIN = 5000;
 const ANSWER_WITHIN = 10_000;
-// While nothing gets through: a fresh request reaches a link that is back sooner than one that was lost in it.
+// Time limit (ms) of an offer during an outage: a new request gets through sooner than one whose packets were lost.
 const ANSWER_WITHIN_OUTAGE = 5000;
-// The server takes 64 candidates an offer.
+// The server accepts 64 candidates per offer.
 const MAX_CANDIDATES = 60;
 // Candidates found within this time go in one request.
 const TRICKLE_EVERY = 40;
 
-/** The camera's way to the server over WebRTC, which offers anew when it breaks. Knows no page and no camera. */
+/** The camera's WebRTC connection to the server, which reconnects by new offers. Uses neither DOM nor camera. */
 export class Peer {
   /** @type {PeerState} */
   state = "closed";
@@ -32,37 +32,37 @@ export class Peer {
   #pc = null;
   /** @type {RTCRtpSender|null} */
   #sender = null;
-  // An interrupted connection, kept until a new offer was answered: a link that comes back heals it at once.
+  // An interrupted connection, kept until a new offer is answered, because it recovers at once with the link.
   /** @type {RTCPeerConnection|null} */
   #old = null;
-  // Grows with every offer and close, so that an await, and the server, can tell that its offer is over.
+  // Grows with every offer and close, so that code after an await, and the server, notice an outdated offer.
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} connecting, healing, or the next try: one at a time */
   #timer;
-  // What a relay said to the newest offer's connection; null while none complained
+  // A relay's error with the newest connection; null without one
   /** @type {{url: string, code: number}|null} */
   #relayTrouble = null;
-  // Why the last offer did not connect; kept while the next one tries, null once connected
+  // The last offer's connection error; kept during the next offer, null once connected
   /** @type {ApiError|null} */
   #lastNoWay = null;
-  // performance.now() before which the server does not want to be asked again
+  // performance.now() before which the server accepts no new request
   #notBefore = 0;
-  // The last request did not get through
+  // True when the last request did not reach the server
   #outage = false;
   /** @type {RTCIceCandidateInit[]} found, not yet sent */
   #candidates = [];
   #candidatesSent = 0;
-  // The server answered the newest offer: candidates may be sent
+  // True after the answer to the newest offer: candidates may be sent
   #answered = false;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #trickler;
-  // The server may have had an offer that it was not told the end of.
+  // True when the server may have an offer whose end it does not know.
   #offered = false;
 
   /**
    * @param {{session: import("./session.js").Session, onState: (state: PeerState, error: ApiError|null) => void,
    *   onSender: (sender: RTCRtpSender|null, plan: SenderPlan|null) => void}} parts
-   *   onSender: a new RTCRtpSender and what the server said about it; null when it is gone
+   *   onSender: a new RTCRtpSender with the server's limits for it; null when it is gone
    */
   constructor({ session, onState, onSender }) {
     this.#session = session;
@@ -77,41 +77,41 @@ export class Peer {
     else await this.#offer();
   }
 
-  /** Offer at once if it is down: somebody asked for it. */
+  /** Offer at once if it is down, because the user asked for it. */
   retry() {
     if (this.#track && ["waiting", "ended", "interrupted"].includes(this.state)) void this.#offer(true);
   }
 
-  /** Offer at once if it only waits for its turn: the network was seen to work. */
+  /** Offer at once instead of waiting longer, because the network works again. */
   hurry() {
     if (this.state === "waiting" && performance.now() >= this.#notBefore) this.retry();
   }
 
-  /** The session has newer relay credentials: the next ICE restart, or network, of what stands uses them. */
+  /** Use the session's new relay credentials for the next ICE restart or network. */
   renewRelays() {
     for (const pc of [this.#pc, this.#old]) {
       if (pc && pc.signalingState !== "closed") pc.setConfiguration(this.#configuration());
     }
   }
 
-  /** Offer at once even if it seems to stand: the way that it stands on may be gone. */
+  /** Offer at once even if it seems connected, because its network path may be gone. */
   renew() {
     if (this.#track && this.state !== "connecting") void this.#offer(true);
   }
 
-  /** The session is another one: what stands belongs to the old one. */
+  /** Offer anew for a new session. */
   reoffer() {
     if (this.#track) void this.#offer();
   }
 
-  /** @returns {Promise<RTCStatsReport|null>} of the connection that stands; null while none does */
+  /** @returns {Promise<RTCStatsReport|null>} of the current connection; null without one */
   async report() {
     return this.state === "connected" && this.#pc ? this.#pc.getStats() : null;
   }
 
   /**
-   * @param {{leaving?: boolean, taken?: boolean}} [how] leaving: the page goes away and waits for nothing;
-   *   taken: another camera has taken the place, or is about to, and must not be ended
+   * @param {{leaving?: boolean, taken?: boolean}} [how] leaving: the page is closed and does not wait;
+   *   taken: another camera replaces this one, and must not be ended
    */
   stop({ leaving = false, taken = false } = {}) {
     const offered = this.#offered && this.#session.token !== null;
@@ -120,10 +120,10 @@ export class Peer {
     this.#lastNoWay = null;
     this.#backoff.reset();
     this.#offered = false;
-    // Or an offer that was given up would take the other camera's place when it comes through.
+    // Otherwise an abandoned offer that arrives late would replace the other camera.
     if (offered && taken) this.#tell([]);
     else if (offered) {
-      // The server also notices by itself, only later; so a failure here needs no answer.
+      // A failure is ignored, because the server notices the end by itself, only later.
       request("DELETE", this.#path(), { token: this.#session.token, keepalive: leaving, timeout: 3000 }).catch(() => {});
     }
     if (this.state !== "closed") this.#set("closed");
@@ -138,7 +138,7 @@ export class Peer {
     return numbered(`/api/webrtc/offer?session=${encodeURIComponent(this.#session.id ?? "")}`, this.#attempt);
   }
 
-  /** @param {boolean} [keep] the interrupted connection may still heal meanwhile */
+  /** @param {boolean} [keep] keep the interrupted connection, which may still recover */
   async #offer(keep = false) {
     if (keep) this.#setAside();
     else this.#dropAll();
@@ -183,13 +183,13 @@ export class Peer {
   /** @param {RTCPeerConnection} pc @param {RTCPeerConnectionIceErrorEvent} event */
   #relayFailed(pc, event) {
     if (pc !== this.#pc || !event.url?.startsWith("turn")) return;
-    // What a relay answers says more than that one cannot be reached (701).
+    // A relay's own error code says more than 701, which means unreachable.
     if (this.#relayTrouble === null || this.#relayTrouble.code >= 700) {
       this.#relayTrouble = { url: event.url.replace(/\?.*/, ""), code: event.errorCode };
     }
   }
 
-  /** No packet gets through. @param {string} what */
+  /** Report that no packet gets through. @param {string} what */
   #noWay(what) {
     const trouble = this.#relayTrouble;
     if (trouble === null) return this.#fail((this.#lastNoWay = new ApiError(what)));
@@ -201,10 +201,10 @@ export class Peer {
     this.#fail((this.#lastNoWay = new ApiError(`${what} The relay ${trouble.url} ${why}.`)));
   }
 
-  /** The one way in which an offer ends badly. @param {ApiError} error */
+  /** End an offer with an error. @param {ApiError} error */
   #fail(error) {
     this.#outage = error.status === 0;
-    // The server leaves the connection before alone when it cannot answer an offer now.
+    // The server keeps the previous connection when it cannot answer an offer.
     if ((this.#outage || error.retryable) && this.#old) this.#drop();
     else this.#dropAll();
     if (error.status === 401) this.#session.distrust();
@@ -242,10 +242,10 @@ export class Peer {
     }
   }
 
-  /** The connection that was set aside changed. @param {RTCPeerConnection} pc */
+  /** Use the old connection again if it has recovered. @param {RTCPeerConnection} pc */
   #healed(pc) {
     if (pc.connectionState === "failed" || pc.connectionState === "closed") return this.#closeOld();
-    // With an offer under way the server may already have ended this one: then the new one has to be awaited.
+    // During an offer the server may already have ended this one: wait for the new one.
     if (pc.connectionState !== "connected" || this.state !== "waiting") return;
     this.#attempt++;
     clearTimeout(this.#timer);
@@ -255,7 +255,7 @@ export class Peer {
     this.#outage = false;
     this.#backoff.reset();
     this.#set("connected");
-    // Or the offers that were given up meanwhile would take its place as they come through.
+    // Otherwise abandoned offers that arrive late would replace it.
     this.#tell([]);
   }
 
@@ -280,11 +280,11 @@ export class Peer {
 
   /** @param {RTCIceCandidateInit[]} candidates */
   #tell(candidates) {
-    // Lost ones are no failure: others may connect, and the limit for connecting watches over it.
+    // A lost request is ignored: other candidates may connect, and connecting has a time limit.
     request("PATCH", this.#path(), { token: this.#session.token, body: { candidates } }).catch(() => {});
   }
 
-  /** Make room for a new offer; what stood lives on beside it, even if it is interrupted. */
+  /** Keep the current connection beside a new offer, even if it is interrupted. */
   #setAside() {
     const pc = this.#pc;
     if (pc && this.#answered && ["connected", "disconnected"].includes(pc.connectionState)) {
@@ -295,7 +295,7 @@ export class Peer {
     this.#drop();
   }
 
-  /** Ends the newest offer. */
+  /** End the newest offer. */
   #drop() {
     this.#attempt++;
     clearTimeout(this.#timer);

@@ -1,12 +1,12 @@
-// How often the connection is looked at, and how often while nothing comes.
+// Milliseconds between two readings of the statistics, and while nothing arrives.
 const LOOK_EVERY = 400;
 const LOOK_WHILE_QUIET = 150;
-// Less than the server's reports on what it gets are apart (1.5 s at most): silence is a reason to ask, and no more.
+// Shorter than the interval of the server's receiver reports (at most 1.5 s), so silence is only a reason to check.
 const QUIET_AFTER = 800;
 
-/** Hears whether anything comes back from the server on the camera's connection, whatever that is called meanwhile. */
+/** Watches for packets from the server on the camera's connection, in any connection state. */
 export class Pulse {
-  /** Nothing came for a while. */
+  /** True after a while without packets. */
   quiet = false;
 
   #onQuiet;
@@ -18,13 +18,13 @@ export class Pulse {
   #bytes = 0;
   #heardAt = 0;
 
-  /** @param {{onQuiet: () => void, onBack: () => void}} hooks onBack: it comes again */
+  /** @param {{onQuiet: () => void, onBack: () => void}} hooks onBack: packets arrive again */
   constructor({ onQuiet, onBack }) {
     this.#onQuiet = onQuiet;
     this.#onBack = onBack;
   }
 
-  /** @param {RTCRtpSender|null} sender null: there is no connection to listen to */
+  /** @param {RTCRtpSender|null} sender null without a connection */
   attach(sender) {
     clearTimeout(this.#timer);
     this.#sender = sender;
@@ -40,7 +40,7 @@ export class Pulse {
     if (sender !== this.#sender) return;
     const now = performance.now();
     if (bytes !== null && bytes > this.#bytes) {
-      // More than what came in the moment before the cut, which is known only with the next look.
+      // The reading right after a cut may still contain packets from before it.
       this.#bytes = bytes;
       this.#heardAt = now;
       if (this.quiet) {
@@ -56,7 +56,7 @@ export class Pulse {
   }
 }
 
-/** @param {RTCRtpSender} sender @returns {Promise<number|null>} bytes that came to its connection; null where it is not told */
+/** @param {RTCRtpSender} sender @returns {Promise<number|null>} bytes received on its connection; null when unknown */
 async function received(sender) {
   let bytes = null;
   for (const report of (await sender.getStats()).values()) {

@@ -1,7 +1,7 @@
 /** @typedef {import("./messages.js").Sender} SenderPlan */
 
 /**
- * What the sender is told to do at one moment.
+ * Parameters of the sender at one time.
  * @typedef {Object} Setting
  * @property {number} framerate
  * @property {number} bitrate
@@ -9,16 +9,16 @@
  * @property {string} hint
  */
 
-// How long an encoder may take to follow before its rate is measured, and how long it is measured.
+// Milliseconds for an encoder to follow a new rate, and for measuring it.
 const SETTLE = 1000;
 const MEASURE = 1500;
 
 /**
- * Where the camera should send with `plan`, `since` ms after it was woken, or fell back to idle.
+ * Compute the sender's parameters, `since` ms after waking or falling back to idle.
  * @param {SenderPlan} plan
  * @param {boolean} awake
  * @param {number} since
- * @returns {{setting: Setting, next: number}} next: ms, counted like `since`, at which it changes again; Infinity for never
+ * @returns {{setting: Setting, next: number}} next: time of the next change, counted like `since` (ms); Infinity for never
  */
 export function settingAt(plan, awake, since) {
   const profile = awake ? plan.awake : plan.idle;
@@ -44,14 +44,14 @@ export function settingAt(plan, awake, since) {
 }
 
 /**
- * Keeps the camera's sender at the server's profiles: idle, or awake for a while after each cause.
+ * Keeps the camera's sender at the server's limits: idle, or awake for a while after each wake-up.
  *
- * setParameters wants parameters read just before and only one call at a time, so one loop applies whatever is
- * wanted last. A browser that ignores a frame rate there is caught by counting frames; then the track's own
- * constraints are tried, and where those do nothing either, the camera is left as it is.
+ * setParameters needs parameters that were read just before, and allows one call at a time, so one loop applies the latest
+ * setting. Frames are counted to find a browser that ignores the frame rate there; then the track's constraints are used,
+ * and if those have no effect either, the camera stays as it is.
  */
 export class SenderControl {
-  /** @type {"parameters"|"constraints"|"none"} what holds the frame rate down in this browser */
+  /** @type {"parameters"|"constraints"|"none"} the way to limit the frame rate in this browser */
   method = "parameters";
 
   /** @type {RTCRtpSender|null} */
@@ -60,11 +60,11 @@ export class SenderControl {
   #plan = null;
   /** @type {Setting|null} */
   #wanted = null;
-  // What was applied last, as text; "" for nothing yet
+  // The last applied setting as text; "" before the first
   #applied = "";
   #applying = false;
   #wokeAt = 0;
-  // Idle from the beginning until something wakes it
+  // Idle until the first wake-up
   #awakeUntil = -Infinity;
   /** @type {ReturnType<typeof setTimeout>|undefined} the next step of the ramp, or falling back to idle */
   #timer;
@@ -92,7 +92,7 @@ export class SenderControl {
     else this.#update();
   }
 
-  /** Holds at once, in every state. @param {SenderPlan} plan */
+  /** Apply new limits at once, in every state. @param {SenderPlan} plan */
   follow(plan) {
     this.#plan = plan;
     if (plan.wake_ms) this.wake(plan.wake_ms);
@@ -101,7 +101,7 @@ export class SenderControl {
 
   /**
    * Send at the awake rate from now on. The first setParameters call starts before this returns.
-   * @param {number} [ms] how long; the plan's own time by default
+   * @param {number} [ms] duration; the plan's by default
    */
   wake(ms = this.#plan?.awake_ms ?? 1500) {
     const now = performance.now();
@@ -110,7 +110,7 @@ export class SenderControl {
     this.#update();
   }
 
-  /** The track was exchanged: hints belong to the track. */
+  /** Apply the content hint again, because it belongs to the track, which was exchanged. */
   refresh() {
     this.#applied = "";
     this.#update();
@@ -135,7 +135,7 @@ export class SenderControl {
   }
 
   async #apply() {
-    if (this.#applying) return; // the loop below takes the newest wish
+    if (this.#applying) return; // the loop below applies the newest setting
     this.#applying = true;
     try {
       while (this.#sender && this.#wanted) {
@@ -168,13 +168,13 @@ export class SenderControl {
       const kept = sender.getParameters().encodings?.[0];
       if (this.method === "parameters" && kept && kept.maxFramerate === undefined) this.method = "constraints";
     } catch (error) {
-      // Closed meanwhile, or a browser that refuses a field: counting frames decides what to do next.
+      // Closed meanwhile, or the browser refuses a field; counting frames decides what to do next.
       console.debug("setParameters was refused", error);
     }
     if (this.method === "constraints") await this.#limitRate(wanted.framerate).catch(() => {});
   }
 
-  /** Count what is really sent while idle, and change the method where the rate was not followed. */
+  /** Count the frames sent while idle, and change the method if the rate is not followed. */
   async #verify() {
     const sender = this.#sender;
     const key = this.#applied;

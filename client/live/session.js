@@ -1,10 +1,10 @@
 import { ApiError, request } from "./api.js";
 
-/** Part of a grant's life after which it is renewed. */
+/** Share of a grant's lifetime after which it is renewed. */
 const RENEW_AT = 0.8;
 
 /**
- * One visitor's session: its id, its token and the ICE servers. All of it lives in this page's memory only.
+ * A visitor's session: its id, token and ICE servers. Kept in this page's memory only.
  */
 export class Session {
   /** @type {string|null} null before the first grant */
@@ -13,18 +13,18 @@ export class Session {
   token = null;
   /** @type {RTCIceServer[]} */
   iceServers = [];
-  /** This device was paired: the browser keeps what it gets in by, where no script can read it. */
+  /** True for a paired device, whose credential is in a cookie that no script can read. */
   paired = false;
 
-  // Of the last grant, that is of its token or its relay credentials, whichever ends first: milliseconds that it is
-  // good for, and when it came, by two clocks. One may stand still while the machine sleeps, the other be set.
+  // Lifetime (ms) of the last grant's token or relay credentials, whichever is shorter, and its arrival by two clocks:
+  // one may stop while the machine sleeps, the other may be set.
   #life = 0;
   #cameAt = { steady: 0, wall: 0 };
-  // Kept so that an expired session can begin anew without asking again.
+  // The access code, kept to start a new session without asking again.
   #code = "";
-  // A one-time code that was not redeemed yet
+  // A one-time code that is not redeemed yet
   #pairing = "";
-  /** @type {Promise<void>|null} the grant under way: callers share it */
+  /** @type {Promise<void>|null} the running request, which callers share */
   #granting = null;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
@@ -35,8 +35,8 @@ export class Session {
   /**
    * @param {{askCode: (wrong: boolean, why?: string) => Promise<string|null>, onNew: (first: boolean) => void,
    *   onIceServers?: () => void}} hooks
-   *   askCode: the person's access code, null when they gave up, `why`: the server's words for it; onNew: the session id
-   *   changed; onIceServers: `iceServers` are newer ones
+   *   askCode: asks the user for the access code, null when cancelled, `why`: the server's text; onNew: the session id
+   *   changed; onIceServers: `iceServers` changed
    */
   constructor({ askCode, onNew, onIceServers = () => {} }) {
     this.#askCode = askCode;
@@ -44,21 +44,21 @@ export class Session {
     this.#onIceServers = onIceServers;
   }
 
-  /** Token and relay credentials are good. */
+  /** True while token and relay credentials are valid. */
   get valid() {
     const { steady, wall } = this.#cameAt;
     return this.token !== null && Math.max(performance.now() - steady, Date.now() - wall) < this.#life;
   }
 
-  /** Everything here that no report may hold. @returns {string[]} */
+  /** All secrets of the session, which no report may contain. @returns {string[]} */
   get secrets() {
     const relays = this.iceServers.flatMap(({ username, credential }) => [username, credential]);
     return [this.token, this.id, this.#code, this.#pairing, ...relays].filter((secret) => typeof secret === "string");
   }
 
   /**
-   * Have a token, asking for one where there is none.
-   * @throws {ApiError} code "cancelled" when the person closed the dialog
+   * Make sure that there is a valid token.
+   * @throws {ApiError} code "cancelled" when the user closed the dialog
    */
   async ensure() {
     if (this.valid) return;
@@ -66,9 +66,9 @@ export class Session {
   }
 
   /**
-   * Take a one-time code instead of the access code. When it cannot be redeemed now, the next `ensure` tries again.
+   * Redeem a one-time code instead of the access code. When that fails for now, the next `ensure` tries again.
    * @param {string} code
-   * @throws {ApiError} status 401 when it is not taken
+   * @throws {ApiError} status 401 when it is refused
    */
   async pair(code) {
     if (this.valid) return;
@@ -84,12 +84,12 @@ export class Session {
     await this.#granting;
   }
 
-  /** The server does not take this token any more, or a relay its credentials; the next `ensure` asks for others. */
+  /** Discard the token, which the server or a relay refuses; the next `ensure` requests a new one. */
   distrust() {
     this.#life = 0;
   }
 
-  /** The session is gone on the server: the next `ensure` begins another. @param {boolean} [code] which asks for the code */
+  /** Forget a session that the server has ended; the next `ensure` begins another. @param {boolean} [code] true: with the code */
   forget(code = false) {
     clearTimeout(this.#timer);
     this.token = null;
@@ -97,14 +97,14 @@ export class Session {
     if (code) this.#code = this.#pairing = "";
   }
 
-  /** Take this device's pairing back: the next `ensure` asks for a code. @throws {ApiError} */
+  /** End this device's pairing; the next `ensure` asks for a code. @throws {ApiError} */
   async unpair() {
     await request("DELETE", "/api/token/device");
     this.paired = false;
     this.forget(true);
   }
 
-  /** @param {any} grant what POST /api/token answers; also part of an open server's answer to an offer */
+  /** @param {any} grant response of POST /api/token; also part of an open server's answer to an offer */
   adopt(grant) {
     if (typeof grant.token !== "string") return;
     const before = this.id;
@@ -123,7 +123,7 @@ export class Session {
     if (before !== this.id) this.#onNew(before === null);
   }
 
-  /** Where tokens are had: with a token at the process that has its session, which counts it as that session's. */
+  /** URL of the token request; with a token it names the session, so that the session's process answers. */
   #address() {
     return this.token === null ? "/api/token" : `/api/token?session=${encodeURIComponent(this.id ?? "")}`;
   }
@@ -158,7 +158,7 @@ export class Session {
       } catch (error) {
         if (!(error instanceof ApiError) || error.status !== 401) throw error;
         if (this.token !== null) {
-          // The old token is not taken for a renewal: begin anew.
+          // The old token cannot be renewed: begin a new session.
           this.token = null;
           continue;
         }
@@ -190,7 +190,7 @@ export class Session {
       const grant = await request("POST", this.#address(), { token, body: {} });
       if (this.token === token) this.adopt(grant);
     } catch (error) {
-      // Not urgent: whoever needs a token after its end asks through `ensure`.
+      // Not urgent: `ensure` requests a token when one is needed.
       if (this.valid && error instanceof ApiError && error.retryable) this.#renewIn(15_000);
     }
   }

@@ -8,19 +8,19 @@ import { parse } from "./messages.js";
 /** @typedef {"closed"|"connecting"|"open"|"waiting"|"ended"} SocketState waiting: will try again; ended: will not */
 
 const PING_EVERY = 20_000;
-// Nothing at all for this long after a ping: the connection is dead, whatever the browser thinks.
+// Milliseconds without any message after a ping until the connection counts as dead.
 const SILENCE = 10_000;
-// Of a socket on a link that has just come back
+// Time (ms) for a socket to answer on a link that has just come back
 const RENEWED_WITHIN = 400;
-// An attempt so young is not begun anew.
+// An attempt younger than this (ms) is not restarted.
 const JUST_BEGUN = 300;
-// Short, since a fresh try reaches a link that is back sooner than one that was lost in it.
+// Time (ms) to open. Short, because a new attempt gets through sooner than one whose packets were lost.
 const OPEN_WITHIN = 5000;
 
 /**
- * What to do after a close code of the server. "token": the same session with another token, "session": a new one,
- * "slow": with a long pause, "never": only when the person says so, "over": so, and with the code anew. Every other
- * code: try again soon.
+ * The reaction to a close code of the server. "token": the same session with another token, "session": a new session,
+ * "slow": after a long pause, "never": only when the user asks, "over": like never, and with the access code again. Any
+ * other code: try again soon.
  * @type {Record<number, "token"|"session"|"slow"|"never"|"over">}
  */
 export const AFTER_CLOSE = {
@@ -33,14 +33,14 @@ export const AFTER_CLOSE = {
   4429: "slow",
 };
 
-/** The WebSocket of a session, which comes back by itself. Knows no page. */
+/** The WebSocket of a session, which reconnects by itself. Uses no DOM. */
 export class ChatSocket {
   /** @type {SocketState} */
   state = "closed";
-  // Sockets that did not open, though a token could be had, before the first one ever did; 0 from then on
+  // Failed attempts with a token before the first socket ever opened; 0 from then on
   unopened = 0;
 
-  /** Asked whether it still stands, and not heard since: what is sent now may be lost. */
+  /** True after an unanswered ping: a message sent now may be lost. */
   doubted = false;
 
   #session;
@@ -51,7 +51,7 @@ export class ChatSocket {
   #backoff = new Backoff();
   /** @type {WebSocket|null} */
   #ws = null;
-  // Grows with every open and close, so that an await, and the server, can tell that its attempt is over.
+  // Grows with every open and close, so that code after an await, and the server, notice an outdated attempt.
   #attempt = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} next try, or the limit for opening */
   #timer;
@@ -59,25 +59,25 @@ export class ChatSocket {
   #pinger;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #silence;
-  // Opened beside one that is silent, whose place it takes; null while there is none.
+  // A second socket to replace a silent one; null without one.
   /** @type {WebSocket|null} */
   #spare = null;
-  // performance.now() when the newest one was begun
+  // performance.now() at the start of the newest attempt
   #begunAt = -Infinity;
-  // The silent one was heard since the spare was begun.
+  // True when the silent one has answered since the spare was opened
   #spoke = false;
-  // performance.now() before which the server does not want to see us again
+  // performance.now() before which the server accepts no new connection
   #notBefore = 0;
   #everOpened = false;
-  // Refusals in a row that another token did not cure
+  // Consecutive refusals that a new token did not solve
   #refused = 0;
 
   /**
    * @param {{session: import("./session.js").Session, onMessage: (message: ServerMessage) => void,
    *   onState: (state: SocketState, code: number, error: ApiError|null) => void, onTrusted?: () => void,
    *   onSilent?: () => void}} parts
-   *   code: the close code, 0 for none; error: why no token could be had; onTrusted: `doubted` no longer;
-   *   onSilent: it was asked and did not answer. "open" is told again when another socket took the place of a silent one
+   *   code: the close code, 0 for none; error: the error of the token request; onTrusted: `doubted` became false;
+   *   onSilent: a ping was not answered in time. "open" is reported again when a socket has replaced a silent one
    */
   constructor({ session, onMessage, onState, onTrusted = () => {}, onSilent = () => {} }) {
     this.#session = session;
@@ -87,30 +87,30 @@ export class ChatSocket {
     this.#onSilent = onSilent;
   }
 
-  /** Begin, or begin at once instead of waiting. Nothing happens when it is open or opening. */
+  /** Connect now, without waiting. Does nothing when it is open or opening. */
   open() {
     if (this.state === "open" || this.state === "connecting") return;
     void this.#connect(++this.#attempt);
   }
 
-  /** Begin at once if it only waits for its turn: the network was seen to work. */
+  /** Connect now instead of waiting longer, because the network works again. */
   hurry() {
     if (this.state === "waiting" && performance.now() >= this.#notBefore) this.open();
   }
 
-  /** Ask it, and open another one when it does not answer in time; it is trusted until then. @param {number} within milliseconds */
+  /** Send a ping, and open a spare when it is not answered in time; until then the socket is trusted. @param {number} within milliseconds */
   ask(within) {
     if (this.#ws && this.state === "open" && !this.#spare && !this.doubted) this.#ping(this.#ws, within);
   }
 
-  /** Find out now whether the connection still stands: another one is opened when it does not. @param {number} [within] milliseconds */
+  /** Check the connection now, and open a spare if it is dead. @param {number} [within] milliseconds */
   probe(within) {
     if (!this.#ws || this.state !== "open" || this.#spare) return;
     this.doubted = true;
     this.#ping(this.#ws, within);
   }
 
-  /** The link is back after a cut: what was lost in it is sent again late, a fresh attempt gets through at once. */
+  /** Replace the socket after a cut: TCP repeats lost packets late, a new connection gets through at once. */
   renew() {
     if (this.state === "waiting") return this.hurry();
     if (performance.now() - this.#begunAt < JUST_BEGUN) return;
@@ -126,7 +126,7 @@ export class ChatSocket {
 
   /**
    * @param {ClientMessage} message
-   * @returns {boolean} false when there is no open socket: nothing is kept back for later
+   * @returns {boolean} false without an open socket; the message is not queued
    */
   send(message) {
     if (this.state !== "open" || this.#ws?.readyState !== WebSocket.OPEN) return false;
@@ -177,12 +177,12 @@ export class ChatSocket {
     ws.onmessage = (event) => {
       if (ws === this.#ws) this.#received(parse(event.data));
     };
-    // An error is always followed by a close, which carries the code.
+    // An error is always followed by a close event with the code.
     ws.onclose = (event) => this.#closed(ws, event.code);
     return ws;
   }
 
-  /** Open another one beside the one that is silent; until it is there nobody hears of it. */
+  /** Open a spare beside the silent socket; nothing is reported until it is open. */
   async #replace() {
     const attempt = ++this.#attempt;
     this.#begunAt = performance.now();
@@ -200,7 +200,7 @@ export class ChatSocket {
     this.#timer = setTimeout(() => this.#closed(ws, 0), OPEN_WITHIN);
     ws.onopen = () => {
       if (ws !== this.#spare) return;
-      // The server closes the old one by now, as it keeps one a session.
+      // The server closes the old one, because a session has one socket.
       const before = this.#ws;
       this.#spare = null;
       this.#ws = ws;
@@ -225,14 +225,14 @@ export class ChatSocket {
     clearTimeout(this.#silence);
     if (message === null) return;
     if (message.type === "ready") {
-      // Only now is it known that the server keeps us: it accepts first and refuses by a close code.
+      // The first message means acceptance: the server refuses with a close code after opening.
       this.#refused = 0;
       this.#backoff.reset();
     }
     if (message.type !== "pong") this.#onMessage(message);
     if (!this.doubted) return;
     this.#spoke = true;
-    // It is about to be closed by the server, and with it goes what is sent into it now.
+    // The server is about to close it, and messages sent into it would be lost.
     if (this.#spare) return;
     this.doubted = false;
     this.#onTrusted();
@@ -255,7 +255,7 @@ export class ChatSocket {
     if (ws === this.#spare) return this.#spareFailed(code);
     if (ws !== this.#ws) return;
     if (this.#spare && (code === 4409 || !(code in AFTER_CLOSE))) {
-      // The other one takes its place, or has taken it and is about to hear so.
+      // The spare replaces it, or has already replaced it.
       this.#ws = null;
       return;
     }

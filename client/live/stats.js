@@ -1,5 +1,5 @@
 /**
- * What the browser really sends.
+ * Statistics of what the browser sends.
  * @typedef {Object} Sent
  * @property {number} bytes since the page was opened, over all connections, headers included
  * @property {number} kbps
@@ -18,7 +18,7 @@ export class SendStats {
   #sender = null;
   /** @type {ReturnType<typeof setInterval>|undefined} */
   #timer;
-  // Bytes of connections that are over
+  // Bytes of ended connections
   #past = 0;
   /** @type {{at: number, bytes: number, frames: number}|null} */
   #last = null;

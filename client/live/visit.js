@@ -20,14 +20,14 @@ import { SendStats } from "./stats.js";
 
 const TYPING_EVERY = 700;
 const HIDDEN_FOR = 4000;
-// Both ends give a connection up after half a minute without a word (RFC 7675).
+// Both ends drop a connection after 30 s without consent (RFC 7675); ms, a little less.
 const CONSENT = 25_000;
-// What the person just switched wins this long over an older status on its way.
+// Time (ms) for which a setting the user has just changed overrides an older status from the server.
 const SETTLES = 1500;
-// Sockets that did not open at all, after which the certificate is suspected.
+// Failed attempts to open a socket after which the certificate is suspected.
 const REFUSED_AFTER = 2;
 
-/** One visit: camera, session, connection and socket working together. Knows no page. */
+/** One visit: connects camera, session, WebRTC and socket. Uses no DOM. */
 export class Visit {
   /** @type {Facts} */
   facts = { ...NOTHING_YET };
@@ -65,7 +65,7 @@ export class Visit {
     this.peer = new Peer({
       session: this.session,
       onState: (link, linkError) => {
-        // Again: a picture now, not half a second later.
+        // Connected again: get a picture now, not half a second later.
         if (link === "connected" && this.outage.connectedOnce) this.control.wake();
         this.outage.linkChanged(link);
         if (link === "connected") {
@@ -95,7 +95,7 @@ export class Visit {
     this.other = new OtherCamera({ session: this.session, socket: this.socket });
   }
 
-  /** Camera and connection at the same time: neither needs the other to begin. */
+  /** Start camera and connection in parallel. */
   async start() {
     if (this.facts.active) return;
     this.#set({ active: true, closeCode: 0, socketError: null, linkError: null, pairingError: null });
@@ -103,10 +103,10 @@ export class Visit {
     await this.#openCamera();
   }
 
-  /** Another device is to be the camera: the page gives its own one up and watches. */
+  /** Let another device be the camera: the page closes its own and shows stills. */
   elsewhere() {
     if (this.facts.camera === "elsewhere") return;
-    // Without a word to the server: what it has now may be the other device's.
+    // Without telling the server, whose connection may already be the other device's.
     this.peer.stop({ taken: true });
     this.camera.close();
     this.#hooks.onStream(null);
@@ -115,31 +115,31 @@ export class Visit {
     this.other.watch(!this.#pageHidden);
   }
 
-  /** Redeem a one-time code, so that nobody is asked for the access code. @param {string} code */
+  /** Redeem a one-time code in place of the access code. @param {string} code */
   async pair(code) {
     this.#set({ pairingError: null });
     try {
       await this.session.pair(code);
     } catch (error) {
-      // Anything but a refusal may pass: it is tried again when the camera is started.
+      // Any other failure may be temporary: it is retried when the camera starts.
       if (error instanceof ApiError && error.status === 401) this.#set({ pairingError: error });
     }
   }
 
   stop() {
     clearTimeout(this.#hiding);
-    if (this.facts.describing) this.describe(false); // nothing may work on for nobody
+    if (this.facts.describing) this.describe(false); // no background work without a viewer
     if (this.facts.held) this.hold(false);
     if (this.facts.camera === "elsewhere") this.other.end();
     this.#end("off", { held: false, describing: false });
   }
 
-  /** Send the camera faster for a moment: somebody is about to ask. */
+  /** Send at the awake rate for a moment, because a question is about to come. */
   wake() {
     this.control.wake();
   }
 
-  /** Wakes both sides; the server hears of it at most every 700 ms. */
+  /** Wake both sides; the server is notified at most every 700 ms. */
   typing() {
     this.control.wake();
     const now = performance.now();
@@ -154,7 +154,7 @@ export class Visit {
    */
   ask(content, detail = "auto") {
     const at = pageTime();
-    this.control.wake(); // before anything else: the frame for the answer is on its way from now on
+    this.control.wake(); // first, so that the frame for the answer is captured as soon as possible
     const asked = this.#asking.ask(content, detail, at);
     if (!asked.sent) {
       if (!this.facts.active) void this.start();
@@ -170,7 +170,7 @@ export class Visit {
     return false;
   }
 
-  /** @param {boolean} held @returns {boolean} whether it could be told */
+  /** @param {boolean} held @returns {boolean} true when the message was sent */
   hold(held) {
     this.control.wake();
     if (!this.socket.send({ type: held ? "hold" : "release" })) return false;
@@ -179,7 +179,7 @@ export class Visit {
     return true;
   }
 
-  /** @param {boolean} describing @returns {boolean} whether it could be told */
+  /** @param {boolean} describing @returns {boolean} true when the message was sent */
   describe(describing) {
     if (!this.#tellDescribing(describing)) return false;
     this.#toggledAt = performance.now();
@@ -187,10 +187,10 @@ export class Visit {
     return true;
   }
 
-  /** The person has seen where pictures go from now on. @param {string} host */
+  /** Note the user's consent to the machine that gets pictures. @param {string} host */
   agree(host) {
     this.#disclosure.agree(host);
-    if (this.facts.disclose !== host) return; // it is another one by now
+    if (this.facts.disclose !== host) return; // the engine has changed again
     this.socket.send({ type: "confirm", host });
     this.#set({ disclose: "" });
     this.#tellDescribing(this.facts.describing);
@@ -201,7 +201,7 @@ export class Visit {
     return this.socket.send({ type: "settings", describe: describing && !this.facts.disclose });
   }
 
-  /** Try again at once whatever waits to be tried again. */
+  /** Retry everything at once that waits to be retried. */
   retry() {
     if (!this.facts.active) return;
     this.socket.open();
@@ -209,8 +209,8 @@ export class Visit {
   }
 
   /**
-   * The device slept: what stood before may be gone without a word.
-   * @param {number} ms Infinity after a change of networks, whose addresses are gone for sure
+   * Check the connections after the device slept: they may be dead without notice.
+   * @param {number} ms duration of the sleep; Infinity after a change of networks, with which all addresses are lost
    */
   woke(ms) {
     if (!this.facts.active) return;
@@ -219,12 +219,12 @@ export class Visit {
     if (ms > CONSENT) this.peer.renew();
   }
 
-  /** Perhaps: a server on this very device, or on a network without the internet, is still there. */
+  /** Check the connections: a server on this device, or in a network without internet, may still be reachable. */
   offline() {
     this.outage.doubt();
   }
 
-  /** Cameras came or went. The one that was lost is used again when it is back: that is what the person wanted. */
+  /** Count the cameras again, and reopen a camera that was lost and is connected again. */
   async devicesChanged() {
     if (this.facts.camera !== "lost") return this.camera.recount();
     if ((await this.camera.returned()) && this.facts.camera === "lost") await this.start();
@@ -258,7 +258,7 @@ export class Visit {
     if (this.facts.camera === "elsewhere") this.other.watch(true);
   }
 
-  /** The page goes away, perhaps for good: nothing may be left on. */
+  /** Release everything, because the page is closed or put into the back cache. */
   leave() {
     clearTimeout(this.#hiding);
     if (this.facts.camera !== "elsewhere") this.#release(this.facts.active ? "resting" : "off", true);
@@ -281,7 +281,7 @@ export class Visit {
     this.#set({ camera: "on", muted: this.camera.muted });
     await this.peer.start(track);
     this.control.refresh();
-    // Hidden while the camera was opening: the time for letting go begins now.
+    // Hidden while the camera was opening: start the timer for closing it now.
     if (this.#pageHidden) this.hidden();
   }
 
@@ -291,7 +291,7 @@ export class Visit {
     this.#end(camera);
   }
 
-  /** Over until the person starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
+  /** End the visit until the user starts it again. @param {Facts["camera"]} camera @param {Partial<Facts>} [change] */
   #end(camera, change = {}) {
     const unsent = this.#asking.dropAny();
     this.#release(camera);
@@ -312,7 +312,7 @@ export class Visit {
   /** @param {boolean} first */
   #sessionChanged(first) {
     if (first) return;
-    // Socket and camera belong to the session that is gone.
+    // Socket and camera belonged to the old session.
     this.#set({ held: false, status: null, ready: null });
     this.socket.close();
     if (this.facts.active) this.socket.open();
@@ -331,18 +331,18 @@ export class Visit {
     if (socket === "open") {
       this.#set({ untrusted: false });
       this.outage.trusted();
-      // All of it each time: a new session, or one that missed the last change, does not know it.
+      // Send all settings each time, because a new session, or one that missed a change, lacks them.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
-      // A description goes on when it is known where its pictures go.
+      // A description continues only after consent to where its pictures go.
       const describe = this.facts.describing ? {} : { describe: false };
       this.socket.send({ type: "settings", thumbnails: true, stills, ...describe });
       this.peer.hurry();
     } else if (socket === "ended") {
-      this.#end("off"); // the camera has nobody to show to
+      this.#end("off"); // without a socket the camera is of no use
     }
   }
 
-  /** A token could be had and the socket never opened. */
+  /** Find the reason when tokens are granted but no socket opens. */
   async #findOutWhy() {
     const untrusted = await hasOwnAuthority();
     if (untrusted && this.facts.active && this.socket.unopened > 0) this.#set({ untrusted });
@@ -359,9 +359,9 @@ export class Visit {
         this.#set({ ready: message, held: message.held, disclose: ask });
         if (message.engine_state === "ready" || message.engine === "builtin") this.#hooks.onEngine(message.engine, message.model);
         if (message.describe !== (this.facts.describing && !ask)) this.#tellDescribing(this.facts.describing);
-        // A restarted server takes the old token for a session that it does not know.
+        // A restarted server accepts the old token for a new session.
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {
-          // What still seems connected is so to nobody, which the browser would notice ten seconds later.
+          // The old connection is dead, which the browser would notice only ten seconds later.
           if (this.facts.link === "connected" || this.facts.link === "interrupted") this.peer.reoffer();
           this.#hooks.onNewSession();
         }
@@ -373,9 +373,9 @@ export class Visit {
         this.#set({ status: message, ...(settled ? { held: message.held } : {}) });
         const stood = this.facts.link === "connected" || this.facts.link === "interrupted";
         this.outage.told(message);
-        // It was given this session's token, and came later.
+        // Another device has connected with this session's token.
         if (message.source === "whip" && stood && this.facts.camera === "on") return this.elsewhere();
-        // The server's end of the connection is gone, which this side would notice only seconds later.
+        // The server has closed its end of the connection, which this side would notice only seconds later.
         const gone = !message.camera || message.camera === "ended";
         if (gone && this.facts.link === "connected" && this.outage.connectedFor > PATIENCE) {
           this.peer.reoffer();

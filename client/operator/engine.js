@@ -11,57 +11,57 @@ import { ApiError, request } from "../live/api.js";
  * @property {string[]} aliases
  * @property {string} type vision, omni, speech, audio, video
  * @property {string[]} abilities
- * @property {number} weights_bytes 0: not known
- * @property {number} memory_bytes 0: not known
+ * @property {number} weights_bytes 0: unknown
+ * @property {number} memory_bytes 0: unknown
  * @property {number|null} context_length
  * @property {string} licence
- * @property {string} note when to take it
+ * @property {string} note when to choose it
  * @property {boolean} here its files are on the server's machine
  * @property {{mode: Mode, ok: boolean, reason: string}[]} modes
  */
 
 /**
- * What would run; fields that are absent keep the server's default, and null is the model's own.
+ * A model and how to run it; absent fields have the server's default, null means the model's own.
  * @typedef {{model: string, mode: Mode, [field: string]: string|number|boolean|null}} Choice
  */
 
 /**
  * @typedef {Object} Preview
- * @property {string} command exactly what will run
- * @property {string} elsewhere the other machine that pictures would go to; "" for none
+ * @property {string} command the command that will run
+ * @property {string} elsewhere the other machine to which pictures would go; "" for none
  * @property {string[]} warnings
  */
 
 /**
- * What the panel shows.
+ * The state that the panel shows.
  * @typedef {Object} EngineFacts
- * @property {boolean} known the token is right
- * @property {boolean} busy something is being asked of the server
- * @property {boolean} stale the socket tells nothing: it may stand otherwise by now
- * @property {string} refused why the token is not taken, or why nothing can be had
+ * @property {boolean} known the token is valid
+ * @property {boolean} busy a request is running
+ * @property {boolean} stale the socket sends no reports, so the state may be outdated
+ * @property {string} refused the reason why the token is refused, or nothing can be loaded
  * @property {Model[]} models
- * @property {string} machine what the server's machine has, in words
- * @property {string[]} troubles what could not be read there: another catalogue, folders that look like models
+ * @property {string} machine a description of the server's machine
+ * @property {string[]} troubles problems with the catalogue and with models' folders
  * @property {EngineReport|null} report
- * @property {Preview|null} preview null while it is not known
- * @property {string} problem why there is no command, or why it was not done
- * @property {string[]} lines the engine's own, oldest first
- * @property {number} dropped lines that went for want of room
+ * @property {Preview|null} preview null while unknown
+ * @property {string} problem the reason for no command, or for a failed request
+ * @property {string[]} lines of the engine's log, oldest first
+ * @property {number} dropped lines that were dropped because the buffer was full
  */
 
-// Between the last change of the choice and asking what it comes to.
+// Time (ms) from the last change of the choice to requesting its preview.
 const SETTLES = 350;
-// Stopping waits until the memory is back.
+// Time limit (ms) of a request: stopping waits until the memory is free.
 const PATIENCE = 90_000;
 const MAX_LINES = 400;
-// While the server finds out what else there is.
+// Interval (ms) of requests for the list while the server examines its machine.
 const LOOK_AGAIN = 2500;
-// Until the socket must have told how the engine stands.
+// Time (ms) within which the socket must have reported the engine's state.
 const TOLD_WITHIN = 4000;
-// What a token cannot have: it would be in no header.
+// Characters that no token can have, because a header cannot.
 const NO_TOKEN = /[^\x21-\x7e]/;
 
-/** The operator's part of the connection. The token lives in this page's memory only. Knows no page. */
+/** The operator's requests and messages. The token is kept in this page's memory only. Uses no DOM. */
 export class EngineDesk {
   /** @type {EngineFacts} */
   facts = {
@@ -81,9 +81,9 @@ export class EngineDesk {
 
   #token = "";
   #connected = false;
-  /** Counts choices: the answer to an older one is nobody's any more. */
+  /** Number of the choice, so that the response to an older one is ignored. */
   #choices = 0;
-  /** Counts what the socket tells: it is newer than the answer to a request that was sent before. */
+  /** Number of the socket's reports, so that an older response to a request is ignored. */
   #told = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
@@ -98,7 +98,7 @@ export class EngineDesk {
   /**
    * @param {{send: (message: import("../live/messages.js").Operator) => boolean, session?: () => string,
    *   onChange: (facts: EngineFacts) => void}} hooks
-   *   session: the id of the page's own, so that of several processes the one is asked that the socket is at
+   *   session: the page's session id, so that the process with its socket answers
    */
   constructor({ send, session = () => "", onChange }) {
     this.#send = send;
@@ -106,7 +106,7 @@ export class EngineDesk {
     this.#onChange = onChange;
   }
 
-  /** Everything here that no report may hold. @returns {string[]} */
+  /** All secrets here, which no report may contain. @returns {string[]} */
   get secrets() {
     return this.#token ? [this.#token] : [];
   }
@@ -124,8 +124,8 @@ export class EngineDesk {
   }
 
   /**
-   * What there is to choose from, as things stand: free memory changes.
-   * @param {boolean} [quietly] nobody waits for it, and how the engine stands is known
+   * Request the list of models, which changes with the free memory.
+   * @param {boolean} [quietly] in the background, without the engine's state
    */
   async refresh(quietly = false) {
     if (!this.#token) return;
@@ -143,12 +143,12 @@ export class EngineDesk {
     }
   }
 
-  /** @param {EngineReport} report @param {number} told as counted when it was asked for */
+  /** @param {EngineReport} report @param {number} told value of the counter at the request */
   #report(report, told) {
     return told === this.#told ? { report } : {};
   }
 
-  /** @param {boolean} connected the socket is open: each one has to be told anew */
+  /** @param {boolean} connected the socket is open; each new one needs the operator message */
   connected(connected) {
     if (connected === this.#connected) return;
     this.#connected = connected;
@@ -157,7 +157,7 @@ export class EngineDesk {
     else this.#set({ stale: true });
   }
 
-  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} whether it was for the operator */
+  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} true when it was for the operator */
   receive(message) {
     if (message.type === "engine") this.#heard(message);
     else if (message.type === "log") {
@@ -166,7 +166,7 @@ export class EngineDesk {
       this.#set({ lines: lines.slice(over), dropped: this.facts.dropped + message.dropped + over });
     } else if (message.type === "error" && message.id === "operator") {
       this.#set({ problem: message.message });
-      // Others of this address asked too much.
+      // Too many requests came from this address.
       if (message.retry_after) this.#join(message.retry_after * 1000);
     } else return false;
     return true;
@@ -178,25 +178,25 @@ export class EngineDesk {
     clearTimeout(this.#joining);
     const before = this.facts.report?.state;
     this.#set({ report, stale: false });
-    // What was loaded or stopped has changed what else there is room for.
+    // Loading or stopping has changed the free memory, and so the possible modes.
     const rests = !["loading", "stopping"].includes(report.state);
     if (rests && before && before !== report.state) void this.refresh(true);
   }
 
-  /** What it would come to; the last choice counts. @param {Choice|null} choice null: nothing can be chosen */
+  /** Request the preview of a choice; the last one counts. @param {Choice|null} choice null: incomplete */
   choose(choice) {
     const number = ++this.#choices;
     clearTimeout(this.#timer);
     this.#set({ preview: null, problem: "" });
     if (!choice) return;
-    // The key is for starting alone.
+    // The key is sent only to start.
     const { api_key: _key, ...shown } = choice;
     this.#timer = setTimeout(() => void this.#preview(/** @type {Choice} */ (shown), number), SETTLES);
   }
 
   /** @param {Choice} choice */
   async start(choice) {
-    // What the last engine said explains nothing of this one.
+    // Remove the previous engine's log.
     this.#set({ lines: [], dropped: 0 });
     await this.#act("/api/engine/start", choice);
   }
@@ -228,7 +228,7 @@ export class EngineDesk {
   }
 
   /**
-   * A request to the operator's routes.
+   * Send a request to the operator's routes.
    * @param {"GET"|"POST"|"DELETE"} method @param {string} path @param {object} [body] @param {"json"|"blob"} [as]
    */
   ask(method, path, body, as) {
@@ -252,7 +252,7 @@ export class EngineDesk {
   /** @param {unknown} error @returns {string} */
   #words(error) {
     if (!(error instanceof ApiError)) throw error;
-    // Changed on the server, or wrong from the start: it is asked for again.
+    // The token has changed on the server, or was wrong: ask for it again.
     if (error.status === 401 || error.status === 404) {
       this.#token = "";
       this.#set({ known: false, refused: error.message });

@@ -6,7 +6,7 @@ import { MODES, TYPES, givenBack, meanwhile, size, standing, startWords } from "
 /** @typedef {import("./engine.js").Mode} Mode */
 /** @typedef {import("./engine.js").Choice} Choice */
 
-/** A server that the catalogue does not know: whatever it has. @type {Model} */
+/** A remote server with any model. @type {Model} */
 const ANY = {
   id: "",
   name: "Any OpenAI-compatible server",
@@ -22,7 +22,7 @@ const ANY = {
   modes: [{ mode: "remote", ok: true, reason: "" }],
 };
 
-/** The operator's panel: what runs, what may, and the exact command for it. Knows no connection. */
+/** The operator's panel: the running model, the possible ones, and the exact command. Uses no connection. */
 export class EngineDialog {
   #dialog = byId("engine-dialog", HTMLDialogElement);
   #form = byId("engine-form", HTMLFormElement);
@@ -63,7 +63,7 @@ export class EngineDialog {
   #mode = null;
   /** @type {Model[]} drawn last */
   #drawn = [];
-  /** Of the report drawn last */
+  /** State of the last drawn report */
   #was = "";
   #onChoice;
   #onOpen;
@@ -99,10 +99,10 @@ export class EngineDialog {
     this.#start.addEventListener("click", () => {
       const choice = this.#choice();
       if (!choice) return;
-      // On a phone, what happens now stands far above the button.
+      // On a phone the state is far above the button.
       this.#panel.scrollTo({ top: 0 });
       onStart(choice);
-      // It is the server's to keep now.
+      // Only the server keeps the key.
       this.#key.value = "";
     });
     this.#stop.addEventListener("click", onStop);
@@ -132,10 +132,10 @@ export class EngineDialog {
     this.#token.value = "";
     this.#renderState(facts);
     this.#renderList(facts.models);
-    // Drawing the list may have chosen anew.
+    // Drawing the list may have changed the choice.
     this.#renderChoice(this.#facts);
     this.#renderLog(facts);
-    // The field that had the focus is gone: what runs is what is heard and seen first.
+    // The focused field has disappeared: move the focus to the engine's state.
     if (!knew) byId("engine-now", HTMLElement).focus();
   }
 
@@ -162,7 +162,7 @@ export class EngineDialog {
     say(this.#machine, facts.machine);
     say(this.#troubles, facts.troubles.join("\n"));
     show(this.#troubles, facts.troubles.length > 0);
-    // It is watched from its first word on; whoever closes it has it closed until the next one.
+    // The log opens when loading begins; closed by the user, it stays closed until the next model.
     const state = facts.report?.state ?? "";
     if (state === "loading" && this.#was !== "loading") this.#log.open = true;
     this.#was = state;
@@ -177,7 +177,7 @@ export class EngineDialog {
     const focused = document.activeElement?.getAttribute("name") ?? "";
     const groups = Object.entries(TYPES).map(([type, title]) => group(title, models.filter((m) => m.type === type)));
     this.#list.replaceChildren(...groups.flat(), ...group("Elsewhere", [ANY]));
-    // What runs, else the first that could run here.
+    // The running model, else the first that can run here.
     const { report } = this.#facts ?? {};
     const wanted =
       models.find(({ id }) => id === (this.#chosen?.id ?? report?.model)) ??
@@ -187,7 +187,7 @@ export class EngineDialog {
       ANY;
     for (const input of this.#list.querySelectorAll("input")) input.checked = input.value === wanted.id;
     this.#choose(wanted);
-    // The rows are others now; whoever stood on one goes on from the one that is chosen.
+    // The rows were replaced: restore the focus to the chosen one.
     if (["engine-model", "engine-mode"].includes(focused)) {
       const again = this.#panel.querySelector(`input[name="${focused}"]:checked`);
       if (again instanceof HTMLElement) again.focus({ preventScroll: true });
@@ -205,7 +205,7 @@ export class EngineDialog {
     show(this.#note, about !== "");
     const running = this.#facts?.report?.model === model.id ? this.#facts.report.mode : null;
     const possible = model.modes.filter(({ ok }) => ok).map(({ mode }) => mode);
-    // An address is of one server and one model.
+    // A remote address belongs to one model only.
     const kept = possible.find((mode) => mode === this.#mode && (again || mode !== "remote"));
     this.#mode = (again ? kept : null) ?? possible.find((mode) => mode === running) ?? kept ?? possible[0] ?? null;
     this.#modes.replaceChildren(...model.modes.map((one) => modeRow(one, one.mode === this.#mode)));
@@ -280,7 +280,7 @@ export class EngineDialog {
       await navigator.clipboard.writeText(this.#command.textContent ?? "");
       say(this.#said, "Copied.");
     } catch {
-      // Where the browser does not allow copying, what is to be copied is at least marked.
+      // Select the text when the browser does not allow copying.
       getSelection()?.selectAllChildren(this.#command);
       say(this.#said, "It is marked: press Ctrl+C.");
     }

@@ -6,7 +6,7 @@
 export const TYPES = {
   vision: "Answers about pictures",
   omni: "Pictures, and hears or speaks",
-  speech: "Says texts aloud",
+  speech: "Reads texts aloud",
   audio: "Makes sounds",
   video: "Makes videos",
 };
@@ -45,27 +45,27 @@ export function size({ weights_bytes: weights, memory_bytes: memory, here }) {
 }
 
 /**
- * A sentence on main memory and the GPUs'.
+ * A sentence about main memory and GPU memory.
  * @param {number|undefined} memory @param {number|undefined} gpu @param {(taken: string) => string} sentence
- * @returns {string} empty where neither is known
+ * @returns {string} "" when both are unknown
  */
 function held(memory, gpu, sentence) {
   const parts = [memory ? `${bytes(memory)} of memory` : "", gpu ? `${bytes(gpu)} of GPU memory` : ""].filter(Boolean);
   return parts.length ? sentence(parts.join(" and ")) : "";
 }
 
-/** What the model before has given back. @param {EngineFacts["report"]} report @returns {string} empty where that is not known */
+/** A sentence about the memory freed by the previous model. @param {EngineFacts["report"]} report @returns {string} "" when unknown */
 export function givenBack(report) {
   const back = report?.released;
   if (!back) return "";
-  const left = back.left_bytes ? ` ${bytes(back.left_bytes)} are not back yet.` : "";
-  return held(back.memory_bytes, back.gpu_bytes, (given) => `The model before gave back ${given}.${left}`);
+  const left = back.left_bytes ? ` ${bytes(back.left_bytes)} are not free yet.` : "";
+  return held(back.memory_bytes, back.gpu_bytes, (given) => `The previous model freed ${given}.${left}`);
 }
 
 /**
- * What answers visitors now.
+ * The engine that answers visitors now.
  * @param {EngineFacts["report"]} report
- * @returns {{title: string, detail: string}} both empty where the server does not tell
+ * @returns {{title: string, detail: string}} both "" when unknown
  */
 function answering(report) {
   if (!report || (!report.answering && !report.why)) return { title: "", detail: "" };
@@ -78,7 +78,7 @@ function answering(report) {
   return { title, detail: [at, why].filter(Boolean).join(" ") };
 }
 
-/** What answers while something else goes on here. @param {EngineFacts} facts @returns {string} */
+/** A sentence about the engine that answers meanwhile. @param {EngineFacts} facts @returns {string} */
 export function meanwhile({ report }) {
   if (!report || report.state === "idle" || (report.state === "ready" && report.answers)) return "";
   const { title, detail } = answering(report);
@@ -87,10 +87,10 @@ export function meanwhile({ report }) {
 }
 
 /**
- * How the engine stands.
+ * The engine's state in words.
  * @param {EngineFacts} facts
  * @returns {{tone: import("../page/words.js").Tone, title: string, detail: string, percent: number|null, stoppable: boolean}}
- *   percent: of what goes on; null for no telling, and NaN when nothing does
+ *   percent: progress; null when unknown, NaN without any
  */
 export function standing({ report, models }) {
   const none = { percent: NaN, stoppable: false };
@@ -113,15 +113,15 @@ export function standing({ report, models }) {
     }
     case "ready": {
       const parts = [
-        report.answers ? "Visitors are answered by it." : "Visitors are answered by another engine.",
-        held(report.memory_bytes, report.gpu_bytes, (taken) => `It takes ${taken}.`),
+        report.answers ? "It answers visitors." : "Another engine answers visitors.",
+        held(report.memory_bytes, report.gpu_bytes, (taken) => `It uses ${taken}.`),
       ];
       const detail = parts.filter(Boolean).join(" ");
       const title = far ? `Connected to ${name}` : `${name} runs ${how}`.trim();
       return { ...none, tone: report.answers ? "ok" : "warn", title, detail, stoppable: true };
     }
     case "stopping":
-      return { tone: "busy", title: `Stopping ${name}`, detail: "Its memory is given back.", percent: null, stoppable: false };
+      return { tone: "busy", title: `Stopping ${name}`, detail: "Its memory is being freed.", percent: null, stoppable: false };
     case "failed":
       return { ...none, tone: "bad", title: far ? `${name} is not used` : `${name} does not run`, detail: "" };
     default: {
@@ -135,7 +135,7 @@ export function standing({ report, models }) {
   }
 }
 
-/** What the button says that starts the choice. @param {EngineFacts} facts @param {string} model @param {Mode|null} mode */
+/** Label of the button that starts the choice. @param {EngineFacts} facts @param {string} model @param {Mode|null} mode */
 export function startWords({ report, busy }, model, mode) {
   if (busy) return "A moment…";
   const loaded = report && ["loading", "ready"].includes(report.state);

@@ -1,13 +1,13 @@
 import { ApiError } from "../live/api.js";
 
 /**
- * What the loaded model takes, as the server tells it.
+ * The fields and limits of the loaded model, from the server.
  * @typedef {Object} Takes
  * @property {"video"|"sound"} kind
  * @property {string[]} fields of "negative", "guidance", "steps", "seconds"
- * @property {"never"|"may"|"must"} first_frame whether it begins with a picture
- * @property {number} factor sides are multiples of it
- * @property {number} frame_step frames are a multiple of it and one
+ * @property {"never"|"may"|"must"} first_frame use of a picture as first frame
+ * @property {number} factor sides are multiples of this
+ * @property {number} frame_step frames are a multiple of this plus one
  * @property {number} min_side
  * @property {number} max_side
  * @property {number} max_frames
@@ -17,24 +17,24 @@ import { ApiError } from "../live/api.js";
  * @property {number} max_guidance
  * @property {number} max_text
  * @property {{width: number, height: number, seconds: number|null, fps: number, steps: number, guidance: number}} defaults
- *   what is taken for what is left out; seconds null: as the model likes
+ *   values of absent fields; seconds null: the model decides
  */
 
 /**
- * The newest piece of work.
+ * The newest job.
  * @typedef {Object} Making
  * @property {"idle"|"working"|"cancelling"|"ready"|"taken"|"cancelled"|"failed"|"expired"} state
  * @property {""|"video"|"sound"} kind
  * @property {""|"steps"|"decoding"|"encoding"} phase
  * @property {number} step
- * @property {number} steps 0: nobody knows, or nobody has told yet
- * @property {number} made frames that came
+ * @property {number} steps 0: unknown
+ * @property {number} made finished frames
  * @property {number} frames
  * @property {number} width
  * @property {number} height
- * @property {number} seconds of what is made
+ * @property {number} seconds duration of the result
  * @property {number} seed
- * @property {number} elapsed seconds of work so far
+ * @property {number} elapsed working time so far, seconds
  * @property {number} bytes of the result
  * @property {{message: string}|null} error
  */
@@ -43,33 +43,33 @@ import { ApiError } from "../live/api.js";
  * @typedef {Object} MakingFacts
  * @property {Takes|null} takes null while no such model is loaded
  * @property {Making|null} making
- * @property {boolean} busy something is being asked of the server
- * @property {string} problem why it was not begun, or not had
+ * @property {boolean} busy a request is running
+ * @property {string} problem the reason why it was not started, or not delivered
  * @property {{url: string, kind: "video"|"sound", name: string, of: Making}|null} result in this page's memory only
  */
 
 /** A request to the operator's routes. @typedef {(method: "GET"|"POST"|"DELETE", path: string, body?: object, as?: "json"|"blob") => Promise<any>} Ask */
 
-/** Types of models that make something. */
+/** Types of generating models. */
 export const MAKES = ["video", "audio", "speech"];
 
-// Between two looks at work that goes on, longer each time: requests of an address are counted.
+// First interval (ms) between requests about a running job; it grows, because requests are limited per address.
 const FIRST_LOOK = 400;
 const LOOKS = 3000;
 const ROUTE = "/api/engine/video";
 
-/** Videos and sound by the loaded model: asked for, watched, taken once. Knows no page. */
+/** Starts and watches jobs for videos and sound, and fetches each result once. Uses no DOM. */
 export class MakingDesk {
   /** @type {MakingFacts} */
   facts = { takes: null, making: null, busy: false, problem: "", result: null };
 
   #watching = false;
   #pause = FIRST_LOOK;
-  /** The last look failed. */
+  /** True when the last status request failed. */
   #unseen = false;
-  /** The result is on its way. */
+  /** True while the result is fetched. */
   #taking = false;
-  /** Counts requests that change something: what was asked before them tells of what is no more. */
+  /** Number of changing requests, so that responses to older requests are ignored. */
   #turn = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
@@ -82,7 +82,7 @@ export class MakingDesk {
     this.#onChange = onChange;
   }
 
-  /** @param {boolean} watching a model that makes something is loaded, and somebody is looking */
+  /** @param {boolean} watching a generating model is loaded, and the panel is open */
   watch(watching) {
     if (watching === this.#watching) return;
     this.#watching = watching;
@@ -90,7 +90,7 @@ export class MakingDesk {
     clearTimeout(this.#timer);
     const state = this.facts.making?.state;
     if (!watching) this.#set({ takes: null, problem: "" });
-    // What was at work in a model that is gone says how it ended.
+    // Also get the end of a job whose model was unloaded.
     if (watching || ["working", "cancelling", "ready"].includes(state ?? "")) void this.#look();
   }
 
@@ -104,7 +104,7 @@ export class MakingDesk {
     await this.#act("DELETE", ROUTE);
   }
 
-  /** What the person asked for cannot be sent. @param {string} problem */
+  /** Show why a request cannot be sent. @param {string} problem */
   refuse(problem) {
     this.#set({ problem });
   }
@@ -125,7 +125,7 @@ export class MakingDesk {
     } finally {
       this.#set({ busy: false });
     }
-    // It may have been done all the same.
+    // The server may have done it all the same.
     if (turn === this.#turn) this.#again(!heard);
   }
 
@@ -142,25 +142,25 @@ export class MakingDesk {
       if (turn !== this.#turn) return;
       this.#unseen = true;
       this.#failed(error);
-      // The token is no longer right: asking on would be guessing.
+      // The token is no longer valid: further requests would count as guesses.
       if (/** @type {ApiError} */ (error).status === 401) return;
     }
     if (turn === this.#turn) this.#again(this.#unseen);
   }
 
-  /** @param {boolean} anyway also when nothing is known to go on */
+  /** @param {boolean} anyway also without a known running job */
   #again(anyway) {
     clearTimeout(this.#timer);
     const state = this.facts.making?.state ?? "idle";
     const goes = ["working", "cancelling", "ready"].includes(state);
-    // Also in a model that is about to go: how the work ends, and what came of it, is there a moment longer.
+    // Also while the model is being unloaded: the job's end and result stay available for a moment.
     if (!goes && !(anyway && this.#watching)) return;
     this.#timer = setTimeout(() => void this.#look(), this.#pause);
     this.#pause = Math.min(LOOKS, this.#pause * 2);
   }
 
   /**
-   * The server has it once, and keeps it nowhere: neither does this page, beyond its own life and the next one.
+   * Fetch the result, which the server delivers once and does not store; the page keeps it until the next one.
    * @param {Making} making @param {number} turn
    */
   async #take(making, turn) {
@@ -173,7 +173,7 @@ export class MakingDesk {
     } finally {
       this.#taking = false;
     }
-    // It is nowhere else any more: it is shown, whatever was begun meanwhile.
+    // This is the only copy: show it, whatever was started meanwhile.
     if (this.facts.result) URL.revokeObjectURL(this.facts.result.url);
     const name = `${kind}-${making.seed}.${kind === "video" ? "mp4" : "wav"}`;
     this.#set({ result: { url: URL.createObjectURL(blob), kind, name, of: making } });

@@ -4,7 +4,7 @@ import { byId, say, show } from "../page/dom.js";
 /** @typedef {import("./making.js").Making} Making */
 /** @typedef {import("./making.js").Takes} Takes */
 
-/** The part of the engine panel that has the loaded model make something. Knows no connection. */
+/** The form and result of generating models in the engine panel. Uses no connection. */
 export class MakingView {
   #section = byId("making", HTMLElement);
   #form = byId("making-form", HTMLFormElement);
@@ -32,7 +32,7 @@ export class MakingView {
   /**
    * @param {{onStart: (wishes: object) => void, onRefuse: (problem: string) => void, onCancel: () => void,
    *   sessionToken: () => string|null}} hooks
-   *   onRefuse: what is wished for cannot be sent; sessionToken: whose camera the first frame may come from
+   *   onRefuse: the request cannot be sent; sessionToken: of the session whose camera may give the first frame
    */
   constructor({ onStart, onRefuse, onCancel, sessionToken }) {
     this.#sessionToken = sessionToken;
@@ -42,7 +42,7 @@ export class MakingView {
       if (wishes) onStart(wishes);
       else onRefuse("There is no camera to begin with. Start the camera of this page first.");
     });
-    // A browser shows what is wrong beside the field, and cannot beside one that is folded away.
+    // Unfold the details, because a browser cannot show an error beside a hidden field.
     this.#form.addEventListener("invalid", () => (this.#details.open = true), { capture: true });
     this.#form.addEventListener("input", () => this.#renderCount());
     this.#cancel.addEventListener("click", onCancel);
@@ -98,7 +98,7 @@ export class MakingView {
 
   /**
    * @param {string} name @param {number} least @param {number} most @param {number} step
-   * @param {number|null} usual what is taken when it is left out
+   * @param {number|null} usual the default
    */
   #limit(name, least, most, step, usual) {
     const field = byId(`making-${name}`, HTMLInputElement);
@@ -108,7 +108,7 @@ export class MakingView {
     field.placeholder = usual === null ? "" : String(usual);
   }
 
-  /** How many frames the seconds are, as the server counts them. */
+  /** Show the number of frames for the seconds, computed like the server does. */
   #renderCount() {
     const takes = this.#takes;
     if (!takes || takes.kind !== "video") return;
@@ -128,7 +128,7 @@ export class MakingView {
     say(this.#count, wanted > 0 ? `${seconds} s of ${fps} frames a second: ${words}.` : "");
   }
 
-  /** @returns {Record<string, string|number>|null} null where the camera is wished for and there is none */
+  /** @returns {Record<string, string|number>|null} null when the camera is selected but off */
   #wishes() {
     /** @type {Record<string, string|number>} */
     const wishes = { prompt: this.#prompt.value.trim() };
@@ -166,7 +166,7 @@ export class MakingView {
   }
 }
 
-/** How far it is. @param {Making} making @param {Making} [shown] what the result here came of @returns {string} */
+/** The progress in words. @param {Making} making @param {Making} [shown] the job of the shown result @returns {string} */
 function words(making, shown) {
   const { state, phase, step, steps, made, frames, elapsed } = making;
   switch (state) {

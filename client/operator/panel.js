@@ -5,14 +5,14 @@ import { MakingView } from "./makingview.js";
 import { PeopleDesk } from "./people.js";
 import { PeopleView } from "./peopleview.js";
 
-/** The operator's panel as a whole: joins what it asks the server with what it shows. Fetched by itself, not with the page. */
+/** The operator's panel: connects its requests with its views. Loaded when needed, not with the page. */
 export class OperatorPanel {
   #visit;
   #engine;
   #dialog;
   #people;
 
-  /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token is taken, or is no more */
+  /** @param {import("../live/visit.js").Visit} visit @param {() => void} onChange the token was accepted or refused */
   constructor(visit, onChange) {
     this.#visit = visit;
     const engine = (this.#engine = new EngineDesk({
@@ -47,7 +47,7 @@ export class OperatorPanel {
         this.#watchPeople();
         void engine.refresh();
       },
-      // Without a camera nobody is there any more.
+      // Without a camera and the panel, nothing needs the socket.
       onClose: () => {
         this.#watchPeople();
         if (!visit.facts.active && visit.facts.socket !== "ended") visit.socket.close();
@@ -59,12 +59,12 @@ export class OperatorPanel {
     this.connected(visit.facts.socket === "open");
   }
 
-  /** Whether the server took the token. */
+  /** True when the server has accepted the token. */
   get known() {
     return this.#engine.facts.known;
   }
 
-  /** Everything here that no report may hold. @returns {string[]} */
+  /** All secrets here, which no report may contain. @returns {string[]} */
   get secrets() {
     return this.#engine.secrets;
   }
@@ -73,7 +73,7 @@ export class OperatorPanel {
     this.#dialog.open();
   }
 
-  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} whether it was for the operator */
+  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} true when it was for the operator */
   receive(message) {
     return this.#engine.receive(message);
   }
@@ -83,7 +83,7 @@ export class OperatorPanel {
     this.#engine.connected(connected);
   }
 
-  /** The operator hears what goes on, also without a camera. */
+  /** Open the socket for the operator's messages, also without a camera. */
   #hear() {
     if (this.known) this.#visit.socket.open();
   }

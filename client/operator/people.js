@@ -1,12 +1,12 @@
 import { ApiError } from "../live/api.js";
 
 /**
- * Somebody's session, as the operator sees it.
+ * A visitor's session.
  * @typedef {{name: string, age_seconds: number, idle_seconds: number, camera: string, socket: boolean, device: string}} Seen
  */
 
 /**
- * A paired device that came since the server's start.
+ * A paired device that has connected since the server's start.
  * @typedef {{name: string, kind: string, paired_seconds: number, seen_seconds: number}} Device
  */
 
@@ -15,7 +15,7 @@ import { ApiError } from "../live/api.js";
 const LOOK_EVERY = 5000;
 const ADDRESS = "/api/operator";
 
-/** Who is in, for the operator. Knows no page. */
+/** Reads and ends visitors' sessions and pairings for the operator. Uses no DOM. */
 export class PeopleDesk {
   /** @type {PeopleFacts} */
   facts = { sessions: [], devices: [], problem: "" };
@@ -32,7 +32,7 @@ export class PeopleDesk {
     this.#onChange = onChange;
   }
 
-  /** @param {boolean} on somebody looks, and has the token */
+  /** @param {boolean} on the panel is open, and the token is valid */
   watch(on) {
     if (on === this.#watching) return;
     this.#watching = on;
@@ -40,7 +40,7 @@ export class PeopleDesk {
     if (on) void this.#look();
   }
 
-  /** @param {"sessions"|"devices"} kind @param {string} [name] all of them without one */
+  /** @param {"sessions"|"devices"} kind @param {string} [name] without it: all */
   async end(kind, name = "") {
     try {
       await this.#ask("DELETE", `${ADDRESS}/${kind}${name && "/"}${name}`);

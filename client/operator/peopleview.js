@@ -13,7 +13,7 @@ function span(seconds) {
   return `${Math.floor(seconds / 86_400)}\u00a0d`;
 }
 
-/** Who is in, in the operator's panel: each with a button that ends it. Knows no connection. */
+/** The list of sessions and devices in the operator's panel, each with a button to end it. Uses no connection. */
 export class PeopleView {
   #sessions = byId("people-sessions", HTMLElement);
   #devices = byId("people-devices", HTMLElement);
@@ -43,7 +43,7 @@ export class PeopleView {
   render(facts) {
     say(this.#problem, facts.problem);
     show(this.#problem, facts.problem !== "");
-    // Rows that stay as they are keep the focus.
+    // Do not redraw unchanged rows, so that they keep the focus.
     const drawn = JSON.stringify([facts.sessions, facts.devices]);
     if (drawn === this.#drawn) return;
     this.#drawn = drawn;

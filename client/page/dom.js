@@ -10,7 +10,7 @@ export function byId(id, type) {
   return element;
 }
 
-/** Sets the text only where it differs: screen readers and layout notice every change. @param {Element} element @param {string} text */
+/** Set a text only if it differs, because screen readers and layout react to every change. @param {Element} element @param {string} text */
 export function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }

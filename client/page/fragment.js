@@ -1,13 +1,12 @@
-/** The fragment of the page's address: a one-time code, or the operator's sign. */
+/** The fragment of the page's address: a one-time code, or the operator's mark. */
 
 const PAIRING = /^#pair=([\w-]{1,64})$/;
-/** Whoever runs the server opens the page with this behind its address. It stays there: it is no secret and opens nothing. */
+/** The operator opens the page with this behind its address. It stays there, because it is no secret and grants nothing. */
 const OPERATOR = "#operator";
 
 /**
- * The one-time code in the page's address, which is taken out of it at once: it stays in no history, no bookmark and no
- * address that is passed on.
- * @returns {string} empty where there is none
+ * Take the one-time code out of the page's address, so that it stays in no history, bookmark or shared address.
+ * @returns {string} "" without one
  */
 export function takePairingCode() {
   const { hash, pathname, search } = location;
@@ -16,7 +15,7 @@ export function takePairingCode() {
   return PAIRING.exec(hash)?.[1] ?? "";
 }
 
-/** Whether the page was opened for the operator: visitors see nothing of the engine panel. */
+/** True when the page was opened with the operator's mark; visitors do not see the engine panel. */
 export function cameAsOperator() {
   return location.hash === OPERATOR;
 }

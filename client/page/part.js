@@ -1,15 +1,15 @@
-/** Milliseconds until a part that is on its way counts as missing. */
+/** Milliseconds after which a loading part counts as missing. */
 const PATIENCE = 20_000;
 
 /**
- * A part of the page that is fetched when somebody opens it.
+ * A part of the page that is loaded when it is opened.
  * @template {{open: () => void}} T
  */
 export class Part {
-  /** @type {T|null} null until it is here */
+  /** @type {T|null} null until it is loaded */
   here = null;
 
-  /** @type {Promise<T>|null} while it is on its way */
+  /** @type {Promise<T>|null} set while it loads */
   #coming = null;
   #opening = false;
   #address;
@@ -18,8 +18,8 @@ export class Part {
 
   /**
    * @param {{address: URL, load: () => Promise<T>, onMissing: (again: () => void) => void}} hooks
-   *   address: the part's first module; load: imports it and makes the part; onMissing: it did not come, and `again` tries
-   *   once more
+   *   address: the part's first module; load: imports it and creates the part; onMissing: it did not load, and `again`
+   *   tries once more
    */
   constructor({ address, load, onMissing }) {
     this.#address = address;
@@ -27,7 +27,7 @@ export class Part {
     this.#onMissing = onMissing;
   }
 
-  /** Open it, and fetch it first where it is not here. @param {HTMLElement} opener looks busy meanwhile */
+  /** Open it, and load it first if necessary. @param {HTMLElement} opener looks busy meanwhile */
   async open(opener) {
     if (this.here) return this.here.open();
     if (this.#opening) return;
@@ -36,7 +36,7 @@ export class Part {
     try {
       (await this.#inTime()).open();
     } catch (error) {
-      // Mostly the network, of which the person is told; a mistake in the part would look the same to them.
+      // Usually the network, which the user is told; an error in the part would look the same.
       console.warn("A part of the page did not load:", error);
       this.#onMissing(() => void this.open(opener));
     } finally {
@@ -45,16 +45,16 @@ export class Part {
     }
   }
 
-  /** Fetch it before anybody opens it. Where it does not come, whoever opens it is told. */
+  /** Load it in advance. A failure is reported only when it is opened. */
   async ahead() {
     try {
       if (!this.here) await this.#inTime();
     } catch {
-      // As said: nobody waits for it yet.
+      // Reported when it is opened.
     }
   }
 
-  /** @returns {Promise<T>} @throws where it does not come */
+  /** @returns {Promise<T>} @throws when it does not load in time */
   async #inTime() {
     /** @type {ReturnType<typeof setTimeout>|undefined} */
     let timer;
@@ -72,12 +72,12 @@ export class Part {
 
   async #begin() {
     try {
-      // An import that failed fails for ever in some browsers, Firefox among them: it begins when the server answers.
+      // In some browsers (Firefox) a failed import fails for ever, so import only once the server responds.
       const { ok, status } = await fetch(this.#address, { signal: AbortSignal.timeout(PATIENCE) });
       if (!ok) throw new Error(`The server answered ${status}.`);
       return (this.here = await this.#load());
     } finally {
-      // One that failed is begun anew.
+      // Allow another attempt.
       this.#coming = null;
     }
   }

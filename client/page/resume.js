@@ -1,6 +1,5 @@
 /**
- * Remember with this page's place in the tab's history whether a paired device was live: phones discard pages all the time.
- * It says that and nothing else.
+ * Store in this tab's history entry that a paired device was live, because phones often discard pages. Nothing else is stored.
  * @param {boolean} live
  */
 export function remember(live) {
@@ -8,13 +7,13 @@ export function remember(live) {
   history.replaceState({ ...history.state, live }, "");
 }
 
-/** Whether to go straight on: it was live, and the camera is allowed without asking. @returns {Promise<boolean>} */
+/** True when the page may start at once: it was live, and the camera is allowed without a prompt. @returns {Promise<boolean>} */
 export async function wasLive() {
   if (history.state?.live !== true) return false;
   try {
     const { state } = await navigator.permissions.query({ name: /** @type {PermissionName} */ ("camera") });
     return state === "granted";
   } catch {
-    return false; // a browser that does not tell
+    return false; // the browser does not give the permission's state
   }
 }

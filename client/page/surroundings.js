@@ -1,18 +1,18 @@
-/** How often the clock is looked at. A device that sleeps stops its timers, and then the clock jumps. */
+/** Milliseconds between two readings of the clock. During sleep timers stop, and afterwards the clock has jumped. */
 const LOOK_EVERY = 2000;
 const JUMP = 8000;
 
 /**
- * What happens around the page: networks come and go, the device sleeps, cameras are plugged in and out.
+ * Watch the surroundings of the page: networks, sleep of the device, connected cameras.
  * @param {{onOnline: () => void, onOffline: () => void, onNetwork: () => void, onWoke: (ms: number) => void,
  *   onDevices: () => void}} hooks
- *   onOnline: there is a network again; onNetwork: it is another one, with other addresses; onWoke: the device slept
- *   for so long
+ *   onOnline: there is a network again; onNetwork: another network, with other addresses; onWoke: the device slept for
+ *   this time
  */
 export function watchSurroundings({ onOnline, onOffline, onNetwork, onWoke, onDevices }) {
   window.addEventListener("online", onOnline);
   window.addEventListener("offline", onOffline);
-  // Only some browsers tell, and `change` also comes for estimates of the speed.
+  // Only some browsers have it, and `change` also fires for estimates of the speed.
   const connection = /** @type {any} */ (navigator).connection;
   let type = connection?.type;
   connection?.addEventListener?.("change", () => {
@@ -26,7 +26,7 @@ export function watchSurroundings({ onOnline, onOffline, onNetwork, onWoke, onDe
   const look = () => {
     const late = Date.now() - at - LOOK_EVERY;
     at = Date.now();
-    // Browsers slow down the timers of hidden pages themselves; what they missed is told when they are shown.
+    // Browsers slow down the timers of hidden pages, so this waits until the page is shown.
     if (late > JUMP && !document.hidden) onWoke(late);
   };
   setInterval(look, LOOK_EVERY);

@@ -1,4 +1,4 @@
-/** Keeps the screen on while wanted. A hidden page loses the lock, so it is asked for again when shown. */
+/** Keeps the screen on while wanted. A hidden page loses the lock, so it is requested again when the page is shown. */
 export class ScreenLock {
   #wanted = false;
   /** @type {WakeLockSentinel|null} */
@@ -26,7 +26,7 @@ export class ScreenLock {
         });
         this.#lock = lock;
       } catch {
-        // A low battery or the system may refuse it; the screen then behaves as it always does.
+        // The system may refuse it, for example with a low battery.
       } finally {
         this.#asking = false;
       }

@@ -5,17 +5,17 @@
  * @typedef {Object} Notice
  * @property {Tone} tone
  * @property {string} title
- * @property {string} text what it means and what to do
- * @property {{label: string}} [action] what can be done about it: to try again at once, as a rule
+ * @property {string} text the meaning, and what to do
+ * @property {{label: string}} [action] a button, usually to try again at once
  */
 
 /**
- * What stands in the picture's place while there is no camera.
+ * The card in place of the picture while there is no camera.
  * @typedef {Object} Card
  * @property {Tone} tone
  * @property {string} title
  * @property {string} text
- * @property {boolean} [busy] nothing to press: it goes on by itself
+ * @property {boolean} [busy] it continues by itself, without a button
  */
 
 /** @type {{tone: Tone, label: string}} */
@@ -33,11 +33,11 @@ export function engineName(engine) {
 const NO_CAMERA = {
   refused: {
     title: "The camera is not allowed",
-    text: "This page was refused the camera. Press the icon left of the address, set Camera to Allow, then press Start Camera again.",
+    text: "The browser does not let this page use the camera. Press the icon left of the address, set Camera to Allow, then press Start Camera again.",
   },
   dismissed: {
     title: "The camera was not allowed yet",
-    text: "The browser's question was closed. Press Start Camera and choose Allow.",
+    text: "The browser's prompt was closed. Press Start Camera and choose Allow.",
   },
   missing: {
     title: "No camera was found",
@@ -52,8 +52,8 @@ const NO_CAMERA = {
     text: "Plug it in again or reload the page, then press Start Camera.",
   },
   lost: {
-    title: "The camera went away",
-    text: "It was unplugged, or its permission was taken back. Once it is plugged in again it goes on by itself; or press Start Camera.",
+    title: "The camera was disconnected",
+    text: "It was unplugged, or its permission was withdrawn. Plug it in again, and it continues by itself; or press Start Camera.",
   },
   insecure: {
     title: "This address is not secure",
@@ -61,7 +61,7 @@ const NO_CAMERA = {
   },
 };
 
-/** @param {Facts["camera"]} camera @returns {Omit<Card, "tone">|null} why there is none; null where it is no failure */
+/** @param {Facts["camera"]} camera @returns {Omit<Card, "tone">|null} the failure; null for any other state */
 export function noCamera(camera) {
   return NO_CAMERA[camera] ?? null;
 }
@@ -69,8 +69,8 @@ export function noCamera(camera) {
 /** @type {Record<number, Omit<Card, "tone">>} */
 const ENDED = {
   4401: {
-    title: "Not let in",
-    text: "The server does not take this page's token. Press Start Camera to ask for another one.",
+    title: "Access refused",
+    text: "The server does not accept this page's token. Press Start Camera to request another one.",
   },
   4403: {
     title: "This address is not allowed",
@@ -78,19 +78,19 @@ const ENDED = {
   },
   4408: {
     title: "Ended after a long silence",
-    text: "Nothing was asked for a while, so the camera was let go. Press Start Camera to go on.",
+    text: "No question came for a while, so the camera was released. Press Start Camera to continue.",
   },
   4409: {
-    title: "Opened in another place",
-    text: "This session went on in another window. Press Start Camera to use it here.",
+    title: "Opened in another window",
+    text: "This session continues in another window. Press Start Camera to use it here.",
   },
   4410: {
     title: "Ended by whoever runs this server",
-    text: "The camera was let go. Press Start Camera to ask to be let in again.",
+    text: "The camera was released. Press Start Camera to ask for access again.",
   },
 };
 
-/** @param {Facts} facts another device is the camera, and the server knows it */
+/** True when another device is the camera, and the server receives it. @param {Facts} facts */
 export function farAway(facts) {
   return facts.camera === "elsewhere" && ["live", "stalled", "frozen"].includes(facts.status?.camera ?? "");
 }
@@ -103,7 +103,7 @@ export function card(facts) {
     return {
       tone: "busy",
       title: "Waiting for the other camera",
-      text: "Give it the address and the token. It begins here by itself as soon as it sends.",
+      text: "Give it the address and the token. This page starts by itself as soon as it sends.",
       busy: true,
     };
   }
@@ -139,7 +139,7 @@ export function card(facts) {
   };
 }
 
-/** @param {Facts} facts an older connection carries the picture while a newer one is made */
+/** True while an older connection sends the picture and a newer one is set up. @param {Facts} facts */
 function seenMeanwhile({ link, status }) {
   return link !== "closed" && link !== "ended" && status?.camera === "live";
 }
@@ -169,7 +169,7 @@ export function summary(facts) {
   return LIVE;
 }
 
-/** @param {Facts} facts @returns {Notice|null} the one thing that most needs to be known now */
+/** @param {Facts} facts @returns {Notice|null} the most important notice now */
 export function notice(facts) {
   const { active, camera, socket, link, status, muted } = facts;
   if (!active || !(camera === "on" || farAway(facts))) return null;
@@ -178,7 +178,7 @@ export function notice(facts) {
     return {
       tone: "bad",
       title: "This device does not trust the server yet",
-      text: "So no answer can come through.",
+      text: "Answers cannot arrive until it does.",
       action: { label: "What to do" },
     };
   }
@@ -187,7 +187,7 @@ export function notice(facts) {
     return {
       tone: "bad",
       title: "The picture does not get through",
-      text: `${facts.linkError.message} It is tried again by itself.`,
+      text: `${facts.linkError.message} The page tries again by itself.`,
       action: { label: "Try now" },
     };
   }
@@ -195,13 +195,13 @@ export function notice(facts) {
   if (link === "ended") {
     return {
       tone: "bad",
-      title: "The server does not take this camera",
+      title: "The server does not accept this camera",
       text: facts.linkError?.message ?? "",
       action: { label: "Try again" },
     };
   }
   if (link === "interrupted" && !linked) {
-    return { tone: "bad", title: "Connection interrupted", text: "Your picture does not arrive. It is tried again in a moment." };
+    return { tone: "bad", title: "Connection interrupted", text: "Your picture does not arrive. The page tries again in a moment." };
   }
   if (muted) {
     return { tone: "warn", title: "The camera is paused", text: "The system took it, perhaps for a call. It comes back by itself." };
@@ -222,9 +222,9 @@ export function notice(facts) {
   }
   const engine = engineNotice(facts);
   if (engine) return engine;
-  // Hints are about the live picture, which is not what is asked about while another one is held.
+  // Hints are about the live picture, so they do not apply to a held one.
   if (facts.held) {
-    return { tone: "warn", title: "Picture held", text: "Your next questions are about this moment. Press Hold to let it go." };
+    return { tone: "warn", title: "Picture held", text: "Your next questions are about this moment. Press Hold to release it." };
   }
   if (status?.dark) return { tone: "warn", title: "It is dark", text: "Switch on a light, or the torch." };
   if (status?.blurred) return { tone: "warn", title: "The picture is blurred", text: "Hold still, or move back a little." };
@@ -238,22 +238,22 @@ function lost(facts) {
     return { tone: "warn", title: "The server restarts", text: "This page comes back by itself.", action };
   }
   if (facts.closeCode === 4429) {
-    return { tone: "warn", title: "Too many connections", text: "The server asks for a pause. It is tried again in half a minute.", action };
+    return { tone: "warn", title: "Too many connections", text: "The server asks for a pause. The page tries again in half a minute.", action };
   }
   if (facts.gone) {
     return {
       tone: "bad",
       title: "The server has stopped",
-      text: "It has not come back. This page keeps trying; ask whoever runs it.",
+      text: "It has not come back. This page keeps trying; ask whoever runs the server.",
       action,
     };
   }
   const error = facts.socketError ?? facts.linkError;
   if (error && error.status > 0) {
-    return { tone: "bad", title: "The server is not ready", text: `${error.message} It is tried again by itself.`, action };
+    return { tone: "bad", title: "The server is not ready", text: `${error.message} The page tries again by itself.`, action };
   }
   const text = navigator.onLine
-    ? "What you typed is kept. It is tried again by itself."
+    ? "What you typed is kept. The page tries again by itself."
     : "This device is offline. What you typed is kept.";
   return { tone: "bad", title: "Connection lost", text, action };
 }
@@ -273,7 +273,7 @@ function engineNotice(facts) {
     case "unreachable":
       return { tone: "bad", title: "The engine cannot be reached", text: detail || "Whoever runs this server can start it again." };
     case "misconfigured":
-      return { tone: "bad", title: "The engine is set up wrongly", text: detail || "Whoever runs this server finds the reason in its log." };
+      return { tone: "bad", title: "The engine is misconfigured", text: detail || "Whoever runs this server finds the reason in its log." };
     default:
       return null;
   }
@@ -285,7 +285,7 @@ export function details(facts) {
   const cameraWords = {
     off: "Off.",
     asking: "Opening. Choose Allow if the browser asks.",
-    resting: "Let go while this page is hidden.",
+    resting: "Released while this page is hidden.",
     elsewhere: `Another device's. ${serverSees(status)}`,
     on: facts.muted ? "Paused by the system." : serverSees(status),
   };
@@ -296,9 +296,9 @@ export function details(facts) {
       : socket === "open" && (link === "connected" || camera === "elsewhere")
         ? "Connected."
         : facts.cut || socket === "waiting" || link === "waiting"
-        ? "Lost. It is tried again by itself."
+        ? "Lost. The page tries again by itself."
         : link === "interrupted"
-          ? "Interrupted. It is tried again in a moment."
+          ? "Interrupted. The page tries again in a moment."
           : link === "ended"
             ? (facts.linkError?.message ?? "Refused.")
             : "Connecting.";
@@ -324,10 +324,10 @@ export function details(facts) {
 
 /** @param {Facts["status"]} status */
 function serverSees(status) {
-  if (!status?.camera) return "On. The server has not seen it yet.";
+  if (!status?.camera) return "On. The server has no picture of it yet.";
   const size = status.width && status.height ? `, ${status.width}×${status.height}` : "";
   const rate = status.fps === undefined ? "" : `, ${status.fps.toFixed(status.fps < 10 ? 1 : 0)} frames a second`;
-  const clock = status.clock_doubted ? " Its clock is wrong, so the server's decides which picture is new." : "";
+  const clock = status.clock_doubted ? " Its clock is wrong, so the server's clock decides which picture is new." : "";
   return `On. The server sees it: ${status.camera}${size}${rate}.${clock}`;
 }
 
@@ -336,9 +336,9 @@ function sending(sent) {
   if (!sent || sent.width === 0) return "Nothing.";
   /** @type {Record<string, string>} */
   const reasons = {
-    cpu: " Held back: this device is busy.",
-    bandwidth: " Held back: the network is narrow.",
-    other: " Held back by the browser.",
+    cpu: " Limited: this device is busy.",
+    bandwidth: " Limited: the network is slow.",
+    other: " Limited by the browser.",
   };
   const rate = sent.fps.toFixed(sent.fps < 10 ? 1 : 0);
   return `${sent.width}×${sent.height}, ${rate} frames a second.${reasons[sent.limitation] ?? ""}`;

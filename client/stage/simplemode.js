@@ -1,4 +1,4 @@
-/** Where no model answers, the built-in engine does, which can do less. Knows no page. */
+/** Simple mode: the built-in engine, which can do less, answers in place of a model. Uses no DOM. */
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
@@ -9,15 +9,15 @@ export function inSimpleMode({ ready, status }) {
   return (status?.engine ?? ready?.engine) === "builtin";
 }
 
-/** Says once that the built-in engine has taken a model's place, and once that a model is back. */
+/** Reports once that the built-in engine has replaced a model, and once that a model is back. */
 export class Stand {
-  /** @type {boolean|null} null before anything is known */
+  /** @type {boolean|null} null while unknown */
   #simple = null;
 
   /**
-   * @param {string} engine that answers, or has answered
+   * @param {string} engine the engine that answers
    * @param {string} model
-   * @returns {string} what a person has to be told; "" for nothing
+   * @returns {string} the note for the user; "" for none
    */
   heard(engine, model) {
     const before = this.#simple;

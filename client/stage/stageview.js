@@ -4,12 +4,12 @@ import { LIVE, card, dataUse, details, farAway, notice, summary } from "../page/
 
 /** @typedef {import("../live/facts.js").Facts} Facts */
 
-// While it is live, making another connection is not told for this long.
+// For this time (ms) after being live, a new connection being set up is not shown.
 const BLINK = 1500;
-// A picture that would lose more than this part of itself to fill its place is shown whole instead.
+// A picture that would lose more than this share by cropping is shown whole.
 const MAX_CROP = 0.3;
 
-/** The picture, what lies on it, and the state of things in words. Knows no connection. */
+/** The picture, the controls on it, and the state in words. Uses no connection. */
 export class StageView {
   app = byId("app", HTMLElement);
   video = byId("video", HTMLVideoElement);
@@ -19,7 +19,7 @@ export class StageView {
   torch = byId("torch", HTMLButtonElement);
   switchCamera = byId("switch-camera", HTMLButtonElement);
   quick = byId("quick", HTMLElement);
-  /** For a camera that is another device */
+  /** Opens the dialog for another device as the camera */
   other = byId("other", HTMLButtonElement);
   noticeAction = byId("notice-action", HTMLButtonElement);
 
@@ -31,7 +31,7 @@ export class StageView {
   #finder = byId("finder", HTMLElement);
   #ring = byId("focus-ring", HTMLElement);
   #mode = byId("mode", HTMLElement);
-  /** What a model is asked with one tap, and what is asked in its place where there is none */
+  /** Quick questions for a model, and for the built-in engine */
   #forModel = [byId("quick-what", HTMLElement)];
   #forSimple = [byId("quick-code", HTMLElement), byId("quick-colour", HTMLElement)];
   #facts = byId("facts", HTMLElement);
@@ -54,7 +54,7 @@ export class StageView {
   ];
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #ringTimer;
-  // performance.now() when it was live last
+  // performance.now() at which it was last live
   #liveAt = -Infinity;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #blink;
@@ -66,12 +66,12 @@ export class StageView {
       this.#openFacts(false);
       this.state.focus();
     });
-    // Pressed anywhere else, they have been read.
+    // A press anywhere else closes the details.
     this.app.addEventListener("pointerdown", (event) => {
       const at = /** @type {Node} */ (event.target);
       if (!this.#facts.hidden && !this.#facts.contains(at) && !this.state.contains(at)) this.#openFacts(false);
     });
-    // Resized by the picture itself when the device is turned, or by the page around it.
+    // The size changes when the device is turned, or with the page.
     this.video.addEventListener("resize", () => this.fit());
     this.#far.addEventListener("load", () => this.fit());
     new ResizeObserver(() => this.fit()).observe(this.#stage);
@@ -81,7 +81,7 @@ export class StageView {
   play(stream) {
     this.video.srcObject = stream;
     show(this.video, stream !== null);
-    // Playing may be put off by the browser until the page is touched; the camera is sent all the same.
+    // The browser may delay playing until the page is touched; the camera sends all the same.
     if (stream) this.video.play().catch(() => {});
     if (!stream) this.dropStill();
   }
@@ -96,7 +96,7 @@ export class StageView {
     const place = clientWidth / clientHeight;
     const whole = 1 - Math.min(picture / place, place / picture) > MAX_CROP;
     this.#stage.classList.toggle("whole", whole);
-    // The finder lies in the picture, wherever that is.
+    // The finder is placed within the picture.
     const spare = whole ? 1 : 0;
     const beside = spare * Math.max(0, (clientWidth - clientHeight * picture) / 2);
     const above = spare * Math.max(0, (clientHeight - clientWidth / picture) / 2);
@@ -104,7 +104,7 @@ export class StageView {
     this.#finder.style.setProperty("--above", `${above}px`);
   }
 
-  /** Keep showing the picture of this moment. */
+  /** Freeze the shown picture. */
   takeStill() {
     const { videoWidth, videoHeight } = this.video;
     const context = this.#still.getContext("2d");
@@ -115,7 +115,7 @@ export class StageView {
     show(this.#still, true);
   }
 
-  /** A picture of another device's camera. @param {string} image a data URL; empty for none */
+  /** Show a picture of another device's camera. @param {string} image a data URL; "" for none */
   showFar(image) {
     show(this.#far, image !== "");
     if (image) this.#far.src = image;
@@ -125,11 +125,11 @@ export class StageView {
   dropStill() {
     if (this.#still.hidden) return;
     show(this.#still, false);
-    this.#still.width = this.#still.height = 0; // gives its memory back
+    this.#still.width = this.#still.height = 0; // frees its memory
   }
 
   /**
-   * Where in the picture was pressed.
+   * Convert a press to its position in the picture.
    * @param {MouseEvent} event
    * @returns {{x: number, y: number}|null} 0 to 1 each; null beside the picture
    */
@@ -159,7 +159,7 @@ export class StageView {
   render(facts) {
     const { tone, label } = this.#steady(facts);
     this.app.dataset.tone = tone;
-    // Everything that belongs to a picture is there for another device's, too.
+    // Another device's picture has the same controls.
     this.app.dataset.camera = farAway(facts) ? "on" : facts.camera;
     if (!farAway(facts)) this.showFar("");
     this.app.dataset.held = String(facts.held);
@@ -178,7 +178,7 @@ export class StageView {
     this.#latest = facts;
   }
 
-  /** A connection that takes another's place is made in a moment: that is no news. @param {Facts} facts */
+  /** Suppress the state of a new connection that is set up in a moment. @param {Facts} facts */
   #steady(facts) {
     const now = performance.now();
     const found = summary(facts);
@@ -191,7 +191,7 @@ export class StageView {
     return LIVE;
   }
 
-  /** @type {Facts|null} for the details, which are written only while they are open */
+  /** @type {Facts|null} for the details, which are updated only while open */
   #latest = null;
 
   /** @param {import("../live/camera.js").Camera} camera */
@@ -210,7 +210,7 @@ export class StageView {
     show(this.switchCamera, on && camera.count > 1);
   }
 
-  /** @param {boolean} busy an answer is being looked for */
+  /** @param {boolean} busy an answer is being made */
   renderBusy(busy) {
     this.#stage.classList.toggle("looking", busy);
   }
@@ -247,7 +247,7 @@ export class StageView {
     const shown = notice(facts);
     show(this.#notice, shown !== null);
     if (!shown) {
-      // Emptied, so that the same words are spoken again when they come again.
+      // Clear the texts, so that a screen reader announces the same ones again.
       say(this.#noticeTitle, "");
       say(this.#noticeText, "");
       return;

@@ -93,7 +93,7 @@ async def test_what_is_lost_for_good_is_told(visit: Visit, builtin: Running) -> 
     losing = Losing("live/peer.js", loads=100)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
-    note = page.page.get_by_text("This page has not arrived whole")
+    note = page.page.get_by_text("This page did not load completely")
     await expect(note).to_be_visible(timeout=4000)
     box = await note.bounding_box()
     assert box is not None
@@ -107,6 +107,6 @@ async def test_without_any_script_it_is_told_later(visit: Visit, builtin: Runnin
     losing = Losing("client.js", "boot.js", loads=100)
     page = await visit(builtin.base_url, prepare=losing.prepare)
     page.expect(LOST)
-    note = page.page.get_by_text("This page has not arrived whole")
+    note = page.page.get_by_text("This page did not load completely")
     await expect(note).to_be_hidden()
     await expect(note).to_be_visible(timeout=15_000)

@@ -225,7 +225,7 @@ async def test_a_camera_that_is_unplugged_is_missed(visit: Visit, server: Runnin
     await page.page.evaluate(
         "document.querySelector('#video').srcObject.getTracks()[0].dispatchEvent(new Event('ended'))"
     )
-    await expect(page.card).to_contain_text("The camera went away")
+    await expect(page.card).to_contain_text("The camera was disconnected")
     await expect(page.state).to_have_text("Camera off")
     await page.start()
 

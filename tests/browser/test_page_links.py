@@ -366,7 +366,7 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
     await page.start()
     await ask(page, "What is the red thing?")
     await page.page.evaluate("window.__camera.unplug()")
-    await expect(page.card).to_contain_text("The camera went away")
+    await expect(page.card).to_contain_text("The camera was disconnected")
     await expect(page.state).to_have_text("Camera off")
     await page.page.evaluate("window.__camera.plug()")
     await expect(page.state).to_have_text("Live")

@@ -61,8 +61,8 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     camera = section.get_by_label("Begin with what the camera shows now")
     await expect(camera).to_be_checked()
     await expect(camera).to_be_disabled()
-    await expect(section.get_by_label("What it must not be")).to_be_hidden()
-    await section.get_by_label("What it is to be").fill("a red ball rolls")
+    await expect(section.get_by_label("Leave out")).to_be_hidden()
+    await section.get_by_label("Prompt").fill("a red ball rolls")
     await section.get_by_text("Size, length, steps").click()
     for name, value in (("Width", "64"), ("Height", "32"), ("Seconds", "0.5"), ("Seed", "7")):
         await section.get_by_label(name, exact=True).fill(value)
@@ -113,8 +113,8 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     section = page.page.locator("#making")
     state = section.get_by_role("status")
     make = section.get_by_role("button", name="Make it")
-    await expect(section.get_by_label("What it must not be")).to_be_visible()
-    await section.get_by_label("What it is to be").fill("a red ball rolls")
+    await expect(section.get_by_label("Leave out")).to_be_visible()
+    await section.get_by_label("Prompt").fill("a red ball rolls")
     await make.click()
     await expect(state).to_contain_text("At work")
     await page.page.reload()
@@ -132,7 +132,7 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
     assert not making.progress.error
 
     await start(run, "video")
-    await section.get_by_label("What it is to be").fill("a red ball rolls")
+    await section.get_by_label("Prompt").fill("a red ball rolls")
     await section.get_by_text("Size, length, steps").click()
     for name in ("Width", "Height"):
         await section.get_by_label(name, exact=True).fill("32")
@@ -166,7 +166,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     await page.page.route("**/api/engine/video/result*", breaks)
     page.expect(r"net::ERR_CONNECTION_RESET")
     section = page.page.locator("#making")
-    await section.get_by_label("What it is to be").fill("a red ball rolls")
+    await section.get_by_label("Prompt").fill("a red ball rolls")
     await section.get_by_text("Size, length, steps").click()
     for name in ("Width", "Height"):
         await section.get_by_label(name, exact=True).fill("32")
@@ -181,7 +181,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
     await run.program.engine_parts.manager.stop()
     await expect(section.get_by_role("alert")).to_contain_text("was unloaded before this was done")
     await expect(section.get_by_role("progressbar")).to_be_hidden()
-    await expect(section.get_by_label("What it is to be")).to_be_hidden()
+    await expect(section.get_by_label("Prompt")).to_be_hidden()
 
 
 async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path: Path) -> None:

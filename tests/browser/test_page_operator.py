@@ -319,13 +319,13 @@ async def test_the_operator_switches_between_true_engines(
         await panel.get_by_role("button", name="Switch to this").click()
         await page.got('m.type === "engine" && m.state === "stopping"', since=since)
         await seen_loading(page, since)
-        # Its own words are seen without a click.
+        # Its log is seen without a click.
         await expect(panel.locator("#engine-lines")).to_contain_text(
             "Uvicorn", timeout=LOADS * 1000
         )
         await expect(state).to_have_text("other runs in its own process", timeout=LOADS * 1000)
         await expect(panel.locator("#engine-released")).to_contain_text(
-            re.compile(r"^The model before gave back \d{3}\sMB of memory\.$")
+            re.compile(r"^The previous model freed \d{3}\sMB of memory\.$")
         )
         server = run.program.engine_parts.manager.loaded
         assert isinstance(server, ServerLoaded)

@@ -375,18 +375,18 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
         [
             "ok",
             "The Model runs in this program",
-            "Visitors are answered by it. It takes 3.1 GB of memory.",
+            "It answers visitors. It uses 3.1 GB of memory.",
             "none",
             True,
         ],
         [
             "warn",
             "The Model runs in this program",
-            "Visitors are answered by another engine. It takes 1.0 GB of memory and 16 GB of GPU memory.",
+            "Another engine answers visitors. It uses 1.0 GB of memory and 16 GB of GPU memory.",
             "none",
             True,
         ],
-        ["busy", "Stopping The Model", "Its memory is given back.", None, False],
+        ["busy", "Stopping The Model", "Its memory is being freed.", None, False],
         ["bad", "The Model does not run", "", "none", False],
         *(
             [tone, title, f"{detail}Nothing else is loaded from here.", "none", False]
@@ -398,7 +398,7 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
             )
         ),
         ["busy", "Connecting to http://x/v1", "starting", None, True],
-        ["ok", "Connected to http://x/v1", "Visitors are answered by it.", "none", True],
+        ["ok", "Connected to http://x/v1", "It answers visitors.", "none", True],
         ["bad", "http://x/v1 is not used", "", "none", False],
     ]
     first = "Qwen2.5-VL-32B on vLLM answers (cam:8001)."
@@ -407,9 +407,9 @@ async def test_how_the_engine_stands_in_words(place: tuple[Page, Server]) -> Non
     switch = "Switch to this"
     assert found["start"] == ["A moment…", "Start", switch, "Start again", switch]
     assert found["memory"] == [
-        "The model before gave back 1.2 GB of memory and 16 GB of GPU memory.",
-        "The model before gave back 2.0 GB of GPU memory.",
-        "The model before gave back 1.0 GB of memory. 30 MB are not back yet.",
+        "The previous model freed 1.2 GB of memory and 16 GB of GPU memory.",
+        "The previous model freed 2.0 GB of GPU memory.",
+        "The previous model freed 1.0 GB of memory. 30 MB are not free yet.",
         *("", "", ""),
     ]
 
