@@ -241,9 +241,7 @@ class NsfwDetector:
             )
             self._input = self._session.get_inputs()[0].name
             self.scores(np.zeros((360, 640, 3), np.uint8))
-        except (
-            Exception
-        ) as exc:  # onnxruntime's errors have no common base
+        except Exception as exc:  # onnxruntime's errors have no common base
             raise FilterUnavailable(
                 _how_to_install("NSFW filter", "nsfw", "its model does not run")
             ) from exc

@@ -440,7 +440,10 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         "a.safetensors is there, and the file that says what is in it is not",
     ),
     # Another kind of model
-    (configured(architectures=["CLIPModel"]), "says CLIPModel: a model that sees pictures, but does"),
+    (
+        configured(architectures=["CLIPModel"]),
+        "says CLIPModel: a model that sees pictures, but does",
+    ),
     (
         configured(architectures=["Qwen2VLForSequenceClassification"]),
         "but does not answer questions about them",

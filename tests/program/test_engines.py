@@ -113,7 +113,11 @@ BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
         "Its weights are quantised",
         "pip install",
     ),
-    "text only": (text_only, "a model that sees no pictures", "Take one that answers about pictures"),
+    "text only": (
+        text_only,
+        "a model that sees no pictures",
+        "Take one that answers about pictures",
+    ),
     "unreadable": (closed, "cannot be read", "Give this user access"),
 }
 
