@@ -19,7 +19,7 @@ class EngineState(StrEnum):
 
 
 class Trouble(StrEnum):
-    """Which of the things that an operator gave is wrong."""
+    """The setting of an operator that is wrong."""
 
     KEY = "key"
     MODEL = "model"
@@ -29,7 +29,7 @@ class Trouble(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What an engine can do. Everything is chosen by these fields, never by a model's name."""
+    """The abilities of an engine. Everything is chosen by these fields, never by a model's name."""
 
     images: bool = True
     video: bool = False
@@ -47,7 +47,7 @@ class Capabilities:
     max_concurrency: int | None = None
 
 
-# What visitors read of an engine that does not answer: no address, no setting, no command.
+# The text for visitors on an engine that does not answer: no address, no setting, no command.
 _FOR_VISITORS = {
     EngineState.READY: "",
     EngineState.LOADING: "The model is being loaded. It answers as soon as it is ready.",
@@ -59,7 +59,7 @@ _FOR_VISITORS = {
 
 @dataclass(frozen=True, slots=True)
 class EngineStatus:
-    """What a probe found. `detail` tells operators what is wrong and what to do; it may name addresses and settings."""
+    """The result of a probe. `detail` tells operators what is wrong and what to do; it may name addresses and settings."""
 
     state: EngineState
     detail: str = ""
@@ -67,7 +67,7 @@ class EngineStatus:
     capabilities: Capabilities = field(default_factory=Capabilities)
     # The other machine that pictures go to; "" while they stay on this one.
     elsewhere: str = ""
-    # Of one that is misconfigured; None where it is something else. With MODEL: some of those that it serves
+    # Set for a misconfigured engine; None for other reasons. With MODEL: some of the models that it serves
     trouble: Trouble | None = None
     served: tuple[str, ...] = ()
     # A sentence for visitors in place of the usual one for this state
@@ -141,7 +141,7 @@ class Finished:
     # "stop", "length" or "content_filter"
     finish_reason: str
     usage: Usage = field(default_factory=Usage)
-    # Of the request's turns, so many of the oldest were left out, since they did not fit.
+    # The number of the request's oldest turns that were left out, since they did not fit
     left_out: int = 0
 
 
@@ -156,7 +156,7 @@ class Engine(Protocol):
 
     @property
     def status(self) -> EngineStatus:
-        """What the last probe found, without asking anybody."""
+        """Return the result of the last probe, without a request."""
         ...
 
     async def probe(self) -> EngineStatus:

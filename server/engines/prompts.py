@@ -24,7 +24,7 @@ _LANGUAGE = "Write plain text without Markdown, in the language with the tag {ta
 
 DESCRIBE = "Describe in one short sentence what the camera shows now."
 
-# What a chat template adds around a message: start mark, role, line ends, end mark.
+# Tokens that a chat template adds around a message: start mark, role, line ends, end mark
 _MESSAGE_TOKENS = 6
 
 
@@ -87,7 +87,7 @@ def estimate_tokens(text: str) -> int:
 
 
 def prompt_tokens(question: str, language: str | None = None) -> int:
-    """What the prompt takes beside its turns and its picture, estimated like `estimate_tokens`."""
+    """Estimate the tokens of a prompt without its turns and its picture, as `estimate_tokens` does."""
     # The picture's start and end marks count with the question.
     fixed = 3 * _MESSAGE_TOKENS + 2
     return fixed + estimate_tokens(system_text(language)) + estimate_tokens(question)
@@ -193,5 +193,5 @@ _DETAIL = word_pattern(",".join(DETAIL_WORDS.values()), ",".join(DETAIL_PARTS.va
 
 
 def wants_detail(question: str) -> bool:
-    """Whether a question is about reading or about something small, so that detail "auto" becomes "high"."""
+    """Tell whether a question is about reading or about something small, so that detail "auto" becomes "high"."""
     return _DETAIL.search(plain(question)) is not None

@@ -1,4 +1,4 @@
-"""Which engine answers: the best one that is ready. Chosen by readiness and capability only."""
+"""Choose the engine that answers: the best one that is ready, by readiness and capability only."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ class EngineSelector:
         self._current = next((one for one in self.engines if _able(one.status)), self.engines[0])
         # Failed looks in a row
         self._failures: dict[Engine, int] = dict.fromkeys(self.engines, 0)
-        # Whether the current engine has ever been ready: one that never was is left at once.
+        # The current engine has been ready before; one that never was is left at once.
         self._proven = _able(self._current.status)
         self._told = (self._current, self._current.status)
-        # What was last seen of each engine whose troubles are logged here
+        # The last state of each engine whose troubles are logged here
         self._seen = {one: one.status for one in engines if one not in logged_elsewhere}
         self._listeners: list[OnChange] = []
         self._tasks = TaskSet("engines")
@@ -150,7 +150,7 @@ class EngineSelector:
         try:
             status = await engine.probe()
         except Exception as exc:  # noqa: BLE001
-            # One engine's mistake must not end the looking for all.
+            # One engine's mistake must not end the probing of all.
             log.error("probe failed", extra={"engine": engine.name, "error": type(exc).__name__})
             self._failures[engine] += 1
         else:

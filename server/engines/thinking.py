@@ -98,7 +98,7 @@ class Thinking:
     def seen(self, asked: Mode) -> bool:
         """Learn that it thought though it was asked like that; tell whether to ask anew, since that changes something."""
         if self.mode is asked:
-            # One that is asked not to think may begin with its answer, whatever its template opens otherwise.
+            # Asked not to think, a model may begin with its answer, whatever its template opens otherwise.
             self.implied = False
             off = asked is Mode.PLAIN and self._switch and not self.limits.wanted
             self.mode = Mode.OFF if off else Mode.BUDGET

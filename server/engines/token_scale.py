@@ -11,7 +11,7 @@ _DOWN = 0.2
 
 
 class TokenScale:
-    """For one model at a time: another one begins anew."""
+    """The factor for one model at a time: another model begins anew."""
 
     def __init__(self) -> None:
         self._model = ""

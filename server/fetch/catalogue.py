@@ -15,7 +15,7 @@ from server.fetch.network import FetchError
 
 log = logging.getLogger(__name__)
 
-# After a failure an address is asked again so much later, so that nobody waits for it each time.
+# Seconds after a failure before an address is tried again, so that nobody waits for it each time
 RETRY_SECONDS = 60.0
 LIMITS = Limits(max_bytes=MAX_FILE_BYTES, seconds=20.0)
 _PIN = "#sha256="
@@ -71,10 +71,10 @@ class CatalogueSource:
         self._fetcher = fetcher
         self._now = now
         self._lock = threading.Lock()
-        # Of an address
+        # The catalogue of an address, kept
         self._fetched: Catalogue | None = None
         self._failed_at: float | None = None
-        # Why it is ours; empty while it is not
+        # The reason why ours is used; empty while it is not
         self._trouble = ""
 
     def load(self) -> Catalogue:

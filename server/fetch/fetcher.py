@@ -1,4 +1,4 @@
-"""One file by https: bounded in time, size and redirects, compared with its checksum, from public addresses only."""
+"""Fetch one file by https: bounded in time, size and redirects, checked by its checksum, from public addresses only."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _HEADERS = [("Accept-Encoding", "identity"), ("User-Agent", "qwen-camera"), ("Ac
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    # Of the content
+    # Bytes of the content
     max_bytes: int
-    # From the first look-up to the last byte, redirects too
+    # From the first look-up to the last byte, with redirects
     seconds: float = 60.0
     # For one connection with its TLS
     connect_seconds: float = 10.0
@@ -44,7 +44,7 @@ class Fetcher:
     ssl_context: ssl.SSLContext | None = None
 
     def read(self, url: str, *, sha256: str = "") -> bytes:
-        """The content, in memory: nothing is written anywhere. Raises FetchError.
+        """Return the content; nothing is written anywhere. Raises FetchError.
 
         A proxy is not used: behind one, nobody here could tell where it connects to.
         """
@@ -81,7 +81,7 @@ class Fetcher:
         return b"".join(pieces)
 
     def _content(self, url: httpx2.URL) -> Generator[bytes, None, None]:
-        """Pieces of the content, after the redirects. Raises FetchError, and httpcore2's errors."""
+        """Yield the content, after the redirects. Raises FetchError, and httpcore2's errors."""
         limits = self.limits
         backend = Network(seconds=limits.seconds, refused=self.refused, resolve=self.resolve)
         context = self.ssl_context or network.trusted()
@@ -143,7 +143,7 @@ class Fetcher:
 
 
 def parsed(text: str, after: httpx2.URL | None = None) -> httpx2.URL:
-    """An https URL, or where one leads that was found at `after`. Raises FetchError."""
+    """Parse an https URL, or the redirect that was found at `after`. Raises FetchError."""
     where = "The address" if after is None else f"{shown(after)} leads on, and the address there"
     if not text or len(text) > 2000 or not text.isprintable():
         raise FetchError(f"{where} is empty, longer than 2000 characters, or none.")
@@ -166,7 +166,7 @@ def parsed(text: str, after: httpx2.URL | None = None) -> httpx2.URL:
 
 
 def shown(url: httpx2.URL) -> str:
-    """As a sentence may have it: without user, query and fragment, which may hold secrets, and short."""
+    """Shorten a URL for a sentence, without user, query and fragment, which may hold secrets."""
     port = f":{url.port}" if url.port is not None else ""
     # Encoded as they go out: decoded, they may move a terminal's cursor or look like another host.
     host, path = url.raw_host.decode("ascii"), url.raw_path.partition(b"?")[0].decode("ascii")
@@ -175,6 +175,6 @@ def shown(url: httpx2.URL) -> str:
 
 
 def _header(answer: httpcore2.Response, name: bytes) -> str:
-    """The first of that name, or nothing."""
+    """Return the first header of that name, or ""."""
     values = (value for key, value in answer.headers if key.lower() == name)
     return next(values, b"").decode("latin-1").strip()

@@ -1,4 +1,4 @@
-"""Paths: inside their folder, also through links; and files read up to a limit."""
+"""Keep paths inside their folder, also through links, and read files up to a limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from server.fetch.network import FetchError
 
 
 def relative(name: str) -> PurePosixPath:
-    """`name` (with / between its parts) when it is one within a folder, whatever is there. Raises FetchError."""
+    """Check that `name` (with / between its parts) stays within a folder, whatever is there. Raises FetchError."""
     parts = PurePosixPath(name)
     plain = name.isprintable() and 0 < len(name) <= 500 and "\\" not in name
     if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts:
@@ -21,7 +21,7 @@ def relative(name: str) -> PurePosixPath:
 
 
 def inside(folder: Path, name: str) -> Path:
-    """Where `name` lies in `folder`, links followed. Raises FetchError when that is elsewhere.
+    """Find `name` in `folder`, links followed. Raises FetchError for a path elsewhere.
 
     What is not there yet may be made there; the folder itself may be a link.
     """
@@ -40,7 +40,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def read(path: Path, max_bytes: int) -> bytes:
-    """A regular file's content. Raises FetchError; never waits for a pipe or a device."""
+    """Read a regular file. Raises FetchError; never waits for a pipe or a device."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (OSError, ValueError) as error:

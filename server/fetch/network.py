@@ -18,7 +18,7 @@ from typing import Any
 import httpcore2
 from httpcore2 import SOCKET_OPTION, NetworkBackend, NetworkStream
 
-# Of a name's addresses so many are tried.
+# Addresses of a name that are tried
 MAX_ADDRESSES = 8
 Resolve = Callable[[str, int], list[str]]
 # Global unicast (RFC 4291); whatever else IPv6 has is special.
@@ -30,7 +30,7 @@ _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Beside what Python knows: IETF protocol assignments (RFC 6890; a cloud's metadata is in there), relays that are
 # given up (RFC 7526).
 _SPECIAL = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
-# Where clouds tell a machine its secrets, when it is not link-local: Azure, Alibaba
+# Metadata services of clouds that are not link-local: Azure, Alibaba
 _METADATA = tuple(ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200"))
 
 
@@ -43,7 +43,7 @@ class FetchError(Exception):
 
 
 def refused(text: str) -> str | None:
-    """What kind of address it is, when nothing may be fetched from it; None for a public one."""
+    """Name the kind of an address that nothing may be fetched from; None for a public one."""
     try:
         address = ipaddress.ip_address(text.partition("%")[0])
     except ValueError:
@@ -89,7 +89,7 @@ def _refused_v6(address: IPv6Address) -> str | None:
 
 
 def trusted() -> ssl.SSLContext:
-    """The system's trust, or SSL_CERT_FILE's and SSL_CERT_DIR's. Raises FetchError."""
+    """Return the system's trust, or that of SSL_CERT_FILE and SSL_CERT_DIR. Raises FetchError."""
     try:
         return httpcore2.default_ssl_context()
     except OSError as error:
@@ -100,7 +100,7 @@ def trusted() -> ssl.SSLContext:
 
 
 def reason(error: Exception) -> str:
-    """Why nothing could be reached, as a sentence may have it: what a certificate lacks, what a name has not, or what failed."""
+    """Give the reason of a failed connection, for a sentence: the certificate, the name, or the kind of error."""
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate is not trusted; where a network puts its own in between, SSL_CERT_FILE names the file of it"
@@ -108,13 +108,13 @@ def reason(error: Exception) -> str:
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The addresses of a name, or the address itself in its usual form. Raises OSError."""
+    """Return the addresses of a name, or the address itself in its usual form. Raises OSError."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 class Network(NetworkBackend):
-    """Looks a name up once, connects to one of the very addresses that were checked, and checks the other end again.
+    """A network that looks a name up once, connects to an address that was checked, and checks the other end again.
 
     So a name that changes its address between check and connection (DNS rebinding) leads nowhere. `refused` names what
     is wrong with an address, or None; `seconds` is all that a connection made here may take, None: no end.

@@ -1,4 +1,4 @@
-"""What a loaded model sends, frame by frame or piece by piece, as one file in memory: an MP4 or a WAV."""
+"""Make one file in memory, an MP4 or a WAV, of the frames or pieces that a loaded model sends."""
 
 from __future__ import annotations
 

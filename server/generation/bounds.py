@@ -1,4 +1,4 @@
-"""What may be asked of a generating model: every value checked against fixed bounds and the model's own rules.
+"""Check a request to a generating model: every value against fixed bounds and the model's own rules.
 
 Each error says what was given and what is allowed.
 """
@@ -24,7 +24,7 @@ MAX_STEPS = 100
 MAX_GUIDANCE = 20.0
 # The largest that a page's numbers and torch's generators agree about.
 MAX_SEED = 2**32 - 1
-# What is left out
+# The defaults of fields that are left out
 _WIDTH, _HEIGHT = 832, 480
 _SECONDS, _FPS, _STEPS = 5.0, 16, 50
 _VIDEO_GUIDANCE, _SOUND_GUIDANCE = 5.0, 7.0
@@ -38,7 +38,7 @@ _SOUND = ("prompt", "negative_prompt", "seconds", "guidance", "steps", "seed", "
 
 @dataclass(frozen=True, slots=True)
 class VideoRequest:
-    """One video. `seed` None has one drawn."""
+    """One video. `seed` None: one is drawn."""
 
     prompt: str
     negative_prompt: str
@@ -50,7 +50,7 @@ class VideoRequest:
     guidance: float
     steps: int
     seed: int | None
-    # Whether it begins with a frame of the camera
+    # It begins with a frame of the camera.
     camera: bool
 
     @property
@@ -73,7 +73,7 @@ class SoundRequest:
 
 
 def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
-    """What a client asks for, checked. `seconds` * `fps` is taken to the nearest count that the model makes; `frames`
+    """Check a client's request. `seconds` * `fps` is taken to the nearest count that the model makes; `frames`
     instead of `seconds` has to be such a count.
 
     Raises BadRequest.
@@ -115,7 +115,7 @@ def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
 
 
 def sound_request(given: Mapping[str, Any], rules: Rules) -> SoundRequest:
-    """What a client asks for, checked. Raises BadRequest."""
+    """Check a client's request. Raises BadRequest."""
     _only(given, _SOUND, "Speech or sound")
     seconds = None
     if given.get("seconds") is not None:
@@ -181,7 +181,7 @@ def _frames(given: Mapping[str, Any], fps: int, rules: Rules) -> int:
                 f"{min(most, below + step)}."
             )
         return frames
-    # Of many frames a second fewer seconds, where nobody said how many.
+    # With many frames a second fewer seconds, where the client gave none.
     seconds = _number(given, "seconds", min(_SECONDS, most / fps), 0.0, MAX_SECONDS)
     if round(seconds * fps) > MAX_FRAMES or seconds * fps < 1:
         instead = (

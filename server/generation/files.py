@@ -22,7 +22,7 @@ CRF = "18"
 # front ("faststart") reads the file again by its name, which one in memory has not: room is kept for it instead.
 _INDEX_BYTES = 4096
 _INDEX_BYTES_A_FRAME = 48
-# Of a sample of sound
+# Bytes of a sample of sound
 SAMPLE_BYTES = 2
 
 

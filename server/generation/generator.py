@@ -19,19 +19,19 @@ log = logging.getLogger(__name__)
 
 # Between the first sign of life and the last, a model has to be there: large weights come from slow disks.
 LOAD_SECONDS = 3600.0
-# For a cancelled piece of work to end, before its process is ended instead.
+# Seconds for cancelled work to end, before its process is ended instead
 CANCEL_SECONDS = 10.0
 # Without any word of the worker: a step of a large model on a CPU takes minutes.
 SILENT_SECONDS = 3600.0
 # Messages that may wait; behind so many, a step takes the place of the one before it.
 _WAITING = 512
 _STEPS_WAITING = 256
-# For the last lines of its log, which come by another pipe than the end of the work.
+# Seconds for the last lines of its log, which arrive by another pipe than the end of the work
 _QUIET_SECONDS = 1.0
-# What is to be asked for where something failed
+# The advice after a failure
 _LESS = {"video": "a smaller or shorter video", "audio": "something shorter"}
 _ENDS = ("done", "cancelled", "error")
-# What the worker calls a failure, as a client hears it; anything else is EngineFailed.
+# Codes of failures whose sentence a client may read; any other failure is EngineFailed.
 _REFUSALS = frozenset({"refused", "missing", "broken"})
 
 
@@ -44,7 +44,7 @@ class LoadingFailed(Exception):
 
 
 class _Inbox:
-    """What the worker says of one piece of work, until it is looked at; one reader."""
+    """The worker's messages on one piece of work, until they are read; one reader."""
 
     def __init__(self) -> None:
         self._waiting: deque[Message | None] = deque()
@@ -105,13 +105,13 @@ class Generator:
         self._stopping = False
         # Its process was ended since its work was cancelled.
         self._given_up = False
-        # Until then, by the event loop's clock, nobody hears its log.
+        # The loop time until which its log is not passed on
         self._quiet_until = 0.0
         self._status: int | None = None
         self.ended = asyncio.Event()
         # Steps that the work cancelled last had done
         self.cancelled_at = 0
-        # Of the model; before `start` has returned they mean nothing.
+        # The model's rules and backend; before `start` has returned they mean nothing.
         self.rules = Rules("video")
         self.backend = ""
 
@@ -146,7 +146,7 @@ class Generator:
         self._stoppable = bool(message.header["stoppable"])
 
     async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """What the worker sends for it, `step`, `frame` and `sound`, and `done` at last. One at a time.
+        """Yield the worker's messages: `step`, `frame` and `sound`, and `done` at last. One piece of work at a time.
 
         Closing it cancels the work: within a layer's time where the worker can, else by ending its process. A frame
         was taken once the next message is asked for. Raises EngineRefused, EngineFailed, EngineUnavailable.
@@ -220,7 +220,7 @@ class Generator:
 
     @property
     def given_up(self) -> bool:
-        """Whether its process was ended because its work was cancelled."""
+        """Tell whether its process was ended because its work was cancelled."""
         return self._given_up
 
     def _gone(self) -> EngineError:

@@ -42,7 +42,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobProgress:
-    """What is told of the newest piece of work; no words of what was asked are in it."""
+    """The progress of the newest piece of work, and its result; no words of the request are in it."""
 
     state: JobState = JobState.IDLE
     # "video" or "sound"; "" before the first
@@ -50,25 +50,25 @@ class JobProgress:
     # "steps", "decoding" (the model's last part), "encoding"
     phase: str = ""
     step: int = 0
-    # 0: nobody knows, or nobody has told yet
+    # 0: unknown so far
     steps: int = 0
-    # Frames that came, of how many
+    # Frames so far, and all of them
     made: int = 0
     frames: int = 0
     width: int = 0
     height: int = 0
-    # Of what is made
+    # Length of the video or sound
     seconds: float = 0.0
     seed: int = 0
     # Seconds of work so far
     elapsed: float = 0.0
-    # Of the result
+    # Size of the result
     bytes: int = 0
     media_type: str = ""
     error: dict[str, Any] | None = None
 
     def message(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the fields for JSON."""
         return asdict(self)
 
 
@@ -90,7 +90,7 @@ class GenerationJob:
         self._clock = clock
         self._progress = JobProgress()
         self._began = 0.0
-        # The result that waits; and the one that is on its way to who took it.
+        # The result that waits; and the one that was taken and may not have arrived
         self._made: Made | None = None
         self._lent: Made | None = None
         self._expiry: asyncio.TimerHandle | None = None
@@ -157,7 +157,7 @@ class GenerationJob:
         return self.progress
 
     def take(self) -> Made:
-        """The result; there is no second time, unless `put_back` says that it did not arrive. Raises NotFound."""
+        """Return the result, once; a second time only after `put_back`. Raises NotFound."""
         made = self._made
         if made is None:
             raise NotFound(
@@ -170,12 +170,12 @@ class GenerationJob:
         return made
 
     def handed_over(self, made: Made) -> None:
-        """What `take` gave has arrived."""
+        """Note that the result of `take` has arrived."""
         if self._lent is made:
             self._lent = None
 
     def put_back(self, made: Made) -> None:
-        """What `take` gave did not arrive: it waits again, unless something newer was begun or it was cancelled."""
+        """Keep the result of `take` again, since it did not arrive; not where newer work was begun or it was cancelled."""
         if self._lent is made:
             self._lent = None
             self._keep(made)
@@ -215,7 +215,7 @@ class GenerationJob:
         return round(self._clock() - self._began, 1)
 
     def _tell(self, **changed: Any) -> None:
-        """Fields of `progress` that have changed."""
+        """Change fields of `progress`."""
         self._progress = replace(self._progress, **changed)
 
     def _fail(self, error: QwenCameraError) -> None:
@@ -235,7 +235,7 @@ class GenerationJob:
         self._tell(state=JobState.EXPIRED)
 
     def _drop(self) -> None:
-        """A result that nobody took."""
+        """Drop and count a result that nobody took."""
         if self._made is not None:
             self._metrics.generations_dropped.inc()
         self._forget()

@@ -16,7 +16,7 @@ MAX_BOXES = 1000
 MAX_SAMPLE_BYTES = 8 << 20
 
 _START_CODE = b"\0\0\0\1"
-# Up to the boxes of a VisualSampleEntry, and of an avcC up to its sets
+# Bytes before the boxes of a VisualSampleEntry, and before the sets of an avcC
 _ENTRY_BYTES = 78
 _SIZES = {1: ">B", 2: ">H", 4: ">I"}
 
@@ -93,7 +93,7 @@ def _read(form: str, part: memoryview, at: int) -> tuple[int, ...]:
 
 
 def _seconds(header: memoryview) -> float:
-    """Of a media header, version 0 or 1."""
+    """Return the seconds of a media header, version 0 or 1."""
     (version,) = _read(">B", header, 0)
     scale, duration = _read(">IQ", header, 20) if version else _read(">II", header, 12)
     if not scale:
@@ -122,7 +122,7 @@ def _configuration(walk: _Walk, descriptions: memoryview) -> tuple[int, bytes]:
 
 
 def _samples(walk: _Walk, table: memoryview, most: int) -> list[tuple[int, int]]:
-    """Where each sample is, and how long."""
+    """Return the offset and the size of each sample."""
     sizes = walk.first(table, b"stsz")
     each, count = _read(">II", sizes, 4)
     if not 0 < count <= most:

@@ -1,4 +1,4 @@
-"""What a generating model takes, read from its own files: sizes, frame counts, fields, rates.
+"""Read from a generating model's files what it takes: sizes, frame counts, fields, rates.
 
 Standard library only: the worker in the models' environment reads it, too.
 """
@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-# Where the model's files say nothing: an autoencoder of 8 pixels a latent below patches of 2x2, and four frames
+# For files that say nothing: an autoencoder of 8 pixels a latent below patches of 2x2, and four frames
 # a latent behind the first (Wan 2.1, its config.json files).
 FACTOR = 16
 FRAME_STEP = 4
@@ -20,7 +20,7 @@ FRAME_STEP = 4
 SAMPLE_RATE = 24_000
 
 Output = Literal["video", "audio"]
-# Whether a model begins with a picture that it is given.
+# The use of a picture that a model may begin with
 FirstFrame = Literal["never", "may", "must"]
 
 
@@ -30,14 +30,14 @@ class RulesError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Of one model. `frames` are `frame_step` * k + 1."""
+    """The rules of one model. `frames` are `frame_step` * k + 1."""
 
     output: Output
     # Sides are multiples of it, in pixels.
     factor: int = FACTOR
     frame_step: int = FRAME_STEP
     first_frame: FirstFrame = "never"
-    # Of "negative", "guidance", "steps", "seconds"
+    # Some of "negative", "guidance", "steps", "seconds"
     takes: tuple[str, ...] = ()
     # Hz
     sample_rate: int = SAMPLE_RATE
@@ -47,7 +47,7 @@ class Rules:
         return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
 
     def message(self) -> dict[str, Any]:
-        """As JSON takes it."""
+        """Return the fields for JSON."""
         return asdict(self)
 
     @classmethod
@@ -78,12 +78,12 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def is_pipeline(folder: Path) -> bool:
-    """Whether the folder holds a diffusers pipeline; else it is one model of transformers."""
+    """Tell whether the folder holds a diffusers pipeline; else it holds one model of transformers."""
     return (folder / "model_index.json").is_file()
 
 
 def makes_sound(folder: Path) -> bool:
-    """Whether a pipeline makes sound alone, by what its autoencoder or its vocoder works on. Raises RulesError."""
+    """Tell whether a pipeline makes sound alone, by its autoencoder or its vocoder. Raises RulesError."""
     if "sampling_rate" in _component(folder, "vae"):
         return True
     index = read_json(folder / "model_index.json")
@@ -118,7 +118,7 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
 
 
 def first_frame(folder: Path) -> FirstFrame:
-    """Whether a pipeline begins with a picture, by its folder's own files. Raises RulesError."""
+    """Tell whether a pipeline begins with a picture, by its folder's own files. Raises RulesError."""
     transformer = _component(folder, "transformer")
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     # It is given a picture's channels beside the noise, and needs them.

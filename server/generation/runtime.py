@@ -68,14 +68,14 @@ class GeneratorLoaded:
         self._tasks.spawn(self._keep(), name="keep")
 
     async def _keep(self) -> None:
-        """Until it has ended otherwise than by being cancelled."""
+        """Wait until it has ended otherwise than by being cancelled."""
         while True:
             before = self.generator
             await before.ended.wait()
             if not before.given_up:
                 break
             await before.stop()
-            # What is asked of it meanwhile waits in its process until the model is there.
+            # Requests meanwhile wait in its process until the model is loaded.
             after = self.generator = self._new(lambda _: None)
             self._memory = TreeMemory()
             after.rules, after.backend = before.rules, before.backend

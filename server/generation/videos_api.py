@@ -29,13 +29,13 @@ from server.rtc.media.h264 import H264Frames
 MAX_BYTES = 256 * 1024 * 1024
 # Between two looks at a job
 _LOOK_SECONDS = 1.0
-# For a piece of an answer, for a whole one, and for a whole video
+# Seconds for a piece of an answer, for a whole one, and for a whole video
 _REPLY_SECONDS = 30.0
 _ANSWER_SECONDS = 60.0
 _CONTENT_SECONDS = 900.0
-# For taking a job back: somebody waits for it.
+# Seconds for taking a job back: somebody waits for it.
 _DELETE_SECONDS = 5.0
-# Nothing that is made takes longer.
+# The longest that a video may take
 _JOB_SECONDS = 3600.0
 # Looks in a row without an answer, after which it is given up
 _MISSES = 5
@@ -44,7 +44,7 @@ _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
 _WORKS = frozenset({"queued", "in_progress", "processing", "running"})
 # However its quotes were written down
 _SAVE = re.compile(r"has no attribute\W{1,12}save\b")
-# As small and short as video models go; some make 4k+1 frames, others 8k+1.
+# About the smallest and shortest for video models; some make 4k+1 frames, others 8k+1.
 PROBE = {
     "prompt": "a grey wall",
     "width": 256,
@@ -61,7 +61,7 @@ _NUMPY = (
 
 
 class VideosApi:
-    """One server's. `base_url` ends in /v1; requests carry `api_key`. `pool` decodes."""
+    """The video API of one server. `base_url` ends in /v1; requests carry `api_key`. `pool` decodes."""
 
     backend = "videos-api"
 
@@ -85,13 +85,13 @@ class VideosApi:
             ),
             headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
             timeout=_REPLY_SECONDS,
-            # What the environment says of proxies is for other places.
+            # Proxies of the environment are for other addresses.
             trust_env=False,
             follow_redirects=False,
         )
 
     async def probe(self) -> str:
-        """Why its videos cannot be used, a sentence that says what to do; "" when one was made and decoded."""
+        """Try to make and decode a video; return "" or the reason why its videos cannot be used, with what to do."""
         data = b""
         try:
             async for message in self.make(PROBE):
@@ -193,7 +193,7 @@ class VideosApi:
 
 
 def _bounds(request: httpx2.Request) -> Bounds:
-    """Of a request's answer: a job is told in a few words, a video is large."""
+    """Return the bounds of a request's answer: a job's state is short, a video is large."""
     if request.url.path.endswith("/content"):
         return Bounds(MAX_BYTES, _CONTENT_SECONDS)
     return Bounds(_MAX_REPLY, _ANSWER_SECONDS)
@@ -234,7 +234,7 @@ def _failed(told: object, status: int = 0) -> EngineFailed:
 
 
 def _looked_at(data: bytes) -> dict[str, int | float] | None:
-    """What an MP4 is whose frames decode; None where they do not, or are larger or more than are made here.
+    """Describe an MP4 whose frames decode; None where they do not, or are larger or more than are made here.
 
     Its sets are looked at before anything is decoded, as a camera's are, and libavformat never opens it.
     """

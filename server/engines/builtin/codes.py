@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 @dataclass(frozen=True, slots=True)
 class Code:
     text: str
-    # As people call it: "QR Code", "EAN-13".
+    # The name that people use: "QR Code", "EAN-13"
     format: str
 
     @property

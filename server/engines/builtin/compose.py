@@ -18,7 +18,7 @@ from server.engines.builtin.languages import PHRASES
 from server.engines.builtin.speaker import Answer, Speaker
 from server.engines.builtin.wants import MEASURES, SOCIAL, Want
 
-# What needs no text.
+# Wants that need no text
 _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.CHANGE: look_answers.change,
     Want.MOTION: look_answers.motion,
@@ -30,7 +30,7 @@ _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.SUMMARY: look_answers.summary,
     Want.OTHER: look_answers.cannot,
 }
-# What is answered from text, or from the text of codes.
+# Wants that text answers, or the text of codes
 _READS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.SAYS: text_answers.says,
     Want.TRANSLATE: text_answers.read_instead,
@@ -44,7 +44,7 @@ _READS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.NUMBER: text_answers.number,
     Want.SAFE: code_answers.safe,
 }
-# What is answered from text alone.
+# Wants that only text answers
 _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
     Want.MONEY_BACK: price_answers.money_back,
     Want.TOTAL: price_answers.total,

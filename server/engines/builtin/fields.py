@@ -81,7 +81,7 @@ EXPIRY_ROW = word_pattern(
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """As it was written; month and day None when it does not name them."""
+    """A date as it was written; month and day are None when it does not name them."""
 
     text: str
     year: int | None
@@ -183,7 +183,7 @@ def says(rows: Sequence[str], target: str, *, near: float = 0.82) -> str | None:
 
 
 def similar(one: str, other: str) -> bool:
-    """Whether two rows are the same text, read twice."""
+    """Tell whether two rows are the same text, read twice."""
     a, b = letters(one), letters(other)
     return a == b or SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.8
 

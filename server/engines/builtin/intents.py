@@ -62,7 +62,7 @@ _TODAY = {language: _pattern(language, TODAY[language]) for language in LANGUAGE
 _TOMORROW = {language: _pattern(language, TOMORROW[language]) for language in LANGUAGES}
 _SAYS = {language: re.compile(pattern) for language, pattern in SAYS.items()}
 _STOP = {word for line in STOP.values() for word in plain(line).split()}
-# What a person asks after with "does it say ...": quoted, or the rest of the question.
+# The words that a person asks after with "does it say ...": quoted, or the rest of the question
 _QUOTED = re.compile(r"[\"“”„«»‘'](.{1,80}?)[\"“”«»’'](?=\W|$)")
 _OPEN = re.compile(
     r"^\W*(?:what|which|where|was|welche\w*|wo|que|quoi|quel\w*|qu'|ou|cual\w*|donde|что|как\w*|где)\b"
@@ -81,13 +81,13 @@ _PUNCTUATION = " ?!.:,\"'«»„“”？。！，：「」"
 class Intent:
     want: Want
     language: str
-    # What SAYS asks for, as it was written.
+    # The words that SAYS asks for, as they were written
     target: str = ""
     # Words of the question that may name a row, as `plain` text, without those that say what is wanted.
     words: tuple[str, ...] = ()
-    # Those that say what is wanted.
+    # The words that say what is wanted
     asked: str = ""
-    # Whether it is to be answered by yes or no.
+    # It is a question for yes or no.
     yes_no: bool = False
     # "left", "top" and so on; "" where the question names none.
     place: str = ""

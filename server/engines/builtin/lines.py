@@ -15,7 +15,7 @@ Corners = tuple[tuple[float, float], ...]
 LEAST_SCORE = 0.5
 # A picture of one round thing is read as one of these.
 _ROUND = frozenset("oO0Qo°〇○◯●•·.")
-# What stands small beside a large figure: a unit, or what follows the decimal point.
+# Small print beside a large figure: a unit, or the digits after the decimal point
 _BESIDE = re.compile(r"[°º'’]?\s?[CF]|[°º℃℉%]|[.,]\s?\d{1,2}|[a-zA-Zµ]{1,4}(?:/[a-z]{1,3})?|[€$£¥]")
 # A Cyrillic word comes out as a mixture of these with Latin letters.
 _GREEK = re.compile(r"[\u0370-\u03ff]")

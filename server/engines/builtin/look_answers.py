@@ -127,7 +127,7 @@ def summary(s: Speaker, *, running: bool = False) -> Answer:
 
 
 def cannot(s: Speaker) -> Answer:
-    """For what would need to recognise things."""
+    """Answer a question that would need a model that recognises things."""
     if s.intent.place:
         return s.say("cannot"), colour(s)[0]
     if s.rows:

@@ -1,4 +1,4 @@
-"""What the last picture of a session was like, to tell what changed since. Pure, bounded, in RAM only."""
+"""Impressions of each session's last picture, to find changes since. Pure, bounded, in RAM only."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Impression:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How a picture differs from the one before."""
+    """The difference between a picture and the one before."""
 
     # Seconds between the two.
     seconds: float

@@ -17,7 +17,7 @@ _PRICES = (
     re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?![\d])", re.I),
     re.compile(rf"(?<![\d.,])(?:{_MONEY})\s?(?:{_CURRENCY})(?!\w)", re.I),
 )
-# What looks like a price even without a currency, where a row speaks of one.
+# A number that looks like a price even without a currency, where a row speaks of one
 _BARE = re.compile(
     r"(?<![\d.,/:-])\d{1,5}[.,]\d{2}(?![\d.,/:%-]|\s?(?:%|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:-])\d{1,5}[.,]-{1,2}",
     re.I,
@@ -29,7 +29,7 @@ _TOTAL = word_pattern(
     "total, totals, sum, amount, summe, gesamt, gesamtsumme, betrag, montant, importe, somme, totale, suma, balance",
     "总额, 总计, 合计, 合計, 小计合计",
 )
-# These name what is to be paid more surely than "total" alone.
+# These name the sum to pay more surely than "total" alone.
 _DUE = word_pattern(
     "amount due, balance due, total due, to pay, grand total, total to pay, gesamtbetrag, endbetrag, zu zahlen, rechnungsbetrag, "
     "total ttc, ttc, net a payer, a payer, total a pagar, a pagar, amount payable, total eur, total incl*",
@@ -59,7 +59,7 @@ _PER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """As it was written, and the row that it stands in."""
+    """A price as it was written, and the row that it stands in."""
 
     text: str
     row: Row

@@ -88,7 +88,7 @@ class Reader:
         ]
 
     def faces(self, bgr: Bgr) -> int | None:
-        """How many faces; None when the face model is not installed."""
+        """Count the faces; None when the face model is not installed."""
         with self._lock:
             finder = self._load_faces()
         if finder is None:

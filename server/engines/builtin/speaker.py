@@ -103,7 +103,7 @@ class Speaker:
         return self.scripts(self.say("row", text=row.text))
 
     def no_text(self) -> Answer:
-        """One reason, the likeliest, why nothing was read."""
+        """Give the likeliest reason why nothing was read."""
         scene = self.facts.scene
         if scene.dark:
             return self.say("no_text_dark"), self.scripts()

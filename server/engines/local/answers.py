@@ -1,4 +1,4 @@
-"""The answers under way in a worker: who hears what it says of each, and how one is stopped."""
+"""The answers under way in a worker: hand its messages to each, and stop one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.processes.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
 
-# How long a stopped answer may take to end before its place is given back, and before its worker is given up: a layer of a
+# Seconds for a stopped answer to end before the next may begin, and before its worker is given up: a layer of a
 # large model takes tens of seconds over a long prompt on a CPU.
 _STOP_SECONDS = 2.0
 _STUCK_SECONDS = 60.0
@@ -44,14 +44,14 @@ class Answers:
         self._ids = 0
         self._under_way: dict[int, Answer] = {}
         self._tasks = TaskSet("answers")
-        # Until then, by the event loop's clock, nobody hears the worker's log.
+        # The loop time until which the worker's log is not passed on
         self._quiet_until = 0.0
 
     def __len__(self) -> int:
         return len(self._under_way)
 
     def quiet(self) -> bool:
-        """Whether a question is in work, or its last lines are still to come: they might quote it."""
+        """Tell whether a question is in work, or log lines that might quote it may still arrive."""
         return bool(self._under_way) or asyncio.get_running_loop().time() < self._quiet_until
 
     def begin(
@@ -87,7 +87,7 @@ class Answers:
             answer.told.put_nowait(None)
 
     async def stop(self, answer: Answer) -> None:
-        """Nothing when it has ended. Else wait a little until the worker has let go; one that never does is killed."""
+        """Stop an answer that has not ended, and wait a little for the worker. A worker that does not stop is killed."""
         if answer.id not in self._under_way:
             return
         self._worker.send({"type": "cancel", "id": answer.id})

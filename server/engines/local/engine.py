@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).resolve().parents[3]
 _RETRY_SECONDS = 5.0
 _STATE_SECONDS = 1.0
-# What the worker's phases are called before people.
+# The names of the worker's phases for people
 _PHASES = {
     "checking": "checking the files",
     "importing": "starting torch and transformers",
@@ -55,15 +55,15 @@ OnLine = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """What the worker says of itself."""
+    """The state of a worker, by its own words."""
 
-    # How often the model itself has run, over all answers.
+    # Runs of the model itself, over all answers
     steps: int
     gpu_bytes: int
 
 
 class LocalEngine:
-    """One model in one worker, from `start` to its end; one answer at a time. Whoever wants it again makes another one.
+    """One model in one worker, from `start` to its end; one answer at a time. To load it again, make another one.
 
     `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets; with `own_code` there is a folder
     for the model's own code, which goes with it. `on_progress` hears how far the loading is, `on_line` each line of the
@@ -93,7 +93,7 @@ class LocalEngine:
         self._limits = limits or TimeLimits()
         # Set when the worker has ended, by itself or stopped.
         self.ended = asyncio.Event()
-        # How it ended, in a few words.
+        # The reason of its end, in a few words
         self.cause = ""
         self._status = EngineStatus(
             EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
@@ -113,10 +113,10 @@ class LocalEngine:
         self._thinking = Thinking(thinking or ThinkingLimits(), switch=False)
         self._state = WorkerState(0, 0)
         self._state_told = asyncio.Event()
-        # Since when, by the event loop's clock, it owes a sign of life; None when it does not.
+        # The loop time since when it owes a sign of life; None when it owes none
         self._asked_at: float | None = None
         self._closed = False
-        # Where code of the model's own is copied to before it runs.
+        # The folder that code of the model's own is copied to before it runs
         self._modules: tempfile.TemporaryDirectory[str] | None = None
 
     @property
@@ -125,7 +125,7 @@ class LocalEngine:
 
     @property
     def pid(self) -> int | None:
-        """Of the worker; None while there is none."""
+        """The process id of the worker; None while there is none."""
         return self._worker.pid
 
     @property
@@ -182,7 +182,7 @@ class LocalEngine:
         return self._status
 
     async def measure(self) -> WorkerState:
-        """What the worker says of itself now; of the last time when it does not answer within a second."""
+        """Ask the worker for its state; return the last one when it does not answer within a second."""
         if self.pid is not None:
             self._state_told.clear()
             self._worker.send({"type": "state"})
@@ -292,7 +292,7 @@ class LocalEngine:
             " moment."
         )
 
-    # What the worker says
+    # Messages of the worker
 
     def _heard(self, message: Message) -> None:
         header = message.header
@@ -349,7 +349,7 @@ class LocalEngine:
         self.ended.set()
 
     def _say(self, state: EngineState, detail: str) -> None:
-        # How far it is everybody may know.
+        # Everybody may see the progress of loading.
         public = detail if state is EngineState.LOADING else ""
         self._status = dataclasses.replace(
             self._status, state=state, detail=detail, for_visitors=public

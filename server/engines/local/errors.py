@@ -1,4 +1,4 @@
-"""What may go wrong with a local model, in sentences. Pure."""
+"""Sentences on failures of a local model. Pure."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def too_slow(limits: TimeLimits, began: bool, total: bool) -> EngineTimeout:
 
 
 def cause(status: int) -> str:
-    """How a process ended, from its exit status or minus its signal's number, in a few words."""
+    """Say in a few words how a process ended, from its exit status or minus its signal's number."""
     if status >= 0:
         return f"status {status}"
     name = signal.Signals(-status).name if -status in set(signal.Signals) else f"signal {-status}"

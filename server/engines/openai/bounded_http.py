@@ -1,4 +1,4 @@
-"""The network of model servers, within bounds: nothing compressed, so many bytes and pieces, so long."""
+"""The network to model servers within bounds: no compression, limits for bytes, pieces and time."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class AnswerRefused(httpx2.TransportError):
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """Of one answer. `seconds`: from sending the request to the last byte of the answer."""
+    """The limits of one answer. `seconds`: from sending the request to the last byte of the answer."""
 
     bytes: int = TOLD_BYTES
     seconds: float = 60.0

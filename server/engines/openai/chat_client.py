@@ -1,4 +1,4 @@
-"""The connections to one model server: what is asked over them, and what keeps an answer from coming."""
+"""The connections to one model server: requests, and the errors that keep an answer from arriving."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Unreachable(Exception):
 
 
 class NotChat(Exception):
-    """What answers is no model server. `why`: the end of a sentence on it, empty where nothing more is known."""
+    """The other end is no model server. `why`: the end of a sentence on it, empty where nothing more is known."""
 
     def __init__(self, why: str = "") -> None:
         super().__init__(why)
@@ -107,17 +107,17 @@ class ChatClient:
         )
 
     async def models(self) -> bytes:
-        """The body of its list of models. Raises openai's and httpx2's errors."""
+        """Return the body of its list of models. Raises openai's and httpx2's errors."""
         return (await self._client.models.with_raw_response.list()).content
 
     async def get(self, url: str, body: dict[str, Any] | None = None) -> bytes:
-        """The body of another address; with a `body` it is sent there. Raises as `models` does."""
+        """Return the body of another address; a `body` is posted there. Raises as `models` does."""
         if body is not None:
             return (await self._client.post(url, cast_to=httpx2.Response, body=body)).content
         return (await self._client.get(url, cast_to=httpx2.Response)).content
 
     async def takes_picture(self, model: str, url: str, seconds: float) -> bool | None:
-        """Tell whether a model takes a picture with a question for one token; None when that does not come out."""
+        """Try whether a model takes a picture with a question for one token; None when that fails."""
         content = [
             {"type": "image_url", "image_url": {"url": url}},
             {"type": "text", "text": "What colour is this?"},
@@ -134,7 +134,7 @@ class ChatClient:
         return True
 
     async def health(self, url: str) -> int:
-        """HTTP status of its health, which is at `url`; 0 when there is none."""
+        """Return the HTTP status of its health check at `url`; 0 when there is none."""
         # Twice: uvicorn closes the connection on which an application failed, with no word before.
         for _ in range(2):
             try:
@@ -152,7 +152,7 @@ class ChatClient:
     async def send(
         self, body: bytes, stack: AsyncExitStack, due: float
     ) -> tuple[ChatStream, bytes | None]:
-        """The stream with its first event, since a 200 alone is no success yet.
+        """Send a question; return the stream with its first event, since a 200 alone is no success yet.
 
         Raises Refused, Dropped, Unreachable, NotChat, TimeoutError, BrokenStream.
         """
@@ -192,7 +192,7 @@ class ChatClient:
             return stream, event
 
     def _bounds(self, request: httpx2.Request) -> Bounds:
-        """Of a request's answer; read anew each time, since tests change the limits."""
+        """Return the bounds of a request's answer; read anew each time, since tests change the limits."""
         if request.url.path.endswith(_CHAT):
             return Bounds(STREAM_BYTES, self._limits().total + TAIL_SECONDS)
         return Bounds(seconds=self._limits().probe)

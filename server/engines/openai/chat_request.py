@@ -41,7 +41,7 @@ class RequestFields:
         tokens: ControlTokens | None,
         thinking: Thinking,
     ) -> bytes:
-        """As bytes. The answer has half of the context at most, and thoughts come above it."""
+        """Return the body as bytes. The answer has half of the context at most; tokens for thoughts are added."""
         answer = min(request.max_tokens, context // 2) if context else request.max_tokens
         body = {
             "model": model,
@@ -54,7 +54,7 @@ class RequestFields:
         return json.dumps(body, separators=(",", ":")).encode("ascii")
 
     def drop(self, refusal: object, thinking: Thinking) -> bool:
-        """Leave out what a refusal names, for good; whether anything changed. Ends, since there is ever less to drop."""
+        """Leave out the fields that a refusal names, for good; tell whether anything changed."""
         extra = tuple(thinking.fields())
         named = upstream.refused_fields(refusal, (*self.optional, *extra))
         for name in named:
@@ -72,5 +72,5 @@ class RequestFields:
 
 
 def fewer_turns(request: EngineRequest) -> EngineRequest:
-    """Without the older half of the turns, and without any when there was one."""
+    """Leave out the older half of the turns; all when there is one."""
     return dataclasses.replace(request, turns=request.turns[(len(request.turns) + 1) // 2 :])

@@ -1,4 +1,4 @@
-"""What a model server tells about itself: who answers there, which model, its context length and geometry. Pure."""
+"""Read a model server's answers about itself: its model, its context length and its geometry. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.core.frames import Geometry
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.engines.openai import upstream
 
-# What a server answers that cannot list its models, and perhaps answers questions all the same.
+# The status of a server that cannot list its models, and perhaps answers questions all the same
 _LISTING_FAILS = (500, 501)
 _LONGEST_NAME = 1024
 _T = TypeVar("_T")
@@ -31,16 +31,16 @@ class Discovery:
 
     def __init__(self, address: str, *, wanted: str, factor: int | None) -> None:
         self.address = address
-        # Where vLLM, llama.cpp and `transformers serve` say that they are well: beside /v1, not below it.
+        # The health check of vLLM, llama.cpp and `transformers serve`: beside /v1, not below it
         self.health = f"{address.removesuffix('/v1')}/health"
         self._wanted = wanted
         self._factor = factor
         # The model's card that the geometry was read from, so that files are read once.
         self._card: tuple[str, str] | None = None
         self._geometry: Geometry | None = None
-        # Those of the model's own folder; None where it is not on this machine.
+        # The tokens of the model's own folder; None where it is not on this machine
         self.control_tokens: ControlTokens | None = None
-        # What refusals told of the context of the model of that card.
+        # The context of that card's model, by its refusals
         self._context_told: int | None = None
 
     def unreachable(self) -> str:
@@ -62,7 +62,7 @@ class Discovery:
         )
 
     def from_refusal(self, status: int, body: object, before: EngineStatus) -> EngineStatus:
-        """What an error status says about the server; `before` is what was known."""
+        """Return the status of a server that answers with this error; `before` is the status so far."""
         if status in (401, 403):
             return _bad(
                 before,
@@ -97,14 +97,14 @@ class Discovery:
         return _bad(before, EngineState.MISCONFIGURED, self.not_openai(), Trouble.PROTOCOL)
 
     def may_be_unlisted(self, status: int) -> bool:
-        """Whether a server that answers so when asked for its models may answer questions: where we know the name.
+        """Tell whether a server that fails to list its models may answer questions: where we know the name.
 
         `transformers serve` fails like this without a cache folder. So does one that is broken: its health tells.
         """
         return bool(self._wanted) and status in _LISTING_FAILS
 
     def blind(self, names: list[str], before: EngineStatus) -> EngineStatus:
-        """None of these takes pictures."""
+        """Return the status of a server none of whose models takes pictures."""
         shown = ", ".join(_shown(name) for name in names[:3]) + (", …" if len(names) > 3 else "")
         return _bad(
             before,
@@ -114,7 +114,7 @@ class Discovery:
         )
 
     def from_listing(self, raw: bytes, before: EngineStatus, chosen: str = "") -> EngineStatus:
-        """What the body of /v1/models says; `chosen` is the model to ask where none is set, else the first.
+        """Read the body of /v1/models; `chosen` is the model to ask where none is set, else the first.
 
         Raises ValueError when it is no list of models.
         """
@@ -151,7 +151,7 @@ class Discovery:
         return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
 
     def learn_context(self, tokens: int, before: EngineStatus) -> EngineStatus:
-        """A refusal told how many tokens of context there are: from now on no more are counted on."""
+        """Learn the context from a refusal that names it: from now on no more tokens are counted on."""
         self._context_told = min(tokens, self._context_told or tokens)
         context = self._least(before.capabilities.context_length)
         capabilities = dataclasses.replace(before.capabilities, context_length=context)
@@ -202,7 +202,7 @@ def _context_length(card: Mapping[str, Any]) -> int | None:
 
 
 def other_machine(base_url: str) -> str:
-    """The host of an address as people know it; "" for this machine's loopback (RFC 6761 section 6.3, RFC 6890)."""
+    """Return the host of an address; "" for this machine's loopback (RFC 6761 section 6.3, RFC 6890)."""
     host = httpx2.URL(base_url).host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
         return ""
@@ -215,7 +215,7 @@ def other_machine(base_url: str) -> str:
 
 
 def address_of(base_url: str) -> str:
-    """The address without credentials, for people. Raises ValueError."""
+    """Return the address without credentials, for people. Raises ValueError."""
     try:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, TypeError):
@@ -230,10 +230,10 @@ def address_of(base_url: str) -> str:
 
 
 def _is_name(id: object) -> bool:
-    """Tell whether a model may be called so; a path may be long."""
+    """Tell whether this may be a model's name; a path may be long."""
     return isinstance(id, str) and 0 < len(id) <= _LONGEST_NAME and id.isprintable()
 
 
 def _shown(name: str) -> str:
-    """A model's name as it may be shown."""
+    """Shorten a model's name for a sentence."""
     return "".join(char for char in name if char.isprintable())[:80]

@@ -104,7 +104,7 @@ class OpenAIEngine:
 
     @property
     def address(self) -> str:
-        """Where the server is, without credentials."""
+        """The server's address, without credentials."""
         return self._address
 
     @property
@@ -160,7 +160,7 @@ class OpenAIEngine:
         return self._status
 
     def _seeing(self, listing: bytes, models: list[Listed]) -> EngineStatus:
-        """What the list says, of the model that takes pictures. MODEL_NAME counts whatever is known of it."""
+        """Read the list for the model that takes pictures. MODEL_NAME wins over anything known of it."""
         chosen = model_choice.choose(models, self._status.model)
         status = self._discovery.from_listing(
             listing, self._status, chosen.name if chosen is not None else ""
@@ -352,7 +352,7 @@ class OpenAIEngine:
         if told is not None:
             self._status = self._discovery.learn_context(told, self._status)
 
-    # What went wrong, in sentences
+    # Errors in sentences
 
     def _refusal(self, status: int, body: object, retry_after: float | None = None) -> EngineError:
         if status in (401, 403):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-# Names of kinds that are known to see, and of those that answer no questions at all; of others a name says nothing.
+# Names of kinds that take pictures, and of those that answer no questions at all; other names say nothing.
 _SEES = re.compile(
     r"(?<![a-z])(vl|vlm|vision|omni|multimodal|llava|bakllava|pixtral|internvl|minicpm-?[vo]|moondream|smolvlm|idefics"
     r"|paligemma|gemma-?3n|molmo|ovis|cogvlm|florence|kimi-vl|llama-?4|gpt-4o|gpt-4\.1|gpt-5|claude|gemini)(?![a-z])"
@@ -31,7 +31,7 @@ class Listed:
 
 
 def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[Listed]:
-    """What a list of models tells of each, and what its name does; `cards` are the good ones of its `data`."""
+    """Read a list of models: what it and the name say of each; `cards` are the good ones of its `data`."""
     # llama.cpp has a second list beside it, by file names.
     others = data.get("models")
     told = {
@@ -95,7 +95,7 @@ def _loaded(card: Mapping[str, Any]) -> bool | None:
 
 
 def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
-    """With what LM Studio's own list tells (/api/v0/models)."""
+    """Add the details of LM Studio's own list (/api/v0/models)."""
     cards = data.get("data")
     told = {
         one["id"]: one
@@ -115,7 +115,7 @@ def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
 def of_ollama(
     shown: Mapping[str, Mapping[str, Any]], running: Mapping[str, Any], before: list[Listed]
 ) -> list[Listed]:
-    """With what Ollama tells of each model (/api/show), and which are loaded (/api/ps)."""
+    """Add Ollama's details of each model (/api/show), and the loaded ones (/api/ps)."""
     models = running.get("models")
     loaded = {
         one.get("name")
@@ -131,7 +131,7 @@ def of_ollama(
 
 
 def to_ask(models: list[Listed]) -> list[str]:
-    """Whom to show a picture, best first: nobody where one is known to see."""
+    """List the models to show a picture, best first; none where one is known to take them."""
     if any(one.sees for one in models):
         return []
     unknown = [one for one in models if one.sees is None]
@@ -139,7 +139,7 @@ def to_ask(models: list[Listed]) -> list[str]:
 
 
 def choose(models: list[Listed], current: str) -> Listed | None:
-    """One that sees, else one of which nobody knows; loaded ones first, then the one that is asked now. None: no one sees."""
+    """Choose a model that takes pictures, else an unknown one; loaded ones first, then the current one. None: there is none."""
     able = [one for one in models if one.sees is not False]
     # Stable: the server's own order decides between equals.
     able.sort(key=lambda one: (not one.sees, not one.loaded, one.name != current))
@@ -147,7 +147,7 @@ def choose(models: list[Listed], current: str) -> Listed | None:
 
 
 def words(one: Listed, count: int) -> str:
-    """Why it was chosen, for operators."""
+    """Give the reason of the choice, for operators."""
     sees = {True: "takes pictures", False: "takes no pictures", None: "may take pictures"}[one.sees]
     known = f" ({one.why})" if one.why else ""
     loaded = ", is loaded" if one.loaded else ""

@@ -1,4 +1,4 @@
-"""Whether an address leads to this very machine: to its loopback, to an address that it has, or to its own name.
+"""Find whether an address leads to this very machine: to its loopback, to an address that it has, or to its own name.
 
 Only a name that the machine has itself counts, and only while all that it stands for are own addresses: what any other
 name stands for tomorrow is somebody else's to say.
@@ -25,7 +25,7 @@ _PAUSE_SECONDS = 60.0
 
 
 def own_addresses() -> frozenset[Address]:
-    """Of all interfaces, as they are now. Blocking for about a millisecond."""
+    """Return the addresses of all interfaces now. Blocking for about a millisecond."""
     found = set()
     for adapter in ifaddr.get_adapters():
         for ip in adapter.ips:
@@ -35,7 +35,7 @@ def own_addresses() -> frozenset[Address]:
 
 
 def own_names() -> frozenset[str]:
-    """What the machine calls itself, for DNS and for multicast DNS (RFC 6762); asks nobody."""
+    """Return the machine's own names, for DNS and for multicast DNS (RFC 6762); nothing is sent."""
     name = socket.gethostname().strip().rstrip(".").lower()
     first = name.partition(".")[0]
     return frozenset({name, first, f"{first}.local"} - {"", "localhost", ".local"})
@@ -46,7 +46,7 @@ def is_own(address: Address, own: Iterable[Address]) -> bool:
 
 
 class Whereabouts:
-    """Of one engine's address: networks change while it is used."""
+    """The machine behind one engine's address, found anew each time: networks change."""
 
     def __init__(
         self,
@@ -89,5 +89,5 @@ class Whereabouts:
         try:
             return await asyncio.to_thread(self._addresses)
         except OSError:
-            # The system does not tell: then none is known to be ours.
+            # The system gives none: then no address is known to be ours.
             return frozenset()

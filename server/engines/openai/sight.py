@@ -1,4 +1,4 @@
-"""Finds out which of a server's models take pictures: by what it tells, by their files, and else by showing one to them."""
+"""Find the models of a server that take pictures: by its own words, by their files, and else by showing them one."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from server.vision.encode import data_url, jpeg
 
 log = logging.getLogger(__name__)
 
-# A hub lists some hundred; more are not looked at.
+# A hub lists some hundred; more are ignored.
 _MOST_LISTED = 1000
-# Of Ollama's models, looked up one by one; of those that nobody knows, shown a picture. A server may load each for it.
+# Models of Ollama's that are looked up one by one; unknown models that are shown a picture. A server may load each for it.
 _MOST_SHOWN = 32
 _MOST_ASKED = 3
 _LOOK_SECONDS = 3.0
@@ -36,36 +36,36 @@ _CONFIG_BYTES = 1024 * 1024
 
 
 class Sight:
-    """Of one server, at `root` (its address without /v1). A model is shown a picture once, whatever comes of it."""
+    """The knowledge of one server at `root` (its address without /v1). A model is shown a picture once, whatever the result."""
 
     def __init__(self, client: ChatClient, root: str) -> None:
         self._client = client
         self._root = root
-        # By name: whether it took a picture; None when that did not come out.
+        # By name: it took a picture; None when the trial failed
         self._asked: dict[str, bool | None] = {}
-        # What Ollama told of each
+        # Ollama's description of each
         self._shown: dict[str, Mapping[str, Any]] = {}
-        # By folder, so that files are read once: whether what they describe takes pictures, None where they do not tell
+        # By folder, so that files are read once: the model takes pictures; None where its files do not say
         self._files: dict[str, bool | None] = {}
-        # They refused a picture of a question.
+        # Models that refused the picture of a question
         self._blind: set[str] = set()
 
     def forget(self) -> None:
-        """The server is gone: what comes in its place may be another."""
+        """Begin anew: the server is gone, and another may take its address."""
         self._asked.clear()
         self._shown.clear()
         self._files.clear()
         self._blind.clear()
 
     def refused(self, model: str) -> None:
-        """The model was sent a picture and takes none."""
+        """Note that a model refused a picture."""
         self._blind.add(model)
 
     def is_blind(self, model: str) -> bool:
         return model in self._blind
 
     async def look(self, raw: bytes, *, busy: bool) -> list[Listed]:
-        """The models of the body of /v1/models, with what is known of each; nothing that is no list. `busy`: nobody is asked.
+        """Return the models of the body of /v1/models with their abilities; none for no list. `busy`: no model is asked.
 
         Never raises an error.
         """
@@ -106,7 +106,7 @@ class Sight:
         return found
 
     async def _told(self, cards: list[dict[str, Any]], models: list[Listed]) -> list[Listed]:
-        """With what the servers tell beside that list, whose owner names them."""
+        """Add the details that a server gives beside that list; the owner in the list names its kind."""
         owners = {card.get("owned_by") for card in cards}
         if "organization_owner" in owners:
             return model_choice.of_lm_studio(await self._get("/api/v0/models"), models)
@@ -118,7 +118,7 @@ class Sight:
         return models
 
     async def _get(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """An object of the server's own interface; empty where there is none."""
+        """Return an object of the server's own interface; empty where there is none."""
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
                 raw = await self._client.get(self._root + path, body)

@@ -1,4 +1,4 @@
-"""What a model server's refusals mean, in our own sentences. Pure.
+"""Turn a model server's refusals into our own sentences. Pure.
 
 Nothing of the server's own text goes into an error: it may hold the question, the picture or the key.
 """
@@ -22,14 +22,14 @@ _CONTEXT = re.compile(
     r"|(prompt|input) is too long|too many tokens|cannot be greater than max",
     re.I,
 )
-# Where a refusal says how many tokens there are; smaller ones would leave no room for a question.
+# The number of tokens that a refusal names; fewer than the least would leave no room for a question.
 _CONTEXT_TOLD = re.compile(
     r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
 )
 _LEAST_CONTEXT = 256
 _LOADING = re.compile(r"\bload(ing)?\b|starting|warming|not ready", re.I)
 _BUSY = re.compile(r"\bbusy\b|overload|too many|\bfull\b|queue|no slot", re.I)
-# What servers say whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI.
+# Refusals of servers whose model takes no pictures: vLLM, llama.cpp, LM Studio, Ollama, OpenAI, SGLang, TGI
 _NO_PICTURE = re.compile(
     r"not a multi-?modal model|at most 0 image|mmproj"
     r"|\b(image|images|vision|image_url|multi-?modal)\b.{0,40}\b(not|n't|only|never)\b.{0,20}(support|allow|enabled|accept|available)"
@@ -37,18 +37,18 @@ _NO_PICTURE = re.compile(
     r"|no (image|vision) (support|capab|endpoint)|missing data required for image|unknown variant .?image_url",
     re.I | re.S,
 )
-# What servers say that answer 400 to a model they do not serve.
+# Refusals of servers that answer 400 to a model they do not serve
 _OTHER_MODEL = re.compile(
     r"\bpinned to\b|model_not_found|(unknown|no such|invalid) model\b"
     r"|\bmodel\b.{0,200}\b(does not exist|not found|not (being )?served)",
     re.I | re.S,
 )
-# Bytes of a refusal that are looked at.
+# Characters of a refusal that are read
 _LOOK_AT = 4096
 
 
 def words_of(body: object) -> str:
-    """The message inside an error body, for comparing only: it is never shown, kept or logged."""
+    """Return the message inside an error body, for comparing only: it is never shown, kept or logged."""
     if isinstance(body, Mapping):
         inner = body.get("error", body)
         if isinstance(inner, Mapping):
@@ -59,7 +59,7 @@ def words_of(body: object) -> str:
 
 
 def refused_fields(body: object, optional: Iterable[str]) -> set[str]:
-    """Which of the optional fields of a request an error names."""
+    """Find the optional fields of a request that an error names."""
     detail = body.get("detail") if isinstance(body, Mapping) else None
     if isinstance(detail, list):
         # FastAPI's form; its "input" repeats the request, so only the places count.
@@ -89,11 +89,11 @@ def is_no_picture(status: int, body: object) -> bool:
 
 
 def context_told(body: object) -> int | None:
-    """Tokens of context that a refusal names; None when it names none."""
+    """Return the tokens of context that a refusal names; None when it names none."""
     inner = body.get("error", body) if isinstance(body, Mapping) else None
     own = inner.get("n_ctx") if isinstance(inner, Mapping) else None
     if type(own) is not int:
-        # Of its sentence alone: what is beside it has numbers of other kinds, such as its status.
+        # Only in its sentence: other fields have numbers of other kinds, such as its status.
         said = inner.get("message", inner.get("detail")) if isinstance(inner, Mapping) else body
         found = _CONTEXT_TOLD.search(str(said)[:_LOOK_AT])
         own = int(found.group(1)) if found else 0
@@ -109,14 +109,14 @@ def is_busy(body: object) -> bool:
 
 
 def is_other_model(status: int, body: object) -> bool:
-    """Whether the server says that it does not serve the model it was asked for."""
+    """Tell whether a refusal says that the server does not serve this model."""
     return status == 404 or (status == 400 and _OTHER_MODEL.search(words_of(body)) is not None)
 
 
 def error_for(
     status: int, body: object, *, context_length: int | None, retry_after: float | None = None
 ) -> EngineError:
-    """The error for an HTTP status, or for the code of an error event inside a 200 (0 when it has none)."""
+    """Return the error for an HTTP status, or for the code of an error event inside a 200 (0 when it has none)."""
     if is_context_refusal(status, body):
         room = f" of {context_length:,} tokens" if context_length else ""
         return EngineRefused(
@@ -160,7 +160,7 @@ def error_for(
 
 
 def event_status(error: object) -> int:
-    """The HTTP status that an error event stands for; 0 when it names none."""
+    """Return the HTTP status that an error event stands for; 0 when it names none."""
     code: Any = error.get("code") if isinstance(error, Mapping) else None
     if isinstance(code, str) and code.isascii() and code.isdigit():
         code = int(code)

@@ -47,7 +47,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Worker:
-    """One model. Work is done on the thread that calls `run`; another reads what comes meanwhile."""
+    """One model. Work is done on the thread that calls `run`; another reads messages meanwhile."""
 
     def __init__(self, incoming: BinaryIO, outgoing: BinaryIO) -> None:
         self._incoming = incoming
@@ -55,7 +55,7 @@ class Worker:
         self._waiting: queue.Queue[wire.Message] = queue.Queue(maxsize=4)
         self._stop = Stop()
         self._lock = threading.Lock()
-        # What is worked on, and what was cancelled before it was begun.
+        # The piece in work, and one that was cancelled before it was begun
         self._current: int | None = None
         self._cancelled: int | None = None
         self._step = 0
@@ -68,7 +68,7 @@ class Worker:
         self._outgoing.flush()
 
     def read(self) -> None:
-        """Until the input ends; then the process does, whatever it is at."""
+        """Read messages until the input ends; then the process ends, whatever it does."""
         try:
             while (message := wire.read(self._incoming)) is not None:
                 if message.type == "generate":
@@ -215,7 +215,7 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
 
 
 def place(error: BaseException) -> str:
-    """What kind of error it is, and where it arose."""
+    """Describe an error by its type and the line that raised it."""
     kind = type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)[-1:]
     return "".join([kind, *(f" in {Path(at.filename).name}:{at.lineno}" for at in frames)])
@@ -253,7 +253,7 @@ def _end_with_parent() -> None:
 
 def main(argv: list[str]) -> int:
     given = _arguments(argv)
-    # What libraries print must not get among the messages, and what they ask for must not be taken from them.
+    # Output of libraries must not get among the messages, and their input must not be taken from them.
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     incoming = os.fdopen(os.dup(0), "rb")

@@ -1,4 +1,4 @@
-"""What makes videos and sound: the protocol of the ways to do so, and what they share."""
+"""The protocol of all ways to make videos and sound, and their common parts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One request, checked by who sent it. `picture` is RGB, (height, width, 3), of the video's size."""
+    """One request, checked by its sender. `picture` is RGB, (height, width, 3), of the video's size."""
 
     prompt: str
     negative_prompt: str
@@ -59,7 +59,7 @@ class Backend(Protocol):
 
     name: str
     rules: Rules
-    # Whether setting `stop` ends its work; else only the end of the process does.
+    # Setting `stop` ends its work; else only the end of the process does.
     stoppable: bool
 
     def video(self, task: Task, told: Told) -> Iterator[NDArray[np.uint8]]:
@@ -71,12 +71,12 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class How:
-    """How to load."""
+    """The options of loading."""
 
     # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less memory, slower.
     vae_slicing: bool = False
     vae_tiling: bool = False
-    # Of a flow-matching schedule; None leaves it as the model's files say.
+    # The shift of a flow-matching schedule; None keeps that of the model's files.
     flow_shift: float | None = None
     # Parts wait in main memory until it is their turn on the GPU.
     cpu_offload: bool = False
@@ -123,7 +123,7 @@ def torch_dtype(how: How, device: str) -> Any:
 
 
 def dtype_word(version: str, since: tuple[int, int]) -> str:
-    """What a library calls the data type in `from_pretrained`: "dtype" from a version on, "torch_dtype" before."""
+    """Return the name of the data type in `from_pretrained`: "dtype" from a version on, "torch_dtype" before."""
     numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
     return "dtype" if tuple(numbers) >= since else "torch_dtype"
 

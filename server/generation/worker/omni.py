@@ -40,7 +40,7 @@ def load(folder: Path, how: How, stop: Stop) -> OmniBackend:
 
 
 class OmniBackend:
-    """One `Omni`. It tells no steps, and its work ends early only with its process."""
+    """One `Omni`. It reports no steps, and its work ends early only with its process."""
 
     name = "vllm-omni"
     stoppable = False

@@ -25,7 +25,7 @@ from server.generation.worker.backend import (
 )
 from server.generation.worker.stopping import Stop, watch
 
-# How long a sound is: the pipelines have no one name for it.
+# The names of the pipelines' field for the length of a sound
 _LENGTHS = ("audio_length_in_s", "audio_end_in_s")
 
 
@@ -174,7 +174,7 @@ class DiffusersBackend:
             from PIL import Image
 
             asked["image"] = Image.fromarray(task.picture)
-        # Of models that were taught at several rates
+        # For models that were trained at several rates
         for name in ("frame_rate", "fps"):
             if name in self._takes:
                 asked[name] = task.fps

@@ -45,7 +45,7 @@ def load(folder: Path, how: How, stop: Stop) -> SpeechBackend:
     # Its warnings repeat what was asked.
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    # Nothing of the model's own is run; where nobody has said so, transformers asks on standard input.
+    # No code of the model's own is run; without this, transformers asks on standard input.
     common: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     word = dtype_word(transformers.__version__, (4, 56))
     try:

@@ -36,7 +36,7 @@ _PR_SET_PDEATHSIG = 1
 _GPU_FAULT = 3
 
 
-# Why a model that was loaded does not answer when it is tried, by the code of `generating.AnswerError`.
+# Reasons why a loaded model does not answer its trial question, by the code of `generating.AnswerError`
 _TRIED = {
     "memory": "There is not enough memory to answer with this model beside loading it. End what else uses memory, or choose a"
     " smaller model.",
@@ -63,7 +63,7 @@ class Channel:
                 self._stream.write(frame)
                 self._stream.flush()
             except (OSError, ValueError):
-                # Nobody is there any more who would read it.
+                # The reader is gone.
                 os._exit(0)
 
 
@@ -73,12 +73,12 @@ class Worker:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._jobs: queue.Queue[tuple[Message, threading.Event]] = queue.Queue(_WAITING)
-        # What may still be cancelled, by id.
+        # The answers that may still be cancelled, by id
         self._stops: dict[int, threading.Event] = {}
         self._generator: Generator | None = None
 
     def listen(self, stream: BinaryIO) -> None:
-        """Until the stream ends, and the process with it."""
+        """Read messages until the stream ends, and with it the process."""
         with contextlib.suppress(WireError, OSError):
             while (message := read(stream)) is not None:
                 self._take(message)
@@ -99,7 +99,7 @@ class Worker:
             self._tell_state()
 
     def work(self, generator: Generator) -> None:
-        """For ever."""
+        """Answer questions for ever."""
         self._generator = generator
         while True:
             message, stop = self._jobs.get()
@@ -202,7 +202,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         loaded = loading.load(options, found, report)
         generator = generating.Generator(loaded)
         report("warming")
-        # As questions come: what the template does not take is to be seen now.
+        # In the form of a question: a template that does not take it fails now.
         asked = [{"type": "image"}, {"type": "text", "text": "Hello"}]
         say: generating.Messages = [
             {"role": "system", "content": "Answer."},
@@ -258,7 +258,7 @@ def main() -> int:
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
     arguments = parser.parse_args()
     _end_with_parent()
-    # What libraries print must not get between the frames.
+    # Output of libraries must not get between the frames.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     channel = Channel(out)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 # Tokens that are waited for at most until a character is whole; four make any.
 _HELD_BACK = 8
-# What stands for bytes that are no character, or not yet
+# The character for bytes that are none, or not yet
 _BROKEN = "\ufffd"
 # Tokens that are decoded together at most while none of them gives a text
 _WINDOW = 64
@@ -22,16 +22,16 @@ class Detokenizer:
     def __init__(self, decode: Callable[[Sequence[int]], str]) -> None:
         self._decode = decode
         self._ids: list[int] = []
-        # From here on tokens are decoded together; those from there on may have been told in part at most.
+        # Tokens are decoded together from `_start` on; those from `_whole` on may have been given out in part.
         self._start = 0
         self._whole = 0
-        # What was told of the text from `_start` on
+        # The part of the text from `_start` on that was given out
         self._told = ""
-        # Tokens since a text was told
+        # Tokens since a text was given out
         self._waited = 0
 
     def push(self, token: int) -> str:
-        """What can be told now; "" while a character is not whole."""
+        """Return the text that is complete now; "" while a character is not whole."""
         self._ids.append(token)
         self._waited += 1
         text = self._decode(self._ids[self._start :])
@@ -41,11 +41,11 @@ class Detokenizer:
         return self._tell(whole, all_of_it=False)
 
     def end(self) -> str:
-        """What was held back and is text."""
+        """Return the rest that is text."""
         return self._tell(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
 
     def _tell(self, text: str, *, all_of_it: bool) -> str:
-        # Of bytes some tokenizers give nothing until all in a row are there, not even what was told before.
+        # Some tokenizers give nothing of bytes until all in a row are there, not even the text that was given out before.
         known = all_of_it or text.startswith(self._told)
         fresh = text[len(self._told) :] if known else ""
         if all_of_it and (fresh or len(self._ids) - self._start > _WINDOW):

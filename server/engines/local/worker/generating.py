@@ -23,14 +23,14 @@ Messages = list[dict[str, Any]]
 _MOST_PIXELS = 64_000_000
 # Tokens that earlier turns leave to the answer at least
 _LEAST_ANSWER = 64
-# A special token has fewer characters; longer ones and more of them are not told.
+# A special token has fewer characters; longer ones and more of them are left out.
 _TOKEN_CHARS = 64
 _TOKENS_TOLD = 1024
 # Tokens at the end of a prompt that may open the model's thoughts
 _OPENING_TOKENS = 8
 # The variable of templates (Qwen's, GLM's and others) that switches thinking on and off
 _SWITCH = "enable_thinking"
-# What processors and tokenizers call theirs
+# Attributes of processors and tokenizers that name their marks
 _MARKS = (
     *("image_token", "video_token", "audio_token", "fake_image_token", "global_image_token"),
     *("boi_token", "eoi_token", "image_break_token", "image_end_token", "start_image_token"),
@@ -65,7 +65,7 @@ class Generator:
         self._loaded = loaded
         self.steps = 0
         self._stop = threading.Event()
-        # Whether the next step is an answer's first
+        # The next step is an answer's first.
         self._first = False
         self._ends = _ends(loaded)
         self._marks = _marks(loaded.tokenizer)
@@ -126,9 +126,9 @@ class Generator:
         return Outcome("length" if words.cut(limit) else "stop", prompt, words.count)
 
     def special_tokens(self) -> list[str]:
-        """What must not stand in anybody's text: it would be the token. `<|…|>` are known to everybody and left out."""
+        """List the texts that would become a special token inside a question. Those like `<|…|>` are known, and left out."""
         tokenizer = self._loaded.tokenizer
-        # Those with a meaning first: some vocabularies have thousands that nobody uses yet.
+        # Tokens with a meaning come first: some vocabularies have thousands that nobody uses yet.
         found = [
             str(getattr(part, name, None) or "")
             for part in (self._loaded.processor, tokenizer)
@@ -207,7 +207,7 @@ class Generator:
         self.steps += 1
 
     def _check(self, _module: object, _args: object, output: Any) -> None:
-        """What has overflowed at the prompt says the same senseless word for ever."""
+        """Refuse a model whose numbers overflowed at the prompt: it would repeat one senseless word."""
         if self._first:
             self._first = False
             logits = getattr(output, "logits", None)
@@ -249,7 +249,7 @@ def _unused(template: str) -> Callable[[str], tuple[bool, str]]:
 
 
 class _Words:
-    """What `generate` gives its tokens to: tells them as text."""
+    """The streamer of `generate`: it turns tokens into text."""
 
     def __init__(
         self,
@@ -297,7 +297,7 @@ class _Words:
         return torch.full((input_ids.shape[0],), self._stop.is_set(), device=input_ids.device)
 
     def cut(self, limit: int) -> bool:
-        """Whether the limit ended the answer, and not the model."""
+        """Tell whether the limit ended the answer, and not the model."""
         return self.count >= limit and self._last not in self._ends
 
 
@@ -312,7 +312,7 @@ def _decode(jpeg: bytes) -> Image.Image:
 
 
 def _tiled(processor: Any, picture: Image.Image) -> dict[str, Any]:
-    """For processors that cut a picture into tiles: as many as it fills, and none of a picture made larger for them.
+    """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none of an enlarged picture.
 
     A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter of that.
     """
@@ -366,7 +366,7 @@ def _without_oldest(messages: Messages) -> Messages:
 
 
 def _without_system(messages: Messages) -> Messages:
-    """For templates that know no system text: it stands before the first words of the person."""
+    """Put the system text before the person's first words, for templates that have no place for it."""
     texts = [m["content"] for m in messages if m["role"] == "system"]
     rest = copy.deepcopy([m for m in messages if m["role"] != "system"])
     first = rest[0]["content"]

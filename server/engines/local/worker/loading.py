@@ -77,7 +77,7 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
     }
     try:
         config = transformers.AutoConfig.from_pretrained(options.folder, **shared)
-        # Of one that hears and speaks, too, the part that answers with text.
+        # For a model that also hears and speaks: the part that answers with text
         config = getattr(config, "thinker_config", config)
         report("processor", None, None, None)
         processor = _processor(options.folder, shared)
@@ -170,7 +170,7 @@ def _use_gpu(device: str) -> bool:
 
 def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
     if gpu:
-        # What older GPUs of NVIDIA's emulate is slower than float16.
+        # Older GPUs of NVIDIA's emulate it, slower than float16.
         hip = getattr(torch.version, "hip", None)
         quick = bool(hip) or torch.cuda.get_device_capability()[0] >= 8
     else:
@@ -183,7 +183,7 @@ def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
 
 
 def _quick_bfloat16() -> bool:
-    """Whether this CPU has instructions for it, as far as torch tells."""
+    """Tell whether this CPU has instructions for it, as far as torch knows."""
     # Older versions of torch do not tell.
     ask = getattr(torch.cpu, "get_capabilities", None)
     return ask is not None and bool(ask().get("avx512_bf16"))
@@ -306,7 +306,7 @@ def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> Loa
     )
 
 
-# What a folder lacks, by what transformers says of it
+# The sentence for a file that a folder lacks, by the error of transformers
 _LACKS = (
     (
         "load image processor",
@@ -322,7 +322,7 @@ _LACKS = (
 
 
 def _damaged(folder: Path) -> str:
-    """Which of its files is no JSON."""
+    """Find the file that is no JSON."""
     for path in sorted(folder.glob("*.json")):
         try:
             json.loads(path.read_text("utf-8"))
@@ -340,12 +340,12 @@ def shortened(words: str) -> str:
 
 
 def gpu_bytes() -> int:
-    """What this process has reserved on all GPUs."""
+    """Return the bytes that this process has reserved on all GPUs."""
     if not torch.cuda.is_available():
         return 0
     return sum(torch.cuda.memory_reserved(number) for number in range(torch.cuda.device_count()))
 
 
 def grey() -> Image.Image:
-    """What a model is tried with."""
+    """Make the picture of the trial question."""
     return Image.new("RGB", (224, 224), (128, 128, 128))

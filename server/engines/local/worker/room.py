@@ -1,4 +1,4 @@
-"""What a model may take of this machine: its number format, memory, tokens, cores. Pure, save for reading this system's files."""
+"""Choose number format, memory, tokens and cores for a model on this machine. Pure, save for reading this system's files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BYTES_EACH = {"float16": 2, "bfloat16": 2, "float32": 4}
 # Beside the weights: what is computed with, a picture on its way. The context is made to fit what is left.
 _EXTRA_SHARE, _EXTRA_MOST = 0.10, 10**9
 _EXTRA_BYTES = 200 * 1024 * 1024
-# Of the memory that is free beside the weights, what a whole context may take; and the least that is tried, come what may.
+# The part of the memory free beside the weights that a whole context may take; and the least context that is tried in any case
 _CONTEXT_SHARE = 0.6
 _LEAST_CONTEXT = 2048
 # Beside keys and values, what a token of a prompt takes while a layer works at it: of the hidden size, of the inner one
@@ -105,7 +105,7 @@ def _within_limit() -> int | None:
 
 
 def _within_group() -> int | None:
-    """What is left in the tightest of them; what a group caches of files could be had again, and is not counted."""
+    """Return the memory left in the tightest group. A group's cache of files can be freed, and counts as left."""
     found: list[int] = []
     for group in _groups():
         with contextlib.suppress(OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What a model's folder holds, read from its files without loading it."""
+"""Read from a model's files what its folder holds, without loading it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONTEXT_NAMES = (
     "max_sequence_length",
     "n_positions",
 )
-# What torch's models compute with
+# The number formats that torch's models compute with
 _DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -24,7 +24,7 @@ class Weights:
     bytes: int
     # The number format that most of it is stored in, by torch's name; "" when it is none that torch computes with.
     dtype: str
-    # What most bytes are per number.
+    # Bytes per number, in most of the weights
     bytes_each: int
     model_type: str
     # Tokens; None when the config does not say.
@@ -52,7 +52,7 @@ def look(folder: Path) -> Weights:
 
 
 def _context(config: dict[str, Any]) -> int | None:
-    # Of one that hears and speaks
+    # For a model that hears and speaks
     inner = config.get("thinker_config")
     config = inner if isinstance(inner, dict) else config
     parts = [config.get("text_config"), config.get("llm_config"), config]
