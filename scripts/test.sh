@@ -1,21 +1,35 @@
 #!/usr/bin/env bash
-# Installs what the tests need (a browser too) and runs all of them. Arguments go to pytest.
+# Installs what the tests need (a browser too) and runs all of them, or the quick ones. Arguments go to pytest.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
+fast=''
 case ${1:-} in
     --help | -h)
         cat <<'TEXT'
-Usage: bash scripts/test.sh [pytest arguments]
+Usage: bash scripts/test.sh [--fast] [pytest arguments]
 
 Installs what the tests need into .venv and .venv-models and, with apt-get where that is allowed, Chromium, Firefox, GStreamer,
 strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd and what makes networks, with npm what is in tests/peers; then
 runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
+
+  --fast   for everyday work, under three minutes: installs into .venv alone and runs two tests at a time. Leaves out the
+           tests marked browser and slow, and says how many these are.
 TEXT
         exit 0
         ;;
+    --fast)
+        fast=yes
+        shift
+        ;;
 esac
+
+if [ -n "$fast" ]; then
+    install_once test requirements-dev.txt
+    cd "$ROOT"
+    exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=2 --dist=loadfile "$@"
+fi
 
 # The tests drive the browser through Playwright, whose driver is a Node.js that some slim systems lack a library for.
 driver_runs() { "$VENV_PYTHON" -m playwright --version >/dev/null 2>&1; }

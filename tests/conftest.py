@@ -9,6 +9,8 @@ import pytest
 
 from tests.real_model.server import build, build_random, missing
 
+pytest_plugins = ["tests.support.parts", "pytester"]
+
 
 def _needed() -> None:
     if lacking := missing():

@@ -141,6 +141,7 @@ class VllmProcess:
         """Its exit status, when it ends."""
         self._group.wait()
         status = self._group.reap()
+        self._close_lifeline()
         self._reader.join(5)
         return status
 

@@ -18,7 +18,7 @@ from tests.support.fakes_app import assert_error
 from tests.support.fakes_server import ServerProcess
 from tests.support.running import Running, running
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 KEY = "k3JHvT8s0QmXr5WbZp1LdYc7NfGa9UeR2i"
 SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"

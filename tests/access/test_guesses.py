@@ -17,7 +17,7 @@ from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import redis_server
 from tests.support.running import Running, running
 
-pytestmark = pytest.mark.asyncio
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio]
 
 SECRET = "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"
 CODE = "tulip-meadow-27"

@@ -37,6 +37,8 @@ from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.rooms import LIMITS, make_tools
 
+pytestmark = pytest.mark.slow
+
 SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 ADDRESS, NEIGHBOUR = "192.0.2.1", "192.0.2.2"
 

@@ -560,6 +560,7 @@ async def test_a_clients_data_channel_carries_nothing() -> None:
         assert isinstance(connection._receiver.transport._ssl, DrainedTls)
 
 
+@pytest.mark.slow
 async def test_a_lost_packet_is_sent_again() -> None:
     """Every fifth packet is lost once; NACK and RTX bring it back, and no frame is missing."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
@@ -757,6 +758,7 @@ def mutated(sdp: str, chance: random.Random) -> str:
     return "\r\n".join(rows)
 
 
+@pytest.mark.slow
 async def test_mutated_offers_are_taken_or_refused_and_leave_nothing() -> None:
     """A real offer with a line or two damaged: an answer, or 413 or 422; no task, socket or thread stays."""
     async with live_encoder() as encoder, camera_peer(encoder) as peer:

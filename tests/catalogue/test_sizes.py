@@ -166,6 +166,7 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_path: Path) -> None:
     """The true processors leave them, and make as many tokens of them as are told; so boxes are in our pixels."""
     geometries = {name: _geometry(tmp_path, name, true["processors"][name]) for name in SIZED}
@@ -181,6 +182,7 @@ def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_p
         )
 
 
+@pytest.mark.slow
 def test_pictures_cut_into_tiles_cost_what_is_told(true: dict[str, Any], tmp_path: Path) -> None:
     """As the processor cuts them by itself, and as the worker has it cut them."""
     seen = [(asked, found) for asked, found in true["pictures"] if asked[0] in TILED]
@@ -221,6 +223,7 @@ def test_the_catalogues_figures_are_those_of_the_published_sizes(
     assert known.context_length == text["max_position_embeddings"]
 
 
+@pytest.mark.slow
 def test_every_class_that_answers_is_taken(true: dict[str, Any]) -> None:
     """Of transformers' own; those for other tasks are not, whatever parts they have."""
     classes = true["classes"]

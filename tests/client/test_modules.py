@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Page, Route, WebSocketRoute
+import pytest_asyncio
+from playwright.async_api import Browser, Page, Route, WebSocketRoute
 
 from benchmarks.browser import chromium
 from server.access.request_order import Attempt
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="module")]
 
 CLIENT = Path(__file__).resolve().parents[2] / "client"
 # Nothing listens there: every request is answered by a route. localhost counts as secure.
@@ -44,8 +45,14 @@ class FakeSender {
 """
 
 
-@pytest.fixture
-async def page() -> AsyncIterator[Page]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def page(browser: Browser) -> AsyncIterator[Page]:
     """An empty page from which the client's modules can be imported."""
 
     async def serve(route: Route) -> None:
@@ -57,11 +64,11 @@ async def page() -> AsyncIterator[Page]:
         else:
             await route.fulfill(body="<!doctype html>", content_type="text/html")
 
-    async with chromium() as browser:
-        opened = await browser.new_page()
-        await opened.route("**/*", serve)
-        await opened.goto(ORIGIN)
-        yield opened
+    opened = await browser.new_page()
+    await opened.route("**/*", serve)
+    await opened.goto(ORIGIN)
+    yield opened
+    await opened.close()
 
 
 async def run(page: Page, body: str) -> Any:

@@ -85,6 +85,7 @@ def shut(pid: int) -> bool:
     return limit.split()[4:6] == ["0", "0"] and kept == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGSEGV, signal.SIGABRT])
 def test_a_server_that_crashes_leaves_no_core_dump(tmp_path: Path, number: signal.Signals) -> None:
     """While it serves, with the system's limit lifted."""

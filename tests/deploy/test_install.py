@@ -30,7 +30,10 @@ Result = subprocess.CompletedProcess[str]
 # A file's mode, time of change and content, or a link's target
 Seen = dict[str, tuple[int, int, str]]
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="It installs on Linux only.")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="It installs on Linux only."),
+]
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="Only root can mount, or be somebody else.")
 
 

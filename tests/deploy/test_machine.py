@@ -51,7 +51,10 @@ async def main():
 asyncio.run(main())
 """
 
-pytestmark = pytest.mark.skipif(bool(why_not()), reason=why_not() or "one can be booted")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(bool(why_not()), reason=why_not() or "one can be booted"),
+]
 
 
 def system_python() -> str:

@@ -29,6 +29,8 @@ from tests.support.promql import (
     served,
 )
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "canary-metrics-token-Zq92"
 QUESTION = "canaryquestion-Zq93"
 

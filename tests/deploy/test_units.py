@@ -118,17 +118,6 @@ def test_nothing_of_its_memory_reaches_a_disk(unit: str) -> None:
     assert directive(unit, "MemorySwapMax") == "0"
 
 
-@pytest.mark.parametrize("unit", UNITS)
-def test_it_is_started_again_with_longer_and_longer_pauses(unit: str) -> None:
-    """However often it failed; not when its settings do not hold, which it says with status 2."""
-    assert directive(unit, "Restart") == "on-failure"
-    assert directive(unit, "RestartPreventExitStatus") == "2"
-    assert directive(unit, "StartLimitIntervalSec") == "0"
-    assert int(directive(unit, "RestartSteps")) > 1
-    first, last = directive(unit, "RestartSec"), directive(unit, "RestartMaxDelaySec")
-    assert seconds(first) < seconds(last)
-
-
 def test_the_model_server_gets_no_secret_of_the_web_server(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -39,7 +39,7 @@ TOKEN = "operator-token-of-a-test-0123456789"
 # Much more than any test lets it make.
 _STEPS = 100
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 def missing() -> str:

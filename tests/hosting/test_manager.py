@@ -170,6 +170,7 @@ async def test_a_failure_says_what_to_do_and_who_answers(behaviour: str, what: s
         assert not one.manager.status().error
 
 
+@pytest.mark.slow
 async def test_vllm_s_worker_dies_in_mid_answer() -> None:
     """vLLM 0.32.0 tells an error inside the answer, and ends seconds later with status 0: one that has ended, all the same."""
     async with managed() as one:
@@ -209,6 +210,7 @@ async def test_kill_9_in_mid_answer() -> None:
         await asyncio.wait([again])
 
 
+@pytest.mark.slow
 async def test_one_that_crashes_again_and_again_is_given_up() -> None:
     """So many times with pauses between, then a sentence."""
     async with managed(delays=(0.02, 0.04)) as one:
@@ -225,6 +227,7 @@ async def test_one_that_crashes_again_and_again_is_given_up() -> None:
         ]
 
 
+@pytest.mark.slow
 async def test_one_that_answers_no_look_is_started_again() -> None:
     """It runs and does not listen any more: it is ended and comes back."""
     async with managed(silent_seconds=0.3) as one:
@@ -631,6 +634,7 @@ async def test_a_listener_that_fails_stops_nobody() -> None:
         assert one.lines
 
 
+@pytest.mark.slow
 async def test_switches_leave_nothing_behind() -> None:
     """Descriptors, threads and processes are those of before."""
     async with managed() as one:

@@ -25,6 +25,8 @@ from tests.real_model.server import ASK_COLOR, ASK_SONG
 from tests.support.engine_plans import Managed, managed_for_real
 from tests.whole.test_real_model import request
 
+pytestmark = pytest.mark.slow
+
 LOADS = 90.0
 SONG = 3000
 # Each is a load of some seconds: ten are for whoever has the time.

@@ -165,6 +165,7 @@ async def test_a_server_elsewhere_answers_until_the_model_here_does() -> None:
         assert not one.manager.status().error
 
 
+@pytest.mark.slow
 async def test_a_model_that_cannot_be_loaded_gives_the_place_back() -> None:
     """Its memory was needed, so the one before was stopped: it is loaded again, and it is said so."""
     async with switching() as one:
@@ -219,6 +220,7 @@ async def test_where_the_one_before_does_not_come_back_either() -> None:
         assert one.engines.current is one.spare
 
 
+@pytest.mark.slow
 async def test_an_operator_goes_before_going_back() -> None:
     """What is asked for while the old one is loaded again takes its place; stopping stops all."""
     async with switching() as one:

@@ -14,6 +14,8 @@ from tests.net.rooms import BEHIND, CLIENT, PUBLIC, RELAY, encoder, first_frame,
 from tests.support.namespaces import Namespace, Network, require
 from tests.support.turn_server import configuration, make_certificate, turn_server
 
+pytestmark = pytest.mark.slow
+
 PORTS = "50000-50009"
 PUBLIC_6, BEHIND_6 = "2001:db8:77::10", "fd00:77::2"
 

@@ -32,7 +32,7 @@ from tests.net.rooms import (
 from tests.support.namespaces import require
 from tests.support.turn_server import SECRET
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 # SPEC's row 10: the first frame over a relay, from the offer
 FIRST_FRAME_SECONDS = 1.5

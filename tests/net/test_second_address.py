@@ -32,7 +32,7 @@ from tests.support.turn_server import (
     turn_server,
 )
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 SECOND = "10.99.1.3"
 CLIENT_6, RELAY_6, SECOND_6 = "fd99:1::2", "fd99:1::1", "fd99:1::3"

@@ -332,6 +332,7 @@ async def test_the_catalogue_is_the_one_that_the_settings_name(tmp_path: Path) -
         assert "Until it can be had ours is used" in reply.json()["troubles"][0]
 
 
+@pytest.mark.slow
 async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: FakeOpenAI) -> None:
     """The settings' model server while it is there; then the built-in engine, and what keeps the better one away."""
     async with (

@@ -29,6 +29,7 @@ def bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
+@pytest.mark.slow
 async def test_another_code_ends_every_token() -> None:
     """A token of before the code was changed opens nothing after the restart; one of the same code goes on."""
     kept = {"JWT_SECRET_KEY": SECRET}

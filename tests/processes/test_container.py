@@ -303,9 +303,10 @@ async def test_the_command_as_it_is_shown(program: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("says", "found"),
     [
-        (f"echo {OWN_GROUP} {os.getpid()}", os.getpid()),
-        # Another machine's number
-        (f"echo {'0123456789abcdef' * 4} {os.getpid()}", None),
+        pytest.param(f"echo {OWN_GROUP} {os.getpid()}", os.getpid(), id="this process"),
+        pytest.param(
+            f"echo {'0123456789abcdef' * 4} {os.getpid()}", None, id="another machine's number"
+        ),
         # Made and not started
         (f"echo {OWN_GROUP} 0", None),
         ("echo nonsense", None),

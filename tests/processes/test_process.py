@@ -211,6 +211,7 @@ async def test_what_can_not_be_started_is_a_sentence() -> None:
 DASHES = "import os\nwhile True: os.write(2, b'-' * 7900 + b'\\n')"
 
 
+@pytest.mark.slow
 async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
     """A program that writes nothing else, as fast as it can, costs a fraction of the loop's time."""
     process = EngineProcess([sys.executable, "-S", "-c", DASHES], ENV, grace=0.2)

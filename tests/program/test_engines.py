@@ -143,6 +143,7 @@ async def told(run: Running, name: str) -> dict[str, Any]:
     return next(one for one in body["engines"] if one["name"] == name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BAD)
 async def test_a_bad_local_model_says_why(
     what: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
@@ -223,6 +224,7 @@ async def test_a_model_server_that_is_there_says_why(
             assert remedy in json.loads(said[0])["reason"]
 
 
+@pytest.mark.slow
 async def test_what_is_not_set_is_not_looked_at(tmp_path: Path) -> None:
     """No LOCAL_MODEL, and one that the chosen engine does not load."""
     async with running() as run:

@@ -33,6 +33,8 @@ from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.running import Running, running
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

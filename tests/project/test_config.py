@@ -35,22 +35,6 @@ def refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
     return caught.value.message
 
 
-def test_defaults_are_the_documented_ones() -> None:
-    """Without any setting the server has the values of the specification."""
-    settings = load(None)
-    assert (settings.host, settings.port, settings.engine) == ("0.0.0.0", 8000, "auto")
-    assert settings.vllm_base_url == "http://127.0.0.1:8001/v1"
-    assert (settings.model_max_tokens, settings.response_max_tokens) == (8192, 128)
-    assert (settings.max_concurrent_inferences, settings.max_queue) == (8, 64)
-    assert (settings.frame_sample_rate, settings.visual_token_budget) == (2.0, 512)
-    assert (settings.session_timeout, settings.max_sessions) == (3600, 100)
-    assert (settings.rate_limit_per_minute, settings.turn_ttl) == (60, 3600)
-    assert settings.trusted_proxies == ()
-    flags = ("require_auth", "https_enabled", "enable_face_blur", "enable_nsfw_filter")
-    assert not any(getattr(settings, flag) for flag in flags)
-    assert settings.warnings == ()
-
-
 @pytest.mark.parametrize(
     ("key", "low", "high", "below", "above"),
     [

@@ -272,6 +272,7 @@ def test_each_import_is_declared() -> None:
     assert undeclared == []
 
 
+@pytest.mark.slow
 def test_no_private_name_is_used() -> None:
     """Neither imported, nor as a part of an imported package. What is inherited is among the guarded."""
     private = []

@@ -49,16 +49,6 @@ def test_a_default_that_is_not_empty_is_spelled_out() -> None:
         assert (_given()[name.upper()] == "") is empty, name
 
 
-def test_every_key_has_a_comment() -> None:
-    """The line above each key is a comment of at least three words."""
-    lines = _lines()
-    for number, line in enumerate(lines):
-        if line and not line.startswith("#"):
-            above = lines[number - 1]
-            assert above.startswith("# "), line
-            assert len(above.split()) >= 4, line
-
-
 def test_values_carry_no_comment() -> None:
     """Not everything that reads such files takes a comment behind a value."""
     assert not any("#" in value for value in _given().values())

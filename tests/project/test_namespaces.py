@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -53,8 +54,15 @@ def test_packets_go_only_where_there_is_a_route(version: int) -> None:
     assert not left()
 
 
-async def test_processes_end_with_their_network() -> None:
-    """A process inside is there until the network is removed, also when the test fails meanwhile."""
+async def test_processes_end_with_their_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process inside is there until the network is removed, also when the test fails meanwhile; and also where `ip`
+    takes long to get it there."""
+    slow = tmp_path / "ip"
+    slow.write_text(f'#!/bin/sh\n[ "$2" != exec ] || sleep 0.3\nexec {shutil.which("ip")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
     async def fails() -> asyncio.subprocess.Process:
         with suppress(ZeroDivisionError), Network() as net:
@@ -64,7 +72,7 @@ async def test_processes_end_with_their_network() -> None:
         return process
 
     process = await fails()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         assert await process.wait() != 0
     assert not left()
 

@@ -12,6 +12,8 @@ import pytest
 from tests.support.fakes_server import ServerProcess
 from tests.whole.test_nothing_kept import whole_session
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 UNIT = ROOT / "deploy" / "qwen-webrtc.service"
 SHUT_IN = ROOT / "tests" / "support" / "shut_in.py"

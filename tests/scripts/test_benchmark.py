@@ -6,8 +6,11 @@ import sys
 from pathlib import Path
 
 import cv2
+import pytest
 
 from scripts.bench.processes import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 async def run(*arguments: str) -> tuple[int, str, str]:

@@ -32,6 +32,8 @@ from tests.support.running import Running
 from tests.support.wheels import locked, wheel, write_empty_locks
 from tests.whole.test_real_model import ColoredScene
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 COMMIT = "3" * 40
 CATALOGUE = """

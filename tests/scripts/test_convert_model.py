@@ -15,6 +15,8 @@ import pytest
 from server.engines import prompts
 from tests.real_model.server import ASK_COLOR, COLORS, PYTHON, build, environment, missing
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "scripts" / "convert_model.py"
 Found = dict[str, Any]

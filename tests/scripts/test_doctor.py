@@ -50,6 +50,7 @@ def env_file(folder: Path, **settings: object) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 async def test_a_private_server_with_relays_as_anybody_would_run_it(tmp_path: Path) -> None:
     """From the command line, the code from the environment: all is tried, one relay refuses and one is not there, the
     exit status says so, and nothing that is printed is a secret."""
@@ -146,6 +147,7 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
     return keeper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
 
+@pytest.mark.slow
 async def test_certificates(
     issued: Issued, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

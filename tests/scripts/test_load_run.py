@@ -28,6 +28,8 @@ from tests.support.clients import metric
 from tests.support.fakes_server import ServerProcess, free_port
 from tests.support.running import Running, running
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

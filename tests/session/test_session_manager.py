@@ -156,6 +156,7 @@ async def test_a_flood_of_ended_sessions_brings_none_back() -> None:
         sessions.open("new")
 
 
+@pytest.mark.slow
 async def test_sessions_end_when_their_code_is_too_old() -> None:
     """However much goes on in them; who came later stays."""
     async with manager(max_age=600) as (sessions, ended):

@@ -111,7 +111,16 @@ class Namespace:
     ) -> asyncio.subprocess.Process:
         """A process inside, without input; `options` as of asyncio's create_subprocess_exec. It ends with the network."""
         options = {"stdin": asyncio.subprocess.DEVNULL, **options}
-        return await asyncio.create_subprocess_exec(*self.command(*command), cwd=cwd, **options)
+        process = await asyncio.create_subprocess_exec(*self.command(*command), cwd=cwd, **options)
+        # The network ends only those that are inside, which `ip` takes a moment to be.
+        while process.returncode is None and not self._holds(process.pid):
+            await asyncio.sleep(0.005)
+        return process
+
+    def _holds(self, pid: int) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return os.stat(f"/proc/{pid}/ns/net").st_ino == os.stat(_FOLDER / self.name).st_ino
+        return False
 
     def sysctl(self, key: str, value: int) -> None:
         """Set one of the namespace's own; others are this machine's and must not be named here."""

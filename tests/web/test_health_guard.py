@@ -70,6 +70,7 @@ async def test_a_token_is_asked_for_where_one_is_set(kind: str) -> None:
         assert tells_nothing(wrong.text)
 
 
+@pytest.mark.slow
 async def test_guesses_are_few() -> None:
     """Those of both tokens together, and without a limit on other requests; nothing is said to one that is too many."""
     settings: dict[str, Any] = {"metrics_token": METRICS, "operator_token": OPERATOR}

@@ -474,6 +474,7 @@ async def test_no_socket_elsewhere(run: Running) -> None:
 # Servers of their own
 
 
+@pytest.mark.slow
 async def test_idle_sessions_end_with_4408(run: Running) -> None:
     """SESSION_TIMEOUT without a message ends the session, its socket with 4408; afterwards it is 4404."""
     async with running(session_timeout=1, jwt_secret_key=SECRET) as short:

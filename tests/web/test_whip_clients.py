@@ -26,6 +26,8 @@ from tests.support.fakes_rtc import live_encoder
 from tests.support.running import Running, running
 from tests.support.turn_server import make_certificate
 
+pytestmark = pytest.mark.slow
+
 gstreamer = pytest.mark.skipif(bool(no_gstreamer()), reason=no_gstreamer())
 werift = pytest.mark.skipif(bool(no_werift()), reason=no_werift())
 

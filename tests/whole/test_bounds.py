@@ -44,6 +44,7 @@ CAMERA_MIB = 10.0
 MIB = 1 << 20
 
 
+@pytest.mark.slow
 async def test_threads_do_not_grow_with_cameras() -> None:
     """Five cameras are decoded by the threads that two are decoded by, and the memory of three more is bounded."""
     async with (

@@ -22,6 +22,8 @@ from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import ServerProcess
 
+pytestmark = pytest.mark.slow
+
 # One word in each secret and each thing said, so that a find tells where it came from.
 WORDS = {
     "ACCESS_CODE": "canaryaccess-Zq81",

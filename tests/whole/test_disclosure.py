@@ -203,6 +203,7 @@ async def camera() -> AsyncIterator[LiveEncoder]:
     await encoder.close()
 
 
+@pytest.mark.slow
 async def test_a_client_that_knows_only_questions_and_answers(camera: LiveEncoder) -> None:
     """One without a page: what it has to send stands in the error, word for word; a session that begins later needs nothing."""
     with named(HOST):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -97,13 +96,11 @@ async def test_each_way_of_failing(
 ) -> None:
     """One error with a code and a sentence of ours; the socket stays; afterwards all is well."""
     fake.behaviour = behaviour
-    start = time.monotonic()
     error = await guest.page.ask("What?", id="t")
     assert (error["type"], error["code"], error["retryable"]) == ("error", code, retryable), error
     assert error["id"] == "t"
     assert len(error["message"].split()) > 5
     assert not RAW.search(error["message"]), error["message"]
-    assert time.monotonic() - start < 3
     await guest.page.ponged()
     await healthy_again(guest, fake)
 
@@ -158,6 +155,7 @@ async def test_a_failing_description_is_told_once_and_goes_on(
     await guest.page.ponged()
 
 
+@pytest.mark.slow
 async def test_loading_is_told_apart(guest: Visitor, fake: FakeOpenAI) -> None:
     """While the model loads, page and health say `loading`; when it is there, `ready` comes again."""
     run = guest.run
@@ -178,6 +176,7 @@ async def test_loading_is_told_apart(guest: Visitor, fake: FakeOpenAI) -> None:
     await healthy_again(guest, fake)
 
 
+@pytest.mark.slow
 async def test_down_and_up_again(encoder: LiveEncoder) -> None:
     """A model server that is not there: told on the page in words for visitors, and taken up when it starts."""
     fake = FakeOpenAI()
@@ -200,6 +199,7 @@ async def test_down_and_up_again(encoder: LiveEncoder) -> None:
     await fake.close()
 
 
+@pytest.mark.slow
 async def test_auto_moves_up_and_back(encoder: LiveEncoder) -> None:
     """Builtin answers until vLLM is there, takes over before the first token when it goes; `ready` each time."""
     fake = FakeOpenAI()

@@ -14,6 +14,8 @@ from server.rtc.patches import datagrams
 from tests.support import hostile
 from tests.support.fakes_rtc import Peer, Side, live_encoder, webrtc_side
 
+pytestmark = pytest.mark.slow
+
 AT_A_TIME = 10
 
 

@@ -6,6 +6,8 @@ import asyncio
 import time
 from collections import Counter
 
+import pytest
+
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request
 from scripts.bench.live_encoder import LiveEncoder
@@ -13,6 +15,8 @@ from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import READABLE, Footprint, ServerProcess
 from tests.support.running import Running, running
+
+pytestmark = pytest.mark.slow
 
 # MiB that the server may have gained between its 20th and its 50th session. Measured: 2.
 GROWTH_MIB = 8.0

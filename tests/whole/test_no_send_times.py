@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from benchmarks.link import Link
 from benchmarks.link_relay import LinkRelay
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.support.clients import soon
 from tests.support.running import running
+
+pytestmark = pytest.mark.slow
 
 RATE = 500e3
 

@@ -14,6 +14,8 @@ from scripts.bench.http_json import request
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from tests.support.fakes_server import READABLE, ServerProcess
 
+pytestmark = pytest.mark.slow
+
 # Every way to make, change or name a file.
 CALLS = (
     "open,openat,openat2,creat,mkdir,mkdirat,mknod,mknodat,rename,renameat,renameat2,link,linkat,symlink,"

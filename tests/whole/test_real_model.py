@@ -26,7 +26,7 @@ from tests.support.running import running
 # Tokens of an answer that is far from its end whenever a test stops it.
 SONG = 3000
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -36,6 +36,8 @@ from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import READABLE, Footprint, ServerProcess
 from tests.support.running import running
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 180.0
 # Visitors at a time, and places for them.
 VISITORS = 6

@@ -64,6 +64,8 @@ def put_code(bgr: Bgr, text: str, format: Any, *, at: tuple[int, int] = (760, 26
 @pytest.fixture(scope="module")
 def heavy() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(1, "heavy") as pool:
+        # Its thread is the module's, not the first test's.
+        pool.submit(int).result()
         yield pool
 
 

@@ -208,9 +208,9 @@ def test_the_longest_question_is_understood_quickly(piece: str) -> None:
     """No pattern takes long over a question of the largest allowed size."""
     import time
 
-    begin = time.perf_counter()
+    begin = time.thread_time()
     understand((piece * MAX_QUESTION_CHARS)[:MAX_QUESTION_CHARS])
-    assert time.perf_counter() - begin < 0.5
+    assert time.thread_time() - begin < 0.5
 
 
 @pytest.mark.parametrize(

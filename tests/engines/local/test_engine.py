@@ -53,7 +53,7 @@ from tests.support.running import running
 SONG = 3000
 LOADS = 60.0
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -186,9 +186,7 @@ async def test_closing_stops_the_generation(engine: LocalEngine) -> None:
     """By the model's own count of steps: it has run about as often as words came, and runs no more."""
     before = (await engine.measure()).steps
     song = await begun(engine)
-    begin = time.monotonic()
     await song.aclose()
-    assert time.monotonic() - begin < 1
     stopped = (await engine.measure()).steps
     assert 20 <= stopped - before < SONG / 4
     await asyncio.sleep(0.2)

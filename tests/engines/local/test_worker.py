@@ -395,6 +395,7 @@ async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> N
     await child.process.stop()
 
 
+@pytest.mark.slow
 async def test_a_flood_of_lines_leaves_the_loop_its_time() -> None:
     """What a worker's libraries print without end is read slowly, and dropped and counted beyond the bound."""
     child = Child()

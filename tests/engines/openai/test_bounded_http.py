@@ -13,6 +13,8 @@ import pytest
 
 from tests.support.malicious_model_server import CHAT, LISTING
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 MOST_MIB = 64
 # Of computing without a turn of the event loop; a bomb took 16 s.

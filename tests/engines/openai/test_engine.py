@@ -116,9 +116,9 @@ async def test_pieces_arrive_when_they_are_sent(fake: FakeOpenAI, engine: OpenAI
     await engine.probe()
     fake.between_tokens = 5.0
     stream = engine.answer(request())
-    begin = time.monotonic()
     assert await anext(stream) == Delta("I ")
-    assert time.monotonic() - begin < 0.5
+    # The server is still at it.
+    assert fake.running == 1
     await stream.aclose()
 
 
@@ -155,8 +155,8 @@ async def test_each_misbehaviour_has_its_own_error(
     """Errors come before or after pieces as it happened, in our words, without the server's text."""
     await engine.probe()
     fake.behaviour = behaviour
-    begin = time.monotonic()
-    texts, raised = await partial(engine)
+    async with asyncio.timeout(30):
+        texts, raised = await partial(engine)
     assert type(raised) is error
     assert words in raised.message
     assert "raw" not in raised.message
@@ -169,7 +169,6 @@ async def test_each_misbehaviour_has_its_own_error(
         Behaviour.STRANGE_JSON: 1,
     }
     assert len(texts) == pieces.get(behaviour, 0)
-    assert time.monotonic() - begin < 2.0
     assert fake.running == 0 or await asyncio.wait_for(fake.last.done.wait(), 1)
     # Whatever happened, the next answer works.
     fake.behaviour = Behaviour.NORMAL

@@ -237,7 +237,6 @@ async def test_a_camera_has_a_share_of_a_thread_and_no_more(
     await honest.until(images=10)
     # Not behind the others.
     assert len(greedy.images) < BACKLOG
-    assert time.monotonic() - began < 1.0
     # One more image than its credit allowed for, and from then on a tenth of the time.
     await greedy.until(images=BACKLOG)
     wall = time.monotonic() - began

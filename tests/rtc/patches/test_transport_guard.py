@@ -89,6 +89,7 @@ def rss() -> float:
         return int(file.read().split()[1]) * 4 / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
 async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
     """Thousands of malformed packets of one camera: another's frames go on, memory and tables stay, no task dies."""
