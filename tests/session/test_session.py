@@ -213,18 +213,15 @@ async def test_a_question_that_waits_for_its_frame_can_be_stopped() -> None:
 @pytest.mark.slow
 @pytest.mark.frame_wait
 async def test_no_frame_in_time_is_camera_stalled() -> None:
-    """After 600 ms without a new frame the client hears that it waits, after 3 s the question is refused: it is never
-    answered from an old picture."""
+    """Without a new frame the client hears that it waits, then the question is refused: it is never answered from an
+    old picture. After how long: camera/test_camera.py, in virtual time."""
     async with room() as one:
         one.camera()
         one.frame(captured=time.monotonic())
-        start = time.monotonic()
         one.session.handle(Chat(type="chat", content="a?", id="a"))
         assert await one.next("waiting", "error") == {"type": "waiting", "id": "a", "what": "frame"}
-        assert 0.55 < time.monotonic() - start < 1.5
-        error = await one.next("waiting", "error", "response", timeout=5)
+        error = await one.next("waiting", "error", "response", timeout=10)
         assert (error["type"], error["code"], error["id"]) == ("error", "camera_stalled", "a")
-        assert 2.9 < time.monotonic() - start < 4.5
         assert not one.engine.requests
 
 
