@@ -79,7 +79,7 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     transport = httpx.ASGITransport(app)
     headers = {"Authorization": f"Bearer {TOKEN}"}
     async with httpx.AsyncClient(
-        transport=transport, base_url="http://t", headers=headers
+        transport=transport, base_url="http://localhost", headers=headers
     ) as client:
         try:
             if model is not None:
@@ -144,9 +144,9 @@ async def test_a_result_is_not_lost_with_its_connection() -> None:
             "raw_path": b"/api/engine/video/result",
             "query_string": b"",
             "root_path": "",
-            "headers": [(b"authorization", f"Bearer {TOKEN}".encode()), (b"host", b"t")],
+            "headers": [(b"authorization", f"Bearer {TOKEN}".encode()), (b"host", b"localhost")],
             "client": ("127.0.0.1", 5),
-            "server": ("t", 80),
+            "server": ("localhost", 80),
         }
         await one.app(scope, receive, send)
         assert sent[0]["status"] == 200
