@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Starts vLLM with the model as .env says, and stays until it ends: scripts/models/serve.py. See --help.
+# Becomes vLLM with the model as .env says: scripts/models/serve.py. See --help.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -9,19 +9,22 @@ case ${1:-} in
         cat <<'TEXT'
 Usage: bash scripts/start_vllm_server.sh [options] [-- flags of `vllm serve`]
 
-Checks model and GPU, prints the command, starts it, waits until it answers, and stays. Why it failed, it says in the end.
+Checks model and GPU, prints the command, and becomes vLLM: its log, its signals and its exit status are vLLM's own.
 
   --dry-run          only print the command
   --vllm PROGRAM     this program instead of the vllm of the PATH
   --cpu              on the CPU, with a vLLM that is built for it; without this it is never started there
-  --timeout SECONDS  give up when it does not answer by then (1800; 0 waits for ever)
+  --wait             start nothing; return when the vLLM of the settings answers
+  --pid PID          with --wait: give up when vLLM, which is this process, has ended
+  --timeout SECONDS  with --wait: give up when it does not answer by then (1800; 0 waits for ever)
+  --explain FILE     start nothing; read vLLM's log (-: standard input), say why it failed and what to change
   --env-file FILE    the settings, instead of .env
   --help             print this
 
 MODEL_PATH, MODEL_NAME, MODEL_DTYPE, GPU_MEMORY_UTILIZATION, MODEL_MAX_TOKENS, VISUAL_TOKEN_BUDGET, VLLM_BASE_URL (where it
 listens) and VLLM_API_KEY decide; env.example explains them. Only flags that the installed vLLM's own help lists are passed.
-Exit status: 0 when it served and was stopped, 1 when it could not be started or ended by itself, 2 for wrong options, 130 or
-143 when it was stopped before it was ready.
+Exit status: vLLM's once it is started, 1 when it cannot be started, does not answer or no reason is found, 2 for wrong
+options, 130 or 143 when it was stopped before.
 TEXT
         exit 0
         ;;

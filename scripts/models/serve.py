@@ -1,15 +1,20 @@
 #!/usr/bin/env python3
-"""Start vLLM with the model as .env says, and stay until it ends. bash scripts/start_vllm_server.sh calls this; see its --help."""
+"""Become vLLM with the model as .env says. bash scripts/start_vllm_server.sh calls this; see its --help."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
-import socket
+import signal
 import sys
+import time
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
@@ -20,16 +25,23 @@ from scripts.models import checkpoint, vllm_command  # noqa: E402
 from scripts.models.disk import in_words  # noqa: E402
 from scripts.models.gpu import gpus  # noqa: E402
 from scripts.models.trouble import ModelError, ended, say  # noqa: E402
-from scripts.models.vllm_command import Command  # noqa: E402
-from scripts.models.vllm_process import VllmProcess, answers  # noqa: E402
 from server.catalogue import batching, vllm_log  # noqa: E402
 from server.catalogue.containers import IMAGE_FLAGS  # noqa: E402
+from server.catalogue.launch import Launch  # noqa: E402
 from server.catalogue.sizes import OVERHEAD_BYTES  # noqa: E402
-from server.catalogue.vllm import KEY, Vllm, VllmError  # noqa: E402
+from server.catalogue.vllm import Vllm, VllmError  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 from server.core.gpu import Gpu  # noqa: E402
 from server.hosting import vllm_help  # noqa: E402
 from server.hosting.host import main_memory  # noqa: E402
+from server.processes import usage  # noqa: E402
+from server.processes.environment import child_environment  # noqa: E402
+
+PROGRESS_SECONDS = 10.0
+# Of a log that is to be explained: its last lines, and characters of each
+_LINES, _LINE_CHARS = 400, 4000
+# The environment's proxies are not used.
+_DIRECT = build_opener(ProxyHandler({}))
 
 
 def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
@@ -41,7 +53,10 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     add("--dry-run", action="store_true", help="print the command and start nothing")
     add("--vllm", default="vllm", help="the program (vllm of the PATH)")
     add("--cpu", action="store_true", help="on the CPU, with a vLLM that is built for it")
-    add("--timeout", type=float, default=1800, help="seconds until it has to answer, 0: any (1800)")
+    add("--wait", action="store_true", help="start nothing: return when vLLM answers")
+    add("--pid", type=int, help="with --wait: give up when this process, which is vLLM, has ended")
+    add("--timeout", type=float, default=1800, help="with --wait: seconds at most, 0: any (1800)")
+    add("--explain", metavar="FILE", help="start nothing: say why vLLM failed, by this log (-)")
     add("--env-file", type=settings_file, default=ROOT / ".env", help="the settings (.env)")
     given = list(sys.argv[1:] if arguments is None else arguments)
     extra: list[str] = []
@@ -56,23 +71,38 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     return chosen
 
 
-def notify(state: str) -> None:
-    """Tells systemd (sd_notify), where it started this and asked for it."""
-    if address := os.environ.get("NOTIFY_SOCKET"):
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
-        ):
-            sock.connect("\0" + address[1:] if address.startswith("@") else address)
-            sock.sendall(state.encode())
-
-
-def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
-    """The settings and the command. Raises ModelError."""
+def loaded(env_file: Path) -> Settings:
+    """Load the settings. Raises ModelError."""
     try:
-        settings = load(chosen.env_file)
+        return load(env_file)
     except ConfigError as error:
         raise ModelError(error.message) from None
+
+
+# Starting
+
+
+def start(chosen: argparse.Namespace) -> int:
+    """Print the command; replace this process by vLLM. Raises ModelError."""
+    settings = loaded(chosen.env_file)
+    launch = prepared(settings, chosen)
+    print(launch.shown, flush=True)
+    if chosen.dry_run:
+        return 0
+    if answers(health := health_url(settings)):
+        raise ModelError(
+            f"A server answers already at {health}. Stop that one, or give VLLM_BASE_URL another port."
+        )
+    # Python ignores it, and an ignored signal stays ignored.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    try:
+        os.execvpe(launch.argv[0], launch.argv, child_environment(os.environ, launch.env))
+    except OSError as error:
+        raise ModelError(f"{launch.argv[0]} cannot be started ({error.strerror}).") from None
+
+
+def prepared(settings: Settings, chosen: argparse.Namespace) -> Launch:
+    """Check model, GPU and vLLM; return the command. Raises ModelError."""
     model = checkpoint.read(ROOT / settings.model_path)
     weights = vllm_command.weights_bytes(model)
     cards: list[Gpu] = []
@@ -85,7 +115,7 @@ def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
     try:
         vllm = asked(chosen.vllm)
     except ModelError as error:
-        # Without a GPU it may not even tell its flags.
+        # Without a GPU it may not even list its flags.
         if not chosen.dry_run or chosen.cpu:
             raise
         say(
@@ -97,23 +127,30 @@ def prepared(chosen: argparse.Namespace) -> tuple[Settings, Command]:
             f"`{chosen.vllm}` is no build for the CPU, which --cpu needs. Install that one (docs.vllm.ai says how), or leave"
             " --cpu out where there is a GPU."
         )
+    if vllm.for_cpu and not chosen.cpu:
+        raise ModelError(
+            f"`{chosen.vllm}` is built for the CPU, where an answer of a large model takes minutes, so it is not started."
+            " Install the build for this GPU (docs.vllm.ai says how), or give --cpu for a small model."
+        )
     room = main_memory()[1] - weights
     used = cards[: gpus_of_a_copy(chosen.extra)]
     memory = sum(card.memory_total or 0 for card in used)
     share, taken = settings.gpu_memory_utilization, weights + OVERHEAD_BYTES
     gpu_room = batching.room(memory, share, taken) if memory else None
-    command = vllm_command.build(settings, model, vllm, chosen.extra, room=room, gpu_room=gpu_room)
+    launch, batch = vllm_command.build(
+        settings, model, vllm, chosen.extra, room=room, gpu_room=gpu_room
+    )
     say(f"vLLM {vllm.version}, {settings.model_path} ({in_words(weights)}), {described(cards)}.")
-    doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(command.arguments))
-    if command.batch:
-        say(command.batch)
-    for warning in (*doubts, *command.warnings):
-        say(f"Look: {warning}")
-    return settings, command
+    if batch:
+        say(batch)
+    doubts = memory_doubts(cards, weights, settings, gpus_of_a_copy(launch.argv))
+    for warning in (*doubts, *launch.warnings):
+        say(f"Note: {warning}")
+    return launch
 
 
 def asked(program: str) -> Vllm:
-    """What the installed vLLM is. Raises ModelError."""
+    """Ask the installed vLLM for its version and flags. Raises ModelError."""
     try:
         return vllm_help.ask(program)
     except VllmError as error:
@@ -140,7 +177,7 @@ def _free(card: Gpu) -> int | None:
 
 
 def gpus_of_a_copy(arguments: Sequence[str]) -> int:
-    """Over how many GPUs vLLM spreads the weights: one, unless flags of the operator's own say another number."""
+    """Count the GPUs that vLLM spreads the weights over: one, unless the operator's own flags give another number."""
     count = 1
     for names in (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp")):
         for word, after in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -154,7 +191,7 @@ def gpus_of_a_copy(arguments: Sequence[str]) -> int:
 def memory_doubts(
     cards: Sequence[Gpu], weights: int, settings: Settings, used: int = 1
 ) -> list[str]:
-    """What will probably not fit into the first `used` GPUs, before minutes of loading tell it."""
+    """Find what will probably not fit into the first `used` GPUs, before minutes of loading show it."""
     doubts = []
     share = settings.gpu_memory_utilization
     all_of_it = share * sum(card.memory_total or 0 for card in cards[:used])
@@ -182,71 +219,95 @@ def memory_doubts(
     return doubts
 
 
-def serve(chosen: argparse.Namespace, ready: list[float]) -> int:
-    settings, command = prepared(chosen)
-    print(command.shown(), flush=True)
-    if chosen.dry_run:
-        return 0
-    host = f"[{command.host}]" if ":" in command.host else command.host
-    health = f"http://{host}:{command.port}/health"
-    if answers(health):
-        raise ModelError(
-            f"A server answers already at {health}. Stop that one, or give VLLM_BASE_URL another port."
-        )
-    environment = vllm_command.child_environment(command, os.environ)
-    process = VllmProcess(command.arguments, environment, environment.get(KEY, ""), cpu=chosen.cpu)
-    status = None
+# Waiting
 
-    def told(text: str) -> None:
-        say(text)
-        # Its own timeout for starts is pushed on; --timeout is the one that counts.
-        notify(f"STATUS={text}\nEXTEND_TIMEOUT_USEC=60000000")
 
+def health_url(settings: Settings) -> str:
+    return settings.vllm_base_url.removesuffix("/v1") + "/health"
+
+
+def answers(url: str, seconds: float = 2.0) -> bool:
+    """Find whether GET `url` gives 200."""
     try:
-        seconds = process.until_healthy(health, chosen.timeout, told)
-        if seconds is not None:
-            ready.append(seconds)
-            say(f"Ready after {seconds:.0f} s: {settings.vllm_base_url}")
-            notify("READY=1")
-            status = process.wait()
-        else:
-            status = process.status
-    finally:
-        notify("STOPPING=1")
-        process.stop()
-    raise ModelError(why(process, settings, command, status, bool(ready)))
+        with _DIRECT.open(url, timeout=seconds) as reply:
+            return bool(reply.status == 200)
+    except (URLError, OSError, ValueError):
+        return False
 
 
-def why(
-    process: VllmProcess, settings: Settings, command: Command, status: int | None, was_ready: bool
-) -> str:
-    """How it ended, and what its log says of the reason."""
-    if process.on_cpu:
-        how = "vLLM was stopped, because it runs on the CPU"
-    elif status is not None and status < 0:
-        how = f"vLLM was killed by signal {-status}"
-    else:
-        how = f"vLLM ended {'' if was_ready else 'before it was ready '}with status {status}"
+def wait(chosen: argparse.Namespace) -> int:
+    """Return when vLLM answers. Raises ModelError when the time is up or its process has ended."""
+    settings = loaded(chosen.env_file)
+    health, port = health_url(settings), urlsplit(settings.vllm_base_url).port or 80
+    began = time.monotonic()
+    next_word = began + PROGRESS_SECONDS
+    while True:
+        if chosen.pid is not None and not _runs(chosen.pid):
+            raise ModelError(
+                "vLLM ended before it was ready. Its log says why; `bash scripts/start_vllm_server.sh --explain FILE` reads"
+                " it and names the settings to change."
+            )
+        # Another program may have the port: vLLM, which cannot take it then, is about to end.
+        ours = chosen.pid is None or usage.listens(chosen.pid, port) is not False
+        now = time.monotonic()
+        if ours and answers(health):
+            say(f"Ready after {now - began:.0f} s: {settings.vllm_base_url}")
+            return 0
+        if chosen.timeout and now - began > chosen.timeout:
+            raise ModelError(
+                f"vLLM did not answer within {chosen.timeout:g} s. Wait longer with --timeout, or look at its log: it shows"
+                " the step that takes so long."
+            )
+        if now >= next_word:
+            say(f"Waiting for vLLM, {now - began:.0f} s.")
+            next_word = now + PROGRESS_SECONDS
+        time.sleep(min(1.0, 0.05 + (now - began) / 10))
+
+
+def _runs(pid: int) -> bool:
+    with suppress(PermissionError):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return False
+    return True
+
+
+# Explaining
+
+
+def explain(chosen: argparse.Namespace) -> int:
+    """Print why vLLM failed, by its log; 1 when no known reason is in it. Raises ModelError."""
+    settings = loaded(chosen.env_file)
+    lines: deque[str] = deque(maxlen=_LINES)
+    try:
+        with open(
+            0 if chosen.explain == "-" else chosen.explain, encoding="utf-8", errors="replace"
+        ) as log:
+            lines.extend(line[:_LINE_CHARS].rstrip("\r\n") for line in log)
+    except OSError as error:
+        raise ModelError(f"{chosen.explain} cannot be read ({error.strerror}).") from None
     reason = vllm_log.explanation(
-        process.lines,
+        lines,
         memory=f"GPU_MEMORY_UTILIZATION (now {settings.gpu_memory_utilization:g})",
         context=f"MODEL_MAX_TOKENS (now {settings.model_max_tokens})",
         dtype=f"MODEL_DTYPE (now {settings.model_dtype})",
         elsewhere="give VLLM_BASE_URL another port",
-        for_cpu=process.cpu,
-        port=command.port,
+        for_cpu=chosen.cpu,
+        port=urlsplit(settings.vllm_base_url).port or 80,
         path=settings.model_path,
     )
-    if not reason and status == -9:
-        reason = "The system ended it, most likely for want of main memory: see `dmesg | tail`."
-    return f"{how}. {reason or 'Its log above says why; the reason is none of those that are known here.'}"
+    print(
+        reason
+        or "No known reason is in this log. If the system ended vLLM (`dmesg | tail`), main memory was short."
+    )
+    return 0 if reason else 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
-    ready: list[float] = []
-    status = ended(lambda: serve(chosen, ready), lambda: "Stopped: vLLM has ended.")
-    return 0 if ready and status > 128 else status
+    run = explain if chosen.explain else wait if chosen.wait else start
+    return ended(lambda: run(chosen), lambda: "Stopped.")
 
 
 if __name__ == "__main__":

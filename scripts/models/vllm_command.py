@@ -1,18 +1,17 @@
-"""The command that serves the model, from the settings and from what the installed vLLM takes. Starts nothing."""
+"""The command that serves the model: the catalogue's, with the values of the settings. Starts nothing."""
 
 from __future__ import annotations
 
 import re
-import shlex
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from config import Settings
 from scripts.models.checkpoint import Checkpoint, text_layers, text_shapes
 from scripts.models.trouble import ModelError
 from server.catalogue import batching
-from server.catalogue.launch import passed_on
+from server.catalogue.entry import RunMode
+from server.catalogue.launch import Launch, typed
 from server.catalogue.vllm import (
     HIGH_DETAIL_TOKENS,
     KEY,
@@ -25,14 +24,14 @@ from server.catalogue.vllm import (
     serve_arguments,
 )
 
-# Would write questions or a key where they do not belong, or is set here from the settings.
-_NOT_BY_HAND = {
+# Flags that would write questions or a key where they do not belong, or would override the settings
+_REFUSED = {
     "--api-key": f"the key would stand in the list of processes; set {KEY}",
     "--enable-log-requests": "questions are never logged",
     "--enable-log-outputs": "answers are never logged",
     "--no-disable-log-requests": "questions are never logged",
     "--config": "a file could turn on what is kept off here",
-    "--device": "there is no falling back to the CPU",
+    "--device": "vLLM must not fall back to the CPU",
 }
 
 
@@ -46,27 +45,6 @@ _SHORT = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Command:
-    arguments: tuple[str, ...]
-    # Set for it beside what the environment has; the values of secrets are in here and nowhere else
-    environment: Mapping[str, str]
-    host: str
-    port: int
-    # Sentences on what is probably not meant, or left out
-    warnings: tuple[str, ...]
-    # Why it works on so many answers at a time
-    batch: str = ""
-
-    def shown(self) -> str:
-        """As one could type it, the key's value hidden."""
-        words = [
-            f"{name}={'********' if name == KEY else shlex.quote(value)}"
-            for name, value in self.environment.items()
-        ]
-        return " ".join([*words, shlex.join(self.arguments)])
-
-
 def build(
     settings: Settings,
     model: Checkpoint,
@@ -75,10 +53,11 @@ def build(
     *,
     room: int = 0,
     gpu_room: int | None = None,
-) -> Command:
-    """`room`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_room`: of the GPUs' memory.
+) -> tuple[Launch, str]:
+    """Build the command. Return it with the reason for the number of answers that it works on at a time.
 
-    Raises ModelError when it cannot be served as the settings say.
+    `room`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_room`: of the GPUs' memory.
+    Raises ModelError when the model cannot be served as the settings say.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)
@@ -89,8 +68,8 @@ def build(
         token_bytes=kept_a_token(settings, model),
         context=settings.model_max_tokens,
     )
-    # Given by hand, that one counts.
-    by_hand = any(word.partition("=")[0].replace("_", "-") == _BATCH_FLAG for word in extra)
+    # The operator's own number wins.
+    by_operator = any(word.partition("=")[0].replace("_", "-") == _BATCH_FLAG for word in extra)
     serving = Serving(
         folder=str(model.folder),
         name=settings.model_name,
@@ -103,7 +82,7 @@ def build(
         inputs={"image": 1, "video": 0},
         pixels=(limits["min_pixels"], limits["max_pixels"]),
         cpu_cache_bytes=cache,
-        sequences=None if by_hand else many.sequences,
+        sequences=None if by_operator else many.sequences,
     )
     try:
         arguments, warnings = serve_arguments(vllm.words, serving, vllm)
@@ -118,19 +97,25 @@ def build(
             f"VLLM_API_KEY is empty and {host} is not loopback: whoever reaches it may use the model."
         )
     warnings += _doubts(settings, model, vllm)
-    if many.tight and not by_hand:
+    if many.tight and not by_operator:
         warnings.append(many.reason)
-    said = "" if many.tight or by_hand else many.reason
-    return Command(tuple(arguments), variables, host, port, tuple(warnings), said)
-
-
-def child_environment(command: Command, inherited: Mapping[str, str]) -> dict[str, str]:
-    """For vLLM's process: what programs and GPUs need of ours, and what the command sets."""
-    return {**passed_on(inherited), **command.environment}
+    argv = tuple(arguments)
+    launch = Launch(
+        RunMode.SUBPROCESS,
+        argv,
+        variables,
+        typed(argv, variables),
+        port=port,
+        base_url=settings.vllm_base_url,
+        served_name=settings.model_name,
+        for_cpu=vllm.for_cpu,
+        warnings=tuple(warnings),
+    )
+    return launch, "" if many.tight or by_operator else many.reason
 
 
 def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
-    """Least and most pixels of a picture, so that vLLM resizes none of those that the server made to measure.
+    """Return the least and most pixels of a picture, so that vLLM resizes none of the server's pictures.
 
     Raises ModelError.
     """
@@ -147,7 +132,7 @@ def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
 
 
 def kept_a_token(settings: Settings, model: Checkpoint) -> int:
-    """Bytes that one token's keys and values take; 0 where config.json does not tell."""
+    """Return the bytes that one token's keys and values take; 0 where config.json lacks the sizes."""
     try:
         rows = text_shapes(model)["self_attn.k_proj"][0]
         numbers = 2 * text_layers(model) * rows
@@ -157,7 +142,7 @@ def kept_a_token(settings: Settings, model: Checkpoint) -> int:
 
 
 def weights_bytes(model: Checkpoint) -> int:
-    """What the weights take of the GPU's memory. Raises ModelError when some are not there."""
+    """Return the bytes that the weights take of the GPU's memory. Raises ModelError when some are missing."""
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
     if lost:
         raise ModelError(
@@ -171,7 +156,7 @@ def _address(settings: Settings) -> tuple[str, int]:
     if parts.scheme != "http":
         raise ModelError(
             f"VLLM_BASE_URL is {settings.vllm_base_url}: this starts a server without TLS. Give an http:// address, or"
-            " put a TLS proxy in front and start vLLM behind it by hand."
+            " put a TLS proxy in front and start vLLM behind it yourself."
         )
     if parts.path != "/v1":
         raise ModelError(
@@ -188,8 +173,8 @@ def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]
         name = _SHORT.get(short[0], name) if short else name
         if not name.startswith("--"):
             continue
-        if name in _NOT_BY_HAND:
-            raise ModelError(f"{name} is not passed on: {_NOT_BY_HAND[name]}.")
+        if name in _REFUSED:
+            raise ModelError(f"{name} is not passed on: {_REFUSED[name]}.")
         if name in ours:
             raise ModelError(f"{name} follows from the settings (env.example); change it there.")
         if name not in vllm.flags:
@@ -199,8 +184,8 @@ def _checked(extra: Sequence[str], vllm: Vllm, ours: Sequence[str]) -> list[str]
 
 def _doubts(settings: Settings, model: Checkpoint, vllm: Vllm) -> list[str]:
     said = doubts(vllm)
-    form = (model.quantization or {}).get("format")
-    if form == "pack-quantized" and settings.model_dtype != "float16":
+    quantized = (model.quantization or {}).get("format")
+    if quantized == "pack-quantized" and settings.model_dtype != "float16":
         said.append(
             f"MODEL_DTYPE is {settings.model_dtype}: on AMD, 4-bit weights run with float16 alone."
         )

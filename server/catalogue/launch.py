@@ -1,8 +1,7 @@
-"""A command that will be started: its arguments, and the environment of its process. Pure."""
+"""A command that will be started: its arguments, and the environment variables that it sets. Pure."""
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,21 +12,6 @@ from server.catalogue.entry import RunMode
 # Environment variables whose values are hidden
 SECRETS = frozenset({vllm.KEY})
 HIDDEN = "********"
-# Variables of this server's environment that child processes and workers get; all others, with the secrets, stay here.
-_PASSED = re.compile(
-    r"^(PATH|HOME|USER|LOGNAME|LANG|LC_[A-Z]+|TZ|TMPDIR|LD_LIBRARY_PATH|XDG_(CACHE|CONFIG|DATA)_HOME|XDG_RUNTIME_DIR"
-    r"|VIRTUAL_ENV|(CUDA|HIP|HSA|ROCM|ROCR|GPU|NVIDIA|NCCL|RCCL|OMP|MKL|OPENBLAS|TORCH|TORCHINDUCTOR|PYTORCH|TRITON|MIOPEN)_\w+"
-    r"|HF_HOME|HF_HUB_CACHE|DOCKER_(HOST|CONTEXT|CONFIG|CERT_PATH|TLS_VERIFY)|CONTAINER_HOST|VLLM_\w+)$"
-)
-# Further variables for container programs, which may fetch an image themselves.
-_PASSED_TO_RUNTIMES = re.compile(
-    r"^((HTTPS?|NO|ALL)_PROXY|(https?|no|all)_proxy|SSL_CERT_(FILE|DIR)|REGISTRY_AUTH_FILE"
-    r"|CONTAINERS_(CONF|STORAGE_CONF|REGISTRIES_CONF)|DBUS_SESSION_BUS_ADDRESS)$"
-)
-# Exceptions: variables that would log questions or answers, or that are set here.
-_NOT_PASSED = re.compile(
-    r"^(VLLM_(API_KEY|BASE_URL|DEBUG_LOG_API_SERVER_RESPONSE|TRACE_FUNCTION|LOGGING_\w+))$|(_|^)(TOKEN|SECRET|PASSWORD|KEY)$"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +21,7 @@ class Launch:
     mode: RunMode
     # Arguments, started without a shell; empty when nothing is started
     argv: tuple[str, ...]
-    # Variables beside `child_environment`; secrets are only here
+    # Variables beside those of `processes.environment`; secrets are only here
     env: Mapping[str, str] = field(repr=False)
     # The command for a shell, with secrets hidden
     shown: str
@@ -57,22 +41,6 @@ class Launch:
     cleanup: tuple[str, ...] = ()
     # Sentences about probable mistakes and about flags left out
     warnings: tuple[str, ...] = ()
-
-
-def passed_on(inherited: Mapping[str, str]) -> dict[str, str]:
-    """Filter our environment for a child process: what programs and GPUs need, and no secret. Used for every child."""
-    return {
-        name: value
-        for name, value in inherited.items()
-        if _PASSED.match(name) and not _NOT_PASSED.search(name)
-    }
-
-
-def child_environment(launch: Launch, inherited: Mapping[str, str]) -> dict[str, str]:
-    """Return the process's environment: the filtered one of this server, and the launch's variables."""
-    fetching = inherited.items() if launch.container else ()
-    fetch = {name: value for name, value in fetching if _PASSED_TO_RUNTIMES.match(name)}
-    return {**passed_on(inherited), **fetch, **launch.env}
 
 
 def typed(argv: tuple[str, ...], env: Mapping[str, str], cwd: str | None = None) -> str:

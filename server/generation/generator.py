@@ -12,6 +12,7 @@ from typing import Any
 
 from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
 from server.generation.rules import Rules
+from server.processes.process import ProcessFailed
 from server.processes.wire import Message
 from server.processes.worker_process import WorkerProcess
 
@@ -128,9 +129,9 @@ class Generator:
         self._loaded = asyncio.get_running_loop().create_future()
         try:
             await self._process.start(self._argv, self._env, self._cwd)
-        except OSError as error:
+        except ProcessFailed as error:
             raise LoadingFailed(
-                f"The models' Python cannot be started ({error.strerror}). Set ENGINE_PYTHON to a Python that has torch."
+                f"{error.message} Set ENGINE_PYTHON to a Python that has torch."
             ) from None
         try:
             async with asyncio.timeout(LOAD_SECONDS):

@@ -23,7 +23,7 @@ from server.generation.generator import Generator, LoadingFailed
 from server.generation.videos_api import VideosApi
 from server.hosting.runtimes import OnLine, OnProgress, StartFailed
 from server.processes.log_progress import LoadProgress
-from server.processes.process_memory import TreeMemory
+from server.processes.usage import TreeMemory
 from server.processes.worker_process import environment
 
 _PHASES = {"starting": "starting", "weights": "loading weights"}

@@ -13,11 +13,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from server.catalogue.launch import passed_on
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.catalogue.sizes import QUANTISED
 from server.core.gpu import Gpu, GpuError, GpuReader
 from server.hosting.vllm_look import VllmLook
+from server.processes.environment import passed_on
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"

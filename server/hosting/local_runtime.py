@@ -11,7 +11,7 @@ from server.engines.base import Engine
 from server.engines.local.engine import LocalEngine
 from server.engines.thinking import ThinkingLimits
 from server.hosting.runtimes import OnLine, OnProgress, StartFailed
-from server.processes.process_memory import TreeMemory
+from server.processes.usage import TreeMemory
 
 
 class LocalLoaded:

@@ -15,16 +15,17 @@ from typing import Protocol
 from server.catalogue import vllm, vllm_log
 from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, RunMode
-from server.catalogue.launch import Launch, child_environment
+from server.catalogue.launch import Launch
 from server.core.aio import cancel_and_wait
 from server.engines.base import Capabilities, Engine, EngineState, EngineStatus, Trouble
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.thinking import ThinkingLimits
-from server.processes import listening, log_progress
+from server.processes import log_progress, usage
 from server.processes.container import Container
+from server.processes.environment import child_environment
 from server.processes.log_progress import LoadingLog, LoadProgress
-from server.processes.process import EngineProcess, ProcessFailed
-from server.processes.process_memory import TreeMemory
+from server.processes.process import ChildProcess, ProcessFailed
+from server.processes.usage import TreeMemory
 
 log = logging.getLogger(__name__)
 
@@ -125,9 +126,11 @@ class ServerLoaded:
         self._on_line, self._on_progress = on_line, on_progress
         self._log = LoadingLog()
         self._on_cpu = False
-        self._environment = child_environment(launch, inherited)
+        self._environment = child_environment(
+            inherited, launch.env, fetches_images=bool(launch.container)
+        )
         key = launch.env.get(vllm.KEY, "")
-        self._process = EngineProcess(
+        self._process = ChildProcess(
             launch.argv,
             self._environment,
             secrets=[key],
@@ -162,7 +165,7 @@ class ServerLoaded:
 
     async def start(self) -> None:
         if self._container is not None:
-            await self._container.make_room()
+            await self._container.remove_left_over()
         try:
             self._process.start()
         except ProcessFailed as error:
@@ -223,7 +226,7 @@ class ServerLoaded:
         pid, port = self._process.pid, self._launch.port
         if self._launch.mode is not RunMode.SUBPROCESS or pid is None or port is None:
             return None
-        return listening.belongs_to(pid, port)
+        return usage.listens(pid, port)
 
     def _line(self, line: str) -> None:
         found = self._log.read(line)

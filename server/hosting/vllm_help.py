@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from server.catalogue.vllm import Vllm, VllmError, listed_flags
+from server.processes.environment import passed_on
 
 # Importing it takes half a minute on a cold disk.
 SECONDS = 180.0
@@ -22,8 +23,9 @@ _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"
 
 
-def ask(command: str, env: Mapping[str, str] = os.environ) -> Vllm:
-    """Raises VllmError when `command` is no vLLM that runs. `env` is what it runs with."""
+def ask(command: str) -> Vllm:
+    """Ask the program `command`. Raises VllmError when it is no vLLM that runs."""
+    env = passed_on(os.environ)
     installed = _installed(command)
     version = installed.version if installed is not None else _version(env, command)
     words: tuple[str, ...] = (command, "serve")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Hashable
 from dataclasses import dataclass
 
 from server.catalogue import vllm_log
-from server.catalogue.launch import passed_on
 from server.catalogue.vllm import Vllm, VllmError
 from server.hosting import vllm_help
 
@@ -35,7 +33,7 @@ class _Question:
 
     def ask(self, path: str) -> None:
         try:
-            told = Told(vllm_help.ask(path, passed_on(os.environ)))
+            told = Told(vllm_help.ask(path))
         except VllmError as error:
             runs = vllm_log.ON_CPU.search(error.output) is None
             told = Told(

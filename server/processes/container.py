@@ -1,6 +1,6 @@
-"""The container that a model runs in: its name, its process, and what is left of those whose program is gone.
+"""The container that a model runs in: its name, its process, and the removal of containers left over.
 
-docker and podman understand the same few words here; what differs is said where it does.
+docker and podman understand the same few commands here.
 """
 
 from __future__ import annotations
@@ -15,62 +15,65 @@ import subprocess
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from server.processes.process import EngineProcess, ProcessFailed
+from server.processes.process import ChildProcess, ProcessFailed
 
 log = logging.getLogger(__name__)
 
-# For each word to docker or podman, which may wait for others
-_WORD_SECONDS = 20.0
-# Looks whether those that were removed are gone: what is being removed is listed still, and its name taken.
-_LOOKS, _LOOK_SECONDS = 50, 0.1
+# For each command to docker or podman, which may wait for others
+_COMMAND_SECONDS = 20.0
+# Attempts and the pause between them: a container that is being removed is still listed, and its name taken.
+_ATTEMPTS, _PAUSE_SECONDS = 50, 0.1
 _MOST_LEFT = 20
 _PREFIX = "qwen-camera-engine-"
-# The machine as its processes are numbered here, the program's process id, and when that began
+# The machine and its numbering of processes, the program's process id, and when that process began
 _NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)-(\d+)")
 
 
 def own_name() -> str:
-    """The name of this program's one container; nobody else gives that one, and it tells whether its program still runs."""
+    """Return the name of this program's one container. It is unique, and shows whose process has to run for it."""
     pid = os.getpid()
-    return f"{_PREFIX}{_here()}-{pid}-{_began(pid)}"
+    return f"{_PREFIX}{_here()}-{pid}-{_started(pid)}"
 
 
 def left_over(names: Iterable[str]) -> list[str]:
-    """Those that were made by programs of this machine that run no more; of others nothing is known."""
+    """List the containers of this machine's programs that no longer run; others are not known."""
     found = []
     for name in names:
         match = _NAME.fullmatch(name)
-        if match and match[1] == _here() and _began(int(match[2])) != int(match[3]):
+        if match and match[1] == _here() and _started(int(match[2])) != int(match[3]):
             found.append(name)
     return found
 
 
 class Container:
-    """The one called `name`, as `program` (docker or podman) knows it; `environment` is that of each word to it."""
+    """Manage the container `name` of `program` (docker or podman). `environment` is that of each command."""
 
     def __init__(self, program: str, name: str, environment: Mapping[str, str]) -> None:
         self._program, self._name = program, name
         self._environment = dict(environment)
 
-    async def make_room(self) -> None:
-        """Remove what has its name, and containers of programs that are gone: nobody watches those any more."""
+    async def remove_left_over(self) -> None:
+        """Remove the container of this name, and those of programs that are gone and watch them no longer."""
         left = left_over(await self._names())[:_MOST_LEFT]
         if left:
             log.warning("containers that were left over are removed", extra={"count": len(left)})
-            await self._say("rm", "--force", "--volumes", *left)
+            await self._run("rm", "--force", "--volumes", *left)
         await self.remove()
 
     async def remove(self) -> None:
-        """Returns when it is gone, with what it wrote."""
-        for _ in range(_LOOKS):
+        """Remove it with what it wrote; return when it is gone."""
+        for _ in range(_ATTEMPTS):
             if self._name not in await self._names():
                 return
-            await self._say("rm", "--force", "--volumes", self._name)
-            await asyncio.sleep(_LOOK_SECONDS)
+            await self._run("rm", "--force", "--volumes", self._name)
+            await asyncio.sleep(_PAUSE_SECONDS)
         log.warning("a container cannot be removed")
 
     def first_process(self) -> int | None:
-        """As this machine numbers it; None where there is none yet, or in a machine of its own (Docker Desktop's). Blocking."""
+        """Return its first process by this machine's number. Blocking.
+
+        None where there is none yet, or where it runs in another machine (Docker Desktop's).
+        """
         command = (self._program, "inspect", "--format", "{{.Id}} {{.State.Pid}}", self._name)
         try:
             done = subprocess.run(
@@ -79,31 +82,31 @@ class Container:
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
-                timeout=_WORD_SECONDS,
+                timeout=_COMMAND_SECONDS,
                 check=True,
             )
             identity, pid = done.stdout.split()
-            # Another machine's number would be anybody's here.
+            # A number of another machine may be any process here.
             groups = Path(f"/proc/{int(pid)}/cgroup").read_text("ascii", "replace")
         except (OSError, ValueError, subprocess.SubprocessError):
             return None
         return int(pid) if identity in groups else None
 
     async def _names(self) -> tuple[str, ...]:
-        """Of ours, running or not."""
-        return await self._say(
+        """List our containers, running or not."""
+        return await self._run(
             "ps", "--all", "--format", "{{.Names}}", "--filter", f"name={_PREFIX}"
         )
 
-    async def _say(self, *words: str) -> tuple[str, ...]:
-        """What it answers, line by line; nothing when it does not."""
-        process = EngineProcess((self._program, *words), self._environment, grace=1.0)
+    async def _run(self, *words: str) -> tuple[str, ...]:
+        """Run a command; return the lines of its answer, none when it does not answer."""
+        process = ChildProcess((self._program, *words), self._environment, grace=1.0)
         try:
             process.start()
         except ProcessFailed:
             return ()
         try:
-            async with asyncio.timeout(_WORD_SECONDS):
+            async with asyncio.timeout(_COMMAND_SECONDS):
                 await process.ended.wait()
         except TimeoutError:
             log.warning("the container runtime does not answer: a container may be left over")
@@ -113,16 +116,19 @@ class Container:
 
 
 def _here() -> str:
-    """This boot of this machine, and which processes are seen from here: elsewhere the numbers mean others."""
-    told = ""
+    """Identify this boot of this machine and this namespace of process ids: elsewhere the numbers mean other processes."""
+    found = ""
     with contextlib.suppress(OSError):
-        told = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
-        told += os.readlink("/proc/self/ns/pid")
-    return hashlib.sha256(told.encode()).hexdigest()[:8]
+        found = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
+        found += os.readlink("/proc/self/ns/pid")
+    return hashlib.sha256(found.encode()).hexdigest()[:8]
 
 
-def _began(pid: int) -> int:
-    """When a process began, in ticks since the machine did (proc(5)); 0 when there is none, and where that is not told."""
+def _started(pid: int) -> int:
+    """Return when a process started, in ticks since boot (proc(5)); 0 when it is gone or that is unknown.
+
+    Not by psutil, whose start time moves with the machine's clock; a name has to stay the same.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
         return int(stat.rpartition(b")")[2].split()[19])

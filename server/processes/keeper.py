@@ -1,11 +1,13 @@
-"""Runs between whoever starts an engine and the engine's program, so that nothing of the engine outlives its starter.
+"""A process between a starter and the program it starts, so that nothing of the program outlives its starter.
 
-`command` says how it is started, as the leader of a process group. Its standard input is a pipe that the starter holds
-open and never writes to. When that ends, because the starter closed it or is gone however it went, the group gets
-SIGTERM and, the grace later, all that the program ever started gets SIGKILL, also what left the group. When the
-program ends by itself, what it started ends with it, and this process ends as the program did: by the same status or signal.
+`command` makes its command line; it has to lead a process group. The lifeline is a pipe that the starter holds open and
+never writes to. When that ends, because the starter closed it or is gone for any reason, the group gets SIGTERM and,
+the grace later, all that the program ever started gets SIGKILL, also what left the group. When the program ends by
+itself, what it started ends with it, and this process ends with the same status or signal. The standard streams are
+the program's.
 
-It uses the standard library alone. A program of its own, rather than something run between fork and exec: starters have threads.
+A program of its own, rather than code run between fork and exec: starters have threads. It uses the standard library
+alone, so that it starts within milliseconds and next to any Python; that is why /proc is read here and psutil is not used.
 """
 
 from __future__ import annotations
@@ -26,30 +28,33 @@ from types import FrameType
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 1, 4, 36
 CANNOT_START = 127
 _GROUPS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# What SIGKILL has not ended after so long (it waits for a device that hangs) nothing ends: it is left to the system.
+# A process that SIGKILL has not ended after so long waits for a device that hangs; it is left to the system.
 KILL_SECONDS = 5.0
-# For the command that ends what is no process below
+# For the command that ends what runs elsewhere
 AFTER_SECONDS = 20.0
 
 
-def command(grace: float, program: Sequence[str], after: Sequence[str] = ()) -> list[str]:
-    """Keeps `program`, a path or a name of the PATH with its arguments; `grace` in seconds.
+def command(
+    grace: float, program: Sequence[str], after: Sequence[str] = (), *, lifeline: int
+) -> list[str]:
+    """Build the command line that keeps `program`, a path or a name of the PATH with its arguments.
 
-    `after`, where there is one, is a command that runs before anything is killed, whichever way the program ends: it ends
-    what is no process below this one, as a container is none.
+    `grace` is in seconds. `lifeline` is the pipe's end to read from, a descriptor that the keeper inherits. `after`,
+    where there is one, is a command that runs before anything is killed, whichever way the program ends: it ends what
+    is no process below this one, such as a container.
 
-    Isolated from the environment and the settings of this Python: they are meant for the program.
+    The keeper's Python ignores the environment and its settings: they are meant for the program.
     """
-    words = [f"{grace:g}", str(len(after)), *after, *program]
+    words = [str(lifeline), f"{grace:g}", str(len(after)), *after, *program]
     return [sys.executable, "-I", "-S", __file__, *words]
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """The group's signals are for the others in it. Not SIG_IGN, which the program would inherit."""
+    """Ignore the group's signals, which are for the others in it. SIG_IGN would be inherited by the program."""
 
 
 def _parents() -> dict[int, int]:
-    """Parent by process id, of all processes to be seen; empty where there is no /proc."""
+    """Map each visible process to its parent; empty where there is no /proc."""
     found: dict[int, int] = {}
     for name in os.listdir("/proc") if os.path.isdir("/proc") else ():
         if name.isdigit():
@@ -63,7 +68,7 @@ def _parents() -> dict[int, int]:
 
 
 def descendants(pid: int) -> list[int]:
-    """Process ids below `pid`, however deep."""
+    """List the processes below `pid`, at any depth."""
     parents = _parents()
     below = {pid}
     while more := {child for child, parent in parents.items() if parent in below} - below:
@@ -72,9 +77,9 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_below(pid: int) -> None:
-    """SIGKILL for all processes below `pid`, and for none that has the number of one that has ended meanwhile.
+    """Send SIGKILL to all processes below `pid`, and to none that got the number of one that has ended meanwhile.
 
-    Opened first, then looked for a second time: what was opened and is below is what gets the signal.
+    Each is opened first; then they are listed again, and those that are still below get the signal.
     """
     opened: dict[int, int | None] = {}
     for below in descendants(pid):
@@ -97,9 +102,9 @@ def kill_below(pid: int) -> None:
 
 
 def _run(words: list[str], libc: ctypes.CDLL | None) -> int:
-    """The process id of the program."""
+    """Start the program; return its process id."""
     keeper = os.getpid()
-    # A signal that comes before exec would be taken by our handlers, and the program would never hear of it.
+    # Our handlers would take a signal that comes before exec, and the program would never get it.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _GROUPS_SIGNALS)
     pid = os.fork()
     if pid:
@@ -128,7 +133,7 @@ def _run_after(command: list[str]) -> None:
 
 
 def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
-    """The program's wait status, None while it runs, and whether any child is left."""
+    """Reap what has ended. Return the program's wait status, None while it runs, and True while any child is left."""
     while True:
         try:
             pid, ended = os.waitpid(-1, os.WNOHANG)
@@ -141,7 +146,7 @@ def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
 
 
 def _no_core_dumps() -> None:
-    """As `server.core.core_dumps` has it, which cannot be imported here: of pictures and conversations in an engine's memory."""
+    """Forbid dumps of pictures and conversations in an engine's memory; `server.core.core_dumps` cannot be imported here."""
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
@@ -151,25 +156,24 @@ def _no_core_dumps() -> None:
 
 
 def main(arguments: list[str]) -> None:
-    grace, count = float(arguments[0]), 2 + int(arguments[1])
-    after, words = arguments[2:count], arguments[count:]
+    lifeline, grace, count = int(arguments[0]), float(arguments[1]), 3 + int(arguments[2])
+    after, words = arguments[3:count], arguments[count:]
+    os.set_inheritable(lifeline, False)
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is not None:
-        # What is left without a parent becomes ours, also when it has left the group.
+        # Processes that lose their parent become ours, also those that have left the group.
         libc.prctl(_SET_CHILD_SUBREAPER, 1)
     for number in (*_GROUPS_SIGNALS, signal.SIGCHLD):
         signal.signal(number, _nothing)
-    lifeline = os.dup(0)
     woken, wake = os.pipe()
     os.set_blocking(wake, False)
     os.set_blocking(woken, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
     program = _run(words, libc)
-    # The log belongs to the program: its end is told when the program's copies are closed.
-    for descriptor in (1, 2):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    # The streams belong to the program: they end when the program's copies are closed.
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
 
     children = True
     status: int | None = None

@@ -1,4 +1,8 @@
-"""An engine's program as a child: started without a shell, its log read, its end noticed, ended with all that it started."""
+"""A program as a child: started without a shell, its log read, its end noticed, ended with all that it started.
+
+Engines, container runtimes and workers run as a `ChildProcess`; a worker (`worker_process`) adds framed pipes. Each
+runs below a `keeper`, which ends it when this program is gone.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +15,21 @@ import shutil
 import signal
 import subprocess
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from server.core.redact import Redactor, plain
+from server.core.redact import plain
 from server.processes import keeper
-from server.processes.log_budget import BEYOND, LogBudget
+from server.processes.child_log import BEYOND, LogBudget, LogRing
 from server.processes.process_group import ProcessGroup
 
 log = logging.getLogger(__name__)
 
-# Of the log: lines that are kept, characters of one (no line that explains anything is longer), and of a secret: a
-# shorter one would be found in ordinary words.
-KEPT_LINES = 400
-LONGEST_LINE = 2000
-_LONGEST_BYTES = 4 * LONGEST_LINE
-_LEAST_SECRET = 6
 _CHUNK = 16_384
-# Of a line that is kept and not passed on
-_UNHEARD_BYTES = 500
-# What a pipe holds at most, in pieces, with room to spare: what is read at the end
+# A pipe holds less than so many pieces: what is read at the end.
 _LAST_PIECES = 64
+
+OnLine = Callable[[str], None]
 
 
 class ProcessFailed(Exception):
@@ -43,108 +40,14 @@ class ProcessFailed(Exception):
         self.message = message
 
 
-class LogRing:
-    """The last lines of a log as they may be shown: bounded, secrets and control characters removed.
-
-    A line that the program writes over (it ends in a carriage return, as progress bars do) takes one place. Lines that
-    match `without` are not shown.
-    """
-
-    def __init__(
-        self,
-        secrets: Sequence[str] = (),
-        kept: int = KEPT_LINES,
-        without: re.Pattern[str] | None = None,
-    ) -> None:
-        self._secrets = sorted(
-            {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
-        )
-        self._kept = kept
-        # Text as it may be shown; bytes where nobody asked yet, since making it ready takes its time.
-        self._lines: deque[str | bytes] = deque(maxlen=kept)
-        self._without = without
-        # Of the lines that `feed` gives
-        self._redactor = Redactor()
-        self._rest = b""
-        self._overwritten = False
-        # Lines that made room for newer ones, and lines that `feed` did not give
-        self.dropped = self.unheard = 0
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Oldest first."""
-        redactor = Redactor()
-        ready = (one if isinstance(one, str) else self._shown(one, redactor) for one in self._lines)
-        return tuple(line for line in ready if line)
-
-    def feed(self, raw: bytes, hears: Callable[[int], bool] = lambda size: True) -> list[str]:
-        """The lines that `raw` completes, until one finds that `hears` not so many bytes; all are kept, as far as there is room."""
-        raw = self._rest + raw
-        # Whether a line end follows is not known yet.
-        held = b"\r" if raw.endswith(b"\r") else b""
-        raw = raw.removesuffix(held).replace(b"\r\n", b"\n").replace(b"\r", b"\r\n")
-        *whole, rest = raw.split(b"\n")
-        self._rest = rest[:_LONGEST_BYTES] + held
-        given: list[str] = []
-        for at, line in enumerate(whole):
-            if not hears(min(len(line), _LONGEST_BYTES)):
-                self._keep_unheard(whole[at:])
-                break
-            if shown := self._shown(line, self._redactor):
-                self._keep(shown, line)
-                given.append(shown)
-        return given
-
-    def end(self) -> list[str]:
-        """What stands without an end of line."""
-        rest, self._rest = self._rest, b""
-        shown = self._shown(rest, self._redactor)
-        if shown:
-            self._keep(shown, rest)
-        return [shown] if shown else []
-
-    def _keep_unheard(self, lines: Sequence[bytes]) -> None:
-        self.unheard += len(lines)
-        last = lines[-self._kept :]
-        self.dropped += len(lines) - len(last)
-        for line in last:
-            if not line.isspace() and line:
-                self._keep(_until_a_word(line), line)
-
-    def _keep(self, line: str | bytes, raw: bytes) -> None:
-        if self._overwritten and self._lines:
-            self._lines.pop()
-        if len(self._lines) == self._kept:
-            self.dropped += 1
-        self._lines.append(line)
-        self._overwritten = raw.endswith(b"\r")
-
-    def _shown(self, raw: bytes, redactor: Redactor) -> str:
-        """Empty for a line that takes no place."""
-        text = plain(raw[:_LONGEST_BYTES].decode("utf-8", "replace"))
-        for secret in self._secrets:
-            text = text.replace(secret, "********")
-        if len(raw) >= _LONGEST_BYTES and self._secrets:
-            # Where it was cut there may be half of one.
-            text = text[: -len(self._secrets[0])]
-        text = redactor.line(text, LONGEST_LINE).strip()
-        return "" if self._without is not None and self._without.search(text) else text
-
-
-def _until_a_word(line: bytes) -> bytes:
-    """Its beginning. The word at the cut goes, which might be half of a secret."""
-    if len(line) <= _UNHEARD_BYTES:
-        return line
-    return line[:_UNHEARD_BYTES].rpartition(b" ")[0]
-
-
-class EngineProcess:
-    """One run of one program. It has ended when `ended` is set, and with it everything that it started.
+class ChildProcess:
+    """One run of one program. `ended` is set when it has ended, with everything that it started.
 
     `env` is all of the child's environment. `secrets` are taken out of every line; lines that match `without`
-    are left out. `on_line` hears each line of the log as far as `LogBudget` has room, and how many were left out.
-    `grace`: seconds between SIGTERM and SIGKILL. `after`: a command that ends what it started and what is none of its
-    processes, run however it ended, also when this program is gone.
+    are left out, and those that are drawn over without `redrawn`. `on_line` gets each line of the log as far as
+    `LogBudget` has room, and how many were left out. While `quiet` returns True, lines may quote somebody: they are
+    dropped and counted. `grace`: seconds between SIGTERM and SIGKILL. `after`: a command that ends what it started
+    outside of its own processes; it runs however the program ended, also when this program is gone.
     """
 
     def __init__(
@@ -154,7 +57,9 @@ class EngineProcess:
         *,
         secrets: Sequence[str] = (),
         without: re.Pattern[str] | None = None,
-        on_line: Callable[[str], None] | None = None,
+        redrawn: bool = True,
+        on_line: OnLine | None = None,
+        quiet: Callable[[], bool] = lambda: False,
         cwd: Path | None = None,
         grace: float = 10.0,
         after: Sequence[str] = (),
@@ -163,9 +68,10 @@ class EngineProcess:
         self._after = list(after)
         self._env = dict(env)
         self._on_line = on_line
+        self._quiet = quiet
         self._cwd = cwd
         self._grace = grace
-        self._ring = LogRing(secrets, without=without)
+        self._ring = LogRing(secrets, without=without, redrawn=redrawn)
         self.ended = asyncio.Event()
         # As subprocess has it: the exit status, or minus the signal's number; None while it runs.
         self.status: int | None = None
@@ -173,15 +79,15 @@ class EngineProcess:
         self._lifeline: int | None = None
         self._log: int | None = None
         self._budget = LogBudget()
-        # Of the lines that were not passed on, those that `on_line` was told of
-        self._owned_up = 0
-        # Goes on with the log where it was too much; None while it is read.
+        # Lines left out that `on_line` was informed of
+        self._reported = 0
+        # Continues reading the log where it was too much; None while it is read.
         self._pause: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def pid(self) -> int | None:
-        """Of the group's leader, all of the engine's processes being below it; None before the start."""
+        """The group's leader, above all of the program's processes; None before the start."""
         return self._group.pid if self._group is not None else None
 
     @property
@@ -190,16 +96,25 @@ class EngineProcess:
 
     @property
     def unheard(self) -> int:
-        """Lines that were not passed on."""
+        """Count the lines that were kept and not passed on."""
         return self._ring.unheard
+
+    @property
+    def withheld(self) -> int:
+        """Count the lines that were dropped since they might quote somebody."""
+        return self._ring.withheld
 
     @property
     def lines(self) -> tuple[str, ...]:
         """The end of its log, oldest first."""
         return self._ring.lines
 
-    def start(self) -> None:
-        """Raises ProcessFailed."""
+    def start(self, stdin: int | None = None, stdout: int | None = None) -> None:
+        """Start it. Raises ProcessFailed.
+
+        The program reads from `stdin`, else nothing. It writes to `stdout`, else to its log, as it does with its
+        standard error. The caller closes both.
+        """
         program = self._argv[0]
         if shutil.which(program, path=self._env.get("PATH", os.defpath)) is None:
             raise ProcessFailed(
@@ -215,12 +130,14 @@ class EngineProcess:
             os.set_blocking(self._log, False)
             # Fork and exec in one step, nothing of ours runs between.
             process = subprocess.Popen(
-                keeper.command(self._grace, self._argv, self._after),
+                keeper.command(self._grace, self._argv, self._after, lifeline=held),
                 env=self._env,
                 cwd=self._cwd,
-                stdin=held,
-                stdout=written,
+                stdin=subprocess.DEVNULL if stdin is None else stdin,
+                stdout=written if stdout is None else stdout,
                 stderr=written,
+                pass_fds=(held,),
+                # A session of its own: Ctrl+C in the terminal is ours, and what it starts ends with it.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -233,11 +150,11 @@ class EngineProcess:
         self._group = ProcessGroup(process)
         self._loop.add_reader(self._log, self._readable)
         threading.Thread(
-            target=self._watch, args=(self._group, self._loop), name="engine-exit", daemon=True
+            target=self._watch, args=(self._group, self._loop), name="child-exit", daemon=True
         ).start()
 
     def how_it_ended(self) -> str:
-        """The end of a sentence that begins with a name: "was ended by signal 9"; "runs" while it does."""
+        """Return the end of a sentence that begins with a name: "was ended by SIGKILL"; "runs" while it does."""
         if self.status is None:
             return "runs"
         if self.status < 0:
@@ -246,8 +163,16 @@ class EngineProcess:
             return f"was ended by signal {-self.status}"
         return f"ended with status {self.status}"
 
+    def kill(self) -> None:
+        """Send SIGKILL to its whole group, at once."""
+        if self._group is not None:
+            self._group.send(signal.SIGKILL)
+
     async def stop(self) -> None:
-        """SIGTERM to the group, SIGKILL to all of it after the grace; returns when nothing is left. Safe to call twice."""
+        """Send SIGTERM to the group, and SIGKILL to all of it after the grace. Return when nothing is left.
+
+        Safe to call twice.
+        """
         if self._group is None:
             return
         self._close_lifeline()
@@ -256,8 +181,8 @@ class EngineProcess:
             async with asyncio.timeout(self._grace + 2 * keeper.KILL_SECONDS + after):
                 await self.ended.wait()
         except TimeoutError:
-            log.warning("an engine's processes are killed together")
-            self._group.send(signal.SIGKILL)
+            log.warning("a child's processes are killed together")
+            self.kill()
             await self.ended.wait()
 
     # The event loop's side
@@ -266,7 +191,7 @@ class EngineProcess:
         if self._loop is None:
             return
         if self._budget.turn(self._loop.time()):
-            self._own_up()
+            self._report_left_out()
         resumes = self._budget.read(self._read_piece())
         if resumes is not None and self._log is not None:
             self._loop.remove_reader(self._log)
@@ -278,7 +203,7 @@ class EngineProcess:
             self._loop.add_reader(self._log, self._readable)
 
     def _read_piece(self) -> int:
-        """How many bytes there were; 0: no more now."""
+        """Return how many bytes there were; 0: no more now."""
         if self._log is None:
             return 0
         try:
@@ -290,7 +215,7 @@ class EngineProcess:
         if not raw:
             self._close_log()
             return 0
-        self._pass_on(self._ring.feed(raw, self._budget.take))
+        self._pass_on(self._ring.feed(raw, self._budget.take, quiet=self._quiet()))
         return len(raw)
 
     def _pass_on(self, lines: Sequence[str]) -> None:
@@ -298,18 +223,18 @@ class EngineProcess:
             for line in lines:
                 self._on_line(line)
 
-    def _own_up(self) -> None:
-        left_out = self._ring.unheard - self._owned_up
+    def _report_left_out(self) -> None:
+        left_out = self._ring.unheard - self._reported
         if left_out and self._on_line is not None:
-            self._owned_up += left_out
+            self._reported += left_out
             self._on_line(f"({left_out} lines were left out: {BEYOND})")
 
     def _exited(self, group: ProcessGroup) -> None:
-        # What it said last; whoever may hold the pipe still is not waited for.
+        # Its last lines; another process that still holds the pipe is not waited for.
         for _ in range(_LAST_PIECES):
             if not self._read_piece():
                 break
-        # Should the keeper itself have been killed: with what it kept. It has ended, so nothing is waited for.
+        # Should the keeper itself have been killed: with what it kept. It has ended, so this does not wait.
         self.status = group.reap()
         self._close_pipes()
         self.ended.set()
@@ -328,8 +253,8 @@ class EngineProcess:
                 self._loop.remove_reader(self._log)
             os.close(self._log)
             self._log = None
-            self._own_up()
-            self._pass_on(self._ring.end())
+            self._report_left_out()
+            self._pass_on(self._ring.end(quiet=self._quiet()))
 
     def _close_pipes(self) -> None:
         self._close_lifeline()

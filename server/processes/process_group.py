@@ -1,4 +1,4 @@
-"""A child that leads a process group: its end is seen before it is reaped, so that a signal never goes to another's group.
+"""A child that leads a process group. Its end is noticed before it is reaped, so that no signal reaches another group.
 
 Once a process is reaped, the system may give its number to any other one, and a group's number is its leader's.
 """
@@ -12,14 +12,14 @@ import threading
 import time
 from contextlib import suppress
 
-# Between two looks, where there is a time limit
+# Between two checks, where there is a time limit
 _POLL_SECONDS = 0.02
 # macOS has it from Python 3.13 on. Without it a group whose leader has ended gets no signal at all.
-_CAN_LOOK = hasattr(os, "waitid")
+_HAS_WAITID = hasattr(os, "waitid")
 
 
 class ProcessGroup:
-    """Of a child started with `start_new_session`. Nobody else may wait for that child. For any thread."""
+    """The group of a child started with `start_new_session`. Nobody else may wait for that child. Thread-safe."""
 
     def __init__(self, leader: subprocess.Popen[bytes]) -> None:
         self._leader = leader
@@ -30,8 +30,8 @@ class ProcessGroup:
         return self._leader.pid
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Tell whether the leader has ended, waiting for it as long as that; it is not reaped. Blocking."""
-        if not _CAN_LOOK:
+        """Wait until the leader has ended, without reaping it; False when the time is up. Blocking."""
+        if not _HAS_WAITID:
             with suppress(subprocess.TimeoutExpired):
                 self._leader.wait(timeout)
             return self._leader.returncode is not None
@@ -47,7 +47,7 @@ class ProcessGroup:
         return True
 
     def send(self, number: signal.Signals) -> None:
-        """To all of the group; nothing once the leader is reaped."""
+        """Send a signal to all of the group; do nothing once the leader is reaped."""
         with self._lock:
             self._send(number)
 

@@ -18,9 +18,10 @@ from server.catalogue.choice import Choice, CommandError
 from server.catalogue.command import command
 from server.catalogue.containers import IMAGE_FLAGS, IMAGES
 from server.catalogue.entry import Ability, RunMode
-from server.catalogue.launch import Launch, child_environment
+from server.catalogue.launch import Launch
 from server.catalogue.modes import GB, Vendor
 from server.core.frames import Geometry
+from server.processes.environment import child_environment
 from tests.catalogue.test_modes import ALL, LAPTOP, MAKER, MODEL
 from tests.support.vllm_stand_in import recorded
 
@@ -251,16 +252,6 @@ def test_links_lead_somewhere_in_a_container(tmp_path: Path) -> None:
         built("container", model=QWEN.at(plain))
 
 
-def test_what_fetches_an_image_may_go_through_a_proxy() -> None:
-    """podman fetches by itself; others get no proxy."""
-    ours = {"HTTPS_PROXY": "http://proxy:3128", "no_proxy": "localhost", "HF_TOKEN": "x"}
-    assert child_environment(built("container"), ours).keys() - built("container").env.keys() == {
-        "HTTPS_PROXY",
-        "no_proxy",
-    }
-    assert not child_environment(built("subprocess"), ours).keys() & ours.keys()
-
-
 def test_in_process() -> None:
     """This program's worker in the models' own Python, from the project's root."""
     launch = built("in_process")
@@ -442,7 +433,7 @@ def test_a_child_gets_none_of_our_secrets() -> None:
         "VLLM_LOGGING_CONFIG_PATH": "x",
         "VLLM_DEBUG_LOG_API_SERVER_RESPONSE": "1",
     }
-    child = child_environment(launch, ours)
+    child = child_environment(ours, launch.env)
     assert child.pop(vllm.KEY) == KEY
     assert child.keys() == {
         *("PATH", "HOME", "CUDA_VISIBLE_DEVICES", "HSA_OVERRIDE", "VLLM_ROCM_USE_AITER"),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.test_start_vllm import ended
+from tests.support.children import alive
 from tests.support.wheels import locked, write_empty_locks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -361,7 +361,7 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
     assert running.returncode == status
     assert "Interrupted: nothing was changed." in said
     assert not root.exists()
-    assert ended(int(started.read_text()))
+    assert not alive(int(started.read_text()))
 
 
 def test_a_checkout_that_is_not_whole(checkout: Path, tmp_path: Path) -> None:

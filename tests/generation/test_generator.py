@@ -25,6 +25,7 @@ from server.generation.files import Made
 from server.generation.generator import Generator, LoadingFailed
 from server.generation.job import GenerationJob, JobState
 from server.generation.runtime import GeneratorLoaded
+from server.processes import keeper
 from server.processes.wire import Message
 from server.processes.worker_process import environment
 from tests.real_model.server import PYTHON, ROOT
@@ -234,18 +235,20 @@ async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: 
     """Among its steps its own count goes no further, and behind them the decoding ends; it makes the next one at once."""
     model = workers["words"]
     pid = model.pid
+    assert pid is not None
+    (worker,) = keeper.descendants(pid)
     large = video(model, width=256, height=256, seconds=2, steps=steps)
     messages = model.make(fields(large))
     assert [(await anext(messages)).header["step"] for _ in range(2)] == [0, 1]
     # Into the middle of what comes next
     await asyncio.sleep(0.05)
-    began = cpu_seconds(pid)
+    began = cpu_seconds(worker)
     await messages.aclose()
     assert not model.busy
     assert model.cancelled_at <= min(steps, 3)
     await asyncio.sleep(0.3)
     # Decoding takes 4 s of it, a step 0.1; what is left is a collection of garbage.
-    assert cpu_seconds(pid) - began < 0.8, "it goes on"
+    assert cpu_seconds(worker) - began < 0.8, "it goes on"
     assert model.pid == pid
     assert (await all_of(model, video(model)))[-1].type == "done"
 

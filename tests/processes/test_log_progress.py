@@ -38,7 +38,7 @@ def test_transformers_serve() -> None:
 
 
 def test_vllm() -> None:
-    """The same of vLLM, whose phases `scripts/start_vllm_server.sh` tells in the same words."""
+    """The same of vLLM, in the same words."""
     found = read(
         "INFO 11-20 12:00:00 [gpu_model_runner.py:4721] Starting to load model /models/q...",
         "Loading safetensors checkpoint shards:  25% Completed | 1/4 [00:02<00:06,  2.1s/it]",

@@ -1,4 +1,4 @@
-"""An engine's program as a child: real processes, a stand-in for what they run."""
+"""A program as a child: real processes, a stand-in for what they run."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from server.processes.process import KEPT_LINES, LONGEST_LINE, EngineProcess, LogRing, ProcessFailed
-from server.processes.process_memory import TreeMemory, tree_bytes
+from server.processes.child_log import KEPT_LINES
+from server.processes.process import ChildProcess, ProcessFailed
+from tests.support.children import alive
 from tests.support.fakes import until as soon
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,10 +33,10 @@ def command(behaviour: str, *arguments: str) -> list[str]:
 @asynccontextmanager
 async def running(
     behaviour: str, *arguments: str, grace: float = 0.5
-) -> AsyncIterator[tuple[EngineProcess, list[str]]]:
+) -> AsyncIterator[tuple[ChildProcess, list[str]]]:
     """Started; nothing of it is left afterwards."""
     heard: list[str] = []
-    process = EngineProcess(
+    process = ChildProcess(
         command(behaviour, *arguments), ENV, secrets=[SECRET], on_line=heard.append, grace=grace
     )
     process.start()
@@ -45,12 +46,12 @@ async def running(
         await process.stop()
 
 
-async def ended(process: EngineProcess) -> None:
+async def ended(process: ChildProcess) -> None:
     async with asyncio.timeout(10):
         await process.ended.wait()
 
 
-async def until_said(process: EngineProcess, word: str) -> str:
+async def until_said(process: ChildProcess, word: str) -> str:
     """The line that begins with the word."""
     async with asyncio.timeout(10):
         while True:
@@ -58,15 +59,6 @@ async def until_said(process: EngineProcess, word: str) -> str:
                 if line.startswith(word):
                     return line
             await asyncio.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether it is there and no zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
 
 
 async def test_its_log_is_heard_without_secrets_and_control_characters() -> None:
@@ -151,11 +143,11 @@ def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
     command that ends what is no process of it."""
     code = (
         "import asyncio, sys\n"
-        "from server.processes.process import EngineProcess\n"
+        "from server.processes.process import ChildProcess\n"
         "async def main():\n"
         "    after = ['touch', sys.argv[1]]\n"
         "    env = {'PATH': '/usr/bin:/bin'}\n"
-        "    one = EngineProcess(sys.argv[2:], env, on_line=print, grace=0.3, after=after)\n"
+        "    one = ChildProcess(sys.argv[2:], env, on_line=print, grace=0.3, after=after)\n"
         "    one.start()\n"
         "    await one.ended.wait()\n"
         "asyncio.run(main())\n"
@@ -184,7 +176,7 @@ async def test_what_is_none_of_its_processes_is_ended(how: str, tmp_path: Path) 
     said = tmp_path / "said"
     after = ["sh", "-c", f"echo $THEIRS >> {said}"]
     behaviour = {"ends": "leaves", "stopped": "serve", "insisted": "stubborn"}[how]
-    process = EngineProcess(command(behaviour), ENV, grace=0.3, after=after)
+    process = ChildProcess(command(behaviour), ENV, grace=0.3, after=after)
     process.start()
     if how == "ends":
         await ended(process)
@@ -201,8 +193,8 @@ async def test_what_can_not_be_started_is_a_sentence() -> None:
     """A program that is not there, and one that may not be run."""
     for program in ("no-such-program", "/etc/passwd"):
         with pytest.raises(ProcessFailed, match="is not there or may not be run"):
-            EngineProcess([program], ENV).start()
-    process = EngineProcess([sys.executable, "-c", "0\0"], ENV)
+            ChildProcess([program], ENV).start()
+    process = ChildProcess([sys.executable, "-c", "0\0"], ENV)
     with pytest.raises(ProcessFailed, match="zero byte"):
         process.start()
 
@@ -214,7 +206,7 @@ DASHES = "import os\nwhile True: os.write(2, b'-' * 7900 + b'\\n')"
 @pytest.mark.slow
 async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
     """A program that writes nothing else, as fast as it can, costs a fraction of the loop's time."""
-    process = EngineProcess([sys.executable, "-S", "-c", DASHES], ENV, grace=0.2)
+    process = ChildProcess([sys.executable, "-S", "-c", DASHES], ENV, grace=0.2)
     process.start()
     await soon(lambda: bool(process.lines))
     began, used = time.monotonic(), time.thread_time()
@@ -222,20 +214,6 @@ async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
     share = (time.thread_time() - used) / (time.monotonic() - began)
     await process.stop()
     assert share < 0.4
-
-
-async def test_memory_is_that_of_the_whole_tree() -> None:
-    """What a child takes counts; a process that is gone has none."""
-    code = "import subprocess, sys; b = bytearray(30 * 2**20); print('up', flush=True); subprocess.run(['sleep', '9'])"
-    process = EngineProcess([sys.executable, "-S", "-c", code], ENV, grace=0.2)
-    process.start()
-    await until_said(process, "up")
-    assert process.pid is not None
-    held = tree_bytes(process.pid)
-    assert held is not None
-    assert 30 * 2**20 < held < 100 * 2**20
-    await process.stop()
-    assert tree_bytes(process.pid) is None
 
 
 async def test_a_number_that_may_be_anothers_gets_no_signal(
@@ -254,74 +232,10 @@ async def test_a_log_that_is_closed_and_one_in_another_encoding() -> None:
     """It runs on without a log; half a character and what is no text at all are shown as such."""
     code = "import os, time; os.write(1, b'\\xe2\\x82 \\xff\\n\\xe2\\x82'); os.close(1); os.close(2); time.sleep(9)"
     heard: list[str] = []
-    process = EngineProcess([sys.executable, "-S", "-c", code], ENV, on_line=heard.append)
+    process = ChildProcess([sys.executable, "-S", "-c", code], ENV, on_line=heard.append)
     process.start()
     await soon(lambda: len(heard) == 2)
     assert heard == ["\ufffd \ufffd", "\ufffd"]
     assert process.running
     await process.stop()
     assert process.status == -signal.SIGTERM
-
-
-def test_what_is_left_of_a_tree_counts() -> None:
-    """A child that was seen counts after its parent's end, until it has gone, too; before the start there is nothing."""
-    memory = TreeMemory()
-    assert memory.bytes(None) is None
-    with subprocess.Popen(
-        ["sh", "-c", "setsid sleep 60 & echo $!; read line"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as parent:
-        assert parent.stdout is not None
-        child = int(parent.stdout.readline())
-        whole = memory.bytes(parent.pid) or 0
-        parent.kill()
-        parent.wait()
-        left = memory.bytes(None) or 0
-        assert 0 < left < whole
-        os.kill(child, signal.SIGKILL)
-        deadline = time.monotonic() + 5
-        while memory.bytes(None):
-            assert time.monotonic() < deadline, "it still counts"
-            time.sleep(0.01)
-    assert memory.bytes(None) == 0
-
-
-def test_the_ring_of_lines() -> None:
-    """Any cut of the stream gives the same lines; a line that is written over takes one place; long ones are cut."""
-    raw = b"one\r\n\r 1%\r 2%\r 3%\ntwo\n" + b"x" * 3000 + b"\nlast"
-    expected = ["one", "3%", "two", "x" * LONGEST_LINE, "last"]
-    for size in (1, 2, 3, 7, 5000):
-        ring = LogRing()
-        for at in range(0, len(raw), size):
-            ring.feed(raw[at : at + size])
-        ring.end()
-        assert list(ring.lines) == expected, size
-    endless = LogRing(kept=3)
-    for _ in range(50):
-        endless.feed(b"y" * 1000)
-    assert len(endless._rest) <= 4 * LONGEST_LINE
-    # Wherever it is cut, no half of a secret is shown.
-    ring = LogRing(["secret-of-ours"])
-    for at in range(0, 20_000, 7):
-        ring.feed((b"secret-of-ours " * 1400)[at : at + 7])
-    ring.end()
-    assert set(ring.lines[0].split()) <= {"********"[:n] for n in range(9)}
-    # Also where much of what stands before it is not shown, or something is put between.
-    ring = LogRing(["s" * 40])
-    ring.feed(b"\x1b[0m" * 1990 + b"s" * 5000 + b"\n" + b"s" * 20 + b"\x1b[1m" + b"s" * 20 + b"\n")
-    assert ring.lines == ("********",)
-    # Nor where colours have taken the room before it, or stand within it.
-    ring = LogRing(["secret-of-ours"])
-    for part in (b"\x1b[1m" * 1999, b"secre", b"t-of-ours and more\n", b"sec\x1b[1mret-of-ours\n"):
-        ring.feed(part)
-    assert ring.lines == ("********",)
-    # What begins in one line and ends in the next is hidden, too.
-    ring = LogRing()
-    ring.feed(b"api_key=\nhunter2\n")
-    assert ring.lines == ("api_key=", "(hidden)")
-    for number in range(10):
-        endless.feed(b"%d\n" % number)
-    assert endless.lines == ("7", "8", "9")
-    assert endless.dropped > 0

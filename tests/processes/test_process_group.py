@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.models.vllm_process import VllmProcess
 from server.processes import keeper
-from server.processes.process import EngineProcess
+from server.processes.process import ChildProcess
 from server.processes.worker_process import WorkerProcess, environment
+from tests.support.children import alive
 from tests.support.fakes import until as soon
 
 ENV = {"PATH": os.environ["PATH"]}
@@ -39,7 +39,7 @@ def late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 @pytest.mark.parametrize("ending", ["exit 3", "kill -9 $$", "sleep 60"])
 async def test_an_engine_that_ends(late: list[int], ending: str) -> None:
     """By itself, by a signal, or when it is told to."""
-    process = EngineProcess(["sh", "-c", f"echo up; {ending}"], ENV, grace=0.2)
+    process = ChildProcess(["sh", "-c", f"echo up; {ending}"], ENV, grace=0.2)
     process.start()
     await soon(lambda: bool(process.lines))
     if ending == "sleep 60":
@@ -52,7 +52,7 @@ async def test_an_engine_that_ends(late: list[int], ending: str) -> None:
 
 async def test_an_engine_whose_keeper_is_killed(late: list[int]) -> None:
     """What it kept is ended all the same, while the group is still the engine's."""
-    process = EngineProcess(["sh", "-c", "echo $$; sleep 60"], ENV, grace=0.2)
+    process = ChildProcess(["sh", "-c", "echo $$; sleep 60"], ENV, grace=0.2)
     process.start()
     await soon(lambda: bool(process.lines))
     assert process.pid is not None
@@ -60,7 +60,7 @@ async def test_an_engine_whose_keeper_is_killed(late: list[int]) -> None:
     os.kill(process.pid, signal.SIGKILL)
     await soon(process.ended.is_set)
     assert process.status == -signal.SIGKILL
-    await soon(lambda: gone(engine))
+    await soon(lambda: not alive(engine))
     assert late == []
 
 
@@ -87,19 +87,7 @@ async def test_a_worker_that_ends(late: list[int], ending: str) -> None:
     process.kill()
     await process.stop()
     assert statuses[0] in (3, -signal.SIGKILL)
-    await soon(lambda: gone(child))
-    assert late == []
-
-
-@pytest.mark.parametrize("ending", ["exit 3", "sleep 60"])
-def test_vllm_that_ends(late: list[int], ending: str) -> None:
-    """Whether its status was asked for before it is stopped, or not."""
-    process = VllmProcess(["sh", "-c", ending], ENV)
-    if ending == "exit 3":
-        assert process.wait() == 3
-    process.stop()
-    process.stop()
-    assert process.status in (3, -signal.SIGTERM)
+    await soon(lambda: not alive(child))
     assert late == []
 
 
@@ -114,11 +102,3 @@ def test_what_a_keeper_kills_is_below_it(monkeypatch: pytest.MonkeyPatch) -> Non
         lists = [[stranger.pid], [stranger.pid]]
         keeper.kill_below(os.getpid())
         assert stranger.wait(5) == -signal.SIGKILL
-
-
-def gone(pid: int) -> bool:
-    """Ended; a zombie that its new parent has not looked at yet counts as such."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True

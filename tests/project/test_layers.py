@@ -83,7 +83,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.openai.discovery": "what an engine's probe finds: tests/engines/openai/test_engine.py, over a real server",
     "engines.local.errors": "the local engine's sentences: tests/engines/local/test_engine.py",
     "engines.local.answers": "the answers of a worker: tests/engines/local/test_engine.py, with real workers",
-    "processes.worker_process": "the local engine's process: tests/engines/local/test_engine.py, with real workers",
+    "processes.worker_process": "tests/engines/local/test_worker.py, beside tests/engines/local/test_engine.py with real workers",
     "hosting.local_runtime": "the local engine as the manager runs it: tests/browser/test_page_local.py",
     "engines.local.worker.*": "tests/engines/local/test_engine.py, with real models; tests/engines/local/test_worker.py what needs no torch",
     "engines.builtin.*": "tests/engines/builtin/test_engine.py, tests/engines/builtin/test_fields.py, tests/engines/builtin/test_intents.py, tests/engines/builtin/test_scenes.py",
@@ -104,7 +104,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "catalogue.weights": "tests/catalogue/test_folder.py",
     "catalogue.vllm_log": "tests/scripts/test_start_vllm.py, tests/processes/test_log_progress.py",
     "processes.keeper": "tests/processes/test_process.py, as the process that it is",
-    "processes.process_memory": "tests/processes/test_process.py",
     "hosting.model_run": "what the manager runs: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
     "hosting.status": "data, and sentences that tests/hosting/test_manager.py reads",
     "hosting.runtimes": "one run of a model: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
@@ -229,7 +228,7 @@ def test_workers_know_nothing_of_the_server() -> None:
 # Modules that import nothing of the server.
 ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps"}
 # What the engines know of this machine and its programs.
-MACHINE = {"hosting.vllm_help", "processes.keeper", "processes.process_group", "hosting.host"}
+MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hosting.host"}
 
 
 def test_scripts_leave_the_server_alone() -> None:

@@ -103,7 +103,7 @@ def test_scripts_of_ci_are_executable(script: Path) -> None:
         ("check.sh", ["--no-tests", "mypy"]),
         ("fuzz.sh", ["TARGET", "SECONDS"]),
         ("download_model.sh", ["REPOSITORY", "--revision", "--to", "--dry-run", "--env-file"]),
-        ("start_vllm_server.sh", ["--dry-run", "--vllm", "--timeout", "--env-file"]),
+        ("start_vllm_server.sh", ["--dry-run", "--wait", "--explain", "--timeout", "--env-file"]),
     ],
 )
 def test_help_names_every_option(script: str, mentions: list[str], tmp_path: Path) -> None:

@@ -18,15 +18,17 @@ from pathlib import Path
 import pytest
 
 from config import load
-from scripts.models import serve, vllm_command, vllm_process
+from scripts.models import serve, vllm_command
 from scripts.models.checkpoint import Checkpoint
 from scripts.models.trouble import ModelError
 from server.catalogue import vllm as catalogue_vllm
 from server.catalogue import vllm_log
+from server.catalogue.launch import Launch
 from server.catalogue.vllm import Vllm, listed_flags
 from server.core.frames import Geometry
 from server.core.gpu import Gpu
 from server.hosting.vllm_help import ask
+from server.processes.environment import child_environment
 from server.vision import resize
 from tests.support.vllm_stand_in import FAILURES, install, install_for_cpu, recorded
 
@@ -116,10 +118,10 @@ def machine(tmp_path: Path) -> Machine:
 # The command
 
 
-def built(version: str, *extra: str, **settings: str) -> vllm_command.Command:
+def built(version: str, *extra: str, **settings: str) -> Launch:
     model = Checkpoint(Path("/m"), {"vision_config": {"patch_size": 14}}, None, ())
     vllm = Vllm(version, frozenset(recorded(version)))
-    return vllm_command.build(load(None, **settings), model, vllm, extra)
+    return vllm_command.build(load(None, **settings), model, vllm, extra)[0]
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -128,9 +130,9 @@ def test_only_listed_flags_are_passed(version: str) -> None:
     command = built(
         version, model_name="the model", model_dtype="bfloat16", model_max_tokens="4096"
     )
-    flags = [word for word in command.arguments if word.startswith("--")]
+    flags = [word for word in command.argv if word.startswith("--")]
     assert set(flags) <= set(recorded(version))
-    words = list(command.arguments)
+    words = list(command.argv)
 
     def value(flag: str) -> str:
         return words[words.index(flag) + 1]
@@ -151,14 +153,14 @@ def test_only_listed_flags_are_passed(version: str) -> None:
     # It fetches nothing, from the version that can be told so, and reports nothing.
     if "--allowed-media-domains" in recorded(version):
         assert value("--allowed-media-domains").endswith(".invalid")
-    assert command.environment["VLLM_NO_USAGE_STATS"] == "1"
-    assert command.environment["HF_HUB_OFFLINE"] == "1"
+    assert command.env["VLLM_NO_USAGE_STATS"] == "1"
+    assert command.env["HF_HUB_OFFLINE"] == "1"
 
 
 @pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
 def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
     """Whatever the server makes of a camera's picture, at either detail, lies within the pixels given to vLLM."""
-    words = list(built("0.32", visual_token_budget=str(budget)).arguments)
+    words = list(built("0.32", visual_token_budget=str(budget)).argv)
     pixels = json.loads(words[words.index("--mm-processor-kwargs") + 1])
     theirs = Geometry(28, pixels["min_pixels"], pixels["max_pixels"])
     assert resize.HIGH_TOKENS == catalogue_vllm.HIGH_DETAIL_TOKENS
@@ -176,17 +178,17 @@ def test_versions_with_known_crashes_are_warned_of() -> None:
     model = Checkpoint(Path("/m"), {}, None, ())
     flags = frozenset(recorded("0.32"))
     for version, warned in (("0.29.1", True), ("0.30.0", False), ("1.0", False), ("dev", True)):
-        command = vllm_command.build(load(None), model, Vllm(version, flags))
+        command, _ = vllm_command.build(load(None), model, Vllm(version, flags))
         assert any("crash" in warning for warning in command.warnings) is warned
 
 
 def test_the_key_and_other_secrets() -> None:
     """The key goes by the environment and is masked where it is shown; no other secret goes at all."""
     command = built("0.32", vllm_api_key=KEY)
-    assert KEY not in command.shown()
-    assert KEY not in " ".join(command.arguments)
+    assert KEY not in command.shown
+    assert KEY not in " ".join(command.argv)
     ours = {"JWT_SECRET_KEY": "x", "ACCESS_CODE": "y", "VLLM_BASE_URL": "z", "HOME": "/h"}
-    child = vllm_command.child_environment(command, {**ours, "TURN_SECRET": "t"})
+    child = child_environment({**ours, "TURN_SECRET": "t"}, command.env)
     assert child[catalogue_vllm.KEY] == KEY
     assert child["HOME"] == "/h"
     assert not {"JWT_SECRET_KEY", "ACCESS_CODE", "TURN_SECRET", "VLLM_BASE_URL"} & child.keys()
@@ -245,11 +247,11 @@ def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
     assert found.flags == set(recorded("0.32"))
     python = str(tmp_path / "bin" / "python")
     assert found.words == (python, "-m", "vllm.entrypoints.openai.api_server", "--model")
-    command = vllm_command.build(
+    command, _ = vllm_command.build(
         load(None), Checkpoint(Path("/m"), {}, None, ()), found, room=3 << 30
     )
-    assert command.arguments[:5] == (*found.words, "/m")
-    words = list(command.arguments)
+    assert command.argv[:5] == (*found.words, "/m")
+    words = list(command.argv)
     # Of main memory it would else take nine tenths, and fail where so much is not free.
     assert "--gpu-memory-utilization" not in words
     assert words[words.index("--kv-cache-memory-bytes") + 1] == str(3 << 29)
@@ -261,9 +263,9 @@ def test_an_older_build_for_the_cpu_is_told_its_memory_by_the_environment() -> N
     flags = frozenset(recorded("0.32")) - {"--kv-cache-memory-bytes"}
     model = Checkpoint(Path("/m"), {}, None, ())
     for room, told in ((0, "1"), (20 << 30, "2")):
-        command = vllm_command.build(load(None), model, Vllm("0.12.0", flags, True), room=room)
-        assert command.environment["VLLM_CPU_KVCACHE_SPACE"] == told
-        assert "--gpu-memory-utilization" not in command.arguments
+        command, _ = vllm_command.build(load(None), model, Vllm("0.12.0", flags, True), room=room)
+        assert command.env["VLLM_CPU_KVCACHE_SPACE"] == told
+        assert "--gpu-memory-utilization" not in command.argv
 
 
 # The log
@@ -298,97 +300,44 @@ def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_it_serves_until_it_is_stopped(machine: Machine, version: str, tmp_path: Path) -> None:
-    """Checked, printed, started, waited for, told to systemd; SIGTERM ends vLLM and it with status 0."""
+def test_it_becomes_vllm(machine: Machine, version: str) -> None:
+    """Checked, printed, then vLLM has its process, its environment and its signals; `--wait` returns when it answers."""
     install(machine.bin, version)
-    address = str(tmp_path / "notify")
-    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as told:
-        told.bind(address)
-        told.settimeout(20)
-        env = machine.environment(NOTIFY_SOCKET=address, ACCESS_CODE="")
-        with process(machine.command(), env) as running:
-            assert told.recv(100) == b"READY=1"
-            running.send_signal(signal.SIGTERM)
-            out, err = running.communicate(timeout=20)
-    assert running.returncode == 0, err
+    with process(machine.command(), machine.environment(ACCESS_CODE="", NOTIFY="x")) as running:
+        waited = machine.run("--wait", "--pid", str(running.pid), "--timeout", "40")
+        assert waited.returncode == 0, waited.stderr
+        started = machine.started()
+        assert started["pid"] == running.pid
+        running.send_signal(signal.SIGTERM)
+        out, err = running.communicate(timeout=20)
+    assert running.returncode == -signal.SIGTERM, err
     assert "AMD Instinct MI300X, 191.0 GiB of 192.0 GiB free" in err
-    assert re.search(rf"Ready after \d+ s: http://127.0.0.1:{machine.port}/v1\n", err), err
+    assert re.search(rf"Ready after \d+ s: http://127.0.0.1:{machine.port}/v1\n", waited.stderr)
     assert ("below 0.30" in err) is (version == "0.9.2")
     shown = shlex.split(out.splitlines()[0])
-    started = machine.started()
     assert shown[shown.index("serve") :] == ["serve", *started["arguments"]]  # type: ignore[misc]
-    assert started["environment"]["VLLM_API_KEY"] == KEY  # type: ignore[index]
+    environment = started["environment"]
+    assert isinstance(environment, dict)
+    assert environment["VLLM_API_KEY"] == KEY
+    assert not {"ACCESS_CODE", "NOTIFY", "MODEL_PATH"} & environment.keys()
     assert KEY not in out + err
-    assert "key ********" in out
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", machine.port), 1)
 
 
-def refused(port: int, seconds: float) -> bool:
-    """Whether nobody listens there any more, within so many seconds."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        with closing(socket.socket()) as sock:
-            if sock.connect_ex(("127.0.0.1", port)) != 0:
-                return True
-        time.sleep(0.02)
-    return False
-
-
-def test_killed_it_takes_vllm_along(machine: Machine) -> None:
-    """SIGKILL leaves it no time to end anything; vLLM, which would hold the GPU, is ended by what keeps it."""
-    install(machine.bin, "0.32")
-    with process(machine.command(), machine.environment()) as running:
-        assert running.stderr is not None
-        while "Ready after" not in running.stderr.readline():
-            assert running.poll() is None
-        running.kill()
-        running.communicate(timeout=20)
-    assert refused(machine.port, 10)
-
-
-def test_a_log_without_lines_is_cut(machine: Machine) -> None:
-    """A progress bar that is drawn over itself is one line for ever: none of it is kept, and it serves all the same."""
-    install(machine.bin, "0.32", "flood")
-    with process(machine.command(), machine.environment()) as running:
-        assert running.stdout is not None
-        lines = [running.stdout.readline() for _ in range(3)]
-        running.send_signal(signal.SIGTERM)
-        out, err = running.communicate(timeout=20)
-    assert running.returncode in (0, 143), err
-    assert lines[2].startswith("\r 1%") or lines[2] == "\n"
-    assert len("".join(lines) + out) < 2 * vllm_process.LONGEST
-
-
-def test_what_does_not_end_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its children, too, which would keep the GPU's memory."""
-    monkeypatch.setattr(vllm_process, "TERM_SECONDS", 0.2)
-    script = "trap '' TERM; sleep 60 & echo $!; echo $$; wait; sleep 60"
-    started = vllm_process.VllmProcess(["/bin/sh", "-c", script], {"PATH": os.environ["PATH"]})
-    end = time.monotonic() + 10
-    while len(started.lines) < 2 and time.monotonic() < end:
-        time.sleep(0.02)
-    pids = [int(line) for line in started.lines]
-    started.stop()
-    assert started.status == -signal.SIGKILL
-    assert len(pids) == 2
-    for pid in pids:
-        assert ended(pid)
-
-
-def ended(pid: int) -> bool:
-    """Gone, or a zombie that its new parent has not looked at yet."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
-    except FileNotFoundError:
-        return True
-
-
-def test_a_program_that_is_none_is_said() -> None:
-    """By the log, as what vLLM itself says."""
-    started = vllm_process.VllmProcess(["/none/vllm"], {})
-    assert started.wait() == 127
-    assert list(started.lines) == ["/none/vllm cannot be started (No such file or directory)."]
+def test_waiting_ends_with_vllm(machine: Machine) -> None:
+    """One that ended does not come; another program at its port is not it."""
+    with subprocess.Popen(["sleep", "60"]) as other:
+        with closing(socket.create_server(("127.0.0.1", machine.port))):
+            done = machine.run("--wait", "--pid", str(other.pid), "--timeout", "1")
+            assert done.returncode == 1
+            assert "did not answer within 1 s" in done.stderr
+        other.kill()
+        other.wait()
+        done = machine.run("--wait", "--pid", str(other.pid))
+    assert done.returncode == 1
+    assert "vLLM ended before it was ready." in done.stderr
+    assert "--explain FILE" in done.stderr
 
 
 def test_dry_run_starts_nothing(machine: Machine) -> None:
@@ -411,44 +360,40 @@ def test_dry_run_starts_nothing(machine: Machine) -> None:
 @pytest.mark.parametrize(
     ("behaviour", "says"),
     [
-        ("oom", "before it was ready with status 1. The GPU's memory is full."),
-        ("cpu", "stopped, because it runs on the CPU"),
-        ("dies", "killed by signal 9. The system ended it"),
-        ("unknown", "none of those that are known"),
+        ("oom", "The GPU's memory is full. Lower GPU_MEMORY_UTILIZATION (now 0.9)"),
+        ("cpu", "finds no GPU"),
+        ("unknown", ""),
     ],
 )
-def test_a_failed_start_ends_with_the_reason(machine: Machine, behaviour: str, says: str) -> None:
-    """Status 1, vLLM's own words passed on, and no process left."""
+def test_a_failed_start_is_explained(machine: Machine, behaviour: str, says: str) -> None:
+    """vLLM's status and words are passed on; from its log come the reason and the settings to change."""
     install(machine.bin, "0.32", behaviour)
-    began = time.monotonic()
     done = machine.run()
     assert done.returncode == 1
-    assert says in done.stderr, done.stderr
-    assert "Traceback" not in done.stderr
-    assert FAILURES.get(behaviour, "") in done.stdout
-    assert time.monotonic() - began < 15
+    assert FAILURES[behaviour] in done.stderr
+    log = machine.folder / "vllm.log"
+    log.write_text(done.stdout + done.stderr)
+    explained = machine.run("--explain", str(log))
+    assert explained.returncode == (0 if says else 1)
+    assert (says or "No known reason is in this log.") in explained.stdout
+    assert "Traceback" not in explained.stderr
 
 
-@pytest.mark.slow
-def test_a_start_that_takes_too_long_is_ended(machine: Machine) -> None:
-    """With what it was at."""
-    install(machine.bin, "0.32", "slow")
-    done = machine.run("--timeout", "2")
-    assert done.returncode == 1
-    assert "within 2 s (last: loading weights, 50 %)" in done.stderr
-
-
-def test_stopped_while_it_loads(machine: Machine) -> None:
-    """The usual status, a sentence, nothing left."""
-    install(machine.bin, "0.32", "slow")
-    with process(machine.command(), machine.environment()) as running:
-        assert running.stdout is not None
-        assert "vllm serve" in running.stdout.readline()
-        assert "Loading" in running.stdout.readline()
-        running.send_signal(signal.SIGINT)
-        _, err = running.communicate(timeout=20)
-    assert running.returncode == 130
-    assert "Stopped: vLLM has ended." in err
+def test_a_log_may_come_from_standard_input(machine: Machine) -> None:
+    """As a journal does; a file that is not there is said."""
+    done = subprocess.run(
+        machine.command("--explain", "-"),
+        env=machine.environment(),
+        input=f"{'x' * 9000}\n{FAILURES['port']}\n",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"Another program has port {machine.port}" in done.stdout
+    done = machine.run("--explain", "/none/vllm.log")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "/none/vllm.log cannot be read (No such file or directory)." in done.stderr
 
 
 def test_no_gpu_no_start(machine: Machine) -> None:
@@ -473,14 +418,17 @@ def test_on_the_cpu_by_request_alone(machine: Machine) -> None:
     assert refused.returncode == 1
     assert "`vllm` is no build for the CPU" in refused.stderr
     program = install_for_cpu(machine.folder / "environment", behaviour="on_cpu")
+    machine.tool("rocm-smi", f"echo '{ROCM}'")
+    refused = machine.run("--vllm", str(program))
+    assert refused.returncode == 1
+    assert "is built for the CPU" in refused.stderr
+    assert "give --cpu" in refused.stderr
+    machine.tool("rocm-smi", "exit 2")
     with process(machine.command("--cpu", "--vllm", str(program)), machine.environment()) as one:
-        assert one.stderr is not None
-        while "Ready after" not in (line := one.stderr.readline()):
-            assert line
+        waited = machine.run("--wait", "--pid", str(one.pid), "--timeout", "40")
+        assert waited.returncode == 0, waited.stderr
         one.send_signal(signal.SIGTERM)
-        out, err = one.communicate(timeout=20)
-    assert one.returncode == 0, err
-    assert "Automatically detected platform cpu" in out
+        one.communicate(timeout=20)
 
 
 def test_weights_that_do_not_fit_are_said() -> None:
@@ -556,7 +504,7 @@ def test_wrong_options_end_with_status_2(machine: Machine, args: list[str]) -> N
 @pytest.mark.parametrize("extra", [["-tp", "2"], ["-tp=2"], ["--tensor_parallel_size=2"]])
 def test_a_short_flag_is_the_long_one(extra: list[str]) -> None:
     """One that follows from the settings or is not taken is refused by either of its names."""
-    assert built("0.32", *extra).arguments[-len(extra) :] == tuple(extra)
+    assert built("0.32", *extra).argv[-len(extra) :] == tuple(extra)
     vllm = Vllm("0.32", frozenset(recorded("0.32")))
     with pytest.raises(ModelError, match="--tensor-parallel-size follows from the settings"):
         vllm_command._checked(extra, vllm, ["--tensor-parallel-size", "4"])
@@ -564,7 +512,7 @@ def test_a_short_flag_is_the_long_one(extra: list[str]) -> None:
 
 def test_the_models_own_number_format_is_the_default() -> None:
     """Qwen's are stored in bfloat16, and float16 overflows."""
-    words = built("0.32").arguments
+    words = built("0.32").argv
     assert words[words.index("--dtype") + 1] == "auto"
 
 

@@ -110,8 +110,6 @@ class Managed:
 
     def pid(self) -> int:
         """Of the program, not of what keeps it."""
-        if isinstance(self.loaded(), LocalLoaded):
-            return self.outermost()
         keeper = self.outermost()
         children = Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split()
         return int(children[0])

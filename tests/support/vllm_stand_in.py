@@ -108,12 +108,9 @@ def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> i
         print(f"vllm: error: unrecognized arguments: {' '.join(unknown)}", file=sys.stderr)
         return 2
     values = dict(zip(arguments, [*arguments[1:], ""], strict=True))
-    started = {"arguments": arguments, "environment": dict(os.environ)}
+    started = {"arguments": arguments, "environment": dict(os.environ), "pid": os.getpid()}
     (folder / "started.json").write_text(json.dumps(started))
-    print(
-        f"Loading safetensors checkpoint shards:  50% Completed; key {os.environ.get('VLLM_API_KEY')}",
-        flush=True,
-    )
+    print("Loading safetensors checkpoint shards:  50% Completed", flush=True)
     if not meets_itself():
         print(
             "torch.distributed.DistNetworkError: The client socket has timed out", file=sys.stderr
@@ -128,9 +125,6 @@ def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> i
         print(FAILURES["cpu"], file=sys.stderr, flush=True)
     if behaviour == "slow":
         time.sleep(30)
-    if behaviour == "flood":
-        # A progress bar without lines
-        print("\r 1%" * 100_000, flush=True)
     if behaviour == "stubborn":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
 

@@ -31,7 +31,8 @@ from server.engines.local.errors import TimeLimits
 from server.engines.reply import Piece, Reply
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.processes.log_progress import LoadProgress
-from server.processes.process_memory import tree_bytes
+from server.processes.process import ProcessFailed
+from server.processes.usage import tree_bytes
 from server.processes.wire import Message
 from server.processes.worker_process import WorkerProcess, environment
 
@@ -131,7 +132,7 @@ class LocalEngine:
     @property
     def lines(self) -> tuple[str, ...]:
         """The last lines of the worker's log, as `on_line` heard them."""
-        return tuple(self._worker.lines)
+        return self._worker.lines
 
     def memory_bytes(self) -> int:
         """Main memory and GPU memory of the worker, see `tree_bytes`; 0 when there is none. Blocking."""
@@ -150,10 +151,10 @@ class LocalEngine:
             extra["HF_MODULES_CACHE"] = self._modules.name
         try:
             await self._worker.start(self.argv, environment(extra), ROOT)
-        except OSError as error:
+        except ProcessFailed as error:
             self._say(
                 EngineState.MISCONFIGURED,
-                f"{self.argv[0]} cannot be started ({error.strerror}). Set ENGINE_PYTHON to a Python with torch and"
+                f"{error.message} Set ENGINE_PYTHON to a Python with torch and"
                 " transformers, or run bash scripts/models.sh.",
             )
             raise EngineUnavailable(self._status.detail) from None

@@ -13,11 +13,9 @@ were not taken) or `sound` (`rate`, `channels`, payload PCM), and in the end one
 from __future__ import annotations
 
 import argparse
-import ctypes
 import gc
 import os
 import queue
-import signal
 import sys
 import threading
 import time
@@ -43,7 +41,6 @@ _NO_MEMORY = (
     "There was not enough memory{where}. Ask for something smaller or shorter, or load the model in a 16-bit data type; "
     "one that makes videos also with VAE tiling or offloaded to main memory."
 )
-_PR_SET_PDEATHSIG = 1
 
 
 class Worker:
@@ -60,8 +57,6 @@ class Worker:
         self._cancelled: int | None = None
         self._step = 0
         self._room = threading.Semaphore(WINDOW)
-        # It may have processes of its own, which would go on without anybody to hear them.
-        self._children = False
 
     def send(self, type: str, payload: bytes = b"", **header: Any) -> None:
         self._outgoing.write(wire.encode({"type": type, **header}, payload))
@@ -78,8 +73,7 @@ class Worker:
                 elif message.type == "took" and message.header.get("id") == self._current:
                     self._room.release()
         finally:
-            if self._children and os.getpgrp() == os.getpid():
-                os.killpg(os.getpgrp(), signal.SIGKILL)
+            # Its keeper ends the processes that it has started.
             os._exit(0)
 
     def _cancel(self, id: Any) -> None:
@@ -119,21 +113,17 @@ class Worker:
             )
         self.send("loading", phase="weights")
         if not is_pipeline(folder):
-            _end_with_parent()
             return speech.load(folder, how, self._stop)
         if file := own_code(folder):
             raise Refused(
                 f"This model comes with code of its own ({file}), which is not run here. Choose a model without."
             )
         if omni.installed() and not makes_sound(folder):
-            self._children = True
             try:
                 return omni.load(folder, how, self._stop)
             except Exception as error:  # noqa: BLE001 - it knows fewer models, and fails in any way
                 at = place(error)
                 print(f"vLLM-Omni does not load it ({at}): diffusers does", file=sys.stderr)
-        else:
-            _end_with_parent()
         return pipelines.load(folder, how, self._stop)
 
     def _generate(self, backend: Backend, message: wire.Message) -> None:
@@ -243,12 +233,6 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
         "--compile", action="store_true", help="the transformer, before the first step"
     )
     return parser.parse_args(argv)
-
-
-def _end_with_parent() -> None:
-    """Be killed when the parent ends, however it ends. Not for one with children, who are killed by hand."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(argv: list[str]) -> int:

@@ -35,6 +35,7 @@ from server.engines.prompts import system_text
 from server.engines.thinking import ThinkingLimits
 from server.hosting.local_runtime import LocalLoaded
 from server.hosting.status import ManagerState
+from server.processes import keeper
 from server.processes.log_progress import LoadProgress
 from server.vision import encode
 from tests.real_model.server import (
@@ -262,7 +263,8 @@ async def test_one_that_hangs_is_killed(tiny_model: Path) -> None:
         assert (await engine.probe()).ready
         song = await begun(engine)
         assert engine.pid is not None
-        os.kill(engine.pid, signal.SIGSTOP)
+        (worker,) = keeper.descendants(engine.pid)
+        os.kill(worker, signal.SIGSTOP)
 
         async def look() -> None:
             while engine.pid is not None:
@@ -524,32 +526,6 @@ def alive(pid: int) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"
-
-
-async def test_a_worker_ends_with_its_parent(tiny_model: Path) -> None:
-    """Killed with SIGKILL, a parent can tell nobody: the system does, though the worker's input is held open."""
-    script = (
-        "import subprocess, sys, time\n"
-        "p = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)\n"
-        "print(p.pid, flush=True); time.sleep(60)"
-    )
-    words = local(tiny_model).argv
-    held, write = os.pipe()
-    try:
-        parent = subprocess.Popen(
-            [PYTHON, "-c", script, *words], stdin=held, stdout=subprocess.PIPE, cwd=ROOT, text=True
-        )
-        assert parent.stdout is not None
-        worker = int(parent.stdout.readline())
-        # It has asked for the signal once its command line is Python's and it reads its input in a thread.
-        await soon(lambda: len(list(Path(f"/proc/{worker}/task").iterdir())) > 1, 20)
-        parent.kill()
-        parent.wait()
-        parent.stdout.close()
-        await soon(lambda: not alive(worker), 5)
-    finally:
-        os.close(held)
-        os.close(write)
 
 
 async def test_closing_leaves_no_process_and_no_file(

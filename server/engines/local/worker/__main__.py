@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import ctypes
 import os
 import queue
-import signal
 import sys
 import threading
 import traceback
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 
 # Answers that may wait for the one in work. More are refused.
 _WAITING = 8
-_PR_SET_PDEATHSIG = 1
 # The exit status after a fault that the GPU does not recover from within a process.
 _GPU_FAULT = 3
 
@@ -240,12 +237,6 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
     return 0
 
 
-def _end_with_parent() -> None:
-    """Be killed when the parent ends, however it ends. Standard input's end tells, too, also before this."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m server.engines.local.worker",
@@ -257,7 +248,6 @@ def main() -> int:
     parser.add_argument("--context", type=int, default=8192, help="tokens of prompt and answer")
     parser.add_argument("--trust-remote-code", action="store_true", help="run the model's own code")
     arguments = parser.parse_args()
-    _end_with_parent()
     # Output of libraries must not get between the frames.
     out = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
