@@ -139,6 +139,11 @@ class Settings(BaseSettings):
         description="an IP address or a host name of this machine (0.0.0.0 and :: mean all)",
     )
     port: int = _whole(8000, 0, 65535, " (0 takes any free port)")
+    process_name: str = Field(
+        default="",
+        pattern=r"^[a-z0-9]{0,16}$",
+        description="at most 16 characters of a to z and 0 to 9, or empty",
+    )
     log_file: Path | None = Field(
         default=None, description="a file in an existing directory, or empty for standard output"
     )

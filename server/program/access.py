@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 
 from config import Settings
+from server.access.affinity import HomeProcess
 from server.access.devices import Devices
 from server.access.guesses import GuessLimits
 from server.access.operator_guard import OperatorGuard
@@ -24,6 +25,7 @@ class AccessParts:
         secret = settings.jwt_secret_key.get_secret_value()
         code = settings.access_code.get_secret_value()
         self._settings = settings
+        self.home = HomeProcess(settings.process_name)
         self.devices = Devices(_device_key(settings))
         self.tokens = TokenIssuer(
             signing_key(secret, "session tokens", code),
@@ -59,6 +61,7 @@ class AccessParts:
             access_code=settings.access_code.get_secret_value(),
             metrics_token=settings.metrics_token.get_secret_value(),
             trusted_proxies=settings.trusted_proxies,
+            home=self.home,
             stun_urls=settings.stun_urls,
             turn_urls=settings.turn_urls,
             turn_secret=settings.turn_secret.get_secret_value(),

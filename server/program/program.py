@@ -139,6 +139,7 @@ class Program:
                 origins=self.access.origins,
                 metrics=self.metrics,
                 trusted_proxies=settings.trusted_proxies,
+                home=self.access.home,
             ),
             metrics=self.metrics,
             guard=self.access.guard,

@@ -1,4 +1,4 @@
-"""Checks of a request and of a socket alike: its address, its origin, its token, and the process its session lives in."""
+"""Checks of requests and sockets: the address, the origin, the token, and the process that the session lives in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from starlette.requests import HTTPConnection
 
-from server.access.affinity import HEADER, HomeProcess, home_process
+from server.access.affinity import HomeProcess
 from server.auth import Claims, OriginPolicy, TokenIssuer, TokenRefused
 from server.core.addresses import Network, client_address, is_secure, is_trusted
 from server.core.errors import Forbidden
@@ -30,7 +30,9 @@ class ConnectionGuard:
         origins: OriginPolicy,
         metrics: Metrics,
         trusted_proxies: Sequence[Network],
+        home: HomeProcess,
     ) -> None:
+        self.home_process = home
         self._tokens = tokens
         self._origins = origins
         self._metrics = metrics
@@ -41,7 +43,7 @@ class ConnectionGuard:
         self._silent_until = 0.0
 
     def address(self, connection: HTTPConnection) -> str:
-        """The address of whoever asks, behind proxies of ours too."""
+        """Find the client's address, also behind trusted proxies."""
         peer = _peer(connection)
         forwarded = ",".join(connection.headers.getlist("x-forwarded-for")) or None
         if forwarded and not self._proxy_logged:
@@ -54,15 +56,9 @@ class ConnectionGuard:
         return client_address(peer, forwarded, self._trusted_proxies)
 
     def secure(self, connection: HTTPConnection) -> bool:
-        """Tell whether the browser speaks TLS."""
+        """Find out whether the browser speaks TLS."""
         forwarded = connection.headers.get("x-forwarded-proto")
         return is_secure(connection.url.scheme, _peer(connection), forwarded, self._trusted_proxies)
-
-    def home_process(self, connection: HTTPConnection) -> HomeProcess | None:
-        """This process among those that a proxy of ours balances over; None where there is no such proxy."""
-        listed = connection.headers.get(HEADER)
-        server = connection.scope.get("server")
-        return home_process(listed, server, _peer(connection), self._trusted_proxies)
 
     def origin(self, connection: HTTPConnection) -> None:
         """Raises Forbidden for a page of another site, and for a request under a name that is not this server's."""
@@ -89,7 +85,7 @@ class ConnectionGuard:
         )
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
-        """Raises TokenRefused for a token that is not good, or not of this session."""
+        """Check a token, and that it belongs to the session where one is given. Raises TokenRefused."""
         try:
             return self._tokens.verify(token, session_id=session_id)
         except TokenRefused as error:

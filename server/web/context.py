@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from server.access.affinity import HomeProcess
 from server.access.devices import Devices
 from server.access.guesses import GuessLimits
 from server.access.pairing import PairingCodes
@@ -32,6 +33,7 @@ class Access:
     access_code: str
     metrics_token: str
     trusted_proxies: Sequence[Network]
+    home: HomeProcess
     stun_urls: Sequence[str]
     turn_urls: Sequence[str]
     turn_secret: str

@@ -49,13 +49,14 @@ class RequestGuard(ConnectionGuard):
             origins=services.origins,
             metrics=services.metrics,
             trusted_proxies=services.access.trusted_proxies,
+            home=services.access.home,
         )
         self._services = services
 
-    def issue(self, request: Request, device: Device | None = None) -> Issued:
-        """A token of a session of its own, whose id leads back to this process. `device`: the paired one that asks."""
-        home, services = self.home_process(request), self._services
-        session_id = new_session_id() if home is None else home.draw(new_session_id)
+    def issue(self, device: Device | None = None) -> Issued:
+        """Issue a token for a new session, whose id leads back to this process. `device`: the paired one that asks."""
+        services = self._services
+        session_id = self.home_process.name_session(new_session_id)
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
             # It may have been paired in the second that all others were forgotten in.
@@ -75,14 +76,12 @@ class RequestGuard(ConnectionGuard):
             raise
 
     async def home(self, request: Request) -> None:
-        """A session lives in one process. Raises Elsewhere for another's, or NotFound when that one is not there."""
-        session_id, home = self._session_of(request), self.home_process(request)
-        if session_id is None or home is None or session_id in self._services.sessions:
-            return
-        if home.is_home(session_id):
+        """Refuse a session that lives in another process: Elsewhere, or NotFound when that one does not run."""
+        session_id = self._session_of(request)
+        if session_id is None or self.home_process.is_home(session_id):
             return
         if request.query_params.get("session") == session_id:
-            # It was asked for by its name, and the balancer found nobody there.
+            # The balancer had its name, and did not reach its process.
             raise NotFound(GONE)
         kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
         query = urlencode([("session", session_id), *kept])

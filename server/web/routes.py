@@ -181,7 +181,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
                 await guard.limit(request)
         else:
             await guard.limit(request)
-        return with_token(guard.issue(request, device))
+        return with_token(guard.issue(device))
 
     def without_device(response: Response) -> Response:
         response.delete_cookie(COOKIE, path=COOKIE_PATH, httponly=True, samesite="strict")
@@ -206,7 +206,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
         if access.require_auth or request.headers.get("authorization"):
             claims = guard.claims(request)
         else:
-            issued = guard.issue(request)
+            issued = guard.issue()
             claims, extra = issued.claims, with_token(issued)
         session, sdp = await connect_camera(
             services, claims, body.sdp, steered=True, attempt=attempt_of(request)

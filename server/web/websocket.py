@@ -287,7 +287,9 @@ class SocketServer:
         claims = await self._authenticate(websocket, session_id, offered)
         if self._sessions.draining:
             raise Closing(DRAINING, "the server is about to stop")
-        self._check_home(websocket, session_id)
+        if not self._connections.home_process.is_home(session_id):
+            # The balancer did not reach the process that the session lived in.
+            raise Closing(NO_SESSION, "its part of the server has gone")
         session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
         # Before the gate: those that a link held back all come at once when it lets go.
         session.sockets.take(attempt)
@@ -327,12 +329,6 @@ class SocketServer:
         # Once more, with the operator's texts.
         session.greet()
         log.info("an operator listens", extra={"session": session.id})
-
-    def _check_home(self, websocket: WebSocket, session_id: str) -> None:
-        """A session lives in one process: the balancer found nobody where this one lived."""
-        home = self._connections.home_process(websocket)
-        if home is not None and session_id not in self._sessions and not home.is_home(session_id):
-            raise Closing(NO_SESSION, "its part of the server has gone")
 
     async def _authenticate(
         self, websocket: WebSocket, session_id: str, offered: list[str]

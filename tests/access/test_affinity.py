@@ -1,113 +1,55 @@
-"""The process that a session lives on; deploy/test_nginx.py compares it with nginx."""
+"""The process that a session lives in; deploy/test_nginx.py has the nginx in front of several."""
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter
-from ipaddress import ip_network
-
 import pytest
 
-from server.access.affinity import HEADER, MAX_PEERS, Ring, home_process
+from server.access.affinity import HomeProcess
 from server.auth import new_session_id
 from tests.support.clients import http, open_page, take_token
-from tests.support.running import Running, running
+from tests.support.running import running
 from tests.web.test_routes import make_offer
 
-PEERS = ("127.0.0.1:8010", "127.0.0.1:8011", "127.0.0.1:8012")
-TRUSTED = (ip_network("127.0.0.1"),)
 OFFER = "/api/webrtc/offer"
+TAIL = "a" * 22
 
 
-def test_keys_are_spread_and_stay_where_they_are() -> None:
-    """Each of three gets its share; when one goes, only its own keys move, and the order of the list is of no matter."""
-    ring, fewer, turned = Ring(PEERS), Ring(PEERS[:2]), Ring(PEERS[::-1])
-    keys = [f"key-{number}" for number in range(3000)]
-    shares = Counter(ring.home(key) for key in keys)
-    assert set(shares) == set(PEERS)
-    assert min(shares.values()) > 700
-    for key in keys:
-        assert ring.home(key) in (fewer.home(key), PEERS[2])
-        assert ring.home(key) == turned.home(key)
+def test_a_new_session_leads_back_to_its_process() -> None:
+    """Its id begins with the name, is at home there and in no other process, and is never the same twice."""
+    here, there = HomeProcess("8010"), HomeProcess("8011")
+    ids = {here.name_session(new_session_id) for _ in range(100)}
+    assert len(ids) == 100
+    assert all(one.startswith("8010-") and len(one) == 27 for one in ids)
+    assert all(here.is_home(one) and not there.is_home(one) for one in ids)
 
 
-def test_ids_are_drawn_for_a_place() -> None:
-    """Every id drawn by a process leads back to it, and nowhere else."""
-    for peer in PEERS:
-        host, _, port = peer.rpartition(":")
-        place = home_process(" ".join(PEERS), (host, int(port)), "127.0.0.1", TRUSTED)
-        assert place is not None
-        drawn = {place.draw(new_session_id) for _ in range(50)}
-        assert len(drawn) == 50
-        assert {Ring(PEERS).home(one) for one in drawn} == {peer}
-        assert all(len(one) == 22 for one in drawn)
-
-
-def test_ipv6() -> None:
-    """Addresses stand in brackets, as nginx writes them."""
-    place = home_process("[::1]:8010", ("::1", 8010), "127.0.0.1", TRUSTED)
-    assert place is not None
-    assert place.own == "[::1]:8010"
+def test_a_process_without_a_name_takes_every_session() -> None:
+    """Its ids are random alone."""
+    alone = HomeProcess()
+    assert len(alone.name_session(new_session_id)) == 22
+    assert all(alone.is_home(one) for one in (new_session_id(), f"8010-{TAIL}", "x"))
 
 
 @pytest.mark.parametrize(
-    ("listed", "server", "peer"),
+    "forged",
     [
-        (None, ("127.0.0.1", 8010), "127.0.0.1"),
-        ("", ("127.0.0.1", 8010), "127.0.0.1"),
-        # not of a proxy of ours
-        (" ".join(PEERS), ("127.0.0.1", 8010), "127.0.0.2"),
-        (" ".join(PEERS), ("127.0.0.1", 8010), None),
-        # does not name this process
-        (" ".join(PEERS), ("127.0.0.1", 8013), "127.0.0.1"),
-        (" ".join(PEERS), None, "127.0.0.1"),
-        ("127.0.0.1:8010, 127.0.0.1:8011", ("127.0.0.1", 8011), "127.0.0.1"),
-        ("127.0.0.1", ("127.0.0.1", 8010), "127.0.0.1"),
-        (
-            " ".join(f"127.0.0.1:{8010 + n}" for n in range(MAX_PEERS + 1)),
-            ("127.0.0.1", 8010),
-            "127.0.0.1",
-        ),
-        ("x" * 5000, ("127.0.0.1", 8010), "127.0.0.1"),
+        *("", "8010", "8010-", TAIL, f"8010-{TAIL}a", f"8010-{TAIL[1:]}", f"8010-{TAIL}\n"),
+        *(f"8010_{TAIL}", f"-{TAIL}", f"8011-8010-{TAIL[5:]}", f"8010 -{TAIL}", f"80100-{TAIL}"),
+        *(f"８０１０-{TAIL}", f"{'8010' * 5}-{TAIL}"),
     ],
 )
-def test_where_nothing_is_known(
-    listed: str | None, server: tuple[str, int] | None, peer: str | None
-) -> None:
-    """A list that is missing, foreign, broken or too long says nothing of homes."""
-    assert home_process(listed, server, peer, TRUSTED) is None
-
-
-def test_the_longest_list() -> None:
-    """As many as are allowed are taken."""
-    peers = [f"127.0.0.1:{8010 + number}" for number in range(MAX_PEERS)]
-    assert home_process(" ".join(peers), ("127.0.0.1", 8010), "127.0.0.1", TRUSTED) is not None
-
-
-def listed(run: Running) -> dict[str, str]:
-    """The header of a balancer over this process and one that is not there."""
-    return {HEADER: f"127.0.0.1:{run.port} 127.0.0.1:1"}
-
-
-def foreign(run: Running) -> str:
-    """An id that belongs to the other one."""
-    ring = Ring((f"127.0.0.1:{run.port}", "127.0.0.1:1"))
-    while ring.home(drawn := secrets.token_urlsafe(16)) != "127.0.0.1:1":
-        pass
-    return drawn
+def test_an_id_that_only_looks_alike_is_not_at_home(forged: str) -> None:
+    """Only the whole name with a whole random part leads here."""
+    assert not HomeProcess("8010").is_home(forged)
 
 
 async def test_a_session_that_belongs_elsewhere() -> None:
     """Without ?session= it is sent on to be balanced by it; with it, its process is gone: 404, 4404, and a new one here."""
     sdp = {"sdp": await make_offer("video"), "type": "offer"}
-    async with (
-        running(rate_limit_per_minute=0, trusted_proxies="127.0.0.1") as run,
-        http(run) as client,
-    ):
-        away = foreign(run)
-        headers = listed(run)
+    async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
+        away = f"8011-{TAIL}"
         token = run.program.tokens.issue(away).token
-        bearer = headers | {"Authorization": f"Bearer {token}"}
+        bearer = {"Authorization": f"Bearer {token}"}
         for method in ("POST", "PATCH", "DELETE"):
             body: object = sdp if method == "POST" else {"candidates": []}
             sent_on = await client.request(method, OFFER, json=body, headers=bearer)
@@ -121,43 +63,44 @@ async def test_a_session_that_belongs_elsewhere() -> None:
             assert "Get a new token" in gone.json()["detail"]
         whip = await client.post("/api/whip", content=b"v=0", headers=bearer)
         assert whip.headers["location"] == f"/api/whip?session={away}"
-        page = await open_page(run, token, away, headers=headers)
+        page = await open_page(run, token, away)
         assert await page.closed() == (4404, "its part of the server has gone")
         assert len(run.program.sessions) == 0
-        # Anybody's token is good here for another one; one of this process's own begins.
+        # A token is renewed by every process, and stays one of its own.
         renewed = await client.post("/api/token", headers=bearer)
         assert renewed.json()["session_id"] == away
-        for _ in range(10):
-            fresh = (await client.post("/api/token", headers=headers)).json()
-            page = await open_page(run, fresh["token"], fresh["session_id"], headers=headers)
-            assert (await page.next("ready"))["session_id"] == fresh["session_id"]
-            await page.close()
-        begun = await client.post(OFFER, json=sdp, headers=headers)
+        fresh = (await client.post("/api/token")).json()
+        assert fresh["session_id"].startswith("8010-")
+        page = await open_page(run, fresh["token"], fresh["session_id"])
+        assert (await page.next("ready"))["session_id"] == fresh["session_id"]
+        await page.close()
+        begun = await client.post(OFFER, json=sdp)
         assert begun.status_code == 200
-        at_home = headers | {"Authorization": f"Bearer {begun.json()['token']}"}
+        assert begun.json()["session_id"].startswith("8010-")
+        at_home = {"Authorization": f"Bearer {begun.json()['token']}"}
         assert (await client.request("DELETE", OFFER, headers=at_home)).json() == {"ended": True}
 
 
-async def test_without_a_balancer_every_session_is_taken() -> None:
-    """No list, or one that a stranger wrote: the session begins here."""
-    async with running(rate_limit_per_minute=0, trusted_proxies="192.0.2.1") as run:
-        away = foreign(run)
-        token = run.program.tokens.issue(away).token
-        page = await open_page(run, token, away, headers=listed(run))
-        await page.next("ready")
-        await page.close()
+async def test_a_session_from_before_processes_had_names() -> None:
+    """Its id leads nowhere, so a process that has a name refuses it; one without a name takes it."""
+    for name, code in (("8010", 4404), ("", 0)):
+        async with running(rate_limit_per_minute=0, process_name=name) as run:
+            page = await open_page(run, run.program.tokens.issue(TAIL).token, TAIL)
+            if code:
+                assert (await page.closed())[0] == code
+            else:
+                await page.next("ready")
+                await page.close()
 
 
-async def test_a_session_that_is_here_stays_here() -> None:
-    """It began before another process was added whose ids it has."""
-    async with running(rate_limit_per_minute=0) as run, http(run) as client:
-        away = foreign(run)
-        token = run.program.tokens.issue(away).token
-        page = await open_page(run, token, away)
-        await page.next("ready")
-        bearer = listed(run) | {"Authorization": f"Bearer {token}"}
-        again = await client.request("DELETE", OFFER, headers=bearer)
-        assert again.status_code == 200
+async def test_a_process_that_is_back_takes_its_sessions_again() -> None:
+    """A token from before its restart begins the session anew, under the same id."""
+    secret = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
+    async with running(process_name="8010", jwt_secret_key=secret) as run:
+        held = await take_token(run)
+    async with running(process_name="8010", jwt_secret_key=secret) as run:
+        page = await open_page(run, held["token"], held["session_id"])
+        assert (await page.next("ready"))["session_id"] == held["session_id"]
         await page.close()
 
 

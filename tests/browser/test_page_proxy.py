@@ -9,11 +9,9 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.access.affinity import Ring
 from tests.browser.visitor import NOT_REACHED, Visit, Visitor
 from tests.support.fakes_openai import FakeOpenAI
-from tests.support.fakes_server import ServerProcess
-from tests.support.nginx import BEHIND, SECRET, Scene, balanced
+from tests.support.nginx import SECRET, Scene, balanced, server_behind
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
@@ -34,9 +32,9 @@ async def scene(
 
 
 def home(scene: Scene, session_id: str) -> int:
-    """Which process a session belongs to."""
-    names = [f"127.0.0.1:{server.port}" for server in scene.processes]
-    return names.index(Ring(names).home(session_id))
+    """The index of the process that a session belongs to."""
+    names = [str(server.port) for server in scene.processes]
+    return names.index(session_id.partition("-")[0])
 
 
 async def session_of(page: Visitor, *, since: float = 0, other: str = "") -> str:
@@ -125,7 +123,7 @@ async def test_a_rolling_restart_loses_no_answer(
         await expect(page.state).to_have_text("Live")
         await expect(page.page.locator("#log")).to_contain_text("A new session began.")
         assert (await page.ask("And now?"))["text"] == "".join(WORDS)
-        back = ServerProcess({**BEHIND, **settings}, port=scene.processes[at].port)
+        back = server_behind(scene.processes[at].port, settings)
         scene.processes[at] = await scene.stack.enter_async_context(back)
         assert (await page.ask("And then?"))["text"] == "".join(WORDS)
     assert await page.turns.count() == 6

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-import secrets
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Subprotocol
 
-from server.access.affinity import HEADER, Ring
+from server.access.affinity import HomeProcess
+from server.auth import new_session_id
 from server.web.middleware import HSTS, MAX_BODY_BYTES
 from tests.support.clients import soon
 from tests.support.fakes_server import free_port, free_ports
@@ -26,11 +26,13 @@ from tests.support.nginx import (
     DEPLOY,
     NAME,
     STREAM_MODULE,
+    Changes,
     Nginx,
     Scene,
     balanced,
     check,
     configuration,
+    local,
     make_certificate,
     nginx,
     require_nginx,
@@ -70,8 +72,8 @@ async def socket(front: Nginx, session_id: str, token: str) -> ClientConnection:
 
 
 @asynccontextmanager
-async def listener() -> AsyncIterator[tuple[int, list[str]]]:
-    """A port behind nginx that answers anything with an empty 200, and the heads of requests that came."""
+async def listener(port: int = 0) -> AsyncIterator[tuple[int, list[str]]]:
+    """A port that answers anything with an empty 200, and the heads of requests that came. `port`: 0 for any."""
     heads: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -80,7 +82,7 @@ async def listener() -> AsyncIterator[tuple[int, list[str]]]:
         await writer.drain()
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, "127.0.0.1", port)
     async with server:
         yield server.sockets[0].getsockname()[1], heads
 
@@ -102,16 +104,42 @@ async def test_nginx_takes_the_file(tmp_path: Path) -> None:
     assert "[warn]" not in said
 
 
-async def test_the_processes_are_listed_alike() -> None:
-    """Both lists of the file name the same processes, in use and as an example; none has vLLM's port."""
+async def test_the_example_of_several_processes(tmp_path: Path) -> None:
+    """With its comments taken away it is right: each process has a block, where it comes first and all others help out."""
+    require_nginx()
+    make_certificate(tmp_path)
     text = (DEPLOY / "nginx.conf").read_text()
-    assert "hash $qwen_camera_session consistent;" in text
-    for mark in ("", "#"):
-        servers = re.findall(rf"^    {mark}server (\S+) max_fails=0;$", text, re.MULTILINE)
-        listed = re.findall(rf'^    {mark}default "([0-9.: ]+)";$', text, re.MULTILINE)
-        assert listed == [" ".join(servers)]
-        assert servers
-        assert not any(server.endswith(":8001") for server in servers)
+    head, map_and_rest = text.split("# Several: a line for each PROCESS_NAME")
+    one = "    server 127.0.0.1:8000 max_fails=0;\n"
+    assert head.count(one) == 1
+    example = re.sub(
+        r"^(    |)#(?=    server|server|upstream|\})", r"\1", head.replace(one, ""), flags=re.M
+    )
+    lines = re.findall(r"^    #(\w+) (\w+);$", map_and_rest, re.MULTILINE)
+    blocks = {
+        name: re.findall(r"server 127\.0\.0\.1:(\d+) max_fails=0( backup)?;", body)
+        for name, body in re.findall(r"^upstream (\w+) \{\n(.*?)^\}", example, re.M | re.S)
+    }
+    everyone = [port for port, _ in blocks.pop("qwen_camera")]
+    # 8001 is vLLM's.
+    assert len(everyone) == 2
+    assert "8001" not in everyone
+    assert lines == [(port, f"qwen_camera_{port}") for port in everyone]
+    assert blocks == {
+        f"qwen_camera_{own}": [(own, ""), *((port, " backup") for port in everyone if port != own)]
+        for own in everyone
+    }
+    several = Changes("nginx.conf")
+    several.text = example + "# Several: a line for each PROCESS_NAME" + map_and_rest
+    for port, name in lines:
+        several.change(f"    #{port} {name};", f"    {port} {name};")
+    written = write(tmp_path, local(several, tmp_path, 8443, plain=8080))
+    assert "[warn]" not in check(written)
+
+
+async def test_both_files_have_the_same_port_behind() -> None:
+    """nginx-turn-sni.conf sends the page's connections where nginx.conf, so changed, listens."""
+    text = (DEPLOY / "nginx.conf").read_text()
     sni = (DEPLOY / "nginx-turn-sni.conf").read_text()
     assert "default          127.0.0.1:8443;" in sni
     assert "#listen 127.0.0.1:8443 ssl http2 proxy_protocol;" in text
@@ -120,34 +148,59 @@ async def test_the_processes_are_listed_alike() -> None:
 # One nginx
 
 
-async def test_nginx_and_the_processes_agree_on_homes(tmp_path: Path) -> None:
-    """300 sessions over five processes, by ?session= and by the socket's path: server/access/affinity.py names where nginx begins."""
+async def test_a_session_is_looked_for_in_its_own_process_first(tmp_path: Path) -> None:
+    """Sessions of five processes, by ?session= and by the socket's path: their own process first, then all others."""
     ports = sorted(free_ports(5))
-    ring = Ring([f"127.0.0.1:{port}" for port in ports])
+    homes = [HomeProcess(str(port)) for port in ports * 4]
     async with nginx(tmp_path, ports) as front, client(front) as http:
-        ids = [secrets.token_urlsafe(16) for _ in range(300)]
-        for number, one in enumerate(ids):
-            path = f"/ws/{one}" if number % 2 else f"/health?session={one}"
+        for number, home in enumerate(homes):
+            one = home.name_session(new_session_id)
+            # The path counts for a socket, whatever else is asked for.
+            other = homes[number - 1].name_session(new_session_id)
+            path = f"/ws/{one}?session={other}" if number % 2 else f"/health?session={one}"
             reply = await http.get(path)
-            # Nobody is there: all of them are tried, the right one first.
+            # None of them runs.
             assert reply.status_code == 503
-        await front.line(299)
+        await front.line(len(homes) - 1)
         assert reply.json()["error"]["retryable"] is True
         assert reply.headers["retry-after"] == "2"
         assert reply.headers["strict-transport-security"] == HSTS
         tried = [line["process"].split(", ") for line in front.requests]
-    assert [first for first, *_ in tried] == [ring.home(one) for one in ids]
+    assert [first for first, *_ in tried] == [f"127.0.0.1:{home.name}" for home in homes]
     assert {len(set(all_of_them)) for all_of_them in tried} == {5}
-    assert len({first for first, *_ in tried}) == 5
+
+
+async def test_a_forged_name_reaches_no_other_address(tmp_path: Path) -> None:
+    """Names that are not listed, and ids that are none, go to one of the processes; nothing else hears of them."""
+    stranger, *ports = free_ports(3)
+    there = {f"127.0.0.1:{port}" for port in ports}
+    tail = "a" * 22
+    forged = [
+        *(f"{stranger}-{tail}", f"qwen_camera_{ports[0]}-{tail}", f"127.0.0.1:{stranger}-{tail}"),
+        *(f"127.0.0.1:{stranger}", f"{ports[0]}", f"{ports[0]}-short", f"{ports[0]}-{tail}a"),
+        *(f"{ports[0]}-{tail}%0a", f"%0a{ports[0]}-{tail}", f"x%3F{stranger}-{tail}", "-" * 23),
+        *(f"default-{tail}", f"upstream-{tail}", f"{'9' * 17}-{tail}", f"$uri-{tail}"),
+    ]
+    async with (
+        listener(stranger) as (_, heads),
+        nginx(tmp_path, ports) as front,
+        client(front) as http,
+    ):
+        for one in forged:
+            for path in (f"/ws/{one}", f"/health?session={one}"):
+                assert (await http.get(path)).status_code == 503, path
+        await front.line(2 * len(forged) - 1)
+        tried = [set(line["process"].split(", ")) for line in front.requests]
+    assert heads == []
+    assert all(processes == there for processes in tried)
 
 
 async def test_what_is_forwarded(tmp_path: Path) -> None:
-    """The real peer's address and nothing that a client wrote of it; the processes' list; the host with its port."""
+    """The real peer's address and nothing that a client wrote of it; the host with its port."""
     forged = {
         "X-Forwarded-For": "198.51.100.1",
         "Forwarded": "for=198.51.100.1",
         "X-Forwarded-Proto": "http",
-        HEADER: "127.0.0.1:1",
         "Upgrade": "h2c",
     }
     async with (
@@ -161,7 +214,6 @@ async def test_what_is_forwarded(tmp_path: Path) -> None:
     found = {name: [v for n, v in fields if n == name] for name, _ in fields}
     assert found["x-forwarded-for"] == ["127.0.0.3"]
     assert found["x-forwarded-proto"] == ["https"]
-    assert found[HEADER] == [f"127.0.0.1:{port}"]
     assert found["host"] == [f"127.0.0.1:{front.port}"]
     assert found["connection"] == ["close"]
     assert not {"forwarded", "upgrade"} & found.keys()
@@ -366,15 +418,14 @@ async def test_headers_come_once(scene: Scene) -> None:
 async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
     """40 sessions are where they belong, in both processes; their second socket and their offers find them there."""
     front = scene.nginx
-    ring = Ring([f"127.0.0.1:{server.port}" for server in scene.processes])
     before = await scene.sessions()
     sdp = {"sdp": await make_offer("video"), "type": "offer"}
     async with client(front) as http:
         grants = [(await http.post("/api/token")).json() for _ in range(40)]
         ids = [grant["session_id"] for grant in grants]
         sockets = [await socket(front, grant["session_id"], grant["token"]) for grant in grants]
-        here = [f"127.0.0.1:{server.port}" for server in scene.processes]
-        homes = [ring.home(one) for one in ids]
+        here = [str(server.port) for server in scene.processes]
+        homes = [one.partition("-")[0] for one in ids]
         expected = [n + homes.count(process) for n, process in zip(before, here, strict=True)]
         assert await scene.sessions() == expected
         assert set(homes) == set(here)
@@ -393,7 +444,8 @@ async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
             # The page names its session when it renews: its own process knows it, another would count a newcomer.
             at = f"/api/token?session={grant['session_id']}"
             assert (await http.post(at, headers=bearer)).status_code == 200
-            home = f'"process":"{ring.home(grant["session_id"])}"'
+            name = grant["session_id"].partition("-")[0]
+            home = f'"process":"127.0.0.1:{name}"'
             await soon(lambda home=home: home in last_line(front, "/api/token"))  # type: ignore[misc]
             for query in ("", "", f"?session={grant['session_id']}"):
                 reply = await http.post(
@@ -444,8 +496,7 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
     async with leaving, listener() as (port, heads):
         ports = [leaving.sockets[0].getsockname()[1], port]
         async with nginx(tmp_path, ports) as front, client(front) as http:
-            ring = Ring([f"127.0.0.1:{one}" for one in ports])
-            there = next(n for n in map(str, range(99)) if ring.home(n) != f"127.0.0.1:{port}")
+            there = HomeProcess(str(ports[0])).name_session(new_session_id)
             for path, status in (("/api/token", 200), (OFFER, 503), ("/api/whip", 503)):
                 reply = await http.post(f"{path}?session={there}", json={})
                 assert reply.status_code == status, path

@@ -98,7 +98,7 @@ def test_one_of_several_is_as_the_one() -> None:
         ("EnvironmentFile", "-/etc/qwen-camera/%i.env"),
         (
             "ExecStart",
-            "/usr/bin/env PORT=%i /opt/qwen-camera/.venv/bin/python -m server.main",
+            "/usr/bin/env PORT=%i PROCESS_NAME=%i /opt/qwen-camera/.venv/bin/python -m server.main",
         ),
     ]
 

@@ -26,7 +26,7 @@ DEPLOY = Path(__file__).parents[2] / "deploy"
 STREAM_MODULE = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
 NAME = "camera.test"
 SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
-# What a process behind nginx is told, as install.sh does it
+# Settings of a process behind nginx, as install.sh makes them
 BEHIND = {"JWT_SECRET_KEY": SECRET, "TRUSTED_PROXIES": "127.0.0.1,::1"}
 # Folders that nginx puts bodies into that do not fit into memory.
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -63,20 +63,39 @@ class Changes:
 def configuration(
     folder: Path, port: int, processes: Sequence[int], *, plain: int, behind: int = 0
 ) -> str:
-    """deploy/nginx.conf for these ports. `plain`: of the http server; `behind`: where nginx-turn-sni.conf comes in, 0 for not."""
+    """deploy/nginx.conf for these processes; see `local`."""
     file = Changes("nginx.conf")
+    file.change(
+        f"    server {ONE} max_fails=0;\n",
+        "".join(f"    server 127.0.0.1:{number} max_fails=0;\n" for number in processes),
+    )
+    file.change(
+        "    default qwen_camera;\n",
+        "    default qwen_camera;\n"
+        + "".join(f"    {number} qwen_camera_{number};\n" for number in processes),
+    )
+    blocks = [
+        f"upstream qwen_camera_{own} {{\n"
+        + f"    server 127.0.0.1:{own} max_fails=0;\n"
+        + "".join(f"    server 127.0.0.1:{n} max_fails=0 backup;\n" for n in processes if n != own)
+        + "}\n"
+        for own in processes
+    ]
+    file.text = "".join(blocks) + file.text
+    return local(file, folder, port, plain=plain, behind=behind)
+
+
+def local(file: Changes, folder: Path, port: int, *, plain: int, behind: int = 0) -> str:
+    """deploy/nginx.conf with its files in `folder` and on these ports of this machine alone.
+
+    `plain`: the port of the http server; `behind`: the one that nginx-turn-sni.conf comes in by, 0 without it.
+    """
     file.change("camera.example.org/fullchain.pem", "camera.example.org/server.pem")
     file.change("camera.example.org/privkey.pem", "camera.example.org/server.pem")
     file.change("/etc/letsencrypt/live/camera.example.org", str(folder), times=2)
     file.change("server_name camera.example.org", f"server_name {NAME}", times=2)
     file.change("/var/log/nginx", str(folder), times=2)
     file.change("root /var/www/acme", f"root {folder}/acme")
-    file.change(
-        f"    server {ONE} max_fails=0;\n",
-        "".join(f"    server 127.0.0.1:{number} max_fails=0;\n" for number in processes),
-    )
-    listed = " ".join(f"127.0.0.1:{number}" for number in processes)
-    file.change(f'    default "{ONE}";', f'    default "{listed}";')
     file.change("listen 80;", f"listen 127.0.0.1:{plain};")
     file.change("    listen [::]:80;\n", "")
     file.change("    listen [::]:443 ssl http2;\n", "")
@@ -237,6 +256,11 @@ class Scene:
         return [reply.json()["sessions"] for reply in replies]
 
 
+def server_behind(port: int, settings: dict[str, str]) -> ServerProcess:
+    """A process that nginx knows by its port, as qwen-webrtc@.service starts it."""
+    return ServerProcess({**BEHIND, "PROCESS_NAME": str(port), **settings}, port=port)
+
+
 @asynccontextmanager
 async def balanced(
     folder: Path, settings: dict[str, str], *, turn: int = 0
@@ -245,7 +269,7 @@ async def balanced(
     require_nginx()
     ports = free_ports(2)
     async with AsyncExitStack() as stack:
-        servers = [ServerProcess({**BEHIND, **settings}, port=p) for p in ports]
+        servers = [server_behind(port, settings) for port in ports]
         await asyncio.gather(*(stack.enter_async_context(server) for server in servers))
         front = await stack.enter_async_context(nginx(folder, ports, turn=turn))
         yield Scene(front, servers, stack)
