@@ -21,10 +21,9 @@ if __name__ == "__main__":
 
 from config import ConfigError, load
 from server.core import logs
-from server.core.aio import Lookups
+from server.core.aio import Deadline, Lookups
 from server.listen.sd_notify import Notifier
 from server.listen.serving import (
-    STOP_SECONDS,
     DrainingServer,
     listening_problem,
     uvicorn_config,
@@ -73,7 +72,7 @@ def main() -> int:
             tls=tls if settings.https_enabled else None,
             connections=program.connections,
         ),
-        drain=lambda: _drain(program),
+        drain=lambda deadline: _drain(program, deadline),
         on_started=program.started,
         on_closed=lambda: (None if lookups.end(PATIENCE) and not program.unfinished else _leave(0)),
         lookups=lookups,
@@ -87,14 +86,12 @@ def main() -> int:
     return status
 
 
-async def _drain(program: Program) -> None:
-    """Drain, and leave STOP_SECONDS later whatever still holds the process."""
-    try:
-        await program.drain()
-    finally:
-        late = threading.Timer(STOP_SECONDS, _leave, args=(0,))
-        late.daemon = True
-        late.start()
+async def _drain(program: Program, deadline: Deadline) -> None:
+    """Drain; when the deadline of the stop comes, leave whatever still holds the process."""
+    late = threading.Timer(deadline.left(), _leave, args=(0,))
+    late.daemon = True
+    late.start()
+    await program.drain(deadline)
 
 
 def _leave(status: int) -> NoReturn:

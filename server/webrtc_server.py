@@ -20,7 +20,7 @@ from aiortc.sdp import candidate_from_sdp
 
 from server.camera.camera import Camera
 from server.camera.feed import Feed
-from server.core.aio import TaskSet
+from server.core.aio import TaskSet, log_failure
 from server.core.errors import BadRequest, Conflict, NotFound, QwenCameraError, UnusableOffer
 from server.rtc.answer import whole_answer
 from server.rtc.media.decode import DecodePool, give_memory_back
@@ -305,7 +305,12 @@ class WebRTCServer:
         for connection in connections:
             connection._over = True
             connection._feed.ended()
-        await asyncio.gather(*(connection.close() for connection in connections))
+        ends = await asyncio.gather(
+            *(connection.close() for connection in connections), return_exceptions=True
+        )
+        for end in ends:
+            if isinstance(end, Exception):
+                log_failure("connection", end, "closing failed")
         # Those that were ending already: each ends by itself, soon.
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):

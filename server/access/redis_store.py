@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 from redis.commands.core import AsyncScript
 from redis.exceptions import RedisError
 
-from server.core.aio import keep_going
+from server.core.aio import supervise
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +113,7 @@ class RedisStore:
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
         """Look at it for ever. `on_answers()` is awaited after each look that went well."""
-        await keep_going(partial(self._round, on_answers), name="redis", after_failure=TRY_SECONDS)
+        await supervise(partial(self._round, on_answers), name="redis", after_failure=TRY_SECONDS)
 
     async def _round(self, on_answers: Callable[[], Any]) -> float:
         """Look, and wait as long as all is well; the seconds until the next look."""

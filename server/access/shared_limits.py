@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from server.access.revoked import MAX_REVOKED
 from server.core.addresses import SESSION_PART, WRONG_CODE_COST, RequestLimiter, limiter_key
 
-# A session's place outlives a process that was killed by this long at most (seconds).
-PLACE_SECONDS = 20
+# A session's slot outlives a process that was killed by this long at most (seconds).
+SLOT_SECONDS = 20
 # How long a token is known to have been used; see `RequestLimiter.session`.
 TOKEN_SECONDS = 600
 
@@ -46,15 +46,15 @@ local at = now()
 put(KEYS[1], math.min(full_at(KEYS[1], at) + ARGV[2] * 60 / ARGV[1], at + 60), at, 0)
 return ''
 """
-# KEYS: session, address, places. ARGV: a minute's allowance of each, whether the session is here, its member, seconds.
+# KEYS: session, address, slots. ARGV: a minute's allowance of each, whether the session is here, its member, seconds.
 SESSION = f"""{_BUCKET}
 local first = redis.call('EXISTS', KEYS[1]) == 0
 local wait = take(KEYS[1], ARGV[1], ARGV[5])
 if wait ~= '' or first or ARGV[3] == '1' or redis.call('ZSCORE', KEYS[3], ARGV[4]) then return wait end
 return take(KEYS[2], ARGV[2], 0)
 """
-# A sorted set: who has a place, by when it is over.
-TAKE_PLACE = """
+# A sorted set: the sessions that have a slot, each with the time when it ends.
+TAKE_SLOT = """
 local time = redis.call('TIME')
 local at = tonumber(time[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', at)
@@ -63,8 +63,8 @@ redis.call('ZADD', KEYS[1], at + ARGV[3], ARGV[1])
 redis.call('EXPIRE', KEYS[1], ARGV[3])
 return 1
 """
-LEAVE_PLACE = "return redis.call('ZREM', KEYS[1], ARGV[1])"
-KEEP_PLACES = """
+LEAVE_SLOT = "return redis.call('ZREM', KEYS[1], ARGV[1])"
+KEEP_SLOTS = """
 local time = redis.call('TIME')
 for at = 2, #ARGV do redis.call('ZADD', KEYS[1], time[1] + ARGV[1], ARGV[at]) end
 redis.call('EXPIRE', KEYS[1], ARGV[1])
@@ -147,7 +147,7 @@ class SharedLimiter:
             store = self._store
             told = await store.run(
                 SESSION,
-                [store.name("token", session_id), self._bucket(address), store.name("places")],
+                [store.name("token", session_id), self._bucket(address), store.name("slots")],
                 -(-self._per_minute // SESSION_PART),
                 self._per_minute,
                 int(begun),
@@ -216,7 +216,7 @@ def _text(name: str | bytes) -> str:
     return name.decode("ascii", "replace") if isinstance(name, bytes) else name
 
 
-class SharedPlaces:
+class SharedSlots:
     """MAX_SESSIONS over all processes. Without an answer of the store each process has all of them for itself."""
 
     def __init__(self, store: Store, most: int, holders: Callable[[], Iterable[str]]) -> None:
@@ -226,20 +226,20 @@ class SharedPlaces:
         self._holders = holders
 
     async def take(self, session_id: str) -> bool:
-        """Whether there is a place for it; one that has its place keeps it."""
-        keys = [self._store.name("places")]
+        """Take a slot; True for a session that has one. False when none is free."""
+        keys = [self._store.name("slots")]
         member = self._store.member(session_id)
-        told = await self._store.run(TAKE_PLACE, keys, member, self._most, PLACE_SECONDS)
+        told = await self._store.run(TAKE_SLOT, keys, member, self._most, SLOT_SECONDS)
         return told is None or bool(told)
 
     async def leave(self, session_id: str) -> None:
         await self._store.run(
-            LEAVE_PLACE, [self._store.name("places")], self._store.member(session_id)
+            LEAVE_SLOT, [self._store.name("slots")], self._store.member(session_id)
         )
 
     async def keep(self) -> None:
-        """Say that the sessions here are still here; at least every PLACE_SECONDS."""
+        """Say that the sessions here are still here; at least every SLOT_SECONDS."""
         members = [self._store.member(session_id) for session_id in self._holders()]
         for first in range(0, len(members), _AT_ONCE):
             some = members[first : first + _AT_ONCE]
-            await self._store.run(KEEP_PLACES, [self._store.name("places")], PLACE_SECONDS, *some)
+            await self._store.run(KEEP_SLOTS, [self._store.name("slots")], SLOT_SECONDS, *some)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import threading
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+# How often a step of each supervised loop raised, by the loop's name, since the process began; for /metrics.
+loop_failures: Counter[str] = Counter()
 
 
 class TaskSet:
@@ -62,47 +67,80 @@ def log_failure(name: str, exc: BaseException, message: str = "failed, and goes 
     )
 
 
-async def keep_going(
+async def supervise(
     step: Callable[[], Awaitable[float]], *, name: str, after_failure: float = 5.0
 ) -> None:
     """Repeat until cancelled: await `step()`, then sleep for the seconds that it returns.
 
-    A failed step is logged and repeated after `after_failure` seconds.
+    A failed step is logged, counted in `loop_failures`, and repeated after `after_failure` seconds.
     """
+    loop_failures[name] += 0
     while True:
         try:
             pause = await step()
         except Exception as exc:  # noqa: BLE001
+            loop_failures[name] += 1
             log_failure(name, exc)
             pause = after_failure
         await asyncio.sleep(pause)
 
 
-async def close_all(
-    closing: Sequence[tuple[str, Callable[[], Awaitable[object]]]], seconds: float
-) -> bool:
-    """Close (name, close) pairs in order, within `seconds` in all. Returns True when every one succeeded.
+def async_call(call: Callable[[], object]) -> Callable[[], Awaitable[None]]:
+    """Make a coroutine function of a plain one."""
 
-    One that fails or does not end in time is logged, and the next one is closed all the same. Each may take half of the
-    remaining time, the last one all of it.
+    async def run() -> None:
+        call()
+
+    return run
+
+
+class Deadline:
+    """The time by which something has to be over, for all who take part in it."""
+
+    def __init__(self, seconds: float) -> None:
+        self._end = time.monotonic() + seconds
+
+    def left(self, most: float = math.inf) -> float:
+        """Seconds until then, 0 afterwards; `most` at most."""
+        return max(0.0, min(most, self._end - time.monotonic()))
+
+
+class OpenParts:
+    """The parts of something that was opened, closed in the opposite order.
+
+    A close that raises is logged, and one that does not end in time is left behind: neither skips another.
     """
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + seconds
-    well = True
-    for name, close in closing:
+
+    def __init__(self) -> None:
+        self._stack = AsyncExitStack()
+        self._count = 0
+        self._deadline = Deadline(math.inf)
+        self._well = True
+
+    def add(self, name: str, close: Callable[[], Awaitable[object]]) -> None:
+        """Register how a part is closed: before it is opened, since opening may fail half way."""
+        self._count += 1
+        self._stack.push_async_callback(self._close_one, name, close)
+
+    async def close(self, deadline: Deadline) -> bool:
+        """Close everything; whether all of it ended well and in time. Each part may take half of the time that is left,
+        the last one all of it. Safe to call twice."""
+        self._deadline, self._well = deadline, True
+        await self._stack.aclose()
+        return self._well
+
+    async def _close_one(self, name: str, close: Callable[[], Awaitable[object]]) -> None:
+        self._count -= 1
         task = asyncio.ensure_future(close())
-        part = deadline - loop.time()
-        if close is not closing[-1][1]:
-            part /= 2
-        done, _ = await asyncio.wait([task], timeout=max(0.1, part))
+        part = self._deadline.left()
+        done, _ = await asyncio.wait([task], timeout=max(0.1, part / 2 if self._count else part))
         if not done:
-            well = False
+            self._well = False
             task.cancel()
             log.error("does not close", extra={"task": name})
         elif not task.cancelled() and (exc := task.exception()) is not None:
-            well = False
+            self._well = False
             log_failure(name, exc, "closing failed")
-    return well
 
 
 async def cancel_and_wait(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -142,10 +180,18 @@ class Pulse:
 async def watch_lag(observe: Callable[[float], object], interval: float = 1.0) -> None:
     """Measure the event loop's lag until cancelled: every `interval` seconds pass the delay (s) to `observe`."""
     clock = asyncio.get_running_loop().time
-    while True:
-        due = clock() + interval
-        await asyncio.sleep(interval)
-        observe(max(0.0, clock() - due))
+
+    due = clock() + interval
+
+    async def step() -> float:
+        nonlocal due
+        now = clock()
+        late, due = max(0.0, now - due), now + interval
+        observe(late)
+        return interval
+
+    await asyncio.sleep(interval)
+    await supervise(step, name="loop_lag", after_failure=interval)
 
 
 class Lookups(ThreadPoolExecutor):

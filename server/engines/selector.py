@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 
-from server.core.aio import TaskSet, keep_going
+from server.core.aio import TaskSet, supervise
 from server.engines.base import Engine, EngineState, EngineStatus
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ class EngineSelector:
     # Probing
 
     async def _run(self) -> None:
-        await keep_going(self._round, name="probe", after_failure=1.0)
+        await supervise(self._round, name="probe", after_failure=1.0)
 
     async def _round(self) -> float:
         """Look at all engines, and wait until the next look is due; it comes at once."""

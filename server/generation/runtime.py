@@ -9,7 +9,7 @@ from pathlib import Path
 
 from server.catalogue.entry import Model
 from server.catalogue.launch import Launch
-from server.core.aio import TaskSet
+from server.core.aio import TaskSet, log_failure
 from server.core.errors import EngineRefused
 from server.engines.base import (
     Capabilities,
@@ -68,7 +68,14 @@ class GeneratorLoaded:
         self._tasks.spawn(self._keep(), name="keep")
 
     async def _keep(self) -> None:
-        """Wait until it has ended otherwise than by being cancelled."""
+        """Start the worker again after a cancellation that ended it; set `ended` when it ended otherwise."""
+        try:
+            await self._restart()
+        except Exception as exc:  # noqa: BLE001
+            log_failure("generator", exc, "the worker is not started again")
+        self.ended.set()
+
+    async def _restart(self) -> None:
         while True:
             before = self.generator
             await before.ended.wait()
@@ -83,7 +90,6 @@ class GeneratorLoaded:
                 await after.start()
             except LoadingFailed:
                 break
-        self.ended.set()
 
     async def stop(self) -> None:
         await self._tasks.close()

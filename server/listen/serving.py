@@ -1,4 +1,4 @@
-"""Listening: how uvicorn is set up and stopped, what the terminal is told, and why nothing can listen."""
+"""uvicorn: its configuration and its stop; the greeting at the terminal; the reason why a port cannot be used."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from server import __version__
-from server.core.aio import Lookups
+from server.core.aio import Deadline, Lookups
 from server.core.messages import MAX_MESSAGE_BYTES
 from server.engines.base import EngineStatus
 from server.listen import http_protocol, ws_protocol
@@ -22,12 +22,12 @@ from server.listen.connections import Connections
 from server.listen.plain_http import HttpsContext
 from server.listen.sd_notify import Notifier
 
-# What a client has for its TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
+# The time for a client's TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
 TLS_SECONDS = 10.0
-# What stopping takes at most beside the answers that may finish: frames that questions wait for, sockets, connections,
+# The most that stopping takes beside the answers that may finish: frames that questions wait for, sockets, connections,
 # and closing all parts.
 STOP_SECONDS = 20.0
-# Connections when nobody says how many.
+# Connections when no number is given.
 MAX_CONNECTIONS = 500
 
 
@@ -70,15 +70,16 @@ def uvicorn_config(
 class DrainingServer(uvicorn.Server):
     """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0.
 
-    `on_started(port)` is called once it listens, `on_closed()` when all is closed. `notifier` tells the service manager so, that the event loop turns,
-    and that it stops, which `drain` takes at most `drain_seconds` of.
+    `on_started(port)` is called once it listens, `on_closed()` when all is closed. `drain(deadline)` gets the end of
+    the whole stop: `drain_seconds` and STOP_SECONDS after the signal. `notifier` reports to the service manager that the
+    server is ready, that its event loop turns, and that it stops by that deadline.
     """
 
     def __init__(
         self,
         config: uvicorn.Config,
         *,
-        drain: Callable[[], Awaitable[None]],
+        drain: Callable[[Deadline], Awaitable[None]],
         on_started: Callable[[int], object] = lambda port: None,
         on_closed: Callable[[], object] = lambda: None,
         notifier: Notifier | None = None,
@@ -109,9 +110,11 @@ class DrainingServer(uvicorn.Server):
             asyncio.run_coroutine_threadsafe(self._drain_and_exit(), self._running_loop)
 
     async def _drain_and_exit(self) -> None:
-        self._notifier.stopping(self._drain_seconds + STOP_SECONDS, "Running answers finish")
+        seconds = self._drain_seconds + STOP_SECONDS
+        deadline = Deadline(seconds)
+        self._notifier.stopping(seconds, "Running answers finish")
         try:
-            await self._drain()
+            await self._drain(deadline)
         finally:
             self.should_exit = True
             self._leaving.set()

@@ -16,20 +16,19 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
+from server.core.close_codes import Close
 from server.core.token_bucket import Bucket
 from server.listen.connections import PROVEN, Connections
 
 # What a client has to take what was sent, the close code after it included, and to answer with its own.
 CLOSE_SECONDS = 10.0
 # Frames that a client may send a second over time, and at once. The application has tighter bounds for messages, with
-# words (`sockets.MESSAGE_RATE`); these hold for what never reaches it, and for many frames in one packet.
+# words (`session_socket.MESSAGE_RATE`); these hold for what never reaches it, and for many frames in one packet.
 FRAME_RATE, FRAME_BURST = 128.0, 1024
 # Pings and pongs; browsers send no pings, and others one in many seconds.
 CONTROL_RATE, CONTROL_BURST = 8.0, 64
 # Pieces of one message.
 MAX_FRAGMENTS = 256
-# The close code for what is beyond.
-TOO_MANY = 4429
 
 
 class BoundedFrames(ServerProtocol):
@@ -56,7 +55,7 @@ class BoundedFrames(ServerProtocol):
             within = self._control.take(now) and within
         if not within or self._fragments > MAX_FRAGMENTS:
             self.flooded = True
-            self.fail(TOO_MANY, "too many frames")
+            self.fail(Close.TOO_MANY, "too many frames")
             # Ends the parser, which reads nothing of what else came.
             raise ProtocolError("too many frames")
         super().recv_frame(frame)

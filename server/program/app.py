@@ -25,11 +25,8 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        try:
-            await program.start()
+        async with program:
             yield
-        finally:
-            await program.close()
 
     app = FastAPI(
         title="qwen-camera",

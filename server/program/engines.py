@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from pydantic import SecretStr
@@ -83,11 +84,13 @@ class EngineParts:
         await self.manager.begin(own_choice(settings.local_model, settings.model_dtype))
 
     async def close(self) -> None:
-        """What is made ends with its model, at once."""
-        await self.manager.close()
-        await self.making.close()
-        self.operations.desk.close()
-        await self.selector.close()
+        """Close all of it; a failure skips nothing. A video in work ends with its model, at once."""
+        async with AsyncExitStack() as stack:
+            # The last one goes first.
+            stack.push_async_callback(self.selector.close)
+            stack.callback(self.operations.desk.close)
+            stack.push_async_callback(self.making.close)
+            stack.push_async_callback(self.manager.close)
 
     def _engines(self) -> list[Engine]:
         """Best first."""

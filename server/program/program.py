@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from config import Settings
 from server import __version__
 from server.access.devices import DEVICE_SECONDS
-from server.access.shared_limits import DEVICE, SharedEnds, SharedPlaces
+from server.access.shared_limits import DEVICE, SharedEnds, SharedSlots
 from server.camera.camera import FRAME_NOTICE_SECONDS
-from server.core.aio import Pools, TaskSet, close_all, watch_lag
+from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, watch_lag
+from server.core.close_codes import Close
 from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.engines.builtin import BuiltinEngine
 from server.inference import Inference
 from server.listen.connections import Connections
-from server.listen.serving import (
-    greeting,
-)
+from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
 from server.program.access import AccessParts
 from server.program.engines import EngineParts
@@ -44,12 +44,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What closing all parts may take together. Engines that need longer are ended by their keepers.
+# The time for closing all parts together. Engines that need longer are ended by their keepers.
 CLOSE_SECONDS = 12.0
 
 
 class Program:
-    """All the parts, in the order in which they are built; closed in the opposite one.
+    """All the parts. Making it starts nothing; `async with` starts the parts, and closes them.
 
     Raises FilterUnavailable when a privacy filter is enabled that cannot run.
     """
@@ -60,9 +60,11 @@ class Program:
         filters = build_filters(settings.enable_face_blur, settings.enable_nsfw_filter)
         self.metrics = Metrics(__version__)
         self.pools = Pools()
-        # How long closing waits for threads that are at work, in seconds; None: until they have ended
+        # The end of a stop that began with `drain`; None before it
+        self._deadline: Deadline | None = None
+        # Seconds that closing waits for threads that are at work; None: until they have ended
         self.patience: float | None = None
-        # Whether a thread or a task was left at work
+        # A thread or a task was left at work
         self.unfinished = False
         self.engine_parts = EngineParts(settings, self.pools, self.metrics)
         self.engines = self.engine_parts.selector
@@ -102,14 +104,14 @@ class Program:
         )
         self.store = self._make_store()
         self.access = AccessParts(settings, self.store, self.metrics)
-        # What tests and the routes look for most
+        # Those that tests and the routes use most
         self.tokens, self.pairing, self.limiter = (
             self.access.tokens,
             self.access.pairing,
             self.access.limiter,
         )
-        self.places = (
-            SharedPlaces(
+        self.slots = (
+            SharedSlots(
                 self.store, settings.max_sessions, lambda: [s.id for s in self.sessions.all()]
             )
             if self.store is not None
@@ -120,12 +122,9 @@ class Program:
             max_sessions=settings.max_sessions,
             timeout=settings.session_timeout,
             on_end=self._session_ended,
-            places=self.places,
+            slots=self.slots,
             max_age=settings.token_max_age,
         )
-        # Needs the event loop and the port: made once it listens, by `show_pairing`
-        self._terminal: PairingTerminal | None = None
-        self._leave_engines: Callable[[], None] = lambda: None
         self.connections = Connections(settings.max_connections, settings.trusted_proxies)
         self.ends = (
             SharedEnds(self.store, max(settings.token_max_age, DEVICE_SECONDS))
@@ -157,6 +156,7 @@ class Program:
             engines=lambda: self.engines.engines,
         )
         self._tasks = TaskSet("program")
+        self._open = self._opened()
         add_gauges(
             self.metrics,
             Limits(settings.max_sessions, settings.max_queue, settings.max_connections),
@@ -185,10 +185,11 @@ class Program:
         )
 
     def _session_ended(self, session_id: str) -> None:
-        self.sockets.gate.forget(session_id)
-        for engine in self.engines.engines:
-            engine.forget(session_id)
-        self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
+        with ExitStack() as stack:
+            stack.callback(self.sockets.gate.forget, session_id)
+            for engine in self.engines.engines:
+                stack.callback(engine.forget, session_id)
+            self._tasks.spawn(self.webrtc.disconnect(session_id), name="disconnect")
 
     def services(self) -> Services:
         return Services(
@@ -207,8 +208,34 @@ class Program:
             metrics=self.metrics,
         )
 
+    def _opened(self) -> OpenParts:
+        """List the parts that have something to give back, the one that closes last first."""
+        parts = OpenParts()
+        parts.add("engines", self.engine_parts.close)
+        if self.store is not None:
+            parts.add("redis", self.store.close)
+        parts.add("tasks", self._tasks.close)
+        parts.add("cameras", self.webrtc.close)
+        parts.add("inference", self.inference.close)
+        parts.add("sessions", self.sessions.close)
+        return parts
+
+    async def __aenter__(self) -> Program:
+        """Start; a start that fails half way gives back everything."""
+        try:
+            await self.start()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
     async def start(self) -> None:
-        self._leave_engines = self.engines.on_change(self._engine_changed)
+        """Start the parts that run by themselves. The caller closes after a failure, too: `async with` does."""
+        # Closed before the engines: those that closing stops are no news.
+        self._open.add("listener", async_call(self.engines.on_change(self._engine_changed)))
         await self._share_limits()
         await self.engines.start()
         self.sessions.start()
@@ -218,7 +245,7 @@ class Program:
         self._tasks.spawn(watch_lag(self.metrics.loop_lag.observe), name="loop_lag")
 
     async def _share_limits(self) -> None:
-        if self.store is None or self.places is None:
+        if self.store is None or self.slots is None:
             log.info("limits hold for this process alone: REDIS_URL is empty")
             return
         # Once before anybody asks; it has its own time limit.
@@ -227,8 +254,8 @@ class Program:
         self._tasks.spawn(self.store.watch(self._look_at_store), name="redis")
 
     async def _look_at_store(self) -> None:
-        if self.places is not None:
-            await self.places.keep()
+        if self.slots is not None:
+            await self.slots.keep()
         await self._hear_ends()
 
     async def _hear_ends(self) -> None:
@@ -260,51 +287,44 @@ class Program:
         for session in self.sessions.all():
             session.greet()
 
-    async def drain(self) -> None:
-        """Take no more work; let running answers end within DRAIN_SECONDS; then send everybody away with 1013."""
+    async def drain(self, deadline: Deadline | None = None) -> None:
+        """Take no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.
+
+        `deadline`: the end of the whole stop, `close` included; None for DRAIN_SECONDS and STOP_SECONDS from now.
+        """
         if self.sessions.draining:
             return
         self.sessions.draining = True
+        drain_seconds = self.settings.drain_seconds
+        self._deadline = deadline or Deadline(drain_seconds + STOP_SECONDS)
         log.info("draining")
         # Questions that were taken get into the queue first, if their frames come in the usual time.
-        deadline = time.monotonic() + FRAME_NOTICE_SECONDS
-        while time.monotonic() < deadline and any(s.waits_for_frame for s in self.sessions.all()):
+        frames = Deadline(self._deadline.left(FRAME_NOTICE_SECONDS))
+        while frames.left() and any(s.waits_for_frame for s in self.sessions.all()):
             await asyncio.sleep(0.01)
-        await self.inference.drain(self.settings.drain_seconds)
-        self.sessions.close_sockets(1013, "the server is about to stop")
+        await self.inference.drain(self._deadline.left(drain_seconds))
+        self.sessions.close_sockets(Close.DRAINING, "the server is about to stop")
         self.sockets.turn_away()
-        deadline = time.monotonic() + 2.0
-        while self.sessions.sockets and time.monotonic() < deadline:
+        sockets = Deadline(self._deadline.left(2.0))
+        while self.sessions.sockets and sockets.left():
             await asyncio.sleep(0.02)
 
     async def close(self) -> None:
-        """Close all parts within CLOSE_SECONDS; what fails or does not end keeps no other part open."""
-        # Engines that are stopped now are no news for anybody.
-        self._leave_engines()
-        if self._terminal is not None:
-            self._terminal.close()
-        parts: list[tuple[str, Callable[[], Awaitable[object]]]] = [
-            ("sessions", self.sessions.close),
-            ("inference", self.inference.close),
-            ("cameras", self.webrtc.close),
-            ("tasks", self._tasks.close),
-            ("engines", self.engine_parts.close),
-        ]
-        if self.store is not None:
-            parts.insert(4, ("redis", self.store.close))
-        well = await close_all(parts, CLOSE_SECONDS)
-        ended = self.pools.close(self.patience)
+        """Close all that is open within CLOSE_SECONDS, and within the deadline of the stop where it began with `drain`."""
+        left = self._deadline.left if self._deadline is not None else Deadline(math.inf).left
+        well = await self._open.close(Deadline(left(CLOSE_SECONDS)))
+        ended = self.pools.close(self.patience if self.patience is None else left(self.patience))
         self.unfinished = not (well and ended)
 
     def started(self, port: int) -> None:
-        """Tell the terminal that the server listens, and where."""
+        """Write to the terminal where the server listens, and how to pair a device. Called on the event loop."""
         settings = self.settings
         sys.stderr.write(self.greeting(port))
         if settings.pairing_hosts:
             scheme = "https" if settings.https_enabled else "http"
             urls = page_urls(scheme, settings.host, settings.pairing_hosts, port)
             made = settings.access_code.get_secret_value() if settings.made_access_code else None
-            self._terminal = PairingTerminal(
+            terminal = PairingTerminal(
                 self.pairing,
                 urls,
                 made,
@@ -314,7 +334,8 @@ class Program:
                 devices=self.access.devices,
                 forget=self._forget_device,
             )
-            self._terminal.start()
+            terminal.start()
+            self._open.add("terminal", async_call(terminal.close))
 
     def _forget_device(self, name: str | None) -> None:
         self._tasks.spawn(forget_device(self.services(), name), name="forget")

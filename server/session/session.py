@@ -10,7 +10,9 @@ import asyncio
 import itertools
 import logging
 import time
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from enum import StrEnum
 
 from server.access.request_order import Attempts
 from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
@@ -18,6 +20,7 @@ from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import CameraError, Draining, Internal, QwenCameraError
 from server.core.frames import Detail, Frame, Kind
+from server.core.states import Steps
 from server.engines.prompts import wants_detail
 from server.session import state_messages
 from server.session.answers import AnswerSink, Asking
@@ -38,6 +41,20 @@ __all__ = ["Session", "SessionLimits", "SessionTools"]
 log = logging.getLogger(__name__)
 
 
+class SessionState(StrEnum):
+    """The life of a session. `new`: it had neither a socket nor an offer that was answered."""
+
+    NEW = "new"
+    USED = "used"
+    ENDED = "ended"
+
+
+_STEPS = {
+    SessionState.NEW: (SessionState.USED, SessionState.ENDED),
+    SessionState.USED: (SessionState.ENDED,),
+}
+
+
 class Session:
     """`touch` keeps it alive; `close` gives everything back."""
 
@@ -48,6 +65,7 @@ class Session:
         self.last_activity = time.monotonic()
         # Seconds since the epoch
         self.began_at = time.time()
+        self._state = Steps(SessionState.NEW, _STEPS)
         self._limits = limits
         self._tools = tools
         self._history = History()
@@ -80,6 +98,19 @@ class Session:
         self.last_activity = time.monotonic()
 
     @property
+    def state(self) -> SessionState:
+        return self._state.now
+
+    def use(self) -> None:
+        """It has a socket, or an offer that was answered. Raises RuntimeError once it has ended."""
+        if self.state is not SessionState.USED:
+            self._state.to(SessionState.USED)
+
+    def end(self) -> None:
+        """From now on it takes nothing; `close` gives back what it holds. Raises RuntimeError when it has ended before."""
+        self._state.to(SessionState.ENDED)
+
+    @property
     def describing(self) -> bool:
         return self._requests.preferences.describe
 
@@ -91,7 +122,9 @@ class Session:
     # Messages in
 
     def handle(self, message: wire.AnyClientMessage) -> None:
-        """Act on a client's message; errors go back as messages and lose nothing."""
+        """Act on a client's message; errors go back as messages and lose nothing. None is taken after the end."""
+        if self.state is SessionState.ENDED:
+            return
         # A ping says that the connection lives, not that somebody is there.
         if not isinstance(message, wire.Ping):
             self.touch()
@@ -337,6 +370,7 @@ class Session:
         self._stills.listen(False)
 
     def socket_opened(self) -> None:
+        self.use()
         self.touch()
         self.camera.watched = True
         self._stills.listen(True)
@@ -344,13 +378,20 @@ class Session:
             self.camera.on_sample = self._describing.frame
 
     async def close(self, reason: str) -> None:
-        """Stop everything and forget everything. Safe to call more than once."""
-        self._cancel(None, reason)
-        self._tools.inference.cancel_session(self.id, reason)
-        self.camera.close()
+        """Stop everything and forget everything; a failure skips nothing. Safe to call more than once."""
+        if self.state is not SessionState.ENDED:
+            self.end()
+        async with AsyncExitStack() as stack:
+            # The last one goes first.
+            stack.callback(self.outbox.close)
+            stack.push_async_callback(asyncio.sleep, 0)
+            stack.push_async_callback(self._tasks.close)
+            stack.push_async_callback(self._stills.close)
+            stack.callback(self._forget)
+            stack.callback(self.camera.close)
+            stack.callback(self._tools.inference.cancel_session, self.id, reason)
+            stack.callback(self._cancel, None, reason)
+
+    def _forget(self) -> None:
         self._held = self._ended = None
         self._history.clear()
-        await self._stills.close()
-        await self._tasks.close()
-        await asyncio.sleep(0)
-        self.outbox.close()

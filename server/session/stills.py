@@ -6,7 +6,7 @@ import asyncio
 
 from server.camera.camera import Camera
 from server.core import messages as wire
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, in_pool, supervise
 from server.core.errors import BadRequest, FrameWithheld
 from server.core.frames import CameraState, Frame
 from server.session.outbox import Outbox
@@ -38,7 +38,7 @@ class Stills:
         self._settle()
 
     def listen(self, listening: bool) -> None:
-        """Whether a socket is there."""
+        """Say whether a socket is open."""
         self._listening = listening
         self._settle()
 
@@ -52,13 +52,17 @@ class Stills:
 
     async def _run(self) -> None:
         last: Frame | None = None
-        while True:
+
+        async def step() -> float:
+            nonlocal last
             frame = self._camera.newest
             if frame is not None and frame is not last and self._live():
-                await self._send(frame)
                 last = frame
+                await self._send(frame)
             # The first one comes as soon as there is a picture.
-            await asyncio.sleep(STILL_SECONDS if last is not None else 0.05)
+            return STILL_SECONDS if last is not None else 0.05
+
+        await supervise(step, name="stills", after_failure=STILL_SECONDS)
 
     def _live(self) -> bool:
         return self._camera.state() is CameraState.LIVE

@@ -18,7 +18,7 @@ from server.core.addresses import Network
 from server.core.errors import NotFound
 from server.core.metrics import Metrics
 from server.core.redact import session_hash
-from server.session.session import Session
+from server.session.session import Session, SessionState
 from server.session_manager import SessionManager
 from server.web.health import Health
 from server.web.websocket import SocketServer
@@ -104,7 +104,7 @@ async def connect_camera(
     Conflict when its page has made a newer offer.
     """
     session_id = claims.session_id
-    # An offer that is refused takes none of the places.
+    # An offer that is refused leaves no session behind.
     async with services.sessions.trying(session_id, claims.auth_time, claims.device) as session:
         session.offers.take(attempt)
         answer = await services.webrtc.connect(
@@ -114,7 +114,7 @@ async def connect_camera(
             steered=steered,
             check=lambda: session.offers.check(attempt),
         )
-    if services.sessions.get(session_id) is not session:
+    if session.state is SessionState.ENDED:
         await services.webrtc.disconnect(session_id)
         raise NotFound(
             "This session ended while its offer was being answered. Get a new token from /api/token."

@@ -1,10 +1,11 @@
-"""What /metrics reads from its owners at the moment that somebody asks."""
+"""The metrics that are read from their owners when /metrics is asked for."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
 
+from server.core import aio
 from server.core.addresses import RequestLimiter
 from server.core.metrics import Metrics
 from server.engines.selector import EngineSelector
@@ -85,6 +86,12 @@ def add_gauges(
         "Whether limits hold for all processes together (REDIS_URL), not for this one alone",
         (),
         lambda: {(): float(health.limits_shared)},
+    )
+    metrics.count(
+        "loop_failures_total",
+        "Times that a step of a background loop raised and was tried again",
+        ("loop",),
+        lambda: {(name,): count for name, count in aio.loop_failures.items()},
     )
     metrics.gauge("connections", "Open connections", (), lambda: {(): len(connections)})
     metrics.count(

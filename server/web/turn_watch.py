@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from server.auth import turn_credentials
-from server.core.aio import keep_going
+from server.core.aio import supervise
 from server.rtc.patches.gathering import Gathering, own_addresses
 from server.rtc.turn_check import RelayProblem, RelayResult, check_relay
 
@@ -88,7 +88,7 @@ class RelayWatch:
         """Look now and again, for ever; returns at once when there is nothing to look at."""
         if self._urls:
             await asyncio.sleep(self._start_seconds)
-            await keep_going(self._round, name="relays", after_failure=self._retry_seconds)
+            await supervise(self._round, name="relays", after_failure=self._retry_seconds)
 
     async def _round(self) -> float:
         """Look, and the seconds until the next look."""

@@ -65,8 +65,8 @@ async def test_names_tell_nothing() -> None:
     assert name.startswith("qwen-camera:")
     assert "192.0.2.1" not in name
     names = {name, other.name("address", "192.0.2.1"), one.name("address", "192.0.2.2")}
-    assert len(names | {one.name("token", "192.0.2.1"), one.name("places")}) == 5
-    assert one.name("places") != other.name("places")
+    assert len(names | {one.name("token", "192.0.2.1"), one.name("slots")}) == 5
+    assert one.name("slots") != other.name("slots")
     for store in (one, same, other):
         await store.close()
 

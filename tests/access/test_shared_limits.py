@@ -19,12 +19,12 @@ from websockets.typing import Subprotocol
 from server.access import redis_store, shared_limits
 from server.access.redis_store import RedisStore
 from server.access.shared_limits import (
-    PLACE_SECONDS,
+    SLOT_SECONDS,
     TOKEN_SECONDS,
     Ends,
     SharedEnds,
     SharedLimiter,
-    SharedPlaces,
+    SharedSlots,
 )
 from server.core.addresses import RequestLimiter
 from server.core.aio import Pools
@@ -144,8 +144,8 @@ async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> Non
             assert await one.anybody(ADDRESS, now) is None
         assert await one.session("s2", ADDRESS, now, begun=False) is None
         assert await other.session("s2", ADDRESS, now, begun=False) is not None
-        places = SharedPlaces(both[0], 10, list)
-        assert await places.take("s3")
+        slots = SharedSlots(both[0], 10, list)
+        assert await slots.take("s3")
         assert await one.session("s3", ADDRESS, now, begun=False) is None
         assert await other.session("s3", ADDRESS, now, begun=False) is None
         assert max(left for _, left in (await server.dump()).values()) <= TOKEN_SECONDS * 1000 + 1
@@ -178,12 +178,12 @@ async def test_alone_a_process_goes_on_with_what_it_counted(tmp_path: Path) -> N
         assert await other.anybody(ADDRESS, now) is not None
 
 
-async def test_places_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last place is given, the next refused, at either process; one that ended, or whose process was killed, is free."""
-    monkeypatch.setattr(shared_limits, "PLACE_SECONDS", 1)
+async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last slot is given, the next refused, at either process; one that ended, or whose process was killed, is free."""
+    monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 1)
     async with redis_server(tmp_path) as server, stores(server) as both:
         here: list[str] = []
-        one, other = SharedPlaces(both[0], 3, lambda: here), SharedPlaces(both[1], 3, list)
+        one, other = SharedSlots(both[0], 3, lambda: here), SharedSlots(both[1], 3, list)
         assert [await p.take(s) for p, s in ((one, "a"), (other, "b"), (one, "c"))] == [True] * 3
         assert not await one.take("d")
         assert not await other.take("d")
@@ -201,11 +201,11 @@ async def test_places_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert not await one.take("g")
         keys = await server.dump()
     assert all(0 < left <= 60_000 for _, left in keys.values())
-    assert PLACE_SECONDS > 2 * 5
+    assert SLOT_SECONDS > 2 * 5
 
 
-async def test_sessions_take_places(tmp_path: Path) -> None:
-    """Over two managers: MAX_SESSIONS holds for both together, who left makes room, an ended session's place is free."""
+async def test_sessions_take_slots(tmp_path: Path) -> None:
+    """Over two managers: MAX_SESSIONS holds for both together, who left makes room, an ended session's slot is free."""
     pools = Pools()
     tools = make_tools(FakeEngine(), pools)
     async with redis_server(tmp_path) as server, stores(server) as both:
@@ -214,7 +214,7 @@ async def test_sessions_take_places(tmp_path: Path) -> None:
                 lambda id: Session(id, LIMITS, tools),
                 max_sessions=2,
                 timeout=60.0,
-                places=SharedPlaces(store, 2, list),
+                slots=SharedSlots(store, 2, list),
             )
             for store in both
         ]
@@ -233,7 +233,7 @@ async def test_sessions_take_places(tmp_path: Path) -> None:
             await other.end("b", "over")
             await one.admit("d")
             assert len(one) == 2
-            # Without Redis each process has all places.
+            # Without Redis each process has all slots.
             await server.kill()
             await other.admit("e")
             await other.admit("f")
@@ -323,7 +323,7 @@ async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Pa
 
 
 async def test_two_processes(tmp_path: Path) -> None:
-    """Tokens and places over both; Redis hangs, comes back, and dies: answered fast all along, and told in /health."""
+    """Tokens and slots over both; Redis hangs, comes back, and dies: answered fast all along, and told in /health."""
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(tmp_path))
         settings = {
@@ -357,7 +357,7 @@ async def test_two_processes(tmp_path: Path) -> None:
             reply = await http.post(f"{server.url}/api/token")
             assert reply.status_code == 429
             assert 1 <= int(reply.headers["retry-after"]) <= 10
-        # Two places in all.
+        # Two slots in all.
         held = [await socket(one, grants[0]), await socket(other, grants[1])]
         for open_socket in held:
             assert '"ready"' in str(await open_socket.recv())

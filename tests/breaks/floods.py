@@ -8,15 +8,15 @@ FLOODS = (
     Break(
         "malformed HTTP, JSON, SDP, sockets",
         "a binary message is a bug",
-        "server/web/websocket.py",
-        '    if text is None:\n        raise Closing(UNSUPPORTED, "text messages only")\n',
+        "server/web/session_socket.py",
+        '        if text is None:\n            raise Closing(Close.UNSUPPORTED, "text messages only")\n',
         "",
         "web/test_websocket.py::test_binary_messages_are_1003",
     ),
     Break(
         "malformed HTTP, JSON, SDP, sockets",
         "a malformed message ends the socket",
-        "server/web/websocket.py",
+        "server/web/session_socket.py",
         "            except RequestError as error:\n                session.tell(error)\n\n    async def _welcome_operator",
         "            except RequestError:\n                return\n\n    async def _welcome_operator",
         "web/test_websocket.py::test_nothing_malformed_ends_the_socket",

@@ -116,8 +116,8 @@ PROMISED = (
         "Nothing outlives a session",
         "what an engine remembers stays",
         "server/program/program.py",
-        "            engine.forget(session_id)\n",
-        "            pass\n",
+        "                stack.callback(engine.forget, session_id)\n",
+        "                pass\n",
         "program/test_main.py::test_what_an_engine_remembers_goes_with_the_session",
     ),
     Break(

@@ -155,10 +155,10 @@ STRANGERS = (
         "has a session's id",
         "whether it is there shows before the token is looked at",
         "server/web/websocket.py",
-        "        claims = await self._authenticate(websocket, session_id, offered)\n",
+        "        claims = await self._authenticate(websocket, socket, session_id, offered)\n",
         "        if session_id not in self._sessions:\n"
-        '            raise Closing(NO_SESSION, "no such session")\n'
-        "        claims = await self._authenticate(websocket, session_id, offered)\n",
+        '            raise Closing(Close.NO_SESSION, "no such session")\n'
+        "        claims = await self._authenticate(websocket, socket, session_id, offered)\n",
         "web/test_hostile_http.py::test_a_sessions_id_opens_nothing_and_tells_nothing",
     ),
     Break(

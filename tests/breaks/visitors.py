@@ -154,7 +154,7 @@ VISITORS = (
     Break(
         "floods of messages, questions, sockets",
         "messages have no number",
-        "server/web/websocket.py",
+        "server/web/session_socket.py",
         "            if not bucket.take(time.monotonic()):\n",
         "            if False:\n",
         "web/test_websocket.py::test_too_many_messages",
@@ -179,7 +179,7 @@ VISITORS = (
         "floods of messages, questions, sockets",
         "a session has any number of sockets",
         "server/session_manager.py",
-        '            old.close_soon(4409, "replaced by a newer socket")\n',
+        '            old.close_soon(Close.REPLACED, "replaced by a newer socket")\n',
         "            pass\n",
         "web/test_websocket.py::test_a_newer_socket_replaces_with_4409",
     ),

@@ -6,19 +6,24 @@ import asyncio
 import logging
 import threading
 import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 import pytest
 
+from server.core import aio
 from server.core.aio import (
+    Deadline,
     Lookups,
+    OpenParts,
     Pools,
     Pulse,
     TaskSet,
+    async_call,
     cancel_and_wait,
-    close_all,
     in_pool,
-    keep_going,
+    supervise,
     watch_lag,
 )
 
@@ -189,8 +194,12 @@ async def test_a_pulse_wakes_who_waits_now() -> None:
     assert not await pulse.wait(loop.time() - 1)
 
 
-async def test_a_step_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixture) -> None:
-    """What is done for ever goes on after a fault, which is logged without its text."""
+async def test_a_step_that_fails_is_not_the_last(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is done for ever goes on after a fault, which is counted, and logged without its text."""
+    failures: Counter[str] = Counter()
+    monkeypatch.setattr(aio, "loop_failures", failures)
     steps: list[int] = []
 
     async def step() -> float:
@@ -199,22 +208,25 @@ async def test_a_step_that_fails_is_not_the_last(caplog: pytest.LogCaptureFixtur
             raise RuntimeError("secret words")
         return 0.0
 
-    task = asyncio.create_task(keep_going(step, name="looking", after_failure=0.01))
+    task = asyncio.create_task(supervise(step, name="looking", after_failure=0.01))
     async with asyncio.timeout(5):
         while len(steps) < 4:
             await asyncio.sleep(0.001)
     await cancel_and_wait([task])
     assert [record.levelname for record in caplog.records] == ["ERROR"]
     assert "secret words" not in caplog.text
+    assert failures == {"looking": 1}
 
 
-async def test_all_are_closed_whatever_one_does(caplog: pytest.LogCaptureFixture) -> None:
+async def test_parts_are_closed_in_the_opposite_order_whatever_one_does(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     """One that fails and one that swallows its cancellation keep no other one open, and take no longer than they may."""
     closed: list[str] = []
     let_go = asyncio.Event()
 
-    async def well() -> None:
-        closed.append("well")
+    def well(name: str) -> Callable[[], Awaitable[None]]:
+        return async_call(lambda: closed.append(name))
 
     async def fails() -> None:
         raise RuntimeError("secret words")
@@ -224,14 +236,39 @@ async def test_all_are_closed_whatever_one_does(caplog: pytest.LogCaptureFixture
             with suppress(asyncio.CancelledError):
                 await let_go.wait()
 
+    parts = OpenParts()
+    parts.add("first", well("first"))
+    parts.add("last", well("last"))
     async with asyncio.timeout(5):
-        assert await close_all([("a", well), ("b", well)], 1.0)
-        parts = [("one", fails), ("two", hangs), ("three", well)]
-        assert not await close_all(parts, 0.2)
-    assert closed == ["well"] * 3
+        assert await parts.close(Deadline(1.0))
+        assert closed == ["last", "first"]
+        # Once is enough.
+        assert await parts.close(Deadline(1.0))
+        closed.clear()
+        for name, close in (("a", well("a")), ("b", fails), ("c", hangs), ("d", well("d"))):
+            parts.add(name, close)
+        assert not await parts.close(Deadline(0.2))
+    assert closed == ["d", "a"]
     assert "secret words" not in caplog.text
     let_go.set()
     await asyncio.sleep(0)
+
+
+async def test_a_part_is_closed_when_the_time_is_over() -> None:
+    """It has a moment even then, so that what needs no time is done."""
+    closed: list[str] = []
+    parts = OpenParts()
+    parts.add("late", async_call(lambda: closed.append("late")))
+    assert await parts.close(Deadline(0.0))
+    assert closed == ["late"]
+
+
+def test_a_deadline_is_shared() -> None:
+    """What is left of it, and no more than one asks for."""
+    deadline = Deadline(60.0)
+    assert 50 < deadline.left() <= 60
+    assert deadline.left(2.0) == 2.0
+    assert Deadline(-1.0).left() == 0.0
 
 
 async def test_nobody_waits_for_a_thread_that_looks_a_name_up() -> None:

@@ -42,6 +42,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "messages_dropped": ("counter", ()),
     "log_lines_dropped": ("counter", ()),
     "limiter_forgotten": ("counter", ()),
+    "loop_failures": ("counter", ("loop",)),
     "limits_shared": ("gauge", ()),
     "shared_limits_failures": ("counter", ()),
     "relays": ("gauge", ("state",)),
@@ -93,6 +94,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
     "direction": {"prompt", "completion"},
+    "loop": {"probe", "expiry", "relays", "redis", "loop_lag", "stills"},
     "of": {"sessions", "queue", "connections", "inferences"},
     "code": {
         *("bad_request", "too_long", "unknown_type", "busy", "rate_limited", "no_camera"),

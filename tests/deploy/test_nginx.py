@@ -115,7 +115,7 @@ async def test_the_example_of_several_processes(tmp_path: Path) -> None:
     example = re.sub(
         r"^(    |)#(?=    server|server|upstream|\})", r"\1", head.replace(one, ""), flags=re.M
     )
-    lines = re.findall(r"^    #(\w+) (\w+);$", map_and_rest, re.MULTILINE)
+    lines = re.findall(r"^    #(\w+) (qwen_camera_\w+);$", map_and_rest, re.MULTILINE)
     blocks = {
         name: re.findall(r"server 127\.0\.0\.1:(\d+) max_fails=0( backup)?;", body)
         for name, body in re.findall(r"^upstream (\w+) \{\n(.*?)^\}", example, re.M | re.S)

@@ -16,6 +16,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from server.core.aio import Deadline
 from server.listen.sd_notify import Notifier
 from server.listen.serving import STOP_SECONDS, DrainingServer
 from tests.program.test_main import started
@@ -206,7 +207,7 @@ async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
 
 @contextlib.asynccontextmanager
 async def serving(notifier: Notifier) -> AsyncIterator[None]:
-    async def drain() -> None:
+    async def drain(deadline: Deadline) -> None:
         """Nothing runs."""
 
     config = uvicorn.Config(nothing, host="127.0.0.1", port=0, log_config=None, lifespan="off")

@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
+from server.core.aio import Deadline
 from server.engines.base import EngineState, EngineStatus
 from server.listen.serving import DrainingServer, greeting, listening_problem, uvicorn_config
 
@@ -39,7 +40,7 @@ def test_what_protects_the_server_is_set() -> None:
 def test_a_signal_before_the_start() -> None:
     """Then there is nothing to drain: it just does not go on."""
 
-    async def drain() -> None:
+    async def drain(deadline: Deadline) -> None:
         raise AssertionError("there is nothing to drain")
 
     server = DrainingServer(uvicorn.Config(nothing), drain=drain)

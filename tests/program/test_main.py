@@ -19,15 +19,17 @@ from typing import Any, cast
 import httpx
 import numpy as np
 import pytest
+from pydantic import SecretStr
 
 from config import load
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.core.aio import Deadline
 from server.engines.base import EngineState
 from server.engines.builtin import BuiltinEngine
 from server.engines.builtin.memory import Impression
 from server.program.app import create_app
-from server.session_manager import SessionManager
+from server.program.program import Program
 from tests.support.clients import Page, open_page
 from tests.support.fakes import FakeEngine
 from tests.support.fakes_openai import Behaviour, FakeOpenAI
@@ -330,19 +332,135 @@ async def test_a_task_that_will_not_end_is_left(tmp_path: Path) -> None:
     assert "does not close" in out
 
 
-async def test_a_start_that_fails_closes_what_it_began(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An exception half way leaves no task, engine or thread behind."""
-    monkeypatch.setattr(SessionManager, "start", lambda self: 1 / 0)
-    app = create_app(load(env_file=None, engine="builtin"))
+# Nobody listens at port 9.
+NOTHING_ANSWERS = load(env_file=None, engine="auto", vllm_base_url="http://127.0.0.1:9/v1")
+WITH_REDIS = NOTHING_ANSWERS.model_copy(
+    update={"redis_url": SecretStr("redis://127.0.0.1:9/0"), "jwt_secret_key": SecretStr("k" * 40)}
+)
+CLOSED = ["sessions", "inference", "webrtc", "engine_parts"]
+
+
+def note_closing(monkeypatch: pytest.MonkeyPatch, program: Program, broken: str = "") -> list[str]:
+    """The parts that were closed, in their order; `broken` is the one that raises at its end."""
+    closed: list[str] = []
+    for name in CLOSED:
+        part = getattr(program, name)
+
+        async def close(name: str = name, close: Any = part.close) -> None:
+            closed.append(name)
+            await close()
+            if name == broken:
+                raise RuntimeError("secret words")
+
+        monkeypatch.setattr(part, "close", close)
+    # Lists them again, as they are now
+    program._open = program._opened()
+    return closed
+
+
+def left_behind(threads: set[threading.Thread]) -> set[str]:
+    """The pools' threads that came since and still run."""
+    return {thread.name for thread in set(threading.enumerate()) - threads if "_" in thread.name}
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        *(
+            "server.program.program.Program._share_limits",
+            "server.engines.selector.EngineSelector.on_change",
+        ),
+        *(
+            "server.engines.selector.EngineSelector.start",
+            "server.session_manager.SessionManager.start",
+        ),
+        *("server.program.engines.EngineParts.begin", "server.web.turn_watch.RelayWatch.run"),
+        "server.program.program.watch_lag",
+    ],
+)
+@pytest.mark.parametrize("redis", [False, True])
+async def test_a_start_that_fails_closes_what_it_began(
+    monkeypatch: pytest.MonkeyPatch, step: str, redis: bool
+) -> None:
+    """Whichever step it fails at, no task, engine, thread or file is left."""
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    # What a first use of the event loop opens is there.
+    await asyncio.to_thread(int)
+    tasks, threads, files = asyncio.all_tasks(), set(threading.enumerate()), open_files()
+    app = create_app(WITH_REDIS if redis else NOTHING_ANSWERS)
     program = app.state.program
-    before, threads = asyncio.all_tasks(), set(threading.enumerate())
+    closed = note_closing(monkeypatch, program)
+    monkeypatch.setattr(step, fail)
     with pytest.raises(ZeroDivisionError):
         async with app.router.lifespan_context(app):
             pass
-    assert asyncio.all_tasks() == before
-    left = set(threading.enumerate()) - threads
-    assert not [thread for thread in left if thread.name.startswith("prepare")]
+    assert closed == CLOSED
+    assert asyncio.all_tasks() == tasks
+    assert left_behind(threads) == set()
+    assert open_files() == files
+    assert not program.unfinished
+
+
+async def test_a_program_that_cannot_be_built_opens_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its parts open nothing before the start, so there is nothing to close."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    tasks, threads, files = asyncio.all_tasks(), set(threading.enumerate()), open_files()
+    monkeypatch.setattr("server.program.program.SocketServer", fail)
+    with pytest.raises(ZeroDivisionError):
+        create_app(WITH_REDIS)
+    assert asyncio.all_tasks() == tasks
+    assert left_behind(threads) == set()
+    assert open_files() == files
+
+
+@pytest.mark.parametrize("broken", CLOSED)
+async def test_a_part_that_cannot_be_closed_keeps_no_other_one_open(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
+) -> None:
+    """It raises when it is closed: all others are closed, and the program says that it is unfinished."""
+    program = create_app(NOTHING_ANSWERS).state.program
+    closed = note_closing(monkeypatch, program, broken)
+    tasks = asyncio.all_tasks()
+    async with program:
+        pass
+    assert closed == CLOSED
+    assert asyncio.all_tasks() == tasks
+    assert program.unfinished
     assert program.pools.heavy._shutdown
+    assert "secret words" not in caplog.text
+
+
+async def test_a_stop_has_one_deadline() -> None:
+    """What draining leaves of it is for closing; neither gets more than there is."""
+    program = create_app(NOTHING_ANSWERS).state.program
+    given: list[float] = []
+
+    async def drain(seconds: float) -> None:
+        given.append(seconds)
+
+    async def slow() -> None:
+        # CLOSE_SECONDS are 12.
+        given.append(12.0)
+        await asyncio.sleep(60)
+
+    async with program:
+        program.inference.drain = drain
+        await program.drain(Deadline(0.0))
+        program._open.add("slow", slow)
+    assert given == [0.0, 12.0]
+    assert program.unfinished
 
 
 async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:

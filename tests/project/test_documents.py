@@ -17,11 +17,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 import config
-from server import session_manager
 from server.core import messages as wire
+from server.core.close_codes import Close
 from server.core.errors import QwenCameraError
 from server.web import routes as server_routes
-from server.web import websocket, whip
+from server.web import whip
 from tests.support.documents import DOCUMENTS, ROOT, anchors, links, quotes, read, tables
 from tests.support.promql import complaints
 
@@ -352,15 +352,10 @@ def test_protocol_lists_every_message_of_the_server() -> None:
 
 
 def test_protocol_lists_every_close_code() -> None:
-    """Those that the sockets and the sessions close with, and the protocol's own two for broken text and bugs."""
-    ours = {
-        value
-        for module in (websocket, session_manager)
-        for name, value in vars(module).items()
-        if name.isupper() and isinstance(value, int) and 1000 <= value < 5000
-    }
+    """All of ours, and the one for broken text, which the library below closes with."""
+    ours = set(Close) - {Close.NORMAL}
     listed = [int(cells[0]) for cells in tables(PROTOCOL, "## Close codes")]
-    assert sorted(ours | {1007, 1011}) == listed
+    assert sorted(ours | {1007}) == listed
 
 
 def test_protocol_lists_every_route() -> None:

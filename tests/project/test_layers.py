@@ -71,6 +71,8 @@ IMPURE = {"asyncio", "fastapi", "starlette", "uvicorn", "aiortc", "aioice", "soc
 # Tested through another module's test, with the reason.
 TESTED_ELSEWHERE: dict[str, str] = {
     "web.connection_guard": "what requests and sockets are asked: tests/web/test_routes.py, test_websocket.py, test_hostile_http.py",
+    "web.session_socket": "one socket: tests/web/test_websocket.py",
+    "core.close_codes": "data without behaviour: tests/project/test_documents.py compares it with docs/protocol.md",
     "program.app": "the program behind its routes: tests/program/test_main.py, and each test of a route",
     "program.program": "its beginning and end: tests/program/test_main.py, as a process",
     "program.access": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",

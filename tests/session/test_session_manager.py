@@ -269,8 +269,7 @@ async def test_the_last_attempt_that_fails_takes_the_session_back() -> None:
         second.set()
         await tasks[1]
         assert ended == ["a"]
-        assert not sessions._unused
-        assert not sessions._trying
+        assert len(sessions) == 0
 
 
 async def test_expiry_goes_on_after_a_failure(

@@ -123,6 +123,32 @@ async def test_a_withheld_picture_is_said_and_not_shown() -> None:
         assert counted(one, "withheld") == 1
 
 
+async def test_a_fault_with_one_picture_does_not_end_the_stills(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged without its text, and the next picture is shown."""
+    monkeypatch.setattr(stills, "STILL_SECONDS", 0.01)
+
+    class Broken(Red):
+        def apply(self, bgr: Bgr) -> Bgr:
+            one.tools.maker = PictureMaker((), 512)
+            raise RuntimeError("secret words")
+
+    async with room() as one:
+        one.tools.maker = PictureMaker((Broken(),), 512)
+        want(one)
+        one.show()
+        async with asyncio.timeout(5):
+            while not caplog.records:
+                await asyncio.sleep(0.005)
+        assert counted(one, "sent") == 0
+        one.show()
+        async with asyncio.timeout(5):
+            while not counted(one, "sent"):
+                await asyncio.sleep(0.005)
+    assert "secret words" not in caplog.text
+
+
 async def test_a_slow_client_has_one_waiting() -> None:
     """A newer still takes the place of one that was not read yet."""
     box = Outbox()

@@ -19,6 +19,7 @@ from scripts.bench.camera_peer import CameraPeer, close_all
 from server import auth, session_manager, webrtc_server
 from server.access import guesses
 from server.core import addresses, messages
+from server.core.close_codes import Close
 from server.core.messages import Error
 from server.engines.openai import chat_stream
 from server.listen import connections, http_protocol, serving, ws_protocol
@@ -30,8 +31,7 @@ from server.rtc.patches import datagrams, transport_guard
 from server.session import operator_feed, stills
 from server.session.outbox import MAX_BYTES
 from server.vision import encode
-from server.web import middleware, websocket
-from server.web.websocket import TOO_MANY
+from server.web import middleware, session_socket, websocket
 from tests.support.documents import ROOT
 from tests.support.fakes_media import RecordingCamera, vp8_frames, vp8_parts
 from tests.support.fakes_openai import FakeOpenAI
@@ -173,7 +173,7 @@ async def test_a_client_that_does_not_read_loses_its_socket(
             with suppress(ConnectionClosed):
                 while True:
                     await slow.recv()
-        assert slow.close_code == TOO_MANY
+        assert slow.close_code == Close.TOO_MANY
         assert server.program.sessions.find(peer.session_id) is session
 
 
@@ -186,7 +186,7 @@ PROMISED = [
     ("256 codecs an offer", offer.MAX_CODECS, 256),
     ("pictures 4096×4096", decode.MAX_SIDE, 4096),
     ("messages 64 KiB", messages.MAX_MESSAGE_BYTES, 64 << 10),
-    ("20 a second", websocket.MESSAGE_RATE, 20),
+    ("20 a second", session_socket.MESSAGE_RATE, 20),
     ("256 sockets that wait for their token", websocket.MAX_KNOCKING, 256),
     ("questions 4,000 characters", messages.MAX_QUESTION_CHARS, 4000),
     ("8 sockets a session a minute", websocket.SOCKETS_PER_MINUTE, 8),
