@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from server.core.errors import FrameWithheld
+from server.core.frames import Frame
 from server.core.messages import Settings, Still
 from server.session import stills
 from server.session.outbox import Outbox
 from server.vision.encode import STILL_BYTES, STILL_SIDE
 from server.vision.prepare import PictureMaker
 from server.vision.privacy import Bgr
+from tests.support.clients import soon
 from tests.support.rooms import Room, make_frame, room
 
 
@@ -129,23 +131,22 @@ async def test_a_fault_with_one_picture_does_not_end_the_stills(
     """It is logged without its text, and the next picture is shown."""
     monkeypatch.setattr(stills, "STILL_SECONDS", 0.01)
 
-    class Broken(Red):
-        def apply(self, bgr: Bgr) -> Bgr:
-            one.tools.maker = PictureMaker((), 512)
-            raise RuntimeError("secret words")
-
     async with room() as one:
-        one.tools.maker = PictureMaker((Broken(),), 512)
+        still, broken = one.tools.maker.still, [True]
+
+        def breaks_once(frame: Frame) -> bytes:
+            if broken and broken.pop():
+                raise RuntimeError("secret words")
+            return still(frame)
+
+        monkeypatch.setattr(one.tools.maker, "still", breaks_once)
+        one.camera()
         want(one)
-        one.show()
-        async with asyncio.timeout(5):
-            while not caplog.records:
-                await asyncio.sleep(0.005)
+        one.frame()
+        await soon(lambda: bool(caplog.records))
         assert counted(one, "sent") == 0
-        one.show()
-        async with asyncio.timeout(5):
-            while not counted(one, "sent"):
-                await asyncio.sleep(0.005)
+        one.frame()
+        await one.next("still")
     assert "secret words" not in caplog.text
 
 
