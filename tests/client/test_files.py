@@ -32,13 +32,16 @@ FOLDERS = [
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
-    ["doctor", "operator"],
+    ["doctor", "operator", "track"],
     [""],
 ]
 # Join what carries with what shows.
 JOINS = {"client.js", "doctor/panel.js", "operator/panel.js"}
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = ["doctor/panel.js", "operator/panel.js"]
+# Fetched by nothing yet, and the workers that they start
+NOT_JOINED = ["track/boxes.js"]
+WORKERS = ["track/worker.js"]
 # Carry frames and words, and never touch the page.
 WITHOUT_PAGE = [
     "live/*",
@@ -54,6 +57,7 @@ WITHOUT_PAGE = [
     "operator/making",
     "operator/people",
     "stage/simplemode",
+    "track/*",
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
@@ -238,7 +242,19 @@ def test_no_module_is_left_over() -> None:
     """Every module is reached from client.js or a part that it fetches, but the one script that stands alone."""
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
     assert scripts == ["boot.js", "client.js"]
-    assert closure(*scripts, *PARTS) == {named(path) for path in MODULES}
+    starts = [*scripts, *PARTS, *NOT_JOINED, *WORKERS]
+    assert closure(*starts) == {named(path) for path in MODULES}
+
+
+def test_workers_are_modules_of_the_page() -> None:
+    """Each that a module starts stands in its folder; none is loaded with the page itself."""
+    started = {
+        named((path.parent / where).resolve())
+        for path in MODULES
+        for where in re.findall(r'new Worker\(new URL\("([^"]+)", import.meta.url\)', code(path))
+    }
+    assert started == set(WORKERS)
+    assert not closure("client.js") & {*WORKERS, *NOT_JOINED}
 
 
 def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:
