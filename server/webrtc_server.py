@@ -28,7 +28,7 @@ from server.rtc.offer import DECODABLE, MAX_CANDIDATES, Offer, check_offer, is_m
 from server.rtc.patches.gathering import Gathering
 from server.rtc.patches.ice_restart import IceRestart
 from server.rtc.patches.receiver import CameraReceiver, install
-from server.rtc.sdpfrag import make_fragment
+from server.rtc.sdpfrag import Credentials, Fragment, make_fragment
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +149,10 @@ class PeerConnection:
                 continue
             used += 1
         return used
+
+    def credentials(self, fragment: Fragment) -> Credentials:
+        """Return the fragment's ICE credentials for this camera's transport."""
+        return fragment.of(self._offer)
 
     async def restart_ice(self, ufrag: str, pwd: str) -> str:
         """A new ICE session below the same media, for the client's new credentials: our side as an SDP fragment.

@@ -3,6 +3,11 @@
 The other sections of the camera's BUNDLE group share its transport and are answered as inactive, so that the group
 keeps its order and its first section (RFC 9143 section 7.3). All sections outside of the group are rejected with port 0
 (RFC 3264 section 6).
+
+RFC 9143 would allow to reject sections of the group, too. Clients take it for the end of that section: browsers stop its
+transceiver (RFC 9429 section 5.11), so a second camera cannot take over when the first one is stopped, and Chromium then
+fails to offer under max-bundle. Without the group's first section it does not take the answer at all (Chromium 156).
+An inactive section costs nothing, since nothing is sent for it.
 """
 
 from __future__ import annotations

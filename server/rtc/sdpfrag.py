@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.core.errors import BadRequest, TooLarge
-from server.rtc.offer import MAX_CANDIDATES, MAX_MEDIA_SECTIONS, MAX_SDP_BYTES
+from server.rtc.offer import MAX_CANDIDATES, MAX_MEDIA_SECTIONS, MAX_SDP_BYTES, Offer
 
 MEDIA_TYPE = "application/trickle-ice-sdpfrag"
 
@@ -18,14 +18,33 @@ _PWD = re.compile(r"[A-Za-z0-9+/]{22,256}", re.ASCII)
 _MID = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 
+@dataclass(slots=True)
+class Credentials:
+    """The ICE credentials of one section; of all sections without a name and an index. Empty when it has none."""
+
+    mid: str | None = None
+    index: int | None = None
+    ufrag: str = ""
+    pwd: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A client's candidates and ICE credentials. Credentials are empty when the fragment has none."""
+    """A client's candidates and ICE credentials: sections outside of a bundle have their own (RFC 8840 section 9)."""
 
-    ufrag: str
-    pwd: str
+    # Those of all sections first
+    credentials: tuple[Credentials, ...]
     # {"candidate", "sdpMid", "sdpMLineIndex"} each, as browsers write them
     candidates: tuple[dict[str, Any], ...]
+
+    def of(self, offer: Offer) -> Credentials:
+        """Return the credentials for the transport of the offer's camera; empty ones when the fragment has none."""
+        own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
+        if own:
+            return own[-1]
+        # Some clients name another section of the bundle, whose credentials are the same.
+        alike = len({(one.ufrag, one.pwd) for one in self.credentials}) == 1
+        return self.credentials[0] if alike else Credentials()
 
 
 def parse_fragment(text: str) -> Fragment:
@@ -36,14 +55,20 @@ def parse_fragment(text: str) -> Fragment:
     size = len(text.encode("utf-8", "surrogatepass"))
     if size > MAX_SDP_BYTES:
         raise TooLarge(f"The fragment has {size} bytes; at most {MAX_SDP_BYTES} are allowed.")
-    credentials: dict[str, str] = {"ufrag": "", "pwd": ""}
+    session = section = Credentials()
+    credentials = [session]
     candidates: list[dict[str, Any]] = []
+    # Values of the current section's credentials.
+    given = set[str]()
     # Index and name of the current media section; None before the first.
     index: int | None = None
     mid: str | None = None
     for line in text.replace("\r\n", "\n").split("\n"):
         if line.startswith("m="):
             index, mid = 0 if index is None else index + 1, None
+            section = Credentials(index=index, ufrag=session.ufrag, pwd=session.pwd)
+            credentials.append(section)
+            given = set[str]()
             if index >= MAX_MEDIA_SECTIONS:
                 raise BadRequest(f"The fragment has more than {MAX_MEDIA_SECTIONS} media sections.")
         elif line.startswith("a=mid:"):
@@ -52,10 +77,11 @@ def parse_fragment(text: str) -> Fragment:
                 raise BadRequest(
                     'A name of a media section ("a=mid") in the fragment is malformed.'
                 )
+            section.mid = mid
         elif line.startswith("a=ice-ufrag:"):
-            _set(credentials, "ufrag", line[12:], _UFRAG)
+            section.ufrag = _one("ufrag", line[12:], _UFRAG, given)
         elif line.startswith("a=ice-pwd:"):
-            _set(credentials, "pwd", line[10:], _PWD)
+            section.pwd = _one("pwd", line[10:], _PWD, given)
         elif line.startswith("a=candidate:"):
             if len(candidates) >= MAX_CANDIDATES:
                 raise BadRequest(f"The fragment has more than {MAX_CANDIDATES} candidates.")
@@ -66,16 +92,17 @@ def parse_fragment(text: str) -> Fragment:
             raise BadRequest(
                 "This is no SDP fragment: every line of one begins with a letter and =."
             )
-    return Fragment(credentials["ufrag"], credentials["pwd"], tuple(candidates))
+    return Fragment(tuple(one for one in credentials if one.ufrag or one.pwd), tuple(candidates))
 
 
-def _set(credentials: dict[str, str], name: str, value: str, pattern: re.Pattern[str]) -> None:
+def _one(name: str, value: str, pattern: re.Pattern[str], given: set[str]) -> str:
+    """Return a credential that is well-formed and the only one of its section; `given` holds those before it."""
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
-    # All sections of a bundle share one transport and therefore its credentials.
-    if credentials[name] not in ("", value):
-        raise BadRequest(f"The fragment names two different ice-{name}s. One transport has one.")
-    credentials[name] = value
+    if any(one.startswith(f"{name} ") and one != f"{name} {value}" for one in given):
+        raise BadRequest(f"A section of the fragment has two different ice-{name}s. It has one.")
+    given.add(f"{name} {value}")
+    return value
 
 
 def make_fragment(kind: str, mid: str, ufrag: str, pwd: str, candidates: Sequence[str]) -> str:

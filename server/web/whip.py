@@ -57,11 +57,12 @@ def create_whip_router(services: Services) -> APIRouter:
     ) -> Response:
         connection = _connection(services, claims, name)
         fragment = parse_fragment(await _text(request, MEDIA_TYPE, "the SDP fragment"))
+        credentials = connection.credentials(fragment)
         if not _matches(request, connection):
-            if fragment.ufrag != connection.remote_ufrags[0]:
+            if credentials.ufrag != connection.remote_ufrags[0]:
                 await guard.limit(request)
                 return await _restart(connection, fragment)
-        elif fragment.ufrag not in ("", *connection.remote_ufrags):
+        elif credentials.ufrag not in ("", *connection.remote_ufrags):
             raise PreconditionFailed(
                 "The fragment has another ICE user name than this ICE session. For an ICE restart send If-Match: *."
             )
@@ -140,9 +141,10 @@ def _matches(request: Request, connection: PeerConnection) -> bool:
 
 async def _restart(connection: PeerConnection, fragment: Fragment) -> Response:
     """Raises BadRequest, Conflict."""
-    if not fragment.ufrag or not fragment.pwd:
+    credentials = connection.credentials(fragment)
+    if not credentials.ufrag or not credentials.pwd:
         raise BadRequest("An ICE restart needs a new ice-ufrag and a new ice-pwd in the fragment.")
-    ours = await connection.restart_ice(fragment.ufrag, fragment.pwd)
+    ours = await connection.restart_ice(credentials.ufrag, credentials.pwd)
     await connection.add_candidates(list(fragment.candidates))
     return Response(ours, 200, headers={"ETag": f'"{connection.ice_tag}"'}, media_type=MEDIA_TYPE)
 

@@ -9,8 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from server.core.errors import BadRequest, TooLarge
-from server.rtc.offer import MAX_CANDIDATES, MAX_MEDIA_SECTIONS, MAX_SDP_BYTES
-from server.rtc.sdpfrag import make_fragment, parse_fragment
+from server.rtc.offer import (
+    MAX_CANDIDATES,
+    MAX_MEDIA_SECTIONS,
+    MAX_SDP_BYTES,
+    Offer,
+    check_offer,
+)
+from server.rtc.sdpfrag import Credentials, make_fragment, parse_fragment
 
 CANDIDATE = "a=candidate:1 1 udp 2122260223 192.0.2.1 61764 typ host"
 # As RFC 9725 section 4.3.2 has it, but for the number of candidates.
@@ -33,7 +39,8 @@ EXAMPLE = "\r\n".join(
 def test_a_fragment_is_read() -> None:
     """Credentials once, and each candidate with the name or the number of its section."""
     fragment = parse_fragment(EXAMPLE)
-    assert (fragment.ufrag, fragment.pwd) == ("EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")
+    (own,) = fragment.credentials
+    assert own == Credentials("0", 0, "EsAw", "P2uYro0UCOQ4zxjKXaWCBui1")
     places = [(c["sdpMid"], c["sdpMLineIndex"]) for c in fragment.candidates]
     assert places == [("0", None), (None, 1)]
     assert fragment.candidates[0]["candidate"] == CANDIDATE[2:]
@@ -46,8 +53,46 @@ def test_ours_can_be_read_again() -> None:
     made = make_fragment("video", "v", "ab12", "p" * 22, [CANDIDATE[12:]])
     assert made.endswith("a=end-of-candidates\r\n")
     fragment = parse_fragment(made)
-    assert (fragment.ufrag, fragment.pwd) == ("ab12", "p" * 22)
+    (own,) = fragment.credentials
+    assert (own.ufrag, own.pwd) == ("ab12", "p" * 22)
     assert [(c["candidate"], c["sdpMid"]) for c in fragment.candidates] == [(CANDIDATE[2:], "v")]
+
+
+def offer(*mids: str, bundle: str = "") -> Offer:
+    """Audio sections and a camera behind them, each with credentials of its own."""
+    lines = ["v=0", *([f"a=group:BUNDLE {bundle}"] if bundle else [])]
+    for mid in mids:
+        kind, codec = ("video", "VP8/90000") if mid == mids[-1] else ("audio", "opus/48000/2")
+        lines += [f"m={kind} 9 UDP/TLS/RTP/SAVPF 96", f"a=mid:{mid}", f"a=rtpmap:96 {codec}"]
+        lines += ["a=sendonly", f"a=ice-ufrag:{mid * 4}", f"a=ice-pwd:{mid * 22}"]
+        lines.append("a=fingerprint:sha-256 AA")
+    return check_offer("\r\n".join([*lines, ""]))
+
+
+def part(mid: str, kind: str = "audio") -> str:
+    """A fragment's section with credentials made of its name."""
+    return f"m={kind} 9 UDP/TLS/RTP/SAVPF 96\na=mid:{mid}\na=ice-ufrag:{mid * 4}\na=ice-pwd:{mid * 22}\n"
+
+
+@pytest.mark.parametrize(
+    ("sections", "bundle", "fragment", "ufrag"),
+    [
+        ("av", "", part("a") + part("v"), "vvvv"),
+        ("av", "", part("v") + part("a"), "vvvv"),
+        ("av", "", part("a").replace("a=mid:a\n", "") + part("v").replace("a=mid:v\n", ""), "vvvv"),
+        ("av", "", part("a") + part("x"), ""),
+        ("av", "a v", part("a") + part("v"), "aaaa"),
+        ("av", "a v", part("v"), "vvvv"),
+        ("av", "a v", f"a=ice-ufrag:ssss\na=ice-pwd:{'s' * 22}\nm=audio\na=mid:a\n", "ssss"),
+        ("av", "", f"a=ice-ufrag:ssss\na=ice-pwd:{'s' * 22}\n" + part("v"), "vvvv"),
+        ("v", "", CANDIDATE, ""),
+    ],
+)
+def test_the_cameras_transport_has_its_own_credentials(
+    sections: str, bundle: str, fragment: str, ufrag: str
+) -> None:
+    """Sections outside of a bundle have others (RFC 8840 section 9); what holds for all stands before the first."""
+    assert parse_fragment(fragment).of(offer(*sections, bundle=bundle)).ufrag == ufrag
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ class WhipCamera:
         )
         assert reply.status_code == 200, reply.text
         theirs = parse_fragment(reply.text)
-        transport._connection.remote_username = theirs.ufrag
-        transport._connection.remote_password = theirs.pwd
+        transport._connection.remote_username = theirs.credentials[0].ufrag
+        transport._connection.remote_password = theirs.credentials[0].pwd
         for candidate in theirs.candidates:
             await transport.addRemoteCandidate(
                 candidate_from_sdp(candidate["candidate"].removeprefix("candidate:"))
