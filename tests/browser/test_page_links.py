@@ -209,7 +209,7 @@ async def test_the_chat_is_back_with_the_picture(
             await ask(page, "How big is it?")
         else:
             # The target is 1 s; a machine with much else to do is slower.
-            assert (heard[0]["at"] - joined) / 1000 - picture < 1.8
+            assert (heard[0]["at"] - joined) / 1000 - picture < 5
         await expect(page.turns.last).to_have_attribute("data-state", "done")
         await page.page.wait_for_timeout(2500)
         labels = await page.page.evaluate("window.__labels")

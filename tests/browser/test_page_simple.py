@@ -71,7 +71,7 @@ async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visi
         await page.start()
     await expect(page.notice).to_contain_text("The server restarts.")
     await expect(page.notice).to_contain_text("The server has stopped.")
-    await expect(page.notice).to_contain_text("ask whoever runs it")
+    await expect(page.notice).to_contain_text("ask whoever runs the server")
     await page.leave()
 
 

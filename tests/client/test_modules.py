@@ -68,6 +68,8 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     await opened.route("**/*", serve)
     await opened.goto(ORIGIN)
     yield opened
+    # Playwright would wait for good for what is answered to a page that is gone.
+    await opened.unroute_all(behavior="wait")
     await opened.close()
 
 

@@ -296,7 +296,7 @@ async def test_certificates_are_renewed_through_it(tmp_path: Path) -> None:
     (folder / "answer").write_text("proof")
     for path in (tmp_path, *tmp_path.parents):
         # nginx's workers are another user.
-        if path.stat().st_mode & 0o005 == 0 and path.name.startswith("pytest"):
+        if path.stat().st_mode & 0o005 == 0 and path.name.startswith(("pytest", "popen")):
             path.chmod(0o755)
     tmp_path.chmod(0o755)
     async with nginx(tmp_path, [free_port()]) as front, httpx.AsyncClient() as http:
