@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 ORDER = (
     "core",
     "vision",
+    "attention",
     "rtc.rate",
     "rtc",
     "rtc.media",
@@ -58,6 +59,7 @@ AIOICE = {"rtc.patches", "rtc.turn_check"}
 PURE: dict[str, set[str]] = {
     "core": {"aio"},
     "vision": set(),
+    "attention": set(),
     "rtc": {"turn_check"},
     "rtc.rate": set(),
     "rtc.media": {"decode", "video_stream"},
@@ -78,6 +80,12 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "program.access": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",
     "core.errors": "tests/core/test_error_texts.py, beside tests/web/test_http_errors.py and tests/core/test_logs.py",
     "core.frames": "data without behaviour",
+    "attention.alignment": "where a moved camera's change lies: tests/attention/test_gate.py",
+    "attention.evidence": "patches and two looks: tests/attention/test_gate.py",
+    "attention.luma_change": "objects, weak and slow ones, busy parts: tests/attention/test_gate.py",
+    "attention.chroma_change": "other colors: tests/attention/test_gate.py",
+    "attention.print_change": "other words on a display: tests/attention/test_gate.py",
+    "attention.scratch": "shared by cameras and threads: tests/attention/test_gate.py",
     "session.request_builder": "a part of a session: tests/session/test_session.py",
     "operator.service": "what it joins: tests/operator/test_routes.py, over a real server",
     "session.state_messages": "what a session tells: tests/session/test_session.py, tests/web/test_websocket.py",
@@ -231,6 +239,8 @@ def test_workers_know_nothing_of_the_server() -> None:
 ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps"}
 # What the engines know of this machine and its programs.
 MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hosting.host"}
+# What a benchmark measures without a server around it.
+MEASURED = {"gate.py": {"attention.gate", "attention.scratch", "vision.luma"}}
 
 
 def test_scripts_leave_the_server_alone() -> None:
@@ -238,7 +248,7 @@ def test_scripts_leave_the_server_alone() -> None:
     folders = ("scripts", "benchmarks")
     for path in sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py")):
         rest = {name for name in ours(path) if not name.startswith(("catalogue.", "fetch."))}
-        assert rest <= {*ALONE, *MACHINE}, path.name
+        assert rest <= {*ALONE, *MACHINE, *MEASURED.get(path.name, ())}, path.name
         assert "server" not in outside(path) or ours(path), path.name
     for name in ALONE:
         assert not ours(modules()[name])

@@ -1,0 +1,133 @@
+"""The change gate's figures: false wakes, what it sees, and what a look costs."""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections import defaultdict
+from collections.abc import Callable
+
+import cv2
+
+from server.attention.gate import ChangeGate, Why
+from server.attention.scratch import Scratch
+from server.vision.luma import SceneReader
+from tests.attention.clip_classes import (
+    busy_clips,
+    color_clip,
+    display_clip,
+    lamp_clip,
+    moved_clip,
+    object_clip,
+    person_clip,
+    scene_clip,
+    slow_clip,
+    still_clips,
+)
+from tests.attention.clips import Clip, new_decoder, packets
+from tests.attention.watching import watch
+
+# Seeds of the scenes: the photograph and drawn ones
+SEEDS = (0, 1, 2, 3)
+AREAS = (0.005, 0.01, 0.02, 0.05, 0.10)
+CONTRASTS = (10, 15, 25, 40)
+CHANGES: dict[str, Callable[[int], Clip]] = {
+    "slow, 10 s": slow_clip,
+    "color alone": color_clip,
+    "other scene": scene_clip,
+    "moved": moved_clip,
+    "person": person_clip,
+    "display": display_clip,
+    "lamp, 0.1 %": lamp_clip,
+}
+
+
+def still(seconds: float, fps: int) -> None:
+    """False wakes a minute where nothing happens, and where much moves; there also with pauses."""
+    print(f"False wakes a minute at {fps} frames/s, {len(SEEDS)} scenes of {seconds:g} s a class")
+    for clips, paced in (
+        (still_clips(seconds, SEEDS, fps), False),
+        (busy_clips(seconds, SEEDS, fps), False),
+        (busy_clips(seconds, SEEDS, fps), True),
+    ):
+        wakes: dict[str, float] = defaultdict(float)
+        minutes: dict[str, float] = defaultdict(float)
+        reasons: dict[str, set[str]] = defaultdict(set)
+        for clip in clips:
+            watched = watch(clip, paced=paced)
+            wakes[clip.name] += len(watched.wakes)
+            minutes[clip.name] += watched.minutes
+            reasons[clip.name] |= {change.why.value for _, change in watched.wakes}
+        for name, count in wakes.items():
+            how = ", with pauses" if paced else ""
+            why = ", ".join(sorted(reasons[name]))
+            print(f"  {name + how:32} {count / minutes[name]:6.2f}  {why}", flush=True)
+
+
+def seen() -> None:
+    """What is seen of objects, by size and contrast, and of other changes."""
+    print("Objects seen, by area and contrast")
+    for area in AREAS:
+        row = []
+        for contrast in CONTRASTS:
+            clips = [watch(object_clip(area, contrast, seed)) for seed in SEEDS]
+            shown = sum(len(each.clip.events) for each in clips)
+            row.append(f"{contrast}: {shown - sum(len(each.missed) for each in clips)}/{shown}")
+        print(f"  {area:5.1%}  " + "  ".join(row), flush=True)
+    print("Other changes seen")
+    for name, make in CHANGES.items():
+        clips = [watch(make(seed)) for seed in SEEDS]
+        shown = sum(len(each.clip.events) for each in clips)
+        missed = sum(len(each.missed) for each in clips)
+        print(f"  {name:16} {shown - missed}/{shown}", flush=True)
+
+
+def cost(looks: int) -> None:
+    """Thread CPU of a look and of the scene measure beside it, right after the frame was decoded."""
+    print(f"Milliseconds of CPU a look, median / p95 of {looks}: gate; with dark, blurred, motion")
+    cv2.setNumThreads(1)
+    for clip in still_clips(16, (1,)):
+        sent = [packet for _, packet in packets(clip)]
+        gate, scene = ChangeGate(Scratch()), SceneReader()
+        alone: list[float] = []
+        both: list[float] = []
+        number = 0
+        while len(both) < looks:
+            decoder = new_decoder()
+            for packet in sent:
+                for image in decoder.decode(packet):
+                    began = time.thread_time()
+                    change = gate.look(image, number / 2)
+                    between = time.thread_time()
+                    scene.read(image, number / 2, gate.seen.upright())
+                    both.append((time.thread_time() - began) * 1000)
+                    alone.append((between - began) * 1000)
+                    number += 1
+                    if change.why is Why.FIRST:
+                        gate.answered(gate.seen.copy())
+        print(f"  {clip.name:32} {_figures(alone)}; {_figures(both)}", flush=True)
+
+
+def _figures(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} / {statistics.quantiles(values, n=20)[-1]:.2f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gate", description=__doc__)
+    parser.add_argument("what", nargs="*", choices=["still", "seen", "cost", []], default=[])
+    parser.add_argument("--seconds", type=float, default=65.0, help="length of a still clip")
+    parser.add_argument("--fps", type=int, choices=[2, 10], default=2)
+    parser.add_argument("--looks", type=int, default=300)
+    args = parser.parse_args()
+    parts = args.what or ["cost", "seen", "still"]
+    if "cost" in parts:
+        cost(args.looks)
+    if "seen" in parts:
+        seen()
+    if "still" in parts:
+        still(args.seconds, args.fps)
+
+
+if __name__ == "__main__":
+    main()

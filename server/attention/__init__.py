@@ -1,0 +1,5 @@
+"""Attention: finds whether the scene still is the one that the last answer was about. Pure: `now` is an argument.
+
+`gate.py` is the change gate, `pace.py` says when background work may ask. What a camera is, who asks and what for
+is decided above.
+"""

@@ -1,0 +1,119 @@
+"""Marked blocks: how large and how clear their patches are, and whether two looks agree about them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from server.attention.scratch import F32, U8
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a patch of marked blocks needs to count."""
+
+    # Share of the picture
+    area: float
+    # Mean strength (difference by threshold)
+    strength: float = 1.0
+    # Area times mean strength
+    mass: float = 0.0
+
+    def scaled(self, sensitivity: float) -> Rule:
+        return Rule(self.area / sensitivity, self.strength, self.mass / sensitivity)
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """The patch that comes nearest to a rule."""
+
+    # 1 and more fulfils the rule
+    value: float = 0.0
+    # left, top, right, bottom as shares of the plane
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+
+NO_PATCH = Patch()
+
+
+def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
+    """Find which patch of touching marks fulfils a rule best. Without `strength` it is 1 everywhere."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(marks, connectivity=8)
+    if count < 2:
+        return NO_PATCH
+    blocks = stats[1:, cv2.CC_STAT_AREA]
+    area = blocks / marks.size
+    if strength is None:
+        mean = np.ones_like(area)
+    else:
+        mean = np.bincount(labels.ravel(), strength.ravel(), count)[1:] / blocks
+    value = np.zeros_like(area)
+    for rule in rules:
+        fit = np.minimum(area / rule.area, mean / rule.strength)
+        if rule.mass:
+            fit = np.minimum(fit, area * mean / rule.mass)
+        np.maximum(value, fit, out=value)
+    best = int(value.argmax())
+    left, top, width, height = (int(side) for side in stats[best + 1, :4])
+    rows, columns = marks.shape
+    box = (left / columns, top / rows, (left + width) / columns, (top + height) / rows)
+    return Patch(float(value[best]), box)
+
+
+class TwoLooks:
+    """Marks of the last look (a byte a block, 0: none), so that a weak change needs two looks that agree."""
+
+    def __init__(self, shape: tuple[int, int]) -> None:
+        self._last: U8 = np.zeros(shape, np.uint8)
+        self._both: U8 = np.zeros(shape, np.uint8)
+        self._there = False
+
+    def forget(self) -> None:
+        self._there = False
+
+    def agree(self, marks: U8) -> U8 | None:
+        """The blocks that had the same mark in the last look, as 1; None if nothing was marked then."""
+        both = None
+        if self._there:
+            both = self._both
+            np.equal(marks, self._last, out=both.view(np.bool_))
+            np.logical_and(both, marks, out=both.view(np.bool_))
+        np.copyto(self._last, marks)
+        self._there = True
+        return both
+
+
+class Activity:
+    """How much each block usually differs from one look to the next: leaves, screens. Grey levels; jumps count little."""
+
+    def __init__(
+        self, shape: tuple[int, ...], *, first: float, least: float, jump: float, seconds: float
+    ) -> None:
+        self.level: F32 = np.full(shape, first, np.float32)
+        self._last: F32 = np.zeros(shape, np.float32)
+        self._there = False
+        self._least = least
+        self._jump = jump
+        self._seconds = seconds
+
+    def restart(self) -> None:
+        """The next difference is to another reference, so it is not compared with the last one."""
+        self._there = False
+
+    def learn(self, difference: F32, passed: float, a: F32, b: F32) -> None:
+        """`passed`: seconds since the last look. `a` and `b` are overwritten."""
+        if self._there:
+            np.subtract(difference, self._last, out=a)
+            np.abs(a, out=a)
+            np.multiply(self.level, 2.5, out=b)
+            b += self._jump
+            np.minimum(a, b, out=a)
+            a -= self.level
+            a *= 1 - math.exp(-passed / self._seconds)
+            self.level += a
+            np.maximum(self.level, self._least, out=self.level)
+        np.copyto(self._last, difference)
+        self._there = True

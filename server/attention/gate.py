@@ -1,0 +1,198 @@
+"""The change gate: finds whether a frame still shows what the last answer was about."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from server.attention.alignment import Pose, Reference
+from server.attention.chroma_change import ChromaChange
+from server.attention.evidence import Patch
+from server.attention.luma_change import LumaChange
+from server.attention.planes import Planes
+from server.attention.print_change import PrintChange
+from server.attention.scratch import F32, HEIGHT, WIDTH, Scratch
+
+if TYPE_CHECKING:
+    import av
+
+# Seconds between looks, at least; of a faster camera most frames are passed over.
+LOOK_SECONDS = 0.4
+# A camera's clock is not that exact.
+_EARLY = 0.02
+# More blocks over their threshold than this share is another scene, more blocks of motion another view.
+_SCENE_SHARE = 0.30
+_VIEW_BLOCKS = 8.0
+# Looks averaged into the reference after an answer, while no more of the blocks differ than a lamp has.
+_SETTLE_LOOKS = 3
+_SETTLE_SHARE = 0.0006
+# Longest step that is learned from, in seconds
+_STEP = 0.5
+# Bounds of the sensitivity: 1 is what the figures were tuned for.
+LEAST_SENSITIVITY = 0.25
+MOST_SENSITIVITY = 4.0
+
+
+class Why(StrEnum):
+    """Reason of a decision."""
+
+    SAME = "same"
+    # There is nothing to compare with.
+    FIRST = "first"
+    VIEW = "view"
+    SCENE = "scene"
+    # Clear in one look
+    OBJECT = "object"
+    # Weak or small, in two looks
+    SLIGHT = "slight"
+    COLOR = "color"
+    PRINT = "print"
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A bounding box as shares of the picture's width and height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+WHOLE = Region(0.0, 0.0, 1.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A look's decision."""
+
+    why: Why
+    # How near the strongest evidence comes to a rule; of weak evidence two looks have to reach 1.
+    value: float
+    # Where the change lies in the frame; None without one.
+    region: Region | None
+    # Share of the picture that always moves, where only a stronger change is seen
+    busy: float
+
+    @property
+    def changed(self) -> bool:
+        return self.why is not Why.SAME
+
+
+class ChangeGate:
+    """One camera's (0.74 MB beside the shared scratch). Frames come in order; one caller at a time.
+
+    The reference is the frame that the last answer was about, and nothing is adapted to what comes after: a slow
+    change adds up until it is seen. How much each block moves from look to look is learned, so leaves and screens
+    wake less; `busy` says how much of the picture that is.
+    """
+
+    def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:
+        """Cameras share `scratch`. A higher `sensitivity` sees weaker and smaller changes, 0.25 to 4."""
+        if not LEAST_SENSITIVITY <= sensitivity <= MOST_SENSITIVITY:
+            raise ValueError(
+                f"a sensitivity of {sensitivity:g} was given; allowed are {LEAST_SENSITIVITY:g} to {MOST_SENSITIVITY:g}"
+            )
+        self._scratch = scratch
+        self._sensitivity = sensitivity
+        # The planes of the last look
+        self.seen = Planes()
+        self.forget()
+
+    def forget(self) -> None:
+        """Another stream is not compared with this one."""
+        self._reference: Reference | None = None
+        self._luma = LumaChange()
+        self._chroma = ChromaChange()
+        self._print = PrintChange()
+        # When the last look was; looks since the reference
+        self._looked = -math.inf
+        self._looks = 0
+
+    def due(self, now: float) -> bool:
+        """Tell whether a frame captured at `now` (seconds of any steady clock) is to be looked at."""
+        return abs(now - self._looked) >= LOOK_SECONDS - _EARLY
+
+    def answered(self, planes: Planes) -> None:
+        """Compare with these from now on: a copy of `seen` at the look whose frame was really sent."""
+        self._reference = Reference(planes)
+        self._restart()
+        self._looks = 0
+
+    def look(self, image: av.VideoFrame, now: float) -> Change:
+        """Compare a frame captured at `now` with the reference.
+
+        Raises ValueError for a pixel format without a luma plane of bytes.
+        """
+        with self._scratch.lock:
+            self.seen.read(image, self._scratch)
+            passed = min(_STEP, max(0.02, now - self._looked))
+            self._looked = now
+            reference = self._reference
+            if reference is None:
+                return Change(Why.FIRST, 1.0, WHOLE, 0.0)
+            if not reference.alike(self.seen):
+                return Change(Why.VIEW, 1.0, WHOLE, 0.0)
+            return self._compare(reference, passed)
+
+    def _compare(self, reference: Reference, passed: float) -> Change:
+        scratch, sensitivity = self._scratch, self._sensitivity
+        np.copyto(scratch.luma, self.seen.luma)
+        np.copyto(scratch.chroma, self.seen.chroma)
+        pose = reference.align(scratch.luma, scratch)
+        luma, chroma = self._warped(pose)
+        now, twice = self._luma.compare(reference, luma, pose, passed, sensitivity, scratch)
+        color = self._chroma.compare(reference, chroma, pose, passed, sensitivity, scratch)
+        share = self._luma.share
+        busy = self._luma.busy(scratch)
+        steady = self._print.steady(pose)
+        if pose.moved > _VIEW_BLOCKS:
+            return Change(Why.VIEW, pose.moved / _VIEW_BLOCKS, WHOLE, busy)
+        if share > _SCENE_SHARE:
+            return Change(Why.SCENE, share / _SCENE_SHARE, WHOLE, busy)
+        found = [(Why.OBJECT, now), (Why.SLIGHT, twice), (Why.COLOR, color)]
+        if steady and all(patch.value < 1 for _, patch in found):
+            patch = self._print.compare(reference, self.seen, pose, passed, sensitivity, scratch)
+            found.append((Why.PRINT, patch))
+        why, best = max(found, key=lambda each: each[1].value)
+        changed = best.value >= 1
+        self._looks += 1
+        if not changed and self._looks < _SETTLE_LOOKS and share < _SETTLE_SHARE:
+            reference.average(luma, chroma, 1 / (self._looks + 1))
+            self._luma.restart()
+            self._chroma.restart()
+        region = self._region(best, pose) if changed else None
+        return Change(why if changed else Why.SAME, best.value, region, busy)
+
+    def _warped(self, pose: Pose) -> tuple[F32, F32]:
+        """The look's luma and chroma where the reference's blocks went."""
+        scratch = self._scratch
+        if pose.still:
+            return scratch.luma, scratch.chroma
+        pose.warp(scratch.luma, scratch.warped)
+        for plane, target in zip(scratch.chroma, scratch.chroma_warped, strict=True):
+            pose.warp(plane, target)
+        return scratch.warped, scratch.chroma_warped
+
+    def _region(self, patch: Patch, pose: Pose) -> Region:
+        """Where a patch of the reference lies in the frame."""
+        left, top, right, bottom = patch.box
+        corners = np.array(
+            [[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]]
+        ) * [WIDTH, HEIGHT, 1]
+        places = corners @ pose.matrix(WIDTH, HEIGHT).T / [WIDTH, HEIGHT]
+        across, down = np.clip(places.T, 0.0, 1.0)
+        if self.seen.turned:
+            across, down = down, across
+        return Region(
+            float(across.min()), float(down.min()), float(across.max()), float(down.max())
+        )
+
+    def _restart(self) -> None:
+        self._luma.restart()
+        self._chroma.restart()
+        self._print.restart()

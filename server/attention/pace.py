@@ -1,0 +1,70 @@
+"""When background work asks: at a change, less often while answers stay the same, and now and then where much moves."""
+
+from __future__ import annotations
+
+import math
+
+from server.attention.gate import Change, Region
+
+# Seconds between requests: doubled with each answer that says the same, none after one that says something new.
+FIRST_PAUSE = 1.0
+LONGEST_PAUSE = 30.0
+# Where more than this share of the picture always moves, a request goes so often without a change: the gate sees less there.
+BUSY_SHARE = 0.005
+HEARTBEAT_SECONDS = 60.0
+# A change lies elsewhere when less than this share of its region lies where answers stayed the same.
+_ELSEWHERE = 0.5
+
+
+class Pace:
+    """One piece of background work's. `now` is in seconds of any steady clock."""
+
+    def __init__(self) -> None:
+        self._asked = -math.inf
+        self._pause = 0.0
+        self._until = -math.inf
+        # Where the changes were of the request that runs, and of those that brought the same answer
+        self._region: Region | None = None
+        self._fruitless: Region | None = None
+
+    def due(self, change: Change, now: float) -> bool:
+        """Tell whether to ask about the frame of this look."""
+        if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
+            return True
+        return change.changed and (now >= self._until or self._elsewhere(change.region))
+
+    def asked(self, change: Change, now: float) -> None:
+        """A request went off because of this look."""
+        self._asked = now
+        self._region = change.region if change.changed else None
+
+    def answered(self, now: float, *, same: bool) -> None:
+        """The request is done; `same`: its answer says nothing new."""
+        if not same:
+            self._pause = 0.0
+            self._fruitless = None
+        else:
+            self._pause = min(LONGEST_PAUSE, self._pause * 2) or FIRST_PAUSE
+            self._fruitless = _union(self._fruitless, self._region)
+        self._until = now + self._pause
+
+    def _elsewhere(self, region: Region | None) -> bool:
+        known = self._fruitless
+        if region is None or known is None:
+            return False
+        width = min(region.right, known.right) - max(region.left, known.left)
+        height = min(region.bottom, known.bottom) - max(region.top, known.top)
+        shared = max(0.0, width) * max(0.0, height)
+        size = (region.right - region.left) * (region.bottom - region.top)
+        return shared < _ELSEWHERE * size
+
+
+def _union(one: Region | None, other: Region | None) -> Region | None:
+    if one is None or other is None:
+        return one or other
+    return Region(
+        min(one.left, other.left),
+        min(one.top, other.top),
+        max(one.right, other.right),
+        max(one.bottom, other.bottom),
+    )

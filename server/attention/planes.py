@@ -1,0 +1,110 @@
+"""Small planes of a frame: means of its luma and chroma, always 160×90, so that cameras can share working memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import cv2
+import numpy as np
+
+from server.attention.scratch import HEIGHT, U8, WIDTH, Scratch
+from server.vision.luma import luma_plane
+
+if TYPE_CHECKING:
+    import av
+
+# No color: BT.601's middle.
+_GRAY = 128
+
+
+class Planes:
+    """One frame's small planes (80 kB), in grey levels. Written by `read` alone."""
+
+    def __init__(self) -> None:
+        # (180, 320): a quarter of the side of a picture of 1280×720, for print
+        self.fine: U8 = np.zeros((2 * HEIGHT, 2 * WIDTH), np.uint8)
+        # (90, 160)
+        self.luma: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
+        # (2, 45, 80): U, then V
+        self.chroma: U8 = np.full((2, HEIGHT // 2, WIDTH // 2), _GRAY, np.uint8)
+        # Whether rows and columns changed sides: an upright picture lies on its side here.
+        self.turned = False
+        # A block's height by its width, in the camera's pixels: 1 for 16:9
+        self.ratio = 1.0
+
+    def read(self, image: av.VideoFrame, scratch: Scratch) -> None:
+        """Take another frame's. Raises ValueError for a pixel format without a luma plane of bytes."""
+        luma = luma_plane(image)
+        height, width = luma.shape
+        self.turned = height > width
+        longer, shorter = max(width, height), min(width, height)
+        self.ratio = (shorter / HEIGHT) / (longer / WIDTH)
+        self._shrink(luma, self.fine, scratch)
+        _resize(self.fine, self.luma)
+        planes = _chroma_planes(image)
+        if planes is None:
+            self.chroma.fill(_GRAY)
+            return
+        for plane, target in zip(planes, self.chroma, strict=True):
+            self._shrink(plane, target, scratch)
+
+    def upright(self) -> U8:
+        """The luma as the camera's picture stands: (90, 160), or (160, 90) of an upright one."""
+        return np.ascontiguousarray(self.luma.T) if self.turned else self.luma
+
+    def copy(self) -> Planes:
+        other = Planes()
+        other.take(self)
+        return other
+
+    def take(self, other: Planes) -> None:
+        """Become a copy of others."""
+        np.copyto(self.fine, other.fine)
+        np.copyto(self.luma, other.luma)
+        np.copyto(self.chroma, other.chroma)
+        self.turned, self.ratio = other.turned, other.ratio
+
+    def alike(self, other: Planes) -> bool:
+        """Tell whether both are of pictures of one shape, so that their blocks show the same places."""
+        return self.turned == other.turned and abs(self.ratio - other.ratio) < 0.01 * self.ratio
+
+    def _shrink(self, plane: U8, target: U8, scratch: Scratch) -> None:
+        """Halve exactly while it can be (five times as quick as one step), then go to the target's size."""
+        rows, columns = target.shape[::-1] if self.turned else target.shape
+        first = True
+        while plane.shape[0] >= 2 * rows and plane.shape[1] >= 2 * columns:
+            height, width = plane.shape[0] // 2, plane.shape[1] // 2
+            last = (height, width) == (rows, columns) and not self.turned
+            halved = target if last else scratch.halved(height, width, first)
+            _resize(plane[: 2 * height, : 2 * width], halved)
+            plane, first = halved, not first
+        if plane is target:
+            return
+        if not self.turned:
+            _resize(plane, target)
+            return
+        if plane.shape != (rows, columns):
+            resized = scratch.halved(rows, columns, first)
+            _resize(plane, resized)
+            plane = resized
+        cv2.transpose(plane, dst=target)
+
+
+def _resize(source: U8, target: U8) -> None:
+    height, width = target.shape
+    cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_AREA)
+
+
+def _chroma_planes(image: av.VideoFrame) -> tuple[U8, U8] | None:
+    """U and V as views, or None of a picture without color."""
+    if len(image.planes) < 2:
+        return None
+    views = []
+    for plane in image.planes[1:]:
+        rows: U8 = np.frombuffer(cast(bytes, plane), np.uint8, plane.line_size * plane.height)
+        views.append(rows.reshape(plane.height, plane.line_size))
+    if image.format.name == "nv12":
+        pairs = views[0][:, : image.planes[1].width * 2]
+        return np.ascontiguousarray(pairs[:, ::2]), np.ascontiguousarray(pairs[:, 1::2])
+    u, v = (view[:, : plane.width] for view, plane in zip(views, image.planes[1:], strict=True))
+    return u, v
