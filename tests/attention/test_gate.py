@@ -119,7 +119,7 @@ def test_looks_are_rare() -> None:
     ("size", "box"),
     [
         ((1280, 720), (320, 180, 640, 360)),
-        ((720, 1280), (360, 640, 540, 960)),
+        ((720, 1280), (90, 640, 270, 960)),
         ((640, 480), (320, 240, 480, 360)),
         ((1920, 1080), (960, 270, 1440, 540)),
         ((1279, 719), (320, 180, 640, 360)),
@@ -193,7 +193,7 @@ def test_nothing_is_adapted_away() -> None:
         gate.look(drawn(with_box(luma, (600, 300, 900, 500), step)), 0.5 + step / 2)
         for step in range(40)
     ]
-    assert slow[-1].changed
+    assert slow[-1].why in (Why.OBJECT, Why.SLIGHT)
     assert not slow[0].changed
 
 
