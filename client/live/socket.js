@@ -23,7 +23,7 @@ const OPEN_WITHIN = 5000;
  * other code: try again soon.
  * @type {Record<number, "token"|"session"|"slow"|"never"|"over">}
  */
-export const AFTER_CLOSE = {
+const AFTER_CLOSE = {
   4401: "token",
   4403: "never",
   4404: "session",

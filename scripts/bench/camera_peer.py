@@ -63,7 +63,6 @@ class CameraPeer(ChatClient):
         # The offer's answer, whole
         self.answer: Message = {}
         self.offered_at = 0.0
-        self.connected_at = 0.0
         self.track: EncodedTrack | None = None
         self._trickle = trickle
         # A link of its own between this camera and the server; None is the bare network.
@@ -145,7 +144,6 @@ class CameraPeer(ChatClient):
             await connected.wait()
         if pc.connectionState != "connected":
             raise ConnectionError(f"the camera's connection is {pc.connectionState}")
-        self.connected_at = time.time()
 
     @property
     def dropped(self) -> int:

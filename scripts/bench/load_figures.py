@@ -17,8 +17,6 @@ from typing import Any
 from scripts.bench.load_sample import Sample
 from scripts.bench.report import Row, Spread, percentile
 
-# Answers that take longer are slow, seconds.
-SLO = 3.0
 # The server's own steps of an answer, in order, and what they are called
 STAGES = {
     "wait_frame_ms": "waiting for a frame captured after it",

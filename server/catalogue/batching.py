@@ -1,8 +1,4 @@
-"""Compute the number of concurrent answers from the GPU's memory, and their speed from its bandwidth. Pure.
-
-One step reads all weights once and makes one token of each running answer, so a batch of n answers is n times as fast. This
-is the lower bound of a step: prompts, pictures and the answers' keys and values take further time.
-"""
+"""Compute the number of concurrent answers from the GPU's memory. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +8,6 @@ from server.catalogue.machine import gigabytes
 
 # vLLM's default of --max-num-seqs in most of its versions
 MOST = 256
-# Share of the upper bound of answers per second to plan with: prompts and pictures take time, and requests come in bursts.
-PLANNED = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,20 +54,3 @@ def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) 
 def room(memory: int, share: float, taken: int) -> int:
     """Return the bytes for keys and values: `share` of the GPUs' memory less `taken` by weights and library."""
     return int(memory * share) - taken
-
-
-def step_seconds(weights: int, bandwidth: float) -> float:
-    """Return the least time of one step (one token of every answer). `bandwidth`: bytes per second of GPU memory."""
-    return weights / bandwidth
-
-
-def tokens_a_second(answers: int, weights: int, bandwidth: float) -> float:
-    """Return the upper bound of the tokens per second of a batch."""
-    return answers / step_seconds(weights, bandwidth)
-
-
-def answers_a_second(
-    concurrent: int, held: int, weights: int, bandwidth: float, tokens: int
-) -> float:
-    """Return the upper bound of the answers of `tokens` per second, when at most `concurrent` and `held` run at once."""
-    return tokens_a_second(min(concurrent, held), weights, bandwidth) / tokens

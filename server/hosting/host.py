@@ -103,7 +103,7 @@ class HostLook:
     """Looks again each time; what does not change while a program stays the same is asked of it once.
 
     `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own Python that has torch.
-    `models`: where models are kept, for the space that is left. For any number of threads.
+    For any number of threads.
     """
 
     def __init__(
@@ -111,12 +111,10 @@ class HostLook:
         *,
         engine_python: str = "",
         vllm: str = "vllm",
-        models: Path | None = None,
         trust_remote_code: bool = False,
     ) -> None:
         self._engine_python = engine_python
         self._vllm = vllm
-        self._models = models if models is not None else ROOT
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
         self._vllm_look = VllmLook()
@@ -159,7 +157,6 @@ class HostLook:
             gpu_trouble=gpu_trouble,
             ram_total_bytes=total,
             ram_free_bytes=free,
-            disk_free_bytes=_disk(self._models),
             cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
             engine_python=python,
             libraries=libraries,
@@ -218,19 +215,6 @@ class HostLook:
         found = _ask_python(path)
         self._kept[path] = _Kept(changed, found, time.monotonic())
         return found
-
-
-def look_at_host(
-    *,
-    engine_python: str = "",
-    vllm: str = "vllm",
-    models: Path | None = None,
-    trust_remote_code: bool = False,
-) -> Host:
-    """One look; see `HostLook`."""
-    return HostLook(
-        engine_python=engine_python, vllm=vllm, models=models, trust_remote_code=trust_remote_code
-    ).look()
 
 
 def sandboxed() -> bool:
@@ -335,16 +319,6 @@ def _within(group: Path) -> tuple[int, int] | None:
             continue
         return limit, max(0, limit - max(0, used))
     return None
-
-
-def _disk(folder: Path) -> int:
-    for path in (folder, *folder.parents):
-        if path.is_dir():
-            try:
-                return shutil.disk_usage(path).free
-            except OSError:
-                break
-    return 0
 
 
 def _changed(path: str) -> int:

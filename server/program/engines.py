@@ -119,7 +119,6 @@ class EngineParts:
         settings = self._settings
         look = HostLook(
             engine_python=str(settings.engine_python or ""),
-            models=settings.model_path,
             trust_remote_code=settings.trust_remote_code,
         )
         # run.sh --model fetches to the second.

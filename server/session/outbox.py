@@ -92,11 +92,6 @@ class Outbox:
         """Bytes that wait; never above `max_bytes`."""
         return self._size
 
-    @property
-    def attached(self) -> bool:
-        """Somebody reads."""
-        return self._reader is not None
-
     def put(self, message: ServerMessage) -> None:
         """Never waits and never fails. After `close` it does nothing."""
         if self._closed:

@@ -31,8 +31,6 @@ Bgr = NDArray[np.uint8]
 FACE_PIXELS = 640 * 352
 # Confidence from which a region is blurred: low, because a missed face is worse than a blurred cup.
 FACE_THRESHOLD = 0.2
-# Confidence from which a region counts as a face in answers about their number.
-COUNT_THRESHOLD = 0.5
 # Margin around the found region that is blurred, too, as a share of its sides.
 _FACE_MARGIN = 0.2
 # A face is reduced to at most this many cells per direction.

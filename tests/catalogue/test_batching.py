@@ -45,6 +45,10 @@ def test_as_many_as_the_memory_holds_and_never_fewer_than_are_asked(
     assert ("Lower it" in found.reason) is tight
 
 
+# Share of the upper bound of answers per second to plan with: prompts and pictures take time, and requests come in bursts.
+PLANNED = 0.5
+
+
 def test_what_a_model_keeps_and_what_it_takes_before_make_what_it_needs() -> None:
     """The catalogue counts one context of 8,192 tokens, or as many as the model takes."""
     for tokens in (None, 4096, 128_000):
@@ -67,6 +71,26 @@ def test_the_number_asked_at_a_time_is_the_settings() -> None:
     assert Settings().max_concurrent_inferences == DEFAULT_CONCURRENT
 
 
+def step_seconds(weights: int, bandwidth: float) -> float:
+    """Return the least time of one step, which reads all weights and makes one token of every answer.
+
+    `bandwidth`: bytes per second of GPU memory.
+    """
+    return weights / bandwidth
+
+
+def tokens_a_second(answers: int, weights: int, bandwidth: float) -> float:
+    """Return the upper bound of the tokens per second of a batch."""
+    return answers / step_seconds(weights, bandwidth)
+
+
+def answers_a_second(
+    concurrent: int, held: int, weights: int, bandwidth: float, tokens: int
+) -> float:
+    """Return the upper bound of the answers of `tokens` per second, when at most `concurrent` and `held` run at once."""
+    return tokens_a_second(min(concurrent, held), weights, bandwidth) / tokens
+
+
 def test_deploys_table_of_sizes_follows_from_batching() -> None:
     """Questions, GPUs and processes of each row, and the figures that the text derives them from."""
     text = " ".join((ROOT / "DEPLOY.md").read_text(encoding="utf-8").split())
@@ -77,16 +101,16 @@ def test_deploys_table_of_sizes_follows_from_batching() -> None:
         f"leaves about {room / GB:.0f} GB for keys and values, some {room // TOKEN_BYTES // 10_000}0,000 tokens: {held} answers"
         in text
     )
-    step = batching.step_seconds(weights, BANDWIDTH)
+    step = step_seconds(weights, BANDWIDTH)
     assert f"{weights / GB:.0f} GB at 5.3 TB/s, {step * 1000:.1f} ms" in text
-    together = batching.tokens_a_second(DEFAULT_CONCURRENT, weights, BANDWIDTH)
-    floor = batching.answers_a_second(DEFAULT_CONCURRENT, held, weights, BANDWIDTH, ANSWER_TOKENS)
+    together = tokens_a_second(DEFAULT_CONCURRENT, weights, BANDWIDTH)
+    floor = answers_a_second(DEFAULT_CONCURRENT, held, weights, BANDWIDTH, ANSWER_TOKENS)
     assert f"{together:.0f} tokens a second, {floor:.1f} answers of {ANSWER_TOKENS} tokens" in text
-    full = batching.answers_a_second(held, held, weights, BANDWIDTH, ANSWER_TOKENS)
+    full = answers_a_second(held, held, weights, BANDWIDTH, ANSWER_TOKENS)
     assert f"With {held} it is {full:.0f}" in text
     # More than the memory holds are no faster.
-    assert batching.answers_a_second(999, held, weights, BANDWIDTH, ANSWER_TOKENS) == full
-    planned = floor * batching.PLANNED
+    assert answers_a_second(999, held, weights, BANDWIDTH, ANSWER_TOKENS) == full
+    planned = floor * PLANNED
     assert f"GPUs ({planned:.1f} answers/s each)" in text
     assert f"GPUs = questions / {planned:.1f}" in text
     rows = re.findall(r"\| ([\d,]+) \| ([\d.]+) \| (\d+) \| (\d+) \| [\d.]+ GiB \|", text)

@@ -14,7 +14,7 @@ import pytest
 from server.catalogue.entry import Catalogue, Library
 from server.catalogue.modes import Vendor
 from server.hosting import host
-from server.hosting.host import ROOT, HostLook, look_at_host, sandboxed
+from server.hosting.host import ROOT, HostLook, sandboxed
 from tests.real_model.server import PYTHON, missing
 from tests.support.vllm_stand_in import install, recorded
 
@@ -70,10 +70,9 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 
 def test_this_machine_is_looked_at() -> None:
-    """Memory, disk and cores are there; nothing raises."""
-    found = look_at_host(models=Path("/no/such/folder"))
+    """Memory and cores are there; nothing raises."""
+    found = HostLook().look()
     assert 0 < found.ram_free_bytes <= found.ram_total_bytes
-    assert found.disk_free_bytes > 0
     assert found.cores >= 1
     assert found.gpus or found.gpu_trouble
 
@@ -92,12 +91,12 @@ def test_torch_is_not_imported_to_know_what_it_was_built_for(
     """Its versions and its device are read from its files; without a GPU it computes on the CPU."""
     machine.tool("rocm-smi", f"echo '{ROCM}'")
     python = machine.python(version)
-    found = look_at_host(engine_python=str(python))
+    found = HostLook(engine_python=str(python)).look()
     assert found.engine_python == str(python)
     assert found.libraries["torch"] == found.libraries["transformers"] == "9.8"
     assert found.torch_device == device
     (machine.bin / "rocm-smi").unlink()
-    assert not look_at_host(engine_python=str(python)).torch_device
+    assert not HostLook(engine_python=str(python)).look().torch_device
 
 
 def test_gpus_are_read_each_time(machine: Machine) -> None:
@@ -153,7 +152,7 @@ def test_who_is_asked_learns_no_secret(
     seen = tmp_path / "seen"
     for name in ("docker", "vllm", "engine-python"):
         machine.tool(name, f"env >> {seen}")
-    look_at_host(engine_python=str(machine.bin / "engine-python"))
+    HostLook(engine_python=str(machine.bin / "engine-python")).look()
     assert seen.read_text().count("PATH=") >= 3
     assert "JWT_SECRET_KEY" not in seen.read_text()
 
@@ -189,15 +188,15 @@ def test_memory_within_control_groups(
     mib = 2**20
     group = groups / root / "a"
     (group / "b").mkdir(parents=True)
-    free = look_at_host().ram_free_bytes
+    free = HostLook().look().ram_free_bytes
     (group / f"memory.{limit}").write_text(f"{200 * mib}\n")
     (group / f"memory.{used}").write_text(f"{150 * mib}\n")
     (group / "memory.stat").write_text(f"anon {40 * mib}\n" + files.format(90 * mib, 10 * mib))
     (group / "b" / f"memory.{limit}").write_text("max\n")
-    found = look_at_host()
+    found = HostLook().look()
     assert (found.ram_total_bytes, found.ram_free_bytes) == (200 * mib, 150 * mib)
     (group / f"memory.{limit}").write_text("9223372036854771712\n")
-    assert look_at_host().ram_free_bytes > free / 2
+    assert HostLook().look().ram_free_bytes > free / 2
 
 
 def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
@@ -219,9 +218,9 @@ def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
 )
 def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
     """From none at all: there is something to mend."""
-    assert not look_at_host().vllm_trouble
+    assert not HostLook().look().vllm_trouble
     machine.tool("vllm", script)
-    found = look_at_host()
+    found = HostLook().look()
     assert found.vllm is None
     assert says in found.vllm_trouble
 
@@ -259,7 +258,7 @@ def test_a_vllm_for_the_cpu_is_known_by_its_installation(
     install(machine.bin, "0.32")
     packages = machine.bin.parent / "lib" / "python3.11" / "site-packages"
     (packages / installed).mkdir(parents=True)
-    assert look_at_host().vllm_for_cpu is for_cpu
+    assert HostLook().look().vllm_for_cpu is for_cpu
 
 
 @pytest.mark.parametrize(
@@ -285,7 +284,7 @@ def test_whether_containers_can_be_started(
     for name, script in (("docker", docker), ("podman", podman)):
         if script is not None:
             machine.tool(name, script)
-    found = look_at_host()
+    found = HostLook().look()
     assert found.container_socket_ok is usable
     assert (found.container_program or "/None").rpartition("/")[2] == str(program)
     assert says in found.container_trouble
@@ -294,7 +293,7 @@ def test_whether_containers_can_be_started(
 def test_podman_under_dockers_name_is_podman(machine: Machine) -> None:
     """As the package podman-docker has it; a GPU is asked for in other words then."""
     path = machine.tool("docker", 'echo "podman version 4.3.1"')
-    found = look_at_host()
+    found = HostLook().look()
     assert (found.docker, found.podman, found.container_socket_ok) == (None, str(path), True)
 
 
@@ -302,15 +301,15 @@ def test_a_user_without_dockers_rights_is_told(machine: Machine, tmp_path: Path)
     """The service runs and refuses: that is another trouble than one that does not run."""
     machine.tool("docker", "exit 1")
     (tmp_path / "docker.sock").touch()
-    assert "the group docker" in look_at_host().container_trouble
+    assert "the group docker" in HostLook().look().container_trouble
 
 
 def test_nvidias_container_toolkit_is_found(machine: Machine) -> None:
     """By its program."""
     machine.tool("docker", "echo 28.1")
-    assert not look_at_host().nvidia_containers
+    assert not HostLook().look().nvidia_containers
     machine.tool("nvidia-ctk", "")
-    assert look_at_host().nvidia_containers
+    assert HostLook().look().nvidia_containers
 
 
 def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +340,7 @@ def test_the_types_that_transformers_loads() -> None:
     """Read from its own list, without the seconds that importing it takes: all of the catalogue's are among them."""
     if trouble := missing():
         pytest.skip(trouble)
-    found = look_at_host(engine_python=str(PYTHON))
+    found = HostLook(engine_python=str(PYTHON)).look()
     assert {"qwen2_5_vl", "smolvlm", "qwen2_5_omni_thinker", "vits"} <= found.model_types
     assert not {"clip", "llama", "qwen2_5_vl_text"} & found.model_types
     models = [model for model in Catalogue.load() if model.library is Library.TRANSFORMERS]
@@ -351,9 +350,9 @@ def test_the_types_that_transformers_loads() -> None:
 
 def test_no_python_with_torch(machine: Machine) -> None:
     """Ours counts when it has torch; one that is named counts as it is, to be told what it lacks."""
-    found = look_at_host()
+    found = HostLook().look()
     assert (found.engine_python is None) is ("torch" not in found.libraries)
-    assert look_at_host(engine_python="/no/such/python").engine_python is None
+    assert HostLook(engine_python="/no/such/python").look().engine_python is None
     broken = machine.tool("engine-python", "exit 1")
-    found = look_at_host(engine_python=str(broken))
+    found = HostLook(engine_python=str(broken)).look()
     assert (found.engine_python, dict(found.libraries)) == (str(broken), {})

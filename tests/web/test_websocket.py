@@ -232,7 +232,7 @@ async def test_a_newer_socket_replaces_with_4409(run: Running) -> None:
     async with page_of(run, issued["token"], issued["session_id"]) as new:
         assert (await old.closed())[0] == 4409
         await new.ponged()
-        assert run.program.sessions.find(issued["session_id"]).outbox.attached
+        assert run.program.sessions.find(issued["session_id"]).outbox._reader is not None
 
 
 async def test_a_socket_that_comes_late_is_4409(run: Running) -> None:
@@ -453,7 +453,7 @@ async def test_messages_without_a_socket_wait_for_the_next(run: Running) -> None
     issued = await take_token(run)
     async with page_of(run, issued["token"], issued["session_id"]):
         pass
-    await soon(lambda: not run.program.sessions.find(issued["session_id"]).outbox.attached)
+    await soon(lambda: run.program.sessions.find(issued["session_id"]).outbox._reader is None)
     session = run.program.sessions.find(issued["session_id"])
     session.tell(RateLimited("told later"))
     page = await open_page(run, issued["token"], issued["session_id"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from server.engines.builtin.fields import matches, unique
@@ -53,14 +53,6 @@ class Measure:
 
     text: str
     row: Row
-
-
-def amounts(rows: Iterable[str]) -> list[str]:
-    return unique(text for row in rows for text in matches((_ANY,), row))
-
-
-def percentages(rows: Iterable[str]) -> list[str]:
-    return unique(text for row in rows for text in matches((_PATTERNS[Want.PERCENT],), row))
 
 
 def weights(rows: Sequence[str]) -> list[str]:

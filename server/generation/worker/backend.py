@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from server.generation.rules import Rules
-from server.generation.worker.stopping import Stop
 
 # Told of each step done: how many, of how many (0: nobody knows).
 Told = Callable[[int, int], None]
@@ -84,9 +82,6 @@ class How:
     eager: bool = True
     # "auto": bfloat16 on a GPU, float32 without
     dtype: str = "auto"
-
-
-Load = Callable[[Path, How, Stop], Backend]
 
 
 def torch_device(how: How) -> str:
