@@ -1,4 +1,5 @@
 """The model that an operator chose: plan, load, run, switch, stop, and what this machine and its vLLM can do.
 
-Known models are in `catalogue`, child processes in `processes`.
+`lifecycle` decides, as a pure state machine; `manager` carries out. Known models are in `catalogue`, child processes in
+`processes`.
 """

@@ -1,4 +1,4 @@
-"""One model at a time: what an operator chose takes the place of what ran before."""
+"""One model at a time: the runner of `lifecycle`, which carries out what an operator chose."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, RunMode
@@ -14,10 +14,11 @@ from server.catalogue.launch import Launch
 from server.core.aio import TaskSet, cancel_and_wait, in_pool
 from server.core.errors import BadRequest, Conflict, Draining
 from server.engines.base import EngineState
+from server.hosting import lifecycle
 from server.hosting.board import Board
-from server.hosting.engine_slot import NOTHING_LOADED, EngineSlot
+from server.hosting.engine_slot import ELSEWHERE, NOTHING_LOADED, STARTED_AGAIN, EngineSlot
+from server.hosting.lifecycle import Order, Phase, Run, State
 from server.hosting.model_run import (
-    RESTART_DELAYS,
     SILENT_SECONDS,
     GpuFree,
     Loader,
@@ -25,37 +26,25 @@ from server.hosting.model_run import (
     ModelRun,
     Selector,
     Tools,
-    joined,
 )
 from server.hosting.planner import usable_port
-from server.hosting.runtimes import Loaded, OnLine
+from server.hosting.runtimes import Loaded, OnLine, StartFailed, refined
 from server.hosting.status import ManagerState, ManagerStatus, Plan, loading_status, wrong_model
+from server.processes.log_progress import LoadProgress
 
 log = logging.getLogger(__name__)
 
-_OUR_FAULT = "Something went wrong inside this program; its log says where. Start the model again, or choose another."
-
-
+# Seconds before a model that crashed is started again; after the last it has failed.
+RESTART_DELAYS = (1.0, 5.0, 20.0)
 # Answers of a model that another one has replaced may go on for so long, where nothing had to be stopped for that one.
 _FINISH_SECONDS = 120.0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What is to run."""
-
-    plan: Plan
-    # It goes before every other engine.
-    preferred: bool = True
-    # Why, where no operator chose it
-    note: str = ""
 
 
 class EngineManager:
     """Everything on the event loop; what blocks runs in `planning` and `measuring`. `close` ends all.
 
-    `refusals`: what `planner` raises, each with a `message` for people. `gpu_free`: bytes of free memory of each GPU, None
-    where there is none. `known`: models, for examples.
+    `refusals`: exceptions of `planner`, each with a `message` for people. `gpu_free`: bytes of free memory of each GPU,
+    None where there is none. `known`: models, for examples.
     """
 
     def __init__(
@@ -89,94 +78,99 @@ class EngineManager:
             loader,
             refusals,
             gpu_free,
-            restart_delays,
             silent_seconds,
         )
         self._planning = asyncio.Lock()
         # Starts and stops in the order in which they were asked for, and the last stop among them
         self._orders = self._last_stop = 0
-        # What is to run, None for nothing; and what runs or is being started or stopped, or has failed.
-        self._wanted: Order | None = None
-        self._run: ModelRun | None = None
-        # The last one that worked, to go back to; and its run while it answers beside the one that is to take its place.
-        self._good: Order | None = None
-        self._before: ModelRun | None = None
-        # What was ordered to go back to it, and by no operator
-        self._back: Order | None = None
-        # Those that were replaced end here.
-        self._retiring: set[asyncio.Task[None]] = set()
-        # Set while something else is wanted than what runs
+        self._state = State(restart_delays)
+        # Those of the state's runs that were begun, by their number
+        self._runs: dict[int, ModelRun] = {}
+        # The job under way; None while the state needs none. Set when it is replaced.
+        self._job: lifecycle.Job | None = None
         self._changed = asyncio.Event()
-        # Nothing is under way: idle, ready or failed.
+        # Nothing is under way.
         self._settled = asyncio.Event()
         self._settled.set()
-        self._closing = False
+        # Models that were replaced finish their answers here.
+        self._retiring: set[asyncio.Task[None]] = set()
         self._worker: asyncio.Task[None] | None = None
 
-    # What there is
+    # Reading
 
     def status(self) -> ManagerStatus:
         return self._board.status
 
     @property
     def loaded(self) -> Loaded | None:
-        """What is ready; None while nothing is."""
+        """The model that is ready; None while none is."""
         ready = self._board.status.state is ManagerState.READY
         return self._run.loaded if self._run is not None and ready else None
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
-        """Be told each new status. The result unsubscribes."""
+        """Call back with each new status. The result unsubscribes."""
         return self._board.on_change(callback)
 
     def on_line(self, callback: OnLine) -> Callable[[], None]:
-        """Be told the engine's own log lines, without secrets. The result unsubscribes."""
+        """Call back with the engine's own log lines, without secrets. The result unsubscribes."""
         return self._board.on_line(callback)
 
     def require(self, *abilities: Ability) -> Model:
-        """The loaded model, which can do one of these. Raises WrongModel."""
+        """Return the loaded model, which can do one of these. Raises WrongModel."""
         model = self._run.plan.model if self._run is not None else None
         ready = self._board.status.state is ManagerState.READY
         if ready and model and not model.abilities.isdisjoint(abilities):
             return model
         raise wrong_model(self._board.status, model, abilities, self._known())
 
-    # What to do
+    @property
+    def _run(self) -> ModelRun | None:
+        return self._begun(self._state.run)
+
+    def _begun(self, run: Run | None) -> ModelRun | None:
+        return self._runs.get(run.id) if run is not None else None
+
+    @property
+    def _answering(self) -> ModelRun | None:
+        """The one that answers until the other one does, else the only one."""
+        return self._begun(self._state.beside) or self._run
+
+    # Asking
 
     async def preview(self, choice: Choice) -> Launch:
-        """What `start` would run now. Raises BadRequest."""
+        """Return what `start` would run now. Raises BadRequest."""
         return (await self._planned(choice)).launch
 
     async def gives_back(self) -> tuple[int, tuple[int, ...]]:
-        """Bytes of main memory, and of each GPU, that would be free without what is loaded."""
-        tools, run = self._tools, self._before or self._run
+        """Return the bytes of main memory, and of each GPU, that would be free without what is loaded."""
+        tools, run = self._tools, self._answering
         gpus: tuple[int, ...] = ()
         if run is not None and run.loaded is not None:
             gpus = run.gives_back(await in_pool(tools.measuring, tools.gpu_free))
         return self._board.status.memory_bytes or 0, gpus
 
     async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
-        """Load this model in place of any other; returns when that has begun, `settled` when it is done.
+        """Load this model in place of any other; return when that has begun, `settled` when it is done.
 
-        What cannot be is refused, and nothing changes: BadRequest; Draining once it is closed; Conflict when somebody
+        What is impossible is refused, and nothing changes: BadRequest; Draining once it is closed; Conflict when somebody
         stopped it before it had begun. A model that is being loaded is given up. `preferred`: it goes before every other
-        engine while it is able to answer. Where either of the two runs elsewhere, the one before answers until this one
-        does. One that cannot be loaded gives its place back to the last one that worked.
+        engine while it is able to answer. See `lifecycle` for a switch and one that fails.
         """
-        order = self._order()
+        order = self._next_order()
         async with self._planning:
             plan = await self._planned(choice)
-            if self._closing:
+            if self._state.closing:
                 raise Draining("The server is about to stop and starts nothing any more.")
             if self._last_stop > order:
                 raise Conflict(
                     f"{plan.name} was stopped by an operator before it began to load. Start it again if it is wanted."
                 )
-            self._want(Order(plan, preferred))
+            self._send(lifecycle.Start(Order(plan, preferred)))
             self._engines.prefer(self.slot if preferred else None)
         return self._board.status
 
     async def begin(self, choice: Choice) -> None:
-        """`start` for the model that the settings name: what cannot be is told by the status, and not raised."""
+        """Start the model that the settings name; the status shows why it cannot be, and nothing is raised."""
         name = choice.model.rpartition("/")[2]
         self.slot.leave(EngineState.LOADING, f"{name} is about to be loaded.")
         try:
@@ -191,10 +185,11 @@ class EngineManager:
             self._board.show(replace(failed, mode=choice.mode, error=error.message))
 
     async def stop(self) -> ManagerStatus:
-        """Unload; returns when its memory is given back. What is about to be started is not."""
-        self._last_stop = self._order()
+        """Unload; return when its memory is given back. What is about to be started is not."""
+        self._last_stop = self._next_order()
         self._engines.prefer(None)
-        self._want(None)
+        if not self._state.closing:
+            self._send(lifecycle.Stop())
         return await self.settled()
 
     async def settled(self) -> ManagerStatus:
@@ -204,23 +199,21 @@ class EngineManager:
 
     async def close(self) -> None:
         """Stop what runs. Safe to call twice."""
-        self._closing = True
-        self._wanted = None
-        self._changed.set()
-        for run in (self._run, self._before):
-            if run is not None:
-                run.hurried = True
+        for run in self._runs.values():
+            run.hurried = True
+        if not self._state.closing:
+            self._send(lifecycle.Close())
         if self._worker is not None:
             await asyncio.wait([self._worker])
         await self._retire_now("The server is about to stop. Ask again in a moment.")
         await self._tasks.close()
 
-    def _order(self) -> int:
+    def _next_order(self) -> int:
         self._orders += 1
         return self._orders
 
     async def _planned(self, choice: Choice) -> Plan:
-        tools, run = self._tools, self._before or self._run
+        tools, run = self._tools, self._answering
         held, gpu_back = await self.gives_back()
         if choice.mode in (RunMode.SUBPROCESS, RunMode.CONTAINER):
             loaded = run is not None and run.loaded is not None
@@ -231,153 +224,210 @@ class EngineManager:
         except tools.refusals as error:
             raise BadRequest(getattr(error, "message", "This cannot be started.")) from None
 
-    def _want(self, order: Order | None) -> None:
-        self._wanted = order
-        if self._worker is None or self._worker.done():
-            if order is None:
-                self._idle()
-                return
+    # The machine's events and actions
+
+    def _send(self, event: lifecycle.Event) -> None:
+        self._state, actions = lifecycle.step(self._state, event)
+        for action in actions:
+            self._act(action)
+        if self._state.phase in lifecycle.SETTLED:
+            self._settled.set()
+        else:
+            self._settled.clear()
+        if self._state.phase in (Phase.IDLE, Phase.FAILED, Phase.CLOSED):
+            self._replace_job(None)
+        if self._job is not None and self._worker is None:
             self._worker = self._tasks.spawn(self._work(), name="work")
-        self._settled.clear()
-        nothing = self._before is None and (self._run is None or self._run.loaded is None)
-        if order is not None and nothing:
-            self._board.show(loading_status(order.plan, self._board.status.released))
-            self.slot.leave(EngineState.LOADING, f"{order.plan.name} is being loaded.")
+
+    def _replace_job(self, job: lifecycle.Job | None) -> None:
+        self._job = job
         self._changed.set()
 
-    def _under_way(self, yes: bool) -> None:
-        """Of the model that runs. What is ready while another is wanted already settles nothing."""
-        if yes:
-            self._settled.clear()
-        elif not self._changed.is_set():
-            self._settled.set()
+    def _act(self, action: lifecycle.Action) -> None:
+        slot, board = self.slot, self._board
+        match action:
+            case lifecycle.Begin(order, beside):
+                status = loading_status(order.plan, board.status.released)
+                board.show(replace(status, error=order.note))
+                if not beside:
+                    slot.leave(EngineState.LOADING, f"{order.plan.name} is being loaded.")
+            case lifecycle.Use(run):
+                self._use(run)
+            case lifecycle.Retire(run):
+                task = self._tasks.spawn(self._retire(self._runs[run.id]), name="retire")
+                self._retiring.add(task)
+                task.add_done_callback(self._retiring.discard)
+            case lifecycle.Part(state, detail, cut):
+                slot.leave(state, detail, cut)
+                self._engines.lost(slot)
+            case lifecycle.ShowCrash(run, error):
+                log.warning(
+                    "a model ended unexpectedly", extra={"count": run.crashes + 1, "reason": error}
+                )
+                board.show(replace(loading_status(run.order.plan, None), error=error))
+            case lifecycle.Prefer(yes):
+                self._engines.prefer(slot if yes else None)
+            case lifecycle.ShowFailed(run, why):
+                self._show_failed(run, why)
+            case lifecycle.ShowIdle():
+                slot.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
+                board.show(ManagerStatus(released=board.status.released))
+            case _:
+                self._replace_job(action)
 
-    # The one task that starts and stops engines
+    def _use(self, run: Run) -> None:
+        plan, loaded = run.order.plan, self._runs[run.id].loaded
+        if loaded is None:
+            raise RuntimeError("nothing is loaded")
+        self.slot.use(
+            loaded.engine,
+            plan.model_id,
+            lambda found: refined(found, plan.choice, plan.model),
+            ELSEWHERE if run.remote else STARTED_AGAIN,
+        )
+        now = self._board.status
+        ready = replace(
+            loading_status(plan, now.released),
+            state=ManagerState.READY,
+            model=plan.shown_id(loaded.engine.status.model),
+            progress=None,
+            memory_bytes=now.memory_bytes,
+            gpu_bytes=now.gpu_bytes,
+            error=run.order.note,
+        )
+        self._board.show(ready)
+        self._engines.look()
+        log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
+
+    def _show_failed(self, run: Run, why: str) -> None:
+        other = self._engines.current
+        meanwhile = (
+            f" Meanwhile the {other.name} engine answers."
+            if other is not self.slot and other.status.ready
+            else ""
+        )
+        plan = run.order.plan
+        log.warning(
+            "a model could not be loaded", extra={"kind": str(plan.choice.mode), "reason": why}
+        )
+        self.slot.leave(EngineState.UNREACHABLE, why)
+        self._engines.prefer(None)
+        failed = replace(loading_status(plan, self._board.status.released), progress=None)
+        self._board.show(replace(failed, state=ManagerState.FAILED, error=why + meanwhile))
+
+    # The one task that carries out jobs
 
     async def _work(self) -> None:
-        while True:
+        while self._state.phase is not Phase.CLOSED:
             self._changed.clear()
-            order = self._wanted
-            if order is not None:
-                await self._carry_out(order)
+            job = self._job
+            if job is None:
+                await self._changed.wait()
                 continue
-            self._run = None
-            self._idle()
-            if self._closing:
-                return
-            await self._changed.wait()
+            working = self._tasks.spawn(self._carry_out(job), name=type(job).__name__.lower())
+            changed = self._tasks.spawn(self._changed.wait(), name="changed")
+            try:
+                await asyncio.wait((working, changed), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                await cancel_and_wait((working, changed))
+            # Otherwise an operator was faster, and its end no longer counts.
+            if self._job is job and not working.cancelled():
+                failed = working.exception() is not None
+                self._send(lifecycle.Broke() if failed else working.result())
+            in_use = {run.id for run in (self._state.run, self._state.beside) if run is not None}
+            self._runs = {
+                number: run
+                for number, run in self._runs.items()
+                if number in in_use or run.loaded is not None
+            }
 
-    async def _carry_out(self, order: Order) -> None:
-        """Until something else is wanted; nothing of it is left then but what answers until its successor does."""
-        if order is self._back and self._before is not None:
-            # It goes on: what was to take its place could not.
-            run, self._before = self._before, None
-            run.go_on(order.note)
-        else:
-            run = ModelRun(
-                order.plan,
-                self._tools,
-                self._under_way,
-                beside=self._before is not None,
-                fallback=self._good is not None,
-                note=order.note,
-                on_ready=self._took_over,
-            )
-            if order.plan.choice.mode is not RunMode.REMOTE:
-                # It may need what they hold.
-                await self._retire_now(f"{order.plan.name} takes its place. Ask again.")
-        self._run = run
-        keeping = self._tasks.spawn(run.keep(), name="keep")
-        changed = self._tasks.spawn(self._changed.wait(), name="changed")
+    async def _carry_out(self, job: lifecycle.Job) -> lifecycle.Event:
+        match job:
+            case lifecycle.Load(run, again):
+                return await self._load(run, again)
+            case lifecycle.Move(run, why):
+                return await self._move(run, why)
+            case lifecycle.Watch(run):
+                on_turn = (lambda: self._show_remote(run)) if run.remote else None
+                return await self._runs[run.id].watch(on_turn)
+            case lifecycle.Restart(run, why, seconds, phase):
+                await self._runs[run.id].unload()
+                status = loading_status(run.order.plan, None)
+                self._board.show(replace(status, progress=LoadProgress(phase), error=why))
+                await asyncio.sleep(seconds)
+                return lifecycle.Waited()
+            case lifecycle.Empty():
+                return await self._empty(job)
+
+    async def _load(self, run: Run, again: bool) -> lifecycle.Event:
+        plan = run.order.plan
+        if not again and not run.remote:
+            # It may need the memory that they hold.
+            await self._retire_now(f"{plan.name} takes its place. Ask again.")
+        model = self._runs.setdefault(run.id, ModelRun(run, self._tools))
         try:
-            await asyncio.wait((keeping, changed), return_when=asyncio.FIRST_COMPLETED)
-            if keeping.done() and not self._changed.is_set():
-                await self._ended(run, keeping)
-            await changed
-        finally:
-            await cancel_and_wait((keeping, changed))
-        await self._make_room(order, run)
+            await model.load(plan, again=again)
+        except StartFailed as error:
+            await model.unload()
+            why = f"{plan.name} could not be started. {error.message}"
+            if self._state.good is not None:
+                log.warning("a model could not be loaded", extra={"reason": why})
+            return lifecycle.NotLoaded(why, error.port_taken)
+        return lifecycle.Loaded()
 
-    async def _ended(self, run: ModelRun, keeping: asyncio.Task[str]) -> None:
-        """It has failed: go back to the model that worked before, where there is one that it was to replace."""
-        why = keeping.result() if keeping.exception() is None else _OUR_FAULT
-        if not why:
-            return
-        good, before = self._good, self._before
-        if good is None or run.ready:
-            await run.give_up(why)
-            return
-        await run.end(silently=before is not None)
-        if self._changed.is_set():
-            return
-        log.warning("a model could not be loaded", extra={"reason": why})
-        name = good.plan.name
-        if before is not None:
-            # It was never stopped.
-            note = joined(why, f"{name} answers on.")
-        else:
-            self._good = None
-            note = joined(why, f"{name}, which worked before, is loaded again.")
-        self._engines.prefer(self.slot if good.preferred else None)
-        self._back = replace(good, note=note)
-        self._want(self._back)
+    async def _move(self, run: Run, why: str) -> lifecycle.Event:
+        tools, plan = self._tools, run.order.plan
+        if plan.launch.port is None:
+            return lifecycle.NotLoaded(why)
+        try:
+            choice = plan.choice.model_copy(update={"port": usable_port(None)})
+            return lifecycle.Moved(await in_pool(tools.planning, tools.planner, choice, 0, ()))
+        except tools.refusals:
+            # The first reason is the one to show.
+            return lifecycle.NotLoaded(why)
 
-    def _took_over(self) -> None:
-        """What was to be loaded answers: the one before it has no more to do than to end its answers."""
-        run, self._before = self._before, None
-        self._good = None
-        if run is not None:
-            task = self._tasks.spawn(self._retire(run), name="retire")
-            self._retiring.add(task)
-            task.add_done_callback(self._retiring.discard)
+    async def _empty(self, job: lifecycle.Empty) -> lifecycle.Event:
+        board = self._board
+        models = [self._runs[run.id] for run in job.runs if run.id in self._runs]
+        if job.shown and not job.silent and any(one.loaded is not None for one in models):
+            board.show(replace(board.status, state=ManagerState.STOPPING, progress=None))
+        for model in models:
+            await self._unload(model, job.silent)
+        return lifecycle.Emptied()
 
-    async def _retire(self, run: ModelRun) -> None:
-        if run.loaded is not None:
-            cut = f"{run.plan.name} was stopped by an operator in mid-answer. Ask again."
-            await self.slot.finish(run.loaded.engine, _FINISH_SECONDS, cut)
-        await run.end(silently=True)
+    async def _unload(self, model: ModelRun, silently: bool) -> None:
+        try:
+            await model.unload(silently=silently)
+        except Exception as exc:  # noqa: BLE001
+            # A model that could not be stopped must not keep others from being started.
+            log.error("a model was not stopped", extra={"error": type(exc).__name__})
+            model.loaded = None
+
+    def _show_remote(self, run: Run) -> None:
+        """Show when a server elsewhere does not answer; it is used again when it does."""
+        model, board = self._runs[run.id], self._board
+        silent = self.slot.silent_seconds() > 0
+        plan, note = run.order.plan, run.order.note
+        error = (
+            f"{plan.name} does not answer at the moment. It is asked again and again, and others answer meanwhile: start"
+            f" the server at {plan.choice.url}, or choose another model."
+        )
+        if silent and board.status.error == note:
+            log.warning("a remote model does not answer", extra={"reason": error})
+        found = model.loaded.engine.status.model if model.loaded is not None else ""
+        shown = replace(board.status, model=plan.shown_id(found), error=error if silent else note)
+        board.show(shown)
+
+    # Models that were replaced
+
+    async def _retire(self, model: ModelRun) -> None:
+        if model.loaded is not None:
+            cut = f"{model.plan.name} was stopped by an operator in mid-answer. Ask again."
+            await self.slot.finish(model.loaded.engine, _FINISH_SECONDS, cut)
+        await self._unload(model, silently=True)
 
     async def _retire_now(self, cut: str) -> None:
         """Wait until nothing is left of the models that were replaced; their answers end with `cut`."""
         self.slot.hurry(cut)
         if self._retiring:
             await asyncio.wait(self._retiring)
-
-    async def _make_room(self, order: Order, run: ModelRun) -> None:
-        """Stop what has to go before what is wanted now can begin."""
-        wanted, before = self._wanted, self._before
-        if wanted is not None and wanted is self._back:
-            return
-        if wanted is None:
-            self._good = None
-        elif run.ready or order is self._back:
-            self._good = replace(order, note="")
-        # The one of the two that answers
-        answers = run if run.up else before
-        stays = answers is not None and wanted is not None and not self._closing
-        if stays and answers is not None and wanted is not None:
-            modes = (answers.plan.choice.mode, wanted.plan.choice.mode)
-            stays = RunMode.REMOTE in modes and answers.loaded is not None
-        self._before = answers if stays else None
-        if not stays:
-            self._part(answers or run)
-        for one in (run, before):
-            if one is not None and one is not self._before:
-                await one.end(silently=stays)
-
-    def _part(self, run: ModelRun) -> None:
-        name = run.plan.name
-        by_operator = f"{name} was stopped by an operator in mid-answer. Ask again."
-        if self._closing:
-            leaving = "The server is about to stop."
-            run.part(EngineState.UNREACHABLE, leaving, f"{leaving} Ask again in a moment.")
-        elif self._wanted is None:
-            run.part(EngineState.UNREACHABLE, f"{name} has been stopped.", by_operator)
-        else:
-            detail = f"{self._wanted.plan.name} is being loaded."
-            run.part(EngineState.LOADING, detail, by_operator)
-
-    def _idle(self) -> None:
-        self.slot.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
-        self._board.show(ManagerStatus(released=self._board.status.released))
-        self._settled.set()
