@@ -55,6 +55,7 @@ def test_formats(name: str) -> None:
     image = ramp(1280, 720)
     expected, planes = Planes(), Planes()
     expected.read(image, Scratch())
+    planes.read(image, Scratch())
     planes.read(image.reformat(format=name), Scratch())
     if name != "yuvj420p" and name != "gray":
         assert planes.luma == pytest.approx(expected.luma, abs=1)
