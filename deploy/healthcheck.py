@@ -9,7 +9,7 @@ import sys
 
 
 def main() -> int:
-    # Its own certificate is for another name than localhost.
+    # The server's certificate is for another name than localhost.
     port = int(os.environ.get("PORT") or 8000)
     connection: http.client.HTTPConnection
     if (os.environ.get("HTTPS_ENABLED") or "false").lower() in ("1", "true", "yes", "on"):

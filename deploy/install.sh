@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs qwen-camera as services of systemd, upgrades it, and removes it again. See --help.
+# Installs, upgrades and removes qwen-camera as systemd services. See --help.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=../scripts/venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../scripts/venv.sh"
@@ -35,11 +35,11 @@ usage_error() {
     exit 2
 }
 
-# What is installed, from the checkout's root; the rest of it is for those who work on it.
+# Installed files, relative to the checkout; the rest is for developers.
 PROGRAM=(server client scripts deploy docs config.py env.example LICENSE README.md DEPLOY.md SECURITY.md ARCHITECTURE.md
     CHANGELOG.md requirements.txt locks)
 UNITS=(qwen-webrtc.service qwen-webrtc@.service qwen-vllm.service)
-# The environment takes half a gigabyte, and is there twice while it is replaced.
+# The environment takes half a gigabyte, and twice that while it is replaced.
 NEEDED_MB=1500
 
 prefix=''
@@ -99,14 +99,14 @@ read_options() {
     settings=$prefix/etc/qwen-camera/qwen-camera.env
     nginx_file=$prefix/etc/nginx/conf.d/qwen-camera.conf
     units=$prefix/usr/local/lib/systemd/system
-    # Checksums of the files that were written beside $home, and the folders that were made for them
+    # Checksums of the files written outside of $home, and the folders created for them
     written=$home/.install/written
     folders=$home/.install/folders
 }
 
 # ---- The plan ----
 
-# Pairs: a file of the checkout (or of the scratch folder) and where it goes, with its mode before.
+# Entries: mode, a file of the checkout (or of the scratch folder), and its target.
 files=()
 plan=()
 
@@ -115,12 +115,12 @@ plan_file() {
     if [ ! -e "$2" ]; then
         plan+=("write $2")
     elif cmp -s "$1" "$2"; then
-        # Adopted where it was there before: the same text is ours as well as anybody's.
+        # An existing file with the same content is treated as ours.
         return 0
     elif untouched "$2"; then
         plan+=("renew $2")
     else
-        say "Kept: $2, which was changed by hand. The new one is $home/${1#"$ROOT/"}."
+        say "Kept: $2, which was edited. The new one is $home/${1#"$ROOT/"}."
         return 0
     fi
     files+=("$3" "$1" "$2")
@@ -192,16 +192,16 @@ plan_users() {
     fi
 }
 
-# What nginx.conf reaches the processes from
+# The address from which nginx connects to the processes
 NGINX_ADDRESSES=127.0.0.1,::1
 
-# The names that nginx.conf answers to, with commas between
+# The server names of nginx.conf, separated by commas
 proxy_names() { sed -n 's/^ *server_name  *\([^;]*\);.*/\1/p' "$ROOT/deploy/nginx.conf" 2>/dev/null | tr ' ' '\n' | LC_ALL=C sort -u | paste -sd , -; }
 
-# Whether deploy/nginx.conf is in front, or will be.
+# True when deploy/nginx.conf is installed, or will be.
 has_nginx() { [ -e "$nginx_file" ] || printf '%s\n' "${plan[@]}" | grep -qF "$nginx_file"; }
 
-# nginx_may QUESTION: what the options say, or whoever sits at the terminal.
+# nginx_may QUESTION: decides by the options, or asks at the terminal.
 nginx_may() {
     local answer
     if [ $nginx = ask ] && [ -z "$dry_run" ] && [ -t 0 ]; then
@@ -248,7 +248,7 @@ activate() {
             say 'Change it there, take .to-change off its name, and: nginx -t && systemctl reload nginx'
         fi
     fi
-    # One after another, each only when the one before serves again: with several, somebody always answers.
+    # One after the other, each only when the previous one is ready, so that with several one always answers.
     if [ -n "$program" ]; then
         for unit in $(systemctl list-units --plain --no-legend --state=active 'qwen-webrtc.service' 'qwen-webrtc@*.service' | awk '{ print $1 }'); do
             say "Restarting $unit: running answers finish first."
@@ -335,7 +335,7 @@ remove() {
         return 0
     }
     [ -n "$dry_run" ] || [ -w "$opt" ] || fail "$opt cannot be written to: run this as root."
-    # A file may have been written more than once: its last checksum counts.
+    # A file may have been written several times: its last checksum counts.
     while IFS= read -r target <&8; do
         target=$prefix$target
         [ -e "$target" ] || continue
@@ -359,7 +359,7 @@ remove() {
     else
         while IFS= read -r target; do kept+=("$home/$target"); done < <(strangers && damaged)
     fi
-    for ((at = 0; at < ${#kept[@]}; at++)); do [ ! -e "${kept[at]}" ] || say "Kept, since it was changed by hand: ${kept[at]}"; done
+    for ((at = 0; at < ${#kept[@]}; at++)); do [ ! -e "${kept[at]}" ] || say "Kept, because it was edited: ${kept[at]}"; done
     [ ! -d "$home" ] || [ -n "$dry_run" ] || say "Kept, since there are files of yours in it: $home"
     [ -d "$prefix/var/log/qwen-camera" ] && say "Kept: the logs in $prefix/var/log/qwen-camera"
     say 'Models are left where they are.'
@@ -379,7 +379,7 @@ remove_program() {
     mapfile -t made_folders <"$folders"
     cp "$home/.install/program" "$scratch/program"
     rm -rf -- "$home/.venv"
-    # Whatever is as it was installed; what is left is somebody's.
+    # Remove unchanged files; changed ones stay.
     (cd "$home" && sha256sum --check "$scratch/program" 2>/dev/null | sed -n 's/: OK$//p' | tr '\n' '\0' | xargs -0 -r rm -f --)
     find "$home" -type d -name __pycache__ -prune -exec rm -rf -- {} +
     rm -rf -- "$home/.install"
@@ -399,6 +399,6 @@ main() {
     rm -rf -- "$scratch"
 }
 
-# All of it is read before any of it runs: it may be the installed copy that is removed.
+# In a function, so that bash has read the whole script before it may remove its own installed copy.
 main "$@"
 exit

@@ -1,10 +1,10 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # variables of install.sh
-# Sourced by install.sh: what is there, and whether it can be done at all. Nothing here changes anything.
+# Sourced by install.sh: examines the installation and checks the requirements. Changes nothing.
 
 checksum() { sha256sum <"$1" | cut -d ' ' -f 1; }
 
-# The program's files, a line each: checksum and path below the checkout. Stops where one is missing.
+# Prints the program's files, one line each: checksum and path below the checkout. Exits when one is missing.
 manifest() {
     local name extra
     cd "$ROOT" || return 1
@@ -15,20 +15,20 @@ manifest() {
     find "${PROGRAM[@]}" -type f ! -path '*/__pycache__/*' ! -name '*.pyc' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 }
 
-# What of the installed program is not as it was installed: changed or removed files, a line each.
+# Prints the changed and removed files of the installed program, one line each.
 damaged() { (cd "$home" && sha256sum --check --quiet .install/program 2>/dev/null | sed -n 's/: FAILED.*//p'); }
 
-# Files in $home that are nobody's but the operator's, a line each.
+# Prints the operator's own files in $home, one line each.
 strangers() {
     (cd "$home" && find . -type d \( -path ./.venv -o -path ./.install -o -name __pycache__ \) -prune -o -type f -print \
         | sed 's|^\./||' | LC_ALL=C sort) | LC_ALL=C comm -23 - <(cut -c 67- "$home/.install/program" | LC_ALL=C sort)
 }
 
-# The checksum that a file outside of $home had when it was written last; nothing where it was not. Paths are kept
-# without the prefix: an image becomes a machine's root one day.
+# Prints the checksum of a file outside of $home at its last installation; nothing if it was not installed. Paths are stored
+# without the prefix, because an image later becomes a machine's root.
 recorded() { [ ! -e "$written" ] || awk -v target="${1#"$prefix"}" 'substr($0, 67) == target { sum = $1 } END { print sum }' "$written"; }
 
-# Whether a file outside of $home is as this script wrote it.
+# True when a file outside of $home is unchanged since this script wrote it.
 untouched() { [ -e "$1" ] && [ "$(checksum "$1")" = "$(recorded "$1")" ]; }
 
 nearest_folder() {
@@ -67,7 +67,7 @@ check_space() {
     [ "$free" -ge "$NEEDED_MB" ] || fail "There are $free MB free at $folder, and $NEEDED_MB MB are needed. Make room, and run this again."
 }
 
-# A Python in somebody's home cannot be run by the services.
+# Services cannot run a Python in a home folder.
 check_python() {
     local base
     python=$(find_python) || exit 1
@@ -81,7 +81,7 @@ check_python() {
     esac
 }
 
-# A line KEY=value of a settings file, without quotes; nothing where there is none.
+# Prints the value of a KEY in a settings file, without quotes; nothing without one.
 setting() { [ ! -r "$2" ] || sed -n "s/^$1=//p" "$2" | tail -n 1 | sed -e "s/^'\(.*\)'\$/\1/" -e 's/^"\(.*\)"$/\1/'; }
 
 caller_home() {
@@ -90,7 +90,7 @@ caller_home() {
     printf '%s\n' "${home_of:-${HOME:-/root}}"
 }
 
-# MODEL_PATH as the services have to find it: ~ means nothing to them.
+# MODEL_PATH for the services, which do not expand ~.
 model_path() {
     local path
     path=$(setting MODEL_PATH "$1")
@@ -98,26 +98,26 @@ model_path() {
     case $path in
         '~/'*)
             path=$(caller_home)${path#\~}
-            # None there: then better not in a home, which services cannot look into.
+            # No model yet: choose a path outside of the home folders, which services cannot read.
             [ -e "$path" ] || path=/srv/models/$(basename "$path")
             ;;
     esac
     printf '%s\n' "$path"
 }
 
-# As whom the model server reads: its user, or where that is not made yet one that has no rights of its own either.
+# The user with whom to test reading the model: the model server's, or before it exists another one without rights.
 as_model_server() {
     local user=65534 group=65534 groups=--clear-groups
     if id qwen-vllm >/dev/null 2>&1; then
         user=$(id -u qwen-vllm)
         group=$(id -g qwen-vllm)
-        # It may be let in by a group.
+        # A group may give it access.
         groups=--init-groups
     fi
     setpriv --reuid "$user" --regid "$group" $groups --no-new-privs -- "$@"
 }
 
-# A model that is there has to be readable, all of it; where there is none, one is downloaded later or lives elsewhere.
+# Checks that an existing model is completely readable; a missing one may be downloaded later, or be elsewhere.
 check_model() {
     local path part='' walked='' unreadable=''
     path=$(model_path "$settings_source")
@@ -134,7 +134,7 @@ check_model() {
         say 'Note: only root can check whether the model server will be able to read MODEL_PATH.'
         return 0
     fi
-    # From the root down, so that the first folder that is shut is the one that is named.
+    # From the root down, to name the first folder without access.
     while IFS= read -r -d / part || [ -n "$part" ]; do
         [ -n "$part" ] || continue
         walked=$walked/$part
@@ -151,7 +151,7 @@ check_model() {
     fi
 }
 
-# Whether the filters asked for are in the environment.
+# True when the requested filters are in the environment.
 has_filters() {
     local filter
     for filter in ${with//,/ }; do

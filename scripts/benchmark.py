@@ -6,8 +6,8 @@
     python scripts/benchmark.py --server-url URL --rate 2            the same to a running server and its model
     python scripts/benchmark.py --compare A.json B.json              two results beside each other
 
-Questions arrive as a Poisson process, in an open loop: when each is due is fixed before the first is asked (--seed), and
-its latency counts from then, so that time spent queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
+Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
+latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where
 matplotlib is installed, PNG.
 
 Exit status: 0 measured, 1 not (or nothing was answered, or the results could not be written), 2 wrong options, 130

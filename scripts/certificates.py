@@ -1,4 +1,4 @@
-"""The certificates of `run.sh --https`: an authority that can certify this machine alone, and a server's certificate."""
+"""Certificates for `run.sh --https`: an authority that can certify only this machine, and a server's certificate."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from scripts.lan_addresses import Identity
 LOOPBACK = Identity(
     ("localhost",), (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 )
-# Apple takes 825 days from an authority that the user installed (HT210176) and 398 from a public one (HT211025):
-# below both. Long, because a phone that only accepted the certificate is asked again with each new one.
+# Below Apple's limits of 825 days for an authority that the user installed (HT210176) and 398 for a public one (HT211025).
+# Long, because a phone that only accepted the certificate asks again for each new one.
 LEAF_DAYS = 397
 AUTHORITY_DAYS = 3650
-# Clocks of phones that are behind.
+# Validity begins earlier, for phones whose clock is behind.
 BACKDATED = timedelta(days=1)
 
-# P-256 with SHA-256, which every browser's TLS takes.
+# P-256 with SHA-256, which every browser accepts.
 _CURVE = ec.SECP256R1()
 Key = ec.EllipticCurvePrivateKey
 
 
 def general_names(identity: Identity) -> list[x509.GeneralName]:
-    """The identity and the loopback's names and addresses, each once."""
+    """Return the names and addresses of the identity and of loopback, each once."""
     names = dict.fromkeys((*identity.names, *LOOPBACK.names))
     addresses = dict.fromkeys((*identity.addresses, *LOOPBACK.addresses))
     return [*map(x509.DNSName, names), *map(x509.IPAddress, addresses)]
 
 
 def subtree(name: x509.GeneralName) -> x509.GeneralName:
-    """A name as name constraints write it: an address as a network of one."""
+    """Convert a name to the form of name constraints: an address becomes a network of one."""
     return (
         x509.IPAddress(ipaddress.ip_network(name.value))
         if isinstance(name, x509.IPAddress)
@@ -46,7 +46,7 @@ def subtree(name: x509.GeneralName) -> x509.GeneralName:
 def make_authority(
     names: list[x509.GeneralName], label: str, now: datetime
 ) -> tuple[Key, x509.Certificate]:
-    """A certificate authority for these names and no others. `label` tells it apart in a phone's list."""
+    """Create a certificate authority constrained to these names. `label` identifies it in a phone's list."""
     key = ec.generate_private_key(_CURVE)
     subject = x509.Name(
         [
@@ -72,7 +72,7 @@ def make_leaf(
     names: list[x509.GeneralName],
     now: datetime,
 ) -> tuple[Key, x509.Certificate]:
-    """A server's certificate for these names, which stand in subjectAltName alone."""
+    """Create a server's certificate for these names, in subjectAltName only."""
     key = ec.generate_private_key(_CURVE)
     subject = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "qwen-camera")])
     identifier = authority.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
@@ -102,7 +102,7 @@ def _builder(
         public_key=key,
         serial_number=x509.random_serial_number(),
         not_valid_before=begin,
-        # The last second counts (RFC 5280, section 4.1.2.5).
+        # The end is inclusive (RFC 5280, section 4.1.2.5).
         not_valid_after=begin + timedelta(days=days) - timedelta(seconds=1),
     )
 
@@ -122,7 +122,7 @@ def _key_usage(*, certificates: bool) -> x509.KeyUsage:
 
 
 def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
-    """Key and certificate in one text, so that one rename changes both; or the certificate alone."""
+    """Write key and certificate as one text, so that one rename replaces both; without a key only the certificate."""
     text = certificate.public_bytes(serialization.Encoding.PEM)
     if key is None:
         return text

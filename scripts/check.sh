@@ -23,7 +23,7 @@ esac
 install_once test requirements-dev.txt
 cd "$ROOT"
 failed=''
-# Every check runs, so that one run shows all that is wrong.
+# Runs every check even after a failure, so that one run shows all failures.
 check() {
     say "== $*"
     "$@" || failed="$failed $1"

@@ -5,10 +5,10 @@
     python scripts/convert_model.py --model-path P --quantize 4        4-bit weights, 16-bit activations, in P-w4a16
     python scripts/convert_model.py --model-path P --verify-only       checks every shard of P and prints a table
 
-Free room as large as the model is needed (with the original about twice the model). It writes to O.partial and renames that to O at
-the end, verified; stopped, the same command goes on. It takes a model's own time on the disk and one shard of memory, no GPU.
+It needs as much free space as the model has. It writes to O.partial, verifies that, and renames it to O at the end. When it
+was stopped, the same command continues. It needs the memory of one shard, and no GPU.
 
-Exit status: 0 when all is well, 1 when something is wrong, 2 for wrong options, 130 or 143 when it was stopped.
+Exit status: 0 for success, 1 for a failure, 2 for wrong options, 130 or 143 when it was stopped.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> int:
         try:
-            # After the options, which are told at once: importing torch takes seconds.
+            # After checking the options, because importing torch takes seconds.
             import torch  # noqa: F401
 
             from scripts.models import convert  # noqa: F401

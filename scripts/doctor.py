@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Find out what keeps cameras from connecting: each check, its cause and what to do.
+"""Find why cameras do not connect: run all checks, and print cause and remedy of each failure.
 
-    python scripts/doctor.py                        the server of this machine, as .env sets it up
-    python scripts/doctor.py --server-url URL       a server elsewhere, as a page would reach it
+    python scripts/doctor.py                        checks this machine's server, with the settings in .env
+    python scripts/doctor.py --server-url URL       checks another server, as a page reaches it
     python scripts/doctor.py --json                 the same for programs
 
-Exit status: 0 when nothing failed, 1 when something did, 2 for wrong options. What is printed holds no secrets, and of
-addresses only the beginning, so it can be passed on.
+Exit status: 0 when nothing failed, 1 when something did, 2 for wrong options. The output contains no secrets, and only the
+beginning of addresses, so it can be passed on.
 """
 
 from __future__ import annotations
@@ -71,14 +71,14 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 class Examination:
-    """All checks of one server; `findings` yields them as they end, in a sensible order."""
+    """All checks of one server; `findings` yields their results in order."""
 
     def __init__(self, chosen: argparse.Namespace) -> None:
         self._chosen = chosen
         self._local = chosen.server_url is None or urlsplit(chosen.server_url).hostname in LOOPBACK
         self._settings: Settings | None = None
         self.url = chosen.server_url or ""
-        # Taken out of whatever is printed
+        # Removed from all output
         self.secrets: set[str] = set()
 
     async def findings(self) -> AsyncGenerator[Finding, None]:
@@ -124,7 +124,7 @@ class Examination:
             yield finding
 
     async def _media(self, code: str, health: object) -> AsyncGenerator[Finding, None]:
-        """What a page does, with a session of its own."""
+        """Check a page's connections, with a session of its own."""
         encoder = LiveEncoder(Scene(320, 240), rate=10.0)
         peer = CameraPeer(self.url, encoder, access_code=code or None)
         try:
@@ -177,7 +177,7 @@ class Examination:
             await encoder.close()
 
     async def _find_server(self) -> tuple[Finding, Reply | None, float]:
-        """Where .env says, or else with the other scheme: run.sh --https sets it for its own run only."""
+        """Find the server at the address in .env, else with the other scheme, which run.sh --https sets for one run."""
         if self._chosen.server_url is not None:
             return await web.look_at_server(self.url)
         port = self._settings.port if self._settings else 8000
@@ -196,7 +196,7 @@ class Examination:
         return found
 
     def _explained(self, server: Finding) -> Finding:
-        """Whether the port is free, where this machine should serve it."""
+        """Add to a missing server of this machine whether another program uses its port."""
         if self._chosen.server_url is not None or self._settings is None or not self._settings.port:
             return server
         port = self._settings.port
@@ -217,7 +217,7 @@ class Examination:
         return os.environ.get("ACCESS_CODE", "")
 
     def _health_token(self, trusted: bool) -> str:
-        """What lets this see all of /health; empty for a server that secrets are not sent to."""
+        """Return the token for all of /health; "" for a server that must not get secrets."""
         if not trusted and urlsplit(self.url).hostname not in LOOPBACK:
             return ""
         if self._local and self._settings is not None:
@@ -241,7 +241,7 @@ class Examination:
 
 
 async def examine(chosen: argparse.Namespace) -> bool:
-    """Print what is found; whether nothing failed."""
+    """Run the checks and print their results. Returns True when nothing failed."""
     examination = Examination(chosen)
     began, start = datetime.now(UTC), time.monotonic()
     findings: list[Finding] = []
@@ -281,7 +281,7 @@ async def examine(chosen: argparse.Namespace) -> bool:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = options(arguments)
-    # Libraries tell the same again, and with addresses.
+    # Libraries would log the same failures again, with addresses.
     logging.disable(logging.CRITICAL)
     try:
         return 0 if asyncio.run(examine(chosen)) else 1

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Fuzzes one reader of strangers' bytes with atheris. What makes it fail becomes a seed, which the tests run ever after.
+# Fuzzes one parser of untrusted input with atheris. An input that makes it fail becomes a seed, which the tests run.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -23,7 +23,7 @@ targets=("$ROOT"/tests/fuzz/seeds/*)
 [ -d "$ROOT/tests/fuzz/seeds/$target" ] || usage_error "There is no target $target. There are: ${targets[*]##*/}."
 case $seconds in '' | *[!0-9]*) usage_error "SECONDS is $seconds; a whole number is needed." ;; esac
 
-# Beside what the tests need, and never compiled: that takes clang and long. Where it cannot be, .venv stays as it was.
+# In addition to the tests' packages. Never compiled, because that needs clang and takes long; on failure .venv is unchanged.
 install_atheris() {
     local stamp=$VENV/fuzz.stamp print
     print=$(fingerprint "$ROOT/locks/requirements-fuzz.txt") || fail "Could not read $ROOT/locks/requirements-fuzz.txt."

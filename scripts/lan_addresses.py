@@ -1,4 +1,4 @@
-"""The names and addresses under which other devices of the local network reach this machine."""
+"""Find the names and addresses under which devices in the local network reach this machine."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ import ifaddr
 
 Address = IPv4Address | IPv6Address
 
-# Bridges and pairs of containers and virtual machines, which no phone reaches, and tunnels that get another address
-# each time they are opened.
+# Interfaces that no phone reaches: bridges and pairs of containers and virtual machines, and tunnels, whose address
+# changes with each start.
 _NOT_LAN = re.compile(
     r"docker|br-|veth|virbr|cni|flannel|cali|kube|podman|lxc|lxd|incus|vmnet|vboxnet|vethernet|bridge"
     r"|tun|utun|tap|ppp|awdl|llw|lo\d*$",
@@ -26,24 +26,24 @@ _NOT_LAN = re.compile(
 # Bits of the flags in /proc/net/if_inet6 (linux/if_addr.h).
 _TEMPORARY, _DEPRECATED, _TENTATIVE, _PERMANENT = 0x01, 0x20, 0x40, 0x80
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
-# More than anybody's machine has; the certificate stays small.
+# Upper bound, so that the certificate stays small.
 MAX_ADDRESSES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What a certificate for this machine is made out to, the loopback's own aside."""
+    """The names and addresses for this machine's certificate, without those of loopback."""
 
     # Host names in lower case
     names: tuple[str, ...]
-    # The one that the machine's default route goes out from comes first.
+    # The address of the default route comes first.
     addresses: tuple[Address, ...]
 
 
 def host_names(hostname: str) -> tuple[str, ...]:
-    """The machine's name as DNS and as multicast DNS (RFC 6762) know it; empty where it is no name for either.
+    """Return the machine's DNS and multicast DNS (RFC 6762) names; empty when its host name fits neither.
 
-    A system's name may be a whole domain name, or end in .local already.
+    A host name may be a whole domain name, or already end in .local.
     """
     name = hostname.strip().rstrip(".").lower()
     labels = name.split(".")
@@ -55,7 +55,7 @@ def host_names(hostname: str) -> tuple[str, ...]:
 
 
 def is_lan(interface: str, address: Address, stable_ipv6: Iterable[IPv6Address]) -> bool:
-    """Whether a device beside this one reaches it there, today and tomorrow."""
+    """Return True when devices in the network reach this address, and it will not change soon."""
     if _NOT_LAN.match(interface):
         return False
     if address.is_loopback or address.is_link_local or address.is_unspecified:
@@ -64,10 +64,10 @@ def is_lan(interface: str, address: Address, stable_ipv6: Iterable[IPv6Address])
 
 
 def stable_ipv6(table: str) -> frozenset[IPv6Address]:
-    """Addresses without an end of life, from the text of /proc/net/if_inet6.
+    """Return the IPv6 addresses without a lifetime, from the text of /proc/net/if_inet6.
 
-    The others are privacy addresses (RFC 8981), or have a prefix that the provider changes overnight: a certificate
-    for one would have to be accepted anew each time.
+    The others are privacy addresses (RFC 8981), or have a prefix that the provider changes; each change would need a new
+    certificate, which phones would have to accept again.
     """
     found = set()
     for line in table.splitlines():
@@ -81,10 +81,10 @@ def stable_ipv6(table: str) -> frozenset[IPv6Address]:
 
 
 def outward_address() -> IPv4Address | None:
-    """The address that this machine's default route uses; None without one. Nothing is sent."""
+    """Return the address of this machine's default route; None without one. Sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            # TEST-NET-3 (RFC 5737): routed like any other, and nobody's.
+            # TEST-NET-3 (RFC 5737): routed like any other, but unused.
             probe.connect(("203.0.113.1", 9))
         except OSError:
             return None
@@ -92,11 +92,11 @@ def outward_address() -> IPv4Address | None:
 
 
 def find_identity() -> Identity:
-    """Look at the host name and the interfaces as they are now."""
+    """Read the current host name and interfaces."""
     try:
         stable = stable_ipv6(Path("/proc/net/if_inet6").read_text(encoding="ascii"))
     except OSError:
-        # Not Linux, or no IPv6: which addresses are there to stay cannot be told.
+        # Not Linux, or no IPv6: stable addresses are unknown.
         stable = frozenset()
     first = outward_address()
     found: set[Address] = set()

@@ -1,12 +1,12 @@
-"""A certificate for this machine, from a certificate authority of its own that can certify nothing else.
+"""Create a certificate for this machine, from a certificate authority that can certify nothing else.
 
-Used by `run.sh --https`: prints the settings that the server needs, a line each. The authority is kept in the user's
-configuration folder, so that a phone that accepted it once finds the same one at the next start.
+Used by `run.sh --https`: prints the server's settings, one per line. The authority is kept in the user's configuration
+folder, so that a phone that has accepted it finds the same one at the next start.
 
-Its name constraints (RFC 5280, section 4.2.1.10) permit this host's names and single addresses, not the whole local
-network: whoever steals the key can then pretend to be this machine and nothing else, not the router beside it. What
-that costs, a new authority when the address changes, is softened by keeping the authorities of the last places:
-back in the first network its authority is used again, and the phone knows it.
+Its name constraints (RFC 5280, section 4.2.1.10) permit only this host's names and single addresses, not the whole local
+network, so that a stolen key can impersonate only this machine, not the router. The cost is a new authority when the
+address changes; therefore the authorities of the last networks are kept, and back in the first network its authority,
+which the phone knows, is used again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 
 ROOT = Path(__file__).resolve().parents[1]
-# Whoever runs it by its path gets the project's modules, too.
+# For a start by path.
 sys.path.insert(0, str(ROOT))
 
 from scripts.certificates import (  # noqa: E402
@@ -46,9 +46,9 @@ from scripts.lan_addresses import Identity, find_identity  # noqa: E402
 from server.core import core_dumps  # noqa: E402
 
 RENEW_BEFORE_DAYS = 30
-# Networks that this machine is carried between; the authority unused for longest goes.
+# Number of kept authorities, one per network; the least recently used is removed.
 MAX_AUTHORITIES = 8
-# As config.py wants it of DEVICE_KEY_PATH
+# The minimum of config.py for DEVICE_KEY_PATH
 MIN_KEY_CHARS = 32
 FORGET_DEVICES = "--forget-devices"
 
@@ -60,7 +60,7 @@ class Authority:
     certificate: x509.Certificate
 
     def covers(self, names: list[x509.GeneralName]) -> bool:
-        """Whether its name constraints permit each of these names, spelled out."""
+        """Return True when its name constraints permit each of these names explicitly."""
         constraints = self.certificate.extensions.get_extension_for_class(x509.NameConstraints)
         permitted = set(constraints.value.permitted_subtrees or ())
         return all(subtree(name) in permitted for name in names)
@@ -68,21 +68,21 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Paths of PEM files. `server` holds the server's key and its certificate, `authority` a certificate alone."""
+    """Paths of PEM files: `server` has the server's key and certificate, `authority` only a certificate."""
 
     server: Path
     authority: Path
-    # Whether the authority is new: then each phone has to accept it.
+    # True: the authority is new, and each phone has to accept it.
     new_authority: bool
 
 
 class Unusable(Exception):
-    """Something in the folder cannot be used; the message says what."""
+    """A file in the folder cannot be used; the message names it."""
 
 
 def write(path: Path, data: bytes) -> None:
-    """Put a file there in one step, readable by its owner alone from its first moment on."""
-    # mkstemp makes it with mode 0600.
+    """Write a file atomically, readable only by its owner from the beginning."""
+    # mkstemp creates it with mode 0600.
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as stream:
@@ -96,7 +96,7 @@ def write(path: Path, data: bytes) -> None:
 
 
 def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
-    """A key and the certificate for it. Raises Unusable, also when others could have read the key."""
+    """Read a key and its certificate. Raises Unusable, also when others could have read the key."""
     try:
         with path.open("rb") as stream:
             status = os.fstat(stream.fileno())
@@ -116,16 +116,16 @@ def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
 
 
 class Keeper:
-    """The folder with the authorities: one folder each, `authority.pem` (with its key), `ca.crt` and `server.pem`."""
+    """Owns the folder of authorities: one folder each, with `authority.pem` (with its key), `ca.crt` and `server.pem`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        # Sentences on what could not be used, for the terminal
+        # Sentences about unusable files, for the terminal
         self.remarks: list[str] = []
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """The folder, made where it is missing, for this process alone. Raises OSError."""
+        """Lock the folder for this process, and create it if necessary. Raises OSError."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder.chmod(0o700)
         with (self._folder / "lock").open("w") as lock:
@@ -133,7 +133,7 @@ class Keeper:
             yield
 
     def provide(self, identity: Identity, label: str, now: datetime) -> Issued:
-        """A server's certificate for all of `identity`: the one that is there, or a new one. Raises OSError."""
+        """Return a server's certificate for `identity`, an existing or a new one. Raises OSError."""
         names = general_names(identity)
         with self.locked():
             authority = next((a for a in self._authorities(now) if a.covers(names)), None)
@@ -145,13 +145,16 @@ class Keeper:
                 write(server, pem(*make_leaf(authority.key, authority.certificate, names, now)))
             shown = authority.folder / "ca.crt"
             write(shown, pem(None, authority.certificate))
-            # Last used: now.
+            # Mark it as used now.
             os.utime(authority.folder)
             self._forget_oldest()
         return Issued(server, shown, new)
 
     def device_key(self, *, renew: bool = False) -> Path:
-        """The file whose text signs what paired devices get in by; another text forgets them all. Raises OSError."""
+        """Return the file with the key that signs paired devices' tokens. `renew` replaces it, which removes all devices.
+
+        Raises OSError.
+        """
         path = self._folder / "device.key"
         with self.locked():
             usable = path.exists()
@@ -165,7 +168,7 @@ class Keeper:
         return path
 
     def _authorities(self, now: datetime) -> Iterator[Authority]:
-        """Those that can be used, the last used first; what cannot be used is told and removed."""
+        """Yield the usable authorities, last used first; report and remove unusable ones."""
         for folder in self._kept():
             try:
                 key, certificate = read_pair(folder / "authority.pem")
@@ -182,7 +185,7 @@ class Keeper:
 
     def _make(self, names: list[x509.GeneralName], label: str, now: datetime) -> Authority:
         key, certificate = make_authority(names, label, now)
-        # mkdtemp makes it with mode 0700; it gets its name once it is whole.
+        # mkdtemp creates it with mode 0700; it is renamed once it is complete.
         made = Path(tempfile.mkdtemp(dir=self._folder, prefix=".new-"))
         write(made / "authority.pem", pem(key, certificate))
         folder = self._folder / f"authority-{secrets.token_hex(4)}"
@@ -216,7 +219,7 @@ class Keeper:
 
 
 def _is_secret(path: Path) -> bool:
-    """Find whether there is enough in it, and nobody else could have read it."""
+    """Return True when the file is long enough, and nobody else could have read it."""
     try:
         status = path.stat()
         own = status.st_mode & 0o077 == 0 and status.st_uid == os.geteuid()
@@ -226,9 +229,9 @@ def _is_secret(path: Path) -> bool:
 
 
 def default_folder() -> Path:
-    """Where the XDG base directory specification has a user's configuration."""
+    """Return the user's configuration folder by the XDG base directory specification."""
     base = os.environ.get("XDG_CONFIG_HOME", "")
-    # A relative path there is to be ignored.
+    # The specification ignores relative paths.
     home = Path(base) if os.path.isabs(base) else Path("~/.config").expanduser()
     return home / "qwen-camera" / "https"
 

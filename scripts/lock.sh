@@ -4,7 +4,7 @@ set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
 
-# A developer's tool, used here alone: who installs needs only pip. Apache-2.0 or MIT.
+# A developer's tool, used only here; installing needs only pip. Apache-2.0 or MIT.
 UV_VERSION=0.13.8
 
 case ${1:-} in
@@ -46,20 +46,20 @@ compile() {
         || fail "$requirements could not be locked; locks/ may hold some new files: git checkout locks"
 }
 
-# First what holds all that goes into .venv, so that the others agree with it.
+# The development lock first: it has all packages of .venv, and the others follow it.
 compile requirements-dev.txt locks/requirements-dev.txt "$@"
 for name in requirements requirements-plots; do
     compile $name.txt locks/$name.txt -c locks/requirements-dev.txt "$@"
 done
 compile requirements-fuzz.txt locks/requirements-fuzz.txt "$@"
 
-# What is installed without its dependencies.
+# Packages that are installed without their dependencies.
 for package in "$FACES" "$NSFW"; do
     printf '%s\n' "$package" >"$scratch/${package%%==*}.txt"
     compile "$scratch/${package%%==*}.txt" "locks/${package%%==*}.txt" --no-deps "$@"
 done
 
-# The usual build of torch, with what only that build brings, stands in a file of its own: the CPU build replaces it.
+# The default build of torch, with the packages that only it needs, has a lock of its own: the CPU build replaces it.
 grep -v '^torch==.*+cpu' requirements-models.txt | sed 's/^\(torch==[^;]*\);.*/\1/' >"$scratch/requirements-models.txt"
 cat locks/requirements-models.txt locks/torch.txt >"$scratch/lock.txt" 2>/dev/null || true
 compile "$scratch/requirements-models.txt" "$scratch/lock.txt" "$@"

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what runs models here, for run.sh --model, the tests and scripts/convert_model.py, into .venv-models. Where
-# that cannot be, it says so and ends well, for the tests that need it skip with a sentence; with --needed it fails.
+# Installs the libraries for models into .venv-models, for run.sh --model, the tests and scripts/convert_model.py. If that
+# is impossible, it prints the reason and exits with 0, because the tests skip then; with --needed it fails.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -40,10 +40,10 @@ print=$(fingerprint "$file" "${locks[@]}") || fail "Could not read $file and ${l
 [ "$(cat "$stamp" 2>/dev/null)" != "$print" ] || exit 0
 say 'Installing requirements-models.txt into .venv-models: half a minute the first time, 1 GB on the disk.'
 : >"$INSTALL_LOG"
-# The usual build of torch: on Linux one for NVIDIA's GPUs, gigabytes, which computes on the CPU as well.
+# The default build of torch: on Linux the one for NVIDIA's GPUs, gigabytes, which also computes on the CPU.
 usual_torch() {
     local free
-    # Other versions were found, so there is a network and only the CPU build is missing.
+    # pip found other versions, so the network works and only the CPU build is missing.
     grep -Eq 'requirement torch==[^ ]*cpu.*from versions: [^n]' "$INSTALL_LOG" || return 1
     free=$(df -Pk "$VENV" | awk 'END { print $4 }')
     if [ "$free" -lt 8000000 ]; then
@@ -55,8 +55,8 @@ usual_torch() {
     install_locked torch --no-compile --no-deps
 }
 
-# What torch depends on is in the other lock. What is used of it is compiled on the way; all of it would take longer than
-# its tests.
+# torch's dependencies are in the other lock. --no-compile: Python compiles the used modules on import; compiling all of
+# them would take longer than the tests.
 install_torch() {
     if [ "$(uname -s)" != Linux ]; then
         install_locked torch --no-compile --no-deps

@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
 """Watch a running server: health, sessions, queue, latencies, frame ages, the model server and the GPU.
 
-    python scripts/monitor.py                       this machine's server, as .env sets it up; Ctrl+C ends it
-    python scripts/monitor.py --server-url URL      a server elsewhere
-    python scripts/monitor.py --once                look, print, end: for cron
-    python scripts/monitor.py --once --json         the same for programs (without --once a line each interval)
+    python scripts/monitor.py                       this machine's server, with the settings in .env; Ctrl+C ends it
+    python scripts/monitor.py --server-url URL      another server
+    python scripts/monitor.py --once                read, print, end: for cron
+    python scripts/monitor.py --once --json         the same for programs (without --once one line per interval)
 
-Latencies are of the time between two looks; --once takes two, --interval seconds apart (0: one look, and no rates).
+Latencies cover the time between two readings; --once takes two, --interval seconds apart (0: one reading, and no rates).
 
-Exit status of --once: 0 all is well, 1 it works and something should be looked at, 2 wrong options, settings that
-cannot be read or an output that cannot be written, 3 the server runs and cannot answer questions, 4 the server is not
-reached. Without --once it is 130 when Ctrl+C ends it. A model server without figures of its own is no failure.
+Exit status of --once: 0 all is well, 1 it works but needs attention, 2 wrong options, settings that
+cannot be read or an output that cannot be written, 3 the server runs but cannot answer questions, 4 the server is not
+reachable. Without --once it is 130 after Ctrl+C. A model server without metrics is no failure.
 """
 
 from __future__ import annotations
@@ -106,9 +106,9 @@ def _seconds(text: str) -> float:
 
 
 def target_of(chosen: argparse.Namespace) -> Target:
-    """What to look at: the options first, then this machine's settings.
+    """Choose the target from the options, then from this machine's settings.
 
-    Raises ConfigError when these cannot be read and no server is named.
+    Raises ConfigError when the settings cannot be read and no server is given.
     """
     gpus = None if chosen.no_gpu else GpuReader()
     trusted = [chosen.authority] if chosen.authority is not None else []
@@ -122,13 +122,13 @@ def target_of(chosen: argparse.Namespace) -> Target:
     url = chosen.server_url or own_address(settings)
     engine = chosen.engine_url
     if engine is None:
-        # Another machine's model server is another one.
+        # The settings' model server belongs to this machine's server only.
         own = urlsplit(url).hostname in LOOPBACK and settings.engine in ("auto", "vllm")
         parts = urlsplit(settings.vllm_base_url if own else "")
         engine = f"{parts.scheme}://{parts.netloc}" if parts.netloc else ""
     if settings.ca_cert_path is not None:
         trusted.append(settings.ca_cert_path)
-    # This machine's own token goes to no other machine, unless the file that has it was named for that.
+    # This machine's token goes to another machine only from an explicitly given settings file.
     here = urlsplit(url).hostname in (*LOOPBACK, settings.host)
     operator = ""
     if here or chosen.env_file != ROOT / ".env":
@@ -140,14 +140,14 @@ def target_of(chosen: argparse.Namespace) -> Target:
 
 
 def own_address(settings: Settings) -> str:
-    """Where this machine's server can be asked from this machine."""
+    """Return the URL of this machine's server, as reached from this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
     host = f"[{host}]" if ":" in host else host
     return f"http{'s' * settings.https_enabled}://{host}:{settings.port}"
 
 
 def printed(state: State) -> str:
-    """One line of JSON."""
+    """Format the state as one line of JSON."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return json.dumps({"at": now, **state.body}, allow_nan=False)
 
@@ -159,13 +159,13 @@ async def once(target: Target, interval: float) -> State:
         if earlier.health is not None:
             await asyncio.sleep(interval)
         else:
-            # It is down: there is nothing to wait for.
+            # It is down: no second reading.
             return put_together(target.url, None, earlier)
     return put_together(target.url, earlier, await take_look(target))
 
 
 async def watch(target: Target, interval: float, *, as_json: bool, console: Console) -> None:
-    """Look again and again until SIGINT or SIGTERM ends it."""
+    """Read and show the state repeatedly until SIGINT or SIGTERM."""
     work = asyncio.create_task(_looks(target, interval, as_json, console), name="looks")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -173,7 +173,7 @@ async def watch(target: Target, interval: float, *, as_json: bool, console: Cons
     try:
         await work
     except asyncio.CancelledError:
-        # By a signal, which is how this ends.
+        # Ended by a signal.
         return
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -220,7 +220,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
-        # Whoever read it has gone, as `head` does; nothing more is to be written at the end either.
+        # The reader of the pipe is gone, such as `head`; discard the rest.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:
         print(f"What was seen cannot be written: {error.strerror}.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Scripts that were started outside the project's virtual environment go on inside it. Needs no library."""
+"""Restart a script inside the project's virtual environment. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def go_on_inside(
     environment: str = ".venv",
     install: str = "bash scripts/run.sh --install",
 ) -> NoReturn:
-    """Start the running script again in `environment`, once; ends with what to install where that is no help."""
+    """Restart the running script in `environment`, once; if that does not help, exit with the install command."""
     own = ROOT / environment / "bin" / "python"
     if own.exists() and Path(sys.prefix).resolve() != (ROOT / environment).resolve():
         os.execv(own, [str(own), *sys.argv])

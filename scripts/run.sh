@@ -83,7 +83,7 @@ while [ $# -gt 0 ]; do
                 -*) usage_error "--model $value is no model; small is, and folders." ;;
             esac
             model=$value
-            # The server is started from elsewhere.
+            # The server starts in another folder.
             [ ! -e "$value/config.json" ] && [ ! -e "$value/model_index.json" ] || model=$(cd "$value" && pwd)
             ;;
         --port)
@@ -103,9 +103,9 @@ done
 
 [ ${#forget[@]} -eq 0 ] || [ -n "$https" ] || usage_error '--forget-devices goes with --https.'
 
-# Filters once asked for stay installed, also when .venv has to be made anew.
+# Requested filters stay installed, also when .venv is rebuilt.
 remembered=" $(cat "$VENV/extras" 2>/dev/null || true)$with "
-# So does the model: its folder.
+# The model is remembered, too, by its folder.
 kept=$(cat "$VENV/model" 2>/dev/null || true)
 extras=''
 packages=()
@@ -125,7 +125,7 @@ export_all() {
     done <<<"$1"
 }
 
-# Whether the environment or .env names a model: that one goes before the one that is remembered.
+# True when the environment or .env names a model, which then overrides the remembered one.
 names_a_model() {
     [ -n "${LOCAL_MODEL:-}" ] \
         || grep -Eiqs '^[[:space:]]*(export[[:space:]]+)?LOCAL_MODEL[[:space:]]*=[[:space:]]*[^[:space:]]' .env
@@ -134,7 +134,7 @@ names_a_model() {
 # Finds the model, fetches it once, and exports the settings for it.
 take_model() {
     local settings
-    # What is wrong with the name, the settings or the disk is said before anything is installed.
+    # Problems with the name, the settings or the disk are reported before anything is installed.
     settings=$("$VENV_PYTHON" -m scripts.models.choose "$1" --look) || exit $?
     case $settings in
         *ENGINE_PYTHON=*) ;;
@@ -142,7 +142,7 @@ take_model() {
     esac
     settings=$("$VENV_PYTHON" -m scripts.models.choose "$1") || exit $?
     export_all "$settings"
-    # Some are fetched and are none for the camera's questions.
+    # Some models can be fetched but do not answer the camera's questions.
     case $settings in *LOCAL_MODEL=*) printf '%s\n' "$LOCAL_MODEL" >"$VENV/model" ;; esac
 }
 

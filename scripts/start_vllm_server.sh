@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Becomes vLLM with the model as .env says: scripts/models/serve.py. See --help.
+# Runs vLLM with the model of .env, by exec: scripts/models/serve.py. See --help.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"

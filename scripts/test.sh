@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need (a browser too) and runs all of them, or the quick ones. Arguments go to pytest.
+# Installs the tests' requirements (a browser, too) and runs all tests, or the quick ones. Arguments go to pytest.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=venv.sh
 . "$(dirname "${BASH_SOURCE[0]}")/venv.sh"
@@ -31,7 +31,7 @@ if [ -n "$fast" ]; then
     exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=2 --dist=loadfile "$@"
 fi
 
-# The tests drive the browser through Playwright, whose driver is a Node.js that some slim systems lack a library for.
+# Playwright's driver is a Node.js, for which some slim systems lack a library.
 driver_runs() { "$VENV_PYTHON" -m playwright --version >/dev/null 2>&1; }
 
 system_browser() {
@@ -42,7 +42,7 @@ system_browser() {
     return 1
 }
 
-# Playwright's own browser, when it is there and starts.
+# Playwright's own browser, if it is installed and starts.
 own_browser() {
     "$VENV_PYTHON" -c '
 from playwright.sync_api import sync_playwright
@@ -55,8 +55,8 @@ may_install() {
     command -v apt-get >/dev/null 2>&1 && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 
-# Installs what can be; what is there afterwards is looked at again. Services that come along (coturn's, nginx's,
-# Prometheus's own) are neither started nor left to start with the machine: the tests start processes of their own.
+# Installs the packages that can be installed; the result is checked afterwards. Their services (coturn, nginx, Prometheus)
+# are neither started nor enabled, because the tests start processes of their own.
 apt_install() {
     local package as_root='' policy=/usr/sbin/policy-rc.d service
     say "Installing with apt-get, to stay on this machine: $*. (Ctrl+C stops it.)"
@@ -66,7 +66,7 @@ apt_install() {
         # shellcheck disable=SC2064
         trap "$as_root rm -f $policy" EXIT
     fi
-    # A container's package lists are often missing or old; without new ones the old may still do.
+    # A container's package lists are often missing or old; if the update fails, the old ones may suffice.
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get update -qq >&2 || true
     for package in "$@"; do
         $as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package" >&2 \
@@ -81,12 +81,12 @@ apt_install() {
     fi
 }
 
-# Whether the tests themselves would run this peer: no_gstreamer or no_werift.
+# True when the tests cannot run this peer: no_gstreamer or no_werift.
 other_peer() {
     (cd "$ROOT" && "$VENV_PYTHON" -c "import sys; from tests.peers import processes; sys.exit(processes.$1() != '')")
 }
 
-# From the lock file, by content; nothing of it runs while it is installed.
+# From the lock file with checksums; no install scripts run.
 install_node_modules() {
     say 'Installing tests/peers with npm.'
     (cd "$ROOT/tests/peers" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2) \
@@ -94,13 +94,13 @@ install_node_modules() {
 }
 
 install_once test requirements-dev.txt
-# Another process: it works on another environment.
+# In a process of its own, because it uses another environment (.venv-models).
 bash "$ROOT/scripts/models.sh"
 
 packages=()
 driver_runs || packages+=(libatomic1)
 system_browser || own_browser || packages+=(chromium)
-# Each of these is a command that some tests skip without; its package follows.
+# Command and package; without the command some tests skip.
 if [ "$(uname -s)" = Linux ]; then
     PATH=$PATH:/usr/sbin:/sbin
     while read -r name package; do
@@ -120,7 +120,7 @@ logrotate logrotate
 npm npm
 TEXT
     [ -e /usr/lib/nginx/modules/ngx_stream_module.so ] || packages+=(libnginx-mod-stream)
-    # A standards peer: 10 MB, for the system's own Python.
+    # A WebRTC peer for the tests: 10 MB, for the system's Python.
     other_peer no_gstreamer || packages+=(
         gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
         gstreamer1.0-nice gir1.2-gst-plugins-base-1.0 gir1.2-gst-plugins-bad-1.0 python3-gi

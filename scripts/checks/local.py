@@ -1,4 +1,4 @@
-"""Checks on the server's own machine: its settings, its ports, the model server beside it."""
+"""Checks on the server's machine: settings, ports, local model, model server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MODEL_SECONDS = 5.0
 
 
 def look_at_settings(env_file: Path) -> tuple[Finding, Settings | None]:
-    """Read as the server would; None when it would not start with them."""
+    """Read the settings like the server does; None when it would not start with them."""
     title = "Settings"
     where = env_file.name if env_file.is_file() else f"there is no {env_file.name}"
     try:
@@ -44,7 +44,7 @@ def look_at_settings(env_file: Path) -> tuple[Finding, Settings | None]:
 
 
 def port_taken(host: str, port: int) -> bool:
-    """Whether somebody listens there, or has the port."""
+    """Return True when the port is in use."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -56,7 +56,7 @@ def port_taken(host: str, port: int) -> bool:
 
 
 def look_at_udp_ports(settings: Settings) -> Finding:
-    """Whether cameras can still be given a port of UDP_PORT_RANGE."""
+    """Check that a port of UDP_PORT_RANGE is free for cameras."""
     title = "UDP ports"
     if settings.udp_port_range is None:
         text = (
@@ -84,7 +84,7 @@ def look_at_udp_ports(settings: Settings) -> Finding:
 
 
 async def look_at_local_model(settings: Settings, health: Any) -> Finding | None:
-    """Find out whether LOCAL_MODEL can be loaded; None where it is not set. `health`: the body of /health, None without a server."""
+    """Check that LOCAL_MODEL can be loaded; None when it is not set. `health`: the body of /health, None without a server."""
     if settings.local_model is None:
         return None
     title = "Local model"
@@ -95,7 +95,7 @@ async def look_at_local_model(settings: Settings, health: Any) -> Finding | None
     told: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
     state, detail = told.get("state"), str(told.get("detail") or "")
     if state in ("ready", "busy", "loading"):
-        # Its memory is taken by now: another look would find too little.
+        # The running model uses the memory, so a new check would find too little.
         name = told.get("model") or settings.local_model.name
         return Finding("local_model", title, State.OK, f"{name} is {state}.")
     todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
@@ -105,7 +105,7 @@ async def look_at_local_model(settings: Settings, health: Any) -> Finding | None
         return Finding("local_model", title, State.FAILED, text, cause, todo)
 
     def tried(folder: Path) -> str:
-        """Plan it as the server does; its name."""
+        """Plan the model like the server does, and return its name."""
         look = HostLook(
             engine_python=str(settings.engine_python or ""),
             trust_remote_code=settings.trust_remote_code,
@@ -119,7 +119,7 @@ async def look_at_local_model(settings: Settings, health: Any) -> Finding | None
     except (CommandError, ModelFolderError) as error:
         return problem(error.message)
     if state is not None and not detail.startswith("No model is loaded"):
-        # It looks well, and the server has tried.
+        # The check passes here, but the server has failed to load it.
         return problem(detail)
     return Finding(
         "local_model", title, State.OK, f"{name} can be loaded, as far as its files tell."
@@ -127,11 +127,11 @@ async def look_at_local_model(settings: Settings, health: Any) -> Finding | None
 
 
 async def look_at_model_server(settings: Settings) -> Finding:
-    """Whether VLLM_BASE_URL answers and has the model."""
+    """Check that VLLM_BASE_URL answers and has the model."""
     title = "Model server"
     if settings.engine == "builtin":
         return Finding("model_server", title, State.SKIPPED, "ENGINE=builtin asks no model server.")
-    # ENGINE=auto goes on with the built-in engine.
+    # With ENGINE=auto the built-in engine answers instead.
     bad = State.WARN if settings.engine == "auto" else State.FAILED
 
     def problem(text: str, cause: str, todo: str) -> Finding:

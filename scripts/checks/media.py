@@ -1,4 +1,4 @@
-"""Checks of the ways that a page uses: access, WebSocket, the picture's direct way, STUN and each relay."""
+"""Checks of a page's connections: access, WebSocket, the direct path of the picture, STUN and each relay."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CLOSED = {
 
 
 async def look_at_access(peer: CameraPeer) -> Finding:
-    """A token. With its session all else is tried."""
+    """Request a token, whose session the other checks use."""
     title = "Access"
     try:
         await peer.get_token()
@@ -64,7 +64,7 @@ async def look_at_access(peer: CameraPeer) -> Finding:
 
 
 async def look_at_socket(peer: CameraPeer) -> Finding:
-    """The session's socket opens and greets; it stays open for what follows."""
+    """Check that the session's socket opens and gets `ready`; it stays open for the following checks."""
     title = "WebSocket"
 
     def problem(text: str, cause: str, todo: str) -> Finding:
@@ -92,7 +92,7 @@ async def look_at_socket(peer: CameraPeer) -> Finding:
 
 
 async def look_at_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
-    """A small synthetic camera, without relays, until the server has its first frame. `watched`: the socket is open."""
+    """Send a small synthetic camera without relays until the server has a frame. `watched`: the socket is open."""
     title = "Picture (UDP)"
     since = peer.seen
     try:
@@ -138,7 +138,7 @@ async def look_at_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> F
 
 
 async def look_at_stun(url: str, announced: Sequence[str]) -> Finding:
-    """The address that a STUN server sees this machine under, against PUBLIC_ADDRESSES (`announced`)."""
+    """Compare this machine's address as seen by a STUN server with PUBLIC_ADDRESSES (`announced`)."""
     title = "STUN"
     host, _, port = url.partition(":")[2].rpartition(":")
     if not host or not port.isdecimal():
@@ -167,7 +167,7 @@ async def look_at_stun(url: str, announced: Sequence[str]) -> Finding:
 
 
 async def _reflexive(host: str, port: int) -> str | None:
-    """RFC 8489's binding request, sent again each half second; None without an answer."""
+    """Send a binding request (RFC 8489), repeated every 0.5 s, and return the mapped address; None without an answer."""
     ask = aioice.stun.Message(
         message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
     )
@@ -204,7 +204,7 @@ async def look_at_relay(
     local: bool,
     announced: Sequence[str],
 ) -> Finding:
-    """One TURN URL with the credentials that came with the token. `told`: the server's own finding about it."""
+    """Check one TURN URL with the token's credentials. `told`: the server's own check of it."""
     way = "TLS" if url.startswith("turns:") else "TCP" if url.endswith("=tcp") else "UDP"
     id, title = f"relay_{number}", f"Relay over {way}"
     begin = time.monotonic()
@@ -216,7 +216,7 @@ async def look_at_relay(
         reflexive=local and not announced,
     )
     took = f"{(time.monotonic() - begin) * 1000:.0f} ms"
-    # Elsewhere it has only to take us in; that it reaches the server is for the server to say.
+    # From another machine an allocation is enough; the server itself checks that the relay reaches it.
     taken_in = result.ok or (
         not local and result.problem in (RelayProblem.DENIED_PEER, RelayProblem.NO_WAY_BACK)
     )

@@ -1,4 +1,4 @@
-"""Checks of what the server's HTTP says: whether it is there, its certificate, its clock, its engine."""
+"""Checks over HTTP: the server, its certificate, its clock, its engine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scripts.bench.http_json import Reply, request, unchecked_tls
 from scripts.checks.finding import Finding, State
 
 SECONDS = 8.0
-# The Date header counts whole seconds.
+# The Date header has whole seconds.
 CLOCK_SECONDS = 10.0
 EXPIRES_SOON_DAYS = 14
 # OpenSSL's X509_V_ERR_* (x509_vfy.h)
@@ -29,7 +29,7 @@ _OTHER_NAME = (62, 64)
 
 
 async def look_at_server(url: str) -> tuple[Finding, Reply | None, float]:
-    """GET / as a health check; its answer, and when its middle was (seconds since the epoch)."""
+    """Request GET / like a health check. Returns also the response and the middle of the request (s since the epoch)."""
     title = "Server"
     sent = time.time()
 
@@ -84,7 +84,7 @@ async def look_at_server(url: str) -> tuple[Finding, Reply | None, float]:
 
 
 def look_at_clock(reply: Reply, middle: float) -> Finding:
-    """Its Date header against this machine's clock at `middle`."""
+    """Compare the response's Date header with this machine's clock at `middle`."""
     title = "Clock"
     try:
         theirs = parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
@@ -105,7 +105,7 @@ def look_at_clock(reply: Reply, middle: float) -> Finding:
 
 
 async def look_at_certificate(url: str, authorities: Sequence[Path]) -> tuple[Finding, bool]:
-    """Who vouches for the server; and whether secrets may be sent there."""
+    """Check the server's certificate. Returns also True when secrets may be sent there."""
     title = "Certificate"
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or 443
@@ -171,7 +171,7 @@ async def look_at_certificate(url: str, authorities: Sequence[Path]) -> tuple[Fi
 
 
 async def _verify(host: str, port: int, context: ssl.SSLContext) -> OSError | None:
-    """What keeps a checked connection from being made; ssl.SSLError is an OSError, too."""
+    """Return the error of a connection with a verified certificate, None on success. ssl.SSLError is an OSError."""
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context)
@@ -205,7 +205,7 @@ def _names_and_end(leaf: x509.Certificate) -> tuple[list[str], datetime]:
 
 
 async def _own_authority(url: str, host: str, port: int) -> bool:
-    """Whether the certificate comes from the authority that the server itself offers."""
+    """Return True when the certificate is from the authority that the server offers at /ca.crt."""
     try:
         reply = await request("GET", f"{url}/ca.crt", timeout=SECONDS)
         context = ssl.create_default_context()
@@ -216,7 +216,7 @@ async def _own_authority(url: str, host: str, port: int) -> bool:
 
 
 async def health(url: str, token: str = "") -> Any:
-    """Read the body of /health, all of it with the right `token`; None when there is none."""
+    """Read the body of /health, in full with a valid `token`; None without a response."""
     try:
         reply = await request("GET", f"{url}/health", token=token or None, timeout=SECONDS)
         if token and reply.status in (401, 429):
@@ -228,7 +228,7 @@ async def health(url: str, token: str = "") -> Any:
 
 
 def look_at_engine(body: Any) -> Finding:
-    """What /health says of the engine."""
+    """Check the engine's state in /health."""
     title = "Engine"
     engine = body.get("engine") if body else None
     if not isinstance(engine, dict):

@@ -1,1 +1,1 @@
-"""What scripts/monitor.py is made of: looks at the server, what they tell together, how it is shown."""
+"""Parts of scripts/monitor.py: reading a server, computing its state, showing it."""

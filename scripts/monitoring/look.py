@@ -1,4 +1,4 @@
-"""One look at a server: its health, its metrics, those of the model server behind it, the GPUs; whatever is missing, and why."""
+"""One reading of a server: its health, its metrics, the model server's metrics, the GPUs, and the reasons for missing parts."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """What could not be read: why, and what to do about it."""
+    """A part that could not be read: the reason and the remedy."""
 
     text: str
     todo: str = ""
-    # False: it is nothing that has to be there, as the figures of a model server that has none
+    # False: it is optional, such as the metrics of a model server without any
     wanted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is looked at. An empty `engine_url`: no model server's metrics; no `gpus`: none are read."""
+    """The server to read. `engine_url` "": no model server's metrics; `gpus` None: no GPUs."""
 
     url: str
     metrics_token: str = ""
     engine_url: str = ""
     authorities: tuple[Path, ...] = ()
     gpus: GpuReader | None = None
-    # For all of /health, where there is no metrics' token
+    # For all of /health, without a metrics token
     operator_token: str = ""
 
     def tls(self, url: str) -> ssl.SSLContext | None:
-        """Certificates are checked, those of this very machine aside: the metrics' token goes out."""
+        """Return a TLS context that verifies certificates, except on this machine, because the token is sent."""
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None
@@ -57,7 +57,7 @@ class Target:
 class Look:
     # Monotonic seconds
     at: float
-    # The body of /health, whatever its status; None with the reason in `missing`
+    # The body of /health with any status; None, with the reason in `missing`
     health: dict[str, Any] | None = None
     ready: bool = False
     metrics: Samples | None = None
@@ -68,7 +68,7 @@ class Look:
 
 
 async def take_look(target: Target) -> Look:
-    """Ask everything at once. Raises nothing for what is down or wrong: `missing` tells it."""
+    """Read everything in parallel. Failures do not raise: they are in `missing`."""
     look = Look(time.monotonic())
     await asyncio.gather(
         _health(target, look), _metrics(target, look), _engine(target, look), _gpus(target, look)
@@ -81,7 +81,7 @@ async def _health(target: Target, look: Look) -> None:
     token = target.metrics_token or target.operator_token or None
     reply = await _get(look, "server", url, tls=tls, token=token)
     if token and reply is not None and reply.status in (401, 429):
-        # Without a token it tells less, but tells.
+        # Without a token the answer is shorter, but useful.
         reply = await _get(look, "server", url, tls=tls)
     if reply is None:
         return
@@ -148,14 +148,14 @@ def _samples(look: Look, part: str, reply: Reply, prefix: str) -> Samples | None
     if samples is not None and samples.has(prefix):
         return samples
     told = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
-    # Of the model servers vLLM alone has them; others answer with 404, or with a page.
+    # Only vLLM has them; other model servers answer with 404, or with a page.
     has_none = part == "engine" and reply.status in (200, 404, 405, 501)
     look.missing[part] = Missing(f"Its /metrics cannot be used: {told}.", wanted=not has_none)
     return None
 
 
 async def _get(look: Look, part: str, url: str, **more: Any) -> Reply | None:
-    """None, with the reason in `look.missing`, when nobody answers."""
+    """Send a request; None, with the reason in `look.missing`, without a response."""
     try:
         return await request("GET", url, timeout=SECONDS, **more)
     except TimeoutError:

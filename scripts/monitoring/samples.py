@@ -1,4 +1,4 @@
-"""Prometheus text as numbers to reckon with: sums over labels, and quantiles between two readings of a histogram."""
+"""Parse Prometheus text, and compute sums over labels and quantiles of histograms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """Upper bounds in order, the last one infinite, and how many values are at or below each."""
+    """Upper bounds in ascending order, the last one infinite, and the cumulative count at each."""
 
     bounds: tuple[float, ...]
     counts: tuple[float, ...]
@@ -23,14 +23,17 @@ class Histogram:
         return self.counts[-1] if self.counts else 0.0
 
     def since(self, earlier: Histogram | None) -> Histogram:
-        """What came after `earlier`. After a restart, when a count has fallen, that is everything."""
+        """Return the values after `earlier`; after a restart, when a count has fallen, all values."""
         if earlier is None or earlier.bounds != self.bounds:
             return self
         counts = tuple(b - a for a, b in zip(earlier.counts, self.counts, strict=True))
         return self if any(n < 0 for n in counts) else Histogram(self.bounds, counts)
 
     def quantile(self, q: float) -> float:
-        """As PromQL's histogram_quantile: linear within a bucket. NaN without values, infinite beyond the last bound."""
+        """Compute a quantile like PromQL's histogram_quantile, linear within a bucket.
+
+        NaN without values, infinite beyond the last finite bound.
+        """
         if not self.count:
             return math.nan
         rank = q * self.count
@@ -50,14 +53,14 @@ class Histogram:
 
 
 class Samples:
-    """One reading of a /metrics page."""
+    """The samples of one /metrics page."""
 
     def __init__(self, values: Mapping[str, list[tuple[dict[str, str], float]]]) -> None:
         self._values = values
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Raises ValueError when it is no Prometheus text."""
+        """Parse Prometheus text. Raises ValueError when it is malformed."""
         values: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
@@ -75,28 +78,28 @@ class Samples:
         ]
 
     def total(self, *names: str, **labels: str) -> float | None:
-        """The sum of the first of these names that is there; None when none is."""
+        """Return the sum of the first of these metrics that exists; None when none does."""
         for name in names:
             if found := self._of(name, labels):
                 return sum(value for _, value in found)
         return None
 
     def largest(self, *names: str) -> float | None:
-        """Like `total`, for what cannot be added up."""
+        """Return the maximum of the first of these metrics that exists; None when none does."""
         for name in names:
             if found := self._of(name, {}):
                 return max(value for _, value in found)
         return None
 
     def by(self, name: str, label: str, **labels: str) -> dict[str, float]:
-        """Sums by one label."""
+        """Return the sums by the values of one label."""
         sums: dict[str, float] = defaultdict(float)
         for found, value in self._of(name, labels):
             sums[found.get(label, "")] += value
         return dict(sums)
 
     def histogram(self, *names: str, **labels: str) -> Histogram | None:
-        """The sum over all other labels of the first of these histograms that is there."""
+        """Return the first of these histograms that exists, summed over all other labels."""
         for name in names:
             sums: dict[float, float] = defaultdict(float)
             for found, value in self._of(f"{name}_bucket", labels):

@@ -1,4 +1,4 @@
-"""What two looks tell together: rates and latencies of the time between them, and what somebody should look at."""
+"""Compute a server's state from two readings: rates and latencies between them, and problems."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 from scripts.monitoring.look import Look
 from scripts.monitoring.samples import Histogram, Samples
 
-# Answers over this are slow, frames stale, the event loop busy (p95 of the last interval, seconds).
+# Bounds (p95 of the last interval, seconds) of slow answers, old frames and a busy event loop.
 SLOW_ANSWER = 3.0
 STALE_FRAME = 0.3
 BUSY_LOOP = 0.1
-# Shares of what there may be
+# Shares of a limit
 NEARLY_FULL = 0.9
 KV_FULL = 0.95
 
@@ -29,7 +29,7 @@ LATENCIES: dict[str, tuple[str, dict[str, str]]] = {
     "description": ("qwen_camera_inference_seconds", {"kind": "describe"}),
     "loop_lag": ("qwen_camera_loop_lag_seconds", {}),
 }
-# Newer names first: vLLM 0.9.2 has the later ones.
+# Newer names first; vLLM 0.9.2 has the last ones.
 ENGINE_LATENCIES: dict[str, tuple[str, ...]] = {
     "time_to_first_token": ("vllm:time_to_first_token_seconds",),
     "inter_token_latency": (
@@ -42,7 +42,7 @@ ENGINE_LATENCIES: dict[str, tuple[str, ...]] = {
 
 
 class Level(IntEnum):
-    """The exit status of `--once` follows it."""
+    """Severity of a state, which is the exit status of `--once`."""
 
     OK = 0
     LOOK = 1
@@ -62,12 +62,12 @@ class Problem:
 class State:
     level: Level
     problems: tuple[Problem, ...]
-    # Everything that is shown, ready for JSON
+    # All shown values, for JSON
     body: dict[str, Any]
 
 
 def put_together(url: str, earlier: Look | None, now: Look) -> State:
-    """The state at `now`; with an `earlier` look also what happened in between."""
+    """Compute the state of a reading; with an `earlier` one also the changes between them."""
     body: dict[str, Any] = {
         "server": url,
         "interval_seconds": None if earlier is None else round(now.at - earlier.at, 1),
@@ -249,7 +249,7 @@ def _engine_figures(before: Samples | None, now: Samples, seconds: float) -> dic
 def _rate(
     before: Samples | None, now: Samples, seconds: float, *names: str, **labels: str
 ) -> float | None:
-    """Per second since the earlier look; None without one, and after a restart."""
+    """Return the increase per second since the earlier reading; None without one, and after a restart."""
     new = now.total(*names, **labels)
     if before is None or seconds <= 0:
         return None
@@ -260,7 +260,7 @@ def _rate(
 def _increases(
     before: Samples | None, now: Samples, name: str, label: str
 ) -> dict[str, float] | None:
-    """By label, what has grown; None without an earlier look."""
+    """Return the increases by a label; None without an earlier reading."""
     if before is None:
         return None
     old = before.by(name, label)
@@ -282,7 +282,7 @@ def _latency(
 
 
 def _spread(histogram: Histogram) -> dict[str, Any]:
-    """Seconds; beyond the last bound that bound is given, and named in `beyond`."""
+    """Return p50 and p95 in seconds; a value beyond the last bound is that bound, and named in `beyond`."""
     spread: dict[str, Any] = {"n": int(histogram.count), "p50": None, "p95": None, "beyond": []}
     for name, q in (("p50", 0.5), ("p95", 0.95)):
         value = histogram.quantile(q)

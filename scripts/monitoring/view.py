@@ -1,4 +1,4 @@
-"""The state on a terminal. What servers say is printed without control characters, and never read as markup."""
+"""Show the state on a terminal. Texts of servers are printed without control characters and markup."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TITLES = {
 
 
 def plain(text: object) -> str:
-    """On one line, and nothing that a terminal would obey."""
+    """Make a text one line without control characters."""
     return "".join(c for c in str(text) if c.isprintable())
 
 
@@ -149,7 +149,7 @@ def _cells(spread: dict[str, Any] | None) -> list[str]:
 
 
 def _counts(both: dict[str, Any] | None) -> str | None:
-    """None when nothing was counted since the start."""
+    """Format counts; None when nothing was counted since the start."""
     if both is None or not any(both["since_start"].values()):
         return None
     lately = both["interval"] or {}
