@@ -1,8 +1,8 @@
-"""The inference queue: who is asked next, on which engine, and how a piece of work is stopped.
+"""The inference queue: schedules jobs on engines, and stops them.
 
-One per process. Questions come before watches before descriptions, sessions take turns, a session has at most one
-question and one background job running, and a question that finds every slot taken stops the newest background job.
-All methods are called on the event loop.
+One per process. Questions go before watches, and watches before descriptions. Sessions take turns. A session runs at most
+one question and one background job. A question that finds all slots in use stops the newest background job. All methods
+are called on the event loop.
 """
 
 from __future__ import annotations
@@ -36,35 +36,35 @@ __all__ = ["CANCEL_REASONS", "Engines", "Inference", "Job", "Result", "Sink"]
 
 log = logging.getLogger(__name__)
 
-# These say that the engine is at fault, not the request: another one may do better.
+# Errors of the engine rather than the request: another engine may succeed.
 _ENGINE_FAULTS = (EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed)
-# Weight of the newest answer in the running mean that `retry_after` is made from, and the mean's first value.
+# Weight of the newest answer in the running mean for `retry_after`, and the mean's initial value.
 _MEAN_WEIGHT = 0.2
 _FIRST_GUESS_SECONDS = 1.0
 _RETRY_SECONDS = (0.5, 60.0)
 
 
 class Engines(Protocol):
-    """Who answers now."""
+    """The choice of engines."""
 
     @property
     def current(self) -> Engine: ...
 
     def report_failure(self, engine: Engine) -> None:
-        """This engine did not answer: look at it again."""
+        """Note that this engine did not answer, so that it is probed again."""
         ...
 
     async def settle(self) -> None:
-        """Wait until a reported failure has been looked into and `current` is right again."""
+        """Wait until a reported failure has been probed and `current` is up to date."""
         ...
 
 
 class Inference:
-    """`submit` and `cancel` work, then `drain` and `close`.
+    """Runs jobs: `submit` and `cancel`, finally `drain` and `close`.
 
-    Slots: the smaller of `max_concurrent` and what the current engine states, looked up each time. A slot is given
-    back when the engine has let go of the stream, not before, so a model server never gets more than that. (Jobs
-    that fall back together keep their slots, so for a moment a narrow engine may get more than it states.)
+    The number of slots is the smaller of `max_concurrent` and the current engine's own limit, read each time. A slot is
+    freed only when the engine has closed the stream, so that a model server never gets more requests. (Jobs that fall back
+    together keep their slots, so an engine with a lower limit may briefly get more.)
     """
 
     def __init__(
@@ -87,41 +87,41 @@ class Inference:
         self._queue: FairQueue[Run] = FairQueue(max_queue)
         # Jobs that have not ended, waiting or running.
         self._runs: dict[Job, Run] = {}
-        # What holds a slot, oldest first: running, or ended and letting go of its engine.
+        # Runs with a slot, oldest first: running, or ended and closing their stream.
         self._slots: dict[Run, asyncio.Task[None]] = {}
-        # (session, background?) of what runs and has not ended.
+        # (session, background?) of the running jobs.
         self._active: set[tuple[str, bool]] = set()
         self._tasks = TaskSet("inference")
         self._draining = False
-        # Running mean of the time an answer holds its slot, seconds.
+        # Running mean of the time that an answer holds its slot, seconds.
         self._answer_seconds = _FIRST_GUESS_SECONDS
 
     @property
     def running(self) -> int:
-        """Slots in use."""
+        """Number of slots in use."""
         return len(self._slots)
 
     @property
     def slots(self) -> int:
-        """Answers that may be worked on at a time, as things stand."""
+        """Number of answers that may run at once now."""
         stated = self._engines.current.status.capabilities.max_concurrency
         return self._max_concurrent if stated is None else max(1, min(self._max_concurrent, stated))
 
     @property
     def draining(self) -> bool:
-        """No new work is taken."""
+        """True when no new work is accepted."""
         return self._draining
 
     def depth(self) -> dict[Kind, int]:
-        """Waiting jobs of each kind."""
+        """Number of waiting jobs of each kind."""
         return self._queue.depth()
 
     def submit(self, job: Job) -> None:
-        """Take a job; its sink hears the rest.
+        """Accept a job; its sink gets the result.
 
-        Raises Draining, and Busy (with `retry_after`) for a question when the queue is full of questions; the sink
-        then hears nothing. Background work never raises Busy: what the full queue refuses, or lets go for a question,
-        is told `failed(Busy)`, and what a newer job of its session replaced `finished` with "replaced".
+        Raises Draining, and Busy (with `retry_after`) for a question when the queue is full of questions; the sink is
+        then not called. Background work never raises Busy: the sink of a refused or evicted job gets `failed(Busy)`, and of
+        one replaced by a newer job of its session `finished` with "replaced".
         """
         if self._draining:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
@@ -135,17 +135,17 @@ class Inference:
             raise self._busy() from None
         self._runs[job] = run
         self._fill()
-        # Told last: a sink may submit or cancel from within.
+        # Last, because a sink may submit or cancel in its callback.
         if pushed.replaced is not None:
             pushed.replaced.replace()
         if pushed.evicted is not None:
             pushed.evicted.fail(self._busy(), dropped=True)
 
     def cancel(self, job: Job, reason: str) -> None:
-        """Stop a job; nothing happens when it has ended.
+        """Stop a job; does nothing when it has ended.
 
-        Waiting, it leaves the queue. Running, its task is cancelled, which closes the engine's stream and with it the
-        work upstream. Its sink has heard `finished` when this returns.
+        A waiting job leaves the queue. A running job's task is cancelled, which closes the engine's stream and with it the
+        request. Its sink has got `finished` when this returns.
         """
         if (run := self._runs.get(job)) is not None:
             self._stop(run, reason)
@@ -160,13 +160,13 @@ class Inference:
         self._cancel_where(lambda job: job.session_id == session_id and job.background, reason)
 
     def engine_changed(self) -> None:
-        """Fill the slots that another engine may have brought."""
+        """Fill the slots that a new engine may have added."""
         self._fill()
 
     async def drain(self, seconds: float) -> None:
-        """Take no new work, drop background work, and give questions so long to be answered.
+        """Accept no new work, drop background work, and wait at most `seconds` for the questions.
 
-        What runs by then is stopped, what still waits fails with Draining. Cancelling leaves the rest to `close`.
+        Then running ones are stopped, and waiting ones fail with Draining. When cancelled, `close` does the rest.
         """
         self._draining = True
         for run in [run for run in self._runs.values() if run.job.background]:
@@ -179,15 +179,15 @@ class Inference:
         await self.close()
 
     async def close(self) -> None:
-        """Stop everything and wait until the engines have let go. Safe to call twice."""
+        """Stop all jobs, and wait until the engines have closed their streams. Safe to call twice."""
         self._draining = True
         for run in list(self._runs.values()):
             self._let_go(run)
         if self._slots:
-            # Not cancelled a second time at once: that would cut short how an engine closes its stream.
+            # Do not cancel a second time at once, which would interrupt an engine that closes its stream.
             await asyncio.wait(self._slots.values(), timeout=CLOSE_SECONDS)
         await self._tasks.close()
-        # Slots are given back by callbacks of the tasks, which run after the tasks are done.
+        # Slots are freed by the tasks' done callbacks, which run after the tasks.
         await asyncio.sleep(0)
 
     # Scheduling
@@ -196,7 +196,7 @@ class Inference:
         return (session_id, kind in BACKGROUND) in self._active
 
     def _fill(self) -> None:
-        """Start what may start; then, while questions find no slot, stop background jobs for them."""
+        """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
         slots = self.slots
         while len(self._slots) < slots:
             run = self._queue.pop(skip=self._held_back)
@@ -207,7 +207,7 @@ class Inference:
             self._stop(newest, "preempted")
 
     def _short_of(self, slots: int) -> bool:
-        """Do more questions wait than slots are about to be given back?"""
+        """Return True when more questions wait than slots are about to be freed."""
         ready = self._queue.ready_sessions(Kind.CHAT, self._held_back)
         return ready > 0 and ready + sum(not run.ended for run in self._slots) > slots
 
@@ -229,7 +229,7 @@ class Inference:
         self._fill()
 
     def _ended(self, run: Run) -> None:
-        """Bookkeeping of a job's end; a slot it holds is given back later, by its task."""
+        """Update the books after a job's end; its task frees the slot later."""
         job = run.job
         self._runs.pop(job, None)
         if run.slot_at is None:
@@ -243,13 +243,13 @@ class Inference:
     def _stop(self, run: Run, reason: str) -> None:
         run.stop(reason)
         task = self._slots.get(run)
-        # A sink may cancel its own job from within: the task then sees that the run has ended, and closes the
-        # stream undisturbed.
+        # A sink may cancel its own job in its callback: the task then notices that the run has ended, and closes the
+        # stream without being cancelled.
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
     def _cancel_where(self, chosen: Callable[[Job], bool], reason: str) -> None:
-        # Nothing starts between: slots are filled once all are stopped.
+        # Slots are filled only after all are stopped.
         for run in [run for job, run in self._runs.items() if chosen(job)]:
             self._stop(run, reason)
         self._fill()
@@ -275,13 +275,13 @@ class Inference:
         try:
             await self._answer(run)
         except asyncio.CancelledError:
-            # Nothing to tell when `_stop` did; else the loop itself is ending.
+            # Without effect when `_stop` was called; otherwise the event loop is ending.
             run.stop("draining")
             raise
         except QwenCameraError as error:
             run.fail(error)
         except Exception as exc:  # noqa: BLE001
-            # One job's fault, a sink's too, must not end others. Not its text: it may hold what people said.
+            # An error of one job or sink must not end others. Without its text, which may contain what people said.
             log.error("job failed", extra={"kind": str(run.job.kind), "error": type(exc).__name__})
             run.fail(Internal("Something went wrong with this answer on the server. Ask again."))
 
@@ -299,7 +299,7 @@ class Inference:
                 if not isinstance(error, _ENGINE_FAULTS):
                     raise
                 self._engines.report_failure(engine)
-                # Two answers are never spliced: once text went out, this error is the end.
+                # Never continue an answer with another engine: once text was sent, the error ends it.
                 if not spare or run.first_at is not None or run.ended:
                     raise
                 other = await self._other(engine)
@@ -308,7 +308,7 @@ class Inference:
             engine, spare = other, False
 
     async def _other(self, failed: Engine) -> Engine | None:
-        """The engine that has taken over from a failed one; None when none has in time."""
+        """Wait for the engine that takes over from a failed one; None when none does in time."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settle_seconds):
                 await self._engines.settle()

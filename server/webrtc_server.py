@@ -1,4 +1,4 @@
-"""Offer, answer, candidates, end: one peer connection a camera. Knows aiortc, and nothing of sessions."""
+"""Peer connections, one per camera: offer, answer, candidates, end. Uses aiortc; knows nothing of sessions."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from server.rtc.sdpfrag import Credentials, Fragment, make_fragment
 
 log = logging.getLogger(__name__)
 
-# aiortc waits for ever for a connection that does not come.
+# Time limit to connect, which aiortc does not have.
 CONNECT_SECONDS = 15.0
-# A session's memory goes back to the system this long after the last one that ended.
+# Delay after the end of a connection until free memory is returned to the system.
 TRIM_SECONDS = 2.0
-# How long the server's end waits for connections that were ending already.
+# Time limit at shutdown for connections that are already closing.
 CLOSE_SECONDS = 3.0
 
 
 class PeerConnection:
-    """One camera's connection. `closed` is told once, when it has ended for whatever reason."""
+    """One camera's connection. `closed` is called once, at its end for any reason."""
 
     def __init__(
         self,
@@ -64,16 +64,16 @@ class PeerConnection:
         self._pc.on("connectionstatechange", self._state_changed)
         self._deadline: asyncio.TimerHandle | None = None
         self._over = False
-        # Names this connection in an address, and its ICE session in an entity tag (RFC 9725).
+        # Id of this connection in URLs, and of its ICE session in entity tags (RFC 9725).
         self.name = secrets.token_urlsafe(16)
         self.ice_tag = secrets.token_urlsafe(9)
-        # The client's ICE user names: of the camera's transport first, and of those that are not used.
+        # The client's ICE user names: that of the camera's transport first, then the unused ones.
         self.remote_ufrags = offer.ufrags
         # None before the first.
         self._restart: IceRestart | None = None
 
     async def answer(self, pool: DecodePool) -> str:
-        """The answer's SDP. Raises UnusableOffer, PortsExhausted."""
+        """Create the answer's SDP. Raises UnusableOffer, PortsExhausted."""
         pc = self._pc
         try:
             await pc.setRemoteDescription(RTCSessionDescription(sdp=self._offer.sdp, type="offer"))
@@ -88,7 +88,7 @@ class PeerConnection:
         except (QwenCameraError, OSError):
             raise
         except Exception as exc:  # noqa: BLE001
-            # aiortc raises whatever its own code runs into with SDP that makes no sense.
+            # aiortc raises various errors for malformed SDP.
             log.info("unusable offer", extra={"error": type(exc).__name__})
             raise UnusableOffer(
                 "The offer could not be understood. Send the SDP that RTCPeerConnection.createOffer() made, "
@@ -100,7 +100,7 @@ class PeerConnection:
         return whole_answer(self._offer, pc.localDescription.sdp)
 
     def _take_camera(self, pool: DecodePool) -> None:
-        """Receive from the only section that there is for aiortc: so nothing has another transport than the camera."""
+        """Attach the feed to the only section that aiortc gets, so that the camera has the only transport."""
         (transceiver,) = self._pc.getTransceivers()
         receiver = transceiver.receiver
         names = [codec.name.upper() for codec in transceiver._codecs]
@@ -112,16 +112,16 @@ class PeerConnection:
         self._feed.codec = next(name for name in names if name in DECODABLE)
         self._receiver = receiver
         if receiver.transport._role == "auto":
-            # aiortc's DTLS client offers ECDSA alone, so a peer with an RSA certificate has to be the client where it may.
+            # aiortc's DTLS client offers only ECDSA, so a peer with an RSA certificate has to be the client if possible.
             receiver.transport._set_role("client" if self._offer.passive else "server")
 
     def request_key_frame(self) -> None:
         self._receiver.request_key_frame()
 
     async def add_candidates(self, candidates: list[dict[str, Any]]) -> int:
-        """Add trickled candidates; returns how many were used. Late, foreign, mDNS and empty ones are stepped over.
+        """Add trickled candidates, and return the number of used ones. Late, foreign, mDNS and empty ones are ignored.
 
-        Raises BadRequest for malformed ones or when there are more than 64.
+        Raises BadRequest for malformed ones, and for more than 64.
         """
         used = 0
         for entry in candidates:
@@ -141,7 +141,7 @@ class PeerConnection:
                 continue
             if not self._offer.carries(entry.get("sdpMid"), entry.get("sdpMLineIndex")):
                 continue
-            # To aiortc the camera's is the only section.
+            # aiortc has only the camera's section.
             candidate.sdpMLineIndex = 0
             try:
                 await self._pc.addIceCandidate(candidate)
@@ -155,9 +155,9 @@ class PeerConnection:
         return fragment.of(self._offer)
 
     async def restart_ice(self, ufrag: str, pwd: str) -> str:
-        """A new ICE session below the same media, for the client's new credentials: our side as an SDP fragment.
+        """Restart ICE with the client's new credentials, and return our side as an SDP fragment.
 
-        Raises Conflict before there is a connection that could go on, PortsExhausted.
+        Raises Conflict before there is a connection, PortsExhausted.
         """
         transport = self._receiver.transport
         if transport.transport.state != "completed" or self._over:
@@ -183,7 +183,7 @@ class PeerConnection:
             self._deadline = None
             self._feed.connected()
         elif state in ("failed", "closed"):
-            # aiortc says "closed" where the path was lost after connecting: a failure like "failed".
+            # aiortc reports a path lost after connecting as "closed": treat it like "failed".
             self._end()
 
     def _too_late(self) -> None:
@@ -201,7 +201,7 @@ class PeerConnection:
             self._closed(self)
 
     async def close(self) -> None:
-        """Safe to call more than once, and while connecting."""
+        """Close the connection. Safe to call more than once, and while connecting."""
         self._end()
         await self._pc.close()
         if self._restart is not None:
@@ -242,12 +242,12 @@ class WebRTCServer:
         steered: bool = True,
         check: Callable[[], None] = lambda: None,
     ) -> str:
-        """Answer an offer for the camera called `key`; an older connection of that name is replaced.
+        """Answer an offer for the camera `key`, and replace its older connection.
 
-        `steered`: whether the sender is the page, which sends as it is told and has the page's clock. `check` is
-        asked before it takes the place, and raises where it may not.
+        `steered`: True when the page sends, which follows our limits and has the page's clock. `check` is called before the
+        replacement, and raises to refuse it.
 
-        Raises TooLarge, UnusableOffer, PortsExhausted and what `check` raises; an older connection then stays as it is.
+        Raises TooLarge, UnusableOffer, PortsExhausted and the errors of `check`; an older connection then stays.
         """
         offer = check_offer(sdp)
         feed = camera.new_feed(steered=steered)
@@ -285,14 +285,14 @@ class WebRTCServer:
         self._trim_pool.submit(give_memory_back)
 
     def get(self, key: str) -> PeerConnection:
-        """Raises NotFound."""
+        """Return the camera's connection. Raises NotFound."""
         connection = self._connections.get(key)
         if connection is None:
             raise NotFound("This session has no camera connection. Send an offer first.")
         return connection
 
     async def add_candidates(self, key: str, candidates: list[dict[str, Any]]) -> int:
-        """Raises NotFound without a connection, BadRequest for malformed candidates."""
+        """Add candidates. Raises NotFound without a connection, BadRequest for malformed ones."""
         return await self.get(key).add_candidates(candidates)
 
     async def disconnect(self, key: str) -> bool:
@@ -315,7 +315,7 @@ class WebRTCServer:
         for end in ends:
             if isinstance(end, Exception):
                 log_failure("connection", end, "closing failed")
-        # Those that were ending already: each ends by itself, soon.
+        # Connections that are already closing end by themselves soon.
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_SECONDS):
                 while self._tasks:

@@ -159,7 +159,7 @@ def _in_process(model: Model, host: Host, dtype: str) -> Possible:
     return Possible(True, f"On {where}{_slow(model, host, dtype)}.")
 
 
-# Why not
+# Reasons against a mode
 
 
 def _not_here(model: Model) -> str:
@@ -321,7 +321,7 @@ def _in(dtype: str) -> str:
     return "" if dtype == "auto" else f" in {dtype}"
 
 
-# What to know
+# Remarks on a mode
 
 
 def _slow(model: Model, host: Host, dtype: str) -> str:

@@ -1,4 +1,4 @@
-"""The manager's newest status, and who is told of it."""
+"""The manager's status, log lines, and their listeners."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from server.processes.log_progress import LoadProgress
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Loading is told at most so often within one phase; what was held back is told then, if it is the newest still.
+# Least time between two progress reports of one phase; the newest report within it is sent at its end.
 _TELL_SECONDS = 0.25
 
 
 class Board:
-    """The manager alone writes on it. Listeners are called at once, on the event loop."""
+    """Written only by the manager. Listeners are called at once, on the event loop."""
 
     def __init__(self) -> None:
         self.status = ManagerStatus()
         self._listeners: list[Callable[[ManagerStatus], None]] = []
         self._hearers: list[Callable[[str], None]] = []
         self._told_at = 0.0
-        # Came too soon after the one before it, and is told when the timer ends.
+        # Progress that came too soon after the last report, to be sent when the timer fires.
         self._held: LoadProgress | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def on_change(self, callback: Callable[[ManagerStatus], None]) -> Callable[[], None]:
-        """Be told each new status. The result unsubscribes."""
+        """Call `callback` with each new status. Returns a function that unsubscribes."""
         return _subscribe(self._listeners, callback)
 
     def on_line(self, callback: Callable[[str], None]) -> Callable[[], None]:
-        """Be told each line. The result unsubscribes."""
+        """Call `callback` with each line. Returns a function that unsubscribes."""
         return _subscribe(self._hearers, callback)
 
     def show(self, status: ManagerStatus) -> None:
@@ -43,13 +43,13 @@ class Board:
             return
         self.status = status
         if status.state is not ManagerState.LOADING:
-            # The next loading begins with its own.
+            # The next loading has its own progress.
             self._held = None
         for listener in list(self._listeners):
             _call(listener, status)
 
     def progress(self, progress: LoadProgress) -> None:
-        """How far the loading is; heard only while something loads, and not too often."""
+        """Report the progress; ignored unless a model loads, and limited in rate."""
         if self.status.state is not ManagerState.LOADING:
             return
         before, loop = self.status.progress, asyncio.get_running_loop()
@@ -73,7 +73,7 @@ class Board:
         self._held = None
 
     def line(self, line: str) -> None:
-        """An engine, or the manager, says something."""
+        """Send a line of an engine's or the manager's log."""
         for hear in list(self._hearers):
             _call(hear, line)
 
@@ -82,7 +82,7 @@ def _call(listener: Callable[[T], None], value: T) -> None:
     try:
         listener(value)
     except Exception as exc:  # noqa: BLE001
-        # A listener's mistake must neither keep others from hearing nor end the model.
+        # An error of a listener must affect neither the others nor the model.
         log.error("a listener of the manager failed", extra={"error": type(exc).__name__})
 
 

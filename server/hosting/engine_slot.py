@@ -1,4 +1,4 @@
-"""The place in the selector for the model that an operator chose: it delegates to whatever is loaded, or says why nothing is."""
+"""The engine for the model that an operator chose: delegates to the loaded one, or reports why none is loaded."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from server.engines.base import (
 )
 
 NOTHING_LOADED = "No model is loaded here. An operator can start one in the engine panel, or LOCAL_MODEL can name one."
-# What is said of a model that does not answer
+# Remedy for a model that does not answer
 STARTED_AGAIN = "It is started again if it stays so; an operator can start another model."
 ELSEWHERE = (
     "It runs elsewhere and is used again when it answers; an operator can start another model."
 )
-# A look finds it well, and it begins no answer: nobody here can tell one that hangs from one that has much to do.
+# The probe succeeds but no answer begins: a hanging model cannot be distinguished from a busy one.
 _HANGS = "If it stays so, an operator can start the model again in the engine panel."
-# A broken connection is noticed a moment before the end of the process that broke it.
+# A broken connection is noticed shortly before the end of its process.
 _NOTICE_SECONDS = 0.5
-# vLLM whose worker has ended is found ill, looks for that itself every 5 s, and ends then.
+# vLLM notices the end of its worker by a check every 5 s, and then ends.
 _GOING_SECONDS = 8.0
-# Seconds that a question about a model that is being loaded should wait
+# retry_after for questions while a model is loading, seconds
 _RETRY_SECONDS = 5.0
 
 Refine = Callable[[Capabilities], Capabilities]
@@ -48,15 +48,15 @@ def _as_they_are(capabilities: Capabilities) -> Capabilities:
 
 @dataclass(slots=True, eq=False)
 class _Use:
-    """An engine for as long as answers come from it."""
+    """A loaded engine with its running answers."""
 
     engine: Engine
-    # Set when its answers are to end at once, with the sentence `cut`
+    # Set to end its answers at once, with the sentence `cut`
     left: asyncio.Event = field(default_factory=asyncio.Event)
     cut: str = ""
-    # Deadlines of the answers that wait for a piece; none until they are to end
+    # Timeouts of the answers that wait for a chunk; without a deadline until the answers have to end
     waits: set[asyncio.Timeout] = field(default_factory=set)
-    # Answers that have begun and not ended; set when there is none
+    # Number of running answers, and an event that is set without any
     running: int = 0
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -81,18 +81,18 @@ class _Use:
 
 
 class EngineSlot:
-    """See `Engine`. The manager alone calls `use`, `leave` and `finish`, and owns the engines that are used."""
+    """See `Engine`. Only the manager calls `use`, `leave` and `finish`; it owns the engines."""
 
     name = "local"
 
     def __init__(self) -> None:
         self._use: _Use | None = None
-        # Replaced by another one, with answers that go on
+        # Replaced engines with running answers
         self._former: list[_Use] = []
         self._model = self._silence = ""
         self._refine: Refine = _as_they_are
         self._absent = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED)
-        # When a probe first found no answer, by the event loop's clock; None while it answers.
+        # Time of the first failed probe, by the event loop's clock; None while it answers.
         self._silent_since: float | None = None
 
     @property
@@ -101,7 +101,7 @@ class EngineSlot:
 
     @property
     def inner(self) -> Engine | None:
-        """The engine that is used; None while none is."""
+        """The loaded engine; None without one."""
         return self._engine
 
     @property
@@ -125,11 +125,11 @@ class EngineSlot:
 
     @property
     def chosen(self) -> bool:
-        """Whether a model is loaded here or should be."""
+        """True when a model is loaded or should be."""
         return self._engine is not None or self._absent.detail != NOTHING_LOADED
 
     def silent_seconds(self) -> float:
-        """For how long it has not answered when it was looked at."""
+        """Return the seconds for which its probes have failed."""
         if self._silent_since is None:
             return 0.0
         return asyncio.get_running_loop().time() - self._silent_since
@@ -141,10 +141,10 @@ class EngineSlot:
         refine: Refine = _as_they_are,
         silence: str = STARTED_AGAIN,
     ) -> None:
-        """From now on `engine` answers, under the model's name, "" for the one that the engine tells.
+        """Let `engine` answer from now on, under this model name ("": the engine's own).
 
-        Answers of the one before that have begun go on; `finish` waits for them.
-        `refine` adds what is known of its abilities, `silence` what is done when it does not answer.
+        Running answers of the previous engine continue; `finish` waits for them. `refine` completes its capabilities,
+        `silence` is the remedy when it does not answer.
         """
         if self._use is None or self._use.engine is not engine:
             if self._use is not None and self._use.running:
@@ -154,14 +154,14 @@ class EngineSlot:
         self._silent_since = None
 
     def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
-        """Nothing is loaded, for the reason `detail`; answers that have begun end at once with the sentence `cut`."""
+        """Remove the engine, for the reason `detail`; running answers end at once with the sentence `cut`."""
         self._absent = EngineStatus(state, detail)
         use, self._use = self._use, None
         if use is not None:
             use.end(cut or detail)
 
     async def finish(self, engine: Engine, seconds: float, cut: str) -> None:
-        """Wait until an engine that was replaced has ended its answers; those that take longer end with `cut`."""
+        """Wait at most `seconds` for the answers of a replaced engine; then end them with `cut`."""
         for use in [one for one in self._former if one.engine is engine]:
             try:
                 async with asyncio.timeout(seconds):
@@ -172,7 +172,7 @@ class EngineSlot:
                 self._former.remove(use)
 
     def hurry(self, cut: str) -> None:
-        """End at once, with the sentence `cut`, the answers of all engines that were replaced."""
+        """End the answers of all replaced engines at once, with the sentence `cut`."""
         for use in self._former:
             use.end(cut)
 
@@ -181,7 +181,7 @@ class EngineSlot:
         if engine is not None:
             found = await engine.probe()
             if engine is not self._engine:
-                # Another has taken its place meanwhile.
+                # It was replaced meanwhile.
                 return self.status
             if found.state is not EngineState.UNREACHABLE:
                 self._silent_since = None
@@ -190,7 +190,7 @@ class EngineSlot:
         return self.status
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`. Unloading ends it at once with EngineFailed or, before the first piece, EngineUnavailable."""
+        """See `Engine.answer`. Unloading ends it with EngineFailed, or before the first chunk with EngineUnavailable."""
         use = self._use
         if use is None:
             raise self._refusal()
@@ -217,12 +217,12 @@ class EngineSlot:
                         ) from None
                     raise
                 began = True
-                # Whoever talks is not silent, however slow its other answers are.
+                # A running answer shows that the engine is not hanging, even if its other answers are slow.
                 self._silent_since = None
                 yield chunk
 
     async def _is_gone(self, engine: Engine, left: asyncio.Event, failed: bool) -> bool:
-        """Whether it turns out, a moment after an error, that the engine has ended; one that `failed` may take longer to."""
+        """Return True when the engine ends shortly after an error; with `failed` wait longer for its end."""
         for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -234,10 +234,10 @@ class EngineSlot:
         return left.is_set()
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _Use) -> Chunk:
-        """Raises TimeoutError when the engine was left, StopAsyncIteration at the end."""
+        """Read the next chunk. Raises TimeoutError when the engine was removed, StopAsyncIteration at the end."""
         if use.left.is_set():
             raise TimeoutError
-        # Without a deadline until `leave` gives it one; nothing of the consumer runs inside.
+        # Without a deadline until `leave` sets one. The consumer's code does not run within it.
         async with asyncio.timeout(None) as wait:
             use.waits.add(wait)
             try:
@@ -258,4 +258,4 @@ class EngineSlot:
             self._engine.forget(session_id)
 
     async def close(self) -> None:
-        """The manager closes what it loaded."""
+        """Do nothing: the manager closes its engines."""

@@ -36,7 +36,7 @@ log = logging.getLogger(__name__)
 
 # Seconds before a model that crashed is started again; after the last it has failed.
 RESTART_DELAYS = (1.0, 5.0, 20.0)
-# Answers of a model that another one has replaced may go on for so long, where nothing had to be stopped for that one.
+# Time for the answers of a replaced model, when it did not have to be stopped first.
 _FINISH_SECONDS = 120.0
 
 
@@ -81,7 +81,7 @@ class EngineManager:
             silent_seconds,
         )
         self._planning = asyncio.Lock()
-        # Starts and stops in the order in which they were asked for, and the last stop among them
+        # Number of the last start or stop request, and of the last stop
         self._orders = self._last_stop = 0
         self._state = State(restart_delays)
         # Those of the state's runs that were begun, by their number
@@ -193,12 +193,12 @@ class EngineManager:
         return await self.settled()
 
     async def settled(self) -> ManagerStatus:
-        """Wait until nothing is loading or stopping."""
+        """Wait until no model is loading or stopping."""
         await self._settled.wait()
         return self._board.status
 
     async def close(self) -> None:
-        """Stop what runs. Safe to call twice."""
+        """Stop the running model. Safe to call twice."""
         for run in self._runs.values():
             run.hurried = True
         if not self._state.closing:
@@ -427,7 +427,7 @@ class EngineManager:
         await self._unload(model, silently=True)
 
     async def _retire_now(self, cut: str) -> None:
-        """Wait until nothing is left of the models that were replaced; their answers end with `cut`."""
+        """End all replaced models, and wait for it; their answers end with `cut`."""
         self.slot.hurry(cut)
         if self._retiring:
             await asyncio.wait(self._retiring)

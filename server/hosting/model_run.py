@@ -22,14 +22,14 @@ from server.hosting.status import Plan, Released
 
 log = logging.getLogger(__name__)
 
-# It is ended and started again when it has not answered for so long.
+# A model is restarted when it has not answered for this long.
 SILENT_SECONDS = 60.0
 # After so long a crash counts as the first again.
 _CALM_SECONDS = 300.0
 _WATCH_SECONDS = 2.0
 # The GPUs' memory is read in every one of so many turns.
 _GPU_TURNS = 5
-# A GPU's memory comes back a moment after its process has gone.
+# Time for a GPU's memory to be freed after the end of its process.
 _RETURN_SECONDS = 15.0
 _RETURNED_SHARE = 0.95
 
@@ -47,8 +47,8 @@ class Selector(Protocol):
     def look(self) -> None: ...
 
 
-# Finds the model and makes the command; blocking. It raises one of the catalogue's errors, which have a `message`.
-# Its arguments: the choice, and the bytes of main memory and of each GPU that the model now loaded gives back before.
+# Finds the model and builds the command; blocking. Raises the catalogue's errors, which have a `message`.
+# Arguments: the choice, and the bytes of main memory and of each GPU that unloading the current model will free.
 MakePlan = Callable[[Choice, int, Sequence[int]], Plan]
 Loader = Callable[[Plan, OnLine, OnProgress], Loaded]
 # Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
@@ -63,7 +63,7 @@ class Tools:
     engines: Selector
     board: Board
     tasks: TaskSet
-    # Where plans are made, which may take minutes, and where memory is read, which must not wait for that
+    # Threads for planning, which may take minutes, and for reading memory, which must not wait for that
     planning: ThreadPoolExecutor
     measuring: ThreadPoolExecutor
     planner: MakePlan
@@ -80,14 +80,14 @@ class ModelRun:
 
     def __init__(self, run: Run, tools: Tools) -> None:
         self.plan = run.order.plan
-        # None while nothing of it is there
+        # None before loading
         self.loaded: Loaded | None = None
         # The GPU's memory is not waited for any more.
         self.hurried = False
         self._tools = tools
         # Free memory of the GPUs before it was loaded
         self._gpu_empty: Sequence[int] | None = None
-        # Main memory that it held and the GPUs' free memory, when it began to be stopped
+        # Its main memory and the GPUs' free memory at the beginning of stopping
         self._held: tuple[int | None, Sequence[int] | None] | None = None
 
     async def load(self, plan: Plan, *, again: bool) -> None:
@@ -186,7 +186,7 @@ class ModelRun:
         for turn in itertools.count():
             held = await self._main_memory(loaded)
             state, gpu = board.status.state, board.status.gpu_bytes
-            # Some GPUs are asked by a program, which takes a second.
+            # Some GPUs are read by a program, which takes a second.
             if turn % _GPU_TURNS == 0 or state is not was:
                 taken = self.gives_back(await self._gpu_free())
                 gpu, was = sum(taken) if taken else None, state

@@ -1,4 +1,4 @@
-"""From an operator's choice to what runs: the model found, the machine looked at, the command made. Blocking."""
+"""Plan an operator's choice: find the model, examine the machine, build the command. Blocking."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from server.hosting.host import HostLook
 from server.hosting.status import Plan
 from server.processes import container
 
-# What `Planner` raises; each has a `message` for people.
+# Errors of `Planner`; each has a `message` for the operator.
 REFUSALS = (CommandError, CatalogueError, ModelFolderError)
-# For so long whoever looks waits for a vLLM to say what it takes.
+# Time to wait for vLLM's help.
 LOOK_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     models: Catalogue
-    # As it is, and as it would be without the model that is loaded
+    # The machine now, and without the loaded model
     host: Host
     emptied: Host
 
 
 class Planner:
-    """Looks anew each time. For any number of threads.
+    """Plans with fresh data each time. Thread-safe.
 
-    `roots`: folders that are models or hold some. `known`: the catalogue without them, asked each time. `context`: tokens
-    at most where the choice names none. `concurrent`: questions that are asked at a time.
+    `roots`: models' folders, or folders with such. `known`: returns the catalogue without them. `context`: most tokens when
+    the choice names none. `concurrent`: concurrent questions.
     """
 
     def __init__(
@@ -59,25 +59,25 @@ class Planner:
         self._concurrent = concurrent
         self._gpus: GpuReader | None = None
         self._lock = threading.Lock()
-        # As last read
+        # The models at the last reading
         self.known: tuple[Model, ...] = ()
 
     def catalogue(self) -> Catalogue:
-        """Known models and those that lie in the roots, with what is wrong there. Raises CatalogueError."""
+        """Return the known models and those in the roots, with the problems there. Raises CatalogueError."""
         found = self._known().with_local(*find_models(self._roots))
         self.known = tuple(found)
         return found
 
     def look(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
-        """The models and the machine; `ram_back`, `gpu_back`: see `plan`. Raises CatalogueError.
+        """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`. Raises CatalogueError.
 
-        A vLLM that has not said yet what it takes is `pending` there.
+        A vLLM whose help is not read yet is pending in the result.
         """
         models, host = self.catalogue(), self._host.look(patience=LOOK_SECONDS)
         return Seen(models, host, _with_more(host, ram_back, gpu_back))
 
     def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
-        """What would run. `ram_back`, `gpu_back`: bytes that the model now loaded gives back before, of each GPU.
+        """Plan a choice. `ram_back`, `gpu_back`: bytes that unloading the current model will free, of each GPU.
 
         Raises one of REFUSALS.
         """
@@ -97,14 +97,14 @@ class Planner:
 
     def _model(self, choice: Choice) -> Model | None:
         if choice.mode is RunMode.REMOTE:
-            # A path is one there, and a name: `transformers serve` calls a model by it.
+            # On a remote server a path may be a model's name, as with `transformers serve`.
             return self.catalogue().find(choice.model) if choice.model else None
         if choice.model.startswith("/"):
             return read_model(Path(choice.model))
         return self.catalogue().require(choice.model)
 
     def gpu_free(self) -> tuple[int, ...] | None:
-        """Free memory of each GPU, bytes; None where there is no GPU, or one does not tell."""
+        """Return the free bytes of each GPU; None without a GPU, or if one does not report it."""
         with self._lock:
             if self._gpus is None:
                 self._gpus = GpuReader()
@@ -123,7 +123,7 @@ class Planner:
 
 
 def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
-    """The machine once so much has been given back."""
+    """Return the machine with this much more free memory."""
     found = host.gpus
     if len(gpus) == len(found):
         found = tuple(
@@ -138,7 +138,7 @@ def _with_more(host: Host, ram: int, gpus: Sequence[int]) -> Host:
 
 
 def usable_port(wanted: int | None, own: int | None = None) -> int:
-    """`wanted` when nobody listens there on loopback, or when it is ours (`own`); else a free one."""
+    """Return `wanted` if it is free on loopback, or already ours (`own`); else a free port."""
     if wanted is not None and wanted == own:
         return wanted
     for port in (wanted, 0):

@@ -1,4 +1,4 @@
-"""What the manager is at, what it is to run, and what is said of a model that cannot do something. Pure."""
+"""The manager's status, its plans, and the error about a model without an ability. Pure."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ManagerState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """What a stopped model gave back, bytes. None: not known."""
+    """Memory freed by a stopped model, bytes. None: unknown."""
 
-    # Main memory that its processes held, and what of it they hold still
+    # Main memory of its processes before, and what they still hold
     held: int | None = None
     left: int | None = None
-    # The GPUs' free memory: while it was loaded, and after it had gone
+    # The GPUs' free memory while it was loaded, and after its end
     gpu_before: int | None = None
     gpu_after: int | None = None
 
@@ -37,45 +37,45 @@ class Released:
 @dataclass(frozen=True, slots=True)
 class ManagerStatus:
     state: ManagerState = ManagerState.IDLE
-    # Its id; empty when none is loaded or about to be
+    # The model's id; empty when none is loaded or loading
     model: str = ""
     model_type: ModelType | None = None
     mode: RunMode | None = None
     # While it loads
     progress: LoadProgress | None = None
-    # Main memory, and of the GPUs' memory as much as went since it was begun; None: not known
+    # Its main memory, and the GPU memory taken since its start; None: unknown
     memory_bytes: int | None = None
     gpu_bytes: int | None = None
     # The command, secrets masked
     shown: str = ""
-    # What went wrong last, and what to do
+    # The last failure, and the remedy
     error: str = ""
-    # Of the model before
+    # Memory freed by the previous model
     released: Released | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A choice that can be carried out."""
+    """A choice that can be started."""
 
     choice: Choice
     launch: Launch
-    # None: remote, whatever it has
+    # None: a remote server with any model
     model: Model | None = None
 
     @property
     def model_id(self) -> str:
-        """Empty: the first that a remote server lists."""
+        """The model's id; "" for the first model of a remote server."""
         return self.model.id if self.model is not None else self.choice.model
 
     def shown_id(self, found: str = "") -> str:
-        """`found`: the name that a server gave, where nobody chose one."""
+        """Return the model's id for display. `found`: the server's name for it, when none was chosen."""
         where = urlsplit(self.choice.url).netloc
         return self.model_id or found or f"the first model at {where}"
 
     @property
     def name(self) -> str:
-        """For people."""
+        """Name for display."""
         return (
             self.model.name if self.model is not None else self.choice.model or "The remote model"
         )
@@ -95,7 +95,7 @@ _CAN = {
 
 
 def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
-    """At the beginning."""
+    """Return the status at the beginning of loading."""
     return ManagerStatus(
         ManagerState.LOADING,
         plan.shown_id(),
@@ -110,7 +110,7 @@ def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
 def wrong_model(
     status: ManagerStatus, model: Model | None, wanted: Sequence[Ability], known: Iterable[Model]
 ) -> WrongModel:
-    """The error that names what is loaded (`model`, None: not known), what is needed (one of `wanted`), examples of `known`,
+    """Build the error that names the loaded model (None: unknown), the needed ability (one of `wanted`), examples of `known`,
     and how to switch.
     """
     ready = status.state is ManagerState.READY

@@ -1,4 +1,4 @@
-"""The listening end of the server: sockets, protocols below the application, signals, the service manager, the terminal.
+"""The server below the application: listening sockets, protocols, signals, the service manager, the terminal.
 
-What a request means is decided in `web`.
+`web` handles the requests.
 """

@@ -1,4 +1,4 @@
-"""The connections of the process: how many there may be, from whom, and which one makes room for another."""
+"""Limit the process's connections: in all, per address, and which one is closed for a new one."""
 
 from __future__ import annotations
 
@@ -8,40 +8,40 @@ from typing import Any, Protocol
 
 from server.core.addresses import UNKNOWN, Network, is_trusted, limiter_key
 
-# One address may have this part of all connections. A network behind one address has its share, and leaves others theirs.
+# An address may have 1/ADDRESS_PART of all connections, so that others keep their share.
 ADDRESS_PART = 2
-# Of all connections this part may be unproven, and of those this part may come from one address.
+# 1/8 of all connections may be unproven, and 1/4 of those may come from one address.
 UNPROVEN_PART, UNPROVEN_ADDRESS_PART = 8, 4
-# The extension of a WebSocket's scope whose `tell` says that its client has shown who it is.
+# The extension of a WebSocket's scope whose `tell` reports that its client has a valid token.
 PROVEN = "qwen_camera.proven"
 
 
 class HttpConnection(Protocol):
-    """The part of an HTTP connection that its owner asks for."""
+    """An HTTP connection, as `Connections` uses it."""
 
-    # Monotonic seconds since which the client may send a request
+    # Monotonic time since which the client may send a request
     waiting_since: float
 
     @property
     def evictable(self) -> bool:
-        """Nothing is being worked on: it waits for a request, or for the client to take an answer."""
+        """True while it waits for a request, or for the client to read a response."""
 
 
 class _Open:
     def __init__(self, key: str | None, protocol: HttpConnection | None) -> None:
-        # The client's address as it is counted; None for a proxy's
+        # Limiter key of the client's address; None for a proxy
         self.key = key
         # None once it is a WebSocket
         self.protocol = protocol
 
 
 class Connections:
-    """All connections of the process, WebSockets too: at most `most`, half of them from one address.
+    """All connections of the process, WebSockets included: at most `most`, half of them from one address.
 
-    Unproven are those whose request has no end yet, and sockets without a token. They have a share of their own, beyond
-    which the oldest of the address with the most of them goes. When all places are taken, an unproven one makes room
-    first, then the one that has waited longest without a request; where there is none, a new one is refused. Proxies of
-    ours have no address's bound: everybody comes through them, and they know whom they let in.
+    Unproven connections have an incomplete request, or are sockets without a token. They have a share of their own, beyond
+    which the oldest one of the address with the most is closed. When all connections are in use, an unproven one is closed
+    first, then the one that has waited longest without a request; without such a one, the new one is refused. Our proxies
+    have no limit per address, because all clients come through them.
     """
 
     def __init__(self, most: int, trusted_proxies: Sequence[Network] = ()) -> None:
@@ -50,20 +50,20 @@ class Connections:
         # By transport, oldest first
         self._open: dict[Any, _Open] = {}
         self._by_address: Counter[str | None] = Counter()
-        # The unproven ones by transport, the one that became so first before the others, and their addresses
+        # Unproven ones by transport, oldest first, to their addresses
         self._unproven: dict[Any, str | None] = {}
         self._unproven_by_address: Counter[str | None] = Counter()
         self.refused = 0
         self.closed_idle = 0
         self.closed_unproven = 0
-        # WebSockets that were ended for too many frames
+        # WebSockets closed for too many frames
         self.flooded = 0
 
     def __len__(self) -> int:
         return len(self._open)
 
     def opened(self, transport: Any, protocol: HttpConnection) -> bool:
-        """Take a new connection in; False where there is no room for it."""
+        """Accept a new connection; False when it has to be refused."""
         peer = transport.get_extra_info("peername")
         host = peer[0] if isinstance(peer, tuple) else None
         key = None if is_trusted(host, self._trusted) else limiter_key(host or UNKNOWN)
@@ -79,13 +79,13 @@ class Connections:
         return True
 
     def upgraded(self, transport: Any) -> None:
-        """It speaks WebSocket from now on, and has shown no token yet."""
+        """Note that it is a WebSocket now, without a token yet."""
         if transport in self._open:
             self._open[transport].protocol = None
             self.unproven(transport)
 
     def unproven(self, transport: Any) -> None:
-        """Its request began and has no end yet. Safe to call again."""
+        """Note the beginning of a request. Safe to call again."""
         entry = self._open.get(transport)
         if entry is None or transport in self._unproven:
             return
@@ -99,19 +99,19 @@ class Connections:
             self._evict_unproven(self._unproven_by_address.most_common(1)[0][0])
 
     def proven(self, transport: Any) -> None:
-        """Its request is whole, or its token is good. Safe to call again."""
+        """Note a complete request, or a valid token. Safe to call again."""
         if transport in self._unproven:
             _take_one(self._unproven_by_address, self._unproven.pop(transport))
 
     def lost(self, transport: Any) -> None:
-        """Safe to call again."""
+        """Remove a closed connection. Safe to call again."""
         self.proven(transport)
         entry = self._open.pop(transport, None)
         if entry is not None:
             _take_one(self._by_address, entry.key)
 
     def _make_room(self, key: str | None) -> bool:
-        """Cut one connection off, of an address or of all (None); False where none can be."""
+        """Close one connection of an address, or of all (None); False when none can be closed."""
         if any(key is None or of == key for of in self._unproven.values()):
             self._evict_unproven(
                 self._unproven_by_address.most_common(1)[0][0] if key is None else key

@@ -1,7 +1,7 @@
-"""uvicorn's HTTP connection with an end in time.
+"""uvicorn's HTTP connection with time limits.
 
-uvicorn waits for ever for a request's headers and for a client to take its answer. `tests/project/test_dependencies.py` fails when
-its class changes underneath.
+uvicorn waits forever for a request's headers, and for a client to read its response. `tests/project/test_dependencies.py`
+fails when its class changes.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from server.core.errors import BadRequest, Busy, QwenCameraError
 from server.core.messages import error_body
 from server.listen.connections import Connections
 
-# What a request's line and headers may have, as uvicorn has it.
+# Bytes of a request's line and headers, like uvicorn's limit.
 MAX_HEADERS = 64 * 1024
-# What a client has for the headers of a request, from when it may send them; a body has `http_guard.BODY_SECONDS`.
+# Time for a request's headers; bodies have `http_guard.BODY_SECONDS`.
 HEADER_SECONDS = 10.0
-# What it has to take anything of an answer that waits for it.
+# Time in which a client has to read some of its response.
 TAKE_SECONDS = 15.0
-# What an idle one has to answer the end of its TLS, when the server stops.
+# Time for an idle client to end its TLS when the server stops.
 GOODBYE_SECONDS = 0.3
-# How often a connection is looked at.
+# Interval at which a connection is checked.
 LOOK_SECONDS = 2.0
 
 
 class WholeRequests(h11.Connection):
-    """Refuses a request whose length is told twice (RFC 9112, 6.1): others in its way may have read another end."""
+    """Refuses a request with two lengths (RFC 9112, 6.1), because a proxy may have used the other one."""
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         event = super().next_event()
@@ -45,15 +45,15 @@ class WholeRequests(h11.Connection):
 
 
 class HttpProtocol(H11Protocol):
-    """One connection. `limits` is set by `protocol_class`."""
+    """One connection. `protocol_class` sets `limits`."""
 
     limits: Connections
 
-    # Monotonic seconds since which the client may send a request.
+    # Monotonic time since which the client may send a request.
     waiting_since = 0.0
     # None before it is connected, once it is a WebSocket, and afterwards.
     _timer: asyncio.TimerHandle | None = None
-    # Bytes that the client has not taken, and since when not one of them.
+    # Bytes that the client has not read, and the time since which it has read none.
     _untaken = 0
     _untaken_since = 0.0
 
@@ -63,7 +63,7 @@ class HttpProtocol(H11Protocol):
 
     @property
     def waiting(self) -> bool:
-        """No request is being worked on."""
+        """True while no request is being handled."""
         return self.cycle is None or self.cycle.response_complete
 
     @property
@@ -84,7 +84,7 @@ class HttpProtocol(H11Protocol):
         self._end_with("503 Service Unavailable", error, "Retry-After: 5\r\n")
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what is no HTTP, in our own form."""
+        """Answer malformed HTTP with our error form."""
         self._end_with(
             "400 Bad Request",
             BadRequest(
@@ -101,7 +101,7 @@ class HttpProtocol(H11Protocol):
         )
         self.transport.write(head.encode() + body)
         self.transport.close()
-        # Nothing of it is read any more, and what it does not take is not waited for.
+        # Read nothing more, and do not wait for the client.
         self.loop.call_later(LOOK_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
@@ -109,7 +109,7 @@ class HttpProtocol(H11Protocol):
             return
         super().data_received(data)
         if self.transport.get_protocol() is self:
-            # Else it speaks WebSocket by now.
+            # Otherwise it is a WebSocket now.
             self._count()
 
     def _count(self) -> None:
@@ -119,11 +119,11 @@ class HttpProtocol(H11Protocol):
             self.limits.proven(self.transport)
 
     def shutdown(self) -> None:
-        """The server stops: whoever waits for nothing is let go."""
+        """Close an idle connection, because the server stops."""
         idle = self.waiting and not self.transport.get_write_buffer_size()
         super().shutdown()
         if idle:
-            # Over TLS closing waits for the client's own goodbye, which one that sleeps or does not read never sends.
+            # TLS waits for the client's close_notify, which a sleeping client never sends.
             self.loop.call_later(GOODBYE_SECONDS, self.transport.abort)
 
     def on_response_complete(self) -> None:
@@ -161,5 +161,5 @@ class HttpProtocol(H11Protocol):
 
 
 def protocol_class(limits: Connections) -> type[HttpProtocol]:
-    """For uvicorn, which makes one of it for each connection."""
+    """Return the class with these limits, of which uvicorn creates one per connection."""
     return type("LimitedHttpProtocol", (HttpProtocol,), {"limits": limits})

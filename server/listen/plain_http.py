@@ -1,4 +1,4 @@
-"""What plain http is told at the https port: the way to https, in place of silence."""
+"""Answer plain http at the https port with a redirect to https."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from server.core.errors import BadRequest
 from server.core.messages import error_body
 from server.core.origins import normalise_origin
 
-# Where a request begins; a TLS handshake begins with the byte 22.
+# Beginning of a request; a TLS handshake begins with the byte 22.
 _METHOD = re.compile(rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS|TRACE|CONNECT|PRI) ")
 _TARGET = re.compile(rb"(?:GET|HEAD) (/[!-~]{0,2000}) HTTP/1\.[01]\r\n")
 _HOST = re.compile(rb"\r\nhost:[ \t]*([!-~]{1,300})[ \t]*\r\n", re.IGNORECASE)
@@ -19,9 +19,9 @@ _WHY = "Only https is spoken here. Put https:// in front of the address."
 
 
 def answer_to(first: bytes) -> bytes | None:
-    """The answer to what came first on a connection; None when that is no plain HTTP.
+    """Return the response to a connection's first bytes; None when they are no plain HTTP.
 
-    Pages are sent to the same address by https, everything else is 400.
+    Pages are redirected to the same address by https, everything else gets 400.
     """
     if (method := _METHOD.match(first)) is None:
         return None
@@ -42,9 +42,9 @@ def answer_to(first: bytes) -> bytes | None:
 
 
 class HttpsContext(ssl.SSLContext):
-    """For a server: a handshake that turns out to be plain HTTP is answered. Raises OSError, ValueError, ssl.SSLError.
+    """A server's TLS context that answers plain HTTP in place of a handshake. Raises OSError, ValueError, ssl.SSLError.
 
-    It ends as one that never comes to its end does, or when the client goes.
+    Such a connection ends by the handshake's time limit, or when the client closes it.
     """
 
     def __new__(cls, certificate: Path | None, key: Path | None) -> HttpsContext:
@@ -71,7 +71,7 @@ class HttpsContext(ssl.SSLContext):
 
 
 class _Handshake(ssl.SSLObject):
-    """Looks at the first bytes before OpenSSL does."""
+    """Checks the first bytes before OpenSSL reads them."""
 
     incoming: ssl.MemoryBIO
     outgoing: ssl.MemoryBIO
@@ -89,7 +89,7 @@ class _Handshake(ssl.SSLObject):
                 self._answered = True
                 self.outgoing.write(answer)
         if self._answered:
-            # What else comes is not kept.
+            # Discard the rest.
             self.incoming.read()
             raise ssl.SSLWantReadError
         super().do_handshake()

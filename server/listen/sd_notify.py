@@ -1,6 +1,6 @@
-"""Tells the service manager how the server is: ready, alive, about to stop. See sd_notify(3).
+"""Notify the service manager: ready, alive, stopping. See sd_notify(3).
 
-Each message is one datagram to the socket that NOTIFY_SOCKET names. Without it nothing is sent.
+Each message is one datagram to the socket in NOTIFY_SOCKET. Without it nothing is sent.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ MIN_INTERVAL = 0.05
 
 
 class Notifier:
-    """`address`: as in NOTIFY_SOCKET, a path or "@" and an abstract name; None when nobody listens.
+    """Sends the notifications. `address`: like NOTIFY_SOCKET, a path or "@" and an abstract name; None to send nothing.
 
-    `watchdog`: seconds within which the service manager expects a sign of life; None when it does not.
+    `watchdog`: seconds within which the service manager expects a sign of life; None for no watchdog.
     """
 
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
         self._address = address
         self.watchdog = watchdog
         self.sent = 0
-        # Messages that did not go out
+        # Messages that could not be sent
         self.lost = 0
-        # Kept until a message goes out: without it the service manager would wait in vain and then kill.
+        # Repeated until sent, because the service manager would otherwise kill the server.
         self._unsent = ""
         self._socket: socket.socket | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Notifier:
-        """As the service manager set it up; what is not understood is said in the log and counts as not there."""
+        """Read the service manager's variables; malformed ones are logged and ignored."""
         address = environment.get("NOTIFY_SOCKET") or None
         if address is not None and (address[0] not in "/@" or len(address) < 2):
             log.warning("NOTIFY_SOCKET is neither a path nor an abstract name, so it is not used")
             address = None
         watchdog = None
-        # The process id is that of the process that is watched: another's children have the variables, too.
+        # WATCHDOG_PID is the watched process; children inherit the variables, too.
         if address and environment.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid()):
             usec = environment.get("WATCHDOG_USEC", "")
             if usec.isdecimal() and int(usec) > 0:
@@ -49,22 +49,22 @@ class Notifier:
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two signs of life, half of what is allowed; None when none is wanted."""
+        """Seconds between two signs of life, half of the limit; None without a watchdog."""
         return max(self.watchdog / 2, MIN_INTERVAL) if self.watchdog is not None else None
 
     def ready(self, status: str) -> None:
-        """It serves. `status` is one line for `systemctl status`."""
+        """Report that the server is ready. `status`: one line for `systemctl status`."""
         self._send(f"READY=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """To be called by the event loop at each `interval`: a blocked loop does not, and the process is replaced."""
+        """Send a sign of life. The event loop calls it at each `interval`; a blocked loop does not, and is restarted."""
         if self.watchdog is not None:
             self._send("WATCHDOG=1")
         elif self._unsent:
             self._send("")
 
     def stopping(self, seconds: float, status: str) -> None:
-        """It takes no more work and will be gone within `seconds`, however short the unit's TimeoutStopSec is."""
+        """Report that the server stops within `seconds`, which extends a shorter TimeoutStopSec of the unit."""
         self._send(f"STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def close(self) -> None:
@@ -81,7 +81,7 @@ class Notifier:
         try:
             if self._socket is None:
                 self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-                # A service manager that does not read must not stop the event loop.
+                # A service manager that does not read must not block the event loop.
                 self._socket.setblocking(False)
             self._socket.sendto(text.encode(), target)
         except OSError as error:

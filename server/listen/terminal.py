@@ -1,4 +1,4 @@
-"""What the terminal shows of pairing: the QR code at the start, and another whenever it is asked for."""
+"""Pairing in the terminal: shows QR codes at the start and on request, lists and removes devices."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from server.listen.qr import LEAST_QUIET, QUIET, qr_columns, qr_lines
 
 _FOR_GOOD = "That holds until the server stops; to forget all of them for good, start it with --forget-devices."
 
-# Of a terminal that does not tell
+# Default for a terminal that does not report its size
 _SIZE = os.terminal_size((80, 24))
-# How often a program in the background looks whether it is in front.
+# Interval at which a background program checks if it is in the foreground.
 FRONT_SECONDS = 2.0
 
 
 def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
-    """Where phones find the page, the best first; at least one. `host`: what the server listens on."""
+    """Return the page's URLs for phones, best first; at least one. `host`: the listening address."""
     if host == "0.0.0.0":
         hosts = [name for name in pairing_hosts if ":" not in name]
     elif host == "::":
@@ -36,7 +36,7 @@ def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -
 
 
 def pairing_url(url: str, code: str) -> str:
-    """The fragment stays in the browser: it is in no request, no log and no Referer."""
+    """Add a pairing code as the fragment, which is in no request, log or Referer."""
     return f"{url}/#pair={code}"
 
 
@@ -48,16 +48,16 @@ def _ago(seconds: float) -> str:
 
 
 def fingerprint(authority: bytes) -> tuple[str, str]:
-    """SHA-256 of a certificate as phones show it, in two halves: the whole is wider than a terminal."""
+    """Format the SHA-256 of a certificate like phones do, in two halves, because the whole is wider than a terminal."""
     text = hashlib.sha256(authority).digest().hex(":").upper()
     return text[:47], text[48:]
 
 
 class PairingTerminal:
-    """Shows a code at the start, on Enter and on SIGUSR1; tells when one was used or is over; lists and forgets devices.
+    """Shows a code at the start, on Enter and on SIGUSR1; reports used and expired codes; lists and removes devices.
 
-    Nothing secret is written where `out` is no terminal: it may end in a file. A program in the background must not
-    read from its terminal, so Enter counts only while this one is in front.
+    No secret is written when `out` is no terminal, because it may be a file. A background program must not read from its
+    terminal, so Enter works only in the foreground.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class PairingTerminal:
         devices: Devices | None = None,
         forget: Callable[[str | None], object] = lambda name: None,
     ) -> None:
-        """`access_code`: one that was made for this run and that nobody knows yet. `authority`: DER of the certificate
-        that phones are asked to trust. `keys`: where Enter comes from. `forget(name)` takes a device's access back, None all.
+        """`access_code`: one created for this run, to be shown. `authority`: DER of the certificate that phones should
+        trust. `keys`: the input. `forget(name)` removes a device, `forget(None)` all.
         """
         self._devices, self._forget = devices, forget
         self._codes = codes
@@ -89,11 +89,11 @@ class PairingTerminal:
             else f"kill -USR1 {os.getpid()} makes a new code"
         )
         self._expiry: asyncio.TimerHandle | None = None
-        # The next look at whether this program is in front
+        # The next check for the foreground
         self._listening: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
-        """Has to be called in the event loop of the main thread."""
+        """Start reading keys and signals. Call it in the event loop of the main thread."""
         if not self._shows:
             self._write("  Phones          no terminal is here to show a code in: set ACCESS_CODE")
             return
@@ -120,7 +120,7 @@ class PairingTerminal:
             self._leave_keys()
 
     def show(self) -> None:
-        """A new code, which ends the one before. Its picture comes last, with the address and how long it is good for."""
+        """Show a new code, which invalidates the previous one. Its picture is last, with the address and its lifetime."""
         url = pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
         lines = []
         if len(self._urls) > 1:
@@ -134,7 +134,7 @@ class PairingTerminal:
         )
         columns, rows = self._size()
         below = [
-            # Whole in one line where that can be
+            # In one line if possible
             f"  {url}" if len(url) + 2 <= columns else url,
             f"  Good for one device and {PAIRING_SECONDS / 60:g} minutes: {self._ask_again}.",
         ]
@@ -144,7 +144,7 @@ class PairingTerminal:
         self._expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expired)
 
     def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
-        """The QR code, where it and the lines `below` it fit on the screen; else why there is none."""
+        """Return the QR code's lines if it fits on the screen with the lines `below`; otherwise the reason."""
         try:
             "▀".encode(self._out.encoding or "ascii")
             drawn = os.environ.get("TERM") != "dumb"
@@ -154,7 +154,7 @@ class PairingTerminal:
             return ["  No QR code: this terminal cannot draw it. Type the address."]
 
         def high(quiet: int, columns: int) -> int:
-            # Two modules a line; the cursor stands in a line of its own.
+            # Two modules per line, and one line for the cursor.
             rest = sum(-(-len(line) // columns) for line in below)
             return (qr_columns(url, quiet) + 1) // 2 + rest + 1
 
@@ -174,7 +174,7 @@ class PairingTerminal:
             size = os.get_terminal_size(self._out.fileno())
         except OSError:
             return _SIZE
-        # One that does not tell says 0.
+        # An unknown size is 0.
         return os.terminal_size((size.columns or _SIZE.columns, size.lines or _SIZE.lines))
 
     def _redeemed(self) -> None:
@@ -190,7 +190,7 @@ class PairingTerminal:
         self._write(f"  This code is over: {self._ask_again}.")
 
     def _write(self, text: str) -> None:
-        # A terminal that was closed is no reason to stop serving.
+        # A closed terminal must not stop the server.
         with suppress(OSError):
             self._out.write(f"{text}\n")
             self._out.flush()
@@ -206,7 +206,7 @@ class PairingTerminal:
         if self._keys is not None and self._in_front():
             loop.add_reader(self._keys, self._key)
         elif self._keys is not None:
-            # No signal tells that a running program was brought to the front.
+            # No signal reports that a running program comes to the foreground.
             self._listening = loop.call_later(FRONT_SECONDS, self._listen)
 
     def _leave_keys(self) -> None:
@@ -217,12 +217,12 @@ class PairingTerminal:
         if self._keys is None:
             return
         if not self._in_front():
-            # Somebody else's line.
+            # The line belongs to another program.
             self._leave_keys()
             self._listen()
             return
         try:
-            # A whole line is there: terminals hand out lines.
+            # Terminals deliver whole lines.
             typed = os.read(self._keys, 4096)
         except OSError:
             typed = b""
@@ -235,7 +235,7 @@ class PairingTerminal:
             self.show()
 
     def _answer(self, line: str) -> str:
-        """What was typed, done, in words."""
+        """Execute a typed command, and return the result in words."""
         command, _, name = line.partition(" ")
         listed = self._devices.listed() if self._devices is not None else []
         if command == "forget" and name == "all":

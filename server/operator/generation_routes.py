@@ -1,4 +1,4 @@
-"""The operator's routes for videos and sound: start one, see how far it is, take it once, cancel it."""
+"""Operators' routes for videos and sound: start a job, read its progress, fetch its result once, cancel it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from server.operator.routes import PREFIX, for_operators
 from server.vision.prepare import PictureMaker
 from server.web.context import Services
 
-# The camera's own picture, filtered, without what a model of pictures would make of its size.
+# The camera's picture in its own size, filtered.
 _AS_IT_IS = Capabilities(wants_pixels=True)
-# A result goes out in pieces of this size.
+# A result is sent in pieces of this size.
 _PIECE_BYTES = 64 * 1024
 
 
@@ -40,12 +40,12 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Workshop:
-    """What the routes work with."""
+    """The parts that the routes use."""
 
     making: GenerationJob
-    # The loaded model, when it makes something
+    # The loaded model if it generates videos or sound
     loaded: Callable[[], Maker | None]
-    # The loaded model, which can do one of these. Raises WrongModel.
+    # Returns the loaded model if it has one of these abilities. Raises WrongModel.
     require: Callable[..., Model]
     maker: PictureMaker
     prepare_pool: ThreadPoolExecutor
@@ -91,7 +91,7 @@ def _add(
         asked = video_request(body, model.rules)
         picture = b""
         if asked.camera:
-            # Before the work of a picture, which may take half a second
+            # Before preparing a picture, which may take half a second
             making.check_free(model)
             picture = await _first_frame(services, workshop, body["camera"], asked)
         making.start(model, asked, picture)
@@ -108,7 +108,7 @@ def _add(
 
 
 class _HandingOver(StreamingResponse):
-    """The result, once: where the connection ends before all of it has gone, it waits for who asks again."""
+    """Sends the result once; after a broken connection it stays available."""
 
     def __init__(self, making: GenerationJob, made: Made) -> None:
         length = {"Content-Length": str(len(made.data))}
@@ -119,7 +119,7 @@ class _HandingOver(StreamingResponse):
         data = self._made.data
         for at in range(0, len(data), _PIECE_BYTES):
             yield data[at : at + _PIECE_BYTES]
-            # A server that has lost its client takes all the same: whoever sees that it is gone gets a turn here.
+            # uvicorn accepts data also after the client has gone: let the task that notices it run.
             await asyncio.sleep(0)
         self._making.handed_over(self._made)
 
@@ -135,7 +135,7 @@ def _kind(model: Maker) -> Kind:
 
 
 def _loaded_for(workshop: Workshop, kind: Kind, body: dict[str, Any]) -> Maker:
-    """Raises WrongModel."""
+    """Return the loaded generating model for this kind. Raises WrongModel."""
     model = workshop.loaded()
     if model is not None and _kind(model) is kind:
         return model
@@ -144,14 +144,14 @@ def _loaded_for(workshop: Workshop, kind: Kind, body: dict[str, Any]) -> Maker:
         workshop.require(Ability.IMAGE_TO_VIDEO if given else Ability.TEXT_TO_VIDEO)
     else:
         workshop.require(Ability.TEXT_TO_SPEECH, Ability.TEXT_TO_AUDIO)
-    # The manager knows of one, and it is gone this moment.
+    # The manager still has the model, but it has just ended.
     raise EngineUnavailable("The model has just ended. Wait until it is loaded again.")
 
 
 async def _first_frame(
     services: Services, workshop: Workshop, token: Any, asked: VideoRequest
 ) -> bytes:
-    """The sharpest picture of the next moment, filtered, from the camera of the session that the token is for.
+    """Take the sharpest filtered picture of the next 0.4 s from the camera of the token's session.
 
     Raises BadRequest, Unauthorized, NotFound, CameraError.
     """

@@ -1,4 +1,4 @@
-"""The operator's routes: what engine runs, what may, the exact command for it, start and stop."""
+"""Operators' routes for engines: state, list of models, preview of the command, start and stop."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 
 PREFIX = "/api/engine"
-# A proxy in front waits for half a minute.
+# Less than the 30 s that a proxy in front waits.
 STOP_SECONDS = 20.0
 
 
 def for_operators(services: Services, operators: OperatorGuard) -> list[Any]:
-    """What routes depend on that are for operators, from this server's own page."""
+    """Return the dependencies of operators' routes: the token, and an origin of this server's page."""
     guard = RequestGuard(services)
 
     async def operator(request: Request) -> None:
@@ -54,11 +54,11 @@ def create_operator_router(
         seen = await operations.look()
         return {
             **standing(),
-            # What is loaded makes room for another.
+            # With the memory that unloading the current model would free.
             "models": view.listed(seen.models, seen.emptied),
             "machine": view.machine(seen.host),
             "troubles": view.troubles(seen.models),
-            # Worth another look soon
+            # The page should ask again soon
             "pending": bool(seen.host.vllm_pending),
         }
 
@@ -76,7 +76,7 @@ def create_operator_router(
     @router.post("/stop")
     async def stop() -> dict[str, Any]:
         log.info("the operator stops the model")
-        # It goes on stopping where that takes longer; what is told on the socket says when it is done.
+        # If it takes longer, stopping continues, and the socket reports its end.
         with suppress(TimeoutError):
             async with asyncio.timeout(STOP_SECONDS):
                 await operations.manager.stop()

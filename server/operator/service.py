@@ -1,4 +1,4 @@
-"""The operator's side of the program: the model that was chosen, as operators see it, and what they hear of it."""
+"""Operators' functions: the chosen model's state, the list of models, previews, and reports to operators."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from server.session.operator_feed import OperatorDesk
 
 
 class Operations:
-    """Listens to the manager and to the choice of engines for as long as they live."""
+    """Builds reports from the manager and the choice of engines, and sends their changes to operators."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Operations:
         pool: ThreadPoolExecutor,
         metrics: Metrics,
     ) -> None:
-        """`pool` is where the machine is looked at."""
+        """`pool`: threads for examining the machine."""
         self.manager = manager
         self._pool = pool
         self._planner = planner
@@ -44,11 +44,11 @@ class Operations:
         self.desk = OperatorDesk(self.report, metrics)
         manager.on_change(lambda _: self.desk.changed())
         manager.on_line(self.desk.line)
-        # Who answers is part of the report.
+        # The report names the engine that answers.
         engines.on_change(lambda _: self.desk.changed())
 
     def report(self) -> EngineReport:
-        """The engine as it stands."""
+        """Build the report on the engine's state."""
         place = self.manager.slot
         answers = self._engines.current is place and place.status.ready
         return view.report(self.manager.status(), answers, self._answering(), self._why())
@@ -63,12 +63,12 @@ class Operations:
         here = engine is self.manager.slot and self.manager.status().mode is not RunMode.REMOTE
         if isinstance(inner, OpenAIEngine) and not here:
             where = urlsplit(inner.address).netloc
-            # It alone is known to have it.
+            # Only vLLM is known to support JSON schemas.
             server = "vLLM" if status.capabilities.json_schema else "a model server"
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
 
     def _why(self) -> str:
-        """Why what goes before the engine that answers does not, and what to do; that of nothing where nothing answers."""
+        """Return why no better engine answers, and the remedy; without any answering engine, why none does."""
         engines, current = self._engines.engines, self._engines.current
         count = engines.index(current) + (not current.status.ready)
         found = [one.status for one in engines[:count]]
@@ -79,7 +79,7 @@ class Operations:
         )
 
     async def look(self) -> Seen:
-        """The models and the machine, looked at anew. Raises BadRequest."""
+        """Examine the models and the machine anew. Raises BadRequest."""
         held = await self.manager.gives_back()
         try:
             return await in_pool(self._pool, partial(self._planner.look, *held))
@@ -87,7 +87,7 @@ class Operations:
             raise BadRequest(error.message) from None
 
     async def preview(self, choice: Choice) -> dict[str, Any]:
-        """What would run, and where pictures would go. Raises BadRequest."""
+        """Return the command that would run, and the machine to which pictures would go. Raises BadRequest."""
         launch = await self.manager.preview(choice)
         elsewhere = await Whereabouts(launch.base_url).look() if launch.base_url else ""
         return view.preview(launch, elsewhere)

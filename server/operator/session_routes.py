@@ -1,4 +1,4 @@
-"""The operator's routes for who is in: the sessions that are here and the paired devices, ended one by one or all at once."""
+"""Operators' routes for sessions and paired devices: list them, end one or all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.web.context import Services, forget_device
 log = logging.getLogger(__name__)
 
 PREFIX = "/api/operator"
-# What `session_hash` makes
+# A `session_hash`
 _NAME = re.compile(r"[0-9a-f]{12}", re.ASCII)
 
 
@@ -39,7 +39,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
                 }
                 for one in sessions.seen()
             ],
-            # Whether others than this process hear of an end
+            # True when other processes are notified of ended sessions
             "shared": services.ends is not None and services.ends.heard,
         }
 

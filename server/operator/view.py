@@ -1,4 +1,4 @@
-"""What the operator's panel is shown: the models and where each may run, the machine, the engine as it stands."""
+"""Data for the operator's panel: the models with their modes, the machine, the engine's state. Pure."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from server.catalogue.modes import Host, gigabytes, modes
 from server.core.messages import Answering, EngineReport, LoadingProgress, ReleasedMemory
 from server.hosting.status import ManagerStatus, Released
 
-# Folders with models for other things may be many.
+# Sentences about unusable folders; there may be many.
 MAX_TROUBLES = 6
 
 
 def report(
     status: ManagerStatus, answers: bool, answering: Answering | None = None, why: str = ""
 ) -> EngineReport:
-    """`answers`: whether visitors are answered by it now; by what they are, and why by nothing better."""
+    """Build the engine's report. `answers`: it answers visitors; `answering`: the engine that does; `why`: no better one."""
     progress = status.progress
     return EngineReport(
         state=str(status.state),
@@ -59,7 +59,7 @@ def _released(back: Released | None) -> ReleasedMemory | None:
 
 
 def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
-    """Each model with its ways to run, in the catalogue's order."""
+    """Return each model with its modes, in the catalogue's order."""
     return [
         {
             "id": model.id,
@@ -83,14 +83,14 @@ def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
 
 
 def troubles(catalogue: Catalogue) -> list[str]:
-    """What could not be read: another catalogue than ours, folders that look like models."""
+    """Return sentences about an unreadable catalogue and unusable model folders."""
     told = catalogue.troubles[:MAX_TROUBLES]
     more = len(catalogue.troubles) - len(told)
     return [*told, *([f"And {more} more folders that hold no model for this."] if more else [])]
 
 
 def machine(host: Host) -> str:
-    """What it has that models need, in a sentence."""
+    """Describe the machine's resources for models in a sentence."""
     gpus = [
         f"{gpu.name}"
         + (f" ({gigabytes(gpu.free_bytes)} free)" if gpu.free_bytes is not None else "")
@@ -106,7 +106,7 @@ def machine(host: Host) -> str:
 
 
 def preview(launch: Launch, elsewhere: str) -> dict[str, Any]:
-    """Exactly what would run, and the other machine that pictures would go to; "" for none."""
+    """Return the command that would run, and the other machine to which pictures would go ("" for none)."""
     return {
         "command": launch.shown,
         "elsewhere": elsewhere,

@@ -1,10 +1,10 @@
-"""The waiting line of inference work: urgent kinds first, sessions in turn, never longer than its bound.
+"""The queue of waiting jobs: urgent kinds first, sessions in turn, bounded.
 
-Order: the class of a piece of work is its `Kind` (questions, then watches, then descriptions). Within a class the
-sessions take turns: one that was served goes behind all that wait. Within a session a class keeps its order.
+Order: an item's class is its `Kind` (questions, then watches, then descriptions). Within a class the sessions take turns:
+a served one goes behind all waiting ones. Within a session a class keeps its order.
 
-Bounds: the line holds at most `max_size` items, and at most one background item (a watch or a description) a
-session. Nothing leaves without being handed back to the caller: replaced, evicted, popped, removed or dropped.
+Bounds: at most `max_size` items, and at most one background item (watch or description) per session. Every item that
+leaves is returned to the caller: replaced, evicted, popped, removed or dropped.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ BACKGROUND = (Kind.WATCH, Kind.DESCRIBE)
 
 
 class Full(Exception):
-    """The line is full of questions; nothing was changed."""
+    """The queue is full of questions; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pushed(Generic[T]):
-    """Which item left the line because of a push; it may be the pushed one itself. At most one is there."""
+    """The item that left the queue by a push, possibly the pushed one itself. At most one field is set."""
 
-    # The background item that gave way to another one of its session.
+    # A background item replaced by another one of its session.
     replaced: T | None = None
-    # The background item for which there is no room.
+    # A background item dropped from a full queue.
     evicted: T | None = None
 
 
 class FairQueue(Generic[T]):
-    """Items are told apart as dictionary keys are: use ones that compare by identity.
+    """Items are dictionary keys: use ones that compare by identity.
 
-    Every operation takes constant time, save for what is stepped over because of `skip`.
+    Every operation takes constant time, except for sessions that `skip` passes over.
     """
 
     def __init__(self, max_size: int) -> None:
         if max_size < 1:
             raise ValueError(f"max_size is {max_size}; it must be at least 1")
         self._max_size = max_size
-        # Class -> session whose turn comes next first -> its items, oldest first; no session without an item.
+        # Class to sessions (next turn first) to their items (oldest first); no session without an item.
         self._classes: dict[Kind, OrderedDict[str, OrderedDict[T, None]]] = {
             kind: OrderedDict() for kind in Kind
         }
@@ -59,18 +59,18 @@ class FairQueue(Generic[T]):
         return item in self._where
 
     def depth(self) -> dict[Kind, int]:
-        """Waiting items of each class."""
+        """Number of waiting items of each class."""
         return dict(self._depth)
 
     def push(self, session_id: str, kind: Kind, item: T) -> Pushed[T]:
-        """Put an item behind those of its class.
+        """Add an item behind those of its class.
 
-        A background item takes the place, and the turn, of the session's waiting one of the same kind. Where the kinds
-        differ a watch takes over from a description (behind the watches that wait), and a description gives way while a
-        watch of its session waits. A full line evicts a further background item at once; a question evicts the newest of
-        the least urgent background class instead.
+        A background item replaces the session's waiting one of the same kind, and keeps its turn. A watch replaces a
+        description of its session (behind the other watches); a description is dropped while a watch of its session waits.
+        A full queue drops a new background item; a question evicts the newest item of the least urgent background class
+        instead.
 
-        Raises Full for a question when only questions wait, and ValueError for an item that waits already.
+        Raises Full for a question when only questions wait, and ValueError for an item that is already waiting.
         """
         if item in self._where:
             raise ValueError("this item waits already")
@@ -86,7 +86,7 @@ class FairQueue(Generic[T]):
             return Pushed()
         older = next(iter(self._classes[older_kind][session_id]))
         if older_kind is kind:
-            # In place: the session's entry, and with it its turn, stays where it is.
+            # In place, so that the session keeps its turn.
             items = self._classes[kind][session_id]
             del items[older], self._where[older]
             items[item] = None
@@ -103,9 +103,9 @@ class FairQueue(Generic[T]):
         kinds: Collection[Kind] = tuple(Kind),
         skip: Callable[[str, Kind], bool] | None = None,
     ) -> T | None:
-        """Take the next item of the most urgent of `kinds`; None when there is none.
+        """Remove and return the next item of the most urgent of `kinds`; None without one.
 
-        Sessions for which `skip(session_id, kind)` is true are stepped over and keep their turn.
+        Sessions for which `skip(session_id, kind)` is true are passed over and keep their turn.
         """
         for kind in Kind:
             if kind not in kinds:
@@ -122,11 +122,11 @@ class FairQueue(Generic[T]):
         return None
 
     def ready_sessions(self, kind: Kind, skip: Callable[[str, Kind], bool]) -> int:
-        """Sessions with an item of this class waiting that `skip` does not hold back."""
+        """Return the number of sessions with a waiting item of this class that `skip` does not pass over."""
         return sum(not skip(session_id, kind) for session_id in self._classes[kind])
 
     def remove(self, item: T) -> bool:
-        """Take one item out; False when it does not wait here."""
+        """Remove an item; False when it is not waiting."""
         where = self._where.pop(item, None)
         if where is None:
             return False
@@ -146,7 +146,7 @@ class FairQueue(Generic[T]):
     def _make_room(self) -> T:
         for kind in reversed(BACKGROUND):
             if self._classes[kind]:
-                # One item a session, and places are kept on replacement: the last session is the newest.
+                # One item per session, and a replacement keeps its turn: the last session has the newest.
                 newest = next(iter(next(reversed(self._classes[kind].values()))))
                 self.remove(newest)
                 return newest

@@ -1,4 +1,4 @@
-"""A piece of inference work: what is asked, who is told, and how it ended."""
+"""One inference job: its request, its sink, its run on an engine, and its result."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ from server.engines.base import Chunk, Delta, Engine, EngineRequest, Finished, T
 
 log = logging.getLogger(__name__)
 
-# What `cancellations_total` is labelled with; anything else counts as "other".
+# Labels of `cancellations_total`; any other reason counts as "other".
 CANCEL_REASONS = frozenset(
     ("user", "replaced", "preempted", "socket_closed", "session_ended", "draining")
 )
 
-# No token of a text has more characters than this on average; an answer that does is cut.
+# Upper bound of the mean characters per token; a longer answer is cut.
 CHARS_A_TOKEN = 16
-# Characters of a model's thoughts that are told and kept for an answer; it may think on.
+# Characters of a model's reasoning that are sent and kept; the model may continue to think.
 THOUGHT_CHARS = 16_000
-# How long an engine may take to give up a stream that is closed, seconds.
+# Seconds for an engine to close a stream.
 CLOSE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How an answer ended, other than by an error."""
+    """The end of an answer without an error."""
 
-    # All of the answer that the sink was told; what there was of it when it was stopped.
+    # The whole answer, or the text until it was stopped.
     text: str
     # stop | length | content_filter | cancelled | replaced
     finish_reason: str
     usage: Usage
-    # Name and model of the engine that was asked; empty when none was.
+    # Name and model of the engine; empty when none was asked.
     engine: str
     model: str
-    # From submitting to the slot
+    # From submission to the slot
     queue_seconds: float
-    # From the request to its first text; None when none came.
+    # From the request to the first text; None without text.
     first_token_seconds: float | None
-    # From the request to the end; 0 when none went out.
+    # From the request to the end; 0 without a request.
     inference_seconds: float
-    # Why it was stopped; None when it was not.
+    # Reason for stopping it; None when it was not stopped.
     cancel_reason: str | None
-    # What the model thought before it answered; as much of it as the sink was told.
+    # The model's reasoning, as far as the sink got it.
     thoughts: str = ""
-    # Turns of the request that did not fit, and were left out.
+    # Turns of the history that did not fit, and were left out.
     left_out: int = 0
 
 
 class Sink(Protocol):
-    """Is told how a job goes: `started`, then any number of `thought`s and `delta`s, then one of `finished` and `failed`.
+    """Receives a job's progress: `started`, then `thought`s and `delta`s, then one of `finished` and `failed`.
 
-    All are called on the event loop, between two pieces of the answer: they must not block. When another engine
-    takes over, `started` comes once more (never after a `delta`). A job that ends while it waits is only told its end.
-    An exception out of `started` or `delta` ends this job with `failed(Internal)` and no other.
+    All are called on the event loop between two pieces of the answer, and must not block. When another engine takes over,
+    `started` is called again (never after a `delta`). A job that ends while it waits gets only its end. An exception in
+    `started` or `delta` ends only this job, with `failed(Internal)`.
     """
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None: ...
@@ -67,11 +67,11 @@ class Sink(Protocol):
     def delta(self, text: str) -> None: ...
 
     def thought(self, text: str) -> None:
-        """Take the model's thoughts before its answer, as they come."""
+        """Receive a piece of the model's reasoning before its answer."""
         ...
 
     def finished(self, result: Result) -> None:
-        """Also told for a stopped job, with the text so far, before the call that stopped it returns."""
+        """Receive the result; for a stopped job with the text so far, before the stopping call returns."""
         ...
 
     def failed(self, error: QwenCameraError) -> None: ...
@@ -83,7 +83,7 @@ class Job:
 
     session_id: str
     kind: Kind
-    # Makes the request for the engine that will get it, inside the slot. Asked again when another engine takes over.
+    # Builds the request for an engine, within the slot. Called again when another engine takes over.
     # Raises CameraError when there is no picture; may be cancelled.
     make_request: Callable[[Engine], Awaitable[EngineRequest]]
     sink: Sink
@@ -96,26 +96,26 @@ class Job:
 
 @dataclass(eq=False, slots=True)
 class Run:
-    """An accepted job on its way; tells the sink its end once, whoever ends it first."""
+    """An accepted job; reports its end to the sink once, by whichever call comes first."""
 
     job: Job
     metrics: Metrics
     clock: Callable[[], float]
-    # Called once, at the end, before the sink is told.
+    # Called once at the end, before the sink.
     on_end: Callable[[Run], None]
     submitted: float
-    # When it got its slot; None while it waits.
+    # Time at which it got its slot; None while it waits.
     slot_at: float | None = None
-    # When the request went out; None before.
+    # Time of the request; None before.
     asked_at: float | None = None
     first_at: float | None = None
     engine: Engine | None = None
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
-    # Characters that the answer may still have.
+    # Characters left for the answer.
     room: int = 0
     ended: bool = False
-    # How it ended: ok, length, cancelled, replaced, error or dropped; None before.
+    # Its end: ok, length, cancelled, replaced, error or dropped; None before.
     result: str | None = None
 
     @property
@@ -124,15 +124,15 @@ class Run:
         return max(0.0, until - self.submitted)
 
     def begin(self) -> None:
-        """It has its slot."""
+        """Note that it got its slot."""
         self.slot_at = self.clock()
         self.metrics.queue_wait.labels(self.job.kind).observe(self.queue_seconds)
 
     async def attempt(self, engine: Engine) -> None:
-        """Ask one engine. Its text goes to the sink from this very task, with nothing between.
+        """Ask one engine. Its text goes directly from this task to the sink.
 
-        Returns when the answer has ended or was stopped from within. Raises QwenCameraError, and whatever else
-        `make_request` and the sink raise; an error once `first_at` is set came in the middle of the answer.
+        Returns when the answer has ended or was stopped by a callback. Raises QwenCameraError, and the errors of
+        `make_request` and the sink; when `first_at` is set, the error came within the answer.
         """
         request = await self.job.make_request(engine)
         if self.ended:
@@ -158,7 +158,7 @@ class Run:
         self.room = CHARS_A_TOKEN * request.max_tokens
         self.thoughts = ""
         if not picture.held:
-            # A held frame's age tells how long somebody typed.
+            # A held frame's age is only the user's typing time.
             self.metrics.frame_age.observe(max(0.0, now - picture.captured))
         self.metrics.visual_tokens.inc(picture.visual_tokens)
         self.job.sink.started(engine, request, self.queue_seconds)
@@ -171,7 +171,7 @@ class Run:
         self.room -= len(text)
         self.job.sink.delta(text)
         if self.room <= 0:
-            # The engine does not keep to max_tokens.
+            # The engine ignores max_tokens.
             self._finish(Finished("length"))
 
     def _thought(self, text: str) -> None:
@@ -204,7 +204,7 @@ class Run:
         self._tell(result)
 
     def stop(self, reason: str) -> None:
-        """Somebody stopped it; the text so far is the result."""
+        """Stop it; the result has the text so far."""
         finish_reason = "replaced" if reason == "replaced" else "cancelled"
         if self._end(finish_reason):
             label = reason if reason in CANCEL_REASONS else "other"
@@ -212,13 +212,13 @@ class Run:
             self._tell(self._result(finish_reason, Usage(), reason))
 
     def replace(self) -> None:
-        """A newer background job took its place in the queue."""
+        """End it, because a newer background job replaced it in the queue."""
         if self._end("replaced"):
             self.metrics.frames_replaced.inc()
             self._tell(self._result("replaced", Usage(), "replaced"))
 
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
-        """`dropped`: the queue let go of it before its turn came."""
+        """End it with an error. `dropped`: the queue evicted it before its turn."""
         if self._end("dropped" if dropped else "error"):
             log.info(
                 "not answered",
@@ -265,12 +265,12 @@ class Run:
             else:
                 self.job.sink.failed(end)
         except Exception as exc:  # noqa: BLE001
-            # A sink's fault must not reach other jobs.
+            # An error in a sink must not affect other jobs.
             log.error("sink failed at the end of a job", extra={"error": type(exc).__name__})
 
 
 async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
-    """Raises QwenCameraError and nothing else."""
+    """Read the next chunk. Raises only QwenCameraError."""
     try:
         return await anext(stream)
     except QwenCameraError:
@@ -280,7 +280,7 @@ async def _next(stream: AsyncGenerator[Chunk, None], engine: Engine) -> Chunk:
             "The model's answer broke off before its end. Ask again.", public=True
         ) from None
     except Exception as exc:  # noqa: BLE001
-        # An engine's fault of any kind. Not its text: it may hold what people said.
+        # Any error of an engine. Without its text, which may contain what people said.
         log.error("engine broke", extra={"engine": engine.name, "error": type(exc).__name__})
         raise EngineFailed(
             "The model's answer failed on the server. Ask again.", public=True
@@ -292,5 +292,5 @@ async def _close(stream: AsyncGenerator[Chunk, None], engine: Engine) -> None:
         async with asyncio.timeout(CLOSE_SECONDS):
             await stream.aclose()
     except Exception as exc:  # noqa: BLE001
-        # The answer's end is told by others; a stream that closes badly changes nothing about it.
+        # The answer has its end already; an error while closing does not change it.
         log.error("stream closed badly", extra={"engine": engine.name, "error": type(exc).__name__})
