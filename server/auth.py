@@ -1,4 +1,4 @@
-"""Credentials: session tokens, the access code, TURN credentials. Origins and addresses are siblings, named here too."""
+"""Credentials: session tokens, the access code, TURN credentials. Re-exports origins and addresses."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _SENTENCES: dict[Reason, str] = {
 
 
 class TokenRefused(Unauthorized):
-    """`reason` is a bounded set, fit for a metric's label."""
+    """The token is invalid; `reason` is one of a fixed set, for a metric's label."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(_SENTENCES[reason])
@@ -75,7 +75,7 @@ class TokenRefused(Unauthorized):
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    # Never shown in a repr, which may end up in a log.
+    # Not in the repr, which may be logged.
     token: str
     session_id: str
     # Seconds
@@ -92,14 +92,14 @@ class Claims:
     # Seconds since the epoch
     expires_at: int
     jti: str
-    # When the code was brought that this access is had by: seconds since the epoch. A renewal leaves it as it is.
+    # Time at which the code was entered, seconds since the epoch; renewals keep it.
     auth_time: int
-    # The paired device that it was had by; empty for none
+    # Id of the paired device that got it; empty for none
     device: str = ""
 
 
 def signing_key(secret: str, purpose: str, code: str) -> str:
-    """The key that tokens for `purpose` are signed with: another one as soon as the secret or the code is changed."""
+    """Derive the signing key of tokens for `purpose`, which changes with the secret and the code."""
     said = f"{purpose}\0{code}".encode("utf-8", "surrogatepass")
     return hmac.new(secret.encode("utf-8", "surrogatepass"), said, hashlib.sha256).hexdigest()
 
@@ -123,9 +123,9 @@ class Signer:
         return str(jwt.encode(claims, self._secret, algorithm=_ALGORITHM))
 
     def read(self, token: str) -> dict[str, Any]:
-        """The claims of a token that is whole, ours and not over; their types are the caller's to check.
+        """Verify a token's signature and expiry, and return its claims; the caller checks their types.
 
-        Raises TokenRefused. Cheap for what is too long or no token at all: that is refused before any decoding.
+        Raises TokenRefused. Too long or malformed texts are refused before any decoding.
         """
         if not token:
             raise TokenRefused("missing")
@@ -155,7 +155,7 @@ class Signer:
 
 
 class TokenIssuer:
-    """Session tokens. Each is good for `ttl` seconds, and may be renewed until `max_age` seconds after the code was brought.
+    """Issues session tokens, valid for `ttl` seconds and renewable until `max_age` seconds after the code was entered.
 
     Raises ValueError as `Signer` does.
     """
@@ -167,7 +167,7 @@ class TokenIssuer:
         max_age: int = DEFAULT_MAX_AGE,
         refuses: Callable[[Claims], bool] = lambda claims: False,
     ) -> None:
-        """`refuses` tells of a token that is good otherwise whether its access was taken back."""
+        """`refuses` returns True for an otherwise valid token whose access was revoked."""
         self._refuses = refuses
         if ttl < 1 or max_age < 1:
             raise ValueError("a token issuer needs lifetimes of at least a second")
@@ -208,7 +208,7 @@ class TokenIssuer:
         return Issued(token, session_id, expires_at - issued_at, claims)
 
     def renew(self, claims: Claims) -> Issued:
-        """Another token of the same access. Raises TokenRefused when the code was brought too long ago."""
+        """Issue another token of the same access. Raises TokenRefused when the code was entered too long ago."""
         return self.issue(claims.session_id, auth_time=claims.auth_time, device=claims.device)
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
@@ -252,7 +252,7 @@ def _why(error: JOSEError) -> Reason:
 
 
 def bearer(header: str | None) -> str:
-    """The token of an `Authorization: Bearer` header (RFC 6750). Raises TokenRefused."""
+    """Read the token of an `Authorization: Bearer` header (RFC 6750). Raises TokenRefused."""
     if header is None or not header.strip():
         raise TokenRefused("missing")
     scheme, _, token = header.strip().partition(" ")
@@ -262,7 +262,7 @@ def bearer(header: str | None) -> str:
 
 
 def new_session_id() -> str:
-    """128 random bits as 22 URL-safe characters."""
+    """Create a session id: 128 random bits as 22 URL-safe characters."""
     return secrets.token_urlsafe(16)
 
 
@@ -272,7 +272,7 @@ def same_secret(given: str | None, expected: str) -> bool:
 
 
 def check_access_code(given: str | None, expected: str) -> bool:
-    """Whether `given` is the code, spaces around it aside: phones add them."""
+    """Return True when `given` is the code, ignoring spaces around it, which phones add."""
     return same_secret(given.strip() if given is not None else None, expected)
 
 

@@ -1,4 +1,4 @@
-"""Paired devices: a token that a device keeps in a cookie and gets in by, and which of them are known or forgotten."""
+"""Paired devices: their tokens, which they keep in a cookie, the list of seen devices, and removed ones."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ COOKIE = "qwen-camera-device"
 # The one route that takes it, with what lies below
 COOKIE_PATH = "/api/token"
 DEVICE_SECONDS = 30 * 86_400
-# Devices that are listed; the one unheard of for longest goes, and stays paired.
+# Listed devices; the least recently seen one leaves the list, but stays paired.
 MAX_LISTED = 1000
 
 _ID = re.compile(r"[A-Za-z0-9_-]{22}", re.ASCII)
-# What a User-Agent has, and how people call it; the first that fits.
+# Part of a User-Agent to the device's kind; the first match counts.
 _KINDS = {
     "iPhone": "iPhone",
     "iPad": "iPad",
@@ -33,7 +33,7 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    # Its id's hash: as a name it opens nothing.
+    # Hash of its id, which grants no access.
     name: str
     # Seconds since the epoch
     paired_at: int
@@ -41,7 +41,7 @@ class Device:
 
 @dataclass(slots=True)
 class Listed:
-    """A device that came since the start. Times are seconds since the epoch."""
+    """A device seen since the start. Times are seconds since the epoch."""
 
     device: Device
     kind: str
@@ -49,14 +49,14 @@ class Listed:
 
 
 def kind_of(user_agent: str) -> str:
-    """The kind of device that a User-Agent names; never a part of its text."""
+    """Return the kind of device for a User-Agent, never a part of its text."""
     return next((kind for mark, kind in _KINDS.items() if mark in user_agent), "Device")
 
 
 class Devices:
-    """Nothing is written down: what a device has is signed, and what was forgotten is known until the server stops.
+    """Signs and checks devices' tokens. Nothing is stored: removed devices are known until the server stops.
 
-    `key` signs; another one forgets all devices for good. `now` is seconds since the epoch.
+    `key` signs; another one removes all devices for good. `now` is seconds since the epoch.
     """
 
     def __init__(self, key: str) -> None:
@@ -65,7 +65,7 @@ class Devices:
         self._listed: OrderedDict[str, Listed] = OrderedDict()
 
     def pair(self, user_agent: str, now: float) -> tuple[str, Device]:
-        """A new device's token, good for DEVICE_SECONDS."""
+        """Create a new device and its token, valid for DEVICE_SECONDS."""
         id, at = secrets.token_urlsafe(16), self._forgotten.begin(now)
         device = Device(session_hash(id), at)
         token = self._signer.sign({"jti": id, "iat": at, "exp": at + DEVICE_SECONDS})
@@ -73,7 +73,7 @@ class Devices:
         return token, device
 
     def recognise(self, token: str, user_agent: str, now: float) -> Device | None:
-        """The device whose token this is; None when it is not ours, over, or forgotten."""
+        """Return the device of a token; None when it is not ours, expired, or removed."""
         try:
             claims = self._signer.read(token)
         except TokenRefused:
@@ -88,21 +88,21 @@ class Devices:
         return device
 
     def refuses(self, claims: Claims) -> bool:
-        """Tell whether a session's token was had by a device that is forgotten by now."""
+        """Return True when a session's token belongs to a removed device."""
         return bool(claims.device) and self._forgotten.refuses(claims.device, claims.auth_time)
 
     def listed(self) -> list[Listed]:
-        """The devices that came since the start, the last one first."""
+        """Return the devices seen since the start, the last one first."""
         return list(reversed(self._listed.values()))
 
     def forget(self, name: str, now: float) -> bool:
-        """Tell whether it was listed; one that was not is forgotten, too."""
+        """Remove a device, also an unlisted one. Returns True when it was listed."""
         known = self._listed.pop(name, None)
         self._forgotten.add(name, known.device.paired_at if known else int(now), now)
         return known is not None
 
     def forget_all(self, before: int) -> int:
-        """Forget all that were paired by then (seconds since the epoch); how many of them were listed."""
+        """Remove all devices paired by then (seconds since the epoch), and return the number of listed ones."""
         self._forgotten.add_all(before)
         gone = [name for name, one in self._listed.items() if one.device.paired_at <= before]
         for name in gone:

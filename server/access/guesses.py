@@ -1,7 +1,7 @@
-"""Limit the wrong codes and tokens that are looked at: of one address, and of all addresses together.
+"""Limit the checks of wrong codes and tokens: per address, and over all addresses.
 
-The second bound is for who has many addresses. While it is reached, codes are looked at as slowly as it fills again,
-also right ones; an address that brought a right one before is not held up. RATE_LIMIT_PER_MINUTE lifts neither.
+The second limit is against attackers with many addresses. While it is exhausted, right codes wait like wrong ones, except
+from an address that had a right one before. RATE_LIMIT_PER_MINUTE changes neither limit.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from server.access.shared_limits import GUESS, Store
 from server.core.addresses import AddressLimiter, Limiter, limiter_key
 
-# Wrong ones that an address may bring at once, and all addresses together; each is full again after WINDOW seconds.
+# Wrong ones at once per address, and over all addresses; each limit is refilled within WINDOW seconds.
 FLOOR, BUDGET, WINDOW = 20, 120, 1200.0
-# Addresses that brought a right one; the one unheard of longest goes.
+# Addresses that had a right one; the least recently used is dropped.
 MAX_KNOWN = 10_000
 
 
 class Guesses:
-    """Guesses at one secret. Over several processes where there is a store that answers; else for this one alone."""
+    """Limits guesses at one secret, over several processes while a store answers, else for this one."""
 
     def __init__(
         self,
@@ -38,9 +38,9 @@ class Guesses:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def judge(self, right: bool, address: str, now: float) -> float | None:
-        """Decide whether somebody at `address` may hear if what they brought is right: None, or the seconds to wait.
+        """Return None when the result of a check may be sent to `address`, else the seconds to wait.
 
-        A wrong one counts, unless it has to wait: then nothing was said of it. A right one costs nothing.
+        A wrong one counts, unless it has to wait, because then the result is not revealed. A right one costs nothing.
         """
         wait = self._addresses.take(address, now, count=not right)
         if wait is not None:
@@ -73,7 +73,7 @@ class Guesses:
 
 @dataclass(frozen=True, slots=True)
 class GuessLimits:
-    """Guesses at each secret that strangers may try."""
+    """The limits for each secret that strangers can guess."""
 
     codes: Guesses
     pairing: Guesses
@@ -82,5 +82,5 @@ class GuessLimits:
 
     @classmethod
     def over(cls, store: Store | None) -> GuessLimits:
-        """`store`: where several processes count together; None for this one alone."""
+        """Create the limits. `store`: shared by several processes; None for this one."""
         return cls(*(Guesses(kind, store) for kind in ("codes", "pairing", "operator", "metrics")))

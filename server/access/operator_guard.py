@@ -1,4 +1,4 @@
-"""Who may use the operator's functions: whoever brings OPERATOR_TOKEN."""
+"""Checks OPERATOR_TOKEN for operators' functions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OFF = "The operator functions are off: OPERATOR_TOKEN is empty. Set it and star
 
 
 class OperatorGuard:
-    """`token` is OPERATOR_TOKEN; empty: nobody may. A refusal is counted."""
+    """`token`: OPERATOR_TOKEN; empty: no access. Refusals are counted."""
 
     def __init__(
         self, token: str, limiter: SharedLimiter, guesses: Guesses, metrics: Metrics
@@ -26,7 +26,7 @@ class OperatorGuard:
         self._limiter = limiter
         self._metrics = metrics
         self._guesses = guesses
-        # The log says why the functions are off.
+        # True once the log has said why the functions are off.
         self._logged = False
 
     @property
@@ -34,12 +34,12 @@ class OperatorGuard:
         return bool(self._token)
 
     async def check(self, given: str | None, address: str, *, also: str = "") -> None:
-        """Let the operator's token pass, and the token `also` where one is given; guesses of both share their limits.
+        """Accept the operator token, and the token `also` if given; guesses at both share their limits.
 
-        `address` is whose allowance it counts against, as an access code does: a wrong one takes more, the right one
-        nothing while there is any left.
+        It counts against the rate limit of `address` like an access code: a wrong one costs more, the right one nothing
+        while requests are left.
 
-        Raises NotFound when there is nothing to use, RateLimited before anything is said of it, Unauthorized.
+        Raises NotFound when no token is set, RateLimited before comparing, Unauthorized.
         """
         if not self._token and not also:
             if not self._logged:
@@ -52,9 +52,9 @@ class OperatorGuard:
                 visitors="This server has no operator functions. Its log says how to turn them on.",
             )
         now = time.monotonic()
-        # Both are compared, so that the time tells nothing of which.
+        # Compare both, so that the time does not reveal which one matched.
         right = same_secret(given, self._token) | same_secret(given, also)
-        # Taken from before and given back after, so that a guess costs what it costs and an operator nothing.
+        # Charged before and given back after, so that a guess has its cost, and an operator none.
         wait = await self._limiter.anybody(address, now)
         if wait is None and given is not None:
             wait = await self._guesses.judge(right, address, now)

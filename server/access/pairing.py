@@ -1,4 +1,4 @@
-"""One-time pairing codes: a phone that scans one gets in without typing the access code. Pure; `now` is monotonic seconds."""
+"""One-time pairing codes, which replace the access code for phones. Pure; `now` is monotonic seconds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from enum import StrEnum
 
 PAIRING_SECONDS = 300.0
 MAX_CODE_CHARS = 64
-# Old codes that are still told apart from wrong ones.
+# Old codes that are still distinguished from wrong ones.
 _REMEMBERED = 8
 
 
 class Redeemed(StrEnum):
-    """What became of a code that somebody brought."""
+    """The result of redeeming a code."""
 
     OK = "ok"
     USED = "used"
@@ -27,7 +27,7 @@ class Redeemed(StrEnum):
 
 @dataclass(slots=True)
 class _Code:
-    # SHA-256: the code itself is nowhere but where it is shown.
+    # SHA-256; the code itself is not kept.
     digest: bytes
     # Monotonic seconds
     expires_at: float
@@ -35,9 +35,9 @@ class _Code:
 
 
 class PairingCodes:
-    """At most one code is good at a time: a new one takes the place of the one before.
+    """Issues and redeems codes. One is valid at a time: a new one replaces the previous one.
 
-    `on_redeemed` is called when somebody got in with one.
+    `on_redeemed` is called when one was redeemed.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class PairingCodes:
         self._codes: deque[_Code] = deque(maxlen=_REMEMBERED)
 
     def issue(self, now: float) -> str:
-        """A new code: 128 random bits as 22 URL-safe characters."""
+        """Issue a new code: 128 random bits as 22 URL-safe characters."""
         for code in self._codes:
             code.expires_at = min(code.expires_at, now)
         fresh = secrets.token_urlsafe(16)
@@ -59,7 +59,7 @@ class PairingCodes:
         return fresh
 
     def redeem(self, given: str, now: float) -> Redeemed:
-        """Take a code and use it up. How long it takes depends on no code."""
+        """Redeem a code, which invalidates it. Takes the same time for any code."""
         digest = _digest(given)
         found: _Code | None = None
         for code in self._codes:

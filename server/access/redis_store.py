@@ -24,9 +24,9 @@ from server.core.aio import supervise
 
 log = logging.getLogger(__name__)
 
-# What a request waits for it at most, making a connection included (seconds); on one machine it answers within 1 ms.
+# Longest wait of a request for Redis, including connecting (seconds); on one machine it answers within 1 ms.
 ANSWER_SECONDS = 0.1
-# How often it is tried while it does not answer, and looked at while it does.
+# Intervals of the checks while it does not answer, and while it does (seconds).
 TRY_SECONDS, LOOK_SECONDS = 1.0, 5.0
 MAX_CONNECTIONS = 8
 PREFIX = "qwen-camera"
@@ -58,7 +58,7 @@ class RedisStore:
         self._scripts: dict[str, AsyncScript] = {}
         # Not before it took a first write
         self.answers = False
-        # Why it does not, as the name of a class; empty while it does
+        # Class name of the error while it does not answer; empty while it does
         self._reason = NOT_ASKED
         self._failed = asyncio.Event()
 
@@ -76,7 +76,7 @@ class RedisStore:
         return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:32]
 
     async def run(self, script: str, keys: Sequence[str], *args: str | int | float) -> Any:
-        """What the script returns; None when there is no answer in time, or Redis is known to give none."""
+        """Run a script, and return its result; None without an answer in time, or while Redis is known to be down."""
         if not self.answers:
             return None
         known = self._scripts.get(script)
@@ -100,7 +100,7 @@ class RedisStore:
             log.warning("redis does not answer", extra={"error": self._reason})
 
     async def look(self) -> None:
-        """Whether it takes a write."""
+        """Return True when Redis accepts a write."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.set(self.name("probe"), "1", px=60_000)

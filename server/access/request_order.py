@@ -1,7 +1,7 @@
-"""Which attempt of a page is its newest, so that one that was given up and comes through late takes nobody's place.
+"""Recognise outdated attempts of a page, so that an abandoned offer or socket that arrives late replaces no newer one.
 
-A link that was cut holds back what a page sent (TCP sends it again, a proxy or a tunnel has it), and lets go of all of
-it when it is whole again: the newest may be the first to arrive.
+After a cut, TCP, a proxy or a tunnel delivers everything that the page has sent meanwhile, and the newest attempt may be the
+first to arrive.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from server.core.errors import BadRequest, Conflict
 
-# Pages of one session whose newest attempt is remembered; the one unheard of longest goes.
+# Pages of one session whose newest attempt is stored; the least recently seen is dropped.
 MAX_PAGES = 8
 MAX_NUMBER = 2**31 - 1
 _PAGE = re.compile(r"[A-Za-z0-9_-]{1,32}", re.ASCII)
@@ -21,14 +21,14 @@ _NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """The `number`th attempt of a page that calls itself `page`."""
+    """The `number`th attempt of the page with id `page`."""
 
     page: str
     number: int
 
     @classmethod
     def read(cls, page: str | None, number: str | None) -> Attempt | None:
-        """From the query's `page` and `attempt`; None when neither is given. Raises BadRequest."""
+        """Parse the query's `page` and `attempt`; None when both are absent. Raises BadRequest."""
         if page is None and number is None:
             return None
         if _PAGE.fullmatch(page or "") and _NUMBER.fullmatch(number or ""):
@@ -42,32 +42,32 @@ class Attempt:
 
 
 class Attempts:
-    """Of one kind (offers, or sockets) in one session. An attempt of None is somebody's who does not count: it passes."""
+    """The attempts of one kind (offers or sockets) in one session. None, a client without numbers, always passes."""
 
     def __init__(self) -> None:
-        # The least number that is not late, by page; the one heard of last is the last.
+        # Page to the least number that is not late; last seen last.
         self._least: OrderedDict[str, int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._least)
 
     def take(self, attempt: Attempt | None) -> None:
-        """It begins: earlier ones are late from now on. The same one may come twice, as browsers repeat requests.
+        """Begin an attempt: earlier ones are late from now on. It may come twice, because browsers repeat requests.
 
-        Raises Conflict for one that is late itself.
+        Raises Conflict when it is late itself.
         """
         self.check(attempt)
         if attempt is not None:
             self._set(attempt.page, attempt.number)
 
     def end(self, attempt: Attempt | None) -> None:
-        """Its page wants no more of it: it is late itself from now on. Raises Conflict when a newer one has begun."""
+        """End an attempt, which is late itself from now on. Raises Conflict when a newer one has begun."""
         self.check(attempt)
         if attempt is not None:
             self._set(attempt.page, attempt.number + 1)
 
     def check(self, attempt: Attempt | None) -> None:
-        """Raises Conflict for one that is late."""
+        """Raise Conflict for a late attempt."""
         if attempt is not None and attempt.number < self._least.get(attempt.page, 0):
             raise Conflict(
                 "This attempt comes late: its page has begun a newer one, or ended it. Nothing was changed."

@@ -1,4 +1,4 @@
-"""Access that was taken back, for as long as a token of it could be good. Pure; times are whole seconds since the epoch."""
+"""Revoked access, kept until all its tokens have expired. Pure; times are whole seconds since the epoch."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ MAX_REVOKED = 10_000
 
 
 class Revoked:
-    """Names whose tokens open nothing any more, and a time before which no token does.
+    """Names whose tokens are revoked, and a time before which all tokens are.
 
-    A name is kept until the last token of it would be over anyway, `life` seconds after `since`, when its access
-    began. Beyond `most` names the one whose access began first goes, and with it all access that began no later:
-    a flood of ended names brings no token back, it makes people ask for new ones.
+    A name is kept until its last token has expired, `life` seconds after `since`, the beginning of its access. Beyond `most`
+    names the one with the earliest access is dropped, and all access that began no later is revoked: so a flood of ended
+    names revives no token, but requires new ones.
     """
 
     def __init__(self, life: int, most: int = MAX_REVOKED) -> None:
         self._life = life
         self._most = most
         self._since: dict[str, int] = {}
-        # The same, the earliest access first
+        # The same, earliest access first
         self._order: list[tuple[int, str]] = []
         self._before = 0
 
@@ -27,7 +27,7 @@ class Revoked:
         return len(self._since)
 
     def add(self, name: str, since: int, now: float) -> None:
-        """End one."""
+        """Revoke one name's access."""
         if name not in self._since:
             self._since[name] = since
             heapq.heappush(self._order, (since, name))
@@ -37,14 +37,14 @@ class Revoked:
             self._before = max(self._before, self._forget_earliest())
 
     def add_all(self, before: int) -> None:
-        """End all access that began at this time or earlier."""
+        """Revoke all access that began at this time or earlier."""
         self._before = max(self._before, before)
 
     def refuses(self, name: str, since: int) -> bool:
         return name in self._since or since <= self._before
 
     def begin(self, now: float) -> int:
-        """When access that is granted now begins: later than all that was ended, be it in the same second."""
+        """Return the beginning of access granted now, which is later than all revoked ones, also within the same second."""
         return max(int(now), self._before + 1)
 
     def _forget_earliest(self) -> int:

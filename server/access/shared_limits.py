@@ -11,7 +11,7 @@ from server.core.addresses import SESSION_PART, WRONG_CODE_COST, RequestLimiter,
 
 # A session's slot outlives a process that was killed by this long at most (seconds).
 SLOT_SECONDS = 20
-# How long a token is known to have been used; see `RequestLimiter.session`.
+# Time for which a token counts as used; see `RequestLimiter.session`.
 TOKEN_SECONDS = 600
 
 # The token bucket of addresses.Limiter: when the bucket is full again, in seconds of Redis's own clock. `take` gives "" when a
@@ -174,14 +174,14 @@ class Ends:
 
 
 class SharedEnds:
-    """What an operator ends at one process, for all of them: each looks every few seconds."""
+    """Shares the sessions that an operator ends with all processes; each reads them every few seconds."""
 
     def __init__(self, store: Store, life: int) -> None:
         """`life`: seconds that a token can be good for from when its code was brought."""
         self._store = store
         self._life = life
         self._looked = 0
-        # What the last look found: times are whole seconds, so some of it is found again.
+        # Results of the last reading: times are whole seconds, so some are read again.
         self._told: frozenset[str] = frozenset()
 
     @property
@@ -200,7 +200,7 @@ class SharedEnds:
         return bool(await self._store.run(END_ALL, keys, before, self._life))
 
     async def look(self) -> Ends | None:
-        """What was ended since the last look; None without an answer."""
+        """Return the ends since the last reading; None without an answer."""
         keys = [self._store.name("ended"), self._store.name("ended-before")]
         told = await self._store.run(ENDS, keys, self._looked)
         if told is None:

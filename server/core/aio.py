@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# How often a step of each supervised loop raised, by the loop's name, since the process began; for /metrics.
+# Failed steps of each supervised loop by its name since the process began; for /metrics.
 loop_failures: Counter[str] = Counter()
 
 

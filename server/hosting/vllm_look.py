@@ -1,4 +1,4 @@
-"""The vLLM of this machine, asked for what it is and takes: that takes it up to minutes, for which nobody has to wait."""
+"""Read the help of this machine's vLLM in the background, because that takes up to minutes."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from server.catalogue import vllm_log
 from server.catalogue.vllm import Vllm, VllmError
 from server.hosting import vllm_help
 
-# What failed is asked again after so long.
+# A failed reading is repeated after this time.
 _AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """`vllm` None: it does not run, for which `trouble` is a sentence, or it is `pending`: nothing is known yet."""
+    """The result. `vllm` None: it does not run, with the reason in `trouble`, or the reading is `pending`."""
 
     vllm: Vllm | None = None
     trouble: str = ""
@@ -40,26 +40,29 @@ class _Question:
                 trouble=error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}"
             )
         except Exception as error:  # noqa: BLE001
-            # Whatever it is, those who wait have to be told.
+            # Any error has to reach the waiting callers.
             told = Told(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
         self.told, self.at = told, time.monotonic()
         self.answered.set()
 
     def stands(self) -> bool:
-        """Its answer counts still, or is waited for."""
+        """True when the result is still valid, or pending."""
         failed = self.answered.is_set() and self.told.vllm is None
         return not failed or time.monotonic() - self.at < _AGAIN_SECONDS
 
 
 class VllmLook:
-    """One question at a time, in a thread of its own. For any number of threads."""
+    """Reads one program at a time, in a thread of its own. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._question: _Question | None = None
 
     def look(self, path: str, changed: Hashable, patience: float | None = None) -> Told:
-        """What the program at `path` says, asked anew when `changed` is another; waits `patience` seconds, None: until it has."""
+        """Return the result for the program at `path`; read again when `changed` differs.
+
+        Waits at most `patience` seconds; None: until it is known.
+        """
         with self._lock:
             question = self._question
             if question is None or question.about != (path, changed) or not question.stands():

@@ -161,9 +161,9 @@ def greeting(
     better: str | None,
     operator: bool = False,
 ) -> str:
-    """What the terminal says: where to click, who answers, and how to get a better answer.
+    """Build the start message: the page's address, the engine, and how to get a better one.
 
-    `better`: where a better engine is looked for; None when it is not. `operator`: there are operator functions.
+    `better`: address at which the server looks for a better engine; None without. `operator`: OPERATOR_TOKEN is set.
     """
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
@@ -199,7 +199,7 @@ def greeting(
 
 
 def listening_problem(host: str, port: int) -> str | None:
-    """Why nothing can listen there, as a sentence with what to do; None when something can."""
+    """Return a sentence with the reason why the address cannot be used, and the remedy; None when it can."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:

@@ -20,7 +20,7 @@ from server.core.close_codes import Close
 from server.core.token_bucket import Bucket
 from server.listen.connections import PROVEN, Connections
 
-# What a client has to take what was sent, the close code after it included, and to answer with its own.
+# Time for a client to read the sent data and the close code, and to answer with its own.
 CLOSE_SECONDS = 10.0
 # Frames that a client may send a second over time, and at once. The application has tighter bounds for messages, with
 # words (`session_socket.MESSAGE_RATE`); these hold for what never reaches it, and for many frames in one packet.
@@ -40,7 +40,7 @@ class BoundedFrames(ServerProtocol):
         self._frames = Bucket(FRAME_RATE, FRAME_BURST, now)
         self._control = Bucket(CONTROL_RATE, CONTROL_BURST, now)
         self._fragments = 0
-        # Whether the connection was ended for too many frames
+        # True when the connection was closed for too many frames
         self.flooded = False
 
     def recv_frame(self, frame: Frame) -> None:

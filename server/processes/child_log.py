@@ -28,7 +28,7 @@ class LogBudget:
     """Limit how much of a log is read and passed on, second by second; unused room is lost."""
 
     def __init__(self) -> None:
-        # When the second began, and what came in it
+        # Beginning of the current second, and the amounts in it
         self._second = 0.0
         self._read = self._lines = self._bytes = 0
 

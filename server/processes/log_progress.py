@@ -1,4 +1,4 @@
-"""What a starting engine is at, from the lines of its log. Pure.
+"""Read a starting engine's progress from its log. Pure.
 
 Known are the logs of vLLM (`vllm_log`), of whatever shows tqdm's bars (`transformers serve`, the hub's downloads), of
 uvicorn, and of docker and podman fetching an image.
@@ -19,7 +19,7 @@ _PHASE_CHARS = 60
 
 @dataclass(frozen=True, slots=True)
 class LoadProgress:
-    """How far the loading is."""
+    """The progress of loading."""
 
     # A few words: "loading weights"
     phase: str
@@ -79,7 +79,7 @@ class LoadingLog:
         self._layers: dict[str, tuple[bool, int, int]] = {}
 
     def read(self, line: str) -> LoadProgress | None:
-        """What the line says; None when it says nothing of it."""
+        """Return the progress in a line; None for any other line."""
         found = self._image(line) or _bar(line) or _phase(line)
         if found is not None:
             self.progress = found
@@ -112,7 +112,7 @@ class LoadingLog:
 
 
 def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
-    """Why an engine failed and what to do; empty when its log has nothing that is known here. See `vllm_log`."""
+    """Return the cause of a failure and the remedy; "" for an unknown failure. See `vllm_log`."""
     kept = list(lines)
     text = "\n".join(kept)
     for pattern, sentence in _FAILURES:

@@ -1,4 +1,4 @@
-"""What a process and its descendants use: main memory and a TCP port. Blocking, tens of milliseconds at most."""
+"""Measure the memory of a process tree, and find whether it owns a TCP port. Blocking, tens of milliseconds at most."""
 
 from __future__ import annotations
 

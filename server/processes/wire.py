@@ -20,7 +20,7 @@ _SIZES = struct.Struct(">II")
 
 
 class WireError(ValueError):
-    """What came is no frame, or what is to go is too large for one."""
+    """The received data is no frame, or the data to send is too large for one."""
 
 
 @dataclass(frozen=True, slots=True)

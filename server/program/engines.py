@@ -46,7 +46,7 @@ class EngineParts:
         self._pools = pools
         # By address; in this program's memory alone
         self._keys: dict[str, SecretStr] = {}
-        # What an operator chooses is loaded in this place.
+        # The slot for the model that an operator chooses.
         self.slot = EngineSlot()
         self.selector = EngineSelector(self._engines(), logged_elsewhere=[self.slot])
         self.planner = self._planner()
@@ -68,7 +68,7 @@ class EngineParts:
         )
 
     def workshop(self, maker: PictureMaker, prepare: ThreadPoolExecutor) -> Workshop:
-        """What the routes that have something made work with."""
+        """The parts for the routes of videos and sound."""
 
         def loaded() -> Maker | None:
             model = self.manager.loaded
@@ -150,7 +150,7 @@ class EngineParts:
         return given.get_secret_value()
 
     def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
-        """What runs the plan."""
+        """Create the runtime for a plan."""
         launch, model = plan.launch, plan.model
         makes = model is not None and not model.answers
         if plan.choice.mode is RunMode.REMOTE:

@@ -1,4 +1,4 @@
-"""How an answer reaches its client: from what the queue tells to the messages on the wire."""
+"""Turn a job's progress into messages for its client."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from server.vision.encode import data_url
 
 @dataclass(slots=True, eq=False)
 class Asking:
-    """A question on its way."""
+    """A question that is not finished."""
 
     id: str
     question: str
     asked: Asked
-    # What the client calls it, and when it was sent: the same again is no other question. None when it did not say both.
+    # The client's id and time of it: a message with the same ones is a repetition. None unless it has both.
     key: tuple[str, float] | None = None
     # Waits for the frame and prepares it
     task: asyncio.Task[None] | None = None
     # In the queue or running; None before
     job: Job | None = None
-    # Tells of it; None before there is a frame
+    # Its sink; None before there is a frame
     sink: AnswerSink | None = None
-    # Nobody listened any more: that it was stopped is no answer.
+    # True: stopped because its client was gone, so its end is not the answer.
     abandoned: bool = False
 
     def cancelled(self, engine: Engine, reason: str) -> wire.Response:
@@ -54,11 +54,11 @@ class Asking:
 
 
 class AnswerSink:
-    """Turns one job's news into messages. `on_end(text, whole)`, `on_error(error)` tell the session; `on_counted`
-    hears what was asked beside what came of it.
+    """Turns one job's progress into messages. Calls `on_end(text, whole)` and `on_error(error)` of the session, and
+    `on_counted` with the request and its result.
 
-    `began`: when the question came, or the description's frame was sampled (monotonic seconds); `wait_seconds`: how
-    much of the time since then the frame took.
+    `began`: monotonic time of the question, or of the description's sampled frame; `wait_seconds`: time spent waiting for
+    the frame since then.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class AnswerSink:
         self._frame: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
         self._text: list[str] = []
-        # How it ended, without the picture; None before.
+        # The response without the picture; None before the end.
         self.response: wire.Response | None = None
 
     def again(self) -> None:
-        """Tell the client once more what it has heard so far: it may have been lost."""
+        """Send the messages so far to the client again, because they may have been lost."""
         if self._frame is None:
             return
         self._tell_started(self._frame)
@@ -105,7 +105,7 @@ class AnswerSink:
         self._tell_started(self._frame)
 
     def _tell_started(self, frame: wire.FrameInfo) -> None:
-        # The thumbnail comes once, with the response.
+        # The thumbnail is sent once, with the response.
         frame = frame.model_copy(update={"thumbnail": None})
         self._outbox.put(wire.Started(id=self.id, kind=self._kind, frame=frame))
 
@@ -121,7 +121,7 @@ class AnswerSink:
     def finished(self, result: Result) -> None:
         if self._asked is not None and result.cancel_reason is None:
             self._on_counted(*self._asked, result.usage, result.left_out)
-        # A description that was replaced or stopped before it began is nothing to tell.
+        # A description that was replaced or stopped before it began is not reported.
         if self._frame is not None or self._kind is Kind.CHAT:
             response = self._response(result)
             self._outbox.put(response)
@@ -151,7 +151,7 @@ class AnswerSink:
                 prepare_ms=_ms(self._prepare_seconds),
                 queue_ms=_ms(result.queue_seconds),
                 first_token_ms=_ms(first) if first is not None else None,
-                # Not the sum of the others: an engine that failed and was replaced took its time, too.
+                # Not the sum of the others, because a failed and replaced engine took time, too.
                 total_ms=_ms(time.monotonic() - self._began),
             ),
             usage=wire.UsageInfo(
@@ -168,7 +168,7 @@ def _ms(seconds: float) -> float:
 
 
 def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
-    """`now` monotonic, `wall` seconds since the epoch: the moment at which the model gets the picture."""
+    """Describe a picture. `now` (monotonic) and `wall` (seconds since the epoch): the time at which the model gets it."""
     age = max(0.0, now - picture.captured)
     captured = picture.captured_sender if picture.captured_sender is not None else wall - age
     scene = picture.scene

@@ -1,4 +1,4 @@
-"""What a session has asked and heard: bounded in tokens and turns, in RAM only. Pure."""
+"""A session's chat history: bounded in tokens and turns, in memory only. Pure."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class History:
         # Oldest first, each with its estimated tokens.
         self._turns: list[tuple[Turn, int]] = []
         self._tokens = 0
-        # Turns before this place are not told to the engine: a smaller budget has cut them off...
+        # Turns before this index are not sent to the engine: a smaller budget has cut them off...
         self._start = 0
         # ...namely this one.
         self._cut_at = 0
-        # What `turns` was given last.
+        # The last budget given to `turns`.
         self._budget = 0
 
     def __len__(self) -> int:
@@ -43,7 +43,7 @@ class History:
         return self._tokens
 
     def add(self, question: str, answer: str) -> None:
-        """Remember a turn. One without a question or an answer is not kept.
+        """Store a turn. One without a question or an answer is not kept.
 
         A text of more than a quarter of `max_tokens` is cut at its end, with an ellipsis in its place.
         """
@@ -79,7 +79,7 @@ class History:
         return tuple(turn for turn, _ in self._turns[self._start :])
 
     def leave_out(self, count: int) -> None:
-        """So many of the oldest turns that `turns` gave last did not fit: they are not told any more."""
+        """Leave out this many of the oldest turns that `turns` returned last, because they did not fit."""
         self._start = min(len(self._turns), self._start + count)
         self._cut_at = self._budget
 
@@ -88,7 +88,7 @@ class History:
         self._tokens = self._start = self._cut_at = self._budget = 0
 
     def _fitting(self, tokens: int, count: int) -> int:
-        """Where the newest turns begin that are within both bounds."""
+        """Return the index of the first of the newest turns within both bounds."""
         first = len(self._turns)
         while first > 0 and len(self._turns) - first < count:
             tokens -= self._turns[first - 1][1]
@@ -99,7 +99,7 @@ class History:
 
 
 def turn_tokens(turn: Turn) -> int:
-    """What a turn takes of a prompt, estimated like `estimate_tokens`."""
+    """Estimate the tokens of a turn in a prompt, like `estimate_tokens`."""
     return estimate_tokens(turn.question) + estimate_tokens(turn.answer) + _TURN_TOKENS
 
 

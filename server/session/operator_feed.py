@@ -1,4 +1,4 @@
-"""What operators hear on their sockets: the engine's state as it changes, and its own words."""
+"""Messages for operators' sockets: the engine's state and its log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from server.core.messages import EngineReport, LogLines
 from server.core.metrics import Metrics
 from server.session.outbox import Outbox
 
-# Lines that are kept for whoever comes later, and that may wait for one operator; the oldest go.
+# Lines kept for later operators, and waiting for one operator; the oldest are dropped.
 MAX_LINES = 200
-# Of a line; what is longer is cut.
+# Characters of a line; a longer one is cut.
 MAX_LINE_CHARS = 300
-# Between two `log` messages to one operator, however many lines there are.
+# Least time between two `log` messages to one operator.
 LOG_SECONDS = 0.2
 
 
@@ -23,18 +23,18 @@ LOG_SECONDS = 0.2
 class _Listener:
     outbox: Outbox
     waiting: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_LINES))
-    # Lines that went for want of room since the last message
+    # Lines dropped since the last message because the buffer was full
     dropped: int = 0
 
 
 class OperatorDesk:
-    """Everything on the event loop. `report` makes the newest state."""
+    """Sends reports and log lines to operators, on the event loop. `report` builds the current report."""
 
     def __init__(self, report: Callable[[], EngineReport], metrics: Metrics) -> None:
         self._report = report
         self._metrics = metrics
         self._lines: deque[str] = deque(maxlen=MAX_LINES)
-        # By socket: what one was told does not go to the next one of its session.
+        # By socket, so that a session's next socket gets none of it.
         self._listeners: dict[object, _Listener] = {}
         # Runs while lines wait.
         self._timer: asyncio.TimerHandle | None = None
@@ -43,7 +43,7 @@ class OperatorDesk:
         return len(self._listeners)
 
     def join(self, socket: object, outbox: Outbox) -> None:
-        """From now on; first the state and the last lines. Joining again tells them again."""
+        """Send reports to a socket from now on, first the state and the last lines. Joining again sends them again."""
         listener = self._listeners[socket] = _Listener(outbox)
         outbox.operator = True
         outbox.put(self._report())
@@ -52,7 +52,7 @@ class OperatorDesk:
         self._flush(listener)
 
     def leave(self, socket: object) -> None:
-        """What this socket was about to be told nobody else hears. Does nothing for one that never joined."""
+        """Remove a socket, and drop its waiting messages. Does nothing for one that never joined."""
         listener = self._listeners.pop(socket, None)
         if listener is None or any(o.outbox is listener.outbox for o in self._listeners.values()):
             return
@@ -61,19 +61,19 @@ class OperatorDesk:
         listener.outbox.discard(LogLines)
 
     def dismiss(self, outbox: Outbox) -> None:
-        """All that listen by this outbox: another socket reads it from now on, which has not brought the token."""
+        """Remove all sockets of an outbox, because another socket without the token reads it from now on."""
         for socket in [s for s, one in self._listeners.items() if one.outbox is outbox]:
             self.leave(socket)
 
     def changed(self) -> None:
-        """The state is another one."""
+        """Send the changed state."""
         if self._listeners:
             report = self._report()
             for listener in self._listeners.values():
                 listener.outbox.put(report)
 
     def line(self, text: str) -> None:
-        """The engine said something; secrets have been removed."""
+        """Send a line of the engine's log, from which secrets have been removed."""
         line = "".join(c if c.isprintable() else " " for c in text.rstrip()[:MAX_LINE_CHARS])
         self._lines.append(line)
         for listener in self._listeners.values():
@@ -95,7 +95,7 @@ class OperatorDesk:
         for listener in self._listeners.values():
             self._flush(listener)
         if any(listener.waiting for listener in self._listeners.values()):
-            # Somebody has not taken the last ones yet.
+            # An operator has not received the last lines yet.
             self._timer = asyncio.get_running_loop().call_later(LOG_SECONDS, self._tick)
 
     def _flush(self, listener: _Listener) -> None:

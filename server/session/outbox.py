@@ -1,4 +1,4 @@
-"""The messages that wait for one client. Outlives its sockets: what waits goes to the next one."""
+"""The messages that wait for one client. It outlives sockets: waiting messages go to the next one."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from server.core.messages import (
 
 MAX_BYTES = 256 * 1024
 
-# Pieces of a text, which become one while they wait.
+# Pieces of a text, which are merged while they wait.
 _PIECES = (DeltaMessage, Thinking)
-# A waiting one of these is worth nothing once there is a newer one.
+# Kinds of which a newer message replaces a waiting one.
 _SNAPSHOTS = (Ready, Status, Sender, Still, EngineReport, LogLines)
 
 
 class OutboxClosed(Exception):
-    """Nothing comes from here any more: the outbox was closed and emptied, or a newer reader has taken over."""
+    """The outbox was closed and is empty, or a newer reader has taken over."""
 
 
 class OutboxOverflowed(Exception):
-    """The client reads too slowly; its socket should be closed. What is left waits for the next one."""
+    """The client reads too slowly, so its socket should be closed. The remaining messages wait for the next one."""
 
 
 @dataclass(eq=False, slots=True)
@@ -47,7 +47,7 @@ class _Waiting:
     texts: list[str] = field(default_factory=list)
 
     def encode(self, operator: bool) -> str:
-        """`operator`: whoever reads has brought the operator's token."""
+        """Encode the message. `operator`: the reader has the operator token."""
         if operator and (special := self.message.for_operators()) is not self.message:
             return special.encode()
         if self.encoded is not None:
@@ -67,7 +67,7 @@ class Outbox:
     def __init__(
         self, max_bytes: int = MAX_BYTES, on_drop: Callable[[], None] = lambda: None
     ) -> None:
-        """`on_drop` is called for each message that is dropped."""
+        """`on_drop` is called for each dropped message."""
         self._max_bytes = max_bytes
         self._on_drop = on_drop
         self._waiting: deque[_Waiting] = deque()
@@ -78,9 +78,9 @@ class Outbox:
         self._closed = False
         # Messages were dropped while somebody read; False again with the next reader.
         self.overflowed = False
-        # Messages dropped so far for want of room.
+        # Messages dropped so far.
         self.dropped = 0
-        # Whoever reads has brought the operator's token, and is told the operator's texts; the desk sets it.
+        # True: the reader has the operator token, and gets the operator's texts; the desk sets it.
         self.operator = False
 
     @property
@@ -119,7 +119,7 @@ class Outbox:
         return self._reader
 
     def waits(self, kind: type[ServerMessage]) -> bool:
-        """Whether one of a kind that newer ones replace has not been taken yet."""
+        """Return True when a message of this kind, which newer ones replace, is still waiting."""
         return kind in self._snapshots
 
     def discard(self, kind: type[ServerMessage]) -> None:

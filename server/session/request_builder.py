@@ -29,7 +29,7 @@ _MOST_HOSTS = 16
 
 @dataclass(frozen=True, slots=True)
 class SessionLimits:
-    """What the settings say about every session."""
+    """The part of the settings that applies to every session."""
 
     sample_rate: float
     # Of an answer
@@ -42,7 +42,7 @@ class SessionLimits:
 
 @dataclass(frozen=True, slots=True)
 class SessionTools:
-    """What all sessions share."""
+    """The parts that all sessions share."""
 
     inference: Inference
     current_engine: Callable[[], Engine]
@@ -53,7 +53,7 @@ class SessionTools:
 
 @dataclass(frozen=True, slots=True)
 class Preferences:
-    """What the client has set; see `messages.Settings`."""
+    """The client's settings; see `messages.Settings`."""
 
     describe: bool = False
     prompt: str = ""
@@ -71,7 +71,7 @@ class View:
 
     frame: Frame
     detail: Detail
-    # What the camera's last look told
+    # The camera's last scene measurement
     scene: Scene | None
     held: bool = False
 
@@ -218,7 +218,7 @@ class RequestBuilder:
         )
 
     def learn(self, engine: Engine, request: EngineRequest, usage: Usage, left_out: int) -> None:
-        """What came of a question: what its prompt took, and how many of its turns did not fit."""
+        """Learn from an answered question: the tokens of its prompt, and the number of turns that did not fit."""
         if left_out:
             self._history.leave_out(left_out)
         sent = request.turns[left_out:]

@@ -82,7 +82,7 @@ class Session:
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self._held: Frame | None = None
         self._tasks = TaskSet("session")
-        # Which of a page's offers and sockets are late.
+        # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
         # Looks for a sharp frame; None when nobody asked for one.
         self._holding: asyncio.Task[None] | None = None
@@ -329,7 +329,7 @@ class Session:
     # Messages out
 
     def greet(self) -> None:
-        """What a socket hears first, and again whenever the engine changes."""
+        """Build the first message of a socket, which is sent again when the engine changes."""
         self.outbox.put(
             state_messages.ready(
                 session_id=self.id,

@@ -1,4 +1,4 @@
-"""What a client is told about its session, its camera and its engine."""
+"""Build the messages about a session, its camera and its engine."""
 
 from __future__ import annotations
 

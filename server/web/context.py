@@ -1,4 +1,4 @@
-"""What the HTTP routes work with, and the slice of the settings that says who may do what."""
+"""The parts that HTTP routes use, and their slice of the settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from server.webrtc_server import WebRTCServer
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may do what; a slice of the settings."""
+    """Settings about access and limits."""
 
     require_auth: bool
     access_code: str
@@ -38,7 +38,7 @@ class Access:
     turn_urls: Sequence[str]
     turn_secret: str
     turn_ttl: int
-    # Whether its terminal shows pairing codes
+    # True when the terminal shows pairing codes
     pairs: bool
     # DER of the certificate authority that the server's own certificate comes from; None when it has none of its own
     authority: bytes | None
@@ -57,7 +57,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the routes work with."""
+    """The parts that the routes use."""
 
     access: Access
     tokens: TokenIssuer

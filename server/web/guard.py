@@ -102,7 +102,7 @@ class RequestGuard(ConnectionGuard):
             raise self._limited(wait)
 
     def _session_of(self, request: Request) -> str | None:
-        """Whose good token the request carries; None without one."""
+        """Return the claims of the request's valid token; None without one."""
         try:
             token = bearer(request.headers.get("authorization"))
             return self._services.tokens.verify(token).session_id
@@ -209,7 +209,7 @@ class RequestGuard(ConnectionGuard):
         return device
 
     def claims(self, request: Request) -> Claims:
-        """Who the bearer token belongs to. Raises Unauthorized."""
+        """Return the claims of the bearer token. Raises Unauthorized."""
         try:
             token = bearer(request.headers.get("authorization"))
         except TokenRefused as error:

@@ -1,6 +1,6 @@
-"""What /health and its siblings say: whether questions can be answered here, and if not, why.
+"""Build /health and its siblings: the server can answer questions, or the reason why not.
 
-Everybody may read that much; addresses, models, reasons and remedies are for whoever may see `detail`.
+This much is open to everybody; addresses, models, reasons and remedies need access to `detail`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Health:
 
     @property
     def limits_shared(self) -> bool:
-        """Whether limits hold for all processes together."""
+        """True when limits apply to all processes together."""
         return bool(self._limits()["shared"])
 
     def brief(self) -> dict[str, str]:
@@ -61,7 +61,7 @@ class Health:
         }
 
     def why_not_ready(self) -> str | None:
-        """Why questions cannot be answered, for everybody; None when they can."""
+        """Return the reason why questions cannot be answered, in words for everybody; None when they can."""
         return self._why_not(self._engine().status.visitor_detail)
 
     def summary(self) -> tuple[dict[str, Any], bool]:
@@ -95,7 +95,7 @@ class Health:
                 "detail": status.detail,
                 "context_length": status.capabilities.context_length,
             },
-            # Why a better one does not answer stands here.
+            # Includes the reason why a better one does not answer.
             "engines": [
                 {
                     "name": one.name,

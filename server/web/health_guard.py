@@ -1,4 +1,4 @@
-"""Who sees all of /health: whoever brings METRICS_TOKEN or OPERATOR_TOKEN; without either, this machine itself."""
+"""Access to all of /health: with METRICS_TOKEN or OPERATOR_TOKEN, or when neither is set from this machine."""
 
 from __future__ import annotations
 

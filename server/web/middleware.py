@@ -60,7 +60,7 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-# What the page uses, then what it has no use for; only names that Chromium knows, which warns of others.
+# The features that the page uses, then those that it does not; only names that Chromium knows, which warns of others.
 PERMISSIONS_POLICY = ", ".join(
     [
         *(f"{name}=(self)" for name in ("camera", "microphone", "screen-wake-lock")),
@@ -86,7 +86,7 @@ PERMISSIONS_POLICY = ", ".join(
 # Half a year; sub-domains are none of our business.
 HSTS = "max-age=15552000"
 
-# What a page of another origin may read of an answer; all but the first are WHIP's (RFC 9725).
+# Response headers that a page of another origin may read; all but the first are for WHIP (RFC 9725).
 EXPOSED_HEADERS = "Retry-After, Location, ETag, Link, Accept-Patch, Accept-Post"
 
 _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII)

@@ -63,7 +63,7 @@ class CandidatesBody(BaseModel):
 
 
 def attempt_of(request: Request) -> Attempt | None:
-    """Which of its page's attempts this is. Raises BadRequest."""
+    """Read the page's id and attempt number from the query. Raises BadRequest."""
     return Attempt.read(request.query_params.get("page"), request.query_params.get("attempt"))
 
 

@@ -25,7 +25,7 @@ RETRY_SECONDS = 60.0
 # Checks at a time
 _AT_ONCE = 8
 
-# What the log says; /health says more.
+# Log lines; /health has the details.
 _REASONS = {
     RelayProblem.URL: "its URL is not understood",
     RelayProblem.UNREACHABLE: "it cannot be reached",

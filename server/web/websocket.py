@@ -33,7 +33,7 @@ PROTOCOL = "qwen-camera"
 
 
 class SocketGate:
-    """How many sockets each session opened within the last minute. Bounded by the sessions that there are."""
+    """Limits the sockets that a session opens within a minute. Bounded by the number of sessions."""
 
     def __init__(self) -> None:
         self._opened: dict[str, deque[float]] = {}

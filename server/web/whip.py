@@ -1,6 +1,6 @@
-"""WHIP (RFC 9725): cameras that are no page, like OBS, GStreamer or go2rtc, publish with one HTTP request.
+"""WHIP (RFC 9725): other cameras than the page, such as OBS, GStreamer or go2rtc, publish with one HTTP request.
 
-The bearer token is a session's, from POST /api/token; the page of that session watches and asks.
+The bearer token is a session's, from POST /api/token; that session's page shows stills and asks.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def create_whip_router(services: Services) -> APIRouter:
         return Response(status_code=200)
 
     def other_methods(path: str, allowed: str, accepts: dict[str, str]) -> None:
-        """OPTIONS tells what there is; what RFC 9725 section 4.1 keeps for later is refused."""
+        """Answer OPTIONS, and refuse the methods that RFC 9725 section 4.1 reserves."""
         headers = {"Allow": allowed, **accepts}
 
         @router.options(path)
@@ -112,7 +112,7 @@ async def _text(request: Request, media_type: str, what: str) -> str:
 
 
 def _connection(services: Services, claims: Claims, name: str) -> PeerConnection:
-    """Raises NotFound for a name that is not the session's present connection."""
+    """Return the session's connection. Raises NotFound when it has another name."""
     connection = services.webrtc.get(claims.session_id)
     if connection.name != name:
         raise NotFound("This WHIP session has ended, or a newer offer has taken its place.")
@@ -120,7 +120,7 @@ def _connection(services: Services, claims: Claims, name: str) -> PeerConnection
 
 
 def _matches(request: Request, connection: PeerConnection) -> bool:
-    """Whether If-Match names the present ICE session; False for "*", which asks for a new one.
+    """Return True when If-Match names the present ICE session; False for "*", which requests a new one.
 
     Raises PreconditionRequired without the header, PreconditionFailed for one of an older ICE session.
     """
@@ -140,7 +140,7 @@ def _matches(request: Request, connection: PeerConnection) -> bool:
 
 
 async def _restart(connection: PeerConnection, fragment: Fragment) -> Response:
-    """Raises BadRequest, Conflict."""
+    """Restart ICE with the fragment's credentials. Raises BadRequest, Conflict."""
     credentials = connection.credentials(fragment)
     if not credentials.ufrag or not credentials.pwd:
         raise BadRequest("An ICE restart needs a new ice-ufrag and a new ice-pwd in the fragment.")
