@@ -6,12 +6,15 @@ import base64
 import itertools
 from collections.abc import Sequence
 
+import av
 import cv2
 import numpy as np
 import pytest
 from playwright.async_api import Page
 
 from benchmarks.browser import prefer_codec
+from server.camera.camera import Camera
+from server.core.frames import Frame
 from tests.browser.visitor import Visit
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running
@@ -75,3 +78,26 @@ async def test_colours_come_as_they_are(
     jpeg = model.last.jpeg
     assert jpeg is not None
     assert far(read(jpeg)) == []
+
+
+@pytest.mark.parametrize("codec", ["VP8", "H264"])
+async def test_the_first_picture_is_the_cameras(
+    visit: Visit, server: Running, codec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture that makes the camera live is no plain green, as memory that no sender drew into would be."""
+    taken: list[av.VideoFrame] = []
+    take = Camera.take
+
+    def first(self: Camera, frame: Frame) -> None:
+        taken.append(frame.image)
+        take(self, frame)
+
+    monkeypatch.setattr(Camera, "take", first)
+
+    async def prepare(page: Page) -> None:
+        await prefer_codec(page, codec)
+
+    page = await visit(server.base_url, prepare=prepare)
+    await page.start()
+    _, *chroma = taken[0].to_ndarray(format="yuv444p").reshape(3, -1).mean(axis=1)
+    assert max(abs(float(mean) - 128) for mean in chroma) < 20
