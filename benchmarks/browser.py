@@ -113,7 +113,7 @@ async def outbound_video(page: Page) -> dict[str, Any] | None:
 
 
 async def socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
-    """What the page's sockets sent and got from `since` (epoch ms) on: {at, way: "sent" or "got", message}."""
+    """Return the messages of the page's sockets from `since` (epoch ms) on: {at, way: "sent" or "got", message}."""
     entries: list[dict[str, Any]] = await page.evaluate(
         "since => window.__log.filter(entry => entry.at >= since)", since
     )

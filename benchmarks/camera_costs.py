@@ -1,4 +1,4 @@
-"""What cameras cost the server: processor, memory, threads, how many fit on a core, how fast the first frame is there."""
+"""Measure the server's costs of cameras: processor, memory, threads, cameras per core, time to the first frame."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def idle_cpu(
 ) -> list[Row]:
     """Row 6: processor time of the server with idle cameras, less that without, for each camera."""
     async with CameraBank(url, rate=rate) as bank:
-        # What was measured before has settled by then.
+        # The effects of the previous measurement have settled by then.
         await asyncio.sleep(4)
         without = await _cores(pid, seconds / 2)
         await bank.grow(cameras)

@@ -189,7 +189,7 @@
     constructor(...args) { super(...args); window.__peers.push(this); }
   };
 
-  // What went over the page's sockets and when, epoch ms, newest last: {at, way: "sent" | "got", message}. Bounded.
+  // Messages on the page's sockets, epoch ms, newest last: {at, way: "sent" | "got", message}. Bounded.
   const log = (window.__log = []);
   const note = (way, data) => {
     const at = epoch();

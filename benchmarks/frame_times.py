@@ -1,4 +1,4 @@
-"""When a server's frames came, as its /metrics tell."""
+"""Read the arrival times of a server's frames from its /metrics."""
 
 from __future__ import annotations
 

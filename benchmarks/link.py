@@ -36,7 +36,7 @@ class Link:
     loss: float = 0.0
     # Mean of an exponential delay of each packet, seconds, behind the line
     jitter: float = 0.0
-    # Whether that delay may change the packets' order
+    # True: that delay may change the packets' order
     reorder: bool = False
     # Nothing comes through
     cut: bool = False
@@ -46,13 +46,13 @@ class Link:
     bytes: int = 0
     dropped_full: int = 0
     dropped_lost: int = 0
-    # When the line is free again
+    # Time at which the line is free again
     free_at: float = field(default=0.0, repr=False)
     # The newest delivery so far
     newest: float = field(default=0.0, repr=False)
 
     def due(self, now: float, size: int, rng: random.Random) -> float | None:
-        """When a packet of `size` bytes of payload that comes `now` is delivered; None when it is dropped."""
+        """Return the delivery time of a packet of `size` bytes of payload that arrives `now`; None when it is dropped."""
         if self.flow is not None:
             self.flow.run(now, self.enqueue)
         if self.cut:
@@ -75,7 +75,7 @@ class Link:
         return at
 
     def enqueue(self, now: float, size: int) -> float | None:
-        """When the line has sent `size` bytes that come `now`; None when the queue is full."""
+        """Return the time at which the line has sent `size` bytes that arrive `now`; None when the queue is full."""
         start = max(now, self.free_at)
         if self.rate is None:
             return start

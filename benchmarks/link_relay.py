@@ -81,7 +81,7 @@ class LinkRelay:
 
     @property
     def cut(self) -> bool:
-        """Whether nothing comes through in either direction; may be set."""
+        """True: nothing passes in either direction; may be set."""
         return self.up.cut and self.down.cut
 
     @cut.setter

@@ -1,4 +1,4 @@
-"""What a person does on the page, and what came of it: start the camera, type or tap a question."""
+"""Act like a user on the page, and measure: start the camera, type or tap a question."""
 
 from __future__ import annotations
 

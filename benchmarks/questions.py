@@ -38,7 +38,7 @@ class Asked:
 
     @property
     def captured_after(self) -> bool | None:
-        """Whether the frame was captured after the question was sent; None when no clock was readable."""
+        """True when the frame was captured after the question was sent; None when no clock was readable."""
         to_model, age = self.to_model_ms, self.age_ms
         # The clock shows whole milliseconds, rounded down.
         return None if to_model is None or age is None else age <= to_model + 1
@@ -137,7 +137,7 @@ class Results:
         return rows
 
     def whole_rows(self) -> list[Row]:
-        """What a client alone can tell: from the question to the first text and to the end."""
+        """Return the client's times: from the question to the first text and to the end."""
         done = [a.answer for a in self.asked if a.answer.response]
         first = [(at - a.asked) * 1000 for a in done if (at := a.first_delta_at) is not None]
         timings = [a.response["timings"] for a in done if a.response]

@@ -19,7 +19,7 @@ class TcpRelay:
     """A context manager; `url` stands for the server's."""
 
     def __init__(self, host: str, port: int) -> None:
-        """Where the server listens."""
+        """The server's address."""
         self.url = ""
         self._host, self._port = host, port
         self._server: asyncio.Server | None = None

@@ -1,4 +1,4 @@
-/** Where a point of one picture is in the next: pyramidal Lucas-Kanade. */
+/** Follows points from one picture to the next: pyramidal Lucas-Kanade. */
 import { LEVELS } from "./pyramid.js";
 
 /** @typedef {import("./pyramid.js").Pyramid} Pyramid */

@@ -28,7 +28,7 @@ const MIN_COARSE_POINTS = 30;
 /** The correlation of a pose that lies mostly outside the picture */
 export const OUTSIDE = -2;
 
-/** How a pose compares. @typedef {{correlation: number, seen: number, parts: number, gain: number, offset: number}} Match */
+/** The comparison of a pose. @typedef {{correlation: number, seen: number, parts: number, gain: number, offset: number}} Match */
 
 // Luma at a pose, and which points lie in the picture
 const seenLuma = new Float32Array(POINTS);
@@ -39,9 +39,9 @@ const step = new Float64Array(4);
 export class Template {
   width = 0;
   height = 0;
-  /** How much the luma differs within it */
+  /** Spread of the luma within it */
   deviation = 0;
-  /** What the last `compare` found. @type {Match} */
+  /** Result of the last `compare`. @type {Match} */
   match = { correlation: OUTSIDE, seen: 0, parts: 0, gain: 1, offset: 0 };
 
   /** Of the pyramid that it is read at, so that the grid's points are about a pixel apart */

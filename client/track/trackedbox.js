@@ -86,7 +86,7 @@ export class TrackedBox {
     this.#lookBeside(pyramid);
   }
 
-  /** Where it is, upright: left, top, right, bottom in pixels; where it was last for one that is lost. @returns {[number, number, number, number]} */
+  /** Its upright box: left, top, right, bottom in pixels; the last one when it is lost. @returns {[number, number, number, number]} */
   get edges() {
     const [a, b, x, y] = this.#pose;
     const scale = Math.hypot(a, b);

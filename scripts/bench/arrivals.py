@@ -1,4 +1,4 @@
-"""When questions are asked and which: fixed before anything is measured, so that a slow server cannot slow them down."""
+"""Plan the times and texts of the questions before the measurement, so that a slow server cannot delay them."""
 
 from __future__ import annotations
 

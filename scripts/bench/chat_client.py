@@ -31,7 +31,7 @@ class Arrived:
 @dataclass(slots=True)
 class Answer:
     id: str
-    # When the question was handed to the socket, seconds since the epoch
+    # Time at which the question was written to the socket, seconds since the epoch
     asked: float
     # Everything with this question's id, in order
     messages: list[Arrived] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Answer:
 
     @property
     def first_delta_at(self) -> float | None:
-        """When the first piece of text came; None when there was none."""
+        """Arrival of the first piece of text; None without one."""
         return next((a.at for a in self.messages if a.message["type"] == "delta"), None)
 
     @property
@@ -60,7 +60,7 @@ class ChatClient:
         self.base_url = base_url.rstrip("/")
         self.token = ""
         self.session_id = ""
-        # What came with the token
+        # Received with the token
         self.ice_servers: list[Message] = []
         # The newest `ready` and `status`
         self.ready: Message = {}

@@ -60,7 +60,7 @@ def read(frame: Pixels) -> int | None:
 
 
 def age_ms(shown: int, now_ms: float) -> float:
-    """How long before `now_ms` (epoch) the clock showed `shown`; negative when `shown` lies ahead. Right within 24 days."""
+    """Return the ms before `now_ms` (epoch) at which the clock showed `shown`; negative in the future. Valid within 24 days."""
     difference = (int(now_ms) - shown) & 0xFFFFFFFF
     if difference >= 0x80000000:
         difference -= 0x100000000

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 QUANTILES = ("p50", "p95", "p99")
-# What two runs may differ in without anybody wanting to know
+# Conditions whose differences are not reported
 _SAME = ("output", "compare", "server_log", "no_plots")
 
 
@@ -91,7 +91,7 @@ def _figures(row: dict[str, Any], other: dict[str, Any]) -> list[tuple[str, floa
 
 
 def _word(ratio: float | None, *, at_least: bool) -> str:
-    """Which is better; nothing within a twentieth, which two runs of the same differ by."""
+    """Name the better run; "" within 5 %, which is the noise between two equal runs."""
     if ratio is None or 0.95 <= ratio <= 1.05:
         return ""
     return "B better" if (ratio > 1) == at_least else "A better"

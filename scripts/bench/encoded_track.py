@@ -26,7 +26,7 @@ class EncodedTrack(MediaStreamTrack):
         self._feed = feed
         self.sent = 0
         self.bytes = 0
-        # What goes into the next sender report: the capture time of the newest frame
+        # For the next sender report: the capture time of the newest frame
         self.newest: EncodedFrame | None = None
 
     async def recv(self) -> av.Packet[Any]:

@@ -39,7 +39,7 @@ class EncodedFrame:
 
 
 class Scene:
-    """What the camera sees: a textured ground, moving blocks, a clock. The fields may be changed at any time."""
+    """The camera's picture: a textured ground, moving blocks, a clock. The fields may be changed at any time."""
 
     def __init__(self, width: int = 1280, height: int = 720, *, seed: int = 0) -> None:
         self.width = width
@@ -144,7 +144,7 @@ class LiveEncoder:
         self._changed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._context: Any = None
-        # What comes after `scene`; None when nothing does.
+        # The scene after `scene`; None without one.
         self._turned: Scene | None = None
         self._key_wanted = False
         self._key_at = 0.0

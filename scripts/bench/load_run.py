@@ -48,7 +48,7 @@ class LoadRun:
     began: float = 0.0
     # Those that the cameras here were too slow for
     frames_dropped: int = 0
-    # Why it ended before its end; "" when it did not
+    # The reason for an early end; "" without one
     cut_short: str = ""
 
     @property
@@ -253,7 +253,7 @@ def _line(sample: Sample) -> list[Any]:
 
 
 def words(run: LoadRun) -> str:
-    """What is printed below the table."""
+    """Return the lines below the table."""
     lines = []
     if run.cut_short:
         lines.append(

@@ -1,4 +1,4 @@
-"""What is known of one question of a load run."""
+"""The measurements of one question of a load run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Sample:
     """One question. Times are seconds from the run's beginning; None: it did not come so far."""
 
     number: int
-    # When it was to be asked...
+    # Planned time...
     planned: float
     # ...and when a session was free to ask it
     sent: float | None = None

@@ -23,7 +23,7 @@ from scripts.bench.live_encoder import TICKS, LiveEncoder, Scene
 from scripts.bench.load_sample import Sample
 from scripts.bench.processes import MeasurementError
 
-# What a connection that fails raises, whichever way
+# Errors of a failed connection
 LOST = (OSError, TimeoutError, EOFError, ConnectionClosed, InvalidHandshake, HttpError)
 # Cameras that connect at the same time
 AT_ONCE = 8
@@ -105,7 +105,7 @@ class OpenLoop:
 
     @property
     def ready(self) -> dict[str, Any]:
-        """What the server said of itself to the first session."""
+        """The server's `ready` message to the first session."""
         return self._visitors[0].peer.ready
 
     @property

@@ -18,7 +18,7 @@ from scripts.bench.http_json import json_request, request
 
 
 class MeasurementError(Exception):
-    """What is to be measured does not run; the text is for people."""
+    """The measured program does not run; the text is for the user."""
 
 
 ROOT = Path(__file__).resolve().parents[2]

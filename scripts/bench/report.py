@@ -1,4 +1,4 @@
-"""What a measurement comes to: figures beside their targets, as a table, as JSON and as CSV."""
+"""The report of a measurement: figures with their targets, as a table, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-# What one GPU with the 32B model in FP16 is expected to give, with a server like this one before it.
+# Expected figures of one GPU with the 32B model in FP16 behind a server like this one.
 EXPECTATION = (
     "With Qwen2.5-VL-32B in FP16 on one MI300X-class GPU expect per answer: median 0.5-1.5 s, p95 1.5-2.5 s, "
     "1-3 frames/s."
@@ -67,7 +67,7 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether every target is met; None without targets or figures."""
+        """True when every target is met; None without targets or figures."""
         checks: list[bool] = []
         if self.spread is not None and self.spread.n:
             if self.target_p50 is not None:
@@ -103,7 +103,7 @@ class Report:
     conditions: dict[str, Any]
     rows: list[Row] = field(default_factory=list)
     started: float = field(default_factory=time.time)
-    # What goes into the JSON beside the rows
+    # Further values for the JSON
     more: dict[str, Any] = field(default_factory=dict)
     _ticks: tuple[int, int] = field(default_factory=lambda: _idle_and_all())
 
@@ -131,7 +131,7 @@ class Report:
         return "\n".join([*text, *(["", "Notes"] if notes else []), *notes])
 
     def stem(self, folder: Path, name: str) -> Path:
-        """What all files of this run are called, without their endings."""
+        """The name of this run's files, without their endings."""
         stamp = time.strftime("%Y%m%d-%H%M%S", time.localtime(self.started))
         return folder / f"{name}-{stamp}"
 
@@ -180,7 +180,7 @@ def write_csv(path: Path, lines: Iterable[Sequence[Any]]) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """What the figures depend on besides the code."""
+    """Return the conditions of the figures besides the code."""
     model = next(
         (
             line.partition(":")[2].strip()

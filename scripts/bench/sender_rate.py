@@ -1,4 +1,4 @@
-"""What a page does with its camera's frame rate: low while nobody asks, up at the first key, down again after."""
+"""Simulate a page's frame rate: low while idle, raised at the first key, low again afterwards."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SenderRate:
         self.plan: dict[str, Any] = {}
         self._encoder = encoder
         self._follow = follow
-        # When the camera falls asleep again; None while it is
+        # Time at which the camera becomes idle again; None while idle
         self._asleep: asyncio.TimerHandle | None = None
         self._idle = asyncio.Event()
         self._idle.set()

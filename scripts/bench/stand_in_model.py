@@ -53,7 +53,7 @@ class Record:
     """One request. Times are seconds since the epoch."""
 
     number: int
-    # When the last byte of the request was there
+    # Arrival of the request's last byte
     arrived: float
     # The text of the last user message
     question: str
@@ -65,7 +65,7 @@ class Record:
     jpeg_bytes: int = 0
     # None: no clock was readable
     age_ms: float | None = None
-    # When the first piece of the answer was written to the socket
+    # Time at which the answer's first piece was written to the socket
     first_token: float | None = None
     ended: float | None = None
     # The client closed the stream before its end

@@ -1,1 +1,1 @@
-"""What the scripts for the model's weights and its server share: disk, records, checks, quantisation, vLLM's command line."""
+"""Shared parts of the model scripts: disk, records, checks, quantisation, vLLM's command line."""

@@ -117,7 +117,7 @@ def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
 
 
 def text_layers(model: Checkpoint) -> int:
-    """How many layers the text model has. Raises ModelError."""
+    """Return the number of the text model's layers. Raises ModelError."""
     return _size(model, "num_hidden_layers")
 
 

@@ -29,7 +29,7 @@ from server.fetch.network import FetchError
 from server.hosting.host import main_memory
 
 ROOT = Path(__file__).resolve().parents[2]
-# Where models are fetched to, each into a folder of its own.
+# Folder of fetched models, each in a folder of its own.
 KEPT = Path("~/models")
 # Said where a model cannot be had.
 OTHERWISE = (
@@ -46,7 +46,7 @@ GPU_SIGNS = (Path("/proc/driver/nvidia/gpus"), Path("/dev/kfd"), Path("/dev/nvid
 class Choice:
     model: Model
     folder: Path
-    # Where it was looked for
+    # The catalogue in which it was found
     catalogue: Catalogue
     # Named by its folder: taken as it is, never fetched
     own: bool = False
@@ -97,7 +97,7 @@ def _folder(name: str) -> Path:
 
 
 def whole(choice: Choice) -> bool:
-    """Whether nothing has to be fetched."""
+    """Return True when nothing has to be fetched."""
     if choice.own:
         return True
     known = record.read(choice.folder) if choice.folder.is_dir() else None
@@ -119,7 +119,7 @@ def _size(path: Path) -> int | None:
 
 
 def look(choice: Choice, settings: Settings) -> None:
-    """What can be known before anything is installed or fetched. Raises ModelError."""
+    """Check everything that is known before an installation or download. Raises ModelError."""
     gpu = any(sign.exists() for sign in GPU_SIGNS)
     if not gpu:
         _require_memory(choice)
@@ -136,7 +136,7 @@ def look(choice: Choice, settings: Settings) -> None:
 
 
 def _look_at_hub(choice: Choice) -> None:
-    """Whether it can be reached and has the model, and whether that finds room, before a gigabyte is installed for it."""
+    """Check that the hub is reachable and has the model, and that there is space, before a gigabyte is installed."""
     # Before its library is loaded, which takes half a second
     there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
     disk.require_room(choice.folder, choice.model.weights_bytes - there, choice.model.name)

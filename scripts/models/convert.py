@@ -80,7 +80,7 @@ def convert(model: Checkpoint, form: Form, out: Path, told: Callable[[str], None
 
 
 def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
-    """What finished shards depend on: the source as it is, and the form."""
+    """Return the inputs of the finished shards: the source's state, and the form."""
     files = {}
     for name in model.shards:
         state = (model.folder / name).stat()
@@ -227,7 +227,7 @@ def _finish(
 
 
 def _sync(folder: Path) -> None:
-    """What was written is on the disk before it gets its name."""
+    """Sync the written data to the disk before the file gets its name."""
     for path in folder.rglob("*"):
         if path.is_file():
             with path.open("rb") as file:

@@ -40,7 +40,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def partial(out: Path) -> Path:
-    """Where the work on `out` is done: beside it, so that it can be renamed."""
+    """Return the working folder for `out`: beside it, so that it can be renamed."""
     return out.with_name(f"{out.name}.partial")
 
 
@@ -65,7 +65,7 @@ def make_folder(folder: Path) -> None:
     """Made with its parents, and writable. Raises ModelError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Where the system can, it has no name and so cannot be left behind.
+        # If the system supports it, the file has no name, so it cannot be left behind.
         tempfile.TemporaryFile(dir=folder).close()
     except OSError as error:
         raise ModelError(_not_writable(folder, error.strerror or str(error))) from None

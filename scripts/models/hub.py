@@ -86,14 +86,14 @@ class _File(BaseModel):
 
 
 class _Told(BaseModel):
-    """What a hub says of a repository, as far as it is read here: names and numbers of somebody else."""
+    """A hub's description of a repository, untrusted: the fields that are used here."""
 
     sha: str = Field(pattern=r"^[0-9a-f]{40}$")
     siblings: list[_File]
 
 
 def look_up(name: str, revision: str | None) -> Repository:
-    """What is to be fetched. Raises ModelError."""
+    """List the files to fetch. Raises ModelError."""
     if (token := get_token()) and not (token.isascii() and token.isprintable()):
         raise ModelError("HF_TOKEN has characters that no token has. Copy it again, or unset it.")
     try:
@@ -211,7 +211,7 @@ class _WrongSize(Exception):
 
 
 class _Bounded:
-    """What http_get uses of a file, which no more is written to than it may have."""
+    """The file interface for http_get, with a limit on the written bytes."""
 
     def __init__(self, stream: BinaryIO, most: int) -> None:
         self._stream = stream
@@ -225,7 +225,7 @@ class _Bounded:
 
 
 def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) -> bool:
-    """Whether the content of `path` is what the hub says; `seen` is told of each piece's bytes. Raises OSError."""
+    """Return True when the content of `path` matches the hub's checksum; `seen` gets each piece's bytes. Raises OSError."""
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is not None:

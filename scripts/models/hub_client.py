@@ -19,16 +19,16 @@ from server.fetch import network
 from server.fetch.fetcher import shown
 from server.fetch.network import FetchError
 
-# What a hub tells of a repository: names, sizes and checksums of its files. The files themselves have the sizes told.
+# Largest response about a repository: names, sizes and checksums of its files. The files have the announced sizes.
 MAX_TOLD_BYTES = 32 * 1024 * 1024
 TOLD_SECONDS = 60.0
-# A hub may ask for a pause before the next try; for a longer one it is not waited.
+# Longest pause before a retry that a hub may request; a longer one is an error.
 MAX_PAUSE_SECONDS = 30
 
 
 def hold_to_public_addresses() -> None:
-    """From now on, for all that huggingface_hub asks in this process."""
-    # What it does to each request itself (offline mode) goes on.
+    """Restrict all requests of huggingface_hub in this process to public addresses."""
+    # Keep its own request hook (offline mode).
     hooks = get_session().event_hooks
     close_session()
     set_client_factory(
@@ -43,7 +43,7 @@ def hold_to_public_addresses() -> None:
 
 
 def endpoint(text: str) -> httpx2.URL:
-    """What HF_ENDPOINT says. Raises FetchError when it is no URL of a hub."""
+    """Read HF_ENDPOINT. Raises FetchError when it is no URL of a hub."""
     try:
         url = httpx2.URL(text)
     except (httpx2.InvalidURL, ValueError):
@@ -124,7 +124,7 @@ class Guarded(httpx2.BaseTransport):
 
 
 class _Bounded(httpx2.SyncByteStream):
-    """What a hub tells, up to its limit. Raises FetchError beyond."""
+    """Read a hub's response up to its limit. Raises FetchError beyond."""
 
     def __init__(self, stream: httpx2.SyncByteStream, named: str) -> None:
         self._stream = stream
@@ -146,11 +146,11 @@ class _Bounded(httpx2.SyncByteStream):
 
 
 def _any(address: str) -> None:
-    """The hub that somebody set is asked wherever it is."""
+    """Allow any address, for a configured hub."""
 
 
 def _public(address: str) -> str | None:
-    """What keeps a hub from being asked by plain http: that anybody is on the way there."""
+    """Return the reason to refuse plain http to a public address; None for one in the own network."""
     return None if network.refused(address) else "public (plain http is for one's own network)"
 
 

@@ -79,7 +79,7 @@ def _recorded(folder: Path, names: set[str]) -> set[Path]:
 
 
 def require_room(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
-    """What is missing in `folder`, and its bytes. Raises ModelError where it cannot come there."""
+    """Return the missing files of `folder` and their bytes. Raises ModelError when they cannot be written there."""
     strangers(repository, folder)
     files = missing(repository, folder)
     needed = sum(file.size for file in files) - begun(files, folder)
@@ -89,7 +89,7 @@ def require_room(repository: Repository, folder: Path) -> tuple[list[HubFile], i
 
 
 def begin(repository: Repository, folder: Path) -> None:
-    """What of another revision would be in the way makes way. Raises ModelError, OSError."""
+    """Remove files of another revision that are in the way. Raises ModelError, OSError."""
     source = {"repository": repository.name, "commit": repository.commit}
     old = strangers(repository, folder)
     if record.unfinished(folder) not in ({}, source):

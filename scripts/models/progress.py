@@ -1,4 +1,4 @@
-"""How far a long run is, for the person who waits; and whether it gets anywhere at all."""
+"""Show the progress of a long run, and notice when it stalls."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Progress:
             say(text)
 
     def end(self) -> None:
-        """What is said next begins a line of its own, however the run ended."""
+        """End the progress line, so that the next output begins a new line."""
         if self._in_line:
             self._in_line = False
             say("")

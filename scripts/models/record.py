@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 NAME = "model-files.json"
-# Which model a folder is to hold, while its files are fetched
+# Names a folder's model while its files are fetched
 BEGUN = "model-files.json.begun"
 _CHUNK = 8 * 1024 * 1024
 
@@ -66,7 +66,7 @@ def begin(folder: Path, source: Mapping[str, str]) -> None:
 
 
 def unfinished(folder: Path) -> dict[str, Any]:
-    """What was begun there and is not finished; {} where nothing was, or nobody can read it."""
+    """Read the record of an unfinished download; {} without one, or when it is unreadable."""
     try:
         source = json.loads((folder / BEGUN).read_text("utf-8"))
     except (OSError, ValueError, RecursionError):

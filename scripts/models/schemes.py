@@ -1,4 +1,4 @@
-"""What a weight becomes, by the compressed-tensors library (Apache-2.0, of the vLLM project, which loads the same form).
+"""Quantise a weight with the compressed-tensors library (Apache-2.0, of the vLLM project, which loads the same form).
 
 All of it is data-free: a weight's scale comes from the weight alone, activations are scaled while the model runs, so no
 pictures or texts are needed. The vision tower, the embeddings and the last layer keep their precision, as in the published
@@ -47,7 +47,7 @@ def scheme(form: Form) -> QuantizationScheme:
 
 
 def quantized(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
-    """What is stored for a weight of rows by columns, by the last part of each tensor's name."""
+    """Return the stored tensors of a weight of rows by columns, by the last part of each tensor's name."""
     if form.group is None:
         low, high = torch.aminmax(weight, dim=1, keepdim=True)
     else:

@@ -1,4 +1,4 @@
-"""What stops one of the model scripts: a sentence for the person who started it."""
+"""The error that stops a model script, with a sentence for the user."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a model's shards are whole: index, shapes, dtypes, values, checksums. Reads all of them once."""
+"""Verify a model's shards: index, shapes, dtypes, values, checksums. Reads all of them once."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class ShardReport:
 @dataclass(slots=True)
 class Report:
     shards: list[ShardReport]
-    # What concerns no single shard
+    # Problems that belong to no single shard
     problems: list[str]
     checksums: bool
-    # What could not be checked
+    # Checks that could not be made
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -229,7 +229,7 @@ def _text_layers(
 
 
 def _fits(scale: tuple[int, ...], rows: int, columns: int) -> bool:
-    """Whether scales are those of rows, or of groups of columns in each row."""
+    """Return True when the scales are per row, or per group of columns in each row."""
     return len(scale) == 2 and scale[0] == rows and scale[1] > 0 and columns % scale[1] == 0
 
 

@@ -74,7 +74,7 @@ class Run:
     back: bool = False
     # It has answered at some time.
     was_ready: bool = False
-    # How often it was loaded again since it last ran for long, and the ports that were tried
+    # Restarts since it last ran for long, and the ports that were tried
     crashes: int = 0
     ports: int = 1
 
@@ -317,7 +317,7 @@ def joined(*texts: str) -> str:
 def _take(state: State, event: Event) -> Step:
     match event:
         case Start(order):
-            # What an operator stopped is not gone back to.
+            # Do not go back to a model that an operator stopped.
             stopped = state.phase is Phase.STOPPING and not state.failing
             good = state.good if stopped else _worked(state)
             return _switch(replace(state, wanted=order, failing="", good=good))
