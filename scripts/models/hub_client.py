@@ -22,7 +22,7 @@ from server.fetch.network import FetchError
 # Largest response about a repository: names, sizes and checksums of its files. The files have the announced sizes.
 MAX_TOLD_BYTES = 32 * 1024 * 1024
 TOLD_SECONDS = 60.0
-# Longest pause before a retry that a hub may request; a longer one is an error.
+# Longest pause before a retry that a hub may request; a longer one is ignored.
 MAX_PAUSE_SECONDS = 30
 
 

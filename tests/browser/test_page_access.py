@@ -1,4 +1,4 @@
-"""Who gets in by the page: the access code's dialog, and tokens that end."""
+"""Access by the page: the access code's dialog, and expired tokens."""
 
 from __future__ import annotations
 

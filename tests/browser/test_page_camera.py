@@ -42,7 +42,7 @@ async def rates(page: Visitor, seconds: float) -> tuple[float, float]:
 
 
 async def put_out_of_sight(page: Visitor, hidden: bool) -> None:
-    """What the browser does when another tab is chosen, or this one again."""
+    """Simulate the browser's events for switching to another tab, or back."""
     await page.page.evaluate(
         """hidden => {
           Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });

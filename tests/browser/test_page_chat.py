@@ -15,7 +15,7 @@ from tests.support.running import Running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# How far the log stands above its end
+# Distance of the log from its end
 _ABOVE = """() => { const log = document.querySelector("#log");
   return Math.round(log.scrollHeight - log.scrollTop - log.clientHeight); }"""
 
@@ -103,7 +103,7 @@ async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
 async def test_an_answers_details_open_in_sight(
     visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
 ) -> None:
-    """What was opened is to be seen without scrolling, from its first line on."""
+    """Opened details are visible without scrolling, from their first line on."""
     model.answer_for = lambda _body, _jpeg: [LONG]
     page = await visit(server.base_url, viewport=size)
     await page.start()

@@ -1,4 +1,4 @@
-"""What is red in front of the camera is the same red in the picture that a model gets."""
+"""A red object has the same red in the model's picture."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ async def looks_right(page: Visitor) -> None:
 
 
 async def report(page: Visitor) -> str:
-    """What Copy report puts on the clipboard."""
+    """Return the text that Copy report puts on the clipboard."""
     await page.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     await page.button("Copy report").click()
     await expect(page.page.locator("#doctor-said")).to_have_text("Copied.")

@@ -25,7 +25,7 @@ pytestmark = [
 ]
 
 STATE = 'return document.querySelector("#state-label").textContent === arguments[0]'
-# What a page sends that has asked for no camera: its addresses are hidden behind mDNS names.
+# Offers of a page without camera permission, whose addresses are mDNS names.
 OFFER = """
 const done = arguments[arguments.length - 1];
 (async () => {
@@ -173,7 +173,7 @@ async def test_an_offer_of_mdns_names_alone(browser: Firefox, run: Running) -> N
     camera = run.program.sessions.find(result["session"]).camera
     await soon(lambda: camera.newest is not None, 10)
     assert camera.newest is not None
-    # What this browser says of its colours, or what goes without saying, is what they are read by.
+    # Colours are read by the browser's colour space, or by the default.
     red = camera.newest.image.to_ndarray(format="rgb24")[60:300, 60:260].reshape(-1, 3).mean(axis=0)
     assert red == pytest.approx((210, 30, 30), abs=8)
     await browser.script("window.peer.close()")
@@ -195,5 +195,5 @@ async def test_every_bundle_policy(browser: Firefox, run: Running) -> None:
             seen.append("a=bundle-only" in result["sdp"])
             await browser.script(f"({CLOSE})()")
             await soon(lambda camera=camera: not camera.offered, 10)  # type: ignore[misc]
-    # What was offered is what this test is for.
+    # The test depends on this form of the offer.
     assert any(seen)

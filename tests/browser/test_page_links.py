@@ -27,13 +27,13 @@ from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# What the browser writes when a request ran into the page's own limit.
+# The browser's message for a request that exceeded the page's time limit.
 GIVEN_UP = r"net::ERR_|Failed to load resource"
 
 
 @dataclass
 class FrameLog:
-    """When frames came to the server, monotonic seconds."""
+    """Arrival times of frames at the server, monotonic seconds."""
 
     at: list[float] = field(default_factory=list)
 
@@ -92,7 +92,7 @@ async def whole_way(
 
 
 async def began_at(page: Page) -> set[float]:
-    """When the sessions began that the page heard of."""
+    """Return the beginnings of the sessions that the page has seen."""
     return {
         entry["message"]["began_at"]
         for entry in await page.evaluate("window.__log")

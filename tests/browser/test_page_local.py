@@ -60,7 +60,7 @@ async def stopped_while_it_answers(run: Running, pid: int) -> None:
 
 
 def first_tokens(run: Running) -> float:
-    """How many answers have begun."""
+    """Return the number of started answers."""
     (found,) = run.program.metrics.first_token.collect()
     return sum(one.value for one in found.samples if one.name.endswith("_count"))
 

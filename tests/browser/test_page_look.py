@@ -1,4 +1,4 @@
-"""What the page looks and sounds like: names, sizes, contrast, keyboard, small screens, nothing in its way."""
+"""The page's appearance and accessibility: names, sizes, contrast, keyboard, small screens, no overlaps."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ _FOCUS = """() => {
     ring: style.outlineStyle !== "none" && parseFloat(style.outlineWidth) >= 2 };
 }"""
 
-# What sticks out to the right of the window, scrolled boxes' insides aside.
+# Elements beyond the right edge of the window, except inside scrolled boxes.
 _WIDE = """() => {
   const page = document.scrollingElement;
   const out = [...document.querySelectorAll("body *")].filter((e) => {
@@ -312,11 +312,11 @@ async def test_who_wants_no_motion_gets_none(
 async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """What moves after a question is moved without a layout or a paint, which would hold up the camera's next frame."""
+    """Animations after a question need no layout or paint, which would delay the camera's next frame."""
     model.behaviour = Behaviour.STALLS
     page = await visit(server.base_url)
     await page.start()
-    # What lies under the pointer moves for that alone.
+    # The element under the pointer moves because of the pointer.
     await page.page.mouse.move(1, 400)
     await page.page.wait_for_timeout(200)
     await page.page.evaluate("""() => {

@@ -34,7 +34,7 @@ WIDTH = """video => new Promise(resolve => {
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def run() -> AsyncIterator[Running]:
-    """What an operator starts is the worker without a model, in the manner that the model is named by."""
+    """Let operators start the worker without a model, whose behaviour the model's name selects."""
     async with running(operator_token=TOKEN, rate_limit_per_minute=0) as one:
         manager = one.program.engine_parts.manager
         manager._tools = dataclasses.replace(manager._tools, planner=plan, loader=load)
@@ -93,7 +93,7 @@ async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
     page.expect(r"status of 400")
     await expect(video).to_be_visible()
     assert await video.evaluate(WIDTH) in (64, -1)
-    # What is wrong in a field that is folded away is shown all the same.
+    # The error of a hidden field is shown all the same.
     await section.get_by_label("Width").fill("100")
     await section.get_by_text("Size, length, steps").click()
     await expect(section.get_by_label("Width")).to_be_hidden()
@@ -185,7 +185,7 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
 
 
 async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path: Path) -> None:
-    """What is ticked is what will run; the flow shift is 5, another number, or the model's own."""
+    """The ticked options are those of the command; the flow shift is 5, another number, or the model's own."""
     if lacking := missing():
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
         pytest.skip(lacking)

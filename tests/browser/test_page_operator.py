@@ -83,7 +83,7 @@ async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: F
     await page.page.locator("#engine-start").click()
     state = page.page.locator("#engine-state")
     await expect(state).to_have_text("Connected to fake-vl")
-    # What is told on the socket is shown, whoever did it.
+    # The page shows the socket's reports, whoever caused them.
     await run.program.engine_parts.manager.stop()
     await expect(state).to_have_text("The built-in engine answers")
     await expect(page.page.locator("#engine-stale")).to_be_hidden()
@@ -307,7 +307,7 @@ async def test_the_operator_switches_between_true_engines(
         loaded = run.program.engine_parts.manager.loaded
         assert isinstance(loaded, LocalLoaded)
         assert weights[-1] == ("tiny", 100.0)
-        # What was shown is what runs, word for word.
+        # The shown command runs, word for word.
         assert shown.endswith(shlex.join(loaded._engine.argv))
         assert await answer(page) == ("It is red.", "local", "tiny")
 

@@ -45,7 +45,7 @@ NOT_OPENED = r"WebSocket connection to .* failed"
 
 @pytest.fixture(scope="module")
 def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
-    """What run.sh --https makes for this machine."""
+    """Create the certificate of run.sh --https for this machine."""
     keeper = Keeper(tmp_path_factory.mktemp("certificate"))
     return keeper.provide(Identity((), ()), "on test", datetime.now(UTC))
 
@@ -242,7 +242,7 @@ async def strict_chromium(authority: Path, home: Path) -> AsyncIterator[Browser]
 
 
 async def socket_opens(page: Page) -> bool:
-    """Whether the browser lets the page open a WebSocket to its own server; that closes it for want of a session."""
+    """Return True when the page can open a WebSocket to its server, which then closes it for lack of a session."""
     opens: bool = await page.evaluate("""() => new Promise(done => {
           const socket = new WebSocket(`wss://${location.host}/ws/nobody`, ["qwen-camera"]);
           socket.onopen = () => done(true);

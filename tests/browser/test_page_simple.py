@@ -62,7 +62,7 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
 
 
 async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visit) -> None:
-    """What it said last stands as long as a restart takes; then the page says that it has not come back."""
+    """The last message stays for the time of a restart; then the page says that the server has not come back."""
     async with running(drain_seconds=0.1) as run:
         page = await visit(
             run.base_url, prepare=lambda page: hurry(page, "closing.js", RESTARTS_WITHIN=1500)

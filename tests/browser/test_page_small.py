@@ -116,6 +116,6 @@ async def test_large_letters_stay_in_their_buttons(
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
 async def test_the_boxs_words_are_whole(visit: Visit, server: Running, width: int) -> None:
-    """What stands in the empty text box is not cut, on no screen."""
+    """The placeholder of the text box is not cut on any screen."""
     page = await visit(server.base_url, viewport=(width, 640))
     assert await page.page.evaluate(_PLACEHOLDER) <= 0

@@ -1,4 +1,4 @@
-"""What a model thinks before it answers: one quiet line on the page, never a part of the answer."""
+"""A model's reasoning is one line on the page that can be opened, never a part of the answer."""
 
 from __future__ import annotations
 

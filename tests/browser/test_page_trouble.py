@@ -1,4 +1,4 @@
-"""When server, engine or connection fail: what the page says, what it keeps, and how it comes back."""
+"""Failures of server, engine or connection: the page reports them, keeps its data, and recovers."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_socket_that_breaks_in_mid_answer_has_the_question_asked_again(
 async def test_a_socket_that_breaks_twice_in_mid_answer_ends_the_question_in_words(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """What came is kept, the question is ended and can be asked again with one press."""
+    """The received text is kept; the question ends and can be asked again with one press."""
     model.behaviour = Behaviour.STALLS
     page = await visit(server.base_url)
     await page.start()

@@ -15,7 +15,7 @@ from benchmarks.browser import outbound_video, set_camera, socket_log, wait_for_
 from scripts.bench import clock_code
 from tests.support.fakes_openai import Seen
 
-# What the browser itself writes when a request fails that was meant to: give one of these to `Visitor.expect`.
+# The browser's messages for requests that fail as intended, for `Visitor.expect`.
 NOT_REACHED = r"net::ERR_CONNECTION_REFUSED|WebSocket connection to .* failed"
 REFUSED_TOKEN = r"status of 401"
 
@@ -53,7 +53,7 @@ class Visit(Protocol):
 
 @dataclass(frozen=True)
 class Picture:
-    """What a model server got."""
+    """The requests of a model server."""
 
     width: int
     height: int

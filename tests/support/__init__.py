@@ -1,1 +1,1 @@
-"""What tests share: running servers, stand-ins for what is not here (named as such), and makers of input."""
+"""Shared parts of the tests: running servers, stand-ins (named as such), and generators of input."""

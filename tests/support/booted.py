@@ -97,7 +97,7 @@ class Machine:
     def run(
         self, *command: str, timeout: float = 60, check: bool = True, **environment: str
     ) -> str:
-        """What the command printed, as root of that machine. Fails the test when it fails, unless `check` is False."""
+        """Run a command as root of that machine, and return its output. A failure fails the test, unless `check` is False."""
         inside = ["nsenter", f"--target={self.pid}", "--all", "--root", "--wd"]
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         done = subprocess.run(
@@ -125,7 +125,7 @@ class Machine:
 
 @functools.cache
 def why_not() -> str:
-    """Why no machine can be booted here; empty when one can."""
+    """Return the reason why no machine can be booted here; "" when one can."""
     if os.getuid() != 0:
         return "Only root can boot one."
     for name in ("unshare", "nsenter", "ip", "systemctl", "systemd-sysusers"):
@@ -197,7 +197,7 @@ def _first_process(process: subprocess.Popen[bytes]) -> int:
 
 
 def _remove(group: Path) -> None:
-    """When its last process is gone."""
+    """Wait until its last process has ended."""
     deadline = time.monotonic() + 10
     while group.exists() and time.monotonic() < deadline:
         for path in sorted(group.rglob("*"), reverse=True):

@@ -27,7 +27,7 @@ def http(run: Running) -> httpx.AsyncClient:
 
 
 async def take_token(run: Running, **body: Any) -> Message:
-    """What POST /api/token answers."""
+    """Request POST /api/token, and return its answer."""
     async with http(run) as client:
         reply = await client.post("/api/token", json=body)
         assert reply.status_code == 200, reply.text

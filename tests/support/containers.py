@@ -45,7 +45,7 @@ def names(program: str) -> set[str]:
 
 @functools.cache
 def why_not(program: str) -> str:
-    """Why it runs no container here; empty when it does. Tried once, with the image that the tests then use."""
+    """Return the reason why it runs no container here; "" when it does. Tried once, with the tests' image."""
     if sys.platform != "linux":
         return "the image is made of this machine's own Python, which has to be Linux's"
     path = shutil.which(program)

@@ -1,4 +1,4 @@
-"""What hostile streams make this process hold: one scenario for each run, since memory does not all come back.
+"""Measure the memory that hostile streams make this process hold: one scenario per run, because not all memory is freed.
 
 python -m tests.support.decoder_memory NAME prints a line of JSON: MiB before and at most, MiB that were counted, and what was told.
 """

@@ -1,4 +1,4 @@
-"""What the documents quote: code spans, code blocks, links, headings."""
+"""Parse the documents: code spans, code blocks, links, headings."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def quotes(document: str) -> list[Quote]:
 
 
 def links(document: str) -> list[str]:
-    """Where its links and pictures lead."""
+    """Return the targets of its links and pictures."""
     return _LINK.findall(read(document)[0])
 
 

@@ -47,7 +47,7 @@ def choice(behaviour: str, port: int | None = None) -> Choice:
 
 
 def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
-    """What runs the stand-in with the behaviour that the model is named by."""
+    """Create the runtime of the stand-in, whose behaviour the model's name selects."""
     behaviour = chosen.model.partition("/")[2]
     if behaviour == "nothing":
         raise CommandError("The folder /nowhere cannot be read. Give another one.")
@@ -99,12 +99,12 @@ class Managed:
         return [one for n, one in enumerate(found) if n == 0 or one != found[n - 1]]
 
     def loaded(self) -> Loaded | None:
-        """What is there, ready or not."""
+        """The loaded model, ready or not."""
         run = self.manager._run
         return run.loaded if run is not None else None
 
     def plan(self) -> Plan:
-        """What is carried out."""
+        """The plan that is carried out."""
         assert self.manager._run is not None
         return self.manager._run.plan
 

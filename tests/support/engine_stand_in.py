@@ -73,7 +73,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if asked.get("stream") is False:
-            # Whether it takes pictures is asked in one word.
+            # The test for pictures asks for one word.
             message = {"role": "assistant", "content": "0"}
             self._json({"choices": [{"index": 0, "message": message, "finish_reason": "length"}]})
             return

@@ -90,7 +90,7 @@ async def client_of(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def counted(app: FastAPI, code: str) -> float:
-    """What the metric says about this code."""
+    """Return the metric's value for this code."""
     wanted = f'qwen_camera_errors_total{{code="{code}"}} '
     for line in app.state.metrics.render().decode().splitlines():
         if line.startswith(wanted):

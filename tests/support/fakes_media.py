@@ -19,7 +19,7 @@ MTU = 1000
 
 @dataclass(frozen=True, slots=True)
 class RtpPart:
-    """What one packet carries."""
+    """The payload of one packet."""
 
     data: bytes
     marker: bool

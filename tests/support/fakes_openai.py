@@ -74,7 +74,7 @@ class Seen:
     headers: dict[str, str]
     # Every picture's bytes, in order.
     jpegs: list[bytes]
-    # When the whole request was there: time.monotonic() and time.time().
+    # Arrival of the whole request: time.monotonic() and time.time().
     arrived: float
     arrived_wall: float
     # Pieces of the answer that went out.
@@ -144,7 +144,7 @@ class FakeOpenAI:
         self.context: int | None = None
         # Says how large its context is when it refuses.
         self.tells_context = True
-        # What /health answers.
+        # Status of /health.
         self.health = 200
         self.refused_fields: set[str] = set()
         self.names_refused = True

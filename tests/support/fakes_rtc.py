@@ -115,7 +115,7 @@ class Side:
             await asyncio.sleep(0.005)
 
     def states(self) -> list[str]:
-        """What a test that waited in vain should say."""
+        """Describe the state for a test that has waited in vain."""
         said = []
         for key, connection in self.server._connections.items():
             pc, stream = connection._pc, connection._receiver._stream

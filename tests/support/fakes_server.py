@@ -17,13 +17,13 @@ from typing import Self
 from scripts.bench.http_json import request
 
 ROOT = Path(__file__).parents[2]
-# What looks at the server through /proc or strace needs one that lets its own user do so; root may anyway.
+# Tests that read the server through /proc or strace need a server that allows it to its user; root may anyway.
 READABLE = "server.main" if os.geteuid() == 0 else "tests.support.readable_server"
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a process holds."""
+    """The resources of a process."""
 
     descriptors: int
     sockets: int

@@ -40,7 +40,7 @@ def read_qr(text: str) -> str:
 
 
 def on_screen(text: str, columns: int = 80, lines: int = 24) -> str:
-    """What of `text` a terminal of that size shows at the end: long lines are wrapped, and the cursor's line counts."""
+    """Return the lines of `text` that a terminal of that size shows at the end, with wrapped lines and the cursor's line."""
     shown: list[str] = []
     for line in text.split("\n"):
         # A colour takes no column; a line that has some is never broken here.

@@ -16,7 +16,7 @@ class GpuStandIn:
         self._late = late
         # Of each card
         self.holds = (60 * GB, 20 * GB)
-        # When it was last seen loaded
+        # Time at which it was last seen loaded
         self._seen = -1e9
         self.reads = 0
 

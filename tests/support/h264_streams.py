@@ -10,7 +10,7 @@ HIGH = frozenset({100, 110, 118, 122, 128, 244, 44, 144})
 
 
 class Bits:
-    """What is written, most significant bit first."""
+    """Writes bits, most significant first."""
 
     def __init__(self) -> None:
         self._text: list[str] = []
@@ -56,7 +56,7 @@ def unit(header: int, rbsp: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Vui:
-    """What stands behind the fields that a decoder needs. None: the part is not there."""
+    """Usability information, behind the fields that a decoder needs. None: the part is absent."""
 
     reorder: int | None = None
     buffering: int = 16

@@ -1,4 +1,4 @@
-"""What strangers and peers with bad intentions put on the wire."""
+"""Hostile data of strangers and peers on the wire."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def media() -> list[bytes]:
     ]
 
 
-# What only a peer with good keys can send
+# Packets that only a peer with valid keys can send
 
 
 def rtp(payload_type: int, ssrc: int, sequence: int, payload: bytes, **more: int) -> bytes:
@@ -245,7 +245,7 @@ def h264_payloads() -> list[bytes]:
 
 
 def server_ports(answer: str) -> set[tuple[str, int]]:
-    """Where the server listens, IPv4 only."""
+    """Return the server's addresses, IPv4 only."""
     found = re.findall(
         r"^a=candidate:\S+ 1 udp \d+ (\d+\.\d+\.\d+\.\d+) (\d+) typ host", answer, re.M
     )
@@ -331,7 +331,7 @@ class Attacker:
         self._transport: Any = sender.transport
         self._sequence = 0
         self.sent = 0
-        # What libsrtp does not encrypt, and would not decrypt either.
+        # A packet that libsrtp neither encrypts nor decrypts.
         self.unsendable = 0
         send = self._transport._send_rtp
 

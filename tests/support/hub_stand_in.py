@@ -34,9 +34,9 @@ class Model:
     spoiled: Counter[str] = field(default_factory=Counter)
     # After so many bytes of this file nothing more comes
     stalls: dict[str, int] = field(default_factory=dict)
-    # Where the content of this file is said to be
+    # URL to which this file's request is redirected
     leads: dict[str, str] = field(default_factory=dict)
-    # What is sent instead of this file's content
+    # Content to send in place of this file's
     sends: dict[str, bytes] = field(default_factory=dict)
     # Parts of files can be asked for
     ranges: bool = True
@@ -48,7 +48,7 @@ class Hub:
     def __init__(self) -> None:
         self.models: dict[str, Model] = {}
         self.asked: list[tuple[str, str, int]] = []
-        # What came as Authorization
+        # Received Authorization headers
         self.tokens: set[str | None] = set()
         self.status = 0
         # What stands beside that status, and what is told of every repository instead of the truth

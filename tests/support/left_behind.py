@@ -64,7 +64,7 @@ def left_since(before: Holdings) -> list[str]:
     """List what is still there that was not there before, after a wait if there is any."""
     if not (left := Holdings().more_than(before)):
         return []
-    # What only a circle of references keeps is closed now, and warns if nobody had closed it.
+    # Close objects that only a reference cycle keeps; they warn if nobody had closed them.
     gc.collect()
     deadline = time.monotonic() + PATIENCE
     while (left := Holdings().more_than(before)) and time.monotonic() < deadline:
@@ -146,7 +146,7 @@ def _nothing_left_by_the_module(
     before = Holdings()
     yield
     left = _tasks_at_close.take()
-    # What is made once for all tests may have been made by any of them.
+    # Objects created once for all tests may have been created by any of them.
     if loop_scope(request.node) == "module":
         left += left_since(before)
     if not request.node.stash.get(_failed, False):

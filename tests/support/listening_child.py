@@ -38,7 +38,7 @@ async def listening(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class Lag:
-    """How late the event loop was at most, in seconds."""
+    """Measure the largest lag of the event loop, in seconds."""
 
     longest = 0.0
 
@@ -68,7 +68,7 @@ class Child:
         raise AssertionError("the process has gone")
 
     def lag(self) -> float:
-        """How long its event loop stood still at most, in seconds."""
+        """The longest time for which its event loop was blocked, in seconds."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=10) as answer:
             return float(answer.read())
 

@@ -15,12 +15,12 @@ from collections.abc import AsyncIterator
 from functools import cache
 
 MIB = 2**20
-# What a bomb is unpacked to
+# Size of a decompressed bomb
 BOMB_BYTES = 256 * MIB
 LIST = json.dumps({"object": "list", "data": [{"id": "m", "owned_by": "vllm"}]}).encode()
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
 
-# Where each one does its harm; all else it answers as it should.
+# Attack to the route where it happens; other routes answer normally.
 LISTING = (
     "gzip_list",
     "endless_list",

@@ -30,7 +30,7 @@ class File:
     frames: list[bytes]
     codec: bytes = b"avc1"
     length: int = 4
-    # How many frames the table of sizes tells; None: those there are.
+    # Number of frames in the table of sizes; None: the true number.
     told: int | None = None
     # One size for all; 0: each has its own
     each: int = 0
@@ -98,7 +98,7 @@ def second_set() -> File:
     return file
 
 
-# What a server may send that means harm, by name
+# Malicious videos by name
 HARM = {
     "deep": lambda: late(DEEP).data(),
     "second set": lambda: second_set().data(),

@@ -49,7 +49,7 @@ class NetworkError(Exception):
 
 
 def _run(*command: str, stdin: str | None = None) -> str:
-    """What the command printed. Raises NetworkError."""
+    """Run a command, and return its output. Raises NetworkError."""
     done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=20)
     if done.returncode != 0:
         raise NetworkError(f"{' '.join(command)}: {(done.stderr or done.stdout).strip()}")
@@ -58,7 +58,7 @@ def _run(*command: str, stdin: str | None = None) -> str:
 
 @functools.cache
 def why_not() -> str:
-    """Why no network can be made here; empty when it can. Tried once."""
+    """Return the reason why no network can be created here; "" when it can. Tried once."""
     if sys.platform != "linux":
         return "network namespaces are Linux's"
     if shutil.which("ip") is None:
@@ -280,7 +280,7 @@ class Network:
 
 
 def _remove_left_over() -> None:
-    """What a killed run left behind: its process number is in the name."""
+    """Remove networks of killed runs, whose process id is in the name."""
     for path in _FOLDER.glob(f"{PREFIX}-*"):
         parts = path.name.split("-")
         if len(parts) > 2 and parts[1].isdigit() and not Path("/proc", parts[1]).exists():

@@ -30,7 +30,7 @@ SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 BEHIND = {"JWT_SECRET_KEY": SECRET, "TRUSTED_PROXIES": "127.0.0.1,::1"}
 # Folders that nginx puts bodies into that do not fit into memory.
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-# What the file has where the processes are to be named.
+# Placeholders for the processes in the file.
 ONE = "127.0.0.1:8000"
 
 
@@ -147,7 +147,7 @@ def write(folder: Path, http: str, stream: str = "") -> Path:
 
 
 def check(path: Path) -> str:
-    """What `nginx -t` says of it, which has to be that all is well."""
+    """Run `nginx -t`, which has to succeed, and return its output."""
     done = subprocess.run(
         ["nginx", "-t", "-c", str(path), "-p", str(path.parent)], capture_output=True, text=True
     )
@@ -251,7 +251,7 @@ class Scene:
     stack: AsyncExitStack
 
     async def sessions(self) -> list[int]:
-        """How many each process has."""
+        """Return the number of each process."""
         replies = [await request("GET", f"{server.url}/health") for server in self.processes]
         return [reply.json()["sessions"] for reply in replies]
 

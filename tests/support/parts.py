@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# Why a test is left out of --fast: its marker, the first that it has, and the words for it.
+# First marker of a test that is left out of --fast, and the reason.
 LEFT_OUT = {
     "browser": "drive a browser",
     "slow": "take more than a second, or need what is installed beside .venv",

@@ -29,7 +29,7 @@ class Packet:
 
 @dataclass
 class Told:
-    """What the rule said at a moment."""
+    """The rule's result at one time."""
 
     at: float
     remb: int
@@ -44,11 +44,11 @@ class Simulation:
     link: Link
     # (from when, bit/s): the link's rate over time.
     rates: Sequence[tuple[float, float]] = ()
-    # Whether somebody is typing.
+    # True while the user is typing.
     awake: Callable[[float], bool] = lambda at: False
     # Bits of a frame captured at a time; None follows the plan.
     scene: Callable[[float], float | None] = lambda at: None
-    # Whether packets carry abs-send-time.
+    # True when packets carry abs-send-time.
     timed: bool = True
     # (from, to): the server's event loop hangs, and reads what came at its end.
     stalls: Sequence[tuple[float, float]] = ()
@@ -75,7 +75,7 @@ class Simulation:
         at(0.0)
         remb, plan = TOP, sender_plan(CAP_FIRST, 8, 2)
         pacer, sequence = 0.0, 65_000
-        # When the last frame was due by the frame rate; pictures come 30 times a second.
+        # Due time of the last frame by the frame rate; pictures arrive 30 times a second.
         last_due = -1.0
         feedback: list[tuple[float, int, SenderPlan]] = []
         missing: dict[float, int] = {}
@@ -133,7 +133,7 @@ class Simulation:
             feedback.append((now + PROPAGATION_S, path.remb() if self.timed else TOP, plan))
         self.told.append(Told(now, path.remb(), path.cap(), path.frame_rate()))
 
-    # What came of it
+    # Results
 
     def age(self, start: float, end: float, share: float = 0.5) -> float:
         """Of frames captured in between: the age that this share of them did not exceed."""

@@ -1,4 +1,4 @@
-"""What the queries of alert rules and dashboards ask for: metrics, their labels, the values that these must have."""
+"""Parse the queries of alert rules and dashboards: metrics, labels, and required values of labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.core.test_metrics import ALLOWED, CONTRACT
 
 VLLM_METRICS = Path(__file__).parents[1] / "data" / "vllm_metrics.txt"
-# What Prometheus adds to each sample.
+# Labels that Prometheus adds to each sample.
 ADDED = {"instance", "job"}
 DEPLOY = Path(__file__).parents[2] / "deploy"
 _SELECTOR = re.compile(r"\b((?:qwen_camera_|vllm:)\w+|up\b)(?:\{([^}]*)\})?")
@@ -81,7 +81,7 @@ def filled_in(expression: str, interval: str = "1m") -> str:
 
 
 def all_queries() -> list[tuple[str, str]]:
-    """Where it stands and the expression, of every rule and every panel."""
+    """Yield place and expression of every rule and every panel."""
     return [(rule["alert"], rule["expr"]) for rule in rules()] + [
         (title, filled_in(expression)) for title, expression in panel_queries()
     ]

@@ -92,7 +92,7 @@ class Room:
         return message
 
     async def rest(self) -> list[dict[str, Any]]:
-        """What waits for the client now."""
+        """Return the messages that wait for the client."""
         found = []
         while not self.session.outbox.empty:
             found.append(json.loads(await self.reader.get()))

@@ -17,7 +17,7 @@ faithful = getattr(encode, way)
 
 
 def keeping(bgr: Any) -> bytes:
-    """What a careless debugging session leaves behind."""
+    """Log what a careless debugging session would leave behind."""
     cv2.imwrite(str(Path(os.environ["KEEP_IN"]) / "frame.png"), bgr)
     made: bytes = faithful(bgr)
     return made

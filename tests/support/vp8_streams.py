@@ -27,7 +27,7 @@ class _Bools:
                 self._bits += 1
 
     def bytes(self, zeros: int) -> bytes:
-        """What was written, and then zero after zero: each bit that follows is 0, whatever its chance."""
+        """Return the written bytes, followed by zeros: each further bit is 0, with any probability."""
         length = self._bits + 8
         value = self._bottom << -length % 8
         return value.to_bytes((length + 7) // 8, "big") + bytes(zeros)

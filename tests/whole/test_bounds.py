@@ -1,4 +1,4 @@
-"""What a camera or a slow client may cost: threads, waiting frames, waiting messages, each with its bound."""
+"""Bounds of the costs of a camera or a slow client: threads, waiting frames, waiting messages."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ async def test_a_client_that_does_not_read_loses_its_socket(
         assert server.program.sessions.find(peer.session_id) is session
 
 
-# What SECURITY.md says of a bound, the bound, and the same as a number
+# Words of SECURITY.md for a bound, the code's bound, and the number
 PROMISED = [
     ("Bodies 128 KiB", middleware.MAX_BODY_BYTES, 128 << 10),
     ("SDP 64 KiB", offer.MAX_SDP_BYTES, 64 << 10),

@@ -131,7 +131,7 @@ async def test_no_secret_is_found_where_it_does_not_belong(
             metrics = await ears.call("GET", f"{server.url}/metrics", token=WORDS["METRICS_TOKEN"])
             assert metrics.status == 200
             heard = json.dumps([arrived.message for arrived in other.messages])
-        # What was told to the visitor who asked, but for the answers to that visitor's own questions.
+        # Messages to the asking visitor, except for the answers to that visitor's own questions.
         told = json.dumps(
             [
                 arrived.message

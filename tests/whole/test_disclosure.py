@@ -72,7 +72,7 @@ async def test_after_a_change_nothing_goes_before_the_word() -> None:
             "not_confirmed",
             True,
         )
-        # What has to be sent stands there word for word.
+        # The message contains the exact text to send.
         said = re.search(r"\{.*\}", str(refused["message"]))
         assert said is not None
         assert json.loads(said[0]) == {"type": "confirm", "host": HOST}
@@ -99,7 +99,7 @@ async def test_once_for_each_machine() -> None:
 
 
 async def test_a_word_for_another_machine_opens_nothing() -> None:
-    """What is confirmed has to be where pictures go now."""
+    """A confirmation must name the machine to which pictures go now."""
     far = FakeEngine(elsewhere=HOST)
     async with room() as one:
         one.camera()

@@ -18,7 +18,7 @@ from tests.support.running import Running, running
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-# What the fake calls its own errors, which nobody but the operator should read.
+# Words of the fake's own errors, which only the operator may read.
 RAW = re.compile("raw|fake|traceback", re.IGNORECASE)
 QUICK = TimeLimits(connect=0.5, first_token=0.6, between_tokens=0.4, total=3.0, probe=0.5)
 

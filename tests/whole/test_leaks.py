@@ -106,7 +106,7 @@ async def test_no_task_is_left() -> None:
 
 
 def tasks() -> Counter[str]:
-    """What runs, by the name of its code."""
+    """Return the running tasks by the names of their code."""
     found = (getattr(t.get_coro(), "__qualname__", "?") for t in asyncio.all_tasks())
     # The stand-in's connections are the client's to keep.
     return Counter(name for name in found if not name.startswith("FakeOpenAI"))
@@ -156,7 +156,7 @@ async def test_no_descriptor_thread_or_memory_is_left() -> None:
 
 
 async def at_rest(server: ServerProcess) -> Footprint:
-    """What the server holds once all sessions have expired and its memory was given back."""
+    """Measure the server after all sessions have expired and its memory was returned."""
     async with asyncio.timeout(30):
         while (await json_request("GET", f"{server.url}/health"))["sessions"]:
             await asyncio.sleep(0.1)

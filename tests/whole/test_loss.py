@@ -15,7 +15,7 @@ from server.rtc.media.packet import EncodedFrame, Packet
 from server.rtc.media.silence import Silence
 
 ONE_WAY_S = 0.04
-# What Chromium sends again it does not send once more within a round trip.
+# Chromium does not repeat a retransmission within a round trip.
 RESEND_S = 2 * ONE_WAY_S
 # Nor what is older than this.
 HISTORY_S = 1.0
@@ -31,7 +31,7 @@ class Path:
     awake: bool
     h264: bool
     seed: int
-    # When usable frames were whole.
+    # Times at which usable frames were complete.
     at: list[float] = field(default_factory=list)
     plis: int = 0
     # (from, to): nothing comes through.

@@ -74,7 +74,7 @@ async def test_probe_of_a_server_that_lists_nothing(engine: OpenAIEngine) -> Non
 
 
 async def test_without_a_name_it_says_what_to_set(server: ModelServer) -> None:
-    """Which model is served can't be found out here."""
+    """The served model cannot be found here."""
     nameless = OpenAIEngine(name="vllm", base_url=server.base_url)
     status = await nameless.probe()
     await nameless.close()
@@ -226,7 +226,7 @@ def wanted(answer: Message, model: ModelServer, color: str) -> None:
     assert (answer["text"], answer["finish_reason"]) == (f"It is {color}.", "stop")
     frame = answer["frame"]
     assert (frame["source_width"], frame["source_height"]) == (320, 240)
-    # What this model takes at most, by its own files.
+    # Largest context of this model, by its files.
     assert frame["visual_tokens"] <= 64
     assert answer["usage"]["completion_tokens"] == 4
     assert answer["usage"]["prompt_tokens"] > frame["visual_tokens"]

@@ -23,7 +23,7 @@ def digest(text: str) -> bytes:
 
 @pytest.fixture
 def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
-    """What was compared in constant time, both sides."""
+    """Record both sides of each comparison in constant time."""
     real, seen = hmac.compare_digest, list[tuple[object, object]]()
 
     def compare(one: bytes, other: bytes) -> bool:

@@ -45,16 +45,16 @@ MAX_SESSIONS = 48
 SESSION_TIMEOUT = 8
 # Seconds: a machine too busy to serve anybody, whose visitors may wait in vain.
 STANDS_STILL = 2.0
-# What the process may gain from the second quarter of the time to the last, MiB; threads, and descriptors a visitor.
+# Allowed growth from the second quarter of the time to the last: MiB, threads, and descriptors per visitor.
 GROWTH_MIB = 16.0
 MOST_THREADS = 40
 MOST_DESCRIPTORS = 60 + 12 * MAX_SESSIONS
-# How a question may end, beside an answer.
+# Allowed ends of a question besides an answer.
 ENDS = {
     *("busy", "no_camera", "camera_stalled", "camera_frozen", "engine_unavailable"),
     *("engine_timeout", "engine_failed", "rate_limited"),
 }
-# What the log must not have.
+# Patterns that the log must not contain.
 TROUBLE = (
     *("Traceback", "Exception in callback", "never retrieved", "was destroyed"),
     *("task died", "request failed", "socket failed", "packet failed", "decoder failed"),
@@ -65,7 +65,7 @@ TROUBLE = (
 
 @dataclass
 class Soak:
-    """What goes on, and what was seen of it."""
+    """The state of the run, and its observations."""
 
     server: ServerProcess
     fake: FakeOpenAI
@@ -79,15 +79,15 @@ class Soak:
     memory: list[tuple[float, float]] = field(default_factory=list)
     # The model server is away.
     away: bool = False
-    # When this process or the server had stood still for STANDS_STILL, monotonic seconds: the machine was too busy.
+    # Times at which this process or the server was blocked for STANDS_STILL (monotonic): the machine was too busy.
     stalls: list[float] = field(default_factory=list)
-    # When the machine's own addresses became others, monotonic seconds: a bridge or a tunnel of somebody else's came or went.
+    # Times at which the machine's addresses changed (monotonic), because of a bridge or tunnel of another program.
     # Whoever connects just then over one that goes waits in vain: the client here nominates each pair that works, the last
     # one holds, and it never nominates another, as browsers do.
     moves: list[float] = field(default_factory=list)
 
     def excused(self, since: float) -> bool:
-        """Whether something happened since then that is nobody's fault here, and for which a visitor may wait in vain."""
+        """Return True when an outside event since then explains that a visitor has waited in vain."""
         return any(at > since for at in (*self.stalls, *self.moves))
 
     def problem(self, text: str) -> None:
@@ -195,7 +195,7 @@ async def visits(soak: Soak, number: int, end: float) -> None:
         came = time.monotonic()
 
         def expired(came: float = came) -> bool:
-            """Whether its token may have run out: on a busy machine a visit takes longer than that."""
+            """Return True when its token may have expired: on a busy machine a visit takes longer."""
             return time.monotonic() - came > SESSION_TIMEOUT
 
         try:
@@ -241,7 +241,7 @@ def where(error: BaseException) -> str:
 
 
 def standing(peer: CameraPeer) -> str:
-    """How far its connection came, and over which addresses."""
+    """Return the state of its connection, and its addresses."""
     if peer._pc is None:
         return "no connection"
     transport = peer._pc.getTransceivers()[0].sender.transport
@@ -283,7 +283,7 @@ async def strangers(soak: Soak, end: float) -> None:
         writer.close()
 
 
-# What has to hold all the time
+# Invariants
 
 
 async def metrics(server: ServerProcess) -> dict[tuple[str, ...], float]:
@@ -480,7 +480,7 @@ async def test_the_model_server_away_for_ten_seconds() -> None:
         assert session.camera.state() is CameraState.LIVE
         answer = await one.page.ask("What?")
         assert (answer["type"], answer["text"]) == ("response", "I see a cup.")
-        # What was said before the outage is still the chat's.
+        # The chat keeps its turns from before the outage.
         assert any("What?" in text for _, text in fake.requests[-1].texts[:-1])
 
 
