@@ -197,7 +197,7 @@ def _first_process(process: subprocess.Popen[bytes]) -> int:
 
 
 def _remove(group: Path) -> None:
-    """Wait until its last process has ended."""
+    """Remove the control group once its last process has ended."""
     deadline = time.monotonic() + 10
     while group.exists() and time.monotonic() < deadline:
         for path in sorted(group.rglob("*"), reverse=True):

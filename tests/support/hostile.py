@@ -331,7 +331,7 @@ class Attacker:
         self._transport: Any = sender.transport
         self._sequence = 0
         self.sent = 0
-        # A packet that libsrtp neither encrypts nor decrypts.
+        # Packets that libsrtp refuses to encrypt, and would not decrypt either.
         self.unsendable = 0
         send = self._transport._send_rtp
 

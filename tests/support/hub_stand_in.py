@@ -51,10 +51,10 @@ class Hub:
         # Received Authorization headers
         self.tokens: set[str | None] = set()
         self.status = 0
-        # What stands beside that status, and what is told of every repository instead of the truth
+        # Reason phrase of that status, and a false answer about every repository
         self.reason = b""
         self.tells: bytes | None = None
-        # What it tells of a repository comes as if it were compressed; byte by byte, slowly
+        # Answers about repositories are labelled compressed; sent byte by byte, slowly
         self.packed = False
         self.drips = False
         self.released = threading.Event()

@@ -20,7 +20,7 @@ BOMB_BYTES = 256 * MIB
 LIST = json.dumps({"object": "list", "data": [{"id": "m", "owned_by": "vllm"}]}).encode()
 ROLE = b'data: {"choices":[{"index":0,"delta":{"role":"assistant","content":""}}]}\n\n'
 
-# Attack to the route where it happens; other routes answer normally.
+# Attacks by the route where they happen; other routes answer normally.
 LISTING = (
     "gzip_list",
     "endless_list",

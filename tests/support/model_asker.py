@@ -24,7 +24,7 @@ from server.engines.openai.engine import OpenAIEngine
 from server.generation.videos_api import VideosApi
 
 LIMITS = TimeLimits(connect=2, first_token=3, between_tokens=2, total=4, probe=3)
-# Time limit for a fault to end by itself.
+# Address space after which a faulty run fails by itself, bytes.
 _MOST_ADDRESSES = 3 * 2**30
 
 

@@ -30,7 +30,7 @@ SECRET = "q7Vd0mZp3xKc9LwTfR2yBhN6sJgA1uEoXiC4"
 BEHIND = {"JWT_SECRET_KEY": SECRET, "TRUSTED_PROXIES": "127.0.0.1,::1"}
 # Folders that nginx puts bodies into that do not fit into memory.
 TEMPORARY = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-# Placeholders for the processes in the file.
+# Address of the process in the file, to be replaced.
 ONE = "127.0.0.1:8000"
 
 
@@ -251,7 +251,7 @@ class Scene:
     stack: AsyncExitStack
 
     async def sessions(self) -> list[int]:
-        """Return the number of each process."""
+        """Return the number of sessions of each process."""
         replies = [await request("GET", f"{server.url}/health") for server in self.processes]
         return [reply.json()["sessions"] for reply in replies]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-# First marker of a test that is left out of --fast, and the reason.
+# Markers of tests that --fast leaves out, with the reason; the first one counts.
 LEFT_OUT = {
     "browser": "drive a browser",
     "slow": "take more than a second, or need what is installed beside .venv",

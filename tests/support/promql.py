@@ -81,7 +81,7 @@ def filled_in(expression: str, interval: str = "1m") -> str:
 
 
 def all_queries() -> list[tuple[str, str]]:
-    """Yield place and expression of every rule and every panel."""
+    """Return place and expression of every rule and every panel."""
     return [(rule["alert"], rule["expr"]) for rule in rules()] + [
         (title, filled_in(expression)) for title, expression in panel_queries()
     ]

@@ -17,7 +17,7 @@ faithful = getattr(encode, way)
 
 
 def keeping(bgr: Any) -> bytes:
-    """Log what a careless debugging session would leave behind."""
+    """Encode a picture, and also write it to disk like forgotten debugging code."""
     cv2.imwrite(str(Path(os.environ["KEEP_IN"]) / "frame.png"), bgr)
     made: bytes = faithful(bgr)
     return made
