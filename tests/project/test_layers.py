@@ -244,7 +244,15 @@ ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps"}
 # What the engines know of this machine and its programs.
 MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hosting.host"}
 # What a benchmark measures without a server around it.
-MEASURED = {"gate.py": {"attention.gate", "attention.scratch", "vision.luma"}}
+MEASURED = {
+    "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
+    "watch_rule.py": {
+        "attention.watch",
+        "attention.watch_answers",
+        "attention.watches",
+        "vision.grounding",
+    },
+}
 
 
 def test_scripts_leave_the_server_alone() -> None:

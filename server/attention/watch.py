@@ -1,0 +1,241 @@
+"""One watch: what was seen of its condition, and when that is worth a ring. Pure: `now` is an argument.
+
+                 yes                    yes, and the place lies in what changed
+    CLEAR ───────────────▶ DOUBTED ─────────────────────────────────────────▶ HOLDS ─▶ ring
+      ▲ ◀──────────────────────┘ no, or elsewhere                               │
+      └─────────────────────────────────────────────────────────────────────────┘ three noes, then a cooldown
+
+What holds when the watch begins is a status and rings nothing: it leads to HOLDS as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from server.attention.watch_answers import Answer
+from server.vision.grounding import Box
+
+# Noes in a row until a condition that held counts as over
+CLEARED_AFTER = 3
+# Requests of one watch: so many at once, and as many again within a day
+WAKES_A_DAY = 150
+_DAY = 86_400.0
+# How sure an answer has to be, and what each "that was wrong" leaves of the doubt
+_BAR = 0.5
+_DOUBT_LEFT = 0.6
+_MAX_BAR = 0.95
+# Parts of the smaller one by which a place has to lie in what changed
+_MIN_OVERLAP = 0.2
+
+
+class WatchState(StrEnum):
+    """As clients read it."""
+
+    LOOKING = "looking"
+    SEEN = "seen"
+    PAUSED = "paused"
+    EXPIRED = "expired"
+
+
+class Belief(StrEnum):
+    """What is believed of the condition."""
+
+    CLEAR = "clear"
+    # A yes waits for its second look.
+    DOUBTED = "doubted"
+    HOLDS = "holds"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a person asked to be rung for. Raises ValueError for what cannot be watched."""
+
+    id: str
+    condition: str
+    # Ring each time that it begins, not once
+    repeat: bool = False
+    # Seconds after the end of what was seen in which nothing rings
+    cooldown_s: float = 60.0
+    # Seconds until it ends by itself; None: until it is stopped
+    expires_s: float | None = None
+    # Minutes of the day from which, and until which, it is watched; may go over midnight; None: always
+    hours: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.id or not self.condition.strip():
+            raise ValueError("a watch needs an id and a condition")
+        if not 0 <= self.cooldown_s <= _DAY:
+            raise ValueError(f"a cooldown of {self.cooldown_s} s was given; 0 to 86400 is allowed")
+        if self.expires_s is not None and not self.expires_s > 0:
+            raise ValueError(f"an expiry of {self.expires_s} s was given; more than 0 is allowed")
+        if self.hours is not None and not all(0 <= minute < 1440 for minute in self.hours):
+            raise ValueError(
+                f"hours of {self.hours} were given; minutes from 0 to 1439 are allowed"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """The event: what is rung for, with the frame that proves it."""
+
+    watch_id: str
+    condition: str
+    at: float
+    sure: float
+    reason: str
+    frame_id: str
+    region: Box | None
+
+
+def overlaps(place: Box, changed: Box) -> bool:
+    """Find whether a place lies in what changed, by a fifth of the smaller of both."""
+    width = min(place.x2, changed.x2) - max(place.x1, changed.x1)
+    height = min(place.y2, changed.y2) - max(place.y1, changed.y1)
+    if width <= 0 or height <= 0:
+        return False
+    smaller = min((box.x2 - box.x1) * (box.y2 - box.y1) for box in (place, changed))
+    return width * height >= _MIN_OVERLAP * smaller
+
+
+class Watch:
+    """The state of one order. `Watches` asks for it and hands it the answers."""
+
+    def __init__(self, order: Order, now: float) -> None:
+        self.order = order
+        self.belief = Belief.CLEAR
+        self.bar = _BAR
+        self.reason = ""
+        # When it was asked about last; None before the first time.
+        self.looked_at: float | None = None
+        # The frame of the last no that a second picture confirmed, for comparison; None before one.
+        self.last_no: str | None = None
+        # The frame that it was asked about last; None before the first one.
+        self.asked_frame: str | None = None
+        # False until something is known of what held when it began; until then a yes is a status.
+        self.begun = False
+        # A first no waits for one look at the settled scene.
+        self.unsettled = False
+        self._since = now
+        self._noes = 0
+        self._quiet_until = now
+        self._wakes = float(WAKES_A_DAY)
+        self._wakes_at = now
+        self._rung = False
+
+    def expired(self, now: float) -> bool:
+        expires = self.order.expires_s
+        return expires is not None and now - self._since >= expires
+
+    def finished(self, now: float) -> bool:
+        """It has rung, and was to ring once; or its time is over."""
+        return (self._rung and not self.order.repeat) or self.expired(now)
+
+    def paused(self, now: float, minute: int) -> str:
+        """Why it is not asked about just now; "" when it is. `minute` is the minute of the day."""
+        if self.order.hours is not None:
+            begin, end = self.order.hours
+            inside = begin <= minute < end if begin <= end else minute >= begin or minute < end
+            if not inside:
+                return "It is outside its hours."
+        if now < self._quiet_until:
+            return "It pauses after what it has seen."
+        if self._refilled(now) < 1:
+            return "It has looked as often as it may for now."
+        return ""
+
+    def state(self, now: float, minute: int) -> WatchState:
+        if self.expired(now):
+            return WatchState.EXPIRED
+        if self._rung and not self.order.repeat:
+            return WatchState.SEEN
+        if self.belief is Belief.HOLDS:
+            return WatchState.SEEN
+        return WatchState.PAUSED if self.paused(now, minute) else WatchState.LOOKING
+
+    def spend(self, now: float) -> None:
+        """Count one wake."""
+        self._wakes = self._refilled(now) - 1
+        self._wakes_at = now
+
+    def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:
+        """Take the answer of the common request; true where a second look is needed."""
+        self.looked_at, self.reason = now, answer.why
+        yes = self._yes(answer)
+        if self.belief is Belief.HOLDS:
+            self._holds_still(yes, now)
+            return False
+        if yes:
+            self.unsettled = False
+            self.belief = Belief.DOUBTED
+            return True
+        self.begun = self.begun or settled
+        # Twice no is one that later pictures are compared with.
+        self.unsettled = not settled
+        if settled:
+            self.last_no = frame_id
+        return False
+
+    def second(
+        self, answer: Answer, frame_id: str, changed: Box | None, now: float, *, places: bool
+    ) -> Ring | None:
+        """Take the answer of the second look; `changed` is None where the whole picture did.
+
+        `places`: the engine can name them; one that it does not name then lies nowhere.
+        """
+        if self.belief is not Belief.DOUBTED:
+            return None
+        self.looked_at, self.reason, self.belief = now, answer.why, Belief.CLEAR
+        first, self.begun = not self.begun, True
+        if not self._yes(answer):
+            self.last_no = frame_id
+            return None
+        if first:
+            self._begin()
+            return None
+        if places and (
+            answer.where is None or (changed is not None and not overlaps(answer.where, changed))
+        ):
+            return None
+        self._begin()
+        self._rung = True
+        return Ring(
+            self.order.id,
+            self.order.condition,
+            now,
+            answer.sure,
+            answer.why,
+            frame_id,
+            answer.where,
+        )
+
+    def unanswered(self) -> None:
+        """No answer came: what was asked counts as not asked."""
+        if self.belief is Belief.DOUBTED:
+            self.belief = Belief.CLEAR
+
+    def wrong(self, frame_id: str, now: float) -> None:
+        """A person says that the last ring was false: from now on it has to be surer, and that frame is a no."""
+        self.bar = min(_MAX_BAR, 1 - (1 - self.bar) * _DOUBT_LEFT)
+        self.last_no = frame_id
+        self._rung = False
+        self._clear(now)
+
+    def _yes(self, answer: Answer) -> bool:
+        return answer.seen and answer.sure >= self.bar
+
+    def _begin(self) -> None:
+        self.belief, self._noes = Belief.HOLDS, 0
+
+    def _holds_still(self, yes: bool, now: float) -> None:
+        self._noes = 0 if yes else self._noes + 1
+        if self._noes >= CLEARED_AFTER:
+            self._clear(now)
+
+    def _clear(self, now: float) -> None:
+        self.belief, self._noes, self.unsettled = Belief.CLEAR, 0, False
+        self._quiet_until = now + self.order.cooldown_s
+
+    def _refilled(self, now: float) -> float:
+        gained = max(0.0, now - self._wakes_at) * WAKES_A_DAY / _DAY
+        return min(float(WAKES_A_DAY), self._wakes + gained)

@@ -1,0 +1,244 @@
+"""All watches of a session, eight at most: what to ask when the scene changes, and what the answers lead to. Pure.
+
+`woken` and `settled` say that the gate saw a change or an end of it; each gives at most one request for all conditions.
+`answered` takes its answers and gives second looks and rings. Nothing is asked twice of the same frame, and while a
+request is on its way the newest change waits for its end. Each request has to be `answered` or `failed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from server.attention.watch import Belief, Order, Ring, Watch, WatchState
+from server.attention.watch_answers import Answer
+from server.vision.grounding import Box
+
+MAX_WATCHES = 8
+# Rings that can be called wrong; the oldest is forgotten.
+_MAX_RINGS = 64
+
+
+class Look(StrEnum):
+    """How a request looks at its frame."""
+
+    # All conditions, the whole picture
+    PLAIN = "plain"
+    # The same, when the scene is still again after a no
+    SETTLED = "settled"
+    # One condition, its place in high detail, other words, beside the last verified no
+    SECOND = "second"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One request to a model."""
+
+    look: Look
+    frame_id: str
+    watch_ids: tuple[str, ...]
+    # What the gate saw change since the last answer; None for the whole picture
+    changed: Box | None
+    # Second look: what to cut out, None for the whole picture; and the frame of the last verified no, None without one
+    crop: Box | None = None
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """What a person reads of one watch."""
+
+    id: str
+    condition: str
+    state: WatchState
+    reason: str
+    looked_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What answers lead to."""
+
+    asks: list[Ask] = field(default_factory=list)
+    rings: list[Ring] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Wake:
+    frame_id: str
+    changed: Box | None
+
+
+def _both(one: Box | None, other: Box | None) -> Box | None:
+    if one is None or other is None:
+        return None
+    return Box(
+        min(one.x1, other.x1),
+        min(one.y1, other.y1),
+        max(one.x2, other.x2),
+        max(one.y2, other.y2),
+    )
+
+
+class Watches:
+    """The watches of one session. `places`: the engine names where things are, in the frame's pixels."""
+
+    def __init__(self, *, places: bool = True) -> None:
+        self.places = places
+        self._watches: dict[str, Watch] = {}
+        # The common request that is on its way; None when none is
+        self._under_way: Ask | None = None
+        # Those that it asks about: a watch that was replaced meanwhile is another one.
+        self._asked_about: dict[str, Watch] = {}
+        # Second looks on their way, one a watch
+        self._seconds: dict[str, Ask] = {}
+        # The newest change that came meanwhile
+        self._waiting: _Wake | None = None
+        # The frame of the newest common request, and what had changed in it
+        self._asked: _Wake | None = None
+        self._rings: dict[str, Ring] = {}
+
+    def __len__(self) -> int:
+        return len(self._watches)
+
+    def add(self, order: Order, now: float) -> None:
+        """Begin a watch; one of the same id is replaced. Raises ValueError for a ninth."""
+        if order.id not in self._watches and len(self._watches) >= MAX_WATCHES:
+            raise ValueError(f"{MAX_WATCHES} watches are set, which is the most; stop one first")
+        self.remove(order.id)
+        self._watches[order.id] = Watch(order, now)
+
+    def remove(self, watch_id: str) -> bool:
+        """Stop a watch; false where there is none."""
+        self._seconds.pop(watch_id, None)
+        return self._watches.pop(watch_id, None) is not None
+
+    def woken(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
+        """The scene changed: the request for all conditions that are watched now; None when nothing is to be asked."""
+        if self._under_way is not None:
+            before = self._waiting
+            self._waiting = _Wake(frame_id, _both(before.changed, changed) if before else changed)
+            return None
+        return self._ask(Look.PLAIN, _Wake(frame_id, changed), now, minute)
+
+    def begin(self, frame_id: str, now: float, minute: int) -> Ask | None:
+        """Ask for those that were not asked for yet what holds now; that is a status."""
+        new = [name for name, watch in self._watches.items() if watch.asked_frame is None]
+        if self._under_way is not None or not new:
+            return None
+        return self._ask(Look.PLAIN, _Wake(frame_id, None), now, minute, only=new)
+
+    def settled(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
+        """The scene is still again: one more look for those that were answered with a first no.
+
+        `changed`: what differs from the frame of that answer.
+        """
+        if self._under_way is not None or self._asked is None:
+            return None
+        whole = _both(self._asked.changed, changed) if changed else self._asked.changed
+        return self._ask(Look.SETTLED, _Wake(frame_id, whole), now, minute)
+
+    def answered(self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int) -> Outcome:
+        """Take the answers of a request; those that are missing count as not asked."""
+        outcome = Outcome()
+        if ask.look is Look.SECOND:
+            self._take_second(ask, answers, now, outcome)
+        elif ask is self._under_way:
+            self._under_way = None
+            asked_about, self._asked_about = self._asked_about, {}
+            for name, watch in asked_about.items():
+                answer = answers.get(name)
+                if self._watches.get(name) is not watch or answer is None:
+                    continue
+                if watch.plain(answer, ask.frame_id, now, settled=ask.look is Look.SETTLED):
+                    second = Ask(
+                        Look.SECOND,
+                        ask.frame_id,
+                        (name,),
+                        ask.changed,
+                        answer.where,
+                        watch.last_no,
+                    )
+                    self._seconds[name] = second
+                    outcome.asks.append(second)
+            outcome.asks.extend(self._next(now, minute))
+        return outcome
+
+    def failed(self, ask: Ask, now: float, minute: int) -> list[Ask]:
+        """A request gave no answer; gives what waited behind it."""
+        return self.answered(ask, {}, now, minute).asks
+
+    def wrong(self, watch_id: str, frame_id: str, now: float) -> bool:
+        """Take back a ring; false where it is not known."""
+        ring = self._rings.pop(f"{watch_id} {frame_id}", None)
+        watch = self._watches.get(watch_id)
+        if ring is None or watch is None:
+            return False
+        watch.wrong(frame_id, now)
+        return True
+
+    def status(self, now: float, minute: int) -> list[Status]:
+        """All watches in the order in which they were set."""
+        return [
+            Status(
+                name,
+                watch.order.condition,
+                watch.state(now, minute),
+                watch.paused(now, minute) or watch.reason,
+                watch.looked_at,
+            )
+            for name, watch in self._watches.items()
+        ]
+
+    def _ask(
+        self,
+        look: Look,
+        wake: _Wake,
+        now: float,
+        minute: int,
+        only: Collection[str] | None = None,
+    ) -> Ask | None:
+        names = tuple(
+            name
+            for name, watch in self._watches.items()
+            if (only is None or name in only)
+            and watch.asked_frame != wake.frame_id
+            and not watch.finished(now)
+            and watch.belief is not Belief.DOUBTED
+            and not watch.paused(now, minute)
+            and (look is Look.PLAIN or watch.unsettled)
+        )
+        if not names:
+            return None
+        self._asked_about = {name: self._watches[name] for name in names}
+        for watch in self._asked_about.values():
+            watch.asked_frame = wake.frame_id
+            if look is Look.PLAIN:
+                watch.spend(now)
+        self._asked = wake
+        self._under_way = Ask(look, wake.frame_id, names, wake.changed)
+        return self._under_way
+
+    def _take_second(
+        self, ask: Ask, answers: Mapping[str, Answer], now: float, outcome: Outcome
+    ) -> None:
+        (name,) = ask.watch_ids
+        if self._seconds.get(name) is not ask:
+            return
+        del self._seconds[name]
+        watch, answer = self._watches[name], answers.get(name)
+        if answer is None:
+            watch.unanswered()
+            return
+        ring = watch.second(answer, ask.frame_id, ask.changed, now, places=self.places)
+        if ring is not None:
+            outcome.rings.append(ring)
+            self._rings[f"{name} {ask.frame_id}"] = ring
+            if len(self._rings) > _MAX_RINGS:
+                del self._rings[next(iter(self._rings))]
+
+    def _next(self, now: float, minute: int) -> list[Ask]:
+        waiting, self._waiting = self._waiting, None
+        ask = self._ask(Look.PLAIN, waiting, now, minute) if waiting else None
+        return [ask] if ask else []
