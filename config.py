@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from server.core.addresses import Address, Network
+from server.core.errors import OperatorError
 from server.core.origins import normalise_origin
 from server.core.setting_text import (
     allowed_host,
@@ -54,12 +55,8 @@ _PLACEHOLDER = re.compile(
 )
 
 
-class ConfigError(Exception):
+class ConfigError(OperatorError):
     """The settings do not hold; `message` has one sentence for each problem, a line each."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class _Problems(ValueError):

@@ -20,6 +20,7 @@ from pydantic import (
 
 from server.catalogue import vllm
 from server.catalogue.entry import RunMode
+from server.core.errors import BadRequest
 
 _IMAGE = re.compile(
     r"[a-z0-9][a-z0-9.-]*(:\d{1,5})?(/[a-z0-9][a-z0-9._-]*){0,4}(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?(@sha256:[0-9a-f]{64})?"
@@ -27,12 +28,8 @@ _IMAGE = re.compile(
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/-]{0,199}")
 
 
-class CommandError(Exception):
+class CommandError(BadRequest):
     """There is no command for the choice; `message` says what was given, why not and what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 def _whole(default: int, low: int, high: int, unit: str = "") -> Any:

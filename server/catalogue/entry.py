@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from server.core.errors import BadRequest
 from server.core.frames import BoxUnit, Geometry
 
 OURS = Path(__file__).with_name("models.toml")
@@ -24,12 +25,8 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 ALIAS = r"^[a-z0-9][a-z0-9.-]{0,39}$"
 
 
-class CatalogueError(Exception):
+class CatalogueError(BadRequest):
     """The catalogue cannot be read, or has no such model; `message` is a sentence for operators."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class ModelType(StrEnum):

@@ -7,6 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from server.core.errors import OperatorError
+
 # Visual tokens of a picture at high detail (`vision.resize.HIGH_TOKENS`).
 HIGH_DETAIL_TOKENS = 1280
 # Older versions lack fixes for pictures that crash vLLM.
@@ -27,12 +29,11 @@ _FLAG = re.compile(r"(?<![\w-])--[a-z0-9][a-z0-9-]*")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
-class VllmError(Exception):
+class VllmError(OperatorError):
     """vLLM is missing, or cannot be started with the required flags; `message` says why."""
 
     def __init__(self, message: str, output: str = "") -> None:
         super().__init__(message)
-        self.message = message
         # Output of its help
         self.output = output
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from server.core.errors import BadRequest
+
 MAX_JSON_BYTES = 32 * 1024 * 1024
 # Largest header of the safetensors format.
 MAX_HEADER_BYTES = 100_000_000
@@ -52,12 +54,8 @@ LLAMA_CPP = (
 MAX_NAME_CHARS = 80
 
 
-class ModelFolderError(Exception):
+class ModelFolderError(BadRequest):
     """The folder has no usable model; `message` says what was found and what to do."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@
     │   ├── EngineTimeout            engine_timeout (retryable)
     │   ├── EngineRefused            engine_refused
     │   └── EngineFailed             engine_failed (retryable)
+    ├── OperatorError                500 internal: a part of this machine; see the class
     ├── Elsewhere                    307 elsewhere (retryable)
     ├── NotConfirmed                 409 not_confirmed (retryable)
     ├── Busy                         503 busy (retryable)
@@ -220,6 +221,20 @@ class EngineRefused(EngineError):
 
 class EngineFailed(EngineError):
     code = "engine_failed"
+
+
+class OperatorError(QwenCameraError):
+    """A program, a file or a setting of this machine is not as it has to be; `message` is for operators and the log.
+
+    Its subclasses stand beside what raises them. Errors that only their own folder catches, and those of programs that
+    run without the server (workers, `fetch/`, `core/gpu.py`), stay outside this tree and say so.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(
+            message,
+            visitors="Something on this server is not set up right. Tell whoever runs it.",
+        )
 
 
 class Elsewhere(QwenCameraError):

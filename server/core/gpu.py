@@ -22,7 +22,10 @@ MIB = 1024 * 1024
 
 
 class GpuError(Exception):
-    """The GPUs cannot be read; the text is for operators."""
+    """The GPUs cannot be read; the text is for operators.
+
+    Outside the tree of errors: scripts use this module without the server.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,10 @@ _METADATA = tuple(ipaddress.ip_address(text) for text in ("168.63.129.16", "100.
 
 
 class FetchError(Exception):
-    """`message` says what was asked for, what happened and what to do; it holds no query and no password of a URL."""
+    """`message` says what was asked for, what happened and what to do; it holds no query and no password of a URL.
+
+    Outside the server's tree of errors: this folder is used without the server.
+    """
 
     def __init__(self, message: str) -> None:
         super().__init__(message)

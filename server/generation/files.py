@@ -35,7 +35,7 @@ class Made:
 
 
 class TooManyBytes(Exception):
-    """The file got larger than it may."""
+    """The file got larger than it may. Outside the tree of errors: its callers say what that means."""
 
 
 class _Bounded(io.BytesIO):

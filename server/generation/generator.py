@@ -10,7 +10,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from server.core.errors import EngineError, EngineFailed, EngineRefused, EngineUnavailable
+from server.core.errors import (
+    EngineError,
+    EngineFailed,
+    EngineRefused,
+    EngineUnavailable,
+    OperatorError,
+)
 from server.generation.rules import Rules
 from server.processes.process import ProcessFailed
 from server.processes.wire import Message
@@ -36,12 +42,8 @@ _ENDS = ("done", "cancelled", "error")
 _REFUSALS = frozenset({"refused", "missing", "broken"})
 
 
-class LoadingFailed(Exception):
+class LoadingFailed(OperatorError):
     """It could not be loaded; `message` is a sentence for people."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class _Inbox:

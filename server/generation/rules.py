@@ -25,7 +25,10 @@ FirstFrame = Literal["never", "may", "must"]
 
 
 class RulesError(ValueError):
-    """A folder that no rules can be read from; the message is a sentence that says what to do."""
+    """A folder that no rules can be read from; the message is a sentence that says what to do.
+
+    Outside the tree of errors: the worker turns it into a message of its own.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, RunMode
 from server.catalogue.launch import Launch
 from server.core.aio import cancel_and_wait
+from server.core.errors import OperatorError
 from server.engines.base import Capabilities, Engine, EngineState, EngineStatus, Trouble
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.thinking import ThinkingLimits
@@ -61,12 +62,11 @@ OnLine = Callable[[str], None]
 OnProgress = Callable[[LoadProgress], None]
 
 
-class StartFailed(Exception):
+class StartFailed(OperatorError):
     """It could not be loaded; `message` is sentences for people. `port_taken`: another port may do."""
 
     def __init__(self, message: str, *, port_taken: bool = False) -> None:
         super().__init__(message)
-        self.message = message
         self.port_taken = port_taken
 
 

@@ -11,8 +11,7 @@ from fastapi import APIRouter, Depends, Request
 
 from server.access.operator_guard import OperatorGuard
 from server.auth import TokenRefused, bearer
-from server.catalogue.choice import Choice, CommandError
-from server.core.errors import BadRequest
+from server.catalogue.choice import Choice
 from server.operator import view
 from server.operator.service import Operations
 from server.web.context import Services
@@ -86,7 +85,4 @@ def create_operator_router(
 
 
 def _choice(body: dict[str, Any]) -> Choice:
-    try:
-        return Choice.read(body)
-    except CommandError as error:
-        raise BadRequest(error.message) from None
+    return Choice.read(body)

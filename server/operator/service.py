@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from server.catalogue.choice import Choice
 from server.catalogue.entry import RunMode
 from server.core.aio import in_pool
-from server.core.errors import BadRequest
 from server.core.messages import Answering, EngineReport
 from server.core.metrics import Metrics
 from server.engines.base import EngineState
@@ -19,7 +18,7 @@ from server.engines.openai.own_machine import Whereabouts
 from server.engines.selector import EngineSelector
 from server.hosting.engine_slot import NOTHING_LOADED
 from server.hosting.manager import EngineManager
-from server.hosting.planner import REFUSALS, Planner, Seen
+from server.hosting.planner import Planner, Seen
 from server.operator import view
 from server.session.operator_feed import OperatorDesk
 
@@ -81,10 +80,7 @@ class Operations:
     async def look(self) -> Seen:
         """Examine the models and the machine anew. Raises BadRequest."""
         held = await self.manager.gives_back()
-        try:
-            return await in_pool(self._pool, partial(self._planner.look, *held))
-        except REFUSALS as error:
-            raise BadRequest(error.message) from None
+        return await in_pool(self._pool, partial(self._planner.look, *held))
 
     async def preview(self, choice: Choice) -> dict[str, Any]:
         """Return the command that would run, and the machine to which pictures would go. Raises BadRequest."""

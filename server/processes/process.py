@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from server.core.errors import OperatorError
 from server.core.redact import plain
 from server.processes import keeper
 from server.processes.child_log import BEYOND, LogBudget, LogRing
@@ -32,12 +33,8 @@ _LAST_PIECES = 64
 OnLine = Callable[[str], None]
 
 
-class ProcessFailed(Exception):
+class ProcessFailed(OperatorError):
     """The program cannot be started; `message` is a sentence for people."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class ChildProcess:

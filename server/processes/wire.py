@@ -20,7 +20,10 @@ _SIZES = struct.Struct(">II")
 
 
 class WireError(ValueError):
-    """The received data is no frame, or the data to send is too large for one."""
+    """The received data is no frame, or the data to send is too large for one.
+
+    Outside the tree of errors: workers use this module without the server.
+    """
 
 
 @dataclass(frozen=True, slots=True)

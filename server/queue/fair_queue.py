@@ -22,7 +22,7 @@ BACKGROUND = (Kind.WATCH, Kind.DESCRIBE)
 
 
 class Full(Exception):
-    """The queue is full of questions; nothing was changed."""
+    """The queue is full of questions; nothing was changed. Outside the tree of errors: `Inference` raises Busy for it."""
 
 
 @dataclass(frozen=True, slots=True)

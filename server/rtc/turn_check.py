@@ -65,6 +65,8 @@ class RelayResult:
 
 
 class _Failed(Exception):
+    """A step of the check failed. Outside the tree of errors: this module runs without the server, and catches it."""
+
     def __init__(self, problem: RelayProblem, why: str) -> None:
         super().__init__(why)
         self.problem = problem

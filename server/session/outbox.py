@@ -29,11 +29,17 @@ _SNAPSHOTS = (Ready, Status, Sender, Still, EngineReport, LogLines)
 
 
 class OutboxClosed(Exception):
-    """The outbox was closed and is empty, or a newer reader has taken over."""
+    """The outbox was closed and is empty, or a newer reader has taken over.
+
+    Outside the tree of errors: the socket closes, and no client gets a message.
+    """
 
 
 class OutboxOverflowed(Exception):
-    """The client reads too slowly, so its socket should be closed. The remaining messages wait for the next one."""
+    """The client reads too slowly, so its socket should be closed. The remaining messages wait for the next one.
+
+    Outside the tree of errors as `OutboxClosed` is.
+    """
 
 
 @dataclass(eq=False, slots=True)

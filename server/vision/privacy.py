@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.errors import FrameWithheld
+from server.core.errors import FrameWithheld, OperatorError
 
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]
@@ -70,7 +70,7 @@ NSFW_THRESHOLD = 0.3
 _NSFW_SIDE = 320
 
 
-class FilterUnavailable(Exception):
+class FilterUnavailable(OperatorError):
     """An enabled filter cannot run, so the server does not start; the text says what to install."""
 
 

@@ -97,3 +97,34 @@ def test_the_measure_itself() -> None:
     for text in ("Set VLLM_BASE_URL.", "at http://cam", "10.0.0.1", "bash run", "/srv/models"):
         assert not for_visitors(text)
     assert for_visitors("The model is busy (HTTP 503). Ask again in a moment.")
+
+
+def exceptions() -> Iterator[tuple[Path, ast.ClassDef]]:
+    """Each class of the server that is raised, by the name of its first base."""
+    for path in sorted(SERVER.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ClassDef) and node.bases:
+                base = ast.unparse(node.bases[0]).rpartition(".")[2]
+                if base.endswith(("Error", "Exception", "ValueError")):
+                    yield path, node
+
+
+def test_there_is_one_tree_of_errors() -> None:
+    """Each error that leaves its module joins it, or its docstring says why not."""
+    tree = {name for name, one in vars(errors).items() if isinstance(one, type)}
+    found = [one for one in exceptions() if not one[1].name.startswith("_")]
+    assert len(found) > 40
+    for path, node in found:
+        base = ast.unparse(node.bases[0]).rpartition(".")[2]
+        if base not in tree and node.name != "QwenCameraError":
+            said = " ".join((ast.get_docstring(node) or "").split())
+            outside = re.search(r"\boutside the (server's )?tree of errors", said, re.IGNORECASE)
+            assert outside, f"{path.name}: {node.name}"
+
+
+@pytest.mark.parametrize("message", [CANARY])
+def test_visitors_read_nothing_that_is_for_operators(message: str) -> None:
+    """A part of the machine that fails has a text of its own for them."""
+    error = errors.OperatorError(message)
+    assert error.message == str(error) == message
+    assert for_visitors(error.visitor_message)

@@ -21,7 +21,10 @@ _PIECES_AT_A_TIME = 64
 
 
 class AnswerRefused(httpx2.TransportError):
-    """An answer of which no more is taken. Its text is ours, the end of a sentence on the server."""
+    """An answer of which no more is taken. Its text is ours, the end of a sentence on the server.
+
+    Outside the tree of errors: HTTP clients have to take it for one of their own.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,10 @@ class TimeLimits:
 
 
 class Refused(Exception):
-    """The server said no before the first piece. `body` is compared, never shown."""
+    """The server said no before the first piece. `body` is compared, never shown.
+
+    Outside the tree of errors: the engine makes an EngineError of it.
+    """
 
     def __init__(self, status: int, body: object, retry_after: float | None) -> None:
         super().__init__(status)
@@ -59,15 +62,18 @@ class Refused(Exception):
 
 
 class Dropped(Exception):
-    """The connection broke before the server had answered."""
+    """The connection broke before the server had answered. Outside the tree of errors as `Refused` is."""
 
 
 class Unreachable(Exception):
-    """Nothing answers."""
+    """Nothing answers. Outside the tree of errors as `Refused` is."""
 
 
 class NotChat(Exception):
-    """The other end is no model server. `why`: the end of a sentence on it, empty where nothing more is known."""
+    """The other end is no model server. `why`: the end of a sentence on it, empty where nothing more is known.
+
+    Outside the tree of errors as `Refused` is.
+    """
 
     def __init__(self, why: str = "") -> None:
         super().__init__(why)

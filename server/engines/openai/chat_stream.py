@@ -44,7 +44,7 @@ _NETWORK_ERRORS = (httpx2.HTTPError, httpx2.StreamError, ssl.SSLError, anyio.End
 
 
 class EventTooLong(ValueError):
-    """An event did not end within `MAX_EVENT_BYTES`."""
+    """An event did not end within `MAX_EVENT_BYTES`. Outside the tree of errors: `ChatStream` catches it."""
 
 
 class EventDecoder:
@@ -98,7 +98,10 @@ class EventDecoder:
 
 
 class BrokenStream(Exception):
-    """The stream broke or held something that it must not hold. The text is ours."""
+    """The stream broke or held something that it must not hold. The text is ours.
+
+    Outside the tree of errors: the engine makes an EngineError of it.
+    """
 
 
 class ChatStream:

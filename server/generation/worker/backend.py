@@ -17,7 +17,10 @@ Told = Callable[[int, int], None]
 
 
 class Refused(Exception):
-    """The model cannot do it; `message` is a sentence for people that holds nothing of what was asked."""
+    """The model cannot do it; `message` is a sentence for people that holds nothing of what was asked.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
 
     def __init__(self, message: str, code: str = "refused") -> None:
         super().__init__(message)

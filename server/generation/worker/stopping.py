@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Stopped(Exception):
-    """The work was cancelled."""
+    """The work was cancelled. Outside the tree of errors: it stays in the worker's process."""
 
 
 class Stop:

@@ -44,11 +44,14 @@ _EXTENDED_SAR = 255
 
 
 class FormatRefused(ValueError):
-    """The stream is not 4:2:0 with 8 bits, or has slice groups, data partitions, or slices out of order."""
+    """The stream is not 4:2:0 with 8 bits, or has slice groups, data partitions, or slices out of order.
+
+    Outside the tree of errors: the decoder counts it, and no client gets it.
+    """
 
 
 class TooLarge(ValueError):
-    """The pictures need more memory than any camera may have."""
+    """The pictures need more memory than any camera may have. Outside the tree of errors as `FormatRefused` is."""
 
 
 class SequenceSet(NamedTuple):

@@ -39,7 +39,10 @@ _MARKS = (
 
 
 class AnswerError(Exception):
-    """This answer cannot be given. `code` is picture, context, template, memory, numbers or failed."""
+    """This answer cannot be given. `code` is picture, context, template, memory, numbers or failed.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
 
     def __init__(self, code: str) -> None:
         super().__init__(code)

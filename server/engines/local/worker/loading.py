@@ -28,7 +28,10 @@ _REASON_CHARS = 300
 
 
 class LoadError(Exception):
-    """It cannot be loaded. `message` is a sentence that says why and what to do."""
+    """It cannot be loaded. `message` is a sentence that says why and what to do.
+
+    Outside the server's tree of errors: it stays in the worker's process.
+    """
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
