@@ -25,7 +25,7 @@ from server.core.frames import CameraState, Frame
 from server.core.metrics import Metrics
 from tests.support.fakes_clock import run_clock
 
-# What the sender's clock is ahead of this machine's, in seconds since the epoch.
+# Offset of the sender's clock to this machine's monotonic clock, seconds.
 SENDER = 1_700_000_000.0
 
 
@@ -110,7 +110,7 @@ def spawn(coro: Coroutine[Any, Any, Frame]) -> asyncio.Task[Frame]:
 
 
 def test_a_question_gets_the_first_frame_captured_after_it_by_the_senders_clock() -> None:
-    """What was captured before the question is passed over, even when it arrives after it."""
+    """A frame captured before the question is skipped, even if it arrives after it."""
 
     async def main() -> None:
         bench = Bench()
@@ -571,7 +571,7 @@ def test_hold_takes_a_sharp_frame_at_once() -> None:
 
 
 def test_hold_takes_the_best_of_what_came() -> None:
-    """When nothing is sharp within 0.4 s, the least blurred one is held, not the newest."""
+    """Without a sharp frame within 0.4 s the least blurred one is held, not the newest."""
 
     async def main() -> None:
         bench = Bench()

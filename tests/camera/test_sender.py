@@ -20,7 +20,7 @@ def test_idle_follows_the_sampling(rate: float, working: bool, idle: int) -> Non
 
 
 def test_a_new_connection_begins_unmeasured() -> None:
-    """What another path carried says nothing about this one."""
+    """The measurement of another path is not used for this one."""
     sending = Sending(2.0)
     before = sending.message()
     assert before.awake.max_bitrate == UNMEASURED[0]

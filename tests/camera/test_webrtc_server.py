@@ -29,7 +29,7 @@ from server.rtc.offer import MAX_CANDIDATES, MAX_SDP_BYTES
 from server.rtc.patches.transport_guard import DrainedTls
 from tests.support.fakes_rtc import Peer, Side, camera_peer, live_encoder, webrtc_side
 
-# What Chromium 156 offers for one camera, but for its list of codecs, which is shortened.
+# Chromium 156's offer for one camera, with a shortened list of codecs.
 CHROMIUM = """v=0
 o=- 4215776853 2 IN IP4 127.0.0.1
 s=-

@@ -1,4 +1,4 @@
-"""How many answers a GPU works on at a time, how fast, and DEPLOY's sizes, which are computed from that."""
+"""The concurrent answers of a GPU, their speed, and DEPLOY's sizes, which are computed from them."""
 
 from __future__ import annotations
 

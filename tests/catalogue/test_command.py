@@ -408,7 +408,7 @@ def test_no_text_becomes_a_flag(model: str, image: str) -> None:
 
 
 def test_a_child_gets_none_of_our_secrets() -> None:
-    """What programs and GPUs need is passed on, and what the launch sets; the rest is not."""
+    """The variables for programs and GPUs, and those of the launch, are passed on; the rest is not."""
     launch = built("subprocess")
     ours = {
         "PATH": "/bin",

@@ -61,7 +61,7 @@ def test_ours_has_every_type() -> None:
 
 
 def test_the_small_one_fits_a_laptop() -> None:
-    """What `--model small` fetches answers about pictures, is free to use and small."""
+    """The model of `--model small` answers about pictures, is free to use and small."""
     small = Catalogue.load().require("small")
     assert small.answers
     assert small.licence == "Apache-2.0"

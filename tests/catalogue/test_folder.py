@@ -68,7 +68,7 @@ def write(path: Path, content: object) -> None:
 
 
 def beside(folder: Path) -> None:
-    """What a model needs beside its weights."""
+    """Write the files that a model needs beside its weights."""
     write(folder / "tokenizer.json", {})
     write(folder / "preprocessor_config.json", {})
 
@@ -214,7 +214,7 @@ def test_other_kinds(
 
 
 def test_quantised_weights(folder: Path) -> None:
-    """What holds several weights in a number has no known count of them."""
+    """Packed weights have no known number of parameters."""
     write(
         folder / "config.json", {**QWEN, "quantization_config": {"quant_method": "gptq", "bits": 4}}
     )
@@ -271,7 +271,7 @@ def pipeline(folder: Path, index: dict[str, Any] = WAN, **transformer: object) -
 def test_pipelines(
     tmp_path: Path, index: dict[str, Any], transformer: dict[str, Any], abilities: set[Ability]
 ) -> None:
-    """What comes out is told by the autoencoder, what goes in by the transformer."""
+    """The autoencoder shows the output, the transformer the input."""
     model = read_model(pipeline(tmp_path / "wan", {**WAN, **index}, **transformer))
     assert model.library is Library.DIFFUSERS
     sound = Ability.TEXT_TO_AUDIO in abilities
@@ -402,7 +402,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         text(num_hidden_layers=10**8, hidden_size=10**9),
         "cannot be (memory_bytes: Input should be less than",
     ),
-    # What is no file
+    # Not a regular file
     (lambda f: pipe(f / "config.json"), "config.json is no file that can be read. Download"),
     (lambda f: pipe(f / "model.safetensors.index.json"), "is no file that can be read"),
     (lambda f: loop(f / "model.safetensors.index.json"), "There are no weights in"),
@@ -448,7 +448,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
         configured(architectures=["Qwen2VLForSequenceClassification"]),
         "but does not answer questions about them",
     ),
-    # What lies beside the weights
+    # Files beside the weights
     (lambda f: (f / "tokenizer.json").unlink(), "has no tokenizer (tokenizer.json), so no text"),
     (lambda f: (f / "preprocessor_config.json").unlink(), "has no image processor"),
     (lambda f: (f / "preprocessor_config.json").write_text("{"), "preprocessor_config.json is dam"),
@@ -466,7 +466,7 @@ def test_a_broken_folder_is_named(
     assert says in caught.value.message, caught.value.message
     assert str(folder) in caught.value.message
     assert caught.value.message.isprintable()
-    # What is wrong with one is told of it, and the others are there.
+    # The problem of one is reported, and the others are found.
     models, troubles = find_models([folder])
     assert models == []
     assert len(troubles) <= 1

@@ -1,4 +1,4 @@
-"""Which modes a model has on a machine, and the sentence for each that it has not."""
+"""The modes of a model on a machine, and the sentence for each impossible one."""
 
 from __future__ import annotations
 
@@ -349,7 +349,7 @@ def test_transformers_serve_wants_torchvision_for_videos() -> None:
 
 
 def test_an_unknown_kind_is_tried_and_said_so() -> None:
-    """Whether vLLM takes it is not known; what is known not to is not offered."""
+    """A model that vLLM may know is offered; one that it does not know is not."""
     model = MODEL.model_copy(update={"needs": {"transformers": "", "vllm": ""}})
     assert "not known which version of vLLM takes" in modes(model, ALL)[RunMode.SUBPROCESS].reason
     never = MODEL.model_copy(update={"needs": {"transformers": ""}})

@@ -1,4 +1,4 @@
-"""What models take of memory; and the figures beside what transformers itself makes of pictures and of published sizes."""
+"""Memory of models; and the figures compared with transformers' own for pictures and published sizes."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ async def test_cancelled_work_that_has_not_begun_is_dropped() -> None:
 
 
 def test_closing_waits_for_threads_as_long_as_it_is_told() -> None:
-    """Whether all of them have ended is the answer, and what waits is dropped either way."""
+    """The result says if all have ended; waiting work is dropped either way."""
     pools = Pools(heavy=1)
     go_on = threading.Event()
     running = pools.heavy.submit(go_on.wait, 10)
@@ -163,7 +163,7 @@ def test_closing_waits_for_threads_as_long_as_it_is_told() -> None:
 
 
 async def test_a_blocked_event_loop_is_noticed() -> None:
-    """What blocks it for a while shows as lateness of about that while, and next to nothing otherwise."""
+    """A blocked loop shows a lag of about that time, and next to none otherwise."""
     seen: list[float] = []
     tasks = TaskSet("set")
     tasks.spawn(watch_lag(seen.append, interval=0.005), name="lag")
@@ -197,7 +197,7 @@ async def test_a_pulse_wakes_who_waits_now() -> None:
 async def test_a_step_that_fails_is_not_the_last(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is done for ever goes on after a fault, which is counted, and logged without its text."""
+    """An endless loop continues after an error, which is counted, and logged without its text."""
     failures: Counter[str] = Counter()
     monkeypatch.setattr(aio, "loop_failures", failures)
     steps: list[int] = []

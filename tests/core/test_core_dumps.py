@@ -76,7 +76,7 @@ def needs_dumps(folder: Path) -> None:
 
 
 def shut(pid: int) -> bool:
-    """Whether the process has forbidden its dumps: a limit of 0, and no memory in a dump that has none."""
+    """Return True when the process forbids its dumps: a limit of 0, and no memory in a dump."""
     folder = Path(f"/proc/{pid}")
     limit = next(
         line for line in (folder / "limits").read_text().splitlines() if "core file" in line

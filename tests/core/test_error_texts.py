@@ -29,13 +29,13 @@ _NOT_FOR_VISITORS = re.compile(
 
 
 def for_visitors(text: str) -> bool:
-    """Whether a text names nothing that is for operators."""
+    """Return True when a text names nothing that is for operators."""
     words = set(re.findall(r"\b[A-Z][A-Z_]{3,}\b", text))
     return not (words & SETTINGS) and _NOT_FOR_VISITORS.search(text) is None
 
 
 def public_texts() -> Iterator[tuple[str, str]]:
-    """Where, and the fixed parts of, each text that is written for visitors in the server's source."""
+    """Yield the place and the fixed parts of each text for visitors in the server's source."""
     for path in sorted(SERVER.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if not isinstance(node, ast.Call):
@@ -87,7 +87,7 @@ def test_an_engine_s_state_in_two_texts() -> None:
 
 
 def test_errors_of_requests_have_one_text() -> None:
-    """What is wrong with a request is for whoever made it."""
+    """Errors about a request are shown to its sender."""
     error = NoCamera("There is no camera. Start it.")
     assert Error.of(error).message == error.visitor_message == error.message
 

@@ -217,7 +217,7 @@ class FakeNvml:
 
 
 def test_nvidia(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a GPU does not tell is None; one that is lost later is an error."""
+    """Unknown values of a GPU are None; a GPU that is lost later is an error."""
     library = FakeNvml()
     monkeypatch.setattr(gpu, "pynvml", library)
     reader = GpuReader()

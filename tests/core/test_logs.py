@@ -210,7 +210,7 @@ def test_configuring_again_replaces_the_handler(tmp_path: Path) -> None:
 
 
 def test_the_file_is_appended_to_and_followed(tmp_path: Path) -> None:
-    """What was there stays, and after a rotation lines go to the new file."""
+    """The file's contents stay, and after a rotation lines go to the new file."""
     path = tmp_path / "log"
     path.write_text('{"old":1}\n')
     logs.configure("info", path)
@@ -255,7 +255,7 @@ FOR_PEOPLE = [
 
 
 def said(terminal: bool, log_file: str = "", **environment: str) -> str:
-    """What PROGRAM writes to a pseudo-terminal, or into a pipe."""
+    """Return the output of PROGRAM to a pseudo-terminal, or to a pipe."""
     reading, writing = pty.openpty() if terminal else os.pipe()
     try:
         subprocess.run(
@@ -309,7 +309,7 @@ def test_in_a_pipe_and_in_a_file_lines_are_json(tmp_path: Path) -> None:
 def test_a_line_that_cannot_be_written_is_counted(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """When the stream is gone the record is not printed elsewhere, only counted."""
+    """A record for a closed stream is only counted, and printed nowhere."""
     gone = io.StringIO()
     gone.close()
     monkeypatch.setattr(sys, "stdout", gone)

@@ -122,7 +122,7 @@ def test_any_text(raw: str) -> None:
 
 
 def test_none_is_left_out() -> None:
-    """What is unknown is not sent; what is false is."""
+    """Unknown values are not sent; false ones are."""
     status = json.loads(wire.Status(queue_depth=0, engine="builtin", engine_state="ready").encode())
     assert status == {
         "type": "status",

@@ -72,7 +72,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "process_open_fds": ("gauge", ()),
     "process_max_fds": ("gauge", ()),
 }
-# What each label may say.
+# Allowed values of each label.
 ALLOWED: dict[str, set[str]] = {
     "state": {
         "starting",

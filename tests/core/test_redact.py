@@ -1,4 +1,4 @@
-"""What other programs say is shown on one line, without credentials and without what steers a terminal or hides."""
+"""Other programs' output is shown on one line, without credentials and control characters."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_what_is_around_stays() -> None:
     ],
 )
 def test_words_stay(text: str) -> None:
-    """What is no credential and no control character is left alone."""
+    """Text without credentials and control characters stays unchanged."""
     assert redact(plain(text)) == text
 
 
@@ -187,7 +187,7 @@ def test_one_line_does_not_hide_all_that_follow() -> None:
     )
 
 
-# What each pattern looks for, in part or whole.
+# Texts that each pattern looks for, in part or whole.
 ATOMS = (
     *("a-", "-", "--", "--a", "--token", "--key ", "a.", "token", "token=", "token='", 'token="'),
     *("a://", "a://b:", "://", "a@", "@", "a:b@", "a:b", "a:", "a:bcd@e", "w:x@y.", "x:y/", "?a="),
@@ -246,14 +246,14 @@ def test_no_line_takes_long(begin: str, end: str) -> None:
     for atom in ATOMS:
         short, long = (begin + (atom * n)[: n - 40] + end for n in (1000, 4000))
         took = cost(long, 4000)
-        # What is cheap is not measured well.
+        # Short times cannot be measured well.
         if took > 3 * ordinary:
             assert took < 9 * cost(short, 4000), (begin, atom, end)
             assert took < 12 * ordinary, (begin, atom, end)
 
 
 def test_a_line_of_any_length_takes_no_longer() -> None:
-    """What is beyond the cut is not looked at."""
+    """Text beyond the cut is not read."""
     assert cost("--" * 4_000_000, 2000) < 0.5
 
 
@@ -270,7 +270,7 @@ def test_a_line_of_any_length_takes_no_longer() -> None:
     ],
 )
 def test_no_half_of_a_credential_is_left_at_the_cut(text: str) -> None:
-    """What is shown of a long line is the beginning of what would be shown of all of it."""
+    """The shown part of a long line is the beginning of its fully redacted text."""
     for before in ("x " * 990, "token=aaaaaaaaa " * 120):
         for shift in range(60):
             line = f"{before}{'y' * shift} {text} and more of it {'z ' * 900}"

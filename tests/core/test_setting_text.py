@@ -1,4 +1,4 @@
-"""What the text of a setting stands for; the sentences around it are tests/project/test_config.py's."""
+"""Parsing the values of settings; tests/project/test_config.py has the errors around them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def test_an_engines_own_special_tokens_go_too() -> None:
 
 @given(st.text(alphabet="<|>ab_im", max_size=60))
 def test_cleaning_is_final(text: str) -> None:
-    """What was cleaned once holds nothing that a second look would take out."""
+    """Cleaning a cleaned text changes nothing."""
     tokens = ControlTokens(["<image>"])
     once = prompts.clean(text, tokens)
     assert prompts.clean(once, tokens) == once

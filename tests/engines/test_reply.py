@@ -70,7 +70,7 @@ def test_pieces_give_what_the_whole_gives(whole: str, cuts: list[int]) -> None:
 
 
 def test_little_is_held_back() -> None:
-    """What can be no mark any more comes at once; what may be one waits for a bounded number of characters."""
+    """Text that cannot be a mark is passed on at once; a possible mark waits for a bounded number of characters."""
     one = AnswerText()
     assert [part.text for part in one.feed("A cup, a <")] == ["A cup, a "]
     assert [part.text for part in one.feed(" b and ")] == ["< b and "]
@@ -261,7 +261,7 @@ async def test_an_answer_without_a_finish_reason_is_taken_when_it_is_done(
 
 
 async def test_a_filter_in_mid_answer_is_said(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """What came before it stays."""
+    """The text before it stays."""
     fake.finish_reason = "content_filter"
     text, _, end = await asked(engine)
     assert (text, end.finish_reason) == ("I see a cup.", "content_filter")

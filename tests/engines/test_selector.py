@@ -127,7 +127,7 @@ async def test_a_reported_failure_is_looked_into_at_once() -> None:
 
 
 async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
-    """When the look succeeds, it stays, and the report is forgotten."""
+    """A successful probe keeps the engine, and clears the reported failure."""
     vllm, builtin = Probed("vllm", EngineState.READY), Probed("builtin", EngineState.READY)
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         for _ in range(3):
@@ -302,7 +302,7 @@ async def test_a_preferred_engine_that_takes_no_pictures_answers_nothing() -> No
 
 
 async def test_it_can_be_told_to_look() -> None:
-    """What is ready is taken at once, not when the next look is due."""
+    """A ready engine is used at once, not at the next probe."""
     vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.READY

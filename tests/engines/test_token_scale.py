@@ -35,7 +35,7 @@ def test_a_server_that_counts_nothing_changes_nothing() -> None:
 
 
 def test_another_model_begins_anew() -> None:
-    """What was learned of one tokenizer says nothing of another."""
+    """The scale of one tokenizer is not used for another."""
     scale = TokenScale()
     scale.learn("a", 500, 1000)
     assert scale.of("b") == 1.0

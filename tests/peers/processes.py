@@ -39,7 +39,7 @@ print(*(name for name in {ELEMENTS} if Gst.ElementFactory.find(name) is None))
 
 @functools.cache
 def no_gstreamer() -> str:
-    """Why GStreamer cannot be run here, as a sentence; empty when it can."""
+    """Return a sentence with the reason why GStreamer cannot run here; "" when it can."""
     try:
         look = subprocess.run([PYTHON, "-c", _LOOK], capture_output=True, text=True, timeout=60)
     except OSError:
@@ -52,7 +52,7 @@ def no_gstreamer() -> str:
 
 
 def no_werift() -> str:
-    """Why werift cannot be run here, as a sentence; empty when it can."""
+    """Return a sentence with the reason why werift cannot run here; "" when it can."""
     if shutil.which("node") is None:
         return "Node.js is not installed, which werift needs."
     if not (HERE / "node_modules" / "werift").is_dir():

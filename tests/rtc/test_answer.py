@@ -8,7 +8,7 @@ from server.rtc.answer import whole_answer
 from server.rtc.offer import check_offer
 
 HEAD = "v=0\r\no=- 1 2 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n"
-# What is made for the camera's section alone.
+# aiortc's answer for the camera's section alone.
 OURS = (
     "v=0\r\no=- 5 5 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=group:BUNDLE v\r\na=msid-semantic:WMS *\r\n"
     "m=video 4000 UDP/TLS/RTP/SAVPF 96\r\nc=IN IP4 192.0.2.1\r\na=recvonly\r\na=mid:v\r\na=rtcp-mux\r\n"
@@ -64,7 +64,7 @@ def test_what_is_not_in_the_cameras_bundle_is_rejected(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["avd", "vad", "dav"])
 def test_the_cameras_bundle_keeps_its_order_and_shares_the_transport(order: str) -> None:
-    """What else is in it is inactive: one transport is all that there is, so nothing waits for another one."""
+    """All other sections are inactive: there is only one transport, so nothing waits for another one."""
     parts = {
         "a": section("audio", "a"),
         "v": section("video", "v", 0 if order[0] != "v" else 9, "a=bundle-only"),

@@ -130,7 +130,7 @@ def test_a_rejected_section_is_no_camera() -> None:
 
 @pytest.mark.parametrize("line_break", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
 def test_no_section_hides_behind_a_rarer_line_break(line_break: str) -> None:
-    """What aiortc would take for a section is one here too."""
+    """A line that aiortc takes for a section is one here, too."""
     hidden = f"a=x{line_break}m=video 9 UDP/TLS/RTP/SAVPF 96\r\n"
     assert len(check_offer(HEAD + media("video", extra=hidden)).sections) == 2
 

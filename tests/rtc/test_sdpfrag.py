@@ -49,7 +49,7 @@ def test_a_fragment_is_read() -> None:
 
 
 def test_ours_can_be_read_again() -> None:
-    """What is made names the section, the credentials, the candidates and their end."""
+    """A written fragment has the section, the credentials, the candidates and their end."""
     made = make_fragment("video", "v", "ab12", "p" * 22, [CANDIDATE[12:]])
     assert made.endswith("a=end-of-candidates\r\n")
     fragment = parse_fragment(made)

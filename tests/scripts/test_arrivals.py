@@ -1,4 +1,4 @@
-"""When questions are asked: fixed by the seed, and spread as a Poisson process is."""
+"""Times of questions are fixed by the seed, and form a Poisson process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What run.sh --model looks at before anything is installed or fetched."""
+"""Checks of run.sh --model before anything is installed or fetched."""
 
 from __future__ import annotations
 

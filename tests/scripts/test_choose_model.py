@@ -281,7 +281,7 @@ def test_a_folder_is_taken_as_it_is(scratch: Scratch) -> None:
 
 
 def test_a_pinned_revision_is_fetched_again_when_it_changes(scratch: Scratch) -> None:
-    """What is there of another commit, or of another size, does not count."""
+    """Files of another commit or size do not count."""
     assert scratch.started_with("--model", "tiny") == str(scratch.folder)
     known = json.loads((scratch.folder / "model-files.json").read_text())
     known["source"]["commit"] = "4" * 40
@@ -374,7 +374,7 @@ def test_stopped_while_the_hub_is_looked_at(scratch: Scratch) -> None:
 
 @pytest.mark.skipif(any(sign.exists() for sign in GPU_SIGNS), reason="a GPU has memory, too")
 def test_a_model_that_can_not_fit_is_not_fetched(scratch: Scratch) -> None:
-    """What it takes, what there is, and what to do."""
+    """The error names the needed space, the free space, and the remedy."""
     done = scratch.run("--model", "heavy")
     assert done.returncode == 1
     assert "takes about 9.1 TiB of memory, and this machine has" in done.stderr

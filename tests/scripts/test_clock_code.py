@@ -31,7 +31,7 @@ NUMBERS = [0, 1, 0xFFFFFFFF, 0x55555555, 0xAAAAAAAA, 1_795_166_220_123]
     ("size", "quality"), [((1280, 720), 95), ((1288, 728), 85), ((840, 448), 70), ((320, 180), 60)]
 )
 def test_the_clock_survives_resizing_and_jpeg(ms: int, size: tuple[int, int], quality: int) -> None:
-    """What was drawn is read again after a resize and a JPEG."""
+    """A drawn code can be read after a resize and a JPEG."""
     frame = scene()
     clock_code.draw(frame, ms)
     resized = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)

@@ -24,7 +24,7 @@ Found = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """What tests.real_model.conversions saw; made once, in one process."""
+    """Results of tests.real_model.conversions, created once in one process."""
     if lacking := missing():
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
         pytest.skip(lacking)
@@ -232,7 +232,7 @@ def test_trouble_is_said(found: Found, case: str, says: str, left: list[bool] | 
     ],
 )
 def test_wrong_options_end_with_status_2(args: list[str], says: str, tmp_path: Path) -> None:
-    """What is wrong is told at once, before torch is looked for."""
+    """Wrong options are reported at once, before torch is imported."""
     done = subprocess.run(
         [sys.executable, str(SCRIPT), *args],
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},

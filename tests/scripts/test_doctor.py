@@ -37,7 +37,7 @@ PRIVATE = {"access_code": CODE, "jwt_secret_key": KEY, "rate_limit_per_minute": 
 
 
 async def look(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
-    """What is printed as JSON, by check; under "" whether it says that nothing failed."""
+    """Return the JSON output by check; under "" True when nothing failed."""
     ok = await examine(options(["--json", *arguments]))
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is ok

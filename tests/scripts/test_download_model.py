@@ -80,7 +80,7 @@ def fetch(folder: Path, url: str, *args: str, **more: str) -> Result:
 
 
 def here(hub: Hub, folder: Path, name: str = NAME, revision: str | None = None) -> Result:
-    """What the program does, in this process, which takes a second less."""
+    """Run the program in this process, which is a second faster."""
     said, status = io.StringIO(), 0
     with pointed_at(hub.url), contextlib.redirect_stderr(said):
         try:
@@ -143,7 +143,7 @@ def test_dry_run_writes_nothing(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_broken_connection_is_gone_on_with(hub: Hub, tmp_path: Path) -> None:
-    """What was written before the break is not asked for again."""
+    """Bytes written before the break are not requested again."""
     model = hub.models[NAME]
     large = random.Random(5).randbytes(PIECE + 100_000)
     model.revisions[NEW][SHARDS[0]] = large
@@ -315,7 +315,7 @@ def test_two_models_do_not_mix_in_one_folder(hub: Hub, tmp_path: Path) -> None:
 
 
 def test_a_record_leads_nowhere_else(hub: Hub, tmp_path: Path) -> None:
-    """What it names outside of its folder is not removed with the old revision."""
+    """Files outside of its folder are not removed with the old revision."""
     assert here(hub, tmp_path, revision="v1").returncode == 0
     path = tmp_path / "model" / record.NAME
     known = json.loads(path.read_text())
@@ -361,7 +361,7 @@ def test_another_size_than_told_is_not_kept(hub: Hub, tmp_path: Path, content: b
 
 
 def test_a_hub_that_sends_no_parts(hub: Hub, tmp_path: Path) -> None:
-    """What was there is thrown away, and the file begins anew."""
+    """The partial file is discarded, and fetched from the beginning."""
     hub.models[NAME].ranges = False
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / f"{SHARDS[0]}.part").write_bytes(b"x" * 1000)
@@ -421,7 +421,7 @@ def test_hardly_anything_for_long_is_an_end() -> None:
 
 
 def test_a_hub_that_begins_again_and_again_is_an_end() -> None:
-    """What is thrown away is no progress."""
+    """Discarded bytes do not count as progress."""
     stall = Stall(0, 0.0)
     for turn in range(MOST_RESTARTS):
         stall.look(LEAST_BYTES, 10.0 * turn)

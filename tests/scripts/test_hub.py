@@ -1,4 +1,4 @@
-"""What a hub tells and where it leads, through the real huggingface_hub and a tiny hub on loopback."""
+"""Answers and redirects of a hub, through the real huggingface_hub and a tiny hub on loopback."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def look_up(hub: Hub) -> Repository:
-    """What the program does first, in this process."""
+    """Prepare this process like the program does."""
     with pointed_at(hub.url):
         return scripts_hub.look_up(NAME, None)
 
@@ -95,7 +95,7 @@ def test_a_pause_without_end_is_not_waited_for() -> None:
 
 
 def test_a_token_goes_to_the_hub_alone(hub: Hub, tmp_path: Path) -> None:
-    """Where the hub leads to another place, that gets none."""
+    """A redirect to another host gets no token."""
     model = hub.models[NAME]
     with running_hub() as other:
         other.models[NAME] = Model({COMMIT: dict(model.revisions[COMMIT])}, {"main": COMMIT})

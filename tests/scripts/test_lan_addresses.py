@@ -1,4 +1,4 @@
-"""Which names and addresses of this machine a phone beside it can use."""
+"""Names and addresses of this machine that a phone in the network can use."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ async def test_frames_decode_and_show_their_capture_time(codec: str, decoder: st
 
 
 async def test_a_late_subscriber_begins_with_a_key_frame_and_nobody_else_is_disturbed() -> None:
-    """Who comes later gets a key frame first; who was there goes on frame by frame."""
+    """A later reader gets a key frame first; earlier readers continue frame by frame."""
     encoder = LiveEncoder(rate=30)
     first = encoder.subscribe()
     try:
@@ -95,7 +95,7 @@ async def test_capture_time_stands_still_while_frozen() -> None:
 
 
 async def test_a_track_gives_frames_as_packets_with_rtp_time() -> None:
-    """What aiortc gets is the encoded frame and its time in 1/90,000 s."""
+    """aiortc gets the encoded frame and its time in 1/90,000 s."""
     encoder = LiveEncoder()
     feed = encoder.subscribe()
     track = EncodedTrack(feed)

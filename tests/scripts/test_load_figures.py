@@ -1,4 +1,4 @@
-"""What a load run comes to: vLLM's definitions, goodput, stages, and which settings to lower."""
+"""Figures of a load run: vLLM's definitions, goodput, stages, and the settings to lower."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_it_is_no_certificate_for_others(host: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["192.168.1.1", "bank.example", "local", "fd00::1", "8.8.8.8"])
 def test_a_stolen_authority_can_pretend_to_be_nobody_else(host: str, tmp_path: Path) -> None:
-    """What its key signs for the router beside it, or for a bank, is refused: the name constraints hold."""
+    """Certificates that its key signs for the router or for a bank are refused: the name constraints hold."""
     issued, _, _ = provide(tmp_path)
     key, certificate = read_pair(issued.authority.parent / "authority.pem")
     try:

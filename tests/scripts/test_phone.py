@@ -112,7 +112,7 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
             assert phone.post("/api/token", json={}).status_code == 401
             granted = phone.post("/api/token", json={"pairing_code": code})
             assert granted.status_code == 200
-            # What the page does when it is loaded again.
+            # The page's request after a reload.
             page_itself = {"Origin": f"https://{seen.netloc}", "Sec-Fetch-Site": "same-origin"}
             [cookie] = phone.cookies.jar
             assert (cookie.name, cookie.secure, cookie.path) == (COOKIE, True, "/api/token")

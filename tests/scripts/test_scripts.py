@@ -19,7 +19,7 @@ from tests.support.wheels import locked, wheel, write_empty_locks
 ROOT = Path(__file__).resolve().parents[2]
 CI = sorted((ROOT / ".ci").iterdir())
 SCRIPTS = [*sorted((ROOT / "scripts").glob("*.sh")), *CI]
-# What the scripts use beside bash and Python.
+# Programs that the scripts use beside bash and Python.
 TOOLS = ("bash", "basename", "cat", "dirname", "id", "ls", "rm", "sleep", "tail", "uname")
 
 Result = subprocess.CompletedProcess[str]
@@ -279,7 +279,7 @@ def test_a_changed_lock_is_installed(installed: Path, name: str) -> None:
 
 @pytest.mark.slow
 def test_failed_install_stops_with_a_sentence_and_is_repaired(installed: Path) -> None:
-    """What cannot be installed stops the start; put right, the next run makes all of it anew."""
+    """A failed install stops the start; once it is fixed, the next run installs everything anew."""
     lock = installed / "locks" / "requirements.txt"
     before = lock.read_text()
     lock.write_text(locked("no-such-package-of-qwen-camera", "1"))
@@ -363,7 +363,7 @@ def test_install_killed_half_way_is_repaired(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_no_model_server_is_no_failure(tmp_path: Path) -> None:
-    """What the tests can do without is said to be missing, and tried again the next time."""
+    """A missing optional program is reported, and tried again the next time."""
     scratch = project(tmp_path / "p")
     lock = scratch / "locks" / "requirements-models.txt"
     lock.write_text(locked("no-such-package-of-qwen-camera", "1"))

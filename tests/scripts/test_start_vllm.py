@@ -516,7 +516,7 @@ def test_the_models_own_number_format_is_the_default() -> None:
     assert words[words.index("--dtype") + 1] == "auto"
 
 
-# What the model of these tests keeps of a token: 64 layers, 8 pairs of heads of 128 numbers
+# Bytes per token of the tests' model: 64 layers, 8 pairs of heads of 128 numbers
 TEXT = {
     "hidden_size": 5120,
     "num_hidden_layers": 64,

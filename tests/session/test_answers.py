@@ -91,7 +91,7 @@ async def test_a_whole_answer() -> None:
     [("stop", True), ("length", True), ("cancelled", False), ("replaced", False)],
 )
 async def test_only_whole_answers_count_as_such(reason: str, whole: bool) -> None:
-    """What was stopped is told, and is not whole."""
+    """A stopped answer is sent, and is not complete."""
     told = Told()
     told.start()
     told.sink.finished(replace(RESULT, finish_reason=reason, first_token_seconds=None))

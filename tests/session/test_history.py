@@ -21,7 +21,7 @@ def filled(count: int, *, max_tokens: int = 4096, max_turns: int = 32) -> Histor
 
 
 def test_turns_come_back_oldest_first() -> None:
-    """What was added is told in its order, the texts as they were."""
+    """Added turns are returned in order, with unchanged texts."""
     assert filled(3).turns(1000) == tuple(
         Turn(f"question {number}", f"answer {number}") for number in range(3)
     )

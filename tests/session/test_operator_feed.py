@@ -1,4 +1,4 @@
-"""What operators hear on their sockets: state and lines, bounded, and nobody else."""
+"""Operators' sockets get state and lines, bounded, and no other socket does."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ async def test_a_flood_of_lines_is_bounded_and_counted(place: Desk) -> None:
 
 
 async def test_lines_are_text(place: Desk) -> None:
-    """What would move a terminal's cursor, or break a line, is a space."""
+    """Characters that would move a terminal's cursor, or break a line, become spaces."""
     outbox = Outbox()
     place.desk.line("\x1b[31mred\x1b[0m\r50%\u2028next")
     place.desk.join("socket", outbox)

@@ -290,7 +290,7 @@ async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI
 
 
 async def test_a_description_begins_with_a_woken_camera(guest: Visitor) -> None:
-    """What it says first is about what is in view when it was asked for."""
+    """The first description is about the picture at the time of the request."""
     await guest.page.ponged()
     await guest.page.send(type="settings", describe=True)
     while (await guest.page.next("sender"))["wake_ms"] is None:
@@ -496,7 +496,7 @@ async def test_a_question_that_nobody_listened_to_any_more_is_asked_anew() -> No
         assert not one.engine.requests
 
 
-# What the model gets
+# The model's input
 
 
 async def test_history_outlives_the_socket(guest: Visitor, fake: FakeOpenAI) -> None:

@@ -80,7 +80,7 @@ async def test_max_sessions() -> None:
 
 
 async def test_sessions_that_were_left_make_room() -> None:
-    """When all places are taken, the one left longest ago ends; one with a socket, or left just now, stays."""
+    """At MAX_SESSIONS the session left longest ago ends; one with a socket, or left just now, stays."""
     async with manager(max_sessions=3) as (sessions, ended):
         left, longest, watched = (sessions.open(id) for id in ("left", "longest", "watched"))
         sessions.attach(watched, Socket())
@@ -98,7 +98,7 @@ async def test_sessions_that_were_left_make_room() -> None:
 
 
 async def test_places_are_not_held_by_those_who_show_nothing() -> None:
-    """When all are taken, whoever has had no picture for three minutes makes room, with a socket and talking, too."""
+    """At MAX_SESSIONS a session without a picture for three minutes ends, even with an active socket."""
     async with manager(max_sessions=3) as (sessions, ended):
         talks, silent, shows = (sessions.open(id) for id in ("talks", "silent", "shows"))
         sockets = {session.id: Socket() for session in (talks, silent, shows)}

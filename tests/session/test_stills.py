@@ -105,7 +105,7 @@ async def test_nobody_gets_any_who_did_not_ask(monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_filters_come_first() -> None:
-    """What a filter makes of the picture is what is shown."""
+    """The filtered picture is shown."""
     async with room(None, Red()) as one:
         one.camera()
         want(one)

@@ -15,7 +15,7 @@ Bgr = NDArray[np.uint8]
 
 
 def noise(height: int, width: int) -> Bgr:
-    """What JPEG compresses worst."""
+    """Create a picture that JPEG compresses worst."""
     return np.random.default_rng(4).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
@@ -81,7 +81,7 @@ def test_thumbnail_never_exceeds_24_kib(height: int, width: int) -> None:
 
 
 def test_data_url_holds_the_bytes() -> None:
-    """What a browser decodes is what was given."""
+    """A browser decodes the given picture."""
     head, _, body = data_url(b"\xff\xd8 bytes").partition(",")
     assert head == "data:image/jpeg;base64"
     assert base64.b64decode(body) == b"\xff\xd8 bytes"

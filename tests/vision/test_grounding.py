@@ -121,7 +121,7 @@ def test_pixels_and_thousandths_lead_to_the_frame() -> None:
 
 
 def test_boxes_are_cut_at_the_edges() -> None:
-    """What is wholly outside is none."""
+    """A box wholly outside gives None."""
     size = {"picture": (100, 100), "frame": (200, 200)}
     over = Box(-10, 50, 150, 60)
     assert to_frame(over, BoxUnit.PIXELS, **size) == Box(0, 100, 200, 120)
@@ -146,7 +146,7 @@ def test_what_lies_at_an_edge_is_in_the_frame() -> None:
     st.lists(st.floats(0, 1), min_size=4, max_size=4),
 )
 def test_there_and_back(width: int, height: int, model: Any, place: list[float]) -> None:
-    """What lies somewhere in the frame lies there again, however the picture was resized."""
+    """A box returns to its place in the frame, whatever the resize of the picture."""
     geometry, unit = model
     high, wide = smart_resize(height, width, geometry)
     across, down = (wide, high) if unit is BoxUnit.PIXELS else (1000, 1000)

@@ -136,7 +136,7 @@ def test_a_video_costs_what_was_allowed(
     assert high % geometry.factor == wide % geometry.factor == 0
     rows, columns = high // geometry.factor, wide // geometry.factor
     assert rows * columns <= FRAME_MAX_TOKENS
-    # What is enlarged to the least is rounded up on both sides.
+    # A picture enlarged to the minimum is rounded up on both sides.
     least = (rows - 1) * (columns - 1) < FRAME_MIN_TOKENS
     assert least or rows * columns <= tokens / count * 2
 

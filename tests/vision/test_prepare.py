@@ -85,7 +85,7 @@ def test_low_detail_is_the_configured_budget() -> None:
 
 
 def test_a_held_frame_has_no_motion_of_now() -> None:
-    """What moves now says nothing of a picture that was kept."""
+    """Present motion is not part of a held picture."""
     seen = Scene(0.5, 0.5, 0.25, False, False)
     for filters in ((), (Painting(),)):
         picture = PictureMaker(filters, 512).make(
@@ -211,7 +211,7 @@ def test_picture_of_4096_is_taken() -> None:
 
 
 def test_extreme_ratio_is_refused_aloud() -> None:
-    """What the model's resize cannot take is the client's to change."""
+    """A picture that the model's resize cannot handle is a BadRequest."""
     with pytest.raises(BadRequest, match="aspect ratio"):
         PictureMaker((), 512).make(empty(4_000, 10), VLM, Detail.LOW)
 

@@ -209,7 +209,7 @@ def test_drawn_faces_are_found(height: int) -> None:
 
 @needs_faces
 def test_blurred_face_is_found_no_more() -> None:
-    """What is left of a face is none to the detector itself, in landscape and in portrait."""
+    """The detector finds no face in a blurred one, in landscape and in portrait."""
     detector = FaceDetector()
     for width, tall in ((1280, 720), (720, 1280)):
         scene = scene_with_face(120, 200, 300, width, tall)

@@ -185,7 +185,7 @@ def test_colours_have_their_usual_names(bgr: tuple[int, int, int], name: str) ->
 
 
 async def test_the_colour_in_the_middle_comes_first(engine: BuiltinEngine) -> None:
-    """What a person points at is told apart from what surrounds it."""
+    """The object that a person points at is distinguished from its surroundings."""
     bgr = scene((255, 255, 255))
     cv2.circle(bgr, (640, 360), 170, (20, 20, 200), -1)
     answer = await ask(engine, bgr, "What colour is it?")

@@ -312,7 +312,7 @@ def test_a_wifi_code_is_taken_apart(text: str, name: str, password: str) -> None
     ],
 )
 def test_a_link_leads_where_a_browser_would_go(url: str, host: str) -> None:
-    """What stands before an @ is no address."""
+    """The part before an @ is no address."""
     assert codes.host(url) == host
 
 

@@ -1,4 +1,4 @@
-"""What a question asks for."""
+"""The intent of a question."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_questions_are_understood(want: Want, question: str) -> None:
     ],
 )
 def test_does_it_say(question: str, target: str) -> None:
-    """What is asked after is taken out of the question."""
+    """The sought thing is extracted from the question."""
     intent = understand(question)
     assert intent.want is Want.SAYS
     assert intent.target == target

@@ -66,7 +66,7 @@ def _one_thread() -> Iterator[None]:
 
 
 class Heard:
-    """What a manager is told."""
+    """The reports to a manager."""
 
     def __init__(self) -> None:
         self.progress: list[LoadProgress] = []
@@ -431,7 +431,7 @@ async def test_a_step_is_stopped_in_its_middle(tiny_model: Path) -> None:
     }
 
 
-# What cannot be loaded
+# Models that cannot be loaded
 
 
 async def failing(engine: LocalEngine) -> str:

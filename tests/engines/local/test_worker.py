@@ -1,4 +1,4 @@
-"""What a worker does before torch is there: text out of tokens, a folder's files, number formats and memory."""
+"""The parts of a worker without torch: text from tokens, a folder's files, number formats and memory."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def all_or_nothing(ids: Sequence[int]) -> str:
 
 
 def test_bytes_that_are_all_or_nothing() -> None:
-    """What was told stays told while the next character is not whole."""
+    """Sent text stays while the next character is incomplete."""
     one = Detokenizer(all_or_nothing)
     pieces = [one.push(byte) for byte in "日本🎈é!".encode()]
     assert [piece for piece in pieces if piece] == ["日", "本", "🎈", "é", "!"]
@@ -284,7 +284,7 @@ def test_free_memory_knows_the_process_limit() -> None:
     ],
 )
 def test_the_context_is_held_to_the_memory(wanted: int, free: int | None, held: int) -> None:
-    """What is left beside the weights bounds it, down to what a picture and a few words take."""
+    """The memory beside the weights bounds it, down to the need of a picture and a few words."""
     assert room.context(wanted, free, 100_000) == held
 
 
@@ -345,7 +345,7 @@ def test_the_environment_of_a_worker_has_no_secret(monkeypatch: pytest.MonkeyPat
     ],
 )
 def test_log_lines_are_bounded_and_without_secrets(raw: bytes, shown: str) -> None:
-    """What a progress bar wrote last, printable, cut, and nothing that looks like a key."""
+    """A progress bar's last text is shown: printable, cut, and without anything that looks like a key."""
     assert "".join(LogRing(redrawn=False).feed(raw + b"\n")) == shown
 
 
@@ -398,7 +398,7 @@ async def test_lines_of_its_log_are_heard_but_while_a_question_is_in_work() -> N
 
 @pytest.mark.slow
 async def test_a_flood_of_lines_leaves_the_loop_its_time() -> None:
-    """What a worker's libraries print without end is read slowly; beyond the bound it is counted and not passed on."""
+    """Endless output of a worker's libraries is read slowly; beyond the bound it is counted and not passed on."""
     child = Child()
     await child.start("while True: os.write(2, b'-' * 1900 + b'\\n')")
     await soon(lambda: bool(child.lines))
@@ -412,7 +412,7 @@ async def test_a_flood_of_lines_leaves_the_loop_its_time() -> None:
 
 
 async def test_a_line_without_an_end_is_cut_and_its_rest_dropped() -> None:
-    """What follows might be the second half of a secret; the next line is heard again."""
+    """The rest of a line may be the second half of a secret, so only the next line is passed on again."""
     child = Child()
     await child.start(
         "for part in (b'a' * 3000, b'b' * 3000, b'b\\nnext\\nlast'): os.write(2, part); time.sleep(0.2)"

@@ -1,4 +1,4 @@
-"""What pipelines and models give, whatever its form, as frames and samples: for this no model is needed."""
+"""Outputs of pipelines and models in any form become frames and samples; needs no model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model server that means harm can make us spend: true processes on both sides, memory and time measured."""
+"""The memory and time that a malicious model server can cost us, measured with real processes on both sides."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ Asked = Callable[[str, str], dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def asked() -> Iterator[Asked]:
-    """What a question of a kind to a server of a manner comes to."""
+    """Ask a server with this behaviour one kind of question, and return the result."""
     server, asker = Child("tests.support.malicious_model_server"), Child(
         "tests.support.model_asker"
     )

@@ -1,4 +1,4 @@
-"""What a model server is asked: context that does not suffice, and a frame that is held."""
+"""Requests to a model server: insufficient context, and held frames."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_prompts_about_a_held_frame_begin_with_all_of_the_one_before() -> None:
 
 
 def test_prompts_about_fresh_frames_have_the_picture_last() -> None:
-    """What is the same in all of them, system and turns, goes before it."""
+    """The common part of all requests, system text and turns, comes before it."""
     one, two = (json.loads(sent(request("Now?", turns=TURNS[:n])) + b"]") for n in (2, 3))
     assert one[:-1] == two[: len(one) - 1]
     assert all(isinstance(message["content"], str) for message in two[:-1])

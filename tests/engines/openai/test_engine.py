@@ -69,7 +69,7 @@ async def collect(
 
 
 async def partial(engine: OpenAIEngine) -> tuple[list[str], EngineError]:
-    """What came before the error, and the error."""
+    """Return the chunks before the error, and the error."""
     texts: list[str] = []
     try:
         async for chunk in engine.answer(request()):
@@ -308,7 +308,7 @@ async def test_a_refused_field_is_dropped_for_good(fake: FakeOpenAI, behaviour: 
 async def test_a_refused_field_that_is_needed_is_an_error(
     fake: FakeOpenAI, engine: OpenAIEngine
 ) -> None:
-    """What cannot be left out is not sent again and again."""
+    """A required field is not left out, and the request is not repeated."""
     fake.behaviour = Behaviour.REFUSES_FIELD
     fake.refused_fields = {"messages"}
     _, raised = await partial(engine)
@@ -317,7 +317,7 @@ async def test_a_refused_field_that_is_needed_is_an_error(
 
 
 async def test_a_model_that_went_is_looked_up_anew(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """When the server was restarted with another model, the first of its list is used at once."""
+    """After a restart of the server with another model, the first model of its list is used at once."""
     await collect(engine)
     fake.models = ["other-vl"]
     texts, _ = await collect(engine)

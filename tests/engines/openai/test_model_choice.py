@@ -1,4 +1,4 @@
-"""Which model of a list sees, by what is told of it and by its name."""
+"""Find the model of a list that accepts pictures, by its data and by its name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which addresses lead to this very machine; of all others people are told before a picture goes there."""
+"""Recognise addresses of this machine; for all others people are asked before a picture goes there."""
 
 from __future__ import annotations
 

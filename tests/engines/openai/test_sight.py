@@ -1,4 +1,4 @@
-"""Which model of a server is asked: one that takes pictures, found out once, and said."""
+"""The choice of a server's model: one that accepts pictures, tested once, and reported."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ async def test_nobody_is_asked_while_answers_are_in_work(
 async def test_a_silent_model_is_asked_once_and_in_bounded_time(
     fake: FakeOpenAI, engine: OpenAIEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not come out is left open: the server's first answers, as without asking."""
+    """Without a result of the test the server's first model answers."""
     monkeypatch.setattr("server.engines.openai.sight._ASK_SECONDS", 0.1)
     fake.models, fake.first_token = ["one"], 5.0
     assert (await engine.probe()).model == "one"
@@ -242,7 +242,7 @@ async def test_a_server_that_was_away_is_asked_anew(fake: FakeOpenAI, engine: Op
 
 
 async def test_rubbish_about_models_is_no_error(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
-    """What its own interface tells wrongly counts for nothing."""
+    """Malformed answers of its own interface are ignored."""
     fake.models = ["one-vl", "two-vl"]
     fake.cards = {
         "one-vl": {"owned_by": "library", "capabilities": 3, "architecture": [], "type": []}

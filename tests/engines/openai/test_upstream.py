@@ -1,4 +1,4 @@
-"""What a model server's refusals mean."""
+"""The errors for a model server's refusals."""
 
 from __future__ import annotations
 

@@ -322,7 +322,7 @@ def test_any_packets_leave_it_sound(
 
 
 def settle(assembler: Assembler, now: float) -> None:
-    """What the owner does after each packet and at each deadline: afterwards nothing is due."""
+    """Act like the owner after each packet and at each deadline: afterwards nothing is due."""
     assembler.poll(now)
     nacks = assembler.nacks(now)
     assert len(nacks) <= MAX_NACKS
@@ -465,7 +465,7 @@ def test_a_marker_on_every_slice_is_found_out() -> None:
 
 
 def test_slices_marked_within_a_delta_break_the_chain() -> None:
-    """What was handed out was not whole, so a key frame is needed; then all is well."""
+    """The returned frame was incomplete, so a key frame is needed; then frames continue."""
     frames = simple(h264=True, key_every=5)
     bad = [Sent(s.sequence, s.timestamp, True, s.data, s.start, s.key) for s in frames[1]]
     assembler = Assembler()

@@ -157,7 +157,7 @@ def test_going_idle_is_no_stall() -> None:
 
 
 def test_the_end_is_final() -> None:
-    """What a late decoder still delivers changes nothing."""
+    """Late frames of a decoder change nothing."""
     watch = live()
     watch.end()
     assert watch.state(10) is ENDED

@@ -189,7 +189,7 @@ def test_by_the_senders_clock_the_frame_is_not_older_than_the_question() -> None
 
 @pytest.mark.parametrize("lie", [0.1, 1.0, 60.0])
 def test_a_stamp_in_the_future_makes_no_old_frame_new(lie: float) -> None:
-    """What was captured before the question came, by this machine's clock, shows nothing of what it asks about."""
+    """A frame captured before the question by this machine's clock is never used."""
     wall = 1.7e9
     assert not captured_after(wall - 0.02 + lie, 99.98, wall, wall, asked=100.0)
 

@@ -73,7 +73,7 @@ def clip(codec: str, frames: int, width: int = 320, height: int = 240) -> list[E
 
 
 class Seen:
-    """What a lane told, and a way to wait for it."""
+    """Records a lane's calls, and waits for them."""
 
     def __init__(self) -> None:
         self.images: list[tuple[int, int]] = []

@@ -33,7 +33,7 @@ from tests.support.vp8_streams import frame
 
 MOST = h264.MAX_KEPT_MACROBLOCKS * h264.MACROBLOCK_BYTES + DECODER_BYTES
 
-# What libav may hold besides what is counted, of a decoder that has seen no frame yet.
+# Uncounted memory that libav may hold for a decoder without any frame.
 SLACK_MIB = 6.0
 
 
@@ -77,7 +77,7 @@ def test_what_libav_does_not_read_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "most"), [("reorder", 150), ("silent", 220), ("second", 150)])
 def test_nothing_is_held_to_be_put_in_order(name: str, most: int) -> None:
-    """What a set says of it, or nothing does, or a second set in mid-stream: four cameras held 830 MiB once."""
+    """The set states the number, or nothing does, or a second set in mid-stream does: four cameras once held 830 MiB."""
     found = measured(name)
     assert found["peak"] - found["before"] < most
     assert found["shown"] >= 64

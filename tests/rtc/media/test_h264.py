@@ -34,7 +34,7 @@ DEEP = Sps(profile=110, depth=10, chroma_depth=10)
 
 
 def first_frame(width: int, height: int, references: int, profile: str = "baseline") -> bytes:
-    """What libx264 makes of a grey picture."""
+    """Encode a grey picture with libx264."""
     encoder = av.CodecContext.create("libx264", "w")
     assert isinstance(encoder, av.VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
@@ -218,7 +218,7 @@ def test_nothing_is_written_that_looks_like_a_start() -> None:
     ],
 )
 def test_fields_out_of_range_are_refused(sps: Sps) -> None:
-    """What a decoder would read in another way never gets to it."""
+    """Data that a decoder would read differently never reaches it."""
     with pytest.raises(ValueError):
         read(sps)
 

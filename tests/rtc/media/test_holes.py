@@ -48,7 +48,7 @@ def test_the_younger_move_up_when_older_ones_come() -> None:
 
 
 def test_older_ones_go_first() -> None:
-    """What is found missing before the others is asked for first, though missed later."""
+    """A number before the others is requested first, though it was found missing later."""
     missing = MissingPackets()
     missing.append(10, 12, 0.0)
     assert missing.take_due(0.0) == [10, 11]

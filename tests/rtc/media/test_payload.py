@@ -20,7 +20,7 @@ START = b"\0\0\0\1"
 
 
 def stock(codec: str, payload: bytes) -> bytes | None:
-    """What aiortc makes of it; None when it refuses."""
+    """Return aiortc's result; None when it refuses."""
     try:
         return bytes(depayload(CODECS[codec], payload))
     except ValueError:

@@ -1,4 +1,4 @@
-"""When a camera is not heard of: key frames are asked for from a moment on, regularly, and not for ever."""
+"""A silent camera is asked for key frames after a while, regularly, and for a limited time."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ SSRC = 0x1234
 
 
 class Feedback:
-    """What was asked for, and when (seconds since the first)."""
+    """Records the requests with their times (seconds since the first)."""
 
     def __init__(self) -> None:
         self.nacks: list[tuple[float, list[int]]] = []

@@ -106,7 +106,7 @@ class Ice:
         self._handler = checked(lambda protocol, data, addr: self.passed.append(data))
 
     def gets(self, data: bytes, addr: tuple[str, int] = CLIENT) -> bool:
-        """Whether a datagram goes on."""
+        """Return True when a datagram passes."""
         before = len(self.passed)
         self._handler(self.protocol, data, addr)
         return len(self.passed) > before

@@ -303,7 +303,7 @@ def test_a_frame_that_is_slow_throughout_counts_while_it_comes_in() -> None:
 
 
 def test_a_frame_that_only_began_slowly_is_forgiven_at_its_end() -> None:
-    """What its first packets told was wrong, and counts no more."""
+    """The estimate from its first packets was wrong, and is undone."""
     path = PathRate()
     for n in range(10):
         feed(path, n * 0.5, packets=20, spread=0.1)

@@ -25,7 +25,7 @@ def test_it_is_the_minimum_of_the_window(steps: list[tuple[float, float]]) -> No
 
 
 def test_cleared_it_knows_nothing() -> None:
-    """What comes after counts alone."""
+    """Only later values count."""
     minimum = WindowMinimum(12)
     assert minimum.value == math.inf
     minimum.add(1.0, -5.0)
