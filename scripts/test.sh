@@ -28,7 +28,7 @@ esac
 if [ -n "$fast" ]; then
     install_once test requirements-dev.txt
     cd "$ROOT"
-    exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=2 --dist=loadfile "$@"
+    exec "$VENV_PYTHON" -m pytest --fast -q --numprocesses=2 --dist=loadfile --durations=5 --durations-min=2 "$@"
 fi
 
 # Playwright's driver is a Node.js, for which some slim systems lack a library.

@@ -9,7 +9,7 @@ import pytest
 
 from tests.real_model.server import build, build_random, missing
 
-pytest_plugins = ["tests.support.parts", "pytester"]
+pytest_plugins = ["tests.support.left_behind", "tests.support.parts", "pytester"]
 
 
 def _needed() -> None:

@@ -392,7 +392,7 @@ async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
     protocols = [Subprotocol("qwen-camera"), Subprotocol(f"bearer.{token}")]
     async with connect(f"{server.ws_url}/ws/{id}", subprotocols=protocols, proxy=None) as other:
         await other.recv()
-        await expect(page.card).to_contain_text("Opened in another place")
+        await expect(page.card).to_contain_text("Opened in another window")
         await expect(page.state).to_have_text("Camera off")
         await page.start()
         await other.wait_closed()

@@ -171,7 +171,7 @@ async def test_two_windows_of_one_page_do_not_fight(
     page = await visit(server.base_url)
     await page.start()
     server.program.sessions.close_sockets(4409, "replaced")
-    await expect(page.card).to_contain_text("Opened in another place")
+    await expect(page.card).to_contain_text("Opened in another window")
     await expect(page.state).to_have_text("Camera off")
     assert await page.page.evaluate("document.querySelector('#video').srcObject") is None
     await page.start()
