@@ -142,7 +142,7 @@ async def test_a_client_that_does_not_read_loses_its_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """256 KiB wait for it at most; then the socket is closed with 4429, and the session is still there."""
-    monkeypatch.setattr(websocket, "SEND_SECONDS", 0.5)
+    monkeypatch.setattr(session_socket, "SEND_SECONDS", 0.5)
     async with running() as server:
         # Small windows on both sides, so that the operating system does not take it all.
         for listener in server.server.servers[0].sockets:
@@ -204,7 +204,7 @@ PROMISED = [
     ("1,024 frames at once", ws_protocol.FRAME_BURST, 1024),
     ("and 128 a second", ws_protocol.FRAME_RATE, 128),
     ("256 pieces a message", ws_protocol.MAX_FRAGMENTS, 256),
-    ("cut off 10 s after the end was decided", ws_protocol.CLOSE_SECONDS, 10),
+    ("cut 10 s after closing began", ws_protocol.CLOSE_SECONDS, 10),
     ("half of a thread's time for decoding a camera", decode.SHARE, 0.5),
     ("600 units a frame", h264.MAX_UNITS, 600),
     ("8 MiB of frames that wait for it", decode.BACKLOG_BYTES, 8 << 20),
@@ -220,19 +220,19 @@ PROMISED = [
     ("2 MiB a frame", assemble.MAX_BYTES, 2 * MIB),
     ("30 frames", decode.BACKLOG, 30),
     ("nothing over 1,500 bytes", datagrams.MAX_DATAGRAM, 1500),
-    ("shown nothing for three minutes", session_manager.DARK_SECONDS, 180),
-    ("200 of 300 characters wait", operator_feed.MAX_LINES, 200),
-    ("of 300 characters wait", operator_feed.MAX_LINE_CHARS, 300),
-    ("wrong codes cost three requests", addresses.WRONG_CODE_COST, 3),
-    ("at most one a second", stills.STILL_SECONDS, 1),
+    ("without a camera for three minutes", session_manager.DARK_SECONDS, 180),
+    ("200 lines of 300 characters", operator_feed.MAX_LINES, 200),
+    ("lines of 300 characters wait", operator_feed.MAX_LINE_CHARS, 300),
+    ("a wrong code costs three requests", addresses.WRONG_CODE_COST, 3),
+    ("at most one per second", stills.STILL_SECONDS, 1),
     ("640 px and", encode.STILL_SIDE, 640),
     ("and 36 KiB", encode.STILL_BYTES, 36 << 10),
     ("`OPERATOR_TOKEN` needs 16 characters", config.MIN_OPERATOR_CHARS, 16),
-    ("20 wrong ones an address", guesses.FLOOR, 20),
+    ("20 wrong ones per address", guesses.FLOOR, 20),
     ("120 over all addresses", guesses.BUDGET, 120),
     ("one more each minute", guesses.WINDOW / guesses.FLOOR, 60),
     ("at most 4,096 characters", auth.MAX_TOKEN_CHARS, 4096),
-    ("one event is 256 KiB at most", chat_stream.MAX_EVENT_BYTES, 256 << 10),
+    ("one event has at most 256 KiB", chat_stream.MAX_EVENT_BYTES, 256 << 10),
 ]
 
 
