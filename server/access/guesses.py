@@ -63,12 +63,12 @@ class Guesses:
         own = self._all.take(self._kind, now, count=count)
         if self._store is None:
             return own
-        told = await self._store.run(
+        reply = await self._store.run(
             GUESS, [self._store.name("guesses", self._kind)], *self._size, int(count)
         )
-        if told is None:
+        if reply is None:
             return own
-        return float(told) if told else None
+        return float(reply) if reply else None
 
 
 @dataclass(frozen=True, slots=True)

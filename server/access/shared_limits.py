@@ -85,13 +85,13 @@ if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then
 end
 return 1
 """
-# KEYS: both. ARGV: the time of the last look. What was told in the seconds before it counts, too: times are whole ones.
+# KEYS: both. ARGV: the time of the last look. Ends of the same second count again: times are whole seconds.
 ENDS = """
 local time = redis.call('TIME')
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf')
 return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0), names}
 """
-# Before the name of a paired device among the ended ones; a time in its place stands for all that were paired by then.
+# Before the name of a paired device among the ended ones; a time instead of a name stands for all that were paired by then.
 DEVICE = "device "
 # Members a script is given at a time.
 _AT_ONCE = 500
@@ -117,12 +117,12 @@ class SharedLimiter:
     async def anybody(self, address: str, now: float) -> float | None:
         """See `RequestLimiter.anybody`."""
         if self._store is not None:
-            told = await self._store.run(ANYBODY, [self._bucket(address)], self._per_minute)
-            if told is not None:
-                if not told:
+            reply = await self._store.run(ANYBODY, [self._bucket(address)], self._per_minute)
+            if reply is not None:
+                if not reply:
                     # For when it is alone: what it says now is of no matter.
                     self._own.anybody(address, now)
-                return float(told) if told else None
+                return float(reply) if reply else None
         return self._own.anybody(address, now)
 
     async def wrong_code(self, address: str, now: float) -> None:
@@ -145,7 +145,7 @@ class SharedLimiter:
         """See `RequestLimiter.session`; a session counts as begun in whichever process it is."""
         if self._store is not None:
             store = self._store
-            told = await store.run(
+            reply = await store.run(
                 SESSION,
                 [store.name("token", session_id), self._bucket(address), store.name("slots")],
                 -(-self._per_minute // SESSION_PART),
@@ -154,10 +154,10 @@ class SharedLimiter:
                 store.member(session_id),
                 TOKEN_SECONDS,
             )
-            if told is not None:
-                if not told:
+            if reply is not None:
+                if not reply:
                     self._own.session(session_id, address, now, begun=begun)
-                return float(told) if told else None
+                return float(reply) if reply else None
         return self._own.session(session_id, address, now, begun=begun)
 
     def _bucket(self, address: str) -> str:
@@ -182,33 +182,33 @@ class SharedEnds:
         self._life = life
         self._looked = 0
         # Results of the last reading: times are whole seconds, so some are read again.
-        self._told: frozenset[str] = frozenset()
+        self._applied: frozenset[str] = frozenset()
 
     @property
     def heard(self) -> bool:
-        """Tell whether other processes hear of it now."""
+        """Other processes receive it now."""
         return self._store.report()["shared"] is True
 
-    async def tell_one(self, name: str) -> bool:
-        """Tell whether it was told. `name`: the session's hash."""
+    async def announce_end(self, name: str) -> bool:
+        """Announce the end of a session to all processes. Returns False without Redis. `name`: the session's hash."""
         keys = [self._store.name("ended")]
         return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, self._life))
 
-    async def tell_all(self, before: int) -> bool:
-        """See `tell_one`. `before`: seconds since the epoch."""
+    async def announce_end_of_all(self, before: int) -> bool:
+        """See `announce_end`. `before`: seconds since the epoch."""
         keys = [self._store.name("ended-before")]
         return bool(await self._store.run(END_ALL, keys, before, self._life))
 
     async def look(self) -> Ends | None:
         """Return the ends since the last reading; None without an answer."""
         keys = [self._store.name("ended"), self._store.name("ended-before")]
-        told = await self._store.run(ENDS, keys, self._looked)
-        if told is None:
+        reply = await self._store.run(ENDS, keys, self._looked)
+        if reply is None:
             return None
-        self._looked, before, found = told
+        self._looked, before, found = reply
         names = [_text(name) for name in found]
-        fresh = [name for name in names if name not in self._told]
-        self._told = frozenset(names)
+        fresh = [name for name in names if name not in self._applied]
+        self._applied = frozenset(names)
         return Ends(fresh, int(before))
 
 
@@ -229,8 +229,8 @@ class SharedSlots:
         """Take a slot; True for a session that has one. False when none is free."""
         keys = [self._store.name("slots")]
         member = self._store.member(session_id)
-        told = await self._store.run(TAKE_SLOT, keys, member, self._most, SLOT_SECONDS)
-        return told is None or bool(told)
+        reply = await self._store.run(TAKE_SLOT, keys, member, self._most, SLOT_SECONDS)
+        return reply is None or bool(reply)
 
     async def leave(self, session_id: str) -> None:
         await self._store.run(

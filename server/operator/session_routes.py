@@ -50,9 +50,9 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
                 "A session's name has 12 digits of 0-9 and a-f, as GET /api/operator/sessions has it."
             )
         here = await sessions.take_back(name)
-        told = services.ends is not None and await services.ends.tell_one(name)
+        announced = services.ends is not None and await services.ends.announce_end(name)
         log.info("the operator ends a session", extra={"count": int(here)})
-        if not here and not told:
+        if not here and not announced:
             raise NotFound(
                 "This process has no session of that name. It has ended, or another process has it: ask that one."
             )
@@ -63,7 +63,7 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
         now = int(time.time())
         ended = await sessions.take_all_back(now)
         if services.ends is not None:
-            await services.ends.tell_all(now)
+            await services.ends.announce_end_of_all(now)
         log.info("the operator ends all sessions", extra={"count": ended})
         return {"ended": ended}
 

@@ -84,9 +84,9 @@ def listed(models: Iterable[Model], host: Host) -> list[dict[str, Any]]:
 
 def troubles(catalogue: Catalogue) -> list[str]:
     """Return sentences about an unreadable catalogue and unusable model folders."""
-    told = catalogue.troubles[:MAX_TROUBLES]
-    more = len(catalogue.troubles) - len(told)
-    return [*told, *([f"And {more} more folders that hold no model for this."] if more else [])]
+    shown = catalogue.troubles[:MAX_TROUBLES]
+    more = len(catalogue.troubles) - len(shown)
+    return [*shown, *([f"And {more} more folders that hold no model for this."] if more else [])]
 
 
 def machine(host: Host) -> str:

@@ -41,10 +41,10 @@ def create_app(settings: Settings) -> FastAPI:
     services = program.services()
     app.include_router(create_router(services, program.access.guard))
     app.include_router(create_whip_router(services))
-    room = program.engine_parts
-    app.include_router(create_operator_router(services, program.access.guard, room.operations))
+    parts = program.engine_parts
+    app.include_router(create_operator_router(services, program.access.guard, parts.operations))
     app.include_router(create_session_router(services, program.access.guard))
-    workshop = room.workshop(program.maker, program.pools.prepare)
+    workshop = parts.workshop(program.maker, program.pools.prepare)
     app.include_router(create_generation_router(services, program.access.guard, workshop))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None

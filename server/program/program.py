@@ -260,10 +260,10 @@ class Program:
 
     async def _hear_ends(self) -> None:
         """End here what an operator ended at another process."""
-        told = await self.ends.look() if self.ends is not None else None
-        if told is None:
+        ends = await self.ends.look() if self.ends is not None else None
+        if ends is None:
             return
-        for name in told.names:
+        for name in ends.names:
             device = name.removeprefix(DEVICE)
             if device == name:
                 await self.sessions.take_back(name)
@@ -273,7 +273,7 @@ class Program:
             else:
                 self.access.devices.forget(device, time.time())
                 await self.sessions.take_device_back(device)
-        await self.sessions.take_all_back(told.before)
+        await self.sessions.take_all_back(ends.before)
 
     def _warm(self, engine: Engine) -> None:
         """Load the built-in engine's models once it is the one that answers, not before."""

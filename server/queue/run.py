@@ -201,7 +201,7 @@ class Run:
                 "seconds": round(result.inference_seconds, 3),
             },
         )
-        self._tell(result)
+        self._report(result)
 
     def stop(self, reason: str) -> None:
         """Stop it; the result has the text so far."""
@@ -209,13 +209,13 @@ class Run:
         if self._end(finish_reason):
             label = reason if reason in CANCEL_REASONS else "other"
             self.metrics.cancellations.labels(label).inc()
-            self._tell(self._result(finish_reason, Usage(), reason))
+            self._report(self._result(finish_reason, Usage(), reason))
 
     def replace(self) -> None:
         """End it, because a newer background job replaced it in the queue."""
         if self._end("replaced"):
             self.metrics.frames_replaced.inc()
-            self._tell(self._result("replaced", Usage(), "replaced"))
+            self._report(self._result("replaced", Usage(), "replaced"))
 
     def fail(self, error: QwenCameraError, *, dropped: bool = False) -> None:
         """End it with an error. `dropped`: the queue evicted it before its turn."""
@@ -228,7 +228,7 @@ class Run:
                     "code": error.code,
                 },
             )
-            self._tell(error)
+            self._report(error)
 
     def _end(self, result: str) -> bool:
         if self.ended:
@@ -258,7 +258,7 @@ class Run:
             left_out=left_out,
         )
 
-    def _tell(self, end: Result | QwenCameraError) -> None:
+    def _report(self, end: Result | QwenCameraError) -> None:
         try:
             if isinstance(end, Result):
                 self.job.sink.finished(end)

@@ -30,23 +30,23 @@ class LiveDescription:
         inference: Inference,
         outbox: Outbox,
         requests: RequestBuilder,
-        tell: Callable[[QwenCameraError, str | None], None],
+        send_error: Callable[[QwenCameraError, str | None], None],
         touch: Callable[[], None],
     ) -> None:
-        """`tell(error, id)` tells the client; `touch` says that something was done for it."""
+        """`send_error(error, id)` sends to the client; `touch` marks activity."""
         self._session_id = session_id
         self._camera = camera
         self._inference = inference
         self._outbox = outbox
         self._requests = requests
-        self._tell = tell
+        self._send_error = send_error
         self._touch = touch
         self._numbers = itertools.count(1)
-        # The last error that was told, so that it is told once; None while it goes well.
-        self._told: str | None = None
+        # The code of the last error, which is sent once; None while it goes well.
+        self._last_error: str | None = None
 
     def begin(self) -> None:
-        self._told = None
+        self._last_error = None
 
     def stop(self) -> None:
         self._inference.cancel_background(self._session_id, "user")
@@ -73,11 +73,11 @@ class LiveDescription:
 
     def _ended(self, whole: bool) -> None:
         if whole:
-            self._told = None
+            self._last_error = None
             # Work for a client that listens keeps its session alive, as its own messages do.
             self._touch()
 
     def _failed(self, error: QwenCameraError, id: str | None) -> None:
-        if error.code != self._told:
-            self._told = error.code
-            self._tell(error, id)
+        if error.code != self._last_error:
+            self._last_error = error.code
+            self._send_error(error, id)

@@ -76,7 +76,7 @@ class Session:
             inference=tools.inference,
             outbox=self.outbox,
             requests=self._requests,
-            tell=self.tell,
+            send_error=self.send_error,
             touch=self.touch,
         )
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
@@ -153,9 +153,9 @@ class Session:
                 case wire.Auth() | wire.Operator():
                     pass  # the socket's affair
         except QwenCameraError as error:
-            self.tell(error)
+            self.send_error(error)
 
-    def tell(self, error: QwenCameraError, id: str | None = None) -> None:
+    def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
         """Tell the client of an error."""
         self._tools.metrics.errors.labels(error.code).inc()
         self.outbox.put(wire.Error.of(error, id))
@@ -191,7 +191,7 @@ class Session:
         id = message.id or f"a{next(self._numbers)}"
         if self._tools.inference.draining:
             # Before the running answer is replaced: that one may still finish.
-            self.tell(
+            self.send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
                 id,
             )
@@ -204,7 +204,7 @@ class Session:
             self.camera.wake()
 
     async def _ask(self, asking: Asking, detail: Detail) -> None:
-        """From a question to its place in the queue; the answer goes on without this task."""
+        """From a question to its job in the queue; the answer goes on without this task."""
         try:
             await self._submit(asking, detail)
         except QwenCameraError as error:
@@ -244,7 +244,7 @@ class Session:
         self._failed(asking, error)
 
     def _failed(self, asking: Asking, error: QwenCameraError) -> None:
-        self.tell(error, asking.id)
+        self.send_error(error, asking.id)
         self._remember_end(asking, wire.Error.of(error, asking.id))
 
     async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
@@ -303,7 +303,7 @@ class Session:
             self.camera.wake()
             self._held = await self.camera.sharpest()
         except CameraError as error:
-            self.tell(error)
+            self.send_error(error)
         self._status_changed()
 
     # Settings

@@ -76,11 +76,11 @@ class Services:
 
 
 async def forget_device(services: Services, name: str | None) -> int:
-    """Forget a paired device, or all of them (None), and end their sessions, at every process that can be told. How many
-    of them had come since the start."""
+    """Forget a paired device, or all of them (None), and end their sessions, at every process that shares Redis. Returns the
+    number of them that came since the start."""
     now = int(time.time())
     if services.ends is not None:
-        await services.ends.tell_one(DEVICE + (name or str(now)))
+        await services.ends.announce_end(DEVICE + (name or str(now)))
     if name is None:
         count = services.devices.forget_all(now)
         await services.sessions.take_devices_back(now)

@@ -131,10 +131,10 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
 
     @router.get("/health")
     async def health(request: Request) -> Response:
-        told = services.health.summary
+        report = services.health.summary
         if await watchers.sees_all(request):
-            told = services.health.detail
-        body, ok = told()
+            report = services.health.detail
+        body, ok = report()
         return JSONResponse(body, status_code=200 if ok else 503)
 
     @router.get("/health/live")

@@ -191,7 +191,7 @@ class SessionSocket:
             if not bucket.take(time.monotonic()):
                 if bucket.refused > MAX_REFUSED:
                     raise Closing(Close.TOO_MANY, "too many messages")
-                session.tell(
+                session.send_error(
                     RateLimited(
                         f"More than {MESSAGE_RATE:.0f} messages a second. This one was not read; "
                         "send fewer.",
@@ -206,14 +206,14 @@ class SessionSocket:
                 else:
                     session.handle(message)
             except RequestError as error:
-                session.tell(error)
+                session.send_error(error)
 
     async def _welcome_operator(self, session: Session, token: str, welcome: Welcome) -> None:
         session.touch()
         try:
             await welcome(token)
         except RequestError as error:
-            session.tell(error, OPERATOR)
+            session.send_error(error, OPERATOR)
 
     async def _send(self, text: str) -> None:
         try:

@@ -271,18 +271,18 @@ async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> N
         assert one.heard
         first = await other.look()
         assert first == Ends([], 0)
-        assert await one.tell_one("0123456789ab")
-        assert await one.tell_all(1_000_000)
-        assert await one.tell_all(999_999)
+        assert await one.announce_end("0123456789ab")
+        assert await one.announce_end_of_all(1_000_000)
+        assert await one.announce_end_of_all(999_999)
         for each in (other, later, one):
             assert await each.look() == Ends(["0123456789ab"], 1_000_000)
         for _ in range(3):
-            assert await one.tell_one("0123456789ab")
-            assert await one.tell_one("ab0123456789")
+            assert await one.announce_end("0123456789ab")
+            assert await one.announce_end("ab0123456789")
         assert await later.look() == Ends(["ab0123456789"], 1_000_000)
         assert await later.look() == Ends([], 1_000_000)
         await server.kill()
-        assert not await one.tell_one("ba9876543210")
+        assert not await one.announce_end("ba9876543210")
         assert await other.look() is None
         assert not one.heard
 

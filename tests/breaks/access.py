@@ -41,8 +41,8 @@ ACCESS = (
         "Access ends.",
         "other processes are not told",
         "server/operator/session_routes.py",
-        "        told = services.ends is not None and await services.ends.tell_one(name)",
-        "        told = False",
+        "        announced = services.ends is not None and await services.ends.announce_end(name)",
+        "        announced = False",
         "access/test_shared_limits.py::test_an_operator_at_one_process_ends_a_session_at_another",
     ),
     Break(

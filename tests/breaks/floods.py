@@ -17,7 +17,7 @@ FLOODS = (
         "malformed HTTP, JSON, SDP, sockets",
         "a malformed message ends the socket",
         "server/web/session_socket.py",
-        "            except RequestError as error:\n                session.tell(error)\n\n    async def _welcome_operator",
+        "            except RequestError as error:\n                session.send_error(error)\n\n    async def _welcome_operator",
         "            except RequestError:\n                return\n\n    async def _welcome_operator",
         "web/test_websocket.py::test_nothing_malformed_ends_the_socket",
     ),

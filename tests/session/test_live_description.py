@@ -27,7 +27,7 @@ async def test_a_request_has_the_scene_of_its_frame() -> None:
         inference=cast(Inference, None),
         outbox=cast(Outbox, None),
         requests=cast(RequestBuilder, requests),
-        tell=lambda error, id: None,
+        send_error=lambda error, id: None,
         touch=lambda: None,
     )
     description.frame(make_frame(1))

@@ -444,7 +444,7 @@ async def test_a_client_that_reads_too_slowly(run: Running) -> None:
         session = run.program.sessions.find(issued["session_id"])
         error = RateLimited("x" * 60_000)
         for _ in range(6):
-            session.tell(error)
+            session.send_error(error)
         assert (await page.closed())[0] == 4429
 
 
@@ -455,7 +455,7 @@ async def test_messages_without_a_socket_wait_for_the_next(run: Running) -> None
         pass
     await soon(lambda: run.program.sessions.find(issued["session_id"]).outbox._reader is None)
     session = run.program.sessions.find(issued["session_id"])
-    session.tell(RateLimited("told later"))
+    session.send_error(RateLimited("told later"))
     page = await open_page(run, issued["token"], issued["session_id"])
     assert (await page.next())["type"] == "ready"
     assert (await page.next("error"))["message"] == "told later"
