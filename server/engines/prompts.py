@@ -54,10 +54,10 @@ def messages(
         found.append({"role": "user", "content": asked(turn.question, tokens)})
         found.append({"role": "assistant", "content": clean(turn.answer, tokens)})
     found.append({"role": "user", "content": asked(request.question, tokens)})
-    place = 1 if request.picture.held else -1
-    found[place]["content"] = [
+    at = 1 if request.picture.held else -1
+    found[at]["content"] = [
         {"type": "image_url", "image_url": {"url": image_url}},
-        {"type": "text", "text": found[place]["content"]},
+        {"type": "text", "text": found[at]["content"]},
     ]
     return found
 

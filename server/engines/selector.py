@@ -15,9 +15,9 @@ log = logging.getLogger(__name__)
 
 OnChange = Callable[[Engine], None]
 
-# Failed looks in a row after which an engine is left; a failure that was reported counts as one.
+# Failed probes in a row after which an engine is left; a failure that was reported counts as one.
 _FAILURES = 2
-# Between two looks, however many failures are reported.
+# Seconds between two probes, however many failures are reported
 _LEAST_GAP = 0.2
 
 
@@ -34,7 +34,7 @@ class EngineSelector:
         *,
         interval: float = 10.0,
         seeking: float = 2.0,
-        first_look: float = 1.0,
+        first_probe: float = 1.0,
         jitter: Callable[[], float] = random.random,
         logged_elsewhere: Collection[Engine] = (),
     ) -> None:
@@ -46,14 +46,14 @@ class EngineSelector:
         self.engines = self._usual
         self._interval = interval
         self._seeking = seeking
-        self._first_look = first_look
+        self._first_probe = first_probe
         self._jitter = jitter
         self._current = next((one for one in self.engines if _able(one.status)), self.engines[0])
-        # Failed looks in a row
+        # Failed probes in a row
         self._failures: dict[Engine, int] = dict.fromkeys(self.engines, 0)
         # The current engine has been ready before; one that never was is left at once.
         self._proven = _able(self._current.status)
-        self._told = (self._current, self._current.status)
+        self._announced = (self._current, self._current.status)
         # The last state of each engine whose troubles are logged here
         self._seen = {one: one.status for one in engines if one not in logged_elsewhere}
         self._listeners: list[OnChange] = []
@@ -62,14 +62,14 @@ class EngineSelector:
         # Set while no reported failure waits to be looked into.
         self._settled = asyncio.Event()
         self._settled.set()
-        self._looked = asyncio.Event()
+        self._probed = asyncio.Event()
 
     @property
     def current(self) -> Engine:
         return self._current
 
     def on_change(self, callback: OnChange) -> Callable[[], None]:
-        """Be told when another engine takes over and when the current one's status changes. The result unsubscribes."""
+        """Subscribe to changes of the engine in use and of its status. The result unsubscribes."""
         self._listeners.append(callback)
 
         def stop() -> None:
@@ -79,11 +79,11 @@ class EngineSelector:
         return stop
 
     async def start(self) -> None:
-        """Begin to probe; returns after the first round, or after `first_look` seconds when that takes longer."""
+        """Begin to probe; returns after the first round, or after `first_probe` seconds when that takes longer."""
         self._tasks.spawn(self._run(), name="probe")
         try:
-            async with asyncio.timeout(self._first_look):
-                await self._looked.wait()
+            async with asyncio.timeout(self._first_probe):
+                await self._probed.wait()
         except TimeoutError:
             log.info("an engine is slow to answer its first probe")
 
@@ -94,23 +94,23 @@ class EngineSelector:
         await asyncio.gather(*(engine.close() for engine in self.engines), return_exceptions=True)
 
     def report_failure(self, engine: Engine) -> None:
-        """This engine did not answer: look at once. Left when that look fails, too."""
+        """Report that an engine did not answer: probe it at once, and leave it when that fails, too."""
         if engine not in self.engines:
             return
         self._failures[engine] = max(1, self._failures[engine])
         self._settled.clear()
         self._wake.set()
 
-    def look(self) -> None:
+    def probe_soon(self) -> None:
         """An engine's status has changed: choose anew at once, and probe now rather than when it is time."""
         self._choose()
         self._wake.set()
 
     def lost(self, engine: Engine) -> None:
-        """This engine is gone for certain, by whoever took it away: it is left at once, without a look."""
+        """Report that an engine is gone for certain: it is left at once, without a probe."""
         if engine in self.engines:
             self._failures[engine] = max(_FAILURES, self._failures[engine])
-            self.look()
+            self.probe_soon()
 
     def prefer(self, engine: Engine | None) -> None:
         """An operator chose this one: it goes before all others while it is able. None: the usual order again."""
@@ -131,11 +131,11 @@ class EngineSelector:
         await supervise(self._round, name="probe", after_failure=1.0)
 
     async def _round(self) -> float:
-        """Look at all engines, and wait until the next look is due; it comes at once."""
+        """Probe all engines, then wait until the next probe is due."""
         self._wake.clear()
         await asyncio.gather(*(self._probe(engine) for engine in self.engines))
         self._choose()
-        self._looked.set()
+        self._probed.set()
         # A failure that was reported during this round is looked into by the next one.
         if not self._wake.is_set():
             self._settled.set()
@@ -180,22 +180,22 @@ class EngineSelector:
 
     def _choose(self) -> None:
         self._log_trouble()
-        place = self.engines.index(self._current)
+        at = self.engines.index(self._current)
         best = next((n for n, one in enumerate(self.engines) if _able(one.status)), None)
-        if best is not None and best != place:
+        if best is not None and best != at:
             lost = not _alive(self._current.status) and (
                 not self._proven or self._failures[self._current] >= _FAILURES
             )
-            if best < place or lost:
+            if best < at or lost:
                 self._current, self._proven = self.engines[best], True
                 log.info("another engine answers", extra={"engine": self._current.name})
         self._proven = self._proven or _able(self._current.status)
         now = (self._current, self._current.status)
-        if now != self._told:
-            self._told = now
-            self._tell()
+        if now != self._announced:
+            self._announced = now
+            self._announce()
 
-    def _tell(self) -> None:
+    def _announce(self) -> None:
         for callback in list(self._listeners):
             try:
                 callback(self._current)
@@ -204,8 +204,8 @@ class EngineSelector:
                 log.error("engine listener failed", extra={"error": type(exc).__name__})
 
     def _delay(self) -> float:
-        place = self.engines.index(self._current)
-        better = self.engines[:place]
+        at = self.engines.index(self._current)
+        better = self.engines[:at]
         calm = _alive(self._current.status) and self._failures[self._current] == 0
         calm = calm and all(_able(one.status) for one in better)
         return (self._interval if calm else self._seeking) * (0.9 + 0.2 * self._jitter())

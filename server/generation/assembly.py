@@ -14,11 +14,11 @@ from server.generation.files import SAMPLE_BYTES, Made, Mp4Writer, TooManyBytes,
 from server.generation.rules import Rules
 from server.processes.wire import Message
 
-# Told of fields of `JobProgress` that have changed.
-Tell = Callable[..., None]
+# Called with the fields of `JobProgress` that have changed
+OnChange = Callable[..., None]
 
 
-class Maker(Protocol):
+class MediaModel(Protocol):
     """A loaded model that makes something: `Generator`, `VideosApi`."""
 
     @property
@@ -38,12 +38,14 @@ class Maker(Protocol):
 class Assembly:
     """`pool` encodes, with one thread: what belongs to a file is done in turn. A file has at most `most_bytes`."""
 
-    def __init__(self, pool: ThreadPoolExecutor, most_bytes: int, tell: Tell) -> None:
+    def __init__(self, pool: ThreadPoolExecutor, most_bytes: int, on_change: OnChange) -> None:
         self._pool = pool
         self._most_bytes = most_bytes
-        self._tell = tell
+        self._on_change = on_change
 
-    async def video(self, maker: Maker, asked: VideoRequest, seed: int, picture: bytes) -> Made:
+    async def video(
+        self, model: MediaModel, asked: VideoRequest, seed: int, picture: bytes
+    ) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
         fields = {
             **_common(asked, seed),
@@ -55,7 +57,7 @@ class Assembly:
         writer: Mp4Writer | None = None
         whole, made = b"", 0
         try:
-            async with aclosing(maker.make(fields, picture)) as messages:
+            async with aclosing(model.make(fields, picture)) as messages:
                 async for message in messages:
                     if message.type == "step":
                         self._step(message)
@@ -66,11 +68,11 @@ class Assembly:
                                 f"The model made more than {MAX_FRAMES} frames, the most allowed."
                             )
                         writer = writer or self._writer(message, asked.fps)
-                        self._tell(made=made, phase="encoding")
+                        self._on_change(made=made, phase="encoding")
                         await in_pool(self._pool, writer.add, message.payload)
                     elif message.type == "file":
                         whole, found = message.payload, message.header
-                        self._tell(
+                        self._on_change(
                             made=found["frames"],
                             **{name: found[name] for name in ("width", "height", "seconds")},
                         )
@@ -82,7 +84,7 @@ class Assembly:
                 raise EngineFailed("The model made no frames. Try other values.")
             data = await in_pool(self._pool, writer.finish)
             writer = None
-            self._tell(seconds=round(made / asked.fps, 3))
+            self._on_change(seconds=round(made / asked.fps, 3))
             return Made(data, "video/mp4")
         except TooManyBytes:
             raise self._too_large("video", "smaller or shorter one") from None
@@ -100,17 +102,17 @@ class Assembly:
                 f"The model made frames of {width}x{height} pixels; even sides and at most {MAX_PIXELS} pixels are "
                 "allowed. Ask for another size."
             )
-        self._tell(width=width, height=height)
+        self._on_change(width=width, height=height)
         return Mp4Writer(width, height, fps, MAX_FRAMES, self._most_bytes)
 
-    async def sound(self, maker: Maker, asked: SoundRequest, seed: int) -> Made:
+    async def sound(self, model: MediaModel, asked: SoundRequest, seed: int) -> Made:
         """Raises EngineError; when cancelled, the model's work has ended."""
         fields = _common(asked, seed)
         if asked.seconds is not None:
             fields["seconds"] = asked.seconds
         pcm = bytearray()
-        rate, channels = maker.rules.sample_rate, 1
-        async with aclosing(maker.make(fields)) as messages:
+        rate, channels = model.rules.sample_rate, 1
+        async with aclosing(model.make(fields)) as messages:
             async for message in messages:
                 if message.type == "step":
                     self._step(message)
@@ -121,7 +123,7 @@ class Assembly:
                         raise self._too_large("sound", "shorter one")
         if not pcm:
             raise EngineFailed("The model made no sound. Try other words.")
-        self._tell(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
+        self._on_change(seconds=round(len(pcm) / (SAMPLE_BYTES * channels * rate), 3))
         data = bytes(pcm)
         if asked.format == "pcm":
             # RFC 2586's L16 is big end first; this is what sound cards take.
@@ -132,7 +134,7 @@ class Assembly:
         step, steps = int(message.header["step"]), int(message.header["steps"])
         # The last step is behind it, and the pictures are not there yet.
         phase = "decoding" if steps and step >= steps else "steps"
-        self._tell(step=step, steps=steps, phase=phase)
+        self._on_change(step=step, steps=steps, phase=phase)
 
     def _too_large(self, what: str, instead: str) -> EngineFailed:
         return EngineFailed(

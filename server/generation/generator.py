@@ -81,7 +81,7 @@ class _Inbox:
 class Generator:
     """From `start` to `stop`, or to its end by itself. `ended` is set when it is gone.
 
-    `on_phase` hears what the loading is at, `on_line` each line of the worker's log but those of the time in which
+    `on_phase` gets the phase of loading, `on_line` each line of the worker's log but those of the time in which
     something is made, which might repeat what was asked.
     """
 
@@ -99,7 +99,7 @@ class Generator:
         self._on_phase = on_phase
         self._cancel_seconds = cancel_seconds
         self._process = WorkerProcess(
-            on_message=self._heard, on_line=on_line, on_exit=self._exited, quiet=self._quiet
+            on_message=self._receive, on_line=on_line, on_exit=self._exited, quiet=self._quiet
         )
         self._loaded: asyncio.Future[Message] | None = None
         self._messages: _Inbox | None = None
@@ -244,7 +244,7 @@ class Generator:
 
     # The process's side
 
-    def _heard(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         if message.type == "loading":
             self._on_phase(str(message.header.get("phase")))
         elif message.type in ("loaded", "failed"):

@@ -15,7 +15,7 @@ from typing import Any
 from server.core.aio import TaskSet
 from server.core.errors import Busy, Internal, NotFound, QwenCameraError
 from server.core.metrics import Metrics
-from server.generation.assembly import Assembly, Maker
+from server.generation.assembly import Assembly, MediaModel
 from server.generation.bounds import MAX_SEED, SoundRequest, VideoRequest
 from server.generation.files import Made
 
@@ -85,7 +85,7 @@ class GenerationJob:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._metrics = metrics
-        self._assembly = Assembly(pool, most_bytes, self._tell)
+        self._assembly = Assembly(pool, most_bytes, self._update)
         self._keep_seconds = keep_seconds
         self._clock = clock
         self._progress = JobProgress()
@@ -104,30 +104,30 @@ class GenerationJob:
         return self._progress
 
     def start(
-        self, maker: Maker, asked: VideoRequest | SoundRequest, picture: bytes = b""
+        self, model: MediaModel, asked: VideoRequest | SoundRequest, picture: bytes = b""
     ) -> JobProgress:
         """Begin. `picture` is RGB of the video's size, for a request with `camera`. A result not taken is dropped.
 
         Raises Busy while something is made.
         """
-        self.check_free(maker)
+        self.check_free(model)
         self._drop()
         seed = secrets.randbelow(MAX_SEED + 1) if asked.seed is None else asked.seed
         self._began = self._clock()
         self._progress = JobProgress(JobState.WORKING, _kind(asked), "steps", seed=seed)
         if isinstance(asked, VideoRequest):
-            self._tell(
+            self._update(
                 frames=asked.frames,
                 width=asked.width,
                 height=asked.height,
                 seconds=round(asked.seconds, 3),
             )
-        self._task = self._tasks.spawn(self._run(maker, asked, seed, picture), name="making")
+        self._task = self._tasks.spawn(self._run(model, asked, seed, picture), name="making")
         return self.progress
 
-    def check_free(self, maker: Maker) -> None:
+    def check_free(self, model: MediaModel) -> None:
         """Raises Busy while something is made."""
-        if self._task is None and not maker.busy:
+        if self._task is None and not model.busy:
             return
         now = self._progress
         done = f" (step {now.step} of {now.steps})" if now.steps else ""
@@ -142,17 +142,17 @@ class GenerationJob:
         if task is not None:
             # A second cancelling would end the waiting for the model's own end.
             if self._progress.state is not JobState.CANCELLING:
-                self._tell(state=JobState.CANCELLING)
+                self._update(state=JobState.CANCELLING)
                 task.cancel()
             await asyncio.wait({task})
             if self._task is task:
                 # It was cancelled before it had begun.
                 self._task = None
-                self._tell(state=JobState.CANCELLED)
+                self._update(state=JobState.CANCELLED)
                 self._metrics.generations.labels(self._progress.kind, "cancelled").inc()
         elif self._made is not None:
             self._drop()
-            self._tell(state=JobState.CANCELLED)
+            self._update(state=JobState.CANCELLED)
         self._lent = None
         return self.progress
 
@@ -166,7 +166,7 @@ class GenerationJob:
             )
         self._forget()
         self._lent = made
-        self._tell(state=JobState.TAKEN)
+        self._update(state=JobState.TAKEN)
         return made
 
     def handed_over(self, made: Made) -> None:
@@ -187,52 +187,54 @@ class GenerationJob:
     # The work
 
     async def _run(
-        self, maker: Maker, asked: VideoRequest | SoundRequest, seed: int, picture: bytes
+        self, model: MediaModel, asked: VideoRequest | SoundRequest, seed: int, picture: bytes
     ) -> None:
         kind, result = _kind(asked), "error"
         try:
             if isinstance(asked, VideoRequest):
-                made = await self._assembly.video(maker, asked, seed, picture)
+                made = await self._assembly.video(model, asked, seed, picture)
             else:
-                made = await self._assembly.sound(maker, asked, seed)
+                made = await self._assembly.sound(model, asked, seed)
             result = "ok"
             self._keep(made)
         except asyncio.CancelledError:
             result = "cancelled"
-            self._tell(state=JobState.CANCELLED)
+            self._update(state=JobState.CANCELLED)
             raise
         except QwenCameraError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001 - of any encoder: counted, logged, told
+        except Exception as error:  # noqa: BLE001 - of any encoder: counted, logged, reported
             log.error("making failed", extra={"error": type(error).__name__})
             self._fail(Internal("Something went wrong in the server. Its log has the details."))
         finally:
-            self._tell(elapsed=self._elapsed())
+            self._update(elapsed=self._elapsed())
             self._task = None
             self._metrics.generations.labels(kind, result).inc()
 
     def _elapsed(self) -> float:
         return round(self._clock() - self._began, 1)
 
-    def _tell(self, **changed: Any) -> None:
+    def _update(self, **changed: Any) -> None:
         """Change fields of `progress`."""
         self._progress = replace(self._progress, **changed)
 
     def _fail(self, error: QwenCameraError) -> None:
-        told = {"code": error.code, "message": error.message, "retryable": error.retryable}
-        self._tell(state=JobState.FAILED, error=told)
+        fields = {"code": error.code, "message": error.message, "retryable": error.retryable}
+        self._update(state=JobState.FAILED, error=fields)
 
     # The result
 
     def _keep(self, made: Made) -> None:
         self._made = made
-        self._tell(state=JobState.READY, phase="", bytes=len(made.data), media_type=made.media_type)
+        self._update(
+            state=JobState.READY, phase="", bytes=len(made.data), media_type=made.media_type
+        )
         loop = asyncio.get_running_loop()
         self._expiry = loop.call_later(self._keep_seconds, self._expire)
 
     def _expire(self) -> None:
         self._drop()
-        self._tell(state=JobState.EXPIRED)
+        self._update(state=JobState.EXPIRED)
 
     def _drop(self) -> None:
         """Drop and count a result that nobody took."""

@@ -78,8 +78,8 @@ def read_video(data: bytes, most_frames: int) -> Video:
         if bytes(walk.first(media, b"hdlr")[8:12]) == b"vide":
             table = walk.first(media, b"minf", b"stbl")
             length, sets = _configuration(walk, walk.first(table, b"stsd"))
-            places = _samples(walk, table, most_frames)
-            samples = [whole[at : at + size] for at, size in places]
+            spans = _samples(walk, table, most_frames)
+            samples = [whole[at : at + size] for at, size in spans]
             return Video(_seconds(walk.first(media, b"mdhd")), sets, samples, length)
     raise ValueError("A file has no video.")
 
@@ -135,22 +135,22 @@ def _samples(walk: _Walk, table: memoryview, most: int) -> list[tuple[int, int]]
     (entries,) = _read(">I", runs, 4)
     if sum(lengths) > len(walk.data):
         raise ValueError("The frames of a file are longer than it.")
-    places: list[tuple[int, int]] = []
+    spans: list[tuple[int, int]] = []
     chunk, entry, in_chunk = 0, -1, 0
-    while len(places) < count:
+    while len(spans) < count:
         while entry + 1 < min(entries, most) and _read(">I", runs, 20 + 12 * entry)[0] == chunk + 1:
             entry += 1
             (in_chunk,) = _read(">I", runs, 12 + 12 * entry)
         if not in_chunk:
             raise ValueError("A chunk has no samples.")
         (at,) = _read(form, chunks, 8 + struct.calcsize(form) * chunk)
-        for size in lengths[len(places) : len(places) + in_chunk]:
+        for size in lengths[len(spans) : len(spans) + in_chunk]:
             if size > MAX_SAMPLE_BYTES or at + size > len(walk.data):
                 raise ValueError("A frame is too large, or lies outside of its file.")
-            places.append((at, size))
+            spans.append((at, size))
             at += size
         chunk += 1
-    return places
+    return spans
 
 
 def _annex_b(sample: memoryview, length: int) -> bytes:

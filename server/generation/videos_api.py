@@ -27,8 +27,8 @@ from server.rtc.media.decode import open_decoder
 from server.rtc.media.h264 import H264Frames
 
 MAX_BYTES = 256 * 1024 * 1024
-# Between two looks at a job
-_LOOK_SECONDS = 1.0
+# Seconds between two requests for a job's state
+_POLL_SECONDS = 1.0
 # Seconds for a piece of an answer, for a whole one, and for a whole video
 _REPLY_SECONDS = 30.0
 _ANSWER_SECONDS = 60.0
@@ -37,7 +37,7 @@ _CONTENT_SECONDS = 900.0
 _DELETE_SECONDS = 5.0
 # The longest that a video may take
 _JOB_SECONDS = 3600.0
-# Looks in a row without an answer, after which it is given up
+# Failed requests in a row after which a job is given up
 _MISSES = 5
 _MAX_REPLY = 1024 * 1024
 _ID = re.compile(r"[A-Za-z0-9._-]{1,200}")
@@ -71,14 +71,14 @@ class VideosApi:
         api_key: str = "",
         *,
         pool: ThreadPoolExecutor,
-        look_seconds: float = _LOOK_SECONDS,
+        poll_seconds: float = _POLL_SECONDS,
         transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.rules = Rules("video", takes=("negative", "guidance", "steps"))
         self.busy = False
         self._url = f"{base_url.rstrip('/')}/videos"
         self._pool = pool
-        self._look_seconds = look_seconds
+        self._poll_seconds = poll_seconds
         self._client = httpx2.AsyncClient(
             transport=BoundedTransport(
                 transport or httpx2.AsyncHTTPTransport(trust_env=False), _bounds
@@ -113,22 +113,22 @@ class VideosApi:
         self.busy = True
         job = ""
         try:
-            told = await self._json("POST", "", files=_form(asked))
-            job = str(told.get("id", ""))
+            state = await self._json("POST", "", files=_form(asked))
+            job = str(state.get("id", ""))
             if not _ID.fullmatch(job):
                 raise EngineFailed(f"The server's answer names no job. {_INSTEAD}")
             steps = int(asked.get("steps", 0))
             due = asyncio.get_running_loop().time() + _JOB_SECONDS
             misses = 0
-            while (status := str(told.get("status"))) != "completed":
+            while (status := str(state.get("status"))) != "completed":
                 if status not in _WORKS:
-                    raise _failed(told.get("error"))
+                    raise _failed(state.get("error"))
                 if asyncio.get_running_loop().time() > due:
                     raise EngineFailed("The server has not made it within an hour. Ask for less.")
-                yield _step(told, steps)
-                await asyncio.sleep(self._look_seconds)
+                yield _step(state, steps)
+                await asyncio.sleep(self._poll_seconds)
                 try:
-                    told = await self._json("GET", f"/{job}")
+                    state = await self._json("GET", f"/{job}")
                     misses = 0
                 except EngineUnavailable:
                     # The job goes on there.
@@ -216,18 +216,18 @@ def _form(asked: Mapping[str, Any]) -> dict[str, tuple[None, str]]:
     return {key: (None, str(value)) for key, value in given.items()}
 
 
-def _step(told: Mapping[str, Any], steps: int) -> Message:
-    """Its own percent, where it tells one, as steps."""
-    percent = told.get("progress")
+def _step(job: Mapping[str, Any], steps: int) -> Message:
+    """Turn a job's percent into steps, where it has one."""
+    percent = job.get("progress")
     done = 0
     if isinstance(percent, int | float) and 0 <= percent <= 100:
         done = int(steps * percent / 100)
     return Message({"type": "step", "step": max(0, min(done, steps - 1)), "steps": steps})
 
 
-def _failed(told: object, status: int = 0) -> EngineFailed:
+def _failed(error: object, status: int = 0) -> EngineFailed:
     """Its own words may repeat what was asked, and are left out."""
-    if _SAVE.search(str(told)[:4000]):
+    if _SAVE.search(str(error)[:4000]):
         return EngineFailed(_NUMPY)
     how = f" (status {status})" if status else ""
     return EngineFailed(f"The server could not make it{how}. Its log says why. {_INSTEAD}")

@@ -180,7 +180,7 @@ class EngineManager:
         except (BadRequest, Draining) as error:
             log.warning("LOCAL_MODEL cannot be loaded", extra={"reason": error.message})
             self.slot.leave(EngineState.MISCONFIGURED, error.message)
-            self._engines.look()
+            self._engines.probe_soon()
             failed = replace(self._board.status, state=ManagerState.FAILED, model=name)
             self._board.show(replace(failed, mode=choice.mode, error=error.message))
 
@@ -296,7 +296,7 @@ class EngineManager:
             error=run.order.note,
         )
         self._board.show(ready)
-        self._engines.look()
+        self._engines.probe_soon()
         log.info("a model is loaded", extra={"kind": str(plan.choice.mode)})
 
     def _show_failed(self, run: Run, why: str) -> None:

@@ -19,7 +19,7 @@ from server.core.aio import in_pool
 from server.core.errors import BadRequest, EngineUnavailable
 from server.core.frames import Detail
 from server.engines.base import Capabilities
-from server.generation.assembly import Maker
+from server.generation.assembly import MediaModel
 from server.generation.bounds import VideoRequest, limits, sound_request, video_request
 from server.generation.files import Made, cover
 from server.generation.job import GenerationJob
@@ -44,7 +44,7 @@ class Workshop:
 
     making: GenerationJob
     # The loaded model if it generates videos or sound
-    loaded: Callable[[], Maker | None]
+    loaded: Callable[[], MediaModel | None]
     # Returns the loaded model if it has one of these abilities. Raises WrongModel.
     require: Callable[..., Model]
     maker: PictureMaker
@@ -130,11 +130,11 @@ class _HandingOver(StreamingResponse):
             self._making.put_back(self._made)
 
 
-def _kind(model: Maker) -> Kind:
+def _kind(model: MediaModel) -> Kind:
     return Kind.VIDEO if model.rules.output == "video" else Kind.SOUND
 
 
-def _loaded_for(workshop: Workshop, kind: Kind, body: dict[str, Any]) -> Maker:
+def _loaded_for(workshop: Workshop, kind: Kind, body: dict[str, Any]) -> MediaModel:
     """Return the loaded generating model for this kind. Raises WrongModel."""
     model = workshop.loaded()
     if model is not None and _kind(model) is kind:

@@ -85,5 +85,5 @@ class Operations:
     async def preview(self, choice: Choice) -> dict[str, Any]:
         """Return the command that would run, and the machine to which pictures would go. Raises BadRequest."""
         launch = await self.manager.preview(choice)
-        elsewhere = await Whereabouts(launch.base_url).look() if launch.base_url else ""
+        elsewhere = await Whereabouts(launch.base_url).find() if launch.base_url else ""
         return view.preview(launch, elsewhere)

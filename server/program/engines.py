@@ -20,7 +20,7 @@ from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
 from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
-from server.generation.assembly import Maker
+from server.generation.assembly import MediaModel
 from server.generation.job import GenerationJob
 from server.generation.runtime import GeneratorLoaded, VideosLoaded
 from server.hosting.engine_slot import EngineSlot
@@ -70,7 +70,7 @@ class EngineParts:
     def workshop(self, maker: PictureMaker, prepare: ThreadPoolExecutor) -> Workshop:
         """The parts for the routes of videos and sound."""
 
-        def loaded() -> Maker | None:
+        def loaded() -> MediaModel | None:
             model = self.manager.loaded
             return model.generator if isinstance(model, GeneratorLoaded | VideosLoaded) else None
 

@@ -217,7 +217,7 @@ async def test_a_probe_that_raises_or_hangs_does_not_stop_the_others() -> None:
         await until(lambda: selector.current is bad)
     slow = Probed("vllm", EngineState.READY)
     slow.slow = 60
-    selector = EngineSelector([slow, builtin], first_look=0.05)
+    selector = EngineSelector([slow, builtin], first_probe=0.05)
     async with asyncio.timeout(1):
         await selector.start()
     assert selector.current is builtin
@@ -306,7 +306,7 @@ async def test_it_can_be_told_to_look() -> None:
     vllm, builtin = Probed("vllm", EngineState.UNREACHABLE), Probed("builtin", EngineState.READY)
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.READY
-        selector.look()
+        selector.probe_soon()
         await until(lambda: selector.current is vllm, seconds=1)
 
 

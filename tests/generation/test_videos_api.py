@@ -133,7 +133,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 @asynccontextmanager
 async def api(server: Server, pool: ThreadPoolExecutor) -> AsyncIterator[VideosApi]:
     transport = httpx2.ASGITransport(server.app())
-    one = VideosApi("http://h/v1/", "key", pool=pool, look_seconds=0.01, transport=transport)
+    one = VideosApi("http://h/v1/", "key", pool=pool, poll_seconds=0.01, transport=transport)
     try:
         yield one
     finally:

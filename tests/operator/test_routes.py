@@ -354,7 +354,7 @@ async def test_what_answers_is_told_with_its_host_and_why_nothing_better(model: 
         }
         assert "why" not in told
         await model.close()
-        run.program.engines.look()
+        run.program.engines.probe_soon()
         await soon(lambda: run.program.engines.current.name == "builtin", 10)
         told = (await client.get("/api/engine", headers=RIGHT)).json()["engine"]
         assert told["answering"]["engine"] == "builtin"

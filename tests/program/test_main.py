@@ -468,7 +468,7 @@ async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureF
     async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
         place, engines = run.program.engine_parts.slot, run.program.engines
         place.use(FakeEngine("local"), "fake")
-        engines.look()
+        engines.probe_soon()
         assert engines.current is place
     place.leave(EngineState.UNREACHABLE, "It has gone.")
     engines.lost(place)

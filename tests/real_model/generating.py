@@ -15,10 +15,9 @@ import torch
 import transformers
 from PIL import Image
 
-from server.engines.local.worker import loading
+from server.engines.local.worker import loading, weights
 from server.engines.local.worker.generating import AnswerError, Generator
 from server.engines.local.worker.loading import Loaded
-from server.engines.local.worker.weights import look
 
 ASKED = json.load(sys.stdin)
 PICTURE = Image.new("RGB", (280, 168), tuple(ASKED["color"]))
@@ -28,7 +27,7 @@ def loaded(folder: Path) -> Loaded:
     named: dict[str, Any] = {"trust_remote_code": True, "local_files_only": True}
     processor = transformers.AutoProcessor.from_pretrained(folder, **named)
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder, **named)
-    return Loaded(model.eval(), processor, look(folder), "cpu", "float32", 8192)
+    return Loaded(model.eval(), processor, weights.read(folder), "cpu", "float32", 8192)
 
 
 def ask(generator: Generator, stop: threading.Event) -> tuple[Any, str]:
@@ -60,7 +59,7 @@ def refused(folder: Path, name: str, content: str | None) -> str:
             (copy / name).write_text(content)
         try:
             options = loading.Options(copy, "float32", "cpu", 8192, True)
-            loading.load(options, look(copy), lambda *_: None)
+            loading.load(options, weights.read(copy), lambda *_: None)
         except loading.LoadError as error:
             return error.message.partition(".json")[0] + ".json"
         return "it was loaded"

@@ -28,16 +28,16 @@ class Answer:
     def __init__(self, id: int) -> None:
         self.id = id
         # None is the end of the worker.
-        self.told: asyncio.Queue[Message | None] = asyncio.Queue()
+        self.messages: asyncio.Queue[Message | None] = asyncio.Queue()
 
     async def next(self, due: float) -> Message | None:
         """None when the worker has ended. Raises TimeoutError at `due`, by the event loop's clock."""
         async with asyncio.timeout_at(due):
-            return await self.told.get()
+            return await self.messages.get()
 
 
 class Answers:
-    """All that have not ended, by number. `heard` and `gone` are for whoever hears the worker."""
+    """All that have not ended, by number. The owner of the worker calls `receive` and `gone`."""
 
     def __init__(self, worker: WorkerProcess) -> None:
         self._worker = worker
@@ -70,12 +70,12 @@ class Answers:
         self._worker.send({**header, "thoughts": thoughts, "think": think}, jpeg)
         return answer
 
-    def heard(self, message: Message) -> None:
+    def receive(self, message: Message) -> None:
         """A `delta`, an `end` or an `error`. Of an answer that has ended nobody wants more."""
         answer = self._under_way.get(message.header["id"])
         if answer is None:
             return
-        answer.told.put_nowait(message)
+        answer.messages.put_nowait(message)
         if message.type != "delta":
             del self._under_way[answer.id]
             self._quiet_until = asyncio.get_running_loop().time() + _QUIET_SECONDS
@@ -84,7 +84,7 @@ class Answers:
         """The worker has ended, and with it all of them."""
         answers, self._under_way = self._under_way, {}
         for answer in answers.values():
-            answer.told.put_nowait(None)
+            answer.messages.put_nowait(None)
 
     async def stop(self, answer: Answer) -> None:
         """Stop an answer that has not ended, and wait a little for the worker. A worker that does not stop is killed."""
@@ -96,7 +96,7 @@ class Answers:
         async def wait() -> None:
             try:
                 async with asyncio.timeout(_STUCK_SECONDS):
-                    while (message := await answer.told.get()) and message.type == "delta":
+                    while (message := await answer.messages.get()) and message.type == "delta":
                         pass
             except TimeoutError:
                 log.error("the local model does not stop; its worker is ended")

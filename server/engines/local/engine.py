@@ -67,8 +67,8 @@ class LocalEngine:
     """One model in one worker, from `start` to its end; one answer at a time. To load it again, make another one.
 
     `argv` is run as it is, in the folder of this program, with `env` beside what every worker gets; with `own_code` there is a folder
-    for the model's own code, which goes with it. `on_progress` hears how far the loading is, `on_line` each line of the
-    worker's log, without secrets; lines that come while a question is in work might quote it, so nobody hears those.
+    for the model's own code, which goes with it. `on_progress` gets the progress of loading, `on_line` each line of the
+    worker's log, without secrets; lines that come while a question is in work might quote it, so those are not passed on.
     Both are called on the event loop.
     """
 
@@ -100,20 +100,20 @@ class LocalEngine:
             EngineState.UNREACHABLE, "The local model was not started yet.", folder.name
         )
         self._worker = WorkerProcess(
-            on_message=self._heard,
+            on_message=self._receive,
             on_line=on_line or (lambda _: None),
             on_exit=self._exited,
             quiet=lambda: self._answers.quiet(),
         )
         self._answers = Answers(self._worker)
         self._turn = asyncio.Lock()
-        # Set once the worker has said `ready`, or why it cannot, or has ended.
+        # Set when the worker is ready, has failed, or has ended
         self._loaded = asyncio.Event()
         self._refused = ""
         self._control_tokens = control_tokens.known()
         self._thinking = Thinking(thinking or ThinkingLimits(), switch=False)
         self._state = WorkerState(0, 0)
-        self._state_told = asyncio.Event()
+        self._state_arrived = asyncio.Event()
         # The loop time since when it owes a sign of life; None when it owes none
         self._asked_at: float | None = None
         self._closed = False
@@ -131,7 +131,7 @@ class LocalEngine:
 
     @property
     def lines(self) -> tuple[str, ...]:
-        """The last lines of the worker's log, as `on_line` heard them."""
+        """The last lines of the worker's log, as `on_line` got them."""
         return self._worker.lines
 
     def memory_bytes(self) -> int:
@@ -185,11 +185,11 @@ class LocalEngine:
     async def measure(self) -> WorkerState:
         """Ask the worker for its state; return the last one when it does not answer within a second."""
         if self.pid is not None:
-            self._state_told.clear()
+            self._state_arrived.clear()
             self._worker.send({"type": "state"})
             with suppress(TimeoutError):
                 async with asyncio.timeout(_STATE_SECONDS):
-                    await self._state_told.wait()
+                    await self._state_arrived.wait()
         return self._state
 
     def forget(self, session_id: str) -> None:
@@ -295,12 +295,12 @@ class LocalEngine:
 
     # Messages of the worker
 
-    def _heard(self, message: Message) -> None:
+    def _receive(self, message: Message) -> None:
         header = message.header
         self._asked_at = None
         match message.type:
             case "delta" | "end" | "error":
-                self._answers.heard(message)
+                self._answers.receive(message)
             case "progress":
                 self._progress(header)
             case "ready":
@@ -309,7 +309,7 @@ class LocalEngine:
                 self._refused = str(header["message"])
             case "state":
                 self._state = WorkerState(header["steps"], header["gpu_bytes"])
-                self._state_told.set()
+                self._state_arrived.set()
 
     def _progress(self, header: dict[str, Any]) -> None:
         phase = _PHASES.get(str(header["phase"]), str(header["phase"]))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import httpx2
 
 # A list of some hundred models is below 1 MiB; a whole answer that comes unstreamed is far below.
-TOLD_BYTES = 2 * 1024 * 1024
+ANSWER_BYTES = 2 * 1024 * 1024
 # A stream of 8,192 tokens, an event each, with room for keep-alive comments
 STREAM_BYTES = 32 * 1024 * 1024
 # FastAPI repeats what it refuses, which may be a picture.
@@ -31,7 +31,7 @@ class AnswerRefused(httpx2.TransportError):
 class Bounds:
     """The limits of one answer. `seconds`: from sending the request to the last byte of the answer."""
 
-    bytes: int = TOLD_BYTES
+    bytes: int = ANSWER_BYTES
     seconds: float = 60.0
 
 

@@ -41,7 +41,7 @@ class Discovery:
         # The tokens of the model's own folder; None where it is not on this machine
         self.control_tokens: ControlTokens | None = None
         # The context of that card's model, by its refusals
-        self._context_told: int | None = None
+        self._stated_context: int | None = None
 
     def unreachable(self) -> str:
         return (
@@ -99,7 +99,7 @@ class Discovery:
     def may_be_unlisted(self, status: int) -> bool:
         """Tell whether a server that fails to list its models may answer questions: where we know the name.
 
-        `transformers serve` fails like this without a cache folder. So does one that is broken: its health tells.
+        `transformers serve` fails like this without a cache folder. So does a broken one: its health check differs.
         """
         return bool(self._wanted) and status in _LISTING_FAILS
 
@@ -152,14 +152,14 @@ class Discovery:
 
     def learn_context(self, tokens: int, before: EngineStatus) -> EngineStatus:
         """Learn the context from a refusal that names it: from now on no more tokens are counted on."""
-        self._context_told = min(tokens, self._context_told or tokens)
+        self._stated_context = min(tokens, self._stated_context or tokens)
         context = self._least(before.capabilities.context_length)
         capabilities = dataclasses.replace(before.capabilities, context_length=context)
         return dataclasses.replace(before, capabilities=capabilities)
 
     def _least(self, stated: int | None) -> int | None:
-        told = self._context_told
-        return min(stated, told) if stated and told else stated or told
+        named = self._stated_context
+        return min(stated, named) if stated and named else stated or named
 
     def _learn_geometry(self, model: str, card: Mapping[str, Any]) -> Geometry:
         root = card.get("root")
@@ -174,7 +174,7 @@ class Discovery:
             )
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
-            self._context_told = None
+            self._stated_context = None
         if self._factor is not None:
             return geometry.from_factor(self._factor)
         return self._geometry

@@ -116,7 +116,7 @@ class OpenAIEngine:
 
         Never raises an error.
         """
-        elsewhere = await self._whereabouts.look()
+        elsewhere = await self._whereabouts.find()
         self._status = dataclasses.replace(self._status, elsewhere=elsewhere)
         try:
             async with asyncio.timeout(self._limits.probe):
@@ -124,7 +124,7 @@ class OpenAIEngine:
             models: list[Listed] = []
             if not self._wanted:
                 # Within limits of its own: a server may have to load a model for it.
-                models = await self._sight.look(listing, busy=self._answering > 0)
+                models = await self._sight.models(listing, busy=self._answering > 0)
             async with asyncio.timeout(self._limits.probe):
                 status = self._seeing(listing, models)
                 if status.model != self._status.model:
@@ -348,9 +348,9 @@ class OpenAIEngine:
                 raise self._refusal(refusal.status, refusal.body, refusal.retry_after) from None
 
     def _learn_context(self, refusal: object) -> None:
-        told = upstream.context_told(refusal)
-        if told is not None:
-            self._status = self._discovery.learn_context(told, self._status)
+        stated = upstream.stated_context(refusal)
+        if stated is not None:
+            self._status = self._discovery.learn_context(stated, self._status)
 
     # Errors in sentences
 

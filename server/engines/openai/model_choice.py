@@ -22,7 +22,7 @@ _PICTURES = frozenset(("image", "images", "vision", "multimodal"))
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """`sees`: None where nobody knows. `why`: how that is known, the end of a sentence. `loaded`: None where it is not told."""
+    """`sees`: None where nobody knows. `why`: how that is known, the end of a sentence. `loaded`: None where the server does not say."""
 
     name: str
     sees: bool | None = None
@@ -34,7 +34,7 @@ def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[
     """Read a list of models: what it and the name say of each; `cards` are the good ones of its `data`."""
     # llama.cpp has a second list beside it, by file names.
     others = data.get("models")
-    told = {
+    details = {
         str(one.get("name")): one
         for one in (others if isinstance(others, list) else [])
         if isinstance(one, dict)
@@ -42,9 +42,9 @@ def listed(data: Mapping[str, Any], cards: Iterable[Mapping[str, Any]]) -> list[
     found = []
     for card in cards:
         name = str(card["id"])
-        sees = _told(card)
-        if sees is None and name in told:
-            sees = _told(told[name])
+        sees = _takes_pictures(card)
+        if sees is None and name in details:
+            sees = _takes_pictures(details[name])
         found.append(_known(name, sees, _loaded(card)))
     return found
 
@@ -59,15 +59,15 @@ def _known(name: str, sees: bool | None, loaded: bool | None) -> Listed:
     return Listed(name, loaded=loaded)
 
 
-def _told(card: Mapping[str, Any]) -> bool | None:
+def _takes_pictures(card: Mapping[str, Any]) -> bool | None:
     """Tell whether a card says that the model takes pictures; None when it says nothing."""
     capabilities = card.get("capabilities")
     if isinstance(capabilities, dict) and isinstance(capabilities.get("vision"), bool):
         return bool(capabilities["vision"])
     if isinstance(capabilities, list) and capabilities:
         return _names_pictures(capabilities)
-    for place in ("architecture", "modalities"):
-        inner = card.get(place)
+    for part in ("architecture", "modalities"):
+        inner = card.get(part)
         if isinstance(inner, dict):
             for key in ("input_modalities", "input"):
                 if isinstance(inner.get(key), list):
@@ -97,15 +97,15 @@ def _loaded(card: Mapping[str, Any]) -> bool | None:
 def of_lm_studio(data: Mapping[str, Any], before: list[Listed]) -> list[Listed]:
     """Add the details of LM Studio's own list (/api/v0/models)."""
     cards = data.get("data")
-    told = {
+    details = {
         one["id"]: one
         for one in (cards if isinstance(cards, list) else [])
         if isinstance(one, dict) and isinstance(one.get("id"), str)
     }
     return [
         (
-            _known(one.name, _told(told[one.name]), _loaded(told[one.name]))
-            if one.name in told
+            _known(one.name, _takes_pictures(details[one.name]), _loaded(details[one.name]))
+            if one.name in details
             else one
         )
         for one in before
@@ -124,9 +124,9 @@ def of_ollama(
     }
     found = []
     for one in before:
-        told = _told(shown[one.name]) if one.name in shown else None
-        known = _known(one.name, told, one.name in loaded)
-        found.append(known if told is not None else replace(one, loaded=one.name in loaded))
+        sees = _takes_pictures(shown[one.name]) if one.name in shown else None
+        known = _known(one.name, sees, one.name in loaded)
+        found.append(known if sees is not None else replace(one, loaded=one.name in loaded))
     return found
 
 

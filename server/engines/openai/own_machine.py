@@ -55,12 +55,12 @@ class Whereabouts:
         addresses: Callable[[], frozenset[Address]] = own_addresses,
         names: Callable[[], frozenset[str]] = own_names,
     ) -> None:
-        # The other machine as people know it, "" for none: before `look` by what the address says alone.
+        # The other machine as people know it, "" for none: before `find` by what the address says alone.
         self.other = self._host = other_machine(base_url)
         self._addresses, self._names = addresses, names
         self._not_before = 0.0
 
-    async def look(self) -> str:
+    async def find(self) -> str:
         """The other machine, "" while it is this one; asked anew, and no name on the event loop."""
         if self._host:
             self.other = "" if await self._leads_here() else self._host

@@ -28,7 +28,7 @@ _MOST_LISTED = 1000
 # Models of Ollama's that are looked up one by one; unknown models that are shown a picture. A server may load each for it.
 _MOST_SHOWN = 32
 _MOST_ASKED = 3
-_LOOK_SECONDS = 3.0
+_DETAIL_SECONDS = 3.0
 _ASK_SECONDS = 8.0
 # The least that all take: some demand a side of two patches of 28 pixels.
 _SIDE = 64
@@ -64,7 +64,7 @@ class Sight:
     def is_blind(self, model: str) -> bool:
         return model in self._blind
 
-    async def look(self, raw: bytes, *, busy: bool) -> list[Listed]:
+    async def models(self, raw: bytes, *, busy: bool) -> list[Listed]:
         """Return the models of the body of /v1/models with their abilities; none for no list. `busy`: no model is asked.
 
         Never raises an error.
@@ -77,7 +77,7 @@ class Sight:
         self._blind &= names
         models = model_choice.listed(data, cards)
         if len(models) > 1 or any(one.sees is None for one in models):
-            models = await self._told(cards, models)
+            models = await self._with_details(cards, models)
         models = [self._by_files(one, card) for one, card in zip(models, cards, strict=True)]
         models = self._tried(models)
         if busy:
@@ -105,7 +105,9 @@ class Sight:
             found.append(one)
         return found
 
-    async def _told(self, cards: list[dict[str, Any]], models: list[Listed]) -> list[Listed]:
+    async def _with_details(
+        self, cards: list[dict[str, Any]], models: list[Listed]
+    ) -> list[Listed]:
         """Add the details that a server gives beside that list; the owner in the list names its kind."""
         owners = {card.get("owned_by") for card in cards}
         if "organization_owner" in owners:
@@ -120,7 +122,7 @@ class Sight:
     async def _get(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return an object of the server's own interface; empty where there is none."""
         try:
-            async with asyncio.timeout(_LOOK_SECONDS):
+            async with asyncio.timeout(_DETAIL_SECONDS):
                 raw = await self._client.get(self._root + path, body)
             value = json.loads(raw)
         except (
@@ -144,7 +146,7 @@ class Sight:
         return one if sees is None else dataclasses.replace(one, sees=sees, why="by its own files")
 
 
-_WORDS = {True: "it takes them", False: "it takes none", None: "that told nothing"}
+_WORDS = {True: "it takes them", False: "it takes none", None: "the trial failed"}
 
 
 def _cards(raw: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:

@@ -23,7 +23,7 @@ _CONTEXT = re.compile(
     re.I,
 )
 # The number of tokens that a refusal names; fewer than the least would leave no room for a question.
-_CONTEXT_TOLD = re.compile(
+_STATED_CONTEXT = re.compile(
     r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
 )
 _LEAST_CONTEXT = 256
@@ -44,7 +44,7 @@ _OTHER_MODEL = re.compile(
     re.I | re.S,
 )
 # Characters of a refusal that are read
-_LOOK_AT = 4096
+_MOST_READ = 4096
 
 
 def words_of(body: object) -> str:
@@ -53,16 +53,16 @@ def words_of(body: object) -> str:
         inner = body.get("error", body)
         if isinstance(inner, Mapping):
             parts = (inner.get(key) for key in ("message", "detail", "code", "type", "param"))
-            return " ".join(str(part) for part in parts if part is not None)[:_LOOK_AT]
-        return str(inner)[:_LOOK_AT]
-    return str(body)[:_LOOK_AT] if body is not None else ""
+            return " ".join(str(part) for part in parts if part is not None)[:_MOST_READ]
+        return str(inner)[:_MOST_READ]
+    return str(body)[:_MOST_READ] if body is not None else ""
 
 
 def refused_fields(body: object, optional: Iterable[str]) -> set[str]:
     """Find the optional fields of a request that an error names."""
     detail = body.get("detail") if isinstance(body, Mapping) else None
     if isinstance(detail, list):
-        # FastAPI's form; its "input" repeats the request, so only the places count.
+        # FastAPI's form; its "input" repeats the request, so only the field names count.
         named = {
             str(part)
             for problem in detail
@@ -88,14 +88,14 @@ def is_no_picture(status: int, body: object) -> bool:
     return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
 
 
-def context_told(body: object) -> int | None:
+def stated_context(body: object) -> int | None:
     """Return the tokens of context that a refusal names; None when it names none."""
     inner = body.get("error", body) if isinstance(body, Mapping) else None
     own = inner.get("n_ctx") if isinstance(inner, Mapping) else None
     if type(own) is not int:
         # Only in its sentence: other fields have numbers of other kinds, such as its status.
-        said = inner.get("message", inner.get("detail")) if isinstance(inner, Mapping) else body
-        found = _CONTEXT_TOLD.search(str(said)[:_LOOK_AT])
+        sentence = inner.get("message", inner.get("detail")) if isinstance(inner, Mapping) else body
+        found = _STATED_CONTEXT.search(str(sentence)[:_MOST_READ])
         own = int(found.group(1)) if found else 0
     return own if own >= _LEAST_CONTEXT else None
 

@@ -29,7 +29,7 @@ import numpy as np
 from server.core import core_dumps
 from server.generation.rules import RulesError, is_pipeline, makes_sound, own_code
 from server.generation.worker import omni, pipelines, speech
-from server.generation.worker.backend import Backend, How, Refused, Task
+from server.generation.worker.backend import Backend, Loading, Refused, Task
 from server.generation.worker.stopping import Stop, Stopped
 from server.processes import wire
 
@@ -80,18 +80,18 @@ class Worker:
         with self._lock:
             if id == self._current:
                 self._stop.set()
-                # Whoever waits for room looks up.
+                # Wake the one that waits for room.
                 self._room.release()
             elif isinstance(id, int):
                 self._cancelled = id
 
-    def run(self, folder: Path, how: How) -> int:
+    def run(self, folder: Path, how: Loading) -> int:
         """Load, then work until the input ends; the exit status when loading fails."""
         began = time.monotonic()
         self.send("loading", phase="starting")
         try:
             backend = self._load(folder, how)
-        except Exception as error:  # noqa: BLE001 - libraries raise anything: told
+        except Exception as error:  # noqa: BLE001 - libraries raise anything
             code, message = explained(error, " to load the model")
             self.send("failed", code=code, message=message)
             return 1
@@ -105,7 +105,7 @@ class Worker:
         while True:
             self._generate(backend, self._waiting.get())
 
-    def _load(self, folder: Path, how: How) -> Backend:
+    def _load(self, folder: Path, how: Loading) -> Backend:
         if not folder.is_dir():
             raise Refused(
                 "The model's folder is not there, or cannot be read. Give the folder of a model.",
@@ -122,7 +122,7 @@ class Worker:
             try:
                 return omni.load(folder, how, self._stop)
             except Exception as error:  # noqa: BLE001 - it knows fewer models, and fails in any way
-                at = place(error)
+                at = origin(error)
                 print(f"vLLM-Omni does not load it ({at}): diffusers does", file=sys.stderr)
         return pipelines.load(folder, how, self._stop)
 
@@ -135,7 +135,7 @@ class Worker:
             if id == self._cancelled:
                 self._stop.set()
 
-        def told(step: int, steps: int) -> None:
+        def on_step(step: int, steps: int) -> None:
             self._step = step
             self.send("step", id=id, step=step, steps=steps)
 
@@ -144,13 +144,13 @@ class Worker:
             self._stop.check()
             if backend.rules.output == "video":
                 count = 0
-                for count, frame in enumerate(backend.video(task, told), 1):
+                for count, frame in enumerate(backend.video(task, on_step), 1):
                     self._room.acquire()
                     self._stop.check()
                     size = {"width": frame.shape[1], "height": frame.shape[0]}
                     self.send("frame", frame.tobytes(), id=id, index=count - 1, **size)
             else:
-                sound = backend.sound(task, told)
+                sound = backend.sound(task, on_step)
                 count = len(sound.pcm)
                 for at in range(0, count, _PIECE_BYTES):
                     piece = sound.pcm[at : at + _PIECE_BYTES]
@@ -158,7 +158,7 @@ class Worker:
             self.send("done", id=id, count=count)
         except Stopped:
             self.send("cancelled", id=id, step=self._step)
-        except Exception as error:  # noqa: BLE001 - libraries raise anything: told
+        except Exception as error:  # noqa: BLE001 - libraries raise anything
             code, text = explained(error, " for this")
             self.send("error", id=id, code=code, message=text)
         finally:
@@ -194,17 +194,17 @@ def explained(error: BaseException, where: str) -> tuple[str, str]:
     if kind in ("SafetensorError", "OSError", "JSONDecodeError"):
         return (
             "broken",
-            f"The model's files are missing or broken ({place(error)}). Fetch the model again.",
+            f"The model's files are missing or broken ({origin(error)}). Fetch the model again.",
         )
     if isinstance(error, OSError):
         return (
             "broken",
-            f"A file is missing or cannot be used ({place(error)}). If it is one of the model's, fetch the model again.",
+            f"A file is missing or cannot be used ({origin(error)}). If it is one of the model's, fetch the model again.",
         )
-    return "failed", f"The model failed ({place(error)}). Try other values, or another model."
+    return "failed", f"The model failed ({origin(error)}). Try other values, or another model."
 
 
-def place(error: BaseException) -> str:
+def origin(error: BaseException) -> str:
     """Describe an error by its type and the line that raised it."""
     kind = type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)[-1:]
@@ -245,7 +245,7 @@ def main(argv: list[str]) -> int:
         os.dup2(nothing.fileno(), 0)
     worker = Worker(incoming, outgoing)
     threading.Thread(target=worker.read, name="reader", daemon=True).start()
-    how = How(
+    how = Loading(
         vae_slicing=given.vae_slicing,
         vae_tiling=given.vae_tiling,
         flow_shift=given.flow_shift,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from server.generation.rules import Rules
 
-# Told of each step done: how many, of how many (0: nobody knows).
-Told = Callable[[int, int], None]
+# Called after each step: the number of steps done, and of all (0: unknown)
+OnStep = Callable[[int, int], None]
 
 
 class Refused(Exception):
@@ -63,15 +63,15 @@ class Backend(Protocol):
     # Setting `stop` ends its work; else only the end of the process does.
     stoppable: bool
 
-    def video(self, task: Task, told: Told) -> Iterator[NDArray[np.uint8]]:
+    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         """Frames in order, (height, width, 3) of RGB."""
         ...
 
-    def sound(self, task: Task, told: Told) -> Sound: ...
+    def sound(self, task: Task, on_step: OnStep) -> Sound: ...
 
 
 @dataclass(frozen=True, slots=True)
-class How:
+class Loading:
     """The options of loading."""
 
     # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less memory, slower.
@@ -87,7 +87,7 @@ class How:
     dtype: str = "auto"
 
 
-def torch_device(how: How) -> str:
+def torch_device(how: Loading) -> str:
     """ "cuda" (ROCm's name, too) or "cpu". Raises Refused."""
     import torch
 
@@ -105,7 +105,7 @@ def torch_device(how: How) -> str:
     return "cpu"
 
 
-def torch_dtype(how: How, device: str) -> Any:
+def torch_dtype(how: Loading, device: str) -> Any:
     """Raises Refused."""
     import torch
 

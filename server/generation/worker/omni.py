@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.generation.rules import Rules, first_frame, pixel_rules
-from server.generation.worker.backend import How, Refused, Sound, Task, Told, rgb_frames
+from server.generation.worker.backend import Loading, OnStep, Refused, Sound, Task, rgb_frames
 from server.generation.worker.stopping import Stop
 
 
@@ -23,7 +23,7 @@ def installed() -> bool:
     return find_spec("vllm_omni") is not None
 
 
-def load(folder: Path, how: How, stop: Stop) -> OmniBackend:
+def load(folder: Path, how: Loading, stop: Stop) -> OmniBackend:
     """Raises RulesError and what vLLM-Omni raises."""
     from vllm_omni.entrypoints.omni import Omni
 
@@ -51,7 +51,7 @@ class OmniBackend:
         first = first_frame(folder)
         self.rules = Rules("video", factor, frame_step, first, ("negative", "guidance", "steps"))
 
-    def video(self, task: Task, told: Told) -> Iterator[NDArray[np.uint8]]:
+    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         import torch
         from vllm_omni.inputs.data import OmniDiffusionSamplingParams
 
@@ -76,7 +76,7 @@ class OmniBackend:
         made = self._omni.generate(prompt, params)
         yield from rgb_frames(_pictures(made))
 
-    def sound(self, task: Task, told: Told) -> Sound:
+    def sound(self, task: Task, on_step: OnStep) -> Sound:
         raise Refused("This model makes videos and no sound.")
 
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from server.generation.rules import SAMPLE_RATE, FirstFrame, Output, Rules, pixel_rules
 from server.generation.worker.backend import (
-    How,
+    Loading,
+    OnStep,
     Refused,
     Sound,
     Task,
-    Told,
     dtype_word,
     rgb_frames,
     sound_of,
@@ -29,7 +29,7 @@ from server.generation.worker.stopping import Stop, watch
 _LENGTHS = ("audio_length_in_s", "audio_end_in_s")
 
 
-def load(folder: Path, how: How, stop: Stop) -> DiffusersBackend:
+def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
     """Raises Refused, RulesError and what diffusers raises."""
     device = torch_device(how)
     try:
@@ -70,7 +70,7 @@ def load(folder: Path, how: How, stop: Stop) -> DiffusersBackend:
     return DiffusersBackend(pipe, folder, how, stop)
 
 
-def _shift(pipe: Any, how: How) -> None:
+def _shift(pipe: Any, how: Loading) -> None:
     """Set the shift of the flow-matching schedule, where the scheduler has one that does not follow the size."""
     scheduler = getattr(pipe, "scheduler", None)
     if how.flow_shift is None or scheduler is None:
@@ -110,7 +110,7 @@ class DiffusersBackend:
     name = "diffusers"
     stoppable = True
 
-    def __init__(self, pipe: Any, folder: Path, how: How, stop: Stop) -> None:
+    def __init__(self, pipe: Any, folder: Path, how: Loading, stop: Stop) -> None:
         self._pipe = pipe
         self._stop = stop
         self._takes = inspect.signature(pipe.__call__).parameters
@@ -163,7 +163,7 @@ class DiffusersBackend:
                 return rate
         return SAMPLE_RATE
 
-    def video(self, task: Task, told: Told) -> Iterator[NDArray[np.uint8]]:
+    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         asked: dict[str, Any] = {
             "num_frames": task.frames,
             "width": task.width,
@@ -179,17 +179,17 @@ class DiffusersBackend:
             if name in self._takes:
                 asked[name] = task.fps
         pipe = self._pipe if task.picture is None else self._for_pictures or self._pipe
-        made = self._call(pipe, asked, task, told)
+        made = self._call(pipe, asked, task, on_step)
         yield from rgb_frames(made.frames)
 
-    def sound(self, task: Task, told: Told) -> Sound:
+    def sound(self, task: Task, on_step: OnStep) -> Sound:
         asked: dict[str, Any] = {}
         if task.seconds is not None:
             asked[next(name for name in _LENGTHS if name in self._takes)] = task.seconds
-        made = self._call(self._pipe, asked, task, told)
+        made = self._call(self._pipe, asked, task, on_step)
         return sound_of(made.audios, self.rules.sample_rate)
 
-    def _call(self, pipe: Any, asked: dict[str, Any], task: Task, told: Told) -> Any:
+    def _call(self, pipe: Any, asked: dict[str, Any], task: Task, on_step: OnStep) -> Any:
         import torch
 
         asked |= {
@@ -206,7 +206,7 @@ class DiffusersBackend:
 
         def step_done(step: int) -> None:
             self._stop.check()
-            told(step + 1, task.steps)
+            on_step(step + 1, task.steps)
 
         if "callback_on_step_end" in self._takes:
 
@@ -218,7 +218,7 @@ class DiffusersBackend:
         elif "callback" in self._takes:
             asked["callback"] = lambda step, _, __: step_done(step)
         if "steps" in rules.takes and {"callback_on_step_end", "callback"} & self._takes.keys():
-            told(0, task.steps)
+            on_step(0, task.steps)
         try:
             return pipe(**asked)
         except NameError as error:

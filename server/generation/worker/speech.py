@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from server.generation.rules import SAMPLE_RATE, Rules
 from server.generation.worker.backend import (
-    How,
+    Loading,
+    OnStep,
     Refused,
     Sound,
     Task,
-    Told,
     dtype_word,
     sound_of,
     torch_device,
@@ -27,7 +27,7 @@ from server.generation.worker.stopping import Stop, watch
 _DEFAULT_SECONDS = 10.0
 
 
-def load(folder: Path, how: How, stop: Stop) -> SpeechBackend:
+def load(folder: Path, how: Loading, stop: Stop) -> SpeechBackend:
     """Raises Refused and what transformers raises."""
     for wanted, name in (
         (how.vae_slicing, "vae_slicing"),
@@ -94,10 +94,10 @@ class SpeechBackend:
         self.rules = Rules("audio", takes=tuple(takes), sample_rate=int(rate or SAMPLE_RATE))
         watch([model], stop)
 
-    def video(self, task: Task, told: Told) -> Iterator[NDArray[np.uint8]]:
+    def video(self, task: Task, on_step: OnStep) -> Iterator[NDArray[np.uint8]]:
         raise Refused("This model makes sound and no videos.")
 
-    def sound(self, task: Task, told: Told) -> Sound:
+    def sound(self, task: Task, on_step: OnStep) -> Sound:
         import torch
 
         torch.manual_seed(task.seed)
@@ -105,25 +105,25 @@ class SpeechBackend:
         inputs = {name: value.to(self._model.device) for name, value in read.items()}
         with torch.inference_mode():
             if self._by_tokens:
-                made = self._model.generate(**inputs, **self._limits(task, told))
+                made = self._model.generate(**inputs, **self._limits(task, on_step))
             else:
                 made = self._model(**inputs).waveform
-                told(1, 1)
+                on_step(1, 1)
         return sound_of(made, self.rules.sample_rate)
 
-    def _limits(self, task: Task, told: Told) -> dict[str, Any]:
+    def _limits(self, task: Task, on_step: OnStep) -> dict[str, Any]:
         stop, done = self._stop, 0
         tokens = 0
         if self._frame_rate:
             seconds = _DEFAULT_SECONDS if task.seconds is None else task.seconds
             tokens = max(1, round(seconds * self._frame_rate)) + self._late
-            told(0, tokens)
+            on_step(0, tokens)
 
         def each(*_: Any, **__: Any) -> Any:
             nonlocal done
             stop.check()
             done += 1
-            told(done, tokens)
+            on_step(done, tokens)
             return False
 
         limits: dict[str, Any] = {"do_sample": True, "stopping_criteria": [each]}

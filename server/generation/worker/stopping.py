@@ -30,14 +30,14 @@ class Stop:
 
 
 def watch(modules: Iterable[Any], stop: Stop) -> int:
-    """Have each block of these torch modules look at `stop` before its work; how many there are.
+    """Have each block of these torch modules check `stop` before its work; return the number of blocks.
 
     A block is a child of a `ModuleList`: a layer of a transformer, a stage of an autoencoder. So a cancelled step
     ends within one layer, not when the step is over.
     """
     import torch
 
-    def look(*_: object) -> None:
+    def check(*_: object) -> None:
         stop.check()
 
     blocks = {
@@ -49,5 +49,5 @@ def watch(modules: Iterable[Any], stop: Stop) -> int:
         for block in parent
     }
     for block in blocks.values():
-        block.register_forward_pre_hook(look)
+        block.register_forward_pre_hook(check)
     return len(blocks)

@@ -18,7 +18,7 @@ import pytest
 from server.catalogue.weights import ModelFolderError
 from server.engines.local.worker import room
 from server.engines.local.worker.detokenize import Detokenizer
-from server.engines.local.worker.weights import Weights, look
+from server.engines.local.worker.weights import Weights, read
 from server.processes.child_log import LONGEST_LINE, LogRing
 from server.processes.worker_process import WorkerProcess, environment
 from tests.support.children import alive
@@ -141,12 +141,12 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_whole_folder_tells_its_size(folder: Path) -> None:
     """Bytes and format from the shards' own headers, type and context from the config."""
-    assert look(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
+    assert read(folder) == Weights(216, "bfloat16", 2, "some_vl", 4096)
     shard(folder / "two.safetensors", "F8_E4M3", 1000)
-    assert look(folder) == Weights(1016, "", 1, "some_vl", 4096)
+    assert read(folder) == Weights(1016, "", 1, "some_vl", 4096)
     # Packed: how many numbers are in one nobody can tell, and what they take is what they take.
     shard(folder / "two.safetensors", "I32", 1000)
-    assert look(folder) == Weights(4016, "", 2, "some_vl", 4096)
+    assert read(folder) == Weights(4016, "", 2, "some_vl", 4096)
 
 
 def test_a_single_file_does(folder: Path) -> None:
@@ -154,7 +154,7 @@ def test_a_single_file_does(folder: Path) -> None:
     (folder / "model.safetensors.index.json").unlink()
     shard(folder / "model.safetensors", "F32", 3)
     (folder / "config.json").write_text('{"model_type": "some_vl"}')
-    assert look(folder) == Weights(12, "float32", 4, "some_vl", None)
+    assert read(folder) == Weights(12, "float32", 4, "some_vl", None)
 
 
 def damaged(folder: Path, what: str) -> Path:
@@ -214,7 +214,7 @@ def damaged(folder: Path, what: str) -> Path:
 def test_damage_is_a_sentence_with_what_to_do(folder: Path, what: str, said: str) -> None:
     """Each kind is told from the others before anything is loaded."""
     with pytest.raises(ModelFolderError, match=said) as raised:
-        look(damaged(folder, what))
+        read(damaged(folder, what))
     assert raised.value.message.count(".") >= 2
 
 

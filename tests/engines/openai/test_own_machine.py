@@ -41,7 +41,7 @@ class Names:
 
 
 async def look(url: str) -> str:
-    return await Whereabouts(url, addresses=lambda: OWN, names=lambda: NAMES).look()
+    return await Whereabouts(url, addresses=lambda: OWN, names=lambda: NAMES).find()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ async def test_what_nobody_knows_is_another_machine(monkeypatch: pytest.MonkeyPa
     def refuses() -> frozenset[Any]:
         raise OSError("no netlink here")
 
-    assert await Whereabouts(f"http://{LAN}/v1", addresses=refuses).look() == LAN
+    assert await Whereabouts(f"http://{LAN}/v1", addresses=refuses).find() == LAN
 
 
 async def test_a_name_server_that_is_silent_is_waited_for_once(
@@ -94,11 +94,11 @@ async def test_a_name_server_that_is_silent_is_waited_for_once(
     names.seconds = 0.4
     monkeypatch.setattr("server.engines.openai.own_machine._RESOLVE_SECONDS", 0.1)
     one = Whereabouts("http://desk/v1", addresses=lambda: OWN, names=lambda: NAMES)
-    looking, turns = asyncio.create_task(one.look()), 0
+    looking, turns = asyncio.create_task(one.find()), 0
     while not looking.done():
         turns += 1
         await asyncio.sleep(0.005)
-    assert (await looking, await one.look()) == ("desk", "desk")
+    assert (await looking, await one.find()) == ("desk", "desk")
     assert turns > 5
     assert len(names.asked) == 1
 
@@ -108,7 +108,7 @@ async def test_another_network_is_noticed() -> None:
     own = [OWN, frozenset[Any](), OWN]
     one = Whereabouts(f"http://{LAN}/v1", addresses=lambda: own.pop(0))
     assert one.other == LAN
-    assert [await one.look() for _ in range(3)] == ["", LAN, ""]
+    assert [await one.find() for _ in range(3)] == ["", LAN, ""]
 
 
 async def test_this_machine_as_it_is() -> None:
@@ -120,7 +120,7 @@ async def test_this_machine_as_it_is() -> None:
     for address in own:
         if not address.is_link_local:
             host = f"[{address}]" if address.version == 6 else str(address)
-            assert await Whereabouts(f"http://{host}:1/v1").look() == ""
+            assert await Whereabouts(f"http://{host}:1/v1").find() == ""
 
 
 async def test_an_engine_at_an_address_of_this_machine_is_no_other() -> None:

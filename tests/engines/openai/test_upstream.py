@@ -94,4 +94,4 @@ def test_an_error_events_code(error: object, status: int) -> None:
 def test_how_much_context_a_refusal_tells_of(body: object, tokens: int | None) -> None:
     """vLLM, llama.cpp and others name it; a status beside the sentence is no number of tokens."""
     error = {"error": body} if isinstance(body, dict) else body
-    assert upstream.context_told(error) == tokens
+    assert upstream.stated_context(error) == tokens

@@ -93,7 +93,7 @@ class Worker:
             if (found := self._stops.get(header["id"])) is not None:
                 found.set()
         elif message.type == "state":
-            self._tell_state()
+            self._send_state()
 
     def work(self, generator: Generator) -> None:
         """Answer questions for ever."""
@@ -146,7 +146,7 @@ class Worker:
         self._stops.pop(id, None)
         self._channel.send(type, id=id, **fields)
 
-    def _tell_state(self) -> None:
+    def _send_state(self) -> None:
         if self._generator is None:
             # Imported while another thread imports it, it would be waited for.
             self._channel.send("state", steps=0, gpu_bytes=0)
@@ -170,7 +170,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             raise ModelFolderError(
                 f"The number format is {arguments.dtype[:20]}; {', '.join(room.DTYPES)} are allowed."
             )
-        found = weights.look(Path(arguments.model))
+        found = weights.read(Path(arguments.model))
     except ModelFolderError as error:
         channel.send("failed", code="model", message=error.message)
         return 1
@@ -205,8 +205,8 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             {"role": "system", "content": "Answer."},
             {"role": "user", "content": asked},
         ]
-        said: list[str] = []
-        generator.answer(say, loading.grey(), 2, threading.Event(), said.append)
+        trial: list[str] = []
+        generator.answer(say, loading.grey(), 2, threading.Event(), trial.append)
     except loading.LoadError as error:
         channel.send("failed", code=error.code, message=error.message)
         return 1
@@ -230,7 +230,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
         special_tokens=generator.special_tokens(),
         thinking_switch=generator.switch,
         # Also with thinking switched off
-        thinking_opened=said[:1] != [] and said[0] in OPEN,
+        thinking_opened=trial[:1] != [] and trial[0] in OPEN,
         gpu_bytes=loading.gpu_bytes(),
     )
     worker.work(generator)

@@ -26,7 +26,7 @@ class Detokenizer:
         self._start = 0
         self._whole = 0
         # The part of the text from `_start` on that was given out
-        self._told = ""
+        self._given = ""
         # Tokens since a text was given out
         self._waited = 0
 
@@ -37,22 +37,22 @@ class Detokenizer:
         text = self._decode(self._ids[self._start :])
         whole = text.rstrip(_BROKEN)
         if whole == text or self._waited >= _HELD_BACK:
-            return self._tell(text, all_of_it=True)
-        return self._tell(whole, all_of_it=False)
+            return self._give(text, all_of_it=True)
+        return self._give(whole, all_of_it=False)
 
     def end(self) -> str:
         """Return the rest that is text."""
-        return self._tell(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
+        return self._give(self._decode(self._ids[self._start :]).rstrip(_BROKEN), all_of_it=True)
 
-    def _tell(self, text: str, *, all_of_it: bool) -> str:
+    def _give(self, text: str, *, all_of_it: bool) -> str:
         # Some tokenizers give nothing of bytes until all in a row are there, not even the text that was given out before.
-        known = all_of_it or text.startswith(self._told)
-        fresh = text[len(self._told) :] if known else ""
+        known = all_of_it or text.startswith(self._given)
+        fresh = text[len(self._given) :] if known else ""
         if all_of_it and (fresh or len(self._ids) - self._start > _WINDOW):
             self._start, self._whole = self._whole, len(self._ids)
-            self._told = self._decode(self._ids[self._start :])
+            self._given = self._decode(self._ids[self._start :])
         elif fresh:
-            self._told = text
+            self._given = text
         if fresh:
             self._waited = 0
         return fresh

@@ -88,12 +88,12 @@ class Generator:
         jpeg: bytes | Image.Image,
         max_tokens: int,
         stop: threading.Event,
-        tell: Callable[[str], None],
+        emit: Callable[[str], None],
         *,
         thoughts: int = 0,
         think: bool = False,
     ) -> Outcome:
-        """`tell` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError.
+        """`emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError.
 
         `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the template can. Where the
         prompt opens the thoughts, the first piece is the mark that it ends with.
@@ -101,7 +101,7 @@ class Generator:
         picture = jpeg if isinstance(jpeg, Image.Image) else _decode(jpeg)
         self._stop, self._first = stop, True
         prompt = 0
-        words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, tell)
+        words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
         try:
             room = min(max_tokens, _LEAST_ANSWER) + thoughts
             inputs = self._fitting(messages, picture, room, think)
@@ -229,8 +229,8 @@ class Generator:
 
 def _ends(loaded: Loaded) -> set[int]:
     """The tokens that end an answer: those of the model's settings, and the one that its tokenizer ends a turn with."""
-    said = loaded.model.generation_config.eos_token_id
-    ends = [*said] if isinstance(said, list | tuple) else [said]
+    stated = loaded.model.generation_config.eos_token_id
+    ends = [*stated] if isinstance(stated, list | tuple) else [stated]
     return {
         end for end in (*ends, getattr(loaded.tokenizer, "eos_token_id", None)) if end is not None
     }
@@ -260,14 +260,14 @@ class _Words:
         ends: set[int],
         marks: dict[int, str],
         stop: threading.Event,
-        tell: Callable[[str], None],
+        emit: Callable[[str], None],
     ) -> None:
         self._ends = ends
         self._marks = marks
         # The mark of thoughts that the prompt ends with; it comes before the first token.
         self.opened = ""
         self._stop = stop
-        self._tell = tell
+        self._emit = emit
         self._prompt_seen = False
         self._last: int | None = None
         self._text = Detokenizer(
@@ -286,14 +286,14 @@ class _Words:
             self.count += 1
             self._last = token
             if self.opened:
-                self._tell(self.opened)
+                self._emit(self.opened)
                 self.opened = ""
             if text := self._marks.get(token) or self._text.push(token):
-                self._tell(text)
+                self._emit(text)
 
     def end(self) -> None:
         if not self._stop.is_set() and (text := self._text.end()):
-            self._tell(text)
+            self._emit(text)
 
     def stopped(self, input_ids: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
         """A stopping criterion, for every answer of the batch of one."""

@@ -85,7 +85,7 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
         report("processor", None, None, None)
         processor = _processor(options.folder, shared)
         report("weights", 0.0, 0, weights.bytes)
-        with _Told(report, weights.bytes):
+        with _Reported(report, weights.bytes):
             model, found = transformers.AutoModelForImageTextToText.from_pretrained(
                 options.folder,
                 config=config,
@@ -98,7 +98,7 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise _no_memory(weights, dtype) from error
     except Exception as error:
-        # Model code raises whatever it likes; nobody has asked anything yet, so its words may be told.
+        # Model code raises whatever it likes; nobody has asked anything yet, so its words may be shown.
         raise _reason(error, options.folder, weights, dtype) from error
     if found["missing_keys"]:
         some = sorted(found["missing_keys"])[0]
@@ -187,7 +187,7 @@ def _dtype(options: Options, weights: Weights, gpu: bool) -> str:
 
 def _quick_bfloat16() -> bool:
     """Tell whether this CPU has instructions for it, as far as torch knows."""
-    # Older versions of torch do not tell.
+    # Older versions of torch do not know.
     ask = getattr(torch.cpu, "get_capabilities", None)
     return ask is not None and bool(ask().get("avx512_bf16"))
 
@@ -218,8 +218,8 @@ def _processor(folder: Path, shared: dict[str, Any]) -> Any:
     return transformers.AutoProcessor.from_pretrained(folder, **shared)
 
 
-class _Told:
-    """Reports how many of the weights are in their place. Bytes are their share of all: parts are about of a size."""
+class _Reported:
+    """Report the share of the weights that is loaded, in bytes: all parts count alike."""
 
     def __init__(self, report: Report, total: int) -> None:
         self._report = report
@@ -238,25 +238,25 @@ class _Told:
         things = args[0] if args else named.get("iterable")
         if not hasattr(things, "__len__") or not hasattr(things, "__iter__"):
             return make(*args, **named)
-        return _Counted(things, self._told)
+        return _Counted(things, self._report_share)
 
-    def _told(self, share: float) -> None:
+    def _report_share(self, share: float) -> None:
         self._report("weights", 100.0 * share, int(self._total * share), self._total)
 
 
 class _Counted:
-    """Stands for a progress bar; tells when another hundredth is done."""
+    """A progress bar that reports each hundredth."""
 
-    def __init__(self, things: Any, told: Callable[[float], None]) -> None:
+    def __init__(self, things: Any, report: Callable[[float], None]) -> None:
         self._things = things
-        self._told = told
+        self._report = report
 
     def __iter__(self) -> Iterator[Any]:
         count, before = len(self._things), 0
         for number, thing in enumerate(self._things):
             if number * 100 // count > before:
                 before = number * 100 // count
-                self._told(number / count)
+                self._report(number / count)
             yield thing
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -299,9 +299,9 @@ def _reason(error: Exception, folder: Path, weights: Weights, dtype: str) -> Loa
         )
     if isinstance(error, json.JSONDecodeError):
         return LoadError("model", f"{_damaged(folder)} Download it again.")
-    for found, said in _LACKS:
+    for found, sentence in _LACKS:
         if found in low:
-            return LoadError("model", f"{said} Download it again, or choose another model.")
+            return LoadError("model", f"{sentence} Download it again, or choose another model.")
     return LoadError(
         "model",
         f"transformers could not load the model ({type(error).__name__}): {shortened(words)}"

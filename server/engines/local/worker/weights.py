@@ -31,7 +31,7 @@ class Weights:
     context_length: int | None
 
 
-def look(folder: Path) -> Weights:
+def read(folder: Path) -> Weights:
     """Check that the config can be read and that every shard is there and whole. Raises ModelFolderError."""
     if not folder.is_dir():
         raise ModelFolderError(
