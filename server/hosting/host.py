@@ -100,7 +100,7 @@ class _Kept:
 
 
 class HostLook:
-    """Looks again each time; what does not change while a program stays the same is asked of it once.
+    """Read the machine anew each time; ask a program again only when it has changed.
 
     `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own Python that has torch.
     For any number of threads.
@@ -123,7 +123,7 @@ class HostLook:
         self._gpus: GpuReader | None = None
 
     def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
-        """Raises nothing: what cannot be found out is not there. Without `vllm` that one is not looked for.
+        """Raises nothing: unknown things count as absent. Without `vllm` it is left out.
 
         `patience`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
         """
@@ -184,7 +184,7 @@ class HostLook:
         return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
 
     def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
-        """The models' Python, its libraries, the device that its torch was built for beside the CPU, and which models it loads."""
+        """Find the models' Python, its libraries, its torch's device beside the CPU, and the models that it loads."""
         if self._engine_python:
             path = shutil.which(os.path.expanduser(self._engine_python))
             candidates = [path] if path is not None else []
@@ -200,7 +200,7 @@ class HostLook:
         return None, {}, "", frozenset()
 
     def _vllm_program(self, python: str | None) -> str | None:
-        """The one that is installed beside the models' Python, else the one of the PATH."""
+        """Find vLLM beside the models' Python, else on the PATH."""
         if python is not None:
             beside = Path(python).with_name(self._vllm)
             if os.access(beside, os.X_OK) and beside.is_file():
@@ -247,7 +247,7 @@ def _ask_python(path: str) -> _AboutPython | None:
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:
-    """Paths of docker and podman, whether one can be used, and why not. One that can is alone when the other cannot."""
+    """Find docker and podman, whether one can be used, and the reason if not; a usable one is returned alone."""
     docker, podman = shutil.which("docker"), shutil.which("podman")
     if docker and (_output([docker, "--version"]) or "").startswith("podman"):
         # podman under docker's name (podman-docker) takes --gpus and gives none.
@@ -275,7 +275,10 @@ def _nvidia_containers(docker: str | None) -> bool:
 
 
 def main_memory() -> tuple[int, int]:
-    """Bytes of main memory: all, and what programs may still take; within the limits of this control group and those above."""
+    """Return the bytes of main memory, all and available, within the limits of the control groups.
+
+    Read here since psutil knows no control groups.
+    """
     total = free = 0
     try:
         for line in Path("/proc/meminfo").read_text("ascii").splitlines():
@@ -293,7 +296,7 @@ def main_memory() -> tuple[int, int]:
 
 
 def _groups() -> Iterator[Path]:
-    """Folders of the control groups that this process's memory is in. Raises OSError, ValueError."""
+    """List the folders of the control groups that limit this process's memory. Raises OSError, ValueError."""
     for line in _OWN_GROUPS.read_text("ascii").splitlines():
         _, controllers, own = line.split(":", 2)
         # Version 2 names no controllers.
@@ -305,7 +308,7 @@ def _groups() -> Iterator[Path]:
 
 
 def _within(group: Path) -> tuple[int, int] | None:
-    """The limit of a control group and what is left of it, bytes; None without one."""
+    """Return the limit of a control group and what is left of it, bytes; None without one."""
     for most, now, of_files in _GROUP_FILES:
         try:
             limit = int((group / most).read_text("ascii"))
@@ -322,12 +325,12 @@ def _within(group: Path) -> tuple[int, int] | None:
 
 
 def _changed(path: str) -> int:
-    """Nanoseconds: when the program or the libraries beside it last changed."""
+    """Return when the program or the libraries beside it last changed, nanoseconds."""
     beside = Path(path).parent.parent / "lib"
     times = [0]
-    for place in (Path(path), *beside.glob("python3*/site-packages")):
+    for one in (Path(path), *beside.glob("python3*/site-packages")):
         try:
-            times.append(place.stat().st_mtime_ns)
+            times.append(one.stat().st_mtime_ns)
         except OSError:
             continue
     return max(times)

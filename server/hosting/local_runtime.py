@@ -15,7 +15,7 @@ from server.processes.usage import TreeMemory
 
 
 class LocalLoaded:
-    """See `loaded.Loaded`. The manager makes another one when it has ended."""
+    """See `runtimes.Loaded`. The manager makes another one when it has ended."""
 
     def __init__(
         self,

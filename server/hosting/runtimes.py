@@ -1,4 +1,4 @@
-"""One run of one model, whichever way it runs: started, asked, measured, stopped."""
+"""One loaded model, here as a process, in a container, or elsewhere: started, probed, measured, stopped."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 
 # Until a model has to answer: large weights come from slow disks, images over the network.
 LOAD_SECONDS = 3600.0
-# Between two looks at a server that is starting: at first, and later
-_LOOK_SECONDS = (0.1, 0.5)
+# Between two probes of a server that is starting: at first, and later
+_PROBE_SECONDS = (0.1, 0.5)
 _QUICK_SECONDS = 10.0
-# For how long what answers may not be what was started
+# The server at the port may be another one for so long.
 _MISCONFIGURED_SECONDS = 10.0
 # A remote server answers, or does not.
 _REMOTE_SECONDS = 15.0
@@ -55,7 +55,7 @@ _PORT_OF_ANOTHER = (
 # Remedy for an unknown reason
 _TRY = "Choose another way to run it, another precision, or another model."
 # Lines of our own probes in a server's log
-_LOOKED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
+_PROBED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 _PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
 
 OnLine = Callable[[str], None]
@@ -76,19 +76,19 @@ class Loaded(Protocol):
     ended: asyncio.Event
 
     async def start(self) -> None:
-        """Returns when it answers. Raises StartFailed; `stop` is due in any case, also when cancelled."""
+        """Return when it answers. Raises StartFailed; `stop` is due in any case, also when cancelled."""
         ...
 
     async def stop(self) -> None:
-        """Returns when nothing of it is left. Safe to call twice, and again after it was cancelled."""
+        """Return when nothing of it is left. Safe to call twice, and again after it was cancelled."""
         ...
 
     def memory_bytes(self) -> int | None:
-        """Main memory that it takes here, after its end what is left of that; None when that is not known, as of containers. Blocking."""
+        """Return the main memory that it takes here, after its end the rest of it; None when not known. Blocking."""
         ...
 
     def how_it_ended(self) -> str:
-        """The end of a sentence that begins with its name, and what its log says of the reason."""
+        """Return the end of a sentence that begins with its name, and the reason in its log."""
         ...
 
 
@@ -134,7 +134,7 @@ class ServerLoaded:
             launch.argv,
             self._environment,
             secrets=[key],
-            without=_LOOKED,
+            without=_PROBED,
             on_line=self._line,
             cwd=Path(launch.cwd) if launch.cwd is not None else None,
             grace=grace,
@@ -145,7 +145,7 @@ class ServerLoaded:
             self._container = Container(launch.argv[0], launch.container, self._environment)
         self.ended = self._process.ended
         geometry = model.geometry if model is not None else None
-        # The model's own folder tells more where its server names it; within a container it is another path.
+        # The engine reads the model's folder where the server names it; in a container that is another path.
         own = launch.mode is RunMode.CONTAINER and geometry is not None
         self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or bool(key)
         self.engine: Engine = OpenAIEngine(
@@ -154,7 +154,7 @@ class ServerLoaded:
             api_key=key,
             model=launch.served_name,
             factor=geometry.factor if own and geometry is not None else None,
-            # vLLM's list tells its context; `transformers serve` would go through all that was ever fetched.
+            # vLLM lists its context; `transformers serve` would go through all that was ever fetched.
             listed=self._is_vllm,
             thinking=thinking,
         )
@@ -186,7 +186,7 @@ class ServerLoaded:
         while True:
             if self._on_cpu:
                 raise StartFailed(f"It was stopped. {vllm_log.NO_GPU}")
-            state = await self._look()
+            state = await self._probed()
             if self.ended.is_set():
                 raise StartFailed(
                     f"It {self._how()}. {self._why_not_started()}",
@@ -206,12 +206,12 @@ class ServerLoaded:
                 raise StartFailed(_PORT_OF_ANOTHER, port_taken=True)
             if state is EngineState.READY:
                 return
-            pause = _LOOK_SECONDS[now() - began > _QUICK_SECONDS]
+            pause = _PROBE_SECONDS[now() - began > _QUICK_SECONDS]
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self.ended.wait()
 
-    async def _look(self) -> EngineState:
+    async def _probed(self) -> EngineState:
         """Probe the server; returns at once when the program ends meanwhile."""
         probe = asyncio.create_task(self.engine.probe(), name="first probe")
         end = asyncio.create_task(self.ended.wait(), name="end")
@@ -266,7 +266,7 @@ class ServerLoaded:
         return self._process.how_it_ended()
 
     def _why_not_started(self) -> str:
-        """Nothing was asked yet, so that the first error in its log is why, and may be told."""
+        """Return the reason by the first error in its log, which may be shown: no question is in it yet."""
         said = log_progress.first_error(self._process.lines)
         return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
 
@@ -275,7 +275,7 @@ class ServerLoaded:
         return self._known_reason() or unknown
 
     def _known_reason(self) -> str:
-        """Empty where it is none of those."""
+        """Return the reason, or "" where it is not a known one."""
         choice = self._choice
         # As the panel calls them.
         reason = log_progress.explanation(
@@ -324,7 +324,7 @@ class RemoteLoaded:
         status = await self.engine.probe()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_REMOTE_SECONDS):
-                # One that nobody answers at is not waited for: whoever starts it knows when it is there.
+                # A server that does not answer at all is not waited for.
                 while status.state is EngineState.LOADING:
                     await asyncio.sleep(1.0)
                     status = await self.engine.probe()
@@ -333,13 +333,13 @@ class RemoteLoaded:
                 f"Nothing answers at {self._url}. Start that server, or give its right address."
             )
         if status.state is EngineState.MISCONFIGURED:
-            raise StartFailed(self._what_is_wrong(status))
+            raise StartFailed(self._misconfigured(status))
         if status.state is EngineState.LOADING:
             raise StartFailed(
                 f"The server at {self._url} is still loading. Choose it again when it has finished."
             )
 
-    def _what_is_wrong(self, status: EngineStatus) -> str:
+    def _misconfigured(self, status: EngineStatus) -> str:
         match status.trouble:
             case Trouble.KEY if self._has_key:
                 return f"The server at {self._url} refuses the key that was given. Give the one that it was started with."

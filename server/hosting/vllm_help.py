@@ -56,7 +56,7 @@ class _Installed:
 
 
 def _installed(command: str) -> _Installed | None:
-    """As the folder beside it says, without the time that asking takes; None where it is not beside it."""
+    """Read the package's folder, without the time that asking takes; None where there is none."""
     for path in _program(command).parent.parent.glob("lib/python3*/site-packages/vllm*.dist-info"):
         name, _, version = path.name.removesuffix(".dist-info").partition("-")
         # Not vLLM-Omni and other companions

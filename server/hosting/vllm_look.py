@@ -16,7 +16,7 @@ _AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Found:
     """The result. `vllm` None: it does not run, with the reason in `trouble`, or the reading is `pending`."""
 
     vllm: Vllm | None = None
@@ -28,26 +28,26 @@ class _Question:
     def __init__(self, about: Hashable) -> None:
         self.about = about
         self.answered = threading.Event()
-        self.told = Told(pending=True)
+        self.found = Found(pending=True)
         self.at = 0.0
 
     def ask(self, path: str) -> None:
         try:
-            told = Told(vllm_help.ask(path))
+            found = Found(vllm_help.ask(path))
         except VllmError as error:
             runs = vllm_log.ON_CPU.search(error.output) is None
-            told = Told(
+            found = Found(
                 trouble=error.message if runs else f"{path} does not run. {vllm_log.NO_GPU}"
             )
         except Exception as error:  # noqa: BLE001
             # Any error has to reach the waiting callers.
-            told = Told(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
-        self.told, self.at = told, time.monotonic()
+            found = Found(trouble=f"{path} cannot be asked what it takes ({type(error).__name__}).")
+        self.found, self.at = found, time.monotonic()
         self.answered.set()
 
     def stands(self) -> bool:
         """True when the result is still valid, or pending."""
-        failed = self.answered.is_set() and self.told.vllm is None
+        failed = self.answered.is_set() and self.found.vllm is None
         return not failed or time.monotonic() - self.at < _AGAIN_SECONDS
 
 
@@ -58,7 +58,7 @@ class VllmLook:
         self._lock = threading.Lock()
         self._question: _Question | None = None
 
-    def look(self, path: str, changed: Hashable, patience: float | None = None) -> Told:
+    def look(self, path: str, changed: Hashable, patience: float | None = None) -> Found:
         """Return the result for the program at `path`; read again when `changed` differs.
 
         Waits at most `patience` seconds; None: until it is known.
@@ -70,4 +70,4 @@ class VllmLook:
                 ask = threading.Thread(target=question.ask, args=(path,), name="vllm", daemon=True)
                 ask.start()
         question.answered.wait(patience)
-        return question.told
+        return question.found

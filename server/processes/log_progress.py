@@ -23,7 +23,7 @@ class LoadProgress:
 
     # A few words: "loading weights"
     phase: str
-    # Of this phase, 0 to 100; None when there is no telling.
+    # Of this phase, 0 to 100; None when unknown.
     percent: float | None = None
     # Bytes of this phase; None when it does not count bytes.
     done_bytes: int | None = None
@@ -122,7 +122,7 @@ def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: obje
 
 
 def first_error(lines: Iterable[str]) -> str:
-    """A sentence with the first error that a Python program's log names; empty when it names none. Later ones follow from it."""
+    """Return a sentence with the first error in a Python program's log, from which later ones follow; "" for none."""
     for line in lines:
         if match := _ERROR.search(line):
             return f"Its log says: {match[1][:_ERROR_CHARS].rstrip('. ')}."

@@ -37,14 +37,14 @@ class Message:
 
 
 def encode(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
-    """A frame. Raises WireError when header or payload are too large."""
+    """Encode a frame. Raises WireError when header or payload are too large."""
     text = json.dumps(header, separators=(",", ":")).encode("ascii")
     _check(len(text), len(payload))
     return _SIZES.pack(len(text), len(payload)) + text + payload
 
 
 def read(stream: BinaryIO) -> Message | None:
-    """The next frame of a blocking stream; None at its end. Raises WireError, also when it ends within a frame."""
+    """Read the next frame of a blocking stream; None at its end. Raises WireError, also when it ends within a frame."""
     head = stream.read(_SIZES.size)
     if not head:
         return None
@@ -59,7 +59,7 @@ def read(stream: BinaryIO) -> Message | None:
 
 
 class Decoder:
-    """Frames out of pieces of a stream, whatever their sizes. Holds one unfinished frame at most."""
+    """Decode frames from pieces of a stream of any size. It holds one unfinished frame at most."""
 
     def __init__(self) -> None:
         self._held = bytearray()
