@@ -150,7 +150,9 @@ def measure(model: Model, seed: int, *, days: int, events: int) -> Figures:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.watch_rule", description=__doc__.partition(":")[0]
+    )
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--days", type=int, default=400)
     parser.add_argument("--events", type=int, default=6_000)
