@@ -146,7 +146,7 @@ async def test_the_operator_starts_watches_and_stops(
     await start.click()
     state = page.page.locator("#engine-state")
     await expect(state).to_have_text("Connected to fake-vl")
-    await expect(page.page.locator("#engine-detail")).to_contain_text("answered by it")
+    await expect(page.page.locator("#engine-detail")).to_contain_text("It answers visitors")
     await page.button("Close").click()
     assert (await page.ask("What is this?"))["engine"] == "local"
     await expect(page.page.locator("#fact-engine")).to_contain_text("Local model")
@@ -303,7 +303,7 @@ async def test_the_operator_switches_between_true_engines(
         await panel.get_by_role("button", name="Start", exact=True).click()
         await seen_loading(page, since)
         await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
-        await expect(detail).to_contain_text(re.compile(r"answered by it.*MB of memory"))
+        await expect(detail).to_contain_text(re.compile(r"It answers visitors.*MB of memory"))
         loaded = run.program.engine_parts.manager.loaded
         assert isinstance(loaded, LocalLoaded)
         assert weights[-1] == ("tiny", 100.0)
