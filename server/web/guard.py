@@ -102,7 +102,7 @@ class RequestGuard(ConnectionGuard):
             raise self._limited(wait)
 
     def _session_of(self, request: Request) -> str | None:
-        """Return the claims of the request's valid token; None without one."""
+        """Return the session of the request's valid token; None without one."""
         try:
             token = bearer(request.headers.get("authorization"))
             return self._services.tokens.verify(token).session_id
