@@ -110,7 +110,9 @@ def serve(version: str, behaviour: str, folder: Path, arguments: list[str]) -> i
     values = dict(zip(arguments, [*arguments[1:], ""], strict=True))
     started = {"arguments": arguments, "environment": dict(os.environ), "pid": os.getpid()}
     (folder / "started.json").write_text(json.dumps(started))
-    print("Loading safetensors checkpoint shards:  50% Completed", flush=True)
+    # A careless program's line, for tests of what shows it
+    key = f"; key {os.environ.get('VLLM_API_KEY')}" if behaviour == "slow" else ""
+    print(f"Loading safetensors checkpoint shards:  50% Completed{key}", flush=True)
     if not meets_itself():
         print(
             "torch.distributed.DistNetworkError: The client socket has timed out", file=sys.stderr
