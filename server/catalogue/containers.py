@@ -54,6 +54,7 @@ def words(
         *gpu,
         # vLLM's processes share pictures and weights in shared memory; the default of 64 MiB is too small.
         *("--ipc=private", "--shm-size=8g"),
+        *_no_swap(host.ram_total_bytes),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
         # Otherwise SELinux hides the folder, or requires relabelling it.
         *("--security-opt", "label=disable"),
@@ -70,6 +71,14 @@ def words(
         choice.image or IMAGES[host.gpus[0].vendor],
         "serve",
     ), inside
+
+
+def _no_swap(ram_bytes: int) -> tuple[str, ...]:
+    """Return flags that keep pictures and questions out of swap; none where the machine's memory is unknown.
+
+    Memory and swap together may be as large as memory alone, which leaves no swap. The bound itself is the whole machine.
+    """
+    return (f"--memory={ram_bytes}b", f"--memory-swap={ram_bytes}b") if ram_bytes else ()
 
 
 def mount(folder: Path) -> tuple[Path, str]:

@@ -164,7 +164,7 @@ def test_transformers_serve_where_there_is_no_vllm() -> None:
 def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
     """The GPU is handed in, the model read-only, the port on loopback; no secret stands in a word."""
     gpus = tuple(dataclasses.replace(card, vendor=Vendor(vendor)) for card in HOST.gpus)
-    host = dataclasses.replace(HOST, gpus=gpus, docker=None, podman=None)
+    host = dataclasses.replace(HOST, gpus=gpus, docker=None, podman=None, ram_total_bytes=2**36)
     path = f"/usr/bin/{program}"
     host = (
         dataclasses.replace(host, podman=path)
@@ -178,6 +178,7 @@ def test_a_container(vendor: str, program: str, gpu: list[str]) -> None:
     assert shlex.join(gpu) in line
     assert "--ipc=private" in words
     assert "--shm-size=8g" in words
+    assert {f"--memory={2**36}b", f"--memory-swap={2**36}b"} <= set(words)
     assert value(words, "--mount") == "type=bind,src=/models/some,dst=/model,readonly"
     assert value(words, "--publish") == "127.0.0.1:8002:8000"
     assert f"--env {vllm.KEY} " in line
