@@ -66,7 +66,7 @@ def still(seconds: float, fps: int) -> None:
 
 
 def seen() -> None:
-    """What is seen of objects, by size and contrast, and of other changes."""
+    """Print the share of objects seen, by size and contrast, and of other changes."""
     print("Objects seen, by area and contrast")
     for area in AREAS:
         row = []

@@ -110,7 +110,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Figures:
-    """What a person feels of it."""
+    """The errors and requests of a rule, as a person notices them."""
 
     false_a_day: float
     premature: float

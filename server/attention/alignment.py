@@ -37,7 +37,7 @@ _KERNEL = np.ones((3, 3), np.uint8)
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """How a look lies on the reference."""
+    """The position, turn, size and light of a look relative to the reference."""
 
     # Blocks to the right and down
     across: float = 0.0
@@ -102,7 +102,7 @@ class Pose:
 
 
 class Reference:
-    """What looks are compared with (0.5 MB): the planes of a frame, and all that follows from them alone."""
+    """The planes that looks are compared with, and values derived from them alone (0.5 MB)."""
 
     def __init__(self, planes: Planes) -> None:
         self.luma: F32 = planes.luma.astype(np.float32)

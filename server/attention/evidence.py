@@ -13,7 +13,7 @@ from server.attention.scratch import F32, U8
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a patch of marked blocks needs to count."""
+    """The least size and strength that a patch of marked blocks needs to count."""
 
     # Share of the picture
     area: float
@@ -87,7 +87,10 @@ class TwoLooks:
 
 
 class Activity:
-    """How much each block usually differs from one look to the next: leaves, screens. Grey levels; jumps count little."""
+    """The usual difference of each block between two looks, as of leaves and screens.
+
+    In grey levels; jumps count little.
+    """
 
     def __init__(
         self, shape: tuple[int, ...], *, first: float, least: float, jump: float, seconds: float

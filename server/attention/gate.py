@@ -71,9 +71,9 @@ class Change:
     """A look's decision."""
 
     why: Why
-    # How near the strongest evidence comes to a rule; of weak evidence two looks have to reach 1.
+    # The strongest evidence relative to its rule: 1 fulfils it; weak evidence needs 1 in two looks.
     value: float
-    # Where the change lies in the frame; None without one.
+    # The part of the frame that changed; None without a change.
     region: Region | None
     # Share of the picture that always moves, where only a stronger change is seen
     busy: float
@@ -109,7 +109,7 @@ class ChangeGate:
         self._luma = LumaChange()
         self._chroma = ChromaChange()
         self._print = PrintChange()
-        # When the last look was; looks since the reference
+        # The time of the last look; looks since the reference
         self._looked = -math.inf
         self._looks = 0
 
@@ -179,7 +179,7 @@ class ChangeGate:
         return scratch.warped, scratch.chroma_warped
 
     def _region(self, patch: Patch, pose: Pose) -> Region:
-        """Where a patch of the reference lies in the frame."""
+        """Return the part of the frame in which a patch of the reference lies."""
         left, top, right, bottom = patch.box
         corners = np.array(
             [[left, top, 1], [right, top, 1], [left, bottom, 1], [right, bottom, 1]]

@@ -24,7 +24,7 @@ _LEARN_SECONDS = 2.0
 _ROW_CLIP = 6.0
 _ROW_ROUNDS = 4
 _ROW_STILL = 0.004
-# What 62×46 blocks have in common is light: 31×23 means of 2×2.
+# Wide shades count as light: the mean over 31×23 cells of 2×2 blocks (62×46 blocks) is subtracted.
 _WIDE = (31, 23)
 # One look is enough for a patch of this kind, a weaker one or a spot (a lamp) needs two.
 _AT_ONCE = Rule(area=0.008, strength=1.6)
@@ -95,7 +95,7 @@ class LumaChange:
         return now, best_patch(both, strength, rules)
 
     def _difference(self, reference: Reference, warped: F32, pose: Pose, scratch: Scratch) -> F32:
-        """What motion, light, bands and wide shades do not explain, in grey levels."""
+        """Return the grey-level difference without motion, light, bands and wide shades."""
         lit, work = scratch.a, scratch.b
         reference.lit(pose, lit, work)
         np.subtract(warped, lit, out=work)

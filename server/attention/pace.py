@@ -1,4 +1,7 @@
-"""When background work asks: at a change, less often while answers stay the same, and now and then where much moves."""
+"""The pace of background requests: at a change, less often while answers stay the same.
+
+Where much of the picture always moves, a request also goes out now and then without a change.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,8 @@ from server.attention.gate import Change, Region
 # Seconds between requests: doubled with each answer that says the same, none after one that says something new.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
-# Where more than this share of the picture always moves, a request goes so often without a change: the gate sees less there.
+# With more than BUSY_SHARE of the picture always moving the gate sees less, so a request goes out
+# every HEARTBEAT_SECONDS without a change.
 BUSY_SHARE = 0.005
 HEARTBEAT_SECONDS = 60.0
 # A change lies elsewhere when less than this share of its region lies where answers stayed the same.
@@ -23,7 +27,7 @@ class Pace:
         self._asked = -math.inf
         self._pause = 0.0
         self._until = -math.inf
-        # Where the changes were of the request that runs, and of those that brought the same answer
+        # The regions that had changed for the request that runs, and for those with the same answer
         self._region: Region | None = None
         self._fruitless: Region | None = None
 

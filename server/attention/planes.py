@@ -27,7 +27,7 @@ class Planes:
         self.luma: U8 = np.zeros((HEIGHT, WIDTH), np.uint8)
         # (2, 45, 80): U, then V
         self.chroma: U8 = np.full((2, HEIGHT // 2, WIDTH // 2), _GRAY, np.uint8)
-        # Whether rows and columns changed sides: an upright picture lies on its side here.
+        # True when rows and columns changed sides: an upright picture lies on its side here.
         self.turned = False
         # A block's height by its width, in the camera's pixels: 1 for 16:9
         self.ratio = 1.0

@@ -21,7 +21,7 @@ CLEARED_AFTER = 3
 # Requests of one watch: so many at once, and as many again within a day
 WAKES_A_DAY = 150
 _DAY = 86_400.0
-# How sure an answer has to be, and what each "that was wrong" leaves of the doubt
+# The confidence that an answer needs, and the share of doubt that each "that was wrong" leaves
 _BAR = 0.5
 _DOUBT_LEFT = 0.6
 _MAX_BAR = 0.95
@@ -39,7 +39,7 @@ class WatchState(StrEnum):
 
 
 class Belief(StrEnum):
-    """What is believed of the condition."""
+    """The state of a condition, as the answers so far have it."""
 
     CLEAR = "clear"
     # A yes waits for its second look.
@@ -49,7 +49,10 @@ class Belief(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a person asked to be rung for. Raises ValueError for what cannot be watched."""
+    """One condition that a person asked to be rung for.
+
+    Raises ValueError for an order that cannot be watched.
+    """
 
     id: str
     condition: str
@@ -106,7 +109,7 @@ class Watch:
         self.belief = Belief.CLEAR
         self.bar = _BAR
         self.reason = ""
-        # When it was asked about last; None before the first time.
+        # The time of the last request about it; None before the first one.
         self.looked_at: float | None = None
         # The frame of the last no that a second picture confirmed, for comparison; None before one.
         self.last_no: str | None = None
@@ -132,7 +135,10 @@ class Watch:
         return (self._rung and not self.order.repeat) or self.expired(now)
 
     def paused(self, now: float, minute: int) -> str:
-        """Why it is not asked about just now; "" when it is. `minute` is the minute of the day."""
+        """Return the reason for not asking about it now; "" when there is none.
+
+        `minute` is the minute of the day.
+        """
         if self.order.hours is not None:
             begin, end = self.order.hours
             inside = begin <= minute < end if begin <= end else minute >= begin or minute < end

@@ -69,7 +69,7 @@ _FORM = (
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says of one condition in one picture."""
+    """A model's answer about one condition in one picture."""
 
     seen: bool
     # 0 to 1

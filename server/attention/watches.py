@@ -21,7 +21,7 @@ _MAX_RINGS = 64
 
 
 class Look(StrEnum):
-    """How a request looks at its frame."""
+    """The way in which a request looks at its frame."""
 
     # All conditions, the whole picture
     PLAIN = "plain"
@@ -38,7 +38,7 @@ class Ask:
     look: Look
     frame_id: str
     watch_ids: tuple[str, ...]
-    # What the gate saw change since the last answer; None for the whole picture
+    # The region that changed since the last answer; None for the whole picture
     changed: Box | None
     # Second look: what to cut out, None for the whole picture; and the frame of the last verified no, None without one
     crop: Box | None = None
@@ -47,7 +47,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a person reads of one watch."""
+    """One watch as a person reads it."""
 
     id: str
     condition: str
@@ -58,7 +58,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What answers lead to."""
+    """The requests to make and the rings to send after an event."""
 
     asks: list[Ask] = field(default_factory=list)
     rings: list[Ring] = field(default_factory=list)
