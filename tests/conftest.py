@@ -1,4 +1,4 @@
-"""What several files of tests share: models that take seconds to make."""
+"""Fixtures that several test files share: models that take seconds to make."""
 
 from __future__ import annotations
 

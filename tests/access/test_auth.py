@@ -68,7 +68,7 @@ HS256 = {"alg": "HS256", "typ": "JWT"}
 
 
 def reason(token: str, session_id: str | None = None) -> str:
-    """Why the token is refused."""
+    """Return the reason for which a token is refused."""
     with pytest.raises(TokenRefused) as caught:
         ISSUER.verify(token, session_id=session_id)
     assert len(token) < 20 or token not in caught.value.message
@@ -77,7 +77,7 @@ def reason(token: str, session_id: str | None = None) -> str:
 
 
 def test_a_token_comes_back() -> None:
-    """What was issued verifies, for its session and without naming one."""
+    """An issued token verifies for its session, and without a session."""
     session = new_session_id()
     issued = ISSUER.issue(session)
     claims = ISSUER.verify(issued.token, session_id=session)

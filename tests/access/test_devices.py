@@ -306,7 +306,7 @@ async def test_where_no_code_is_asked_for_the_cookie_is_of_no_matter() -> None:
 async def test_a_restart_knows_its_devices(
     tmp_path_factory: pytest.TempPathFactory, changed: dict[str, str], status: int
 ) -> None:
-    """What a device keeps is good after a restart with the same key, code and file, and with no other."""
+    """A device's token is valid after a restart only with the same key, code and file."""
     folder = tmp_path_factory.mktemp("keys")
     for name in ("a", "b"):
         path = folder / name

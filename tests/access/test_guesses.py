@@ -1,4 +1,4 @@
-"""How many guesses are looked at, of one address and of all."""
+"""The bounds on guesses of codes and tokens, for each address and for all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def forwarded(number: int) -> dict[str, str]:
 
 
 async def looked_at(one: Guesses, count: int, addresses: int, now: float = 0.0) -> int:
-    """How many of so many wrong guesses, of so many addresses in turn, were looked at."""
+    """Return how many of `count` wrong guesses, from `addresses` addresses in turn, were judged."""
     waits = [
         await one.judge(False, f"192.0.{n % addresses // 250}.{n % addresses % 250}", now)
         for n in range(count)
@@ -76,7 +76,7 @@ async def test_who_brought_a_right_one_before_is_not_held_up() -> None:
 
 
 async def test_a_right_one_that_had_to_wait_makes_nobody_known() -> None:
-    """Who hits it while all guesses are used up learns nothing by it, then or later."""
+    """A right guess that has to wait does not free its address from later waits."""
     one = Guesses("codes")
     await looked_at(one, 1000, 1000)
     assert await one.judge(True, "203.0.113.2", 0.0) is not None
@@ -110,7 +110,7 @@ async def test_processes_share_the_budget(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_no_tunnel_guesses_without_limit() -> None:
-    """What forwards to loopback varies X-Forwarded-For: by default that counts for nothing, and says so once in the log."""
+    """X-Forwarded-For from an untrusted tunnel does not count, and the log names the setting."""
     settings = {"JWT_SECRET_KEY": SECRET, "ACCESS_CODE": CODE, "OPERATOR_TOKEN": OPERATOR}
     async with (
         ServerProcess({**settings, "RATE_LIMIT_PER_MINUTE": "60"}) as server,

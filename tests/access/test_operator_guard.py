@@ -1,4 +1,4 @@
-"""Who may use the operator's functions."""
+"""The access to the operator's functions."""
 
 from __future__ import annotations
 

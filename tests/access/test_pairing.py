@@ -58,7 +58,7 @@ def test_few_old_codes_are_remembered() -> None:
 
 
 def test_no_code_is_kept_in_the_clear() -> None:
-    """What is in memory is a digest: no log, no repr and no debugger shows a code that works."""
+    """Memory holds a digest: no log, repr or debugger shows a code that works."""
     codes = PairingCodes()
     code = codes.issue(0)
     assert code not in repr(vars(codes))

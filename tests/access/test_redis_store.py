@@ -57,7 +57,7 @@ async def timed(store: RedisStore) -> float:
 
 
 async def test_names_tell_nothing() -> None:
-    """What a key is about is in it as a keyed hash; installations with other secrets have other keys."""
+    """A key holds its subject as a keyed hash, so another secret makes other keys."""
     url = "redis://127.0.0.1:1/0"
     one, same, other = RedisStore(url, SECRET), RedisStore(url, SECRET), RedisStore(url, "x" * 40)
     name = one.name("address", "192.0.2.1")

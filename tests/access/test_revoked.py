@@ -24,7 +24,7 @@ def test_a_name_is_refused_until_its_last_token_would_be_over() -> None:
 
 
 def test_adding_twice_is_adding_once() -> None:
-    """What is known is not kept twice."""
+    """A name that is revoked again takes no second entry."""
     revoked = Revoked(LIFE, 2)
     for _ in range(5):
         revoked.add("a", 1000, 1000)

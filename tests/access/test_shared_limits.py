@@ -250,7 +250,7 @@ async def test_sessions_take_slots(tmp_path: Path) -> None:
 
 
 async def seconds_of(http: httpx.AsyncClient, server: ServerProcess) -> tuple[float, int]:
-    """How long a token takes, and the status."""
+    """Request a token; return the seconds it took and the status."""
     start = time.monotonic()
     reply = await http.post(f"{server.url}/api/token")
     return time.monotonic() - start, reply.status_code

@@ -24,13 +24,13 @@ ACROSS, DOWN = 64, 40
 CANVAS_WIDTH, CANVAS_HEIGHT = WIDTH + 2 * ACROSS, HEIGHT + 2 * DOWN
 # Seconds at a clip's beginning that do not count: cameras and gate settle.
 WARM_UP = 5.0
-# What browsers give an idle camera: bit/s at 2 frames a second.
+# The bit rate that browsers give an idle camera, by frames a second.
 BIT_RATE = {2: 136_000, 10: 400_000}
 
 
 @dataclass(slots=True)
 class Canvas:
-    """What lies before the camera: luma (800, 1408) and U, V (400, 704), in grey levels."""
+    """The scene before the camera: luma (800, 1408) and U, V (400, 704), in grey levels."""
 
     y: U8
     u: U8
@@ -101,7 +101,7 @@ def scene(seed: int) -> Canvas:
 
 @dataclass(slots=True)
 class View:
-    """How the camera sees the canvas in one frame."""
+    """The camera's position, light and focus in one frame."""
 
     # Pixels, degrees, share of size
     across: float = 0.0

@@ -1,4 +1,4 @@
-"""When background work may ask."""
+"""The times at which background work may ask."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def change(region: Region | None = LEFT, *, busy: float = 0.0) -> Change:
 
 
 def asked_at(pace: Pace, seen: Change, seconds: float, *, same: bool) -> list[float]:
-    """When it asks, of a change that is there in each of two looks a second."""
+    """Return the times at which it asks about a change that stays, at two looks a second."""
     times = []
     for half in range(round(seconds * 2)):
         now = half / 2
@@ -37,7 +37,7 @@ def test_pauses_grow_while_answers_stay_the_same() -> None:
 
 
 def test_a_new_answer_ends_the_pauses() -> None:
-    """What says something new is worth asking about at once, and the pauses begin anew."""
+    """After an answer that says something new it asks at once, and the pauses begin anew."""
     pace = Pace()
     asked_at(pace, change(), 30, same=True)
     pace.answered(40, same=False)

@@ -71,7 +71,7 @@ def test_packed_pictures_are_refused() -> None:
 
 
 def test_copies_stay() -> None:
-    """What was sent is not overwritten by the next look."""
+    """The next look does not overwrite a copy of the planes."""
     planes = Planes()
     planes.read(ramp(1280, 720), Scratch())
     kept = planes.copy()

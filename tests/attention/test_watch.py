@@ -1,4 +1,4 @@
-"""What may be watched, and where a place lies."""
+"""The orders that can be watched, and the overlap of boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a gate makes of a clip: its wakes, and which events they saw."""
+"""A gate's wakes over a clip, and the events that they saw."""
 
 from __future__ import annotations
 

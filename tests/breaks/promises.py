@@ -8,7 +8,7 @@ import re
 from tests.breaks.cases import ROOT
 
 _SECTIONS = ("What is promised", "Who gets in", "What is bounded", "Threat model", "The page")
-# What stands above the rows of a table
+# First cells of rows that are the head of a table
 _COLUMNS = ("promise", "what", "---")
 # Bold words that only introduce a table
 _INTRODUCE = (

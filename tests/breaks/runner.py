@@ -45,7 +45,7 @@ class Result(Enum):
 class Outcome:
     result: Result
     seconds: float
-    # What pytest printed, for whoever looks into a break that was not noticed.
+    # Pytest's output, to examine a break that was not noticed.
     output: str
 
 

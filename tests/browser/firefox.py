@@ -67,12 +67,12 @@ class Firefox:
         await self.command("WebDriver:Navigate", url=url)
 
     async def script(self, body: str, *arguments: Any) -> Any:
-        """What it returns."""
+        """Run a script in the page and return its value."""
         reply = await self.command("WebDriver:ExecuteScript", script=body, args=list(arguments))
         return reply["value"]
 
     async def async_script(self, body: str, *arguments: Any) -> Any:
-        """What it hands to its last argument."""
+        """Run a script in the page and return the value that it hands to its last argument."""
         name = "WebDriver:ExecuteAsyncScript"
         return (await self.command(name, script=body, args=list(arguments)))["value"]
 

@@ -57,7 +57,7 @@ async def test_memory_that_nobody_drew_into_is_left_out(bench: Bench) -> None:
 
 
 async def test_each_connection_begins_anew(bench: Bench) -> None:
-    """Why pictures were refused, and whether its clock is believed, are of one connection."""
+    """A new connection has neither the refusal nor the doubted clock of the one before."""
     old = bench.camera.open_feed()
     old.refused("memory")
     old.clock_doubted = True

@@ -556,7 +556,7 @@ async def test_a_clients_data_channel_carries_nothing() -> None:
         # Nothing is there that could take it in.
         assert connection._pc.sctp is None
         assert connection._receiver.transport._data_receiver is None
-        # What comes in it is read to its end.
+        # Application data is read and discarded.
         assert isinstance(connection._receiver.transport._ssl, DrainedTls)
 
 

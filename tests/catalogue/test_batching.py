@@ -67,7 +67,7 @@ def test_what_a_model_keeps_and_what_it_takes_before_make_what_it_needs() -> Non
 
 
 def test_the_number_asked_at_a_time_is_the_settings() -> None:
-    """Where nothing is set, both say the same."""
+    """The defaults of the server and of the vLLM command are equal."""
     assert Settings().max_concurrent_inferences == DEFAULT_CONCURRENT
 
 

@@ -122,7 +122,7 @@ def test_a_pinned_commit_holds_for_what_lies_here() -> None:
 
 
 def test_troubles_stay_with_it() -> None:
-    """What could not be read, its own and of folders."""
+    """A catalogue keeps the reasons for which it or folders could not be read."""
     catalogue = Catalogue.read(ENTRY, "here")
     assert catalogue.troubles == ()
     both = catalogue.with_troubles("One.").with_local([], ["Two."])
@@ -153,7 +153,7 @@ def test_troubles_stay_with_it() -> None:
     ],
 )
 def test_a_bad_catalogue_is_refused_with_the_place(text: str, says: str) -> None:
-    """Which file, which model, which field."""
+    """The error names the file, the model and the field."""
     with pytest.raises(CatalogueError) as caught:
         Catalogue.read(text, "here")
     assert says in caught.value.message

@@ -459,7 +459,7 @@ BROKEN: list[tuple[Callable[[Path], object], str]] = [
 def test_a_broken_folder_is_named(
     folder: Path, break_it: Callable[[Path], object], says: str
 ) -> None:
-    """Which file, what is wrong with it."""
+    """The error names the file and the fault."""
     break_it(folder)
     with pytest.raises(ModelFolderError) as caught:
         read_model(folder)

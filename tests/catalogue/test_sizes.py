@@ -138,7 +138,7 @@ def _geometry(folder: Path, name: str, processor: object, *, filled: bool = Fals
 
 @pytest.fixture(scope="module")
 def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """What transformers says to the questions of all tests."""
+    """Transformers' own figures, for the questions of all tests."""
     if trouble := missing():
         pytest.skip(trouble)
     folder = tmp_path_factory.mktemp("figures")

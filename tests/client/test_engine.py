@@ -28,7 +28,7 @@ const desk = new EngineDesk({send: m => { sent.push(m); return true; }, onChange
 
 
 class Server:
-    """What the routes answer, and what they were asked."""
+    """The engine's routes: their answers, and the requests that they got."""
 
     def __init__(self) -> None:
         self.token = "right"

@@ -291,7 +291,7 @@ def test_the_picture_plays_on_an_iphone() -> None:
 
 
 def test_connection_and_page_are_apart() -> None:
-    """What carries knows no page, what shows knows no connection; those that join them know both."""
+    """Connection modules know no page, and page modules no connection; a few join the two."""
     carries, shows = modules(WITHOUT_PAGE), modules(WITHOUT_CONNECTION)
     assert not (carries | shows) & JOINS
     for name in carries:
@@ -433,7 +433,7 @@ def test_contrast(scheme: str) -> None:
 
 
 def test_glass_is_dark_enough_on_a_white_picture() -> None:
-    """What lies on the camera's picture can be read on any picture, a white wall included."""
+    """Text on the camera's picture is readable on any picture, a white wall included."""
     part = re.search(r"--glass: rgb\((\d+) (\d+) (\d+) / ([\d.]+)\)", CSS)
     assert part
     alpha = float(part[4])

@@ -249,7 +249,7 @@ async def test_a_rate_that_is_not_followed_is_set_at_the_camera(page: Page) -> N
 
 
 async def test_nothing_that_works_leaves_the_camera_alone(page: Page) -> None:
-    """Where neither parameters nor constraints do anything, the camera is left at full rate."""
+    """When neither parameters nor constraints work, the camera stays at full rate."""
     found = await run(
         page,
         """
@@ -269,7 +269,7 @@ async def test_nothing_that_works_leaves_the_camera_alone(page: Page) -> None:
 
 
 async def test_unknown_messages_are_ignored(page: Page) -> None:
-    """What is not JSON, no object or of an unknown type gives null, and nothing throws."""
+    """Text that is not JSON, not an object or of an unknown type gives null, and nothing throws."""
     found = await run(
         page,
         """
@@ -322,7 +322,7 @@ async def test_answers_stream_into_their_turn(page: Page) -> None:
 
 
 async def test_a_broken_connection_ends_what_was_sent(page: Page) -> None:
-    """What was sent fails and can be asked again; what still waits goes on waiting."""
+    """A sent question fails and can be asked again; a waiting one goes on waiting."""
     found = await run(
         page,
         CONVERSATION + """

@@ -264,7 +264,7 @@ async def test_a_part_is_closed_when_the_time_is_over() -> None:
 
 
 def test_a_deadline_is_shared() -> None:
-    """What is left of it, and no more than one asks for."""
+    """It gives the time that is left, and no more than was asked for."""
     deadline = Deadline(60.0)
     assert 50 < deadline.left() <= 60
     assert deadline.left(2.0) == 2.0

@@ -58,7 +58,10 @@ def started(words: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[byt
 
 
 def crash(process: subprocess.Popen[bytes], number: signal.Signals, pid: int = 0) -> int:
-    """How it ended: CLD_DUMPED where its memory was kept, whether as a file or by a program; CLD_KILLED where not."""
+    """Send a signal to a process and return the code of its end.
+
+    CLD_DUMPED: a file or a program kept its memory; CLD_KILLED: nothing did.
+    """
     os.kill(pid or process.pid, number)
     ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert ended is not None

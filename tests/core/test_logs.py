@@ -426,7 +426,10 @@ def test_our_own_calls_follow_the_rule() -> None:
 
 
 def _shows_text(value: ast.expr, caught: str) -> bool:
-    """Whether more of a caught exception is used than its type, its place, its number, and a text of our own."""
+    """Find whether a log call uses more of an exception than is safe.
+
+    Safe are its type, its traceback, its number, and a text of our own.
+    """
     ours = ("code", "message", "errno", "__traceback__")
     plain = {
         id(part)

@@ -140,7 +140,7 @@ def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
 
 
 def test_every_alert_says_what_an_operator_needs() -> None:
-    """How bad, how long, what, and a section of DEPLOY.md on what to do; that guide has no other such sections."""
+    """Each has a severity, a duration, a summary and a section of DEPLOY.md, and no others do."""
     assert len(set(NAMES)) == len(NAMES)
     known = anchors(ROOT / "DEPLOY.md")
     for rule in rules():

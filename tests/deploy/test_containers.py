@@ -49,7 +49,7 @@ def filled(text: str, **given: str) -> str:
 
 
 def allowed(path: str) -> bool:
-    """Whether .dockerignore lets it into the build: the last line that matches decides."""
+    """Find whether .dockerignore lets a path into the build: the last matching line decides."""
     verdict = True
     for line in (ROOT / ".dockerignore").read_text().splitlines():
         if not line or line.startswith("#"):
@@ -135,7 +135,7 @@ def test_compose_takes_the_file() -> None:
 
 
 def test_files_that_containers_read_are_there() -> None:
-    """What is mounted from the project exists."""
+    """Each file of the project that compose mounts exists."""
     mounted = [
         filled(volume).split(":")[0]
         for service in compose()["services"].values()
@@ -148,7 +148,7 @@ def test_files_that_containers_read_are_there() -> None:
 
 
 def test_the_settings_hold() -> None:
-    """What compose gives the web service is understood, and nothing in it is out of step with what is published."""
+    """The web service's settings in compose are valid, and agree with the ports it publishes."""
     web = compose()["services"]["web"]
     given = {name: filled(value) for name, value in web["environment"].items()}
     assert set(given) <= {name.upper() for name in Settings.model_fields}

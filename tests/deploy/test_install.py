@@ -53,7 +53,7 @@ def project(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def checkout() -> Iterator[Path]:
-    """Where anybody may read, in a path with a space."""
+    """A copy of the project that everybody may read, in a path with a space."""
     base = Path(tempfile.mkdtemp(prefix="qwen-camera-"))
     base.chmod(0o755)
     folder = base / "a checkout"
@@ -283,7 +283,7 @@ def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
 
 
 def test_a_failed_upgrade_changes_nothing(checkout: Path, installed: Path, tmp_path: Path) -> None:
-    """What cannot be installed is said, and what is there goes on as it was."""
+    """The error names the package that cannot be installed; the installation stays as it was."""
     newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
     (newer / "locks/requirements.txt").write_text(locked("no-such-package-of-qwen-camera", "1"))
     before = seen(installed)
@@ -332,7 +332,7 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
     """At once, with a sentence; nothing of it is left, and nobody goes on writing, whoever started whom."""
     root, started = tmp_path / "root", tmp_path / "started"
     python = tmp_path / "python"
-    # What makes the environment starts another program, which goes on.
+    # The program that makes the environment starts another one, which goes on.
     work = f'({trap}while :; do echo $BASHPID >{started}; sleep 0.1; done) & "{sys.executable}" "$@"; wait'
     python.write_text(
         f'#!/bin/bash\n[ "$1 $2" != "-m venv" ] || {{ {work}; exit; }}\nexec "{sys.executable}" "$@"\n'
@@ -365,7 +365,7 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
 
 
 def test_a_checkout_that_is_not_whole(checkout: Path, tmp_path: Path) -> None:
-    """Which file is missing, before anything is made."""
+    """The error names the missing file, before anything is made."""
     broken = Path(shutil.copytree(checkout, tmp_path / "broken"))
     (broken / "config.py").unlink()
     done = install(broken, tmp_path / "root")
@@ -482,7 +482,7 @@ def test_settings_of_the_checkout_are_taken_over(
 
 
 def answering(checkout: Path, root: Path, answer: str, *options: str) -> str:
-    """What it says to somebody at a terminal who answers its question so."""
+    """Return the installer's output when somebody at a terminal answers its question so."""
     main, terminal = pty.openpty()
     command = ["bash", str(checkout / "deploy/install.sh"), "--prefix", str(root), *options]
     with subprocess.Popen(

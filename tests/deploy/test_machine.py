@@ -23,7 +23,7 @@ from tests.support.booted import Machine, booted, why_not
 
 WEB = "qwen-webrtc.service"
 HOME = "/opt/qwen-camera"
-# What the tests have installed, seen in there
+# The packages that the tests have installed, as seen inside the machine
 SITE = "/opt/site"
 SECRET = "wJ4uYcE0qk7hTz2mXbN9sRvD5gLf8aPq"
 # Blocks the event loop when told to, as a bug would.
@@ -231,7 +231,7 @@ def test_the_model_server(machine: Machine) -> None:
 
 
 def test_nginx_looks_at_its_file_first(machine: Machine) -> None:
-    """What it does not take is put by, so that nginx can be started meanwhile; what it takes stays and goes again."""
+    """A file that nginx refuses is set aside so that nginx can start; an accepted one stays."""
     if shutil.which("nginx") is None:
         pytest.skip("nginx is missing; scripts/test.sh installs it.")
     target = "/etc/nginx/conf.d/qwen-camera.conf"

@@ -503,7 +503,7 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
     assert len(heads) == 1
 
 
-# What is written down
+# The logs
 
 
 async def test_no_token_is_written_down(scene: Scene, tmp_path: Path) -> None:
@@ -551,7 +551,7 @@ async def test_no_token_is_written_down(scene: Scene, tmp_path: Path) -> None:
 
 
 async def say(front: Nginx, raw: bytes) -> bytes:
-    """What comes back when these bytes are sent over TLS."""
+    """Return the answer to these bytes over TLS."""
     reader, writer = await asyncio.open_connection("127.0.0.1", front.port, ssl=front.tls())
     writer.write(raw)
     try:

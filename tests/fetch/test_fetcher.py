@@ -164,7 +164,7 @@ def test_what_can_not_be_fetched_is_said(files: Files, url: str, says: str) -> N
 def test_certificates_that_can_not_be_read_are_said(
     files: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is trusted is named by the environment, too."""
+    """The error for a bad SSL_CERT_FILE names the setting, and nothing is requested."""
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere.pem")
     with pytest.raises(FetchError, match="Set SSL_CERT_FILE to a readable file"):
         Fetcher(Limits(1000)).read(files.url("/file"))
@@ -172,7 +172,7 @@ def test_certificates_that_can_not_be_read_are_said(
 
 
 def test_by_itself_it_reaches_public_addresses_alone(files: Files) -> None:
-    """What tests let in is in nothing that runs."""
+    """A fetcher without the tests' exceptions refuses loopback."""
     with pytest.raises(FetchError, match="a loopback address"):
         Fetcher(Limits(1000)).read(files.url("/file", "127.0.0.1"))
     assert files.asked == []

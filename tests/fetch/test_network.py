@@ -52,7 +52,7 @@ def test_one_private_address_among_public_ones_refuses_the_name(listening: socke
 
 
 def test_a_name_is_looked_up_once(listening: socket.socket) -> None:
-    """What was checked is what is connected to: another answer a moment later counts for nothing."""
+    """The connection goes to the address that was checked, whatever a later look-up answers."""
     answers = [["127.0.0.1"], ["10.0.0.1"]]
     network = Network(resolve=lambda host, port: answers.pop(0), refused=but_loopback)
     network.connect_tcp("rebinding.test", listening.getsockname()[1], timeout=5).close()
@@ -70,7 +70,7 @@ def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
 
 
 def test_one_that_hangs_up_at_once_is_not_connected_to(listening: socket.socket) -> None:
-    """Who it was cannot be looked at any more: no error but httpcore's own, and nothing stays open."""
+    """A peer that resets at once gives httpcore's own error, and its socket is closed."""
 
     class Gone(httpcore2.SyncBackend):
         def connect_tcp(self, *args: Any, **options: Any) -> httpcore2.NetworkStream:

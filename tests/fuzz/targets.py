@@ -1,4 +1,4 @@
-"""What reads bytes of strangers, one function each: any bytes are taken, or refused with an error of ours.
+"""The readers of untrusted bytes, one function each: they take any bytes, or raise our errors.
 
 A target raises for everything else; what it raised for is kept in tests/fuzz/seeds and run by tests/project/test_fuzz_seeds.py.
 """
@@ -270,7 +270,7 @@ def h264(data: bytes) -> None:
 
 
 def mp4(data: bytes) -> None:
-    """What a model server calls a video."""
+    """A video from a model server."""
     with suppress(ValueError):
         video = read_video(data, 257)
         assert 0 < len(video.samples) <= 257

@@ -1,4 +1,4 @@
-"""What may be asked of a model that makes videos or sound: each bound one step inside and outside, each error a sentence."""
+"""The bounds on requests to models that make videos or sound, one step inside and outside each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MUSIC = Rules("audio", takes=("negative", "guidance", "steps", "seconds"), sampl
 
 
 def refusal(given: dict[str, Any], rules: Rules = WAN) -> str:
-    """What is said of it; a sentence that ends in a full stop."""
+    """Return the message of the refusal, which is a sentence with a full stop."""
     make = video_request if rules.output == "video" else sound_request
     with pytest.raises(BadRequest) as caught:
         make({"prompt": "a red ball", **given}, rules)
@@ -110,7 +110,7 @@ def test_a_count_of_frames_has_to_be_one_that_the_model_makes() -> None:
 def test_each_bound_one_step_inside_and_outside(
     field: str, good: float, bad: float, words: str
 ) -> None:
-    """What was given stands in the error, and what is allowed."""
+    """The error names the given value and the allowed range."""
     small = {"width": 64, "height": 64, field: good}
     video_request({"prompt": "x", **({"seconds": 2} if field == "fps" else {}), **small}, WAN)
     said = refusal({**small, field: bad})

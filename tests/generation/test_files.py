@@ -71,7 +71,7 @@ def test_the_index_is_in_front_of_the_pictures() -> None:
 
 
 def test_it_never_grows_beyond_its_bound() -> None:
-    """Whether that shows while frames come or at the end; what is given up is given back."""
+    """A file that grows too large raises TooManyBytes, while frames come or at the end."""
     whole = made(list(noise(30)))
     assert made(list(noise(30)), most=len(whole)) == whole
     for most in (len(whole) - 1, len(whole) // 2, 5000, 16):

@@ -44,7 +44,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 
 def missing() -> str:
-    """What to do so that the models' environment has what this needs; "" when it has."""
+    """Return how to complete the models' environment; "" when it has all that these tests need."""
     try:
         done = subprocess.run([PYTHON, "-c", _FIND], capture_output=True, text=True, timeout=60)
     except OSError:
@@ -204,7 +204,7 @@ async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoo
     again = [m.payload for m in await all_of(model, video(model)) if m.type == "frame"]
     assert again == same
     assert other != same
-    # What is not wanted counts, too.
+    # The negative prompt counts, too.
     without = await all_of(model, video(model, negative_prompt=""))
     assert [m.payload for m in without if m.type == "frame"] != same
 

@@ -108,7 +108,7 @@ async def test_a_video_is_made_and_handed_over_once(make: Make) -> None:
     async with loaded("video") as model:
         began = making.start(model, asked())
         assert (began.state, began.kind, began.steps, began.frames) == (
-            # How many steps there will be is for the model to say.
+            # The model says later how many steps there are.
             *(JobState.WORKING, "video", 0, 9),
         )
         progress = await ended(making)
@@ -201,7 +201,7 @@ async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> 
 
 
 async def test_cancelling_twice_waits_for_the_model_twice(make: Make) -> None:
-    """Who asks a second time does not cut short what the first one waits for: the worker is gone for both."""
+    """A second cancel does not end the wait of the first: both return once the worker is gone."""
     making = make()
     async with loaded("deaf", cancel_seconds=0.2) as model:
         making.start(model, asked())
@@ -300,7 +300,7 @@ async def test_a_result_that_nobody_takes_goes(make: Make) -> None:
 async def test_a_result_goes_after_ten_minutes_and_with_the_server(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where nothing else is said; what waits when the server stops is held no longer."""
+    """A result waits for 600 s by default, and a server that stops drops it."""
     loop, delays = asyncio.get_running_loop(), list[float]()
     later = loop.call_later
 

@@ -1,4 +1,4 @@
-"""What a generating model takes, read from its own files."""
+"""The inputs that a generating model takes, read from its own files."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_broken_files_have_a_sentence(tmp_path: Path) -> None:
 
 
 def test_rules_travel_as_json() -> None:
-    """What a worker sends is what is read, and what a newer one adds does no harm."""
+    """A worker's rules are read as they were sent, and an unknown field does no harm."""
     rules = Rules("video", 32, 8, "may", ("steps", "guidance"), 16_000)
     sent = json.loads(json.dumps(rules.message() | {"new": 1}))
     assert Rules.read(sent) == rules

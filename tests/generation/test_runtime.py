@@ -26,7 +26,7 @@ WAN = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
 
 
 def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
-    """What runs the worker without a model, in the manner that the model is named by."""
+    """Return a plan for a stand-in worker with the behaviour that follows "/" in the model."""
     manner = chosen.model.partition("/")[2]
     argv = (sys.executable, "-m", "tests.generating.stand_in", manner)
     return Plan(chosen, Launch(RunMode.IN_PROCESS, argv, {}, "worker", str(ROOT)), WAN)

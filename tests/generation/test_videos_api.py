@@ -30,7 +30,7 @@ from server.hosting.runtimes import StartFailed
 from tests.support.clients import soon
 from tests.support.engine_plans import model
 
-# What vLLM-Omni 0.16 answered (its issue 1653).
+# The error that vLLM-Omni 0.16 answered (its issue 1653).
 NUMPY = "'numpy.ndarray' object has no attribute 'save'"
 
 

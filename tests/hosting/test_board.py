@@ -1,4 +1,4 @@
-"""What is shown of the loading: not too often, and never an old state for long."""
+"""The updates about a loading model: not too often, and never an old state for long."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def test_within_a_phase_the_newest_is_told_when_it_is_time() -> None:
 
 
 async def test_a_new_phase_and_the_end_of_one_are_told_at_once() -> None:
-    """What was held back of the phase before is not told after them."""
+    """Progress held back from the phase before is not sent after them."""
     one, heard = board()
     one.progress(LoadProgress("weights", 0.0))
     one.progress(LoadProgress("weights", 50.0))

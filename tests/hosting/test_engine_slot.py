@@ -171,7 +171,7 @@ async def test_a_look_at_the_one_before_says_nothing_of_the_next() -> None:
 
 
 async def test_a_silent_engine_is_noticed_and_does_not_name_settings() -> None:
-    """What it says is about this model; the silence is counted until it answers again."""
+    """The detail names this model; the silence lasts until the engine answers again."""
     place, engine = EngineSlot(), FakeEngine(ready=False)
     place.use(engine, "m")
     await place.probe()

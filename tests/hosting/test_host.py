@@ -1,4 +1,4 @@
-"""What is found on a machine: programs that stand in for those that are not here, and what there is in truth."""
+"""The programs and hardware found on a machine: with stand-ins, and on the real one."""
 
 from __future__ import annotations
 

@@ -241,7 +241,7 @@ async def test_one_that_answers_no_look_is_started_again() -> None:
 
 
 async def test_a_mistake_of_ours_is_no_end() -> None:
-    """What raises something unforeseen has failed with a sentence, and the next one is loaded."""
+    """An unforeseen error fails the start with a sentence, and the next model is loaded."""
 
     class Broken(Exception): ...
 
@@ -400,7 +400,7 @@ async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
             # Nobody waited until it was sure to be a stranger.
             assert time.monotonic() - began < 5
             assert one.plan().launch.port not in (None, stranger.port)
-            # What is shown is what runs.
+            # The shown command is the one that runs.
             assert ready.shown.endswith(str(one.plan().launch.port))
         assert stranger.probes
         assert stranger.count == 0
@@ -466,7 +466,7 @@ async def test_what_is_stopped_before_it_begins_does_not_begin() -> None:
         go.set()
         with pytest.raises(Conflict, match="serve was stopped by an operator before it began"):
             await starting
-        # What the settings name is not told as a failure then.
+        # The start from the settings ends without reporting a failure.
         await beginning
         assert one.manager.status().state is ManagerState.IDLE
         assert one.loaded() is None
@@ -514,7 +514,7 @@ class Held:
 
 
 async def test_stopping_in_the_moment_of_getting_ready() -> None:
-    """What gets ready after it was stopped is not what the stop waited for."""
+    """A stop ends in IDLE although the model becomes ready at that moment."""
     held = Held()
     async with managed(loader=lambda *_: held) as one:
         await one.manager.start(choice("serve"))

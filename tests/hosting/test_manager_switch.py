@@ -222,7 +222,7 @@ async def test_where_the_one_before_does_not_come_back_either() -> None:
 
 @pytest.mark.slow
 async def test_an_operator_goes_before_going_back() -> None:
-    """What is asked for while the old one is loaded again takes its place; stopping stops all."""
+    """An operator's start replaces the reload of the old model; a stop ends everything."""
     async with switching() as one:
         await ready_with(one, choice("serve"))
         await one.manager.start(choice("oom"))

@@ -36,7 +36,7 @@ class Told(HostLook):
     def __init__(self, host: Host) -> None:
         super().__init__()
         self.host = host
-        # Whether vLLM was looked for, each time
+        # For each call, the value of `vllm`
         self.looked: list[bool] = []
 
     def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
@@ -68,7 +68,7 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
     seen = one.look()
     assert "mine" in {model.id for model in seen.models}
     assert seen.host is PYTHON
-    # What is loaded would give its memory back.
+    # A loaded model's memory counts as free.
     roomy = one.look(5, (7,)).emptied
     assert roomy.ram_free_bytes == PYTHON.ram_free_bytes + 5
     assert one.known
@@ -100,7 +100,7 @@ def test_what_can_not_be_is_a_sentence(
 def test_the_context_is_the_settings_or_the_models_own(
     folder: Path, setting: int, chosen: int | None, tokens: str
 ) -> None:
-    """What nobody chose is the smaller of both; the model's is 4,096 tokens."""
+    """The default is the smaller of the setting and the model's 4,096 tokens."""
     one = Planner(Told(PYTHON), (folder.parent,), context=setting)
     argv = one.plan(Choice(model="mine", mode=RunMode.IN_PROCESS, context=chosen)).launch.argv
     assert argv[argv.index("--context") + 1] == tokens

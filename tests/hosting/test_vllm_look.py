@@ -57,7 +57,7 @@ def test_nobody_waits_for_one_that_takes_its_time(
 
 
 def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
-    """What an older one said is nobody's answer."""
+    """A program that has changed is asked again: the older one's answer is dropped."""
     look, program = VllmLook(), str(install(tmp_path, "0.9.2"))
     first = look.look(program, 1).vllm
     install(tmp_path, "0.32")

@@ -1,4 +1,4 @@
-"""Which connection makes room for another, and who has how many."""
+"""The bounds on connections: which one is closed for another, and the count of each host."""
 
 from __future__ import annotations
 

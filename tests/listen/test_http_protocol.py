@@ -76,7 +76,7 @@ async def knock(port: int, host: str = "127.0.0.1") -> Streams:
 
 
 async def answer(streams: Streams) -> bytes:
-    """What one more request on it is answered; empty when it is cut off."""
+    """Return the status line of one more request on the connection; empty when it is cut off."""
     reader, writer = streams
     try:
         writer.write(GET)
@@ -295,7 +295,7 @@ async def test_a_length_told_twice_ends_the_connection(name: str) -> None:
 
 
 async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who connects to https and says nothing, or stops half way, is cut off; others are served meanwhile."""
+    """A client that sends no TLS handshake, or half of one, is cut off; others are served."""
     assert serving_module.TLS_SECONDS == 10.0
     monkeypatch.setattr(serving_module, "TLS_SECONDS", 0.3)
     # Set from it for the whole process: put back afterwards.

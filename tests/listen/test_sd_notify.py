@@ -1,4 +1,4 @@
-"""What the service manager is told, read from a real socket."""
+"""The messages to the service manager, read from a real socket."""
 
 from __future__ import annotations
 

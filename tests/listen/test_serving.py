@@ -65,7 +65,7 @@ READY = EngineStatus(EngineState.READY, model="builtin")
     ],
 )
 def test_greeting(host: str, better: str | None, said: list[str], unsaid: list[str]) -> None:
-    """Where to click, which engine answers, how to get a better one, and what other devices need."""
+    """It has the address, the engine, how to get a better one, and a hint for other devices."""
     text = greeting(
         scheme="http", host=host, port=8000, engine="builtin", status=READY, better=better
     )

@@ -1,4 +1,4 @@
-"""What the terminal shows of pairing, on a real pseudo-terminal."""
+"""The pairing messages in the terminal, on a real pseudo-terminal."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def opened(port: int) -> socket.socket:
 
 @pytest.mark.parametrize("name", FLOODS)
 def test_frames_without_end_are_not_kept(name: str) -> None:
-    """Who sends frames without number and reads nothing is cut off, and the process is as large as before."""
+    """A client that sends frames without end and reads nothing is cut off; memory does not grow."""
     first, more = FLOODS[name]
     with child() as server, opened(server.port) as raw:
         before = server.mib()
@@ -189,7 +189,7 @@ async def test_nothing_is_read_while_nothing_is_taken(monkeypatch: pytest.Monkey
 async def test_who_reads_nothing_is_gone_after_the_keepalive(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What was written for a client that answers no ping is not kept until it does."""
+    """Messages for a client that answers no ping are dropped after the keepalive."""
     monkeypatch.setattr(ws_protocol, "CLOSE_SECONDS", 0.2)
     async with serving(writing) as server:
         server.config.ws_ping_interval = server.config.ws_ping_timeout = 0.2

@@ -69,7 +69,7 @@ async def one_visit(page_url: str, url: str) -> tuple[float, str]:
 
 
 async def checked(namespace: Namespace, page_url: str) -> Any:
-    """What /health says of the relays, once it knows."""
+    """Return the relays' state from /health, once each has been checked."""
 
     async def ask() -> Any:
         while True:

@@ -19,7 +19,8 @@ pytestmark = pytest.mark.slow
 PORTS = "50000-50009"
 PUBLIC_6, BEHIND_6 = "2001:db8:77::10", "fd00:77::2"
 
-# What comes to the public address goes to the server's own, and back; only the page's port and the media ports pass.
+# Packets to the public address are forwarded to the server's own: the page's port and the media
+# ports alone pass.
 # The client has a firewall, as most have: what it did not ask for does not come in.
 NAT = f"""
 table ip nat {{
@@ -117,7 +118,7 @@ async def test_without_them_nothing_connects(tmp_path: Path) -> None:
 
 
 async def test_a_stun_server_finds_the_address(tmp_path: Path) -> None:
-    """Where nobody knows the public address, coturn as STUN server tells it, and a camera connects by it."""
+    """A camera connects by the public address that a STUN server (coturn) reports."""
     settings = {"STUN_URLS": f"stun:{CLIENT}:3478", "UDP_PORT_RANGE": PORTS}
     async with nat_room(tmp_path, **settings) as client:
         found = candidates(await client.inside(visit))

@@ -261,7 +261,7 @@ class Paints:
 
 
 async def test_the_first_frame_is_filtered() -> None:
-    """What a filter makes of the camera's picture is what a video begins with; one that strikes refuses the video."""
+    """A video begins with the filtered picture of the camera; a broken filter refuses the video."""
     paints = Paints()
     async with desk("first", paints) as one:
         session = await one.program.sessions.admit("somebody")

@@ -130,7 +130,7 @@ async def test_what_there_is(run: Running) -> None:
 
 
 async def test_a_bad_choice_is_a_sentence(run: Running) -> None:
-    """Which field, what was given, what is allowed; nothing is started."""
+    """The error names the field, the given value and the allowed ones; nothing is started."""
     cases: list[tuple[Any, str]] = [
         ({}, "mode is missing"),
         (

@@ -1,4 +1,4 @@
-"""What the operator's panel is shown."""
+"""The messages and sentences that the operator's panel shows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GPU = HostGpu(Vendor.NVIDIA, "Some GPU", 24_000_000_000, 20_500_000_000)
 
 
 def test_an_idle_manager_is_told_in_two_words() -> None:
-    """What is not known is left out, not guessed."""
+    """Unknown values are left out, not guessed."""
     told = report(ManagerStatus(), False).model_dump(exclude_none=True)
     assert told == {"type": "engine", "state": "idle", "answers": False}
 
@@ -94,7 +94,7 @@ def test_troubles_are_few() -> None:
 
 
 def test_the_machine_in_a_sentence() -> None:
-    """What models need of it."""
+    """It names the GPU, the free memory and the sandbox, on which models depend."""
     assert machine(Host()) == "This machine: No GPU."
     host = Host(gpus=(GPU,), ram_total_bytes=64 * 10**9, ram_free_bytes=41 * 10**9, sandboxed=True)
     assert machine(host) == (

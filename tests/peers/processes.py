@@ -78,7 +78,7 @@ class PeerProcess:
         self._more.set()
 
     async def says(self, key: str, value: Any = None, seconds: float = 30.0) -> Any:
-        """What it says under `key`, when it says `value` (None: anything)."""
+        """Return the value under `key` of a message, once it is `value` (None: any)."""
         async with asyncio.timeout(seconds):
             while True:
                 for message in self.said:

@@ -62,7 +62,7 @@ def test_the_ring_of_lines() -> None:
     for part in (b"\x1b[1m" * 1999, b"secre", b"t-of-ours and more\n", b"sec\x1b[1mret-of-ours\n"):
         ring.feed(part)
     assert ring.lines == ("********",)
-    # What begins in one line and ends in the next is hidden, too.
+    # A credential that begins in one line and ends in the next is hidden, too.
     ring = LogRing()
     ring.feed(b"api_key=\nhunter2\n")
     assert ring.lines == ("api_key=", "(hidden)")

@@ -1,4 +1,4 @@
-"""What a starting engine is at, from lines as the programs write them."""
+"""The phase of a starting engine, read from lines as the programs write them."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_layers_are_bounded() -> None:
 
 
 def test_other_lines_say_nothing() -> None:
-    """What is not about loading changes nothing."""
+    """Lines that are not about loading do not change the progress."""
     log = LoadingLog()
     before = log.progress
     for line in ("", "hello", "50%", "INFO 127.0.0.1 - GET /v1/models", "a | b", "%|[", "x" * 2000):

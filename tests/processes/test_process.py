@@ -199,7 +199,7 @@ async def test_what_can_not_be_started_is_a_sentence() -> None:
         process.start()
 
 
-# What took most of all when it was looked for in every line: dashes, as a credential's option begins with.
+# The costliest text for a search of each line: dashes, which begin a credential's option.
 DASHES = "import os\nwhile True: os.write(2, b'-' * 7900 + b'\\n')"
 
 

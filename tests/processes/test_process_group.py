@@ -51,7 +51,7 @@ async def test_an_engine_that_ends(late: list[int], ending: str) -> None:
 
 
 async def test_an_engine_whose_keeper_is_killed(late: list[int]) -> None:
-    """What it kept is ended all the same, while the group is still the engine's."""
+    """Its engine is ended all the same, while the group number still belongs to it."""
     process = ChildProcess(["sh", "-c", "echo $$; sleep 60"], ENV, grace=0.2)
     process.start()
     await soon(lambda: bool(process.lines))

@@ -55,7 +55,7 @@ def test_where_nobody_listens_there_is_no_telling() -> None:
 
 
 async def test_memory_is_that_of_the_whole_tree() -> None:
-    """What a child takes counts; a process that is gone has none."""
+    """A child's memory counts; a process that is gone has none."""
     code = "import subprocess, sys; b = bytearray(30 * 2**20); print('up', flush=True); subprocess.run(['sleep', '9'])"
     process = ChildProcess([sys.executable, "-S", "-c", code], {}, grace=0.2)
     process.start()

@@ -1,4 +1,4 @@
-"""Why an engine does not answer, where an operator looks for it: the log, /health, scripts/doctor.py."""
+"""The reason why an engine does not answer: in the log, /health and scripts/doctor.py."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def own_code(folder: Path) -> None:
     (folder / "modeling_own.py").write_text("")
 
 
-# What is wrong with the folder; words of the reason, and of what to do.
+# Faults of a folder: the function that makes it, words of the reason, words of the remedy.
 BAD: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "missing folder": (gone, "There is no folder", "download_model.sh"),
     "a file": (a_file, "is no folder", "has its config.json"),
@@ -136,7 +136,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int = logging.WARNING) -> lis
 
 
 async def told(run: Running, name: str) -> dict[str, Any]:
-    """What all of /health says of an engine."""
+    """Return the engine's entry in all of /health."""
     async with httpx.AsyncClient(trust_env=False) as client:
         body = (await client.get(f"{run.base_url}/health")).json()
     assert body["engine"]["name"] == "builtin"

@@ -45,7 +45,7 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        # What the terminal showed before the address, address included.
+        # The terminal's lines up to the empty line after the address.
         self.greeting = ""
         self.port = 0
 
@@ -391,7 +391,7 @@ async def test_a_start_that_fails_closes_what_it_began(
     def fail(*_: object) -> None:
         raise ZeroDivisionError
 
-    # What a first use of the event loop opens is there.
+    # The first use of the event loop's pool opens things that stay: make it before counting.
     await asyncio.to_thread(int)
     tasks, threads, files = asyncio.all_tasks(), set(threading.enumerate()), open_files()
     app = create_app(WITH_REDIS if redis else NOTHING_ANSWERS)
@@ -443,7 +443,7 @@ async def test_a_part_that_cannot_be_closed_keeps_no_other_one_open(
 
 
 async def test_a_stop_has_one_deadline() -> None:
-    """What draining leaves of it is for closing; neither gets more than there is."""
+    """Closing gets the time that draining leaves; neither gets more than the deadline."""
     program = create_app(NOTHING_ANSWERS).state.program
     given: list[float] = []
 
@@ -464,7 +464,7 @@ async def test_a_stop_has_one_deadline() -> None:
 
 
 async def test_a_model_that_goes_last_disturbs_nobody(caplog: pytest.LogCaptureFixture) -> None:
-    """What an operator loaded is stopped after everything that hears of engines has ended."""
+    """An operator's model is stopped after all that hears of engines has ended."""
     async with running(engine="auto", vllm_base_url="http://127.0.0.1:9/v1") as run:
         place, engines = run.program.engine_parts.slot, run.program.engines
         place.use(FakeEngine("local"), "fake")

@@ -29,7 +29,7 @@ def read(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
 
 
 def refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
-    """What is said about this environment."""
+    """Return the message with which these settings are refused."""
     with pytest.raises(ConfigError) as caught:
         read(monkeypatch, **environment)
     return caught.value.message
@@ -282,7 +282,7 @@ def test_a_bad_address_of_the_transport_says_what_is_wrong_with_it(
 def test_doubts_are_warnings(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], warning: str
 ) -> None:
-    """What is allowed but probably not meant starts, with one warning."""
+    """Settings that are allowed but probably not meant give one warning, and the start goes on."""
     warnings = read(monkeypatch, **environment).warnings
     assert len(warnings) == 1
     assert warning in warnings[0]

@@ -1,4 +1,4 @@
-"""What is used of other packages: declared, locked, and guarded where it is more than they document."""
+"""The use of other packages: declared, locked, and guarded beyond what they document."""
 
 from __future__ import annotations
 
@@ -38,8 +38,9 @@ MACHINES = (
     ("win32", "AMD64"),
 )
 
-# What our modules override, call or count on beyond what a package documents, with the first digits of its source's
-# SHA-256. When one fails after an upgrade: read what changed there, change our module with it, then the digits.
+# Parts of packages that our modules override, call or rely on without documentation, with the first
+# digits of their source's SHA-256. When one fails after an upgrade: read the change, adapt our
+# module, then update the digits.
 GUARDED: dict[str, dict[str, str]] = {
     "config.py": {
         "dotenv.parser:parse_stream": "83b0b4348a79",
@@ -355,7 +356,7 @@ def check_lock(path: Path, python: str, machine: tuple[str, str]) -> None:
 
 
 def test_the_locks_for_one_environment_agree() -> None:
-    """What run.sh, test.sh and the plots install into .venv is one set of versions."""
+    """run.sh, test.sh and the plots install one set of versions into .venv."""
     for python, machine in itertools.product(PYTHONS, MACHINES):
         all_ = active(ROOT / "locks" / "requirements-dev.txt", python, machine)
         for name in ("requirements.txt", "requirements-plots.txt"):

@@ -1,4 +1,4 @@
-"""What the documents quote exists: commands and their options, files, settings, metrics, routes, tests, links."""
+"""All that documents quote exists: commands, files, settings, metrics, routes, tests, links."""
 
 from __future__ import annotations
 
@@ -190,7 +190,7 @@ def test_files_are_there(document: str) -> None:
     for name in named_files(document):
         end = name.removeprefix("./").removeprefix("/opt/qwen-camera/")
         inside = any(path == end or path.endswith(f"/{end}") for path in files())
-        # What a program of ours writes or reads elsewhere stands in its text.
+        # A file that one of our programs writes or reads elsewhere occurs in the program's text.
         elsewhere = name.startswith(("/", "~")) or ("/" not in name and name.endswith(".json"))
         assert inside or (elsewhere and name in everything()), name
 
@@ -272,7 +272,7 @@ def functions(path: Path) -> frozenset[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_sentences_are_said(document: str) -> None:
-    """What a document says that a program says, in “ ” within a table, some source says in these words."""
+    """A message in “ ” within a table occurs in some source in these words."""
     # A sentence goes on over the strings of several lines.
     said = re.sub(r'"\s*\n\s*f?"', "", everything())
     for sentence in re.findall(r"^\| (“.*?”[^|]*) \|", read(document)[0], re.MULTILINE):

@@ -245,9 +245,9 @@ def test_workers_know_nothing_of_the_server() -> None:
 
 # Modules that import nothing of the server.
 ALONE = {"rtc.turn_check", "core.gpu", "core.core_dumps"}
-# What the engines know of this machine and its programs.
+# Modules with the engines' knowledge of this machine and its programs.
 MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hosting.host"}
-# What a benchmark measures without a server around it.
+# Modules that a benchmark measures without a server around them.
 MEASURED = {
     "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
     "watch_rule.py": {
@@ -281,7 +281,7 @@ def test_scripts_need_no_benchmarks() -> None:
 
 
 def own_test(module: str) -> Path:
-    """Where the test of a module stands: in the folder of the same name."""
+    """Return the path of a module's test: in the folder of the same name."""
     module = f"{HEADS[module]}.{module}" if module in HEADS else module
     parent, _, name = module.rpartition(".")
     return ROOT / "tests" / parent.replace(".", "/") / f"test_{name}.py"

@@ -89,7 +89,7 @@ async def test_a_shared_loop(lasting):
 async def test_the_last(lasting):
     """The module's end is this one's."""
 '''
-# What is said at the end of which test.
+# The report at the end of each test.
 SAID = {
     "test_a_thread": "thread stays",
     "test_a_file": "descriptor * /*test_leaves.py",

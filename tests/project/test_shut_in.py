@@ -20,7 +20,7 @@ SHUT_IN = ROOT / "tests" / "support" / "shut_in.py"
 
 
 def command(unit: Path) -> list[str]:
-    """What stands before a command that is to be shut in."""
+    """Return the start of a command that runs another one under the unit's restrictions."""
     return ["unshare", "--mount", "--fork", sys.executable, str(SHUT_IN), str(unit)]
 
 

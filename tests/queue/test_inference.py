@@ -645,7 +645,7 @@ async def test_an_answer_without_an_end_is_a_failure(build: Build) -> None:
     ],
 )
 async def test_no_picture_no_answer(build: Build, raised: Exception, told: type[Exception]) -> None:
-    """What make_request raises is told as it is when it is meant for people, else as internal."""
+    """The sink gets an error of make_request that is meant for people; others become Internal."""
     engine = FakeEngine()
     inference = build(engine)
 
@@ -784,7 +784,7 @@ async def test_draining_answers_waiting_questions_and_drops_the_rest(
 
 
 async def test_draining_ends_in_time(build: Build) -> None:
-    """What runs at the limit is stopped with its partial text; what waits is told that the server drains."""
+    """A running answer ends with its text so far; a waiting one fails with Draining."""
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine)

@@ -171,7 +171,7 @@ def teach(
     said = sorted(set(y.tolist()))
     place = {token: at for at, token in enumerate(said)}
     wanted = torch.tensor([place[token] for token in y.tolist()])
-    # What it is not taught to say has a score of 0, and that is to be far below the right ones.
+    # All other tokens have a score of 0, which must be far below the right ones.
     silent = torch.zeros(len(y), len(tokenizer) - len(said))
     weight = torch.zeros(len(said), x.shape[1], requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=STEPS, line_search_fn="strong_wolfe")

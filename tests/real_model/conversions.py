@@ -42,7 +42,7 @@ class Lesson(NamedTuple):
 
 
 def run(*arguments: str | Path) -> dict[str, Any]:
-    """What the script prints and its exit status."""
+    """Run the script and return its output and exit status."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -198,7 +198,7 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
 
 
 def checks(folder: Path) -> dict[str, Any]:
-    """What --verify-only says of whole and of damaged models."""
+    """Run --verify-only on whole and on damaged models."""
     found = {
         "original": run("--model-path", folder / "source", "--verify-only"),
         "whole": run("--model-path", folder / "source-fp8", "--verify-only"),

@@ -1,4 +1,6 @@
-"""What transformers itself makes of pictures and of models' sizes: `python -m tests.real_model.figures`, some seconds.
+"""Print transformers' own figures of pictures and model sizes.
+
+`python -m tests.real_model.figures` takes some seconds.
 
 Runs in the models' environment. One JSON object goes to standard output: how many tokens each true image processor makes
 of pictures, and how many numbers each kind of model has and keeps of a token at its published sizes. No weights are made:

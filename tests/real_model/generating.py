@@ -1,4 +1,7 @@
-"""What a worker's generator does that can't be seen from outside: `python -m tests.real_model.generating FOLDER < question.json`."""
+"""Run a worker's generator in this process, for results that are not visible from outside.
+
+`python -m tests.real_model.generating FOLDER < question.json`
+"""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def qwen2_5_omni(folder: Path) -> None:
         ("audio", ears[1], ears[2]),
     ):
         thinker |= {f"{name}_start_token_id": ids[begin], f"{name}_end_token_id": ids[end]}
-    # What speaks is large however it is made.
+    # The speaking part is large in every form, so it is left out.
     config = Qwen2_5OmniConfig(thinker_config=thinker, enable_audio_output=False)
     images = Qwen2VLImageProcessorPil(size={"shortest_edge": 3136, "longest_edge": 12_845_056})
     heard = {"feature_extractor_type": "WhisperFeatureExtractor"}

@@ -32,7 +32,7 @@ _START_SECONDS = 120.0
 
 
 def missing() -> str:
-    """Why there is no real model server here, and what to do; "" when there is one."""
+    """Return why there is no real model server here and the remedy; "" when there is one."""
     try:
         done = subprocess.run(
             [PYTHON, "-c", _FIND],
@@ -52,7 +52,7 @@ def missing() -> str:
 
 
 def lessons() -> str:
-    """What the model is taught, for `build`: the server's own system text, three colours, one endless song."""
+    """Return the lessons for `build`: the server's system text, three colours, one endless song."""
     taught: list[dict[str, object]] = []
     for turn in range(_REPEATS):
         for name, color in COLORS.items():

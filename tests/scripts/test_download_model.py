@@ -451,7 +451,7 @@ def test_what_is_said_begins_a_line_of_its_own(
 
 @pytest.mark.parametrize("args", [["--nonsense"], ["a/b", "c/d"], ["--revision"]])
 def test_wrong_options_end_with_status_2(args: list[str], tmp_path: Path) -> None:
-    """What is wrong, and how it is used."""
+    """Standard error shows the usage."""
     done = fetch(tmp_path, "http://127.0.0.1:1", *args)
     assert done.returncode == 2
     assert "usage: bash scripts/download_model.sh" in done.stderr

@@ -306,7 +306,7 @@ def test_only_the_files_of_the_lock_are_installed(tmp_path: Path) -> None:
     assert f"Got        {right.partition('sha256:')[2].strip()}" in refused.stderr
     assert "its SHA-256 hash differs. It was not installed." in refused.stderr
     assert "PIP_NO_CACHE_DIR=1 bash scripts/run.sh" in refused.stderr
-    # Which is what helps against other failures.
+    # That sentence is the advice for other failures.
     assert "Without a network" not in refused.stderr
     lock.write_text("harmless==1.0\n")
     unknown = bash(scratch / "scripts" / "run.sh", "--install", env=env)

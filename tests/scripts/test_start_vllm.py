@@ -495,7 +495,7 @@ def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
     ],
 )
 def test_wrong_options_end_with_status_2(machine: Machine, args: list[str]) -> None:
-    """What is wrong, and how it is used."""
+    """Standard error shows the usage."""
     done = machine.run(*args)
     assert done.returncode == 2
     assert "usage: bash scripts/start_vllm_server.sh" in done.stderr

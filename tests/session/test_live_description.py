@@ -14,7 +14,7 @@ from tests.support.rooms import make_frame
 
 
 async def test_a_request_has_the_scene_of_its_frame() -> None:
-    """What the camera shows when a place at the engine is free, seconds later, is another scene."""
+    """A frame keeps its own scene, even if its request starts after the camera shows another."""
     camera = SimpleNamespace(scene="a table")
     asked: list[View] = []
     requests = SimpleNamespace(

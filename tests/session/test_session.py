@@ -95,7 +95,7 @@ def picture(jpeg: bytes) -> Bgr:
 
 
 async def test_the_simplest_client(guest: Visitor) -> None:
-    """Who knows only `chat` and reads only `response` has a conversation."""
+    """A client that knows only `chat` and `response` has a conversation."""
     await guest.page.socket.send('{"type":"chat","content":"What do you see?"}')
     response = await guest.page.next("response")
     assert response["text"] == "I see a cup."
@@ -128,7 +128,7 @@ async def test_a_whole_answer(guest: Visitor, fake: FakeOpenAI) -> None:
     assert picture(seen.jpeg).shape == (frame["height"], frame["width"], 3)
     timings = response["timings"]
     parts = [timings[name] for name in ("wait_frame_ms", "prepare_ms", "queue_ms")]
-    # What lies between them is switching from one to the next: nothing is left out, or counted twice.
+    # Switching from one part to the next takes the rest: the parts leave out or repeat nothing.
     between = timings["total_ms"] - sum(parts) - response["inference_time"] * 1000
     assert -1 <= between <= 100
     assert timings["first_token_ms"] <= response["inference_time"] * 1000 + 0.1
@@ -957,7 +957,7 @@ async def test_a_fault_of_ours_still_ends_the_question() -> None:
 
 
 async def test_what_keeps_a_session_alive() -> None:
-    """What a client says and what is done for it; frames by themselves and pings do not."""
+    """Settings and answers count as activity; frames by themselves and pings do not."""
     async with room() as one:
         one.camera()
         one.session.last_activity = 0.0

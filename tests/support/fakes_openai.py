@@ -132,8 +132,8 @@ class FakeOpenAI:
         self.max_model_len = max_model_len
         self.api_key = api_key
         self.finish_reason: str | None = "stop"
-        # What the model thinks before: events of their own under this name, none where it is empty; unless the request
-        # says that it should not, and the model listens.
+        # The model's thoughts before the answer, as events of their own under this name. There are
+        # none when this is empty, or when the request wants none and the model can switch them off.
         self.thoughts: list[str] = []
         self.thoughts_field = "reasoning_content"
         self.thinking_can_be_switched_off = True

@@ -106,7 +106,7 @@ def served() -> dict[str, set[str]]:
 
 
 def complaints(expression: str, *, whole: bool = False) -> list[str]:
-    """What an expression asks for that nobody serves: metrics, labels, values of labels.
+    """Return the metrics, labels and values that an expression asks for and nobody serves.
 
     `whole`: a histogram may be named without its parts, as people do.
     """

@@ -1,4 +1,4 @@
-"""What /health and its siblings say; the status codes are in web/test_routes.py."""
+"""The bodies of /health and its siblings; web/test_routes.py has the status codes."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_not_ready(state: EngineState) -> None:
 
 
 def test_everybody_reads_less() -> None:
-    """Whether it answers, what kind of engine, how much waits; nothing of what it is made of."""
+    """The summary has the engine's kind and state and the queue, and no address or model."""
     body, ok = health(Engine(EngineState.READY, "http://10.0.0.7:8001")).summary()
     assert ok
     assert body.pop("uptime_seconds") >= 0

@@ -1,4 +1,4 @@
-"""Who sees all of /health, asked over true connections."""
+"""The access to all of /health, over true connections."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ async def test_guesses_are_few() -> None:
         assert statuses[-1] == 429
         # The right one would be a guess as good as any.
         assert (await health(run, authorization=f"Bearer {METRICS}")).status_code == 429
-        # Who brings none is told what everybody is.
+        # A request without a token still gets the summary.
         assert (await health(run)).status_code == 200
 
 

@@ -62,7 +62,7 @@ async def test_statuses_have_their_headers() -> None:
     ],
 )
 async def test_a_malformed_body_is_400_and_not_repeated(body: bytes, says: str) -> None:
-    """What is wrong is said by the names of our fields, never by what was sent."""
+    """The error names our fields and repeats nothing of the body."""
     async with client_of(make_app()) as client:
         response = await client.post(
             "/api/json", content=body, headers={"content-type": "application/json"}

@@ -87,7 +87,7 @@ async def test_the_body_limit_by_counting() -> None:
 
 
 async def test_a_client_that_leaves_is_let_go() -> None:
-    """When the body never ends, the application is not called and nothing is answered."""
+    """After a disconnect in mid-body the application is not called and nothing is answered."""
     messages: list[Message] = [
         {"type": "http.request", "body": b"x", "more_body": True},
         {"type": "http.disconnect"},

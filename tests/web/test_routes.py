@@ -819,7 +819,7 @@ async def test_rate_limit(sdp: str) -> None:
         # Another address, behind the proxy that is trusted; what a client writes itself counts nothing.
         other = {"X-Forwarded-For": "203.0.113.9"}
         assert (await client.post("/api/token", headers=other)).status_code == 200
-        # What costs no token and no offer is not limited.
+        # Requests for neither a token nor an offer are not limited.
         headers = bearer(offered.json()["token"])
         assert (await client.delete(OFFER, headers=headers)).status_code == 200
         assert (await client.get("/health")).status_code == 200
@@ -833,7 +833,7 @@ async def test_rate_limit(sdp: str) -> None:
         ("::ffff:127.0.0.0/104", ["203.0.113.1", "203.0.113.2"], False),
         ("127.0.0.2/31", ["203.0.113.1", "203.0.113.2"], True),
         ("", ["203.0.113.1", "203.0.113.2"], True),
-        # What the client wrote itself, left of the proxy's entry, makes nobody another asker.
+        # Entries that the client wrote, left of the proxy's own, do not change the address.
         ("127.0.0.1", ["198.51.100.1, 203.0.113.1", "198.51.100.2, 203.0.113.1"], True),
         # Nor does a header of its own before the proxy's.
         ("127.0.0.1", ["198.51.100.1|203.0.113.1", "198.51.100.2|203.0.113.1"], True),

@@ -438,7 +438,7 @@ async def test_a_client_that_leaves_is_noticed(run: Running) -> None:
 
 
 async def test_a_client_that_reads_too_slowly(run: Running) -> None:
-    """What waits for a client is bounded; past that its socket is closed with 4429."""
+    """The messages that wait for a client are bounded; past that its socket is closed with 4429."""
     issued = await take_token(run)
     async with page_of(run, issued["token"], issued["session_id"]) as page:
         session = run.program.sessions.find(issued["session_id"])
@@ -449,7 +449,7 @@ async def test_a_client_that_reads_too_slowly(run: Running) -> None:
 
 
 async def test_messages_without_a_socket_wait_for_the_next(run: Running) -> None:
-    """What was said while nobody listened is told to the next socket."""
+    """The next socket gets a message that was sent while none was open."""
     issued = await take_token(run)
     async with page_of(run, issued["token"], issued["session_id"]):
         pass

@@ -179,7 +179,7 @@ export class Sequence {
     const { x = 0, y = 0, zoom = 1, turn = 0, dx = 0, dy = 0, turned = 0, size = 1, yaw = 0, cover = 0, away = false, twin = 0, hidden = false } = this.move(t);
     const camera = { x, y, zoom, turn };
     const thing = { x: this.x + dx, y: this.y + dy, w: this.width * size, h: this.height * size, turn: turned, yaw };
-    // What covers comes from a side and reaches over the whole height.
+    // The cover comes from a side and reaches over the whole height.
     const reach = this.width * 1.4;
     const edge = this.side * (this.width / 2 + reach / 2 - cover * this.width);
     return {

@@ -242,7 +242,10 @@ def test_damage_is_a_sentence_with_what_to_do(folder: Path, what: str, said: str
 def test_the_number_format(
     asked: str, stored: str, gpu: bool, bfloat16: bool, roomy: bool, chosen: str
 ) -> None:
-    """What is asked for holds, but for float16 on a processor; else what the device is quick in and has room for."""
+    """An explicit format holds, but for float16 on a processor; "auto" is the device's best.
+
+    That is one that it computes quickly and has memory for.
+    """
     assert room.choose(asked, stored, gpu=gpu, bfloat16=bfloat16, roomy=roomy) == chosen
 
 

@@ -67,7 +67,7 @@ def test_what_is_no_video(made: Any) -> None:
 
 
 def test_pictures_that_are_no_numbers() -> None:
-    """What a 16-bit type overflows to is said with what to do; what is a little out of range is cut."""
+    """NaN is refused with a reason; values a little out of range are clipped."""
     with pytest.raises(Refused, match="NaN"):
         eight_bits(np.full((2, 2, 3), np.nan, np.float32))
     assert eight_bits(np.full((1, 1, 3), 1.2, np.float32)).max() == 255

@@ -556,7 +556,7 @@ def test_of_two_key_frames_behind_two_holes_both_are_taken() -> None:
 
 
 def test_arrival_is_that_of_the_earliest_packet_in_time() -> None:
-    """Which is not the first in order when that one came again."""
+    """A retransmission of the first packet does not set the frame's arrival."""
     frames = simple()
     assembler = Assembler()
     feed(assembler, frames[0])
