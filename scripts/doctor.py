@@ -83,7 +83,7 @@ class Examination:
 
     async def findings(self) -> AsyncGenerator[Finding, None]:
         if self._local:
-            finding, self._settings = local.look_at_settings(self._chosen.env_file)
+            finding, self._settings = local.check_settings(self._chosen.env_file)
             yield finding
         settings = self._settings
         code = self._access_code()
@@ -92,25 +92,25 @@ class Examination:
         if reply is None:
             yield self._explained(server)
             if settings is not None:
-                yield local.look_at_udp_ports(settings)
-                yield await local.look_at_model_server(settings)
-                if (found := await local.look_at_local_model(settings, None)) is not None:
+                yield local.check_udp_ports(settings)
+                yield await local.check_model_server(settings)
+                if (found := await local.check_local_model(settings, None)) is not None:
                     yield found
             return
         yield server
         trusted = True
         if self.url.startswith("https:"):
-            certificate, trusted = await web.look_at_certificate(self.url, self._authorities())
+            certificate, trusted = await web.check_certificate(self.url, self._authorities())
             yield certificate
-        yield web.look_at_clock(reply, middle)
+        yield web.check_clock(reply, middle)
         health = await web.health(self.url, self._health_token(trusted))
-        engine = web.look_at_engine(health)
+        engine = web.check_engine(health)
         yield engine
         if settings is not None:
-            yield await local.look_at_model_server(settings)
-            if (found := await local.look_at_local_model(settings, health)) is not None:
+            yield await local.check_model_server(settings)
+            if (found := await local.check_local_model(settings, health)) is not None:
                 yield found
-            yield local.look_at_udp_ports(settings)
+            yield local.check_udp_ports(settings)
         if code and not trusted and urlsplit(self.url).hostname not in LOOPBACK:
             yield Finding(
                 "access",
@@ -128,7 +128,7 @@ class Examination:
         encoder = LiveEncoder(Scene(320, 240), rate=10.0)
         peer = CameraPeer(self.url, encoder, access_code=code or None)
         try:
-            access = await media.look_at_access(peer)
+            access = await media.check_access(peer)
             yield access
             if not access.ok:
                 return
@@ -146,10 +146,10 @@ class Examination:
             reports = health.get("turn") if isinstance(health, dict) else None
             told = {entry["url"]: entry for entry in reports or []}
             looking: list[Awaitable[Finding]] = [
-                media.look_at_stun(url, announced if self._local else []) for url in stun[:1]
+                media.check_stun(url, announced if self._local else []) for url in stun[:1]
             ]
             looking += [
-                media.look_at_relay(
+                media.try_relay(
                     number,
                     url,
                     server,
@@ -161,9 +161,9 @@ class Examination:
             ]
             others = [asyncio.ensure_future(look) for look in looking]
             try:
-                socket = await media.look_at_socket(peer)
+                socket = await media.check_socket(peer)
                 yield socket
-                yield await media.look_at_picture(peer, watched=socket.ok, relays=bool(relays))
+                yield await media.check_picture(peer, watched=socket.ok, relays=bool(relays))
                 for other in others:
                     yield await other
             finally:
@@ -179,7 +179,7 @@ class Examination:
     async def _find_server(self) -> tuple[Finding, Reply | None, float]:
         """Find the server at the address in .env, else with the other scheme, which run.sh --https sets for one run."""
         if self._chosen.server_url is not None:
-            return await web.look_at_server(self.url)
+            return await web.check_server(self.url)
         port = self._settings.port if self._settings else 8000
         host = self._settings.host if self._settings else "127.0.0.1"
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(
@@ -188,9 +188,9 @@ class Examination:
         secure = self._settings is not None and self._settings.https_enabled
         first, second = (f"http{'s' * s}://{host}:{port}" for s in (secure, not secure))
         self.url = first
-        found = await web.look_at_server(first)
+        found = await web.check_server(first)
         if found[1] is None:
-            other = await web.look_at_server(second)
+            other = await web.check_server(second)
             if other[1] is not None:
                 self.url, found = second, other
         return found

@@ -40,7 +40,7 @@ try:
     from rich.live import Live
 
     from config import ConfigError, Settings, load
-    from scripts.monitoring.look import LOOPBACK, Look, Target, take_look
+    from scripts.monitoring.reading import LOOPBACK, Reading, Target, take_reading
     from scripts.monitoring.state import State, put_together
     from scripts.monitoring.view import render
     from server.core.gpu import GpuReader
@@ -72,7 +72,7 @@ def options(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         default=ROOT / ".env",
         help="this machine's settings (.env)",
     )
-    add("--interval", type=_seconds, default=2.0, help="seconds between looks (2)")
+    add("--interval", type=_seconds, default=2.0, help="seconds between readings (2)")
     add("--once", action="store_true", help="print the state once; the exit status tells it, too")
     add("--json", action="store_true", help="print JSON")
     add("--no-gpu", action="store_true", help="leave the GPU out")
@@ -153,20 +153,20 @@ def printed(state: State) -> str:
 
 
 async def once(target: Target, interval: float) -> State:
-    earlier: Look | None = None
+    earlier: Reading | None = None
     if interval:
-        earlier = await take_look(target)
+        earlier = await take_reading(target)
         if earlier.health is not None:
             await asyncio.sleep(interval)
         else:
             # It is down: no second reading.
             return put_together(target.url, None, earlier)
-    return put_together(target.url, earlier, await take_look(target))
+    return put_together(target.url, earlier, await take_reading(target))
 
 
 async def watch(target: Target, interval: float, *, as_json: bool, console: Console) -> None:
     """Read and show the state repeatedly until SIGINT or SIGTERM."""
-    work = asyncio.create_task(_looks(target, interval, as_json, console), name="looks")
+    work = asyncio.create_task(_readings(target, interval, as_json, console), name="readings")
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, work.cancel)
@@ -180,16 +180,16 @@ async def watch(target: Target, interval: float, *, as_json: bool, console: Cons
             loop.remove_signal_handler(number)
 
 
-async def _looks(target: Target, interval: float, as_json: bool, console: Console) -> None:
-    earlier: Look | None = None
+async def _readings(target: Target, interval: float, as_json: bool, console: Console) -> None:
+    earlier: Reading | None = None
     with contextlib.ExitStack() as stack:
         shown: Live | None = None
         if console.is_terminal and not as_json:
             shown = stack.enter_context(Live(console=console, auto_refresh=False, screen=True))
         while True:
-            look = await take_look(target)
-            state = put_together(target.url, earlier, look)
-            earlier = look
+            reading = await take_reading(target)
+            state = put_together(target.url, earlier, reading)
+            earlier = reading
             if as_json:
                 print(printed(state), flush=True)
             elif shown is not None:

@@ -16,12 +16,12 @@ from scripts.checks.finding import Finding, State
 from server.catalogue.choice import CommandError, own_choice
 from server.catalogue.command import command
 from server.catalogue.folder import ModelFolderError, read_model
-from server.hosting.host import HostLook
+from server.hosting.host import HostProbe
 
 MODEL_SECONDS = 5.0
 
 
-def look_at_settings(env_file: Path) -> tuple[Finding, Settings | None]:
+def check_settings(env_file: Path) -> tuple[Finding, Settings | None]:
     """Read the settings like the server does; None when it would not start with them."""
     title = "Settings"
     where = env_file.name if env_file.is_file() else f"there is no {env_file.name}"
@@ -55,7 +55,7 @@ def port_taken(host: str, port: int) -> bool:
     return False
 
 
-def look_at_udp_ports(settings: Settings) -> Finding:
+def check_udp_ports(settings: Settings) -> Finding:
     """Check that a port of UDP_PORT_RANGE is free for cameras."""
     title = "UDP ports"
     if settings.udp_port_range is None:
@@ -83,7 +83,7 @@ def look_at_udp_ports(settings: Settings) -> Finding:
     return Finding("udp_ports", title, State.OK, text)
 
 
-async def look_at_local_model(settings: Settings, health: Any) -> Finding | None:
+async def check_local_model(settings: Settings, health: Any) -> Finding | None:
     """Check that LOCAL_MODEL can be loaded; None when it is not set. `health`: the body of /health, None without a server."""
     if settings.local_model is None:
         return None
@@ -106,12 +106,12 @@ async def look_at_local_model(settings: Settings, health: Any) -> Finding | None
 
     def tried(folder: Path) -> str:
         """Plan the model like the server does, and return its name."""
-        look = HostLook(
+        probe = HostProbe(
             engine_python=str(settings.engine_python or ""),
             trust_remote_code=settings.trust_remote_code,
         )
         model = read_model(folder)
-        command(own_choice(folder, settings.model_dtype), model, look.look(vllm=False))
+        command(own_choice(folder, settings.model_dtype), model, probe.probe(vllm=False))
         return model.name
 
     try:
@@ -126,7 +126,7 @@ async def look_at_local_model(settings: Settings, health: Any) -> Finding | None
     )
 
 
-async def look_at_model_server(settings: Settings) -> Finding:
+async def check_model_server(settings: Settings) -> Finding:
     """Check that VLLM_BASE_URL answers and has the model."""
     title = "Model server"
     if settings.engine == "builtin":

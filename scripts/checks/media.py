@@ -34,7 +34,7 @@ _CLOSED = {
 }
 
 
-async def look_at_access(peer: CameraPeer) -> Finding:
+async def check_access(peer: CameraPeer) -> Finding:
     """Request a token, whose session the other checks use."""
     title = "Access"
     try:
@@ -63,7 +63,7 @@ async def look_at_access(peer: CameraPeer) -> Finding:
     return Finding("access", title, State.OK, "The server gave a token.")
 
 
-async def look_at_socket(peer: CameraPeer) -> Finding:
+async def check_socket(peer: CameraPeer) -> Finding:
     """Check that the session's socket opens and gets `ready`; it stays open for the following checks."""
     title = "WebSocket"
 
@@ -91,7 +91,7 @@ async def look_at_socket(peer: CameraPeer) -> Finding:
     return Finding("socket", title, State.OK, "It opens, and the server greets.")
 
 
-async def look_at_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
+async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
     """Send a small synthetic camera without relays until the server has a frame. `watched`: the socket is open."""
     title = "Picture (UDP)"
     since = peer.seen
@@ -137,7 +137,7 @@ async def look_at_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> F
     return Finding("direct", title, State.OK, text)
 
 
-async def look_at_stun(url: str, announced: Sequence[str]) -> Finding:
+async def check_stun(url: str, announced: Sequence[str]) -> Finding:
     """Compare this machine's address as seen by a STUN server with PUBLIC_ADDRESSES (`announced`)."""
     title = "STUN"
     host, _, port = url.partition(":")[2].rpartition(":")
@@ -195,7 +195,7 @@ async def _reflexive(host: str, port: int) -> str | None:
         return None
 
 
-async def look_at_relay(
+async def try_relay(
     number: int,
     url: str,
     server: dict[str, Any],

@@ -28,7 +28,7 @@ _UNKNOWN_ISSUER = (18, 19, 20, 21)
 _OTHER_NAME = (62, 64)
 
 
-async def look_at_server(url: str) -> tuple[Finding, Reply | None, float]:
+async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
     """Request GET / like a health check. Returns also the response and the middle of the request (s since the epoch)."""
     title = "Server"
     sent = time.time()
@@ -83,7 +83,7 @@ async def look_at_server(url: str) -> tuple[Finding, Reply | None, float]:
     return Finding("server", title, State.OK, text), reply, (sent + came) / 2
 
 
-def look_at_clock(reply: Reply, middle: float) -> Finding:
+def check_clock(reply: Reply, middle: float) -> Finding:
     """Compare the response's Date header with this machine's clock at `middle`."""
     title = "Clock"
     try:
@@ -104,7 +104,7 @@ def look_at_clock(reply: Reply, middle: float) -> Finding:
     )
 
 
-async def look_at_certificate(url: str, authorities: Sequence[Path]) -> tuple[Finding, bool]:
+async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Finding, bool]:
     """Check the server's certificate. Returns also True when secrets may be sent there."""
     title = "Certificate"
     parts = urlsplit(url)
@@ -227,7 +227,7 @@ async def health(url: str, token: str = "") -> Any:
     return body if isinstance(body, dict) else None
 
 
-def look_at_engine(body: Any) -> Finding:
+def check_engine(body: Any) -> Finding:
     """Check the engine's state in /health."""
     title = "Engine"
     engine = body.get("engine") if body else None

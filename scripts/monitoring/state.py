@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Any
 
-from scripts.monitoring.look import Look
+from scripts.monitoring.reading import Reading
 from scripts.monitoring.samples import Histogram, Samples
 
 # Bounds (p95 of the last interval, seconds) of slow answers, old frames and a busy event loop.
@@ -66,7 +66,7 @@ class State:
     body: dict[str, Any]
 
 
-def put_together(url: str, earlier: Look | None, now: Look) -> State:
+def put_together(url: str, earlier: Reading | None, now: Reading) -> State:
     """Compute the state of a reading; with an `earlier` one also the changes between them."""
     body: dict[str, Any] = {
         "server": url,
@@ -96,14 +96,14 @@ def put_together(url: str, earlier: Look | None, now: Look) -> State:
     return State(level, tuple(problems), body)
 
 
-def _of_health(now: Look) -> list[Problem]:
+def _of_health(now: Reading) -> list[Problem]:
     found = []
     if (missing := now.missing.get("server")) is not None:
         return [Problem(Level.DOWN, missing.text, missing.todo)]
     health = now.health or {}
     if not now.ready:
         reason = health.get("reason") or "it does not say why"
-        todo = "" if health.get("draining") else "Look at the model server and VLLM_BASE_URL."
+        todo = "" if health.get("draining") else "Reading at the model server and VLLM_BASE_URL."
         text = f"The server runs and cannot answer questions: {reason}."
         found.append(Problem(Level.UNABLE, text, todo))
     if (missing := now.missing.get("metrics")) is not None:
@@ -130,7 +130,7 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
         answering = body["health"]["engine"].get("name")
         note(
             f"The engine {', '.join(down)} is down; {answering} answers in its place.",
-            "Look at the model server and VLLM_BASE_URL, or set ENGINE to what should answer.",
+            "Reading at the model server and VLLM_BASE_URL, or set ENGINE to what should answer.",
         )
     if failing := metrics.total("qwen_camera_relays", state="failing"):
         note(f"{failing:g} TURN relays do not work.", "/health says which and why, under turn.")
@@ -168,7 +168,8 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
     if refused:
         told = ", ".join(f"{code} {n:g}" for code, n in sorted(refused.items()))
         note(
-            f"Clients were told errors since the last look: {told}.", "The server's log says more."
+            f"Clients were told errors since the last reading: {told}.",
+            "The server's log says more.",
         )
     return found
 

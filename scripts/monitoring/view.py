@@ -51,7 +51,7 @@ def render(state: State) -> RenderableType:
         parts += [Text(), _what_is(body)]
     if "latencies" in body:
         parts += [Text(), _latencies(body)]
-    for key, title in (("errors", "Errors told"), ("frames_skipped", "Frames skipped")):
+    for key, title in (("errors", "Errors sent"), ("frames_skipped", "Frames skipped")):
         if (told := _counts(body.get(key))) is not None:
             parts.append(Text(f"{title}: {told}"))
     parts += [Text(), *_gpus(body)]
@@ -76,9 +76,9 @@ def _what_is(body: dict[str, Any]) -> Table:
     row("server", runs)
     model = f" · {engine['model']}" if engine.get("model") else ""
     row("engine", f"{engine.get('name')}{model}: {engine.get('state')}")
-    cameras = _listed(body.get("cameras")) or f"{health.get('cameras', 'not told')}"
+    cameras = _listed(body.get("cameras")) or f"{health.get('cameras', 'unknown')}"
     most = body.get("limits", {})
-    sessions = health.get("sessions", "not told")
+    sessions = health.get("sessions", "unknown")
     row("sessions", f"{sessions}{_of(most, 'sessions')}, cameras: {cameras}")
     running = (
         ""

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 # Longest wait of a request for Redis, including connecting (seconds); on one machine it answers within 1 ms.
 ANSWER_SECONDS = 0.1
 # Intervals of the checks while it does not answer, and while it does (seconds).
-TRY_SECONDS, LOOK_SECONDS = 1.0, 5.0
+TRY_SECONDS, PROBE_SECONDS = 1.0, 5.0
 MAX_CONNECTIONS = 8
 PREFIX = "qwen-camera"
 NOT_ASKED = "not asked yet"
@@ -39,7 +39,7 @@ class RedisStore:
     def __init__(
         self, url: str, secret: str, *, on_failure: Callable[[], object] = lambda: None
     ) -> None:
-        """`on_failure` is called for each script or look that was not answered. Raises ValueError for a bad URL."""
+        """`on_failure` is called for each script or probe without an answer. Raises ValueError for a bad URL."""
         self._key = hmac.new(secret.encode(), b"names in redis", hashlib.sha256).digest()
         self._prefix = f"{PREFIX}:{self._hash('installation', '')[:12]}"
         self._on_failure = on_failure
@@ -99,7 +99,7 @@ class RedisStore:
             # The exception's text may hold the URL, and so a password.
             log.warning("redis does not answer", extra={"error": self._reason})
 
-    async def look(self) -> None:
+    async def probe(self) -> None:
         """Return True when Redis accepts a write."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
@@ -112,18 +112,18 @@ class RedisStore:
             log.info("redis answers")
 
     async def watch(self, on_answers: Callable[[], Any]) -> None:
-        """Look at it for ever. `on_answers()` is awaited after each look that went well."""
+        """Probe it until cancelled; await `on_answers()` after each probe that it answered."""
         await supervise(partial(self._round, on_answers), name="redis", after_failure=TRY_SECONDS)
 
     async def _round(self, on_answers: Callable[[], Any]) -> float:
-        """Look, and wait as long as all is well; the seconds until the next look."""
-        await self.look()
+        """Probe, and return the seconds until the next probe: fewer while Redis does not answer."""
+        await self.probe()
         if self.answers:
             self._failed.clear()
             await on_answers()
         try:
             if self.answers:
-                async with asyncio.timeout(LOOK_SECONDS):
+                async with asyncio.timeout(PROBE_SECONDS):
                     await self._failed.wait()
         except TimeoutError:
             return 0.0

@@ -199,7 +199,7 @@ class SharedEnds:
         keys = [self._store.name("ended-before")]
         return bool(await self._store.run(END_ALL, keys, before, self._life))
 
-    async def look(self) -> Ends | None:
+    async def read(self) -> Ends | None:
         """Return the ends since the last reading; None without an answer."""
         keys = [self._store.name("ended"), self._store.name("ended-before")]
         reply = await self._store.run(ENDS, keys, self._looked)

@@ -88,7 +88,7 @@ class Metrics:
         self.visual_tokens_saved = counter(
             "visual_tokens_saved_total", "Visual tokens that reuse saved"
         )
-        self.errors = counter("errors_total", "Errors told to clients", "code")
+        self.errors = counter("errors_total", "Errors sent to clients", "code")
         self.messages_dropped = counter(
             "messages_dropped_total", "Messages that a client did not take in time"
         )

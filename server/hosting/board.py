@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 # Least time between two progress reports of one phase; the newest report within it is sent at its end.
-_TELL_SECONDS = 0.25
+_SHOW_SECONDS = 0.25
 
 
 class Board:
@@ -25,7 +25,7 @@ class Board:
         self.status = ManagerStatus()
         self._listeners: list[Callable[[ManagerStatus], None]] = []
         self._hearers: list[Callable[[str], None]] = []
-        self._told_at = 0.0
+        self._shown_at = 0.0
         # Progress that came too soon after the last report, to be sent when the timer fires.
         self._held: LoadProgress | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -54,7 +54,7 @@ class Board:
             return
         before, loop = self.status.progress, asyncio.get_running_loop()
         same = before is not None and before.phase == progress.phase
-        wait = self._told_at + _TELL_SECONDS - loop.time()
+        wait = self._shown_at + _SHOW_SECONDS - loop.time()
         if same and progress.percent != 100 and wait > 0:
             self._held = progress
             self._timer = self._timer or loop.call_later(wait, self._tell_held)
@@ -63,7 +63,7 @@ class Board:
 
     def _tell(self, progress: LoadProgress) -> None:
         self._held = None
-        self._told_at = asyncio.get_running_loop().time()
+        self._shown_at = asyncio.get_running_loop().time()
         self.show(replace(self.status, progress=progress))
 
     def _tell_held(self) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from server.catalogue.modes import Host, HostGpu, Vendor
 from server.catalogue.sizes import QUANTISED
 from server.core.gpu import Gpu, GpuError, GpuReader
-from server.hosting.vllm_look import VllmLook
+from server.hosting.vllm_probe import VllmProbe
 from server.processes.environment import passed_on
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -99,7 +99,7 @@ class _Kept:
         return self.changed == changed and not failed_long_ago
 
 
-class HostLook:
+class HostProbe:
     """Read the machine anew each time; ask a program again only when it has changed.
 
     `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own Python that has torch.
@@ -117,26 +117,28 @@ class HostLook:
         self._vllm = vllm
         self._trust_remote_code = trust_remote_code
         self._lock = threading.Lock()
-        self._vllm_look = VllmLook()
+        self._vllm_probe = VllmProbe()
         # Path of a Python to its result
         self._kept: dict[str, _Kept] = {}
         self._gpus: GpuReader | None = None
 
-    def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
+    def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
         """Raises nothing: unknown things count as absent. Without `vllm` it is left out.
 
         `patience`: seconds that vLLM, which is slow, is waited for; None: for as long as it takes.
         """
         with self._lock:
-            found = self._look()
+            found = self._probe()
         path = self._vllm_program(found.engine_python) if vllm else None
         if path is None:
             return found
-        told = self._vllm_look.look(path, _changed(path), patience)
-        asked = told.vllm
+        found_vllm = self._vllm_probe.probe(path, _changed(path), patience)
+        asked = found_vllm.vllm
         if asked is None:
             return dataclasses.replace(
-                found, vllm_trouble=told.trouble, vllm_pending=path if told.pending else ""
+                found,
+                vllm_trouble=found_vllm.trouble,
+                vllm_pending=path if found_vllm.pending else "",
             )
         return dataclasses.replace(
             found,
@@ -147,7 +149,7 @@ class HostLook:
             vllm_for_cpu=asked.for_cpu,
         )
 
-    def _look(self) -> Host:
+    def _probe(self) -> Host:
         gpus, gpu_trouble = self._read_gpus()
         python, libraries, device, types = self._python()
         docker, podman, containers, trouble = _containers()

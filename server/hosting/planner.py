@@ -18,14 +18,14 @@ from server.catalogue.folder import ModelFolderError, find_models, read_model
 from server.catalogue.modes import Host
 from server.core.errors import BadRequest
 from server.core.gpu import GpuError, GpuReader
-from server.hosting.host import HostLook
+from server.hosting.host import HostProbe
 from server.hosting.status import Plan
 from server.processes import container
 
 # Errors of `Planner`; each has a `message` for the operator.
 REFUSALS = (CommandError, CatalogueError, ModelFolderError)
 # Time to wait for vLLM's help.
-LOOK_SECONDS = 2.0
+PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Planner:
 
     def __init__(
         self,
-        host: HostLook,
+        host: HostProbe,
         roots: Sequence[Path] = (),
         known: Callable[[], Catalogue] = Catalogue.load,
         *,
@@ -68,12 +68,12 @@ class Planner:
         self.known = tuple(found)
         return found
 
-    def look(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
+    def probe(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
         """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`. Raises CatalogueError.
 
         A vLLM whose help is not read yet is pending in the result.
         """
-        models, host = self.catalogue(), self._host.look(patience=LOOK_SECONDS)
+        models, host = self.catalogue(), self._host.probe(patience=PROBE_SECONDS)
         return Seen(models, host, _with_more(host, ram_back, gpu_back))
 
     def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
@@ -83,7 +83,7 @@ class Planner:
         """
         model = self._model(choice)
         subprocess = choice.mode is RunMode.SUBPROCESS
-        host = _with_more(self._host.look(vllm=subprocess), ram_back, gpu_back)
+        host = _with_more(self._host.probe(vllm=subprocess), ram_back, gpu_back)
         launch = command(
             choice,
             model,

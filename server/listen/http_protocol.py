@@ -27,7 +27,7 @@ TAKE_SECONDS = 15.0
 # Time for an idle client to end its TLS when the server stops.
 GOODBYE_SECONDS = 0.3
 # Interval at which a connection is checked.
-LOOK_SECONDS = 2.0
+CHECK_SECONDS = 2.0
 
 
 class WholeRequests(h11.Connection):
@@ -75,7 +75,7 @@ class HttpProtocol(H11Protocol):
         super().connection_made(transport)  # type: ignore[arg-type]
         self.waiting_since = time.monotonic()
         if self.limits.opened(self.transport, self):
-            self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
+            self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
         else:
             self._refuse()
 
@@ -102,7 +102,7 @@ class HttpProtocol(H11Protocol):
         self.transport.write(head.encode() + body)
         self.transport.close()
         # Read nothing more, and do not wait for the client.
-        self.loop.call_later(LOOK_SECONDS, self.transport.abort)
+        self.loop.call_later(CHECK_SECONDS, self.transport.abort)
 
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -147,9 +147,9 @@ class HttpProtocol(H11Protocol):
             self._timer.cancel()
             self._timer = None
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         now = time.monotonic()
-        self._timer = self.loop.call_later(LOOK_SECONDS, self._look)
+        self._timer = self.loop.call_later(CHECK_SECONDS, self._check)
         untaken = self.transport.get_write_buffer_size()
         if not untaken or untaken != self._untaken:
             self._untaken, self._untaken_since = untaken, now

@@ -87,7 +87,7 @@ class Notifier:
         except OSError as error:
             self.lost += 1
             if self.lost == 1:
-                log.warning("service manager not told", extra={"error": type(error).__name__})
+                log.warning("service manager not notified", extra={"error": type(error).__name__})
             if message not in ("", "WATCHDOG=1"):
                 self._unsent = text
             return

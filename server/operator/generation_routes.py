@@ -24,7 +24,7 @@ from server.generation.bounds import VideoRequest, limits, sound_request, video_
 from server.generation.files import Made, cover
 from server.generation.job import GenerationJob
 from server.operator.routes import PREFIX, for_operators
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 from server.web.context import Services
 
 # The camera's picture in its own size, filtered.
@@ -47,7 +47,7 @@ class Workshop:
     loaded: Callable[[], MediaModel | None]
     # Returns the loaded model if it has one of these abilities. Raises WrongModel.
     require: Callable[..., Model]
-    maker: PictureMaker
+    preparer: PicturePreparer
     prepare_pool: ThreadPoolExecutor
 
 
@@ -159,7 +159,9 @@ async def _first_frame(
         raise BadRequest("camera is not text; allowed is the token of the session whose camera it is.")  # fmt: skip
     session = services.sessions.find(services.tokens.verify(token).session_id)
     frame = await session.camera.sharpest()
-    made = await in_pool(workshop.prepare_pool, workshop.maker.make, frame, _AS_IT_IS, Detail.HIGH)
+    made = await in_pool(
+        workshop.prepare_pool, workshop.preparer.make, frame, _AS_IT_IS, Detail.HIGH
+    )
     if made.bgr is None:
         raise RuntimeError("a picture without pixels")
     return await in_pool(workshop.prepare_pool, cover, made.bgr, asked.width, asked.height)

@@ -50,7 +50,7 @@ def create_operator_router(
 
     @router.get("")
     async def engine() -> dict[str, Any]:
-        seen = await operations.look()
+        seen = await operations.probe()
         return {
             **standing(),
             # With the memory that unloading the current model would free.

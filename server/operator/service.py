@@ -48,8 +48,8 @@ class Operations:
 
     def report(self) -> EngineReport:
         """Build the report on the engine's state."""
-        place = self.manager.slot
-        answers = self._engines.current is place and place.status.ready
+        slot = self.manager.slot
+        answers = self._engines.current is slot and slot.status.ready
         return view.report(self.manager.status(), answers, self._answering(), self._why())
 
     def _answering(self) -> Answering | None:
@@ -77,10 +77,10 @@ class Operations:
             if not status.ready and status.detail not in ("", NOTHING_LOADED)
         )
 
-    async def look(self) -> Seen:
+    async def probe(self) -> Seen:
         """Examine the models and the machine anew. Raises BadRequest."""
         held = await self.manager.gives_back()
-        return await in_pool(self._pool, partial(self._planner.look, *held))
+        return await in_pool(self._pool, partial(self._planner.probe, *held))
 
     async def preview(self, choice: Choice) -> dict[str, Any]:
         """Return the command that would run, and the machine to which pictures would go. Raises BadRequest."""

@@ -44,7 +44,7 @@ def create_app(settings: Settings) -> FastAPI:
     parts = program.engine_parts
     app.include_router(create_operator_router(services, program.access.guard, parts.operations))
     app.include_router(create_session_router(services, program.access.guard))
-    workshop = parts.workshop(program.maker, program.pools.prepare)
+    workshop = parts.workshop(program.preparer, program.pools.prepare)
     app.include_router(create_generation_router(services, program.access.guard, workshop))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None

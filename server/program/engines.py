@@ -24,7 +24,7 @@ from server.generation.assembly import MediaModel
 from server.generation.job import GenerationJob
 from server.generation.runtime import GeneratorLoaded, VideosLoaded
 from server.hosting.engine_slot import EngineSlot
-from server.hosting.host import HostLook
+from server.hosting.host import HostProbe
 from server.hosting.local_runtime import LocalLoaded
 from server.hosting.manager import EngineManager
 from server.hosting.planner import REFUSALS, Planner
@@ -32,7 +32,7 @@ from server.hosting.runtimes import Loaded, OnLine, OnProgress, RemoteLoaded, Se
 from server.hosting.status import Plan
 from server.operator.generation_routes import Workshop
 from server.operator.service import Operations
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 
 # Keys of remote servers that are kept; the one given longest ago goes.
 _MOST_KEYS = 16
@@ -67,14 +67,14 @@ class EngineParts:
             self.manager, self.planner, self.selector, pool=pools.manage, metrics=metrics
         )
 
-    def workshop(self, maker: PictureMaker, prepare: ThreadPoolExecutor) -> Workshop:
+    def workshop(self, preparer: PicturePreparer, prepare: ThreadPoolExecutor) -> Workshop:
         """The parts for the routes of videos and sound."""
 
         def loaded() -> MediaModel | None:
             model = self.manager.loaded
             return model.generator if isinstance(model, GeneratorLoaded | VideosLoaded) else None
 
-        return Workshop(self.making, loaded, self.manager.require, maker, prepare)
+        return Workshop(self.making, loaded, self.manager.require, preparer, prepare)
 
     async def begin(self) -> None:
         """Load LOCAL_MODEL, where it is set and may answer."""
@@ -117,7 +117,7 @@ class EngineParts:
 
     def _planner(self) -> Planner:
         settings = self._settings
-        look = HostLook(
+        probe = HostProbe(
             engine_python=str(settings.engine_python or ""),
             trust_remote_code=settings.trust_remote_code,
         )
@@ -128,7 +128,7 @@ class EngineParts:
         known = CatalogueSource(settings.catalogue).load
         # More than that is never asked.
         return Planner(
-            look,
+            probe,
             roots,
             known,
             context=settings.model_max_tokens,

@@ -29,7 +29,7 @@ from server.program.engines import EngineParts
 from server.rtc.patches.gathering import Gathering
 from server.session.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 from server.vision.privacy import build_filters
 from server.web.connection_guard import ConnectionGuard
 from server.web.context import Services, forget_device
@@ -94,11 +94,11 @@ class Program:
             context_length=settings.model_max_tokens,
             timeout=settings.session_timeout,
         )
-        self.maker = PictureMaker(filters, settings.visual_token_budget)
+        self.preparer = PicturePreparer(filters, settings.visual_token_budget)
         tools = SessionTools(
             inference=self.inference,
             current_engine=lambda: self.engines.current,
-            maker=self.maker,
+            preparer=self.preparer,
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
         )
@@ -249,18 +249,18 @@ class Program:
             log.info("limits hold for this process alone: REDIS_URL is empty")
             return
         # Once before anybody asks; it has its own time limit.
-        await self.store.look()
+        await self.store.probe()
         await self._hear_ends()
-        self._tasks.spawn(self.store.watch(self._look_at_store), name="redis")
+        self._tasks.spawn(self.store.watch(self._probe_store), name="redis")
 
-    async def _look_at_store(self) -> None:
+    async def _probe_store(self) -> None:
         if self.slots is not None:
             await self.slots.keep()
         await self._hear_ends()
 
     async def _hear_ends(self) -> None:
         """End here what an operator ended at another process."""
-        ends = await self.ends.look() if self.ends is not None else None
+        ends = await self.ends.read() if self.ends is not None else None
         if ends is None:
             return
         for name in ends.names:

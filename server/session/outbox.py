@@ -67,7 +67,7 @@ class Outbox:
     Rules for what waits: deltas of one answer that follow each other become one, and so do thoughts. A `ready`, `status`, `sender`, `still`, `engine`
     or `log` is replaced by a newer one (whoever puts a `log` looks first whether one waits), and a `ready` goes before everything else. While nobody reads, the deltas of an answer go
     once its response is there, for the response has the whole text. Beyond `max_bytes` the oldest messages are dropped,
-    and counted; a reader is then told with OutboxOverflowed.
+    and counted; the reader then gets OutboxOverflowed.
     """
 
     def __init__(
@@ -253,7 +253,7 @@ class Reader:
         outbox = self._outbox
         outbox._reader = None
         entry, self._sending = self._sending, None
-        # A delta told twice would garble the text; the response will have all of it.
+        # A delta sent twice would garble the text; the response will have all of it.
         if entry is not None and not isinstance(entry.message, (*_PIECES, *_SNAPSHOTS)):
             outbox._prepend(entry)
             while outbox._size > outbox._max_bytes:

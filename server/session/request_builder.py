@@ -19,7 +19,7 @@ from server.engines.token_scale import TokenScale
 from server.inference import Inference, Job
 from server.session.answers import AnswerSink
 from server.session.history import History, turn_tokens
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 
 # An answer gets at least this many tokens, however long the question is.
 _LEAST_ANSWER_TOKENS = 16
@@ -46,7 +46,7 @@ class SessionTools:
 
     inference: Inference
     current_engine: Callable[[], Engine]
-    maker: PictureMaker
+    preparer: PicturePreparer
     prepare_pool: ThreadPoolExecutor
     metrics: Metrics
 
@@ -143,7 +143,7 @@ class RequestBuilder:
     async def prepare(self, view: View, needs: Capabilities) -> Picture:
         """Raises FrameWithheld."""
         make = partial(
-            self._tools.maker.make,
+            self._tools.preparer.make,
             view.frame,
             needs,
             view.detail,

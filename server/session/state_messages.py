@@ -42,8 +42,8 @@ def ready(
         limits=wire.Limits(
             max_tokens=requests.max_tokens(capabilities),
             context_length=capabilities.context_length,
-            visual_tokens=tools.maker.budget(capabilities, Detail.LOW),
-            visual_tokens_high=tools.maker.budget(capabilities, Detail.HIGH),
+            visual_tokens=tools.preparer.budget(capabilities, Detail.LOW),
+            visual_tokens_high=tools.preparer.budget(capabilities, Detail.HIGH),
             session_timeout=limits.timeout,
         ),
         describe=requests.preferences.describe,

@@ -70,7 +70,7 @@ class Stills:
     async def _send(self, frame: Frame) -> None:
         stills = self._tools.metrics.stills
         try:
-            jpeg = await in_pool(self._tools.prepare_pool, self._tools.maker.still, frame)
+            jpeg = await in_pool(self._tools.prepare_pool, self._tools.preparer.still, frame)
         except FrameWithheld:
             stills.labels("withheld").inc()
             self._outbox.put(wire.Still(withheld=True))

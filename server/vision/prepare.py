@@ -45,7 +45,7 @@ class Needs(Protocol):
     def wants_pixels(self) -> bool: ...
 
 
-class PictureMaker:
+class PicturePreparer:
     """Creates pictures from frames. Thread-safe.
 
     `low_tokens`: visual tokens for `Detail.LOW` (VISUAL_TOKEN_BUDGET).

@@ -17,9 +17,9 @@ from server.rtc.turn_check import RelayProblem, RelayResult, check_relay
 
 log = logging.getLogger(__name__)
 
-# The first look waits until the first page had its turn.
+# The first check waits until the first page had its turn.
 START_SECONDS = 1.0
-# Once all relay, seldom: each look takes an allocation. One that fails is looked at sooner, to see it come back.
+# Seldom once all relay, since each check takes an allocation; sooner while one fails, to see it come back.
 CHECK_SECONDS = 600.0
 RETRY_SECONDS = 60.0
 # Checks at a time
@@ -85,31 +85,31 @@ class RelayWatch:
         return sum(result is not None and not result.ok for result in self._results.values())
 
     async def run(self) -> None:
-        """Look now and again, for ever; returns at once when there is nothing to look at."""
+        """Check the relays until cancelled; return at once when there are none."""
         if self._urls:
             await asyncio.sleep(self._start_seconds)
             await supervise(self._round, name="relays", after_failure=self._retry_seconds)
 
     async def _round(self) -> float:
-        """Look, and the seconds until the next look."""
+        """Check all relays; return the seconds until the next check."""
         await self.check()
         if self.working() < len(self._urls):
             return min(self._check_seconds, self._retry_seconds)
         return self._check_seconds
 
     async def check(self) -> None:
-        """Look at all of them once, each with credentials of its own."""
-        places = asyncio.Semaphore(_AT_ONCE)
+        """Check all of them once, each with credentials of its own."""
+        slots = asyncio.Semaphore(_AT_ONCE)
 
         async def one(url: str) -> None:
-            async with places:
-                self._learn(await self._look(url))
+            async with slots:
+                self._learn(await self._check(url))
 
         async with asyncio.TaskGroup() as tasks:
             for url in self._urls:
                 tasks.create_task(one(url), name="relay-check")
 
-    async def _look(self, url: str) -> RelayResult:
+    async def _check(self, url: str) -> RelayResult:
         username, password = turn_credentials(self._secret, self._ttl, "check", time.time())
         return await check_relay(
             url,
@@ -126,7 +126,7 @@ class RelayWatch:
 
     def _learn(self, result: RelayResult) -> None:
         before, self._results[result.url] = self._results[result.url], result
-        # A line when it is new, not at every look.
+        # A log line only for a new result
         if before is None or before.problem is not result.problem:
             seconds = round(result.seconds, 3)
             if result.ok:

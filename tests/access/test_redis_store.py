@@ -38,7 +38,7 @@ async def store_of(url: str, secret: str = SECRET) -> AsyncIterator[tuple[RedisS
 
     async def nothing() -> None: ...
 
-    await store.look()
+    await store.probe()
     watching = asyncio.create_task(store.watch(nothing))
     try:
         yield store, failures
@@ -120,7 +120,7 @@ async def test_one_that_takes_no_writes_is_none(tmp_path: Path) -> None:
         await store._redis.config_set("maxmemory", "1")
         assert await store.run("return redis.call('SET', KEYS[1], 'x')", [store.name("x")]) is None
         assert not store.answers
-        await store.look()
+        await store.probe()
         assert not store.answers
 
 
@@ -129,7 +129,7 @@ async def test_one_that_was_never_there(caplog: pytest.LogCaptureFixture) -> Non
     caplog.set_level(logging.INFO, "server")
     async with store_of("redis://:canarypassword@127.0.0.1:1/0") as (store, _):
         assert not store.answers
-        await store.look()
+        await store.probe()
         said = [json.dumps(record.__dict__, default=str) for record in caplog.records]
         assert sum("redis does not answer" in line for line in said) == 1
         assert "canarypassword" not in "".join(said) + str(store.report())

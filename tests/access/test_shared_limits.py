@@ -55,7 +55,7 @@ async def stores(server: RedisServer, count: int = 2) -> AsyncIterator[list[Redi
     made = [RedisStore(server.url, SECRET) for _ in range(count)]
     try:
         for store in made:
-            await store.look()
+            await store.probe()
         yield made
     finally:
         for store in made:
@@ -269,21 +269,21 @@ async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> N
     async with redis_server(tmp_path) as server, stores(server, 3) as three:
         one, other, later = [SharedEnds(store, 600) for store in three]
         assert one.heard
-        first = await other.look()
+        first = await other.read()
         assert first == Ends([], 0)
         assert await one.announce_end("0123456789ab")
         assert await one.announce_end_of_all(1_000_000)
         assert await one.announce_end_of_all(999_999)
         for each in (other, later, one):
-            assert await each.look() == Ends(["0123456789ab"], 1_000_000)
+            assert await each.read() == Ends(["0123456789ab"], 1_000_000)
         for _ in range(3):
             assert await one.announce_end("0123456789ab")
             assert await one.announce_end("ab0123456789")
-        assert await later.look() == Ends(["ab0123456789"], 1_000_000)
-        assert await later.look() == Ends([], 1_000_000)
+        assert await later.read() == Ends(["ab0123456789"], 1_000_000)
+        assert await later.read() == Ends([], 1_000_000)
         await server.kill()
         assert not await one.announce_end("ba9876543210")
-        assert await other.look() is None
+        assert await other.read() is None
         assert not one.heard
 
 

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from server.hosting.board import _TELL_SECONDS, Board
+from server.hosting.board import _SHOW_SECONDS, Board
 from server.hosting.status import ManagerState, ManagerStatus
 from server.processes.log_progress import LoadProgress
 
@@ -33,9 +33,9 @@ async def test_within_a_phase_the_newest_is_told_when_it_is_time() -> None:
     for percent in (0.0, 25.0, 50.0):
         one.progress(LoadProgress("weights", percent))
     assert heard == [("starting", None), ("weights", 0.0)]
-    await asyncio.sleep(_TELL_SECONDS + 0.1)
+    await asyncio.sleep(_SHOW_SECONDS + 0.1)
     assert heard[2:] == [("weights", 50.0)]
-    await asyncio.sleep(_TELL_SECONDS + 0.1)
+    await asyncio.sleep(_SHOW_SECONDS + 0.1)
     assert len(heard) == 3
 
 
@@ -48,7 +48,7 @@ async def test_a_new_phase_and_the_end_of_one_are_told_at_once() -> None:
     one.progress(LoadProgress("trying it"))
     told = [("starting", None), ("weights", 0.0), ("weights", 100.0), ("trying it", None)]
     assert heard == told
-    await asyncio.sleep(_TELL_SECONDS + 0.1)
+    await asyncio.sleep(_SHOW_SECONDS + 0.1)
     assert heard == told
 
 
@@ -59,5 +59,5 @@ async def test_what_was_held_back_ends_with_its_loading() -> None:
     one.progress(LoadProgress("weights", 50.0))
     one.show(ManagerStatus(ManagerState.READY, "m"))
     one.show(ManagerStatus(ManagerState.LOADING, "n", progress=LoadProgress("starting")))
-    await asyncio.sleep(_TELL_SECONDS + 0.1)
+    await asyncio.sleep(_SHOW_SECONDS + 0.1)
     assert heard == [("starting", None), ("weights", 0.0), ("starting", None)]

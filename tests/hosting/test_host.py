@@ -14,7 +14,7 @@ import pytest
 from server.catalogue.entry import Catalogue, Library
 from server.catalogue.modes import Vendor
 from server.hosting import host
-from server.hosting.host import ROOT, HostLook, sandboxed
+from server.hosting.host import ROOT, HostProbe, sandboxed
 from tests.real_model.server import PYTHON, missing
 from tests.support.vllm_stand_in import install, recorded
 
@@ -71,7 +71,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
 
 def test_this_machine_is_looked_at() -> None:
     """Memory and cores are there; nothing raises."""
-    found = HostLook().look()
+    found = HostProbe().probe()
     assert 0 < found.ram_free_bytes <= found.ram_total_bytes
     assert found.cores >= 1
     assert found.gpus or found.gpu_trouble
@@ -91,23 +91,23 @@ def test_torch_is_not_imported_to_know_what_it_was_built_for(
     """Its versions and its device are read from its files; without a GPU it computes on the CPU."""
     machine.tool("rocm-smi", f"echo '{ROCM}'")
     python = machine.python(version)
-    found = HostLook(engine_python=str(python)).look()
+    found = HostProbe(engine_python=str(python)).probe()
     assert found.engine_python == str(python)
     assert found.libraries["torch"] == found.libraries["transformers"] == "9.8"
     assert found.torch_device == device
     (machine.bin / "rocm-smi").unlink()
-    assert not HostLook(engine_python=str(python)).look().torch_device
+    assert not HostProbe(engine_python=str(python)).probe().torch_device
 
 
 def test_gpus_are_read_each_time(machine: Machine) -> None:
     """With what is free of their memory, None where they do not tell."""
     machine.tool("rocm-smi", f"echo '{ROCM}'")
-    look = HostLook()
-    first, second = look.look().gpus
+    probe = HostProbe()
+    first, second = probe.probe().gpus
     assert (first.vendor, first.total_bytes, first.free_bytes) == (Vendor.AMD, 1000, 600)
     assert (second.total_bytes, second.free_bytes) == (None, None)
     machine.tool("rocm-smi", f"echo '{ROCM}'".replace('"400"', '"900"'))
-    assert look.look().gpus[0].free_bytes == 100
+    assert probe.probe().gpus[0].free_bytes == 100
 
 
 def test_slow_questions_are_asked_once(machine: Machine) -> None:
@@ -116,14 +116,14 @@ def test_slow_questions_are_asked_once(machine: Machine) -> None:
     # The stand-in is run by this Python.
     (machine.bin / "python3").symlink_to(sys.executable)
     python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, "", []]\'')
-    look = HostLook(engine_python=str(python))
-    found = look.look()
+    probe = HostProbe(engine_python=str(python))
+    found = probe.probe()
     assert (found.vllm, found.vllm_version) == (str(machine.bin / "vllm"), "0.32")
     assert found.vllm_flags == set(recorded("0.32"))
-    look.look()
+    probe.probe()
     assert machine.calls.read_text() == "engine-python\n"
     os.utime(python, ns=(1, 10**19 // 2))
-    look.look()
+    probe.probe()
     assert machine.calls.read_text() == "engine-python\n" * 2
 
 
@@ -133,14 +133,14 @@ def test_what_failed_once_is_asked_again(
     """A program that was too slow on a cold disk is not given up for good; nor is it asked at every look."""
     flag = tmp_path / "flag"
     python = machine.tool("engine-python", f'[ -f {flag} ] && echo \'[{{"torch": "1"}}, "", []]\'')
-    look = HostLook(engine_python=str(python))
-    assert not look.look().libraries
+    probe = HostProbe(engine_python=str(python))
+    assert not probe.probe().libraries
     flag.touch()
-    assert not look.look().libraries
+    assert not probe.probe().libraries
     assert machine.calls.read_text() == "engine-python\n"
     monkeypatch.setattr(host, "_AGAIN_SECONDS", 0.0)
-    assert look.look().libraries == {"torch": "1"}
-    look.look()
+    assert probe.probe().libraries == {"torch": "1"}
+    probe.probe()
     assert machine.calls.read_text() == "engine-python\n" * 2
 
 
@@ -152,7 +152,7 @@ def test_who_is_asked_learns_no_secret(
     seen = tmp_path / "seen"
     for name in ("docker", "vllm", "engine-python"):
         machine.tool(name, f"env >> {seen}")
-    HostLook(engine_python=str(machine.bin / "engine-python")).look()
+    HostProbe(engine_python=str(machine.bin / "engine-python")).probe()
     assert seen.read_text().count("PATH=") >= 3
     assert "JWT_SECRET_KEY" not in seen.read_text()
 
@@ -188,21 +188,21 @@ def test_memory_within_control_groups(
     mib = 2**20
     group = groups / root / "a"
     (group / "b").mkdir(parents=True)
-    free = HostLook().look().ram_free_bytes
+    free = HostProbe().probe().ram_free_bytes
     (group / f"memory.{limit}").write_text(f"{200 * mib}\n")
     (group / f"memory.{used}").write_text(f"{150 * mib}\n")
     (group / "memory.stat").write_text(f"anon {40 * mib}\n" + files.format(90 * mib, 10 * mib))
     (group / "b" / f"memory.{limit}").write_text("max\n")
-    found = HostLook().look()
+    found = HostProbe().probe()
     assert (found.ram_total_bytes, found.ram_free_bytes) == (200 * mib, 150 * mib)
     (group / f"memory.{limit}").write_text("9223372036854771712\n")
-    assert HostLook().look().ram_free_bytes > free / 2
+    assert HostProbe().probe().ram_free_bytes > free / 2
 
 
 def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
     """A look for something else does without the seconds that it takes."""
     machine.tool("vllm", "exit 1")
-    assert not HostLook().look(vllm=False).vllm_trouble
+    assert not HostProbe().probe(vllm=False).vllm_trouble
     assert not machine.calls.exists()
 
 
@@ -218,9 +218,9 @@ def test_vllm_is_asked_only_when_it_counts(machine: Machine) -> None:
 )
 def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, says: str) -> None:
     """From none at all: there is something to mend."""
-    assert not HostLook().look().vllm_trouble
+    assert not HostProbe().probe().vllm_trouble
     machine.tool("vllm", script)
-    found = HostLook().look()
+    found = HostProbe().probe()
     assert found.vllm is None
     assert says in found.vllm_trouble
 
@@ -233,10 +233,10 @@ def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path
     environment = tmp_path / "environment" / "bin"
     environment.mkdir(parents=True)
     shutil.copy(python, environment / "python")
-    look = HostLook(engine_python=str(environment / "python"))
-    assert look.look().vllm_version == "0.9.2"
+    probe = HostProbe(engine_python=str(environment / "python"))
+    assert probe.probe().vllm_version == "0.9.2"
     install(environment, "0.32")
-    found = look.look()
+    found = probe.probe()
     assert (found.vllm, found.vllm_version) == (str(environment / "vllm"), "0.32")
 
 
@@ -258,7 +258,7 @@ def test_a_vllm_for_the_cpu_is_known_by_its_installation(
     install(machine.bin, "0.32")
     packages = machine.bin.parent / "lib" / "python3.11" / "site-packages"
     (packages / installed).mkdir(parents=True)
-    assert HostLook().look().vllm_for_cpu is for_cpu
+    assert HostProbe().probe().vllm_for_cpu is for_cpu
 
 
 @pytest.mark.parametrize(
@@ -284,7 +284,7 @@ def test_whether_containers_can_be_started(
     for name, script in (("docker", docker), ("podman", podman)):
         if script is not None:
             machine.tool(name, script)
-    found = HostLook().look()
+    found = HostProbe().probe()
     assert found.container_socket_ok is usable
     assert (found.container_program or "/None").rpartition("/")[2] == str(program)
     assert says in found.container_trouble
@@ -293,7 +293,7 @@ def test_whether_containers_can_be_started(
 def test_podman_under_dockers_name_is_podman(machine: Machine) -> None:
     """As the package podman-docker has it; a GPU is asked for in other words then."""
     path = machine.tool("docker", 'echo "podman version 4.3.1"')
-    found = HostLook().look()
+    found = HostProbe().probe()
     assert (found.docker, found.podman, found.container_socket_ok) == (None, str(path), True)
 
 
@@ -301,15 +301,15 @@ def test_a_user_without_dockers_rights_is_told(machine: Machine, tmp_path: Path)
     """The service runs and refuses: that is another trouble than one that does not run."""
     machine.tool("docker", "exit 1")
     (tmp_path / "docker.sock").touch()
-    assert "the group docker" in HostLook().look().container_trouble
+    assert "the group docker" in HostProbe().probe().container_trouble
 
 
 def test_nvidias_container_toolkit_is_found(machine: Machine) -> None:
     """By its program."""
     machine.tool("docker", "echo 28.1")
-    assert not HostLook().look().nvidia_containers
+    assert not HostProbe().probe().nvidia_containers
     machine.tool("nvidia-ctk", "")
-    assert HostLook().look().nvidia_containers
+    assert HostProbe().probe().nvidia_containers
 
 
 def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,7 +340,7 @@ def test_the_types_that_transformers_loads() -> None:
     """Read from its own list, without the seconds that importing it takes: all of the catalogue's are among them."""
     if trouble := missing():
         pytest.skip(trouble)
-    found = HostLook(engine_python=str(PYTHON)).look()
+    found = HostProbe(engine_python=str(PYTHON)).probe()
     assert {"qwen2_5_vl", "smolvlm", "qwen2_5_omni_thinker", "vits"} <= found.model_types
     assert not {"clip", "llama", "qwen2_5_vl_text"} & found.model_types
     models = [model for model in Catalogue.load() if model.library is Library.TRANSFORMERS]
@@ -350,9 +350,9 @@ def test_the_types_that_transformers_loads() -> None:
 
 def test_no_python_with_torch(machine: Machine) -> None:
     """Ours counts when it has torch; one that is named counts as it is, to be told what it lacks."""
-    found = HostLook().look()
+    found = HostProbe().probe()
     assert (found.engine_python is None) is ("torch" not in found.libraries)
-    assert HostLook(engine_python="/no/such/python").look().engine_python is None
+    assert HostProbe(engine_python="/no/such/python").probe().engine_python is None
     broken = machine.tool("engine-python", "exit 1")
-    found = HostLook(engine_python=str(broken)).look()
+    found = HostProbe(engine_python=str(broken)).probe()
     assert (found.engine_python, dict(found.libraries)) == (str(broken), {})

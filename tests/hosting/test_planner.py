@@ -13,7 +13,7 @@ from server.catalogue.choice import Choice, CommandError
 from server.catalogue.entry import CatalogueError, RunMode
 from server.catalogue.folder import ModelFolderError
 from server.catalogue.modes import Host, HostGpu, Vendor
-from server.hosting.host import HostLook
+from server.hosting.host import HostProbe
 from server.hosting.planner import Planner
 from tests.catalogue.test_folder import QWEN, beside, safetensors, write
 
@@ -30,7 +30,7 @@ PYTHON = Host(
 )
 
 
-class Told(HostLook):
+class Told(HostProbe):
     """A machine that is what the test says."""
 
     def __init__(self, host: Host) -> None:
@@ -39,7 +39,7 @@ class Told(HostLook):
         # For each call, the value of `vllm`
         self.looked: list[bool] = []
 
-    def look(self, *, vllm: bool = True, patience: float | None = None) -> Host:
+    def probe(self, *, vllm: bool = True, patience: float | None = None) -> Host:
         self.looked.append(vllm)
         return self.host
 
@@ -65,11 +65,11 @@ def test_a_model_is_found_by_its_folder_and_by_its_name(folder: Path) -> None:
     assert by_folder.launch.argv == by_name.launch.argv
     assert by_folder.launch.argv[0] == "/opt/models/bin/python"
     assert by_name.model_id == "mine"
-    seen = one.look()
+    seen = one.probe()
     assert "mine" in {model.id for model in seen.models}
     assert seen.host is PYTHON
     # A loaded model's memory counts as free.
-    roomy = one.look(5, (7,)).emptied
+    roomy = one.probe(5, (7,)).emptied
     assert roomy.ram_free_bytes == PYTHON.ram_free_bytes + 5
     assert one.known
 

@@ -65,7 +65,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (http_protocol.HEADER_SECONDS, http_protocol.TAKE_SECONDS) == (10.0, 15.0)
     monkeypatch.setattr(http_protocol, "HEADER_SECONDS", 0.3)
     monkeypatch.setattr(http_protocol, "TAKE_SECONDS", 0.3)
-    monkeypatch.setattr(http_protocol, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(http_protocol, "CHECK_SECONDS", 0.05)
 
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -23,7 +23,7 @@ from server.generation.generator import Generator
 from server.generation.job import GenerationJob
 from server.operator.generation_routes import Workshop, create_generation_router
 from server.program.program import Program
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 from server.vision.privacy import Bgr, PrivacyFilter
 from server.web.http_errors import install_error_handlers
 from server.web.middleware import guard_app
@@ -68,12 +68,12 @@ async def desk(manner: str | None, *filters: PrivacyFilter) -> AsyncIterator[Des
     """The program with these routes; `manner` is the worker's, None loads nothing."""
     settings = load(env_file=None, engine="builtin", operator_token=TOKEN, rate_limit_per_minute=0)
     program = Program(settings)
-    program.maker = PictureMaker(filters, settings.visual_token_budget)
+    program.preparer = PicturePreparer(filters, settings.visual_token_budget)
     app = FastAPI()
     install_error_handlers(app, program.metrics)
     model: Generator | None = None if manner is None else generator(manner)
     making = GenerationJob(metrics=program.metrics, pool=program.pools.heavy)
-    workshop = Workshop(making, lambda: model, require, program.maker, program.pools.prepare)
+    workshop = Workshop(making, lambda: model, require, program.preparer, program.pools.prepare)
     app.include_router(create_generation_router(program.services(), program.access.guard, workshop))
     guard_app(app, https=False)
     transport = httpx.ASGITransport(app)

@@ -300,11 +300,11 @@ async def test_another_model_is_offered_the_room_that_the_loaded_one_takes(
     async def holds() -> tuple[int, tuple[int, ...]]:
         return 60 * 10**9, ()
 
-    def look(ram: int, gpu: tuple[int, ...]) -> Seen:
+    def probe(ram: int, gpu: tuple[int, ...]) -> Seen:
         emptied = dataclasses.replace(full, ram_free_bytes=full.ram_free_bytes + ram)
         return Seen(Catalogue([model.at(tmp_path)]), full, emptied)
 
-    monkeypatch.setattr(room.planner, "look", look)
+    monkeypatch.setattr(room.planner, "probe", probe)
     async with http(run) as client:
         before = (await client.get("/api/engine", headers=RIGHT)).json()
         monkeypatch.setattr(room.manager, "gives_back", holds)

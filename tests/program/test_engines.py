@@ -166,7 +166,7 @@ async def test_a_bad_local_model_says_why(
         assert remedy in line["reason"]
         # And once only.
         assert len([one for one in lines(caplog) if reason in one]) == 1
-        checked = await local.look_at_local_model(run.program.settings, None)
+        checked = await local.check_local_model(run.program.settings, None)
     assert checked is not None
     assert checked.state is State.FAILED
     assert reason in checked.cause
@@ -189,11 +189,11 @@ async def test_a_model_that_ends_while_it_loads(
         assert reason in found["detail"]
         assert "or a smaller one" in found["detail"]
         health = {"engines": [found]}
-        checked = await local.look_at_local_model(run.program.settings, health)
+        checked = await local.check_local_model(run.program.settings, health)
         assert checked is not None
         assert (checked.state, checked.cause) == (State.FAILED, found["detail"])
         # Nobody has tried: it looks well.
-        checked = await local.look_at_local_model(run.program.settings, None)
+        checked = await local.check_local_model(run.program.settings, None)
         assert checked is not None
         assert checked.ok
 
@@ -228,9 +228,9 @@ async def test_a_model_server_that_is_there_says_why(
 async def test_what_is_not_set_is_not_looked_at(tmp_path: Path) -> None:
     """No LOCAL_MODEL, and one that the chosen engine does not load."""
     async with running() as run:
-        assert await local.look_at_local_model(run.program.settings, None) is None
+        assert await local.check_local_model(run.program.settings, None) is None
     async with running(engine="builtin", local_model=tmp_path) as run:
-        checked = await local.look_at_local_model(run.program.settings, None)
+        checked = await local.check_local_model(run.program.settings, None)
         assert checked is not None
         assert checked.state is State.SKIPPED
 
@@ -240,6 +240,6 @@ async def test_one_that_is_there_is_well(tmp_path: Path) -> None:
     folder = tmp_path / "my-model"
     async with running(engine="auto", local_model=folder, vllm_base_url=NOBODY) as run:
         health = {"engines": [{"name": "local", "state": "ready", "detail": ""}]}
-        checked = await local.look_at_local_model(run.program.settings, health)
+        checked = await local.check_local_model(run.program.settings, health)
     assert checked is not None
     assert checked.ok

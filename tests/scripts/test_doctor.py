@@ -173,7 +173,7 @@ async def test_certificates(
         path = tmp_path / "wrong.pem"
         path.write_bytes(pem(*make_leaf(key, certificate, [x509.IPAddress(name)], made)))
         async with running(**https, ssl_cert_path=path, ssl_key_path=path) as run:
-            finding, trusted = await web.look_at_certificate(run.base_url, [issued.authority])
+            finding, trusted = await web.check_certificate(run.base_url, [issued.authority])
         assert (finding.state, trusted) == (State.FAILED, False)
         assert cause in finding.cause
 
@@ -241,13 +241,13 @@ async def test_a_proxy_without_websockets_and_a_way_without_udp(
     async with proxy, running() as run:
         peer = CameraPeer(f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}", encoder)
         peer.token = peer.session_id = "x"
-        found = await media.look_at_socket(peer)
+        found = await media.check_socket(peer)
         assert (found.state, "status 400" in found.text) == (State.FAILED, True)
         assert "Upgrade" in found.todo
         monkeypatch.setattr(media, "CONNECT_SECONDS", 0.0)
         for relays, state in ((False, State.FAILED), (True, State.WARN)):
             peer = CameraPeer(run.base_url, encoder)
-            found = await media.look_at_picture(peer, watched=False, relays=relays)
+            found = await media.check_picture(peer, watched=False, relays=relays)
             await peer.close()
             assert (found.state, "UDP" in found.cause) == (state, True)
     await encoder.close()
@@ -259,13 +259,13 @@ def test_clocks() -> None:
 
     def at(seconds: float) -> Finding:
         date = format_datetime(now + timedelta(seconds=seconds), usegmt=True)
-        return web.look_at_clock(Reply(200, {"date": date}, b""), now.timestamp())
+        return web.check_clock(Reply(200, {"date": date}, b""), now.timestamp())
 
     assert at(0).ok
     assert at(9).ok
     assert (at(600).state, "600 s behind" in at(600).text) == (State.WARN, True)
     assert "ahead" in at(-60).text
-    assert web.look_at_clock(Reply(200, {}, b""), 0.0).state is State.SKIPPED
+    assert web.check_clock(Reply(200, {}, b""), 0.0).state is State.SKIPPED
 
 
 def test_what_is_told_is_clean() -> None:

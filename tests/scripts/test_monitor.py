@@ -24,7 +24,7 @@ from scripts import monitor
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from scripts.certificates import make_authority, make_leaf, pem
 from scripts.monitor import main, once, options, printed, target_of, watch
-from scripts.monitoring.look import Look, Target, take_look
+from scripts.monitoring.reading import Reading, Target, take_reading
 from scripts.monitoring.samples import Samples
 from scripts.monitoring.state import Level, State, put_together
 from scripts.monitoring.view import plain, render
@@ -93,9 +93,9 @@ async def test_what_happened_between_two_looks() -> None:
     ):
         target = Target(run.base_url, engine_url=engine_url)
         async with visitor(run, encoder) as one:
-            earlier = await take_look(target)
+            earlier = await take_reading(target)
             await one.page.ask("what?")
-            state = put_together(target.url, earlier, await take_look(target))
+            state = put_together(target.url, earlier, await take_reading(target))
     await encoder.close()
     # A machine that is full of other tests may be late.
     assert not [p for p in state.problems if "event loop" not in p.text], state.problems
@@ -139,7 +139,7 @@ async def test_limits_that_are_nearly_reached(monkeypatch: pytest.MonkeyPatch) -
 def test_the_model_servers_names_of_both_releases(text: str) -> None:
     """The KV cache, the prefix cache and the time between tokens changed their names in between."""
     engine = Samples.parse(text)
-    state = put_together("x", Look(0.0, engine=Samples.parse("")), Look(10.0, engine=engine))
+    state = put_together("x", Reading(0.0, engine=Samples.parse("")), Reading(10.0, engine=engine))
     told = state.body["engine_metrics"]
     assert (told["running"], told["waiting"], told["kv_cache_usage"]) == (3, 0, 0.25)
     assert told["prefix_cache_hit_rate"] == pytest.approx(1152 / 1286)
@@ -268,8 +268,8 @@ def test_what_somebody_should_look_at() -> None:
     health = {"engine": {"name": "vllm", "reachable": True, "model": "m\x1b[2J"}}
     engine = Samples.parse("vllm:kv_cache_usage_perc 0.97\n")
     gpus = [Gpu(0, "AMD Instinct MI300X", 0.5, 96 * 2**30, 192 * 2**30, 600.0, 60.0)]
-    before = Look(0.0, health, True, page(0, 5))
-    after = Look(10.0, health, True, page(10, 8), engine, gpus)
+    before = Reading(0.0, health, True, page(0, 5))
+    after = Reading(10.0, health, True, page(10, 8), engine, gpus)
     told = texts(state := put_together("x", before, after))
     assert state.level is Level.LOOK
     for words in (
@@ -281,7 +281,7 @@ def test_what_somebody_should_look_at() -> None:
         "95 of at most 100 sessions",
     ):
         assert words in told
-    quiet = put_together("x", before, Look(10.0, health, True, page(0, 5)))
+    quiet = put_together("x", before, Reading(10.0, health, True, page(0, 5)))
     assert texts(quiet) == "1 TURN relays do not work."
     text = shown(state)
     assert "AMD Instinct MI300X: 50%, 96.0 of 192.0 GiB, 600 W, 60 °C" in text

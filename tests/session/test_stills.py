@@ -15,7 +15,7 @@ from server.core.messages import Settings, Still
 from server.session import stills
 from server.session.outbox import Outbox
 from server.vision.encode import STILL_BYTES, STILL_SIDE
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 from server.vision.privacy import Bgr
 from tests.support.clients import soon
 from tests.support.rooms import Room, make_frame, room
@@ -132,14 +132,14 @@ async def test_a_fault_with_one_picture_does_not_end_the_stills(
     monkeypatch.setattr(stills, "STILL_SECONDS", 0.01)
 
     async with room() as one:
-        still, broken = one.tools.maker.still, [True]
+        still, broken = one.tools.preparer.still, [True]
 
         def breaks_once(frame: Frame) -> bytes:
             if broken and broken.pop():
                 raise RuntimeError("secret words")
             return still(frame)
 
-        monkeypatch.setattr(one.tools.maker, "still", breaks_once)
+        monkeypatch.setattr(one.tools.preparer, "still", breaks_once)
         one.camera()
         want(one)
         one.frame()
@@ -165,7 +165,7 @@ def test_sizes_are_bounded(size: tuple[int, int]) -> None:
     """Whatever the camera sends, a still keeps within its pixels and bytes."""
     width, height = size
     even = make_frame(width=width // 2 * 2, height=height // 2 * 2)
-    jpeg = PictureMaker((), 512).still(even)
+    jpeg = PicturePreparer((), 512).still(even)
     assert len(jpeg) <= STILL_BYTES
     image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
     assert image is not None

@@ -16,7 +16,7 @@ from server.catalogue.launch import Launch, typed
 from server.engines.base import Engine
 from server.engines.selector import EngineSelector
 from server.hosting.engine_slot import EngineSlot
-from server.hosting.host import HostLook
+from server.hosting.host import HostProbe
 from server.hosting.local_runtime import LocalLoaded
 from server.hosting.manager import EngineManager
 from server.hosting.model_run import GpuFree, Loader, MakePlan
@@ -133,7 +133,7 @@ def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
 @asynccontextmanager
 async def managed_for_real(python: Path = PYTHON) -> AsyncIterator[Managed]:
     """With the program's own planner, and what it loads with; nothing is looked for outside of the folder that is named."""
-    planner = Planner(HostLook(engine_python=str(python), trust_remote_code=True))
+    planner = Planner(HostProbe(engine_python=str(python), trust_remote_code=True))
     async with managed(planner=planner.plan, loader=real, gpu_free=planner.gpu_free) as one:
         yield one
 

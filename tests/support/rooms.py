@@ -19,7 +19,7 @@ from server.core.metrics import Metrics
 from server.inference import Inference
 from server.session.outbox import Reader
 from server.session.session import Session, SessionLimits, SessionTools
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 from server.vision.privacy import PrivacyFilter
 from tests.support.fakes import FakeEngine, FakeEngines
 
@@ -107,7 +107,7 @@ def make_tools(
     return SessionTools(
         inference=Inference(engines, max_concurrent=4, max_queue=8, metrics=metrics),
         current_engine=lambda: engines.current,
-        maker=PictureMaker(filters, 512),
+        preparer=PicturePreparer(filters, 512),
         prepare_pool=pools.prepare,
         metrics=metrics,
     )

@@ -16,7 +16,7 @@ from server.core.frames import Detail, Frame, Geometry, Picture, Scene
 from server.engines.base import Capabilities
 from server.vision.encode import THUMBNAIL_BYTES
 from server.vision.luma import SceneReader
-from server.vision.prepare import PictureMaker
+from server.vision.prepare import PicturePreparer
 from server.vision.resize import QWEN3, QWEN25
 
 Bgr = NDArray[np.uint8]
@@ -70,7 +70,7 @@ class Withholding:
 def test_low_detail_is_the_configured_budget() -> None:
     """512 tokens of a 720p camera: 840x448 with its frame's data."""
     frame = frame_of(drawn())
-    picture = PictureMaker((), 512).make(
+    picture = PicturePreparer((), 512).make(
         frame, VLM, Detail.LOW, scene=Scene(0.9, 0.9, 0.25, True, True)
     )
     assert decoded(picture).shape == (448, 840, 3)
@@ -88,7 +88,7 @@ def test_a_held_frame_has_no_motion_of_now() -> None:
     """Present motion is not part of a held picture."""
     seen = Scene(0.5, 0.5, 0.25, False, False)
     for filters in ((), (Painting(),)):
-        picture = PictureMaker(filters, 512).make(
+        picture = PicturePreparer(filters, 512).make(
             frame_of(drawn()), VLM, Detail.LOW, held=True, scene=seen
         )
         assert picture.held
@@ -98,22 +98,22 @@ def test_a_held_frame_has_no_motion_of_now() -> None:
 def test_with_filters_the_scene_is_the_sources() -> None:
     """Nothing here looks at pixels that the filters have not seen."""
     seen = Scene(0.5, 0.5, 0.25, False, True)
-    maker = PictureMaker((Painting(),), 512)
-    assert maker.make(frame_of(drawn()), VLM, Detail.LOW, scene=seen).scene is seen
+    preparer = PicturePreparer((Painting(),), 512)
+    assert preparer.make(frame_of(drawn()), VLM, Detail.LOW, scene=seen).scene is seen
 
 
 @pytest.mark.parametrize(("geometry", "size"), [(QWEN25, (728, 1288)), (QWEN3, (704, 1280))])
 def test_high_detail_keeps_a_720p_camera_whole(geometry: Geometry, size: tuple[int, int]) -> None:
     """1,280 tokens by the model's own factor."""
     capabilities = Capabilities(geometry=geometry)
-    picture = PictureMaker((), 512).make(frame_of(drawn()), capabilities, Detail.HIGH)
+    picture = PicturePreparer((), 512).make(frame_of(drawn()), capabilities, Detail.HIGH)
     assert decoded(picture).shape[:2] == size
 
 
 @pytest.mark.parametrize("filters", [(), (Painting(),)])
 def test_picture_shows_the_scene(filters: tuple[Painting, ...]) -> None:
     """Colours and places survive, on the direct way and through filters."""
-    picture = PictureMaker(filters, 512).make(frame_of(drawn()), VLM, Detail.LOW)
+    picture = PicturePreparer(filters, 512).make(frame_of(drawn()), VLM, Detail.LOW)
     expected = cv2.resize(drawn(), (840, 448), interpolation=cv2.INTER_AREA)
     if filters:
         expected[64:186, 67:195] = 255
@@ -123,7 +123,7 @@ def test_picture_shows_the_scene(filters: tuple[Painting, ...]) -> None:
 def test_auto_is_for_the_caller_to_decide() -> None:
     """A maker that guessed would hide a mistake."""
     with pytest.raises(ValueError, match="low or high"):
-        PictureMaker((), 512).make(frame_of(drawn()), VLM, Detail.AUTO)
+        PicturePreparer((), 512).make(frame_of(drawn()), VLM, Detail.AUTO)
 
 
 @pytest.mark.parametrize(
@@ -142,15 +142,15 @@ def test_budget_is_cut_to_half_of_the_context(
 ) -> None:
     """A small context leaves room for words."""
     capabilities = Capabilities(geometry=QWEN25, context_length=context)
-    maker = PictureMaker((), 512)
-    assert maker.budget(capabilities, detail) == most
-    assert maker.make(frame_of(drawn()), capabilities, detail).visual_tokens <= most
+    preparer = PicturePreparer((), 512)
+    assert preparer.budget(capabilities, detail) == most
+    assert preparer.make(frame_of(drawn()), capabilities, detail).visual_tokens <= most
 
 
 def test_engine_that_wants_pixels_gets_the_cameras_own() -> None:
     """BGR at the camera's resolution, in one piece, and no JPEG."""
     source = drawn(1000, 600)
-    picture = PictureMaker((), 512).make(frame_of(source), PIXELS, Detail.LOW, thumbnail=True)
+    picture = PicturePreparer((), 512).make(frame_of(source), PIXELS, Detail.LOW, thumbnail=True)
     assert picture.jpeg is None
     assert picture.bgr is not None
     assert picture.bgr.shape == (600, 1000, 3)
@@ -163,8 +163,8 @@ def test_engine_that_wants_pixels_gets_the_cameras_own() -> None:
 def test_filters_see_the_cameras_resolution_before_anything_else() -> None:
     """A filter gets 1280x720, and JPEG, pixels and thumbnail all show what it did."""
     painting = Painting()
-    maker = PictureMaker((painting,), 512)
-    small = maker.make(frame_of(drawn()), VLM, Detail.LOW, thumbnail=True)
+    preparer = PicturePreparer((painting,), 512)
+    small = preparer.make(frame_of(drawn()), VLM, Detail.LOW, thumbnail=True)
     assert painting.size == (720, 1280, 3)
     assert decoded(small)[80:170, 80:180].min() > 240
     assert small.thumbnail is not None
@@ -173,7 +173,7 @@ def test_filters_see_the_cameras_resolution_before_anything_else() -> None:
     assert tiny is not None
     assert max(tiny.shape) <= 320
     assert tiny[35:65, 35:65].min() > 230
-    pixels = maker.make(frame_of(drawn()), PIXELS, Detail.LOW).bgr
+    pixels = preparer.make(frame_of(drawn()), PIXELS, Detail.LOW).bgr
     assert pixels is not None
     assert pixels[100:300, 100:300].min() == 255
 
@@ -182,7 +182,7 @@ def test_filters_never_write_into_the_frame() -> None:
     """The frame may be looked at by several at once."""
     frame = frame_of(drawn())
     before = frame.image.to_ndarray().copy()
-    PictureMaker((Painting(),), 512).make(frame, PIXELS, Detail.LOW)
+    PicturePreparer((Painting(),), 512).make(frame, PIXELS, Detail.LOW)
     assert np.array_equal(frame.image.to_ndarray(), before)
 
 
@@ -190,7 +190,7 @@ def test_withheld_frame_makes_no_picture() -> None:
     """A filter that strikes ends it, whatever the engine wants."""
     for needs in (VLM, PIXELS):
         with pytest.raises(FrameWithheld):
-            PictureMaker((Painting(), Withholding()), 512).make(
+            PicturePreparer((Painting(), Withholding()), 512).make(
                 frame_of(drawn()), needs, Detail.LOW, thumbnail=True
             )
 
@@ -199,12 +199,12 @@ def test_withheld_frame_makes_no_picture() -> None:
 def test_picture_over_4096_is_refused(width: int, height: int) -> None:
     """One pixel more than allowed; the sentence names both."""
     with pytest.raises(BadRequest, match=f"{width}x{height}.*4096x4096"):
-        PictureMaker((), 512).make(empty(width, height), PIXELS, Detail.LOW)
+        PicturePreparer((), 512).make(empty(width, height), PIXELS, Detail.LOW)
 
 
 def test_picture_of_4096_is_taken() -> None:
     """The limit itself."""
-    picture = PictureMaker((), 512).make(
+    picture = PicturePreparer((), 512).make(
         frame_of(np.full((4_096, 4_096, 3), 90, np.uint8)), VLM, Detail.LOW
     )
     assert picture.visual_tokens <= 512
@@ -213,16 +213,16 @@ def test_picture_of_4096_is_taken() -> None:
 def test_extreme_ratio_is_refused_aloud() -> None:
     """A picture that the model's resize cannot handle is a BadRequest."""
     with pytest.raises(BadRequest, match="aspect ratio"):
-        PictureMaker((), 512).make(empty(4_000, 10), VLM, Detail.LOW)
+        PicturePreparer((), 512).make(empty(4_000, 10), VLM, Detail.LOW)
 
 
 def test_same_frame_gives_the_same_bytes_from_several_threads() -> None:
     """One maker, one frame, four threads, two sizes: each picture is right."""
-    maker = PictureMaker((), 512)
+    preparer = PicturePreparer((), 512)
     frame = frame_of(drawn())
     details = [Detail.LOW, Detail.HIGH] * 8
     with ThreadPoolExecutor(4) as pool:
-        pictures = list(pool.map(lambda detail: maker.make(frame, VLM, detail), details))
+        pictures = list(pool.map(lambda detail: preparer.make(frame, VLM, detail), details))
     assert len({picture.jpeg for picture in pictures[::2]}) == 1
     assert len({picture.jpeg for picture in pictures[1::2]}) == 1
     assert {picture.width for picture in pictures} == {840, 1288}

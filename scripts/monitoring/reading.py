@@ -54,7 +54,7 @@ class Target:
 
 
 @dataclass(slots=True)
-class Look:
+class Reading:
     # Monotonic seconds
     at: float
     # The body of /health with any status; None, with the reason in `missing`
@@ -67,22 +67,25 @@ class Look:
     missing: dict[str, Missing] = field(default_factory=dict)
 
 
-async def take_look(target: Target) -> Look:
+async def take_reading(target: Target) -> Reading:
     """Read everything in parallel. Failures do not raise: they are in `missing`."""
-    look = Look(time.monotonic())
+    reading = Reading(time.monotonic())
     await asyncio.gather(
-        _health(target, look), _metrics(target, look), _engine(target, look), _gpus(target, look)
+        _health(target, reading),
+        _metrics(target, reading),
+        _engine(target, reading),
+        _gpus(target, reading),
     )
-    return look
+    return reading
 
 
-async def _health(target: Target, look: Look) -> None:
+async def _health(target: Target, reading: Reading) -> None:
     url, tls = f"{target.url}/health", target.tls(target.url)
     token = target.metrics_token or target.operator_token or None
-    reply = await _get(look, "server", url, tls=tls, token=token)
+    reply = await _get(reading, "server", url, tls=tls, token=token)
     if token and reply is not None and reply.status in (401, 429):
         # Without a token the answer is shorter, but useful.
-        reply = await _get(look, "server", url, tls=tls)
+        reply = await _get(reading, "server", url, tls=tls)
     if reply is None:
         return
     try:
@@ -90,57 +93,57 @@ async def _health(target: Target, look: Look) -> None:
     except ValueError:
         body = None
     if isinstance(body, dict) and isinstance(body.get("engine"), dict):
-        look.health, look.ready = body, reply.status == 200
+        reading.health, reading.ready = body, reply.status == 200
         return
     if reply.status in (502, 503, 504):
         text = f"What stands in front of the server answers {reply.status}: the server behind it does not run."
-        look.missing["server"] = Missing(text, "Start it: bash scripts/run.sh")
+        reading.missing["server"] = Missing(text, "Start it: bash scripts/run.sh")
     else:
-        look.missing["server"] = Missing(
+        reading.missing["server"] = Missing(
             f"What answers at {target.url} is no qwen-camera server (status {reply.status}).",
             "Give the server's own address with --server-url.",
         )
 
 
-async def _metrics(target: Target, look: Look) -> None:
+async def _metrics(target: Target, reading: Reading) -> None:
     headers = {"Accept": "text/plain"}
     token = target.metrics_token or None
     url = f"{target.url}/metrics"
-    reply = await _get(look, "metrics", url, token=token, headers=headers, tls=target.tls(url))
+    reply = await _get(reading, "metrics", url, token=token, headers=headers, tls=target.tls(url))
     if reply is None:
         return
     if reply.status == 401:
         given = "Another METRICS_TOKEN is" if token else "METRICS_TOKEN is"
-        look.missing["metrics"] = Missing(
+        reading.missing["metrics"] = Missing(
             f"{given} needed for the metrics: only /health can be shown.",
             "Set METRICS_TOKEN in the environment or in the file that --env-file names.",
         )
         return
-    look.metrics = _samples(look, "metrics", reply, "qwen_camera_")
+    reading.metrics = _samples(reading, "metrics", reply, "qwen_camera_")
 
 
-async def _engine(target: Target, look: Look) -> None:
+async def _engine(target: Target, reading: Reading) -> None:
     if not target.engine_url:
         return
     url = f"{target.engine_url}/metrics"
-    reply = await _get(look, "engine", url, tls=target.tls(url))
+    reply = await _get(reading, "engine", url, tls=target.tls(url))
     if reply is not None:
-        look.engine = _samples(look, "engine", reply, "vllm:")
+        reading.engine = _samples(reading, "engine", reply, "vllm:")
 
 
-async def _gpus(target: Target, look: Look) -> None:
+async def _gpus(target: Target, reading: Reading) -> None:
     if target.gpus is None:
         return
     if not target.gpus.source:
-        look.missing["gpu"] = Missing(target.gpus.why_none)
+        reading.missing["gpu"] = Missing(target.gpus.why_none)
         return
     try:
-        look.gpus = await asyncio.to_thread(target.gpus.read)
+        reading.gpus = await asyncio.to_thread(target.gpus.read)
     except GpuError as error:
-        look.missing["gpu"] = Missing(f"The GPU cannot be read now: {error}.")
+        reading.missing["gpu"] = Missing(f"The GPU cannot be read now: {error}.")
 
 
-def _samples(look: Look, part: str, reply: Reply, prefix: str) -> Samples | None:
+def _samples(reading: Reading, part: str, reply: Reply, prefix: str) -> Samples | None:
     try:
         samples = Samples.parse(reply.body.decode()) if reply.status == 200 else None
     except ValueError:
@@ -150,12 +153,12 @@ def _samples(look: Look, part: str, reply: Reply, prefix: str) -> Samples | None
     told = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
     # Only vLLM has them; other model servers answer with 404, or with a page.
     has_none = part == "engine" and reply.status in (200, 404, 405, 501)
-    look.missing[part] = Missing(f"Its /metrics cannot be used: {told}.", wanted=not has_none)
+    reading.missing[part] = Missing(f"Its /metrics cannot be used: {told}.", wanted=not has_none)
     return None
 
 
-async def _get(look: Look, part: str, url: str, **more: Any) -> Reply | None:
-    """Send a request; None, with the reason in `look.missing`, without a response."""
+async def _get(reading: Reading, part: str, url: str, **more: Any) -> Reply | None:
+    """Send a request; None, with the reason in `reading.missing`, without a response."""
     try:
         return await request("GET", url, timeout=SECONDS, **more)
     except TimeoutError:
@@ -179,7 +182,7 @@ async def _get(look: Look, part: str, url: str, **more: Any) -> Reply | None:
         missing = Missing(f"{_host(url)} is not reached: {error.strerror or error}.")
     except (EOFError, ValueError, IndexError):
         missing = Missing(f"What answers at {_host(url)} does not speak HTTP.")
-    look.missing[part] = missing
+    reading.missing[part] = missing
     return None
 
 

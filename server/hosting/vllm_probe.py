@@ -51,14 +51,14 @@ class _Question:
         return not failed or time.monotonic() - self.at < _AGAIN_SECONDS
 
 
-class VllmLook:
+class VllmProbe:
     """Reads one program at a time, in a thread of its own. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._question: _Question | None = None
 
-    def look(self, path: str, changed: Hashable, patience: float | None = None) -> Found:
+    def probe(self, path: str, changed: Hashable, patience: float | None = None) -> Found:
         """Return the result for the program at `path`; read again when `changed` differs.
 
         Waits at most `patience` seconds; None: until it is known.

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from server.hosting import vllm_help, vllm_look
-from server.hosting.host import HostLook
-from server.hosting.vllm_look import VllmLook
+from server.hosting import vllm_help, vllm_probe
+from server.hosting.host import HostProbe
+from server.hosting.vllm_probe import VllmProbe
 from tests.support.vllm_stand_in import install
 
 
@@ -41,27 +41,27 @@ def test_nobody_waits_for_one_that_takes_its_time(
     """Until it has spoken it is pending, and it is asked once for all who look; whoever has to know waits."""
     slow = Slow(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    look = HostLook()
+    probe = HostProbe()
     for _ in range(3):
-        found = look.look(patience=0.2)
+        found = probe.probe(patience=0.2)
         assert (found.vllm, found.vllm_trouble) == (None, "")
         assert found.vllm_pending == str(slow.program)
     assert slow.asked == 1
     slow.speak()
-    found = look.look()
+    found = probe.probe()
     assert (found.vllm, found.vllm_version) == (str(slow.program), "0.32")
     assert found.vllm_pending == ""
     before = slow.asked
-    assert look.look(patience=0.0).vllm_version == "0.32"
+    assert probe.probe(patience=0.0).vllm_version == "0.32"
     assert slow.asked == before
 
 
 def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
     """A program that has changed is asked again: the older one's answer is dropped."""
-    look, program = VllmLook(), str(install(tmp_path, "0.9.2"))
-    first = look.look(program, 1).vllm
+    probe, program = VllmProbe(), str(install(tmp_path, "0.9.2"))
+    first = probe.probe(program, 1).vllm
     install(tmp_path, "0.32")
-    again, then = look.look(program, 1).vllm, look.look(program, 2).vllm
+    again, then = probe.probe(program, 1).vllm, probe.probe(program, 2).vllm
     assert first is not None
     assert then is not None
     assert (first.version, then.version) == ("0.9.2", "0.32")
@@ -70,14 +70,14 @@ def test_it_is_asked_anew_when_it_is_another(tmp_path: Path) -> None:
 
 def test_what_failed_is_asked_again_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not at once, for it may take its time to fail."""
-    look, program = VllmLook(), tmp_path / "vllm"
-    told = look.look(str(program), 1)
+    probe, program = VllmProbe(), tmp_path / "vllm"
+    told = probe.probe(str(program), 1)
     assert told.vllm is None
     assert "There is no" in told.trouble
     install(tmp_path, "0.32")
-    assert look.look(str(program), 1) is told
-    monkeypatch.setattr(vllm_look, "_AGAIN_SECONDS", 0.0)
-    assert look.look(str(program), 1).vllm is not None
+    assert probe.probe(str(program), 1) is told
+    monkeypatch.setattr(vllm_probe, "_AGAIN_SECONDS", 0.0)
+    assert probe.probe(str(program), 1).vllm is not None
 
 
 def test_a_fault_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,6 +87,6 @@ def test_a_fault_of_ours_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         raise RuntimeError("broken")
 
     monkeypatch.setattr(vllm_help, "ask", broken)
-    told = VllmLook().look("/bin/vllm", 1)
+    told = VllmProbe().probe("/bin/vllm", 1)
     assert (told.vllm, told.pending) == (None, False)
     assert "cannot be asked what it takes (RuntimeError)" in told.trouble
