@@ -1,7 +1,7 @@
-"""A Redis that several processes share, and that no request ever waits for.
+"""A Redis that several processes share. A request waits for it for at most ANSWER_SECONDS.
 
-What it does is done by scripts, so that counting and deciding is one step. A script that is not answered in time is as
-good as none: the caller goes on by itself, and Redis is left alone until it takes a write again.
+Scripts do the work, so that counting and deciding are one step. Without an answer in time the
+caller uses its own limits, and Redis gets no more scripts until it takes a write again.
 """
 
 from __future__ import annotations
@@ -34,12 +34,18 @@ NOT_ASKED = "not asked yet"
 
 
 class RedisStore:
-    """`secret` is what all processes of one installation have in common: two installations share nothing in one Redis."""
+    """Runs scripts in Redis, under keys that only this installation uses.
+
+    `secret` is common to all processes of one installation.
+    """
 
     def __init__(
         self, url: str, secret: str, *, on_failure: Callable[[], object] = lambda: None
     ) -> None:
-        """`on_failure` is called for each script or probe without an answer. Raises ValueError for a bad URL."""
+        """`on_failure` is called after each script or probe without an answer.
+
+        Raises ValueError for a bad URL.
+        """
         self._key = hmac.new(secret.encode(), b"names in redis", hashlib.sha256).digest()
         self._prefix = f"{PREFIX}:{self._hash('installation', '')[:12]}"
         self._on_failure = on_failure
@@ -56,14 +62,14 @@ class RedisStore:
         )
         self._redis: Redis = Redis.from_pool(pool)
         self._scripts: dict[str, AsyncScript] = {}
-        # Not before it took a first write
+        # False before the first successful write
         self.answers = False
         # Class name of the error while it does not answer; empty while it does
         self._reason = NOT_ASKED
         self._failed = asyncio.Event()
 
     def name(self, kind: str, text: str = "") -> str:
-        """The key of something; `text`, which may be an address, is in it as a keyed hash alone."""
+        """Return the key of something; it has `text`, such as an address, as a keyed hash only."""
         return (
             f"{self._prefix}:{kind}:{self._hash(kind, text)}" if text else f"{self._prefix}:{kind}"
         )
@@ -76,7 +82,10 @@ class RedisStore:
         return hmac.new(self._key, said, hashlib.sha256).hexdigest()[:32]
 
     async def run(self, script: str, keys: Sequence[str], *args: str | int | float) -> Any:
-        """Run a script, and return its result; None without an answer in time, or while Redis is known to be down."""
+        """Run a script and return its result.
+
+        None without an answer in time, or while Redis is known to be down.
+        """
         if not self.answers:
             return None
         known = self._scripts.get(script)
@@ -100,7 +109,7 @@ class RedisStore:
             log.warning("redis does not answer", extra={"error": self._reason})
 
     async def probe(self) -> None:
-        """Return True when Redis accepts a write."""
+        """Check whether Redis accepts a write, and set `answers`."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 await self._redis.set(self.name("probe"), "1", px=60_000)
@@ -130,7 +139,7 @@ class RedisStore:
         return TRY_SECONDS
 
     def report(self) -> dict[str, str | bool]:
-        """For /health."""
+        """Return the state of the sharing, for /health."""
         if self.answers:
             return {"shared": True, "reason": ""}
         return {

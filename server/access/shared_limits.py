@@ -1,4 +1,4 @@
-"""Limits that several processes keep together where there is a Redis, and each for itself where there is none."""
+"""Limits that processes share through Redis; without an answer each process has its own."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ SLOT_SECONDS = 20
 # Time for which a token counts as used; see `RequestLimiter.session`.
 TOKEN_SECONDS = 600
 
-# The token bucket of addresses.Limiter: when the bucket is full again, in seconds of Redis's own clock. `take` gives "" when a
-# request may pass, else the seconds after which one would.
+# The token bucket of addresses.Limiter: when the bucket is full again, in seconds of Redis's own
+# clock. `take` gives "" when a request may pass, else the seconds after which one would.
 _BUCKET = """
 local function now()
   local time = redis.call('TIME')
@@ -91,9 +91,10 @@ local time = redis.call('TIME')
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf')
 return {tonumber(time[1]), tonumber(redis.call('GET', KEYS[2]) or 0), names}
 """
-# Before the name of a paired device among the ended ones; a time instead of a name stands for all that were paired by then.
+# Prefix of a paired device's name among the ended ones. A time in place of a name means all devices
+# that were paired by then.
 DEVICE = "device "
-# Members a script is given at a time.
+# Members in one call of a script
 _AT_ONCE = 500
 
 
@@ -107,7 +108,10 @@ class Store(Protocol):
 
 
 class SharedLimiter:
-    """A RequestLimiter over all processes. Without an answer of the store the process's own holds, which counts all along."""
+    """A RequestLimiter over all processes.
+
+    While the store does not answer, the process's own limiter decides, which counts all along.
+    """
 
     def __init__(self, own: RequestLimiter, per_minute: int, store: Store | None) -> None:
         self._own = own
@@ -120,7 +124,7 @@ class SharedLimiter:
             reply = await self._store.run(ANYBODY, [self._bucket(address)], self._per_minute)
             if reply is not None:
                 if not reply:
-                    # For when it is alone: what it says now is of no matter.
+                    # Keeps the own limiter's count; its answer is not used here.
                     self._own.anybody(address, now)
                 return float(reply) if reply else None
         return self._own.anybody(address, now)
@@ -142,7 +146,7 @@ class SharedLimiter:
     async def session(
         self, session_id: str, address: str, now: float, *, begun: bool
     ) -> float | None:
-        """See `RequestLimiter.session`; a session counts as begun in whichever process it is."""
+        """See `RequestLimiter.session`; a session of any process counts as begun."""
         if self._store is not None:
             store = self._store
             reply = await store.run(
@@ -167,7 +171,7 @@ class SharedLimiter:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The sessions that operators ended: by name, and all whose code was brought at `before` or earlier."""
+    """The sessions that operators ended: by name, and all authenticated at `before` or earlier."""
 
     names: list[str]
     before: int
@@ -177,7 +181,7 @@ class SharedEnds:
     """Shares the sessions that an operator ends with all processes; each reads them every few seconds."""
 
     def __init__(self, store: Store, life: int) -> None:
-        """`life`: seconds that a token can be good for from when its code was brought."""
+        """`life`: the most seconds from authentication until a token expires."""
         self._store = store
         self._life = life
         self._looked = 0
@@ -186,11 +190,14 @@ class SharedEnds:
 
     @property
     def heard(self) -> bool:
-        """Other processes receive it now."""
+        """True while other processes receive announcements."""
         return self._store.report()["shared"] is True
 
     async def announce_end(self, name: str) -> bool:
-        """Announce the end of a session to all processes. Returns False without Redis. `name`: the session's hash."""
+        """Announce the end of a session to all processes. `name`: the session's hash.
+
+        Returns False without Redis.
+        """
         keys = [self._store.name("ended")]
         return bool(await self._store.run(END_ONE, keys, name, MAX_REVOKED, self._life))
 
@@ -217,10 +224,10 @@ def _text(name: str | bytes) -> str:
 
 
 class SharedSlots:
-    """MAX_SESSIONS over all processes. Without an answer of the store each process has all of them for itself."""
+    """MAX_SESSIONS over all processes; for each process alone while the store does not answer."""
 
     def __init__(self, store: Store, most: int, holders: Callable[[], Iterable[str]]) -> None:
-        """`holders` gives the ids of the sessions that are here."""
+        """`holders` returns the ids of this process's sessions."""
         self._store = store
         self._most = most
         self._holders = holders
@@ -238,7 +245,7 @@ class SharedSlots:
         )
 
     async def keep(self) -> None:
-        """Say that the sessions here are still here; at least every SLOT_SECONDS."""
+        """Renew the slots of this process's sessions; call it at least every SLOT_SECONDS."""
         members = [self._store.member(session_id) for session_id in self._holders()]
         for first in range(0, len(members), _AT_ONCE):
             some = members[first : first + _AT_ONCE]

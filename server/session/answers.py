@@ -19,7 +19,7 @@ from server.vision.encode import data_url
 
 @dataclass(slots=True, eq=False)
 class Asking:
-    """A question that is not finished."""
+    """A question that has not ended."""
 
     id: str
     question: str

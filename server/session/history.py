@@ -27,9 +27,9 @@ class History:
         # Oldest first, each with its estimated tokens.
         self._turns: list[tuple[Turn, int]] = []
         self._tokens = 0
-        # Turns before this index are not sent to the engine: a smaller budget has cut them off...
+        # Turns before this index are not sent to the engine: they exceeded a smaller budget.
         self._start = 0
-        # ...namely this one.
+        # That budget
         self._cut_at = 0
         # The last budget given to `turns`.
         self._budget = 0
@@ -39,7 +39,7 @@ class History:
 
     @property
     def tokens(self) -> int:
-        """Estimated tokens of all that is kept; never above `max_tokens`."""
+        """Estimated tokens of all stored turns; at most `max_tokens`."""
         return self._tokens
 
     def add(self, question: str, answer: str) -> None:
@@ -62,9 +62,9 @@ class History:
         self._start = max(0, self._start - first)
 
     def turns(self, budget_tokens: int) -> tuple[Turn, ...]:
-        """The newest turns that fit into so many tokens, oldest first, whole and without a gap.
+        """Return the newest turns that fit into a budget, oldest first, whole and without a gap.
 
-        When they do not all fit, those that fit into half of it: the rest is room for the turns to come.
+        When not all of them fit, half of the budget is used: the rest is for the turns to come.
         """
         self._budget = budget_tokens
         if budget_tokens > 2 * self._cut_at:

@@ -1,4 +1,4 @@
-"""A running description: sampled frames into the queue, what comes of them to the client."""
+"""The running description: queues sampled frames and sends the answers to the client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from server.session.request_builder import RequestBuilder, View
 
 
 class LiveDescription:
-    """One session's. `frame` is called with each sampled frame while it is on.
+    """One session's running description. `frame` is called with each sampled frame while it is on.
 
     At most one description waits and one runs; the newest frame replaces the one that waits.
     """
@@ -42,7 +42,7 @@ class LiveDescription:
         self._send_error = send_error
         self._touch = touch
         self._numbers = itertools.count(1)
-        # The code of the last error, which is sent once; None while it goes well.
+        # The code of the last error, so that it is sent once; None after a success
         self._last_error: str | None = None
 
     def begin(self) -> None:
@@ -52,10 +52,10 @@ class LiveDescription:
         self._inference.cancel_background(self._session_id, "user")
 
     def frame(self, frame: Frame) -> None:
-        """A sampled frame goes into the queue; one that still waits there makes room for it."""
+        """Queue a sampled frame, in place of one that still waits."""
         id = f"d{next(self._numbers)}"
         question = self._requests.preferences.prompt.strip() or DESCRIBE
-        # The scene as it is now: when its turn comes the camera may show something else.
+        # The present scene: the camera may show another one when the request starts.
         view = View(frame, Detail.LOW, self._camera.scene)
         sink = AnswerSink(
             id=id,
@@ -68,7 +68,7 @@ class LiveDescription:
         try:
             self._requests.submit(question, Kind.DESCRIBE, view, sink)
         except (Draining, NotConfirmed) as error:
-            # Once it is confirmed it goes on by itself.
+            # It goes on by itself after the confirmation.
             self._failed(error, None)
 
     def _ended(self, whole: bool) -> None:

@@ -36,7 +36,9 @@ class OutboxClosed(Exception):
 
 
 class OutboxOverflowed(Exception):
-    """The client reads too slowly, so its socket should be closed. The remaining messages wait for the next one.
+    """The client reads too slowly, so its socket should be closed.
+
+    The remaining messages wait for the next socket.
 
     Outside the tree of errors as `OutboxClosed` is.
     """
@@ -45,7 +47,7 @@ class OutboxOverflowed(Exception):
 @dataclass(eq=False, slots=True)
 class _Waiting:
     message: ServerMessage
-    # None when texts were merged since: made anew when it is taken.
+    # None after a merge: encoded again when the message is taken
     encoded: str | None
     # Bytes on the wire
     size: int
@@ -62,12 +64,13 @@ class _Waiting:
 
 
 class Outbox:
-    """Any number of `put`s, one reader at a time. All of it on the event loop.
+    """Any number of `put`s, one reader at a time, on the event loop.
 
-    Rules for what waits: deltas of one answer that follow each other become one, and so do thoughts. A `ready`, `status`, `sender`, `still`, `engine`
-    or `log` is replaced by a newer one (whoever puts a `log` looks first whether one waits), and a `ready` goes before everything else. While nobody reads, the deltas of an answer go
-    once its response is there, for the response has the whole text. Beyond `max_bytes` the oldest messages are dropped,
-    and counted; the reader then gets OutboxOverflowed.
+    Consecutive deltas of one answer are merged, and so are thoughts. A new `ready`, `status`,
+    `sender`, `still`, `engine` or `log` replaces a waiting one (whoever puts a `log` checks first
+    whether one waits), and a `ready` goes before everything else. Without a reader, the deltas of
+    an answer are dropped once its response is there, which has the whole text. Beyond `max_bytes`
+    the oldest messages are dropped and counted, and a reader gets OutboxOverflowed.
     """
 
     def __init__(
@@ -77,7 +80,7 @@ class Outbox:
         self._max_bytes = max_bytes
         self._on_drop = on_drop
         self._waiting: deque[_Waiting] = deque()
-        # The waiting one of each of these kinds
+        # The waiting message of each of these kinds
         self._snapshots: dict[type[ServerMessage], _Waiting] = {}
         self._size = 0
         self._reader: Reader | None = None
@@ -95,11 +98,11 @@ class Outbox:
 
     @property
     def size(self) -> int:
-        """Bytes that wait; never above `max_bytes`."""
+        """Bytes of all waiting messages; at most `max_bytes`."""
         return self._size
 
     def put(self, message: ServerMessage) -> None:
-        """Never waits and never fails. After `close` it does nothing."""
+        """Add a message. Never waits and never fails; does nothing after `close`."""
         if self._closed:
             return
         if isinstance(message, Response) and self._reader is None:
@@ -117,7 +120,7 @@ class Outbox:
             self._reader._wake()
 
     def attach(self) -> Reader:
-        """Begin to read. The reader before this one gets nothing more: its `get` raises OutboxClosed."""
+        """Begin to read. `get` of an earlier reader raises OutboxClosed from now on."""
         if self._reader is not None:
             self._reader.detach()
         self.overflowed = False
@@ -129,14 +132,14 @@ class Outbox:
         return kind in self._snapshots
 
     def discard(self, kind: type[ServerMessage]) -> None:
-        """Take back what `waits`."""
+        """Remove the waiting message of a kind that newer ones replace."""
         entry = self._snapshots.pop(kind, None)
         if entry is not None:
             self._waiting.remove(entry)
             self._size -= entry.size
 
     def close(self) -> None:
-        """Take no more messages; what waits may still be read. Safe to call twice."""
+        """Take no more messages; waiting ones can still be read. Safe to call twice."""
         self._closed = True
         if self._reader is not None:
             self._reader._wake()
@@ -176,7 +179,7 @@ class Outbox:
         kind = type(message)
         older = self._snapshots.get(kind)
         if isinstance(message, Sender) and older is not None and message.wake_ms is None:
-            # "Wake now" must not get lost with the message that said it.
+            # A wake-up must not get lost with the replaced message.
             assert isinstance(older.message, Sender)
             message = message.model_copy(update={"wake_ms": older.message.wake_ms})
         entry = self._waiting_for(message)
@@ -186,7 +189,7 @@ class Outbox:
                 self._size -= older.size
             self._prepend(entry)
         elif older is not None:
-            # In its place: what followed it was said with an even older state in mind.
+            # At the older one's position: no message behind it needs the older state.
             self._waiting[self._waiting.index(older)] = entry
             self._size += entry.size - older.size
         else:
@@ -221,11 +224,11 @@ class Reader:
         self._outbox = outbox
         self._changed = asyncio.Event()
         self._detached = False
-        # Taken, and not known to be sent until the next `get`.
+        # Taken, and not confirmed as sent before the next `get`
         self._sending: _Waiting | None = None
 
     async def get(self) -> str:
-        """The next message as JSON. Asking for it says that the one before was sent.
+        """Return the next message as JSON. A call confirms that the one before was sent.
 
         Raises OutboxClosed and OutboxOverflowed. Cancelling loses nothing. One caller at a time.
         """
@@ -243,7 +246,7 @@ class Reader:
         raise OutboxClosed
 
     def detach(self) -> None:
-        """Stop reading. A message that was taken and perhaps not sent waits again, unless a newer one made it pointless.
+        """Stop reading. A message that was perhaps not sent waits again, if nothing replaces it.
 
         Safe to call twice.
         """
@@ -253,7 +256,7 @@ class Reader:
         outbox = self._outbox
         outbox._reader = None
         entry, self._sending = self._sending, None
-        # A delta sent twice would garble the text; the response will have all of it.
+        # A repeated delta would garble the text; the response has all of it.
         if entry is not None and not isinstance(entry.message, (*_PIECES, *_SNAPSHOTS)):
             outbox._prepend(entry)
             while outbox._size > outbox._max_bytes:

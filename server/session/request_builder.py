@@ -1,4 +1,4 @@
-"""From a frame and a question to a job in the queue: what the settings, the client and the engine allow."""
+"""Builds queued jobs from frames and questions, as settings, client and engine allow."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from server.session.answers import AnswerSink
 from server.session.history import History, turn_tokens
 from server.vision.prepare import PicturePreparer
 
-# An answer gets at least this many tokens, however long the question is.
+# Least tokens of an answer, however long the question is
 _LEAST_ANSWER_TOKENS = 16
-# Machines that a session remembers to have been confirmed.
+# Confirmed machines that a session remembers
 _MOST_HOSTS = 16
 
 
@@ -32,7 +32,7 @@ class SessionLimits:
     """The part of the settings that applies to every session."""
 
     sample_rate: float
-    # Of an answer
+    # Tokens of an answer
     max_tokens: int
     # Tokens of prompt and answer together; an engine's own smaller limit holds.
     context_length: int
@@ -58,7 +58,7 @@ class Preferences:
     describe: bool = False
     prompt: str = ""
     sample_rate: float | None = None
-    # Of an answer; the setting's limit holds above it.
+    # Tokens of an answer, within the setting's limit
     max_tokens: int | None = None
     language: str = ""
     thumbnails: bool = False
@@ -78,15 +78,18 @@ class View:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A picture of a view, and what it was made for."""
+    """A picture of a view, and the engine's capabilities that it was made for."""
 
     picture: Picture
     needs: Capabilities
 
 
 class Consent:
-    """The machines that one session's pictures may go to: the one of the engine that was there when the session
-    began, this one always, and what the person confirmed since. The newest 16 are remembered."""
+    """The machines that may get one session's pictures.
+
+    Always this one; also the engine's at the session's beginning, and those that the person
+    confirmed since. The newest 16 are remembered.
+    """
 
     def __init__(self, engine: Engine) -> None:
         self._hosts = dict.fromkeys(("", engine.status.elsewhere))
@@ -95,7 +98,7 @@ class Consent:
         return engine.status.elsewhere in ("", *self._hosts)
 
     def check(self, engine: Engine) -> None:
-        """Raises NotConfirmed."""
+        """Raise NotConfirmed for an engine on a machine without consent."""
         if not self.given(engine):
             host = engine.status.elsewhere
             word = json.dumps({"type": "confirm", "host": host}, separators=(",", ":"))
@@ -105,7 +108,7 @@ class Consent:
             )
 
     def give(self, engine: Engine, host: str) -> None:
-        """Raises BadRequest when pictures would not go to this host."""
+        """Consent to the engine's machine. Raises BadRequest when `host` is another one."""
         if host != engine.status.elsewhere:
             where = engine.status.elsewhere or "no other machine"
             raise BadRequest(
@@ -117,7 +120,7 @@ class Consent:
 
 
 class RequestBuilder:
-    """One session's. `preferences` is replaced whole when the client changes something."""
+    """Builds one session's requests. `preferences` is replaced whole at each change."""
 
     def __init__(
         self, session_id: str, limits: SessionLimits, tools: SessionTools, history: History
@@ -131,17 +134,17 @@ class RequestBuilder:
         self._scale = TokenScale()
 
     def context(self, capabilities: Capabilities) -> int:
-        """Tokens of prompt and answer together."""
+        """Return the bound on prompt and answer together, in tokens."""
         stated = capabilities.context_length
         return min(self._limits.context_length, stated or self._limits.context_length)
 
     def max_tokens(self, capabilities: Capabilities) -> int:
-        """The longest answer: what the client wishes, within the setting and half of the context."""
+        """Return the most tokens of an answer: the least of wish, setting and half the context."""
         limit = self._limits.max_tokens
         return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
 
     async def prepare(self, view: View, needs: Capabilities) -> Picture:
-        """Raises FrameWithheld."""
+        """Make the picture of a view, in the pool. Raises FrameWithheld."""
         make = partial(
             self._tools.preparer.make,
             view.frame,
@@ -167,10 +170,10 @@ class RequestBuilder:
         sink: AnswerSink,
         prepared: Prepared | None = None,
     ) -> Job:
-        """Put a question about a view into the queue; the engine's request is made when its turn comes.
+        """Queue a question about a view; its request is built when its turn comes.
 
-        `prepared` is used where the engine of that moment takes the picture so. Raises NotConfirmed when pictures
-        may not go to the engine that answers now, and what `Inference.submit` raises.
+        `prepared` is used if the engine of that moment takes it. Raises NotConfirmed when the
+        present engine may not get pictures, and what `Inference.submit` raises.
         """
         self.consent.check(self._tools.current_engine())
 
@@ -195,9 +198,9 @@ class RequestBuilder:
     def request(
         self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail
     ) -> EngineRequest:
-        """The answer and the earlier turns are cut to what is left of the context.
+        """Build a request, with earlier turns and an answer that fit into the context.
 
-        Raises NotConfirmed. Every picture on its way to an engine passes here last, whatever it was meant for before.
+        Raises NotConfirmed: this is the last check of every picture that goes to an engine.
         """
         self.consent.check(engine)
         capabilities = engine.status.capabilities
@@ -218,7 +221,7 @@ class RequestBuilder:
         )
 
     def learn(self, engine: Engine, request: EngineRequest, usage: Usage, left_out: int) -> None:
-        """Learn from an answered question: the tokens of its prompt, and the number of turns that did not fit."""
+        """Learn the tokens of an answered question's prompt, and how many turns did not fit."""
         if left_out:
             self._history.leave_out(left_out)
         sent = request.turns[left_out:]

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class SessionState(StrEnum):
-    """The life of a session. `new`: it had neither a socket nor an offer that was answered."""
+    """The life of a session. `new`: it has had neither a socket nor an answered offer."""
 
     NEW = "new"
     USED = "used"
@@ -56,7 +56,7 @@ _STEPS = {
 
 
 class Session:
-    """`touch` keeps it alive; `close` gives everything back."""
+    """One visitor's session. `touch` keeps it alive; `close` frees all that it holds."""
 
     def __init__(self, id: str, limits: SessionLimits, tools: SessionTools) -> None:
         self.id = id
@@ -84,11 +84,11 @@ class Session:
         self._tasks = TaskSet("session")
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
-        # Looks for a sharp frame; None when nobody asked for one.
+        # The search for a sharp frame; None without one
         self._holding: asyncio.Task[None] | None = None
-        # The question that is being answered; None when there is none.
+        # The running question; None without one
         self._asking: Asking | None = None
-        # The one that ended last, and how, for a client that did not hear it; None before.
+        # The key and end of the last question, for a client that missed it; None before
         self._ended: tuple[tuple[str, float], wire.ServerMessage] | None = None
         self._numbers = itertools.count(1)
         self.camera.on_status = self._status_changed
@@ -102,12 +102,12 @@ class Session:
         return self._state.now
 
     def use(self) -> None:
-        """It has a socket, or an offer that was answered. Raises RuntimeError once it has ended."""
+        """Note that it has a socket or an answered offer. Raises RuntimeError after its end."""
         if self.state is not SessionState.USED:
             self._state.to(SessionState.USED)
 
     def end(self) -> None:
-        """From now on it takes nothing; `close` gives back what it holds. Raises RuntimeError when it has ended before."""
+        """Take nothing from now on; `close` frees the rest. Raises RuntimeError at a second end."""
         self._state.to(SessionState.ENDED)
 
     @property
@@ -116,16 +116,16 @@ class Session:
 
     @property
     def waits_for_frame(self) -> bool:
-        """A question was taken and is not in the queue yet."""
+        """True while a question is not in the queue yet."""
         return self._asking is not None and self._asking.job is None
 
     # Messages in
 
     def handle(self, message: wire.AnyClientMessage) -> None:
-        """Act on a client's message; errors go back as messages and lose nothing. None is taken after the end."""
+        """Act on a client's message; errors go back as messages. Does nothing after the end."""
         if self.state is SessionState.ENDED:
             return
-        # A ping says that the connection lives, not that somebody is there.
+        # A ping shows that the connection lives, not that a person is there.
         if not isinstance(message, wire.Ping):
             self.touch()
         try:
@@ -156,14 +156,14 @@ class Session:
             self.send_error(error)
 
     def send_error(self, error: QwenCameraError, id: str | None = None) -> None:
-        """Tell the client of an error."""
+        """Count an error and send it to the client."""
         self._tools.metrics.errors.labels(error.code).inc()
         self.outbox.put(wire.Error.of(error, id))
 
     # Questions
 
     def _known(self, key: tuple[str, float]) -> bool:
-        """Tell whether this question was taken before; its client then hears again what it may have missed."""
+        """Find whether a question was taken before; if so, send its messages again."""
         if self._ended is not None and self._ended[0] == key:
             self.outbox.put(self._ended[1])
             return True
@@ -190,7 +190,7 @@ class Session:
         )
         id = message.id or f"a{next(self._numbers)}"
         if self._tools.inference.draining:
-            # Before the running answer is replaced: that one may still finish.
+            # Before the running answer is replaced, which may still finish
             self.send_error(
                 Draining("The server is about to stop and takes no new questions. Ask again soon."),
                 id,
@@ -204,13 +204,14 @@ class Session:
             self.camera.wake()
 
     async def _ask(self, asking: Asking, detail: Detail) -> None:
-        """From a question to its job in the queue; the answer goes on without this task."""
+        """Queue a question; its answer goes on without this task."""
         try:
             await self._submit(asking, detail)
         except QwenCameraError as error:
             self._not_asked(asking, error)
         except Exception as exc:  # noqa: BLE001
-            # A bug must not leave a question without an end. Not its text: it may hold what people said.
+            # A bug must not leave a question without an end. The exception's text is not logged,
+            # since it may hold what people said.
             log.error("question failed", extra={"error": type(exc).__name__})
             self._not_asked(
                 asking,
@@ -248,14 +249,14 @@ class Session:
         self._remember_end(asking, wire.Error.of(error, asking.id))
 
     async def _frame_for(self, asking: Asking) -> tuple[Frame, bool]:
-        """The frame, and whether it is a held one."""
+        """Return the frame for a question, and True when it is a held one."""
         asked, holding = asking.asked, self._holding
 
         def waits() -> None:
             self.outbox.put(wire.Waiting(id=asking.id))
 
         if holding is not None and not holding.done():
-            # "From now on" was said before the question: the frame to hold is being chosen.
+            # A hold came before the question, and its frame is still being chosen.
             await asyncio.wait([holding], timeout=FRAME_NOTICE_SECONDS)
             if not holding.done():
                 waits()
@@ -283,7 +284,7 @@ class Session:
         if asking.job is not None:
             self._tools.inference.cancel(asking.job, reason)
             return
-        # It still waits for its frame: nothing was asked upstream yet.
+        # It still waits for its frame, so no engine has it.
         if asking.task is not None:
             asking.task.cancel()
         self._tools.metrics.cancellations.labels(reason).inc()
@@ -320,7 +321,7 @@ class Session:
         if was.describe != now.describe:
             if now.describe:
                 self._describing.begin()
-                # The first description is of what is in view now.
+                # The first description is about the present view.
                 self.camera.wake()
             else:
                 self._describing.stop()
@@ -329,7 +330,7 @@ class Session:
     # Messages out
 
     def greet(self) -> None:
-        """Build the first message of a socket, which is sent again when the engine changes."""
+        """Send the first messages of a socket; they are sent again when the engine changes."""
         self.outbox.put(
             state_messages.ready(
                 session_id=self.id,
@@ -362,7 +363,7 @@ class Session:
     # End
 
     def socket_closed(self) -> None:
-        """Nobody listens any more: what runs for this session stops, its history and settings stay."""
+        """Stop the work that needs a listener; history and settings stay."""
         self._cancel(None, "socket_closed")
         self._tools.inference.cancel_session(self.id, "socket_closed")
         self.camera.on_sample = None
@@ -378,11 +379,11 @@ class Session:
             self.camera.on_sample = self._describing.frame
 
     async def close(self, reason: str) -> None:
-        """Stop everything and forget everything; a failure skips nothing. Safe to call more than once."""
+        """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
         if self.state is not SessionState.ENDED:
             self.end()
         async with AsyncExitStack() as stack:
-            # The last one goes first.
+            # Callbacks run last to first.
             stack.callback(self.outbox.close)
             stack.push_async_callback(asyncio.sleep, 0)
             stack.push_async_callback(self._tasks.close)

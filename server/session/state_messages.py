@@ -19,7 +19,7 @@ def ready(
     requests: RequestBuilder,
     held: bool,
 ) -> wire.Ready:
-    """`began_at`: when the session began, seconds since the epoch."""
+    """Build `ready`. `began_at`: the session's start, in seconds since the epoch."""
     status = engine.status
     capabilities = status.capabilities
     return wire.Ready(

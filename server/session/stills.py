@@ -1,4 +1,4 @@
-"""A filtered still a second for a page whose camera is another device: it has no picture of its own to show."""
+"""A filtered still a second for a page whose camera is another device."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from server.session.outbox import Outbox
 from server.session.request_builder import SessionTools
 from server.vision.encode import data_url
 
-# Between two stills, at least.
+# Least time between two stills
 STILL_SECONDS = 1.0
 
 
 class Stills:
-    """One session's. They are made only while they are wanted and somebody listens, and not kept.
+    """One session's stills, made while the page wants them and a socket is open. None is kept.
 
-    A camera that has sent nothing new since the last one gets none: nothing is made of a picture twice.
+    No frame is made into a still twice.
     """
 
     def __init__(self, *, camera: Camera, outbox: Outbox, tools: SessionTools) -> None:
@@ -30,7 +30,7 @@ class Stills:
         self._wanted = False
         self._listening = True
         self._tasks = TaskSet("stills")
-        # Makes them; None while there is nobody to make them for.
+        # The task that makes them; None while they are not needed
         self._task: asyncio.Task[None] | None = None
 
     def want(self, wanted: bool) -> None:
@@ -38,7 +38,7 @@ class Stills:
         self._settle()
 
     def listen(self, listening: bool) -> None:
-        """Say whether a socket is open."""
+        """Note whether a socket is open."""
         self._listening = listening
         self._settle()
 
@@ -59,7 +59,7 @@ class Stills:
             if frame is not None and frame is not last and self._live():
                 last = frame
                 await self._send(frame)
-            # The first one comes as soon as there is a picture.
+            # The first one follows the first frame at once.
             return STILL_SECONDS if last is not None else 0.05
 
         await supervise(step, name="stills", after_failure=STILL_SECONDS)
@@ -75,7 +75,7 @@ class Stills:
             stills.labels("withheld").inc()
             self._outbox.put(wire.Still(withheld=True))
         except BadRequest:
-            # A question about this picture says why; here it is only not shown.
+            # An answer to a question about this frame has the reason; here it is only not shown.
             stills.labels("unusable").inc()
         else:
             stills.labels("sent").inc()

@@ -1,4 +1,4 @@
-"""Checks of requests and sockets: the address, the origin, the token, and the process that the session lives in."""
+"""Checks of requests and sockets: address, origin, token, and the process of the session."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LOG_SECONDS = 60.0
 
 
 class ConnectionGuard:
-    """A refusal is counted by its reason."""
+    """Checks requests and sockets, and counts each refusal by its reason."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class ConnectionGuard:
         self._origins = origins
         self._metrics = metrics
         self._trusted_proxies = trusted_proxies
-        # The log has a line on an untrusted proxy.
+        # True once the log has a line about an untrusted proxy
         self._proxy_logged = False
         # Monotonic seconds before which no refusal is logged
         self._silent_until = 0.0
@@ -56,12 +56,12 @@ class ConnectionGuard:
         return client_address(peer, forwarded, self._trusted_proxies)
 
     def secure(self, connection: HTTPConnection) -> bool:
-        """Find out whether the browser speaks TLS."""
+        """Find whether the browser speaks TLS."""
         forwarded = connection.headers.get("x-forwarded-proto")
         return is_secure(connection.url.scheme, _peer(connection), forwarded, self._trusted_proxies)
 
     def origin(self, connection: HTTPConnection) -> None:
-        """Raises Forbidden for a page of another site, and for a request under a name that is not this server's."""
+        """Check the page's origin and the host name. Raises Forbidden for a foreign one."""
         origin, host = connection.headers.get("origin"), connection.headers.get("host")
         if self._origins.allows(origin, host, self.secure(connection)):
             return
@@ -85,7 +85,7 @@ class ConnectionGuard:
         )
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
-        """Check a token, and that it belongs to the session where one is given. Raises TokenRefused."""
+        """Check a token, and its session if one is given. Raises TokenRefused."""
         try:
             return self._tokens.verify(token, session_id=session_id)
         except TokenRefused as error:

@@ -40,7 +40,7 @@ class Access:
     turn_ttl: int
     # True when the terminal shows pairing codes
     pairs: bool
-    # DER of the certificate authority that the server's own certificate comes from; None when it has none of its own
+    # The certificate authority of the server's own certificate, as DER; None without one
     authority: bytes | None
 
     def ice_servers(self, session_id: str) -> list[dict[str, Any]]:
@@ -66,7 +66,7 @@ class Services:
     origins: OriginPolicy
     limiter: SharedLimiter
     guesses: GuessLimits
-    # None where no process hears of what is ended at another
+    # None when processes do not share the sessions that operators end
     ends: SharedEnds | None
     sessions: SessionManager
     webrtc: WebRTCServer
@@ -76,8 +76,10 @@ class Services:
 
 
 async def forget_device(services: Services, name: str | None) -> int:
-    """Forget a paired device, or all of them (None), and end their sessions, at every process that shares Redis. Returns the
-    number of them that came since the start."""
+    """Forget a paired device, or all of them (None), and end their sessions.
+
+    In all processes that share Redis. Returns the number of the devices seen since the start.
+    """
     now = int(time.time())
     if services.ends is not None:
         await services.ends.announce_end(DEVICE + (name or str(now)))
@@ -98,13 +100,13 @@ async def connect_camera(
     steered: bool,
     attempt: Attempt | None = None,
 ) -> tuple[Session, str]:
-    """Answer an offer for the session of a token, which begins with it where it has not yet. `steered`: see `Feed`.
+    """Answer an offer for the session of a token; a first offer begins it. `steered`: see `Feed`.
 
     Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile,
     Conflict when its page has made a newer offer.
     """
     session_id = claims.session_id
-    # An offer that is refused leaves no session behind.
+    # A refused offer leaves no session behind.
     async with services.sessions.trying(session_id, claims.auth_time, claims.device) as session:
         session.offers.take(attempt)
         answer = await services.webrtc.connect(

@@ -1,4 +1,4 @@
-"""The metrics that are read from their owners when /metrics is asked for."""
+"""Metrics that are read from their owners at each request for /metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from server.web.turn_watch import RelayWatch
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The most that there may be of some of them; a slice of the settings."""
+    """The limits that gauges show beside the numbers in use; a slice of the settings."""
 
     sessions: int
     queue: int
@@ -149,7 +149,7 @@ def add_gauges(
         lambda: {
             (engine.name,): float(engine.status.ready)
             for engine in engines.engines
-            # A place that nothing is to be in is not down.
+            # A slot without a chosen model is not down.
             if not isinstance(engine, EngineSlot) or engine.chosen
         },
     )

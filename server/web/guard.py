@@ -1,4 +1,4 @@
-"""Checks that several routes share: which address asks, how often, from which page, with which token or code."""
+"""Checks that several routes share: address, rate, origin, token and code."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ _PAIRING_REFUSED = {
 
 
 class DeviceForgotten(Unauthorized):
-    """The cookie is of no use: whoever answers takes it back."""
+    """The cookie's device is not paired any more; the answer deletes the cookie."""
 
 
 class RequestGuard(ConnectionGuard):
-    """The checks of routes alone: rates, codes and paired devices."""
+    """The checks that only routes need: rates, codes and paired devices."""
 
     def __init__(self, services: Services) -> None:
         super().__init__(
@@ -54,18 +54,18 @@ class RequestGuard(ConnectionGuard):
         self._services = services
 
     def issue(self, device: Device | None = None) -> Issued:
-        """Issue a token for a new session, whose id leads back to this process. `device`: the paired one that asks."""
+        """Issue a token for a new session of this process. `device`: the paired one that asks."""
         services = self._services
         session_id = self.home_process.name_session(new_session_id)
         begins = services.sessions.revoked.begin(time.time())
         if device is not None:
-            # It may have been paired in the second that all others were forgotten in.
+            # It may have been paired in the same second in which all others were forgotten.
             begins = max(begins, device.paired_at)
         name = device.name if device is not None else ""
         return services.tokens.issue(session_id, auth_time=begins, device=name)
 
     def renew(self, request: Request) -> Issued:
-        """Another token of the session whose token the request carries. Raises Unauthorized."""
+        """Issue another token for the session of the request's token. Raises Unauthorized."""
         claims = self.claims(request)
         try:
             if self._services.sessions.ended(claims):
@@ -76,25 +76,28 @@ class RequestGuard(ConnectionGuard):
             raise
 
     async def home(self, request: Request) -> None:
-        """Refuse a session that lives in another process: Elsewhere, or NotFound when that one does not run."""
+        """Refuse a session of another process.
+
+        Raises Elsewhere, or NotFound when that process does not run.
+        """
         session_id = self._session_of(request)
         if session_id is None or self.home_process.is_home(session_id):
             return
         if request.query_params.get("session") == session_id:
-            # The balancer had its name, and did not reach its process.
+            # The balancer knew the session's process and did not reach it.
             raise NotFound(GONE)
         kept = [(k, v) for k, v in request.query_params.items() if k in ("page", "attempt")]
         query = urlencode([("session", session_id), *kept])
         raise Elsewhere(f"{request.url.path}?{query}")
 
     async def limit(self, request: Request) -> None:
-        """Raises RateLimited."""
+        """Count a request against the rate limits. Raises RateLimited."""
         services, now = self._services, time.monotonic()
         session_id = self._session_of(request)
         if session_id is None:
             wait = await services.limiter.anybody(self.address(request), now)
         else:
-            # A token that took a code is not had for nothing.
+            # With an access code a token is not free, so its session counts as begun.
             begun = session_id in services.sessions or bool(services.access.access_code)
             address = self.address(request)
             wait = await services.limiter.session(session_id, address, now, begun=begun)
@@ -117,9 +120,9 @@ class RequestGuard(ConnectionGuard):
         )
 
     async def redeem(self, request: Request, code: str) -> None:
-        """Use up a pairing code. One that is good passes however much its address asks for: it has 128 random bits.
+        """Use up a pairing code. Raises Unauthorized, or RateLimited for a wrong one.
 
-        Raises Unauthorized, or RateLimited for one that is not good.
+        A right one passes whatever the rate of its address: it has 128 random bits.
         """
         redeemed = self._services.pairing.redeem(code, time.monotonic())
         if redeemed is Redeemed.OK:
@@ -132,7 +135,7 @@ class RequestGuard(ConnectionGuard):
         )
 
     async def access_code(self, request: Request, given: str | None) -> None:
-        """Raises Unauthorized, RateLimited."""
+        """Check the access code, within the rate limits. Raises Unauthorized, RateLimited."""
         await self.limit(request)
         right = check_access_code(given, self._services.access.access_code)
         if given is not None:
@@ -146,7 +149,7 @@ class RequestGuard(ConnectionGuard):
         raise Unauthorized("This access code is not right. Ask whoever runs this server for it.")
 
     async def metrics_token(self, request: Request) -> None:
-        """Raises Unauthorized, RateLimited."""
+        """Check METRICS_TOKEN if it is set. Raises Unauthorized, RateLimited."""
         token, services = self._services.access.metrics_token, self._services
         if not token:
             return
@@ -164,7 +167,7 @@ class RequestGuard(ConnectionGuard):
             )
 
     async def guess(self, guesses: Guesses, right: bool, request: Request) -> None:
-        """Raises RateLimited when nothing may be said of what was brought."""
+        """Raise RateLimited when a check's result may not be revealed to this address now."""
         wait = await guesses.judge(right, self.address(request), time.monotonic())
         if wait is None:
             return
@@ -175,10 +178,10 @@ class RequestGuard(ConnectionGuard):
         )
 
     def pair(self, request: Request, response: Response) -> Device:
-        """Let this device keep a token that it gets in by from now on."""
+        """Pair a device: set a cookie with its token, which lets it in from now on."""
         agent = request.headers.get("user-agent", "")
         token, device = self._services.devices.pair(agent, time.time())
-        # A script cannot read it, no other site's page can have it sent, and no other route gets it.
+        # Scripts cannot read it, other sites cannot have it sent, and only COOKIE_PATH gets it.
         response.set_cookie(
             COOKIE,
             token,
@@ -191,11 +194,14 @@ class RequestGuard(ConnectionGuard):
         return device
 
     def device(self, request: Request) -> Device | None:
-        """The paired device that asks; None where there is no cookie. Raises Forbidden, DeviceForgotten."""
+        """Return the paired device of a request; None without a cookie.
+
+        Raises Forbidden, DeviceForgotten.
+        """
         cookie = request.cookies.get(COOKIE)
         if cookie is None:
             return None
-        # `origin` has looked at what the header says; a browser's page always has one here.
+        # `origin` has checked the header's value; a browser always sends it here.
         site = request.headers.get("sec-fetch-site", "same-origin")
         if "origin" not in request.headers or site != "same-origin":
             self._metrics.auth_failures.labels("origin").inc()

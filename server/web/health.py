@@ -12,7 +12,7 @@ from typing import Any
 from server.core.frames import Kind
 from server.engines.base import Engine
 
-# Of places and requests, where nothing is shared with other processes.
+# The report on limits without a Redis
 OWN_LIMITS: Mapping[str, str | bool] = {
     "shared": False,
     "reason": "REDIS_URL is empty: limits hold for each process alone",
@@ -20,7 +20,7 @@ OWN_LIMITS: Mapping[str, str | bool] = {
 
 
 class Health:
-    """Reads, when somebody asks, what others own."""
+    """Builds the bodies from values that others own, at each request."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class Health:
         limits: Callable[[], Mapping[str, str | bool]] = lambda: OWN_LIMITS,
         engines: Callable[[], Sequence[Engine]] = tuple,
     ) -> None:
-        """`engines`: all that may answer, best first."""
+        """`engines`: all engines that can be used, best first."""
         self._version = version
         self._engine = engine
         self._sessions = sessions
@@ -65,7 +65,7 @@ class Health:
         return self._why_not(self._engine().status.visitor_detail)
 
     def summary(self) -> tuple[dict[str, Any], bool]:
-        """The body of /health for everybody, and whether questions can be answered."""
+        """Return the public body of /health, and True when questions can be answered."""
         engine = self._engine()
         status = engine.status
         why_not = self.why_not_ready()
@@ -82,7 +82,7 @@ class Health:
         return body | ({"reason": why_not} if why_not else {}), why_not is None
 
     def detail(self) -> tuple[dict[str, Any], bool]:
-        """The whole body of /health, and whether questions can be answered."""
+        """Return the whole body of /health, and True when questions can be answered."""
         engine = self._engine()
         status = engine.status
         why_not = self._why_not(status.detail)

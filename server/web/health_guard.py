@@ -11,7 +11,7 @@ from server.core.errors import Unauthorized
 from server.web.context import Services
 from server.web.guard import RequestGuard
 
-# Some proxy passed the request on: it may come from anywhere.
+# Headers that proxies add: such a request may come from anywhere.
 _FROM_PROXIES = (
     *("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip"),
     *("cf-connecting-ip", "true-client-ip", "x-client-ip"),
@@ -25,7 +25,7 @@ class HealthGuard:
         self._guard = RequestGuard(services)
 
     async def sees_all(self, request: Request) -> bool:
-        """Decide whether a request is told all. Raises Unauthorized for a wrong token, RateLimited."""
+        """Decide whether a request gets all of /health. Raises Unauthorized, RateLimited."""
         if not (self._token or self._operators.on):
             return _from_this_machine(request)
         header = request.headers.get("authorization")
@@ -45,13 +45,13 @@ class HealthGuard:
 
 
 def _from_this_machine(request: Request) -> bool:
-    """Tell whether both ends are on loopback, called by a loopback name, with no proxy in between that says so."""
+    """Find whether peer and host name are loopback, and no header names a proxy."""
     peer = parse_address(request.client.host if request.client is not None else None)
     if peer is None or not peer.is_loopback:
         return False
     if any(name in request.headers for name in _FROM_PROXIES):
         return False
-    # A tunnel, or a page whose name was made to lead here, asks for another name.
+    # A tunnel, or a page whose name an attacker points here, uses another name.
     name = request.url.hostname or ""
     address = parse_address(name)
     return name == "localhost" or (address is not None and address.is_loopback)

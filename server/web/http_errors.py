@@ -85,14 +85,14 @@ _FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,40}|[0-9]{1,4}", re.ASCII)
 
 
 def of_status(status: int) -> QwenCameraError:
-    """The framework's own refusals in our words: its texts may hold what the client sent."""
+    """Return our error for a refusal by the framework, whose text may quote the client."""
     if status in _BY_STATUS:
         return _BY_STATUS[status]
     return _BY_STATUS[400] if 400 <= status < 500 else Internal("Something went wrong.")
 
 
 def of_validation(error: RequestValidationError) -> BadRequest:
-    """One sentence on the first thing wrong with a body, without anything from that body."""
+    """Return one sentence about a body's first error, without anything from that body."""
     problem: Mapping[str, Any] = error.errors()[0] if error.errors() else {}
     kind = str(problem.get("type", ""))
     if kind == "json_invalid":

@@ -60,7 +60,8 @@ CONTENT_SECURITY_POLICY = "; ".join(
         "frame-ancestors 'none'",
     ]
 )
-# The features that the page uses, then those that it does not; only names that Chromium knows, which warns of others.
+# The features that the page uses, then those that it does not. Chromium knows all of these names;
+# it warns of others.
 PERMISSIONS_POLICY = ", ".join(
     [
         *(f"{name}=(self)" for name in ("camera", "microphone", "screen-wake-lock")),
@@ -83,7 +84,7 @@ PERMISSIONS_POLICY = ", ".join(
         ),
     ]
 )
-# Half a year; sub-domains are none of our business.
+# Half a year, without sub-domains
 HSTS = "max-age=15552000"
 
 # Response headers that a page of another origin may read; all but the first are for WHIP (RFC 9725).
@@ -93,7 +94,7 @@ _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII)
 
 
 class SecurityHeaders:
-    """Gives every HTTP response the headers that a browser's page needs to be safe; HSTS with `https` only."""
+    """Adds the headers that protect a browser's page to every response; HSTS with `https` only."""
 
     def __init__(self, app: ASGIApp, *, https: bool) -> None:
         self._app = app
@@ -112,7 +113,7 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # Tokens travel in these answers.
+        # These answers carry tokens.
         private = scope["path"].startswith("/api/")
 
         async def with_headers(message: Message) -> None:
@@ -141,7 +142,7 @@ class _Refusing:
 
 
 class RefuseUploads(_Refusing):
-    """Refuses upload addresses, however they are written, and multipart bodies anywhere, before reading anything."""
+    """Refuses upload addresses in any spelling, and multipart bodies, before reading anything."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -168,7 +169,7 @@ class RefuseUploads(_Refusing):
 
 
 def plain_path(path: str) -> str:
-    """A path in lower case, decoded however often it was encoded (up to four times), without `//`, `.` and `..`."""
+    """Return a path in lower case, decoded up to four times, without `//`, `.` and `..`."""
     for _ in range(4):
         decoded = unquote(path)
         if decoded == path:
@@ -219,10 +220,10 @@ class AllowOrigins:
 
 
 class BodyLimit(_Refusing):
-    """Refuses a body over `limit` bytes, by its announced length or by counting; the application gets it whole.
+    """Refuses a body over `limit` bytes, announced or counted; the application gets the whole body.
 
-    At most `limit` bytes and one received piece are held per request, for at most `seconds` before the body
-    has to be there. A client that leaves before that leaves nothing to do.
+    A request holds at most `limit` bytes and one received piece, and has `seconds` for its body. A
+    client that leaves before its body is complete gets no answer.
     """
 
     def __init__(
@@ -272,7 +273,7 @@ class BodyLimit(_Refusing):
         await self._app(scope, replay, send)
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The whole body; None when the client left. Raises TooLarge."""
+        """Return the whole body; None when the client left. Raises TooLarge."""
         body = bytearray()
         while True:
             message = await receive()
@@ -292,9 +293,9 @@ class BodyLimit(_Refusing):
 
 
 class LastResort(_Refusing):
-    """Turns a bug into an answer with code `internal`, and into one log line without what the exception says.
+    """Turns a bug into an `internal` error and one log line without the exception's text.
 
-    It stands inside Starlette's own catcher, which would raise on and have the server print the whole text.
+    It runs inside Starlette's own handler, which would raise again and have it all printed.
     """
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -326,7 +327,7 @@ class LastResort(_Refusing):
             elif not started:
                 await self._refuse(error, scope, receive, send)
             else:
-                # Half an answer is out: returning makes the server cut the connection, so it shows.
+                # A part of the answer has been sent: after a return the server cuts the connection.
                 self._metrics.errors.labels(error.code).inc()
 
 

@@ -1,4 +1,4 @@
-"""The HTTP routes and `/ws`: thin handlers that read, check who asks, and pass on."""
+"""The HTTP routes and `/ws`: thin handlers that parse, check access, and pass on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from server.web.http_errors import error_response
 from server.web.middleware import MAX_BODY_BYTES
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
-# At most one folder deep, and nothing in a name that a file system could take for more than a name.
+# At most one folder deep, and only letters: no path leads out of the client's folder.
 _CLIENT_NAME = re.compile(r"(?:[a-z]+/)?[a-z]+\.[a-z]+")
 _MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -68,7 +68,10 @@ def attempt_of(request: Request) -> Attempt | None:
 
 
 def _client_response(request: Request, path: Path, headers: dict[str, str]) -> Response:
-    """A file of the page, or 304 to a browser that has it: it asks each time, since an upgrade may have changed it."""
+    """Return a file of the page, or 304 to a browser that has it.
+
+    A browser asks each time, since an upgrade may have changed the file.
+    """
     file = FileResponse(
         path,
         media_type=_MEDIA_TYPES[path.suffix],
@@ -76,7 +79,7 @@ def _client_response(request: Request, path: Path, headers: dict[str, str]) -> R
         stat_result=path.stat(),
     )
     known = request.headers.get("if-none-match", "").split(",")
-    # A proxy that compresses makes the tag a weak one.
+    # A compressing proxy makes the tag a weak one.
     if file.headers["etag"] in [tag.strip().removeprefix("W/") for tag in known]:
         return NotModifiedResponse(file.headers)
     return file
@@ -89,7 +92,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
     access = services.access
 
     def with_token(issued: Issued) -> dict[str, Any]:
-        # Credentials for relays may end before the token: the page renews both in time.
+        # Relay credentials may expire before the token, so the page renews both in time.
         ends = {"ice_expires_in": access.turn_ttl} if access.turn_urls else {}
         return ends | {
             "token": issued.token,
@@ -163,7 +166,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
             await guard.limit(request)
             return with_token(guard.renew(request))
         if services.sessions.draining:
-            # A balancer asks another process then.
+            # A balancer then asks another process.
             raise Draining("The server is about to stop. Try again in a moment.", retry_after=5)
         if access.access_code and body.pairing_code is not None:
             await guard.redeem(request, body.pairing_code)
@@ -189,7 +192,7 @@ def create_router(services: Services, operators: OperatorGuard) -> APIRouter:
 
     @router.delete(f"{COOKIE_PATH}/device", dependencies=[Depends(guard.origin)])
     async def forget_this_device(request: Request) -> Response:
-        """Asked for by the device itself, whose page goes on until its session ends with it."""
+        """Forget the device that sends this; its page works until its session has ended."""
         try:
             device = guard.device(request)
         except DeviceForgotten:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 # and a client that goes on regardless loses its socket.
 MESSAGE_RATE, MESSAGE_BURST = 20.0, 60
 MAX_REFUSED = 100
-# A reader that has not taken a message after this long is gone.
+# A client that has not taken a message after this long is gone.
 SEND_SECONDS = 10.0
 # The id of an error that answers an `operator` message
 OPERATOR = "operator"
@@ -54,7 +54,7 @@ class Closing(Exception):
         self.reason = reason
 
 
-# The first that fits counts.
+# The first matching class decides.
 _CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
     (Forbidden, Close.FORBIDDEN_ORIGIN, "this origin is not allowed"),
     (BadRequest, Close.POLICY, "page and attempt are not as they have to be"),
@@ -67,7 +67,7 @@ _CLOSINGS: tuple[tuple[type[QwenCameraError], int, str], ...] = (
 
 
 def closing_for(error: QwenCameraError) -> Closing:
-    """Choose the close code of a socket that is not let in for this error."""
+    """Return the close code for an error that refuses a socket."""
     for kind, code, reason in _CLOSINGS:
         if isinstance(error, kind):
             return Closing(code, reason)
@@ -75,7 +75,7 @@ def closing_for(error: QwenCameraError) -> Closing:
 
 
 class SocketState(StrEnum):
-    """The life of a socket. `waiting`: accepted, and its client has not proven yet whose session it may use."""
+    """The life of a socket. `waiting`: accepted, without a valid token so far."""
 
     UPGRADE = "upgrade"
     WAITING = "waiting"
@@ -110,7 +110,10 @@ class SessionSocket:
         self._state.to(SocketState.WAITING)
 
     async def receive(self) -> str | None:
-        """The next text message; None when the client has left. Raises Closing for a binary one, and for a long one."""
+        """Return the next text message; None when the client has left.
+
+        Raises Closing for a binary message and for one that is too long.
+        """
         try:
             event = await self._websocket.receive()
         except RuntimeError:
@@ -127,11 +130,11 @@ class SessionSocket:
         return text
 
     def open(self) -> None:
-        """The client may use the session."""
+        """Note that the client may use the session."""
         self._state.to(SocketState.OPEN)
 
     def close_soon(self, code: int, reason: str) -> None:
-        """Ask for the end; the first reason counts."""
+        """Request the close; the first reason counts."""
         if self.state is SocketState.OPEN:
             self._state.to(SocketState.CLOSING)
             self._closing = Closing(code, reason)
@@ -145,9 +148,9 @@ class SessionSocket:
                 await self._websocket.close(closing.code, closing.reason)
 
     async def run(self, session: Session, welcome: Welcome) -> Closing | None:
-        """Serve until the client leaves (None) or somebody asks for the end.
+        """Serve until the client leaves (None), an error occurs, or `close_soon` is called.
 
-        `welcome` takes an operator's token; it raises a RequestError for one that is not right.
+        `welcome` checks an operator's token; it raises a RequestError for a wrong one.
         """
         outbox = session.outbox.attach()
         reader = asyncio.create_task(self._read(session, welcome), name="socket/read")
@@ -171,12 +174,12 @@ class SessionSocket:
             await cancel_and_wait(tasks)
             for task in (reader, writer):
                 if not task.cancelled():
-                    # Retrieved: of two that failed one was returned above, and asyncio would log the other.
+                    # Retrieve it: asyncio would log the exception of the second task that failed.
                     task.exception()
             outbox.detach()
 
     async def _flush(self, session: Session) -> None:
-        """Send what waits, a second long at most."""
+        """Let the waiting messages be sent, for a second at most."""
         with suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 while not session.outbox.empty:

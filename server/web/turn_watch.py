@@ -1,4 +1,4 @@
-"""Keeps looking whether the TURN servers relay, for the log and /health."""
+"""Checks at intervals whether the TURN servers relay, for the log and /health."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from server.rtc.turn_check import RelayProblem, RelayResult, check_relay
 
 log = logging.getLogger(__name__)
 
-# The first check waits until the first page had its turn.
+# Delay of the first check, so that the first page is served before it
 START_SECONDS = 1.0
-# Seldom once all relay, since each check takes an allocation; sooner while one fails, to see it come back.
+# Interval while all relay, long because each check takes an allocation. A failing relay is checked
+# more often, to notice its return.
 CHECK_SECONDS = 600.0
 RETRY_SECONDS = 60.0
 # Checks at a time
@@ -40,7 +41,7 @@ _REASONS = {
 
 
 class RelayWatch:
-    """Owner of what is known about the relays of `urls`. `run` is to be kept as a task."""
+    """Checks the relays of `urls` and owns the results. Run `run` as a task."""
 
     def __init__(
         self,
@@ -68,7 +69,7 @@ class RelayWatch:
         self._results: dict[str, RelayResult | None] = dict.fromkeys(self._urls)
 
     def report(self) -> list[dict[str, Any]]:
-        """For /health: {url, ok, why}; ok is None while nothing is known yet."""
+        """Return {url, ok, why} for each relay, for /health; ok is None before its first check."""
         return [
             (
                 {"url": url, "ok": None, "why": "not checked yet"}

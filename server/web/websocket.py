@@ -1,4 +1,4 @@
-"""`/ws/{session_id}`: lets a client in by its origin, its token and its session's process, and serves its socket."""
+"""`/ws/{session_id}`: checks a client's origin, token and process, and serves its socket."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ log = logging.getLogger(__name__)
 
 AUTH_SECONDS = 5.0
 SOCKETS_PER_MINUTE = 8
-# Sockets that may wait for their token at a time; beyond, the oldest goes. A page brings it with the upgrade and never waits.
+# Sockets that may wait for their token at a time; beyond that the oldest is closed. A page never
+# waits: it sends the token with the upgrade.
 MAX_KNOCKING = 256
 PROTOCOL = "qwen-camera"
 
@@ -53,8 +54,10 @@ class SocketGate:
 
 
 class SocketServer:
-    """The endpoint. The upgrade is always accepted and then closed with a code, since a browser cannot read
-    the status of a refused upgrade."""
+    """The endpoint. It accepts every upgrade, and closes a refused socket with a code.
+
+    A browser cannot read the status of a refused upgrade.
+    """
 
     def __init__(
         self,
@@ -65,17 +68,17 @@ class SocketServer:
         guard: OperatorGuard | None = None,
         desk: OperatorDesk | None = None,
     ) -> None:
-        """Without a guard and a desk there are no operators."""
+        """`guard` and `desk` are None for a server without operators."""
         self._guard, self._desk = guard, desk
         self._sessions = sessions
         self._connections = connections
         self._metrics = metrics
         self.gate = SocketGate()
-        # The deadlines of those that have not brought their token yet, oldest first.
+        # Deadlines of the sockets that have not sent a token yet, oldest first
         self._knocking: dict[asyncio.Timeout, None] = {}
 
     def turn_away(self) -> None:
-        """The server drains: do not wait for tokens any longer."""
+        """Stop waiting for tokens, because the server drains."""
         for deadline in self._knocking:
             deadline.reschedule(asyncio.get_running_loop().time())
 
@@ -103,18 +106,18 @@ class SocketServer:
         if self._sessions.draining:
             raise Closing(Close.DRAINING, "the server is about to stop")
         if not self._connections.home_process.is_home(session_id):
-            # The balancer did not reach the process that the session lived in.
+            # The balancer did not reach the process of the session.
             raise Closing(Close.NO_SESSION, "its part of the server has gone")
         session = await self._sessions.admit(session_id, claims.auth_time, claims.device)
-        # Before the gate: those that a link held back all come at once when it lets go.
+        # Before the gate: after a stall of the network all late attempts arrive at once.
         session.sockets.take(attempt)
-        # Only now: the gate holds sessions that there are, and forgets them when they end.
+        # After admission: the gate holds existing sessions only, and forgets them when they end.
         if not self.gate.take(session_id, time.monotonic()):
             self._metrics.auth_failures.labels("rate").inc()
             raise Closing(Close.TOO_MANY, f"more than {SOCKETS_PER_MINUTE} sockets a minute")
         socket.open()
         if self._desk is not None:
-            # Before this one reads: what waits there may be an operator's.
+            # Before this socket reads: waiting messages may be meant for an operator.
             self._desk.dismiss(session.outbox)
         self._sessions.attach(session, socket)
         session.greet()
@@ -141,7 +144,7 @@ class SocketServer:
         if socket.state is not SocketState.OPEN:
             return  # a newer one reads now
         self._desk.join(socket, session.outbox)
-        # Once more, with the operator's texts.
+        # Again, with the operator's texts
         session.greet()
         log.info("an operator listens", extra={"session": session.id})
 
@@ -153,7 +156,7 @@ class SocketServer:
         if token is None:
             try:
                 if len(self._knocking) >= MAX_KNOCKING:
-                    # The one that has waited longest makes room.
+                    # End the wait of the oldest one.
                     oldest = next(iter(self._knocking))
                     oldest.reschedule(asyncio.get_running_loop().time())
                     del self._knocking[oldest]

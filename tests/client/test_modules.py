@@ -249,7 +249,7 @@ async def test_a_rate_that_is_not_followed_is_set_at_the_camera(page: Page) -> N
 
 
 async def test_nothing_that_works_leaves_the_camera_alone(page: Page) -> None:
-    """When neither parameters nor constraints work, the camera stays at full rate."""
+    """The camera stays at full rate when neither parameters nor constraints work."""
     found = await run(
         page,
         """

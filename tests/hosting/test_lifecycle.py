@@ -138,7 +138,7 @@ def test_one_that_stayed_answers_on_when_the_new_one_cannot_be_loaded() -> None:
 
 
 def test_one_that_had_to_go_is_loaded_again_once() -> None:
-    """When the old model fails as well, the error has both reasons."""
+    """The error has both reasons when the old model fails as well."""
     one = ready(order("a")).take(Start(order("b")), Emptied(), NotLoaded("b: no."))
     assert (one.phase, one.name) == (Phase.LOADING, "a")
     assert one.only(Begin).order.note == "b: no. a, which worked before, is loaded again."
