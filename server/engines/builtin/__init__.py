@@ -1,4 +1,4 @@
-"""The built-in engine: reads text and codes, names colours and light, counts faces, tells what changed."""
+"""The built-in engine: reads text and codes, names colours, counts faces, finds changes."""
 
 from server.engines.builtin.engine import BuiltinEngine
 

@@ -10,7 +10,7 @@ _NETWORK = ("wifi", "ssid", "network", "wlan", "netzwerk", "réseau", "red")
 
 
 def code_sentence(s: Speaker) -> str:
-    """All codes, in one line."""
+    """Return all codes in one line."""
     found = codes.network(s.codes)
     said = []
     for code in s.codes:
@@ -32,7 +32,7 @@ def code(s: Speaker) -> Answer:
 
 
 def safe(s: Speaker) -> Answer:
-    """Name the machine that a link leads to; nobody here can tell whether that is good."""
+    """Name the host that a link leads to; the engine cannot know whether it is safe."""
     links = fields.urls(s.texts)
     if not links:
         return s.say("safe_none"), s.seen()
@@ -42,7 +42,7 @@ def safe(s: Speaker) -> Answer:
 
 
 def password(s: Speaker) -> Answer:
-    """From a Wi-Fi code, else what is printed beside the word."""
+    """Answer with the password of a Wi-Fi code, else with the text printed beside the word."""
     found = codes.network(s.codes)
     if found is not None and found.password:
         return (

@@ -1,4 +1,4 @@
-"""The contents of codes: Wi-Fi networks, links and where they lead. Pure."""
+"""The contents of codes: Wi-Fi networks, and the hosts of links. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 @dataclass(frozen=True, slots=True)
 class Code:
     text: str
-    # The name that people use: "QR Code", "EAN-13"
+    # The common name: "QR Code", "EAN-13"
     format: str
 
     @property
@@ -26,7 +26,7 @@ class Network:
     """A Wi-Fi network as a code names it."""
 
     name: str
-    # "" for an open one.
+    # "" for an open network
     password: str
     code: Code
 
@@ -35,7 +35,7 @@ _FIELD = re.compile(r"([A-Z]+):((?:\\.|[^;\\])*);?")
 
 
 def network(codes: Iterable[Code]) -> Network | None:
-    """The Wi-Fi network of the first code that holds one (WIFI:T:WPA;S:name;P:password;;)."""
+    """Return the Wi-Fi network of the first code with one (WIFI:T:WPA;S:name;P:password;;)."""
     for code in codes:
         if code.text[:5].upper() != "WIFI:":
             continue
@@ -49,7 +49,7 @@ def network(codes: Iterable[Code]) -> Network | None:
 
 
 def host(url: str) -> str:
-    """The machine that a link leads to, as a browser takes it: without user name, port and path."""
+    """Return a link's host as a browser reads it: without user name, port and path."""
     try:
         found = urlsplit(url if "://" in url else f"//{url}").hostname
     except ValueError:

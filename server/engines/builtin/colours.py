@@ -1,8 +1,9 @@
 """Names of colours. Pure.
 
-The rule, on OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255): below value 46 it is black; below saturation
-38 it is grey, from value 190 on white, below value 80 black again; all else goes by hue, where dark orange is brown
-and pale red and magenta are pink. The borders were set so that the CSS colours of these names get them.
+The rule, on OpenCV's HSV (hue 0 to 179, saturation and value 0 to 255): below value 46 it is black;
+below saturation 38 it is grey, from value 190 on white, below value 80 black again. All else goes
+by hue, where dark orange is brown and pale red and magenta are pink. The borders are set so that
+the CSS colours of these names get them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ NAMES = (
 )
 NEUTRAL = frozenset({"black", "grey", "white"})
 _INDEX = {name: index for index, name in enumerate(NAMES)}
-# Hue up to which a name holds.
+# The upper end of each name's hues, exclusive
 _HUES = (
     (7, "red"),
     (20, "orange"),
@@ -41,15 +42,15 @@ _HUES = (
     (170, "pink"),
     (180, "red"),
 )
-# Pixels a side that are looked at; a colour's share needs no more.
+# Longest side to which a picture is shrunk; a colour's share needs no more pixels.
 _SIDE = 96
-# Shares below these are not named: of a ground, and of a coloured thing on it.
+# Colours with smaller shares are not named: of a ground, and of a coloured thing on it.
 LEAST = 0.08
 _LEAST_THING = 0.02
 
 
 def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Index into `NAMES` for each pixel of a (height, width, 3) picture."""
+    """Return the index into `NAMES` for each pixel of a (height, width, 3) picture."""
     hsv = cv2.cvtColor(bgr, cv2.COLOR_BGR2HSV)
     hue, sat, value = (hsv[..., n].astype(np.int16) for n in range(3))
     named = np.zeros(hue.shape, np.uint8)
@@ -72,7 +73,7 @@ def name_pixels(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def shares(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
-    """Colours by their share of the picture (0 to 1), largest first, without those that hardly show."""
+    """Return colours and their shares of the picture (0 to 1), largest first, without tiny ones."""
     height, width = bgr.shape[:2]
     scale = min(1.0, _SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
@@ -83,7 +84,7 @@ def shares(bgr: NDArray[np.uint8]) -> list[tuple[str, float]]:
 
 
 def by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]:
-    """Colours of the whole picture, of its outer thirds, and of the middle: what a person points at."""
+    """Return the colours of the whole picture, its outer thirds and its middle, largest first."""
     height, width = bgr.shape[:2]
     top, left = height // 3, width // 3
     parts = {
@@ -98,7 +99,7 @@ def by_place(bgr: NDArray[np.uint8]) -> dict[str, tuple[tuple[str, float], ...]]
 
 
 def ground(bgr: NDArray[np.uint8]) -> tuple[str, ...]:
-    """Colours of what surrounds the rest: those of much of the picture's edge."""
+    """Return the colours of the background: those of at least 30 % of the picture's edges."""
     height, width = bgr.shape[:2]
     rim = max(1, height // 12), max(1, width // 16)
     edges = (
@@ -116,10 +117,11 @@ def ground(bgr: NDArray[np.uint8]) -> tuple[str, ...]:
 
 
 def thing(part: Sequence[tuple[str, float]], ground: Sequence[str]) -> tuple[tuple[str, ...], str]:
-    """The colours of what stands in a part of the picture, and of the ground behind it ("" where that does not show).
+    """Return the colours of the thing in a part of the picture, and its ground ("" without one).
 
-    Before a grey, white or black ground a coloured spot of a twentieth of the part is a thing, and a grey one of a
-    sixth; before a coloured ground it has to be a third, since that colour may be the thing itself.
+    On a grey, white or black ground a coloured spot of a twentieth of the part is a thing, and a
+    grey one of about a sixth. On a coloured ground it has to be a third, since that colour may be
+    the thing itself.
     """
     if not part:
         return (), ""
@@ -132,7 +134,7 @@ def thing(part: Sequence[tuple[str, float]], ground: Sequence[str]) -> tuple[tup
         and share >= (0.33 if not plain else 0.15 if name in NEUTRAL else 0.05)
     ]
     if behind and rest:
-        # Shades of one thing: a second colour counts when it has a good part of the first one's share.
+        # Shades of one thing: a second colour counts with half of the first one's share.
         return tuple(n for n, share in rest if share >= 0.5 * rest[0][1])[:2], behind[0]
     first, share = part[0]
     return (first, *(n for n, other in part[1:2] if other >= 0.6 * share)), ""

@@ -1,4 +1,4 @@
-"""From what a question wants and what was seen to what is said: the answer in the first line, at most one after it. Pure."""
+"""Composes an answer from a question's subject and the picture's facts: one or two lines. Pure."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ _ROWS: dict[Want, Callable[[Speaker], Answer]] = {
 
 
 def compose(intent: Intent, facts: Facts, today: dt.date, *, running: bool = False) -> str:
-    """The answer in one line, and one line about what was seen. `running` is one of a row of descriptions: short."""
+    """Return the answer in one line, and often a line with details below.
+
+    `running`: the answer is one of a series of descriptions, and short.
+    """
     speaker = Speaker(intent, facts, today)
     if running:
         first, second = look_answers.summary(speaker, running=True)
@@ -72,7 +75,7 @@ def compose(intent: Intent, facts: Facts, today: dt.date, *, running: bool = Fal
 
 
 def social(intent: Intent) -> str | None:
-    """The answer that needs no look; None where a question is about the picture."""
+    """Return the answer to small talk; None for a question about the picture."""
     if intent.want not in SOCIAL:
         return None
     return PHRASES[intent.language][intent.want.value]
@@ -97,7 +100,7 @@ def _answer(s: Speaker) -> Answer:
     if not s.rows and want is Want.LOOKUP:
         return code_answers.code_sentence(s), s.say("cannot_here")
     if not s.rows:
-        # Only a code is there.
+        # Codes are all that there is.
         return (
             s.say("broken") if s.facts.text_broken else s.no_text()[0]
         ), code_answers.code_sentence(s)

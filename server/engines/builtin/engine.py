@@ -1,4 +1,4 @@
-"""The built-in engine: no language model, no weights to download, and no pretending to be more than it is."""
+"""The built-in engine, which needs no language model and no download of weights."""
 
 from __future__ import annotations
 
@@ -41,29 +41,29 @@ from server.engines.prompts import clean
 log = logging.getLogger(__name__)
 
 Bgr = NDArray[np.uint8]
-# Words with what follows them, so that the pieces make up the text exactly.
+# Words with the spaces around them, which together make up the text exactly
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
-# After so many words others get their turn.
+# Words after which other tasks get a turn
 _WORDS_A_TURN = 16
-# A question of more characters is not looked through on the event loop.
+# Longest question that is parsed on the event loop, in characters
 _LONG = 400
-# Any size goes; the factor only has to divide every size.
+# Any size is allowed; the factor only has to divide every size.
 _GEOMETRY = Geometry(1, 1, 4096 * 4096)
-# For operators: how people get a model that recognises things.
+# For operators: the way to a model that recognises things
 _REMEDY = (
     "load a vision-language model (bash scripts/run.sh --model small), "
     "or start vLLM and set VLLM_BASE_URL in .env"
 )
-# For a picture that comes without its scene; the scene's own thresholds are in server/vision/luma.py.
+# For a picture without a scene; the scene's own thresholds are in server/vision/luma.py.
 _DARK = 0.10
 _BLURRED_BELOW = 25.0
 
 
 class BuiltinEngine:
-    """Reads text and codes, names colours and light, counts faces, tells what changed. One picture at a time.
+    """Reads text and codes, names colours and light, counts faces, and finds changes.
 
-    All work runs in `heavy`, stage by stage; stopping an answer ends it at the next stage. Libraries load with the
-    first picture or with `warm()`.
+    It takes one picture at a time. All work runs in `heavy`, in stages; a cancelled answer ends
+    before the next stage. Libraries load with the first picture or with `warm()`.
     """
 
     name = "builtin"
@@ -100,14 +100,14 @@ class BuiltinEngine:
         return self._status
 
     async def warm(self) -> None:
-        """Load the libraries and models in the background thread, so that the first question does not wait for them."""
+        """Load libraries and models in the pool, before the first question needs them."""
         if self._warming is None:
             self._warming = asyncio.ensure_future(in_pool(self._heavy, self._reader.warm))
         try:
             # Another caller may wait for the same future.
             await asyncio.shield(self._warming)
         except Exception as exc:  # noqa: BLE001
-            # The first question meets the same trouble and reports it.
+            # The first question meets the same error and reports it.
             log.error("warming the built-in engine failed", extra={"error": type(exc).__name__})
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
@@ -142,7 +142,7 @@ class BuiltinEngine:
         self._memory.forget(session_id)
 
     async def close(self) -> None:
-        """Nothing to close; the thread pool belongs to its owner."""
+        """Cancel the warming; the thread pool belongs to its owner."""
         if self._warming is not None:
             self._warming.cancel()
 
@@ -153,14 +153,14 @@ class BuiltinEngine:
             and not running
             and not self._advised
         ):
-            # People are told what it cannot do; what to do about it is for whoever reads the log.
+            # The answer says what the engine cannot do; the log, once, how to change that.
             self._advised = True
             log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
         saying = partial(compose, intent, facts, self._today(), running=running)
         return await in_pool(self._heavy, saying)
 
     async def _look(self, request: EngineRequest, want: Want) -> Facts:
-        """Stage by stage, so that cancelling takes effect between two."""
+        """Find the facts of a picture in stages, so that a cancel takes effect between two."""
         picture = request.picture
         bgr = await in_pool(self._heavy, pixels_of, picture)
         reader, pool = self._reader, self._heavy
@@ -194,7 +194,7 @@ class BuiltinEngine:
 
 
 def pixels_of(picture: Picture) -> Bgr:
-    """The picture's pixels, from its JPEG when it was prepared for another engine. Raises ValueError."""
+    """Return a picture's pixels, decoded from its JPEG if it has no others. Raises ValueError."""
     if picture.bgr is not None:
         return picture.bgr
     if picture.jpeg is None:
@@ -206,7 +206,7 @@ def pixels_of(picture: Picture) -> Bgr:
 
 
 def rows_of(pieces: list[Piece]) -> tuple[tuple[Row, ...], bool]:
-    """Rows in reading order, and whether there is print that was not read."""
+    """Return the rows in reading order, and True when there is print that was not read."""
     kept, unread = legible(pieces)
     return tuple(reading_order(upright(kept))), unread
 

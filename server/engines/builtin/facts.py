@@ -1,4 +1,4 @@
-"""The things seen on a picture, before anything is said about it. Pure data."""
+"""The facts of a picture, from which answers are composed. Pure data."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ Shares = tuple[tuple[str, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """None where nobody looked."""
+    """The facts of one picture; None for a part that was not examined."""
 
     scene: Scene
     rows: tuple[Row, ...] | None = None
-    # Print was there that could not be read.
+    # True when there was print that could not be read
     unread: bool = False
-    # The text reader did not load.
+    # True when the text reader did not load
     text_broken: bool = False
     codes: tuple[Code, ...] | None = None
     # Colours by place: "left", "right", "top", "bottom", "middle", "whole".
     colours: dict[str, Shares] = field(default_factory=dict)
-    # Names of the colours that surround the rest.
+    # Names of the background's colours
     ground: tuple[str, ...] = ()
     faces: int | None = None
     # None for a session's first picture.

@@ -81,7 +81,7 @@ EXPIRY_ROW = word_pattern(
 
 @dataclass(frozen=True, slots=True)
 class Date:
-    """A date as it was written; month and day are None when it does not name them."""
+    """A date as written; year and day are None when it does not name them."""
 
     text: str
     year: int | None
@@ -90,8 +90,8 @@ class Date:
 
 
 def dates(row: str) -> list[Date]:
-    """Dates in a row, left to right; what cannot be a date is left out."""
-    # Same length as the row unless an accent was written as a mark of its own; then the folded text is shown.
+    """Return the dates in a row, left to right, without impossible ones."""
+    # Folding keeps the length unless an accent is a mark of its own; then the folded text is shown.
     folded = plain(row)
     shown = row if len(folded) == len(row) else folded
     found: list[tuple[int, int, Date]] = []
@@ -103,7 +103,7 @@ def dates(row: str) -> list[Date]:
             day = int(parts["d"]) if parts.get("d") else None
             year = int(parts["y"]) if parts.get("y") else None
             month = _MONTHS[parts["n"]] if parts.get("n") else int(parts["m"])
-            # 03/14/2027 is the American order.
+            # 03/14/2027 is in American order.
             if month > 12 and day is not None and day <= 12:
                 day, month = month, day
             if not 1 <= month <= 12 or (day is not None and not 1 <= day <= 31):
@@ -116,7 +116,7 @@ def dates(row: str) -> list[Date]:
 
 
 def expiry(rows: Sequence[str]) -> Date | None:
-    """The date that a row calls an expiry date, in that row or in the next one; None when none does."""
+    """Return the date beside or below the words for an expiry date; None without one."""
     for index, row in enumerate(rows):
         if EXPIRY_ROW.search(plain(row)):
             for near in rows[index : index + 2]:
@@ -135,7 +135,7 @@ def urls(rows: Iterable[str]) -> list[str]:
 
 
 def phones(rows: Iterable[str]) -> list[str]:
-    """Phone numbers: 7 to 15 digits that are written like one, or stand in a row that speaks of one."""
+    """Return phone numbers: 7 to 15 digits, written like one or in a row with a word for one."""
     found: list[str] = []
     for row in rows:
         named = _PHONE_ROW.search(plain(row)) is not None
@@ -155,12 +155,12 @@ def times(rows: Iterable[str]) -> list[str]:
 
 
 def numbers(rows: Iterable[str]) -> list[str]:
-    """Everything with a digit that stands for itself."""
+    """Return every separate number, with the letters and signs that belong to it."""
     return unique(text.rstrip(".,:/-") for row in rows for text in matches((_NUMBER,), row))
 
 
 def says(rows: Sequence[str], target: str, *, near: float = 0.82) -> str | None:
-    """The row that holds the words asked for, or something within a misread letter or two of them; None when none."""
+    """Return the row with the target, or with it in a few misread letters; None without one."""
     wanted = letters(target)
     if not wanted:
         return None
@@ -170,7 +170,7 @@ def says(rows: Sequence[str], target: str, *, near: float = 0.82) -> str | None:
     whole = letters(" ".join(rows))
     if wanted in whole:
         return " ".join(rows)
-    # Short words differ in a letter from too many others.
+    # Short words are too often a letter away from others.
     if len(wanted) < 5:
         return None
     for row in rows:
@@ -183,7 +183,7 @@ def says(rows: Sequence[str], target: str, *, near: float = 0.82) -> str | None:
 
 
 def similar(one: str, other: str) -> bool:
-    """Tell whether two rows are the same text, read twice."""
+    """Find whether two rows are probably two readings of the same text."""
     a, b = letters(one), letters(other)
     return a == b or SequenceMatcher(None, a, b, autojunk=False).ratio() >= 0.8
 
@@ -193,7 +193,7 @@ def letters(text: str) -> str:
 
 
 def matches(patterns: Iterable[re.Pattern[str]], row: str) -> list[str]:
-    """Find all matches, left to right; where two overlap, the first pattern's."""
+    """Return all matches, left to right; of two that overlap, the first pattern's."""
     taken: list[tuple[int, int]] = []
     found: list[tuple[int, str]] = []
     for pattern in patterns:

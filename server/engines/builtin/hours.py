@@ -45,14 +45,14 @@ _CLOCKED = re.compile(r"\d\s?[:.：h]\s?\d\d|[ap]m\b|^[\d\s–-]+$")
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A row of opening hours: its words and the days it is about; no days where it names none."""
+    """A row of opening hours as written, and its days; empty where it names none."""
 
     text: str
     days: frozenset[int]
 
 
 def openings(rows: Sequence[Row]) -> list[Opening]:
-    """Rows of opening hours, also where the hours stand below their days."""
+    """Return the rows of opening hours, joined with their days where those stand above."""
     found: list[Opening] = []
     pending: tuple[str, frozenset[int]] | None = None
     for row in rows:
@@ -75,7 +75,7 @@ def openings(rows: Sequence[Row]) -> list[Opening]:
 
 
 def weekdays(folded: str) -> frozenset[int]:
-    """The days that `plain` text names: "Mon-Fri" is five of them."""
+    """Return the days that `plain` text names: five for "Mon-Fri". Monday is 0."""
     if _DAILY.search(folded):
         return frozenset(range(7))
     found: set[int] = set()
@@ -93,14 +93,14 @@ def weekdays(folded: str) -> frozenset[int]:
 
 @dataclass(frozen=True, slots=True)
 class Departure:
-    """A time as it was written, and its row."""
+    """A time as written, and its row."""
 
     time: str
     row: Row
 
 
 def departure(rows: Sequence[Row], words: Sequence[str]) -> Departure | None:
-    """The time in the row that names the destination; the first row with one where no word names a row."""
+    """Return the first time in the row with the most of the words; None if no such row has any."""
     timed = [(found[0], row) for row in rows if (found := times([row.text]))]
     hits = [(sum(names_it(row.text, word) for word in words), time, row) for time, row in timed]
     named = [(time, row) for count, time, row in hits if count == max(h[0] for h in hits) and count]

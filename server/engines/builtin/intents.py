@@ -1,4 +1,4 @@
-"""Finds what a question asks for, and in which language. Pure."""
+"""Finds the subject and the language of a question. Pure."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from server.engines.builtin.languages import (
 from server.engines.builtin.wants import SOCIAL, Want
 from server.engines.prompts import plain, word_pattern
 
-# Each is compared with each word of the picture.
+# Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16
 # Letters and marks that belong to a word.
 _WORD = re.compile(r"\w+")
@@ -62,7 +62,7 @@ _TODAY = {language: _pattern(language, TODAY[language]) for language in LANGUAGE
 _TOMORROW = {language: _pattern(language, TOMORROW[language]) for language in LANGUAGES}
 _SAYS = {language: re.compile(pattern) for language, pattern in SAYS.items()}
 _STOP = {word for line in STOP.values() for word in plain(line).split()}
-# The words that a person asks after with "does it say ...": quoted, or the rest of the question
+# The text to find, after "does it say ...": in quotes, or the rest of the question
 _QUOTED = re.compile(r"[\"“”„«»‘'](.{1,80}?)[\"“”«»’'](?=\W|$)")
 _OPEN = re.compile(
     r"^\W*(?:what|which|where|was|welche\w*|wo|que|quoi|quel\w*|qu'|ou|cual\w*|donde|что|как\w*|где)\b"
@@ -81,26 +81,29 @@ _PUNCTUATION = " ?!.:,\"'«»„“”？。！，：「」"
 class Intent:
     want: Want
     language: str
-    # The words that SAYS asks for, as they were written
+    # The text to find for SAYS, as written
     target: str = ""
-    # Words of the question that may name a row, as `plain` text, without those that say what is wanted.
+    # The question's `plain` words that may name a row, without those that give its subject
     words: tuple[str, ...] = ()
-    # The words that say what is wanted
+    # The words that give its subject
     asked: str = ""
-    # It is a question for yes or no.
+    # True for a question that yes or no answers
     yes_no: bool = False
-    # "left", "top" and so on; "" where the question names none.
+    # "left", "top" and so on; "" when the question names none
     place: str = ""
-    # 0 is Monday; None where the question names no day.
+    # 0 is Monday; None when the question names no day.
     weekday: int | None = None
-    # Days from today, where the question says so.
+    # Days from today; None when the question names none
     in_days: int | None = None
-    # Names from `colours.NAMES` in the question.
+    # The names from `colours.NAMES` that the question has
     colours: tuple[str, ...] = field(default=())
 
 
 def understand(question: str, language: str | None = None) -> Intent:
-    """Find a question's subject. `language` is a BCP 47 tag that decides the answer's language if it is one of ours."""
+    """Find a question's subject.
+
+    `language`: a BCP 47 tag; it decides the language of the answer if it is one of ours.
+    """
     text = plain(question)
     fixed = (language or "").partition("-")[0].lower()
     spoken = guess_language(text)
@@ -145,9 +148,9 @@ def understand(question: str, language: str | None = None) -> Intent:
 
 
 def guess_language(text: str) -> str | None:
-    """The likeliest of `LANGUAGES` for `plain` text; None when its letters belong to none of them.
+    """Return the likeliest of `LANGUAGES` for `plain` text; None when its letters fit none.
 
-    By its letters, then by its commonest words; English when nothing tells.
+    The letters decide, then the most common words; English when nothing does.
     """
     cyrillic, han = len(_CYRILLIC.findall(text)), len(_HAN.findall(text))
     latin, other = len(_LATIN.findall(text)), len(_OTHER_SCRIPT.findall(text))
@@ -166,12 +169,12 @@ def guess_language(text: str) -> str | None:
 
 
 def _settle(matched: str, spoken: str, text: str) -> str:
-    """A word of another language alone does not change the language that the question is in."""
+    """Return the answer's language: a single word of another language does not change it."""
     return spoken if _HINTS[spoken].search(text) else matched
 
 
 def _only(pattern: re.Pattern[str], text: str, language: str) -> bool:
-    """Find whether nothing but the pattern and words of courtesy is there."""
+    """Find whether a text has only the pattern and courtesies."""
     rest = _FILLERS[language].sub(" ", pattern.sub(" ", text))
     return not _WORD.search(rest)
 
@@ -186,7 +189,7 @@ def _words(text: str, language: str) -> tuple[str, ...]:
 
 
 def _details(text: str, language: str) -> tuple[str, int | None, int | None, tuple[str, ...]]:
-    """Place, weekday, days from today, and colours that a question names."""
+    """Return the place, weekday, days from today, and colours that a question names."""
     place = next((name for name, pattern in _PLACES[language].items() if pattern.search(text)), "")
     unspaced = language in UNSPACED
     tokens = set(_WORD.findall(text))
@@ -216,7 +219,7 @@ def _details(text: str, language: str) -> tuple[str, int | None, int | None, tup
 
 
 def _says(question: str, text: str) -> str:
-    """The words that a question of the form "does it say X" asks for; empty when it is not of that form."""
+    """Return X of a question of the form "does it say X"; "" for any other question."""
     if _OPEN.search(text):
         return ""
     for pattern in _SAYS.values():

@@ -11,19 +11,19 @@ from statistics import median
 
 Corners = tuple[tuple[float, float], ...]
 
-# Below this the reader is guessing.
+# Least score of a piece that counts as read
 LEAST_SCORE = 0.5
-# A picture of one round thing is read as one of these.
+# The signs as which the reader reads a drawn circle
 _ROUND = frozenset("oO0Qo°〇○◯●•·.")
 # Small print beside a large figure: a unit, or the digits after the decimal point
 _BESIDE = re.compile(r"[°º'’]?\s?[CF]|[°º℃℉%]|[.,]\s?\d{1,2}|[a-zA-Zµ]{1,4}(?:/[a-z]{1,3})?|[€$£¥]")
-# A Cyrillic word comes out as a mixture of these with Latin letters.
+# The reader turns a Cyrillic word into a mixture of these and Latin letters.
 _GREEK = re.compile(r"[\u0370-\u03ff]")
 _LATIN = re.compile(r"[A-Za-z]")
-# Latin letters that Cyrillic ones are taken for; a word of nothing but these has to be read with more certainty.
+# Latin letters as which Cyrillic ones are read; a word of these alone needs a higher score.
 _LOOKALIKES = frozenset("ABCEHKMOPTXYNRaceopxy")
 _SURE = 0.9
-# Greek letters that stand alone in formulas and units.
+# Greek letters that stand alone in formulas and units
 _SYMBOLS = frozenset("µμΩπαβγδλσφθ")
 
 
@@ -34,7 +34,7 @@ class Piece:
     text: str
     # 0 to 1
     score: float
-    # Top left, top right, bottom right, bottom left, in pixels of the picture.
+    # Top left, top right, bottom right, bottom left, in pixels of the picture
     corners: Corners
 
     @property
@@ -50,7 +50,7 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A piece in its row: where it begins and ends along the direction of reading."""
+    """A piece in its row, with its beginning and end along the direction of reading."""
 
     text: str
     left: float
@@ -59,7 +59,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Pieces beside each other, joined from left to right."""
+    """Pieces side by side, joined from left to right."""
 
     text: str
     # Height of the tallest piece in pixels of the picture.
@@ -68,14 +68,14 @@ class Row:
 
 
 def row_of(text: str, height: float = 20) -> Row:
-    """A row that stands alone."""
+    """Make a row of one cell."""
     return Row(text, height, (Cell(text, 0, height * len(text) / 2),))
 
 
 def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
-    """Pieces without shapes that look like letters, and without words in letters that the reader does not know.
+    """Return the pieces of legible text, and True when other print was left out.
 
-    And whether there is print that was not read.
+    Shapes that look like letters, and words in letters that the reader does not know, are removed.
     """
     kept = []
     unread = False
@@ -92,7 +92,7 @@ def legible(pieces: Sequence[Piece]) -> tuple[list[Piece], bool]:
 
 
 def _misread(word: str, score: float) -> bool:
-    """Find whether a word is Cyrillic or Greek that was taken for something else."""
+    """Find whether a word is Cyrillic or Greek that was read as something else."""
     if score < _SURE and len(word) > 2 and _LOOKALIKES.issuperset(word):
         return True
     greek = [char for char in word if _GREEK.match(char)]
@@ -102,11 +102,11 @@ def _misread(word: str, score: float) -> bool:
 
 
 def _shape(piece: Piece) -> bool:
-    """Find whether a piece is a drawn shape rather than print: a ring or disc, or no letter, digit or sign at all."""
+    """Find whether a piece is a drawing: a ring or disc, or without any letter, digit or sign."""
     text = piece.text.replace(" ", "")
     if not any(char.isalnum() or unicodedata.category(char) in {"Sc", "Po", "Sm"} for char in text):
         return True
-    # Printed letters and digits are narrower than they are high.
+    # Printed letters and digits are narrower than high.
     each = piece.width / max(1, len(text))
     if set(text) <= _ROUND and each > 0.78 * piece.height and (len(text) < 3 or "0" not in text):
         return True
@@ -114,7 +114,7 @@ def _shape(piece: Piece) -> bool:
 
 
 def upright(pieces: Sequence[Piece]) -> list[Piece]:
-    """Pieces as if the picture stood right: print that runs downwards is turned to run to the right."""
+    """Turn print that mostly runs downwards, so that it runs to the right."""
     long = [piece for piece in pieces if len(piece.text) > 2]
     tall = [piece for piece in long if piece.height > 1.5 * piece.width]
     if not tall or len(tall) * 2 < len(long):
@@ -129,10 +129,10 @@ def upright(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def reading_order(pieces: Sequence[Piece]) -> list[Row]:
-    """Rows from top to bottom, each from left to right, also when the text leans.
+    """Return rows from top to bottom, each from left to right, also for leaning text.
 
-    Pieces share a row when their middles are less than half the smaller height apart, measured across the
-    direction that most of the text runs in. A small unit belongs to the large figure that it stands beside.
+    Pieces share a row when their middles are less than half the smaller height apart, measured
+    across the direction of most of the text. A small unit belongs to the large figure beside it.
     """
     if not pieces:
         return []
@@ -162,7 +162,7 @@ def reading_order(pieces: Sequence[Piece]) -> list[Row]:
         rows.append([(spot, piece)])
     for spot, piece in placed:
         figure = figures.get(id(piece))
-        # A unit beside the decimals beside the figure.
+        # A unit may belong to decimals that belong to a figure.
         while figure is not None and id(figure) in figures:
             figure = figures[id(figure)]
         if figure is not None:
@@ -175,7 +175,7 @@ def _row(row: Sequence[tuple[tuple[float, float], Piece]]) -> Row:
         Cell(piece.text.strip(), x - piece.width / 2, x + piece.width / 2) for (x, _), piece in row
     )
     text = " ".join(cell.text for cell in cells)
-    # "21 .7" is 21.7.
+    # "21 .7" becomes 21.7.
     text = re.sub(r"(?<=\d) (?=[.,]\d)", "", text)
     return Row(text, max(piece.height for _, piece in row), cells)
 
@@ -185,7 +185,7 @@ def _figure_of(
     piece: Piece,
     placed: Sequence[tuple[tuple[float, float], Piece]],
 ) -> Piece | None:
-    """The large figure that a small piece stands right beside, on its left; None when there is none."""
+    """Return the large figure right beside a small piece, on its left; None without one."""
     if not _BESIDE.fullmatch(piece.text.strip()):
         return None
     left = spot[0] - piece.width / 2

@@ -1,4 +1,4 @@
-"""Answers about colours, light, faces, motion and change, and what is told of a picture as a whole. Pure."""
+"""Answers about colours, light, faces, motion and change, and about the whole picture. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from server.engines.builtin import colours
 from server.engines.builtin.code_answers import code_sentence
 from server.engines.builtin.speaker import SOME, Answer, Speaker
 
-# Mean luma difference within a second: below the first it is a camera's noise, above the second most of the picture.
+# Mean difference of luma within a second: below the first it is noise of the camera, above the
+# second most of the picture moves.
 MOVES = 0.008
 MOVES_MUCH = 0.05
 
@@ -102,7 +103,7 @@ def change(s: Speaker) -> Answer:
 
 
 def summary(s: Speaker, *, running: bool = False) -> Answer:
-    """The code, or the largest print, or the faces, or the colour; then what is around it."""
+    """Answer with the code, the largest print, the faces or the colour; then the surroundings."""
     around = s.say("see_around", colours=_middle(s), light=_light(s))
     if s.codes:
         also = s.say("also", text=s.listing(most=SOME)) if s.rows else around

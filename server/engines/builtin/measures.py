@@ -10,7 +10,7 @@ from server.engines.builtin.fields import matches, unique
 from server.engines.builtin.lines import Row
 from server.engines.builtin.wants import Want
 
-# A figure, also with a space that the reader put after the point, of three digits in groups, or a range of two.
+# A figure: also with a space after the point, in groups of three digits, or as a range
 _FIGURE = r"\d{1,3}(?:[.,' ]\d{3})+(?![\d])|\d+(?:[.,]\s?\d+)?"
 _NUMBER = rf"(?:(?<![\w.,°])[-−–+]\s?|(?<![\w.,]))(?:(?:{_FIGURE})\s?[-–/]\s?)?(?:{_FIGURE})"
 _UNITS: dict[Want, str] = {
@@ -27,7 +27,7 @@ _UNITS: dict[Want, str] = {
     Want.VOLUME: r"ml|cl|dl|l|fl\.?\s?oz|升|毫升",
     Want.PERCENT: r"%|‰|％",
 }
-# Beside those, for figures of any kind.
+# Further units, for figures of any kind
 _MORE = r"mm|cm|km|m|kB|KB|MB|GB|TB|db|dB|vol|min|rpm|lm|ppm|IE|IU"
 _ALL = "|".join([*_UNITS.values(), _MORE])
 
@@ -38,32 +38,33 @@ def _pattern(units: str) -> re.Pattern[str]:
 
 _PATTERNS = {want: _pattern(units) for want, units in _UNITS.items()}
 _ANY = _pattern(_ALL)
-# The degree sign is small: where degrees were asked for, a C or F will do, and what the sign is mistaken for.
+# The degree sign is small, so a question about degrees also accepts a bare C or F, and signs as
+# which it is misread.
 _DEGREES = re.compile(rf"{_NUMBER}\s?(?:[°º˚'’\"*oO]\s?)?[CF](?!\w)|{_NUMBER}\s?(?:[°º˚]|℃|℉)")
-# A display whose unit was hardly read.
+# A display whose unit was hardly read
 _BARE_ROW = re.compile(r"([-−]?\d+(?:[.,]\d+)?)\s?[A-Za-z]{0,2}")
-# A lot or serial number that ends in a letter.
+# A lot or serial number that ends in a letter
 _SERIAL = re.compile(r"\d{5,}[A-Za-z]")
 _SPACED_POINT = re.compile(r"(\d[.,])\s(\d)")
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A figure as it was written, with its unit, and its row."""
+    """A figure with its unit as written, and its row."""
 
     text: str
     row: Row
 
 
 def weights(rows: Sequence[str]) -> list[str]:
-    """Weights, or where there are none, volumes."""
+    """Return the weights, or the volumes when there are none."""
     return unique(
         text for row in rows for text in matches((_PATTERNS[Want.WEIGHT],), row)
     ) or unique(text for row in rows for text in matches((_PATTERNS[Want.VOLUME],), row))
 
 
 def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
-    """Figures with a unit of the kind wanted; the largest print first, then from top to bottom."""
+    """Return the figures with a unit of a kind; the largest print first, then top to bottom."""
     pattern = _PATTERNS.get(want, _ANY)
     found = _all(rows, pattern)
     if not found and want is Want.TEMPERATURE:
@@ -74,13 +75,13 @@ def measures(rows: Sequence[Row], want: Want) -> list[Measure]:
         found = [one for one in found if not one.text.endswith("°")] or found
     if want is Want.ENERGY:
         found = [one for one in found if "kj" not in one.text.lower()] or found
-    # A label says "Power 1200 W"; a display shows its figure large. Print of about the same size counts as equal.
+    # A label says "Power 1200 W"; a display has a large figure. Print of similar size ranks equal.
     largest = max((one.row.height for one in found), default=0.0)
     return sorted(found, key=lambda one: one.row.height < 0.7 * largest)
 
 
 def bare(rows: Sequence[Row]) -> Measure | None:
-    """The largest figure without a unit, where a row is nothing else: a display."""
+    """Return the largest figure without a unit that fills its row, as on a display."""
     found = [
         Measure(match.group(1), row)
         for row in rows

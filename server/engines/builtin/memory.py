@@ -1,4 +1,4 @@
-"""Impressions of each session's last picture, to find changes since. Pure, bounded, in RAM only."""
+"""Impressions of each session's last picture, to find changes. Pure, bounded, in RAM only."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from server.engines.builtin.fields import similar
 
 _WIDTH, _HEIGHT = 48, 27
-# Grey levels by which a cell must differ beyond the whole picture's change of light.
+# Grey levels by which a changed cell differs beyond the whole picture's change of light
 _CELL = 18
-# Rows of text kept of a picture.
+# Stored rows of a picture's text
 _ROWS = 40
 
 
@@ -23,9 +23,9 @@ class Impression:
     """A picture of 48x27 grey cells, and the text if it was read."""
 
     cells: NDArray[np.int16]
-    # None when the text was not read.
+    # None when the text was not read
     rows: tuple[str, ...] | None
-    # Monotonic seconds.
+    # Monotonic seconds
     captured: float
 
 
@@ -33,12 +33,12 @@ class Impression:
 class Change:
     """The difference between a picture and the one before."""
 
-    # Seconds between the two.
+    # Seconds between the two
     seconds: float
-    # Share of the cells that differ, 0 to 1, and where most of them are: "left", "middle", "right".
+    # Share of the cells that differ, 0 to 1, and the third with most: "left", "middle", "right".
     share: float
     where: str
-    # Mean brightness went up (+1) or down (-1) clearly, or stayed (0).
+    # 1: clearly brighter, -1: clearly darker, 0: neither
     light: int
     new_rows: tuple[str, ...]
     gone_rows: tuple[str, ...]
@@ -71,7 +71,7 @@ def compare(before: Impression, now: Impression) -> Change:
 
 
 class Memory:
-    """One impression a session, of at most `sessions` of them; the one unused longest goes first."""
+    """One impression a session, of at most `sessions`; the least recently used is dropped."""
 
     def __init__(self, sessions: int = 128) -> None:
         self._sessions = sessions
@@ -81,10 +81,10 @@ class Memory:
         return len(self._kept)
 
     def exchange(self, session_id: str, now: Impression) -> Impression | None:
-        """Keep this one; the one before it, None at first."""
+        """Store an impression and return the one before; None for the first."""
         before = self._kept.pop(session_id, None)
         if now.rows is None and before is not None:
-            # The text was not read this time: what was read last is still the last that is known.
+            # The text was not read this time, so the last one that was read stays.
             now = Impression(now.cells, before.rows, now.captured)
         self._kept[session_id] = now
         while len(self._kept) > self._sessions:

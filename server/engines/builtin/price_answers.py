@@ -21,7 +21,7 @@ def money_back(s: Speaker) -> Answer:
 
 
 def price(s: Speaker) -> Answer:
-    """Choose the price of the named thing; else of the only thing, or the one in the largest print; else all."""
+    """Answer with the named thing's price, else with the only or largest one, else with all."""
     if s.words:
         found = prices.item(s.rows, s.words)
         if found is not None:

@@ -1,4 +1,4 @@
-"""Finds prices: of a thing, in total, by the kilo. Figures stay as they were written. Pure."""
+"""Finds prices: of a thing, in total, by the kilo. Figures stay as written. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PRICES = (
     re.compile(rf"(?:{_CURRENCY})\s?(?:{_MONEY})(?![\d])", re.I),
     re.compile(rf"(?<![\d.,])(?:{_MONEY})\s?(?:{_CURRENCY})(?!\w)", re.I),
 )
-# A number that looks like a price even without a currency, where a row speaks of one
+# A number that looks like a price without a currency, for a row with a word for prices
 _BARE = re.compile(
     r"(?<![\d.,/:-])\d{1,5}[.,]\d{2}(?![\d.,/:%-]|\s?(?:%|(?:g|kg|mg|ml|l|cl|kcal|kj|w|v|a|mm|cm|m|°)\b))|(?<![\d.,/:-])\d{1,5}[.,]-{1,2}",
     re.I,
@@ -29,7 +29,7 @@ _TOTAL = word_pattern(
     "total, totals, sum, amount, summe, gesamt, gesamtsumme, betrag, montant, importe, somme, totale, suma, balance",
     "总额, 总计, 合计, 合計, 小计合计",
 )
-# These name the sum to pay more surely than "total" alone.
+# Words that name the sum to pay more surely than "total"
 _DUE = word_pattern(
     "amount due, balance due, total due, to pay, grand total, total to pay, gesamtbetrag, endbetrag, zu zahlen, rechnungsbetrag, "
     "total ttc, ttc, net a payer, a payer, total a pagar, a pagar, amount payable, total eur, total incl*",
@@ -59,16 +59,16 @@ _PER = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """A price as it was written, and the row that it stands in."""
+    """A price as written, and its row."""
 
     text: str
     row: Row
-    # The thing or the unit that it is the price of, as written.
+    # The thing or the unit, as written
     label: str = ""
 
 
 def prices(rows: Sequence[str]) -> list[str]:
-    """Prices as written, those of a total first."""
+    """Return the prices as written, those of a total first."""
     found: list[tuple[bool, str]] = []
     for row in rows:
         folded = plain(row)
@@ -77,7 +77,7 @@ def prices(rows: Sequence[str]) -> list[str]:
 
 
 def total(rows: Sequence[Row]) -> Price | None:
-    """The sum that a row calls one: the most surely named, among equals the largest."""
+    """Return the total that a row names most surely; of equals, the largest."""
     best: tuple[int, float] | None = None
     found = None
     for index, row in enumerate(rows):
@@ -106,7 +106,7 @@ def money_back(rows: Sequence[Row]) -> Price | None:
 
 
 def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
-    """The price in the row that names a thing, or in the next row where that holds nothing else."""
+    """Return the price in the row that names a thing, or the next row if that is only a price."""
     best: tuple[int, int] | None = None
     for index, row in enumerate(rows):
         hits = sum(names_it(row.text, word) for word in words)
@@ -125,7 +125,10 @@ def item(rows: Sequence[Row], words: Sequence[str]) -> Price | None:
 
 
 def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
-    """A price by weight, volume or piece, with the unit as it was written; the one that `words` name first."""
+    """Return a price by weight, volume or piece, with its unit as written.
+
+    One in a row that `words` name comes first.
+    """
     found = []
     for index, row in enumerate(rows):
         for match in _PER.finditer(row.text):
@@ -135,7 +138,7 @@ def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
                 here = matches((*_PRICES, _BARE), rows[index + 1].text)
             if not here and index:
                 here = matches((*_PRICES, _BARE), rows[index - 1].text)
-            # "7,98 €/kg": the price in front; "1 kg = 7,98 €", "per kg: 7,98": behind.
+            # "7,98 €/kg" has its price in front; "1 kg = 7,98 €" and "per kg: 7,98" have it behind.
             before = matches((*_PRICES, _BARE), row.text[: match.start()])
             after = matches((*_PRICES, _BARE), row.text[match.end() :])
             if match["unit"] and before:
@@ -149,7 +152,7 @@ def unit_price(rows: Sequence[Row], words: Sequence[str] = ()) -> Price | None:
 
 
 def tags(rows: Sequence[Row]) -> list[Price]:
-    """Prices of things, without those by the kilo; the largest print first, then from top to bottom."""
+    """Return prices of things, not by the kilo; the largest print first, then top to bottom."""
     found: list[Price] = []
     for row in rows:
         if _PER.search(row.text) and len(_money(row.text)) < 2:
@@ -161,7 +164,7 @@ def tags(rows: Sequence[Row]) -> list[Price]:
 
 
 def bill(rows: Sequence[Row]) -> list[Price]:
-    """The things on a bill, from top to bottom: rows that end in a price and speak of no sum, tax or change."""
+    """Return the things on a bill: rows that end in a price, and are no sum, tax or change."""
     words = (_TOTAL, _DUE, _NOT_TOTAL, _MONEY_BACK, _PAID)
     return [
         Price(here[-1], row, _without_money(row.text))
@@ -184,7 +187,7 @@ def _money(row: str, *, bare: bool = False) -> list[str]:
 
 
 def _last_money(rows: Sequence[Row], index: int) -> str | None:
-    """The last price in a row; where the row has none, the next row if that is nothing but a price."""
+    """Return a row's last price; if it has none, the next row's if that is only a price."""
     here = _money(rows[index].text, bare=True)
     if here:
         return here[-1]

@@ -1,4 +1,4 @@
-"""Reads text and codes and finds faces on a picture: the libraries, loaded when first needed. Blocking, one thread at a time."""
+"""Reads text and codes and finds faces, with libraries that load when needed. Blocking."""
 
 from __future__ import annotations
 
@@ -16,22 +16,25 @@ from server.engines.builtin.lines import Piece
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]
 
-# The detector looks at a picture shrunk to this longer side; the letters are then read at full size. With 736 a line of
-# 10 px is still found at 1280x720, in a third of the time that 1280 takes.
+# Longest side of the picture for the detector; letters are then read at full size. With 736 it
+# finds a line of 10 px at 1280x720, in a third of the time that 1280 takes.
 _DETECT_SIDE = 736
-# Mean certainty below which the picture may be upside down: right way up, print has 0.9 and more; upside down, 0.6.
+# Mean score below which the picture may be upside down: upright print has 0.9 and more, else 0.6.
 _POOR = 0.8
 _LEAST_FACE = 0.5
-# Longest side that is searched for codes: more costs time and reads nothing that fewer pixels do not.
+# Longest side in the search for codes: more pixels take time and read nothing more.
 _CODE_SIDE = 1920
 _CODES = 8
 _CODE_CHARS = 500
-# Signs of one character that people write with two.
+# Single characters that people write as two
 _SIGNS = str.maketrans({"℃": "°C", "℉": "°F", "％": "%", "￥": "¥"})
 
 
 class Reader:
-    """Text by PP-OCR (rapidocr, models in the package), codes by ZXing, faces by CenterFace if it is installed."""
+    """Text by PP-OCR (rapidocr, with its models), codes by ZXing, faces by CenterFace if installed.
+
+    Text is read by one thread at a time.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,9 +57,10 @@ class Reader:
         self.faces(blank)
 
     def text(self, bgr: Bgr) -> list[Piece]:
-        """Pieces of text, those that are guesses, too; empty when there is none or the reader did not load (`text_broken`).
+        """Return the pieces of text with their scores, guesses included.
 
-        A picture whose print is hardly legible is read once more upside down, and the better reading counts.
+        Empty without text, and when the reader did not load (`text_broken`). A picture with poor
+        scores is read once more upside down, and the better reading is returned.
         """
         with self._lock:
             reader = self._load_text()
@@ -71,7 +75,7 @@ class Reader:
         return pieces
 
     def codes(self, bgr: Bgr) -> list[Code]:
-        """QR codes, barcodes and the like."""
+        """Return the contents of QR codes, barcodes and the like."""
         import zxingcpp
 
         longest = max(bgr.shape[:2])
@@ -104,7 +108,7 @@ class Reader:
                 self._ocr = RapidOCR(
                     params={
                         "Global.log_level": "critical",
-                        # Guesses come, too: whether the picture is upside down is told by them.
+                        # Guesses included: their scores show whether the picture is upside down.
                         "Global.text_score": 0.0,
                         "Global.use_cls": False,
                         "Det.limit_type": "max",
@@ -114,7 +118,7 @@ class Reader:
                     }
                 )
             except Exception as exc:  # noqa: BLE001
-                # Whatever keeps it from loading: the engine says so in its answers and does the rest.
+                # Any failure to load: the engine reports it in its answers and does the rest.
                 self._ocr_failed = True
                 log.error("the text reader did not load", extra={"error": type(exc).__name__})
         return self._ocr
@@ -146,11 +150,11 @@ def _pieces(found: Any) -> list[Piece]:
 
 
 def _certainty(pieces: list[Piece]) -> float:
-    """Mean score by the room that a piece takes: upside down, much of a line is read as nothing."""
+    """Return the mean score, weighted by length: upside down, much of a line is read as nothing."""
     room = [max(piece.width, piece.height) for piece in pieces]
     return sum(p.score * r for p, r in zip(pieces, room, strict=True)) / max(1.0, sum(room))
 
 
 def printable(text: str) -> str:
-    """Without control characters, which a code may hold."""
+    """Replace control characters, which a code may hold, by spaces."""
     return "".join(char if char.isprintable() else " " for char in text).strip()

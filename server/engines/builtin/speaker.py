@@ -1,4 +1,4 @@
-"""Says things in a language: phrases, rows of text as a sentence, the line that comes after the answer. Pure."""
+"""Puts facts into words: phrases, lists of rows, and the line below an answer. Pure."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from server.engines.builtin.intents import Intent
 from server.engines.builtin.languages import COLOURS, PHRASES, UNSPACED
 from server.engines.builtin.lines import Row, row_of
 
-# Rows, and found things of a kind, that are said at most.
+# Most rows, and most items of a list, in an answer
 ROWS = 60
 ITEMS = 5
-# Rows that stand in for all of them after an answer.
+# Rows quoted below an answer, in place of all
 SOME = 4
 
-# The answer, and one line about what was seen; "" where nothing is to be added.
+# The answer, and the line below it, which may be ""
 Answer = tuple[str, str]
 
 
@@ -30,7 +30,7 @@ class Speaker:
         self.codes: tuple[Code, ...] = (facts.codes or ())[:ITEMS]
         self.rows: list[Row] = list((facts.rows or ())[:ROWS])
         if facts.scene.blurred and sum(len(row.text) for row in self.rows) < 3:
-            # A blurred block of print is taken for one large letter.
+            # A blurred block of print is read as one large letter.
             self.rows = []
         # Codes hold addresses and numbers, too.
         self.all_rows = [*(row_of(code.text, 0) for code in self.codes), *self.rows]
@@ -47,7 +47,7 @@ class Speaker:
         return PHRASES[self.intent.language][key].format(**values)
 
     def listing(self, rows: Sequence[Row] | None = None, most: int = ROWS) -> str:
-        """Rows as one line; a row that goes on in the next one is joined with it."""
+        """Return rows as one line; a row is joined with the one that it continues."""
         rows = self.rows if rows is None else rows
         text = ""
         for row in rows[:most]:
@@ -56,7 +56,7 @@ class Speaker:
         return text + (" …" if len(rows) > most else "")
 
     def largest(self) -> Row:
-        """The row in the largest print; a row of words comes before a figure that is not much larger."""
+        """Return the row in the largest print; words are preferred to a figure of similar size."""
         first = max(self.rows, key=lambda row: row.height)
         words = [row for row in self.rows if sum(map(str.isalpha, row.text)) > 2]
         second = max(words, key=lambda row: row.height, default=first)
@@ -75,26 +75,26 @@ class Speaker:
         return text[:1].upper() + text[1:]
 
     def names(self, names: Iterable[str]) -> str:
-        """Names of colours in the language."""
+        """Return names of colours in the language."""
         local = dict(zip(colours.NAMES, COLOURS[self.intent.language], strict=True))
         return ("、" if self.intent.language in UNSPACED else ", ").join(
             local[name] for name in names
         )
 
     def scripts(self, otherwise: str = "") -> str:
-        """The letters that are read, where that matters for the question or the picture."""
+        """Return the sentence about readable scripts in Russian and Chinese, else `otherwise`."""
         if self.intent.language in {"ru", "zh"}:
             return self.say("scripts")
         return otherwise
 
     def seen(self) -> str:
-        """Some of what was read, for after an answer that could not be given."""
+        """Return some of the text that was read, to go below an answer that has no result."""
         if not self.rows:
             return self.scripts()
         return self.scripts(self.say("read_so_far", text=self.listing(most=SOME)))
 
     def row(self, row: Row, *said: str) -> str:
-        """The row that an answer was taken from, unless the answer has said nearly all of it."""
+        """Return the row that an answer is from, unless the answer has nearly all of it."""
         rest = row.text
         for part in said:
             rest = rest.replace(part, "")
@@ -103,7 +103,7 @@ class Speaker:
         return self.scripts(self.say("row", text=row.text))
 
     def no_text(self) -> Answer:
-        """Give the likeliest reason why nothing was read."""
+        """Return the likeliest reason why no text was read."""
         scene = self.facts.scene
         if scene.dark:
             return self.say("no_text_dark"), self.scripts()

@@ -1,4 +1,4 @@
-"""Finds what stands beside or under a word: "Gate B12", a value in its column. Pure."""
+"""Finds the value beside or under a word: "Gate B12", a value in its column. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from difflib import SequenceMatcher
 from server.engines.builtin.lines import Cell, Row
 from server.engines.prompts import plain
 
-# Names of one thing in several languages and habits, as they stand on signs.
+# Names of one thing on signs, in several languages
 _SYNONYMS = tuple(
     frozenset(plain(line).split())
     for line in (
@@ -49,7 +49,7 @@ _NUMBERISH = re.compile(r"[\d:.,/-]+")
 
 @dataclass(frozen=True, slots=True)
 class Beside:
-    """A value and the word that it stands beside, as written; the column's word, too, where it has one."""
+    """A value and the word beside it, as written; and the column's word if there is one."""
 
     label: str
     value: str
@@ -58,12 +58,12 @@ class Beside:
 
 
 def plain_words(line: str) -> list[str]:
-    """Words as they are compared: in lower case and without accents."""
+    """Return words in the form in which they are compared: lower case, without accents."""
     return plain(line).split()
 
 
 def names_it(text: str, word: str) -> bool:
-    """Find whether a text has the word: also in the plural, in a compound, with a letter misread, or by a synonym."""
+    """Find whether a text has a word: also as plural, in a compound, misread, or as a synonym."""
     wanted = _kin(word)
     folded = plain(text)
     if any(not one.isascii() and one in folded for one in wanted if not _spaced(one)):
@@ -72,7 +72,7 @@ def names_it(text: str, word: str) -> bool:
 
 
 def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -> Beside | None:
-    """Find the value beside the word asked for; with `digits`, only what holds a digit."""
+    """Return the value beside the words asked for; with `digits`, only one with a digit."""
     best: tuple[int, Beside] | None = None
     for index, row in enumerate(rows):
         hits = sum(names_it(row.text, word) for word in words)
@@ -85,7 +85,7 @@ def beside(rows: Sequence[Row], words: Sequence[str], *, digits: bool = False) -
 
 
 def crossing(rows: Sequence[Row], words: Sequence[str]) -> Beside | None:
-    """Find the value in the row of one word and the column of another; None unless both are there."""
+    """Return the value in one word's row and another word's column; None without both."""
     for top, header in enumerate(rows):
         if len(header.cells) < 2:
             continue
@@ -116,11 +116,11 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         label, value = _split(cell.text, words)
         if value:
             tail = " ".join(one.text for one in cells[n + 1 :])
-            # "Lot: " may end a cell whose value is the next one.
+            # "Lot: " may end a cell, with its value in the next one.
             return Beside(label, f"{value} {tail}".strip() if len(value) < 3 else value, row)
         right = cells[n + 1] if n + 1 < len(cells) else None
         under = _overlapping(below, cell) if below is not None else None
-        # The head of a column: its value stands below, and beside it there is another head.
+        # A column's head: its value stands below, and another head stands beside it.
         if (
             right is not None
             and under is not None
@@ -132,7 +132,7 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
         if right is not None:
             return Beside(label, _together(cells[n + 1 :]), row)
         if n:
-            # "12 g sugar": what is in front of it.
+            # "12 g sugar": the value is in front.
             return Beside(label, _together(cells[:n]), row)
         if below is not None and not below.text.rstrip().endswith(":"):
             return Beside(label, below.text, below)
@@ -140,20 +140,20 @@ def _in_row(rows: Sequence[Row], index: int, words: Sequence[str]) -> Beside | N
 
 
 def _together(cells: Sequence[Cell]) -> str:
-    """Cells as one value; figures of several columns are told apart."""
+    """Join cells into one value, with commas between figures."""
     columns = all(any(map(str.isdigit, cell.text)) for cell in cells)
     return (", " if columns else " ").join(cell.text for cell in cells)
 
 
 def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
-    """The label and what comes after it; else what came before, if that holds a digit."""
+    """Split a text into label and value; the value is behind the label, or a figure in front."""
     spans = [
         match.span()
         for match in re.finditer(r"[^\s:=]+", text)
         if any(names_it(match.group(), word) for word in words)
     ]
     if not spans:
-        # An unspaced script: the word is a part.
+        # In an unspaced script, find the word as a part.
         for word in words:
             for one in _kin(word):
                 at = plain(text).find(one)
@@ -178,7 +178,7 @@ def _split(text: str, words: Sequence[str]) -> tuple[str, str]:
 
 
 def _overlapping(row: Row, head: Cell) -> Cell | None:
-    """The row's cell that stands most under (or over) this one."""
+    """Return the row's cell that overlaps most with a cell of another row; None without one."""
     best, most = None, 0.0
     for cell in row.cells:
         shared = min(cell.right, head.right) - max(cell.left, head.left)
@@ -215,7 +215,7 @@ def _same(token: str, word: str) -> bool:
         short + "e",
     ):
         return True
-    # "Orangensaft" for "saft", "Cappuccinos"; digits must be the same.
+    # "Orangensaft" has "saft", "Cappuccinos" is a plural; digits must be the same.
     if _NUMBERISH.fullmatch(token) or _NUMBERISH.fullmatch(word):
         return False
     if (

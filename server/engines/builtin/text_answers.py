@@ -1,4 +1,4 @@
-"""Answers from what was read: a price, a date, a figure, with the row that it was taken from. Pure."""
+"""Answers from text: a price, a date, a figure, with the row that has it. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _GENERAL = frozenset(
         "number numbers nummer zahl zahlen numero nombre digits номер amount much name brand"
     )
 )
-# Asked for by these, a form's own label comes first.
+# A question with one of these words is answered from a form's label first.
 _LABELS = frozenset(
     {"name", "nom", "nombre", "titel", "title", "titre", "titulo", "brand", "marke"}
 )
@@ -32,7 +32,7 @@ def read(s: Speaker) -> Answer:
 
 
 def read_instead(s: Speaker) -> Answer:
-    """It is asked to translate or to summarise: it reads."""
+    """Answer with the text itself, when a translation or a summary was asked for."""
     text = s.listing(s.rows or s.all_rows)
     return s.say(s.intent.want.value, text=text), s.scripts()
 
@@ -45,7 +45,7 @@ def says(s: Speaker) -> Answer:
 
 
 def measure(s: Speaker) -> Answer:
-    """A figure with the unit that was asked for: of the row that is named, else the largest print's first."""
+    """Answer with a figure of the unit asked for: in the named row, else in the largest print."""
     want = s.intent.want
     words = [word for word in s.words if word not in _GENERAL]
     if want is Want.AMOUNT and words:
@@ -119,7 +119,7 @@ def number(s: Speaker) -> Answer:
 
 
 def name(s: Speaker) -> Answer:
-    """The text beside the word, as on a form; else the largest line."""
+    """Answer with the text beside the word, as on a form, else with the largest line."""
     asked = [word for word in s.intent.asked.split() if word in _LABELS]
     if asked:
         near = tables.beside(s.rows, asked)

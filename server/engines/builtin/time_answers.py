@@ -10,14 +10,14 @@ from server.engines.builtin.speaker import Answer, Speaker
 from server.engines.builtin.tables import plain_words
 from server.engines.builtin.text_answers import beside, crossed
 
-# Words of a question about departures that name no destination.
+# Words of a question about departures that name no destination
 _TRAVEL = frozenset(
     plain_words(
         "train bus tram flight next zug nächste nächster bahn flug prochain tren autobús próximo поезд автобус "
         "leave leaves depart departs time uhr heure hora does when"
     )
 )
-# Asked for by these, it is not when something leaves.
+# Words with which a question is about an arrival, not a departure
 _ARRIVALS = ("arriv", "ankunft", "kommt", "llega", "прибы", "到达")
 
 
@@ -27,7 +27,7 @@ def expiry(s: Speaker) -> Answer:
     if named is not None:
         return s.sentence(s.say("expiry", value=named.text), _passed(s, named)), s.scripts()
     if any(fields.dates(text) for text in texts):
-        # No row calls one of them an expiry date: say that there are dates, and no more.
+        # No row calls one of them an expiry date, so they are only listed below.
         return s.say("none_expiry"), date(s)[0]
     return s.say("none_expiry"), s.seen()
 
@@ -101,7 +101,7 @@ def departure(s: Speaker) -> Answer:
 
 
 def _named(s: Speaker, found: hours.Departure) -> Answer:
-    """A time with the word that it stands beside."""
+    """Answer with a time and the word beside it."""
     cells = [cell.text for cell in found.row.cells]
     label = next((one for one in cells if any(tables.names_it(one, word) for word in s.words)), "")
     if found.time in label or not label:
@@ -110,7 +110,7 @@ def _named(s: Speaker, found: hours.Departure) -> Answer:
 
 
 def _passed(s: Speaker, date: fields.Date) -> str:
-    """Say whether the day has passed; nothing when that depends on which number is the month."""
+    """Say whether a day has passed; "" when that depends on which number is the month."""
     ends = _last_days(date)
     if not ends:
         return ""
@@ -120,7 +120,7 @@ def _passed(s: Speaker, date: fields.Date) -> str:
 
 
 def _last_days(date: fields.Date) -> list[dt.date]:
-    """The last day that a date may mean, in each order of day and month that it may be read in."""
+    """Return the last day that a date can mean, for each possible order of day and month."""
     if date.year is None:
         return []
     orders = [(date.month, date.day)]

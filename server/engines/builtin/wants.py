@@ -1,4 +1,4 @@
-"""The things that the built-in engine can be asked for. Pure data."""
+"""The subjects of questions to the built-in engine. Pure data."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Want(StrEnum):
-    """A question's subject. The order is the order in which they are tried: special before general."""
+    """A question's subject. They are tried in this order: special before general."""
 
     HELLO = "hello"
     THANKS = "thanks"
@@ -55,13 +55,13 @@ class Want(StrEnum):
     READ = "read"
     SUMMARY = "summary"
     OTHER = "other"
-    # A question in a language that is not spoken here.
+    # A question in a language that the engine does not know
     FOREIGN = "foreign"
 
 
-# A talk about talking: no picture is needed.
+# Small talk, which needs no picture
 SOCIAL = frozenset({Want.HELLO, Want.THANKS, Want.HELP})
-# Colours, light and change cost next to nothing; these need no text beside them.
+# Subjects that need no text; colours, light and change cost almost nothing.
 _TEXT_FREE = frozenset(
     {Want.MOTION, Want.FACES, Want.COLOUR, Want.LIGHT, Want.SHARP, Want.CODE, *SOCIAL}
 )

@@ -6,7 +6,7 @@ from types import ModuleType
 
 from server.engines.builtin.languages import de, en, es, fr, ru, zh
 
-# In the order in which a tie between them is settled.
+# The order settles ties.
 LANGUAGES = ("en", "de", "fr", "es", "ru", "zh")
 _MODULES: dict[str, ModuleType] = {"en": en, "de": de, "fr": fr, "es": es, "ru": ru, "zh": zh}
 
@@ -17,17 +17,17 @@ COLOURS: dict[str, tuple[str, ...]] = {
 }
 # By want: whole words, beginnings of words (*) and phrases; in Chinese, parts of the question.
 QUESTIONS = {name: one.QUESTIONS for name, one in _MODULES.items()}
-# Places in the picture, days of the week (Monday first), words of a greeting that mean nothing by themselves.
+# Places in the picture; days of the week, Monday first; courtesies, which have no subject.
 PLACES: dict[str, dict[str, str]] = {name: one.PLACES for name, one in _MODULES.items()}
 DAYS: dict[str, tuple[str, ...]] = {name: one.DAYS for name, one in _MODULES.items()}
 FILLERS: dict[str, str] = {name: one.FILLERS for name, one in _MODULES.items()}
-# The commonest words, by which a language is known.
+# The most common words, which show a text's language
 HINTS: dict[str, str] = {name: one.HINTS for name, one in _MODULES.items()}
-# Words that say nothing about what is meant.
+# Words that do not help to find a subject
 STOP: dict[str, str] = {name: one.STOP for name, one in _MODULES.items()}
-# "Does it say ...": what comes after it, in a group.
+# Patterns of "Does it say ...", with the text to find in a group
 SAYS: dict[str, str] = {name: one.SAYS for name, one in _MODULES.items()}
-# Written without spaces between words.
+# Languages written without spaces between words
 UNSPACED = frozenset({"zh"})
 # Words for today and for tomorrow.
 TODAY: dict[str, str] = {name: one.TODAY for name, one in _MODULES.items()}

@@ -1,4 +1,4 @@
-"""English: what people ask with, and what they are told. Pure data."""
+"""English: the words of questions, and the phrases of answers. Pure data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Spanish: what people ask with, and what they are told. Pure data."""
+"""Spanish: the words of questions, and the phrases of answers. Pure data."""
 
 from __future__ import annotations
 

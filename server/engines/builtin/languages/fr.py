@@ -1,4 +1,4 @@
-"""French: what people ask with, and what they are told. Pure data."""
+"""French: the words of questions, and the phrases of answers. Pure data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Russian: what people ask with, and what they are told. The reader knows no Cyrillic letters. Pure data."""
+"""Russian: the words of questions, and the phrases of answers. Pure data.
+
+The reader knows no Cyrillic letters.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Chinese: what people ask with, and what they are told. Words are parts of the question. Pure data."""
+"""Chinese: the words of questions, and the phrases of answers. Pure data.
+
+Words are parts of the question.
+"""
 
 from __future__ import annotations
 
