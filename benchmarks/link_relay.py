@@ -23,7 +23,7 @@ class _Side(asyncio.DatagramProtocol):
         self._link = link
         self.transport: asyncio.DatagramTransport | None = None
         self.other: _Side | None = None
-        # Whom the other side's packets go to; None before the first packet came or the answer was seen
+        # The peer that gets the other side's packets; None before its first packet or the answer
         self.peer: Address | None = None
         self.learn = False
 

@@ -1,4 +1,4 @@
-"""The reference of a comparison, and how a look lies on it: the camera's motion and the light's, found together."""
+"""The reference of a comparison, and its alignment with a look, in motion and light at once."""
 
 from __future__ import annotations
 
@@ -12,23 +12,25 @@ from numpy.typing import NDArray
 from server.attention.planes import Planes
 from server.attention.scratch import F32, HEIGHT, U8, WIDTH, Scratch
 
-# Steps of the search; it ends early when one moves less than this (blocks; radians and shares of size).
+# Most steps of the search; it ends early at a step smaller than this (blocks; radians and shares
+# of size).
 _STEPS = 7
 _SMALL_SHIFT = 0.03
 _SMALL_TURN = 0.0005
-# With less motion than this the look is read as it is (blocks; radians and shares of size).
+# With less motion than this the look is read as it is (blocks; radians and shares of size)
 _STILL_SHIFT = 0.02
 _STILL_TURN = 0.0003
-# Points: the steepest of each tile, so that no part of the picture decides alone, and a grid for the light.
+# Points: the steepest of each tile, so that no part of the picture decides alone, and a grid for
+# the light
 _TILE = 10
 _STEEPEST = 4
 _GRID = 8
 _MARGIN = 4
-# Keeps the solution small where points say little: two of motion, turn and growth, four of light.
+# Keeps the solution small if points say little: two of motion, turn and growth, four of light
 _DAMPING = np.diag(np.array([0.5, 0.5, 50, 50, 0.02, 0.02, 0.02, 0.02], np.float32))
-# Grey level that gains and slopes of the light are given for.
+# The grey level for which gains and slopes of the light are given
 _LEVEL = 128
-# Half the width in blocks: places are counted in it from the middle.
+# Half the width in blocks, the unit of coordinates from the middle
 _UNIT = WIDTH / 2
 _X = ((np.arange(WIDTH, dtype=np.float32) - (WIDTH - 1) / 2) / _UNIT)[None, :]
 _Y = ((np.arange(HEIGHT, dtype=np.float32) - (HEIGHT - 1) / 2) / _UNIT)[:, None]
@@ -55,7 +57,7 @@ class Pose:
 
     @property
     def moved(self) -> float:
-        """Blocks that the middle moved."""
+        """The motion of the middle, in blocks."""
         return math.hypot(self.across, self.down)
 
     @property
@@ -64,7 +66,7 @@ class Pose:
 
     @property
     def shift(self) -> float:
-        """About how many blocks anything moved, 1 at most."""
+        """The approximate motion of any block, in blocks; 1 at most."""
         return min(1.0, self.moved + _UNIT / 2 * self.twisted)
 
     @property
@@ -73,11 +75,11 @@ class Pose:
 
     @property
     def margin(self) -> int:
-        """Blocks at each side of the reference that the look may not show, 12 at most."""
+        """The blocks at each edge of the reference that the look may not show; 12 at most."""
         return max(0, math.ceil(min(12.0, self.moved + _UNIT * self.twisted - 0.3)))
 
     def matrix(self, width: int, height: int) -> NDArray[np.float64]:
-        """From places of a reference of that size to places of the look."""
+        """Return the matrix (2, 3) from points of a reference of that size to the look's."""
         scale = width / WIDTH
         a, b, c = 1 + self.growth, self.turn * self.ratio, self.turn / self.ratio
         x, y = (width - 1) / 2, (height - 1) / 2
@@ -89,7 +91,7 @@ class Pose:
         )
 
     def warp(self, look: NDArray[np.uint8] | F32, target: NDArray[np.uint8] | F32) -> None:
-        """Read the look where the reference's blocks went."""
+        """Write the look into `target` as the reference would show it."""
         height, width = look.shape
         cv2.warpAffine(
             look,
@@ -117,7 +119,7 @@ class Reference:
         return self._planes.alike(planes)
 
     def average(self, luma: F32, chroma: F32, weight: float) -> None:
-        """Take in a look at the same scene, for less noise."""
+        """Average in a look at the same scene, for less noise."""
         self.luma += weight * (luma - self.luma)
         self.chroma += weight * (chroma - self.chroma)
         self._derive()
@@ -127,7 +129,7 @@ class Reference:
         local_range(luma, self.range)
         for plane, target in zip(self.chroma, self.chroma_range, strict=True):
             local_range(plane, target)
-        # Squares by row, and of chroma without its mean: what gains are divided by
+        # Squares by row, and of chroma without its mean, by which gains are divided
         self.row_squares: F32 = np.einsum("ij,ij->i", luma, luma)[:, None] + np.float32(1)
         self.chroma_deviation: F32 = self.chroma - self.chroma.mean((1, 2), keepdims=True)
         squares = np.einsum("pij,pij->p", self.chroma_deviation, self.chroma_deviation)
@@ -160,7 +162,7 @@ class Reference:
         self._values: F32 = blurred.ravel()[points]
         level = self._values / _LEVEL
         ratio = self._planes.ratio
-        # (8, points): what a change of each of the eight does to a point
+        # (8, points): the effect of each of the eight unknowns on a point
         self._slopes: F32 = np.ascontiguousarray(
             [
                 gx,
@@ -188,7 +190,7 @@ class Reference:
             difference = self._sampled(blurred, pose) if step else blurred.ravel()[self._points]
             difference -= self._values
             left = difference - light @ self._slopes[4:] if light is not None else difference.copy()
-            # A median of every third; half the points weigh more than a quarter.
+            # The median of every third; half the points weigh more than a quarter.
             sizes = np.abs(left[::3])
             median = float(np.partition(sizes, sizes.size // 2)[sizes.size // 2])
             left *= 1 / (2.0 * max(1.0, 1.5 * median))
@@ -223,7 +225,7 @@ class Reference:
         return pose
 
     def _sampled(self, blurred: F32, pose: Pose) -> F32:
-        """The look at this reference's points."""
+        """Return the look's values at the reference's points."""
         (a, b, c), (d, e, f) = pose.matrix(WIDTH, HEIGHT).astype(np.float32)
         x = self._x * a
         x += self._y * b
@@ -237,7 +239,7 @@ class Reference:
         return row
 
     def lit(self, pose: Pose, target: F32, work: F32) -> None:
-        """This reference's luma in the light of a look."""
+        """Write the reference's luma in the light of a look into `target`."""
         across = _X * np.float32(pose.slope_across) + np.float32(1 + pose.gain)
         np.add(across, _Y * np.float32(pose.slope_down), out=work)
         np.multiply(work, self.luma, out=target)
@@ -245,7 +247,7 @@ class Reference:
 
 
 def local_range(plane: F32, target: F32) -> None:
-    """Brightest less darkest of the 3×3 around each block."""
+    """Write the range of values in the 3×3 around each block into `target`."""
     cv2.dilate(plane, _KERNEL, dst=target)
     target -= cv2.erode(plane, _KERNEL)
 

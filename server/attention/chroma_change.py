@@ -16,7 +16,7 @@ _MOST = 80.0
 _EDGE = 0.25 * 0.35
 _EDGE_SHIFT = 0.25 * 0.35
 _LEARN_SECONDS = 2.0
-# The light's color: a mean and a gain of each plane from differences up to this.
+# The light's color: a mean and a gain of each plane, from differences up to this
 _CLIP = 4.0
 _ROUNDS = 2
 _AREA = Rule(area=0.005)
@@ -26,7 +26,7 @@ _SHAPE = (HEIGHT // 2, WIDTH // 2)
 
 
 class ChromaChange:
-    """One camera's, against a reference. Holds 70 kB."""
+    """One camera's changes of color against a reference. Holds 70 kB."""
 
     def __init__(self) -> None:
         self._activity = Activity(
@@ -35,7 +35,7 @@ class ChromaChange:
         self._two_looks = TwoLooks(_SHAPE)
 
     def restart(self) -> None:
-        """Another reference is compared with from now on."""
+        """Begin to compare with another reference."""
         self._activity.restart()
         self._two_looks.forget()
 
@@ -48,7 +48,7 @@ class ChromaChange:
         sensitivity: float,
         scratch: Scratch,
     ) -> Patch:
-        """Find the best patch that this look and the last one have. `warped`: (2, 45, 80)."""
+        """Find the best patch that this look and the last one share. `warped`: (2, 45, 80)."""
         work, other = scratch.chroma_a, scratch.chroma_b
         np.subtract(warped, reference.chroma, out=work)
         difference = scratch.chroma_difference
@@ -86,7 +86,7 @@ class ChromaChange:
 
 
 def _marks(strength: F32, difference: F32) -> U8:
-    """A number for each way in which U and V are over their thresholds; 0 for none."""
+    """Return a number for each combination of U and V over their thresholds; 0 for neither."""
     hot = (strength > 1).view(np.uint8)
     hot *= 1 + (difference > 0).view(np.uint8)
     marks: U8 = hot[0] + 3 * hot[1]

@@ -1,4 +1,4 @@
-"""Marked blocks: how large and how clear their patches are, and whether two looks agree about them."""
+"""Marked blocks: the size and clarity of their patches, and the agreement of two looks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """The patch that comes nearest to a rule."""
+    """The patch that fulfils a rule best."""
 
-    # 1 and more fulfils the rule
+    # 1 and more fulfils the rule.
     value: float = 0.0
     # left, top, right, bottom as shares of the plane
     box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
@@ -40,7 +40,7 @@ NO_PATCH = Patch()
 
 
 def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patch:
-    """Find which patch of touching marks fulfils a rule best. Without `strength` it is 1 everywhere."""
+    """Find the patch of touching marks that fulfils a rule best. No `strength`: 1 everywhere."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(marks, connectivity=8)
     if count < 2:
         return NO_PATCH
@@ -64,7 +64,10 @@ def best_patch(marks: U8, strength: F32 | None, rules: tuple[Rule, ...]) -> Patc
 
 
 class TwoLooks:
-    """Marks of the last look (a byte a block, 0: none), so that a weak change needs two looks that agree."""
+    """The marks of the last look, since a weak change needs two looks that agree.
+
+    A byte a block; 0: none.
+    """
 
     def __init__(self, shape: tuple[int, int]) -> None:
         self._last: U8 = np.zeros(shape, np.uint8)
@@ -75,7 +78,7 @@ class TwoLooks:
         self._there = False
 
     def agree(self, marks: U8) -> U8 | None:
-        """The blocks that had the same mark in the last look, as 1; None if nothing was marked then."""
+        """Return 1 for each block marked as in the last look, else 0; None without a last look."""
         both = None
         if self._there:
             both = self._both
@@ -103,11 +106,14 @@ class Activity:
         self._seconds = seconds
 
     def restart(self) -> None:
-        """The next difference is to another reference, so it is not compared with the last one."""
+        """Begin with another reference: do not compare its first difference with the last one."""
         self._there = False
 
     def learn(self, difference: F32, passed: float, a: F32, b: F32) -> None:
-        """`passed`: seconds since the last look. `a` and `b` are overwritten."""
+        """Learn from a look's difference. `passed`: seconds since the last look.
+
+        `a` and `b` are overwritten.
+        """
         if self._there:
             np.subtract(difference, self._last, out=a)
             np.abs(a, out=a)

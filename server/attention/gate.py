@@ -20,25 +20,26 @@ from server.attention.scratch import F32, HEIGHT, WIDTH, Scratch
 if TYPE_CHECKING:
     import av
 
-# Seconds between looks, at least; of a faster camera most frames are passed over.
+# Least time between looks; most frames of a faster camera are skipped.
 LOOK_SECONDS = 0.4
-# A camera's clock is not that exact.
+# Tolerance for a camera's clock
 _EARLY = 0.02
-# More blocks over their threshold than this share is another scene, more blocks of motion another view.
+# A larger share of blocks over their threshold is another scene; more blocks of motion are
+# another view.
 _SCENE_SHARE = 0.30
 _VIEW_BLOCKS = 8.0
-# Looks averaged into the reference after an answer, while no more of the blocks differ than a lamp has.
+# Looks averaged into the reference after an answer, while fewer blocks differ than with a new lamp
 _SETTLE_LOOKS = 3
 _SETTLE_SHARE = 0.0006
-# Longest step that is learned from, in seconds
+# Longest step for learning, in seconds
 _STEP = 0.5
-# Bounds of the sensitivity: 1 is what the figures were tuned for.
+# Bounds of the sensitivity; the figures are tuned for 1.
 LEAST_SENSITIVITY = 0.25
 MOST_SENSITIVITY = 4.0
 
 
 class Why(StrEnum):
-    """Reason of a decision."""
+    """The reason of a decision."""
 
     SAME = "same"
     # There is nothing to compare with.
@@ -75,7 +76,7 @@ class Change:
     value: float
     # The part of the frame that changed; None without a change.
     region: Region | None
-    # Share of the picture that always moves, where only a stronger change is seen
+    # Share of the picture that always moves, in which only a stronger change counts
     busy: float
 
     @property
@@ -84,15 +85,15 @@ class Change:
 
 
 class ChangeGate:
-    """One camera's (0.74 MB beside the shared scratch). Frames come in order; one caller at a time.
+    """One camera's gate (0.74 MB beside the shared scratch). Frames in order; one caller at a time.
 
-    The reference is the frame that the last answer was about, and nothing is adapted to what comes after: a slow
-    change adds up until it is seen. How much each block moves from look to look is learned, so leaves and screens
-    wake less; `busy` says how much of the picture that is.
+    The reference is the frame of the last answer and does not adapt to later frames, so a slow
+    change adds up until it is found. The gate learns how much each block usually moves between
+    looks, so that leaves and screens wake less; `busy` is their share of the picture.
     """
 
     def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:
-        """Cameras share `scratch`. A higher `sensitivity` sees weaker and smaller changes, 0.25 to 4."""
+        """Cameras share `scratch`. `sensitivity`: 0.25 to 4; more finds weaker, smaller changes."""
         if not LEAST_SENSITIVITY <= sensitivity <= MOST_SENSITIVITY:
             raise ValueError(
                 f"a sensitivity of {sensitivity:g} was given; allowed are {LEAST_SENSITIVITY:g} to {MOST_SENSITIVITY:g}"
@@ -104,7 +105,7 @@ class ChangeGate:
         self.forget()
 
     def forget(self) -> None:
-        """Another stream is not compared with this one."""
+        """Forget the reference, because another stream begins."""
         self._reference: Reference | None = None
         self._luma = LumaChange()
         self._chroma = ChromaChange()
@@ -114,11 +115,11 @@ class ChangeGate:
         self._looks = 0
 
     def due(self, now: float) -> bool:
-        """Tell whether a frame captured at `now` (seconds of any steady clock) is to be looked at."""
+        """Return True when a frame captured at `now` (any steady clock's seconds) needs a look."""
         return abs(now - self._looked) >= LOOK_SECONDS - _EARLY
 
     def answered(self, planes: Planes) -> None:
-        """Compare with these from now on: a copy of `seen` at the look whose frame was really sent."""
+        """Make planes the reference: a copy of `seen` at the look whose frame was really sent."""
         self._reference = Reference(planes)
         self._restart()
         self._looks = 0
@@ -169,7 +170,7 @@ class ChangeGate:
         return Change(why if changed else Why.SAME, best.value, region, busy)
 
     def _warped(self, pose: Pose) -> tuple[F32, F32]:
-        """The look's luma and chroma where the reference's blocks went."""
+        """Return the look's luma and chroma, warped onto the reference."""
         scratch = self._scratch
         if pose.still:
             return scratch.luma, scratch.chroma

@@ -9,47 +9,48 @@ from server.attention.alignment import Pose, Reference, local_range
 from server.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks, best_patch
 from server.attention.scratch import F32, HEIGHT, SIZE, WIDTH, Scratch, clip
 
-# Grey levels are of 3×3 means of blocks. The figures here were tuned on clips like those of tests/attention/clips.py.
-# Thresholds: so many learned deviations, within these bounds, and more for a change of the light's gain of 1.
+# Grey levels are of means of 3×3 blocks. The figures are tuned on clips like those of
+# tests/attention/clips.py. Thresholds: so many learned deviations, within these bounds, and more
+# for a change of the light's gain of 1.
 _DEVIATIONS = 4.0
 _LEAST = 4.0
 _MOST = 80.0
 _LIGHT = 14.0
-# Share of the local contrast that misalignment explains: always, and for each block of shift.
+# Share of the local contrast that misalignment explains: always, and for each block of shift
 _EDGE = 0.25 * 0.40
 _EDGE_SHIFT = 0.25 * 0.35
-# Learned within these seconds
+# Time constant of learning
 _LEARN_SECONDS = 2.0
-# Bands of mains light: a gain for each row from differences up to this, until it moves less.
+# Bands of mains light: a gain for each row from differences up to this, until it hardly changes
 _ROW_CLIP = 6.0
 _ROW_ROUNDS = 4
 _ROW_STILL = 0.004
 # Wide shades count as light: the mean over 31×23 cells of 2×2 blocks (62×46 blocks) is subtracted.
 _WIDE = (31, 23)
-# One look is enough for a patch of this kind, a weaker one or a spot (a lamp) needs two.
+# One look is enough for a patch of this kind; a weaker one or a spot (a lamp) needs two.
 _AT_ONCE = Rule(area=0.008, strength=1.6)
 _WEAK = Rule(area=0.003, mass=0.006)
 _SPOT = Rule(area=0.0006, strength=2.5)
 
 
 class LumaChange:
-    """One camera's, against a reference. Holds 150 kB."""
+    """One camera's changes of brightness against a reference. Holds 150 kB."""
 
     def __init__(self) -> None:
         self.activity = Activity(
             (HEIGHT, WIDTH), first=1.0, least=0.4, jump=1.0, seconds=_LEARN_SECONDS
         )
         self._two_looks = TwoLooks((HEIGHT, WIDTH))
-        # Share of the blocks that are over their threshold
+        # Share of the blocks over their threshold
         self.share = 0.0
 
     def restart(self) -> None:
-        """Another reference is compared with from now on."""
+        """Begin to compare with another reference."""
         self.activity.restart()
         self._two_looks.forget()
 
     def busy(self, scratch: Scratch) -> float:
-        """Share of the blocks that always move, so that only a stronger change is seen there."""
+        """Return the share of blocks that always move, in which only a stronger change counts."""
         marks = scratch.bytes_a
         np.greater(self.activity.level, 2 * _LEAST / _DEVIATIONS, out=marks.view(np.bool_))
         return cv2.countNonZero(marks) / SIZE
@@ -63,9 +64,9 @@ class LumaChange:
         sensitivity: float,
         scratch: Scratch,
     ) -> tuple[Patch, Patch]:
-        """Find the best patch of this look, and the best of those that the last look had too.
+        """Find the best patch of this look, and the best that the last look shares.
 
-        `warped` is the look where the reference's blocks went (90, 160); `passed` seconds since the last look.
+        `warped`: the look, warped onto the reference (90, 160). `passed`: seconds since the last.
         """
         difference = self._difference(reference, warped, pose, scratch)
         strength = np.abs(difference, out=scratch.strength)
@@ -83,7 +84,7 @@ class LumaChange:
         now = Patch(self.share / _AT_ONCE.area * sensitivity)
         if self.share >= _AT_ONCE.area / sensitivity:
             now = best_patch(hot, strength, (_AT_ONCE.scaled(sensitivity),))
-        # Brighter 2, darker 1
+        # 2: brighter, 1: darker
         marks = scratch.bytes_a
         np.greater(difference, 0, out=marks.view(np.bool_))
         marks += hot

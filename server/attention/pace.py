@@ -9,19 +9,19 @@ import math
 
 from server.attention.gate import Change, Region
 
-# Seconds between requests: doubled with each answer that says the same, none after one that says something new.
+# Seconds between requests: doubled after each answer that is the same, none after a new one.
 FIRST_PAUSE = 1.0
 LONGEST_PAUSE = 30.0
 # With more than BUSY_SHARE of the picture always moving the gate sees less, so a request goes out
 # every HEARTBEAT_SECONDS without a change.
 BUSY_SHARE = 0.005
 HEARTBEAT_SECONDS = 60.0
-# A change lies elsewhere when less than this share of its region lies where answers stayed the same.
+# A change is elsewhere with less than this share of its region where answers stayed the same.
 _ELSEWHERE = 0.5
 
 
 class Pace:
-    """One piece of background work's. `now` is in seconds of any steady clock."""
+    """The pace of one piece of background work. `now` is in seconds of any steady clock."""
 
     def __init__(self) -> None:
         self._asked = -math.inf
@@ -32,18 +32,18 @@ class Pace:
         self._fruitless: Region | None = None
 
     def due(self, change: Change, now: float) -> bool:
-        """Tell whether to ask about the frame of this look."""
+        """Return True when the frame of this look should be asked about."""
         if change.busy > BUSY_SHARE and now - self._asked >= HEARTBEAT_SECONDS:
             return True
         return change.changed and (now >= self._until or self._elsewhere(change.region))
 
     def asked(self, change: Change, now: float) -> None:
-        """A request went off because of this look."""
+        """Note that a request was sent because of this look."""
         self._asked = now
         self._region = change.region if change.changed else None
 
     def answered(self, now: float, *, same: bool) -> None:
-        """The request is done; `same`: its answer says nothing new."""
+        """Note the end of the request. `same`: its answer says nothing new."""
         if not same:
             self._pause = 0.0
             self._fruitless = None

@@ -1,4 +1,4 @@
-"""Small planes of a frame: means of its luma and chroma, always 160×90, so that cameras can share working memory."""
+"""Small planes of a frame: means of luma and chroma, 160×90, so that cameras share scratch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _GRAY = 128
 
 
 class Planes:
-    """One frame's small planes (80 kB), in grey levels. Written by `read` alone."""
+    """One frame's small planes (80 kB), in grey levels. `read` alone writes them."""
 
     def __init__(self) -> None:
         # (180, 320): a quarter of the side of a picture of 1280×720, for print
@@ -33,7 +33,7 @@ class Planes:
         self.ratio = 1.0
 
     def read(self, image: av.VideoFrame, scratch: Scratch) -> None:
-        """Take another frame's. Raises ValueError for a pixel format without a luma plane of bytes."""
+        """Read another frame. Raises ValueError for a format without a luma plane of bytes."""
         luma = luma_plane(image)
         height, width = luma.shape
         self.turned = height > width
@@ -49,7 +49,7 @@ class Planes:
             self._shrink(plane, target, scratch)
 
     def upright(self) -> U8:
-        """The luma as the camera's picture stands: (90, 160), or (160, 90) of an upright one."""
+        """Return the luma as the picture stands: (90, 160), or (160, 90) of an upright one."""
         return np.ascontiguousarray(self.luma.T) if self.turned else self.luma
 
     def copy(self) -> Planes:
@@ -58,18 +58,18 @@ class Planes:
         return other
 
     def take(self, other: Planes) -> None:
-        """Become a copy of others."""
+        """Copy the values of other planes."""
         np.copyto(self.fine, other.fine)
         np.copyto(self.luma, other.luma)
         np.copyto(self.chroma, other.chroma)
         self.turned, self.ratio = other.turned, other.ratio
 
     def alike(self, other: Planes) -> bool:
-        """Tell whether both are of pictures of one shape, so that their blocks show the same places."""
+        """Find whether both have the same shape, so that their blocks show the same places."""
         return self.turned == other.turned and abs(self.ratio - other.ratio) < 0.01 * self.ratio
 
     def _shrink(self, plane: U8, target: U8, scratch: Scratch) -> None:
-        """Halve exactly while it can be (five times as quick as one step), then go to the target's size."""
+        """Halve as often as possible (five times as fast as one step), then resize to `target`."""
         rows, columns = target.shape[::-1] if self.turned else target.shape
         first = True
         while plane.shape[0] >= 2 * rows and plane.shape[1] >= 2 * columns:
@@ -96,7 +96,7 @@ def _resize(source: U8, target: U8) -> None:
 
 
 def _chroma_planes(image: av.VideoFrame) -> tuple[U8, U8] | None:
-    """U and V as views, or None of a picture without color."""
+    """Return U and V, or None for a picture without color."""
     if len(image.planes) < 2:
         return None
     views = []

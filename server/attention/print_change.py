@@ -1,4 +1,4 @@
-"""Change of fine texture whose mean stays: print, a display's digits. Read of a camera that stands still."""
+"""Change of fine texture with the same mean: print, a display's digits. For a still camera."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from server.attention.evidence import NO_PATCH, Activity, Patch, Rule, TwoLooks,
 from server.attention.planes import Planes
 from server.attention.scratch import F32, HEIGHT, U8, WIDTH, Scratch
 
-# Grey levels of deviation beyond the usual one, which follows within these seconds, and three times what it varies by.
+# Grey levels of deviation beyond the usual one, which follows within these seconds, and three
+# times its variation
 _BEYOND = 2.0
 _VARIES = 3.0
 _USUAL_SECONDS = 8.0
 _VARIES_SECONDS = 2.8
-# Looks that learn quickly, and after how many of a reference it is compared
+# Looks that learn quickly, and looks at a reference before it is compared
 _FIRST_LOOKS = 10
 _NEW_LOOKS = 2
 _RULE = Rule(area=0.006)
-# More than this share of the picture is focus or shake.
+# A larger share of the picture is a change of focus, or shake.
 _WIDE = 0.12
-# A camera shakes while it moved by more than this many blocks; that decays by the second figure with each look. A
-# change of the light's gain counts as so much shift.
+# A camera shakes while it moved by more than this many blocks; each look multiplies that by the
+# second figure. A change of the light's gain counts as so much shift.
 _STEADY = 0.10
 _DECAY = 0.85
 _LIGHT = 1.5
@@ -32,25 +33,25 @@ _SHAPE = (HEIGHT // 2, WIDTH // 2)
 
 
 class PrintChange:
-    """One camera's, against a reference. Holds 60 kB."""
+    """One camera's changes of print against a reference. Holds 60 kB."""
 
     def __init__(self) -> None:
         self._usual: F32 = np.full(_SHAPE, 1.5, np.float32)
         self._varies = Activity(_SHAPE, first=0.5, least=0.2, jump=1.0, seconds=_VARIES_SECONDS)
         self._two_looks = TwoLooks(_SHAPE)
-        # Looks at which the usual deviation was learned, and those since the reference
+        # Looks that the usual deviation is learned from, and those since the reference
         self._learned = 0
         self._looks = 0
         self._shaky = 1.0
 
     def restart(self) -> None:
-        """Another reference is compared with from now on."""
+        """Begin to compare with another reference."""
         self._varies.restart()
         self._two_looks.forget()
         self._looks = 0
 
     def steady(self, pose: Pose) -> bool:
-        """Tell whether the camera stands still long enough. Called with each look."""
+        """Find whether the camera has been still long enough. Call it with each look."""
         self._shaky = max(pose.shift, _LIGHT * abs(pose.gain), self._shaky * _DECAY)
         return self._shaky < _STEADY
 
@@ -63,7 +64,7 @@ class PrintChange:
         sensitivity: float,
         scratch: Scratch,
     ) -> Patch:
-        """Find the best patch that this look and the last one have."""
+        """Find the best patch that this look and the last one share."""
         deviation = _deviation(reference, planes.fine, pose, scratch)
         if edge := (pose.margin + 1) // 2:
             deviation[:edge] = deviation[-edge:] = 0
@@ -100,7 +101,7 @@ class PrintChange:
 
 
 def _deviation(reference: Reference, fine: U8, pose: Pose, scratch: Scratch) -> F32:
-    """Standard deviation of the difference within blocks of 4×4 of the fine plane (45, 80)."""
+    """Return the standard deviation of the difference in 4×4 of the fine plane (45, 80)."""
     if not pose.still:
         pose.warp(fine, scratch.fine_warped)
         fine = scratch.fine_warped
@@ -109,7 +110,7 @@ def _deviation(reference: Reference, fine: U8, pose: Pose, scratch: Scratch) -> 
     np.multiply(difference, difference, out=square)
     mean, deviation = scratch.mean, scratch.deviation
     for plane, target in ((difference, mean), (square, deviation)):
-        # Two exact halves are twice as quick as one quarter.
+        # Two exact halves are twice as fast as one quarter.
         cv2.resize(plane, (WIDTH, HEIGHT), dst=scratch.a, interpolation=cv2.INTER_AREA)
         cv2.resize(scratch.a, _SHAPE[::-1], dst=target, interpolation=cv2.INTER_AREA)
     mean *= mean

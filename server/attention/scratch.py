@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 
-# Blocks of a picture: 8×8 px each of one of 1280×720. A mean of so many pixels is steady under noise and coding.
+# Blocks of a picture: 8×8 px each at 1280×720, so many that noise and coding hardly move the mean.
 WIDTH = 160
 HEIGHT = 90
 SIZE = WIDTH * HEIGHT
 
-# Bytes of the first and second halving of a picture of 1920×1080; a larger one gets temporaries of its own.
+# Bytes of the first and second halving of 1920×1080; larger pictures get temporaries of their own.
 _HALVED = 960 * 540
 _QUARTERED = 480 * 270
 
 
 class Scratch:
-    """Arrays (2 MB) that a look writes before it reads them: nothing in them lasts beyond it.
+    """Arrays (2 MB) that each look overwrites before reading; nothing in them outlives it.
 
-    Whoever looks holds `lock`, so looks of several threads take turns. A new
-    temporary of 57 kB costs 32 µs, one of these 1.5.
+    A look holds `lock`, so looks of several threads take turns. A new temporary of 57 kB costs
+    32 µs, one of these 1.5.
     """
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self._first: U8 = np.zeros(_HALVED, np.uint8)
         self._second: U8 = np.zeros(_QUARTERED, np.uint8)
-        # (90, 160): the look and the look blurred, warped onto the reference, what differs, work
+        # (90, 160): the look, blurred, warped onto the reference; its differences; work
         self.luma, self.blurred, self.warped = _full(), _full(), _full()
         self.difference, self.strength, self.threshold = _full(), _full(), _full()
         self.a, self.b = _full(), _full()
@@ -55,7 +55,7 @@ class Scratch:
         self.mean, self.deviation, self.limit, self.half = _half(), _half(), _half(), _half()
 
     def halved(self, height: int, width: int, first: bool) -> U8:
-        """Room for a halved plane; the plane that it is made from lies in the other one."""
+        """Return an array for a halved plane; the plane to halve is in the other one."""
         flat = self._first if first else self._second
         size = height * width
         if size > flat.size:
@@ -64,7 +64,7 @@ class Scratch:
 
 
 def clip(values: F32, bound: float, target: F32) -> F32:
-    """Write values within plus and minus a bound; a third of what `np.clip` takes at this size."""
+    """Limit values to plus and minus a bound; a third of the time of `np.clip` at this size."""
     np.minimum(values, bound, out=target)
     return np.maximum(target, -bound, out=target)
 

@@ -16,21 +16,21 @@ from enum import StrEnum
 from server.attention.watch_answers import Answer
 from server.vision.grounding import Box
 
-# Noes in a row until a condition that held counts as over
+# Successive noes after which a condition that held is over
 CLEARED_AFTER = 3
-# Requests of one watch: so many at once, and as many again within a day
+# Requests of one watch: this many at once, and as many again within a day
 WAKES_A_DAY = 150
 _DAY = 86_400.0
 # The confidence that an answer needs, and the share of doubt that each "that was wrong" leaves
 _BAR = 0.5
 _DOUBT_LEFT = 0.6
 _MAX_BAR = 0.95
-# Parts of the smaller one by which a place has to lie in what changed
+# Share of the smaller of both by which a place has to overlap the change
 _MIN_OVERLAP = 0.2
 
 
 class WatchState(StrEnum):
-    """As clients read it."""
+    """The state of a watch as clients read it."""
 
     LOOKING = "looking"
     SEEN = "seen"
@@ -56,13 +56,13 @@ class Order:
 
     id: str
     condition: str
-    # Ring each time that it begins, not once
+    # True: ring each time that it begins; False: once
     repeat: bool = False
-    # Seconds after the end of what was seen in which nothing rings
+    # Seconds after the end of a seen event in which nothing rings
     cooldown_s: float = 60.0
-    # Seconds until it ends by itself; None: until it is stopped
+    # Seconds until it ends by itself; None: never
     expires_s: float | None = None
-    # Minutes of the day from which, and until which, it is watched; may go over midnight; None: always
+    # First and last minute of the day; may go over midnight; None: always
     hours: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
@@ -80,7 +80,7 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Ring:
-    """The event: what is rung for, with the frame that proves it."""
+    """One ring of a watch, with the frame that proves it."""
 
     watch_id: str
     condition: str
@@ -92,7 +92,7 @@ class Ring:
 
 
 def overlaps(place: Box, changed: Box) -> bool:
-    """Find whether a place lies in what changed, by a fifth of the smaller of both."""
+    """Find whether a place overlaps a change by a fifth of the smaller of both."""
     width = min(place.x2, changed.x2) - max(place.x1, changed.x1)
     height = min(place.y2, changed.y2) - max(place.y1, changed.y1)
     if width <= 0 or height <= 0:
@@ -102,7 +102,7 @@ def overlaps(place: Box, changed: Box) -> bool:
 
 
 class Watch:
-    """The state of one order. `Watches` asks for it and hands it the answers."""
+    """The state of one order. `Watches` asks for it and passes the answers on."""
 
     def __init__(self, order: Order, now: float) -> None:
         self.order = order
@@ -113,9 +113,9 @@ class Watch:
         self.looked_at: float | None = None
         # The frame of the last no that a second picture confirmed, for comparison; None before one.
         self.last_no: str | None = None
-        # The frame that it was asked about last; None before the first one.
+        # The frame of the last request about it; None before the first one.
         self.asked_frame: str | None = None
-        # False until something is known of what held when it began; until then a yes is a status.
+        # False until the state at its beginning is known; a yes before that rings nothing.
         self.begun = False
         # A first no waits for one look at the settled scene.
         self.unsettled = False
@@ -131,7 +131,7 @@ class Watch:
         return expires is not None and now - self._since >= expires
 
     def finished(self, now: float) -> bool:
-        """It has rung, and was to ring once; or its time is over."""
+        """Return True when it has rung and was to ring once, or has expired."""
         return (self._rung and not self.order.repeat) or self.expired(now)
 
     def paused(self, now: float, minute: int) -> str:
@@ -165,7 +165,7 @@ class Watch:
         self._wakes_at = now
 
     def plain(self, answer: Answer, frame_id: str, now: float, *, settled: bool) -> bool:
-        """Take the answer of the common request; true where a second look is needed."""
+        """Take the answer of the common request; return True when a second look is needed."""
         self.looked_at, self.reason = now, answer.why
         yes = self._yes(answer)
         if self.belief is Belief.HOLDS:
@@ -176,7 +176,7 @@ class Watch:
             self.belief = Belief.DOUBTED
             return True
         self.begun = self.begun or settled
-        # Twice no is one that later pictures are compared with.
+        # Only a second no is compared with later pictures.
         self.unsettled = not settled
         if settled:
             self.last_no = frame_id
@@ -185,9 +185,9 @@ class Watch:
     def second(
         self, answer: Answer, frame_id: str, changed: Box | None, now: float, *, places: bool
     ) -> Ring | None:
-        """Take the answer of the second look; `changed` is None where the whole picture did.
+        """Take the answer of the second look. `changed`: None when the whole picture changed.
 
-        `places`: the engine can name them; one that it does not name then lies nowhere.
+        `places`: the engine can name places; without one in the answer nothing rings.
         """
         if self.belief is not Belief.DOUBTED:
             return None
@@ -216,12 +216,12 @@ class Watch:
         )
 
     def unanswered(self) -> None:
-        """No answer came: what was asked counts as not asked."""
+        """Note that no answer came, which counts as no request."""
         if self.belief is Belief.DOUBTED:
             self.belief = Belief.CLEAR
 
     def wrong(self, frame_id: str, now: float) -> None:
-        """A person says that the last ring was false: from now on it has to be surer, and that frame is a no."""
+        """Take a person's word that the last ring was false: raise the bar, and note a no."""
         self.bar = min(_MAX_BAR, 1 - (1 - self.bar) * _DOUBT_LEFT)
         self.last_no = frame_id
         self._rung = False

@@ -1,7 +1,7 @@
-"""All conditions of a session in one request: the question, the JSON schema, and the tolerant reading of the answer.
+"""All conditions of a session in one request: question, JSON schema, and tolerant reading.
 
-The schema is for engines that take one; where none is, the answer may be anything: words around the JSON, a list that
-was cut off, wrong types. What cannot be read is no answer, which is neither a yes nor a no.
+Only some engines take the schema. Without it the answer may be anything: words around the JSON, a
+list that was cut off, wrong types. An unreadable answer is neither a yes nor a no.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from server.vision.grounding import Box
 
 MAX_CONDITION_CHARS = 200
 MAX_REASON_CHARS = 200
-# A longer answer is none.
+# A longer answer is not read.
 MAX_TEXT_CHARS = 20_000
-# Beginnings of objects that are tried
+# Beginnings of objects that are parsed at most
 _MAX_OBJECTS = 64
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
@@ -74,25 +74,28 @@ class Answer:
     seen: bool
     # 0 to 1
     sure: float
-    # In the model's own unit; None where it names no place
+    # In the model's own unit; None when it names no place
     where: Box | None
     why: str
 
 
 def one_line(condition: str) -> str:
-    """A condition as it stands in a request: one line, bounded."""
+    """Return a condition as a request has it: in one line, with a bound."""
     shown = "".join(char if char.isprintable() else " " for char in condition)
     return " ".join(shown.split())[:MAX_CONDITION_CHARS]
 
 
 def question(conditions: Mapping[str, str]) -> str:
-    """The plain question for all conditions, by id."""
+    """Return the plain question about all conditions, by id."""
     lines = [f"{name}: {one_line(condition)}" for name, condition in conditions.items()]
     return "\n".join(["Which of these does the picture show now?", *lines, _FORM])
 
 
 def second_question(name: str, condition: str, *, with_before: bool) -> str:
-    """The second look at one condition, in other words; with the crop of the last verified no, what began between them."""
+    """Return the question of the second look at one condition, in other words.
+
+    `with_before`: there is a crop of the last verified no, to ask what began since.
+    """
     pictures = (
         "The first picture shows the place before, when it was not so; the second shows it now. "
         "Compare them: did this begin between the two?"
@@ -103,7 +106,7 @@ def second_question(name: str, condition: str, *, with_before: bool) -> str:
 
 
 def read_answers(text: str, names: Collection[str]) -> dict[str, Answer]:
-    """The answers in a model's text for these ids; the first one counts of an id. Never raises."""
+    """Return the answers in a model's text for these ids, the first for each. Never raises."""
     found: dict[str, Answer] = {}
     if len(text) > MAX_TEXT_CHARS:
         return found
@@ -117,7 +120,7 @@ def read_answers(text: str, names: Collection[str]) -> dict[str, Answer]:
 
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
-    """The objects with an id, in `watches` or loose, as far as they are whole."""
+    """Yield the complete objects with an id, in `watches` or loose."""
     decoder = json.JSONDecoder(strict=False)
     end = 0
     tried = 0
@@ -130,7 +133,7 @@ def _entries(text: str) -> Iterator[dict[str, Any]]:
         try:
             whole, end = decoder.raw_decode(text, match.start())
         except (ValueError, RecursionError):
-            # Words, a cut, nesting without an end: what lies within it may be whole.
+            # Words, a cut, or endless nesting: objects inside may be complete.
             continue
         inner = whole.get("watches", [whole])
         for entry in inner[:_MAX_OBJECTS] if isinstance(inner, list) else []:
@@ -162,7 +165,7 @@ def _truth(value: object) -> bool | None:
 
 
 def _number(value: object) -> float | None:
-    """A finite number that is none of a boolean's or a string's."""
+    """Return a finite number; None for a boolean, a string and others."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e9 < value < 1e9:
         return None
     return float(value) if math.isfinite(value) else None

@@ -1,8 +1,9 @@
-"""All watches of a session, eight at most: what to ask when the scene changes, and what the answers lead to. Pure.
+"""All watches of a session, eight at most: requests when the scene changes, and rings. Pure.
 
-`woken` and `settled` say that the gate saw a change or an end of it; each gives at most one request for all conditions.
-`answered` takes its answers and gives second looks and rings. Nothing is asked twice of the same frame, and while a
-request is on its way the newest change waits for its end. Each request has to be `answered` or `failed`.
+`woken` and `settled` report that the gate saw a change or its end; each gives at most one request
+for all conditions. `answered` takes its answers and gives second looks and rings. No frame is asked
+about twice, and while a request runs the newest change waits for its end. Each request has to be
+`answered` or `failed`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from server.attention.watch_answers import Answer
 from server.vision.grounding import Box
 
 MAX_WATCHES = 8
-# Rings that can be called wrong; the oldest is forgotten.
+# Most rings that a person can call wrong; the oldest is dropped.
 _MAX_RINGS = 64
 
 
@@ -27,7 +28,7 @@ class Look(StrEnum):
     PLAIN = "plain"
     # The same, when the scene is still again after a no
     SETTLED = "settled"
-    # One condition, its place in high detail, other words, beside the last verified no
+    # One condition, its place in high detail, in other words, beside the last verified no
     SECOND = "second"
 
 
@@ -40,7 +41,8 @@ class Ask:
     watch_ids: tuple[str, ...]
     # The region that changed since the last answer; None for the whole picture
     changed: Box | None
-    # Second look: what to cut out, None for the whole picture; and the frame of the last verified no, None without one
+    # Second look: the region to cut out, None for the whole picture; and the frame of the last
+    # verified no, None without one
     crop: Box | None = None
     before: str | None = None
 
@@ -82,20 +84,20 @@ def _both(one: Box | None, other: Box | None) -> Box | None:
 
 
 class Watches:
-    """The watches of one session. `places`: the engine names where things are, in the frame's pixels."""
+    """The watches of one session. `places`: the engine names places, in the frame's pixels."""
 
     def __init__(self, *, places: bool = True) -> None:
         self.places = places
         self._watches: dict[str, Watch] = {}
-        # The common request that is on its way; None when none is
+        # The running common request; None without one
         self._under_way: Ask | None = None
-        # Those that it asks about: a watch that was replaced meanwhile is another one.
+        # Its watches: one that was replaced meanwhile is another one.
         self._asked_about: dict[str, Watch] = {}
-        # Second looks on their way, one a watch
+        # Running second looks, one a watch
         self._seconds: dict[str, Ask] = {}
-        # The newest change that came meanwhile
+        # The newest change since the request began
         self._waiting: _Wake | None = None
-        # The frame of the newest common request, and what had changed in it
+        # The frame of the newest common request, and the change in it
         self._asked: _Wake | None = None
         self._rings: dict[str, Ring] = {}
 
@@ -103,19 +105,19 @@ class Watches:
         return len(self._watches)
 
     def add(self, order: Order, now: float) -> None:
-        """Begin a watch; one of the same id is replaced. Raises ValueError for a ninth."""
+        """Begin a watch, in place of one with the same id. Raises ValueError for a ninth."""
         if order.id not in self._watches and len(self._watches) >= MAX_WATCHES:
             raise ValueError(f"{MAX_WATCHES} watches are set, which is the most; stop one first")
         self.remove(order.id)
         self._watches[order.id] = Watch(order, now)
 
     def remove(self, watch_id: str) -> bool:
-        """Stop a watch; false where there is none."""
+        """Stop a watch; return False when there is none."""
         self._seconds.pop(watch_id, None)
         return self._watches.pop(watch_id, None) is not None
 
     def woken(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
-        """The scene changed: the request for all conditions that are watched now; None when nothing is to be asked."""
+        """Take a change of the scene; return the request about the present watches, or None."""
         if self._under_way is not None:
             before = self._waiting
             self._waiting = _Wake(frame_id, _both(before.changed, changed) if before else changed)
@@ -123,16 +125,16 @@ class Watches:
         return self._ask(Look.PLAIN, _Wake(frame_id, changed), now, minute)
 
     def begin(self, frame_id: str, now: float, minute: int) -> Ask | None:
-        """Ask for those that were not asked for yet what holds now; that is a status."""
+        """Return the request about new watches, whose answers are a status; None without any."""
         new = [name for name, watch in self._watches.items() if watch.asked_frame is None]
         if self._under_way is not None or not new:
             return None
         return self._ask(Look.PLAIN, _Wake(frame_id, None), now, minute, only=new)
 
     def settled(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
-        """The scene is still again: one more look for those that were answered with a first no.
+        """Take a still scene; return one more request about the watches with a first no.
 
-        `changed`: what differs from the frame of that answer.
+        `changed`: the region that differs from the frame of that answer.
         """
         if self._under_way is not None or self._asked is None:
             return None
@@ -140,7 +142,7 @@ class Watches:
         return self._ask(Look.SETTLED, _Wake(frame_id, whole), now, minute)
 
     def answered(self, ask: Ask, answers: Mapping[str, Answer], now: float, minute: int) -> Outcome:
-        """Take the answers of a request; those that are missing count as not asked."""
+        """Take the answers of a request; a missing one counts as no request."""
         outcome = Outcome()
         if ask.look is Look.SECOND:
             self._take_second(ask, answers, now, outcome)
@@ -166,11 +168,11 @@ class Watches:
         return outcome
 
     def failed(self, ask: Ask, now: float, minute: int) -> list[Ask]:
-        """A request gave no answer; gives what waited behind it."""
+        """Take a request without an answer; return the requests that waited for its end."""
         return self.answered(ask, {}, now, minute).asks
 
     def wrong(self, watch_id: str, frame_id: str, now: float) -> bool:
-        """Take back a ring; false where it is not known."""
+        """Take back a ring; return False for an unknown one."""
         ring = self._rings.pop(f"{watch_id} {frame_id}", None)
         watch = self._watches.get(watch_id)
         if ring is None or watch is None:
@@ -179,7 +181,7 @@ class Watches:
         return True
 
     def status(self, now: float, minute: int) -> list[Status]:
-        """All watches in the order in which they were set."""
+        """Return all watches in the order of their beginning."""
         return [
             Status(
                 name,
