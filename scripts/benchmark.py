@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Measure qwen-camera with simulated cameras and real sockets.
 
-    python scripts/benchmark.py --num-requests 100 --monitor-gpu     questions at planned times, to a server started here
+    python3 scripts/benchmark.py --num-requests 100 --monitor-gpu    questions at planned times, to a server started here
                                                                      and a stand-in for the model
-    python scripts/benchmark.py --server-url URL --rate 2            the same to a running server and its model
-    python scripts/benchmark.py --compare A.json B.json              two results beside each other
+    python3 scripts/benchmark.py --server-url URL --rate 2           the same to a running server and its model
+    python3 scripts/benchmark.py --compare A.json B.json             two results beside each other
 
 Questions arrive as a Poisson process, in an open loop: their times are fixed before the first question (--seed), and the
 latency counts from the planned time, so that queueing shows. Results go to benchmark_results/ as JSON, CSV and, where

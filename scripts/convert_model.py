@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Quantise a vision-language model for vLLM, or check the weights of one.
 
-    python scripts/convert_model.py --model-path P --quantize 8        8-bit floats (FP8), in P-fp8
-    python scripts/convert_model.py --model-path P --quantize 4        4-bit weights, 16-bit activations, in P-w4a16
-    python scripts/convert_model.py --model-path P --verify-only       checks every shard of P and prints a table
+    python3 scripts/convert_model.py --model-path P --quantize 8       8-bit floats (FP8), in P-fp8
+    python3 scripts/convert_model.py --model-path P --quantize 4       4-bit weights, 16-bit activations, in P-w4a16
+    python3 scripts/convert_model.py --model-path P --verify-only      checks every shard of P and prints a table
 
 It needs as much free space as the model has. It writes to O.partial, verifies that, and renames it to O at the end. When it
 was stopped, the same command continues. It needs the memory of one shard, and no GPU.

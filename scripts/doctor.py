@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Find why cameras do not connect: run all checks, and print cause and remedy of each failure.
 
-    python scripts/doctor.py                        checks this machine's server, with the settings in .env
-    python scripts/doctor.py --server-url URL       checks another server, as a page reaches it
-    python scripts/doctor.py --json                 the same for programs
+    python3 scripts/doctor.py                       checks this machine's server, with the settings in .env
+    python3 scripts/doctor.py --server-url URL      checks another server, as a page reaches it
+    python3 scripts/doctor.py --json                the same for programs
 
 Exit status: 0 when nothing failed, 1 when something did, 2 for wrong options. The output contains no secrets, and only the
 beginning of addresses, so it can be passed on.

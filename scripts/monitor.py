@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Watch a running server: health, sessions, queue, latencies, frame ages, the model server and the GPU.
 
-    python scripts/monitor.py                       this machine's server, with the settings in .env; Ctrl+C ends it
-    python scripts/monitor.py --server-url URL      another server
-    python scripts/monitor.py --once                read, print, end: for cron
-    python scripts/monitor.py --once --json         the same for programs (without --once one line per interval)
+    python3 scripts/monitor.py                      this machine's server, with the settings in .env; Ctrl+C ends it
+    python3 scripts/monitor.py --server-url URL     another server
+    python3 scripts/monitor.py --once               read, print, end: for cron
+    python3 scripts/monitor.py --once --json        the same for programs (without --once one line per interval)
 
 Latencies cover the time between two readings; --once takes two, --interval seconds apart (0: one reading, and no rates).
 

@@ -2,8 +2,8 @@
 
 import os
 
-# onnxruntime (from 1.31 on) else keeps a database in the home directory and reports to its maker. It reads this when
-# it is loaded, so it has to be said before anything else of this package runs.
+# Without this onnxruntime (from 1.31 on) keeps a database in the home directory and sends usage data. It reads the
+# variable when it is loaded, so this stands before every other import of this package.
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 
 

@@ -203,7 +203,7 @@ def memory_doubts(
         )
         doubts.append(
             f"The weights take {in_words(weights)}, and GPU_MEMORY_UTILIZATION={share:g} of the memory of the GPUs that vLLM"
-            f" uses ({used}) is {in_words(all_of_it)}. Convert them to 8 bits (python scripts/convert_model.py --help){more}."
+            f" uses ({used}) is {in_words(all_of_it)}. Convert them to 8 bits (python3 scripts/convert_model.py --help){more}."
         )
     elif len(cards) > used == 1:
         doubts.append(

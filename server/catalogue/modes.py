@@ -295,7 +295,7 @@ def _too_large_for_gpus(model: Model, host: Host, dtype: str) -> str:
     return (
         f"It takes about {gigabytes(need)}{_in(dtype)}, and of the GPU's {gigabytes(total)} it can have"
         f" {gigabytes(int(total * GPU_SHARE))}. Choose a smaller or quantised"
-        " model, a machine with more (remote), or convert it to 8 bits: python scripts/convert_model.py --help"
+        " model, a machine with more (remote), or convert it to 8 bits: python3 scripts/convert_model.py --help"
     )
 
 

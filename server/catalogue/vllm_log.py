@@ -35,17 +35,17 @@ _FAILURES: tuple[tuple[str, str], ...] = (
         r"larger than the available KV cache memory|max seq len .* is larger than the maximum number of tokens",
         "The context does not fit beside the weights. Lower {context}, or, when nothing else uses"
         " the GPU, raise {memory}. 8-bit weights leave more room:"
-        " python scripts/convert_model.py --help",
+        " python3 scripts/convert_model.py --help",
     ),
     (
         r"No available memory for the cache blocks",
-        "The weights leave no room for the context. Convert the model to 8 bits (python scripts/convert_model.py --help),"
+        "The weights leave no room for the context. Convert the model to 8 bits (python3 scripts/convert_model.py --help),"
         " or, when nothing else uses the GPU, raise {memory}.",
     ),
     (
         r"out of memory|OutOfMemoryError|hipErrorOutOfMemory|HSA_STATUS_ERROR_OUT_OF_RESOURCES",
         "The GPU's memory is full. " + _LOWER + " 8-bit weights take half:"
-        " python scripts/convert_model.py --help",
+        " python3 scripts/convert_model.py --help",
     ),
     (
         r"max_model_len \(?\d+\)? is greater than the derived",
@@ -70,14 +70,14 @@ _FAILURES: tuple[tuple[str, str], ...] = (
     ),
     (
         r"[Qq]uantization (?:scheme|method).* not supported|Failed to find a kernel that can implement",
-        "This GPU or this vLLM cannot run the model's quantised form. Use 8-bit floats (python scripts/convert_model.py"
+        "This GPU or this vLLM cannot run the model's quantised form. Use 8-bit floats (python3 scripts/convert_model.py"
         " --quantize 8) or the original model.",
     ),
     (
         r"SafetensorError|HeaderTooLarge|MetadataIncompleteBuffer|InvalidHeader|size of tensor .* must match|exceeds dimension size"
         r"|weights were not initialized from checkpoint",
         "The weights in {path} are damaged or of another model. Look at them:"
-        " python scripts/convert_model.py --verify-only --model-path {path}",
+        " python3 scripts/convert_model.py --verify-only --model-path {path}",
     ),
     (
         r"does not appear to have a file named|Can't load the configuration|is not the path to a directory"
