@@ -12,6 +12,7 @@ import cv2
 
 from server.attention.gate import ChangeGate, Why
 from server.attention.scratch import Scratch
+from server.core import core_dumps
 from server.vision.luma import SceneReader
 from tests.attention.clip_classes import (
     busy_clips,
@@ -130,4 +131,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     main()

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from server.attention.watch import Order
 from server.attention.watch_answers import Answer
 from server.attention.watches import Ask, Look, Outcome, Watches
+from server.core import core_dumps
 from server.vision.grounding import Box
 
 CHANGED = Box(0, 0, 100, 100)
@@ -172,4 +173,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    core_dumps.forbid()
     main()

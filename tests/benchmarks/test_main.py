@@ -25,6 +25,7 @@ async def run(*arguments: str) -> tuple[int, str, str]:
     return process.returncode or 0, out.decode(), err.decode()
 
 
+@pytest.mark.slow
 async def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> None:
     """Questions through simulated cameras: all reach the model, with a full-size frame captured after each."""
     code, out, err = await run(

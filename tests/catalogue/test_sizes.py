@@ -193,6 +193,7 @@ def test_pictures_cut_into_tiles_cost_what_is_told(true: dict[str, Any], tmp_pat
         assert visual_tokens(height, width, made) == found[0], (name, width, height, longest)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_catalogues_figures_are_those_of_the_published_sizes(
     true: dict[str, Any], tmp_path: Path, name: str

@@ -361,7 +361,7 @@ def test_dry_run_starts_nothing(machine: Machine) -> None:
     ("behaviour", "says"),
     [
         ("oom", "The GPU's memory is full. Lower GPU_MEMORY_UTILIZATION (now 0.9)"),
-        ("cpu", "finds no GPU"),
+        pytest.param("cpu", "finds no GPU", marks=pytest.mark.slow),
         ("unknown", ""),
     ],
 )
