@@ -340,8 +340,8 @@ async def test_the_operator_switches_between_true_engines(
         assert released is not None
         assert released.held
         assert released.left == 0
-        await expect(panel.locator("#engine-released")).to_contain_text("gave back")
-        await expect(panel.locator("#engine-lines")).to_contain_text("gave back")
+        await expect(panel.locator("#engine-released")).to_contain_text("freed")
+        await expect(panel.locator("#engine-lines")).to_contain_text("freed")
         await page.got('m.type === "ready" && m.engine === "builtin"', since=since)
         await page.leave()
 

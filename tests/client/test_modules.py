@@ -68,9 +68,17 @@ async def page(browser: Browser) -> AsyncIterator[Page]:
     await opened.route("**/*", serve)
     await opened.goto(ORIGIN)
     yield opened
-    # Some tests never answer a request, so nothing waits for the handlers.
-    await opened.unroute_all(behavior="ignoreErrors")
+    await opened.unroute_all(behavior="wait")
     await opened.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def held(page: Page) -> AsyncIterator[list[Route]]:
+    """Requests that a test leaves unanswered; they are aborted after it."""
+    routes: list[Route] = []
+    yield routes
+    for route in routes:
+        await route.abort()
 
 
 async def run(page: Page, body: str) -> Any:
@@ -851,7 +859,7 @@ async def test_words_for_every_state(page: Page) -> None:
     assert card is None
 
 
-async def test_relay_credentials_are_renewed_before_they_end(page: Page) -> None:
+async def test_relay_credentials_are_renewed_before_they_end(page: Page, held: list[Route]) -> None:
     """They may end before the token: both are asked for anew by the old token in time, also after a sleep that one of
     the clocks did not see, and a running connection gets the new ones for its next restart. The session is named to a
     balancer, so that its own process renews."""
@@ -867,7 +875,8 @@ async def test_relay_credentials_are_renewed_before_they_end(page: Page) -> None
 
     async def offer(route: Route) -> None:
         if route.request.method == "POST":
-            # Never answered: the connection stays as it was offered.
+            # The connection stays as it was offered.
+            held.append(route)
             return
         await route.fulfill(json={})
 
@@ -914,7 +923,7 @@ async def test_relay_credentials_are_renewed_before_they_end(page: Page) -> None
     assert grants == [(None, ""), ("Bearer t1", "session=s"), ("Bearer t2", "session=s")]
 
 
-async def test_a_relay_that_refuses_is_named(page: Page) -> None:
+async def test_a_relay_that_refuses_is_named(page: Page, held: list[Route]) -> None:
     """Without a connection the page says what the relay answered, a refusal rather than that it is not reached, and
     refused credentials are asked for anew."""
 
@@ -924,7 +933,10 @@ async def test_a_relay_that_refuses_is_named(page: Page) -> None:
         await route.fulfill(json=grant)
 
     async def offer(route: Route) -> None:
-        await route.abort() if route.request.method != "POST" else None
+        if route.request.method == "POST":
+            held.append(route)
+        else:
+            await route.abort()
 
     await page.route("**/api/token*", token)
     await page.route("**/api/webrtc/offer*", offer)
