@@ -148,9 +148,9 @@ class ModelRun:
         board.show(status if silently else replace(status, memory_bytes=None, gpu_bytes=None))
         if held:
             freed = f"{(held - (left or 0)) / 1e6:.0f} MB of main memory"
-            board.line(f"{self.plan.name} gave back {freed}.")
+            board.line(f"{self.plan.name} freed {freed}.")
         if before is not None and after is not None:
-            board.line(f"{self.plan.name} gave back {(after - before) / 1e6:.0f} MB of GPU memory.")
+            board.line(f"{self.plan.name} freed {(after - before) / 1e6:.0f} MB of GPU memory.")
 
     # Its memory
 

@@ -93,7 +93,7 @@ async def test_a_model_is_loaded_answers_and_is_stopped() -> None:
         assert one.engines.current is one.spare
         assert one.states() == ["loading", "ready", "stopping", "idle"]
         assert not any(key in line for line in one.lines)
-        assert any("gave back" in line for line in one.lines)
+        assert any("freed" in line for line in one.lines)
 
 
 async def test_another_model_takes_its_place() -> None:
@@ -332,7 +332,7 @@ async def test_gpu_memory_is_waited_for() -> None:
         released = one.manager.status().released
         assert released is not None
         assert (released.gpu_before, released.gpu_after) == (120 * GB, 200 * GB)
-        assert "serve gave back 80000 MB of GPU memory." in one.lines
+        assert "serve freed 80000 MB of GPU memory." in one.lines
 
 
 async def test_gpu_memory_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -353,7 +353,7 @@ async def test_gpu_memory_that_does_not_come_back_is_told() -> None:
         assert 0.4 < time.monotonic() - began < 5
         assert idle.released is not None
         assert (idle.released.gpu_before, idle.released.gpu_after) == (120 * GB, 120 * GB)
-        assert "serve gave back 0 MB of GPU memory." in one.lines
+        assert "serve freed 0 MB of GPU memory." in one.lines
 
 
 async def test_nobody_waits_for_gpu_memory_at_the_end() -> None:

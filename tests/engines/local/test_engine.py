@@ -394,7 +394,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         assert (released.held or 0) > 100e6
         assert first.memory_bytes() == 0
         assert "loading weights" in phases
-        assert any("gave back" in line for line in heard)
+        assert any("freed" in line for line in heard)
         assert place.status.capabilities.max_concurrency == 1
         # The picture is cut into the 17 tiles that it fills, not the 57 of it made larger, which take 723 tokens more.
         assert await random_words(place) < 1000
