@@ -14,7 +14,7 @@ Installs what the tests need into .venv and .venv-models and, with apt-get where
 strace, certutil, coturn, nginx, Redis, Prometheus, logrotate, systemd and what makes networks, with npm what is in tests/peers; then
 runs all tests, or those that the arguments choose: bash scripts/test.sh tests/vision/test_resize.py -k ratio
 
-  --fast   for everyday work, under three minutes: installs into .venv alone and runs two tests at a time. Leaves out the
+  --fast   for everyday work, about three minutes: installs into .venv alone and runs two tests at a time. Leaves out the
            tests marked browser and slow, and says how many these are.
 TEXT
         exit 0
