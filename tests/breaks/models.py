@@ -166,7 +166,7 @@ MODELS = (
         "server/session/request_builder.py",
         "        self.consent.check(engine)\n        capabilities",
         "        capabilities",
-        "whole/test_disclosure.py::test_an_engine_that_takes_over_while_a_question_waits",
+        "whole/test_disclosure.py::test_each_picture_is_checked_as_it_goes",
     ),
     Break(
         "When an engine on another machine takes over",

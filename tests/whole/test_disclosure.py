@@ -11,10 +11,12 @@ import pytest
 import pytest_asyncio
 
 from scripts.bench.live_encoder import LiveEncoder, Scene
-from server.core.errors import EngineUnavailable
+from server.core.errors import EngineUnavailable, NotConfirmed
+from server.core.frames import Detail, Kind
 from server.core.messages import parse
 from server.engines.openai.discovery import other_machine
 from server.engines.openai.engine import OpenAIEngine
+from server.session.request_builder import View
 from tests.support.clients import soon, visitor
 from tests.support.fakes import FakeEngine, engine_error
 from tests.support.fakes_openai import FakeOpenAI
@@ -157,6 +159,18 @@ async def test_an_engine_that_takes_over_while_a_question_waits() -> None:
         one.frame()
         assert (await one.next("error"))["code"] == "not_confirmed"
         assert far.requests == []
+
+
+async def test_each_picture_is_checked_as_it_goes() -> None:
+    """Also that of a question which was queued while this machine's engine answered."""
+    far = FakeEngine("vllm", elsewhere=HOST)
+    async with room() as one:
+        one.camera()
+        requests = one.session._requests
+        view = View(one.frame(), Detail.LOW, None)
+        picture = await requests.prepare(view, far.status.capabilities)
+        with pytest.raises(NotConfirmed):
+            requests.request("What is it?", Kind.CHAT, far, picture, view.detail)
 
 
 @pytest.mark.parametrize(
