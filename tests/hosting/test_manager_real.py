@@ -135,9 +135,7 @@ async def test_switches_give_memory_back(tiny_model: Path, tmp_path: Path) -> No
         await one.manager.stop()
         released = [*dict.fromkeys(s.released for s in one.seen if s.released is not None)]
     print({what: [round(count / 1e6, 1) for count in counts] for what, counts in held.items()})
-    print(
-        "freed:", [(round((r.held or 0) / 1e6), round((r.left or 0) / 1e6)) for r in released]
-    )
+    print("freed:", [(round((r.held or 0) / 1e6), round((r.left or 0) / 1e6)) for r in released])
     assert len(released) == SWITCHES + 1
     for one_back in released:
         assert (one_back.held or 0) > 100e6
