@@ -68,7 +68,10 @@ class GeneratorLoaded:
         self._tasks.spawn(self._keep(), name="keep")
 
     async def _keep(self) -> None:
-        """Start the worker again after a cancellation that ended it; set `ended` when it ended otherwise."""
+        """Start the worker again after a cancellation ended it; set `ended` after any other end.
+
+        Not under `supervise`: an exception ends the model, and the manager loads it again.
+        """
         try:
             await self._restart()
         except Exception as exc:  # noqa: BLE001

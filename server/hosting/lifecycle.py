@@ -290,6 +290,8 @@ _NEXT: Mapping[tuple[Phase, type[Event]], set[Phase]] = {
     (Phase.RESTARTING, Broke): {Phase.STOPPING},
     (Phase.STOPPING, Emptied): {Phase.IDLE, Phase.CLOSED, Phase.STOPPING, *_AFTER_FAILURE},
 }
+# Phases in which the runner's job may have broken. While models are unloaded, that goes on.
+BREAKABLE = frozenset(phase for phase, event in _NEXT if event is Broke)
 _ASKED: Mapping[type[Event], set[Phase]] = {
     Start: {Phase.LOADING, Phase.STOPPING},
     Stop: {Phase.IDLE, Phase.STOPPING},

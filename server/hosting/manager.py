@@ -11,7 +11,7 @@ from dataclasses import replace
 from server.catalogue.choice import Choice
 from server.catalogue.entry import Ability, Model, RunMode
 from server.catalogue.launch import Launch
-from server.core.aio import TaskSet, cancel_and_wait, in_pool
+from server.core.aio import TaskSet, cancel_and_wait, in_pool, supervise
 from server.core.errors import BadRequest, Conflict, Draining
 from server.engines.base import EngineState
 from server.hosting import lifecycle
@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 RESTART_DELAYS = (1.0, 5.0, 20.0)
 # Time for the answers of a replaced model, when it did not have to be stopped first.
 _FINISH_SECONDS = 120.0
+# Pause after a mistake of ours in carrying out a job
+_RETRY_SECONDS = 1.0
 
 
 class EngineManager:
@@ -203,8 +205,7 @@ class EngineManager:
             run.hurried = True
         if not self._state.closing:
             self._send(lifecycle.Close())
-        if self._worker is not None:
-            await asyncio.wait([self._worker])
+        await self._settled.wait()
         await self._retire_now("The server is about to stop. Ask again in a moment.")
         await self._tasks.close()
 
@@ -228,8 +229,10 @@ class EngineManager:
 
     def _send(self, event: lifecycle.Event) -> None:
         self._state, actions = lifecycle.step(self._state, event)
+        # The job first: it is due even if another action fails.
         for action in actions:
-            self._act(action)
+            if isinstance(action, lifecycle.Job):
+                self._replace_job(action)
         if self._state.phase in lifecycle.SETTLED:
             self._settled.set()
         else:
@@ -237,7 +240,10 @@ class EngineManager:
         if self._state.phase in (Phase.IDLE, Phase.FAILED, Phase.CLOSED):
             self._replace_job(None)
         if self._job is not None and self._worker is None:
-            self._worker = self._tasks.spawn(self._work(), name="work")
+            working = supervise(self._work, name="models", after_failure=_RETRY_SECONDS)
+            self._worker = self._tasks.spawn(working, name="work")
+        for action in actions:
+            self._act(action)
 
     def _replace_job(self, job: lifecycle.Job | None) -> None:
         self._job = job
@@ -272,8 +278,6 @@ class EngineManager:
             case lifecycle.ShowIdle():
                 slot.leave(EngineState.UNREACHABLE, NOTHING_LOADED)
                 board.show(ManagerStatus(released=board.status.released))
-            case _:
-                self._replace_job(action)
 
     def _use(self, run: Run) -> None:
         plan, loaded = run.order.plan, self._runs[run.id].loaded
@@ -317,29 +321,41 @@ class EngineManager:
 
     # The one task that carries out jobs
 
-    async def _work(self) -> None:
-        while self._state.phase is not Phase.CLOSED:
-            self._changed.clear()
-            job = self._job
-            if job is None:
-                await self._changed.wait()
-                continue
-            working = self._tasks.spawn(self._carry_out(job), name=type(job).__name__.lower())
-            changed = self._tasks.spawn(self._changed.wait(), name="changed")
-            try:
-                await asyncio.wait((working, changed), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                await cancel_and_wait((working, changed))
-            # Otherwise an operator was faster, and its end no longer counts.
-            if self._job is job and not working.cancelled():
-                failed = working.exception() is not None
-                self._send(lifecycle.Broke() if failed else working.result())
-            in_use = {run.id for run in (self._state.run, self._state.beside) if run is not None}
-            self._runs = {
-                number: run
-                for number, run in self._runs.items()
-                if number in in_use or run.loaded is not None
-            }
+    async def _work(self) -> float:
+        """Carry out one job, or wait until there is one."""
+        self._changed.clear()
+        job = self._job
+        if job is None:
+            await self._changed.wait()
+            return 0.0
+        working = self._tasks.spawn(self._carry_out(job), name=type(job).__name__.lower())
+        changed = self._tasks.spawn(self._changed.wait(), name="changed")
+        try:
+            await asyncio.wait((working, changed), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await cancel_and_wait((working, changed))
+        # Otherwise an operator was faster, and its end no longer counts.
+        if self._job is job and not working.cancelled():
+            self._end(working)
+        in_use = {run.id for run in (self._state.run, self._state.beside) if run is not None}
+        self._runs = {
+            number: run
+            for number, run in self._runs.items()
+            if number in in_use or run.loaded is not None
+        }
+        return 0.0
+
+    def _end(self, job: asyncio.Task[lifecycle.Event]) -> None:
+        """Go on with a job's event, or with Broke: no job that ended is carried out again."""
+        if job.exception() is not None:
+            self._send(lifecycle.Broke())
+            return
+        try:
+            self._send(job.result())
+        except Exception:
+            if self._state.phase in lifecycle.BREAKABLE:
+                self._send(lifecycle.Broke())
+            raise
 
     async def _carry_out(self, job: lifecycle.Job) -> lifecycle.Event:
         match job:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from server.catalogue.choice import Choice
-from server.core.aio import TaskSet, in_pool
+from server.core.aio import TaskSet, in_pool, supervise
 from server.engines.base import Engine
 from server.hosting.board import Board
 from server.hosting.engine_slot import EngineSlot
@@ -182,17 +181,22 @@ class ModelRun:
             sampling.cancel()
 
     async def _sample(self, loaded: Loaded) -> None:
-        board, was = self._tools.board, None
-        for turn in itertools.count():
+        board, was, turn = self._tools.board, None, 0
+
+        async def step() -> float:
+            nonlocal was, turn
             held = await self._main_memory(loaded)
             state, gpu = board.status.state, board.status.gpu_bytes
             # Some GPUs are read by a program, which takes a second.
             if turn % _GPU_TURNS == 0 or state is not was:
                 taken = self.gives_back(await self._gpu_free())
                 gpu, was = sum(taken) if taken else None, state
+            turn += 1
             if self.loaded is loaded:
                 board.show(replace(board.status, memory_bytes=held, gpu_bytes=gpu))
-            await asyncio.sleep(_WATCH_SECONDS)
+            return _WATCH_SECONDS
+
+        await supervise(step, name="model_memory", after_failure=_WATCH_SECONDS)
 
     async def _main_memory(self, loaded: Loaded) -> int | None:
         return await in_pool(self._tools.measuring, loaded.memory_bytes)

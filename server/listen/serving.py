@@ -120,7 +120,10 @@ class DrainingServer(uvicorn.Server):
             self._leaving.set()
 
     async def main_loop(self) -> None:
-        """As uvicorn's, which looks ten times a second: about half of what an idle server used."""
+        """As uvicorn's, which looks ten times a second: about half of what an idle server used.
+
+        Not under `supervise`: an exception ends the program, and a service manager restarts it.
+        """
         ticks = 0
         seconds = min(1.0, self._notifier.interval or 1.0)
         while not await self.on_tick(ticks):

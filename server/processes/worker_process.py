@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from server.core.aio import TaskSet, cancel_and_wait
+from server.core.aio import TaskSet, cancel_and_wait, log_failure
 from server.processes.environment import child_environment
 from server.processes.process import ChildProcess, OnLine
 from server.processes.wire import Decoder, Message, WireError, encode
@@ -158,6 +158,10 @@ class WorkerProcess:
                     self._on_message(message)
         except WireError as error:
             log.error("a worker sent no frame", extra={"error": type(error).__name__})
+            self.kill()
+        except Exception as exc:  # noqa: BLE001
+            # Whoever waits for its frames learns of its end instead of waiting in vain.
+            log_failure("frames", exc, "a worker's frame could not be used; the worker is ended")
             self.kill()
 
     async def _await_end(

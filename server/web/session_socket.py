@@ -153,6 +153,7 @@ class SessionSocket:
         `welcome` checks an operator's token; it raises a RequestError for a wrong one.
         """
         outbox = session.outbox.attach()
+        # Not under `supervise`: an exception closes the socket, and the page opens a new one.
         reader = asyncio.create_task(self._read(session, welcome), name="socket/read")
         writer = asyncio.create_task(self._write(outbox), name="socket/write")
         asked = asyncio.create_task(self._wake.wait(), name="socket/close")

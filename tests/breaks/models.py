@@ -199,7 +199,7 @@ MODELS = (
         "server/processes/worker_process.py",
         "    return child_environment(os.environ, {**_OFFLINE, **extra})\n",
         "    return {**os.environ, **_OFFLINE, **extra}\n",
-        "engines/local/test_worker.py::test_the_environment_of_a_worker_has_no_secret",
+        "processes/test_worker_process.py::test_the_environment_of_a_worker_has_no_secret",
     ),
     Break(
         "A model that the server loads itself",
@@ -207,7 +207,7 @@ MODELS = (
         "server/processes/worker_process.py",
         '    "HF_HUB_OFFLINE": "1",\n    "TRANSFORMERS_OFFLINE": "1",\n',
         "",
-        "engines/local/test_worker.py::test_the_environment_of_a_worker_has_no_secret",
+        "processes/test_worker_process.py::test_the_environment_of_a_worker_has_no_secret",
     ),
     Break(
         "A model that the server loads itself",
@@ -215,7 +215,7 @@ MODELS = (
         "server/processes/child_log.py",
         "        if quiet:\n            self.withheld += 1\n",
         "        if False:\n            self.withheld += 1\n",
-        "engines/local/test_worker.py::test_lines_of_its_log_are_heard_but_while_a_question_is_in_work",
+        "processes/test_worker_process.py::test_lines_of_its_log_are_heard_but_while_a_question_is_in_work",
     ),
     Break(
         "A model that the server loads itself",
@@ -223,7 +223,7 @@ MODELS = (
         "server/processes/keeper.py",
         "            deadline = time.monotonic() + grace\n",
         "            deadline = time.monotonic() + 3600.0\n",
-        "engines/local/test_worker.py::test_it_ends_with_the_server_however_that_dies",
+        "processes/test_worker_process.py::test_it_ends_with_the_server_however_that_dies",
     ),
     Break(
         "Pictures go to the configured engine",

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from server.catalogue.choice import Choice, CommandError
 from server.catalogue.entry import Ability, RunMode
 from server.catalogue.launch import Launch
+from server.core import aio
 from server.core.errors import BadRequest, Conflict, Draining, EngineError, EngineFailed, WrongModel
 from server.engines.base import Chunk, Delta, Engine
 from server.hosting.planner import usable_port
@@ -542,6 +544,61 @@ async def test_a_mistake_while_it_is_stopped_is_no_end_either() -> None:
         await asyncio.sleep(0.05)
         await one.manager.start(choice("serve"))
         assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_a_mistake_of_ours_does_not_end_the_loop_that_carries_out_jobs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It fails the model that was about to answer, is counted and logged, and the next model loads."""
+    failures: Counter[str] = Counter()
+    monkeypatch.setattr(aio, "loop_failures", failures)
+    monkeypatch.setattr("server.hosting.manager._RETRY_SECONDS", 0.01)
+    models = [Held(), Held()]
+    for held in models:
+        held.go.set()
+    async with managed(loader=lambda *_: models.pop(0)) as one:
+        with monkeypatch.context() as broken:
+
+            def fail() -> None:
+                raise ZeroDivisionError("secret words")
+
+            broken.setattr(one.engines, "probe_soon", fail)
+            await one.manager.start(choice("serve"))
+            async with asyncio.timeout(10):
+                failed = await one.manager.settled()
+                while failed.state is not ManagerState.FAILED:
+                    await asyncio.sleep(0.01)
+                    failed = await one.manager.settled()
+        assert failed.error.startswith("Something went wrong inside this program")
+        assert failures["models"] == 1
+        assert "secret words" not in caplog.text
+        await one.manager.start(choice("serve"))
+        async with asyncio.timeout(10):
+            assert (await one.manager.settled()).state is ManagerState.READY
+
+
+async def test_memory_that_cannot_be_read_once_is_read_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One error of a reading is counted, and the status shows the next one."""
+    failures: Counter[str] = Counter()
+    monkeypatch.setattr(aio, "loop_failures", failures)
+    monkeypatch.setattr("server.hosting.model_run._WATCH_SECONDS", 0.01)
+    readings: list[int] = []
+
+    def reading() -> int:
+        readings.append(1)
+        if len(readings) == 1:
+            raise ZeroDivisionError
+        return 4711
+
+    held = Held()
+    held.go.set()
+    monkeypatch.setattr(held, "memory_bytes", reading)
+    async with managed(loader=lambda *_: held) as one:
+        await one.manager.start(choice("serve"))
+        await soon(lambda: one.manager.status().memory_bytes == 4711)
+        assert failures["model_memory"] == 1
 
 
 async def test_one_that_runs_elsewhere_is_not_started_again() -> None:

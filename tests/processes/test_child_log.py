@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from server.processes.child_log import (
     BYTES_A_SECOND,
     LINES_A_SECOND,
@@ -79,3 +81,20 @@ def test_the_ring_of_lines() -> None:
     assert (quiet.lines, quiet.withheld, quiet.unheard) == (("two",), 3, 0)
     drawn_over = LogRing(redrawn=False)
     assert drawn_over.feed(b" 1%\r 2%\r\n 3%\r 4%\nend\n") == ["2%", "4%", "end"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "shown"),
+    [
+        (b"Loading weights:  1%\rLoading weights: 50%", "Loading weights: 50%"),
+        (b"token=abcdef ok", "token=(hidden) ok"),
+        (b"https://me:pw@host/x", "https://(hidden)@host/x"),
+        (b"use hf_abcdefghijklmnop now", "use (hidden) now"),
+        (b"\x1b[31mred\x1b[0m\x07", "red"),
+        (b"\xff" * 3000, "\ufffd" * LONGEST_LINE),
+        (b"   ", ""),
+    ],
+)
+def test_log_lines_are_bounded_and_without_secrets(raw: bytes, shown: str) -> None:
+    """A progress bar's last text is shown: printable, cut, and without anything that looks like a key."""
+    assert "".join(LogRing(redrawn=False).feed(raw + b"\n")) == shown

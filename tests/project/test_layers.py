@@ -95,7 +95,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.openai.discovery": "what an engine's probe finds: tests/engines/openai/test_engine.py, over a real server",
     "engines.local.errors": "the local engine's sentences: tests/engines/local/test_engine.py",
     "engines.local.answers": "the answers of a worker: tests/engines/local/test_engine.py, with real workers",
-    "processes.worker_process": "tests/engines/local/test_worker.py, beside tests/engines/local/test_engine.py with real workers",
     "hosting.local_runtime": "the local engine as the manager runs it: tests/browser/test_page_local.py",
     "engines.local.worker.*": "tests/engines/local/test_engine.py, with real models; tests/engines/local/test_worker.py what needs no torch",
     "engines.builtin.*": "tests/engines/builtin/test_engine.py, tests/engines/builtin/test_fields.py, tests/engines/builtin/test_intents.py, tests/engines/builtin/test_scenes.py",

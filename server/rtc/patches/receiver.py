@@ -269,6 +269,9 @@ class CameraReceiver(RTCRtpReceiver):
         )
 
     def _report(self) -> None:
+        # First: a report that fails is not the last.
+        if self._running:
+            self._report_later()
         now = time.monotonic()
         stream = self._stream
         reports = []
@@ -291,8 +294,6 @@ class CameraReceiver(RTCRtpReceiver):
         if reports and self._rtcp_ssrc is not None:
             packet = RtcpRrPacket(ssrc=self._rtcp_ssrc, reports=reports)
             self._spawn(self._send_rtcp(packet), "report")
-        if self._running:
-            self._report_later()
 
     def _end(self) -> None:
         """End the stream and the reports. Safe to call more than once."""
