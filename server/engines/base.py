@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from server.core.frames import Detail, Geometry, Kind, Picture
 
@@ -45,6 +45,8 @@ class Capabilities:
     context_length: int | None = None
     # Answers it can work on at a time; None when the configured limit alone holds.
     max_concurrency: int | None = None
+    # Pictures that it takes in one request; None when unknown.
+    max_pictures: int | None = None
 
 
 # The text for visitors on an engine that does not answer: no address, no setting, no command.
@@ -98,8 +100,16 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class EarlierPicture:
+    """A picture shown before the one that a question is about, with a caption in front of it."""
+
+    picture: Picture
+    caption: str
+
+
+@dataclass(frozen=True, slots=True)
 class EngineRequest:
-    """One question about one picture."""
+    """One question about one picture, and about earlier ones where there are any."""
 
     session_id: str
     kind: Kind
@@ -111,6 +121,15 @@ class EngineRequest:
     # BCP 47 tag of the language to answer in; None lets the question decide.
     language: str | None = None
     detail: Detail = Detail.AUTO
+    # Oldest first
+    earlier: tuple[EarlierPicture, ...] = ()
+    # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
+    schema: Mapping[str, Any] | None = None
+
+    @property
+    def visual_tokens(self) -> int:
+        """The visual tokens of all pictures."""
+        return self.picture.visual_tokens + sum(one.picture.visual_tokens for one in self.earlier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +162,8 @@ class Finished:
     usage: Usage = field(default_factory=Usage)
     # The number of the request's oldest turns that were left out, since they did not fit
     left_out: int = 0
+    # The same of its earlier pictures
+    pictures_left_out: int = 0
 
 
 Chunk = Delta | Thought | Finished

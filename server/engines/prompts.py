@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from server.catalogue import control_tokens
@@ -42,12 +43,18 @@ def system_text(language: str | None = None) -> str:
 
 
 def messages(
-    request: EngineRequest, image_url: str, *, tokens: ControlTokens | None = None
+    request: EngineRequest,
+    image_url: str,
+    earlier_urls: Sequence[str] = (),
+    *,
+    tokens: ControlTokens | None = None,
 ) -> list[dict[str, Any]]:
     """Chat messages: system, earlier turns as text, frame, question last; for a held frame: system, frame, turns, question.
 
     The first order is what a prefix cache can use when every question brings a new frame; a picture before the
     turns would make everything behind it new each time. A held frame stays the same, and the turns grow behind it.
+
+    `earlier_urls`: those of the earlier pictures, which come before the frame, each behind its caption.
     """
     found: list[dict[str, Any]] = [{"role": "system", "content": system_text(request.language)}]
     for turn in request.turns:
@@ -56,10 +63,22 @@ def messages(
     found.append({"role": "user", "content": asked(request.question, tokens)})
     at = 1 if request.picture.held else -1
     found[at]["content"] = [
+        *_earlier(request, earlier_urls, tokens),
         {"type": "image_url", "image_url": {"url": image_url}},
         {"type": "text", "text": found[at]["content"]},
     ]
     return found
+
+
+def _earlier(
+    request: EngineRequest, urls: Sequence[str], tokens: ControlTokens | None
+) -> list[dict[str, Any]]:
+    parts: list[dict[str, Any]] = []
+    for one, url in zip(request.earlier, urls, strict=True):
+        if caption := clean(one.caption, tokens).strip():
+            parts.append({"type": "text", "text": caption})
+        parts.append({"type": "image_url", "image_url": {"url": url}})
+    return parts
 
 
 def asked(question: str, tokens: ControlTokens | None = None) -> str:
@@ -86,11 +105,15 @@ def estimate_tokens(text: str) -> int:
     return math.ceil(letters / 3) + others + wide
 
 
-def prompt_tokens(question: str, language: str | None = None) -> int:
-    """Estimate the tokens of a prompt without its turns and its picture, as `estimate_tokens` does."""
-    # The picture's start and end marks count with the question.
+def prompt_tokens(question: str, language: str | None = None, captions: Iterable[str] = ()) -> int:
+    """Estimate the tokens of a prompt without its turns and its pictures, as `estimate_tokens` does.
+
+    `captions`: those of the earlier pictures.
+    """
+    # A picture's start and end marks count with its caption, or with the question.
     fixed = 3 * _MESSAGE_TOKENS + 2
-    return fixed + estimate_tokens(system_text(language)) + estimate_tokens(question)
+    shown = sum(2 + estimate_tokens(caption) for caption in captions)
+    return fixed + shown + estimate_tokens(system_text(language)) + estimate_tokens(question)
 
 
 # Questions about reading or small things, by language: words, beginnings of words (ending in *) and phrases.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from server.core.errors import EngineFailed, QwenCameraError
@@ -50,8 +50,9 @@ class Result:
     cancel_reason: str | None
     # The model's reasoning, as far as the sink got it.
     thoughts: str = ""
-    # Turns of the history that did not fit, and were left out.
+    # Turns of the history and earlier pictures that did not fit, and were left out.
     left_out: int = 0
+    pictures_left_out: int = 0
 
 
 class Sink(Protocol):
@@ -160,7 +161,7 @@ class Run:
         if not picture.held:
             # A held frame's age is only the user's typing time.
             self.metrics.frame_age.observe(max(0.0, now - picture.captured))
-        self.metrics.visual_tokens.inc(picture.visual_tokens)
+        self.metrics.visual_tokens.inc(request.visual_tokens)
         self.job.sink.started(engine, request, self.queue_seconds)
 
     def _delta(self, text: str) -> None:
@@ -190,7 +191,11 @@ class Run:
         ):
             if count is not None:
                 self.metrics.tokens.labels(direction).inc(count)
-        result = self._result(end.finish_reason, usage, None, end.left_out)
+        result = replace(
+            self._result(end.finish_reason, usage, None),
+            left_out=end.left_out,
+            pictures_left_out=end.pictures_left_out,
+        )
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)
         log.info(
             "answered",
@@ -238,9 +243,7 @@ class Run:
         self.on_end(self)
         return True
 
-    def _result(
-        self, finish_reason: str, usage: Usage, cancel_reason: str | None, left_out: int = 0
-    ) -> Result:
+    def _result(self, finish_reason: str, usage: Usage, cancel_reason: str | None) -> Result:
         asked = self.asked_at
         return Result(
             text="".join(self.pieces),
@@ -255,7 +258,6 @@ class Run:
             inference_seconds=self.clock() - asked if asked is not None else 0.0,
             cancel_reason=cancel_reason,
             thoughts=self.thoughts,
-            left_out=left_out,
         )
 
     def _report(self, end: Result | QwenCameraError) -> None:

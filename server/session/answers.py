@@ -11,7 +11,7 @@ from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
 from server.core.frames import Kind, Picture
-from server.engines.base import Engine, EngineRequest, Usage
+from server.engines.base import Engine, EngineRequest
 from server.inference import Job, Result
 from server.session.outbox import Outbox
 from server.vision.encode import data_url
@@ -71,7 +71,7 @@ class AnswerSink:
         wait_seconds: float = 0.0,
         on_end: Callable[[str, bool], None],
         on_error: Callable[[QwenCameraError], None],
-        on_counted: Callable[[Engine, EngineRequest, Usage, int], None] = lambda *_: None,
+        on_counted: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None,
     ) -> None:
         self.id = id
         self._kind = kind
@@ -120,7 +120,7 @@ class AnswerSink:
 
     def finished(self, result: Result) -> None:
         if self._asked is not None and result.cancel_reason is None:
-            self._on_counted(*self._asked, result.usage, result.left_out)
+            self._on_counted(*self._asked, result)
         # A description that was replaced or stopped before it began is not reported.
         if self._frame is not None or self._kind is Kind.CHAT:
             response = self._response(result)

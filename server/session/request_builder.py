@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed
 from server.core.frames import Detail, Frame, Kind, Picture, Scene
 from server.core.metrics import Metrics
-from server.engines.base import Capabilities, Engine, EngineRequest, Turn, Usage
+from server.engines.base import (
+    Capabilities,
+    EarlierPicture,
+    Engine,
+    EngineRequest,
+)
 from server.engines.prompts import prompt_tokens
 from server.engines.token_scale import TokenScale
-from server.inference import Inference, Job
+from server.inference import Inference, Job, Result
 from server.session.answers import AnswerSink
 from server.session.history import History, turn_tokens
 from server.vision.prepare import PicturePreparer
@@ -82,6 +88,25 @@ class Prepared:
 
     picture: Picture
     needs: Capabilities
+
+
+# Makes the earlier pictures of a request for an engine with these capabilities, oldest first.
+MakeEarlier = Callable[[Capabilities], Awaitable[Sequence[EarlierPicture]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Extras:
+    """The parts of a request that only some have."""
+
+    # Made when the request's turn comes; not called for an engine that takes one picture
+    earlier: MakeEarlier | None = None
+    # JSON schema of the answer, for engines that take one
+    schema: Mapping[str, Any] | None = None
+    # Tokens of the answer in place of the client's wish and the setting
+    max_tokens: int | None = None
+
+
+NO_EXTRAS = Extras()
 
 
 class Consent:
@@ -169,6 +194,7 @@ class RequestBuilder:
         view: View,
         sink: AnswerSink,
         prepared: Prepared | None = None,
+        extras: Extras = NO_EXTRAS,
     ) -> Job:
         """Queue a question about a view; its request is built when its turn comes.
 
@@ -183,7 +209,10 @@ class RequestBuilder:
                 picture = prepared.picture
             else:
                 picture = await self.prepare(view, needs)
-            return self.request(question, kind, engine, picture, view.detail)
+            earlier: Sequence[EarlierPicture] = ()
+            if extras.earlier is not None and needs.max_pictures != 1:
+                earlier = await extras.earlier(needs)
+            return self.request(question, kind, engine, picture, view.detail, extras, earlier)
 
         job = Job(
             session_id=self._session_id,
@@ -196,43 +225,68 @@ class RequestBuilder:
         return job
 
     def request(
-        self, question: str, kind: Kind, engine: Engine, picture: Picture, detail: Detail
+        self,
+        question: str,
+        kind: Kind,
+        engine: Engine,
+        picture: Picture,
+        detail: Detail,
+        extras: Extras = NO_EXTRAS,
+        earlier: Sequence[EarlierPicture] = (),
     ) -> EngineRequest:
         """Build a request, with earlier turns and an answer that fit into the context.
 
-        Raises NotConfirmed: this is the last check of every picture that goes to an engine.
+        The oldest earlier pictures are left out where all leave no room for the answer, or are more
+        than the engine takes. Raises NotConfirmed: this is the last check of every picture that goes
+        to an engine.
         """
         self.consent.check(engine)
         capabilities = engine.status.capabilities
-        language = self.preferences.language or None
+        context = self.context(capabilities)
+        wanted = min(extras.max_tokens or self.max_tokens(capabilities), context // 2)
         scale = self._scale.of(_key(engine))
-        bare = picture.visual_tokens + prompt_tokens(question, language)
-        room = self.context(capabilities) - math.ceil(scale * bare)
-        max_tokens = min(self.max_tokens(capabilities), max(_LEAST_ANSWER_TOKENS, room))
-        return EngineRequest(
+        bare = EngineRequest(
             session_id=self._session_id,
             kind=kind,
             question=question,
             picture=picture,
-            turns=self._turns(max(0, room - max_tokens) / scale) if kind is Kind.CHAT else (),
-            max_tokens=max_tokens,
-            language=language,
+            language=self.preferences.language or None,
             detail=detail,
+            earlier=tuple(earlier),
+            schema=extras.schema,
+        )
+        if (most := capabilities.max_pictures) is not None:
+            bare = _with_newest(bare, most - 1)
+        while (room := context - math.ceil(scale * _estimate(bare))) < wanted and bare.earlier:
+            bare = _with_newest(bare, len(bare.earlier) - 1)
+        max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
+        budget = max(0, room - max_tokens) / scale
+        return replace(
+            bare,
+            turns=self._history.turns(int(budget)) if kind is Kind.CHAT else (),
+            max_tokens=max_tokens,
         )
 
-    def learn(self, engine: Engine, request: EngineRequest, usage: Usage, left_out: int) -> None:
+    def learn(self, engine: Engine, request: EngineRequest, result: Result) -> None:
         """Learn the tokens of an answered question's prompt, and how many turns did not fit."""
-        if left_out:
-            self._history.leave_out(left_out)
-        sent = request.turns[left_out:]
-        estimated = request.picture.visual_tokens + prompt_tokens(
-            request.question, request.language
-        )
-        estimated += sum(turn_tokens(turn) for turn in sent)
-        self._scale.learn(_key(engine), estimated, usage.prompt_tokens)
+        if result.left_out:
+            self._history.leave_out(result.left_out)
+        sent = request.turns[result.left_out :]
+        request = _with_newest(request, len(request.earlier) - result.pictures_left_out)
+        estimated = _estimate(request) + sum(turn_tokens(turn) for turn in sent)
+        self._scale.learn(_key(engine), estimated, result.usage.prompt_tokens)
 
-    def _turns(self, budget: float) -> tuple[Turn, ...]:
-        return self._history.turns(int(budget))
+
+def _with_newest(request: EngineRequest, count: int) -> EngineRequest:
+    """Keep so many of the earlier pictures, the newest."""
+    gone = max(0, len(request.earlier) - max(0, count))
+    return replace(request, earlier=request.earlier[gone:]) if gone else request
+
+
+def _estimate(request: EngineRequest) -> int:
+    """Estimate the tokens of a request's prompt without its turns."""
+    captions = (one.caption for one in request.earlier)
+    return request.visual_tokens + prompt_tokens(request.question, request.language, captions)
 
 
 def _key(engine: Engine) -> str:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from server.catalogue.control_tokens import ControlTokens
 from server.core.frames import Kind, Picture
 from server.engines import prompts
-from server.engines.base import EngineRequest, Turn
+from server.engines.base import EarlierPicture, EngineRequest, Turn
 
 
 def picture() -> Picture:
@@ -189,3 +189,24 @@ def test_prompt_tokens_covers_all_text_but_the_turns() -> None:
     found = prompts.messages(request("Where is it?"), "data:x")
     text = found[0]["content"] + found[-1]["content"][1]["text"]
     assert prompts.prompt_tokens("Where is it?") > prompts.estimate_tokens(text)
+
+
+def test_earlier_pictures_come_before_the_frame_each_behind_its_caption() -> None:
+    """Oldest first, without control tokens; the question stays last."""
+    earlier = (EarlierPicture(picture(), "Before<|im_end|>:"), EarlierPicture(picture(), ""))
+    one = request("What began?", earlier=earlier, turns=(Turn("q", "a"),))
+    content = prompts.messages(one, "data:now", ["data:1", "data:2"])[-1]["content"]
+    shown = [part.get("text") or part["image_url"]["url"] for part in content]
+    assert shown == ["Before:", "data:1", "data:2", "data:now", "What began?"]
+
+
+def test_without_earlier_pictures_a_prompt_has_the_same_bytes_as_ever() -> None:
+    """What a server has cached stays of use."""
+    assert prompts.messages(request(), "data:x") == prompts.messages(request(), "data:x", [])
+    assert len(prompts.messages(request(), "data:x")[-1]["content"]) == 2
+
+
+def test_captions_count_as_tokens_of_the_prompt() -> None:
+    """With the marks around each picture."""
+    bare = prompts.prompt_tokens("What?")
+    assert prompts.prompt_tokens("What?", captions=["12:04:31", ""]) >= bare + 8 + 2 * 2

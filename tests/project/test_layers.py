@@ -88,7 +88,6 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "attention.chroma_change": "other colors: tests/attention/test_gate.py",
     "attention.print_change": "other words on a display: tests/attention/test_gate.py",
     "attention.scratch": "shared by cameras and threads: tests/attention/test_gate.py",
-    "session.request_builder": "a part of a session: tests/session/test_session.py",
     "operator.service": "what it joins: tests/operator/test_routes.py, over a real server",
     "session.state_messages": "what a session tells: tests/session/test_session.py, tests/web/test_websocket.py",
     "engines.base": "a protocol and data without behaviour",

@@ -40,7 +40,7 @@ def ask(generator: Generator, stop: threading.Event) -> tuple[Any, str]:
         {"role": "system", "content": ASKED["system"]},
         {"role": "user", "content": question},
     ]
-    outcome = generator.answer(messages, PICTURE, 16, stop, said.append)
+    outcome = generator.answer(messages, [PICTURE], 16, stop, said.append)
     return outcome, "".join(said)
 
 

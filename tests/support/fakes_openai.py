@@ -146,6 +146,8 @@ class FakeOpenAI:
         self.tells_context = True
         # Status of /health.
         self.health = 200
+        # Pictures that a request may have, in vLLM's words when it has more; None: any number
+        self.most_pictures: int | None = None
         self.refused_fields: set[str] = set()
         self.names_refused = True
         self.keep_alive = 0.02
@@ -446,6 +448,9 @@ class FakeOpenAI:
         named = sorted(self.refused_fields & set(body))
         if body.get("model") in self.blind and _pictures(body):
             return 400, _error(self.blind_words, 400)
+        if self.most_pictures is not None and len(_pictures(body)) > self.most_pictures:
+            text = f"At most {self.most_pictures} image(s) may be provided in one prompt."
+            return 400, _error(f"{text} (parameter=image)", 400)
         words = sum(len(text.split()) for _, text in Seen(body, {}, [], 0.0, 0.0).texts)
         if self.context is not None and words + body.get("max_tokens", 0) > self.context:
             told = f" of {self.context} tokens" if self.tells_context else ""

@@ -81,7 +81,9 @@ class BuiltinEngine:
         self._memory = Memory()
         self._advised = False
         self._warming: asyncio.Future[None] | None = None
-        capabilities = Capabilities(wants_pixels=True, geometry=_GEOMETRY, max_concurrency=1)
+        capabilities = Capabilities(
+            wants_pixels=True, geometry=_GEOMETRY, max_concurrency=1, max_pictures=1
+        )
         self._status = EngineStatus(
             EngineState.READY,
             "The built-in engine reads text and codes and names colours; it does not recognise things. "

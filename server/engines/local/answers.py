@@ -58,16 +58,17 @@ class Answers:
         self,
         chat: Sequence[Mapping[str, Any]],
         max_tokens: int,
-        jpeg: bytes,
+        jpegs: Sequence[bytes],
         *,
         thoughts: int,
         think: bool,
     ) -> Answer:
-        """Ask the worker. `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where that can be."""
+        """Ask the worker. `jpegs` are the pictures in the order of the chat; `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where that can be."""
         self._ids += 1
         answer = self._under_way[self._ids] = Answer(self._ids)
         header = {"type": "answer", "id": answer.id, "messages": chat, "max_tokens": max_tokens}
-        self._worker.send({**header, "thoughts": thoughts, "think": think}, jpeg)
+        header |= {"pictures": [len(jpeg) for jpeg in jpegs]}
+        self._worker.send({**header, "thoughts": thoughts, "think": think}, b"".join(jpegs))
         return answer
 
     def receive(self, message: Message) -> None:

@@ -227,7 +227,9 @@ class LocalEngine:
         self, request: EngineRequest, deadline: float
     ) -> AsyncGenerator[Chunk, None]:
         """Ask once."""
-        if request.picture.jpeg is None:
+        pictures = [one.picture.jpeg for one in request.earlier] + [request.picture.jpeg]
+        jpegs = [jpeg for jpeg in pictures if jpeg is not None]
+        if len(jpegs) < len(pictures):
             raise EngineFailed("The frame was not encoded for this engine. Ask again.")
         self._check_ready()
         now = asyncio.get_running_loop().time
@@ -241,10 +243,10 @@ class LocalEngine:
         began = False
         due = min(deadline, now() + self._limits.first_token)
         answer = self._answers.begin(
-            # The picture is the payload, so the messages need no address.
-            prompts.messages(request, "", tokens=self._control_tokens),
+            # The pictures are the payload, so the messages need no addresses.
+            prompts.messages(request, "", [""] * len(request.earlier), tokens=self._control_tokens),
             request.max_tokens,
-            request.picture.jpeg,
+            jpegs,
             thoughts=self._thinking.budget(context),
             think=asked is not Mode.OFF,
         )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from server.catalogue.control_tokens import ControlTokens
@@ -17,6 +19,9 @@ log = logging.getLogger(__name__)
 
 # Some servers know only the newer name.
 _NEWER = "max_completion_tokens"
+# The field with the answer's schema, and what refusals of a schema name
+_FORMAT = "response_format"
+_SCHEMA_REFUSED = re.compile(r"response_format|json_schema|\bgrammar\b|structured_output", re.I)
 
 
 class RequestFields:
@@ -30,25 +35,34 @@ class RequestFields:
         if priority is not None:
             self.optional["priority"] = priority
         self._max_tokens_field = "max_tokens"
+        self._schema_taken = True
 
     def body(
         self,
         request: EngineRequest,
         url: str,
+        earlier_urls: Sequence[str] = (),
         *,
         model: str,
         context: int | None,
+        json_schema: bool = False,
         tokens: ControlTokens | None,
         thinking: Thinking,
     ) -> bytes:
-        """Return the body as bytes. The answer has half of the context at most; tokens for thoughts are added."""
+        """Return the body as bytes. The answer has half of the context at most; tokens for thoughts are added.
+
+        `json_schema`: the server takes a schema for the answer.
+        """
         answer = min(request.max_tokens, context // 2) if context else request.max_tokens
+        constrained = self._schema_taken and json_schema and request.schema is not None
+        form = {"name": "answer", "schema": request.schema, "strict": True}
         body = {
             "model": model,
-            "messages": prompts.messages(request, url, tokens=tokens),
+            "messages": prompts.messages(request, url, earlier_urls, tokens=tokens),
             "stream": True,
             self._max_tokens_field: answer + thinking.budget(context),
             **self.optional,
+            **({_FORMAT: {"type": "json_schema", "json_schema": form}} if constrained else {}),
             **thinking.fields(),
         }
         return json.dumps(body, separators=(",", ":")).encode("ascii")
@@ -69,6 +83,24 @@ class RequestFields:
             self._max_tokens_field = _NEWER
             return True
         return bool(named)
+
+    def drop_schema(self, request: EngineRequest, refusal: object) -> bool:
+        """Send no schema from now on when a refusal names it; return True when that changes the request."""
+        sent = self._schema_taken and request.schema is not None
+        if not sent or not _SCHEMA_REFUSED.search(upstream.words_of(refusal)):
+            return False
+        self._schema_taken = False
+        log.info(
+            "the model server refuses a field", extra={"engine": self._engine, "field": _FORMAT}
+        )
+        return True
+
+
+def fewer_pictures(request: EngineRequest, most: int | None = None) -> EngineRequest:
+    """Leave out the oldest earlier pictures: those beyond `most` pictures in all, or the older half."""
+    count = len(request.earlier)
+    gone = (count + 1) // 2 if most is None else max(1, count + 1 - most)
+    return dataclasses.replace(request, earlier=request.earlier[gone:])
 
 
 def fewer_turns(request: EngineRequest) -> EngineRequest:

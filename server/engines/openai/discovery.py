@@ -42,6 +42,7 @@ class Discovery:
         self.control_tokens: ControlTokens | None = None
         # The context of that card's model, by its refusals
         self._stated_context: int | None = None
+        self._stated_pictures: int | None = None
 
     def unreachable(self) -> str:
         return (
@@ -147,6 +148,7 @@ class Discovery:
             json_schema=card.get("owned_by") == "vllm",
             geometry=self._learn_geometry(model, card),
             context_length=self._least(_context_length(card)),
+            max_pictures=self._stated_pictures,
         )
         return EngineStatus(EngineState.READY, "", model, capabilities, before.elsewhere)
 
@@ -155,6 +157,12 @@ class Discovery:
         self._stated_context = min(tokens, self._stated_context or tokens)
         context = self._least(before.capabilities.context_length)
         capabilities = dataclasses.replace(before.capabilities, context_length=context)
+        return dataclasses.replace(before, capabilities=capabilities)
+
+    def learn_pictures(self, most: int, before: EngineStatus) -> EngineStatus:
+        """Learn the most pictures of a request from a refusal that names them."""
+        self._stated_pictures = most
+        capabilities = dataclasses.replace(before.capabilities, max_pictures=most)
         return dataclasses.replace(before, capabilities=capabilities)
 
     def _least(self, stated: int | None) -> int | None:
@@ -174,7 +182,7 @@ class Discovery:
             )
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
-            self._stated_context = None
+            self._stated_context = self._stated_pictures = None
         if self._factor is not None:
             return geometry.from_factor(self._factor)
         return self._geometry

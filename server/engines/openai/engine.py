@@ -14,6 +14,7 @@ import openai
 from pydantic import SecretStr
 
 from server.core.errors import EngineError, EngineFailed, EngineTimeout, EngineUnavailable
+from server.core.frames import Picture
 from server.engines.base import (
     Chunk,
     Delta,
@@ -35,7 +36,7 @@ from server.engines.openai.chat_client import (
     TimeLimits,
     Unreachable,
 )
-from server.engines.openai.chat_request import RequestFields, fewer_turns
+from server.engines.openai.chat_request import RequestFields, fewer_pictures, fewer_turns
 from server.engines.openai.chat_stream import BrokenStream, ChatStream, read_event
 from server.engines.openai.discovery import Discovery, address_of
 from server.engines.openai.model_choice import Listed
@@ -53,8 +54,9 @@ class _Opened:
     stream: ChatStream
     # The first, None where there is none
     event: bytes | None
-    # Turns that did not fit
+    # Turns and earlier pictures that did not fit
     left_out: int
+    pictures_left_out: int
 
 
 class OpenAIEngine:
@@ -239,10 +241,11 @@ class OpenAIEngine:
         )
         async with AsyncExitStack() as stack:
             whole = False
-            left_out = 0
+            left_out = pictures_left_out = 0
             try:
                 opened = await self._open(request, stack, due)
-                stream, event, left_out = opened.stream, opened.event, opened.left_out
+                stream, event = opened.stream, opened.event
+                left_out, pictures_left_out = opened.left_out, opened.pictures_left_out
                 while event is not None and not reply.enough:
                     piece = read_event(event)
                     if piece.error is not None:
@@ -272,7 +275,7 @@ class OpenAIEngine:
             thinking.ended(asked, reply)
         for chunk in chunks:
             yield (
-                dataclasses.replace(chunk, left_out=left_out)
+                dataclasses.replace(chunk, left_out=left_out, pictures_left_out=pictures_left_out)
                 if isinstance(chunk, Finished)
                 else chunk
             )
@@ -293,9 +296,8 @@ class OpenAIEngine:
         """
         if not (self._status.model or self._wanted):
             await self.probe()
-        if request.picture.jpeg is None:
-            raise EngineFailed("The frame was not encoded for this engine. Ask again.")
-        url = data_url(request.picture.jpeg)
+        url = _url(request.picture)
+        earlier = [_url(one.picture) for one in request.earlier]
         turns = len(request.turns)
         looked_up = dropped = False
         while True:
@@ -303,13 +305,20 @@ class OpenAIEngine:
                 body = self._fields.body(
                     request,
                     url,
+                    earlier[len(earlier) - len(request.earlier) :],
                     model=self._status.model or self._wanted,
                     context=self._status.capabilities.context_length,
+                    json_schema=self._status.capabilities.json_schema,
                     tokens=self._discovery.control_tokens,
                     thinking=self._thinking,
                 )
                 stream, event = await self._client.send(body, stack, due)
-                return _Opened(stream, event, turns - len(request.turns))
+                return _Opened(
+                    stream,
+                    event,
+                    turns - len(request.turns),
+                    len(earlier) - len(request.earlier),
+                )
             except Unreachable:
                 raise self._unreachable() from None
             except NotChat as exc:
@@ -327,10 +336,20 @@ class OpenAIEngine:
                 model = self._status.model
                 if refusal.status in (400, 422) and self._fields.drop(refusal.body, self._thinking):
                     continue
+                if self._fields.drop_schema(request, refusal.body):
+                    continue
+                most = upstream.most_pictures(refusal.status, refusal.body)
+                if most is not None and most <= len(request.earlier):
+                    self._status = self._discovery.learn_pictures(most, self._status)
+                    request = fewer_pictures(request, most)
+                    continue
                 if upstream.is_context_refusal(refusal.status, refusal.body):
                     self._learn_context(refusal.body)
                     if request.turns:
                         request = fewer_turns(request)
+                        continue
+                    if request.earlier:
+                        request = fewer_pictures(request)
                         continue
                 elif upstream.is_no_picture(refusal.status, refusal.body):
                     self._sight.refused(model or self._wanted)
@@ -394,3 +413,9 @@ class OpenAIEngine:
         return dataclasses.replace(
             self._status, state=state, detail=detail, trouble=trouble, served=()
         )
+
+
+def _url(picture: Picture) -> str:
+    if picture.jpeg is None:
+        raise EngineFailed("The frame was not encoded for this engine. Ask again.")
+    return data_url(picture.jpeg)

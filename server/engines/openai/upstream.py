@@ -22,6 +22,8 @@ _CONTEXT = re.compile(
     r"|(prompt|input) is too long|too many tokens|cannot be greater than max",
     re.I,
 )
+# vLLM: "At most 1 image(s) may be provided in one prompt."
+_PICTURES = re.compile(r"at most (\d{1,4}) image", re.I)
 # The number of tokens that a refusal names; fewer than the least would leave no room for a question.
 _STATED_CONTEXT = re.compile(
     r"(?:context[ _](?:length|size|window)|max_model_len|n_ctx)\D{0,30}(\d{1,9})\b", re.I
@@ -86,6 +88,12 @@ def is_context_refusal(status: int, body: object) -> bool:
 def is_no_picture(status: int, body: object) -> bool:
     """Tell whether a refusal says that the model takes no pictures."""
     return status in (400, 415, 422, 500, 501, 0) and _NO_PICTURE.search(words_of(body)) is not None
+
+
+def most_pictures(status: int, body: object) -> int | None:
+    """Return the number of pictures that a refusal allows in a request; None when it names none, or 0."""
+    found = _PICTURES.search(words_of(body)) if status in (400, 422, 0) else None
+    return (int(found.group(1)) or None) if found else None
 
 
 def stated_context(body: object) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 import os
 import re
@@ -28,7 +29,16 @@ from server.core.errors import (
     EngineUnavailable,
 )
 from server.core.frames import Geometry, Kind, Picture
-from server.engines.base import Chunk, Delta, Engine, EngineRequest, EngineState, Finished, Turn
+from server.engines.base import (
+    Chunk,
+    Delta,
+    EarlierPicture,
+    Engine,
+    EngineRequest,
+    EngineState,
+    Finished,
+    Turn,
+)
 from server.engines.local.engine import LocalEngine
 from server.engines.local.errors import TimeLimits
 from server.engines.prompts import system_text
@@ -174,6 +184,19 @@ async def test_pixels_become_words(engine: LocalEngine, color: str) -> None:
     assert len(pieces) >= 2
     assert (end.finish_reason, end.usage.completion_tokens) == ("stop", 4)
     assert (end.usage.prompt_tokens or 0) > 63
+
+
+async def test_earlier_pictures_reach_the_model(engine: LocalEngine) -> None:
+    """Each takes its tokens of the prompt, behind its caption; the bytes of several pictures are kept apart."""
+    alone = request(ASK_COLOR, "red")
+    earlier = tuple(
+        EarlierPicture(request(ASK_COLOR, color).picture, "It is red.") for color in COLORS
+    )
+    together = dataclasses.replace(alone, earlier=earlier)
+    prompts = [
+        (await collect(engine, one))[1].usage.prompt_tokens or 0 for one in (alone, together)
+    ]
+    assert prompts[1] - prompts[0] > len(COLORS) * 63
 
 
 async def test_the_limit_ends_an_answer(engine: LocalEngine) -> None:

@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 
 from server.core.errors import EngineRefused
-from server.engines.base import EngineRequest, Finished, Turn
+from server.engines.base import EarlierPicture, EngineRequest, Finished, Turn
 from server.engines.openai.chat_request import RequestFields, fewer_turns
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.thinking import Thinking, ThinkingLimits
-from tests.engines.openai.test_engine import QUICK, collect, request
-from tests.support.fakes_openai import FakeOpenAI
+from tests.engines.openai.test_engine import JPEG, QUICK, collect, picture, request
+from tests.support.fakes_openai import Behaviour, FakeOpenAI
 
 TURNS = tuple(
     Turn(f"Question {n} of many words here?", "An answer of some words.") for n in range(8)
@@ -112,3 +112,72 @@ async def test_the_end_says_nothing_was_left_out(fake: FakeOpenAI, engine: OpenA
     end = (await collect(engine, request(turns=TURNS)))[1]
     assert isinstance(end, Finished)
     assert end.left_out == 0
+
+
+OLDER = [b"\xff\xd8 %d \xff\xd9" % n for n in range(3)]
+EARLIER = tuple(EarlierPicture(picture(jpeg), f"At {n}:") for n, jpeg in enumerate(OLDER))
+SCHEMA = {"type": "object", "properties": {"seen": {"type": "boolean"}}, "required": ["seen"]}
+
+
+async def test_earlier_pictures_go_before_the_frame(fake: FakeOpenAI, engine: OpenAIEngine) -> None:
+    """All of them in one request, oldest first, with their captions."""
+    await collect(engine, request(earlier=EARLIER))
+    assert fake.last.jpegs == [*OLDER, JPEG]
+    assert [text for role, text in fake.last.texts if role == "user"] == [
+        *("At 0:", "At 1:", "At 2:"),
+        "What is this?",
+    ]
+
+
+async def test_a_server_that_takes_fewer_pictures_gets_the_newest(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """The request goes again before anything of an answer, and the number is known from then on."""
+    fake.most_pictures = 2
+    _, end = await collect(engine, request(earlier=EARLIER))
+    assert fake.last.jpegs == [OLDER[-1], JPEG]
+    assert (fake.count, end.pictures_left_out) == (2, 2)
+    assert engine.status.capabilities.max_pictures == 2
+    assert (await engine.probe()).capabilities.max_pictures == 2
+    fake.models = ["other"]
+    assert (await engine.probe()).capabilities.max_pictures is None
+
+
+async def test_earlier_pictures_that_do_not_fit_into_the_context_go_after_the_turns(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """The question and its own frame stay."""
+    fake.context, fake.tells_context = 100, False
+    with pytest.raises(EngineRefused, match="do not fit"):
+        await collect(engine, request(turns=TURNS[:1], earlier=EARLIER[:2]))
+    assert [len(seen.jpegs) for seen in fake.requests] == [3, 3, 2, 1]
+
+
+async def test_a_schema_goes_to_a_server_that_takes_one(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """vLLM alone is known to; a question without a schema has no such field."""
+    await collect(engine, request(schema=SCHEMA))
+    assert "response_format" not in fake.last.body
+    fake.card = {"owned_by": "vllm"}
+    await engine.probe()
+    await collect(engine, request(schema=SCHEMA))
+    assert fake.last.body["response_format"] == {
+        "type": "json_schema",
+        "json_schema": {"name": "answer", "schema": SCHEMA, "strict": True},
+    }
+    await collect(engine, request())
+    assert "response_format" not in fake.last.body
+
+
+async def test_a_server_that_refuses_the_schema_is_asked_without(
+    fake: FakeOpenAI, engine: OpenAIEngine
+) -> None:
+    """At once and from then on."""
+    fake.card = {"owned_by": "vllm"}
+    await engine.probe()
+    fake.behaviour, fake.refused_fields = Behaviour.REFUSES_FIELD, {"response_format"}
+    texts, _ = await collect(engine, request(schema=SCHEMA))
+    assert (texts, fake.count) == (["I ", "see ", "a ", "cup."], 2)
+    await collect(engine, request(schema=SCHEMA))
+    assert fake.count == 3

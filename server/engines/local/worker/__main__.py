@@ -1,6 +1,7 @@
 """The worker's process: loads one model, then answers what comes in on standard input, until that ends.
 
-Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; the picture is the payload),
+Frames (see `wire`) go both ways. In: `answer` (id, messages, max_tokens, thoughts, think; pictures, the number of bytes of
+each; they are the payload, in the order of the messages),
 `cancel` (id), `state`. Out: `progress` (phase, percent, done, total), then `ready` or `failed` (code, message), then `delta` (id, text)
 and `end` (id, reason, counts) or `error` (id, code) of each answer, and `state` (steps, gpu_bytes). What libraries
 print goes to standard error.
@@ -113,7 +114,7 @@ class Worker:
         try:
             outcome = generator.answer(
                 header["messages"],
-                message.payload,
+                _pictures(message),
                 header["max_tokens"],
                 stop,
                 lambda text: self._channel.send("delta", id=id, text=text),
@@ -154,6 +155,15 @@ class Worker:
         from server.engines.local.worker.loading import gpu_bytes
 
         self._channel.send("state", steps=self._generator.steps, gpu_bytes=gpu_bytes())
+
+
+def _pictures(message: Message) -> list[bytes]:
+    found: list[bytes] = []
+    at = 0
+    for count in message.header["pictures"]:
+        found.append(message.payload[at : at + count])
+        at += count
+    return found
 
 
 def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
@@ -206,7 +216,7 @@ def run(arguments: argparse.Namespace, channel: Channel, worker: Worker) -> int:
             {"role": "user", "content": asked},
         ]
         trial: list[str] = []
-        generator.answer(say, loading.grey(), 2, threading.Event(), trial.append)
+        generator.answer(say, [loading.grey()], 2, threading.Event(), trial.append)
     except loading.LoadError as error:
         channel.send("failed", code=error.code, message=error.message)
         return 1

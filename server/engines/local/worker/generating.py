@@ -1,11 +1,11 @@
-"""One answer: a chat and a picture in, pieces of text out, stopped as soon as somebody says so."""
+"""One answer: a chat and its pictures in, pieces of text out, stopped as soon as somebody says so."""
 
 from __future__ import annotations
 
 import copy
 import io
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,7 @@ class Generator:
     def answer(
         self,
         messages: Messages,
-        jpeg: bytes | Image.Image,
+        jpegs: Sequence[bytes | Image.Image],
         max_tokens: int,
         stop: threading.Event,
         emit: Callable[[str], None],
@@ -93,18 +93,18 @@ class Generator:
         thoughts: int = 0,
         think: bool = False,
     ) -> Outcome:
-        """`emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError.
+        """`jpegs` are the pictures in the order of the messages. `emit` gets pieces of text as they come. Setting `stop` ends it within a layer. Raises AnswerError.
 
         `thoughts` are tokens above `max_tokens`; `think` False switches thinking off where the template can. Where the
         prompt opens the thoughts, the first piece is the mark that it ends with.
         """
-        picture = jpeg if isinstance(jpeg, Image.Image) else _decode(jpeg)
+        pictures = [one if isinstance(one, Image.Image) else _decode(one) for one in jpegs]
         self._stop, self._first = stop, True
         prompt = 0
         words = _Words(self._loaded.tokenizer, self._ends, self._marks, stop, emit)
         try:
             room = min(max_tokens, _LEAST_ANSWER) + thoughts
-            inputs = self._fitting(messages, picture, room, think)
+            inputs = self._fitting(messages, pictures, room, think)
             prompt = int(inputs["input_ids"].shape[1])
             words.opened = self._opened(inputs["input_ids"])
             limit = min(max_tokens + thoughts, self._loaded.context - prompt)
@@ -155,13 +155,15 @@ class Generator:
         text = str(self._loaded.tokenizer.decode(end, skip_special_tokens=False)).rstrip()
         return next((mark for mark in OPEN if text.endswith(mark)), "")
 
-    def _fitting(self, messages: Messages, picture: Image.Image, answer: int, think: bool) -> Any:
+    def _fitting(
+        self, messages: Messages, pictures: Sequence[Image.Image], answer: int, think: bool
+    ) -> Any:
         """The prompt, without the oldest turns where all of them leave no room for an answer of so many tokens.
 
         The server cuts the history by an estimate, and cannot know how many tokens every processor makes of a picture.
         """
         while True:
-            inputs = self._inputs(messages, picture, think)
+            inputs = self._inputs(messages, pictures, think)
             room = self._loaded.context - int(inputs["input_ids"].shape[1])
             if room >= answer:
                 return inputs
@@ -172,27 +174,27 @@ class Generator:
                 return inputs
             messages = fewer
 
-    def _inputs(self, messages: Messages, picture: Image.Image, think: bool) -> Any:
+    def _inputs(self, messages: Messages, pictures: Sequence[Image.Image], think: bool) -> Any:
         try:
-            inputs = self._templated(messages, picture, think)
+            inputs = self._templated(messages, pictures, think)
         except (TemplateError, TypeError):
             try:
-                inputs = self._templated(_without_system(messages), picture, think)
+                inputs = self._templated(_without_system(messages), pictures, think)
             except TemplateError:
                 raise AnswerError("template") from None
         model = self._loaded.model
         return inputs.to(model.device, dtype=model.dtype)
 
-    def _templated(self, messages: Messages, picture: Image.Image, think: bool) -> Any:
+    def _templated(self, messages: Messages, pictures: Sequence[Image.Image], think: bool) -> Any:
         return self._loaded.processor.apply_chat_template(
-            _for_template(messages, picture),
+            _for_template(messages, pictures),
             tokenize=True,
             return_dict=True,
             return_tensors="pt",
             add_generation_prompt=True,
             # A variable that the template does not have would go to the processor.
             **({_SWITCH: think} if self.switch else {}),
-            **_tiled(self._loaded.processor, picture),
+            **_tiled(self._loaded.processor, pictures),
         )
 
     def _settings(self, limit: int) -> Any:
@@ -314,16 +316,17 @@ def _decode(jpeg: bytes) -> Image.Image:
         raise AnswerError("picture") from None
 
 
-def _tiled(processor: Any, picture: Image.Image) -> dict[str, Any]:
+def _tiled(processor: Any, pictures: Sequence[Image.Image]) -> dict[str, Any]:
     """Limit the tiles of a processor that cuts a picture into them: as many as it fills, and none of an enlarged picture.
 
-    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter of that.
+    A SmolVLM would make 2,048 pixels of any side, 17 tiles of 512, of a picture that has a quarter of that. The limit is one
+    for all pictures of a request, so the largest one sets it.
     """
     images = getattr(processor, "image_processor", None)
     most, tile = (_edge(getattr(images, name, None)) for name in ("size", "max_image_size"))
     if not getattr(images, "do_image_splitting", False) or not most or not tile:
         return {}
-    wanted = tile * -(-max(picture.size) // tile)
+    wanted = tile * -(-max(max(one.size) for one in pictures) // tile)
     return {"processor_kwargs": {"size": {"longest_edge": wanted}}} if wanted < most else {}
 
 
@@ -334,14 +337,15 @@ def _edge(size: Any) -> int:
     return found if isinstance(found, int) else 0
 
 
-def _for_template(messages: Messages, picture: Image.Image) -> Messages:
+def _for_template(messages: Messages, pictures: Sequence[Image.Image]) -> Messages:
     """Parts of a text and pictures in the form that every template for both knows."""
     found: Messages = []
+    left = iter(pictures)
     for message in messages:
         content = message["content"]
         parts = [{"type": "text", "text": content}] if isinstance(content, str) else content
         shown = [
-            part if part["type"] == "text" else {"type": "image", "image": picture}
+            part if part["type"] == "text" else {"type": "image", "image": next(left)}
             for part in parts
         ]
         found.append({"role": message["role"], "content": shown})
@@ -349,7 +353,7 @@ def _for_template(messages: Messages, picture: Image.Image) -> Messages:
 
 
 def _without_oldest(messages: Messages) -> Messages:
-    """The older half of the turns is gone; the same when there are none. A picture stays, before what is left."""
+    """The older half of the turns is gone; the same when there are none. Pictures stay, before what is left."""
     first = 1 if messages[0]["role"] == "system" else 0
     turns = (len(messages) - first) // 2
     gone = messages[first : first + 2 * -(-turns // 2)]
@@ -358,8 +362,8 @@ def _without_oldest(messages: Messages) -> Messages:
         part
         for message in gone
         if not isinstance(message["content"], str)
-        for part in message["content"]
-        if part["type"] != "text"
+        # The last part is the question; texts before it are captions.
+        for part in message["content"][:-1]
     ]
     if pictures:
         content = rest[0]["content"]

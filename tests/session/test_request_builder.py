@@ -1,0 +1,116 @@
+"""Requests of more than one picture: what goes into the context, and what is counted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from server.core.frames import Detail, Kind
+from server.core.metrics import Metrics
+from server.engines.base import Capabilities, EarlierPicture, EngineRequest, Usage
+from server.inference import Job, Result
+from server.session.request_builder import NO_EXTRAS, Extras, View
+from tests.support.fakes import FakeEngine, make_picture, until
+from tests.support.rooms import Room, make_frame, room
+
+
+class Listening:
+    """A sink that keeps the request and the end."""
+
+    id = "w1"
+
+    def __init__(self) -> None:
+        self.request: EngineRequest | None = None
+        self.result: Result | None = None
+
+    def started(self, engine: object, request: EngineRequest, queue_seconds: float) -> None:
+        self.request = request
+
+    def delta(self, text: str) -> None:
+        pass
+
+    thought = delta
+
+    def finished(self, result: Result) -> None:
+        self.result = result
+
+    def failed(self, error: Exception) -> None:
+        raise error
+
+
+def counted(metrics: Metrics) -> float:
+    return float(metrics.visual_tokens._value.get())
+
+
+async def asked(one: Room, *tokens: int, extras: Extras = NO_EXTRAS) -> EngineRequest:
+    """A watch's request with earlier pictures that cost so many tokens."""
+
+    async def earlier(needs: Capabilities) -> Sequence[EarlierPicture]:
+        return [
+            EarlierPicture(make_picture(visual_tokens=cost), f"{number}:")
+            for number, cost in enumerate(tokens)
+        ]
+
+    sink = Listening()
+    job: Job = one.session._requests.submit(
+        "Which?",
+        Kind.WATCH,
+        View(make_frame(), Detail.LOW, None),
+        sink,  # type: ignore[arg-type]
+        extras=Extras(earlier, extras.schema, extras.max_tokens),
+    )
+    assert job.kind is Kind.WATCH
+    await until(lambda: sink.result is not None)
+    assert sink.request is not None
+    assert sink.result is not None
+    one.session._requests.learn(one.engine, sink.request, sink.result)
+    return sink.request
+
+
+async def test_all_pictures_of_a_request_are_counted() -> None:
+    """In the metric, and in the room that is left to the answer."""
+    async with room(FakeEngine(usage=Usage(700, 3, None))) as one:
+        request = await asked(one, 100, 200)
+        assert request.visual_tokens - request.picture.visual_tokens == 100 + 200
+        assert counted(one.tools.metrics) == request.visual_tokens
+
+
+async def test_the_oldest_pictures_go_when_not_all_fit() -> None:
+    """The answer keeps the room that it may take."""
+    engine = FakeEngine(capabilities=Capabilities(context_length=2048))
+    async with room(engine) as one:
+        request = await asked(one, 700, 900, 1000)
+        assert [shown.picture.visual_tokens for shown in request.earlier] == [1000]
+        assert request.max_tokens == 128
+
+
+async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
+    """The newest ones; with one picture in all, none is made."""
+    engine = FakeEngine(capabilities=Capabilities(max_pictures=2))
+    async with room(engine) as one:
+        request = await asked(one, 10, 20, 30)
+        assert [shown.picture.visual_tokens for shown in request.earlier] == [30]
+        engine.capabilities = Capabilities(max_pictures=1)
+
+        async def none(needs: Capabilities) -> Sequence[EarlierPicture]:
+            raise AssertionError("made for nothing")
+
+        sink = Listening()
+        one.session._requests.submit(
+            "Which?",
+            Kind.WATCH,
+            View(make_frame(), Detail.LOW, None),
+            sink,  # type: ignore[arg-type]
+            extras=Extras(none),
+        )
+        await until(lambda: sink.result is not None)
+        assert sink.request is not None
+        assert sink.request.earlier == ()
+
+
+async def test_a_request_may_state_its_own_answer() -> None:
+    """Schema and tokens go to the engine; half of the context stays the most."""
+    schema = {"type": "object"}
+    async with room(FakeEngine(capabilities=Capabilities(context_length=1024))) as one:
+        request = await asked(one, extras=Extras(schema=schema, max_tokens=400))
+        assert (request.schema, request.max_tokens) == (schema, 400)
+        assert (await asked(one, extras=Extras(max_tokens=4000))).max_tokens <= 512
