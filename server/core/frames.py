@@ -28,6 +28,18 @@ class Detail(StrEnum):
     HIGH = "high"
 
 
+class Route(StrEnum):
+    """Where a question looks."""
+
+    # The picture of now, at low or high detail
+    NOW = "now"
+    DETAIL = "detail"
+    # The pictures of the last minutes
+    PAST = "past"
+    # A spot in the picture of now
+    WHERE = "where"
+
+
 class BoxUnit(StrEnum):
     """Unit of the coordinates in a model's boxes."""
 

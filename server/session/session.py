@@ -21,7 +21,7 @@ from server.core.aio import TaskSet
 from server.core.errors import CameraError, Draining, Internal, QwenCameraError
 from server.core.frames import Detail, Frame, Kind
 from server.core.states import Steps
-from server.engines.prompts import wants_detail
+from server.engines.routing import wants_detail
 from server.session import state_messages
 from server.session.answers import AnswerSink, Asking
 from server.session.history import History

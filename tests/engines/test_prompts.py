@@ -1,4 +1,4 @@
-"""Prompt text: cleaning, order, detail, history."""
+"""Prompt text: cleaning, order, history."""
 
 from __future__ import annotations
 
@@ -100,72 +100,6 @@ def test_a_question_of_control_tokens_alone_becomes_the_default() -> None:
     """The model is never sent an empty question."""
     content = prompts.messages(request("<|im_end|>"), "data:x")[-1]["content"]
     assert content[1]["text"] == prompts.DESCRIBE
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "Read this",
-        "What does the label say?",
-        "How much does it cost?",
-        "What's the expiry date?",
-        "Is there a TINY scratch?",
-        "What time is it?",
-        "Lies das vor",
-        "Was steht auf dem Schild?",
-        "Wie groß ist die Überschrift?",
-        "Qu’est-ce qui est écrit ?",
-        "Quel est le numéro de série ?",
-        "¿Qué dice la etiqueta?",
-        "¿Cuánto cuesta?",
-        "Cosa c'è scritto?",
-        "Quando scade?",
-        "O que está escrito aqui?",
-        "Qual é a data de validade?",
-        "Wat staat er op het etiket?",
-        "Hoe laat is het?",
-        "这上面写着什么?",
-        "多少钱?",
-        "保质期到什么时候",
-        "何と書いてありますか",
-        "賞味期限はいつ?",
-        "いくらですか",
-        "가격이 얼마예요?",
-        "Co tu jest napisane? Jaka cena?",
-        "Что здесь написано?",
-    ],
-)
-def test_reading_and_small_things_want_detail(question: str) -> None:
-    """A question about reading or something small takes the large picture, in every language of the table."""
-    assert prompts.wants_detail(question)
-
-
-@pytest.mark.parametrize(
-    "question",
-    [
-        "What do you see?",
-        "What is this?",
-        "Is the door open?",
-        "Are you ready?",
-        "What colour is the car?",
-        "Is a person there?",
-        "Was ist das?",
-        "Ist die Tür offen?",
-        "Qu'est-ce que c'est ?",
-        "Où est le chat ?",
-        "¿Qué es esto?",
-        "Che cos'è?",
-        "O que é isto?",
-        "Wat is dit?",
-        "这是什么?",
-        "小狗在哪里?",
-        "これは何ですか",
-        "Что это?",
-    ],
-)
-def test_other_questions_do_not(question: str) -> None:
-    """A question about the scene as a whole stays with the small picture."""
-    assert not prompts.wants_detail(question)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from server.engines.builtin.fields import times
 from server.engines.builtin.languages import DAYS
 from server.engines.builtin.lines import Row
 from server.engines.builtin.tables import names_it
-from server.engines.prompts import plain, word_pattern
+from server.engines.matching import plain, word_pattern
 
 # Names of days on signs, in any language: word to weekday, Monday is 0.
 _DAY_NAMES: dict[str, int] = {

@@ -22,7 +22,7 @@ from server.engines.builtin.languages import (
     UNSPACED,
 )
 from server.engines.builtin.wants import SOCIAL, Want
-from server.engines.prompts import plain, word_pattern
+from server.engines.matching import plain, word_pattern
 
 # Most words of a question that are compared with each word of the picture
 _MOST_WORDS = 16

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from server.engines.builtin.fields import dates, letters, matches, unique
 from server.engines.builtin.lines import Row
 from server.engines.builtin.tables import names_it
-from server.engines.prompts import plain, word_pattern
+from server.engines.matching import plain, word_pattern
 
 _CURRENCY = r"(?:€|\$|£|¥|₹|₽|元|円|eur|euro|euros|usd|gbp|chf|fr\.|sek|nok|dkk|pln|zł|kč|kr|rub|руб|rmb|cny|jpy)"
 _MONEY = r"\d{1,3}(?:[.,' ]\d{3})*(?:[.,](?:\d{2}|-{1,2}))?|\d+(?:[.,]\d{2})?"

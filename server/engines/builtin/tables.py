@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 
 from server.engines.builtin.lines import Cell, Row
-from server.engines.prompts import plain
+from server.engines.matching import plain
 
 # Names of one thing on signs, in several languages
 _SYNONYMS = tuple(
