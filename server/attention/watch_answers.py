@@ -6,24 +6,22 @@ list that was cut off, wrong types. An unreadable answer is neither a yes nor a 
 
 from __future__ import annotations
 
-import json
-import math
-import re
+import itertools
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from server.vision.grounding import Box
+from server.vision.model_json import number, objects, share
 
 MAX_CONDITION_CHARS = 200
 MAX_REASON_CHARS = 200
 # A longer answer is not read.
 MAX_TEXT_CHARS = 20_000
-# Beginnings of objects that are parsed at most
+# Objects that are read at most
 _MAX_OBJECTS = 64
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
-_OPENING = re.compile(r"\{")
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -121,20 +119,7 @@ def read_answers(text: str, names: Collection[str]) -> dict[str, Answer]:
 
 def _entries(text: str) -> Iterator[dict[str, Any]]:
     """Yield the complete objects with an id, in `watches` or loose."""
-    decoder = json.JSONDecoder(strict=False)
-    end = 0
-    tried = 0
-    for match in _OPENING.finditer(text):
-        if match.start() < end:
-            continue
-        if tried == _MAX_OBJECTS:
-            return
-        tried += 1
-        try:
-            whole, end = decoder.raw_decode(text, match.start())
-        except (ValueError, RecursionError):
-            # Words, a cut, or endless nesting: objects inside may be complete.
-            continue
+    for whole in itertools.islice(objects(text), _MAX_OBJECTS):
         inner = whole.get("watches", [whole])
         for entry in inner[:_MAX_OBJECTS] if isinstance(inner, list) else []:
             if isinstance(entry, dict):
@@ -145,14 +130,10 @@ def _answer(entry: dict[str, Any]) -> Answer | None:
     seen = _truth(entry.get("seen"))
     if seen is None:
         return None
-    sure = _number(entry.get("sure"))
-    if sure is None:
-        sure = 0.5
-    elif 1 < sure <= 100:
-        sure /= 100
+    sure = share(entry.get("sure"))
     why = entry.get("why")
     reason = one_line(why[: 4 * MAX_REASON_CHARS]) if isinstance(why, str) else ""
-    return Answer(seen, min(1.0, max(0.0, sure)), _box(entry.get("where")), reason)
+    return Answer(seen, 0.5 if sure is None else sure, _box(entry.get("where")), reason)
 
 
 def _truth(value: object) -> bool | None:
@@ -164,17 +145,10 @@ def _truth(value: object) -> bool | None:
     return True if word in _YES else False if word in _NO or value == 0 else None
 
 
-def _number(value: object) -> float | None:
-    """Return a finite number; None for a boolean, a string and others."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not -1e9 < value < 1e9:
-        return None
-    return float(value) if math.isfinite(value) else None
-
-
 def _box(value: object) -> Box | None:
     if not isinstance(value, list) or len(value) != 4:
         return None
-    numbers = [number for part in value if (number := _number(part)) is not None]
+    numbers = [one for part in value if (one := number(part)) is not None]
     if len(numbers) != 4:
         return None
     (x1, x2), (y1, y2) = sorted(numbers[::2]), sorted(numbers[1::2])

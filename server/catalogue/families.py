@@ -64,6 +64,12 @@ FAMILIES: dict[str, Family] = {
     "vibevoice": _family(ModelType.SPEECH, Ability.TEXT_TO_SPEECH, transformers=""),
     "musicgen": _family(ModelType.AUDIO, Ability.TEXT_TO_AUDIO, transformers="4.31.0"),
 }
+# Names of models that write boxes, as hubs and servers spell them
+_BOX_NAMES = (
+    (re.compile(r"qwen-?2[._]5-?vl", re.I), "qwen2_5_vl"),
+    (re.compile(r"qwen-?2-?vl", re.I), "qwen2_vl"),
+    (re.compile(r"qwen-?3-?vl", re.I), "qwen3_vl"),
+)
 # Parts of the names of diffusers' autoencoders for video and for sound; plain `AutoencoderKL` is for pictures.
 _VIDEO_VAES = ("Wan", "Video", "LTX", "CogVideo", "Mochi", "Temporal", "Cosmos", "Magvit")
 _AUDIO_VAES = ("Oobleck", "Audio", "Music", "SAME")
@@ -77,6 +83,18 @@ _OTHER_TASKS = re.compile(
 )
 # Parts of a pipeline without weights
 _WEIGHTLESS = re.compile(r"Scheduler|Tokenizer|Processor|FeatureExtractor|Guid")
+
+
+def box_unit(model_type: object, *names: str) -> BoxUnit | None:
+    """Return the unit of a model's boxes by its `model_type`, and without one by its names; None: it writes none."""
+    if isinstance(model_type, str):
+        known = FAMILIES.get(model_type)
+        return known.boxes if known is not None else None
+    for name in names:
+        for pattern, family in _BOX_NAMES:
+            if pattern.search(name.rstrip("/").rpartition("/")[2]):
+                return FAMILIES[family].boxes
+    return None
 
 
 def other_task(config: Mapping[str, Any]) -> str:

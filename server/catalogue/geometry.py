@@ -37,6 +37,12 @@ def from_model_type(model_type: object) -> Geometry | None:
     return BY_MODEL_TYPE.get(model_type) if isinstance(model_type, str) else None
 
 
+def model_type(folder: Path) -> str | None:
+    """Read `model_type` from a folder's `config.json`; None without one."""
+    found = _read(folder / "config.json").get("model_type")
+    return found if isinstance(found, str) else None
+
+
 def from_folder(folder: Path, *, filled: bool = False) -> Geometry | None:
     """Read the geometry from the processor's file and `config.json`; None when they do not give it.
 

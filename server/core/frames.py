@@ -80,6 +80,24 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
+class Region:
+    """A part of a frame in its pixels; right and bottom lie outside."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+
+@dataclass(frozen=True, slots=True)
 class Scene:
     """Measurements of a frame's small luma picture, 0 to 1 each. Taken before any filter, and kept as numbers only."""
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from server.core.frames import Detail, Geometry, Kind, Picture
+from server.core.frames import BoxUnit, Detail, Geometry, Kind, Picture
+from server.vision.grounding import Box
 
 
 class EngineState(StrEnum):
@@ -35,7 +36,10 @@ class Capabilities:
     video: bool = False
     audio_in: bool = False
     speech_out: bool = False
+    # It finds where things are.
     grounding: bool = False
+    # The unit of the boxes in its text; None: it writes none there (see `Finished.boxes`).
+    boxes: BoxUnit | None = None
     json_schema: bool = False
     streaming: bool = True
     # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
@@ -125,6 +129,8 @@ class EngineRequest:
     earlier: tuple[EarlierPicture, ...] = ()
     # JSON schema of the answer, for an engine with `Capabilities.json_schema`; others ignore it.
     schema: Mapping[str, Any] | None = None
+    # The question asks where something is.
+    where: bool = False
 
     @property
     def visual_tokens(self) -> int:
@@ -164,6 +170,8 @@ class Finished:
     left_out: int = 0
     # The same of its earlier pictures
     pictures_left_out: int = 0
+    # Where the things are that the question asks for, in pixels of the picture; from an engine that has no model to write them
+    boxes: tuple[Box, ...] = ()
 
 
 Chunk = Delta | Thought | Finished

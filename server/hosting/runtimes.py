@@ -101,6 +101,7 @@ def refined(capabilities: Capabilities, choice: Choice, model: Model | None) -> 
         capabilities,
         images=Ability.IMAGES in model.abilities,
         grounding=capabilities.grounding or Ability.GROUNDING in model.abilities,
+        boxes=model.boxes or capabilities.boxes,
         context_length=context or model.context_length,
     )
 

@@ -12,6 +12,7 @@ from server.core.errors import EngineFailed, QwenCameraError
 from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.engines.base import Chunk, Delta, Engine, EngineRequest, Finished, Thought, Usage
+from server.vision.grounding import Box
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +54,8 @@ class Result:
     # Turns of the history and earlier pictures that did not fit, and were left out.
     left_out: int = 0
     pictures_left_out: int = 0
+    # See `Finished.boxes`.
+    boxes: tuple[Box, ...] = ()
 
 
 class Sink(Protocol):
@@ -195,6 +198,7 @@ class Run:
             self._result(end.finish_reason, usage, None),
             left_out=end.left_out,
             pictures_left_out=end.pictures_left_out,
+            boxes=end.boxes,
         )
         self.metrics.inference.labels(self.job.kind).observe(result.inference_seconds)
         log.info(

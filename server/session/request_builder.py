@@ -12,7 +12,7 @@ from typing import Any
 
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed
-from server.core.frames import Detail, Frame, Kind, Picture, Scene
+from server.core.frames import Detail, Frame, Kind, Picture, Region, Scene
 from server.core.metrics import Metrics
 from server.engines.base import (
     Capabilities,
@@ -80,6 +80,8 @@ class View:
     # The camera's last scene measurement
     scene: Scene | None
     held: bool = False
+    # The part of the frame that the picture shows; None for all of it
+    region: Region | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +180,7 @@ class RequestBuilder:
             thumbnail=self.preferences.thumbnails,
             held=view.held,
             scene=view.scene,
+            region=view.region,
         )
         try:
             picture = await in_pool(self._tools.prepare_pool, make)

@@ -9,24 +9,17 @@ not resize a picture whose sides come from `resize.smart_resize`.
 from __future__ import annotations
 
 import itertools
-import json
-import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from server.core.frames import BoxUnit
+from server.vision.model_json import MAX_TEXT_CHARS, number, objects, share
 
 # Boxes of one answer; further ones are left out.
 MAX_BOXES = 100
 MAX_LABEL_CHARS = 100
-# A longer answer is not parsed.
-MAX_TEXT_CHARS = 100_000
-_MAX_OBJECTS = 1_000
-# Bound of the characters read in failed attempts to parse an object, each of which may reach to the end of the text.
-_MAX_VAIN = 10 * MAX_TEXT_CHARS
-_FAILURE = 1_000
 _NAMES = ("bbox_2d", "bbox", "box_2d")
 _POINTS = ("point_2d", "point")
 _PAIR = r"\((\d{1,4}),\s?(\d{1,4})\)"
@@ -44,6 +37,8 @@ class Box:
     x2: float
     y2: float
     label: str = ""
+    # The model's certainty, 0 to 1; None where it gives none
+    sure: float | None = None
 
 
 def read_boxes(text: str) -> list[Box]:
@@ -59,7 +54,7 @@ def read_boxes(text: str) -> list[Box]:
 
 
 def _boxes(text: str) -> list[Box]:
-    found = (_box(entry) for whole in _entries(text) for entry in _within(whole))
+    found = (_box(entry) for whole in objects(text) for entry in _within(whole))
     return list(itertools.islice((box for box in found if box is not None), MAX_BOXES))
 
 
@@ -86,8 +81,12 @@ def to_frame(
     y1, y2 = sorted(y * frame[1] / sides[1] for y in (box.y1, box.y2))
     if x2 < 0 or y2 < 0 or x1 > frame[0] or y1 > frame[1]:
         return None
-    return Box(
-        max(0.0, x1), max(0.0, y1), min(float(frame[0]), x2), min(float(frame[1]), y2), box.label
+    return replace(
+        box,
+        x1=max(0.0, x1),
+        y1=max(0.0, y1),
+        x2=min(float(frame[0]), x2),
+        y2=min(float(frame[1]), y2),
     )
 
 
@@ -98,31 +97,11 @@ def _pairs(text: str) -> list[Box]:
     end = 0
     for match in itertools.islice(_PAIRS.finditer(plain), MAX_BOXES):
         before = plain[end : match.start()].rpartition("\n")[2].strip(" ,;:")
-        numbers = [int(number) for number in match.groups()]
+        numbers = [int(digits) for digits in match.groups()]
         box = _box({"bbox_2d": numbers, "label": before})
         boxes += [] if box is None else [box]
         end = match.end()
     return boxes
-
-
-def _entries(text: str) -> Iterator[dict[str, Any]]:
-    """Yield the complete JSON objects in a text."""
-    decoder = json.JSONDecoder(strict=False)
-    at = found = vain = 0
-    while found < _MAX_OBJECTS and vain < _MAX_VAIN and (at := text.find("{", at)) >= 0:
-        try:
-            entry, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            # Creating the error reads the text before it once more.
-            vain += _FAILURE + error.pos - at
-            at += 1
-        except (ValueError, RecursionError):
-            # A number of thousands of digits, or too deep nesting
-            vain += len(text) - at
-            at += 1
-        else:
-            found += 1
-            yield entry
 
 
 def _within(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -145,16 +124,11 @@ def _box(entry: dict[str, Any]) -> Box | None:
         numbers = [*point, *point] if isinstance(point, list) and len(point) == 2 else None
     if not isinstance(numbers, list) or len(numbers) != 4:
         return None
-    if not all(type(number) in (int, float) and _sane(number) for number in numbers):
+    sane = [one for part in numbers if (one := number(part)) is not None]
+    if len(sane) != 4:
         return None
-    x1, x2 = sorted((float(numbers[0]), float(numbers[2])))
-    y1, y2 = sorted((float(numbers[1]), float(numbers[3])))
+    (x1, x2), (y1, y2) = sorted(sane[::2]), sorted(sane[1::2])
     label = entry.get("label", "")
     text = label if isinstance(label, str) else ""
     shown = "".join(char for char in text if char.isprintable())[:MAX_LABEL_CHARS]
-    return Box(x1, y1, x2, y2, shown)
-
-
-def _sane(number: float) -> bool:
-    """Return True for a finite number of a size that coordinates can have."""
-    return -1e9 < number < 1e9 and math.isfinite(number)
+    return Box(x1, y1, x2, y2, shown, share(entry.get("sure")))

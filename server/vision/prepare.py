@@ -14,7 +14,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
 from server.core.errors import BadRequest
-from server.core.frames import Detail, Frame, Geometry, Picture, Scene
+from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
 from server.vision import encode
 from server.vision.luma import SceneReader
 from server.vision.privacy import PrivacyFilter
@@ -75,23 +75,31 @@ class PicturePreparer:
         thumbnail: bool = False,
         held: bool = False,
         scene: Scene | None = None,
+        region: Region | None = None,
     ) -> Picture:
         """Create an engine's picture: a JPEG in the model's size, or BGR pixels in the camera's size.
+
+        `region`: the part of the frame that it shows, with the camera's own pixels where the budget allows.
 
         BGR pixels cost no visual tokens. The thumbnail shows the same pixels that the engine gets. `scene`: the camera's
         last measurement. Its motion is used unless the frame is held. With filters all of it is used, because only the
         camera may read unfiltered frames; without filters the other values are measured on this frame.
 
         Raises BadRequest for frames over 4096×4096 or with an aspect ratio over 200, FrameWithheld from the
-        filters, ValueError for `Detail.AUTO`.
+        filters, ValueError for `Detail.AUTO` and a region outside the frame.
         """
         began = time.perf_counter()
         self._check(frame)
-        width, height, tokens = frame.width, frame.height, 0
+        seen = region or Region(0, 0, frame.width, frame.height)
+        if not (0 <= seen.left < seen.right <= frame.width) or not (
+            0 <= seen.top < seen.bottom <= frame.height
+        ):
+            raise ValueError(f"{seen} lies not in a frame of {frame.width}x{frame.height}")
+        width, height, tokens = seen.width, seen.height, 0
         if not needs.wants_pixels:
             most = budget_pixels(self.budget(needs, detail), needs.geometry)
             try:
-                height, width = smart_resize(frame.height, frame.width, needs.geometry, most)
+                height, width = smart_resize(seen.height, seen.width, needs.geometry, most)
             except ValueError as exc:
                 raise BadRequest(f"The camera's picture cannot be used: {exc}.") from None
             tokens = visual_tokens(height, width, needs.geometry)
@@ -100,7 +108,7 @@ class PicturePreparer:
             scene = replace(SceneReader().read(frame.image, frame.captured), motion=motion)
         elif scene is not None and held:
             scene = None
-        bgr = self._filtered(frame, width, height)
+        bgr = self._filtered(frame, width, height, region)
         return Picture(
             frame_id=frame.id,
             captured=frame.captured,
@@ -136,14 +144,16 @@ class PicturePreparer:
                 "are taken. Choose a smaller resolution."
             )
 
-    def _filtered(self, frame: Frame, width: int, height: int) -> Bgr:
-        """Return the filtered frame in BGR at this size. Rows may be padded. Raises FrameWithheld."""
-        if not self._filters:
+    def _filtered(self, frame: Frame, width: int, height: int, region: Region | None = None) -> Bgr:
+        """Return the filtered frame or a region of it in BGR at this size. Rows may be padded. Raises FrameWithheld."""
+        if not self._filters and region is None:
             return self._scaled(frame.image, width, height)
         # Filters get the full resolution, so that they find small faces.
         bgr = np.ascontiguousarray(self._scaled(frame.image, frame.width, frame.height))
         for privacy_filter in self._filters:
             bgr = privacy_filter.apply(bgr)
+        if region is not None:
+            bgr = bgr[region.top : region.bottom, region.left : region.right]
         return _resized(bgr, width, height)
 
     def _scaled(self, image: av.VideoFrame, width: int, height: int) -> Bgr:

@@ -57,8 +57,8 @@ PROMISED = (
         "No frame is ever written to disk",
         "each picture for a model is",
         "server/vision/prepare.py",
-        "        bgr = self._filtered(frame, width, height)\n",
-        "        bgr = self._filtered(frame, width, height)\n"
+        "        bgr = self._filtered(frame, width, height, region)\n",
+        "        bgr = self._filtered(frame, width, height, region)\n"
         '        cv2.imwrite("frame.jpg", bgr)\n',
         "whole/test_nothing_kept.py::test_a_whole_session_opens_no_file_for_writing",
     ),
@@ -91,8 +91,8 @@ PROMISED = (
         "A video or sound that an operator has made",
         "its first frame is not filtered",
         "server/vision/prepare.py",
-        "        if not self._filters:\n            return self._scaled(frame.image, width, height)\n",
-        "        if not self._filters or width >= 64:\n"
+        "        if not self._filters and region is None:\n            return self._scaled(frame.image, width, height)\n",
+        "        if (not self._filters or width >= 64) and region is None:\n"
         "            return self._scaled(frame.image, width, height)\n",
         "operator/test_generation_routes.py::test_the_first_frame_is_filtered",
     ),
@@ -211,9 +211,9 @@ PROMISED = (
         "Filters run before any model or thumbnail",
         "a held frame is not filtered",
         "server/vision/prepare.py",
-        "        bgr = self._filtered(frame, width, height)\n",
+        "        bgr = self._filtered(frame, width, height, region)\n",
         "        bgr = (\n"
-        "            self._scaled(frame.image, width, height) if held else self._filtered(frame, width, height)\n"
+        "            self._scaled(frame.image, width, height) if held else self._filtered(frame, width, height, region)\n"
         "        )\n",
         "session/test_session.py::test_a_held_frame_is_filtered_as_any_other",
     ),

@@ -254,6 +254,7 @@ MEASURED = {
         "attention.watch_answers",
         "attention.watches",
         "vision.grounding",
+        "vision.model_json",
     },
 }
 

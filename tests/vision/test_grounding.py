@@ -39,6 +39,15 @@ def test_boxes_are_read_however_they_are_wrapped(text: str) -> None:
     assert read_boxes(text) == [CUP]
 
 
+def test_certainty_is_read_where_it_is_given() -> None:
+    """As a share or in percent; it goes along to the frame."""
+    text = '[{"bbox_2d": [1, 2, 3, 4], "sure": 0.4}, {"bbox_2d": [1, 2, 3, 4], "sure": "very"}]'
+    first, second = read_boxes(text)
+    assert (first.sure, second.sure) == (0.4, None)
+    mapped = to_frame(first, BoxUnit.PIXELS, picture=(10, 10), frame=(20, 20))
+    assert mapped == Box(2, 4, 6, 8, "", 0.4)
+
+
 def test_points_are_boxes_without_a_size() -> None:
     """Both corners are the point."""
     assert read_boxes('[{"point_2d": [5, 6], "label": "nose"}]') == [Box(5, 6, 5, 6, "nose")]

@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from server.core.errors import BadRequest, FrameWithheld
-from server.core.frames import Detail, Frame, Geometry, Picture, Scene
+from server.core.frames import Detail, Frame, Geometry, Picture, Region, Scene
 from server.engines.base import Capabilities
 from server.vision.encode import THUMBNAIL_BYTES
 from server.vision.luma import SceneReader
@@ -108,6 +108,32 @@ def test_high_detail_keeps_a_720p_camera_whole(geometry: Geometry, size: tuple[i
     capabilities = Capabilities(geometry=geometry)
     picture = PicturePreparer((), 512).make(frame_of(drawn()), capabilities, Detail.HIGH)
     assert decoded(picture).shape[:2] == size
+
+
+@pytest.mark.parametrize("filters", [(), (Painting(),)])
+def test_a_region_keeps_the_cameras_pixels(filters: tuple[Painting, ...]) -> None:
+    """A small part is not shrunk, and is cut behind the filters, which see the whole frame."""
+    region = Region(160, 90, 160 + 336, 90 + 196)
+    picture = PicturePreparer(filters, 512).make(
+        frame_of(drawn()), VLM, Detail.HIGH, region=region, thumbnail=True
+    )
+    expected = drawn()
+    if filters:
+        assert filters[0].size == (720, 1280, 3)
+        expected[100:300, 100:300] = 255
+    assert (picture.width, picture.height, picture.visual_tokens) == (336, 196, 84)
+    assert (picture.source_width, picture.source_height) == (1280, 720)
+    cut = expected[90 : 90 + 196, 160 : 160 + 336].astype(int)
+    assert np.abs(decoded(picture).astype(int) - cut).mean() < 8
+
+
+@pytest.mark.parametrize(
+    "region", [Region(-1, 0, 9, 9), Region(0, 0, 1281, 9), Region(5, 5, 5, 9), Region(0, 9, 9, 3)]
+)
+def test_a_region_lies_in_the_frame(region: Region) -> None:
+    """It is the caller's to cut it there."""
+    with pytest.raises(ValueError, match="lies not in a frame"):
+        PicturePreparer((), 512).make(frame_of(drawn()), VLM, Detail.HIGH, region=region)
 
 
 @pytest.mark.parametrize("filters", [(), (Painting(),)])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.catalogue import control_tokens, geometry
+from server.catalogue import control_tokens, families, geometry
 from server.core.errors import EngineError, EngineFailed, EngineLoading, EngineUnavailable
 from server.engines import prompts
 from server.engines.base import (
@@ -327,7 +327,10 @@ class LocalEngine:
         # The worker cuts a picture into no more tiles than it fills.
         found = geometry.from_folder(self.folder, filled=True)
         found = found or geometry.from_model_type(header["model_type"])
+        boxes = families.box_unit(header["model_type"])
         capabilities = Capabilities(
+            grounding=boxes is not None,
+            boxes=boxes,
             geometry=found or geometry.DEFAULT,
             context_length=header["context"],
             max_concurrency=1,

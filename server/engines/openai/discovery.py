@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from server.catalogue import control_tokens, geometry
+from server.catalogue import control_tokens, families, geometry
 from server.catalogue.control_tokens import ControlTokens
-from server.core.frames import Geometry
+from server.core.frames import BoxUnit, Geometry
 from server.engines.base import Capabilities, EngineState, EngineStatus, Trouble
 from server.engines.openai import upstream
 
@@ -38,6 +38,7 @@ class Discovery:
         # The model's card that the geometry was read from, so that files are read once.
         self._card: tuple[str, str] | None = None
         self._geometry: Geometry | None = None
+        self._boxes: BoxUnit | None = None
         # The tokens of the model's own folder; None where it is not on this machine
         self.control_tokens: ControlTokens | None = None
         # The context of that card's model, by its refusals
@@ -143,10 +144,13 @@ class Discovery:
             )
         model = self._wanted or (chosen if chosen in names else names[0])
         card = next((card for card in cards if card["id"] == model), {})
+        sizes = self._learn_geometry(model, card)
         capabilities = Capabilities(
+            grounding=self._boxes is not None,
+            boxes=self._boxes,
             # vLLM constrains answers to a schema; of other servers it is not known.
             json_schema=card.get("owned_by") == "vllm",
-            geometry=self._learn_geometry(model, card),
+            geometry=sizes,
             context_length=self._least(_context_length(card)),
             max_pictures=self._stated_pictures,
         )
@@ -180,6 +184,8 @@ class Discovery:
                 or geometry.from_model_type(card.get("model_type"))
                 or geometry.DEFAULT
             )
+            model_type = _first(geometry.model_type(folder) for folder in folders)
+            self._boxes = families.box_unit(model_type or card.get("model_type"), key[1], model)
             self.control_tokens = _first(control_tokens.of_folder(folder) for folder in folders)
             self._card = key
             self._stated_context = self._stated_pictures = None

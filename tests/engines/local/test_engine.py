@@ -28,7 +28,7 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.core.frames import Geometry, Kind, Picture
+from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.engines.base import (
     Chunk,
     Delta,
@@ -153,6 +153,7 @@ async def test_it_says_what_it_is(loaded: tuple[LocalEngine, Heard]) -> None:
     able = status.capabilities
     assert able.geometry == Geometry(28, 784, 64 * 28 * 28)
     assert (able.context_length, able.max_concurrency, able.wants_pixels) == (8192, 1, False)
+    assert (able.grounding, able.boxes) == (True, BoxUnit.PIXELS)
     assert 100e6 < engine.memory_bytes() < 2e9
 
 

@@ -24,7 +24,7 @@ from server.core.errors import (
     EngineTimeout,
     EngineUnavailable,
 )
-from server.core.frames import Geometry, Kind, Picture
+from server.core.frames import BoxUnit, Geometry, Kind, Picture
 from server.engines.base import Delta, EngineRequest, EngineState, Finished, Turn, Usage
 from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
@@ -386,6 +386,37 @@ async def test_probe_learns_model_context_and_geometry(
     assert status.capabilities.context_length == 8192
     assert status.capabilities.geometry == Geometry(32, 65536, 1_000_000)
     assert status.capabilities.json_schema
+
+
+@pytest.mark.parametrize(
+    ("card", "unit"),
+    [
+        ({}, None),
+        ({"model_type": "qwen3_vl"}, BoxUnit.THOUSANDTHS),
+        ({"root": "Qwen/Qwen2.5-VL-7B-Instruct"}, BoxUnit.PIXELS),
+        ({"root": "Qwen/Qwen3-VL-30B-A3B-Instruct-FP8"}, BoxUnit.THOUSANDTHS),
+        ({"id": "qwen2.5vl:7b"}, BoxUnit.PIXELS),
+        ({"id": "qwen2-vl-2b-instruct"}, BoxUnit.THOUSANDTHS),
+        ({"id": "Qwen2.5-Omni-7B"}, None),
+        ({"id": "Qwen3-VL-8B", "model_type": "smolvlm"}, None),
+    ],
+)
+async def test_boxes_have_the_unit_of_the_models_family(
+    fake: FakeOpenAI, engine: OpenAIEngine, card: dict[str, Any], unit: BoxUnit | None
+) -> None:
+    """By its type, else by its names; the engine finds places if it has one."""
+    fake.card = card
+    capabilities = (await engine.probe()).capabilities
+    assert (capabilities.boxes, capabilities.grounding) == (unit, unit is not None)
+
+
+async def test_boxes_have_the_unit_of_the_models_folder(
+    fake: FakeOpenAI, engine: OpenAIEngine, tmp_path: Path
+) -> None:
+    """Its files beat its name."""
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3_vl"}')
+    fake.card = {"root": str(tmp_path), "id": "qwen2.5-vl"}
+    assert (await engine.probe()).capabilities.boxes is BoxUnit.THOUSANDTHS
 
 
 @pytest.mark.parametrize(
