@@ -191,6 +191,7 @@ class Settings(BaseSettings):
 
     # Frames
     frame_sample_rate: float = _number(2.0, 0.1, 30)
+    change_sensitivity: float = _number(1.0, 0.25, 4)
     visual_token_budget: int = _whole(512, 16, 16_384)
     enable_face_blur: bool = _flag()
     enable_nsfw_filter: bool = _flag()

@@ -47,6 +47,9 @@
  * @property {number} [max_tokens]
  * @property {string} [language]
  * @property {boolean} [thumbnails]
+ * @property {"short"|"medium"|"long"} [length] of a description
+ * @property {number} [sensitivity] 0.25 to 4: how small a change leads to a description
+ * @property {boolean} [changes] a `change` for each comparison
  * @property {boolean} [stills] one picture per second, for a page whose camera is another device
  */
 
@@ -242,6 +245,25 @@
  */
 
 /**
+ * The description with this id still holds, though the scene has changed.
+ * @typedef {Object} Unchanged
+ * @property {"unchanged"} type
+ * @property {string} id
+ * @property {number} looked_at ms since the epoch by the server's clock
+ */
+
+/**
+ * The comparison of a frame with the one last described.
+ * @typedef {Object} SceneChange
+ * @property {"change"} type
+ * @property {number} value the strongest evidence; a change from 1 on
+ * @property {"same"|"first"|"view"|"scene"|"object"|"slight"|"color"|"print"} why
+ * @property {[number, number, number, number]} [region] left, top, right, bottom as shares of the picture
+ * @property {number} busy share of the picture that always moves
+ * @property {boolean} asks the frame goes to the engine
+ */
+
+/**
  * @typedef {Object} ErrorMessage
  * @property {"error"} type
  * @property {string} [id]
@@ -320,7 +342,7 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Unchanged|SceneChange|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
@@ -332,6 +354,8 @@ const KNOWN = new Set([
   "delta",
   "thinking",
   "response",
+  "unchanged",
+  "change",
   "still",
   "engine",
   "log",

@@ -16,6 +16,7 @@ from server.attention.luma_change import LumaChange
 from server.attention.planes import Planes
 from server.attention.print_change import PrintChange
 from server.attention.scratch import F32, HEIGHT, WIDTH, Scratch
+from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY
 
 if TYPE_CHECKING:
     import av
@@ -33,9 +34,6 @@ _SETTLE_LOOKS = 3
 _SETTLE_SHARE = 0.0006
 # Longest step for learning, in seconds
 _STEP = 0.5
-# Bounds of the sensitivity; the figures are tuned for 1.
-LEAST_SENSITIVITY = 0.25
-MOST_SENSITIVITY = 4.0
 
 
 class Why(StrEnum):
@@ -94,15 +92,24 @@ class ChangeGate:
 
     def __init__(self, scratch: Scratch, *, sensitivity: float = 1.0) -> None:
         """Cameras share `scratch`. `sensitivity`: 0.25 to 4; more finds weaker, smaller changes."""
+        self._scratch = scratch
+        self.sensitivity = sensitivity
+        # The planes of the last look
+        self.seen = Planes()
+        self.forget()
+
+    @property
+    def sensitivity(self) -> float:
+        """Applies from the next look on. Raises ValueError beyond 0.25 to 4."""
+        return self._sensitivity
+
+    @sensitivity.setter
+    def sensitivity(self, sensitivity: float) -> None:
         if not LEAST_SENSITIVITY <= sensitivity <= MOST_SENSITIVITY:
             raise ValueError(
                 f"a sensitivity of {sensitivity:g} was given; allowed are {LEAST_SENSITIVITY:g} to {MOST_SENSITIVITY:g}"
             )
-        self._scratch = scratch
         self._sensitivity = sensitivity
-        # The planes of the last look
-        self.seen = Planes()
-        self.forget()
 
     def forget(self) -> None:
         """Forget the reference, because another stream begins."""

@@ -48,8 +48,14 @@ class Pace:
             self._pause = 0.0
             self._fruitless = None
         else:
-            self._pause = min(LONGEST_PAUSE, self._pause * 2) or FIRST_PAUSE
+            self._pause = _longer(self._pause)
             self._fruitless = _union(self._fruitless, self._region)
+        self._until = now + self._pause
+
+    def failed(self, now: float) -> None:
+        """Note a request without an answer: pauses grow as for answers that stay the same."""
+        self._pause = _longer(self._pause)
+        self._fruitless = None
         self._until = now + self._pause
 
     def _elsewhere(self, region: Region | None) -> bool:
@@ -61,6 +67,10 @@ class Pace:
         shared = max(0.0, width) * max(0.0, height)
         size = (region.right - region.left) * (region.bottom - region.top)
         return shared < _ELSEWHERE * size
+
+
+def _longer(pause: float) -> float:
+    return min(LONGEST_PAUSE, pause * 2) or FIRST_PAUSE
 
 
 def _union(one: Region | None, other: Region | None) -> Region | None:

@@ -21,7 +21,7 @@ from server.core.messages import Sender
 from server.core.metrics import Metrics
 from server.rtc.media.camera_state import CameraWatch
 from server.rtc.media.capture_clock import SENT_AT_BOUND_S, captured_after, stamps_disagree
-from server.vision.luma import SceneReader
+from server.vision.luma import Luma, SceneReader
 from server.vision.sampler import Sampler
 
 # A question waits this long for a frame captured after it; after the second time its asker gets a notice.
@@ -87,6 +87,8 @@ class Camera:
         self.request_key_frame: Callable[[], None] | None = None
         # Called with each sampled frame, on the event loop; None while nobody wants them.
         self.on_sample: Callable[[Frame], None] | None = None
+        # Called when another connection begins to send.
+        self.on_stream: Callable[[], None] = lambda: None
         # Called when a field of the `status` message has changed.
         self.on_status: Callable[[], None] = lambda: None
         # Called when the sender's limits change; the argument is the time to stay awake in ms, or None.
@@ -103,6 +105,7 @@ class Camera:
         self._scene.forget()
         self._sending.forget_path()
         self._arm()
+        self.on_stream()
         self._state_changed()
         return self._feed
 
@@ -173,10 +176,9 @@ class Camera:
         self._arrivals.wake()
         if self._sampler.take(frame.captured):
             self._metrics.frames_sampled.inc()
-            if self.watched and self._scene.due(frame.captured):
-                self._analyse(frame)
             if self.on_sample is not None and self.state() is CameraState.LIVE:
                 self.on_sample(frame)
+            self.measure(frame)
         if first or self._reported is not CameraState.LIVE:
             self._state_changed(force=first)
             self._arm()
@@ -210,8 +212,11 @@ class Camera:
 
     # Frames
 
-    def _analyse(self, frame: Frame) -> None:
-        hints = self._scene.analyse(frame)
+    def measure(self, frame: Frame, small: Luma | None = None) -> None:
+        """Measure the scene on a frame, if that is due. `small`: its small luma picture, if there is one already."""
+        if not self.watched or not self._scene.due(frame.captured):
+            return
+        hints = self._scene.analyse(frame, small)
         if hints or abs(self.fps() - self._reported_fps) > FPS_STEP:
             self._report_status()
 

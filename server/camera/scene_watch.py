@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from server.core.frames import Frame, Scene
-from server.vision.luma import SceneReader
+from server.vision.luma import Luma, SceneReader
 
 # Least time between two analysed frames, seconds of capture time; one analysis takes 0.4 ms.
 ANALYSIS_SECONDS = 1.0
@@ -34,9 +34,12 @@ class SceneWatch:
         """Return True when a frame captured at this time should be analysed."""
         return abs(captured - self._analysed) >= ANALYSIS_SECONDS
 
-    def analyse(self, frame: Frame) -> bool:
-        """Measure a frame's scene. Returns True when a hint (dark, blurred) appeared or disappeared."""
+    def analyse(self, frame: Frame, small: Luma | None = None) -> bool:
+        """Measure a frame's scene. Returns True when a hint (dark, blurred) appeared or disappeared.
+
+        `small`: the frame's small luma picture, if there is one already.
+        """
         before = self.scene
         self._analysed = frame.captured
-        self.scene = scene = self._luma.read(frame.image, frame.captured)
+        self.scene = scene = self._luma.read(frame.image, frame.captured, small)
         return before is None or (before.dark, before.blurred) != (scene.dark, scene.blurred)

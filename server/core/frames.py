@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+# Bounds of a change gate's sensitivity; its figures are measured with 1.
+LEAST_SENSITIVITY = 0.25
+MOST_SENSITIVITY = 4.0
+
 
 class Kind(StrEnum):
     """Purpose of an inference job, most urgent first."""
@@ -38,6 +42,14 @@ class Route(StrEnum):
     PAST = "past"
     # A spot in the picture of now
     WHERE = "where"
+
+
+class Length(StrEnum):
+    """Length of a running description."""
+
+    SHORT = "short"
+    MEDIUM = "medium"
+    LONG = "long"
 
 
 class BoxUnit(StrEnum):

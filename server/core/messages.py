@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.core.errors import BadRequest, QwenCameraError, TooLong, UnknownType
-from server.core.frames import Detail
+from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length
 
 MAX_QUESTION_CHARS = 4000
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -63,6 +63,12 @@ class Settings(ClientMessage):
         default=None, max_length=35, pattern=r"^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$"
     )
     thumbnails: bool | None = None
+    # Length of a description; see `Length`.
+    length: Length | None = None
+    # How small a change leads to a description: more finds smaller and weaker ones. 1 is the measured default.
+    sensitivity: float | None = Field(default=None, ge=LEAST_SENSITIVITY, le=MOST_SENSITIVITY)
+    # A `change` message at each look at the scene
+    changes: bool | None = None
     # One picture per second, for a page whose camera is another device.
     stills: bool | None = None
 
@@ -317,6 +323,31 @@ class Thinking(ServerMessage):
     type: Literal["thinking"] = "thinking"
     id: str
     text: str
+
+
+class Unchanged(ServerMessage):
+    """The scene has changed, but the description with this id still holds."""
+
+    type: Literal["unchanged"] = "unchanged"
+    id: str
+    # Milliseconds since the epoch by the server's clock
+    looked_at: float
+
+
+class SceneChange(ServerMessage):
+    """The comparison of a frame with the one last described."""
+
+    type: Literal["change"] = "change"
+    # The strongest evidence relative to its rule; a change at 1 and above
+    value: float
+    # same | first | view | scene | object | slight | color | print
+    why: str
+    # Left, top, right and bottom of what changed, as shares of the picture; None without a change
+    region: list[float] | None = None
+    # Share of the picture that always moves, in which only a stronger change counts
+    busy: float
+    # True when the frame goes to the engine
+    asks: bool
 
 
 class Response(ServerMessage):

@@ -88,6 +88,11 @@ class Metrics:
         self.visual_tokens_saved = counter(
             "visual_tokens_saved_total", "Visual tokens that reuse saved"
         )
+        # why: same, first, view, scene, object, slight, color, print
+        self.looks = counter("looks_total", "Frames compared with that of the last answer", "why")
+        self.descriptions_unchanged = counter(
+            "descriptions_unchanged_total", "Descriptions that said nothing new, and were not sent"
+        )
         self.errors = counter("errors_total", "Errors sent to clients", "code")
         self.messages_dropped = counter(
             "messages_dropped_total", "Messages that a client did not take in time"

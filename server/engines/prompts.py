@@ -8,6 +8,7 @@ from typing import Any
 
 from server.catalogue import control_tokens
 from server.catalogue.control_tokens import ControlTokens
+from server.core.frames import Length
 from server.engines.base import EngineRequest
 
 SYSTEM = (
@@ -22,6 +23,22 @@ SYSTEM = (
 _LANGUAGE = "Write plain text without Markdown, in the language with the tag {tag}."
 
 DESCRIBE = "Describe in one short sentence what the camera shows now."
+_DESCRIBE = {
+    Length.SHORT: DESCRIBE,
+    Length.MEDIUM: "Describe in two or three sentences what the camera shows now.",
+    Length.LONG: "Describe in six to eight sentences what the camera shows now: things, people, their places, and text.",
+}
+_SENTENCES = {
+    Length.SHORT: "one short sentence",
+    Length.MEDIUM: "one or two sentences",
+    Length.LONG: "two to four sentences",
+}
+# The answer when a description still holds, and words of models that do not keep to it
+_UNCHANGED = "same"
+_ALSO_UNCHANGED = (_UNCHANGED, "unchanged", "nothing has changed", "no change")
+_MARKS = " \t\n.!\"'`*()[]=:"
+# Characters of the last description in the next question
+_MOST_SAID = 600
 
 # Tokens that a chat template adds around a message: start mark, role, line ends, end mark
 _MESSAGE_TOKENS = 6
@@ -82,6 +99,43 @@ def _earlier(
 def asked(question: str, tokens: ControlTokens | None = None) -> str:
     """A question as a model gets it, now and among the turns: one of nothing but control tokens needs a text."""
     return clean(question, tokens).strip() or DESCRIBE
+
+
+def describing(prompt: str, length: Length, said: str) -> str:
+    """Return the question of a running description.
+
+    `prompt`: the person's own question, "" for the usual one. `said`: the last description, if it may still hold; then
+    the question is about what is new.
+    """
+    prompt = prompt.strip()
+    if not said:
+        return prompt or _DESCRIBE[length]
+    last = f"Your last answer about this camera was: {said[:_MOST_SAID]}\n"
+    if prompt:
+        return (
+            f"{prompt}\n{last}If that answer still holds, answer only with the word {_UNCHANGED.upper()}. Otherwise "
+            "answer anew."
+        )
+    return (
+        f"{last}Say in {_SENTENCES[length]} only what is different now, such as what was put down, taken away, opened, "
+        f"or who came. If nothing that matters is different, answer only with the word {_UNCHANGED.upper()}."
+    )
+
+
+def is_unchanged(text: str, said: str) -> bool:
+    """Return True when an answer to `describing` says nothing new."""
+    plain = _plain(text)
+    return plain in _ALSO_UNCHANGED or (bool(plain) and plain == _plain(said))
+
+
+def begins_unchanged(text: str, said: str) -> bool:
+    """Return True when the beginning of an answer may become one that says nothing new."""
+    plain = _plain(text)
+    return any(whole.startswith(plain) for whole in (*_ALSO_UNCHANGED, _plain(said)))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split()).strip(_MARKS)
 
 
 def estimate_tokens(text: str) -> int:

@@ -14,6 +14,7 @@ from config import Settings
 from server import __version__
 from server.access.devices import DEVICE_SECONDS
 from server.access.shared_limits import DEVICE, SharedEnds, SharedSlots
+from server.attention.scratch import Scratch
 from server.camera.camera import FRAME_NOTICE_SECONDS
 from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, watch_lag
 from server.core.close_codes import Close
@@ -93,6 +94,7 @@ class Program:
             max_tokens=settings.response_max_tokens,
             context_length=settings.model_max_tokens,
             timeout=settings.session_timeout,
+            sensitivity=settings.change_sensitivity,
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
         tools = SessionTools(
@@ -101,6 +103,7 @@ class Program:
             preparer=self.preparer,
             prepare_pool=self.pools.prepare,
             metrics=self.metrics,
+            scratch=Scratch(),
         )
         self.store = self._make_store()
         self.access = AccessParts(settings, self.store, self.metrics)
@@ -285,7 +288,7 @@ class Program:
         self._warm(engine)
         self.inference.engine_changed()
         for session in self.sessions.all():
-            session.greet()
+            session.engine_changed()
 
     async def drain(self, deadline: Deadline | None = None) -> None:
         """Take no more work; let running answers end within DRAIN_SECONDS; then close all sockets with 1013.

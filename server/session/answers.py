@@ -82,7 +82,8 @@ class AnswerSink:
         self._on_error = on_error
         self._on_counted = on_counted
         self._asked: tuple[Engine, EngineRequest] | None = None
-        self._frame: wire.FrameInfo | None = None
+        # The frame that an engine has; None before
+        self.frame: wire.FrameInfo | None = None
         self._prepare_seconds = 0.0
         self._text: list[str] = []
         # The response without the picture; None before the end.
@@ -90,21 +91,22 @@ class AnswerSink:
 
     def again(self) -> None:
         """Send the messages so far to the client again, because they may have been lost."""
-        if self._frame is None:
+        if self.frame is None:
             return
-        self._tell_started(self._frame)
+        self.put_started(self.frame)
         if self._text:
             self._outbox.put(wire.DeltaMessage(id=self.id, text="".join(self._text)))
 
     def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
         picture = request.picture
         self._asked = (engine, request)
-        self._frame = frame_info(picture, time.monotonic(), time.time())
+        self.frame = frame_info(picture, time.monotonic(), time.time())
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
-        self._tell_started(self._frame)
+        self.put_started(self.frame)
 
-    def _tell_started(self, frame: wire.FrameInfo) -> None:
+    def put_started(self, frame: wire.FrameInfo) -> None:
+        """Send to the client that an engine has the frame."""
         # The thumbnail is sent once, with the response.
         frame = frame.model_copy(update={"thumbnail": None})
         self._outbox.put(wire.Started(id=self.id, kind=self._kind, frame=frame))
@@ -122,7 +124,7 @@ class AnswerSink:
         if self._asked is not None and result.cancel_reason is None:
             self._on_counted(*self._asked, result)
         # A description that was replaced or stopped before it began is not reported.
-        if self._frame is not None or self._kind is Kind.CHAT:
+        if self.frame is not None or self._kind is Kind.CHAT:
             response = self._response(result)
             self._outbox.put(response)
             frame = response.frame
@@ -145,7 +147,7 @@ class AnswerSink:
             kind=self._kind,
             engine=result.engine,
             model=result.model,
-            frame=self._frame,
+            frame=self.frame,
             timings=wire.Timings(
                 wait_frame_ms=_ms(self._wait_seconds),
                 prepare_ms=_ms(self._prepare_seconds),

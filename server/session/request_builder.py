@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from server.attention.scratch import Scratch
 from server.core.aio import in_pool
 from server.core.errors import BadRequest, FrameWithheld, NotConfirmed
-from server.core.frames import Detail, Frame, Kind, Picture, Region, Scene
+from server.core.frames import Detail, Frame, Kind, Length, Picture, Region, Scene
 from server.core.metrics import Metrics
 from server.engines.base import (
     Capabilities,
@@ -44,6 +45,8 @@ class SessionLimits:
     context_length: int
     # Seconds without activity after which a session ends
     timeout: int
+    # Of the change gate, 0.25 to 4
+    sensitivity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,8 @@ class SessionTools:
     preparer: PicturePreparer
     prepare_pool: ThreadPoolExecutor
     metrics: Metrics
+    # Working memory of all change gates
+    scratch: Scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,11 @@ class Preferences:
     max_tokens: int | None = None
     language: str = ""
     thumbnails: bool = False
+    length: Length = Length.SHORT
+    # Of the change gate; None: the server's setting
+    sensitivity: float | None = None
+    # The client shows each comparison of the scene.
+    changes: bool = False
     stills: bool = False
 
 

@@ -15,6 +15,7 @@ from dataclasses import replace
 from enum import StrEnum
 
 from server.access.request_order import Attempts
+from server.attention.attention import Attention
 from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
@@ -24,6 +25,7 @@ from server.core.states import Steps
 from server.engines.routing import wants_detail
 from server.session import state_messages
 from server.session.answers import AnswerSink, Asking
+from server.session.background import Background
 from server.session.history import History
 from server.session.live_description import LiveDescription
 from server.session.outbox import Outbox
@@ -72,12 +74,17 @@ class Session:
         self._requests = RequestBuilder(id, limits, tools, self._history)
         self._describing = LiveDescription(
             id,
+            attention=Attention(tools.scratch, sensitivity=limits.sensitivity),
             camera=self.camera,
             inference=tools.inference,
             outbox=self.outbox,
             requests=self._requests,
+            metrics=tools.metrics,
             send_error=self.send_error,
             touch=self.touch,
+        )
+        self._background = Background(
+            self.camera, self._requests, limits.sample_rate, (self._describing,)
         )
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self._held: Frame | None = None
@@ -149,7 +156,7 @@ class Session:
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
                     self._requests.consent.give(self._tools.current_engine(), message.host)
-                    self.greet()
+                    self.engine_changed()
                 case wire.Auth() | wire.Operator():
                     pass  # the socket's affair
         except QwenCameraError as error:
@@ -313,10 +320,9 @@ class Session:
         given = message.model_dump(exclude={"type"}, exclude_none=True)
         was = self._requests.preferences
         self._requests.preferences = now = replace(was, **given)
-        self.camera.set_sample_rate(
-            now.sample_rate or self._limits.sample_rate, working=now.describe
-        )
-        self.camera.on_sample = self._describing.frame if now.describe else None
+        if now.sensitivity is not None:
+            self._describing.sensitive(now.sensitivity)
+        self._background.changed()
         self._stills.want(now.stills)
         if was.describe != now.describe:
             if now.describe:
@@ -328,6 +334,11 @@ class Session:
             self._status_changed()
 
     # Messages out
+
+    def engine_changed(self) -> None:
+        """Tell the client of another engine, and ask it for what the one before may have failed at."""
+        self._background.retry()
+        self.greet()
 
     def greet(self) -> None:
         """Send the first messages of a socket; they are sent again when the engine changes."""
@@ -366,7 +377,7 @@ class Session:
         """Stop the work that needs a listener; history and settings stay."""
         self._cancel(None, "socket_closed")
         self._tools.inference.cancel_session(self.id, "socket_closed")
-        self.camera.on_sample = None
+        self._background.listen(False)
         self.camera.watched = False
         self._stills.listen(False)
 
@@ -375,8 +386,7 @@ class Session:
         self.touch()
         self.camera.watched = True
         self._stills.listen(True)
-        if self.describing:
-            self.camera.on_sample = self._describing.frame
+        self._background.listen(True)
 
     async def close(self, reason: str) -> None:
         """Stop and forget everything; a failure skips nothing. Safe to call more than once."""
@@ -389,6 +399,7 @@ class Session:
             stack.push_async_callback(self._tasks.close)
             stack.push_async_callback(self._stills.close)
             stack.callback(self._forget)
+            stack.callback(self._background.close)
             stack.callback(self.camera.close)
             stack.callback(self._tools.inference.cancel_session, self.id, reason)
             stack.callback(self._cancel, None, reason)

@@ -40,6 +40,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "errors": ("counter", ("code",)),
     # Beyond the contract: what was dropped for want of room.
     "messages_dropped": ("counter", ()),
+    "looks": ("counter", ("why",)),
+    "descriptions_unchanged": ("counter", ()),
     "log_lines_dropped": ("counter", ()),
     "limiter_forgotten": ("counter", ()),
     "loop_failures": ("counter", ("loop",)),
@@ -94,6 +96,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "result": {"ok", "length", "cancelled", "replaced", "error", "dropped"},
     "direction": {"prompt", "completion"},
+    "why": {"same", "first", "view", "scene", "object", "slight", "color", "print"},
     "loop": {"probe", "expiry", "relays", "redis", "loop_lag", "stills"},
     "of": {"sessions", "queue", "connections", "inferences"},
     "code": {

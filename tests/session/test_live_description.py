@@ -1,37 +1,280 @@
-"""A running description: each request is about its own frame."""
+"""A running description: it asks at a change, and tells what is new."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import cast
+import itertools
+import time
+from typing import Any
 
-from server.camera.camera import Camera
-from server.inference import Inference
-from server.session.live_description import LiveDescription
-from server.session.outbox import Outbox
-from server.session.request_builder import RequestBuilder, View
-from tests.support.rooms import make_frame
+import pytest
+
+from server.core.errors import EngineFailed
+from server.core.frames import Detail, Frame, Kind, Length
+from server.core.messages import Confirm, Settings
+from server.engines.base import Engine, EngineRequest
+from server.inference import Job
+from server.vision.prepare import PicturePreparer
+from tests.support.fakes import FakeEngine, RecordingSink, until
+from tests.support.rooms import Room, make_frame, room
+
+# Seconds between two frames, by their capture time: each gets a look
+STEP = 0.5
 
 
-async def test_a_request_has_the_scene_of_its_frame() -> None:
-    """A frame keeps its own scene, even if its request starts after the camera shows another."""
-    camera = SimpleNamespace(scene="a table")
-    asked: list[View] = []
-    requests = SimpleNamespace(
-        preferences=SimpleNamespace(prompt=""),
-        submit=lambda question, kind, view, sink: asked.append(view),
-    )
-    description = LiveDescription(
-        "s",
-        camera=cast(Camera, camera),
-        inference=cast(Inference, None),
-        outbox=cast(Outbox, None),
-        requests=cast(RequestBuilder, requests),
-        send_error=lambda error, id: None,
-        touch=lambda: None,
-    )
-    description.frame(make_frame(1))
-    camera.scene = "a garden"
-    description.frame(make_frame(2))
-    scenes: list[tuple[str, object]] = [(view.frame.id, view.scene) for view in asked]
-    assert scenes == [("f1", "a table"), ("f2", "a garden")]
+class Stage:
+    """A room whose camera shows numbered scenes, two frames a second by their capture time."""
+
+    def __init__(self, one: Room, step: float = STEP) -> None:
+        self.one = one
+        self._step = step
+        self._times = itertools.count()
+        self._begin = time.monotonic()
+        one.camera()
+
+    def settings(self, **fields: Any) -> None:
+        self.one.session.handle(Settings(type="settings", **fields))
+
+    def show(self, scene: int, **more: Any) -> Frame:
+        number = next(self._times)
+        frame = make_frame(number, scene=scene, captured=self._begin + self._step * number, **more)
+        feed = self.one.session.camera.feed
+        assert feed is not None
+        feed.packet(time.monotonic())
+        feed.frame(frame)
+        return frame
+
+    async def described(self, scene: int, **more: Any) -> list[dict[str, Any]]:
+        """Show a scene and return the messages of its description, which has to come."""
+        asked = len(self.one.engine.requests)
+        self.show(scene, **more)
+        await until(lambda: len(self.one.engine.requests) > asked)
+        return await self.ended()
+
+    async def ended(self) -> list[dict[str, Any]]:
+        inference = self.one.tools.inference
+        await until(lambda: self.one.engine.open == 0 and inference.running == 0)
+        kinds = ("started", "delta", "response", "unchanged", "error")
+        return [m for m in await self.one.rest() if m["type"] in kinds]
+
+    @property
+    def asked(self) -> list[str]:
+        return [request.question for request in self.one.engine.requests]
+
+
+async def test_an_unchanged_scene_is_described_once() -> None:
+    """Then nothing runs, however many frames come; a changed scene is described at once."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        for _ in range(20):
+            stage.show(1)
+        assert len(stage.asked) == 1
+        assert metric(one, 'looks_total{why="same"}') == 20
+        await stage.described(2)
+        assert len(stage.asked) == 2
+
+
+async def test_it_sleeps_while_nobody_wants_it() -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        stage.settings(describe=False)
+        stage.show(1)
+        assert metric(one, 'looks_total{why="first"}') == 0
+        assert stage.asked == []
+
+
+def told_once(request: EngineRequest) -> list[str]:
+    """The first description, and that nothing is different after it."""
+    return ["A table."] if "last answer" not in request.question else ["SA", "ME", "."]
+
+
+async def test_a_change_is_asked_with_the_last_description() -> None:
+    """What is new is told; another view is described as a whole."""
+    async with room(FakeEngine(chunks=["A ", "table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True, length="medium")
+        await stage.described(1)
+        assert stage.asked[-1].startswith("Describe in two or three sentences")
+        one.engine.chunks = ["A lamp ", "came."]
+        said = await stage.described(1, mark=True)
+        assert "Your last answer about this camera was: A table." in stage.asked[-1]
+        assert [m["type"] for m in said][:2] == ["started", "delta"]
+        assert said[-1]["text"] == "A lamp came."
+        await stage.described(2)
+        assert "last answer" not in stage.asked[-1]
+
+
+async def test_a_description_that_still_holds_is_not_repeated() -> None:
+    """The client hears that it still holds, and nothing of the answer."""
+    async with room(FakeEngine(chunks=told_once)) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        first = await stage.described(1)
+        second = await stage.described(1, mark=True)
+        assert [m["type"] for m in second] == ["unchanged"]
+        assert second[0]["id"] == first[-1]["id"]
+        assert abs(second[0]["looked_at"] / 1000 - time.time()) < 60
+        assert metric(one, "descriptions_unchanged_total") == 1
+        # Compared with the marked picture from now on.
+        stage.show(1, mark=True)
+        assert len(stage.asked) == 2
+
+
+async def test_the_same_words_again_are_not_repeated() -> None:
+    """The built-in engine knows no word for it, and models forget theirs."""
+    async with room(FakeEngine(chunks=["A ", "table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        assert [m["type"] for m in await stage.described(1, mark=True)] == ["unchanged"]
+
+
+async def test_an_answer_that_only_begins_the_same_is_sent_whole() -> None:
+    async with room(FakeEngine(chunks=["A table."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        one.engine.chunks = ["Same", " table", ", another cup."]
+        said = await stage.described(1, mark=True)
+        assert (
+            "".join(m["text"] for m in said if m["type"] == "delta") == "Same table, another cup."
+        )
+        assert said[-1]["text"] == "Same table, another cup."
+
+
+async def test_the_persons_own_question_is_asked_again_after_a_change() -> None:
+    async with room(FakeEngine(chunks=["One."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True, prompt="How many cups?")
+        await stage.described(1)
+        await stage.described(1, mark=True)
+        assert stage.asked[0] == "How many cups?"
+        assert stage.asked[1].startswith(
+            "How many cups?\nYour last answer about this camera was: One."
+        )
+
+
+async def test_the_newest_frame_takes_the_turn_of_one_that_waits() -> None:
+    """While all slots answer others, one request waits, and it is about the newest frame."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        one.engine.hold()
+        for number in range(one.tools.inference.slots):
+            one.tools.inference.submit(question_of_another(f"other {number}"))
+        stage.settings(describe=True)
+        shown = [stage.show(scene) for scene in (1, 2, 3)]
+        one.engine.release()
+        await until(lambda: one.session.id in [r.session_id for r in one.engine.requests])
+        ours = [r for r in one.engine.requests if r.session_id == one.session.id]
+        assert [request.picture.frame_id for request in ours] == [shown[-1].id]
+        assert metric(one, "frames_replaced_total") == 2
+
+
+async def test_while_one_runs_no_other_is_asked() -> None:
+    """Its end is compared with the present scene, and the change is described then."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        one.engine.hold()
+        stage.show(1)
+        await until(lambda: one.engine.open == 1)
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.engine.release()
+        await stage.ended()
+        await stage.described(2)
+
+
+async def test_a_failure_pauses_and_is_told_once() -> None:
+    """A consent, or another engine, ends the pause."""
+    async with room(FakeEngine(fail_at=0, fail_with=EngineFailed("broken"))) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        assert [m["type"] for m in await stage.described(1)] == ["started", "error"]
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.session.handle(Confirm(type="confirm", host=""))
+        assert [m["type"] for m in await stage.described(3)] == ["started"]
+        one.engine.fail_with = None
+        one.session.engine_changed()
+        assert (await stage.described(4))[-1]["type"] == "response"
+        one.engine.fail_with = EngineFailed("broken")
+        one.engine.chunks = ["Another."]
+        assert [m["type"] for m in await stage.described(5)] == ["started", "error"]
+
+
+@pytest.mark.parametrize(("rate", "looks"), [(0.5, 5), (2.0, 20), (30.0, 25)])
+async def test_frames_are_compared_at_the_chosen_rate(rate: float, looks: int) -> None:
+    """At most 2.5 a second, which is the gate's own limit."""
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one, step=0.1)
+        stage.settings(describe=True, sample_rate=rate)
+        for _ in range(100):
+            stage.show(1)
+        found = sum(metric(one, f'looks_total{{why="{why}"}}') for why in ("first", "same"))
+        assert abs(found - looks) <= 1
+
+
+async def test_details_of_each_look_are_sent_on_demand() -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        stage.show(1)
+        assert not [m for m in await one.rest() if m["type"] == "change"]
+        stage.settings(changes=True)
+        await stage.ended()
+        stage.show(1, mark=True)
+        found = [m for m in await one.rest() if m["type"] == "change"]
+        assert [(m["why"], m["asks"]) for m in found] == [("object", True)]
+        left, top, right, bottom = found[0]["region"]
+        assert 0.3 < left < 0.5 < right < 0.7
+        assert 0.3 < top < 0.5 < bottom < 0.7
+        assert found[0]["value"] >= 1
+
+
+async def test_sensitivity_is_the_settings_until_the_client_chooses() -> None:
+    async with room() as one:
+        attention = one.session._describing._attention
+        assert attention._gate.sensitivity == 1.0
+        one.session.handle(Settings(type="settings", sensitivity=2.5))
+        assert attention._gate.sensitivity == 2.5
+
+
+@pytest.mark.parametrize("length", list(Length))
+async def test_each_length_has_its_question(length: Length) -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True, length=length)
+        await stage.described(1)
+        words = {"short": "one short", "medium": "two or three", "long": "six to eight"}
+        assert words[length] in stage.asked[0]
+
+
+async def test_nothing_of_it_outlives_the_session() -> None:
+    async with room(FakeEngine(chunks=["A cup."])) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        await one.session.close("session_ended")
+        assert one.session._describing._said == ""
+        assert one.session._describing._attention._gate._reference is None
+
+
+def question_of_another(session_id: str) -> Job:
+    async def make_request(engine: Engine) -> EngineRequest:
+        picture = PicturePreparer((), 512).make(
+            make_frame(9), engine.status.capabilities, Detail.LOW
+        )
+        return EngineRequest(session_id, Kind.CHAT, "What?", picture)
+
+    return Job(session_id, Kind.CHAT, make_request, RecordingSink(), "q")
+
+
+def metric(one: Room, name: str) -> float:
+    """Return a series of this room's metrics; 0 for one that is missing."""
+    for line in one.tools.metrics.render().decode().splitlines():
+        if line.startswith(f"qwen_camera_{name} "):
+            return float(line.rsplit(" ", 1)[1])
+    return 0.0

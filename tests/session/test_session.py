@@ -708,66 +708,6 @@ async def test_release_comes_after_hold() -> None:
 # Running descriptions
 
 
-@pytest.mark.slow
-async def test_requests_follow_the_sample_rate(
-    run: Running, encoder: LiveEncoder, fake: FakeOpenAI
-) -> None:
-    """At 0.5, 2 and 5 a second a fast model gets as many requests, each with a fresh frame."""
-    rates = (0.5, 2.0, 5.0)
-    seconds = 4.0
-    async with (
-        visitor(run, encoder) as a,
-        visitor(run, encoder) as b,
-        visitor(run, encoder) as c,
-    ):
-        guests = dict(zip(rates, (a, b, c), strict=True))
-        for rate, one in guests.items():
-            await one.page.send(
-                type="settings", describe=True, sample_rate=rate, prompt=f"rate {rate}"
-            )
-            await one.page.ponged()
-        # A machine that is busy with something else may lose frames: it gets three chances.
-        for chance in range(3):
-            fake.requests.clear()
-            start = time.monotonic()
-            await asyncio.sleep(seconds)
-            seen = [s for s in fake.requests if s.arrived - start <= seconds]
-            counts = [sum(s.texts[-1][1] == f"rate {rate}" for s in seen) for rate in rates]
-            wrong = [abs(n - rate * seconds) > 1 for n, rate in zip(counts, rates, strict=True)]
-            if not any(wrong):
-                break
-            assert chance < 2, counts
-        for one in guests.values():
-            await one.page.send(type="settings", describe=False)
-            came = await one.page.ponged()
-            assert all(m["kind"] == "describe" for m in of(came, "response"))
-            ages = sorted(m["frame"]["age_ms"] for m in of(came, "response"))
-            assert ages[len(ages) // 2] < 300
-        # Descriptions are no part of the chat.
-        assert not any(role == "assistant" for s in seen for role, _ in s.texts)
-        fake.requests.clear()
-        await asyncio.sleep(0.5)
-        assert len(fake.requests) == 0
-
-
-@pytest.mark.slow
-async def test_newest_frame_wins_while_the_model_is_slow(
-    guest: Visitor, run: Running, fake: FakeOpenAI
-) -> None:
-    """One runs, one waits, and the one that waits is always the newest; a question goes first."""
-    before = metric(run, "frames_replaced_total")
-    fake.first_token = 0.7
-    await guest.page.send(type="settings", describe=True, sample_rate=10)
-    for _ in range(3):
-        response = await guest.page.next("response", kind="describe")
-        # Of the seven frames that came while the one before was answered, it is the last.
-        assert response["frame"]["age_ms"] < 450
-    assert fake.most_running == 1
-    assert metric(run, "frames_replaced_total") - before >= 6
-    fake.first_token = 0.0
-    assert (await guest.page.ask("And now?", id="q"))["text"] == "I see a cup."
-
-
 async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> None:
     """Describe, prompt, language, thumbnails and the answer's length are kept over a reconnect; nothing runs between."""
     await guest.page.send(
@@ -802,6 +742,9 @@ async def test_settings_outlive_the_socket(guest: Visitor, fake: FakeOpenAI) -> 
         ("prompt", ["", "x" * 4000], ["x" * 4001, 5]),
         ("language", ["", "de", "pt-BR", "zh-Hant-TW"], ["de_DE", "x" * 36, "english please"]),
         ("thumbnails", [True, False], ["maybe", 7]),
+        ("length", ["short", "medium", "long"], ["endless", 7]),
+        ("sensitivity", [0.25, 4], [0.24, 4.01, "high"]),
+        ("changes", [True, False], ["maybe", 7]),
         ("describe", [False], ["maybe", 7, []]),
     ],
 )
@@ -823,29 +766,6 @@ async def test_settings_are_checked(
             assert error["code"] == "bad_request"
             assert field in error["message"]
             assert session._requests.preferences == kept
-
-
-async def test_a_describing_engine_that_fails_is_told_once() -> None:
-    """One error while it lasts, not one a frame; another one after it went well between."""
-    async with room(FakeEngine(fail_at=0, fail_with=FrameWithheld("struck"))) as one:
-        one.camera()
-        one.session.handle(Settings(type="settings", describe=True))
-
-        async def sample(count: int) -> None:
-            for _ in range(count):
-                asked = len(one.engine.requests)
-                one.frame()
-                await until(lambda asked=asked: len(one.engine.requests) > asked)  # type: ignore[misc]
-                await until(lambda: one.engine.open == 0 and one.tools.inference.running == 0)
-
-        await sample(3)
-        assert len(of(await one.rest(), "error")) == 1
-        one.engine.fail_with = None
-        await sample(1)
-        assert of(await one.rest(), "response")
-        one.engine.fail_with = FrameWithheld("struck")
-        await sample(2)
-        assert len(of(await one.rest(), "error")) == 1
 
 
 # Thumbnails and filters

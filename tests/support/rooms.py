@@ -12,6 +12,7 @@ from typing import Any
 import av
 import numpy as np
 
+from server.attention.scratch import Scratch
 from server.camera.feed import Feed
 from server.core.aio import Pools
 from server.core.frames import Frame
@@ -27,12 +28,30 @@ LIMITS = SessionLimits(sample_rate=30, max_tokens=128, context_length=8192, time
 
 
 def make_frame(
-    number: int = 1, *, width: int = 320, height: int = 240, captured: float | None = None
+    number: int = 1,
+    *,
+    width: int = 320,
+    height: int = 240,
+    captured: float | None = None,
+    scene: int | None = None,
+    mark: bool = False,
 ) -> Frame:
-    """A textured frame, captured now."""
-    rng = np.random.default_rng(number)
+    """A textured frame, captured now.
+
+    `scene`: one of any number of scenes that a change gate tells apart; None: fine noise by `number`. `mark`: with a
+    bright thing in its middle, 6 % of the picture.
+    """
+    rng = np.random.default_rng(number if scene is None else scene)
     planes = np.full((height * 3 // 2, width), 128, np.uint8)
-    planes[:height] = rng.integers(40, 200, (height, width), np.uint8)
+    if scene is None:
+        planes[:height] = rng.integers(40, 200, (height, width), np.uint8)
+    else:
+        coarse = rng.integers(40, 200, (6, 8), np.uint8)
+        planes[:height] = np.repeat(
+            np.repeat(coarse, height // 6 + 1, axis=0), width // 8 + 1, axis=1
+        )[:height, :width]
+    if mark:
+        planes[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = 250
     now = time.monotonic() if captured is None else captured
     return Frame(
         id=f"f{number}",
@@ -110,6 +129,7 @@ def make_tools(
         preparer=PicturePreparer(filters, 512),
         prepare_pool=pools.prepare,
         metrics=metrics,
+        scratch=Scratch(),
     )
 
 

@@ -1,0 +1,77 @@
+"""One piece of background work: what it compares with, and when it asks."""
+
+from __future__ import annotations
+
+import pytest
+
+from server.attention.attention import Attention
+from server.attention.gate import Change, Why
+from server.attention.scratch import Scratch
+from tests.support.rooms import make_frame
+
+
+def look(attention: Attention, scene: int, at: float) -> Change:
+    change = attention.look(make_frame(scene=scene, captured=at))
+    assert change is not None
+    return change
+
+
+def test_it_compares_with_the_frame_that_was_asked_about() -> None:
+    """Also when later frames were looked at before the answer came."""
+    attention = Attention(Scratch())
+    first = look(attention, 1, 0.0)
+    assert (first.why, attention.due(first, 0.0)) == (Why.FIRST, True)
+    attention.asked(first, 0.0)
+    look(attention, 2, 0.5)
+    attention.answered(0.6, same=False)
+    assert look(attention, 2, 1.0).why is Why.SCENE
+    assert look(attention, 1, 1.5).why is Why.SAME
+
+
+def test_a_frame_soon_after_a_look_is_not_looked_at() -> None:
+    attention = Attention(Scratch())
+    look(attention, 1, 0.0)
+    assert attention.look(make_frame(scene=2, captured=0.3)) is None
+
+
+def test_after_a_failure_it_waits_longer_each_time() -> None:
+    """1, then 2 seconds; a retry ends the wait, and so does another stream."""
+    attention = Attention(Scratch())
+    change = look(attention, 1, 0.0)
+    for now, pause in ((0.0, 1.0), (1.0, 2.0)):
+        attention.asked(change, now)
+        attention.failed(now)
+        assert not attention.due(change, now + pause - 0.1)
+        assert attention.due(change, now + pause)
+    attention.failed(3.0)
+    attention.retry()
+    assert attention.due(change, 3.0)
+    attention.failed(3.0)
+    attention.forget()
+    assert attention.due(look(attention, 1, 3.5), 3.5)
+
+
+def test_a_dropped_request_may_be_repeated_at_once() -> None:
+    attention = Attention(Scratch())
+    change = look(attention, 1, 0.0)
+    attention.asked(change, 0.0)
+    attention.dropped()
+    assert attention.due(change, 0.0)
+
+
+def test_sensitivity_has_bounds() -> None:
+    attention = Attention(Scratch())
+    attention.sensitive(4.0)
+    for beyond in (0.2, 4.1):
+        with pytest.raises(ValueError, match=r"allowed are 0.25 to 4"):
+            attention.sensitive(beyond)
+
+
+def test_the_small_picture_is_that_of_the_last_look() -> None:
+    attention = Attention(Scratch())
+    look(attention, 1, 0.0)
+    assert attention.small.shape == (90, 160)
+    look(attention, 1, 0.5)
+    upright = attention.look(make_frame(scene=1, captured=1.0, width=240, height=320))
+    assert upright is not None
+    assert attention.small.shape == (160, 90)
