@@ -21,7 +21,7 @@ from server.engines.base import (
 )
 from server.generation.generator import Generator, LoadingFailed
 from server.generation.videos_api import VideosApi
-from server.hosting.runtimes import OnLine, OnProgress, StartFailed
+from server.hosting.runtime import OnLine, OnProgress, StartFailed
 from server.processes.log_progress import LoadProgress
 from server.processes.usage import TreeMemory
 from server.processes.worker_process import environment
@@ -29,8 +29,8 @@ from server.processes.worker_process import environment
 _PHASES = {"starting": "starting", "weights": "loading weights"}
 
 
-class GeneratorLoaded:
-    """See `server.hosting.runtimes.Loaded`. `generator` makes what is asked for while it is loaded.
+class GeneratorRuntime:
+    """See `server.hosting.runtime.Runtime`. `generator` makes what is asked for while it is loaded.
 
     One whose process was ended with the work that was cancelled is started again here: that is no crash.
     """
@@ -111,7 +111,7 @@ class GeneratorLoaded:
         return f"{self.generator.how_it_ended()}. Where memory is short, {less}."
 
 
-class VideosLoaded:
+class VideosRuntime:
     """Another server's videos, once a probe has had one made there: nothing is started and nothing stopped."""
 
     def __init__(

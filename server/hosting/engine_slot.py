@@ -47,7 +47,7 @@ def _as_they_are(capabilities: Capabilities) -> Capabilities:
 
 
 @dataclass(slots=True, eq=False)
-class _Use:
+class _InUse:
     """A loaded engine with its running answers."""
 
     engine: Engine
@@ -86,9 +86,9 @@ class EngineSlot:
     name = "local"
 
     def __init__(self) -> None:
-        self._use: _Use | None = None
+        self._use: _InUse | None = None
         # Replaced engines with running answers
-        self._former: list[_Use] = []
+        self._former: list[_InUse] = []
         self._model = self._silence = ""
         self._refine: Refine = _as_they_are
         self._absent = EngineStatus(EngineState.UNREACHABLE, NOTHING_LOADED)
@@ -149,7 +149,7 @@ class EngineSlot:
         if self._use is None or self._use.engine is not engine:
             if self._use is not None and self._use.running:
                 self._former.append(self._use)
-            self._use = _Use(engine)
+            self._use = _InUse(engine)
         self._model, self._refine, self._silence = model, refine, silence
         self._silent_since = None
 
@@ -233,7 +233,7 @@ class EngineSlot:
                 break
         return left.is_set()
 
-    async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _Use) -> Chunk:
+    async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _InUse) -> Chunk:
         """Read the next chunk. Raises TimeoutError when the engine was removed, StopAsyncIteration at the end."""
         if use.left.is_set():
             raise TimeoutError
@@ -245,7 +245,7 @@ class EngineSlot:
             finally:
                 use.waits.discard(wait)
 
-    def _gone(self, began: bool, use: _Use) -> EngineError:
+    def _gone(self, began: bool, use: _InUse) -> EngineError:
         return EngineFailed(use.cut) if began else EngineUnavailable(self._absent.detail)
 
     def _refusal(self) -> EngineError:

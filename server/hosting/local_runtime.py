@@ -10,12 +10,12 @@ from server.core.errors import EngineError
 from server.engines.base import Engine
 from server.engines.local.engine import LocalEngine
 from server.engines.thinking import ThinkingLimits
-from server.hosting.runtimes import OnLine, OnProgress, StartFailed
+from server.hosting.runtime import OnLine, OnProgress, StartFailed
 from server.processes.usage import TreeMemory
 
 
-class LocalLoaded:
-    """See `runtimes.Loaded`. The manager makes another one when it has ended."""
+class LocalRuntime:
+    """See `runtime.Runtime`. The manager makes another one when it has ended."""
 
     def __init__(
         self,

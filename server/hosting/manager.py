@@ -28,7 +28,7 @@ from server.hosting.model_run import (
     Tools,
 )
 from server.hosting.planner import usable_port
-from server.hosting.runtimes import Loaded, OnLine, StartFailed, refined
+from server.hosting.runtime import OnLine, Runtime, StartFailed, refined
 from server.hosting.status import ManagerState, ManagerStatus, Plan, loading_status, wrong_model
 from server.processes.log_progress import LoadProgress
 
@@ -104,7 +104,7 @@ class EngineManager:
         return self._board.status
 
     @property
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> Runtime | None:
         """The model that is ready; None while none is."""
         ready = self._board.status.state is ManagerState.READY
         return self._run.loaded if self._run is not None and ready else None

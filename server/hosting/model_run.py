@@ -16,7 +16,7 @@ from server.engines.base import Engine
 from server.hosting.board import Board
 from server.hosting.engine_slot import EngineSlot
 from server.hosting.lifecycle import Ended, Run
-from server.hosting.runtimes import Loaded, OnLine, OnProgress
+from server.hosting.runtime import OnLine, OnProgress, Runtime
 from server.hosting.status import Plan, Released
 
 log = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class Selector(Protocol):
 # Finds the model and builds the command; blocking. Raises the catalogue's errors, which have a `message`.
 # Arguments: the choice, and the bytes of main memory and of each GPU that unloading the current model will free.
 MakePlan = Callable[[Choice, int, Sequence[int]], Plan]
-Loader = Callable[[Plan, OnLine, OnProgress], Loaded]
+Loader = Callable[[Plan, OnLine, OnProgress], Runtime]
 # Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
 GpuFree = Callable[[], Sequence[int] | None]
 
@@ -80,7 +80,7 @@ class ModelRun:
     def __init__(self, run: Run, tools: Tools) -> None:
         self.plan = run.order.plan
         # None before loading
-        self.loaded: Loaded | None = None
+        self.loaded: Runtime | None = None
         # The GPU's memory is not waited for any more.
         self.hurried = False
         self._tools = tools
@@ -172,7 +172,7 @@ class ModelRun:
             await asyncio.sleep(0.25)
 
     @asynccontextmanager
-    async def _sampled(self, loaded: Loaded) -> AsyncIterator[None]:
+    async def _sampled(self, loaded: Runtime) -> AsyncIterator[None]:
         """Show its memory in the status meanwhile."""
         sampling = self._tools.tasks.spawn(self._sample(loaded), name="sample")
         try:
@@ -180,7 +180,7 @@ class ModelRun:
         finally:
             sampling.cancel()
 
-    async def _sample(self, loaded: Loaded) -> None:
+    async def _sample(self, loaded: Runtime) -> None:
         board, was, turn = self._tools.board, None, 0
 
         async def step() -> float:
@@ -198,7 +198,7 @@ class ModelRun:
 
         await supervise(step, name="model_memory", after_failure=_WATCH_SECONDS)
 
-    async def _main_memory(self, loaded: Loaded) -> int | None:
+    async def _main_memory(self, loaded: Runtime) -> int | None:
         return await in_pool(self._tools.measuring, loaded.memory_bytes)
 
     async def _gpu_free(self) -> Sequence[int] | None:

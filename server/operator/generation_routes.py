@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
@@ -25,7 +25,9 @@ from server.generation.files import Made, cover
 from server.generation.job import GenerationJob
 from server.operator.routes import PREFIX, for_operators
 from server.vision.prepare import PicturePreparer
-from server.web.context import Services
+
+if TYPE_CHECKING:
+    from server.web.context import Services
 
 # The camera's picture in its own size, filtered.
 _AS_IT_IS = Capabilities(wants_pixels=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Depends, Request
 
@@ -13,9 +13,11 @@ from server.access.operator_guard import OperatorGuard
 from server.auth import TokenRefused, bearer
 from server.catalogue.choice import Choice
 from server.operator import view
-from server.operator.service import Operations
-from server.web.context import Services
-from server.web.guard import RequestGuard
+from server.web.request_guard import RequestGuard
+
+if TYPE_CHECKING:
+    from server.operator.service import Operations
+    from server.web.context import Services
 
 log = logging.getLogger(__name__)
 

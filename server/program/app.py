@@ -9,7 +9,7 @@ from fastapi import FastAPI
 
 from config import Settings
 from server import __version__
-from server.operator.generation_routes import create_generation_router
+from server.operator.generation_routes import Workshop, create_generation_router
 from server.operator.routes import create_operator_router
 from server.operator.session_routes import create_session_router
 from server.program.program import Program
@@ -44,7 +44,13 @@ def create_app(settings: Settings) -> FastAPI:
     parts = program.engine_parts
     app.include_router(create_operator_router(services, program.access.guard, parts.operations))
     app.include_router(create_session_router(services, program.access.guard))
-    workshop = parts.workshop(program.preparer, program.pools.prepare)
+    workshop = Workshop(
+        parts.making,
+        parts.media_model,
+        parts.manager.require,
+        program.preparer,
+        program.pools.prepare,
+    )
     app.include_router(create_generation_router(services, program.access.guard, workshop))
     # HSTS is for good certificates: with one of our own it would lock people out of every http page on localhost.
     hsts = settings.https_enabled and settings.ca_cert_path is None

@@ -20,13 +20,13 @@ from server.core.aio import Deadline, OpenParts, Pools, TaskSet, async_call, wat
 from server.core.close_codes import Close
 from server.core.metrics import Metrics
 from server.engines.base import Engine
-from server.engines.builtin import BuiltinEngine
+from server.engines.builtin.engine import BuiltinEngine
 from server.inference import Inference
 from server.listen.connections import Connections
 from server.listen.serving import STOP_SECONDS, greeting
 from server.listen.terminal import PairingTerminal, page_urls
-from server.program.access import AccessParts
-from server.program.engines import EngineParts
+from server.program.access_parts import AccessParts
+from server.program.engine_parts import EngineParts
 from server.rtc.patches.gathering import Gathering
 from server.session.session import Session, SessionLimits, SessionTools
 from server.session_manager import SessionManager
@@ -196,7 +196,7 @@ class Program:
 
     def services(self) -> Services:
         return Services(
-            access=self.access.access(),
+            access=self.access.settings(),
             tokens=self.tokens,
             pairing=self.pairing,
             devices=self.access.devices,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from server.access.affinity import HomeProcess
 from server.access.devices import Devices
@@ -19,14 +19,16 @@ from server.core.errors import NotFound
 from server.core.metrics import Metrics
 from server.core.redact import session_hash
 from server.session.session import Session, SessionState
-from server.session_manager import SessionManager
-from server.web.health import Health
-from server.web.websocket import SocketServer
-from server.webrtc_server import WebRTCServer
+
+if TYPE_CHECKING:
+    from server.session_manager import SessionManager
+    from server.web.health import Health
+    from server.web.websocket import SocketServer
+    from server.webrtc_server import WebRTCServer
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessSettings:
     """Settings about access and limits."""
 
     require_auth: bool
@@ -59,7 +61,7 @@ class Access:
 class Services:
     """The parts that the routes use."""
 
-    access: Access
+    access: AccessSettings
     tokens: TokenIssuer
     pairing: PairingCodes
     devices: Devices

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from fastapi import Request
 
 from server.access.operator_guard import OperatorGuard
 from server.auth import TokenRefused, bearer
 from server.core.addresses import parse_address
 from server.core.errors import Unauthorized
-from server.web.context import Services
-from server.web.guard import RequestGuard
+from server.web.request_guard import RequestGuard
+
+if TYPE_CHECKING:
+    from server.web.context import Services
 
 # Headers that proxies add: such a request may come from anywhere.
 _FROM_PROXIES = (

@@ -19,10 +19,10 @@ from server.access.request_order import Attempt
 from server.auth import Claims, Issued
 from server.core.errors import Draining, NotFound
 from server.web.context import Services, connect_camera, forget_device
-from server.web.guard import DeviceForgotten, RequestGuard
 from server.web.health_guard import HealthGuard
 from server.web.http_errors import error_response
 from server.web.middleware import MAX_BODY_BYTES
+from server.web.request_guard import DeviceForgotten, RequestGuard
 
 CLIENT_FILES = Path(__file__).resolve().parents[2] / "client"
 # At most one folder deep, and only letters: no path leads out of the client's folder.

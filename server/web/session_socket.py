@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
@@ -29,7 +30,9 @@ from server.core.errors import (
 from server.core.states import Steps
 from server.core.token_bucket import Bucket
 from server.session.outbox import OutboxClosed, OutboxOverflowed, Reader
-from server.session.session import Session
+
+if TYPE_CHECKING:
+    from server.session.session import Session
 
 log = logging.getLogger(__name__)
 

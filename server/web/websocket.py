@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections import deque
+from typing import TYPE_CHECKING
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
@@ -18,10 +19,12 @@ from server.core.errors import NotFound, QwenCameraError
 from server.core.metrics import Metrics
 from server.listen.connections import PROVEN
 from server.session.operator_feed import OperatorDesk
-from server.session.session import Session
-from server.session_manager import SessionManager
 from server.web.connection_guard import ConnectionGuard
 from server.web.session_socket import Closing, SessionSocket, SocketState, closing_for
+
+if TYPE_CHECKING:
+    from server.session.session import Session
+    from server.session_manager import SessionManager
 
 log = logging.getLogger(__name__)
 

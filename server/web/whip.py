@@ -20,8 +20,8 @@ from server.core.errors import (
 )
 from server.rtc.sdpfrag import MEDIA_TYPE, Fragment, parse_fragment
 from server.web.context import Services, connect_camera
-from server.web.guard import RequestGuard
 from server.web.http_errors import MethodNotAllowed, error_response
+from server.web.request_guard import RequestGuard
 from server.webrtc_server import PeerConnection
 
 ENDPOINT = "/api/whip"

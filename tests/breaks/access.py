@@ -80,7 +80,7 @@ ACCESS = (
     Break(
         "A paired device",
         "scripts can read the cookie",
-        "server/web/guard.py",
+        "server/web/request_guard.py",
         "            httponly=True,\n",
         "",
         "access/test_devices.py::test_pairing_leaves_a_cookie",
@@ -88,7 +88,7 @@ ACCESS = (
     Break(
         "A paired device",
         "the cookie goes over plain HTTP, too",
-        "server/web/guard.py",
+        "server/web/request_guard.py",
         "            secure=self.secure(request),\n",
         "",
         "access/test_devices.py::test_the_cookie_is_secure_where_the_page_is",
@@ -96,7 +96,7 @@ ACCESS = (
     Break(
         "A paired device",
         "the cookie counts from other sites",
-        "server/web/guard.py",
+        "server/web/request_guard.py",
         'if "origin" not in request.headers or site != "same-origin":',
         "if False:",
         "access/test_devices.py::test_no_other_site_uses_the_cookie",

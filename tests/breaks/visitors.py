@@ -242,7 +242,7 @@ VISITORS = (
     Break(
         "A neighbour on the same address",
         "a token has no allowance of its own",
-        "server/web/guard.py",
+        "server/web/request_guard.py",
         "        if session_id is None:\n            wait = await services.limiter.anybody(self.address(request), now)\n",
         "        if True:\n            wait = await services.limiter.anybody(self.address(request), now)\n",
         "web/test_routes.py::test_a_flood_from_an_address_leaves_its_neighbours_alone",
@@ -250,7 +250,7 @@ VISITORS = (
     Break(
         "A neighbour on the same address",
         "a good pairing code waits behind guesses",
-        "server/web/guard.py",
+        "server/web/request_guard.py",
         "        redeemed = self._services.pairing.redeem(code, time.monotonic())\n",
         "        await self.limit(request)\n"
         "        redeemed = self._services.pairing.redeem(code, time.monotonic())\n",

@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import expect
 
-from server.hosting.local_runtime import LocalLoaded
+from server.hosting.local_runtime import LocalRuntime
 from server.hosting.status import ManagerState
 from tests.browser.visitor import Visit, Visitor
 from tests.real_model.server import ASK_COLOR, ASK_SONG, COLORS, PYTHON
@@ -46,7 +46,7 @@ async def local(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
 
 def worker_of(run: Running) -> int:
     loaded = run.program.engine_parts.manager.loaded
-    assert isinstance(loaded, LocalLoaded)
+    assert isinstance(loaded, LocalRuntime)
     pid = loaded._engine.pid
     assert pid is not None
     return pid

@@ -14,8 +14,8 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Request, expect
 
-from server.hosting.local_runtime import LocalLoaded
-from server.hosting.runtimes import ServerLoaded
+from server.hosting.local_runtime import LocalRuntime
+from server.hosting.server_runtime import ServerRuntime
 from server.hosting.status import ManagerStatus
 from tests.browser.test_page_local import LOADS, looking_at, picture_of
 from tests.browser.visitor import REFUSED_TOKEN, Visit, Visitor
@@ -305,7 +305,7 @@ async def test_the_operator_switches_between_true_engines(
         await expect(state).to_have_text("tiny runs in this program", timeout=LOADS * 1000)
         await expect(detail).to_contain_text(re.compile(r"It answers visitors.*MB of memory"))
         loaded = run.program.engine_parts.manager.loaded
-        assert isinstance(loaded, LocalLoaded)
+        assert isinstance(loaded, LocalRuntime)
         assert weights[-1] == ("tiny", 100.0)
         # The shown command runs, word for word.
         assert shown.endswith(shlex.join(loaded._engine.argv))
@@ -328,7 +328,7 @@ async def test_the_operator_switches_between_true_engines(
             re.compile(r"^The previous model freed \d{3}\sMB of memory\.$")
         )
         server = run.program.engine_parts.manager.loaded
-        assert isinstance(server, ServerLoaded)
+        assert isinstance(server, ServerRuntime)
         assert weights[-1] == ("other", 100.0)
         assert shown.endswith(shlex.join(server._launch.argv))
         assert await answer(page) == ("It is green.", "local", "other")

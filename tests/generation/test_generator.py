@@ -24,7 +24,7 @@ from server.generation.bounds import SoundRequest, VideoRequest, sound_request, 
 from server.generation.files import Made
 from server.generation.generator import Generator, LoadingFailed
 from server.generation.job import GenerationJob, JobState
-from server.generation.runtime import GeneratorLoaded
+from server.generation.runtime import GeneratorRuntime
 from server.processes import keeper
 from server.processes.wire import Message
 from server.processes.worker_process import environment
@@ -129,7 +129,7 @@ async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generat
             status = await run.program.engine_parts.manager.settled()
             assert (status.state, status.error) == ("ready", "")
         words = run.program.engine_parts.manager.loaded
-        assert isinstance(words, GeneratorLoaded)
+        assert isinstance(words, GeneratorRuntime)
         yield started | {"words": words.generator}
     finally:
         await asyncio.gather(*(one.stop() for one in started.values()))

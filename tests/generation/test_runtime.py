@@ -14,8 +14,8 @@ from server.catalogue.entry import Ability, Model, ModelType, RunMode
 from server.catalogue.launch import Launch
 from server.core.errors import EngineRefused, WrongModel
 from server.engines.base import EngineState
-from server.generation.runtime import GeneratorLoaded, Mute
-from server.hosting.runtimes import Loaded, OnLine, OnProgress
+from server.generation.runtime import GeneratorRuntime, Mute
+from server.hosting.runtime import OnLine, OnProgress, Runtime
 from server.hosting.status import ManagerState, Plan
 from tests.support.clients import soon
 from tests.support.engine_plans import Managed, managed, model
@@ -32,9 +32,9 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     return Plan(chosen, Launch(RunMode.IN_PROCESS, argv, {}, "worker", str(ROOT)), WAN)
 
 
-def load(plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+def load(plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     assert isinstance(plan.model, Model)
-    return GeneratorLoaded(plan.launch, plan.model, on_line=on_line, on_progress=on_progress)
+    return GeneratorRuntime(plan.launch, plan.model, on_line=on_line, on_progress=on_progress)
 
 
 @asynccontextmanager
@@ -45,9 +45,9 @@ async def started(manner: str) -> AsyncIterator[Managed]:
         yield one
 
 
-def generating(one: Managed) -> GeneratorLoaded:
+def generating(one: Managed) -> GeneratorRuntime:
     loaded = one.manager.loaded
-    assert isinstance(loaded, GeneratorLoaded)
+    assert isinstance(loaded, GeneratorRuntime)
     return loaded
 
 

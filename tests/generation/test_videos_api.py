@@ -24,9 +24,9 @@ from server.core.metrics import Metrics
 from server.generation.bounds import MAX_FRAMES, video_request
 from server.generation.files import Mp4Writer
 from server.generation.job import GenerationJob, JobState
-from server.generation.runtime import VideosLoaded
+from server.generation.runtime import VideosRuntime
 from server.generation.videos_api import VideosApi
-from server.hosting.runtimes import StartFailed
+from server.hosting.runtime import StartFailed
 from tests.support.clients import soon
 from tests.support.engine_plans import model
 
@@ -178,7 +178,7 @@ async def test_a_server_that_fails_is_not_used(
         assert "secret" not in said
     wan = model("wan", ModelType.VIDEO, Ability.TEXT_TO_VIDEO)
     launch = Launch(RunMode.REMOTE, (), {}, "", base_url="http://127.0.0.1:9/v1")
-    loaded = VideosLoaded(launch, wan, pool)
+    loaded = VideosRuntime(launch, wan, pool)
     with pytest.raises(StartFailed, match="does not answer"):
         await loaded.start()
     await loaded.stop()

@@ -24,7 +24,8 @@ from server.core import aio
 from server.core.errors import BadRequest, Conflict, Draining, EngineError, EngineFailed, WrongModel
 from server.engines.base import Chunk, Delta, Engine
 from server.hosting.planner import usable_port
-from server.hosting.runtimes import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
+from server.hosting.runtime import OnLine, OnProgress, Runtime
+from server.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.hosting.status import ManagerState, Plan
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import FakeEngine, make_request
@@ -247,7 +248,7 @@ async def test_a_mistake_of_ours_is_no_end() -> None:
 
     class Broken(Exception): ...
 
-    def broken(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+    def broken(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         if chosen.choice.model.endswith("slow"):
             raise Broken
         return stand_in(chosen, on_line, on_progress)
@@ -411,9 +412,9 @@ async def test_a_stranger_at_the_port_is_sent_nothing() -> None:
 async def test_one_that_does_not_take_its_own_key() -> None:
     """It runs and answers, and never as it should: after a while it has failed, and no other port is tried."""
 
-    def impatient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+    def impatient(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         started.append(chosen.launch.port)
-        return ServerLoaded(
+        return ServerRuntime(
             chosen.choice,
             chosen.launch,
             chosen.model,
@@ -533,7 +534,7 @@ async def test_a_mistake_while_it_is_stopped_is_no_end_either() -> None:
     models = [Held(broken=True), Held(broken=True)]
     models[0].go.set()
 
-    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         return models.pop(0) if models else stand_in(chosen, on_line, on_progress)
 
     async with managed(loader=loader) as one:
@@ -604,8 +605,8 @@ async def test_memory_that_cannot_be_read_once_is_read_again(
 async def test_one_that_runs_elsewhere_is_not_started_again() -> None:
     """It goes by the name that its server tells; while that is away it is waited for, and used again when it is back."""
 
-    def remote(chosen: Plan, _line: OnLine, _progress: OnProgress) -> Loaded:
-        return RemoteLoaded(chosen.choice, chosen.launch, chosen.model)
+    def remote(chosen: Plan, _line: OnLine, _progress: OnProgress) -> Runtime:
+        return RemoteRuntime(chosen.choice, chosen.launch, chosen.model)
 
     async with FakeOpenAI(model="their/model") as server:
         chosen = Choice(mode=RunMode.REMOTE, url=server.base_url)

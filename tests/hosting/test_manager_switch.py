@@ -22,10 +22,11 @@ from server.core.aio import Pools
 from server.core.errors import EngineFailed
 from server.core.metrics import Metrics
 from server.engines.base import Chunk, Delta, Finished
-from server.hosting.runtimes import Loaded, OnLine, OnProgress, RemoteLoaded
+from server.hosting.runtime import OnLine, OnProgress, Runtime
+from server.hosting.server_runtime import RemoteRuntime
 from server.hosting.status import ManagerState, ManagerStatus, Plan
 from server.operator.view import report
-from server.program.engines import EngineParts
+from server.program.engine_parts import EngineParts
 from tests.hosting.test_manager import ask, soon
 from tests.support.engine_plans import Managed, choice, managed, plan, stand_in
 from tests.support.fakes import make_request
@@ -45,10 +46,10 @@ def planned(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     return plan(chosen, ram, gpu)
 
 
-def loaded(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+def loaded(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     if chosen.choice.mode is RunMode.REMOTE:
         key = chosen.choice.api_key.get_secret_value()
-        return RemoteLoaded(chosen.choice, chosen.launch, chosen.model, api_key=key)
+        return RemoteRuntime(chosen.choice, chosen.launch, chosen.model, api_key=key)
     return stand_in(chosen, on_line, on_progress)
 
 
@@ -203,7 +204,7 @@ async def test_where_the_one_before_does_not_come_back_either() -> None:
     def once(chosen: Choice, ram: int, gpu: Sequence[int]) -> Plan:
         return planned(chosen, ram, gpu)
 
-    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+    def loader(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         tries.append(chosen.name)
         if tries.count("serve") > 1:
             chosen = plan(choice("raises"))

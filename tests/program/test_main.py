@@ -26,7 +26,7 @@ from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.live_encoder import LiveEncoder, Scene
 from server.core.aio import Deadline
 from server.engines.base import EngineState
-from server.engines.builtin import BuiltinEngine
+from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.memory import Impression
 from server.program.app import create_app
 from server.program.program import Program
@@ -378,7 +378,7 @@ def open_files() -> int:
             "server.engines.selector.EngineSelector.start",
             "server.session_manager.SessionManager.start",
         ),
-        *("server.program.engines.EngineParts.begin", "server.web.turn_watch.RelayWatch.run"),
+        *("server.program.engine_parts.EngineParts.begin", "server.web.turn_watch.RelayWatch.run"),
         "server.program.program.watch_lag",
     ],
 )

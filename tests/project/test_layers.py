@@ -79,7 +79,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "core.close_codes": "data without behaviour: tests/project/test_documents.py compares it with docs/protocol.md",
     "program.app": "the program behind its routes: tests/program/test_main.py, and each test of a route",
     "program.program": "its beginning and end: tests/program/test_main.py, as a process",
-    "program.access": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",
+    "program.access_parts": "a part of the program: tests/operator/test_session_routes.py, tests/web/test_routes.py, tests/operator/test_routes.py",
     "core.errors": "tests/core/test_error_texts.py, beside tests/web/test_http_errors.py and tests/core/test_logs.py",
     "core.frames": "data without behaviour",
     "attention.alignment": "where a moved camera's change lies: tests/attention/test_gate.py",
@@ -99,7 +99,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "engines.local.worker.*": "tests/engines/local/test_engine.py, with real models; tests/engines/local/test_worker.py what needs no torch",
     "engines.builtin.*": "tests/engines/builtin/test_engine.py, tests/engines/builtin/test_fields.py, tests/engines/builtin/test_intents.py, tests/engines/builtin/test_scenes.py",
     "engines.builtin.languages.*": "words and phrases: tests/engines/builtin/test_intents.py",
-    "web.guard": "what routes ask of it: tests/web/test_routes.py, tests/web/test_hostile_http.py",
+    "web.request_guard": "what routes ask of it: tests/web/test_routes.py, tests/web/test_hostile_http.py",
     "web.context": "data, and the way of an offer: tests/web/test_routes.py, tests/web/test_whip.py",
     "web.gauges": "what /metrics shows of them: tests/core/test_metrics.py, over a real server",
     "rtc.media.packet": "data without behaviour",
@@ -117,7 +117,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "processes.keeper": "tests/processes/test_process.py, as the process that it is",
     "hosting.model_run": "what the manager runs: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
     "hosting.status": "data, and sentences that tests/hosting/test_manager.py reads",
-    "hosting.runtimes": "one run of a model: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
+    "hosting.server_runtime": "one run of a model: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
     "catalogue.vllm": "tests/catalogue/test_command.py, tests/scripts/test_start_vllm.py",
 }
 

@@ -20,17 +20,17 @@ from PIL import Image
 
 from server.engines.local.worker import loading, weights
 from server.engines.local.worker.generating import AnswerError, Generator
-from server.engines.local.worker.loading import Loaded
+from server.engines.local.worker.loading import LoadedModel
 
 ASKED = json.load(sys.stdin)
 PICTURE = Image.new("RGB", (280, 168), tuple(ASKED["color"]))
 
 
-def loaded(folder: Path) -> Loaded:
+def loaded(folder: Path) -> LoadedModel:
     named: dict[str, Any] = {"trust_remote_code": True, "local_files_only": True}
     processor = transformers.AutoProcessor.from_pretrained(folder, **named)
     model = transformers.AutoModelForImageTextToText.from_pretrained(folder, **named)
-    return Loaded(model.eval(), processor, weights.read(folder), "cpu", "float32", 8192)
+    return LoadedModel(model.eval(), processor, weights.read(folder), "cpu", "float32", 8192)
 
 
 def ask(generator: Generator, stop: threading.Event) -> tuple[Any, str]:

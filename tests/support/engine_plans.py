@@ -17,11 +17,12 @@ from server.engines.base import Engine
 from server.engines.selector import EngineSelector
 from server.hosting.engine_slot import EngineSlot
 from server.hosting.host import HostProbe
-from server.hosting.local_runtime import LocalLoaded
+from server.hosting.local_runtime import LocalRuntime
 from server.hosting.manager import EngineManager
 from server.hosting.model_run import GpuFree, Loader, MakePlan
 from server.hosting.planner import Planner, usable_port
-from server.hosting.runtimes import Loaded, OnLine, OnProgress, ServerLoaded
+from server.hosting.runtime import OnLine, OnProgress, Runtime
+from server.hosting.server_runtime import ServerRuntime
 from server.hosting.status import ManagerStatus, Plan
 from tests.real_model.server import PYTHON
 from tests.support.fakes import FakeEngine
@@ -73,8 +74,8 @@ def plan(chosen: Choice, ram: int = 0, gpu: Sequence[int] = ()) -> Plan:
     )
 
 
-def stand_in(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerLoaded:
-    return ServerLoaded(
+def stand_in(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> ServerRuntime:
+    return ServerRuntime(
         chosen.choice,
         chosen.launch,
         chosen.model,
@@ -98,7 +99,7 @@ class Managed:
         found = [str(status.state) for status in self.seen]
         return [one for n, one in enumerate(found) if n == 0 or one != found[n - 1]]
 
-    def loaded(self) -> Loaded | None:
+    def loaded(self) -> Runtime | None:
         """The loaded model, ready or not."""
         run = self.manager._run
         return run.loaded if run is not None else None
@@ -117,16 +118,16 @@ class Managed:
     def outermost(self) -> int:
         """Of the process that all others of the model are below."""
         loaded = self.loaded()
-        assert isinstance(loaded, LocalLoaded | ServerLoaded)
-        pid = loaded._engine.pid if isinstance(loaded, LocalLoaded) else loaded._process.pid
+        assert isinstance(loaded, LocalRuntime | ServerRuntime)
+        pid = loaded._engine.pid if isinstance(loaded, LocalRuntime) else loaded._process.pid
         assert pid is not None
         return pid
 
 
-def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+def real(chosen: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
     """As the program does it."""
     if chosen.choice.mode is RunMode.IN_PROCESS and chosen.model is not None:
-        return LocalLoaded(chosen.launch, chosen.model, on_line=on_line, on_progress=on_progress)
+        return LocalRuntime(chosen.launch, chosen.model, on_line=on_line, on_progress=on_progress)
     return stand_in(chosen, on_line, on_progress)
 
 

@@ -7,10 +7,28 @@ from dataclasses import dataclass, field
 from server.core.frames import Scene
 from server.engines.builtin.codes import Code
 from server.engines.builtin.lines import Row
-from server.engines.builtin.memory import Change
 
 # A colour's name and its share of the pixels, 0 to 1; largest first.
 Shares = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The difference between a picture and the one before."""
+
+    # Seconds between the two
+    seconds: float
+    # Share of the cells that differ, 0 to 1, and the third with most: "left", "middle", "right".
+    share: float
+    where: str
+    # 1: clearly brighter, -1: clearly darker, 0: neither
+    light: int
+    new_rows: tuple[str, ...]
+    gone_rows: tuple[str, ...]
+
+    @property
+    def anything(self) -> bool:
+        return self.share >= 0.02 or self.light != 0 or bool(self.new_rows or self.gone_rows)
 
 
 @dataclass(frozen=True, slots=True)

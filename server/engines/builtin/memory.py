@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.engines.builtin.facts import Change
 from server.engines.builtin.fields import similar
 
 _WIDTH, _HEIGHT = 48, 27
@@ -27,25 +28,6 @@ class Impression:
     rows: tuple[str, ...] | None
     # Monotonic seconds
     captured: float
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """The difference between a picture and the one before."""
-
-    # Seconds between the two
-    seconds: float
-    # Share of the cells that differ, 0 to 1, and the third with most: "left", "middle", "right".
-    share: float
-    where: str
-    # 1: clearly brighter, -1: clearly darker, 0: neither
-    light: int
-    new_rows: tuple[str, ...]
-    gone_rows: tuple[str, ...]
-
-    @property
-    def anything(self) -> bool:
-        return self.share >= 0.02 or self.light != 0 or bool(self.new_rows or self.gone_rows)
 
 
 def impression(bgr: NDArray[np.uint8], rows: tuple[str, ...] | None, captured: float) -> Impression:

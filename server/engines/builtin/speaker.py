@@ -11,6 +11,7 @@ from server.engines.builtin.facts import Facts
 from server.engines.builtin.intents import Intent
 from server.engines.builtin.languages import COLOURS, PHRASES, UNSPACED
 from server.engines.builtin.lines import Row, row_of
+from server.engines.builtin.tables import Beside
 
 # Most rows, and most items of a list, in an answer
 ROWS = 60
@@ -101,6 +102,14 @@ class Speaker:
         if sum(char.isalnum() for char in rest) < 2:
             return self.scripts()
         return self.scripts(self.say("row", text=row.text))
+
+    def beside(self, found: Beside) -> Answer:
+        text = self.say("beside", label=found.label, value=found.value)
+        return text, self.row(found.row, found.value, found.label)
+
+    def crossed(self, found: Beside) -> Answer:
+        text = self.say("under", label=found.label, column=found.column, value=found.value)
+        return text, self.row(found.row, found.value, found.label)
 
     def no_text(self) -> Answer:
         """Return the likeliest reason why no text was read."""

@@ -51,7 +51,7 @@ def measure(s: Speaker) -> Answer:
     if want is Want.AMOUNT and words:
         cross = tables.crossing(s.rows, words)
         if cross is not None:
-            return crossed(s, cross)
+            return s.crossed(cross)
     found = measures.measures(s.rows, want)
     named = [one for one in found if any(tables.names_it(one.row.text, word) for word in words)]
     if named or want is Want.AMOUNT:
@@ -69,7 +69,7 @@ def measure(s: Speaker) -> Answer:
             )
         near = tables.beside(s.rows, words, digits=True) if words else None
         if near is not None:
-            return beside(s, near)
+            return s.beside(near)
     if want is Want.AMOUNT:
         if words:
             return s.say("none_measure"), s.seen()
@@ -98,10 +98,10 @@ def lookup(s: Speaker) -> Answer:
         return s.say("cannot_here"), s.seen()
     cross = tables.crossing(s.rows, words)
     if cross is not None:
-        return crossed(s, cross)
+        return s.crossed(cross)
     near = tables.beside(s.rows, words)
     if near is not None:
-        return beside(s, near)
+        return s.beside(near)
     return s.say("cannot_here"), s.seen()
 
 
@@ -109,7 +109,7 @@ def number(s: Speaker) -> Answer:
     words = [word for word in (*s.intent.asked.split(), *s.words) if word not in _GENERAL]
     near = tables.beside(s.rows, words, digits=True) if words else None
     if near is not None:
-        return beside(s, near)
+        return s.beside(near)
     found = fields.numbers(s.texts)
     if not found:
         return s.say("none_number"), s.seen()
@@ -124,7 +124,7 @@ def name(s: Speaker) -> Answer:
     if asked:
         near = tables.beside(s.rows, asked)
         if near is not None:
-            return beside(s, near)
+            return s.beside(near)
     largest = s.largest()
     rest = [row for row in s.rows if row is not largest]
     second = s.say("also", text=s.listing(rest, SOME)) if rest else ""
@@ -138,14 +138,3 @@ def contact(s: Speaker) -> Answer:
     if found:
         return s.say(want.value, value=s.items(found)), s.scripts()
     return s.say(f"none_{want.value}"), s.seen()
-
-
-def beside(s: Speaker, found: tables.Beside) -> Answer:
-    return s.say("beside", label=found.label, value=found.value), s.row(
-        found.row, found.value, found.label
-    )
-
-
-def crossed(s: Speaker, found: tables.Beside) -> Answer:
-    text = s.say("under", label=found.label, column=found.column, value=found.value)
-    return text, s.row(found.row, found.value, found.label)

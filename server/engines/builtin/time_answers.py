@@ -8,7 +8,6 @@ import datetime as dt
 from server.engines.builtin import fields, hours, tables
 from server.engines.builtin.speaker import Answer, Speaker
 from server.engines.builtin.tables import plain_words
-from server.engines.builtin.text_answers import beside, crossed
 
 # Words of a question about departures that name no destination
 _TRAVEL = frozenset(
@@ -84,13 +83,13 @@ def departure(s: Speaker) -> Answer:
     words = [word for word in s.words if word not in _TRAVEL]
     cross = tables.crossing(s.rows, words) if len(words) > 1 else None
     if cross is not None:
-        return crossed(s, cross)
+        return s.crossed(cross)
     places = [word for word in words if len(word) > 2]
     found = hours.departure(s.rows, places) if places else None
     if found is None and places:
         near = tables.beside(s.rows, places)
         if near is not None:
-            return beside(s, near)
+            return s.beside(near)
     if found is None and not places:
         found = hours.first_departure(s.rows)
     if found is None:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import math
 from collections import deque
 
+from server.rtc.rate.sender_plan import FPS_TOP, TOP
 from server.rtc.rate.train import SEND_WRAP_S, Train
 from server.rtc.rate.window_minimum import WindowMinimum
 
-# Bounds in bit/s of REMB, of the encoder's limit, and of a single rate (higher ones make no difference).
-TOP = 2_500_000
+# Bounds in bit/s, beside TOP: least REMB, least limit of the encoder, and the highest single rate that
+# makes a difference.
 REMB_LOW = 150_000
 CAP_LOW = 120_000
 RATE_TOP = 4e6
@@ -28,7 +29,7 @@ CAP_FIRST = 300_000
 SHARE = 0.65
 # Bits of a good 720p frame; the frame rate follows from it.
 FRAME_BITS = 40_000
-FPS_LOW, FPS_TOP = 6, 30
+FPS_LOW = 6
 # Least packets of a train.
 TRAIN_PACKETS = 3
 # An incomplete train shows a narrower path when its rate without the longest gap is below this share of the estimate,

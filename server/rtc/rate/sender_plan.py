@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from server.rtc.rate.rate import FPS_TOP, TOP
+# The highest bit/s of the encoder and of REMB, and the highest frame rate.
+TOP = 2_500_000
+FPS_TOP = 30
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from server.core.errors import EngineFailed
 from server.core.frames import Kind, Picture, Scene
 from server.engines.base import Delta, EngineRequest, Finished
-from server.engines.builtin import BuiltinEngine, colours
+from server.engines.builtin import colours
 from server.engines.builtin.codes import Code
+from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.lines import Piece
 from server.engines.builtin.memory import Memory, impression
 from server.engines.builtin.reader import Reader

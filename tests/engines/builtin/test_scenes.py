@@ -13,8 +13,8 @@ import pytest
 
 from server.core.frames import Kind, Picture
 from server.engines.base import Delta, EngineRequest
-from server.engines.builtin import BuiltinEngine
 from server.engines.builtin.codes import Code
+from server.engines.builtin.engine import BuiltinEngine
 from server.engines.builtin.lines import Piece
 from server.engines.builtin.reader import Reader
 from server.vision.luma import SceneReader

@@ -43,7 +43,7 @@ from server.engines.local.engine import LocalEngine
 from server.engines.local.errors import TimeLimits
 from server.engines.prompts import system_text
 from server.engines.thinking import ThinkingLimits
-from server.hosting.local_runtime import LocalLoaded
+from server.hosting.local_runtime import LocalRuntime
 from server.hosting.status import ManagerState
 from server.processes import keeper
 from server.processes.log_progress import LoadProgress
@@ -402,7 +402,7 @@ async def test_an_operator_switches_models(tiny_model: Path, random_models: Path
         assert place.status.capabilities.context_length == 6000
         assert "".join((await collect(place, request(ASK_COLOR)))[0]) == "It is red."
         first = manager.loaded
-        assert isinstance(first, LocalLoaded)
+        assert isinstance(first, LocalRuntime)
         choice = Choice(model=str(random_models / "smolvlm"), mode=RunMode.IN_PROCESS)
         assert "server.engines.local.worker" in (await manager.preview(choice)).shown
         heard: list[str] = []

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from benchmarks.link import GreedyFlow, Link, SteadyFlow
-from server.rtc.rate.rate import CAP_FIRST, TOP, PathRate
+from server.rtc.rate.rate import CAP_FIRST, PathRate
+from server.rtc.rate.sender_plan import TOP
 from tests.support.path_simulation import Simulation, typing
 
 # links

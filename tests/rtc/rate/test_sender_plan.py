@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.rtc.rate.rate import TOP
-from server.rtc.rate.sender_plan import sender_plan
+from server.rtc.rate.sender_plan import TOP, sender_plan
 
 
 def test_a_wide_path_needs_no_ramp() -> None:

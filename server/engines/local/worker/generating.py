@@ -14,7 +14,7 @@ from jinja2 import TemplateError
 from PIL import Image
 
 from server.engines.local.worker.detokenize import Detokenizer
-from server.engines.local.worker.loading import Loaded
+from server.engines.local.worker.loading import LoadedModel
 from server.engines.thinking import CLOSE, OPEN
 
 Messages = list[dict[str, Any]]
@@ -64,7 +64,7 @@ class Outcome:
 class Generator:
     """The one who uses the model. `steps` is how often the model itself ran, over all answers."""
 
-    def __init__(self, loaded: Loaded) -> None:
+    def __init__(self, loaded: LoadedModel) -> None:
         self._loaded = loaded
         self.steps = 0
         self._stop = threading.Event()
@@ -229,7 +229,7 @@ class Generator:
             torch.cuda.empty_cache()
 
 
-def _ends(loaded: Loaded) -> set[int]:
+def _ends(loaded: LoadedModel) -> set[int]:
     """The tokens that end an answer: those of the model's settings, and the one that its tokenizer ends a turn with."""
     stated = loaded.model.generation_config.eos_token_id
     ends = [*stated] if isinstance(stated, list | tuple) else [stated]

@@ -52,7 +52,7 @@ class Options:
 
 
 @dataclass(frozen=True, slots=True)
-class Loaded:
+class LoadedModel:
     model: Any
     processor: Any
     weights: Weights
@@ -65,7 +65,7 @@ class Loaded:
         return getattr(self.processor, "tokenizer", self.processor)
 
 
-def load(options: Options, weights: Weights, report: Report) -> Loaded:
+def load(options: Options, weights: Weights, report: Report) -> LoadedModel:
     """Raises LoadError."""
     gpu = _use_gpu(options.device)
     dtype = _dtype(options, weights, gpu)
@@ -107,7 +107,7 @@ def load(options: Options, weights: Weights, report: Report) -> Loaded:
             f"The weights lack {len(found['missing_keys'])} parts that the model needs, {some[:80]} for one. Download it again.",
         )
     report("weights", 100.0, weights.bytes, weights.bytes)
-    return Loaded(
+    return LoadedModel(
         model.eval(),
         processor,
         weights,

@@ -1,30 +1,28 @@
-"""One loaded model, here as a process, in a container, or elsewhere: started, probed, measured, stopped."""
+"""A model server: a process or container that is started here, or a server elsewhere."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import re
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
 
 from server.catalogue import vllm, vllm_log
 from server.catalogue.choice import Choice
-from server.catalogue.entry import Ability, Model, RunMode
+from server.catalogue.entry import Model, RunMode
 from server.catalogue.launch import Launch
 from server.core.aio import cancel_and_wait
-from server.core.errors import OperatorError
-from server.engines.base import Capabilities, Engine, EngineState, EngineStatus, Trouble
+from server.engines.base import Engine, EngineState, EngineStatus, Trouble
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.thinking import ThinkingLimits
+from server.hosting.runtime import OnLine, OnProgress, StartFailed
 from server.processes import log_progress, usage
 from server.processes.container import Container
 from server.processes.environment import child_environment
-from server.processes.log_progress import LoadingLog, LoadProgress
+from server.processes.log_progress import LoadingLog
 from server.processes.process import ChildProcess, ProcessFailed
 from server.processes.usage import TreeMemory
 
@@ -58,55 +56,8 @@ _TRY = "Choose another way to run it, another precision, or another model."
 _PROBED = re.compile(r'"GET /(?:health|v1/models)\b[^"]*" 200')
 _PORT_TAKEN = re.compile(r"(?i)address already in use|\[Errno 98\]|port is already allocated")
 
-OnLine = Callable[[str], None]
-OnProgress = Callable[[LoadProgress], None]
 
-
-class StartFailed(OperatorError):
-    """It could not be loaded; `message` is sentences for people. `port_taken`: another port may do."""
-
-    def __init__(self, message: str, *, port_taken: bool = False) -> None:
-        super().__init__(message)
-        self.port_taken = port_taken
-
-
-class Loaded(Protocol):
-    engine: Engine
-    # Set when it is gone, by itself or stopped.
-    ended: asyncio.Event
-
-    async def start(self) -> None:
-        """Return when it answers. Raises StartFailed; `stop` is due in any case, also when cancelled."""
-        ...
-
-    async def stop(self) -> None:
-        """Return when nothing of it is left. Safe to call twice, and again after it was cancelled."""
-        ...
-
-    def memory_bytes(self) -> int | None:
-        """Return the main memory that it takes here, after its end the rest of it; None when not known. Blocking."""
-        ...
-
-    def how_it_ended(self) -> str:
-        """Return the end of a sentence that begins with its name, and the reason in its log."""
-        ...
-
-
-def refined(capabilities: Capabilities, choice: Choice, model: Model | None) -> Capabilities:
-    """Complete the server's capabilities with what is known about the model."""
-    context = capabilities.context_length or choice.context
-    if model is None:
-        return dataclasses.replace(capabilities, context_length=context)
-    return dataclasses.replace(
-        capabilities,
-        images=Ability.IMAGES in model.abilities,
-        grounding=capabilities.grounding or Ability.GROUNDING in model.abilities,
-        boxes=model.boxes or capabilities.boxes,
-        context_length=context or model.context_length,
-    )
-
-
-class ServerLoaded:
+class ServerRuntime:
     """A server that is started here, as a process or in a container."""
 
     def __init__(
@@ -297,7 +248,7 @@ class ServerLoaded:
         return reason
 
 
-class RemoteLoaded:
+class RemoteRuntime:
     """A server that runs elsewhere: nothing is started and nothing stopped."""
 
     def __init__(

@@ -16,7 +16,7 @@ from server.core.addresses import RequestLimiter
 from server.core.metrics import Metrics
 from server.core.origins import HostPolicy, OriginPolicy
 from server.core.tls_files import authority_der, certificate_names, read_secret
-from server.web.context import Access
+from server.web.context import AccessSettings
 
 
 class AccessParts:
@@ -53,10 +53,10 @@ class AccessParts:
             settings.allowed_origins, HostPolicy(names, socket.gethostname())
         )
 
-    def access(self) -> Access:
+    def settings(self) -> AccessSettings:
         """The settings as the routes need them."""
         settings = self._settings
-        return Access(
+        return AccessSettings(
             require_auth=settings.require_auth,
             access_code=settings.access_code.get_secret_value(),
             metrics_token=settings.metrics_token.get_secret_value(),

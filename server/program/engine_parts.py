@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -15,24 +14,23 @@ from server.catalogue.entry import RunMode
 from server.core.aio import Pools
 from server.core.metrics import Metrics
 from server.engines.base import Engine
-from server.engines.builtin import BuiltinEngine
+from server.engines.builtin.engine import BuiltinEngine
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
 from server.engines.thinking import ThinkingLimits
 from server.fetch.catalogue import CatalogueSource
 from server.generation.assembly import MediaModel
 from server.generation.job import GenerationJob
-from server.generation.runtime import GeneratorLoaded, VideosLoaded
+from server.generation.runtime import GeneratorRuntime, VideosRuntime
 from server.hosting.engine_slot import EngineSlot
 from server.hosting.host import HostProbe
-from server.hosting.local_runtime import LocalLoaded
+from server.hosting.local_runtime import LocalRuntime
 from server.hosting.manager import EngineManager
 from server.hosting.planner import REFUSALS, Planner
-from server.hosting.runtimes import Loaded, OnLine, OnProgress, RemoteLoaded, ServerLoaded
+from server.hosting.runtime import OnLine, OnProgress, Runtime
+from server.hosting.server_runtime import RemoteRuntime, ServerRuntime
 from server.hosting.status import Plan
-from server.operator.generation_routes import Workshop
 from server.operator.service import Operations
-from server.vision.prepare import PicturePreparer
 
 # Keys of remote servers that are kept; the one given longest ago goes.
 _MOST_KEYS = 16
@@ -67,14 +65,11 @@ class EngineParts:
             self.manager, self.planner, self.selector, pool=pools.manage, metrics=metrics
         )
 
-    def workshop(self, preparer: PicturePreparer, prepare: ThreadPoolExecutor) -> Workshop:
-        """The parts for the routes of videos and sound."""
-
-        def loaded() -> MediaModel | None:
-            model = self.manager.loaded
-            return model.generator if isinstance(model, GeneratorLoaded | VideosLoaded) else None
-
-        return Workshop(self.making, loaded, self.manager.require, preparer, prepare)
+    def media_model(self) -> MediaModel | None:
+        """Return the loaded model if it makes videos or sound."""
+        loaded = self.manager.loaded
+        made_here = isinstance(loaded, GeneratorRuntime | VideosRuntime)
+        return loaded.generator if made_here else None
 
     async def begin(self) -> None:
         """Load LOCAL_MODEL, where it is set and may answer."""
@@ -149,26 +144,26 @@ class EngineParts:
             given = self._settings.vllm_api_key
         return given.get_secret_value()
 
-    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Loaded:
+    def _loaded(self, plan: Plan, on_line: OnLine, on_progress: OnProgress) -> Runtime:
         """Create the runtime for a plan."""
         launch, model = plan.launch, plan.model
         makes = model is not None and not model.answers
         if plan.choice.mode is RunMode.REMOTE:
             key = self._key_for(plan.choice)
             if model is not None and makes:
-                return VideosLoaded(launch, model, self._pools.heavy, api_key=key)
-            return RemoteLoaded(plan.choice, launch, model, api_key=key, thinking=self._thinking())
+                return VideosRuntime(launch, model, self._pools.heavy, api_key=key)
+            return RemoteRuntime(plan.choice, launch, model, api_key=key, thinking=self._thinking())
         if model is not None and makes:
-            return GeneratorLoaded(launch, model, on_line=on_line, on_progress=on_progress)
+            return GeneratorRuntime(launch, model, on_line=on_line, on_progress=on_progress)
         if model is not None and plan.choice.mode is RunMode.IN_PROCESS:
-            return LocalLoaded(
+            return LocalRuntime(
                 launch,
                 model,
                 on_line=on_line,
                 on_progress=on_progress,
                 thinking=self._thinking(),
             )
-        return ServerLoaded(
+        return ServerRuntime(
             plan.choice,
             launch,
             model,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from fastapi import Request, Response
@@ -23,7 +24,9 @@ from server.auth import (
 )
 from server.core.errors import Elsewhere, Forbidden, NotFound, RateLimited, Unauthorized
 from server.web.connection_guard import ConnectionGuard
-from server.web.context import Services
+
+if TYPE_CHECKING:
+    from server.web.context import Services
 
 log = logging.getLogger(__name__)
 
