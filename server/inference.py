@@ -30,7 +30,7 @@ from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.engines.base import Engine
 from server.queue.fair_queue import BACKGROUND, FairQueue, Full
-from server.queue.run import CANCEL_REASONS, CLOSE_SECONDS, Job, Result, Run, Sink
+from server.queue.run import CANCEL_REASONS, CLOSE_SECONDS, Job, JobRun, Result, Sink
 
 __all__ = ["CANCEL_REASONS", "Engines", "Inference", "Job", "Result", "Sink"]
 
@@ -84,11 +84,11 @@ class Inference:
         self._metrics = metrics
         self._settle_seconds = settle_seconds
         self._clock = clock
-        self._queue: FairQueue[Run] = FairQueue(max_queue)
+        self._queue: FairQueue[JobRun] = FairQueue(max_queue)
         # Jobs that have not ended, waiting or running.
-        self._runs: dict[Job, Run] = {}
+        self._runs: dict[Job, JobRun] = {}
         # Runs with a slot, oldest first: running, or ended and closing their stream.
-        self._slots: dict[Run, asyncio.Task[None]] = {}
+        self._slots: dict[JobRun, asyncio.Task[None]] = {}
         # (session, background?) of the running jobs.
         self._active: set[tuple[str, bool]] = set()
         self._tasks = TaskSet("inference")
@@ -127,7 +127,7 @@ class Inference:
             raise Draining("The server is shutting down and takes no new work. Try again shortly.")
         if job in self._runs:
             raise ValueError("this job was submitted already")
-        run = Run(job, self._metrics, self._clock, self._ended, self._clock())
+        run = JobRun(job, self._metrics, self._clock, self._ended, self._clock())
         try:
             pushed = self._queue.push(job.session_id, job.kind, run)
         except Full:
@@ -211,12 +211,12 @@ class Inference:
         ready = self._queue.ready_sessions(Kind.CHAT, self._held_back)
         return ready > 0 and ready + sum(not run.ended for run in self._slots) > slots
 
-    def _newest_background(self) -> Run | None:
+    def _newest_background(self) -> JobRun | None:
         return next(
             (run for run in reversed(self._slots) if run.job.background and not run.ended), None
         )
 
-    def _start(self, run: Run) -> None:
+    def _start(self, run: JobRun) -> None:
         job = run.job
         self._active.add((job.session_id, job.background))
         run.begin()
@@ -224,11 +224,11 @@ class Inference:
         self._slots[run] = task
         task.add_done_callback(lambda _: self._freed(run))
 
-    def _freed(self, run: Run) -> None:
+    def _freed(self, run: JobRun) -> None:
         del self._slots[run]
         self._fill()
 
-    def _ended(self, run: Run) -> None:
+    def _ended(self, run: JobRun) -> None:
         """Update the books after a job's end; its task frees the slot later."""
         job = run.job
         self._runs.pop(job, None)
@@ -240,7 +240,7 @@ class Inference:
             held = self._clock() - run.slot_at
             self._answer_seconds += _MEAN_WEIGHT * (held - self._answer_seconds)
 
-    def _stop(self, run: Run, reason: str) -> None:
+    def _stop(self, run: JobRun, reason: str) -> None:
         run.stop(reason)
         task = self._slots.get(run)
         # A sink may cancel its own job in its callback: the task then notices that the run has ended, and closes the
@@ -254,7 +254,7 @@ class Inference:
             self._stop(run, reason)
         self._fill()
 
-    def _let_go(self, run: Run) -> None:
+    def _let_go(self, run: JobRun) -> None:
         if run.slot_at is None:
             run.fail(Draining("The server is shutting down. Ask again in a moment."), dropped=True)
         else:
@@ -271,7 +271,7 @@ class Inference:
 
     # One job
 
-    async def _work(self, run: Run) -> None:
+    async def _work(self, run: JobRun) -> None:
         try:
             await self._answer(run)
         except asyncio.CancelledError:
@@ -285,7 +285,7 @@ class Inference:
             log.error("job failed", extra={"kind": str(run.job.kind), "error": type(exc).__name__})
             run.fail(Internal("Something went wrong with this answer on the server. Ask again."))
 
-    async def _answer(self, run: Run) -> None:
+    async def _answer(self, run: JobRun) -> None:
         engine, spare = self._engines.current, True
         while True:
             try:

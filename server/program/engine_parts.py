@@ -68,8 +68,7 @@ class EngineParts:
     def media_model(self) -> MediaModel | None:
         """Return the loaded model if it makes videos or sound."""
         loaded = self.manager.loaded
-        made_here = isinstance(loaded, GeneratorRuntime | VideosRuntime)
-        return loaded.generator if made_here else None
+        return loaded.generator if isinstance(loaded, GeneratorRuntime | VideosRuntime) else None
 
     async def begin(self) -> None:
         """Load LOCAL_MODEL, where it is set and may answer."""

@@ -99,14 +99,14 @@ class Job:
 
 
 @dataclass(eq=False, slots=True)
-class Run:
+class JobRun:
     """An accepted job; reports its end to the sink once, by whichever call comes first."""
 
     job: Job
     metrics: Metrics
     clock: Callable[[], float]
     # Called once at the end, before the sink.
-    on_end: Callable[[Run], None]
+    on_end: Callable[[JobRun], None]
     submitted: float
     # Time at which it got its slot; None while it waits.
     slot_at: float | None = None

@@ -117,6 +117,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "processes.keeper": "tests/processes/test_process.py, as the process that it is",
     "hosting.model_run": "what the manager runs: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
     "hosting.status": "data, and sentences that tests/hosting/test_manager.py reads",
+    "hosting.runtime": "a protocol; what is known about a model: tests/hosting/test_manager.py",
     "hosting.server_runtime": "one run of a model: tests/hosting/test_manager.py, tests/hosting/test_manager_real.py",
     "catalogue.vllm": "tests/catalogue/test_command.py, tests/scripts/test_start_vllm.py",
 }
