@@ -19,6 +19,7 @@
  * @property {string} [id]
  * @property {number} [sent_at] by the page's clock: see `pageTime`
  * @property {"auto"|"low"|"high"} [detail]
+ * @property {"now"|"detail"|"past"|"where"} [route] where to look; absent: the words of the question decide
  */
 
 /**
@@ -211,6 +212,7 @@
  * @property {string} id
  * @property {string} kind
  * @property {FrameInfo} frame
+ * @property {"now"|"detail"|"past"|"where"} [route] where a question looks; absent for a description
  */
 
 /**
@@ -239,6 +241,7 @@
  * @property {string} engine
  * @property {string} model
  * @property {FrameInfo} [frame] absent when it ended before a frame was available
+ * @property {"now"|"detail"|"past"|"where"} [route] as in `Started`
  * @property {Timings} timings
  * @property {UsageInfo} usage
  * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from server.core.errors import BadRequest, QwenCameraError, TooLong, UnknownType
-from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length
+from server.core.frames import LEAST_SENSITIVITY, MOST_SENSITIVITY, Detail, Length, Route
 
 MAX_QUESTION_CHARS = 4000
 MAX_MESSAGE_BYTES = 64 * 1024
@@ -34,6 +34,8 @@ class Chat(ClientMessage):
     # Milliseconds since the epoch by the page's clock: performance.timeOrigin + performance.now().
     sent_at: float | None = None
     detail: Detail = Detail.AUTO
+    # Where to look; None: the words of the question decide.
+    route: Route | None = None
 
 
 class Cancel(ClientMessage):
@@ -309,6 +311,8 @@ class Started(ServerMessage):
     id: str
     kind: str
     frame: FrameInfo
+    # Where a question looks: now | detail | past | where; None for a description
+    route: str | None = None
 
 
 class DeltaMessage(ServerMessage):
@@ -363,6 +367,8 @@ class Response(ServerMessage):
     model: str
     # None when it ended before a frame was available
     frame: FrameInfo | None = None
+    # As in `Started`
+    route: str | None = None
     timings: Timings
     usage: UsageInfo
     # stop | length | content_filter | cancelled | replaced

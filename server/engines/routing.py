@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from server.core.frames import Route
+from server.core.frames import Detail, Route
 from server.engines.matching import plain, word_pattern
 
 # Questions about reading or small things, by language: words, beginnings of words (ending in *) and phrases.
@@ -233,6 +233,22 @@ def route_of(question: str) -> Route:
     if _DETAIL.search(text) is not None:
         return Route.DETAIL
     return Route.WHERE if _Sign.SEARCH in signs else Route.NOW
+
+
+def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, Detail]:
+    """Choose a question's route and detail, low or high. `route` and `detail`: the client's wishes."""
+    if route is Route.DETAIL:
+        return route, Detail.HIGH
+    if route is None:
+        route = route_of(question)
+        if route is Route.DETAIL and detail is Detail.LOW:
+            route = Route.NOW
+        if route is Route.NOW and detail is Detail.HIGH:
+            route = Route.DETAIL
+    if detail is Detail.AUTO:
+        small = route is Route.DETAIL or (route is not Route.NOW and wants_detail(question))
+        detail = Detail.HIGH if small else Detail.LOW
+    return route, detail
 
 
 def _ends(question: str) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
-from server.core.frames import Kind, Picture
+from server.core.frames import Kind, Picture, Route
 from server.engines.base import Engine, EngineRequest
 from server.inference import Job, Result
 from server.session.outbox import Outbox
@@ -24,6 +24,8 @@ class Asking:
     id: str
     question: str
     asked: Asked
+    # Where to look
+    route: Route = Route.NOW
     # The client's id and time of it: a message with the same ones is a repetition. None unless it has both.
     key: tuple[str, float] | None = None
     # Waits for the frame and prepares it
@@ -69,6 +71,7 @@ class AnswerSink:
         outbox: Outbox,
         began: float,
         wait_seconds: float = 0.0,
+        route: Route | None = None,
         on_end: Callable[[str, bool], None],
         on_error: Callable[[QwenCameraError], None],
         on_counted: Callable[[Engine, EngineRequest, Result], None] = lambda *_: None,
@@ -78,6 +81,7 @@ class AnswerSink:
         self._outbox = outbox
         self._began = began
         self._wait_seconds = wait_seconds
+        self._route = route
         self._on_end = on_end
         self._on_error = on_error
         self._on_counted = on_counted
@@ -109,7 +113,7 @@ class AnswerSink:
         """Send to the client that an engine has the frame."""
         # The thumbnail is sent once, with the response.
         frame = frame.model_copy(update={"thumbnail": None})
-        self._outbox.put(wire.Started(id=self.id, kind=self._kind, frame=frame))
+        self._outbox.put(wire.Started(id=self.id, kind=self._kind, frame=frame, route=self._looked))
 
     def delta(self, text: str) -> None:
         if self._kind is Kind.CHAT:
@@ -137,6 +141,13 @@ class AnswerSink:
         self._on_error(error)
         self._on_end("", False)
 
+    @property
+    def _looked(self) -> Route | None:
+        """Where the question looks in fact: into the past only with earlier pictures."""
+        if self._route is Route.PAST and (self._asked is None or not self._asked[1].earlier):
+            return Route.NOW
+        return self._route
+
     def _response(self, result: Result) -> wire.Response:
         first = result.first_token_seconds
         return wire.Response(
@@ -148,6 +159,7 @@ class AnswerSink:
             engine=result.engine,
             model=result.model,
             frame=self.frame,
+            route=self._looked,
             timings=wire.Timings(
                 wait_frame_ms=_ms(self._wait_seconds),
                 prepare_ms=_ms(self._prepare_seconds),

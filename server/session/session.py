@@ -22,7 +22,7 @@ from server.core.aio import TaskSet
 from server.core.errors import CameraError, Draining, Internal, QwenCameraError
 from server.core.frames import Detail, Frame, Kind
 from server.core.states import Steps
-from server.engines.routing import wants_detail
+from server.engines.routing import choose
 from server.session import state_messages
 from server.session.answers import AnswerSink, Asking
 from server.session.background import Background
@@ -204,9 +204,10 @@ class Session:
             )
             return
         self._cancel(None, "replaced")
-        asking = Asking(id=id, question=message.content, asked=asked, key=key)
+        route, detail = choose(message.content, message.detail, message.route)
+        asking = Asking(id=id, question=message.content, asked=asked, route=route, key=key)
         self._asking = asking
-        asking.task = self._tasks.spawn(self._ask(asking, message.detail), name="question")
+        asking.task = self._tasks.spawn(self._ask(asking, detail), name="question")
         if self._held is None and self._holding is None:
             self.camera.wake()
 
@@ -229,8 +230,6 @@ class Session:
         frame, held = await self._frame_for(asking)
         waited = time.monotonic() - asking.asked.at
         self._tools.metrics.frame_wait.observe(waited)
-        if detail is Detail.AUTO:
-            detail = Detail.HIGH if wants_detail(asking.question) else Detail.LOW
         view = View(frame, detail, self.camera.scene, held)
         needs = self._tools.current_engine().status.capabilities
         prepared = Prepared(await self._requests.prepare(view, needs), needs)
@@ -240,6 +239,7 @@ class Session:
             outbox=self.outbox,
             began=asking.asked.at,
             wait_seconds=waited,
+            route=asking.route,
             on_end=lambda text, whole: self._answered(asking, text, whole),
             on_error=lambda error: self._failed(asking, error),
             on_counted=self._requests.learn,

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.core.frames import Route
+from server.core.frames import Detail, Route
 from server.engines import routing
-from server.engines.routing import route_of, wants_detail
+from server.engines.routing import choose, route_of, wants_detail
 
 LANGUAGES = {"en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja", "ko"}
 
@@ -220,3 +220,31 @@ def test_detail_is_wanted_on_other_routes_too() -> None:
     assert all(wants_detail(question) for question, route in SINGLE if route is Route.DETAIL)
     assert wants_detail("Where does it say the price?")
     assert not wants_detail("Where is the cat?")
+
+
+@pytest.mark.parametrize(
+    ("question", "detail", "route", "chosen"),
+    [
+        ("What is this?", "auto", None, ("now", "low")),
+        ("What is this?", "high", None, ("detail", "high")),
+        ("Read this", "auto", None, ("detail", "high")),
+        ("Read this", "low", None, ("now", "low")),
+        ("What just happened?", "auto", None, ("past", "low")),
+        ("What just happened?", "high", None, ("past", "high")),
+        ("What did the label say a minute ago?", "auto", None, ("past", "high")),
+        ("Where is the cat?", "auto", None, ("where", "low")),
+        ("Where does it say the price?", "auto", None, ("where", "high")),
+        ("Read this", "auto", "now", ("now", "low")),
+        ("What is this?", "auto", "detail", ("detail", "high")),
+        ("What is this?", "low", "detail", ("detail", "high")),
+        ("What is this?", "auto", "past", ("past", "low")),
+        ("What is this?", "auto", "where", ("where", "low")),
+        ("What just happened?", "auto", "now", ("now", "low")),
+    ],
+)
+def test_a_client_may_choose(
+    question: str, detail: str, route: str | None, chosen: tuple[str, str]
+) -> None:
+    """A route that the client names wins over the words; its detail fits to it."""
+    named = Route(route) if route is not None else None
+    assert choose(question, Detail(detail), named) == chosen

@@ -565,6 +565,24 @@ async def test_detail_at_full_size() -> None:
             assert at_least <= one.engine.requests[-1].picture.visual_tokens <= at_most
 
 
+async def test_a_question_has_a_route_which_the_client_may_choose() -> None:
+    """By its words, or as named; the answer says which, and "now" without any picture of the past."""
+    async with room() as one:
+        one.camera()
+        for question, wish, route in (
+            ("What is it?", None, "now"),
+            ("Read the label", None, "detail"),
+            ("Where is the cat?", None, "where"),
+            ("Read the label", "now", "now"),
+            ("What is it?", "detail", "detail"),
+            ("What just happened?", None, "now"),
+        ):
+            one.session.handle(Chat.model_validate(_chat(question, route=wish)))
+            one.frame()
+            assert (await one.next("started"))["route"] == route
+            assert (await one.next("response"))["route"] == route
+
+
 def _chat(content: str, **more: Any) -> dict[str, Any]:
     return {"type": "chat", "content": content, **more}
 
