@@ -231,6 +231,15 @@
  */
 
 /**
+ * A thing that a question asked for, in pixels of the camera's frame.
+ * @typedef {Object} FoundBox
+ * @property {string} label
+ * @property {[number, number, number, number]} [box] left, top, right, bottom; absent for a point
+ * @property {[number, number]} [point]
+ * @property {number} [sure] the model's certainty, 0 to 1; absent where it gives none
+ */
+
+/**
  * @typedef {Object} ResponseMessage
  * @property {"response"} type
  * @property {string} text the whole answer
@@ -245,6 +254,7 @@
  * @property {Timings} timings
  * @property {UsageInfo} usage
  * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason
+ * @property {FoundBox[]} [boxes] absent unless the question asked where something is and the engine can tell
  */
 
 /**

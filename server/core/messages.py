@@ -354,6 +354,17 @@ class SceneChange(ServerMessage):
     asks: bool
 
 
+class FoundBox(BaseModel):
+    """A thing that a question asked for, in pixels of the camera's frame."""
+
+    label: str
+    # Left, top, right, bottom; None for a point
+    box: tuple[float, float, float, float] | None = None
+    point: tuple[float, float] | None = None
+    # The model's certainty, 0 to 1; None where it gives none
+    sure: float | None = None
+
+
 class Response(ServerMessage):
     type: Literal["response"] = "response"
     text: str
@@ -373,6 +384,8 @@ class Response(ServerMessage):
     usage: UsageInfo
     # stop | length | content_filter | cancelled | replaced
     finish_reason: str
+    # The places of what the question asked for; None unless it asked where something is and the engine can tell
+    boxes: list[FoundBox] | None = None
 
 
 class Still(ServerMessage):

@@ -170,8 +170,8 @@ class Finished:
     left_out: int = 0
     # The same of its earlier pictures
     pictures_left_out: int = 0
-    # Where the things are that the question asks for, in pixels of the picture; from an engine that has no model to write them
-    boxes: tuple[Box, ...] = ()
+    # The places asked for, in pixels of the picture, from an engine that does not write them in its text
+    boxes: tuple[Box, ...] | None = None
 
 
 Chunk = Delta | Thought | Finished

@@ -246,7 +246,10 @@ def choose(question: str, detail: Detail, route: Route | None) -> tuple[Route, D
         if route is Route.NOW and detail is Detail.HIGH:
             route = Route.DETAIL
     if detail is Detail.AUTO:
-        small = route is Route.DETAIL or (route is not Route.NOW and wants_detail(question))
+        # What is sought may be small.
+        small = route in (Route.DETAIL, Route.WHERE) or (
+            route is Route.PAST and wants_detail(question)
+        )
         detail = Detail.HIGH if small else Detail.LOW
     return route, detail
 

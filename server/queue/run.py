@@ -54,8 +54,8 @@ class Result:
     # Turns of the history and earlier pictures that did not fit, and were left out.
     left_out: int = 0
     pictures_left_out: int = 0
-    # See `Finished.boxes`.
-    boxes: tuple[Box, ...] = ()
+    # See `Finished.boxes`; what a sink passes on is in pixels of the frame.
+    boxes: tuple[Box, ...] | None = None
 
 
 class Sink(Protocol):

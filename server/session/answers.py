@@ -15,6 +15,7 @@ from server.engines.base import Engine, EngineRequest
 from server.inference import Job, Result
 from server.session.outbox import Outbox
 from server.vision.encode import data_url
+from server.vision.grounding import Box
 
 
 @dataclass(slots=True, eq=False)
@@ -174,7 +175,19 @@ class AnswerSink:
                 cached_tokens=result.usage.cached_tokens,
             ),
             finish_reason=result.finish_reason,
+            boxes=[_found_box(box) for box in result.boxes] if result.boxes is not None else None,
         )
+
+
+def _found_box(box: Box) -> wire.FoundBox:
+    x1, y1, x2, y2 = (round(edge, 1) for edge in (box.x1, box.y1, box.x2, box.y2))
+    point = (x1, y1) == (x2, y2)
+    return wire.FoundBox(
+        label=box.label,
+        box=None if point else (x1, y1, x2, y2),
+        point=(x1, y1) if point else None,
+        sure=round(box.sure, 2) if box.sure is not None else None,
+    )
 
 
 def _ms(seconds: float) -> float:

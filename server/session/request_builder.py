@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from server.attention.scratch import Scratch
 from server.core.aio import in_pool
@@ -23,8 +23,7 @@ from server.engines.base import (
 )
 from server.engines.prompts import prompt_tokens
 from server.engines.token_scale import TokenScale
-from server.inference import Inference, Job, Result
-from server.session.answers import AnswerSink
+from server.inference import Inference, Job, Result, Sink
 from server.session.history import History, turn_tokens
 from server.vision.prepare import PicturePreparer
 
@@ -102,6 +101,8 @@ class Prepared:
     needs: Capabilities
 
 
+# Puts a question into words for an engine with these capabilities; may raise QwenCameraError.
+Wording = Callable[[str, Capabilities], str]
 # Makes the earlier pictures of a request for an engine with these capabilities, oldest first.
 MakeEarlier = Callable[[Capabilities], Awaitable[Sequence[EarlierPicture]]]
 
@@ -116,9 +117,20 @@ class Extras:
     schema: Mapping[str, Any] | None = None
     # Tokens of the answer in place of the client's wish and the setting
     max_tokens: int | None = None
+    # None: the question as it is
+    wording: Wording | None = None
+    # See `EngineRequest.where`.
+    where: bool = False
 
 
 NO_EXTRAS = Extras()
+
+
+class JobSink(Sink, Protocol):
+    """A sink that has the id of its messages."""
+
+    @property
+    def id(self) -> str: ...
 
 
 class Consent:
@@ -205,7 +217,7 @@ class RequestBuilder:
         question: str,
         kind: Kind,
         view: View,
-        sink: AnswerSink,
+        sink: JobSink,
         prepared: Prepared | None = None,
         extras: Extras = NO_EXTRAS,
     ) -> Job:
@@ -261,12 +273,13 @@ class RequestBuilder:
         bare = EngineRequest(
             session_id=self._session_id,
             kind=kind,
-            question=question,
+            question=extras.wording(question, capabilities) if extras.wording else question,
             picture=picture,
             language=self.preferences.language or None,
             detail=detail,
             earlier=tuple(earlier),
             schema=extras.schema,
+            where=extras.where,
         )
         if (most := capabilities.max_pictures) is not None:
             bare = _with_newest(bare, most - 1)

@@ -20,10 +20,10 @@ from server.camera.camera import FRAME_NOTICE_SECONDS, Asked, Camera
 from server.core import messages as wire
 from server.core.aio import TaskSet
 from server.core.errors import CameraError, Draining, Internal, QwenCameraError
-from server.core.frames import Detail, Frame, Kind
+from server.core.frames import Detail, Frame, Kind, Route
 from server.core.states import Steps
 from server.engines.routing import choose
-from server.session import state_messages
+from server.session import pointing, state_messages
 from server.session.answers import AnswerSink, Asking
 from server.session.background import Background
 from server.session.history import History
@@ -244,6 +244,9 @@ class Session:
             on_error=lambda error: self._failed(asking, error),
             on_counted=self._requests.learn,
         )
+        if asking.route is Route.WHERE:
+            asking.job = pointing.submit(self._requests, asking, view, prepared)
+            return
         asking.job = self._requests.submit(asking.question, Kind.CHAT, view, asking.sink, prepared)
 
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:

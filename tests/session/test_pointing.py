@@ -1,0 +1,204 @@
+"""Questions about where something is: boxes in the frame's pixels, words without a list, one second look."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from server.core.errors import EngineFailed
+from server.core.frames import BoxUnit, Geometry
+from server.core.messages import Cancel, Chat
+from server.engines.base import Capabilities, EngineRequest
+from tests.support.fakes import FakeEngine, until
+from tests.support.rooms import Room, room
+
+pytestmark = pytest.mark.asyncio
+
+ASKED = "Where is the cup?"
+SIZES = {"width": 640, "height": 360}
+
+
+def qwen(*answers: str, unit: BoxUnit = BoxUnit.THOUSANDTHS, **more: Any) -> FakeEngine:
+    """An engine that gives these answers, one after the other, in small pieces."""
+    left = list(answers)
+
+    def chunks(_request: EngineRequest) -> list[str]:
+        text = left.pop(0)
+        return [text[at : at + 5] for at in range(0, len(text), 5)]
+
+    capabilities = Capabilities(grounding=True, boxes=unit, geometry=Geometry(20, 400, 10**8))
+    return FakeEngine(chunks=chunks, capabilities=capabilities, **more)
+
+
+def boxes(*edges: int, sure: float = 0.9) -> str:
+    return f'[{{"bbox_2d": {list(edges)}, "label": "cup", "sure": {sure}}}]'
+
+
+async def ask(one: Room, question: str = ASKED) -> dict[str, Any]:
+    """The response, with the text that came before it as "streamed"."""
+    one.session.handle(Chat(type="chat", content=question, id="q"))
+    one.camera()
+    one.frame(**SIZES)
+    streamed = ""
+    while (message := await one.next("delta", "response", "error"))["type"] == "delta":
+        streamed += message["text"]
+    return {**message, "streamed": streamed}
+
+
+async def test_boxes_come_in_pixels_of_the_frame() -> None:
+    """With the sentence as text, and the list nowhere in it."""
+    async with room(qwen("It is on the left.\n" + boxes(0, 0, 500, 500))) as one:
+        response = await ask(one)
+        assert response["boxes"] == [{"label": "cup", "box": [0, 0, 320, 180], "sure": 0.9}]
+        assert response["text"] == response["streamed"] == "It is on the left."
+        assert (response["frame"]["source_width"], response["frame"]["source_height"]) == (640, 360)
+        (request,) = one.engine.requests
+        assert request.where
+        assert request.question.endswith(f"Question: {ASKED}")
+        # The history has what people saw.
+        response = await ask(one, "What colour is it?")
+        turns = [(turn.question, turn.answer) for turn in one.engine.requests[1].turns]
+        assert turns == [(ASKED, "It is on the left.")]
+
+
+async def test_other_questions_and_engines_are_as_ever() -> None:
+    """No boxes, no other words, one request."""
+    async with room(qwen("A cup.", "Left.")) as one:
+        response = await ask(one, "What is this?")
+        assert ("boxes" in response, response["text"]) == (False, "A cup.")
+    async with room(FakeEngine(chunks=("It is ", "[here]."))) as one:
+        response = await ask(one)
+        assert ("boxes" in response, response["text"]) == (False, "It is [here].")
+        assert one.engine.questions() == [ASKED]
+
+
+async def test_an_answer_that_is_only_a_list_gets_words() -> None:
+    """The labels, as text and as a delta."""
+    async with room(qwen(boxes(0, 0, 500, 500))) as one:
+        response = await ask(one)
+        assert (response["text"], response["streamed"]) == ("cup", "cup")
+
+
+async def test_nothing_found_is_an_empty_list() -> None:
+    """So that the page shows that it was looked for."""
+    async with room(qwen("I cannot see a cup.\n[]")) as one:
+        response = await ask(one)
+        assert (response["boxes"], response["text"]) == ([], "I cannot see a cup.")
+
+
+async def test_points_are_points() -> None:
+    """A point is looked at again, and stays one."""
+    point = '[{"point_2d": [500, 500], "label": "tip"}]'
+    async with room(qwen("There.\n" + point, "There.\n" + point)) as one:
+        response = await ask(one)
+        assert response["boxes"] == [{"label": "tip", "point": [320, 180]}]
+        assert len(one.engine.requests) == 2
+
+
+@pytest.mark.parametrize("unit", list(BoxUnit))
+async def test_a_small_box_is_looked_at_again_at_full_resolution(unit: BoxUnit) -> None:
+    """The second picture is the part around it; its box is mapped back to the frame."""
+    scale = (0.64, 0.36) if unit is BoxUnit.PIXELS else (1.0, 1.0)
+    small = boxes(*(round(edge * scale[at % 2]) for at, edge in enumerate((500, 500, 550, 550))))
+    # The part is a quarter of each side around the middle of the box, so 160x90, and its left half is told.
+    half = (80, 80) if unit is BoxUnit.PIXELS else (500, 1000)
+    engine = qwen("In the middle.\n" + small, "Yes.\n" + boxes(0, 0, *half), unit=unit)
+    async with room(engine) as one:
+        response = await ask(one)
+        first, second = engine.requests
+        assert second.question != first.question
+        assert (second.picture.width, second.picture.height) == (160, 80)
+        (box,) = response["boxes"]
+        left, top = 0.525 * 640 - 80, 0.525 * 360 - 45
+        assert box["box"] == pytest.approx([left, top, left + 80, top + 90], abs=2)
+        assert response["text"] == response["streamed"] == "In the middle."
+
+
+async def test_the_second_picture_shows_that_part() -> None:
+    """Cut out of the very frame of the first look."""
+    engine = qwen("Left.\n" + boxes(0, 0, 50, 50), "[]")
+    async with room(engine) as one:
+        await ask(one)
+        first, second = (request.picture for request in engine.requests)
+        assert first.frame_id == second.frame_id
+        assert (second.source_width, second.source_height) == (640, 360)
+
+
+async def test_a_second_look_can_take_it_back() -> None:
+    """Then the answer is the second one's, and nothing is pointed at."""
+    engine = qwen("On the left.\n" + boxes(0, 0, 300, 300, sure=0.3), "It is a bowl.\n[]")
+    async with room(engine) as one:
+        response = await ask(one)
+        assert (response["text"], response["boxes"]) == ("It is a bowl.", [])
+
+
+async def test_a_second_look_that_fails_changes_nothing() -> None:
+    """The first one is an answer, too; and there is no third."""
+    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "Hm.")
+    async with room(engine) as one:
+        response = await ask(one)
+        assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
+        assert len(engine.requests) == 2
+    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "")
+    failing = engine.chunks
+
+    def fail(request: EngineRequest) -> list[str]:
+        if len(engine.requests) == 2:
+            raise EngineFailed("gone")
+        assert callable(failing)
+        return list(failing(request))
+
+    engine.chunks = fail
+    async with room(engine) as one:
+        response = await ask(one)
+        assert (response["type"], response["text"]) == ("response", "On the left.")
+        assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
+
+
+async def test_it_is_stopped_in_the_second_look() -> None:
+    """The answer so far stays, and the engine's work ends."""
+    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50), "Yes.\n" + boxes(0, 0, 500, 500))
+    async with room(engine) as one:
+        original = engine.chunks
+        assert callable(original)
+
+        def hold(request: EngineRequest) -> list[str]:
+            if len(engine.requests) == 2:
+                engine.hold()
+            return list(original(request))
+
+        engine.chunks = hold
+        asked = asyncio.ensure_future(ask(one))
+        await until(lambda: len(engine.requests) == 2)
+        one.session.handle(Cancel(type="cancel", id="q"))
+        response = await asked
+        assert (response["finish_reason"], response["text"]) == ("cancelled", "On the left.")
+        await until(lambda: engine.open == 0)
+        assert engine.aborted == 1
+
+
+async def test_no_second_look_of_an_engine_without_boxes() -> None:
+    """Where another engine takes over in between."""
+    engine = qwen("On the left.\n" + boxes(0, 0, 50, 50))
+    other = FakeEngine("other")
+    async with room(engine) as one:
+        original = engine.chunks
+        assert callable(original)
+
+        def switch(request: EngineRequest) -> list[str]:
+            one.engines.current = other
+            return list(original(request))
+
+        engine.chunks = switch
+        response = await ask(one)
+        assert [box["box"] for box in response["boxes"]] == [[0, 0, 32, 18]]
+        assert not other.requests
+
+
+async def test_room_for_the_list() -> None:
+    """More tokens than a sentence needs, whatever the person set."""
+    async with room(qwen("Left.\n[]")) as one:
+        await ask(one)
+        assert one.engine.requests[0].max_tokens > 300
