@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
+
+from server.vision.grounding import Box
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +15,8 @@ class Code:
     text: str
     # The common name: "QR Code", "EAN-13"
     format: str
+    # Its place in the picture; None where nobody knows
+    box: Box | None = field(default=None, compare=False)
 
     @property
     def name(self) -> str:

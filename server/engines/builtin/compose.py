@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from server.engines.builtin import (
     code_answers,
+    colours,
     look_answers,
+    places,
     price_answers,
     text_answers,
     time_answers,
 )
 from server.engines.builtin.facts import Facts
 from server.engines.builtin.intents import Intent
-from server.engines.builtin.languages import PHRASES
+from server.engines.builtin.languages import COLOURS, PHRASES, UNSPACED
 from server.engines.builtin.speaker import Answer, Speaker
 from server.engines.builtin.wants import MEASURES, SOCIAL, Want
+from server.vision.grounding import Box
+
+# Things whose places are said; further ones are only shown.
+_SAID = 4
 
 # Wants that need no text
 _LOOKS: dict[Want, Callable[[Speaker], Answer]] = {
@@ -79,6 +85,25 @@ def social(intent: Intent) -> str | None:
     if intent.want not in SOCIAL:
         return None
     return PHRASES[intent.language][intent.want.value]
+
+
+def colour_name(name: str, language: str) -> str:
+    return COLOURS[language][colours.NAMES.index(name)]
+
+
+def said_of(boxes: Sequence[Box], language: str, width: int, height: int) -> str:
+    """Return the sentences about the places of things in a picture of this size."""
+    phrases = PHRASES[language]
+    if not boxes:
+        return phrases["not_found"]
+    unspaced = language in UNSPACED
+    sentences = []
+    for box in boxes[:_SAID]:
+        where = [phrases[f"at_{one}"] for one in places.directions(box, width, height)]
+        what = box.label[:1].upper() + box.label[1:]
+        where_said = ("，" if unspaced else ", ").join(where)
+        sentences.append(phrases["found_at"].format(what=what, where=where_said))
+    return ("" if unspaced else " ").join(dict.fromkeys(sentences))
 
 
 def _answer(s: Speaker) -> Answer:

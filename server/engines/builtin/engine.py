@@ -8,6 +8,7 @@ import logging
 import re
 from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 
 import cv2
@@ -27,16 +28,18 @@ from server.engines.base import (
     Finished,
     Usage,
 )
-from server.engines.builtin import colours
+from server.engines.builtin import colours, places
 from server.engines.builtin.codes import Code
-from server.engines.builtin.compose import compose, social
+from server.engines.builtin.compose import colour_name, compose, said_of, social
 from server.engines.builtin.facts import Facts, Shares
 from server.engines.builtin.intents import Intent, understand
+from server.engines.builtin.languages import PHRASES
 from server.engines.builtin.lines import Piece, Row, legible, reading_order, upright
 from server.engines.builtin.memory import Impression, Memory, compare, impression
 from server.engines.builtin.reader import Reader
 from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
 from server.engines.prompts import clean
+from server.vision.grounding import Box
 
 log = logging.getLogger(__name__)
 
@@ -123,8 +126,14 @@ class BuiltinEngine:
         if running:
             intent = Intent(Want.SUMMARY, intent.language)
         said = None if running else social(intent)
+        boxes: tuple[Box, ...] | None = None
         try:
-            text = said if said is not None else await self._compose(request, intent, running)
+            if said is not None:
+                text = said
+            elif request.where and not running:
+                text, boxes = await self._find(request.picture, intent, question)
+            else:
+                text = await self._compose(request, intent, running)
         except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
             log.error("the built-in engine failed", extra={"error": type(exc).__name__})
             raise EngineFailed(
@@ -138,7 +147,9 @@ class BuiltinEngine:
                 await asyncio.sleep(0)
             yield Delta(word)
         given = min(len(words), request.max_tokens)
-        yield Finished("length" if given < len(words) else "stop", Usage(None, given, None))
+        yield Finished(
+            "length" if given < len(words) else "stop", Usage(None, given, None), boxes=boxes
+        )
 
     def forget(self, session_id: str) -> None:
         self._memory.forget(session_id)
@@ -160,6 +171,33 @@ class BuiltinEngine:
             log.info("a question needs a model that recognises things", extra={"reason": _REMEDY})
         saying = partial(compose, intent, facts, self._today(), running=running)
         return await in_pool(self._heavy, saying)
+
+    async def _find(
+        self, picture: Picture, intent: Intent, question: str
+    ) -> tuple[str, tuple[Box, ...]]:
+        """Return the sentence and the places for a question about where something is."""
+        bgr = await in_pool(self._heavy, pixels_of, picture)
+        reader, pool = self._reader, self._heavy
+        language = intent.language
+        if places.wants_text(intent, question):
+            pieces = await in_pool(pool, reader.placed_text, bgr)
+            if reader.text_broken:
+                return PHRASES[language]["broken"], ()
+            boxes = places.text_boxes(pieces, intent, question)
+        elif places.wants_codes(intent):
+            found = await in_pool(pool, reader.codes, bgr)
+            boxes = [replace(one.box, label=one.name) for one in found if one.box is not None]
+        elif places.wants_faces(intent):
+            faces: list[Box] | None = await in_pool(pool, reader.face_boxes, bgr)
+            if faces is None:
+                return PHRASES[language]["faces_missing"], ()
+            boxes = [replace(face, label=PHRASES[language]["face"]) for face in faces]
+        else:
+            names = places.wanted_colours(intent, question)
+            spots = await in_pool(pool, places.colour_boxes, bgr, names)
+            boxes = [replace(spot, label=colour_name(spot.label, language)) for spot in spots]
+        text = said_of(boxes, language, bgr.shape[1], bgr.shape[0])
+        return text, tuple(boxes)
 
     async def _look(self, request: EngineRequest, want: Want) -> Facts:
         """Find the facts of a picture in stages, so that a cancel takes effect between two."""

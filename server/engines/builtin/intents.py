@@ -218,6 +218,12 @@ def _details(text: str, language: str) -> tuple[str, int | None, int | None, tup
     return place, weekday, in_days, colours
 
 
+def quoted(question: str) -> str:
+    """Return the text in quotes; "" without any."""
+    found = _QUOTED.search(question)
+    return found.group(1).strip() if found else ""
+
+
 def _says(question: str, text: str) -> str:
     """Return X of a question of the form "does it say X"; "" for any other question."""
     if _OPEN.search(text):
@@ -226,8 +232,8 @@ def _says(question: str, text: str) -> str:
         match = pattern.search(text)
         if match is None:
             continue
-        if quoted := _QUOTED.search(question):
-            return quoted.group(1).strip()
+        if target := quoted(question):
+            return target
         rest = next((part for part in match.groups() if part), "").strip(_PUNCTUATION)
         before = None
         while before != rest:

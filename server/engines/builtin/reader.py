@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 from server.engines.builtin.codes import Code
 from server.engines.builtin.lines import Piece
+from server.vision.grounding import Box
 
 log = logging.getLogger(__name__)
 Bgr = NDArray[np.uint8]
@@ -62,23 +64,39 @@ class Reader:
         Empty without text, and when the reader did not load (`text_broken`). A picture with poor
         scores is read once more upside down, and the better reading is returned.
         """
+        return self._read(bgr)[0]
+
+    def placed_text(self, bgr: Bgr) -> list[Piece]:
+        """Return the same pieces with their corners where they are in the picture, also in one that is upside down."""
+        pieces, turned = self._read(bgr)
+        if not turned:
+            return pieces
+        height, width = bgr.shape[:2]
+        return [
+            replace(piece, corners=tuple((width - x, height - y) for x, y in piece.corners))
+            for piece in pieces
+        ]
+
+    def _read(self, bgr: Bgr) -> tuple[list[Piece], bool]:
+        """Return the pieces, and True for those of the picture upside down."""
         with self._lock:
             reader = self._load_text()
             if reader is None:
-                return []
+                return [], False
             pieces = _pieces(reader(np.ascontiguousarray(bgr)))
             if pieces and _certainty(pieces) < _POOR:
                 turned = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
                 other = _pieces(reader(np.ascontiguousarray(turned)))
                 if _certainty(other) > _certainty(pieces) + 0.1:
-                    return other
-        return pieces
+                    return other, True
+        return pieces, False
 
     def codes(self, bgr: Bgr) -> list[Code]:
         """Return the contents of QR codes, barcodes and the like."""
         import zxingcpp
 
         longest = max(bgr.shape[:2])
+        scale = 1.0
         if longest > _CODE_SIDE:
             scale = _CODE_SIDE / longest
             bgr = np.asarray(
@@ -86,18 +104,26 @@ class Reader:
             )
         found = zxingcpp.read_barcodes(np.ascontiguousarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY)))
         return [
-            Code(printable(one.text)[:_CODE_CHARS], str(one.format))
+            Code(printable(one.text)[:_CODE_CHARS], str(one.format), _box_of(one, scale))
             for one in found[:_CODES]
             if one.text
         ]
 
     def faces(self, bgr: Bgr) -> int | None:
         """Count the faces; None when the face model is not installed."""
+        found = self.face_boxes(bgr)
+        return len(found) if found is not None else None
+
+    def face_boxes(self, bgr: Bgr) -> list[Box] | None:
+        """Find the faces, surest first; None when the face model is not installed."""
         with self._lock:
             finder = self._load_faces()
         if finder is None:
             return None
-        return len(finder.find(bgr, _LEAST_FACE))
+        return [
+            Box(face.left, face.top, face.right, face.bottom, "", face.score)
+            for face in finder.find(bgr, _LEAST_FACE)
+        ]
 
     def _load_text(self) -> Any:
         if self._ocr is None and not self._ocr_failed:
@@ -133,6 +159,13 @@ class Reader:
                 self._faces_failed = True
                 log.info("faces are not counted: the face model is not installed")
         return self._faces
+
+
+def _box_of(code: Any, scale: float) -> Box:
+    at = code.position
+    corners = (at.top_left, at.top_right, at.bottom_right, at.bottom_left)
+    xs, ys = [corner.x / scale for corner in corners], [corner.y / scale for corner in corners]
+    return Box(min(xs), min(ys), max(xs), max(ys))
 
 
 def _pieces(found: Any) -> list[Piece]:

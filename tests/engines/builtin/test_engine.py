@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 from server.core.errors import EngineFailed
 from server.core.frames import Kind, Picture, Scene
 from server.engines.base import Delta, EngineRequest, Finished
-from server.engines.builtin import colours
+from server.engines.builtin import colours, places
 from server.engines.builtin.codes import Code
 from server.engines.builtin.engine import BuiltinEngine
+from server.engines.builtin.intents import understand
 from server.engines.builtin.lines import Piece
 from server.engines.builtin.memory import Memory, impression
 from server.engines.builtin.reader import Reader
+from server.vision.grounding import Box
 
 Bgr = NDArray[np.uint8]
 TODAY = dt.date(2026, 11, 20)
@@ -431,3 +433,135 @@ async def test_the_loop_stays_free_while_it_looks(engine: BuiltinEngine, questio
         worst, last = max(worst, now - last), now
     await task
     assert worst < 0.15
+
+
+# Where something is
+
+
+@pytest.mark.parametrize(
+    ("question", "names"),
+    [
+        ("Where is the red thing?", ("red",)),
+        ("Where are the blues?", ("blue",)),
+        ("Wo ist der rote Ball?", ("red",)),
+        ("Wo sind die grünen und die gelben?", ("yellow", "green")),
+        ("Où est la verte ?", ("green",)),
+        ("Où est la blanche ?", ("white",)),
+        ("¿Dónde está la roja?", ("red",)),
+        ("Где красная кнопка?", ("red",)),
+        ("红色的东西在哪里？", ("red",)),
+        ("Where is the greenhouse?", ()),
+        ("Where is the exit?", ()),
+    ],
+)
+def test_colours_are_known_in_their_forms(question: str, names: tuple[str, ...]) -> None:
+    """As people use them in a question."""
+    assert places.wanted_colours(understand(question), question) == names
+
+
+async def find(
+    engine: BuiltinEngine, bgr: Bgr, question: str, **changes: Any
+) -> tuple[str, tuple[Box, ...]]:
+    text = ""
+    async for chunk in engine.answer(request(bgr, question, where=True, **changes)):
+        if isinstance(chunk, Delta):
+            text += chunk.text
+        elif isinstance(chunk, Finished):
+            assert chunk.boxes is not None
+            return text, chunk.boxes
+    raise AssertionError("no end")
+
+
+def overlap(box: Box, left: float, top: float, right: float, bottom: float) -> float:
+    """Intersection over union with the true edges."""
+    wide = max(0.0, min(box.x2, right) - max(box.x1, left))
+    high = max(0.0, min(box.y2, bottom) - max(box.y1, top))
+    both = (box.x2 - box.x1) * (box.y2 - box.y1) + (right - left) * (bottom - top)
+    return wide * high / (both - wide * high)
+
+
+@pytest.mark.parametrize("question", ["Where is the QR code?", "Wo ist der QR-Code?"])
+async def test_a_code_is_pointed_at(engine: BuiltinEngine, question: str) -> None:
+    """With its kind as label, also in a picture that is shrunk for the search."""
+    bgr = put_code(scene(), "https://example.org", zxingcpp.BarcodeFormat.QRCode, at=(900, 60))
+    # It has a quiet zone of four of its squares around.
+    side = np.nonzero((bgr[:, :, 0] < 30).any(axis=0))[0]
+    left, right = int(side[0]), int(side[-1]) + 1
+    top = left - 840
+    bottom = top + right - left
+    text, (box,) = await find(engine, bgr, question)
+    assert box.label == "QR code"
+    assert overlap(box, left, top, right, bottom) > 0.95
+    assert text in {"QR code: on the right, at the top.", "QR code: rechts, oben."}
+    large = np.asarray(cv2.resize(bgr, (2560, 1440)), np.uint8)
+    _, (box,) = await find(engine, large, question)
+    assert overlap(box, 2 * left, 2 * top, 2 * right, 2 * bottom) > 0.95
+
+
+async def test_a_colour_is_pointed_at(engine: BuiltinEngine) -> None:
+    """Its spots, largest first; not a single pixel, and not another colour."""
+    bgr = scene()
+    bgr[100:200, 100:300] = (40, 40, 210)
+    bgr[500:560, 900:980] = (40, 40, 210)
+    bgr[300:500, 500:700] = (210, 90, 40)
+    bgr[650, 650] = (40, 40, 210)
+    text, (large, small) = await find(engine, bgr, "Where is the red thing?")
+    assert overlap(large, 100, 100, 300, 200) > 0.9
+    assert overlap(small, 900, 500, 980, 560) > 0.85
+    assert (large.label, text.split(".")[0]) == ("red", "Red: on the left, at the top")
+    text, (blue,) = await find(engine, bgr, "Wo ist das blaue Ding?", language="de")
+    assert blue.label == "blau"
+
+
+@pytest.mark.parametrize(
+    "question",
+    ["Where does it say EXIT?", "Wo steht „EXIT“?", "Where is the exit sign?", 'Where is "exit"?'],
+)
+async def test_a_word_is_pointed_at(engine: BuiltinEngine, question: str) -> None:
+    """The word, not the line that it is in."""
+    bgr = write(scene(), ["TOILET   EXIT   TICKETS"], height=40, at=(120, 600))
+    write(bgr, ["Other words up here"], height=24, at=(120, 100))
+    _, boxes = await find(engine, bgr, question)
+    (box,) = boxes
+    assert "EXIT" in box.label
+    assert "TICKETS" not in box.label
+    (left, _), _ = (
+        cv2.getTextSize(text, cv2.FONT_HERSHEY_DUPLEX, 40 / 21, 1) for text in ("TOILET   ", "EXIT")
+    )
+    (wide, _), _ = cv2.getTextSize("EXIT", cv2.FONT_HERSHEY_DUPLEX, 40 / 21, 1)
+    assert overlap(box, 120 + left[0], 560, 120 + left[0] + wide, 600) > 0.4
+
+
+async def test_text_upside_down_is_pointed_at_where_it_is(engine: BuiltinEngine) -> None:
+    """Its corners are turned back."""
+    bgr = write(scene(), ["EMERGENCY EXIT HERE"], height=40, at=(120, 600))
+    turned = np.asarray(cv2.rotate(bgr, cv2.ROTATE_180), np.uint8)
+    _, (box,) = await find(engine, turned, "Where does it say emergency?")
+    assert box.x1 > 640
+    assert box.y2 < 200
+
+
+async def test_what_it_cannot_find_it_does_not_point_at(engine: BuiltinEngine) -> None:
+    """It says what it looks for."""
+    text, boxes = await find(engine, write(scene(), ["Some words"]), "Where is the spanner?")
+    assert (boxes, text[:17]) == ((), "I do not find it.")
+    text, boxes = await find(engine, scene(), "Wo ist das rote Ding?")
+    assert (boxes, text[:19]) == ((), "Ich finde es nicht.")
+    text, boxes = await find(engine, scene(), "Where is the barcode?")
+    assert boxes == ()
+
+
+async def test_faces_are_pointed_at_where_the_model_is(
+    heavy: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without it, it says so."""
+    reader = Reader()
+    engine = BuiltinEngine(heavy=heavy, reader=reader, today=lambda: TODAY)
+    found: list[Box] | None = [Box(900, 300, 1000, 420, "", 0.9)]
+    monkeypatch.setattr(reader, "face_boxes", lambda _bgr: found)
+    text, (face,) = await find(engine, scene(), "Where is the person?")
+    assert (text, face.label, face.sure) == ("Face: on the right.", "face", 0.9)
+    assert reader.faces(scene()) == 1
+    found = None
+    text, boxes = await find(engine, scene(), "Where is the person?")
+    assert (text, boxes) == ("I cannot count faces here.", ())
