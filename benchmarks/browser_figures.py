@@ -63,7 +63,7 @@ async def idle_rows(page: Page, pid: int | None, seconds: float, without: float)
             target=140,
             note=(
                 f"all that its transport sent; video alone {8 * per_second('bytesSent') / 1000:.0f}; "
-                f"{frames:.2f} frames/s of {after.get('frameWidth')}×{after.get('frameHeight')}; told: maxFramerate "
+                f"{frames:.2f} frames/s of {after.get('frameWidth')}×{after.get('frameHeight')}; sender: maxFramerate "
                 f"{encodings.get('maxFramerate')}, maxBitrate {encodings.get('maxBitrate')}; "
                 f"limited by {after.get('qualityLimitationReason')}"
             ),

@@ -75,7 +75,7 @@ class TcpRelay:
                 group.create_task(self._copy(reader, back))
                 group.create_task(self._copy(there, writer))
         except* OSError:
-            pass  # One side has gone: the other is told by the close below.
+            pass  # One side has gone: the close below reaches the other.
         finally:
             for each in writers:
                 each.close()

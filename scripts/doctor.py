@@ -144,7 +144,7 @@ class Examination:
             stun = [u for s in peer.ice_servers for u in s["urls"] if u.startswith("stun:")]
             announced = [str(a) for a in self._settings.public_addresses] if self._settings else []
             reports = health.get("turn") if isinstance(health, dict) else None
-            told = {entry["url"]: entry for entry in reports or []}
+            reported = {entry["url"]: entry for entry in reports or []}
             looking: list[Awaitable[Finding]] = [
                 media.check_stun(url, announced if self._local else []) for url in stun[:1]
             ]
@@ -153,7 +153,7 @@ class Examination:
                     number,
                     url,
                     server,
-                    told=told.get(url),
+                    reported=reported.get(url),
                     local=self._local,
                     announced=announced,
                 )

@@ -106,9 +106,9 @@ export async function examine(subject, onResult, signal) {
     const known = await health;
     return Promise.all(
       ways.map((way, at) => {
-        const told = known.body?.turn?.find?.((/** @type {any} */ entry) => entry.url === way.urls) ?? null;
+        const reported = known.body?.turn?.find?.((/** @type {any} */ entry) => entry.url === way.urls) ?? null;
         const id = at === 0 ? "relays" : `relays-${at}`;
-        return check(id, relayTitle(way.urls), (end) => lookAtRelay(way, told, end), RELAY_LIMIT);
+        return check(id, relayTitle(way.urls), (end) => lookAtRelay(way, reported, end), RELAY_LIMIT);
       }),
     );
   });

@@ -98,11 +98,11 @@ export function relayTitle(url) {
 
 /**
  * @param {RTCIceServer & {urls: string}} server one TURN URL
- * @param {{ok: boolean|null, why: string}|null} told the server's own check of it
+ * @param {{ok: boolean|null, why: string}|null} reported the server's own check of it
  * @param {AbortSignal} signal
  * @returns {Promise<Finding>}
  */
-export async function lookAtRelay(server, told, signal) {
+export async function lookAtRelay(server, reported, signal) {
   if (typeof RTCPeerConnection === "undefined") return NO_WEBRTC;
   const pc = new RTCPeerConnection({ iceServers: [server], iceTransportPolicy: "relay" });
   signal.addEventListener("abort", () => pc.close());
@@ -116,10 +116,10 @@ export async function lookAtRelay(server, told, signal) {
     pc.addTransceiver("video", { direction: "recvonly" });
     const found = await gathered(pc, signal, RELAY_WITHIN);
     const url = server.urls;
-    if (!found) return { state: "failed", ...relayTrouble(url, code, told?.ok === true) };
+    if (!found) return { state: "failed", ...relayTrouble(url, code, reported?.ok === true) };
     const took = `${url} gave an address in ${Math.round(performance.now() - begun)} ms`;
-    if (told?.ok === false) {
-      return { state: "warn", text: `${took}, but the server cannot be reached through it.`, cause: told.why, todo: "Whoever runs the server finds the reason in its log; see deploy/turnserver.conf." };
+    if (reported?.ok === false) {
+      return { state: "warn", text: `${took}, but the server cannot be reached through it.`, cause: reported.why, todo: "Whoever runs the server finds the reason in its log; see deploy/turnserver.conf." };
     }
     return { state: "ok", text: `${took}.` };
   } finally {

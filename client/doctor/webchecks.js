@@ -223,8 +223,8 @@ export async function lookAtCertificate(server, socket) {
 
 /** @param {Answered} answer of /health @param {Facts} facts @returns {Finding} */
 export function lookAtEngine({ status, body }, facts) {
-  const told = status === 0 ? null : (facts.status ?? facts.ready); // outdated when the server does not respond
-  const engine = body?.engine ?? (told && { name: told.engine, state: told.engine_state, detail: told.engine_detail });
+  const before = status === 0 ? null : (facts.status ?? facts.ready); // outdated when the server does not respond
+  const engine = body?.engine ?? (before && { name: before.engine, state: before.engine_state, detail: before.engine_detail });
   if (!engine) {
     return { state: "skipped", text: status === 0 ? "Not checked: the server does not answer." : `Unknown: /health gave status ${status}.` };
   }

@@ -53,11 +53,11 @@ export async function request(method, path, { token = null, body, timeout = 10_0
   // A body that is not JSON comes from a proxy, and is ignored.
   const data = await reply.json().catch(() => ({}));
   if (reply.ok) return data;
-  const told = data.error ?? {};
-  throw new ApiError(told.message ?? `The server answered with status ${reply.status}.`, {
+  const error = data.error ?? {};
+  throw new ApiError(error.message ?? `The server answered with status ${reply.status}.`, {
     status: reply.status,
-    code: told.code ?? "internal",
-    retryable: told.retryable ?? (reply.status >= 500 || reply.status === 429),
+    code: error.code ?? "internal",
+    retryable: error.retryable ?? (reply.status >= 500 || reply.status === 429),
     retryAfter: Number(reply.headers.get("Retry-After")) || 0,
   });
 }

@@ -80,7 +80,7 @@ export class Outage {
   }
 
   /** Process the server's status of the camera. @param {import("./messages.js").Status} status */
-  told(status) {
+  cameraStatus(status) {
     if (this.#socket.doubted || this.pulse.quiet) return;
     if (status.camera === "live" || status.held) this.end();
   }

@@ -372,7 +372,7 @@ export class Visit {
         const settled = now - this.#toggledAt > SETTLES;
         this.#set({ status: message, ...(settled ? { held: message.held } : {}) });
         const stood = this.facts.link === "connected" || this.facts.link === "interrupted";
-        this.outage.told(message);
+        this.outage.cameraStatus(message);
         // Another device has connected with this session's token.
         if (message.source === "whip" && stood && this.facts.camera === "on") return this.elsewhere();
         // The server has closed its end of the connection, which this side would notice only seconds later.

@@ -84,7 +84,7 @@ export class EngineDesk {
   /** Number of the choice, so that the response to an older one is ignored. */
   #choices = 0;
   /** Number of the socket's reports, so that an older response to a request is ignored. */
-  #told = 0;
+  #reports = 0;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
   #timer;
   /** @type {ReturnType<typeof setTimeout>|undefined} */
@@ -130,10 +130,10 @@ export class EngineDesk {
   async refresh(quietly = false) {
     if (!this.#token) return;
     if (!quietly) this.#set({ busy: true });
-    const told = this.#told;
+    const reports = this.#reports;
     try {
       const { engine, models, machine, troubles = [], pending = false } = await this.ask("GET", "/api/engine");
-      const more = quietly ? {} : { busy: false, ...this.#report(engine, told) };
+      const more = quietly ? {} : { busy: false, ...this.#report(engine, reports) };
       this.#set({ known: true, refused: "", models, machine, troubles, ...more });
       clearTimeout(this.#again);
       if (pending) this.#again = setTimeout(() => void this.refresh(true), LOOK_AGAIN);
@@ -143,9 +143,9 @@ export class EngineDesk {
     }
   }
 
-  /** @param {EngineReport} report @param {number} told value of the counter at the request */
-  #report(report, told) {
-    return told === this.#told ? { report } : {};
+  /** @param {EngineReport} report @param {number} reports value of the counter at the request */
+  #report(report, reports) {
+    return reports === this.#reports ? { report } : {};
   }
 
   /** @param {boolean} connected the socket is open; each new one needs the operator message */
@@ -174,7 +174,7 @@ export class EngineDesk {
 
   /** @param {EngineReport} report */
   #heard(report) {
-    this.#told++;
+    this.#reports++;
     clearTimeout(this.#joining);
     const before = this.facts.report?.state;
     this.#set({ report, stale: false });
@@ -208,10 +208,10 @@ export class EngineDesk {
   /** @param {string} path @param {object} body */
   async #act(path, body) {
     this.#set({ busy: true, problem: "" });
-    const told = this.#told;
+    const reports = this.#reports;
     try {
       const { engine } = await this.ask("POST", path, body);
-      this.#set({ busy: false, ...this.#report(engine, told) });
+      this.#set({ busy: false, ...this.#report(engine, reports) });
     } catch (error) {
       this.#set({ busy: false, problem: this.#words(error) });
     }

@@ -117,8 +117,8 @@ export class MakingDesk {
     this.#set({ busy: true, problem: "" });
     let heard = true;
     try {
-      const told = await this.#ask(method, path, body);
-      if (turn === this.#turn) this.#told(told);
+      const answer = await this.#ask(method, path, body);
+      if (turn === this.#turn) this.#show(answer);
     } catch (error) {
       this.#failed(error);
       heard = /** @type {ApiError} */ (error).status > 0;
@@ -132,12 +132,12 @@ export class MakingDesk {
   async #look() {
     const turn = this.#turn;
     try {
-      const told = await this.#ask("GET", ROUTE);
+      const answer = await this.#ask("GET", ROUTE);
       if (turn !== this.#turn) return;
-      this.#told(told);
+      this.#show(answer);
       if (this.#unseen) this.#set({ problem: "" });
       this.#unseen = false;
-      if (told.making.state === "ready" && !this.#taking) await this.#take(told.making, turn);
+      if (answer.making.state === "ready" && !this.#taking) await this.#take(answer.making, turn);
     } catch (error) {
       if (turn !== this.#turn) return;
       this.#unseen = true;
@@ -180,8 +180,8 @@ export class MakingDesk {
     if (turn === this.#turn) this.#set({ making: { ...making, state: "taken" } });
   }
 
-  /** @param {{making: Making, takes: Takes|null}} told */
-  #told({ making, takes }) {
+  /** @param {{making: Making, takes: Takes|null}} answer */
+  #show({ making, takes }) {
     this.#set({ making, takes: this.#watching ? takes : null });
   }
 

@@ -36,7 +36,7 @@ export class Part {
     try {
       (await this.#inTime()).open();
     } catch (error) {
-      // Usually the network, which the user is told; an error in the part would look the same.
+      // Usually the network, which the message names; an error in the part would look the same.
       console.warn("A part of the page did not load:", error);
       this.#onMissing(() => void this.open(opener));
     } finally {

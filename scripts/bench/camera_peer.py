@@ -185,7 +185,7 @@ class CameraPeer(ChatClient):
         return self._rate.plan
 
     def wake(self, seconds: float | None = None) -> None:
-        """Raise the frame rate now; it falls back after `seconds` (what the server said)."""
+        """Raise the frame rate now; it falls back after `seconds` (the server's own value)."""
         self._rate.wake(seconds)
 
     async def asleep(self) -> None:

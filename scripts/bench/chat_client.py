@@ -65,7 +65,7 @@ class ChatClient:
         # The newest `ready` and `status`
         self.ready: Message = {}
         self.status: Message = {}
-        # Everything the socket said, newest last, bounded
+        # The messages of the socket, newest last, bounded
         self.messages: list[Arrived] = []
         # The close code, once the server has closed the socket
         self.close_code: int | None = None
@@ -140,7 +140,7 @@ class ChatClient:
                 self._news.notify_all()
 
     def take(self, arrived: Arrived) -> None:
-        """Note what the socket said."""
+        """Keep a message of the socket."""
         message = arrived.message
         self.messages.append(arrived)
         self._count += 1

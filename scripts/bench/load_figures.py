@@ -59,10 +59,10 @@ class LoadFigures:
         """Of every answered question: ttft, tpot, itl or e2el, in ms."""
         if name == "itl":
             return [gap for s in self.answered for gap in s.gaps]
-        return _told(getattr(s, f"{name}_ms") for s in self.answered)
+        return _known(getattr(s, f"{name}_ms") for s in self.answered)
 
     def stage(self, name: str) -> list[float]:
-        return _told(s.timings.get(name) for s in self.answered)
+        return _known(s.timings.get(name) for s in self.answered)
 
     def summary(self) -> dict[str, Any]:
         """One flat object, in milliseconds and per second."""
@@ -84,22 +84,22 @@ class LoadFigures:
             summary |= _statistics(f"{name}_ms", self.values(name))
         for name in STAGES:
             summary |= _statistics(f"server_{name}", self.stage(name))
-        ages = _told(s.frame_age_ms for s in self.answered)
-        waits = _told(s.waited_ms for s in self.samples)
+        ages = _known(s.frame_age_ms for s in self.answered)
+        waits = _known(s.waited_ms for s in self.samples)
         return summary | _statistics("frame_age_ms", ages) | _statistics("session_wait_ms", waits)
 
     def rows(self) -> list[Row]:
         """The same as a table."""
         spread = self._spread
         met = self.good / len(self.samples) if self.samples else 0.0
-        told = ", ".join(f"{code} {n}" for code, n in self.errors.items()) or "none"
+        errors = ", ".join(f"{code} {n}" for code, n in self.errors.items()) or "none"
         unfinished = self.asked - len(self.samples)
         held_up = sum((s.waited_ms or 0) > 50 for s in self.samples)
         return [
             _rate(
                 "answered",
                 len(self.answered) / self.seconds,
-                f"{len(self.answered)} of {self.asked} in {self.seconds:.1f} s; errors: {told}"
+                f"{len(self.answered)} of {self.asked} in {self.seconds:.1f} s; errors: {errors}"
                 + (f"; {unfinished} were still open at the end" if unfinished else ""),
             ),
             _rate(
@@ -116,13 +116,13 @@ class LoadFigures:
             spread("e2el: planned arrival → whole answer", self.values("e2el")),
             spread(
                 "waiting here for a free session",
-                _told(s.waited_ms for s in self.samples),
+                _known(s.waited_ms for s in self.samples),
                 f"{held_up} questions waited over 50 ms; it is part of ttft and e2el",
             ),
             *(spread(f"server: {what}", self.stage(name)) for name, what in STAGES.items()),
             spread(
                 "server: frame's age at the model",
-                _told(s.frame_age_ms for s in self.answered),
+                _known(s.frame_age_ms for s in self.answered),
             ),
         ]
 
@@ -156,16 +156,16 @@ def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
     whole = sum(parts.values())
     for name in sorted(parts, key=lambda name: -parts[name]):
         if whole and parts[name] >= whole / 6:
-            told = f"{parts[name] / whole:.0%} of that time ({parts[name] / 1000:.1f} s)"
-            lines.append(f"- {told}: {_REMEDIES[name].format_map(_Named(limits))}")
+            share = f"{parts[name] / whole:.0%} of that time ({parts[name] / 1000:.1f} s)"
+            lines.append(f"- {share}: {_REMEDIES[name].format_map(_Named(limits))}")
     if refused and not whole:
         lines.append(f"- {_REMEDIES['queue'].format_map(_Named(limits))}")
     return lines
 
 
 def _decode(sample: Sample) -> float:
-    told = [sample.timings.get(name) or 0.0 for name in STAGES]
-    return max(0.0, told[-1] - sum(told[:-1])) if told[3] else 0.0
+    stages = [sample.timings.get(name) or 0.0 for name in STAGES]
+    return max(0.0, stages[-1] - sum(stages[:-1])) if stages[3] else 0.0
 
 
 def _stage(name: str) -> Callable[[Sample], float]:
@@ -203,7 +203,7 @@ def _mean(samples: Sequence[Sample], part: Callable[[Sample], float]) -> float:
     return statistics.fmean(part(s) for s in samples) if samples else 0.0
 
 
-def _told(values: Iterable[float | None]) -> list[float]:
+def _known(values: Iterable[float | None]) -> list[float]:
     return [value for value in values if value is not None]
 
 

@@ -145,19 +145,19 @@ async def _ask(loop: OpenLoop, run: LoadRun, stop: _Stop, console: Console) -> N
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[told]}"),
+        TextColumn("{task.fields[detail]}"),
         console=console,
         disable=not console.is_terminal,
     )
     if not console.is_terminal:
         console.print(f"... asking {len(run.plan)} questions")
     with progress:
-        bar = progress.add_task("asking", total=len(run.plan), told="")
+        bar = progress.add_task("asking", total=len(run.plan), detail="")
 
         def ended(sample: Sample) -> None:
             failed = sum(bool(s.error) for s in run.samples)
             took = "" if sample.e2el_ms is None else f"last {sample.e2el_ms / 1000:.2f} s  "
-            progress.update(bar, advance=1, told=f"{took}errors {failed}")
+            progress.update(bar, advance=1, detail=f"{took}errors {failed}")
 
         asking = asyncio.create_task(loop.ask(run.plan, ended), name="asking")
         stop.task = asking

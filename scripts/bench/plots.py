@@ -50,14 +50,14 @@ def _latency(figure: Figure, figures: LoadFigures) -> None:
     """Each question at its planned time, and the share that was answered within a time."""
     over_time, shares = figure.subplots(1, 2)
     for name, colour in COLOURS.items():
-        told = [
+        points = [
             (s.planned, value / 1000)
             for s in figures.answered
             if (value := getattr(s, f"{name}_ms")) is not None
         ]
-        if told:
-            over_time.plot(*zip(*told, strict=True), ".", color=colour, label=name)
-            ordered = sorted(value for _, value in told)
+        if points:
+            over_time.plot(*zip(*points, strict=True), ".", color=colour, label=name)
+            ordered = sorted(value for _, value in points)
             steps = [100 * (i + 1) / len(ordered) for i in range(len(ordered))]
             shares.step(ordered, steps, where="post", color=colour, label=name)
     failed = [s.planned for s in figures.samples if s.error]
@@ -94,7 +94,7 @@ def _gpus(figure: Figure, readings: Sequence[GpuReading], began: float) -> None:
     axes = figure.subplots()
     for gpu in readings[0].gpus:
         for what, line in (("in use", "-"), ("memory", "--")):
-            told = []
+            points = []
             for reading in readings:
                 for now in reading.gpus:
                     if now.index != gpu.index:
@@ -104,9 +104,9 @@ def _gpus(figure: Figure, readings: Sequence[GpuReading], began: float) -> None:
                         known = now.memory_used is not None and now.memory_total
                         share = (now.memory_used or 0) / (now.memory_total or 1) if known else None
                     if share is not None:
-                        told.append((reading.at - began, 100 * share))
-            if told:
-                axes.plot(*zip(*told, strict=True), line, label=f"GPU {gpu.index}: {what}")
+                        points.append((reading.at - began, 100 * share))
+            if points:
+                axes.plot(*zip(*points, strict=True), line, label=f"GPU {gpu.index}: {what}")
     axes.set(xlabel="s", ylabel="%", ylim=(0, 100), title="GPU")
     if axes.get_legend_handles_labels()[0]:
         axes.legend()

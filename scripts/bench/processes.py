@@ -110,7 +110,7 @@ class ServerProcess:
             while True:
                 if self._process.returncode is not None:
                     raise MeasurementError(
-                        f"the server ended with {self._process.returncode}:\n{self.said()}"
+                        f"the server ended with {self._process.returncode}:\n{self.output()}"
                     )
                 with contextlib.suppress(OSError, EOFError):
                     reply = await request("GET", self.url, headers={"Accept": "text/html"})
@@ -137,7 +137,7 @@ class ServerProcess:
         finally:
             self._open.close()
 
-    def said(self) -> str:
+    def output(self) -> str:
         """The end of what it wrote to its output."""
         self._said.flush()
         size = self._said.seek(0, os.SEEK_END)

@@ -7,7 +7,7 @@ from typing import Any
 
 from scripts.bench.live_encoder import TICKS, LiveEncoder
 
-# Seconds awake until the server has said how long
+# Seconds awake until the server has sent its own value
 AWAKE_S = 1.5
 
 
@@ -36,7 +36,7 @@ class SenderRate:
             self._limit(plan["awake" if awake else "idle"]["max_framerate"])
 
     def wake(self, seconds: float | None = None) -> None:
-        """Raise the frame rate now; it falls back after `seconds` (what the server said)."""
+        """Raise the frame rate now; it falls back after `seconds` (the server's own value)."""
         if not self._follow:
             return
         if seconds is None:

@@ -92,11 +92,11 @@ async def check_local_model(settings: Settings, health: Any) -> Finding | None:
         text = f"ENGINE={settings.engine} does not load LOCAL_MODEL."
         return Finding("local_model", title, State.SKIPPED, text)
     engines = health.get("engines", []) if isinstance(health, dict) else []
-    told: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
-    state, detail = told.get("state"), str(told.get("detail") or "")
+    reported: dict[str, Any] = next((one for one in engines if one.get("name") == "local"), {})
+    state, detail = reported.get("state"), str(reported.get("detail") or "")
     if state in ("ready", "busy", "loading"):
         # The running model uses the memory, so a new check would find too little.
-        name = told.get("model") or settings.local_model.name
+        name = reported.get("model") or settings.local_model.name
         return Finding("local_model", title, State.OK, f"{name} is {state}.")
     todo = "Correct LOCAL_MODEL or what the cause names, then start the server again."
 

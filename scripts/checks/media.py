@@ -116,7 +116,7 @@ async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Fin
             ),
         )
     if not watched:
-        text = "Connected; whether frames arrive is told over the WebSocket only."
+        text = "Connected; whether frames arrive is known over the WebSocket only."
         return Finding("direct", title, State.WARN, text, "See WebSocket.")
     try:
         live = await peer.wait_for(
@@ -200,11 +200,11 @@ async def try_relay(
     url: str,
     server: dict[str, Any],
     *,
-    told: dict[str, Any] | None,
+    reported: dict[str, Any] | None,
     local: bool,
     announced: Sequence[str],
 ) -> Finding:
-    """Check one TURN URL with the token's credentials. `told`: the server's own check of it."""
+    """Check one TURN URL with the token's credentials. `reported`: the server's own check of it."""
     way = "TLS" if url.startswith("turns:") else "TCP" if url.endswith("=tcp") else "UDP"
     id, title = f"relay_{number}", f"Relay over {way}"
     begin = time.monotonic()
@@ -222,17 +222,17 @@ async def try_relay(
     )
     if not taken_in:
         cause = result.why
-        if told and told.get("ok"):
+        if reported and reported.get("ok"):
             cause += " The server reaches it: so it is the way from here."
         todo = "Compare TURN_SECRET with the relay's static-auth-secret; open its ports; see deploy/turnserver.conf."
         return Finding(id, title, State.FAILED, f"{url} does not relay.", cause, todo)
-    if told and told.get("ok") is False:
+    if reported and reported.get("ok") is False:
         return Finding(
             id,
             title,
             State.WARN,
             f"{url} takes us in ({took}), but the server says that it does not relay.",
-            str(told.get("why", "")),
+            str(reported.get("why", "")),
             "See the server's log and deploy/turnserver.conf.",
         )
     return Finding(id, title, State.OK, f"{url} relays ({took}).")

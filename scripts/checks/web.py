@@ -146,7 +146,7 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
                 title,
                 State.WARN,
                 f"{shown}; it comes from the server's own authority, which this machine does not trust.",
-                "bash scripts/run.sh --https made it. Devices have to be told once to trust it.",
+                "bash scripts/run.sh --https made it. Each device has to be set once to trust it.",
                 "On phones: the page shows the steps. Here: --authority with that file checks it.",
             ),
             False,

@@ -26,7 +26,7 @@ PROGRESS = "progress.json"
 _LEFT_OUT = (".cache", ".git", record.NAME)
 
 
-def convert(model: Checkpoint, form: Form, out: Path, told: Callable[[str], None]) -> None:
+def convert(model: Checkpoint, form: Form, out: Path, progress: Callable[[str], None]) -> None:
     """`out` is there afterwards, whole and verified, or not at all. Raises ModelError."""
     checkpoint.require_known(model)
     if model.quantization is not None:
@@ -65,11 +65,11 @@ def convert(model: Checkpoint, form: Form, out: Path, told: Callable[[str], None
     disk.make_folder(work)
     try:
         with disk.alone_in(work):
-            done = _resumed(model, fitting, work, told)
+            done = _resumed(model, fitting, work, progress)
             written = sum(entry["size"] for entry in done.values())
             disk.require_room(work, max(0, needed - written), what)
-            _write_shards(model, fitting, work, done, told)
-            _finish(model, fitting, work, done, told)
+            _write_shards(model, fitting, work, done, progress)
+            _finish(model, fitting, work, done, progress)
             _sync(work)
             work.rename(out)
     except OSError as error:
@@ -93,7 +93,7 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
 
 
 def _resumed(
-    model: Checkpoint, form: Form, work: Path, told: Callable[[str], None]
+    model: Checkpoint, form: Form, work: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
     """The shards that an earlier run finished, by name; `work` is emptied when it was about something else."""
     if not any(work.iterdir()):
@@ -106,11 +106,11 @@ def _resumed(
     except (OSError, ValueError, KeyError, TypeError):
         same = whole = False
     if same and whole:
-        told(f"Going on: {len(done)} of {len(model.shards)} shards are done in {work}.")
+        progress(f"Going on: {len(done)} of {len(model.shards)} shards are done in {work}.")
         return done
     if not (work / PROGRESS).is_file():
         raise ModelError(f"{work} is there and not from here. Remove it, or choose another --out.")
-    told(f"Beginning anew: {work} is from another model, form or library.")
+    progress(f"Beginning anew: {work} is from another model, form or library.")
     for path in work.iterdir():
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)
@@ -129,7 +129,7 @@ def _write_shards(
     form: Form,
     work: Path,
     done: dict[str, Any],
-    told: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> None:
     _note(work, model, form, done)
     for number, name in enumerate(model.shards, 1):
@@ -151,7 +151,7 @@ def _write_shards(
         }
         del tensors
         _note(work, model, form, done)
-        told(f"{number} of {len(model.shards)}: {name} ({disk.in_words(done[name]['size'])})")
+        progress(f"{number} of {len(model.shards)}: {name} ({disk.in_words(done[name]['size'])})")
 
 
 def _converted(model: Checkpoint, shard: str, form: Form) -> dict[str, torch.Tensor]:
@@ -192,7 +192,7 @@ def _finish(
     form: Form,
     work: Path,
     done: dict[str, Any],
-    told: Callable[[str], None],
+    progress: Callable[[str], None],
 ) -> None:
     """All beside the shards: other files, index, config.json, the check, the record."""
     for path in sorted(model.folder.iterdir()):
@@ -213,7 +213,7 @@ def _finish(
     # Of a run that was killed while it wrote
     for path in work.glob("*.tmp"):
         path.unlink()
-    report = verify.verify(checkpoint.read(work), told)
+    report = verify.verify(checkpoint.read(work), progress)
     if not report.ok:
         raise ModelError(
             f"What was written to {work} is not whole:\n{verify.table(report)}\nRemove that folder and try again;"

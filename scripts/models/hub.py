@@ -85,7 +85,7 @@ class _File(BaseModel):
     lfs: _Lfs | None = None
 
 
-class _Told(BaseModel):
+class _Reply(BaseModel):
     """A hub's description of a repository, untrusted: the fields that are used here."""
 
     sha: str = Field(pattern=r"^[0-9a-f]{40}$")
@@ -106,7 +106,7 @@ def look_up(name: str, revision: str | None) -> Repository:
             timeout=SECONDS,
         )
         hf_raise_for_status(answer)
-        told = _Told.model_validate_json(answer.content)
+        reply = _Reply.model_validate_json(answer.content)
     except FetchError as error:
         raise ModelError(error.message) from None
     except (*_FAILURES, HFValidationError) as error:
@@ -115,20 +115,20 @@ def look_up(name: str, revision: str | None) -> Repository:
         raise ModelError(
             f"{where()} does not answer as a hub does. Is HF_ENDPOINT right, and is nothing in between (a page to log in at)?"
         ) from None
-    found = _files(name, told.siblings)
+    found = _files(name, reply.siblings)
     if not found:
         raise ModelError(f"{name} has no files on the hub.")
     if len(found) > MAX_FILES:
         raise ModelError(f"{name} has {len(found)} files; no model has more than {MAX_FILES}.")
     if not any(file.name.endswith(".safetensors") for file in found):
         raise ModelError(f"{name} has no weights as safetensors, and only these are taken.")
-    return Repository(name, told.sha, tuple(sorted(found, key=lambda file: file.name)))
+    return Repository(name, reply.sha, tuple(sorted(found, key=lambda file: file.name)))
 
 
-def _files(name: str, told: Iterable[_File]) -> list[HubFile]:
+def _files(name: str, siblings: Iterable[_File]) -> list[HubFile]:
     """Those that are taken of a repository. Raises ModelError where one is none."""
     found: dict[str, HubFile] = {}
-    for one in told:
+    for one in siblings:
         try:
             # A name from the network becomes a path here.
             path = files.relative(one.rfilename)
@@ -151,7 +151,7 @@ def _files(name: str, told: Iterable[_File]) -> list[HubFile]:
 def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
     """The file in `folder`, its first part (name.part) gone on with. Raises ModelError, OSError.
 
-    Its content is not checked here, only that it has the size that the hub told.
+    Its content is not checked here, only that it has the size that the hub named.
     """
     path = folder / file.name
     try:
@@ -191,7 +191,7 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
         part.unlink(missing_ok=True)
         raise ModelError(_wrong_size(file)) from None
     except OSError as error:
-        # Of the disk it has a number; without one it is http_get's own, of a size that is not the told one.
+        # Of the disk it has a number; without one it is http_get's own, of a size that is not the named one.
         if error.errno is not None:
             raise
         part.unlink(missing_ok=True)
@@ -207,7 +207,7 @@ def _wrong_size(file: HubFile) -> str:
 
 
 class _WrongSize(Exception):
-    """More comes than was told."""
+    """More comes than was named."""
 
 
 class _Bounded:

@@ -20,8 +20,8 @@ from server.fetch.fetcher import shown
 from server.fetch.network import FetchError
 
 # Largest response about a repository: names, sizes and checksums of its files. The files have the announced sizes.
-MAX_TOLD_BYTES = 32 * 1024 * 1024
-TOLD_SECONDS = 60.0
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+REPLY_SECONDS = 60.0
 # Longest pause before a retry that a hub may request; a longer one is ignored.
 MAX_PAUSE_SECONDS = 30
 
@@ -77,9 +77,11 @@ class Guarded(httpx2.BaseTransport):
                 f"The hub leads to {shown(url)}: only https is fetched, so that nobody on the way changes it. Set HF_ENDPOINT"
                 " to another mirror."
             )
-        told = own and url.path.startswith(self._api)
+        is_api = own and url.path.startswith(self._api)
         request.headers["Accept-Encoding"] = "identity"
-        answer = self._transport(url, own, TOLD_SECONDS if told else None).handle_request(request)
+        answer = self._transport(url, own, REPLY_SECONDS if is_api else None).handle_request(
+            request
+        )
         if answer.status_code not in (200, 206):
             # Nobody reads what stands beside an address or a refusal.
             answer.close()
@@ -89,7 +91,7 @@ class Guarded(httpx2.BaseTransport):
             raise FetchError(
                 f"{shown(url)} comes compressed though it was not asked for so. Set HF_ENDPOINT to another mirror."
             )
-        if not told:
+        if not is_api:
             return answer
         if not isinstance(answer.stream, httpx2.SyncByteStream):
             raise TypeError("a transport that is not asynchronous answered so")
@@ -134,9 +136,9 @@ class _Bounded(httpx2.SyncByteStream):
         came = 0
         for piece in self._stream:
             came += len(piece)
-            if came > MAX_TOLD_BYTES:
+            if came > MAX_REPLY_BYTES:
                 raise FetchError(
-                    f"{self._named} tells more than {MAX_TOLD_BYTES} bytes, and no more is read. Set HF_ENDPOINT to another"
+                    f"{self._named} sends more than {MAX_REPLY_BYTES} bytes, and no more is read. Set HF_ENDPOINT to another"
                     " mirror."
                 )
             yield piece

@@ -29,7 +29,7 @@ def sha256(path: Path) -> str:
 
 
 def checksum(path: Path, digest: _Hash, seen: Callable[[int], None] | None = None) -> str:
-    """`digest`, gone on with over the file, in hexadecimal; `seen` is told of each piece's bytes. Raises OSError."""
+    """Continue `digest` over the file, in hexadecimal; `seen` gets the size of each piece. Raises OSError."""
     with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             digest.update(piece)

@@ -65,14 +65,14 @@ class _Tensor:
     dtype: str
 
 
-def verify(model: Checkpoint, told: Callable[[str], None] = lambda _: None) -> Report:
-    """`told` hears of each shard before it is read. Raises ModelError on a damaged record."""
+def verify(model: Checkpoint, progress: Callable[[str], None] = lambda _: None) -> Report:
+    """`progress` gets a line for each shard before it is read. Raises ModelError on a damaged record."""
     known = record.read(model.folder)
     checksums = {} if known is None else known["files"]
     seen: dict[str, _Tensor] = {}
     reports = []
     for number, name in enumerate(model.shards, 1):
-        told(f"Checking {number} of {len(model.shards)}: {name}")
+        progress(f"Checking {number} of {len(model.shards)}: {name}")
         reports.append(_shard(model, name, checksums.get(name), seen))
     by_name = {report.name: report for report in reports}
     problems, notes = _unnamed(model), []
@@ -90,8 +90,8 @@ def verify(model: Checkpoint, told: Callable[[str], None] = lambda _: None) -> R
 
 def _form(model: Checkpoint) -> Form | None:
     """Of those that are made here."""
-    told = str((model.quantization or {}).get("format"))
-    return next((form for form in FORMS.values() if form.format == told), None)
+    found = str((model.quantization or {}).get("format"))
+    return next((form for form in FORMS.values() if form.format == found), None)
 
 
 def _shard(
@@ -179,13 +179,13 @@ def _layout(
     for alike in kinds.values():
         usual = Counter((one.shape, one.dtype) for _, one in alike).most_common(1)[0][0]
         for name, one in alike:
-            if (one.shape, one.dtype) != usual and name not in _told(reports[one.shard]):
+            if (one.shape, one.dtype) != usual and name not in _problems(reports[one.shard]):
                 reports[one.shard].problems.append(
                     f"{name} is {_shown(one)}, in the other layers it is {list(usual[0])} {usual[1]}"
                 )
     stored = () if form is None else (form.stored, "I64")
     for name, one in seen.items():
-        if one.dtype not in (*FLOATS, *stored) and name not in _told(reports[one.shard]):
+        if one.dtype not in (*FLOATS, *stored) and name not in _problems(reports[one.shard]):
             reports[one.shard].problems.append(f"{name} is {one.dtype}, which is not expected")
     return problems
 
@@ -242,7 +242,7 @@ def _without_number(name: str) -> str:
     return _LAYER.sub(r"\1.N.", name)
 
 
-def _told(report: ShardReport) -> str:
+def _problems(report: ShardReport) -> str:
     return " ".join(report.problems)
 
 

@@ -150,10 +150,10 @@ def _samples(reading: Reading, part: str, reply: Reply, prefix: str) -> Samples 
         samples = None
     if samples is not None and samples.has(prefix):
         return samples
-    told = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
+    found = f"status {reply.status}" if reply.status != 200 else f"nothing of {prefix}*"
     # Only vLLM has them; other model servers answer with 404, or with a page.
     has_none = part == "engine" and reply.status in (200, 404, 405, 501)
-    reading.missing[part] = Missing(f"Its /metrics cannot be used: {told}.", wanted=not has_none)
+    reading.missing[part] = Missing(f"Its /metrics cannot be used: {found}.", wanted=not has_none)
     return None
 
 

@@ -166,9 +166,9 @@ def _of_figures(body: dict[str, Any], metrics: Samples) -> list[Problem]:
         code: n for code, n in errors.items() if code in ("busy", "internal") or "engine_" in code
     }
     if refused:
-        told = ", ".join(f"{code} {n:g}" for code, n in sorted(refused.items()))
+        errors_sent = ", ".join(f"{code} {n:g}" for code, n in sorted(refused.items()))
         note(
-            f"Clients were told errors since the last reading: {told}.",
+            f"Errors were sent to clients since the last reading: {errors_sent}.",
             "The server's log says more.",
         )
     return found

@@ -52,8 +52,8 @@ def render(state: State) -> RenderableType:
     if "latencies" in body:
         parts += [Text(), _latencies(body)]
     for key, title in (("errors", "Errors sent"), ("frames_skipped", "Frames skipped")):
-        if (told := _counts(body.get(key))) is not None:
-            parts.append(Text(f"{title}: {told}"))
+        if (counts := _counts(body.get(key))) is not None:
+            parts.append(Text(f"{title}: {counts}"))
     parts += [Text(), *_gpus(body)]
     return Group(*parts)
 
@@ -96,12 +96,12 @@ def _what_is(body: dict[str, Any]) -> Table:
             f"{_rate(rates['answers'])}, descriptions {_rate(rates['descriptions'])}, "
             f"{_rate(rates['completion_tokens'], ' tokens')}",
         )
-    if (told := body.get("engine_metrics")) is not None:
-        usage, hits = told["kv_cache_usage"], told["prefix_cache_hit_rate"]
+    if (vllm := body.get("engine_metrics")) is not None:
+        usage, hits = vllm["kv_cache_usage"], vllm["prefix_cache_hit_rate"]
         row(
             "vLLM",
-            f"{_number(told['running'])} running, {_number(told['waiting'])} waiting, KV cache {_share(usage)}, "
-            f"prefix hits {_share(hits)}, {_rate(told['rates']['generation_tokens'], ' tokens')}",
+            f"{_number(vllm['running'])} running, {_number(vllm['waiting'])} waiting, KV cache {_share(usage)}, "
+            f"prefix hits {_share(hits)}, {_rate(vllm['rates']['generation_tokens'], ' tokens')}",
         )
     return table
 

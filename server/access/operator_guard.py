@@ -26,7 +26,7 @@ class OperatorGuard:
         self._limiter = limiter
         self._metrics = metrics
         self._guesses = guesses
-        # True once the log has said why the functions are off.
+        # True once the log has the reason why the functions are off.
         self._logged = False
 
     @property

@@ -53,7 +53,7 @@ class Part:
 
 
 class AnswerText:
-    """Text and thoughts told apart: `feed` it pieces, then `end` it. `inside`: the model begins in its thoughts.
+    """Text and thoughts, separated: `feed` it pieces, then `end` it. `inside`: the model begins in its thoughts.
 
     Thoughts are marked only at the beginning: later such a mark is something that the model read somewhere.
     """
@@ -174,7 +174,7 @@ class Reply:
         return found
 
     def end(self, *, whole: bool) -> list[Chunk]:
-        """Return the rest and the end. `whole`: the server said in some way that the answer is complete.
+        """Return the rest and the end. `whole`: the server showed in some way that the answer is complete.
 
         Raises EngineError for an answer that is not complete, or has no text.
         """

@@ -22,7 +22,7 @@ class TokenScale:
         return self._scale if model == self._model else 1.0
 
     def learn(self, model: str, estimated: int, counted: int | None) -> None:
-        """`counted` is what the server said of a prompt that was estimated so; None when it said nothing."""
+        """`counted`: the server's own count of a prompt that was estimated so; None when unknown."""
         if model != self._model:
             self._model, self._scale = model, 1.0
         if counted is None or estimated < 1 or counted < _NONSENSE * estimated:

@@ -28,7 +28,7 @@ class LoadProgress:
     # Bytes of this phase; None when it does not count bytes.
     done_bytes: int | None = None
     total_bytes: int | None = None
-    # The line that said so
+    # The line that shows it
     line: str = ""
 
 

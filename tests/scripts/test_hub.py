@@ -194,8 +194,8 @@ def test_what_a_hub_tells_is_bounded(
 ) -> None:
     """Neither size nor time of it can grow for ever, directly and through a proxy; compressed nothing is read."""
     assert look_up(hub).commit == COMMIT
-    monkeypatch.setattr(hub_client, "MAX_TOLD_BYTES", 100)
-    with pytest.raises(ModelError, match="tells more than 100 bytes"):
+    monkeypatch.setattr(hub_client, "MAX_REPLY_BYTES", 100)
+    with pytest.raises(ModelError, match="sends more than 100 bytes"):
         look_up(hub)
     monkeypatch.undo()
     repository = look_up(hub)
@@ -205,7 +205,7 @@ def test_what_a_hub_tells_is_bounded(
     with pointed_at(hub.url), pytest.raises(ModelError, match="comes compressed"):
         scripts_hub.fetch(repository, repository.files[0], tmp_path)
     hub.packed = False
-    monkeypatch.setattr(hub_client, "TOLD_SECONDS", 0.3)
+    monkeypatch.setattr(hub_client, "REPLY_SECONDS", 0.3)
     hub.drips = True
     with pytest.raises(ModelError, match="cannot be reached, or the connection broke"):
         look_up(hub)
@@ -214,7 +214,7 @@ def test_what_a_hub_tells_is_bounded(
     with pytest.raises(ModelError, match="cannot be reached, or the connection broke"):
         look_up(hub)
     hub.drips = False
-    monkeypatch.setattr(hub_client, "TOLD_SECONDS", 10)
+    monkeypatch.setattr(hub_client, "REPLY_SECONDS", 10)
     assert look_up(hub).commit == COMMIT
     monkeypatch.setenv("HTTP_PROXY", "127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", hub.url.removeprefix("http://"))

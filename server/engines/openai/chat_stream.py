@@ -110,7 +110,7 @@ class ChatStream:
     def __init__(self, chunks: AsyncIterator[bytes], *, whole: bool = False) -> None:
         self._chunks = chunks
         self._whole = whole
-        # The server said that the answer is complete.
+        # The server reported that the answer is complete.
         self.done = False
         self._decoder = EventDecoder()
         self._events: deque[bytes] = deque()
