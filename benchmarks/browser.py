@@ -38,7 +38,8 @@ def find_chromium() -> str | None:
 def camera_script(**options: Any) -> str:
     """The script that puts a canvas in the camera's place.
 
-    Options: mode, textPx, clock, refuse, width, height, fps, apart (canvas_camera.js says what they mean).
+    Options: mode, textPx, clock, refuse, width, height, fps, apart (canvas_camera.js says what they
+    mean).
     """
     return _CAMERA.read_text().replace("/*OPTIONS*/ {}", json.dumps(options))
 
@@ -47,7 +48,10 @@ def camera_script(**options: Any) -> str:
 async def chromium(
     *, args: Sequence[str] = (), executable: str | None = None
 ) -> AsyncIterator[Browser]:
-    """A headless browser. Raises playwright's Error, which says how to install one, when there is none."""
+    """A headless browser.
+
+    Raises playwright's Error, which says how to install one, when there is none.
+    """
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
             executable_path=executable or find_chromium(), headless=True, args=[*ARGS, *args]
@@ -106,14 +110,18 @@ _OUTBOUND = """async () => {
 
 
 async def outbound_video(page: Page) -> dict[str, Any] | None:
-    """Chromium's own figures of the video it sends: the `outbound-rtp` report, with the candidate pair's bytes, the
-    sender's parameters and the time (`now`, epoch ms); None while no video is sent."""
+    """Chromium's own figures of the video it sends: the `outbound-rtp` report, with the candidate
+    pair's bytes, the sender's parameters and the time (`now`, epoch ms); None while no video is
+    sent.
+    """
     report: dict[str, Any] | None = await page.evaluate(_OUTBOUND)
     return report
 
 
 async def socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
-    """Return the messages of the page's sockets from `since` (epoch ms) on: {at, way: "sent" or "got", message}."""
+    """Return the messages of the page's sockets from `since` (epoch ms) on: {at, way: "sent" or
+    "got", message}.
+    """
     entries: list[dict[str, Any]] = await page.evaluate(
         "since => window.__log.filter(entry => entry.at >= since)", since
     )
@@ -123,8 +131,9 @@ async def socket_log(page: Page, since: float = 0) -> list[dict[str, Any]]:
 async def wait_for_message(
     page: Page, wanted: str, *, since: float = 0, timeout: float = 15
 ) -> dict[str, Any]:
-    """Wait until the log has an entry for which the JavaScript expression `wanted` (of `m`, the message, and `way`) is
-    true; the first such entry. Raises playwright's TimeoutError."""
+    """Wait until the log has an entry for which the JavaScript expression `wanted` (of `m`, the
+    message, and `way`) is true; the first such entry. Raises playwright's TimeoutError.
+    """
     find = f"since => window.__log.find(({{at, way, message: m}}) => at >= since && ({wanted}))"
     handle = await page.wait_for_function(find, arg=since, timeout=timeout * 1000, polling=20)
     entry: dict[str, Any] = await handle.json_value()
@@ -148,7 +157,8 @@ _THROUGH_RELAY = r"""() => {
 
 
 async def put_link_between(page: Page, relay: LinkRelay) -> None:
-    """Send the page's camera through `relay`: its offers and answers are rewritten, trickled candidates are kept back.
+    """Send the page's camera through `relay`: its offers and answers are rewritten, trickled
+    candidates are kept back.
 
     Before the page is opened.
     """

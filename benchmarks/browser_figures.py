@@ -1,4 +1,6 @@
-"""The figures through headless Chromium and the real page: typed and tapped questions, an idle camera, small print."""
+"""The figures through headless Chromium and the real page: typed and tapped questions, an idle
+camera, small print.
+"""
 
 from __future__ import annotations
 
@@ -80,7 +82,9 @@ def likeness(wanted: str, got: str) -> float:
 
 
 async def reading_rows(browser: Browser, pixels: Sequence[int], rng: random.Random) -> list[Row]:
-    """Row 1, second half: print held in front of the camera, read by the built-in engine, asked asleep and awake."""
+    """Row 1, second half: print held in front of the camera, read by the built-in engine, asked
+    asleep and awake.
+    """
     rows: list[Row] = []
     async with (
         ServerProcess(ENGINE="builtin") as server,

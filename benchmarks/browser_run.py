@@ -1,4 +1,6 @@
-"""One run of figures through headless Chromium: the browser, the stand-in model, the report, which parts are wanted."""
+"""One run of figures through headless Chromium: the browser, the stand-in model, the report, which
+parts are wanted.
+"""
 
 from __future__ import annotations
 

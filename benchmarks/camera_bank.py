@@ -14,7 +14,10 @@ AT_ONCE = 8
 
 
 class CameraBank:
-    """Cameras at one steady rate, which nothing wakes. Their frames are spread over the period, as real ones are."""
+    """Cameras at one steady rate, which nothing wakes.
+
+    Their frames are spread over the period, as real ones are.
+    """
 
     def __init__(self, base_url: str, *, rate: float, seed: int = 0) -> None:
         self.base_url = base_url

@@ -1,4 +1,6 @@
-"""Measure the server's costs of cameras: processor, memory, threads, cameras per core, time to the first frame."""
+"""Measure the server's costs of cameras: processor, memory, threads, cameras per core, time to the
+first frame.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ MAX_AGE_P95_MS = 300
 
 
 async def first_frames(url: str, count: int) -> Row:
-    """Row 10: from sending the offer to the server's `status` that the camera is live, the socket being open."""
+    """Row 10: from sending the offer to the server's `status` that the camera is live, the socket
+    being open.
+    """
     seconds: list[float] = []
     for _ in range(count):
         encoder = LiveEncoder()
@@ -80,7 +84,9 @@ async def _cores(pid: int, seconds: float) -> float:
 
 
 async def memory(url: str, pid: int, *, cameras: int, rounds: int, seconds: float) -> list[Row]:
-    """Row 8: memory and threads of a further camera, and what stays when all have gone, over several rounds."""
+    """Row 8: memory and threads of a further camera, and what stays when all have gone, over
+    several rounds.
+    """
     async with CameraBank(url, rate=2.0) as bank:
         # The first ones load libraries and fill pools that are there for all.
         await bank.grow(2)
@@ -127,7 +133,9 @@ async def capacity(
     seconds: float,
     rng: random.Random,
 ) -> list[Row]:
-    """Row 9: cameras are added until the server uses 0.9 core or frames get older than 300 ms (p95)."""
+    """Row 9: cameras are added until the server uses 0.9 core or frames get older than 300 ms
+    (p95).
+    """
     held, usage, age, ended = 0, 0.0, float("nan"), "--cameras"
     trail: list[str] = []
     step = max(5, most // 6)

@@ -1,6 +1,9 @@
-"""One direction of a network path in numbers: a line with a queue, then delay, jitter, loss. No sockets, no clock.
+"""One direction of a network path in numbers: a line with a queue, then delay, jitter, loss.
 
-The same model stands behind the relay that real packets go through (`link_relay`) and the simulations of the tests.
+No sockets, no clock.
+
+The same model stands behind the relay that real packets go through (`link_relay`) and the
+simulations of the tests.
 """
 
 from __future__ import annotations
@@ -23,7 +26,8 @@ Enqueue = Callable[[float, int], float | None]
 class Link:
     """One direction. Everything may be changed while it runs.
 
-    Packets go through `due` in the order in which they are sent; all times are seconds of any one clock.
+    Packets go through `due` in the order in which they are sent; all times are seconds of any one
+    clock.
     """
 
     # Bits a second; None is no limit
@@ -52,7 +56,9 @@ class Link:
     newest: float = field(default=0.0, repr=False)
 
     def due(self, now: float, size: int, rng: random.Random) -> float | None:
-        """Return the delivery time of a packet of `size` bytes of payload that arrives `now`; None when it is dropped."""
+        """Return the delivery time of a packet of `size` bytes of payload that arrives `now`; None
+        when it is dropped.
+        """
         if self.flow is not None:
             self.flow.run(now, self.enqueue)
         if self.cut:
@@ -75,7 +81,9 @@ class Link:
         return at
 
     def enqueue(self, now: float, size: int) -> float | None:
-        """Return the time at which the line has sent `size` bytes that arrive `now`; None when the queue is full."""
+        """Return the time at which the line has sent `size` bytes that arrive `now`; None when the
+        queue is full.
+        """
         start = max(now, self.free_at)
         if self.rate is None:
             return start
@@ -111,12 +119,16 @@ class SteadyFlow:
 
 
 class GreedyFlow:
-    """A download that takes what it gets, as TCP does (RFC 5681: slow start, congestion avoidance, fast recovery)."""
+    """A download that takes what it gets, as TCP does (RFC 5681: slow start, congestion avoidance,
+    fast recovery).
+    """
 
     def __init__(
         self, *, start: float = 0.0, stop: float = math.inf, rtt: float = 0.04, size: int = 1500
     ) -> None:
-        """It sends packets of `size` bytes from `start` to `stop`; `rtt` is its round trip without the queue."""
+        """It sends packets of `size` bytes from `start` to `stop`; `rtt` is its round trip without
+        the queue.
+        """
         self.sent = 0
         self.lost = 0
         self._start = start

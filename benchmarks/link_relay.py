@@ -1,7 +1,8 @@
 """A narrow, slow or broken link between one camera and the server, made in user space.
 
-It stands between the two by rewriting candidates: the offer loses its own, so that the server calls nobody, and the
-answer's are replaced by the relay's address. What becomes of a packet in each direction is a `Link`'s to say.
+It stands between the two by rewriting candidates: the offer loses its own, so that the server calls
+nobody, and the answer's are replaced by the relay's address. What becomes of a packet in each
+direction is a `Link`'s to say.
 """
 
 from __future__ import annotations
@@ -51,7 +52,10 @@ class _Side(asyncio.DatagramProtocol):
 
 
 class LinkRelay:
-    """A context manager. `up` leads from the camera to the server, `down` back; each media section needs one relay."""
+    """A context manager.
+
+    `up` leads from the camera to the server, `down` back; each media section needs one relay.
+    """
 
     def __init__(self, *, up: Link | None = None, down: Link | None = None, seed: int = 0) -> None:
         self.up = up or Link()
@@ -76,7 +80,9 @@ class LinkRelay:
 
     @staticmethod
     def rewrite_offer(sdp: str) -> str:
-        """The offer without candidates: the server learns the relay's address from the first packet."""
+        """The offer without candidates: the server learns the relay's address from the first
+        packet.
+        """
         return _without_candidates(sdp)
 
     @property
@@ -89,7 +95,8 @@ class LinkRelay:
         self.up.cut = self.down.cut = value
 
     async def move(self) -> None:
-        """The camera has another address from now on, as after a change from Wi-Fi to mobile or of a NAT's binding.
+        """The camera has another address from now on, as after a change from Wi-Fi to mobile or of
+        a NAT's binding.
 
         Packets to the old one are lost.
         """
@@ -103,7 +110,9 @@ class LinkRelay:
         await asyncio.get_running_loop().create_datagram_endpoint(lambda: new, local_addr=(host, 0))
 
     async def rewrite_answer(self, sdp: str) -> str:
-        """The answer with the relay's address as its only candidate. Starts (or starts anew) the relay.
+        """The answer with the relay's address as its only candidate.
+
+        Starts (or starts anew) the relay.
 
         Raises ValueError when the answer has no IPv4 candidate over UDP.
         """

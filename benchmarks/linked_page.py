@@ -43,7 +43,10 @@ async def linked_page(
     codec: str = "",
     whole: bool = False,
 ) -> AsyncIterator[LinkedPage]:
-    """Not opened yet. `codec`: offered alone, "VP8" or "H264"; `whole`: HTTP and WebSocket can be cut, too."""
+    """Not opened yet.
+
+    `codec`: offered alone, "VP8" or "H264"; `whole`: HTTP and WebSocket can be cut, too.
+    """
     async with AsyncExitStack() as stack:
         rest = None
         if whole:

@@ -52,7 +52,9 @@ async def ask(
     tap: str = "What is this?",
     timeout: float = 30,
 ) -> Answer:
-    """Ask as a person does, by typing or by one tap, of a camera that has fallen asleep; times are the page's own."""
+    """Ask as a person does, by typing or by one tap, of a camera that has fallen asleep; times are
+    the page's own.
+    """
     await asyncio.sleep(ASLEEP + rng.uniform(0, 0.5))
     since = time.time() * 1000
     if typed:

@@ -1,4 +1,6 @@
-"""Rows 12 to 14 through headless Chromium and the real page: narrow uplinks, loss, links that are cut."""
+"""Rows 12 to 14 through headless Chromium and the real page: narrow uplinks, loss, links that are
+cut.
+"""
 
 from __future__ import annotations
 

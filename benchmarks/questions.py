@@ -1,4 +1,6 @@
-"""Asks questions through simulated pages, open loop, and finds out what became of each at the model."""
+"""Asks questions through simulated pages, open loop, and finds out what became of each at the
+model.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Asked:
 
     @property
     def captured_after(self) -> bool | None:
-        """True when the frame was captured after the question was sent; None when no clock was readable."""
+        """True when the frame was captured after the question was sent; None when no clock was
+        readable.
+        """
         to_model, age = self.to_model_ms, self.age_ms
         # The clock shows whole milliseconds, rounded down.
         return None if to_model is None or age is None else age <= to_model + 1
@@ -197,7 +201,8 @@ async def ask_many(
 ) -> Results:
     """Ask `count` questions, Poisson arrivals at `rate` a second, each by a session that is free.
 
-    A typed question is typed for 0.5 to 1.2 s first; before a tapped one the camera has fallen asleep (with `wakes`).
+    A typed question is typed for 0.5 to 1.2 s first; before a tapped one the camera has fallen
+    asleep (with `wakes`).
     """
     free: asyncio.Queue[CameraPeer] = asyncio.Queue()
     order = list(peers)

@@ -1,4 +1,6 @@
-"""The rows of the list of figures to reach, with simulated cameras: questions, first frames, idle cameras, memory, capacity."""
+"""The rows of the list of figures to reach, with simulated cameras: questions, first frames, idle
+cameras, memory, capacity.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """A TCP way to the server that can be cut: for what goes beside the camera, HTTP and the WebSocket.
 
-A cut closes nothing: what is sent waits, as it does in the sender's kernel, and goes on when TCP would have tried
-again (RFC 6298: the waits double from 0.2 s, those of a connection being opened from 1 s).
+A cut closes nothing: what is sent waits, as it does in the sender's kernel, and goes on when TCP
+would have tried again (RFC 6298: the waits double from 0.2 s, those of a connection being opened
+from 1 s).
 """
 
 from __future__ import annotations

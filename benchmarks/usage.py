@@ -24,7 +24,10 @@ class Usage:
 
     @classmethod
     def of(cls, pid: int) -> Usage:
-        """Read /proc. Raises FileNotFoundError when the process has gone (or on a system without /proc)."""
+        """Read /proc.
+
+        Raises FileNotFoundError when the process has gone (or on a system without /proc).
+        """
         # The name may hold spaces and brackets; what follows its last bracket is regular.
         stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         status = Path(f"/proc/{pid}/status").read_text()

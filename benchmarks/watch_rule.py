@@ -1,10 +1,12 @@
-"""Simulate the watch rule on a model with stated errors: python -m benchmarks.watch_rule [--seeds 5] [--days 400].
+"""Simulate the watch rule on a model with stated errors: python -m benchmarks.watch_rule [--seeds
+5] [--days 400].
 
-The gate wakes so many times a day; each wake is a situation. The plain look's errors follow a chain: the situation before
-repeats its error with half of `persistence`. Another frame of the same situation repeats it with `persistence`; the
-second look (crop, other words, beside the last no) has half the errors and repeats them with `likeness`. Before an event
-come three look-alikes with three times the false yes. The named place lies in what changed for 40 % of false and 95 % of
-true answers. All of that is assumed; it has to be measured on the real model.
+The gate wakes so many times a day; each wake is a situation. The plain look's errors follow a
+chain: the situation before repeats its error with half of `persistence`. Another frame of the same
+situation repeats it with `persistence`; the second look (crop, other words, beside the last no) has
+half the errors and repeats them with `likeness`. Before an event come three look-alikes with three
+times the false yes. The named place lies in what changed for 40 % of false and 95 % of true
+answers. All of that is assumed; it has to be measured on the real model.
 """
 
 from __future__ import annotations
@@ -37,8 +39,8 @@ class Model:
     second_errors: float = 0.5
     place_false: float = 0.4
     place_true: float = 0.95
-    # The second look at the settled scene repeats the error of the settled look; else that of the second look at the
-    # first frame.
+    # The second look at the settled scene repeats the error of the settled look; else that of the
+    # second look at the first frame.
     linked: bool = False
 
 

@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 
 
 def address(text: str) -> str:
-    """Parse scheme, host and port of an http or https address. Raises argparse.ArgumentTypeError."""
+    """Parse scheme, host and port of an http or https address.
+
+    Raises argparse.ArgumentTypeError.
+    """
     try:
         parts = urlsplit(text)
         known = parts.scheme in ("http", "https") and parts.hostname and not parts.username

@@ -1,4 +1,6 @@
-"""Certificates for `run.sh --https`: an authority that can certify only this machine, and a server's certificate."""
+"""Certificates for `run.sh --https`: an authority that can certify only this machine, and a
+server's certificate.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,9 @@ from scripts.lan_addresses import Identity
 LOOPBACK = Identity(
     ("localhost",), (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("::1"))
 )
-# Below Apple's limits of 825 days for an authority that the user installed (HT210176) and 398 for a public one (HT211025).
-# Long, because a phone that only accepted the certificate asks again for each new one.
+# Below Apple's limits of 825 days for an authority that the user installed (HT210176) and 398 for a
+# public one (HT211025). Long, because a phone that only accepted the certificate asks again for
+# each new one.
 LEAF_DAYS = 397
 AUTHORITY_DAYS = 3650
 # Validity begins earlier, for phones whose clock is behind.
@@ -46,7 +49,10 @@ def subtree(name: x509.GeneralName) -> x509.GeneralName:
 def make_authority(
     names: list[x509.GeneralName], label: str, now: datetime
 ) -> tuple[Key, x509.Certificate]:
-    """Create a certificate authority constrained to these names. `label` identifies it in a phone's list."""
+    """Create a certificate authority constrained to these names.
+
+    `label` identifies it in a phone's list.
+    """
     key = ec.generate_private_key(_CURVE)
     subject = x509.Name(
         [
@@ -122,7 +128,9 @@ def _key_usage(*, certificates: bool) -> x509.KeyUsage:
 
 
 def pem(key: Key | None, certificate: x509.Certificate) -> bytes:
-    """Write key and certificate as one text, so that one rename replaces both; without a key only the certificate."""
+    """Write key and certificate as one text, so that one rename replaces both; without a key only
+    the certificate.
+    """
     text = certificate.public_bytes(serialization.Encoding.PEM)
     if key is None:
         return text

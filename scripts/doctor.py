@@ -177,7 +177,9 @@ class Examination:
             await encoder.close()
 
     async def _find_server(self) -> tuple[Finding, Reply | None, float]:
-        """Find the server at the address in .env, else with the other scheme, which run.sh --https sets for one run."""
+        """Find the server at the address in .env, else with the other scheme, which run.sh --https
+        sets for one run.
+        """
         if self._chosen.server_url is not None:
             return await web.check_server(self.url)
         port = self._settings.port if self._settings else 8000

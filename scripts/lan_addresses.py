@@ -16,8 +16,8 @@ import ifaddr
 
 Address = IPv4Address | IPv6Address
 
-# Interfaces that no phone reaches: bridges and pairs of containers and virtual machines, and tunnels, whose address
-# changes with each start.
+# Interfaces that no phone reaches: bridges and pairs of containers and virtual machines, and
+# tunnels, whose address changes with each start.
 _NOT_LAN = re.compile(
     r"docker|br-|veth|virbr|cni|flannel|cali|kube|podman|lxc|lxd|incus|vmnet|vboxnet|vethernet|bridge"
     r"|tun|utun|tap|ppp|awdl|llw|lo\d*$",
@@ -41,7 +41,8 @@ class Identity:
 
 
 def host_names(hostname: str) -> tuple[str, ...]:
-    """Return the machine's DNS and multicast DNS (RFC 6762) names; empty when its host name fits neither.
+    """Return the machine's DNS and multicast DNS (RFC 6762) names; empty when its host name fits
+    neither.
 
     A host name may be a whole domain name, or already end in .local.
     """
@@ -66,8 +67,8 @@ def is_lan(interface: str, address: Address, stable_ipv6: Iterable[IPv6Address])
 def stable_ipv6(table: str) -> frozenset[IPv6Address]:
     """Return the IPv6 addresses without a lifetime, from the text of /proc/net/if_inet6.
 
-    The others are privacy addresses (RFC 8981), or have a prefix that the provider changes; each change would need a new
-    certificate, which phones would have to accept again.
+    The others are privacy addresses (RFC 8981), or have a prefix that the provider changes; each
+    change would need a new certificate, which phones would have to accept again.
     """
     found = set()
     for line in table.splitlines():

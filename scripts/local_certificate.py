@@ -1,12 +1,15 @@
-"""Create a certificate for this machine, from a certificate authority that can certify nothing else.
+"""Create a certificate for this machine, from a certificate authority that can certify nothing
+else.
 
-Used by `run.sh --https`: prints the server's settings, one per line. The authority is kept in the user's configuration
-folder, so that a phone that has accepted it finds the same one at the next start.
+Used by `run.sh --https`: prints the server's settings, one per line. The authority is kept in the
+user's configuration folder, so that a phone that has accepted it finds the same one at the next
+start.
 
-Its name constraints (RFC 5280, section 4.2.1.10) permit only this host's names and single addresses, not the whole local
-network, so that a stolen key can impersonate only this machine, not the router. The cost is a new authority when the
-address changes; therefore the authorities of the last networks are kept, and back in the first network its authority,
-which the phone knows, is used again.
+Its name constraints (RFC 5280, section 4.2.1.10) permit only this host's names and single
+addresses, not the whole local network, so that a stolen key can impersonate only this machine, not
+the router. The cost is a new authority when the address changes; therefore the authorities of the
+last networks are kept, and back in the first network its authority, which the phone knows, is used
+again.
 """
 
 from __future__ import annotations
@@ -68,7 +71,9 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """Paths of PEM files: `server` has the server's key and certificate, `authority` only a certificate."""
+    """Paths of PEM files: `server` has the server's key and certificate, `authority` only a
+    certificate.
+    """
 
     server: Path
     authority: Path
@@ -116,7 +121,9 @@ def read_pair(path: Path) -> tuple[Key, x509.Certificate]:
 
 
 class Keeper:
-    """Owns the folder of authorities: one folder each, with `authority.pem` (with its key), `ca.crt` and `server.pem`."""
+    """Owns the folder of authorities: one folder each, with `authority.pem` (with its key),
+    `ca.crt` and `server.pem`.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -133,7 +140,10 @@ class Keeper:
             yield
 
     def provide(self, identity: Identity, label: str, now: datetime) -> Issued:
-        """Return a server's certificate for `identity`, an existing or a new one. Raises OSError."""
+        """Return a server's certificate for `identity`, an existing or a new one.
+
+        Raises OSError.
+        """
         names = general_names(identity)
         with self.locked():
             authority = next((a for a in self._authorities(now) if a.covers(names)), None)
@@ -151,7 +161,9 @@ class Keeper:
         return Issued(server, shown, new)
 
     def device_key(self, *, renew: bool = False) -> Path:
-        """Return the file with the key that signs paired devices' tokens. `renew` replaces it, which removes all devices.
+        """Return the file with the key that signs paired devices' tokens.
+
+        `renew` replaces it, which removes all devices.
 
         Raises OSError.
         """

@@ -1,4 +1,7 @@
-"""Credentials: session tokens, the access code, TURN credentials. Re-exports origins and addresses."""
+"""Credentials: session tokens, the access code, TURN credentials.
+
+Re-exports origins and addresses.
+"""
 
 from __future__ import annotations
 
@@ -123,7 +126,8 @@ class Signer:
         return str(jwt.encode(claims, self._secret, algorithm=_ALGORITHM))
 
     def read(self, token: str) -> dict[str, Any]:
-        """Verify a token's signature and expiry, and return its claims; the caller checks their types.
+        """Verify a token's signature and expiry, and return its claims; the caller checks their
+        types.
 
         Raises TokenRefused. Too long or malformed texts are refused before any decoding.
         """
@@ -133,7 +137,8 @@ class Signer:
             raise TokenRefused("malformed")
         try:
             header = jwt.get_unverified_header(token)
-            # python-jose ignores `crit`, which RFC 7515 section 4.1.11 has refused when not understood.
+            # python-jose ignores `crit`, which RFC 7515 section 4.1.11 has refused when not
+            # understood.
             if header.get("alg") != _ALGORITHM or "crit" in header:
                 raise TokenRefused("malformed")
             claims = jwt.decode(
@@ -148,14 +153,16 @@ class Signer:
             raise TokenRefused("malformed") from None
         except JOSEError as exc:
             raise TokenRefused(_why(exc)) from None
-        # Nested or huge JSON, whose header is read before the signature is checked; claims of odd types.
+        # Nested or huge JSON, whose header is read before the signature is checked; claims of odd
+        # types.
         except (RecursionError, OverflowError, TypeError, ValueError):
             raise TokenRefused("malformed") from None
         return dict(claims)
 
 
 class TokenIssuer:
-    """Issues session tokens, valid for `ttl` seconds and renewable until `max_age` seconds after the code was entered.
+    """Issues session tokens, valid for `ttl` seconds and renewable until `max_age` seconds after
+    the code was entered.
 
     Raises ValueError as `Signer` does.
     """
@@ -183,7 +190,9 @@ class TokenIssuer:
         device: str = "",
         now: float | None = None,
     ) -> Issued:
-        """`now` is in seconds since the epoch; None for the present. `auth_time`, `device`: see `Claims`; None for now.
+        """`now` is in seconds since the epoch; None for the present.
+
+        `auth_time`, `device`: see `Claims`; None for now.
 
         Raises TokenRefused when the code was brought too long ago.
         """
@@ -208,7 +217,10 @@ class TokenIssuer:
         return Issued(token, session_id, expires_at - issued_at, claims)
 
     def renew(self, claims: Claims) -> Issued:
-        """Issue another token of the same access. Raises TokenRefused when the code was entered too long ago."""
+        """Issue another token of the same access.
+
+        Raises TokenRefused when the code was entered too long ago.
+        """
         return self.issue(claims.session_id, auth_time=claims.auth_time, device=claims.device)
 
     def verify(self, token: str, *, session_id: str | None = None) -> Claims:
@@ -283,8 +295,8 @@ def _digest(text: str) -> bytes:
 def turn_credentials(secret: str, ttl: int, user: str, now: float) -> tuple[str, str]:
     """User name and password that work for `ttl` seconds from `now` (since the epoch).
 
-    Those of draft-uberti-behave-turn-rest-00, section 2.2, which coturn's use-auth-secret takes: user name
-    "expiry:user", password base64(HMAC-SHA1(secret, user name)).
+    Those of draft-uberti-behave-turn-rest-00, section 2.2, which coturn's use-auth-secret takes:
+    user name "expiry:user", password base64(HMAC-SHA1(secret, user name)).
     """
     username = f"{int(now) + ttl}:{user}"
     digest = hmac.new(secret.encode(), username.encode(), hashlib.sha1).digest()

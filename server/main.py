@@ -1,6 +1,7 @@
 """`python -m server.main`: reads the settings, serves the application, and ends in time.
 
-`server.program` builds the parts; `server.program.app.create_app(settings)` is for another ASGI server.
+`server.program` builds the parts; `server.program.app.create_app(settings)` is for another ASGI
+server.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import NoReturn
 from server.core import core_dumps
 
 if __name__ == "__main__":
-    # Secrets are here already, and a library that this processor cannot run crashes while it is loaded.
+    # Secrets are here already, and a library that this processor cannot run crashes while it is
+    # loaded.
     core_dumps.forbid()
 
 from config import ConfigError, load
@@ -34,7 +36,8 @@ from server.vision.privacy import FilterUnavailable
 
 log = logging.getLogger(__name__)
 
-# A stop waits so long for threads at work: they end an answer's step in that time, and load libraries for longer.
+# A stop waits so long for threads at work: they end an answer's step in that time, and load
+# libraries for longer.
 PATIENCE = 0.5
 
 
@@ -95,7 +98,9 @@ async def _drain(program: Program, deadline: Deadline) -> None:
 
 
 def _leave(status: int) -> NoReturn:
-    """End without waiting for threads and tasks, as Python would: all is closed, and what they still do nobody asks for."""
+    """End without waiting for threads and tasks, as Python would: all is closed, and what they
+    still do nobody asks for.
+    """
     log.info("left before a thread had ended its work")
     logging.shutdown()
     sys.stdout.flush()

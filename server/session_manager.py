@@ -19,10 +19,11 @@ from server.session.session import Session, SessionState
 
 log = logging.getLogger(__name__)
 
-# A session without socket and camera may make room for a new one after this long (seconds): a page that
-# reconnects is back by then.
+# A session without socket and camera may make room for a new one after this long (seconds): a page
+# that reconnects is back by then.
 LEFT_SECONDS = 60.0
-# One without a picture may so after this long, its socket open or not: nobody holds a session for long without using it.
+# One without a picture may so after this long, its socket open or not: nobody holds a session for
+# long without using it.
 DARK_SECONDS = 180.0
 # The shortest and the longest pause between two looks for expired sessions (seconds).
 EXPIRY_LOOK = (0.25, 15.0)
@@ -81,8 +82,10 @@ class SessionManager:
         slots: Slots | None = None,
         max_age: int = DEFAULT_MAX_AGE,
     ) -> None:
-        """`on_end(session_id)` is called after a session was closed. `max_age`: the seconds from the code to the end of a
-        session that it opened."""
+        """`on_end(session_id)` is called after a session was closed.
+
+        `max_age`: the seconds from the code to the end of a session that it opened.
+        """
         self._max_age = max_age
         self._slots = slots
         self._make = make
@@ -118,10 +121,13 @@ class SessionManager:
         return self.revoked.refuses(session_hash(claims.session_id), claims.auth_time)
 
     def open(self, session_id: str, since: int | None = None, device: str = "") -> Session:
-        """Find the session, or begin it. `since`: the time when its code was brought, seconds since the epoch; None for now.
+        """Find the session, or begin it.
+
+        `since`: the time when its code was brought, seconds since the epoch; None for now.
         `device`: the paired one that brought it.
 
-        When MAX_SESSIONS are there, the one that was left longest ago makes room, or the one without a picture for longest.
+        When MAX_SESSIONS are there, the one that was left longest ago makes room, or the one
+        without a picture for longest.
 
         Raises NotFound for one that has ended, Busy when no session makes room, Draining.
         """
@@ -178,8 +184,9 @@ class SessionManager:
         return left is not None
 
     def _longest_left(self) -> Session | None:
-        """Find the session that was left longest ago, with neither socket nor camera; else the one without a picture for
-        longest."""
+        """Find the session that was left longest ago, with neither socket nor camera; else the one
+        without a picture for longest.
+        """
         now = time.monotonic()
         idle = [
             entry.session
@@ -207,7 +214,10 @@ class SessionManager:
         return session
 
     def attach(self, session: Session, socket: Socket) -> None:
-        """Make `socket` the session's one; an older one is closed with 4409. Raises RuntimeError for an ended session."""
+        """Make `socket` the session's one; an older one is closed with 4409.
+
+        Raises RuntimeError for an ended session.
+        """
         session.socket_opened()
         entry = self._entries[session.id]
         old, entry.socket = entry.socket, socket
@@ -238,7 +248,10 @@ class SessionManager:
         ]
 
     async def take_back(self, name: str) -> bool:
-        """End the session with this hash for good, at another process, too. Returns False for one that is not here."""
+        """End the session with this hash for good, at another process, too.
+
+        Returns False for one that is not here.
+        """
         now = time.time()
         for session_id, entry in self._entries.items():
             if session_hash(session_id) == name:
@@ -249,7 +262,9 @@ class SessionManager:
         return False
 
     async def take_all_back(self, before: int) -> int:
-        """End all sessions whose code was brought at this time or earlier (seconds since the epoch). Returns their number here."""
+        """End all sessions whose code was brought at this time or earlier (seconds since the
+        epoch). Returns their number here.
+        """
         self.revoked.add_all(before)
         ended = [id for id, entry in self._entries.items() if entry.since <= before]
         await self._end_all(ended, "ended by the operator", Close.TAKEN_BACK)
@@ -261,7 +276,9 @@ class SessionManager:
         await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
 
     async def take_devices_back(self, before: int) -> None:
-        """End the sessions of all paired devices that began at this time or earlier (seconds since the epoch)."""
+        """End the sessions of all paired devices that began at this time or earlier (seconds since
+        the epoch).
+        """
         ended = [id for id, one in self._entries.items() if one.device and one.since <= before]
         await self._end_all(ended, "its device was forgotten", Close.TAKEN_BACK)
 
@@ -285,7 +302,8 @@ class SessionManager:
     async def trying(
         self, session_id: str, since: int | None = None, device: str = ""
     ) -> AsyncIterator[Session]:
-        """`admit` for an offer, which may fail: a session without any use is removed then, and its token may begin it anew.
+        """`admit` for an offer, which may fail: a session without any use is removed then, and its
+        token may begin it anew.
 
         It stays when it was used before, or while another offer is being answered.
         """

@@ -1,4 +1,7 @@
-"""Peer connections, one per camera: offer, answer, candidates, end. Uses aiortc; knows nothing of sessions."""
+"""Peer connections, one per camera: offer, answer, candidates, end.
+
+Uses aiortc; knows nothing of sessions.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,9 @@ class PeerConnection:
         return whole_answer(self._offer, pc.localDescription.sdp)
 
     def _take_camera(self, pool: DecodePool) -> None:
-        """Attach the feed to the only section that aiortc gets, so that the camera has the only transport."""
+        """Attach the feed to the only section that aiortc gets, so that the camera has the only
+        transport.
+        """
         (transceiver,) = self._pc.getTransceivers()
         receiver = transceiver.receiver
         names = [codec.name.upper() for codec in transceiver._codecs]
@@ -112,14 +117,17 @@ class PeerConnection:
         self._feed.codec = next(name for name in names if name in DECODABLE)
         self._receiver = receiver
         if receiver.transport._role == "auto":
-            # aiortc's DTLS client offers only ECDSA, so a peer with an RSA certificate has to be the client if possible.
+            # aiortc's DTLS client offers only ECDSA, so a peer with an RSA certificate has to be
+            # the client if possible.
             receiver.transport._set_role("client" if self._offer.passive else "server")
 
     def request_key_frame(self) -> None:
         self._receiver.request_key_frame()
 
     async def add_candidates(self, candidates: list[dict[str, Any]]) -> int:
-        """Add trickled candidates, and return the number of used ones. Late, foreign, mDNS and empty ones are ignored.
+        """Add trickled candidates, and return the number of used ones.
+
+        Late, foreign, mDNS and empty ones are ignored.
 
         Raises BadRequest for malformed ones, and for more than 64.
         """
@@ -244,10 +252,11 @@ class WebRTCServer:
     ) -> str:
         """Answer an offer for the camera `key`, and replace its older connection.
 
-        `steered`: True when the page sends, which follows our limits and has the page's clock. `check` is called before the
-        replacement, and raises to refuse it.
+        `steered`: True when the page sends, which follows our limits and has the page's clock.
+        `check` is called before the replacement, and raises to refuse it.
 
-        Raises TooLarge, UnusableOffer, PortsExhausted and the errors of `check`; an older connection then stays.
+        Raises TooLarge, UnusableOffer, PortsExhausted and the errors of `check`; an older
+        connection then stays.
         """
         offer = check_offer(sdp)
         feed = camera.new_feed(steered=steered)

@@ -20,13 +20,18 @@ def _needed() -> None:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a tiny Qwen2.5-VL that names colours (see `tests.real_model.build`). Nobody changes it."""
+    """The folder of a tiny Qwen2.5-VL that names colours (see `tests.real_model.build`).
+
+    Nobody changes it.
+    """
     _needed()
     return build(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="session")
 def random_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with tiny models of other makes, whose words mean nothing (see `tests.real_model.random_models`)."""
+    """A folder with tiny models of other makes, whose words mean nothing (see
+    `tests.real_model.random_models`).
+    """
     _needed()
     return build_random(tmp_path_factory.mktemp("random"))

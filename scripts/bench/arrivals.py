@@ -1,4 +1,6 @@
-"""Plan the times and texts of the questions before the measurement, so that a slow server cannot delay them."""
+"""Plan the times and texts of the questions before the measurement, so that a slow server cannot
+delay them.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ class Planned:
 def poisson(
     count: int, rate: float, seed: int, questions: Sequence[str] = QUESTIONS
 ) -> list[Planned]:
-    """`count` arrivals of a Poisson process of `rate` a second (exponential gaps); the same seed gives the same ones."""
+    """`count` arrivals of a Poisson process of `rate` a second (exponential gaps); the same seed
+    gives the same ones.
+    """
     rng = random.Random(seed)
     at = 0.0
     plan = []

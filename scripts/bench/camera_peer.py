@@ -1,4 +1,5 @@
-"""A simulated page: a camera over WebRTC, questions over the WebSocket, nothing of the server's own code.
+"""A simulated page: a camera over WebRTC, questions over the WebSocket, nothing of the server's own
+code.
 
 encoder = LiveEncoder()
 async with CameraPeer("http://localhost:8000", encoder) as peer:
@@ -40,9 +41,10 @@ class Relay(Protocol):
 class CameraPeer(ChatClient):
     """One camera with its session.
 
-    With `wake` the peer does with its encoder's frame rate what the server's `sender` messages say, so the encoder must
-    be its own; without, the encoder's rate is left alone. Use as a context manager, or `connect`, `open_socket`,
-    `close`. Errors are those of asyncio, websockets and HttpError.
+    With `wake` the peer does with its encoder's frame rate what the server's `sender` messages say,
+    so the encoder must be its own; without, the encoder's rate is left alone. Use as a context
+    manager, or `connect`, `open_socket`, `close`. Errors are those of asyncio, websockets and
+    HttpError.
     """
 
     def __init__(
@@ -58,7 +60,8 @@ class CameraPeer(ChatClient):
     ) -> None:
         super().__init__(base_url, access_code=access_code)
         self.encoder = encoder
-        # Of `ice_servers`, the connection uses those of these URLs (aiortc one STUN, one TURN server)
+        # Of `ice_servers`, the connection uses those of these URLs (aiortc one STUN, one TURN
+        # server)
         self.ice_urls = ice_urls
         # The offer's answer, whole
         self.answer: Message = {}
@@ -168,7 +171,10 @@ class CameraPeer(ChatClient):
             self._pc = None
 
     async def close(self) -> None:
-        """End everything; the server's side of the camera by DELETE. Safe to call twice, and when half open."""
+        """End everything; the server's side of the camera by DELETE.
+
+        Safe to call twice, and when half open.
+        """
         self._rate.close()
         if self._pc is not None and self.token:
             # The server may be gone, which is what some of those who close are testing.
@@ -214,7 +220,9 @@ class CameraPeer(ChatClient):
 
 
 def _without_candidates(sdp: str) -> tuple[str, list[Message]]:
-    """The offer as a trickling browser sends it at first, and its candidates as it sends them after."""
+    """The offer as a trickling browser sends it at first, and its candidates as it sends them
+    after.
+    """
     kept: list[str] = []
     candidates: list[Message] = []
     section, mid = -1, "0"

@@ -83,7 +83,10 @@ class ChatClient:
         self.ice_servers = reply["ice_servers"]
 
     async def open_socket(self, *, timeout: float = 10.0) -> None:
-        """Open the WebSocket and wait for `ready`. Raises ConnectionClosed when the server closes instead."""
+        """Open the WebSocket and wait for `ready`.
+
+        Raises ConnectionClosed when the server closes instead.
+        """
         if not self.token:
             await self.get_token()
         url = f"{self.base_url.replace('http', 'ws', 1)}/ws/{self.session_id}"
@@ -166,7 +169,8 @@ class ChatClient:
         timeout: float = 10.0,
         since: int | None = None,
     ) -> Arrived:
-        """The first message that is wanted, from now on (or from the `since`th on; `seen` counts them).
+        """The first message that is wanted, from now on (or from the `since`th on; `seen` counts
+        them).
 
         Raises TimeoutError, and ConnectionError when the socket closes first.
         """
@@ -188,7 +192,10 @@ class ChatClient:
         return self._count
 
     async def start(self, text: str, *, sent_at: bool | float = True, **more: Any) -> Answer:
-        """Ask without waiting. `sent_at` is true for now, false for none, or milliseconds since the epoch."""
+        """Ask without waiting.
+
+        `sent_at` is true for now, false for none, or milliseconds since the epoch.
+        """
         answer = Answer(f"q{len(self._answers)}-{self._count}", time.time())
         self._answers[answer.id] = answer
         message: Message = {"type": "chat", "content": text, "id": answer.id, **more}

@@ -1,8 +1,10 @@
-"""A clock that a camera can see: the low 32 bits of the epoch in milliseconds, as black and white blocks.
+"""A clock that a camera can see: the low 32 bits of the epoch in milliseconds, as black and white
+blocks.
 
-Two rows across the top ninth of the picture: bits, most significant first, white for 1, and below them their
-complement. Everything is relative to the picture's size, so that it is read after any resize. A reading is given only
-when each block is the clear opposite of the one below it, so that a torn, blurred or missing clock reads as None.
+Two rows across the top ninth of the picture: bits, most significant first, white for 1, and below
+them their complement. Everything is relative to the picture's size, so that it is read after any
+resize. A reading is given only when each block is the clear opposite of the one below it, so that a
+torn, blurred or missing clock reads as None.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 BITS = 32
 # Height of the two rows together, as a share of the picture's height: 80 of 720 lines.
 HEIGHT = 1 / 9
-# Least difference of mean luma (of 255) between a block and its complement. Undamaged blocks differ by 219 or more.
+# Least difference of mean luma (of 255) between a block and its complement. Undamaged blocks differ
+# by 219 or more.
 MIN_CONTRAST = 64
 
 Pixels = NDArray[np.uint8]
@@ -38,7 +41,10 @@ def draw(frame: Pixels, ms: int) -> None:
 
 
 def read(frame: Pixels) -> int | None:
-    """The low 32 bits that `frame` shows, or None when bits and complement disagree. BGR, RGB or luma."""
+    """The low 32 bits that `frame` shows, or None when bits and complement disagree.
+
+    BGR, RGB or luma.
+    """
     if frame.ndim not in (2, 3) or frame.shape[0] < 18 or frame.shape[1] < 2 * BITS:
         return None
     top = frame[: round(frame.shape[0] * HEIGHT)]
@@ -60,7 +66,9 @@ def read(frame: Pixels) -> int | None:
 
 
 def age_ms(shown: int, now_ms: float) -> float:
-    """Return the ms before `now_ms` (epoch) at which the clock showed `shown`; negative in the future. Valid within 24 days."""
+    """Return the ms before `now_ms` (epoch) at which the clock showed `shown`; negative in the
+    future. Valid within 24 days.
+    """
     difference = (int(now_ms) - shown) & 0xFFFFFFFF
     if difference >= 0x80000000:
         difference -= 0x100000000

@@ -48,7 +48,8 @@ class EncodedTrack(MediaStreamTrack):
         send_rtcp = sender._send_rtcp
 
         async def send_with_capture_time(packets: list[Any]) -> None:
-            # A sender report maps RTP time to the time of capture, as a browser's does; aiortc writes the time of sending.
+            # A sender report maps RTP time to the time of capture, as a browser's does; aiortc
+            # writes the time of sending.
             for packet in packets:
                 if isinstance(packet, RtcpSrPacket):
                     if self.newest is None:

@@ -1,4 +1,6 @@
-"""One JSON request over HTTP/1.1, with no more than asyncio: measuring needs no connection pool and no threads."""
+"""One JSON request over HTTP/1.1, with no more than asyncio: measuring needs no connection pool and
+no threads.
+"""
 
 from __future__ import annotations
 
@@ -46,9 +48,9 @@ async def request(
 ) -> Reply:
     """Send `body` as JSON (None: nothing) and read the whole answer.
 
-    Without `tls` certificates are not checked: this is pointed at one's own server. Raises OSError when nothing
-    listens, TimeoutError after `timeout` seconds, and ValueError, IndexError or EOFError when what answers speaks no
-    HTTP, or more than MAX_BYTES of it; any status is returned.
+    Without `tls` certificates are not checked: this is pointed at one's own server. Raises OSError
+    when nothing listens, TimeoutError after `timeout` seconds, and ValueError, IndexError or
+    EOFError when what answers speaks no HTTP, or more than MAX_BYTES of it; any status is returned.
     """
     async with asyncio.timeout(timeout):
         return await _request(method, url, body, token, headers or {}, tls)
@@ -57,7 +59,10 @@ async def request(
 async def json_request(
     method: str, url: str, body: Any = None, *, token: str | None = None, timeout: float = 20.0
 ) -> Any:
-    """Like `request`, for the JSON of a 2xx answer (None when it is empty). Raises HttpError for other answers."""
+    """Like `request`, for the JSON of a 2xx answer (None when it is empty).
+
+    Raises HttpError for other answers.
+    """
     reply = await request(method, url, body, token=token, timeout=timeout)
     if not 200 <= reply.status < 300:
         raise HttpError(method, urlsplit(url).path, reply)

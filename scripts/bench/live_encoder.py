@@ -1,7 +1,8 @@
-"""A camera without glass: draws a moving scene with a clock, encodes it live, hands the frames to any number of senders.
+"""A camera without glass: draws a moving scene with a clock, encodes it live, hands the frames to
+any number of senders.
 
-One encoder may feed a hundred cameras, so that the load of a benchmark stays on the server; one camera with an encoder
-of its own may change its frame rate, as a browser does.
+One encoder may feed a hundred cameras, so that the load of a benchmark stays on the server; one
+camera with an encoder of its own may change its frame rate, as a browser does.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from numpy.typing import NDArray
 
 from scripts.bench import clock_code
 
-# A canvas camera gives 30 pictures a second; lower rates leave pictures out, as a browser's maxFramerate does.
+# A canvas camera gives 30 pictures a second; lower rates leave pictures out, as a browser's
+# maxFramerate does.
 TICKS = 30
 # Seconds between two key frames that are asked for: a burst of requests gets one answer.
 KEY_PAUSE = 0.25
-# Frames that may wait for one sender. More than that and the sender is out of breath: it starts anew at a key frame.
+# Frames that may wait for one sender. More than that and the sender is out of breath: it starts
+# anew at a key frame.
 BACKLOG = 8
 
 
@@ -39,7 +42,10 @@ class EncodedFrame:
 
 
 class Scene:
-    """The camera's picture: a textured ground, moving blocks, a clock. The fields may be changed at any time."""
+    """The camera's picture: a textured ground, moving blocks, a clock.
+
+    The fields may be changed at any time.
+    """
 
     def __init__(self, width: int = 1280, height: int = 720, *, seed: int = 0) -> None:
         self.width = width
@@ -113,8 +119,8 @@ class Feed:
 class LiveEncoder:
     """Encodes a scene at `rate` frames a second (1/30 s is the finest step) for all who subscribed.
 
-    `phase` (0 to 29) shifts the ticks, so that several encoders do not fire at once. The codec is "vp8" or "h264",
-    this of a `profile` by libx264's name.
+    `phase` (0 to 29) shifts the ticks, so that several encoders do not fire at once. The codec is
+    "vp8" or "h264", this of a `profile` by libx264's name.
     """
 
     def __init__(
@@ -162,7 +168,10 @@ class LiveEncoder:
             self._changed.set()
 
     def subscribe(self) -> Feed:
-        """Start a feed; the first subscriber starts the encoder. The feed begins with a key frame."""
+        """Start a feed; the first subscriber starts the encoder.
+
+        The feed begins with a key frame.
+        """
         feed = Feed(self)
         self._feeds.add(feed)
         self.request_key()
@@ -246,8 +255,8 @@ class LiveEncoder:
         context: Any = av.CodecContext.create("libx264" if self.codec == "h264" else "libvpx", "w")
         context.width, context.height = self.scene.width, self.scene.height
         context.pix_fmt = "yuv420p"
-        # A frame is 1/30 s of the encoder's own time, whatever the real rate is: so each gets `bits_per_frame`,
-        # and a change of rate needs no new encoder and no key frame.
+        # A frame is 1/30 s of the encoder's own time, whatever the real rate is: so each gets
+        # `bits_per_frame`, and a change of rate needs no new encoder and no key frame.
         context.time_base, context.framerate = Fraction(1, TICKS), Fraction(TICKS)
         bits = self.bits_per_frame * TICKS
         context.bit_rate = bits

@@ -1,8 +1,8 @@
 """Compute the figures of a load run. Names and definitions are those of vLLM's serving benchmark.
 
-ttft: from the planned arrival to the first text; itl: between pieces of text as they come (the server may merge pieces for
-a slow reader); tpot: the time after the first text by token; e2el: from the planned arrival to the end. Goodput: questions
-answered within the objective (`slo`), a second.
+ttft: from the planned arrival to the first text; itl: between pieces of text as they come (the
+server may merge pieces for a slow reader); tpot: the time after the first text by token; e2el: from
+the planned arrival to the end. Goodput: questions answered within the objective (`slo`), a second.
 """
 
 from __future__ import annotations
@@ -139,7 +139,9 @@ class LoadFigures:
 
 
 def advice(figures: LoadFigures, limits: dict[str, Any]) -> list[str]:
-    """Name the settings to lower when answers take longer than the objective. `limits`: those of `ready`.
+    """Name the settings to lower when answers take longer than the objective.
+
+    `limits`: those of `ready`.
 
     Each part that makes up a sixth or more of the slow answers is named, the largest first.
     """

@@ -1,4 +1,6 @@
-"""A load run from beginning to end: a server (a running one, or one started here), cameras, warm-up, questions, results."""
+"""A load run from beginning to end: a server (a running one, or one started here), cameras,
+warm-up, questions, results.
+"""
 
 from __future__ import annotations
 
@@ -65,9 +67,12 @@ class LoadRun:
 
 
 async def run_load(args: argparse.Namespace, console: Console) -> LoadRun:
-    """Measure. What was measured before SIGINT or SIGTERM, or before the server went, is in the result, too.
+    """Measure.
 
-    Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when nothing could be measured.
+    What was measured before SIGINT or SIGTERM, or before the server went, is in the result, too.
+
+    Raises MeasurementError, HttpError, OSError and asyncio.CancelledError when nothing could be
+    measured.
     """
     report = Report(
         f"qwen-camera under load, simulated {args.size[0]}×{args.size[1]} VP8 cameras, open loop",
@@ -175,7 +180,9 @@ async def _ask(loop: OpenLoop, run: LoadRun, stop: _Stop, console: Console) -> N
 
 
 class _Stop:
-    """SIGINT and SIGTERM end `task` when there is one, else everything; the second time they do what they always do."""
+    """SIGINT and SIGTERM end `task` when there is one, else everything; the second time they do
+    what they always do.
+    """
 
     def __init__(self) -> None:
         self.task: asyncio.Task[None] | None = None

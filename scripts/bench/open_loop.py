@@ -1,8 +1,9 @@
 """Questions in an open loop: each at its planned time, whatever became of those before it.
 
-A session asks one question at a time, as a person does. A question whose time has come while all sessions are busy waits
-here for the first that is free, and that wait is part of its latency: times count from the planned arrival, never from
-the moment at which it could be sent ("coordinated omission" is what leaving it out is called).
+A session asks one question at a time, as a person does. A question whose time has come while all
+sessions are busy waits here for the first that is free, and that wait is part of its latency: times
+count from the planned arrival, never from the moment at which it could be sent ("coordinated
+omission" is what leaving it out is called).
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class _Visitor:
         self._connected = True
 
     async def usable(self) -> None:
-        """Make sure that the socket is open; after a restart of the server that takes a new session. Raises LOST."""
+        """Make sure that the socket is open; after a restart of the server that takes a new
+        session. Raises LOST.
+        """
         if self._connected and self.peer.close_code is None:
             return
         self._connected = False
@@ -60,10 +63,13 @@ class _Visitor:
 
 
 class OpenLoop:
-    """Opens sessions, warms them up, asks what is planned. `samples` grows as answers end, in that order.
+    """Opens sessions, warms them up, asks what is planned.
 
-    With `steady` cameras send so many frames a second all the time, from few shared encoders: cheap for many sessions.
-    Without, each has an encoder of its own and wakes with its question, as the page does.
+    `samples` grows as answers end, in that order.
+
+    With `steady` cameras send so many frames a second all the time, from few shared encoders: cheap
+    for many sessions. Without, each has an encoder of its own and wakes with its question, as the
+    page does.
     """
 
     def __init__(
@@ -110,11 +116,16 @@ class OpenLoop:
 
     @property
     def frames_dropped(self) -> int:
-        """Frames that the cameras here were too slow for while questions were asked: more than 0 spoils the measurement."""
+        """Frames that the cameras here were too slow for while questions were asked: more than 0
+        spoils the measurement.
+        """
         return max(0, sum(v.peer.dropped for v in self._visitors) - self._dropped_before)
 
     async def open(self, tell: Callable[[str], None]) -> None:
-        """Connect all cameras and sockets. Waits where the server asks to. Raises HttpError, OSError, TimeoutError."""
+        """Connect all cameras and sockets.
+
+        Waits where the server asks to. Raises HttpError, OSError, TimeoutError.
+        """
         limit = asyncio.Semaphore(AT_ONCE)
         end = time.monotonic() + PATIENCE
 

@@ -1,4 +1,6 @@
-"""Pictures of a load run. matplotlib draws them; it is not installed with the server (requirements-plots.txt)."""
+"""Pictures of a load run. matplotlib draws them; it is not installed with the server
+(requirements-plots.txt).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The common part of programs that measure: their options, and how one ends that cannot measure or write."""
+"""The common part of programs that measure: their options, and how one ends that cannot measure or
+write.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,10 @@ def add_options(
 
 
 def run(measure: Callable[[], int], output: Path) -> int:
-    """Measure when results can be written to `output`; the exit status. Says in one line why there is none."""
+    """Measure when results can be written to `output`; the exit status.
+
+    Says in one line why there is none.
+    """
     logging.basicConfig(level=logging.ERROR)
     try:
         check_folder(output)
@@ -82,7 +87,10 @@ def run(measure: Callable[[], int], output: Path) -> int:
 
 
 def check_folder(folder: Path) -> None:
-    """Find out, before anything is measured, that results can be written to a folder. Raises OSError."""
+    """Find out, before anything is measured, that results can be written to a folder.
+
+    Raises OSError.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     probe = folder / f".probe-{time.time_ns()}"
     probe.touch()

@@ -24,7 +24,9 @@ STAND_IN = "(The figures above were taken with a stand-in in the model's place: 
 
 
 def percentile(values: Sequence[float], q: float) -> float:
-    """The smallest value that at least `q` percent are not above (nearest rank); NaN without values."""
+    """The smallest value that at least `q` percent are not above (nearest rank); NaN without
+    values.
+    """
     if not values:
         return math.nan
     ordered = sorted(values)
@@ -50,7 +52,10 @@ class Spread:
 
 @dataclass(slots=True)
 class Row:
-    """One line of the table. `number` is the row of the list of figures to reach; "" for further ones."""
+    """One line of the table.
+
+    `number` is the row of the list of figures to reach; "" for further ones.
+    """
 
     number: str
     what: str
@@ -58,7 +63,8 @@ class Row:
     # Either a spread or one value
     spread: Spread | None = None
     value: float | None = None
-    # Upper bounds (lower ones with `at_least`) of p50 and p95, or of the value; None without a target
+    # Upper bounds (lower ones with `at_least`) of p50 and p95, or of the value; None without a
+    # target
     target_p50: float | None = None
     target_p95: float | None = None
     target: float | None = None
@@ -111,7 +117,10 @@ class Report:
         self.rows.append(row)
 
     def close(self) -> None:
-        """The measuring is over: note how busy the machine was. What else ran on it is in the figures too."""
+        """The measuring is over: note how busy the machine was.
+
+        What else ran on it is in the figures too.
+        """
         idle, total = (b - a for a, b in zip(self._ticks, _idle_and_all(), strict=True))
         if total:
             self.conditions["machine_idle_share"] = round(idle / total, 3)
@@ -136,7 +145,10 @@ class Report:
         return folder / f"{name}-{stamp}"
 
     def write(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write `<name>-<time>.json` and `.csv`, whole or not at all; their paths. Raises OSError."""
+        """Write `<name>-<time>.json` and `.csv`, whole or not at all; their paths.
+
+        Raises OSError.
+        """
         stem = self.stem(folder, name)
         as_json, as_csv = (stem.with_name(f"{stem.name}.{ending}") for ending in ("json", "csv"))
         body = {

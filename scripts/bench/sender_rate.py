@@ -12,7 +12,9 @@ AWAKE_S = 1.5
 
 
 class SenderRate:
-    """Follows the server's `sender` blocks on an encoder of its own; with `follow` false it only notes them."""
+    """Follows the server's `sender` blocks on an encoder of its own; with `follow` false it only
+    notes them.
+    """
 
     def __init__(self, encoder: LiveEncoder, *, follow: bool) -> None:
         # The newest block

@@ -1,8 +1,9 @@
 """A stand-in for a model server: it measures, it does not see.
 
-OpenAI-compatible as far as a streamed chat with one picture goes. It answers after a fixed time, decodes every picture
-that it gets, reads the clock in it (clock_code.py) and keeps a record of each request: GET /records. To be
-run in a process of its own, so that what measures does not slow down what is measured:
+OpenAI-compatible as far as a streamed chat with one picture goes. It answers after a fixed time,
+decodes every picture that it gets, reads the clock in it (clock_code.py) and keeps a record of each
+request: GET /records. To be run in a process of its own, so that what measures does not slow down
+what is measured:
 
     python -m scripts.bench.stand_in_model --port 8001 --first-token-ms 50
 """
@@ -87,7 +88,8 @@ class StandInModel:
         self.port = 0
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
-        # Decoding happens while the first token is waited for, off the loop: arrivals are stamped on time.
+        # Decoding happens while the first token is waited for, off the loop: arrivals are stamped
+        # on time.
         self._pool = ThreadPoolExecutor(1, "look")
         self._numbers = 0
 

@@ -84,7 +84,10 @@ def check_udp_ports(settings: Settings) -> Finding:
 
 
 async def check_local_model(settings: Settings, health: Any) -> Finding | None:
-    """Check that LOCAL_MODEL can be loaded; None when it is not set. `health`: the body of /health, None without a server."""
+    """Check that LOCAL_MODEL can be loaded; None when it is not set.
+
+    `health`: the body of /health, None without a server.
+    """
     if settings.local_model is None:
         return None
     title = "Local model"

@@ -1,4 +1,6 @@
-"""Checks of a page's connections: access, WebSocket, the direct path of the picture, STUN and each relay."""
+"""Checks of a page's connections: access, WebSocket, the direct path of the picture, STUN and each
+relay.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ async def check_access(peer: CameraPeer) -> Finding:
 
 
 async def check_socket(peer: CameraPeer) -> Finding:
-    """Check that the session's socket opens and gets `ready`; it stays open for the following checks."""
+    """Check that the session's socket opens and gets `ready`; it stays open for the following
+    checks.
+    """
     title = "WebSocket"
 
     def problem(text: str, cause: str, todo: str) -> Finding:
@@ -92,7 +96,10 @@ async def check_socket(peer: CameraPeer) -> Finding:
 
 
 async def check_picture(peer: CameraPeer, *, watched: bool, relays: bool) -> Finding:
-    """Send a small synthetic camera without relays until the server has a frame. `watched`: the socket is open."""
+    """Send a small synthetic camera without relays until the server has a frame.
+
+    `watched`: the socket is open.
+    """
     title = "Picture (UDP)"
     since = peer.seen
     try:
@@ -167,7 +174,9 @@ async def check_stun(url: str, announced: Sequence[str]) -> Finding:
 
 
 async def _reflexive(host: str, port: int) -> str | None:
-    """Send a binding request (RFC 8489), repeated every 0.5 s, and return the mapped address; None without an answer."""
+    """Send a binding request (RFC 8489), repeated every 0.5 s, and return the mapped address; None
+    without an answer.
+    """
     ask = aioice.stun.Message(
         message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
     )
@@ -216,7 +225,8 @@ async def try_relay(
         reflexive=local and not announced,
     )
     took = f"{(time.monotonic() - begin) * 1000:.0f} ms"
-    # From another machine an allocation is enough; the server itself checks that the relay reaches it.
+    # From another machine an allocation is enough; the server itself checks that the relay reaches
+    # it.
     taken_in = result.ok or (
         not local and result.problem in (RelayProblem.DENIED_PEER, RelayProblem.NO_WAY_BACK)
     )

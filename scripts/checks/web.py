@@ -29,7 +29,10 @@ _OTHER_NAME = (62, 64)
 
 
 async def check_server(url: str) -> tuple[Finding, Reply | None, float]:
-    """Request GET / like a health check. Returns also the response and the middle of the request (s since the epoch)."""
+    """Request GET / like a health check.
+
+    Returns also the response and the middle of the request (s since the epoch).
+    """
     title = "Server"
     sent = time.time()
 
@@ -171,7 +174,9 @@ async def check_certificate(url: str, authorities: Sequence[Path]) -> tuple[Find
 
 
 async def _verify(host: str, port: int, context: ssl.SSLContext) -> OSError | None:
-    """Return the error of a connection with a verified certificate, None on success. ssl.SSLError is an OSError."""
+    """Return the error of a connection with a verified certificate, None on success. ssl.SSLError
+    is an OSError.
+    """
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(host, port, ssl=context)

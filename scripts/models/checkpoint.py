@@ -1,4 +1,6 @@
-"""A folder with a model's weights as safetensors shards: its configuration, its index, the tensors it must have."""
+"""A folder with a model's weights as safetensors shards: its configuration, its index, the tensors
+it must have.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
 # By config.json's model_type: those whose text layers have the names below.
 FAMILIES = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-# The linear layers of the text model, which hold nearly all weights. In checkpoints of transformers before 4.52
-# they begin with "model.layers.", later with "model.language_model.layers.".
+# The linear layers of the text model, which hold nearly all weights. In checkpoints of transformers
+# before 4.52 they begin with "model.layers.", later with "model.language_model.layers.".
 TEXT_LAYER = re.compile(
     r"model\.(?:language_model\.)?layers\.(?P<layer>\d+)\."
     r"(?P<part>self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)"
@@ -99,7 +101,10 @@ def require_known(model: Checkpoint) -> None:
 
 
 def text_shapes(model: Checkpoint) -> dict[str, tuple[int, int]]:
-    """Rows and columns of each linear layer's weight by its part of a layer, from config.json. Raises ModelError."""
+    """Rows and columns of each linear layer's weight by its part of a layer, from config.json.
+
+    Raises ModelError.
+    """
     hidden, heads = _size(model, "hidden_size"), _size(model, "num_attention_heads")
     inner = _size(model, "intermediate_size")
     text = model.text

@@ -1,8 +1,10 @@
-"""The model that run.sh --model names: found in the catalogue or a folder, fetched once; prints the settings for it.
+"""The model that run.sh --model names: found in the catalogue or a folder, fetched once; prints the
+settings for it.
 
     python -m scripts.models.choose NAME [--look]
 
-`--look` fetches nothing. The settings go to standard output as KEY=VALUE lines, everything else to standard error.
+`--look` fetches nothing. The settings go to standard output as KEY=VALUE lines, everything else to
+standard error.
 """
 
 from __future__ import annotations
@@ -136,7 +138,9 @@ def look(choice: Choice, settings: Settings) -> None:
 
 
 def _look_at_hub(choice: Choice) -> None:
-    """Check that the hub is reachable and has the model, and that there is space, before a gigabyte is installed."""
+    """Check that the hub is reachable and has the model, and that there is space, before a gigabyte
+    is installed.
+    """
     # Before its library is loaded, which takes half a second
     there = sum(_size(path) or 0 for path in choice.folder.rglob("*") if path.is_file())
     disk.require_room(choice.folder, choice.model.weights_bytes - there, choice.model.name)

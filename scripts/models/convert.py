@@ -1,4 +1,5 @@
-"""A model's folder into a quantised one: shard by shard, so that memory holds one, and a stopped run goes on.
+"""A model's folder into a quantised one: shard by shard, so that memory holds one, and a stopped
+run goes on.
 
 Tensors keep the names they have, so every vLLM that reads the original reads the result.
 """
@@ -95,7 +96,9 @@ def _identity(model: Checkpoint, form: Form) -> dict[str, Any]:
 def _resumed(
     model: Checkpoint, form: Form, work: Path, progress: Callable[[str], None]
 ) -> dict[str, Any]:
-    """The shards that an earlier run finished, by name; `work` is emptied when it was about something else."""
+    """The shards that an earlier run finished, by name; `work` is emptied when it was about
+    something else.
+    """
     if not any(work.iterdir()):
         return {}
     try:

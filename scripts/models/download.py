@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Fetch a model's files to MODEL_PATH, and check them. bash scripts/download_model.sh calls this; see its --help."""
+"""Fetch a model's files to MODEL_PATH, and check them. bash scripts/download_model.sh calls this;
+see its --help.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,10 @@ def wrong(repository: Repository, folder: Path) -> list[HubFile]:
 
 
 def download(name: str, revision: str | None, folder: Path, *, dry_run: bool = False) -> None:
-    """The repository's files are in `folder` afterwards, all of them and right. Raises ModelError, OSError."""
+    """The repository's files are in `folder` afterwards, all of them and right.
+
+    Raises ModelError, OSError.
+    """
     repository = hub.look_up(name, revision)
     files, needed = kept.require_room(repository, folder)
     say(

@@ -20,7 +20,8 @@ class Form:
     stored: str
 
 
-# vLLM 0.32.0 loads them as CompressedTensorsW8A8Fp8, CompressedTensorsW8A8Int8 and CompressedTensorsWNA16.
+# vLLM 0.32.0 loads them as CompressedTensorsW8A8Fp8, CompressedTensorsW8A8Int8 and
+# CompressedTensorsWNA16.
 FORMS = {
     "fp8": Form("fp8", "FP8_DYNAMIC", "float-quantized", 8, None, "F8_E4M3"),
     "int8": Form("w8a8", "W8A8", "int-quantized", 8, None, "I8"),

@@ -1,8 +1,9 @@
-"""A repository on a Hugging Face hub: its files with their checksums, and one of them fetched with resuming.
+"""A repository on a Hugging Face hub: its files with their checksums, and one of them fetched with
+resuming.
 
-Through huggingface_hub, which knows tokens, proxies, mirrors (HF_ENDPOINT) and retries. Its own download into a folder
-throws a file's first part away when it is interrupted (from 2.0 on), and a shard has gigabytes; so its `http_get` is
-called here with what is there already.
+Through huggingface_hub, which knows tokens, proxies, mirrors (HF_ENDPOINT) and retries. Its own
+download into a folder throws a file's first part away when it is interrupted (from 2.0 on), and a
+shard has gigabytes; so its `http_get` is called here with what is there already.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ from server.fetch.fetcher import shown
 from server.fetch.network import FetchError
 
 hold_to_public_addresses()
-# So much at a time is written to a file, and lost when the connection breaks. With the library's own 10 MiB a slow link
-# shows nothing for minutes, and one that breaks often gets nowhere.
+# So much at a time is written to a file, and lost when the connection breaks. With the library's
+# own 10 MiB a slow link shows nothing for minutes, and one that breaks often gets nowhere.
 constants.DOWNLOAD_CHUNK_SIZE = 256 * 1024
 
 SECONDS = 30.0
@@ -191,7 +192,8 @@ def fetch(repository: Repository, file: HubFile, folder: Path) -> None:
         part.unlink(missing_ok=True)
         raise ModelError(_wrong_size(file)) from None
     except OSError as error:
-        # Of the disk it has a number; without one it is http_get's own, of a size that is not the named one.
+        # Of the disk it has a number; without one it is http_get's own, of a size that is not the
+        # named one.
         if error.errno is not None:
             raise
         part.unlink(missing_ok=True)
@@ -225,7 +227,9 @@ class _Bounded:
 
 
 def right(file: HubFile, path: Path, seen: Callable[[int], None] | None = None) -> bool:
-    """Return True when the content of `path` matches the hub's checksum; `seen` gets each piece's bytes. Raises OSError."""
+    """Return True when the content of `path` matches the hub's checksum; `seen` gets each piece's
+    bytes. Raises OSError.
+    """
     if not path.is_file() or path.stat().st_size != file.size:
         return False
     if file.sha256 is not None:

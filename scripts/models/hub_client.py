@@ -1,8 +1,10 @@
-"""The HTTP client that huggingface_hub is given: a hub, and what it leads to, may be public https addresses alone.
+"""The HTTP client that huggingface_hub is given: a hub, and what it leads to, may be public https
+addresses alone.
 
-Where HF_ENDPOINT itself is a machine of one's own network, that one may be asked too, by plain http as well: whoever set
-it chose it. Every redirect to elsewhere is held to https and public addresses. A proxy connects where it likes; through
-one, https is held to, and addresses that stand in the URL. Nothing is taken compressed: few bytes could become many.
+Where HF_ENDPOINT itself is a machine of one's own network, that one may be asked too, by plain http
+as well: whoever set it chose it. Every redirect to elsewhere is held to https and public addresses.
+A proxy connects where it likes; through one, https is held to, and addresses that stand in the URL.
+Nothing is taken compressed: few bytes could become many.
 """
 
 from __future__ import annotations
@@ -19,7 +21,8 @@ from server.fetch import network
 from server.fetch.fetcher import shown
 from server.fetch.network import FetchError
 
-# Largest response about a repository: names, sizes and checksums of its files. The files have the announced sizes.
+# Largest response about a repository: names, sizes and checksums of its files. The files have the
+# announced sizes.
 MAX_REPLY_BYTES = 32 * 1024 * 1024
 REPLY_SECONDS = 60.0
 # Longest pause before a retry that a hub may request; a longer one is ignored.
@@ -169,7 +172,10 @@ def _of_refusal(headers: httpx2.Headers) -> list[tuple[str, str]]:
 
 
 def _proxy(url: httpx2.URL) -> str:
-    """The proxy that the environment has for this one, or nothing. Raises FetchError for one that is of no use."""
+    """The proxy that the environment has for this one, or nothing.
+
+    Raises FetchError for one that is of no use.
+    """
     proxies = urllib.request.getproxies()
     proxy = proxies.get(url.scheme) or proxies.get("all") or ""
     port = url.port or (443 if url.scheme == "https" else 80)

@@ -1,4 +1,6 @@
-"""A transport of httpx2 whose connections are those of `server.fetch.network`: httpx2's own takes no network of ours."""
+"""A transport of httpx2 whose connections are those of `server.fetch.network`: httpx2's own takes
+no network of ours.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,9 @@ def _target(url: httpx2.URL) -> httpcore2.URL:
 
 @contextmanager
 def _errors_of_httpx2() -> Iterator[None]:
-    """Raise httpcore2's errors as httpx2's of the same name, which is what callers of a transport know."""
+    """Raise httpcore2's errors as httpx2's of the same name, which is what callers of a transport
+    know.
+    """
     try:
         yield
     except Exception as error:

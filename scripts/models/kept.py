@@ -1,4 +1,6 @@
-"""The folder that a model is fetched to: what is there of it, what is missing, what is of another revision or model."""
+"""The folder that a model is fetched to: what is there of it, what is missing, what is of another
+revision or model.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ def begun(files: Sequence[HubFile], folder: Path) -> int:
                 size = (folder / name).stat().st_size
             except OSError:
                 continue
-            # Another size under its own name is of another revision, and makes way only when this one is whole.
+            # Another size under its own name is of another revision, and makes way only when this
+            # one is whole.
             if size == file.size or (name != file.name and size < file.size):
                 sizes += size
                 break
@@ -42,7 +45,9 @@ def begun(files: Sequence[HubFile], folder: Path) -> int:
 
 
 def strangers(repository: Repository, folder: Path) -> list[Path]:
-    """An earlier revision's files, which would be read as this one's; ModelError where another model's files are."""
+    """An earlier revision's files, which would be read as this one's; ModelError where another
+    model's files are.
+    """
     if folder.exists() and not folder.is_dir():
         raise ModelError(f"{folder} is a file. Choose a folder with --to or MODEL_PATH.")
     known = record.read(folder) if folder.is_dir() else None
@@ -79,7 +84,10 @@ def _recorded(folder: Path, names: set[str]) -> set[Path]:
 
 
 def require_room(repository: Repository, folder: Path) -> tuple[list[HubFile], int]:
-    """Return the missing files of `folder` and their bytes. Raises ModelError when they cannot be written there."""
+    """Return the missing files of `folder` and their bytes.
+
+    Raises ModelError when they cannot be written there.
+    """
     strangers(repository, folder)
     files = missing(repository, folder)
     needed = sum(file.size for file in files) - begun(files, folder)
@@ -113,7 +121,8 @@ def begin(repository: Repository, folder: Path) -> None:
 
 def finish(repository: Repository, folder: Path) -> None:
     """The record; what the index names has to be there. Raises ModelError."""
-    # A pipeline of several models (diffusers) has no index of its own; its files were all named by the hub.
+    # A pipeline of several models (diffusers) has no index of its own; its files were all named by
+    # the hub.
     if not any(file.name == PIPELINE for file in repository.files):
         model = checkpoint.read(folder)
         lost = [name for name in model.shards if not (folder / name).is_file()]

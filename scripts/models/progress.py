@@ -11,7 +11,8 @@ from scripts.models.trouble import ModelError, say
 # Less than so much in so long is no download: 3.5 KB/s.
 LEAST_BYTES = 1024 * 1024
 STALL_SECONDS = 300.0
-# More than so little may be thrown away so often, where a hub does not go on in the middle of a file.
+# More than so little may be thrown away so often, where a hub does not go on in the middle of a
+# file.
 MOST_RESTARTS = 20
 
 
@@ -62,7 +63,9 @@ class Stall:
         self._restarts = 0
 
     def look(self, done: int, now: float) -> None:
-        """Raises ModelError when hardly anything came for long, or again and again what came is thrown away."""
+        """Raises ModelError when hardly anything came for long, or again and again what came is
+        thrown away.
+        """
         if done < self._done:
             self._restarts += self._done - done >= LEAST_BYTES
             self._done = done

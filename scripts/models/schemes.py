@@ -1,8 +1,9 @@
-"""Quantise a weight with the compressed-tensors library (Apache-2.0, of the vLLM project, which loads the same form).
+"""Quantise a weight with the compressed-tensors library (Apache-2.0, of the vLLM project, which
+loads the same form).
 
-All of it is data-free: a weight's scale comes from the weight alone, activations are scaled while the model runs, so no
-pictures or texts are needed. The vision tower, the embeddings and the last layer keep their precision, as in the published
-quantised Qwen-VL models.
+All of it is data-free: a weight's scale comes from the weight alone, activations are scaled while
+the model runs, so no pictures or texts are needed. The vision tower, the embeddings and the last
+layer keep their precision, as in the published quantised Qwen-VL models.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ def scheme(form: Form) -> QuantizationScheme:
 
 
 def quantized(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> dict[str, Any]:
-    """Return the stored tensors of a weight of rows by columns, by the last part of each tensor's name."""
+    """Return the stored tensors of a weight of rows by columns, by the last part of each tensor's
+    name.
+    """
     if form.group is None:
         low, high = torch.aminmax(weight, dim=1, keepdim=True)
     else:
@@ -60,7 +63,8 @@ def quantized(weight: torch.Tensor, chosen: QuantizationScheme, form: Form) -> d
 def configuration(form: Form) -> dict[str, Any]:
     """`quantization_config` of the new config.json."""
     chosen = scheme(form)
-    # Also read by the library's release in vLLM 0.9.2 (0.10.2), which knows the format only at the top.
+    # Also read by the library's release in vLLM 0.9.2 (0.10.2), which knows the format only at the
+    # top.
     whole = QuantizationConfig(
         config_groups={"group_0": chosen},
         ignore=IGNORED,

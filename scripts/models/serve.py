@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Become vLLM with the model as .env says. bash scripts/start_vllm_server.sh calls this; see its --help."""
+"""Become vLLM with the model as .env says. bash scripts/start_vllm_server.sh calls this; see its
+--help.
+"""
 
 from __future__ import annotations
 
@@ -177,7 +179,9 @@ def _free(card: Gpu) -> int | None:
 
 
 def gpus_of_a_copy(arguments: Sequence[str]) -> int:
-    """Count the GPUs that vLLM spreads the weights over: one, unless the operator's own flags give another number."""
+    """Count the GPUs that vLLM spreads the weights over: one, unless the operator's own flags give
+    another number.
+    """
     count = 1
     for names in (("--tensor-parallel-size", "-tp"), ("--pipeline-parallel-size", "-pp")):
         for word, after in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -191,7 +195,9 @@ def gpus_of_a_copy(arguments: Sequence[str]) -> int:
 def memory_doubts(
     cards: Sequence[Gpu], weights: int, settings: Settings, used: int = 1
 ) -> list[str]:
-    """Find what will probably not fit into the first `used` GPUs, before minutes of loading show it."""
+    """Find what will probably not fit into the first `used` GPUs, before minutes of loading show
+    it.
+    """
     doubts = []
     share = settings.gpu_memory_utilization
     all_of_it = share * sum(card.memory_total or 0 for card in cards[:used])

@@ -18,7 +18,10 @@ class ModelError(Exception):
 
 
 class Stopped(BaseException):
-    """SIGINT or SIGTERM came. No Exception, so that nothing on the way takes it for a failure of its own."""
+    """SIGINT or SIGTERM came.
+
+    No Exception, so that nothing on the way takes it for a failure of its own.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -28,7 +31,9 @@ class Stopped(BaseException):
 
 @contextlib.contextmanager
 def stopping_on_signals() -> Iterator[None]:
-    """SIGINT and SIGTERM raise Stopped in the main thread, once; further ones are ignored while it ends."""
+    """SIGINT and SIGTERM raise Stopped in the main thread, once; further ones are ignored while it
+    ends.
+    """
 
     def stop(number: int, _frame: FrameType | None) -> None:
         for one in (signal.SIGINT, signal.SIGTERM):
@@ -48,7 +53,9 @@ def say(text: str) -> None:
 
 
 def ended(run: Callable[[], int], when_stopped: Callable[[], str]) -> int:
-    """The exit status of `run`: 1 with its sentence on ModelError, 130 or 143 with `when_stopped()` on a signal."""
+    """The exit status of `run`: 1 with its sentence on ModelError, 130 or 143 with `when_stopped()`
+    on a signal.
+    """
     try:
         with stopping_on_signals():
             return run()

@@ -1,4 +1,7 @@
-"""The command that serves the model: the catalogue's, with the values of the settings. Starts nothing."""
+"""The command that serves the model: the catalogue's, with the values of the settings.
+
+Starts nothing.
+"""
 
 from __future__ import annotations
 
@@ -54,10 +57,12 @@ def build(
     room: int = 0,
     gpu_room: int | None = None,
 ) -> tuple[Launch, str]:
-    """Build the command. Return it with the reason for the number of answers that it works on at a time.
+    """Build the command.
 
-    `room`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_room`: of the GPUs' memory.
-    Raises ModelError when the model cannot be served as the settings say.
+    Return it with the reason for the number of answers that it works on at a time.
+
+    `room`: bytes that the weights leave of main memory, for a build for the CPU; `gpu_room`: of the
+    GPUs' memory. Raises ModelError when the model cannot be served as the settings say.
     """
     host, port = _address(settings)
     limits = pixels(settings, model)
@@ -115,7 +120,8 @@ def build(
 
 
 def pixels(settings: Settings, model: Checkpoint) -> dict[str, int]:
-    """Return the least and most pixels of a picture, so that vLLM resizes none of the server's pictures.
+    """Return the least and most pixels of a picture, so that vLLM resizes none of the server's
+    pictures.
 
     Raises ModelError.
     """
@@ -142,7 +148,10 @@ def kept_a_token(settings: Settings, model: Checkpoint) -> int:
 
 
 def weights_bytes(model: Checkpoint) -> int:
-    """Return the bytes that the weights take of the GPU's memory. Raises ModelError when some are missing."""
+    """Return the bytes that the weights take of the GPU's memory.
+
+    Raises ModelError when some are missing.
+    """
     lost = [name for name in model.shards if not (model.folder / name).is_file()]
     if lost:
         raise ModelError(

@@ -1,4 +1,6 @@
-"""One reading of a server: its health, its metrics, the model server's metrics, the GPUs, and the reasons for missing parts."""
+"""One reading of a server: its health, its metrics, the model server's metrics, the GPUs, and the
+reasons for missing parts.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,9 @@ class Target:
     operator_token: str = ""
 
     def tls(self, url: str) -> ssl.SSLContext | None:
-        """Return a TLS context that verifies certificates, except on this machine, because the token is sent."""
+        """Return a TLS context that verifies certificates, except on this machine, because the
+        token is sent.
+        """
         parts = urlsplit(url)
         if parts.scheme != "https":
             return None

@@ -1,4 +1,7 @@
-"""Show the state on a terminal. Texts of servers are printed without control characters and markup."""
+"""Show the state on a terminal.
+
+Texts of servers are printed without control characters and markup.
+"""
 
 from __future__ import annotations
 

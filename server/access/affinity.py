@@ -1,7 +1,8 @@
 """The process that a session lives in: its name begins the session's id. Pure.
 
-deploy/nginx.conf reads the name from the socket's path or ?session= and maps it to one of its own upstreams. A name
-that is not in its list reaches any process; a process refuses sessions of another name, whatever the id says.
+deploy/nginx.conf reads the name from the socket's path or ?session= and maps it to one of its own
+upstreams. A name that is not in its list reaches any process; a process refuses sessions of another
+name, whatever the id says.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-# Lower case: nginx's `map` ignores case. The random part has 22 characters, so an id without a name is never taken for
-# one with a name.
+# Lower case: nginx's `map` ignores case. The random part has 22 characters, so an id without a name
+# is never taken for one with a name.
 NAME = r"[a-z0-9]{1,16}"
 _NAMED = re.compile(rf"(?P<name>{NAME})-[A-Za-z0-9_-]{{22}}", re.ASCII)
 # The answer to a client whose session's process does not run.
@@ -20,7 +21,9 @@ GONE = "This session ended with the part of the server that it was on. Get a new
 
 @dataclass(frozen=True, slots=True)
 class HomeProcess:
-    """This process among those that a balancer knows by name; one without a name takes every session."""
+    """This process among those that a balancer knows by name; one without a name takes every
+    session.
+    """
 
     # PROCESS_NAME
     name: str = ""

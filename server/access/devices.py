@@ -1,4 +1,6 @@
-"""Paired devices: their tokens, which they keep in a cookie, the list of seen devices, and removed ones."""
+"""Paired devices: their tokens, which they keep in a cookie, the list of seen devices, and removed
+ones.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,9 @@ def kind_of(user_agent: str) -> str:
 
 
 class Devices:
-    """Signs and checks devices' tokens. Nothing is stored: removed devices are known until the server stops.
+    """Signs and checks devices' tokens.
+
+    Nothing is stored: removed devices are known until the server stops.
 
     `key` signs; another one removes all devices for good. `now` is seconds since the epoch.
     """
@@ -102,7 +106,9 @@ class Devices:
         return known is not None
 
     def forget_all(self, before: int) -> int:
-        """Remove all devices paired by then (seconds since the epoch), and return the number of listed ones."""
+        """Remove all devices paired by then (seconds since the epoch), and return the number of
+        listed ones.
+        """
         self._forgotten.add_all(before)
         gone = [name for name, one in self._listed.items() if one.device.paired_at <= before]
         for name in gone:

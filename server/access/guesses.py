@@ -1,7 +1,8 @@
 """Limit the checks of wrong codes and tokens: per address, and over all addresses.
 
-The second limit is against attackers with many addresses. While it is exhausted, right codes wait like wrong ones, except
-from an address that had a right one before. RATE_LIMIT_PER_MINUTE changes neither limit.
+The second limit is against attackers with many addresses. While it is exhausted, right codes wait
+like wrong ones, except from an address that had a right one before. RATE_LIMIT_PER_MINUTE changes
+neither limit.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ from dataclasses import dataclass
 from server.access.shared_limits import GUESS, Store
 from server.core.addresses import AddressLimiter, Limiter, limiter_key
 
-# Wrong ones at once per address, and over all addresses; each limit is refilled within WINDOW seconds.
+# Wrong ones at once per address, and over all addresses; each limit is refilled within WINDOW
+# seconds.
 FLOOR, BUDGET, WINDOW = 20, 120, 1200.0
 # Addresses that had a right one; the least recently used is dropped.
 MAX_KNOWN = 10_000
 
 
 class Guesses:
-    """Limits guesses at one secret, over several processes while a store answers, else for this one."""
+    """Limits guesses at one secret, over several processes while a store answers, else for this
+    one.
+    """
 
     def __init__(
         self,
@@ -38,9 +42,11 @@ class Guesses:
         self._known: OrderedDict[str, None] = OrderedDict()
 
     async def judge(self, right: bool, address: str, now: float) -> float | None:
-        """Return None when the result of a check may be sent to `address`, else the seconds to wait.
+        """Return None when the result of a check may be sent to `address`, else the seconds to
+        wait.
 
-        A wrong one counts, unless it has to wait, because then the result is not revealed. A right one costs nothing.
+        A wrong one counts, unless it has to wait, because then the result is not revealed. A right
+        one costs nothing.
         """
         wait = self._addresses.take(address, now, count=not right)
         if wait is not None:

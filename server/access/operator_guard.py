@@ -34,10 +34,11 @@ class OperatorGuard:
         return bool(self._token)
 
     async def check(self, given: str | None, address: str, *, also: str = "") -> None:
-        """Accept the operator token, and the token `also` if given; guesses at both share their limits.
+        """Accept the operator token, and the token `also` if given; guesses at both share their
+        limits.
 
-        It counts against the rate limit of `address` like an access code: a wrong one costs more, the right one nothing
-        while requests are left.
+        It counts against the rate limit of `address` like an access code: a wrong one costs more,
+        the right one nothing while requests are left.
 
         Raises NotFound when no token is set, RateLimited before comparing, Unauthorized.
         """

@@ -1,4 +1,7 @@
-"""One-time pairing codes, which replace the access code for phones. Pure; `now` is monotonic seconds."""
+"""One-time pairing codes, which replace the access code for phones.
+
+Pure; `now` is monotonic seconds.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ from server.core.aio import supervise
 
 log = logging.getLogger(__name__)
 
-# Longest wait of a request for Redis, including connecting (seconds); on one machine it answers within 1 ms.
+# Longest wait of a request for Redis, including connecting (seconds); on one machine it answers
+# within 1 ms.
 ANSWER_SECONDS = 0.1
 # Intervals of the checks while it does not answer, and while it does (seconds).
 TRY_SECONDS, PROBE_SECONDS = 1.0, 5.0

@@ -1,7 +1,8 @@
-"""Recognise outdated attempts of a page, so that an abandoned offer or socket that arrives late replaces no newer one.
+"""Recognise outdated attempts of a page, so that an abandoned offer or socket that arrives late
+replaces no newer one.
 
-After a cut, TCP, a proxy or a tunnel delivers everything that the page has sent meanwhile, and the newest attempt may be the
-first to arrive.
+After a cut, TCP, a proxy or a tunnel delivers everything that the page has sent meanwhile, and the
+newest attempt may be the first to arrive.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ class Attempt:
 
 
 class Attempts:
-    """The attempts of one kind (offers or sockets) in one session. None, a client without numbers, always passes."""
+    """The attempts of one kind (offers or sockets) in one session.
+
+    None, a client without numbers, always passes.
+    """
 
     def __init__(self) -> None:
         # Page to the least number that is not late; last seen last.
@@ -52,7 +56,9 @@ class Attempts:
         return len(self._least)
 
     def take(self, attempt: Attempt | None) -> None:
-        """Begin an attempt: earlier ones are late from now on. It may come twice, because browsers repeat requests.
+        """Begin an attempt: earlier ones are late from now on.
+
+        It may come twice, because browsers repeat requests.
 
         Raises Conflict when it is late itself.
         """
@@ -61,7 +67,10 @@ class Attempts:
             self._set(attempt.page, attempt.number)
 
     def end(self, attempt: Attempt | None) -> None:
-        """End an attempt, which is late itself from now on. Raises Conflict when a newer one has begun."""
+        """End an attempt, which is late itself from now on.
+
+        Raises Conflict when a newer one has begun.
+        """
         self.check(attempt)
         if attempt is not None:
             self._set(attempt.page, attempt.number + 1)

@@ -1,4 +1,7 @@
-"""Revoked access, kept until all its tokens have expired. Pure; times are whole seconds since the epoch."""
+"""Revoked access, kept until all its tokens have expired.
+
+Pure; times are whole seconds since the epoch.
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ MAX_REVOKED = 10_000
 class Revoked:
     """Names whose tokens are revoked, and a time before which all tokens are.
 
-    A name is kept until its last token has expired, `life` seconds after `since`, the beginning of its access. Beyond `most`
-    names the one with the earliest access is dropped, and all access that began no later is revoked: so a flood of ended
-    names revives no token, but requires new ones.
+    A name is kept until its last token has expired, `life` seconds after `since`, the beginning of
+    its access. Beyond `most` names the one with the earliest access is dropped, and all access that
+    began no later is revoked: so a flood of ended names revives no token, but requires new ones.
     """
 
     def __init__(self, life: int, most: int = MAX_REVOKED) -> None:
@@ -44,7 +47,9 @@ class Revoked:
         return name in self._since or since <= self._before
 
     def begin(self, now: float) -> int:
-        """Return the beginning of access granted now, which is later than all revoked ones, also within the same second."""
+        """Return the beginning of access granted now, which is later than all revoked ones, also
+        within the same second.
+        """
         return max(int(now), self._before + 1)
 
     def _forget_earliest(self) -> int:

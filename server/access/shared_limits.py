@@ -46,7 +46,8 @@ local at = now()
 put(KEYS[1], math.min(full_at(KEYS[1], at) + ARGV[2] * 60 / ARGV[1], at + 60), at, 0)
 return ''
 """
-# KEYS: session, address, slots. ARGV: a minute's allowance of each, whether the session is here, its member, seconds.
+# KEYS: session, address, slots. ARGV: a minute's allowance of each, whether the session is here,
+# its member, seconds.
 SESSION = f"""{_BUCKET}
 local first = redis.call('EXISTS', KEYS[1]) == 0
 local wait = take(KEYS[1], ARGV[1], ARGV[5])
@@ -70,7 +71,8 @@ for at = 2, #ARGV do redis.call('ZADD', KEYS[1], time[1] + ARGV[1], ARGV[at]) en
 redis.call('EXPIRE', KEYS[1], ARGV[1])
 return 1
 """
-# KEYS: the sessions that operators ended, by when. ARGV: a session's name, the most of them, seconds.
+# KEYS: the sessions that operators ended, by when. ARGV: a session's name, the most of them,
+# seconds.
 END_ONE = """
 local time = redis.call('TIME')
 redis.call('ZADD', KEYS[1], time[1], ARGV[1])
@@ -85,7 +87,8 @@ if tonumber(redis.call('GET', KEYS[1]) or 0) < tonumber(ARGV[1]) then
 end
 return 1
 """
-# KEYS: both. ARGV: the time of the last look. Ends of the same second count again: times are whole seconds.
+# KEYS: both. ARGV: the time of the last look. Ends of the same second count again: times are whole
+# seconds.
 ENDS = """
 local time = redis.call('TIME')
 local names = redis.call('ZRANGEBYSCORE', KEYS[1], ARGV[1] - 10, '+inf')
@@ -178,7 +181,9 @@ class Ends:
 
 
 class SharedEnds:
-    """Shares the sessions that an operator ends with all processes; each reads them every few seconds."""
+    """Shares the sessions that an operator ends with all processes; each reads them every few
+    seconds.
+    """
 
     def __init__(self, store: Store, life: int) -> None:
         """`life`: the most seconds from authentication until a token expires."""

@@ -25,8 +25,9 @@ class Batch:
 def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) -> Batch:
     """Choose `--max-num-seqs`.
 
-    `concurrent`: MAX_CONCURRENT_INFERENCES. `room`: bytes of memory beside the weights, None if unknown. `token_bytes`: bytes
-    of one token's keys and values, 0 if unknown. `context`: most tokens of one answer.
+    `concurrent`: MAX_CONCURRENT_INFERENCES. `room`: bytes of memory beside the weights, None if
+    unknown. `token_bytes`: bytes of one token's keys and values, 0 if unknown. `context`: most
+    tokens of one answer.
     """
     if room is None or token_bytes <= 0:
         most = max(concurrent, MOST)
@@ -52,5 +53,7 @@ def batch(*, concurrent: int, room: int | None, token_bytes: int, context: int) 
 
 
 def room(memory: int, share: float, taken: int) -> int:
-    """Return the bytes for keys and values: `share` of the GPUs' memory less `taken` by weights and library."""
+    """Return the bytes for keys and values: `share` of the GPUs' memory less `taken` by weights and
+    library.
+    """
     return int(memory * share) - taken

@@ -43,11 +43,15 @@ def _flag() -> Any:
 
 
 class Choice(BaseModel):
-    """A model and how to run it. A field's `description` says what is allowed, and ends the error about a bad value."""
+    """A model and how to run it.
+
+    A field's `description` says what is allowed, and ends the error about a bad value.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
-    # An id or alias of the catalogue, or a model's folder. Remote: the name on that server; empty for its first model.
+    # An id or alias of the catalogue, or a model's folder. Remote: the name on that server; empty
+    # for its first model.
     model: str = Field(
         default="", max_length=1000, description="an id, an alias, or the absolute path of a folder"
     )
@@ -72,8 +76,8 @@ class Choice(BaseModel):
     images: int = _whole(1, 1, 64)
     # Visual tokens of one picture
     visual_tokens: int = _whole(vllm.HIGH_DETAIL_TOKENS, 16, 16_384)
-    # Video models: the schedule's shift (Wan: 5 for 720p, 3 for 480p), None for the model's own; and options that save memory
-    # but cost time
+    # Video models: the schedule's shift (Wan: 5 for 720p, 3 for 480p), None for the model's own;
+    # and options that save memory but cost time
     flow_shift: float | None = Field(
         default=5.0,
         ge=0.1,

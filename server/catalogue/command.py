@@ -34,11 +34,13 @@ def command(
     root: Path = ROOT,
     container: str = "qwen-camera-engine",
 ) -> Launch:
-    """Build the command for a choice. `model`: from the catalogue or a folder; None: any model of a remote server.
+    """Build the command for a choice.
 
-    `api_key`: the key that a started server requires. `context`: most tokens when the choice names none. `concurrent`:
-    concurrent questions. `container`: name of the container, used by this program only. Raises CommandError with the
-    reason when the mode cannot work.
+    `model`: from the catalogue or a folder; None: any model of a remote server.
+
+    `api_key`: the key that a started server requires. `context`: most tokens when the choice names
+    none. `concurrent`: concurrent questions. `container`: name of the container, used by this
+    program only. Raises CommandError with the reason when the mode cannot work.
     """
     if choice.mode is RunMode.REMOTE:
         return _remote(choice, model)
@@ -120,7 +122,9 @@ def _subprocess(
 
 
 def _instead_of_vllm(host: Host) -> tuple[str, ...]:
-    """Return a warning when vLLM is installed but broken, and so `transformers serve` runs in its place."""
+    """Return a warning when vLLM is installed but broken, and so `transformers serve` runs in its
+    place.
+    """
     if not host.vllm_trouble:
         return ()
     return (
@@ -208,7 +212,9 @@ def _in_process(choice: Choice, model: Model, folder: Path, host: Host, root: Pa
 
 
 def _visible(where: str, host: Host) -> dict[str, str]:
-    """Return the variables that restrict a process to the GPU with the most free memory, or with "cpu" to none."""
+    """Return the variables that restrict a process to the GPU with the most free memory, or with
+    "cpu" to none.
+    """
     names = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
     if where == "cpu":
         return dict.fromkeys(names, "") if host.gpus else {}
@@ -243,7 +249,8 @@ def _serving(
     if Ability.AUDIO_IN in model.abilities:
         inputs["audio"] = 0
     pixels = None
-    # Other image processors with a factor name these limits differently; our pictures have the right size in any case.
+    # Other image processors with a factor name these limits differently; our pictures have the
+    # right size in any case.
     if model.geometry is not None and from_model_type(model.architecture) is not None:
         factor = model.geometry.factor
         pixels = (4 * factor**2, choice.visual_tokens * factor**2)
@@ -263,7 +270,9 @@ def _serving(
 
 
 def _gpus(choice: Choice, model: Model, host: Host) -> int:
-    """Return the number of GPUs for the model: a power of two, because its heads are divided evenly."""
+    """Return the number of GPUs for the model: a power of two, because its heads are divided
+    evenly.
+    """
     there = len(host.gpus)
     if choice.gpus is not None:
         if choice.gpus > there:
@@ -282,7 +291,9 @@ def _gpus(choice: Choice, model: Model, host: Host) -> int:
 def _batch(
     serving: vllm.Serving, choice: Choice, model: Model, host: Host, concurrent: int
 ) -> batching.Batch:
-    """Compute the concurrent answers that fit into the memory of the used GPUs, or into main memory."""
+    """Compute the concurrent answers that fit into the memory of the used GPUs, or into main
+    memory.
+    """
     gpu = serving.cpu_cache_bytes is None
     left = serving.cpu_cache_bytes
     totals = [one.total_bytes for one in host.gpus[: serving.gpus]]

@@ -33,7 +33,9 @@ IMAGE_FLAGS = frozenset(
 def words(
     choice: Choice, folder: Path, host: Host, name: str, variables: Iterable[str]
 ) -> tuple[tuple[str, ...], str]:
-    """Return the arguments up to `serve`, and the model's path in the container. Raises CommandError.
+    """Return the arguments up to `serve`, and the model's path in the container.
+
+    Raises CommandError.
 
     `variables`: names of the environment variables that are passed to the container.
     """
@@ -52,7 +54,8 @@ def words(
     return (
         *(program, "run", "--rm", "--name", name),
         *gpu,
-        # vLLM's processes share pictures and weights in shared memory; the default of 64 MiB is too small.
+        # vLLM's processes share pictures and weights in shared memory; the default of 64 MiB is too
+        # small.
         *("--ipc=private", "--shm-size=8g"),
         *_no_swap(host.ram_total_bytes),
         *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
@@ -74,17 +77,22 @@ def words(
 
 
 def _no_swap(ram_bytes: int) -> tuple[str, ...]:
-    """Return flags that keep pictures and questions out of swap; none where the machine's memory is unknown.
+    """Return flags that keep pictures and questions out of swap; none where the machine's memory is
+    unknown.
 
-    Memory and swap together may be as large as memory alone, which leaves no swap. The bound itself is the whole machine.
+    Memory and swap together may be as large as memory alone, which leaves no swap. The bound itself
+    is the whole machine.
     """
     return (f"--memory={ram_bytes}b", f"--memory-swap={ram_bytes}b") if ram_bytes else ()
 
 
 def mount(folder: Path) -> tuple[Path, str]:
-    """Return the folder to mount at `MOUNTED_AT`, and the model's path in the container. Raises CommandError.
+    """Return the folder to mount at `MOUNTED_AT`, and the model's path in the container.
 
-    The folder is the model's own, or for a hub's cache the one that also contains the files its links lead to.
+    Raises CommandError.
+
+    The folder is the model's own, or for a hub's cache the one that also contains the files its
+    links lead to.
     """
     inside, seen = MOUNTED_AT, folder
     if outside := _leads_out(folder, folder):

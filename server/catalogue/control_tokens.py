@@ -1,7 +1,7 @@
 """Recognise models' control tokens, and remove them from texts. Pure.
 
-A tokenizer turns `<|im_end|>`, `[INST]` or `<start_of_turn>` in a question into the real token, which ends the turn or
-replaces the picture.
+A tokenizer turns `<|im_end|>`, `[INST]` or `<start_of_turn>` in a question into the real token,
+which ends the turn or replaces the picture.
 """
 
 from __future__ import annotations
@@ -32,7 +32,10 @@ _CLOSING = {">": "<", "]": "["}
 
 
 class ControlTokens:
-    """A set of control tokens; every `<|…|>` is one, too. `numbered`: tokens with 0 in place of any number."""
+    """A set of control tokens; every `<|…|>` is one, too.
+
+    `numbered`: tokens with 0 in place of any number.
+    """
 
     def __init__(self, tokens: Iterable[str], numbered: Iterable[str] = ()) -> None:
         self.tokens = frozenset(one for one in tokens if _is_markup(one))
@@ -64,7 +67,8 @@ class ControlTokens:
 
 
 class Remainder:
-    """A text that grows by characters, and removes a control token as soon as its last character is added.
+    """A text that grows by characters, and removes a control token as soon as its last character is
+    added.
 
     Therefore the text never contains one.
     """
@@ -96,7 +100,10 @@ class Remainder:
         return token
 
     def take(self, count: int) -> str:
-        """Remove and return the first characters. The caller knows that no control token begins in them."""
+        """Remove and return the first characters.
+
+        The caller knows that no control token begins in them.
+        """
         taken = "".join(self._chars[:count])
         del self._chars[:count]
         for mark, positions in self._marks.items():
@@ -104,7 +111,9 @@ class Remainder:
         return taken
 
     def pending(self) -> int:
-        """Return the position of the first possible beginning of a control token, or the length without one."""
+        """Return the position of the first possible beginning of a control token, or the length
+        without one.
+        """
         found = end = len(self._chars)
         for at in sorted((*self._marks["<"], *self._marks["["], *self._others()), reverse=True):
             if len(self._chars) - at > LONGEST or not self._may_grow("".join(self._chars[at:end])):
@@ -122,7 +131,9 @@ class Remainder:
         return bool(_WORD.fullmatch(text)) or _NUMBER.sub("0", text) in self._tokens.beginnings
 
     def _begin(self, char: str) -> int | None:
-        """Return the beginning of the control token that this last character completes; None without one."""
+        """Return the beginning of the control token that this last character completes; None
+        without one.
+        """
         chars, tokens = self._chars, self._tokens
         for length in tokens._lengths.get(char, ()):
             if length <= len(chars) and "".join(chars[-length:]) in tokens.tokens:
@@ -175,7 +186,8 @@ def of_model(special: Iterable[str]) -> ControlTokens:
 def of_folder(folder: Path) -> ControlTokens | None:
     """Read the control tokens from the tokenizer in a model's folder; None when it names none.
 
-    Added tokens that are not special count only when a known family has them; others are words, spaces or HTML.
+    Added tokens that are not special count only when a known family has them; others are words,
+    spaces or HTML.
     """
     found: set[str] = set()
     for one in _added(folder):

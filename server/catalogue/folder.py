@@ -1,4 +1,6 @@
-"""Read a model's properties from its folder: kind, abilities, sizes; and check that its files are complete."""
+"""Read a model's properties from its folder: kind, abilities, sizes; and check that its files are
+complete.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,10 @@ MAKING_BYTES = 6_000_000_000
 
 
 def read_model(folder: Path) -> Model:
-    """Read a model from its folder: configuration and headers, but no weights. Raises ModelFolderError."""
+    """Read a model from its folder: configuration and headers, but no weights.
+
+    Raises ModelFolderError.
+    """
     folder = Path(os.path.abspath(folder))
     try:
         there = folder.is_dir()
@@ -107,8 +112,8 @@ def _another_kind(folder: Path) -> str:
 def find_models(roots: Iterable[Path]) -> tuple[list[Model], list[str]]:
     """Find the models in `roots`: models' folders, or folders with such one or two levels below.
 
-    Returns the models, and a sentence for each unusable one. A missing root is no error. Of two with the same id the first
-    counts.
+    Returns the models, and a sentence for each unusable one. A missing root is no error. Of two
+    with the same id the first counts.
     """
     found: dict[str, Model] = {}
     troubles: list[str] = []
@@ -254,7 +259,10 @@ def _model(folder: Path, family: Family, **fields: Any) -> Model:
 
 
 def _require_parts(folder: Path, family: Family) -> None:
-    """Check the tokenizer and the image processor. Raises ModelFolderError when a necessary file is missing."""
+    """Check the tokenizer and the image processor.
+
+    Raises ModelFolderError when a necessary file is missing.
+    """
     if not any((folder / name).is_file() for name in _TOKENIZERS):
         raise ModelFolderError(
             f"{folder} has no tokenizer ({_TOKENIZERS[0]}), so no text gets to the model. {AGAIN}"
@@ -314,7 +322,8 @@ def _quantization(config: Mapping[str, Any]) -> str:
 
 def _remote_code(folder: Path, kind: str) -> bool:
     """Return True when it needs code from its folder: a class in a file that exists there."""
-    # The model's own class is in the library when its type is known here; processors may still have code.
+    # The model's own class is in the library when its type is known here; processors may still have
+    # code.
     names = ["processor_config.json", "preprocessor_config.json", "tokenizer_config.json"]
     if kind not in families.FAMILIES:
         names.append(CONFIG)

@@ -1,4 +1,7 @@
-"""A command that will be started: its arguments, and the environment variables that it sets. Pure."""
+"""A command that will be started: its arguments, and the environment variables that it sets.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ class Launch:
     base_url: str = ""
     # The model's name in requests; empty: the first that the server lists
     served_name: str = ""
-    # True: a build for the CPU. Any other that reports computing on the CPU has failed to use its GPU.
+    # True: a build for the CPU. Any other that reports computing on the CPU has failed to use its
+    # GPU.
     for_cpu: bool = False
     # Name of the container that it starts; empty for none
     container: str = ""

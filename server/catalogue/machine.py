@@ -1,4 +1,7 @@
-"""Facts about a machine that runs models: GPUs, memory, installed programs. Pure data, with comparisons of versions."""
+"""Facts about a machine that runs models: GPUs, memory, installed programs.
+
+Pure data, with comparisons of versions.
+"""
 
 from __future__ import annotations
 
@@ -35,14 +38,17 @@ class Host:
     ram_total_bytes: int = 0
     ram_free_bytes: int = 0
     cores: int = 1
-    # A Python with torch, and its installed libraries with their versions: "torch", "transformers", "diffusers", "fastapi"
+    # A Python with torch, and its installed libraries with their versions: "torch", "transformers",
+    # "diffusers", "fastapi"
     engine_python: str | None = None
     libraries: Mapping[str, str] = field(default_factory=dict)
     # Device of its torch beside the CPU: "cuda" (also for ROCm) or ""
     torch_device: str = ""
-    # model_types that its transformers has for answers about pictures and for speech; empty: unknown
+    # model_types that its transformers has for answers about pictures and for speech; empty:
+    # unknown
     model_types: frozenset[str] = frozenset()
-    # The program, its version and the flags in its help; None: not installed or not usable, with the reason in the trouble
+    # The program, its version and the flags in its help; None: not installed or not usable, with
+    # the reason in the trouble
     vllm: str | None = None
     vllm_version: str = ""
     vllm_flags: frozenset[str] = frozenset()

@@ -1,4 +1,6 @@
-"""Find the modes in which a model can run on a machine; for each other mode a sentence with the reason and remedy."""
+"""Find the modes in which a model can run on a machine; for each other mode a sentence with the
+reason and remedy.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,8 @@ RAM_LEFT = 1 * GB
 GPU_SHARE = 0.92
 # Memory bandwidth of a common laptop, bytes per second; every word reads all weights once.
 LAPTOP_BANDWIDTH = 25 * GB
-# Largest share of a pipeline on the GPU at a time with offloading, with its activations: 0.45 to 0.6 for Wan's pipelines
+# Largest share of a pipeline on the GPU at a time with offloading, with its activations: 0.45 to
+# 0.6 for Wan's pipelines
 LARGEST_PART = 0.6
 # Video models above this size take hours on a CPU
 LARGE_BYTES = 1 * GB
@@ -45,7 +48,9 @@ class Server(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Possible:
-    """The verdict on a mode; `reason` says why it cannot work and what to do, or what to know when it can."""
+    """The verdict on a mode; `reason` says why it cannot work and what to do, or what to know when
+    it can.
+    """
 
     ok: bool
     reason: str = ""
@@ -62,14 +67,18 @@ def modes(model: Model, host: Host, dtype: str = "auto") -> dict[RunMode, Possib
 
 
 def subprocess_server(model: Model, host: Host) -> Server | None:
-    """Return the program of the subprocess mode: vLLM if it fits this machine, else `transformers serve`; None: neither."""
+    """Return the program of the subprocess mode: vLLM if it fits this machine, else `transformers
+    serve`; None: neither.
+    """
     if not _no_vllm(model, host):
         return Server.VLLM
     return None if _no_transformers_server(model, host) else Server.TRANSFORMERS
 
 
 def device(model: Model, host: Host, dtype: str = "auto") -> str:
-    """Return the device for in-process models: "cuda" when the model fits and torch can use the GPU, else "cpu"."""
+    """Return the device for in-process models: "cuda" when the model fits and torch can use the
+    GPU, else "cpu".
+    """
     frees = [gpu.free_bytes for gpu in host.gpus]
     need = needed(model, dtype, gpu=True)
     fits = any(free is None or free >= need for free in frees)
@@ -77,7 +86,9 @@ def device(model: Model, host: Host, dtype: str = "auto") -> str:
 
 
 def offloads(model: Model, host: Host) -> bool:
-    """Return True when a generating model fits on the GPU only part by part, with the rest in main memory."""
+    """Return True when a generating model fits on the GPU only part by part, with the rest in main
+    memory.
+    """
     if model.answers or host.torch_device != "cuda" or device(model, host) == "cuda":
         return False
     frees = [gpu.free_bytes for gpu in host.gpus]

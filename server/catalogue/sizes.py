@@ -11,8 +11,8 @@ OVERHEAD_BYTES = 800_000_000
 # Tokens of the one context that is counted, unless the model's is shorter
 CONTEXT = 8192
 _BYTES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
-# Packages that transformers needs for quantised weights: quant_method of config.json to names for pip (transformers 5.23,
-# quantizers/). Methods that are not listed are tried without.
+# Packages that transformers needs for quantised weights: quant_method of config.json to names for
+# pip (transformers 5.23, quantizers/). Methods that are not listed are tried without.
 QUANTISED: Mapping[str, tuple[str, ...]] = {
     "aqlm": ("aqlm", "accelerate"),
     "auto-round": ("auto-round",),
@@ -30,14 +30,17 @@ QUANTISED: Mapping[str, tuple[str, ...]] = {
     "torchao": ("torchao",),
     "vptq": ("vptq", "accelerate"),
 }
-# Formats without arithmetic on a CPU: transformers widens their 8 or 4 bits to 16 when it loads them.
+# Formats without arithmetic on a CPU: transformers widens their 8 or 4 bits to 16 when it loads
+# them.
 _WIDENED = {"fp8": 2, "mxfp8": 2, "mxfp4": 4}
 
 
 def needed(model: Model, dtype: str = "auto", *, gpu: bool) -> int:
-    """Return the bytes for answering when computed in `dtype`; 0 when the model's sizes are unknown.
+    """Return the bytes for answering when computed in `dtype`; 0 when the model's sizes are
+    unknown.
 
-    "auto" is the stored format, on a GPU at most 16 bits. For generating models it is `memory_bytes`, counted with 16 bits.
+    "auto" is the stored format, on a GPU at most 16 bits. For generating models it is
+    `memory_bytes`, counted with 16 bits.
     """
     if not (model.memory_bytes and model.weights_bytes and model.answers):
         return model.memory_bytes

@@ -1,4 +1,7 @@
-"""Build the arguments of `vllm serve` from the flags that the installed vLLM lists in its help. Starts nothing."""
+"""Build the arguments of `vllm serve` from the flags that the installed vLLM lists in its help.
+
+Starts nothing.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +91,9 @@ def listed_flags(text: str) -> frozenset[str]:
 
 
 def cpu_cache_bytes(room: int) -> int:
-    """Return the memory for keys and values on the CPU: half of the `room` bytes beside the model, 256 MiB to 2 GiB."""
+    """Return the memory for keys and values on the CPU: half of the `room` bytes beside the model,
+    256 MiB to 2 GiB.
+    """
     return min(max(room // 2, _CACHE_BYTES[0]), _CACHE_BYTES[1])
 
 

@@ -14,8 +14,9 @@ NO_GPU = (
     "This vLLM finds no GPU and would run on the CPU. It is a build for another maker's GPU, or this user may not open"
     " the GPU (AMD: /dev/kfd, groups render and video). Install the build for this GPU."
 )
-# Pattern and sentence; the first that matches is used. `{memory}`, `{context}`, `{dtype}` name a setting with its value,
-# `{elsewhere}` says how to set another port; `{port}` and `{path}` are values.
+# Pattern and sentence; the first that matches is used. `{memory}`, `{context}`, `{dtype}` name a
+# setting with its value, `{elsewhere}` says how to set another port; `{port}` and `{path}` are
+# values.
 _FAILURES: tuple[tuple[str, str], ...] = (
     (
         r"platform (?:is )?cpu\b|device_config=cpu|device_type=cpu|Failed to infer device type",
@@ -142,7 +143,9 @@ def phase(line: str) -> str:
 
 
 def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: object) -> str:
-    """Return the cause of a failure and the remedy; "" for an unknown failure. `settings` fill in the sentence.
+    """Return the cause of a failure and the remedy; "" for an unknown failure.
+
+    `settings` fill in the sentence.
 
     `for_cpu`: computing on the CPU is intended, not a failure.
     """

@@ -102,7 +102,10 @@ def _bytes(path: Path) -> bytes:
 
 
 def _opened(path: Path) -> BinaryIO:
-    """Open a regular file without blocking on a pipe. Raises OSError, and ModelFolderError for anything else."""
+    """Open a regular file without blocking on a pipe.
+
+    Raises OSError, and ModelFolderError for anything else.
+    """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
     number = os.open(path, flags)
     try:
@@ -126,7 +129,10 @@ def clean(name: str) -> str:
 
 
 def read_weights(folder: Path) -> Weights:
-    """Read the headers of all shards. Raises ModelFolderError when one is missing, damaged or truncated."""
+    """Read the headers of all shards.
+
+    Raises ModelFolderError when one is missing, damaged or truncated.
+    """
     for name in _WEIGHTS:
         index = folder / f"{name}.index.json"
         if index.exists():

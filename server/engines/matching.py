@@ -1,4 +1,7 @@
-"""Match words of questions and rows of print: text without case and accents, patterns of words. Pure."""
+"""Match words of questions and rows of print: text without case and accents, patterns of words.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,10 @@ import unicodedata
 
 
 def plain(text: str) -> str:
-    """Lower case without accents, for comparing words. Scripts without case or accents stay as they are."""
+    """Lower case without accents, for comparing words.
+
+    Scripts without case or accents stay as they are.
+    """
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).casefold())
     # Marks beyond Latin, Greek and Cyrillic (dakuten, vowel signs) belong to the letter.
     bare = "".join(char for char in folded if not "\u0300" <= char <= "\u036f")

@@ -1,4 +1,6 @@
-"""Choose the way of a question from its words: the present picture, its detail, the recent past, or a spot in it. Pure."""
+"""Choose the way of a question from its words: the present picture, its detail, the recent past, or
+a spot in it. Pure.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from enum import StrEnum
 from server.core.frames import Detail, Route
 from server.engines.matching import plain, word_pattern
 
-# Questions about reading or small things, by language: words, beginnings of words (ending in *) and phrases.
-# They are compared as `plain` text. A word too many costs visual tokens; a word too few costs an unreadable label.
+# Questions about reading or small things, by language: words, beginnings of words (ending in *) and
+# phrases. They are compared as `plain` text. A word too many costs visual tokens; a word too few
+# costs an unreadable label.
 DETAIL_WORDS: dict[str, str] = {
     "en": "read, reads, reading, say, says, written, writing, wrote, text, texts, word, words, letter*, label*, print, "
     "printed, sign, signs, signpost*, caption*, subtitle*, headline*, title*, number*, digit*, figures, serial*, code, "
@@ -76,7 +79,8 @@ DETAIL_PARTS: dict[str, str] = {
     "화면, 메뉴, 전화, 주소, 번역, 작은, 자세히, 몇 시, 시계",
 }
 
-# Questions about the last minutes. Of phrases that begin at the same word the longest counts, in all of these tables.
+# Questions about the last minutes. Of phrases that begin at the same word the longest counts, in
+# all of these tables.
 PAST_WORDS: dict[str, str] = {
     "en": "just happened, what happened, what has happened, what's happened, what just, happened here, just now, a moment ago, "
     "moments ago, moment ago, minute ago, minutes ago, second ago, seconds ago, a while ago, earlier, did i put, did i leave, "
@@ -165,7 +169,8 @@ SEARCH_PARTS: dict[str, str] = {
     "ja": "探して, 探す, さがして, 見つけて",
     "ko": "찾아, 찾을",
 }
-# Phrases that look like one of these and are not: where something comes from, other meanings of a word.
+# Phrases that look like one of these and are not: where something comes from, other meanings of a
+# word.
 NEITHER_WORDS: dict[str, str] = {
     "en": "where am i, where are we, where is this from, where is it from, where's this from, where does this come from, "
     "where does it come from, where do these come from, where did this come from, where did it come from, where is this made, "
@@ -218,7 +223,9 @@ _SIGNS = {
 
 
 def wants_detail(question: str) -> bool:
-    """Tell whether a question is about reading or about something small, so that detail "auto" becomes "high"."""
+    """Tell whether a question is about reading or about something small, so that detail "auto"
+    becomes "high".
+    """
     return _DETAIL.search(_ends(question)) is not None
 
 
@@ -262,7 +269,10 @@ def _ends(question: str) -> str:
 
 
 def _signs(text: str) -> set[_Sign]:
-    """Find the signs of a `plain` text. Of two phrases that share a letter the longer one counts."""
+    """Find the signs of a `plain` text.
+
+    Of two phrases that share a letter the longer one counts.
+    """
     spans = [
         (match.end() - match.start(), match.start(), sign)
         for sign, pattern in _SIGNS.items()

@@ -22,10 +22,13 @@ _LEAST_GAP = 0.2
 
 
 class EngineSelector:
-    """`engines`, best first. One engine alone is a fixed choice: it is never replaced, only its status changes.
+    """`engines`, best first.
 
-    Every `interval` seconds all are probed, every `seeking` seconds while a better one than the current is not
-    ready or the current one is in doubt; both are varied by a tenth, so that processes do not probe in step.
+    One engine alone is a fixed choice: it is never replaced, only its status changes.
+
+    Every `interval` seconds all are probed, every `seeking` seconds while a better one than the
+    current is not ready or the current one is in doubt; both are varied by a tenth, so that
+    processes do not probe in step.
     """
 
     def __init__(
@@ -79,7 +82,9 @@ class EngineSelector:
         return stop
 
     async def start(self) -> None:
-        """Begin to probe; returns after the first round, or after `first_probe` seconds when that takes longer."""
+        """Begin to probe; returns after the first round, or after `first_probe` seconds when that
+        takes longer.
+        """
         self._tasks.spawn(self._run(), name="probe")
         try:
             async with asyncio.timeout(self._first_probe):
@@ -94,7 +99,9 @@ class EngineSelector:
         await asyncio.gather(*(engine.close() for engine in self.engines), return_exceptions=True)
 
     def report_failure(self, engine: Engine) -> None:
-        """Report that an engine did not answer: probe it at once, and leave it when that fails, too."""
+        """Report that an engine did not answer: probe it at once, and leave it when that fails,
+        too.
+        """
         if engine not in self.engines:
             return
         self._failures[engine] = max(1, self._failures[engine])
@@ -102,7 +109,9 @@ class EngineSelector:
         self._wake.set()
 
     def probe_soon(self) -> None:
-        """An engine's status has changed: choose anew at once, and probe now rather than when it is time."""
+        """An engine's status has changed: choose anew at once, and probe now rather than when it is
+        time.
+        """
         self._choose()
         self._wake.set()
 
@@ -113,7 +122,10 @@ class EngineSelector:
             self.probe_soon()
 
     def prefer(self, engine: Engine | None) -> None:
-        """An operator chose this one: it goes before all others while it is able. None: the usual order again."""
+        """An operator chose this one: it goes before all others while it is able.
+
+        None: the usual order again.
+        """
         if engine is not None and engine not in self.engines:
             return
         first = () if engine is None else (engine,)

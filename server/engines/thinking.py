@@ -1,4 +1,6 @@
-"""Models that think before they answer: switch it off where they allow it, else give them tokens of their own. Pure."""
+"""Models that think before they answer: switch it off where they allow it, else give them tokens of
+their own. Pure.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ CLOSE = frozenset(
         *("<channel|>", "<|end_of_thought|>"),
     )
 )
-# Fields that switch it off: for the templates of Qwen, GLM, DeepSeek and others, and OpenAI's own field.
+# Fields that switch it off: for the templates of Qwen, GLM, DeepSeek and others, and OpenAI's own
+# field.
 OFF_FIELDS: dict[str, Any] = {
     "chat_template_kwargs": {"enable_thinking": False, "thinking": False},
     "reasoning_effort": "none",
@@ -33,7 +36,10 @@ OFF_FIELDS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class ThinkingLimits:
-    """The settings for thinking. `wanted`: a model that can answer without thinking may think all the same."""
+    """The settings for thinking.
+
+    `wanted`: a model that can answer without thinking may think all the same.
+    """
 
     wanted: bool = False
     # For thoughts, above the tokens of an answer
@@ -76,7 +82,9 @@ class Thinking:
         self._dropped: set[str] = set()
 
     def known(self, *, switch: bool, opened: bool) -> None:
-        """Learn from a model's own template: it has a switch, or it opens the thoughts without being asked to."""
+        """Learn from a model's own template: it has a switch, or it opens the thoughts without
+        being asked to.
+        """
         self._switch = switch
         if opened or (switch and self.limits.wanted):
             self.mode = Mode.BUDGET
@@ -96,9 +104,12 @@ class Thinking:
         return min(self.limits.max_tokens, context // 4) if context else self.limits.max_tokens
 
     def seen(self, asked: Mode) -> bool:
-        """Learn that it thought though it was asked like that; tell whether to ask anew, since that changes something."""
+        """Learn that it thought though it was asked like that; tell whether to ask anew, since that
+        changes something.
+        """
         if self.mode is asked:
-            # Asked not to think, a model may begin with its answer, whatever its template opens otherwise.
+            # Asked not to think, a model may begin with its answer, whatever its template opens
+            # otherwise.
             self.implied = False
             off = asked is Mode.PLAIN and self._switch and not self.limits.wanted
             self.mode = Mode.OFF if off else Mode.BUDGET
@@ -119,7 +130,10 @@ class Thinking:
             self.mode = Mode.BUDGET
 
     def refused(self) -> bool:
-        """Learn that the server refused a request; tell whether the fields may be why. They are not sent again."""
+        """Learn that the server refused a request; tell whether the fields may be why.
+
+        They are not sent again.
+        """
         if self.mode is not Mode.OFF:
             return False
         self.mode = Mode.BUDGET

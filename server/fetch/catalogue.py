@@ -23,7 +23,8 @@ _EMPTY = " Left empty, it is ours."
 
 
 def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
-    """`source` is empty (ours), a path, or an https URL that may end in #sha256= and 64 hexadecimal digits.
+    """`source` is empty (ours), a path, or an https URL that may end in #sha256= and 64 hexadecimal
+    digits.
 
     Blocking, up to 20 s. Raises CatalogueError.
     """
@@ -55,10 +56,11 @@ def load_catalogue(source: str, fetcher: Fetcher | None = None) -> Catalogue:
 
 
 class CatalogueSource:
-    """The catalogue that CATALOGUE names, for a program that goes on: a file is read each time, an address once.
+    """The catalogue that CATALOGUE names, for a program that goes on: a file is read each time, an
+    address once.
 
-    What cannot be had is ours with a sentence among its `troubles`, which the log has, too. For any number of threads;
-    `now` is monotonic seconds.
+    What cannot be had is ours with a sentence among its `troubles`, which the log has, too. For any
+    number of threads; `now` is monotonic seconds.
     """
 
     def __init__(

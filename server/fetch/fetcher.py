@@ -1,4 +1,6 @@
-"""Fetch one file by https: bounded in time, size and redirects, checked by its checksum, from public addresses only."""
+"""Fetch one file by https: bounded in time, size and redirects, checked by its checksum, from
+public addresses only.
+"""
 
 from __future__ import annotations
 

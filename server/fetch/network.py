@@ -23,19 +23,21 @@ MAX_ADDRESSES = 8
 Resolve = Callable[[str, int], list[str]]
 # Global unicast (RFC 4291); whatever else IPv6 has is special.
 _GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
-# In there for protocols (RFC 2928), which newer Pythons take for global: 2001:1::1 is whatever router is next
+# In there for protocols (RFC 2928), which newer Pythons take for global: 2001:1::1 is whatever
+# router is next
 _PROTOCOLS_V6 = ipaddress.IPv6Network("2001::/23")
 # IPv4 behind IPv6: RFC 6052
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Beside what Python knows: IETF protocol assignments (RFC 6890; a cloud's metadata is in there), relays that are
-# given up (RFC 7526).
+# Beside what Python knows: IETF protocol assignments (RFC 6890; a cloud's metadata is in there),
+# relays that are given up (RFC 7526).
 _SPECIAL = tuple(ipaddress.IPv4Network(text) for text in ("192.0.0.0/24", "192.88.99.0/24"))
 # Metadata services of clouds that are not link-local: Azure, Alibaba
 _METADATA = tuple(ipaddress.ip_address(text) for text in ("168.63.129.16", "100.100.100.200"))
 
 
 class FetchError(Exception):
-    """`message` says what was asked for, what happened and what to do; it holds no query and no password of a URL.
+    """`message` says what was asked for, what happened and what to do; it holds no query and no
+    password of a URL.
 
     Outside the server's tree of errors: this folder is used without the server.
     """
@@ -103,7 +105,9 @@ def trusted() -> ssl.SSLContext:
 
 
 def reason(error: Exception) -> str:
-    """Give the reason of a failed connection, for a sentence: the certificate, the name, or the kind of error."""
+    """Give the reason of a failed connection, for a sentence: the certificate, the name, or the
+    kind of error.
+    """
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return "its certificate is not trusted; where a network puts its own in between, SSL_CERT_FILE names the file of it"
@@ -117,10 +121,12 @@ def resolve(host: str, port: int) -> list[str]:
 
 
 class Network(NetworkBackend):
-    """A network that looks a name up once, connects to an address that was checked, and checks the other end again.
+    """A network that looks a name up once, connects to an address that was checked, and checks the
+    other end again.
 
-    So a name that changes its address between check and connection (DNS rebinding) leads nowhere. `refused` names what
-    is wrong with an address, or None; `seconds` is all that a connection made here may take, None: no end.
+    So a name that changes its address between check and connection (DNS rebinding) leads nowhere.
+    `refused` names what is wrong with an address, or None; `seconds` is all that a connection made
+    here may take, None: no end.
     """
 
     def __init__(
@@ -203,7 +209,10 @@ class Network(NetworkBackend):
             )
 
     def _look_up(self, host: str, port: int, seconds: float | None) -> list[str]:
-        """In a thread of its own, for nothing else ends a look-up in time. Raises httpcore2's errors."""
+        """In a thread of its own, for nothing else ends a look-up in time.
+
+        Raises httpcore2's errors.
+        """
         answer: queue.SimpleQueue[list[str] | OSError | UnicodeError] = queue.SimpleQueue()
 
         def ask() -> None:

@@ -1,1 +1,3 @@
-"""Videos and sound from words: what may be asked, the worker that makes it, the MP4 or WAV, all in memory."""
+"""Videos and sound from words: what may be asked, the worker that makes it, the MP4 or WAV, all in
+memory.
+"""

@@ -31,12 +31,18 @@ class MediaModel(Protocol):
     def busy(self) -> bool: ...
 
     def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """`step`, then `frame`s, `sound` or a whole `file` with what it is. Closing it stops the work."""
+        """`step`, then `frame`s, `sound` or a whole `file` with what it is.
+
+        Closing it stops the work.
+        """
         ...
 
 
 class Assembly:
-    """`pool` encodes, with one thread: what belongs to a file is done in turn. A file has at most `most_bytes`."""
+    """`pool` encodes, with one thread: what belongs to a file is done in turn.
+
+    A file has at most `most_bytes`.
+    """
 
     def __init__(self, pool: ThreadPoolExecutor, most_bytes: int, on_change: OnChange) -> None:
         self._pool = pool
@@ -90,8 +96,8 @@ class Assembly:
             raise self._too_large("video", "smaller or shorter one") from None
         finally:
             if writer is not None:
-                # In the pool, behind the frame that may be encoded still: nobody waits for it. A pool that is closed
-                # has nobody either.
+                # In the pool, behind the frame that may be encoded still: nobody waits for it. A
+                # pool that is closed has nobody either.
                 with suppress(RuntimeError):
                     self._pool.submit(writer.discard)
 

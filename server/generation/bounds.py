@@ -1,4 +1,5 @@
-"""Check a request to a generating model: every value against fixed bounds and the model's own rules.
+"""Check a request to a generating model: every value against fixed bounds and the model's own
+rules.
 
 Each error says what was given and what is allowed.
 """
@@ -73,8 +74,10 @@ class SoundRequest:
 
 
 def video_request(given: Mapping[str, Any], rules: Rules) -> VideoRequest:
-    """Check a client's request. `seconds` * `fps` is taken to the nearest count that the model makes; `frames`
-    instead of `seconds` has to be such a count.
+    """Check a client's request.
+
+    `seconds` * `fps` is taken to the nearest count that the model makes; `frames` instead of
+    `seconds` has to be such a count.
 
     Raises BadRequest.
     """

@@ -1,6 +1,7 @@
 """Videos and sound as files in memory, and a camera's picture as a video's first frame.
 
-An MP4 is H.264, 4:2:0, BT.709, with its index in front so that a page plays it at once. A WAV has 16-bit PCM.
+An MP4 is H.264, 4:2:0, BT.709, with its index in front so that a page plays it at once. A WAV has
+16-bit PCM.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from numpy.typing import NDArray
 
 # Visually clean, about a tenth of a bit a pixel (x264's scale).
 CRF = "18"
-# The index: a fixed part, and what a frame's size, time, place and order take. libavformat's own way of putting it in
-# front ("faststart") reads the file again by its name, which one in memory has not: room is kept for it instead.
+# The index: a fixed part, and what a frame's size, time, place and order take. libavformat's own
+# way of putting it in front ("faststart") reads the file again by its name, which one in memory has
+# not: room is kept for it instead.
 _INDEX_BYTES = 4096
 _INDEX_BYTES_A_FRAME = 48
 # Bytes of a sample of sound
@@ -35,7 +37,10 @@ class Made:
 
 
 class TooManyBytes(Exception):
-    """The file got larger than it may. Outside the tree of errors: its callers say what that means."""
+    """The file got larger than it may.
+
+    Outside the tree of errors: its callers say what that means.
+    """
 
 
 class _Bounded(io.BytesIO):
@@ -58,7 +63,9 @@ class Mp4Writer:
     """One video. Belongs to one thread at a time; ends with `finish` or `discard`."""
 
     def __init__(self, width: int, height: int, fps: int, frames: int, most_bytes: int) -> None:
-        """`width` and `height` in pixels, even; `frames` is how many there will be, for the index's room."""
+        """`width` and `height` in pixels, even; `frames` is how many there will be, for the index's
+        room.
+        """
         self._file = _Bounded(most_bytes)
         room = _INDEX_BYTES + _INDEX_BYTES_A_FRAME * frames
         self._container = av.open(
@@ -77,7 +84,10 @@ class Mp4Writer:
         self._count = 0
 
     def add(self, rgb: bytes | memoryview) -> None:
-        """The next frame: `height` * `width` * 3 bytes. Raises TooManyBytes, ValueError for another size."""
+        """The next frame: `height` * `width` * 3 bytes.
+
+        Raises TooManyBytes, ValueError for another size.
+        """
         pixels = np.frombuffer(rgb, np.uint8).reshape(self._shape)
         frame = av.VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
             format="yuv420p",
@@ -126,7 +136,9 @@ def wav(pcm: bytes, rate: int, channels: int = 1) -> bytes:
 
 
 def cover(bgr: NDArray[np.uint8], width: int, height: int) -> bytes:
-    """RGB of `width` * `height` pixels, from the largest part around the middle that has their ratio."""
+    """RGB of `width` * `height` pixels, from the largest part around the middle that has their
+    ratio.
+    """
     rows, columns = bgr.shape[:2]
     part_rows = min(rows, max(1, round(columns * height / width)))
     part_columns = min(columns, max(1, round(rows * width / height)))

@@ -24,7 +24,8 @@ from server.processes.worker_process import WorkerProcess
 
 log = logging.getLogger(__name__)
 
-# Between the first sign of life and the last, a model has to be there: large weights come from slow disks.
+# Between the first sign of life and the last, a model has to be there: large weights come from slow
+# disks.
 LOAD_SECONDS = 3600.0
 # Seconds for cancelled work to end, before its process is ended instead
 CANCEL_SECONDS = 10.0
@@ -81,8 +82,8 @@ class _Inbox:
 class Generator:
     """From `start` to `stop`, or to its end by itself. `ended` is set when it is gone.
 
-    `on_phase` gets the phase of loading, `on_line` each line of the worker's log but those of the time in which
-    something is made, which might repeat what was asked.
+    `on_phase` gets the phase of loading, `on_line` each line of the worker's log but those of the
+    time in which something is made, which might repeat what was asked.
     """
 
     def __init__(
@@ -149,10 +150,13 @@ class Generator:
         self._stoppable = bool(message.header["stoppable"])
 
     async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """Yield the worker's messages: `step`, `frame` and `sound`, and `done` at last. One piece of work at a time.
+        """Yield the worker's messages: `step`, `frame` and `sound`, and `done` at last.
 
-        Closing it cancels the work: within a layer's time where the worker can, else by ending its process. A frame
-        was taken once the next message is asked for. Raises EngineRefused, EngineFailed, EngineUnavailable.
+        One piece of work at a time.
+
+        Closing it cancels the work: within a layer's time where the worker can, else by ending its
+        process. A frame was taken once the next message is asked for. Raises EngineRefused,
+        EngineFailed, EngineUnavailable.
         """
         if self._messages is not None:
             raise RuntimeError("one piece of work at a time")

@@ -73,7 +73,10 @@ class JobProgress:
 
 
 class GenerationJob:
-    """Owner of the one piece of work and its result. `pool` encodes. All methods belong to the event loop."""
+    """Owner of the one piece of work and its result.
+
+    `pool` encodes. All methods belong to the event loop.
+    """
 
     def __init__(
         self,
@@ -106,7 +109,10 @@ class GenerationJob:
     def start(
         self, model: MediaModel, asked: VideoRequest | SoundRequest, picture: bytes = b""
     ) -> JobProgress:
-        """Begin. `picture` is RGB of the video's size, for a request with `camera`. A result not taken is dropped.
+        """Begin.
+
+        `picture` is RGB of the video's size, for a request with `camera`. A result not taken is
+        dropped.
 
         Raises Busy while something is made.
         """
@@ -175,7 +181,9 @@ class GenerationJob:
             self._lent = None
 
     def put_back(self, made: Made) -> None:
-        """Keep the result of `take` again, since it did not arrive; not where newer work was begun or it was cancelled."""
+        """Keep the result of `take` again, since it did not arrive; not where newer work was begun
+        or it was cancelled.
+        """
         if self._lent is made:
             self._lent = None
             self._keep(made)

@@ -1,7 +1,9 @@
-"""Find the H.264 frames of an MP4 (ISO/IEC 14496-12 and -15) before a decoder sees any of them. Pure.
+"""Find the H.264 frames of an MP4 (ISO/IEC 14496-12 and -15) before a decoder sees any of them.
 
-libavformat decodes while it opens a file, and fills an index as long as the file says: a kilobyte may ask for gigabytes.
-Files in fragments and other codecs than H.264 are not taken.
+Pure.
+
+libavformat decodes while it opens a file, and fills an index as long as the file says: a kilobyte
+may ask for gigabytes. Files in fragments and other codecs than H.264 are not taken.
 """
 
 from __future__ import annotations
@@ -33,7 +35,10 @@ class Video(NamedTuple):
     length: int
 
     def frames(self) -> Iterator[bytes]:
-        """Each frame in Annex B form, the sets before the first. Raises ValueError for one that is malformed."""
+        """Each frame in Annex B form, the sets before the first.
+
+        Raises ValueError for one that is malformed.
+        """
         sets = self.sets
         for sample in self.samples:
             yield sets + _annex_b(sample, self.length)
@@ -70,7 +75,10 @@ class _Walk:
 
 
 def read_video(data: bytes, most_frames: int) -> Video:
-    """Take an MP4 apart. Raises ValueError for what is none, has no H.264, or more frames than that."""
+    """Take an MP4 apart.
+
+    Raises ValueError for what is none, has no H.264, or more frames than that.
+    """
     whole = memoryview(data)
     walk = _Walk(whole)
     for kind, track in walk.boxes(walk.first(whole, b"moov")):

@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-# For files that say nothing: an autoencoder of 8 pixels a latent below patches of 2x2, and four frames
-# a latent behind the first (Wan 2.1, its config.json files).
+# For files that say nothing: an autoencoder of 8 pixels a latent below patches of 2x2, and four
+# frames a latent behind the first (Wan 2.1, its config.json files).
 FACTOR = 16
 FRAME_STEP = 4
 # Hz. What the model's files say goes before.
@@ -46,7 +46,9 @@ class Rules:
     sample_rate: int = SAMPLE_RATE
 
     def nearest_frames(self, wanted: float) -> int:
-        """The count next to `wanted` that the model can make; of two the larger one, as a page counts it, too."""
+        """The count next to `wanted` that the model can make; of two the larger one, as a page
+        counts it, too.
+        """
         return max(0, math.floor((wanted - 1) / self.frame_step + 0.5)) * self.frame_step + 1
 
     def message(self) -> dict[str, Any]:
@@ -86,7 +88,10 @@ def is_pipeline(folder: Path) -> bool:
 
 
 def makes_sound(folder: Path) -> bool:
-    """Tell whether a pipeline makes sound alone, by its autoencoder or its vocoder. Raises RulesError."""
+    """Tell whether a pipeline makes sound alone, by its autoencoder or its vocoder.
+
+    Raises RulesError.
+    """
     if "sampling_rate" in _component(folder, "vae"):
         return True
     index = read_json(folder / "model_index.json")
@@ -94,7 +99,9 @@ def makes_sound(folder: Path) -> bool:
 
 
 def own_code(folder: Path) -> str:
-    """The file of a pipeline that would run as a program when it is loaded; "" where there is none. Raises RulesError.
+    """The file of a pipeline that would run as a program when it is loaded; "" where there is none.
+
+    Raises RulesError.
 
     Newer diffusers asks before it runs one, older does not.
     """
@@ -108,7 +115,10 @@ def own_code(folder: Path) -> str:
 
 
 def pixel_rules(folder: Path) -> tuple[int, int]:
-    """Multiple of the sides in pixels and frames a latent, of a pipeline's folder. Raises RulesError."""
+    """Multiple of the sides in pixels and frames a latent, of a pipeline's folder.
+
+    Raises RulesError.
+    """
     vae = _component(folder, "vae")
     transformer = _component(folder, "transformer") or _component(folder, "unet")
     spatial = _whole(vae, "scale_factor_spatial", "spatial_compression_ratio")
@@ -121,7 +131,10 @@ def pixel_rules(folder: Path) -> tuple[int, int]:
 
 
 def first_frame(folder: Path) -> FirstFrame:
-    """Tell whether a pipeline begins with a picture, by its folder's own files. Raises RulesError."""
+    """Tell whether a pipeline begins with a picture, by its folder's own files.
+
+    Raises RulesError.
+    """
     transformer = _component(folder, "transformer")
     inward, outward = transformer.get("in_channels"), transformer.get("out_channels")
     # It is given a picture's channels beside the noise, and needs them.

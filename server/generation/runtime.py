@@ -1,4 +1,6 @@
-"""A model that makes videos or sound in the hands of the engine manager: loaded, measured, stopped like any other."""
+"""A model that makes videos or sound in the hands of the engine manager: loaded, measured, stopped
+like any other.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,8 @@ _PHASES = {"starting": "starting", "weights": "loading weights"}
 class GeneratorRuntime:
     """See `server.hosting.runtime.Runtime`. `generator` makes what is asked for while it is loaded.
 
-    One whose process was ended with the work that was cancelled is started again here: that is no crash.
+    One whose process was ended with the work that was cancelled is started again here: that is no
+    crash.
     """
 
     def __init__(
@@ -112,7 +115,9 @@ class GeneratorRuntime:
 
 
 class VideosRuntime:
-    """Another server's videos, once a probe has had one made there: nothing is started and nothing stopped."""
+    """Another server's videos, once a probe has had one made there: nothing is started and nothing
+    stopped.
+    """
 
     def __init__(
         self, launch: Launch, model: Model, pool: ThreadPoolExecutor, *, api_key: str = ""
@@ -137,7 +142,9 @@ class VideosRuntime:
 
 
 class Mute:
-    """The engine of a model that answers no questions: never chosen, and a refusal for whoever asks it all the same."""
+    """The engine of a model that answers no questions: never chosen, and a refusal for whoever asks
+    it all the same.
+    """
 
     name = "local"
 

@@ -1,7 +1,9 @@
-"""Videos by another server over `/v1/videos`, as vLLM-Omni has it (its "Videos API"): jobs that are asked about.
+"""Videos by another server over `/v1/videos`, as vLLM-Omni has it (its "Videos API"): jobs that are
+asked about.
 
-Its server has failed on what pipelines give ("'numpy.ndarray' object has no attribute 'save'"), so nothing is believed
-of it until a probe has had a short video made, fetched and decoded. No picture of the camera is ever sent.
+Its server has failed on what pipelines give ("'numpy.ndarray' object has no attribute 'save'"), so
+nothing is believed of it until a probe has had a short video made, fetched and decoded. No picture
+of the camera is ever sent.
 """
 
 from __future__ import annotations
@@ -61,7 +63,10 @@ _NUMPY = (
 
 
 class VideosApi:
-    """The video API of one server. `base_url` ends in /v1; requests carry `api_key`. `pool` decodes."""
+    """The video API of one server.
+
+    `base_url` ends in /v1; requests carry `api_key`. `pool` decodes.
+    """
 
     backend = "videos-api"
 
@@ -91,7 +96,9 @@ class VideosApi:
         )
 
     async def probe(self) -> str:
-        """Try to make and decode a video; return "" or the reason why its videos cannot be used, with what to do."""
+        """Try to make and decode a video; return "" or the reason why its videos cannot be used,
+        with what to do.
+        """
         data = b""
         try:
             async for message in self.make(PROBE):
@@ -102,7 +109,8 @@ class VideosApi:
         return "" if data else f"The server made nothing. {_INSTEAD}"
 
     async def make(self, asked: Mapping[str, Any], picture: bytes = b"") -> AsyncGenerator[Message]:
-        """`step` while it goes on, then `file` with the MP4 and its `width`, `height`, `frames` and `seconds`.
+        """`step` while it goes on, then `file` with the MP4 and its `width`, `height`, `frames` and
+        `seconds`.
 
         Closing it has the server delete the job.
 
@@ -234,9 +242,11 @@ def _failed(error: object, status: int = 0) -> EngineFailed:
 
 
 def _looked_at(data: bytes) -> dict[str, int | float] | None:
-    """Describe an MP4 whose frames decode; None where they do not, or are larger or more than are made here.
+    """Describe an MP4 whose frames decode; None where they do not, or are larger or more than are
+    made here.
 
-    Its sets are looked at before anything is decoded, as a camera's are, and libavformat never opens it.
+    Its sets are looked at before anything is decoded, as a camera's are, and libavformat never
+    opens it.
     """
     checked, decoder = H264Frames(), open_decoder("H264")
     width = height = 0

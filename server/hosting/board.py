@@ -14,7 +14,8 @@ from server.processes.log_progress import LoadProgress
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-# Least time between two progress reports of one phase; the newest report within it is sent at its end.
+# Least time between two progress reports of one phase; the newest report within it is sent at its
+# end.
 _SHOW_SECONDS = 0.25
 
 

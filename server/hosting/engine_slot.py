@@ -1,4 +1,6 @@
-"""The engine for the model that an operator chose: delegates to the loaded one, or reports why none is loaded."""
+"""The engine for the model that an operator chose: delegates to the loaded one, or reports why none
+is loaded.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ class _InUse:
     # Set to end its answers at once, with the sentence `cut`
     left: asyncio.Event = field(default_factory=asyncio.Event)
     cut: str = ""
-    # Timeouts of the answers that wait for a chunk; without a deadline until the answers have to end
+    # Timeouts of the answers that wait for a chunk; without a deadline until the answers have to
+    # end
     waits: set[asyncio.Timeout] = field(default_factory=set)
     # Number of running answers, and an event that is set without any
     running: int = 0
@@ -143,8 +146,8 @@ class EngineSlot:
     ) -> None:
         """Let `engine` answer from now on, under this model name ("": the engine's own).
 
-        Running answers of the previous engine continue; `finish` waits for them. `refine` completes its capabilities,
-        `silence` is the remedy when it does not answer.
+        Running answers of the previous engine continue; `finish` waits for them. `refine` completes
+        its capabilities, `silence` is the remedy when it does not answer.
         """
         if self._use is None or self._use.engine is not engine:
             if self._use is not None and self._use.running:
@@ -154,7 +157,9 @@ class EngineSlot:
         self._silent_since = None
 
     def leave(self, state: EngineState, detail: str, cut: str = "") -> None:
-        """Remove the engine, for the reason `detail`; running answers end at once with the sentence `cut`."""
+        """Remove the engine, for the reason `detail`; running answers end at once with the sentence
+        `cut`.
+        """
         self._absent = EngineStatus(state, detail)
         use, self._use = self._use, None
         if use is not None:
@@ -190,7 +195,10 @@ class EngineSlot:
         return self.status
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        """See `Engine.answer`. Unloading ends it with EngineFailed, or before the first chunk with EngineUnavailable."""
+        """See `Engine.answer`.
+
+        Unloading ends it with EngineFailed, or before the first chunk with EngineUnavailable.
+        """
         use = self._use
         if use is None:
             raise self._refusal()
@@ -217,12 +225,15 @@ class EngineSlot:
                         ) from None
                     raise
                 began = True
-                # A running answer shows that the engine is not hanging, even if its other answers are slow.
+                # A running answer shows that the engine is not hanging, even if its other answers
+                # are slow.
                 self._silent_since = None
                 yield chunk
 
     async def _is_gone(self, engine: Engine, left: asyncio.Event, failed: bool) -> bool:
-        """Return True when the engine ends shortly after an error; with `failed` wait longer for its end."""
+        """Return True when the engine ends shortly after an error; with `failed` wait longer for
+        its end.
+        """
         for seconds in (_NOTICE_SECONDS, _GOING_SECONDS):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -234,7 +245,10 @@ class EngineSlot:
         return left.is_set()
 
     async def _next(self, chunks: AsyncGenerator[Chunk, None], use: _InUse) -> Chunk:
-        """Read the next chunk. Raises TimeoutError when the engine was removed, StopAsyncIteration at the end."""
+        """Read the next chunk.
+
+        Raises TimeoutError when the engine was removed, StopAsyncIteration at the end.
+        """
         if use.left.is_set():
             raise TimeoutError
         # Without a deadline until `leave` sets one. The consumer's code does not run within it.

@@ -1,4 +1,7 @@
-"""Find this machine's resources and programs for models. Blocking, for seconds with vLLM: call it in a thread."""
+"""Find this machine's resources and programs for models.
+
+Blocking, for seconds with vLLM: call it in a thread.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,8 @@ _NAMES = (
     ),
     *sorted({name for names in QUANTISED.values() for name in names} - {"accelerate"}),
 )
-# Of a Python's libraries: their versions, and what torch was built for, without the seconds that importing it takes.
+# Of a Python's libraries: their versions, and what torch was built for, without the seconds that
+# importing it takes.
 _LIBRARIES = """
 import importlib.metadata as m, importlib.util as u, json, pathlib, re
 found = {}
@@ -74,7 +78,8 @@ _DOCKER_RIGHTS = (
 _AGAIN_SECONDS = 60.0
 _CGROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
-# Of a control group, version 2 and version 1: its limit, what is used of it, and in its memory.stat what files take of that
+# Of a control group, version 2 and version 1: its limit, what is used of it, and in its memory.stat
+# what files take of that
 _GROUP_FILES = (
     ("memory.max", "memory.current", ("inactive_file", "active_file")),
     (
@@ -102,8 +107,8 @@ class _Kept:
 class HostProbe:
     """Read the machine anew each time; ask a program again only when it has changed.
 
-    `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own Python that has torch.
-    For any number of threads.
+    `engine_python`: the setting ENGINE_PYTHON, empty for the first of .venv-models and our own
+    Python that has torch. For any number of threads.
     """
 
     def __init__(
@@ -186,7 +191,9 @@ class HostProbe:
         return tuple(_gpu(vendor, one) for one in found), "" if found else "No GPU was found."
 
     def _python(self) -> tuple[str | None, dict[str, str], str, frozenset[str]]:
-        """Find the models' Python, its libraries, its torch's device beside the CPU, and the models that it loads."""
+        """Find the models' Python, its libraries, its torch's device beside the CPU, and the models
+        that it loads.
+        """
         if self._engine_python:
             path = shutil.which(os.path.expanduser(self._engine_python))
             candidates = [path] if path is not None else []
@@ -210,7 +217,9 @@ class HostProbe:
         return shutil.which(self._vllm)
 
     def _about_python(self, path: str) -> _AboutPython | None:
-        """Asked again only when it, or what is installed beside it, has changed; None is kept for a minute."""
+        """Asked again only when it, or what is installed beside it, has changed; None is kept for a
+        minute.
+        """
         changed, kept = _changed(path), self._kept.get(path)
         if kept is not None and kept.stands(changed):
             return kept.found
@@ -249,7 +258,9 @@ def _ask_python(path: str) -> _AboutPython | None:
 
 
 def _containers() -> tuple[str | None, str | None, bool, str]:
-    """Find docker and podman, whether one can be used, and the reason if not; a usable one is returned alone."""
+    """Find docker and podman, whether one can be used, and the reason if not; a usable one is
+    returned alone.
+    """
     docker, podman = shutil.which("docker"), shutil.which("podman")
     if docker and (_output([docker, "--version"]) or "").startswith("podman"):
         # podman under docker's name (podman-docker) takes --gpus and gives none.
@@ -298,7 +309,10 @@ def main_memory() -> tuple[int, int]:
 
 
 def _groups() -> Iterator[Path]:
-    """List the folders of the control groups that limit this process's memory. Raises OSError, ValueError."""
+    """List the folders of the control groups that limit this process's memory.
+
+    Raises OSError, ValueError.
+    """
     for line in _OWN_GROUPS.read_text("ascii").splitlines():
         _, controllers, own = line.split(":", 2)
         # Version 2 names no controllers.
@@ -315,7 +329,8 @@ def _within(group: Path) -> tuple[int, int] | None:
         try:
             limit = int((group / most).read_text("ascii"))
             used = int((group / now).read_text("ascii"))
-            # Copies of what is in files, weights that were read before all, make room for what programs ask for.
+            # Copies of what is in files, weights that were read before all, make room for what
+            # programs ask for.
             for line in (group / "memory.stat").read_text("ascii").splitlines():
                 name, _, count = line.partition(" ")
                 if name in of_files:

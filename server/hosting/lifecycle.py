@@ -272,7 +272,10 @@ Step = tuple[State, tuple[Action, ...]]
 
 
 class WrongEvent(RuntimeError):
-    """An event came in a phase, or led to one, that the drawing does not have. A bug: outside the tree of errors."""
+    """An event came in a phase, or led to one, that the drawing does not have.
+
+    A bug: outside the tree of errors.
+    """
 
 
 _AFTER_FAILURE = {Phase.LOADING, Phase.READY, Phase.FAILED}
@@ -437,7 +440,10 @@ def _not_loaded(state: State, run: Run, why: str, port_taken: bool) -> Step:
 
 
 def _give_up(state: State, run: Run, why: str) -> Step:
-    """Go back to the model that worked before, where there is one that `run` was to replace. Nothing of `run` is left."""
+    """Go back to the model that worked before, where there is one that `run` was to replace.
+
+    Nothing of `run` is left.
+    """
     good, beside = state.good, state.beside
     if good is None or run.was_ready:
         return replace(state, phase=Phase.FAILED), (ShowFailed(run, joined(run.order.note, why)),)

@@ -43,10 +43,12 @@ _RETRY_SECONDS = 1.0
 
 
 class EngineManager:
-    """Everything on the event loop; what blocks runs in `planning` and `measuring`. `close` ends all.
+    """Everything on the event loop; what blocks runs in `planning` and `measuring`.
 
-    `refusals`: exceptions of `planner`, each with a `message` for people. `gpu_free`: bytes of free memory of each GPU,
-    None where there is none. `known`: models, for examples.
+    `close` ends all.
+
+    `refusals`: exceptions of `planner`, each with a `message` for people. `gpu_free`: bytes of free
+    memory of each GPU, None where there is none. `known`: models, for examples.
     """
 
     def __init__(
@@ -144,7 +146,9 @@ class EngineManager:
         return (await self._planned(choice)).launch
 
     async def gives_back(self) -> tuple[int, tuple[int, ...]]:
-        """Return the bytes of main memory, and of each GPU, that would be free without what is loaded."""
+        """Return the bytes of main memory, and of each GPU, that would be free without what is
+        loaded.
+        """
         tools, run = self._tools, self._answering
         gpus: tuple[int, ...] = ()
         if run is not None and run.loaded is not None:
@@ -152,11 +156,13 @@ class EngineManager:
         return self._board.status.memory_bytes or 0, gpus
 
     async def start(self, choice: Choice, *, preferred: bool = True) -> ManagerStatus:
-        """Load this model in place of any other; return when that has begun, `settled` when it is done.
+        """Load this model in place of any other; return when that has begun, `settled` when it is
+        done.
 
-        What is impossible is refused, and nothing changes: BadRequest; Draining once it is closed; Conflict when somebody
-        stopped it before it had begun. A model that is being loaded is given up. `preferred`: it goes before every other
-        engine while it is able to answer. See `lifecycle` for a switch and one that fails.
+        What is impossible is refused, and nothing changes: BadRequest; Draining once it is closed;
+        Conflict when somebody stopped it before it had begun. A model that is being loaded is given
+        up. `preferred`: it goes before every other engine while it is able to answer. See
+        `lifecycle` for a switch and one that fails.
         """
         order = self._next_order()
         async with self._planning:
@@ -172,7 +178,9 @@ class EngineManager:
         return self._board.status
 
     async def begin(self, choice: Choice) -> None:
-        """Start the model that the settings name; the status shows why it cannot be, and nothing is raised."""
+        """Start the model that the settings name; the status shows why it cannot be, and nothing is
+        raised.
+        """
         name = choice.model.rpartition("/")[2]
         self.slot.leave(EngineState.LOADING, f"{name} is about to be loaded.")
         try:

@@ -1,4 +1,7 @@
-"""One run of one model: loaded, watched, unloaded with its memory given back. It decides nothing; see `lifecycle`."""
+"""One run of one model: loaded, watched, unloaded with its memory given back.
+
+It decides nothing; see `lifecycle`.
+"""
 
 from __future__ import annotations
 
@@ -46,8 +49,9 @@ class Selector(Protocol):
     def probe_soon(self) -> None: ...
 
 
-# Finds the model and builds the command; blocking. Raises the catalogue's errors, which have a `message`.
-# Arguments: the choice, and the bytes of main memory and of each GPU that unloading the current model will free.
+# Finds the model and builds the command; blocking. Raises the catalogue's errors, which have a
+# `message`. Arguments: the choice, and the bytes of main memory and of each GPU that unloading the
+# current model will free.
 MakePlan = Callable[[Choice, int, Sequence[int]], Plan]
 Loader = Callable[[Plan, OnLine, OnProgress], Runtime]
 # Returns the free bytes of each GPU; None where there is no GPU, or it cannot be read. Blocking.
@@ -62,7 +66,8 @@ class Tools:
     engines: Selector
     board: Board
     tasks: TaskSet
-    # Threads for planning, which may take minutes, and for reading memory, which must not wait for that
+    # Threads for planning, which may take minutes, and for reading memory, which must not wait for
+    # that
     planning: ThreadPoolExecutor
     measuring: ThreadPoolExecutor
     planner: MakePlan
@@ -100,7 +105,10 @@ class ModelRun:
             await self.loaded.start()
 
     async def watch(self, on_turn: Callable[[], None] | None = None) -> Ended:
-        """Return when it has ended or hangs. With `on_turn`, which is called each time, it runs elsewhere and cannot hang."""
+        """Return when it has ended or hangs.
+
+        With `on_turn`, which is called each time, it runs elsewhere and cannot hang.
+        """
         loaded, tools = self.loaded, self._tools
         if loaded is None:
             raise RuntimeError("nothing is loaded")
@@ -127,7 +135,9 @@ class ModelRun:
         return tuple(max(0, before - now) for before, now in zip(empty, gpu_free, strict=True))
 
     async def unload(self, *, silently: bool = False) -> None:
-        """Stop what is there, wait for its memory, show how much came back. May be cancelled and called again.
+        """Stop what is there, wait for its memory, show how much came back.
+
+        May be cancelled and called again.
 
         `silently`: the status shows another model.
         """

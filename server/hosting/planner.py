@@ -39,8 +39,8 @@ class Seen:
 class Planner:
     """Plans with fresh data each time. Thread-safe.
 
-    `roots`: models' folders, or folders with such. `known`: returns the catalogue without them. `context`: most tokens when
-    the choice names none. `concurrent`: concurrent questions.
+    `roots`: models' folders, or folders with such. `known`: returns the catalogue without them.
+    `context`: most tokens when the choice names none. `concurrent`: concurrent questions.
     """
 
     def __init__(
@@ -63,13 +63,18 @@ class Planner:
         self.known: tuple[Model, ...] = ()
 
     def catalogue(self) -> Catalogue:
-        """Return the known models and those in the roots, with the problems there. Raises CatalogueError."""
+        """Return the known models and those in the roots, with the problems there.
+
+        Raises CatalogueError.
+        """
         found = self._known().with_local(*find_models(self._roots))
         self.known = tuple(found)
         return found
 
     def probe(self, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Seen:
-        """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`. Raises CatalogueError.
+        """Read the models and the machine; `ram_back`, `gpu_back`: see `plan`.
+
+        Raises CatalogueError.
 
         A vLLM whose help is not read yet is pending in the result.
         """
@@ -77,7 +82,9 @@ class Planner:
         return Seen(models, host, _with_more(host, ram_back, gpu_back))
 
     def plan(self, choice: Choice, ram_back: int = 0, gpu_back: Sequence[int] = ()) -> Plan:
-        """Plan a choice. `ram_back`, `gpu_back`: bytes that unloading the current model will free, of each GPU.
+        """Plan a choice.
+
+        `ram_back`, `gpu_back`: bytes that unloading the current model will free, of each GPU.
 
         Raises one of REFUSALS.
         """

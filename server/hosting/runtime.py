@@ -18,7 +18,10 @@ OnProgress = Callable[[LoadProgress], None]
 
 
 class StartFailed(OperatorError):
-    """It could not be loaded; `message` is sentences for people. `port_taken`: another port may do."""
+    """It could not be loaded; `message` is sentences for people.
+
+    `port_taken`: another port may do.
+    """
 
     def __init__(self, message: str, *, port_taken: bool = False) -> None:
         super().__init__(message)
@@ -31,15 +34,23 @@ class Runtime(Protocol):
     ended: asyncio.Event
 
     async def start(self) -> None:
-        """Return when it answers. Raises StartFailed; `stop` is due in any case, also when cancelled."""
+        """Return when it answers.
+
+        Raises StartFailed; `stop` is due in any case, also when cancelled.
+        """
         ...
 
     async def stop(self) -> None:
-        """Return when nothing of it is left. Safe to call twice, and again after it was cancelled."""
+        """Return when nothing of it is left.
+
+        Safe to call twice, and again after it was cancelled.
+        """
         ...
 
     def memory_bytes(self) -> int | None:
-        """Return the main memory that it takes here, after its end the rest of it; None when not known. Blocking."""
+        """Return the main memory that it takes here, after its end the rest of it; None when not
+        known. Blocking.
+        """
         ...
 
     def how_it_ended(self) -> str:

@@ -97,7 +97,8 @@ class ServerRuntime:
             self._container = Container(launch.argv[0], launch.container, self._environment)
         self.ended = self._process.ended
         geometry = model.geometry if model is not None else None
-        # The engine reads the model's folder where the server names it; in a container that is another path.
+        # The engine reads the model's folder where the server names it; in a container that is
+        # another path.
         own = launch.mode is RunMode.CONTAINER and geometry is not None
         self._is_vllm = vllm.ENVIRONMENT.keys() <= launch.env.keys() or bool(key)
         self.engine: Engine = OpenAIEngine(
@@ -106,7 +107,8 @@ class ServerRuntime:
             api_key=key,
             model=launch.served_name,
             factor=geometry.factor if own and geometry is not None else None,
-            # vLLM lists its context; `transformers serve` would go through all that was ever fetched.
+            # vLLM lists its context; `transformers serve` would go through all that was ever
+            # fetched.
             listed=self._is_vllm,
             thinking=thinking,
         )
@@ -218,7 +220,9 @@ class ServerRuntime:
         return self._process.how_it_ended()
 
     def _why_not_started(self) -> str:
-        """Return the reason by the first error in its log, which may be shown: no question is in it yet."""
+        """Return the reason by the first error in its log, which may be shown: no question is in it
+        yet.
+        """
         said = log_progress.first_error(self._process.lines)
         return self._known_reason() or f"{said or 'Its log says more.'} {_TRY}"
 

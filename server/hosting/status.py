@@ -69,7 +69,10 @@ class Plan:
         return self.model.id if self.model is not None else self.choice.model
 
     def shown_id(self, found: str = "") -> str:
-        """Return the model's id for display. `found`: the server's name for it, when none was chosen."""
+        """Return the model's id for display.
+
+        `found`: the server's name for it, when none was chosen.
+        """
         where = urlsplit(self.choice.url).netloc
         return self.model_id or found or f"the first model at {where}"
 
@@ -110,8 +113,8 @@ def loading_status(plan: Plan, released: Released | None) -> ManagerStatus:
 def wrong_model(
     status: ManagerStatus, model: Model | None, wanted: Sequence[Ability], known: Iterable[Model]
 ) -> WrongModel:
-    """Build the error that names the loaded model (None: unknown), the needed ability (one of `wanted`), examples of `known`,
-    and how to switch.
+    """Build the error that names the loaded model (None: unknown), the needed ability (one of
+    `wanted`), examples of `known`, and how to switch.
     """
     ready = status.state is ManagerState.READY
     if ready and model is not None:

@@ -29,8 +29,8 @@ def ask(command: str) -> Vllm:
     installed = _installed(command)
     version = installed.version if installed is not None else _version(env, command)
     words: tuple[str, ...] = (command, "serve")
-    # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in their names, and
-    # lists all with a plain --help.
+    # Later versions list all flags with --help=all, where 0.9.2 takes "all" for a word to search in
+    # their names, and lists all with a plain --help.
     text, trouble = _tried(env, *words, "--help=all")
     if _MISNAMED in trouble:
         # Its server starts all the same, without the program.
@@ -49,7 +49,9 @@ def ask(command: str) -> Vllm:
 
 @dataclass(frozen=True, slots=True)
 class _Installed:
-    """The package that a program belongs to; by its name and version vLLM itself knows what it is built for."""
+    """The package that a program belongs to; by its name and version vLLM itself knows what it is
+    built for.
+    """
 
     name: str
     version: str

@@ -17,7 +17,10 @@ _AGAIN_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The result. `vllm` None: it does not run, with the reason in `trouble`, or the reading is `pending`."""
+    """The result.
+
+    `vllm` None: it does not run, with the reason in `trouble`, or the reading is `pending`.
+    """
 
     vllm: Vllm | None = None
     trouble: str = ""

@@ -1,4 +1,5 @@
-"""The server below the application: listening sockets, protocols, signals, the service manager, the terminal.
+"""The server below the application: listening sockets, protocols, signals, the service manager, the
+terminal.
 
 `web` handles the requests.
 """

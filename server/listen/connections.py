@@ -36,12 +36,14 @@ class _Open:
 
 
 class Connections:
-    """All connections of the process, WebSockets included: at most `most`, half of them from one address.
+    """All connections of the process, WebSockets included: at most `most`, half of them from one
+    address.
 
-    Unproven connections have an incomplete request, or are sockets without a token. They have a share of their own, beyond
-    which the oldest one of the address with the most is closed. When all connections are in use, an unproven one is closed
-    first, then the one that has waited longest without a request; without such a one, the new one is refused. Our proxies
-    have no limit per address, because all clients come through them.
+    Unproven connections have an incomplete request, or are sockets without a token. They have a
+    share of their own, beyond which the oldest one of the address with the most is closed. When all
+    connections are in use, an unproven one is closed first, then the one that has waited longest
+    without a request; without such a one, the new one is refused. Our proxies have no limit per
+    address, because all clients come through them.
     """
 
     def __init__(self, most: int, trusted_proxies: Sequence[Network] = ()) -> None:

@@ -1,7 +1,7 @@
 """uvicorn's HTTP connection with time limits.
 
-uvicorn waits forever for a request's headers, and for a client to read its response. `tests/project/test_dependencies.py`
-fails when its class changes.
+uvicorn waits forever for a request's headers, and for a client to read its response.
+`tests/project/test_dependencies.py` fails when its class changes.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ CHECK_SECONDS = 2.0
 
 
 class WholeRequests(h11.Connection):
-    """Refuses a request with two lengths (RFC 9112, 6.1), because a proxy may have used the other one."""
+    """Refuses a request with two lengths (RFC 9112, 6.1), because a proxy may have used the other
+    one.
+    """
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         event = super().next_event()

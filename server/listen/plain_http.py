@@ -42,7 +42,9 @@ def answer_to(first: bytes) -> bytes | None:
 
 
 class HttpsContext(ssl.SSLContext):
-    """A server's TLS context that answers plain HTTP in place of a handshake. Raises OSError, ValueError, ssl.SSLError.
+    """A server's TLS context that answers plain HTTP in place of a handshake.
+
+    Raises OSError, ValueError, ssl.SSLError.
 
     Such a connection ends by the handshake's time limit, or when the client closes it.
     """

@@ -12,14 +12,18 @@ from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
-# Below this a busy but healthy event loop could be taken for a blocked one; see `Notifier.interval`.
+# Below this a busy but healthy event loop could be taken for a blocked one; see
+# `Notifier.interval`.
 MIN_INTERVAL = 0.05
 
 
 class Notifier:
-    """Sends the notifications. `address`: like NOTIFY_SOCKET, a path or "@" and an abstract name; None to send nothing.
+    """Sends the notifications.
 
-    `watchdog`: seconds within which the service manager expects a sign of life; None for no watchdog.
+    `address`: like NOTIFY_SOCKET, a path or "@" and an abstract name; None to send nothing.
+
+    `watchdog`: seconds within which the service manager expects a sign of life; None for no
+    watchdog.
     """
 
     def __init__(self, address: str | None = None, watchdog: float | None = None) -> None:
@@ -57,14 +61,19 @@ class Notifier:
         self._send(f"READY=1\nSTATUS={status}")
 
     def alive(self) -> None:
-        """Send a sign of life. The event loop calls it at each `interval`; a blocked loop does not, and is restarted."""
+        """Send a sign of life.
+
+        The event loop calls it at each `interval`; a blocked loop does not, and is restarted.
+        """
         if self.watchdog is not None:
             self._send("WATCHDOG=1")
         elif self._unsent:
             self._send("")
 
     def stopping(self, seconds: float, status: str) -> None:
-        """Report that the server stops within `seconds`, which extends a shorter TimeoutStopSec of the unit."""
+        """Report that the server stops within `seconds`, which extends a shorter TimeoutStopSec of
+        the unit.
+        """
         self._send(f"STOPPING=1\nSTATUS={status}\nEXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def close(self) -> None:

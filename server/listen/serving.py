@@ -1,4 +1,6 @@
-"""uvicorn: its configuration and its stop; the greeting at the terminal; the reason why a port cannot be used."""
+"""uvicorn: its configuration and its stop; the greeting at the terminal; the reason why a port
+cannot be used.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,11 @@ from server.listen.connections import Connections
 from server.listen.plain_http import HttpsContext
 from server.listen.sd_notify import Notifier
 
-# The time for a client's TLS handshake; asyncio's own default is a minute, and uvicorn has no setting for it.
+# The time for a client's TLS handshake; asyncio's own default is a minute, and uvicorn has no
+# setting for it.
 TLS_SECONDS = 10.0
-# The most that stopping takes beside the answers that may finish: frames that questions wait for, sockets, connections,
-# and closing all parts.
+# The most that stopping takes beside the answers that may finish: frames that questions wait for,
+# sockets, connections, and closing all parts.
 STOP_SECONDS = 20.0
 # Connections when no number is given.
 MAX_CONNECTIONS = 500
@@ -70,9 +73,10 @@ def uvicorn_config(
 class DrainingServer(uvicorn.Server):
     """Drains on the first SIGTERM or SIGINT, leaves at once on the second, and then exits with 0.
 
-    `on_started(port)` is called once it listens, `on_closed()` when all is closed. `drain(deadline)` gets the end of
-    the whole stop: `drain_seconds` and STOP_SECONDS after the signal. `notifier` reports to the service manager that the
-    server is ready, that its event loop turns, and that it stops by that deadline.
+    `on_started(port)` is called once it listens, `on_closed()` when all is closed.
+    `drain(deadline)` gets the end of the whole stop: `drain_seconds` and STOP_SECONDS after the
+    signal. `notifier` reports to the service manager that the server is ready, that its event loop
+    turns, and that it stops by that deadline.
     """
 
     def __init__(
@@ -103,7 +107,8 @@ class DrainingServer(uvicorn.Server):
         if self._running_loop is None:
             self.should_exit = True
         elif self.should_exit or self._draining:
-            # Not even the event loop has to be well for this, and nothing is lost: no file is open but the log.
+            # Not even the event loop has to be well for this, and nothing is lost: no file is open
+            # but the log.
             os._exit(0)
         else:
             self._draining = True
@@ -166,7 +171,8 @@ def greeting(
 ) -> str:
     """Build the start message: the page's address, the engine, and how to get a better one.
 
-    `better`: address at which the server looks for a better engine; None without. `operator`: OPERATOR_TOKEN is set.
+    `better`: address at which the server looks for a better engine; None without. `operator`:
+    OPERATOR_TOKEN is set.
     """
     everywhere = host in ("0.0.0.0", "::")
     shown = "localhost" if everywhere or host == "127.0.0.1" else host
@@ -202,7 +208,9 @@ def greeting(
 
 
 def listening_problem(host: str, port: int) -> str | None:
-    """Return a sentence with the reason why the address cannot be used, and the remedy; None when it can."""
+    """Return a sentence with the reason why the address cannot be used, and the remedy; None when
+    it can.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in found:

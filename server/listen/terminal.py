@@ -24,7 +24,10 @@ FRONT_SECONDS = 2.0
 
 
 def page_urls(scheme: str, host: str, pairing_hosts: Sequence[str], port: int) -> list[str]:
-    """Return the page's URLs for phones, best first; at least one. `host`: the listening address."""
+    """Return the page's URLs for phones, best first; at least one.
+
+    `host`: the listening address.
+    """
     if host == "0.0.0.0":
         hosts = [name for name in pairing_hosts if ":" not in name]
     elif host == "::":
@@ -48,16 +51,19 @@ def _ago(seconds: float) -> str:
 
 
 def fingerprint(authority: bytes) -> tuple[str, str]:
-    """Format the SHA-256 of a certificate like phones do, in two halves, because the whole is wider than a terminal."""
+    """Format the SHA-256 of a certificate like phones do, in two halves, because the whole is wider
+    than a terminal.
+    """
     text = hashlib.sha256(authority).digest().hex(":").upper()
     return text[:47], text[48:]
 
 
 class PairingTerminal:
-    """Shows a code at the start, on Enter and on SIGUSR1; reports used and expired codes; lists and removes devices.
+    """Shows a code at the start, on Enter and on SIGUSR1; reports used and expired codes; lists and
+    removes devices.
 
-    No secret is written when `out` is no terminal, because it may be a file. A background program must not read from its
-    terminal, so Enter works only in the foreground.
+    No secret is written when `out` is no terminal, because it may be a file. A background program
+    must not read from its terminal, so Enter works only in the foreground.
     """
 
     def __init__(
@@ -72,8 +78,10 @@ class PairingTerminal:
         devices: Devices | None = None,
         forget: Callable[[str | None], object] = lambda name: None,
     ) -> None:
-        """`access_code`: one created for this run, to be shown. `authority`: DER of the certificate that phones should
-        trust. `keys`: the input. `forget(name)` removes a device, `forget(None)` all.
+        """`access_code`: one created for this run, to be shown.
+
+        `authority`: DER of the certificate that phones should trust. `keys`: the input.
+        `forget(name)` removes a device, `forget(None)` all.
         """
         self._devices, self._forget = devices, forget
         self._codes = codes
@@ -120,7 +128,10 @@ class PairingTerminal:
             self._leave_keys()
 
     def show(self) -> None:
-        """Show a new code, which invalidates the previous one. Its picture is last, with the address and its lifetime."""
+        """Show a new code, which invalidates the previous one.
+
+        Its picture is last, with the address and its lifetime.
+        """
         url = pairing_url(self._urls[0], self._codes.issue(time.monotonic()))
         lines = []
         if len(self._urls) > 1:
@@ -144,7 +155,9 @@ class PairingTerminal:
         self._expiry = asyncio.get_running_loop().call_later(PAIRING_SECONDS, self._expired)
 
     def _picture(self, url: str, below: Sequence[str], columns: int, rows: int) -> list[str]:
-        """Return the QR code's lines if it fits on the screen with the lines `below`; otherwise the reason."""
+        """Return the QR code's lines if it fits on the screen with the lines `below`; otherwise the
+        reason.
+        """
         try:
             "▀".encode(self._out.encoding or "ascii")
             drawn = os.environ.get("TERM") != "dumb"

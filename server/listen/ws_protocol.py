@@ -1,7 +1,8 @@
 """uvicorn's WebSocket connection, bounded in time and in frames.
 
-uvicorn answers pings whether or not the client reads, keeps fragments without number, and waits for ever for a
-client to take what was sent. `tests/project/test_dependencies.py` fails when its class changes underneath.
+uvicorn answers pings whether or not the client reads, keeps fragments without number, and waits for
+ever for a client to take what was sent. `tests/project/test_dependencies.py` fails when its class
+changes underneath.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from server.listen.connections import PROVEN, Connections
 
 # Time for a client to read the sent data and the close code, and to answer with its own.
 CLOSE_SECONDS = 10.0
-# Frames that a client may send a second over time, and at once. The application has tighter bounds for messages, with
-# words (`session_socket.MESSAGE_RATE`); these hold for what never reaches it, and for many frames in one packet.
+# Frames that a client may send a second over time, and at once. The application has tighter bounds
+# for messages, with words (`session_socket.MESSAGE_RATE`); these hold for what never reaches it,
+# and for many frames in one packet.
 FRAME_RATE, FRAME_BURST = 128.0, 1024
 # Pings and pongs; browsers send no pings, and others one in many seconds.
 CONTROL_RATE, CONTROL_BURST = 8.0, 64

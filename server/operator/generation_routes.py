@@ -1,4 +1,6 @@
-"""Operators' routes for videos and sound: start a job, read its progress, fetch its result once, cancel it."""
+"""Operators' routes for videos and sound: start a job, read its progress, fetch its result once,
+cancel it.
+"""
 
 from __future__ import annotations
 

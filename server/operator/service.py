@@ -1,4 +1,6 @@
-"""Operators' functions: the chosen model's state, the list of models, previews, and reports to operators."""
+"""Operators' functions: the chosen model's state, the list of models, previews, and reports to
+operators.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ from server.session.operator_feed import OperatorDesk
 
 
 class Operations:
-    """Builds reports from the manager and the choice of engines, and sends their changes to operators."""
+    """Builds reports from the manager and the choice of engines, and sends their changes to
+    operators.
+    """
 
     def __init__(
         self,
@@ -67,7 +71,9 @@ class Operations:
         return Answering(engine=engine.name, model=status.model_name, server=server, where=where)
 
     def _why(self) -> str:
-        """Return why no better engine answers, and the remedy; without any answering engine, why none does."""
+        """Return why no better engine answers, and the remedy; without any answering engine, why
+        none does.
+        """
         engines, current = self._engines.engines, self._engines.current
         count = engines.index(current) + (not current.status.ready)
         found = [one.status for one in engines[:count]]
@@ -83,7 +89,10 @@ class Operations:
         return await in_pool(self._pool, partial(self._planner.probe, *held))
 
     async def preview(self, choice: Choice) -> dict[str, Any]:
-        """Return the command that would run, and the machine to which pictures would go. Raises BadRequest."""
+        """Return the command that would run, and the machine to which pictures would go.
+
+        Raises BadRequest.
+        """
         launch = await self.manager.preview(choice)
         elsewhere = await Whereabouts(launch.base_url).find() if launch.base_url else ""
         return view.preview(launch, elsewhere)

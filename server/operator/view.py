@@ -1,4 +1,7 @@
-"""Data for the operator's panel: the models with their modes, the machine, the engine's state. Pure."""
+"""Data for the operator's panel: the models with their modes, the machine, the engine's state.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,10 @@ MAX_TROUBLES = 6
 def report(
     status: ManagerStatus, answers: bool, answering: Answering | None = None, why: str = ""
 ) -> EngineReport:
-    """Build the engine's report. `answers`: it answers visitors; `answering`: the engine that does; `why`: no better one."""
+    """Build the engine's report.
+
+    `answers`: it answers visitors; `answering`: the engine that does; `why`: no better one.
+    """
     progress = status.progress
     return EngineReport(
         state=str(status.state),
@@ -106,7 +112,9 @@ def machine(host: Host) -> str:
 
 
 def preview(launch: Launch, elsewhere: str) -> dict[str, Any]:
-    """Return the command that would run, and the other machine to which pictures would go ("" for none)."""
+    """Return the command that would run, and the other machine to which pictures would go ("" for
+    none).
+    """
     return {
         "command": launch.shown,
         "elsewhere": elsewhere,

@@ -1,4 +1,7 @@
-"""A child's log: the last lines as they may be shown, and a limit on how much of it is passed on. Pure."""
+"""A child's log: the last lines as they may be shown, and a limit on how much of it is passed on.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,16 @@ from collections.abc import Callable, Sequence
 
 from server.core.redact import Redactor, plain
 
-# Lines that are kept; characters of one (no line that explains anything is longer); and of a secret: a shorter one
-# would match ordinary words.
+# Lines that are kept; characters of one (no line that explains anything is longer); and of a
+# secret: a shorter one would match ordinary words.
 KEPT_LINES = 400
 LONGEST_LINE = 2000
 _LONGEST_BYTES = 4 * LONGEST_LINE
 _LEAST_SECRET = 6
 # Bytes of a line that is kept and not passed on
 _UNHEARD_BYTES = 500
-# Bytes read a second; beyond, the child waits when it writes, and the event loop has its time for others.
+# Bytes read a second; beyond, the child waits when it writes, and the event loop has its time for
+# others.
 READ_A_SECOND = 2 * 1024 * 1024
 # Lines and bytes passed on a second. A model server writes less than a tenth of it while it starts.
 LINES_A_SECOND = 200
@@ -56,8 +60,9 @@ class LogBudget:
 class LogRing:
     """Keep the last lines of a log: bounded, without secrets and control characters.
 
-    A line that the program writes over (it ends in a carriage return, as progress bars do) is replaced by the next one;
-    without `redrawn` it is dropped. Lines that match `without` are not shown.
+    A line that the program writes over (it ends in a carriage return, as progress bars do) is
+    replaced by the next one; without `redrawn` it is dropped. Lines that match `without` are not
+    shown.
     """
 
     def __init__(
@@ -72,7 +77,8 @@ class LogRing:
             {s for s in secrets if len(s) >= _LEAST_SECRET}, key=len, reverse=True
         )
         self._kept = kept
-        # Text as it may be shown; bytes where it was not asked for yet, since making it ready takes its time.
+        # Text as it may be shown; bytes where it was not asked for yet, since making it ready takes
+        # its time.
         self._lines: deque[str | bytes] = deque(maxlen=kept)
         self._without = without
         self._redrawn = redrawn
@@ -80,7 +86,8 @@ class LogRing:
         self._redactor = Redactor()
         self._rest = b""
         self._overwritten = False
-        # Lines replaced by newer ones, kept but not returned by `feed`, and neither kept nor returned
+        # Lines replaced by newer ones, kept but not returned by `feed`, and neither kept nor
+        # returned
         self.dropped = self.unheard = self.withheld = 0
 
     @property
@@ -95,8 +102,8 @@ class LogRing:
     ) -> list[str]:
         """Return the lines that `raw` completes, until `take` has no room for one of so many bytes.
 
-        All are kept, as far as there is room. While it is `quiet` lines may quote somebody: they are neither returned
-        nor kept, and counted.
+        All are kept, as far as there is room. While it is `quiet` lines may quote somebody: they
+        are neither returned nor kept, and counted.
         """
         raw = self._rest + raw
         # A line end may follow.

@@ -1,4 +1,5 @@
-"""The container that a model runs in: its name, its process, and the removal of containers left over.
+"""The container that a model runs in: its name, its process, and the removal of containers left
+over.
 
 docker and podman understand the same few commands here.
 """
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 
 # For each command to docker or podman, which may wait for others
 _COMMAND_SECONDS = 20.0
-# Attempts and the pause between them: a container that is being removed is still listed, and its name taken.
+# Attempts and the pause between them: a container that is being removed is still listed, and its
+# name taken.
 _ATTEMPTS, _PAUSE_SECONDS = 50, 0.1
 _MOST_LEFT = 20
 _PREFIX = "qwen-camera-engine-"
@@ -30,7 +32,10 @@ _NAME = re.compile(rf"{_PREFIX}([0-9a-f]{{8}})-(\d+)-(\d+)")
 
 
 def own_name() -> str:
-    """Return the name of this program's one container. It is unique, and shows whose process has to run for it."""
+    """Return the name of this program's one container.
+
+    It is unique, and shows whose process has to run for it.
+    """
     pid = os.getpid()
     return f"{_PREFIX}{_here()}-{pid}-{_started(pid)}"
 
@@ -46,14 +51,19 @@ def left_over(names: Iterable[str]) -> list[str]:
 
 
 class Container:
-    """Manage the container `name` of `program` (docker or podman). `environment` is that of each command."""
+    """Manage the container `name` of `program` (docker or podman).
+
+    `environment` is that of each command.
+    """
 
     def __init__(self, program: str, name: str, environment: Mapping[str, str]) -> None:
         self._program, self._name = program, name
         self._environment = dict(environment)
 
     async def remove_left_over(self) -> None:
-        """Remove the container of this name, and those of programs that are gone and watch them no longer."""
+        """Remove the container of this name, and those of programs that are gone and watch them no
+        longer.
+        """
         left = left_over(await self._names())[:_MOST_LEFT]
         if left:
             log.warning("containers that were left over are removed", extra={"count": len(left)})
@@ -116,7 +126,9 @@ class Container:
 
 
 def _here() -> str:
-    """Identify this boot of this machine and this namespace of process ids: elsewhere the numbers mean other processes."""
+    """Identify this boot of this machine and this namespace of process ids: elsewhere the numbers
+    mean other processes.
+    """
     found = ""
     with contextlib.suppress(OSError):
         found = Path("/proc/sys/kernel/random/boot_id").read_text("ascii")
@@ -125,7 +137,8 @@ def _here() -> str:
 
 
 def _started(pid: int) -> int:
-    """Return when a process started, in ticks since boot (proc(5)); 0 when it is gone or that is unknown.
+    """Return when a process started, in ticks since boot (proc(5)); 0 when it is gone or that is
+    unknown.
 
     Not by psutil, whose start time moves with the machine's clock; a name has to stay the same.
     """

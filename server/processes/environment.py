@@ -1,4 +1,7 @@
-"""The environment of every child process: what programs and GPUs need of ours, and no secret. Pure."""
+"""The environment of every child process: what programs and GPUs need of ours, and no secret.
+
+Pure.
+"""
 
 from __future__ import annotations
 

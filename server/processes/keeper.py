@@ -1,13 +1,15 @@
-"""A process between a starter and the program it starts, so that nothing of the program outlives its starter.
+"""A process between a starter and the program it starts, so that nothing of the program outlives
+its starter.
 
-`command` makes its command line; it has to lead a process group. The lifeline is a pipe that the starter holds open and
-never writes to. When that ends, because the starter closed it or is gone for any reason, the group gets SIGTERM and,
-the grace later, all that the program ever started gets SIGKILL, also what left the group. When the program ends by
-itself, what it started ends with it, and this process ends with the same status or signal. The standard streams are
-the program's.
+`command` makes its command line; it has to lead a process group. The lifeline is a pipe that the
+starter holds open and never writes to. When that ends, because the starter closed it or is gone for
+any reason, the group gets SIGTERM and, the grace later, all that the program ever started gets
+SIGKILL, also what left the group. When the program ends by itself, what it started ends with it,
+and this process ends with the same status or signal. The standard streams are the program's.
 
-A program of its own, rather than code run between fork and exec: starters have threads. It uses the standard library
-alone, so that it starts within milliseconds and next to any Python; that is why /proc is read here and psutil is not used.
+A program of its own, rather than code run between fork and exec: starters have threads. It uses the
+standard library alone, so that it starts within milliseconds and next to any Python; that is why
+/proc is read here and psutil is not used.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ from types import FrameType
 _SET_PDEATHSIG, _SET_DUMPABLE, _SET_CHILD_SUBREAPER = 1, 4, 36
 CANNOT_START = 127
 _GROUPS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-# A process that SIGKILL has not ended after so long waits for a device that hangs; it is left to the system.
+# A process that SIGKILL has not ended after so long waits for a device that hangs; it is left to
+# the system.
 KILL_SECONDS = 5.0
 # For the command that ends what runs elsewhere
 AFTER_SECONDS = 20.0
@@ -39,9 +42,9 @@ def command(
 ) -> list[str]:
     """Build the command line that keeps `program`, a path or a name of the PATH with its arguments.
 
-    `grace` is in seconds. `lifeline` is the pipe's end to read from, a descriptor that the keeper inherits. `after`,
-    where there is one, is a command that runs before anything is killed, whichever way the program ends: it ends what
-    is no process below this one, such as a container.
+    `grace` is in seconds. `lifeline` is the pipe's end to read from, a descriptor that the keeper
+    inherits. `after`, where there is one, is a command that runs before anything is killed,
+    whichever way the program ends: it ends what is no process below this one, such as a container.
 
     The keeper's Python ignores the environment and its settings: they are meant for the program.
     """
@@ -50,7 +53,10 @@ def command(
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:
-    """Ignore the group's signals, which are for the others in it. SIG_IGN would be inherited by the program."""
+    """Ignore the group's signals, which are for the others in it.
+
+    SIG_IGN would be inherited by the program.
+    """
 
 
 def _parents() -> dict[int, int]:
@@ -77,7 +83,8 @@ def descendants(pid: int) -> list[int]:
 
 
 def kill_below(pid: int) -> None:
-    """Send SIGKILL to all processes below `pid`, and to none that got the number of one that has ended meanwhile.
+    """Send SIGKILL to all processes below `pid`, and to none that got the number of one that has
+    ended meanwhile.
 
     Each is opened first; then they are listed again, and those that are still below get the signal.
     """
@@ -133,7 +140,10 @@ def _run_after(command: list[str]) -> None:
 
 
 def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
-    """Reap what has ended. Return the program's wait status, None while it runs, and True while any child is left."""
+    """Reap what has ended.
+
+    Return the program's wait status, None while it runs, and True while any child is left.
+    """
     while True:
         try:
             pid, ended = os.waitpid(-1, os.WNOHANG)
@@ -146,7 +156,9 @@ def _reap(program: int, status: int | None) -> tuple[int | None, bool]:
 
 
 def _no_core_dumps() -> None:
-    """Forbid dumps of pictures and conversations in an engine's memory; `server.core.core_dumps` cannot be imported here."""
+    """Forbid dumps of pictures and conversations in an engine's memory; `server.core.core_dumps`
+    cannot be imported here.
+    """
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":

@@ -1,7 +1,7 @@
 """Read a starting engine's progress from its log. Pure.
 
-Known are the logs of vLLM (`vllm_log`), of whatever shows tqdm's bars (`transformers serve`, the hub's downloads), of
-uvicorn, and of docker and podman fetching an image.
+Known are the logs of vLLM (`vllm_log`), of whatever shows tqdm's bars (`transformers serve`, the
+hub's downloads), of uvicorn, and of docker and podman fetching an image.
 """
 
 from __future__ import annotations
@@ -61,7 +61,8 @@ _PHASES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"^\[transformers\] Loading\b", "loading the model"),
     )
 )
-# As a traceback ends: "RuntimeError: …", "torch.OutOfMemoryError: …", behind whatever a logger puts before it
+# As a traceback ends: "RuntimeError: …", "torch.OutOfMemoryError: …", behind whatever a logger puts
+# before it
 _ERROR = re.compile(r"(?:^|[\s\]])((?:\w+\.)*[A-Z]\w*(?:Error|Exception): \S.*)")
 _ERROR_CHARS = 200
 _LOADING = re.compile(r"(?i)^(?:loading|materiali[sz]ing)\b")
@@ -122,7 +123,9 @@ def explanation(lines: Iterable[str], *, for_cpu: bool = False, **settings: obje
 
 
 def first_error(lines: Iterable[str]) -> str:
-    """Return a sentence with the first error in a Python program's log, from which later ones follow; "" for none."""
+    """Return a sentence with the first error in a Python program's log, from which later ones
+    follow; "" for none.
+    """
     for line in lines:
         if match := _ERROR.search(line):
             return f"Its log says: {match[1][:_ERROR_CHARS].rstrip('. ')}."

@@ -1,7 +1,8 @@
-"""A program as a child: started without a shell, its log read, its end noticed, ended with all that it started.
+"""A program as a child: started without a shell, its log read, its end noticed, ended with all that
+it started.
 
-Engines, container runtimes and workers run as a `ChildProcess`; a worker (`worker_process`) adds framed pipes. Each
-runs below a `keeper`, which ends it when this program is gone.
+Engines, container runtimes and workers run as a `ChildProcess`; a worker (`worker_process`) adds
+framed pipes. Each runs below a `keeper`, which ends it when this program is gone.
 """
 
 from __future__ import annotations
@@ -40,11 +41,12 @@ class ProcessFailed(OperatorError):
 class ChildProcess:
     """One run of one program. `ended` is set when it has ended, with everything that it started.
 
-    `env` is all of the child's environment. `secrets` are taken out of every line; lines that match `without`
-    are left out, and those that are drawn over without `redrawn`. `on_line` gets each line of the log as far as
-    `LogBudget` has room, and how many were left out. While `quiet` returns True, lines may quote somebody: they are
-    dropped and counted. `grace`: seconds between SIGTERM and SIGKILL. `after`: a command that ends what it started
-    outside of its own processes; it runs however the program ended, also when this program is gone.
+    `env` is all of the child's environment. `secrets` are taken out of every line; lines that match
+    `without` are left out, and those that are drawn over without `redrawn`. `on_line` gets each
+    line of the log as far as `LogBudget` has room, and how many were left out. While `quiet`
+    returns True, lines may quote somebody: they are dropped and counted. `grace`: seconds between
+    SIGTERM and SIGKILL. `after`: a command that ends what it started outside of its own processes;
+    it runs however the program ended, also when this program is gone.
     """
 
     def __init__(
@@ -109,8 +111,8 @@ class ChildProcess:
     def start(self, stdin: int | None = None, stdout: int | None = None) -> None:
         """Start it. Raises ProcessFailed.
 
-        The program reads from `stdin`, else nothing. It writes to `stdout`, else to its log, as it does with its
-        standard error. The caller closes both.
+        The program reads from `stdin`, else nothing. It writes to `stdout`, else to its log, as it
+        does with its standard error. The caller closes both.
         """
         program = self._argv[0]
         if shutil.which(program, path=self._env.get("PATH", os.defpath)) is None:
@@ -134,7 +136,8 @@ class ChildProcess:
                 stdout=written if stdout is None else stdout,
                 stderr=written,
                 pass_fds=(held,),
-                # A session of its own: Ctrl+C in the terminal is ours, and what it starts ends with it.
+                # A session of its own: Ctrl+C in the terminal is ours, and what it starts ends with
+                # it.
                 start_new_session=True,
             )
         except (OSError, ValueError) as error:
@@ -151,7 +154,9 @@ class ChildProcess:
         ).start()
 
     def how_it_ended(self) -> str:
-        """Return the end of a sentence that begins with a name: "was ended by SIGKILL"; "runs" while it does."""
+        """Return the end of a sentence that begins with a name: "was ended by SIGKILL"; "runs"
+        while it does.
+        """
         if self.status is None:
             return "runs"
         if self.status < 0:
@@ -166,7 +171,9 @@ class ChildProcess:
             self._group.send(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """Send SIGTERM to the group, and SIGKILL to all of it after the grace. Return when nothing is left.
+        """Send SIGTERM to the group, and SIGKILL to all of it after the grace.
+
+        Return when nothing is left.
 
         Safe to call twice.
         """
@@ -231,7 +238,8 @@ class ChildProcess:
         for _ in range(_LAST_PIECES):
             if not self._read_piece():
                 break
-        # Should the keeper itself have been killed: with what it kept. It has ended, so this does not wait.
+        # Should the keeper itself have been killed: with what it kept. It has ended, so this does
+        # not wait.
         self.status = group.reap()
         self._close_pipes()
         self.ended.set()

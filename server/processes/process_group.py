@@ -1,6 +1,9 @@
-"""A child that leads a process group. Its end is noticed before it is reaped, so that no signal reaches another group.
+"""A child that leads a process group.
 
-Once a process is reaped, the system may give its number to any other one, and a group's number is its leader's.
+Its end is noticed before it is reaped, so that no signal reaches another group.
+
+Once a process is reaped, the system may give its number to any other one, and a group's number is
+its leader's.
 """
 
 from __future__ import annotations
@@ -19,7 +22,10 @@ _HAS_WAITID = hasattr(os, "waitid")
 
 
 class ProcessGroup:
-    """The group of a child started with `start_new_session`. Nobody else may wait for that child. Thread-safe."""
+    """The group of a child started with `start_new_session`.
+
+    Nobody else may wait for that child. Thread-safe.
+    """
 
     def __init__(self, leader: subprocess.Popen[bytes]) -> None:
         self._leader = leader
@@ -30,7 +36,10 @@ class ProcessGroup:
         return self._leader.pid
 
     def wait(self, timeout: float | None = None) -> bool:
-        """Wait until the leader has ended, without reaping it; False when the time is up. Blocking."""
+        """Wait until the leader has ended, without reaping it; False when the time is up.
+
+        Blocking.
+        """
         if not _HAS_WAITID:
             with suppress(subprocess.TimeoutExpired):
                 self._leader.wait(timeout)
@@ -52,7 +61,10 @@ class ProcessGroup:
             self._send(number)
 
     def reap(self) -> int:
-        """Kill what is left of the group, then take the leader's status, as subprocess has it. Blocking while it runs."""
+        """Kill what is left of the group, then take the leader's status, as subprocess has it.
+
+        Blocking while it runs.
+        """
         with self._lock:
             self._send(signal.SIGKILL)
             return self._leader.wait()

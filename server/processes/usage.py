@@ -1,4 +1,7 @@
-"""Measure the memory of a process tree, and find whether it owns a TCP port. Blocking, tens of milliseconds at most."""
+"""Measure the memory of a process tree, and find whether it owns a TCP port.
+
+Blocking, tens of milliseconds at most.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,8 @@ _REACHED = frozenset({"127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1"})
 class TreeMemory:
     """Measure the memory of one process and of all that was ever seen below it, also after its end.
 
-    psutil knows a process by its number and its start, so a number that another process got does not count. For one
-    thread at a time.
+    psutil knows a process by its number and its start, so a number that another process got does
+    not count. For one thread at a time.
     """
 
     def __init__(self) -> None:
@@ -24,7 +27,8 @@ class TreeMemory:
         self._seen: set[psutil.Process] = set()
 
     def bytes(self, root: int | None) -> int | None:
-        """Return the proportional set size, see `tree_bytes`; 0 when all have ended, None before there was one.
+        """Return the proportional set size, see `tree_bytes`; 0 when all have ended, None before
+        there was one.
 
         `root` is the process; None before its start and after its end.
         """
@@ -41,8 +45,8 @@ class TreeMemory:
 def tree_bytes(pid: int) -> int | None:
     """Return the proportional set size of `pid` and its descendants; None when `pid` is gone.
 
-    A page shared by n processes counts 1/n for each (proc(5), smaps_rollup). Where that may not be read, and outside of
-    Linux, the resident size counts.
+    A page shared by n processes counts 1/n for each (proc(5), smaps_rollup). Where that may not be
+    read, and outside of Linux, the resident size counts.
     """
     try:
         tree = _tree(psutil.Process(pid))
@@ -52,7 +56,9 @@ def tree_bytes(pid: int) -> int | None:
 
 
 def listens(pid: int, port: int) -> bool | None:
-    """Find whether `pid` or a descendant listens at this port of 127.0.0.1; None when that is unknown."""
+    """Find whether `pid` or a descendant listens at this port of 127.0.0.1; None when that is
+    unknown.
+    """
     try:
         tree = _tree(psutil.Process(pid))
         if any(_at(port, one.net_connections("tcp")) for one in tree):

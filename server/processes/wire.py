@@ -1,7 +1,9 @@
-"""The frames on the pipes between this program and its workers. Standard library only: both sides use it.
+"""The frames on the pipes between this program and its workers.
 
-A frame is two unsigned 32-bit numbers, big end first (bytes of the header, bytes of the payload), then the header, a
-JSON object with a `type`, then the payload as it is.
+Standard library only: both sides use it.
+
+A frame is two unsigned 32-bit numbers, big end first (bytes of the header, bytes of the payload),
+then the header, a JSON object with a `type`, then the payload as it is.
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ def encode(header: Mapping[str, Any], payload: bytes = b"") -> bytes:
 
 
 def read(stream: BinaryIO) -> Message | None:
-    """Read the next frame of a blocking stream; None at its end. Raises WireError, also when it ends within a frame."""
+    """Read the next frame of a blocking stream; None at its end.
+
+    Raises WireError, also when it ends within a frame.
+    """
     head = stream.read(_SIZES.size)
     if not head:
         return None

@@ -40,8 +40,8 @@ def environment(extra: Mapping[str, str]) -> dict[str, str]:
 class WorkerProcess:
     """One process, from `start` to its end.
 
-    `on_message` gets each frame, `on_line` each line of its log, and `on_exit` its status once it has ended, after the
-    last frame. `quiet`: see `ChildProcess`. All are called on the event loop.
+    `on_message` gets each frame, `on_line` each line of its log, and `on_exit` its status once it
+    has ended, after the last frame. `quiet`: see `ChildProcess`. All are called on the event loop.
     """
 
     def __init__(
@@ -122,7 +122,10 @@ class WorkerProcess:
         self._tasks.spawn(self._await_end(child, frames, pipe), name="end")
 
     def send(self, header: Mapping[str, Any], payload: bytes = b"") -> None:
-        """Send a frame; do nothing once it has ended. Pipes hold one answer at a time, so nothing piles up."""
+        """Send a frame; do nothing once it has ended.
+
+        Pipes hold one answer at a time, so nothing piles up.
+        """
         if self._child is None or self._gone.is_set():
             return
         if self._stdin is None:
@@ -136,7 +139,10 @@ class WorkerProcess:
             self._child.kill()
 
     async def stop(self) -> None:
-        """End it: close its input, then see `ChildProcess.stop`. Return when it is gone with what it started."""
+        """End it: close its input, then see `ChildProcess.stop`.
+
+        Return when it is gone with what it started.
+        """
         if self._child is None:
             return
         if self._stdin is not None:

@@ -1,13 +1,14 @@
 """Build the SDP answer to a whole offer from the answer to its camera section. Pure.
 
-The other sections of the camera's BUNDLE group share its transport and are answered as inactive, so that the group
-keeps its order and its first section (RFC 9143 section 7.3). All sections outside of the group are rejected with port 0
-(RFC 3264 section 6).
+The other sections of the camera's BUNDLE group share its transport and are answered as inactive, so
+that the group keeps its order and its first section (RFC 9143 section 7.3). All sections outside of
+the group are rejected with port 0 (RFC 3264 section 6).
 
-RFC 9143 would allow to reject sections of the group, too. Clients take it for the end of that section: browsers stop its
-transceiver (RFC 9429 section 5.11), so a second camera cannot take over when the first one is stopped, and Chromium then
-fails to offer under max-bundle. Without the group's first section it does not take the answer at all (Chromium 156).
-An inactive section costs nothing, since nothing is sent for it.
+RFC 9143 would allow to reject sections of the group, too. Clients take it for the end of that
+section: browsers stop its transceiver (RFC 9429 section 5.11), so a second camera cannot take over
+when the first one is stopped, and Chromium then fails to offer under max-bundle. Without the
+group's first section it does not take the answer at all (Chromium 156). An inactive section costs
+nothing, since nothing is sent for it.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ def whole_answer(offer: Offer, camera: str) -> str:
     at = next(n for n, line in enumerate(lines) if line.startswith("m="))
     head, media = lines[:at], lines[at:]
     mids = " ".join(offer.sections[n].mid for n in offer.bundle)
-    # GStreamer's webrtcbin (seen with 1.22) assigns the media behind a rejected section to the wrong track, so no
-    # picture arrives: such a section gets port 9. webrtcbin is recognised by its section names: kind and number.
+    # GStreamer's webrtcbin (seen with 1.22) assigns the media behind a rejected section to the
+    # wrong track, so no picture arrives: such a section gets port 9. webrtcbin is recognised by its
+    # section names: kind and number.
     counted = all(s.mid == f"{s.kind}{n}" for n, s in enumerate(offer.sections))
     out = [*head, f"a=group:BUNDLE {mids}"] if offer.grouped else head
     for number, section in enumerate(offer.sections):
@@ -47,7 +49,9 @@ def _unused(section: Section, media: list[str]) -> list[str]:
 
 
 def _rejected(section: Section, port: str, media: list[str]) -> list[str]:
-    """Reject a section. It keeps credentials and a codec, because webrtcbin and werift refuse it without."""
+    """Reject a section. It keeps credentials and a codec, because webrtcbin and werift refuse it
+    without.
+    """
     kept = [line for line in media if line.startswith(TRANSPORT)]
     lines = [line for line in kept if not line.startswith(CANDIDATES)]
     return _section(section, port, section.first_format(), ["c=IN IP4 0.0.0.0", *lines])

@@ -14,7 +14,8 @@ from server.core.errors import TooLarge, UnusableOffer
 MAX_SDP_BYTES = 64 * 1024
 MAX_MEDIA_SECTIONS = 8
 MAX_CANDIDATES = 64
-# Codecs of all sections together. Browsers offer about 60, and the answer repeats each in a longer form.
+# Codecs of all sections together. Browsers offer about 60, and the answer repeats each in a longer
+# form.
 MAX_CODECS = 256
 # Encoding names (RTP payload formats) that the media path can decode.
 DECODABLE = frozenset({"VP8", "H264"})
@@ -63,19 +64,21 @@ class Section:
 class Offer:
     """An offer with a camera that can be decoded."""
 
-    # The camera section alone, with its transport. Unreachable candidates and the end of candidates are left out: a
-    # peer with `.local` names only is reached through a peer-reflexive pair, which an early end would prevent.
+    # The camera section alone, with its transport. Unreachable candidates and the end of candidates
+    # are left out: a peer with `.local` names only is reached through a peer-reflexive pair, which
+    # an early end would prevent.
     sdp: str
     candidates: int
     sections: tuple[Section, ...]
     # Index of the camera section.
     camera: int
-    # Indices of the sections that share the camera's transport, the owner of the transport first. Only the camera when it
-    # is in no group.
+    # Indices of the sections that share the camera's transport, the owner of the transport first.
+    # Only the camera when it is in no group.
     bundle: tuple[int, ...]
     # True when `bundle` is a BUNDLE group of the offer.
     grouped: bool
-    # ICE user names of all sections, that of the camera's transport first; an empty name when the offer has none.
+    # ICE user names of all sections, that of the camera's transport first; an empty name when the
+    # offer has none.
     ufrags: tuple[str, ...]
     # True when the peer waits for our DTLS handshake (a=setup:passive, RFC 8842 section 5.2).
     passive: bool
@@ -86,7 +89,9 @@ class Offer:
         return self.bundle[0]
 
     def carries(self, mid: str | None, index: int | None) -> bool:
-        """Return True when a candidate of this section (name, else index; neither: any) is for the camera's transport."""
+        """Return True when a candidate of this section (name, else index; neither: any) is for the
+        camera's transport.
+        """
         if mid is not None:
             return mid == self.sections[self.transport].mid
         return index is None or index == self.transport
@@ -160,19 +165,24 @@ def check_offer(sdp: str) -> Offer:
 
 
 def is_mdns(candidate: str) -> bool:
-    """Return True when a candidate line has an mDNS name for its address (fifth field, RFC 8839 section 5.1)."""
+    """Return True when a candidate line has an mDNS name for its address (fifth field, RFC 8839
+    section 5.1).
+    """
     words = candidate.split()
     return len(words) > 4 and words[4].lower().rstrip(".").endswith(".local")
 
 
 def is_other_component(candidate: str) -> bool:
-    """Return True when a candidate line is for another component than 1, which RTP and RTCP share (RFC 8839, 5.1)."""
+    """Return True when a candidate line is for another component than 1, which RTP and RTCP share
+    (RFC 8839, 5.1).
+    """
     words = candidate.split()
     return len(words) > 1 and words[1].isdecimal() and words[1] != "1"
 
 
 def is_unreachable(candidate: str) -> bool:
-    """Return True when a well-formed candidate line has no IP address, or a port that no datagram can be sent to.
+    """Return True when a well-formed candidate line has no IP address, or a port that no datagram
+    can be sent to.
 
     asyncio closes a socket that sends to such a port.
     """
@@ -206,7 +216,9 @@ def _attribute(section: Section, line: str) -> None:
 
 
 def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
-    """Raise UnusableOffer unless groups name existing, differently named sections, each once (RFC 9143, 7.2)."""
+    """Raise UnusableOffer unless groups name existing, differently named sections, each once (RFC
+    9143, 7.2).
+    """
     mids = [s.mid for s in sections]
     for bundle in bundles:
         if bundle and (bundle[0] not in mids or len(set(bundle)) < len(bundle)):
@@ -218,9 +230,11 @@ def _check_bundles(sections: list[Section], bundles: list[list[str]]) -> None:
 
 
 def _bundle_of(number: int, sections: list[Section], bundles: list[list[str]]) -> tuple[int, ...]:
-    """Return the sections that share a transport with section `number`, the owner of the transport first.
+    """Return the sections that share a transport with section `number`, the owner of the transport
+    first.
 
-    The owner is the group's first section with a port (RFC 9143 section 7.3.1): a rejected one has no transport.
+    The owner is the group's first section with a port (RFC 9143 section 7.3.1): a rejected one has
+    no transport.
     """
     numbers = {section.mid: n for n, section in enumerate(sections)}
     for bundle in bundles:
@@ -239,7 +253,9 @@ def _stands(section: Section) -> bool:
 
 
 def _alone(camera: Section, transport: Section) -> list[str]:
-    """Return the camera section's lines as if it were the only section, with the transport that it uses."""
+    """Return the camera section's lines as if it were the only section, with the transport that it
+    uses.
+    """
     lines = list(camera.lines)
     if transport is not camera:
         lines = [line for line in lines if not line.startswith(TRANSPORT)]
@@ -250,7 +266,10 @@ def _alone(camera: Section, transport: Section) -> list[str]:
 
 
 def _camera(sections: list[Section], bundles: list[list[str]]) -> int:
-    """Return the index of the first section that sends video we can decode. Raises UnusableOffer."""
+    """Return the index of the first section that sends video we can decode.
+
+    Raises UnusableOffer.
+    """
     video = [n for n, s in enumerate(sections) if s.kind == "video"]
     if not sections:
         raise UnusableOffer("The offer has no media at all. Add the camera's video track to it.")

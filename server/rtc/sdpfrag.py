@@ -1,4 +1,7 @@
-"""Read and write SDP fragments: trickled candidates and new ICE credentials (RFC 8840 section 9). Pure, bounded."""
+"""Read and write SDP fragments: trickled candidates and new ICE credentials (RFC 8840 section 9).
+
+Pure, bounded.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,10 @@ _MID = re.compile(r"[!-~]{1,64}", re.ASCII)
 
 @dataclass(slots=True)
 class Credentials:
-    """The ICE credentials of one section; of all sections without a name and an index. Empty when it has none."""
+    """The ICE credentials of one section; of all sections without a name and an index.
+
+    Empty when it has none.
+    """
 
     mid: str | None = None
     index: int | None = None
@@ -30,7 +36,9 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Fragment:
-    """A client's candidates and ICE credentials: sections outside of a bundle have their own (RFC 8840 section 9)."""
+    """A client's candidates and ICE credentials: sections outside of a bundle have their own (RFC
+    8840 section 9).
+    """
 
     # Those of all sections first
     credentials: tuple[Credentials, ...]
@@ -38,7 +46,9 @@ class Fragment:
     candidates: tuple[dict[str, Any], ...]
 
     def of(self, offer: Offer) -> Credentials:
-        """Return the credentials for the transport of the offer's camera; empty ones when the fragment has none."""
+        """Return the credentials for the transport of the offer's camera; empty ones when the
+        fragment has none.
+        """
         own = [one for one in self.credentials if offer.carries(one.mid, one.index)]
         if own:
             return own[-1]
@@ -96,7 +106,9 @@ def parse_fragment(text: str) -> Fragment:
 
 
 def _one(name: str, value: str, pattern: re.Pattern[str], given: set[str]) -> str:
-    """Return a credential that is well-formed and the only one of its section; `given` holds those before it."""
+    """Return a credential that is well-formed and the only one of its section; `given` holds those
+    before it.
+    """
     if pattern.fullmatch(value) is None:
         raise BadRequest(f"The fragment's ice-{name} is malformed (RFC 8839, section 5.4).")
     if any(one.startswith(f"{name} ") and one != f"{name} {value}" for one in given):

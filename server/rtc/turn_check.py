@@ -1,7 +1,8 @@
-"""Test a TURN server: allocate a relay, send a datagram through it to a socket here, and receive the reply.
+"""Test a TURN server: allocate a relay, send a datagram through it to a socket here, and receive
+the reply.
 
-Uses aioice's TURN client, and nothing of this program. `tests/project/test_dependencies.py` fails when the names that it
-uses of aioice 0.13.0 change.
+Uses aioice's TURN client, and nothing of this program. `tests/project/test_dependencies.py` fails
+when the names that it uses of aioice 0.13.0 change.
 """
 
 from __future__ import annotations
@@ -65,7 +66,10 @@ class RelayResult:
 
 
 class _Failed(Exception):
-    """A step of the check failed. Outside the tree of errors: this module runs without the server, and catches it."""
+    """A step of the check failed.
+
+    Outside the tree of errors: this module runs without the server, and catches it.
+    """
 
     def __init__(self, problem: RelayProblem, why: str) -> None:
         super().__init__(why)
@@ -112,10 +116,10 @@ async def check_relay(
 ) -> RelayResult:
     """Test one TURN URL: one end of the relay acts as a client, the other as this server.
 
-    `addresses`: the announced IPv4 addresses of this machine, one of which the relay has to reach. Without any, or with
-    `reflexive`, also the address from which the relay sees this machine. `bind` binds the socket at this end (media port
-    range). `tls`: the trusted authorities; the system's when None. Raises nothing but cancellation, and leaves no socket
-    or task behind.
+    `addresses`: the announced IPv4 addresses of this machine, one of which the relay has to reach.
+    Without any, or with `reflexive`, also the address from which the relay sees this machine.
+    `bind` binds the socket at this end (media port range). `tls`: the trusted authorities; the
+    system's when None. Raises nothing but cancellation, and leaves no socket or task behind.
     """
     begin = time.monotonic()
     try:
@@ -228,7 +232,10 @@ async def _echo(
     bind: Callable[[socket.socket, str], None] | None,
     seconds: float,
 ) -> None:
-    """Send through the relay to our own socket and back; both sides send, like ICE. Raises _Failed."""
+    """Send through the relay to our own socket and back; both sides send, like ICE.
+
+    Raises _Failed.
+    """
     word = secrets.token_bytes(8)
     sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     stack.callback(sock.close)
@@ -337,7 +344,9 @@ class _UdpClient(_Ends, aioice.turn.TurnClientUdpProtocol):
 
 
 async def _end(client: Any, transport: asyncio.BaseTransport) -> None:
-    """Delete the allocation and close the connection, within 2 s even if the server does not answer."""
+    """Delete the allocation and close the connection, within 2 s even if the server does not
+    answer.
+    """
     try:
         if client.relayed_address is not None:
             async with asyncio.timeout(_CLOSE_SECONDS):

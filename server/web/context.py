@@ -104,8 +104,8 @@ async def connect_camera(
 ) -> tuple[Session, str]:
     """Answer an offer for the session of a token; a first offer begins it. `steered`: see `Feed`.
 
-    Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session ends meanwhile,
-    Conflict when its page has made a newer offer.
+    Raises what `SessionManager.admit` and `WebRTCServer.connect` raise, NotFound when the session
+    ends meanwhile, Conflict when its page has made a newer offer.
     """
     session_id = claims.session_id
     # A refused offer leaves no session behind.

@@ -1,4 +1,6 @@
-"""Access to all of /health: with METRICS_TOKEN or OPERATOR_TOKEN, or when neither is set from this machine."""
+"""Access to all of /health: with METRICS_TOKEN or OPERATOR_TOKEN, or when neither is set from this
+machine.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Plain ASGI wrappers around the application.
 
-From the outside in: security headers, no uploads, cross-origin answers, body limit, the last resort for bugs.
+From the outside in: security headers, no uploads, cross-origin answers, body limit, the last resort
+for bugs.
 """
 
 from __future__ import annotations
@@ -87,7 +88,8 @@ PERMISSIONS_POLICY = ", ".join(
 # Half a year, without sub-domains
 HSTS = "max-age=15552000"
 
-# Response headers that a page of another origin may read; all but the first are for WHIP (RFC 9725).
+# Response headers that a page of another origin may read; all but the first are for WHIP (RFC
+# 9725).
 EXPOSED_HEADERS = "Retry-After, Location, ETag, Link, Accept-Patch, Accept-Post"
 
 _UPLOAD = re.compile(r"/uploads?(?:/|$)|/api/upload", re.ASCII)
@@ -180,9 +182,11 @@ def plain_path(path: str) -> str:
 
 
 class AllowOrigins:
-    """Answers cross-origin requests (Fetch Standard, section 3.2) for the listed origins and for no other.
+    """Answers cross-origin requests (Fetch Standard, section 3.2) for the listed origins and for no
+    other.
 
-    Credentials stay off: sessions' tokens travel in a header, and a paired device's cookie is for our own page alone.
+    Credentials stay off: sessions' tokens travel in a header, and a paired device's cookie is for
+    our own page alone.
     """
 
     def __init__(self, app: ASGIApp, *, origins: Iterable[str]) -> None:

@@ -45,7 +45,8 @@ class TokenBody(BaseModel):
 
 class OfferBody(BaseModel):
     model_config = ConfigDict(extra="ignore")
-    # The offer's own check says what is too long; with any bound here pydantic refuses lone surrogates.
+    # The offer's own check says what is too long; with any bound here pydantic refuses lone
+    # surrogates.
     sdp: str = Field(max_length=MAX_BODY_BYTES)
     type: Literal["offer"]
 

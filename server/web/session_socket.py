@@ -1,4 +1,6 @@
-"""One socket of a session: its states, its reading and writing loop, and the close code for each error."""
+"""One socket of a session: its states, its reading and writing loop, and the close code for each
+error.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Messages a second that a socket may send over time, and how many at once; past that each gets an error,
-# and a client that goes on regardless loses its socket.
+# Messages a second that a socket may send over time, and how many at once; past that each gets an
+# error, and a client that goes on regardless loses its socket.
 MESSAGE_RATE, MESSAGE_BURST = 20.0, 60
 MAX_REFUSED = 100
 # A client that has not taken a message after this long is gone.
@@ -49,7 +51,10 @@ Welcome = Callable[[str], Awaitable[None]]
 
 
 class Closing(Exception):
-    """Close the socket with this code and reason. Outside the tree of errors: the client gets no message."""
+    """Close the socket with this code and reason.
+
+    Outside the tree of errors: the client gets no message.
+    """
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(code, reason)

@@ -37,7 +37,10 @@ PROTOCOL = "qwen-camera"
 
 
 class SocketGate:
-    """Limits the sockets that a session opens within a minute. Bounded by the number of sessions."""
+    """Limits the sockets that a session opens within a minute.
+
+    Bounded by the number of sessions.
+    """
 
     def __init__(self) -> None:
         self._opened: dict[str, deque[float]] = {}

@@ -1,4 +1,5 @@
-"""WHIP (RFC 9725): other cameras than the page, such as OBS, GStreamer or go2rtc, publish with one HTTP request.
+"""WHIP (RFC 9725): other cameras than the page, such as OBS, GStreamer or go2rtc, publish with one
+HTTP request.
 
 The bearer token is a session's, from POST /api/token; that session's page shows stills and asks.
 """
@@ -120,9 +121,11 @@ def _connection(services: Services, claims: Claims, name: str) -> PeerConnection
 
 
 def _matches(request: Request, connection: PeerConnection) -> bool:
-    """Return True when If-Match names the present ICE session; False for "*", which requests a new one.
+    """Return True when If-Match names the present ICE session; False for "*", which requests a new
+    one.
 
-    Raises PreconditionRequired without the header, PreconditionFailed for one of an older ICE session.
+    Raises PreconditionRequired without the header, PreconditionFailed for one of an older ICE
+    session.
     """
     given = request.headers.get("if-match")
     if given is None:

@@ -15,7 +15,9 @@ TAIL = "a" * 22
 
 
 def test_a_new_session_leads_back_to_its_process() -> None:
-    """Its id begins with the name, is at home there and in no other process, and is never the same twice."""
+    """Its id begins with the name, is at home there and in no other process, and is never the same
+    twice.
+    """
     here, there = HomeProcess("8010"), HomeProcess("8011")
     ids = {here.name_session(new_session_id) for _ in range(100)}
     assert len(ids) == 100
@@ -44,7 +46,9 @@ def test_an_id_that_only_looks_alike_is_not_at_home(forged: str) -> None:
 
 
 async def test_a_session_that_belongs_elsewhere() -> None:
-    """Without ?session= it is sent on to be balanced by it; with it, its process is gone: 404, 4404, and a new one here."""
+    """Without ?session= it is sent on to be balanced by it; with it, its process is gone: 404,
+    4404, and a new one here.
+    """
     sdp = {"sdp": await make_offer("video"), "type": "offer"}
     async with running(rate_limit_per_minute=0, process_name="8010") as run, http(run) as client:
         away = f"8011-{TAIL}"

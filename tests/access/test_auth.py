@@ -134,7 +134,9 @@ def test_other_algorithms_are_refused() -> None:
 
 @pytest.mark.parametrize("overcome", ["get_unverified_header", "decode"])
 def test_the_algorithm_is_pinned_twice(monkeypatch: pytest.MonkeyPatch, overcome: str) -> None:
-    """The look at the header and the decoding refuse another algorithm, each also without the other."""
+    """The look at the header and the decoding refuse another algorithm, each also without the
+    other.
+    """
     other = forge({"alg": "HS512"}, good_claims(), digest=hashlib.sha512)
     taken = {"get_unverified_header": HS256, "decode": good_claims()}[overcome]
     monkeypatch.setattr(f"server.auth.jwt.{overcome}", lambda *_, **__: taken)
@@ -206,7 +208,9 @@ def test_payloads_that_are_no_object() -> None:
 
 
 def test_size_is_bounded() -> None:
-    """A token of exactly the limit is read, one character more is not, and nothing is decoded for it."""
+    """A token of exactly the limit is read, one character more is not, and nothing is decoded for
+    it.
+    """
     assert MAX_TOKEN_CHARS == 4096
     claims = good_claims(pad="")
     token = forge(HS256, claims)
@@ -240,7 +244,9 @@ def test_shapes_that_are_no_token(token: str) -> None:
 
 
 def test_every_flipped_character_matters() -> None:
-    """No character of a token can be changed: the last may share bits with padding, all others count."""
+    """No character of a token can be changed: the last may share bits with padding, all others
+    count.
+    """
     token = ISSUER.issue("abc").token
     for at in range(len(token) - 1):
         if token[at] != ".":
@@ -256,7 +262,9 @@ def test_any_text_is_refused_as_a_token(token: str) -> None:
 
 
 def test_a_token_is_renewed_until_its_code_is_too_old() -> None:
-    """A renewal keeps the time at which the code was brought; no token is good beyond the maximum age."""
+    """A renewal keeps the time at which the code was brought; no token is good beyond the maximum
+    age.
+    """
     now = int(time.time())
     issuer = TokenIssuer(SECRET, 3600, 7200)
     first = issuer.verify(issuer.issue("abc", now=now - 3000).token)

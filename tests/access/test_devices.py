@@ -49,7 +49,9 @@ async def test_a_device_is_known_by_what_it_keeps() -> None:
 
 @pytest.mark.parametrize("change", [{"jti": "a"}, {"jti": 7}, {"iat": True}, {"iat": "1"}])
 async def test_claims_have_their_type(change: dict[str, object]) -> None:
-    """A session's token is none of a device's, nor is one that lacks a claim, be it signed with the right key."""
+    """A session's token is none of a device's, nor is one that lacks a claim, be it signed with the
+    right key.
+    """
     now = int(time.time())
     good = {"jti": "x" * 22, "iat": now, "exp": now + 60}
     signer = Signer(KEY)
@@ -131,7 +133,9 @@ def own(run: Running) -> dict[str, str]:
 
 
 async def test_pairing_leaves_a_cookie(run: Running) -> None:
-    """Of thirty days, for one route, that no script can read and no other site has sent; an access code leaves none."""
+    """Of thirty days, for one route, that no script can read and no other site has sent; an access
+    code leaves none.
+    """
     async with http(run) as client:
         code = run.program.pairing.issue(time.monotonic())
         reply = await client.post("/api/token", json={"pairing_code": code})
@@ -160,7 +164,9 @@ async def test_the_cookie_is_secure_where_the_page_is() -> None:
 
 
 async def test_a_paired_device_gets_in_again(run: Running) -> None:
-    """Without any code, each time to a session of its own; a wrong code with it is still a wrong code."""
+    """Without any code, each time to a session of its own; a wrong code with it is still a wrong
+    code.
+    """
     async with http(run) as client:
         await paired(run, client)
         first, second = [
@@ -228,7 +234,9 @@ async def test_no_other_route_takes_it(run: Running) -> None:
 
 
 async def test_the_operator_lists_and_forgets_devices(run: Running) -> None:
-    """One: its session ends with 4410, its tokens and its cookie are of no use, and it is told so; others go on."""
+    """One: its session ends with 4410, its tokens and its cookie are of no use, and it is told so;
+    others go on.
+    """
     right = bearer(OPERATOR)
     async with http(run) as client, http(run) as other:
         await paired(run, client)

@@ -44,7 +44,9 @@ async def looked_at(one: Guesses, count: int, addresses: int, now: float = 0.0) 
 
 
 async def test_an_address_has_so_many_guesses() -> None:
-    """The next waits, the right one too; a minute later there is one more, and a whole window later all."""
+    """The next waits, the right one too; a minute later there is one more, and a whole window later
+    all.
+    """
     one = Guesses("codes")
     assert await looked_at(one, 60, 1) == FLOOR
     wait = await one.judge(True, "192.0.0.0", 0.0)
@@ -64,7 +66,9 @@ async def test_all_addresses_together_have_so_many_guesses() -> None:
 
 
 async def test_who_brought_a_right_one_before_is_not_held_up() -> None:
-    """From the same address, while others have used up all guesses; its own wrong ones have their bound all the same."""
+    """From the same address, while others have used up all guesses; its own wrong ones have their
+    bound all the same.
+    """
     one = Guesses("codes")
     for _ in range(100):
         assert await one.judge(True, "203.0.113.1", 0.0) is None
@@ -176,8 +180,11 @@ async def test_a_wrong_access_code_costs_three_requests() -> None:
 
 @pytest.mark.parametrize("kind", ["code", "pairing", "operator", "metrics"])
 async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> None:
-    """Whatever is guessed and RATE_LIMIT_PER_MINUTE is: as many as the budget has. Held tokens, pairing codes and who
-    got in before pass meanwhile, and what is guessed at elsewhere is of no matter."""
+    """Whatever is guessed and RATE_LIMIT_PER_MINUTE is: as many as the budget has.
+
+    Held tokens, pairing codes and who got in before pass meanwhile, and what is guessed at
+    elsewhere is of no matter.
+    """
     async with (
         running(
             access_code=CODE,
@@ -215,7 +222,9 @@ async def test_many_addresses_have_one_budget_and_lock_nobody_out(kind: str) -> 
 
 
 async def test_a_short_code_is_not_found_by_trying() -> None:
-    """ "1234" without RATE_LIMIT_PER_MINUTE: twenty codes are compared and 1,300 are not; a page without one may ask."""
+    """ "1234" without RATE_LIMIT_PER_MINUTE: twenty codes are compared and 1,300 are not; a page
+    without one may ask.
+    """
     async with (
         running(access_code="1234", jwt_secret_key=SECRET, rate_limit_per_minute=0) as run,
         http(run) as client,

@@ -36,7 +36,9 @@ class Door:
 
 
 async def test_the_token_opens_and_nothing_else_does() -> None:
-    """A wrong one and none are refused with a sentence each, and counted; neither repeats what was given."""
+    """A wrong one and none are refused with a sentence each, and counted; neither repeats what was
+    given.
+    """
     door = Door()
     await door.try_(TOKEN)
     for given in ("", TOKEN[:-1], TOKEN + "x", TOKEN.upper(), "canary\ud800"):
@@ -49,7 +51,10 @@ async def test_the_token_opens_and_nothing_else_does() -> None:
 
 
 async def test_without_a_token_there_is_nothing_to_open(caplog: pytest.LogCaptureFixture) -> None:
-    """Not even with an empty one. The log has once what to set, visitors read no setting; it costs no allowance."""
+    """Not even with an empty one.
+
+    The log has once what to set, visitors read no setting; it costs no allowance.
+    """
     door = Door(token="", per_minute=3)
     assert not door.guard.on
     for given in ("", None, TOKEN) * 3:
@@ -61,7 +66,9 @@ async def test_without_a_token_there_is_nothing_to_open(caplog: pytest.LogCaptur
 
 
 async def test_guesses_run_out() -> None:
-    """A wrong token costs three requests of its address; then not even the right one is looked at from there."""
+    """A wrong token costs three requests of its address; then not even the right one is looked at
+    from there.
+    """
     door = Door(per_minute=9)
     for _ in range(3):
         with pytest.raises(Unauthorized):
@@ -91,7 +98,9 @@ async def test_guesses_run_out_without_a_limit_in_the_settings() -> None:
 
 
 async def test_an_operator_uses_up_nothing() -> None:
-    """However much is asked with the right token, visitors of the same address find their allowance whole."""
+    """However much is asked with the right token, visitors of the same address find their allowance
+    whole.
+    """
     door = Door(per_minute=3)
     for _ in range(20):
         await door.try_(TOKEN)

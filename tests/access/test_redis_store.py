@@ -87,7 +87,9 @@ async def test_a_script_is_answered(tmp_path: Path) -> None:
 async def test_a_redis_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, way: str
 ) -> None:
-    """Dead or hanging: one time limit at most, then none at all; told once, and used again once it is back."""
+    """Dead or hanging: one time limit at most, then none at all; told once, and used again once it
+    is back.
+    """
     monkeypatch.setattr(redis_store, "TRY_SECONDS", 0.1)
     caplog.set_level(logging.INFO, "server")
     async with redis_server(tmp_path) as server, store_of(server.url) as (store, failures):

@@ -1,4 +1,6 @@
-"""Limits that processes keep together, over a real Redis, and each for itself where that does not answer."""
+"""Limits that processes keep together, over a real Redis, and each for itself where that does not
+answer.
+"""
 
 from __future__ import annotations
 
@@ -67,7 +69,9 @@ def limiters(stores: list[RedisStore], per_minute: int) -> list[SharedLimiter]:
 
 
 async def test_an_address_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
-    """Six a minute: the sixth passes wherever it is asked, the seventh nowhere, and says when; a neighbour has its own."""
+    """Six a minute: the sixth passes wherever it is asked, the seventh nowhere, and says when; a
+    neighbour has its own.
+    """
     async with redis_server(tmp_path) as server, stores(server) as both:
         one, other = limiters(both, 6)
         now = time.monotonic()
@@ -101,7 +105,9 @@ async def test_an_allowance_comes_back(tmp_path: Path) -> None:
 
 
 async def test_a_wrong_code_takes_more_everywhere(tmp_path: Path) -> None:
-    """Guesses at one process are counted at the other: two wrong codes of six are all that there is."""
+    """Guesses at one process are counted at the other: two wrong codes of six are all that there
+    is.
+    """
     async with redis_server(tmp_path) as server, stores(server) as both:
         one, other = limiters(both, 6)
         now = time.monotonic()
@@ -132,7 +138,10 @@ async def test_what_is_given_back_is_there_everywhere(tmp_path: Path) -> None:
 
 
 async def test_a_token_has_one_allowance_in_all_processes(tmp_path: Path) -> None:
-    """A third of an address's. One whose session began nowhere is good once; begun in one process, it is so in all."""
+    """A third of an address's.
+
+    One whose session began nowhere is good once; begun in one process, it is so in all.
+    """
     async with redis_server(tmp_path) as server, stores(server) as both:
         one, other = limiters(both, 6)
         now = time.monotonic()
@@ -179,7 +188,9 @@ async def test_alone_a_process_goes_on_with_what_it_counted(tmp_path: Path) -> N
 
 
 async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last slot is given, the next refused, at either process; one that ended, or whose process was killed, is free."""
+    """The last slot is given, the next refused, at either process; one that ended, or whose process
+    was killed, is free.
+    """
     monkeypatch.setattr(shared_limits, "SLOT_SECONDS", 1)
     async with redis_server(tmp_path) as server, stores(server) as both:
         here: list[str] = []
@@ -205,7 +216,9 @@ async def test_slots_are_shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_sessions_take_slots(tmp_path: Path) -> None:
-    """Over two managers: MAX_SESSIONS holds for both together, who left makes room, an ended session's slot is free."""
+    """Over two managers: MAX_SESSIONS holds for both together, who left makes room, an ended
+    session's slot is free.
+    """
     pools = Pools()
     tools = make_tools(FakeEngine(), pools)
     async with redis_server(tmp_path) as server, stores(server) as both:
@@ -265,7 +278,9 @@ async def socket(server: ServerProcess, grant: dict[str, str]) -> ClientConnecti
 
 
 async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> None:
-    """One session by name, and all: told at the next look, kept for a process that starts later, and no more than once."""
+    """One session by name, and all: told at the next look, kept for a process that starts later,
+    and no more than once.
+    """
     async with redis_server(tmp_path) as server, stores(server, 3) as three:
         one, other, later = [SharedEnds(store, 600) for store in three]
         assert one.heard
@@ -288,7 +303,9 @@ async def test_what_is_ended_at_one_process_is_ended_at_all(tmp_path: Path) -> N
 
 
 async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Path) -> None:
-    """Within the seconds between two looks its socket closes with 4410, there, and its token renews nowhere."""
+    """Within the seconds between two looks its socket closes with 4410, there, and its token renews
+    nowhere.
+    """
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(tmp_path))
         settings = {
@@ -323,7 +340,9 @@ async def test_an_operator_at_one_process_ends_a_session_at_another(tmp_path: Pa
 
 
 async def test_two_processes(tmp_path: Path) -> None:
-    """Tokens and slots over both; Redis hangs, comes back, and dies: answered fast all along, and told in /health."""
+    """Tokens and slots over both; Redis hangs, comes back, and dies: answered fast all along, and
+    told in /health.
+    """
     async with AsyncExitStack() as stack:
         redis = await stack.enter_async_context(redis_server(tmp_path))
         settings = {
@@ -366,7 +385,8 @@ async def test_two_processes(tmp_path: Path) -> None:
             with pytest.raises(ConnectionClosed):
                 await third.recv()
             assert third.close_code == 4429
-        # Hanging: whoever asks first waits for one time limit, nobody after that; the process's own limit holds.
+        # Hanging: whoever asks first waits for one time limit, nobody after that; the process's own
+        # limit holds.
         redis.signal(signal.SIGSTOP)
         for server in servers:
             for _ in range(2):

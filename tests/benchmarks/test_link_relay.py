@@ -39,7 +39,9 @@ class Listener(asyncio.DatagramProtocol):
 
 
 async def test_packets_go_through_the_relay_and_back() -> None:
-    """The answer names the relay only; a packet to it comes to the server and its echo comes back, both delays later."""
+    """The answer names the relay only; a packet to it comes to the server and its echo comes back,
+    both delays later.
+    """
     loop = asyncio.get_running_loop()
     server, _ = await loop.create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
     port = server.get_extra_info("sockname")[1]
@@ -60,8 +62,9 @@ async def test_packets_go_through_the_relay_and_back() -> None:
 
 
 async def test_a_camera_that_moves_is_reached_at_its_new_address() -> None:
-    """After a change of network the server hears the same camera from elsewhere, and answers there; what is cut is
-    lost both ways."""
+    """After a change of network the server hears the same camera from elsewhere, and answers there;
+    what is cut is lost both ways.
+    """
     loop = asyncio.get_running_loop()
     server, there = await loop.create_datagram_endpoint(Listener, local_addr=("127.0.0.1", 0))
     camera, here = await loop.create_datagram_endpoint(Listener, local_addr=("127.0.0.1", 0))

@@ -27,7 +27,9 @@ async def run(*arguments: str) -> tuple[int, str, str]:
 
 @pytest.mark.slow
 async def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> None:
-    """Questions through simulated cameras: all reach the model, with a full-size frame captured after each."""
+    """Questions through simulated cameras: all reach the model, with a full-size frame captured
+    after each.
+    """
     code, out, err = await run(
         *("--rows", "--num-requests", "6", "--sessions", "2", "--rate", "3", "--warm-up", "1"),
         *("--only", "questions,first", "--output", str(tmp_path)),
@@ -47,7 +49,8 @@ async def test_it_measures_a_server_that_it_starts_itself(tmp_path: Path) -> Non
 
 
 async def test_one_that_is_asked_to_end_leaves_nothing_running(tmp_path: Path) -> None:
-    """SIGTERM in the middle of the rows: a sentence, status 130, and the server and the stand-in end with it.
+    """SIGTERM in the middle of the rows: a sentence, status 130, and the server and the stand-in
+    end with it.
 
     In a shell's background, too, where SIGINT is ignored.
     """

@@ -41,7 +41,9 @@ class Break:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a file whose compiled form, if any, goes: two texts of one second and one size look the same to Python."""
+    """Write a file whose compiled form, if any, goes: two texts of one second and one size look the
+    same to Python.
+    """
     path.write_text(text, encoding="utf-8")
     for compiled in path.parent.glob(f"__pycache__/{path.stem}.*.pyc"):
         compiled.unlink()

@@ -1,4 +1,6 @@
-"""Breaks of the threat model's first table: what a stranger sends that is malformed, slow, or too much."""
+"""Breaks of the threat model's first table: what a stranger sends that is malformed, slow, or too
+much.
+"""
 
 from __future__ import annotations
 

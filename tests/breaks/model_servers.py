@@ -1,4 +1,6 @@
-"""Breaks of the threat model: a model server gone bad, and what stands below its table; of bounds, and of the page."""
+"""Breaks of the threat model: a model server gone bad, and what stands below its table; of bounds,
+and of the page.
+"""
 
 from __future__ import annotations
 

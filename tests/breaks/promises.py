@@ -1,4 +1,6 @@
-"""The promises of SECURITY.md: rows of its tables, its paragraphs that begin in bold, and two sections that are one promise."""
+"""The promises of SECURITY.md: rows of its tables, its paragraphs that begin in bold, and two
+sections that are one promise.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ def promise_of(row: str) -> str:
 
 
 def named_tests(promise: str) -> set[str]:
-    """The tests that a promise names. One alone belongs to the file named before it; "the same" to the row before."""
+    """The tests that a promise names.
+
+    One alone belongs to the file named before it; "the same" to the row before.
+    """
     found, file = set(), ""
     for quoted in re.findall(r"`((?:\w+/)*(?:test_\w+\.py)?(?:::test_\w+)?)`", promises()[promise]):
         name, colons, function = quoted.removeprefix("tests/").partition("::")

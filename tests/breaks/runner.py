@@ -111,7 +111,9 @@ def _run(test: str, copy: Path, slow: bool, broken: bool) -> Outcome:
 
 
 def _end_all() -> None:
-    """End what a test has started and left, as broken code may: whoever lost its parent is a child of this process."""
+    """End what a test has started and left, as broken code may: whoever lost its parent is a child
+    of this process.
+    """
     while keeper.descendants(os.getpid()):
         keeper.kill_below(os.getpid())
         with suppress(ChildProcessError):

@@ -1,4 +1,6 @@
-"""Breaks of the threat model's second table: a visitor with a token; and of a neighbour on the same address."""
+"""Breaks of the threat model's second table: a visitor with a token; and of a neighbour on the same
+address.
+"""
 
 from __future__ import annotations
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 POLICIES = ("max-bundle", "balanced", "max-compat")
 ORDERS = ("audio video", "video audio", "video video", "audio video data")
 
-# A function of the policy and what is offered, in that order. The connection stays in window.peers, the newest last.
+# A function of the policy and what is offered, in that order. The connection stays in window.peers,
+# the newest last.
 OFFER = """async (policy, order) => {
   const draw = () => {
     const canvas = document.createElement("canvas");
@@ -32,7 +33,8 @@ OFFER = """async (policy, order) => {
   return window.negotiate(peer, "", "");
 }"""
 
-# Offers and takes the answer: candidates go one by one, as the page sends them, for the section that each is for.
+# Offers and takes the answer: candidates go one by one, as the page sends them, for the section
+# that each is for.
 NEGOTIATE = """() => { window.negotiate = async (peer, session, token) => {
   const found = [];
   let send = (candidate) => found.push(candidate);
@@ -58,7 +60,8 @@ NEGOTIATE = """() => { window.negotiate = async (peer, session, token) => {
   return { sdp, answer: answer.sdp, state: peer.connectionState, session, token };
 }; }"""
 
-# Of the connection that `OFFER` made last: its first transceiver is stopped, and what is left is offered anew.
+# Of the connection that `OFFER` made last: its first transceiver is stopped, and what is left is
+# offered anew.
 STOP_FIRST = """async (session, token) => {
   const peer = window.peers.at(-1);
   peer.getTransceivers()[0].stop();

@@ -1,4 +1,6 @@
-"""One Chromium and two servers for all browser tests; each test opens pages, and so sessions, of its own."""
+"""One Chromium and two servers for all browser tests; each test opens pages, and so sessions, of
+its own.
+"""
 
 from __future__ import annotations
 

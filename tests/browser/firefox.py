@@ -1,6 +1,8 @@
-"""Firefox, headless, spoken to by Marionette: its own remote protocol over TCP, which needs no driver.
+"""Firefox, headless, spoken to by Marionette: its own remote protocol over TCP, which needs no
+driver.
 
-A message is its length, a colon and JSON: [0, id, command, parameters] there, [1, id, error, result] back.
+A message is its length, a colon and JSON: [0, id, command, parameters] there, [1, id, error,
+result] back.
 """
 
 from __future__ import annotations
@@ -42,7 +44,10 @@ def firefox_command() -> str | None:
 
 
 class Firefox:
-    """One browser with one tab. Scripts are functions' bodies; the last of `async_script`'s arguments ends it."""
+    """One browser with one tab.
+
+    Scripts are functions' bodies; the last of `async_script`'s arguments ends it.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader

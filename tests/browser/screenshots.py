@@ -1,4 +1,5 @@
-"""Makes the README's pictures: the real page with a label in front of its camera, answered by the built-in engine.
+"""Makes the README's pictures: the real page with a label in front of its camera, answered by the
+built-in engine.
 
     python -m tests.browser.screenshots
 
@@ -25,8 +26,8 @@ from tests.support.running import running
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 MAX_BYTES = 150_000
 
-# A packet on a table, in colours without gradients, which a small PNG can hold. {width}, {height} and {left}, {top}, where
-# the packet of 560×470 stands, differ with how the camera is held.
+# A packet on a table, in colours without gradients, which a small PNG can hold. {width}, {height}
+# and {left}, {top}, where the packet of 560×470 stands, differ with how the camera is held.
 SCENE = """<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">
   <rect width="{width}" height="{height}" fill="#a5b3a8"/>
   <g transform="translate({left} {top})">

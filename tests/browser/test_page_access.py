@@ -34,7 +34,9 @@ async def private(model_server: FakeOpenAI) -> AsyncIterator[Running]:
 async def test_the_access_code_opens_a_private_server(
     visit: Visit, private: Running, model: FakeOpenAI
 ) -> None:
-    """The page asks for it, says when it is wrong and asks again, and with the right one everything works."""
+    """The page asks for it, says when it is wrong and asks again, and with the right one everything
+    works.
+    """
     page = await visit(private.base_url)
     page.expect(REFUSED_TOKEN)
     dialog = page.page.get_by_role("dialog", name="This server is private")
@@ -84,7 +86,9 @@ async def test_whoever_has_no_code_is_told_whom_to_ask(
 async def test_a_token_is_renewed_before_it_ends(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """With a fifth of its life left the page takes another one for the same session, and nobody notices."""
+    """With a fifth of its life left the page takes another one for the same session, and nobody
+    notices.
+    """
     page = await visit("about:blank")
     grants: list[tuple[str, str]] = []
 
@@ -131,7 +135,9 @@ async def test_a_session_that_ended_begins_anew_by_itself(visit: Visit, model: F
 
 
 async def test_a_session_that_timed_out_lets_the_camera_go(visit: Visit, model: FakeOpenAI) -> None:
-    """Nothing asked for SESSION_TIMEOUT: the camera goes off, the page says why, and Start Camera goes on."""
+    """Nothing asked for SESSION_TIMEOUT: the camera goes off, the page says why, and Start Camera
+    goes on.
+    """
     async with running(engine="vllm", vllm_base_url=model.base_url, session_timeout=2) as run:
         page = await visit(run.base_url)
         page.expect("status of 40[14]")

@@ -1,4 +1,6 @@
-"""Questions through the real page: which frame is used, what is read in it, how the answer comes and is shown."""
+"""Questions through the real page: which frame is used, what is read in it, how the answer comes
+and is shown.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,9 @@ def asked(seen: Seen) -> str:
 async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     visit: Visit, server: Running, model: FakeOpenAI, apart: bool
 ) -> None:
-    """The model gets the camera's full picture in its own size, with a clock in it that is later than the question;
-    page and model are told the same about it."""
+    """The model gets the camera's full picture in its own size, with a clock in it that is later
+    than the question; page and model are told the same about it.
+    """
     page = await visit(server.base_url, apart=apart)
     await page.start()
     sent = await page.send("What do you see here?")
@@ -42,7 +45,8 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
     frame = response["frame"]
     assert (frame["source_width"], frame["source_height"]) == (1280, 720)
     assert (picture.width, picture.height) == (frame["width"], frame["height"]) == (840, 448)
-    # The clock shows whole milliseconds, rounded down; a picture drawn apart may be on its way when the question is asked.
+    # The clock shows whole milliseconds, rounded down; a picture drawn apart may be on its way when
+    # the question is asked.
     assert picture.before(sent["sent_at"]) <= (40 if apart else 1)
     assert frame["captured_at"] >= sent["sent_at"]
     age = picture.before(model.last.arrived_wall * 1000)
@@ -58,7 +62,9 @@ async def test_a_typed_question_gets_a_whole_frame_captured_after_it(
 async def test_a_turned_phone_gets_answers_about_the_turned_picture(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Turned upright while it sends: the next question's picture is upright and whole, the page keeps its connection."""
+    """Turned upright while it sends: the next question's picture is upright and whole, the page
+    keeps its connection.
+    """
     page = await visit(server.base_url)
     await page.start()
     await page.show(width=720, height=1280)
@@ -73,7 +79,9 @@ async def test_a_turned_phone_gets_answers_about_the_turned_picture(
 async def test_an_answer_shows_its_frame_age_engine_and_times(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Beside the words stands the very frame that was used; a line names engine, age and time, and opens to more."""
+    """Beside the words stands the very frame that was used; a line names engine, age and time, and
+    opens to more.
+    """
     page = await visit(server.base_url)
     await page.start()
     response = await page.ask("What do you see here?")
@@ -141,7 +149,9 @@ async def test_words_are_shown_as_they_come(
 async def test_cancel_stops_the_answer_at_the_model_too(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Cancel ends the answer on the page and the stream at the model server; the next question is answered."""
+    """Cancel ends the answer on the page and the stream at the model server; the next question is
+    answered.
+    """
     model.behaviour = Behaviour.STALLS
     page = await visit(server.base_url)
     await page.start()
@@ -245,8 +255,9 @@ async def test_a_qr_code_held_up_is_read_by_the_builtin_engine(
 
 
 async def test_small_print_is_read_idle_and_woken(visit: Visit, builtin: Running) -> None:
-    """Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right, whether the camera
-    slept until the question (a tap) or was woken by typing."""
+    """Lines with capitals 14 px high in the camera's picture: 95 % of the characters are right,
+    whether the camera slept until the question (a tap) or was woken by typing.
+    """
     page = await visit(builtin.base_url)
     await page.start()
     await page.show(mode="text:" + "\n".join(PRINT), textPx=14, clock=False)
@@ -300,7 +311,9 @@ async def test_a_held_picture_is_the_one_that_is_asked_about(
 async def test_describe_answers_unasked_until_it_is_switched_off(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """One press and descriptions come at the sampling rate, as one turn on the page; another and the model rests."""
+    """One press and descriptions come at the sampling rate, as one turn on the page; another and
+    the model rests.
+    """
     numbers = iter(range(1, 1000))
     model.answer_for = lambda _body, _jpeg: [f"Scene {next(numbers)}."]
     page = await visit(server.base_url)

@@ -18,7 +18,9 @@ LOST = "Failed to load resource"
 
 
 class Losing:
-    """Files of the page that do not arrive: all requests for them break in the first `loads` loads of the page."""
+    """Files of the page that do not arrive: all requests for them break in the first `loads` loads
+    of the page.
+    """
 
     def __init__(self, *names: str, loads: int) -> None:
         self.names = names

@@ -1,4 +1,6 @@
-"""Chromium's camera beside other media, in every bundle policy, and a connection that goes on when a track is stopped."""
+"""Chromium's camera beside other media, in every bundle policy, and a connection that goes on when
+a track is stopped.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def ports(sdp: str) -> list[str]:
 
 
 async def test_every_bundle_policy(browser: Browser, builtin: Running) -> None:
-    """Audio, a second video or a data channel beside the camera, first and last: it connects and is seen."""
+    """Audio, a second video or a data channel beside the camera, first and last: it connects and is
+    seen.
+    """
     page = await browser.new_page()
     await page.goto(f"{builtin.base_url}/")
     await page.evaluate(NEGOTIATE)
@@ -49,7 +53,9 @@ async def test_every_bundle_policy(browser: Browser, builtin: Running) -> None:
 async def test_a_stopped_track_leaves_the_camera(
     browser: Browser, builtin: Running, policy: str, order: str
 ) -> None:
-    """The new offer's rejected section is answered with port 0, outside of the group; what is left is seen."""
+    """The new offer's rejected section is answered with port 0, outside of the group; what is left
+    is seen.
+    """
     page = await browser.new_page()
     await page.goto(f"{builtin.base_url}/")
     await page.evaluate(NEGOTIATE)

@@ -1,4 +1,6 @@
-"""The camera through the real page: how it sends, what is said when its picture is no good, who may have it."""
+"""The camera through the real page: how it sends, what is said when its picture is no good, who may
+have it.
+"""
 
 from __future__ import annotations
 
@@ -66,8 +68,9 @@ async def quicken(page: Visitor, delay: int) -> None:
 
 
 async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Running) -> None:
-    """Two whole pictures a second and at most 200 kbit/s on the wire while nobody asks; typing raises the rate at once,
-    and 1.5 s after the last key it falls back."""
+    """Two whole pictures a second and at most 200 kbit/s on the wire while nobody asks; typing
+    raises the rate at once, and 1.5 s after the last key it falls back.
+    """
     page = await visit(server.base_url)
     await page.start()
     await page.until(lambda sent: limit(sent) == 2)
@@ -91,7 +94,9 @@ async def test_an_idle_camera_sends_just_what_is_needed(visit: Visit, server: Ru
 async def test_describing_doubles_the_idle_rate(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """While two frames a second are described, four are sent, so that none is waited for; then two again."""
+    """While two frames a second are described, four are sent, so that none is waited for; then two
+    again.
+    """
     page = await visit(server.base_url)
     await page.start()
     await page.button("Describe").click()
@@ -103,7 +108,9 @@ async def test_describing_doubles_the_idle_rate(
 
 
 async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Running) -> None:
-    """The page asks for 1280×720 or better from the back camera, without sound, and says what is really sent."""
+    """The page asks for 1280×720 or better from the back camera, without sound, and says what is
+    really sent.
+    """
     page = await visit(server.base_url)
     await page.start()
     asked = await page.page.evaluate("window.__camera.constraints")
@@ -122,9 +129,11 @@ async def test_the_camera_is_asked_for_its_full_picture(visit: Visit, server: Ru
 async def test_a_frozen_camera_is_said_aloud_and_not_answered_from(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """A picture that stands still is named as that, a question gets `camera_frozen` and words instead of an answer,
-    and when the picture moves again all is well. The question is the first thing that wakes the camera: Chromium then
-    sends the old picture once more, as if it were a new one."""
+    """A picture that stands still is named as that, a question gets `camera_frozen` and words
+    instead of an answer, and when the picture moves again all is well. The question is the first
+    thing that wakes the camera: Chromium then sends the old picture once more, as if it were a new
+    one.
+    """
     page = await visit(server.base_url)
     await page.start()
     await page.box.fill("What is this?")
@@ -153,7 +162,9 @@ async def test_a_frozen_camera_is_said_aloud_and_not_answered_from(
 async def test_a_dark_picture_is_answered_with_a_hint(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Black is not frozen: the page says that it is dark and what helps, and a question is answered."""
+    """Black is not frozen: the page says that it is dark and what helps, and a question is
+    answered.
+    """
     page = await visit(server.base_url)
     await page.start()
     await page.show(mode="black")
@@ -167,7 +178,9 @@ async def test_a_dark_picture_is_answered_with_a_hint(
 
 
 async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Running) -> None:
-    """The device is let go, the server is told and ends the camera, and the page can start it again."""
+    """The device is let go, the server is told and ends the camera, and the page can start it
+    again.
+    """
     page = await visit(server.base_url)
     await page.start()
     session_id = (await page.got('m.type === "ready"'))["session_id"]
@@ -196,7 +209,9 @@ async def test_stop_lets_the_camera_go_on_both_sides(visit: Visit, server: Runni
 async def test_a_hidden_page_lets_the_camera_go_and_takes_it_back(
     visit: Visit, server: Running
 ) -> None:
-    """Out of sight for a while the camera is let go; in sight again it comes back by itself, in the same session."""
+    """Out of sight for a while the camera is let go; in sight again it comes back by itself, in the
+    same session.
+    """
     page = await visit(server.base_url)
     await page.start()
     await quicken(page, HIDDEN_FOR_MS)
@@ -242,7 +257,9 @@ async def test_a_camera_that_is_unplugged_is_missed(visit: Visit, server: Runnin
 async def test_a_camera_that_does_not_open_is_explained(
     visit: Visit, server: Running, refuse: str, title: str, what_to_do: str
 ) -> None:
-    """Refused, missing, in use or broken: the page says which and what to do, and Start Camera tries again."""
+    """Refused, missing, in use or broken: the page says which and what to do, and Start Camera
+    tries again.
+    """
     page = await visit(server.base_url, refuse=refuse)
     await page.start_button.click()
     await expect(page.card).to_contain_text(title)
@@ -266,7 +283,9 @@ async def test_a_question_to_a_refused_camera_is_not_left_waiting(
 
 
 async def test_an_insecure_address_is_explained(visit: Visit, server: Running) -> None:
-    """By http:// and a name, no browser gives the camera away; the page says so and how to get https."""
+    """By http:// and a name, no browser gives the camera away; the page says so and how to get
+    https.
+    """
     page = await visit(f"http://{ELSEWHERE}:{server.port}")
     page.expect("Cross-Origin-Opener-Policy header has been ignored")
     assert await page.page.evaluate("isSecureContext") is False

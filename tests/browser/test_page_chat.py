@@ -1,4 +1,6 @@
-"""The log of answers: its end, its way back, its details, what stands between the answers, reading aloud."""
+"""The log of answers: its end, its way back, its details, what stands between the answers, reading
+aloud.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ _SPOKEN = """() => {
 async def test_the_log_stands_at_its_end_after_every_answer(
     visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
 ) -> None:
-    """Words, picture and buttons come one after the other; nothing of the newest answer lies below the edge."""
+    """Words, picture and buttons come one after the other; nothing of the newest answer lies below
+    the edge.
+    """
     model.answer_for = lambda _body, _jpeg: [f"{word} " for word in LONG.split()]
     page = await visit(server.base_url, viewport=size)
     await page.start()
@@ -70,7 +74,9 @@ async def test_who_scrolls_up_is_offered_the_way_back(
 async def test_a_description_that_goes_on_neither_jumps_nor_loses_its_picture(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """From the first whole one on its turn has its picture and its height, whatever is written meanwhile."""
+    """From the first whole one on its turn has its picture and its height, whatever is written
+    meanwhile.
+    """
     numbers = itertools.count()
     model.between_tokens = 0.03
     model.answer_for = lambda _body, _jpeg: [
@@ -141,8 +147,9 @@ async def test_a_new_session_is_told_above_the_answer_that_it_gives(
 async def test_an_answer_is_read_aloud_in_its_language(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """By the answer's own words, or by the question's where the answer is too short to tell; the page's own otherwise.
-    A screen reader is told the same."""
+    """By the answer's own words, or by the question's where the answer is too short to tell; the
+    page's own otherwise. A screen reader is told the same.
+    """
 
     async def prepare(page: Page) -> None:
         await page.add_init_script(f"({_SPOKEN})()")

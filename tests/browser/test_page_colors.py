@@ -84,7 +84,9 @@ async def test_colours_come_as_they_are(
 async def test_the_first_picture_is_the_cameras(
     visit: Visit, server: Running, codec: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The picture that makes the camera live is no plain green, as memory that no sender drew into would be."""
+    """The picture that makes the camera live is no plain green, as memory that no sender drew into
+    would be.
+    """
     taken: list[av.VideoFrame] = []
     take = Camera.take
 

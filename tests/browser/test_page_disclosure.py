@@ -1,4 +1,6 @@
-"""An engine on another machine takes over: the page says so, and nothing goes there before the person agrees."""
+"""An engine on another machine takes over: the page says so, and nothing goes there before the
+person agrees.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ async def far() -> AsyncIterator[tuple[Running, FakeOpenAI]]:
 async def test_nothing_goes_to_another_machine_before_the_person_agrees(
     visit: Visit, far: tuple[Running, FakeOpenAI]
 ) -> None:
-    """It takes over while a description runs: a dialog names it, questions wait, "Not now" keeps it so; agreed, all goes on."""
+    """It takes over while a description runs: a dialog names it, questions wait, "Not now" keeps it
+    so; agreed, all goes on.
+    """
     run, model = far
     page = await visit(run.base_url)
     await page.start()
@@ -69,7 +73,9 @@ async def test_nothing_goes_to_another_machine_before_the_person_agrees(
 async def test_a_server_that_comes_back_with_another_engine_gets_no_description_before_the_word(
     visit: Visit, far: tuple[Running, FakeOpenAI]
 ) -> None:
-    """The session is a new one, to which nothing was said; so the page itself holds back, and goes on once agreed."""
+    """The session is a new one, to which nothing was said; so the page itself holds back, and goes
+    on once agreed.
+    """
     _, model = far
     await model.start()
     async with running(engine="builtin", drain_seconds=0.2) as run:

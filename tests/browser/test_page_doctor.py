@@ -1,4 +1,6 @@
-"""The connection doctor through the page: all well, and each failure provoked, with its cause and what to do."""
+"""The connection doctor through the page: all well, and each failure provoked, with its cause and
+what to do.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,10 @@ async def states(page: Visitor) -> dict[str, str]:
 
 
 async def row(page: Visitor, name: str) -> str:
-    """A check that did not end well: everything that is said of it. It has a cause or something to do."""
+    """A check that did not end well: everything that is said of it.
+
+    It has a cause or something to do.
+    """
     item = page.page.locator(f'#doctor-list li[data-check="{name}"]')
     said = await item.locator(".cause, .todo").all_inner_texts()
     assert any(said), f"{name} gives neither cause nor remedy"
@@ -81,7 +86,9 @@ async def report(page: Visitor) -> str:
 async def test_all_is_well_before_and_while_the_camera_is_on(
     visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], scheme: str
 ) -> None:
-    """Everything works, seen by keyboard, big enough and easy to read; the running socket and camera go on as they are."""
+    """Everything works, seen by keyboard, big enough and easy to read; the running socket and
+    camera go on as they are.
+    """
     page = await visit(server.base_url, viewport=size, context_options={"color_scheme": scheme})
     fine = dict.fromkeys(
         ["origin", "server", "clock", "camera", "permission", "access", "socket", "engine"], "ok"
@@ -126,7 +133,9 @@ async def test_all_is_well_before_and_while_the_camera_is_on(
 async def test_an_insecure_address_and_a_report_that_is_copied_by_hand(
     visit: Visit, builtin: Running
 ) -> None:
-    """Plain http elsewhere: the origin fails and says how to get there; without a clipboard the report is shown."""
+    """Plain http elsewhere: the origin fails and says how to get there; without a clipboard the
+    report is shown.
+    """
     page = await visit(f"http://{ELSEWHERE}:{builtin.port}")
     page.expect("Cross-Origin-Opener-Policy")
     await check(page)
@@ -162,7 +171,9 @@ async def test_no_camera_and_no_permission(visit: Visit, builtin: Running) -> No
 
 
 async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_path: Path) -> None:
-    """Over http something in between is suspected, over https with an own authority the certificate."""
+    """Over http something in between is suspected, over https with an own authority the
+    certificate.
+    """
     page = await visit("about:blank")
     page.expect(NOT_OPENED, r"status of 404")
     page.url = builtin.base_url
@@ -189,7 +200,10 @@ async def test_a_socket_that_does_not_open(visit: Visit, builtin: Running, tmp_p
 
 
 async def test_an_engine_that_is_down_and_a_clock_that_is_off(visit: Visit) -> None:
-    """/health says 503: the engine's state and remedy are told. The server's Date is an hour ahead: so is the offset."""
+    """/health says 503: the engine's state and remedy are told.
+
+    The server's Date is an hour ahead: so is the offset.
+    """
     async with FakeOpenAI() as model:
         await model.close()
         async with running(engine="vllm", vllm_base_url=model.base_url) as run:
@@ -211,7 +225,9 @@ async def test_an_engine_that_is_down_and_a_clock_that_is_off(visit: Visit) -> N
 
 
 async def test_a_server_that_is_gone(visit: Visit) -> None:
-    """Asked while the connection is lost, from beside the notice: nothing answers, and that is all that fails."""
+    """Asked while the connection is lost, from beside the notice: nothing answers, and that is all
+    that fails.
+    """
     async with running(drain_seconds=0.2) as run:
         page = await visit(run.base_url)
         page.expect("net::ERR", "WebSocket connection to .* failed", FAILED_LOAD)
@@ -233,7 +249,9 @@ async def test_a_server_that_is_gone(visit: Visit) -> None:
 
 
 async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path: Path) -> None:
-    """A private server: the code is asked for; real relays say yes, 401 and nothing; the report holds none of it."""
+    """A private server: the code is asked for; real relays say yes, 401 and nothing; the report
+    holds none of it.
+    """
     (tmp_path / "other").mkdir()
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and nobody listens
@@ -303,8 +321,9 @@ async def test_relays_that_work_refuse_and_do_not_answer(visit: Visit, tmp_path:
 
 
 async def test_closing_it_ends_what_it_began(visit: Visit, builtin: Running) -> None:
-    """Closed while the server keeps it waiting: its connection is closed at once, nothing more is told, and the camera
-    starts as if nothing had been."""
+    """Closed while the server keeps it waiting: its connection is closed at once, nothing more is
+    told, and the camera starts as if nothing had been.
+    """
     page = await visit(builtin.base_url)
     asked = asyncio.Event()
 

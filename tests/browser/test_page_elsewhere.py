@@ -1,4 +1,6 @@
-"""A camera that is another device, watched from the page: given its address and token, seen, asked, stopped."""
+"""A camera that is another device, watched from the page: given its address and token, seen, asked,
+stopped.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ async def session_of(page: Visitor) -> str:
 async def test_another_device_becomes_the_camera(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """From the address on the page to a picture a second, an answer, and its end; the page's own camera stays off."""
+    """From the address on the page to a picture a second, an answer, and its end; the page's own
+    camera stays off.
+    """
     page = await visit(server.base_url)
     await page.button("Use another camera").click()
     # It opens once the page has its token.
@@ -79,7 +83,9 @@ async def test_another_device_becomes_the_camera(
 async def test_the_page_gives_way_to_a_device_that_comes_later(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Its own camera is let go, and it does not offer it again: the two would take the place from each other for ever."""
+    """Its own camera is let go, and it does not offer it again: the two would take the place from
+    each other for ever.
+    """
     page = await visit(server.base_url)
     await page.start()
     session_id = await session_of(page)

@@ -1,4 +1,6 @@
-"""Firefox through the page: from Start Camera to a streamed answer, and an offer of mDNS names alone, in its colours."""
+"""Firefox through the page: from Start Camera to a streamed answer, and an offer of mDNS names
+alone, in its colours.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,9 @@ async def browser() -> AsyncIterator[Firefox]:
 async def test_from_start_to_a_streamed_answer(
     browser: Firefox, run: Running, model: FakeOpenAI
 ) -> None:
-    """The camera is live, idle at what was asked of it, woken by a question, and the answer is about a frame after it."""
+    """The camera is live, idle at what was asked of it, woken by a question, and the answer is
+    about a frame after it.
+    """
     await browser.go(f"{run.base_url}/")
     await browser.script(
         '[...document.querySelectorAll("button")].find((b) => /Start Camera/.test(b.textContent)).click()'
@@ -137,7 +141,9 @@ async def test_a_part_is_fetched_when_the_server_is_back(browser: Firefox) -> No
 
 
 async def test_the_connection_doctor_finds_nothing_wrong(browser: Firefox, run: Running) -> None:
-    """Before the camera is on: its checks hold in this browser too, and the connection that it tried is gone afterwards."""
+    """Before the camera is on: its checks hold in this browser too, and the connection that it
+    tried is gone afterwards.
+    """
     await browser.go(f"{run.base_url}/")
     await browser.script('document.querySelector("#state").click()')
     await browser.script('document.querySelector("#facts [data-doctor]").click()')
@@ -161,7 +167,9 @@ async def test_the_connection_doctor_finds_nothing_wrong(browser: Firefox, run: 
 
 
 async def test_an_offer_of_mdns_names_alone(browser: Firefox, run: Running) -> None:
-    """No permission was asked for, so that no address is in the offer: it connects through the peer-reflexive pair."""
+    """No permission was asked for, so that no address is in the offer: it connects through the
+    peer-reflexive pair.
+    """
     await browser.go(f"{run.base_url}/")
     result = await browser.async_script(OFFER)
     assert result["state"] == "connected", result
@@ -181,7 +189,9 @@ async def test_an_offer_of_mdns_names_alone(browser: Firefox, run: Running) -> N
 
 
 async def test_every_bundle_policy(browser: Firefox, run: Running) -> None:
-    """Audio, a second video or a data channel beside the camera, first and last: it connects and is seen."""
+    """Audio, a second video or a data channel beside the camera, first and last: it connects and is
+    seen.
+    """
     await browser.go(f"{run.base_url}/")
     await browser.script(f"({NEGOTIATE})()")
     offer = f"const done = [...arguments].pop(); ({BUNDLED})(...arguments).then(done, (e) => done({{ e: String(e) }}))"

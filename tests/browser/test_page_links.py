@@ -1,4 +1,6 @@
-"""The page on bad links: what is lost, cut or moved, and how the picture and the chat come back by themselves."""
+"""The page on bad links: what is lost, cut or moved, and how the picture and the chat come back by
+themselves.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,9 @@ def through(relay: LinkRelay, **constants: int) -> Callable[[Page], Awaitable[No
 async def whole_way(
     server: Running,
 ) -> AsyncIterator[tuple[str, LinkRelay, Callable[[bool], None]]]:
-    """All that goes between page and server: the page's address, the camera's relay, and what cuts both."""
+    """All that goes between page and server: the page's address, the camera's relay, and what cuts
+    both.
+    """
     async with (
         TcpRelay("127.0.0.1", server.port) as tcp,
         LinkRelay(up=Link(delay=0.02), down=Link(delay=0.02)) as relay,
@@ -101,7 +105,9 @@ async def began_at(page: Page) -> set[float]:
 
 
 async def ask(page: Visitor, question: str) -> dict[str, Any]:
-    """Ask until there is an answer: on a machine with much else to do a camera may be stalled for a moment."""
+    """Ask until there is an answer: on a machine with much else to do a camera may be stalled for a
+    moment.
+    """
     for _ in range(3):
         sent = await page.send(question)
         message = await page.end(sent["id"])
@@ -114,8 +120,9 @@ async def ask(page: Visitor, question: str) -> dict[str, Any]:
 async def test_a_short_cut_costs_no_word_of_an_answer(
     visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog
 ) -> None:
-    """A second without any packet in mid-answer: the answer goes on to its end, the picture is back at once, and
-    nobody is told of a new session."""
+    """A second without any packet in mid-answer: the answer goes on to its end, the picture is back
+    at once, and nobody is told of a new session.
+    """
     model.between_tokens = 0.4
     async with whole_way(server) as (url, relay, cut):
         page = await visit(url, prepare=through(relay))
@@ -135,8 +142,9 @@ async def test_a_short_cut_costs_no_word_of_an_answer(
 async def test_a_long_cut_ends_with_the_picture_and_the_same_chat(
     visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog
 ) -> None:
-    """The page says that the connection is lost and offers anew again and again; the link comes back, and so do the
-    picture and the chat, by themselves."""
+    """The page says that the connection is lost and offers anew again and again; the link comes
+    back, and so do the picture and the chat, by themselves.
+    """
     async with whole_way(server) as (url, relay, cut):
         page = await visit(url, prepare=through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000))
         page.expect(NOT_REACHED, GIVEN_UP)
@@ -173,8 +181,9 @@ _LABELS = """() => {
 async def test_the_chat_is_back_with_the_picture(
     visit: Visit, server: Running, model: FakeOpenAI, frames: FrameLog, seconds: float, asked: str
 ) -> None:
-    """The answer does not wait for TCP's next try: it begins soon after the first picture, and comes once. The label
-    says in time that the connection is lost, and goes straight back."""
+    """The answer does not wait for TCP's next try: it begins soon after the first picture, and
+    comes once. The label says in time that the connection is lost, and goes straight back.
+    """
     async with whole_way(server) as (url, relay, cut):
         page = await visit(url, prepare=through(relay))
         page.expect(NOT_REACHED, GIVEN_UP)
@@ -203,7 +212,8 @@ async def test_the_chat_is_back_with_the_picture(
             if e["at"] >= joined and e["message"]["type"] in ("started", "error")
         ]
         if heard[0]["message"]["type"] == "error":
-            # On a machine with much else to do the pictures behind the first may take seconds: it was told so, soon.
+            # On a machine with much else to do the pictures behind the first may take seconds: it
+            # was told so, soon.
             assert heard[0]["message"]["code"] in ("camera_stalled", "camera_frozen"), heard
             turns += 1
             await ask(page, "How big is it?")
@@ -250,7 +260,9 @@ _OUTAGE = """async () => {
 async def test_a_connection_called_interrupted_when_it_is_back_is_not_lost(
     visit: Visit, server: Running
 ) -> None:
-    """Browsers notice a cut seconds late: where packets come again by then, nobody is told of it a second time."""
+    """Browsers notice a cut seconds late: where packets come again by then, nobody is told of it a
+    second time.
+    """
     page = await visit(server.base_url)
     said = await page.page.evaluate(_OUTAGE)
     assert said == {"silent": [True], "heard": [], "later": [], "stays": [True], "anew": [True]}
@@ -259,8 +271,9 @@ async def test_a_connection_called_interrupted_when_it_is_back_is_not_lost(
 async def test_a_server_that_forgot_the_camera_gets_a_new_offer(
     visit: Visit, server: Running, frames: FrameLog
 ) -> None:
-    """The path is gone for so long that the server has ended its side (aiortc says `closed`): a new connection, the
-    same session."""
+    """The path is gone for so long that the server has ended its side (aiortc says `closed`): a new
+    connection, the same session.
+    """
     async with whole_way(server) as (url, relay, cut):
         page = await visit(url, prepare=through(relay, HEAL_WITHIN=300, ANSWER_WITHIN=1000))
         page.expect(NOT_REACHED, GIVEN_UP)
@@ -281,8 +294,9 @@ async def test_a_server_that_forgot_the_camera_gets_a_new_offer(
 async def test_another_address_of_the_camera_is_followed(
     visit: Visit, server: Running, frames: FrameLog
 ) -> None:
-    """A NAT's binding or the network changes under a running connection: the server hears the camera from elsewhere,
-    checks that it is the same, and goes on."""
+    """A NAT's binding or the network changes under a running connection: the server hears the
+    camera from elsewhere, checks that it is the same, and goes on.
+    """
     async with LinkRelay(up=Link(delay=0.02), down=Link(delay=0.02)) as relay:
         page = await visit(server.base_url, prepare=through(relay))
         await page.start()
@@ -302,8 +316,9 @@ async def test_another_address_of_the_camera_is_followed(
 async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
     visit: Visit, server: Running, frames: FrameLog, how: str
 ) -> None:
-    """The clock jumps by a minute (a laptop's lid), or the browser tells of another network: a new offer at once, the
-    old connection as long as it takes, the same chat and the same socket where that still stands.
+    """The clock jumps by a minute (a laptop's lid), or the browser tells of another network: a new
+    offer at once, the old connection as long as it takes, the same chat and the same socket where
+    that still stands.
     """
 
     async def prepare(page: Page) -> None:
@@ -340,7 +355,9 @@ async def test_after_sleep_or_on_another_network_nothing_is_waited_for(
 async def test_a_device_without_a_network_says_so_and_is_back_with_it(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Told by the browser, not waited for; what is asked meanwhile goes out when it can, in the same chat."""
+    """Told by the browser, not waited for; what is asked meanwhile goes out when it can, in the
+    same chat.
+    """
     page = await visit(server.base_url)
     page.expect(NOT_REACHED, GIVEN_UP)
     await page.start()
@@ -382,7 +399,9 @@ async def test_a_camera_that_is_plugged_in_again_goes_on_by_itself(
 async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
     visit: Visit, server: Running
 ) -> None:
-    """The newest socket has the session; the page that lost it lets its camera go, says so, and can take it back."""
+    """The newest socket has the session; the page that lost it lets its camera go, says so, and can
+    take it back.
+    """
     tokens: list[str] = []
     page = await visit(server.base_url)
     page.page.on("request", lambda request: tokens.append(request.headers.get("authorization", "")))
@@ -402,8 +421,9 @@ async def test_a_second_window_of_the_session_wins_and_the_first_says_so(
 async def test_a_restarted_server_that_takes_the_old_token_is_not_taken_for_the_old_chat(
     visit: Visit, model: FakeOpenAI
 ) -> None:
-    """With a fixed JWT_SECRET_KEY the token outlives the server and the session does not: the page comes back under
-    the same id and says that a new session began."""
+    """With a fixed JWT_SECRET_KEY the token outlives the server and the session does not: the page
+    comes back under the same id and says that a new session began.
+    """
     settings = {
         "engine": "vllm",
         "vllm_base_url": model.base_url,
@@ -437,8 +457,9 @@ async def test_a_restarted_server_that_takes_the_old_token_is_not_taken_for_the_
 async def test_a_narrow_uplink_is_never_filled(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """500 kbit/s: nothing is dropped, the whole picture is sent, and the answer is about a frame from after the
-    question. (How old it is: scripts/benchmark.py --network.)"""
+    """500 kbit/s: nothing is dropped, the whole picture is sent, and the answer is about a frame
+    from after the question. (How old it is: scripts/benchmark.py --network.)
+    """
     up = Link(rate=500_000, delay=0.02)
     async with LinkRelay(up=up, down=Link(delay=0.02)) as relay:
         page = await visit(server.base_url, prepare=through(relay))
@@ -458,8 +479,9 @@ async def test_a_narrow_uplink_is_never_filled(
 async def test_loss_costs_moments_not_the_picture(
     visit: Visit, server: Running, frames: FrameLog, codec: str, loss: float
 ) -> None:
-    """Packets are lost both ways, with a round trip of 80 ms: the picture comes, and stays away for no longer than it
-    takes to make another key frame, idle and awake. (Three seeds and longer: scripts/benchmark.py --network.)
+    """Packets are lost both ways, with a round trip of 80 ms: the picture comes, and stays away for
+    no longer than it takes to make another key frame, idle and awake. (Three seeds and longer:
+    scripts/benchmark.py --network.)
     """
     links = [Link(delay=0.04, loss=loss) for _ in range(2)]
     async with LinkRelay(up=links[0], down=links[1], seed=3) as relay:

@@ -1,4 +1,6 @@
-"""The whole product with a model of its own: what the browser's camera shows comes back as a word, in-process."""
+"""The whole product with a model of its own: what the browser's camera shows comes back as a word,
+in-process.
+"""
 
 from __future__ import annotations
 
@@ -53,7 +55,9 @@ def worker_of(run: Running) -> int:
 
 
 async def stopped_while_it_answers(run: Running, pid: int) -> None:
-    """A song has an end, too: on a loaded machine it may have come before the page, or a test, looks for its beginning."""
+    """A song has an end, too: on a loaded machine it may have come before the page, or a test,
+    looks for its beginning.
+    """
     begun = first_tokens(run)
     await soon(lambda: first_tokens(run) > begun, LOADS)
     os.kill(pid, signal.SIGSTOP)
@@ -76,7 +80,8 @@ async def looking_at(visit: Visit, run: Running, color: str) -> Visitor:
 async def test_red_in_front_of_the_camera_is_called_red(
     local: Running, visit: Visit, tiny_model: Path
 ) -> None:
-    """Asked on the page; then the worker is killed in mid-answer: an error that says so, and blue works after it.
+    """Asked on the page; then the worker is killed in mid-answer: an error that says so, and blue
+    works after it.
 
     The same through a server that the program starts: test_page_operator.py.
     """

@@ -1,4 +1,6 @@
-"""The page's appearance and accessibility: names, sizes, contrast, keyboard, small screens, no overlaps."""
+"""The page's appearance and accessibility: names, sizes, contrast, keyboard, small screens, no
+overlaps.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ LONG = (
     "See https://example.org/a-very-long-address/that-does-not-break/anywhere/at-all/and-goes-on-and-on.html"
 )
 
-# Visible buttons and the like, with what can be hit of them: a pseudo-element may reach further than the box.
+# Visible buttons and the like, with what can be hit of them: a pseudo-element may reach further
+# than the box.
 _TARGETS = """() => [...document.querySelectorAll("button, summary, input, textarea, a[href], select")]
   .filter((e) => e.checkVisibility({ visibilityProperty: true }) && !e.closest(".visually-hidden"))
   .map((e) => {
@@ -31,8 +34,8 @@ _TARGETS = """() => [...document.querySelectorAll("button, summary, input, texta
       width: box.width + grow("left") + grow("right"), height: box.height + grow("top") + grow("bottom") };
   })"""
 
-# Contrast (WCAG 2.2) of every visible text, its ground put together from all that lies behind it. Over the live
-# picture the worst of black and white is taken.
+# Contrast (WCAG 2.2) of every visible text, its ground put together from all that lies behind it.
+# Over the live picture the worst of black and white is taken.
 _CONTRAST = """() => {
   const pixel = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
   const parse = (colour) => {
@@ -120,7 +123,9 @@ async def talked(visit: Visit, server: Running, model: FakeOpenAI, **options: An
 
 
 async def test_everything_has_its_name(visit: Visit, server: Running, model: FakeOpenAI) -> None:
-    """A screen reader finds the page's parts by role and name; there is no file input anywhere, ever."""
+    """A screen reader finds the page's parts by role and name; there is no file input anywhere,
+    ever.
+    """
     page = await visit(server.base_url)
     found = page.page
     await expect(page.start_button).to_be_visible()
@@ -154,7 +159,9 @@ async def test_everything_has_its_name(visit: Visit, server: Running, model: Fak
 async def test_every_target_is_big_enough_for_a_thumb(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """44 px or more each way on a phone: before the start, with an answer, with its details, while one is running."""
+    """44 px or more each way on a phone: before the start, with an answer, with its details, while
+    one is running.
+    """
     page = await visit(server.base_url)
 
     async def small() -> list[Any]:
@@ -209,7 +216,9 @@ async def test_the_finished_answer_is_spoken_once(
 async def test_the_keyboard_alone_is_enough(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Start, ask, look at details, hold and stop with Tab, Enter and Space; the focus is always to be seen."""
+    """Start, ask, look at details, hold and stop with Tab, Enter and Space; the focus is always to
+    be seen.
+    """
     page = await visit(server.base_url)
     keys = page.page.keyboard
 
@@ -263,7 +272,9 @@ async def test_the_keyboard_alone_is_enough(
 async def test_all_text_is_easy_to_read(
     visit: Visit, server: Running, model: FakeOpenAI, scheme: str
 ) -> None:
-    """WCAG AA, computed for every text on the page in several of its states; over the picture the worst case counts."""
+    """WCAG AA, computed for every text on the page in several of its states; over the picture the
+    worst case counts.
+    """
     page = await visit(server.base_url, context_options={"color_scheme": scheme})
 
     async def faint() -> list[Any]:
@@ -297,7 +308,9 @@ async def test_all_text_is_easy_to_read(
 async def test_who_wants_no_motion_gets_none(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """With `prefers-reduced-motion` nothing moves by itself, not even while an answer is on its way."""
+    """With `prefers-reduced-motion` nothing moves by itself, not even while an answer is on its
+    way.
+    """
     model.behaviour = Behaviour.STALLS
     moving = "() => document.getAnimations().filter(a => a.playState === 'running').length"
     page = await visit(server.base_url, context_options={"reduced_motion": "reduce"})
@@ -312,7 +325,9 @@ async def test_who_wants_no_motion_gets_none(
 async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """Animations after a question need no layout or paint, which would delay the camera's next frame."""
+    """Animations after a question need no layout or paint, which would delay the camera's next
+    frame.
+    """
     model.behaviour = Behaviour.STALLS
     page = await visit(server.base_url)
     await page.start()
@@ -343,7 +358,9 @@ async def test_nothing_is_laid_out_again_while_an_answer_is_looked_for(
 async def test_nothing_sticks_out(
     visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int]
 ) -> None:
-    """No sideways scrolling on any screen; picture, text box and the newest answer are all in the window."""
+    """No sideways scrolling on any screen; picture, text box and the newest answer are all in the
+    window.
+    """
     page = await talked(visit, server, model, viewport=size)
 
     async def fits() -> None:
@@ -369,7 +386,9 @@ async def test_nothing_sticks_out(
 async def test_an_upright_picture_leaves_room_for_the_words(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """A phone held upright sends a tall picture; question and answer are still there to be read beside it."""
+    """A phone held upright sends a tall picture; question and answer are still there to be read
+    beside it.
+    """
     page = await visit(server.base_url, width=720, height=1280)
     await page.start()
     response = await page.ask("What is this?")

@@ -1,4 +1,6 @@
-"""The operator has the loaded model make a video on the page: asked for, watched, cancelled, shown from the page's own memory."""
+"""The operator has the loaded model make a video on the page: asked for, watched, cancelled, shown
+from the page's own memory.
+"""
 
 from __future__ import annotations
 
@@ -49,7 +51,9 @@ async def start(run: Running, manner: str) -> None:
 
 
 async def test_a_video_is_made_on_the_page(visit: Visit, run: Running) -> None:
-    """From a sentence and what the camera shows; the server has it no more, and the page shows it, whatever is refused next."""
+    """From a sentence and what the camera shows; the server has it no more, and the page shows it,
+    whatever is refused next.
+    """
     page = await visit(run.base_url)
     await page.start()
     await let_in(page)
@@ -149,7 +153,9 @@ async def test_a_page_that_is_loaded_anew_has_the_work_that_goes_on(
 
 
 async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Running) -> None:
-    """A result comes with the next look; of a model that goes in the middle is said so at once, also where no other comes."""
+    """A result comes with the next look; of a model that goes in the middle is said so at once,
+    also where no other comes.
+    """
     page = await visit(run.base_url)
     await page.start()
     await let_in(page)
@@ -185,7 +191,9 @@ async def test_what_breaks_off_is_asked_for_again_or_said(visit: Visit, run: Run
 
 
 async def test_the_options_of_loading_are_in_the_command(visit: Visit, tmp_path: Path) -> None:
-    """The ticked options are those of the command; the flow shift is 5, another number, or the model's own."""
+    """The ticked options are those of the command; the flow shift is 5, another number, or the
+    model's own.
+    """
     if lacking := missing():
         assert "REAL_MODEL_REQUIRED" not in os.environ, lacking
         pytest.skip(lacking)

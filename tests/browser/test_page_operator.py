@@ -1,4 +1,6 @@
-"""The operator at the page: lets themselves in, loads a model, sees it work, stops it; visitors see none of it."""
+"""The operator at the page: lets themselves in, loads a model, sees it work, stops it; visitors see
+none of it.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ async def test_visitors_see_no_more_than_before(visit: Visit, run: Running) -> N
 
 
 async def test_where_there_is_no_operator_the_panel_says_so(visit: Visit, builtin: Running) -> None:
-    """Without an operator token in the settings the panel says where to read on, and names no setting."""
+    """Without an operator token in the settings the panel says where to read on, and names no
+    setting.
+    """
     page = await visit(f"{builtin.base_url}/#operator")
     page.expect(r"status of 404")
     token = page.page.get_by_label("Operator token")
@@ -73,7 +77,9 @@ async def test_where_there_is_no_operator_the_panel_says_so(visit: Visit, builti
 
 
 async def test_the_operator_needs_no_camera(visit: Visit, run: Running, model: FakeOpenAI) -> None:
-    """By the operator's address the panel is there at once, and tells what goes on; closed, nobody is there any more."""
+    """By the operator's address the panel is there at once, and tells what goes on; closed, nobody
+    is there any more.
+    """
     page = await visit(f"{run.base_url}/#operator")
     await page.page.get_by_label("Operator token").fill(TOKEN)
     await page.button("Continue").click()
@@ -120,7 +126,9 @@ async def test_a_wrong_token_opens_nothing(visit: Visit, run: Running) -> None:
 async def test_the_operator_starts_watches_and_stops(
     visit: Visit, run: Running, model: FakeOpenAI
 ) -> None:
-    """A server is chosen by its address: the exact command, loading, an answer by it, and the built-in engine after it."""
+    """A server is chosen by its address: the exact command, loading, an answer by it, and the
+    built-in engine after it.
+    """
     page = await visit(run.base_url, viewport=(390, 844))
     other = await visit(run.base_url)
     await page.start()
@@ -206,7 +214,9 @@ async def test_a_key_is_given_and_forgotten(visit: Visit, run: Running) -> None:
 
 
 async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> None:
-    """vLLM of the settings answers and nothing was loaded from here: its model and its host, on a phone and on a screen."""
+    """vLLM of the settings answers and nothing was loaded from here: its model and its host, on a
+    phone and on a screen.
+    """
     model.models = ["/srv/models/Qwen2.5-VL-32B"]
     settings = {"engine": "auto", "vllm_base_url": model.base_url}
     async with running(operator_token=TOKEN, **settings) as run:
@@ -240,7 +250,9 @@ async def test_what_answers_stands_first(visit: Visit, model: FakeOpenAI) -> Non
 async def test_a_model_that_takes_its_time_is_watched_and_stopped(
     visit: Visit, tiny_model: Path, tmp_path: Path
 ) -> None:
-    """A stand-in for vLLM that stays at half of its weights: phase and percent, the bar, its line without the key."""
+    """A stand-in for vLLM that stays at half of its weights: phase and percent, the bar, its line
+    without the key.
+    """
     program = install_for_cpu(tmp_path / "environment", behaviour="slow")
     shutil.copytree(tiny_model, tmp_path / "tiny")
     settings = {
@@ -273,8 +285,9 @@ async def test_a_model_that_takes_its_time_is_watched_and_stopped(
 async def test_the_operator_switches_between_true_engines(
     visit: Visit, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Chosen on the page, its command seen, watched loading, and the camera is answered with it: first a model in this
-    program, then another one in a server that the program starts; then stopped. What each held comes back.
+    """Chosen on the page, its command seen, watched loading, and the camera is answered with it:
+    first a model in this program, then another one in a server that the program starts; then
+    stopped. What each held comes back.
     """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     shutil.copytree(tiny_model, tmp_path / "tiny")
@@ -362,7 +375,10 @@ async def command_of(page: Visitor, *words: str) -> str:
 
 
 async def seen_loading(page: Visitor, since: float) -> None:
-    """Some phase after the first was told. A tiny model has its weights sooner than a message may have gone."""
+    """Some phase after the first was told.
+
+    A tiny model has its weights sooner than a message may have gone.
+    """
     told = await page.got(
         'm.type === "engine" && m.state === "loading"'
         ' && ![undefined, "starting"].includes(m.progress?.phase)',
@@ -381,7 +397,9 @@ async def answer(page: Visitor) -> tuple[str, str, str]:
 
 
 async def test_the_operator_sees_who_is_in_and_ends_it(visit: Visit, run: Running) -> None:
-    """A visitor's session stands in the panel with a button; pressed, the visitor's page says who ended it."""
+    """A visitor's session stands in the panel with a button; pressed, the visitor's page says who
+    ended it.
+    """
     visitor = await visit(run.base_url)
     await visitor.start()
     known = {one.name for one in run.program.sessions.seen()}

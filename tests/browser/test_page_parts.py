@@ -1,5 +1,6 @@
-"""The parts of the page that are fetched when somebody opens them: not with the page, in one press, and told where they
-do not come."""
+"""The parts of the page that are fetched when somebody opens them: not with the page, in one press,
+and told where they do not come.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +117,9 @@ async def test_a_slow_link_shows_what_was_pressed(visit: Visit, builtin: Running
 async def test_a_part_that_does_not_come_is_told(
     visit: Visit, builtin: Running, part: str, called: str, module: str
 ) -> None:
-    """In a sentence, as often as it fails; "Try again" gets it without a new page, be it lost at the first module or later."""
+    """In a sentence, as often as it fails; "Try again" gets it without a new page, be it lost at
+    the first module or later.
+    """
     held = Held(f"{part}/*")
     if module == "panel.js":
         held.breaks = 2

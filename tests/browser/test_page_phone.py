@@ -1,4 +1,6 @@
-"""A phone that comes by the QR code: paired, refused, and what helps where it does not trust the certificate."""
+"""A phone that comes by the QR code: paired, refused, and what helps where it does not trust the
+certificate.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,8 @@ from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
-# Every socket goes where nobody opens one, as long as `refuse` is set: for the page it is as with a certificate that
-# the browser does not trust.
+# Every socket goes where nobody opens one, as long as `refuse` is set: for the page it is as with a
+# certificate that the browser does not trust.
 REFUSING = """{
   const Native = window.WebSocket;
   window.refuse = true;
@@ -73,7 +75,9 @@ def new_code(run: Running, age: float = 0) -> str:
 
 
 async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: FakeOpenAI) -> None:
-    """One press, and the camera is live and answered about; nobody asks for a code, and none is left behind."""
+    """One press, and the camera is live and answered about; nobody asks for a code, and none is
+    left behind.
+    """
     code = new_code(lan)
     page = await visit(f"{lan.base_url}/#pair={code}")
     await expect(page.page).to_have_url(f"{lan.base_url}/")
@@ -89,8 +93,10 @@ async def test_the_scanned_address_leads_in(visit: Visit, lan: Running, model: F
 async def test_a_reload_goes_straight_back_to_live(
     visit: Visit, lan: Running, model: FakeOpenAI
 ) -> None:
-    """The code is spent, and phones discard pages: loaded again it is live by itself, with nothing to be typed or pressed.
-    After Stop it waits for a press, and after the device was forgotten it asks for the code."""
+    """The code is spent, and phones discard pages: loaded again it is live by itself, with nothing
+    to be typed or pressed. After Stop it waits for a press, and after the device was forgotten it
+    asks for the code.
+    """
     page = await visit(f"{lan.base_url}/#pair={new_code(lan)}")
     await page.start()
     first = (await page.got('m.type === "ready"'))["session_id"]
@@ -129,7 +135,9 @@ async def test_a_reload_goes_straight_back_to_live(
 async def test_a_code_that_is_no_longer_good_is_explained(
     age: float, words: str, visit: Visit, lan: Running, model: FakeOpenAI
 ) -> None:
-    """Before the camera is asked for: what is wrong with it, where to get another; the access code still works."""
+    """Before the camera is asked for: what is wrong with it, where to get another; the access code
+    still works.
+    """
     code = new_code(lan, age)
     lan.program.pairing.redeem(code, time.monotonic())
     page = await visit(f"{lan.base_url}/#pair={code}")
@@ -148,7 +156,9 @@ async def test_a_code_that_is_no_longer_good_is_explained(
 
 
 async def test_another_code_under_the_open_page_is_taken(visit: Visit, lan: Running) -> None:
-    """The phone scanned again, and its browser shows the page that was open: only the fragment changes."""
+    """The phone scanned again, and its browser shows the page that was open: only the fragment
+    changes.
+    """
     page = await visit(f"{lan.base_url}/#pair=made-up")
     page.expect(REFUSED_TOKEN)
     await expect(page.card).to_contain_text("This code did not work")
@@ -161,7 +171,9 @@ async def test_another_code_under_the_open_page_is_taken(visit: Visit, lan: Runn
 async def test_a_refused_socket_is_told_and_helped(
     visit: Visit, lan: Running, model: FakeOpenAI
 ) -> None:
-    """https works and the socket does not: the page says why, gives the authority and the steps, and comes back."""
+    """https works and the socket does not: the page says why, gives the authority and the steps,
+    and comes back.
+    """
     page = await visit("about:blank")
     page.expect(NOT_OPENED)
     page.url = f"{lan.base_url}/#pair={new_code(lan)}"
@@ -219,7 +231,9 @@ async def test_a_server_that_is_gone_is_no_matter_of_trust(visit: Visit, lan: Ru
 
 @asynccontextmanager
 async def strict_chromium(authority: Path, home: Path) -> AsyncIterator[Browser]:
-    """A browser that trusts this authority beside its own, as a phone does after the steps, and tolerates nothing."""
+    """A browser that trusts this authority beside its own, as a phone does after the steps, and
+    tolerates nothing.
+    """
     store = home / ".pki" / "nssdb"
     store.mkdir(parents=True)
     for command in (
@@ -242,7 +256,9 @@ async def strict_chromium(authority: Path, home: Path) -> AsyncIterator[Browser]
 
 
 async def socket_opens(page: Page) -> bool:
-    """Return True when the page can open a WebSocket to its server, which then closes it for lack of a session."""
+    """Return True when the page can open a WebSocket to its server, which then closes it for lack
+    of a session.
+    """
     opens: bool = await page.evaluate("""() => new Promise(done => {
           const socket = new WebSocket(`wss://${location.host}/ws/nobody`, ["qwen-camera"]);
           socket.onopen = () => done(true);
@@ -255,7 +271,9 @@ async def socket_opens(page: Page) -> bool:
 async def test_a_browser_that_trusts_the_authority_trusts_this_server_alone(
     lan: Running, issued: Issued, tmp_path: Path
 ) -> None:
-    """Page and socket without a warning by name and by address; what the authority signs for another host is refused."""
+    """Page and socket without a warning by name and by address; what the authority signs for
+    another host is refused.
+    """
     key, certificate = read_pair(issued.authority.parent / "authority.pem")
     forged = tmp_path / "forged.pem"
     names = [x509.DNSName("camera.test"), x509.IPAddress(ipaddress.ip_address("127.0.0.2"))]

@@ -1,4 +1,6 @@
-"""The page through a real nginx with deploy/nginx.conf, in front of two processes that are restarted one after the other."""
+"""The page through a real nginx with deploy/nginx.conf, in front of two processes that are
+restarted one after the other.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ async def session_of(page: Visitor, *, since: float = 0, other: str = "") -> str
 
 
 async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpenAI) -> None:
-    """Page by HTTP/2, offer, socket; an answer comes word by word and not all at once; an upload is refused."""
+    """Page by HTTP/2, offer, socket; an answer comes word by word and not all at once; an upload is
+    refused.
+    """
     model.answer_for = lambda _body, _jpeg: WORDS[:5]
     page = await visit(scene.nginx.url)
     await page.start()
@@ -72,7 +76,8 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
       return [reply.status, (await reply.json()).error.code];
     }""")
     assert told == [403, "upload_refused"]
-    # HTTP/2 has bodies without a length, too: as much as is allowed goes into no file, which would fail here.
+    # HTTP/2 has bodies without a length, too: as much as is allowed goes into no file, which would
+    # fail here.
     told = await page.page.evaluate("""async () => {
       const statuses = [];
       for (const size of [131072, 131073]) {
@@ -96,8 +101,9 @@ async def test_the_page_through_nginx(visit: Visit, scene: Scene, model: FakeOpe
 async def test_a_rolling_restart_loses_no_answer(
     visit: Visit, scene: Scene, settings: dict[str, str], model: FakeOpenAI
 ) -> None:
-    """Each process in turn is stopped in the middle of an answer: it comes to its end, the page goes on at the other one,
-    says that a new session began, and asks there."""
+    """Each process in turn is stopped in the middle of an answer: it comes to its end, the page
+    goes on at the other one, says that a new session began, and asks there.
+    """
     page = await visit(scene.nginx.url)
     page.expect(NOT_REACHED, "status of 503", "status of 404")
     await page.start()

@@ -1,4 +1,6 @@
-"""The built-in engine in a model's place: what the page says, offers, and says when a model is back."""
+"""The built-in engine in a model's place: what the page says, offers, and says when a model is
+back.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ SIMPLE = "Simple mode: text, codes, colours"
 
 
 async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Visit) -> None:
-    """Seen in the chat and heard once by a screen reader; the page offers what works meanwhile, and asks it."""
+    """Seen in the chat and heard once by a screen reader; the page offers what works meanwhile, and
+    asks it.
+    """
     async with (
         FakeOpenAI() as model,
         running(engine="auto", vllm_base_url=model.base_url) as run,
@@ -62,7 +66,9 @@ async def test_a_model_that_dies_is_told_once_and_once_that_it_is_back(visit: Vi
 
 
 async def test_a_server_that_stopped_for_good_is_not_said_to_restart(visit: Visit) -> None:
-    """The last message stays for the time of a restart; then the page says that the server has not come back."""
+    """The last message stays for the time of a restart; then the page says that the server has not
+    come back.
+    """
     async with running(drain_seconds=0.1) as run:
         page = await visit(
             run.base_url, prepare=lambda page: hurry(page, "closing.js", RESTARTS_WITHIN=1500)

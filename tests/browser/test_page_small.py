@@ -1,4 +1,7 @@
-"""The page where there is little room: small windows, 400 % zoom, large letters. What can be pressed is in sight."""
+"""The page where there is little room: small windows, 400 % zoom, large letters.
+
+What can be pressed is in sight.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +61,9 @@ async def refused(page: Visitor) -> None:
 async def test_a_refusal_leaves_all_its_buttons_in_sight(
     visit: Visit, server: Running, model: FakeOpenAI, size: tuple[int, int], history: bool
 ) -> None:
-    """Start Camera, the other camera and the check are neither covered by the chat nor below the edge."""
+    """Start Camera, the other camera and the check are neither covered by the chat nor below the
+    edge.
+    """
     if history:
         page = await talked(visit, server, model, viewport=size)
         await page.ask("And this?")
@@ -74,7 +79,9 @@ async def test_a_refusal_leaves_all_its_buttons_in_sight(
 async def test_at_400_percent_zoom_everything_can_be_reached(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """320×256 px, which is 1280×1024 at 400 %: the start, the camera's buttons, the text box and the picture."""
+    """320×256 px, which is 1280×1024 at 400 %: the start, the camera's buttons, the text box and
+    the picture.
+    """
     page = await visit(server.base_url, viewport=(320, 256))
     await expect(page.start_button).to_be_in_viewport(ratio=0.99)
     assert await page.page.evaluate(_COVERED, "#start") == []

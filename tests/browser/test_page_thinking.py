@@ -31,7 +31,9 @@ def thinker(server: Running, model: FakeOpenAI) -> Iterator[FakeOpenAI]:
 async def test_thoughts_are_folded_and_no_part_of_the_answer(
     visit: Visit, server: Running, thinker: FakeOpenAI
 ) -> None:
-    """While it thinks a line says so; afterwards the line is there to be opened, and the answer stands alone."""
+    """While it thinks a line says so; afterwards the line is there to be opened, and the answer
+    stands alone.
+    """
     page = await visit(server.base_url)
     await page.start()
     thinker.between_tokens = 0.5

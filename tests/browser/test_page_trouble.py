@@ -17,8 +17,9 @@ pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
     visit: Visit, model: FakeOpenAI
 ) -> None:
-    """The server is restarted and knows nobody any more: the page says that the connection is lost, comes back by
-    itself, keeps what was typed, and tells that a new session began."""
+    """The server is restarted and knows nobody any more: the page says that the connection is lost,
+    comes back by itself, keeps what was typed, and tells that a new session began.
+    """
     settings = {"engine": "vllm", "vllm_base_url": model.base_url, "drain_seconds": 0.2}
     async with running(**settings) as run:
         port = run.port
@@ -50,7 +51,9 @@ async def test_a_server_that_goes_away_and_comes_back_costs_no_typed_word(
 async def test_a_lost_socket_keeps_session_chat_and_settings(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """The connection breaks and comes back at once: the same session, the same chat, the camera never stopped."""
+    """The connection breaks and comes back at once: the same session, the same chat, the camera
+    never stopped.
+    """
     page = await visit(server.base_url)
     await page.start()
     await page.ask("What is the red thing?")
@@ -109,7 +112,9 @@ async def test_a_socket_that_breaks_twice_in_mid_answer_ends_the_question_in_wor
 async def test_an_engine_that_dies_in_mid_answer_is_told_and_asked_again(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """The words that came stay, the reason stands below them, Try again asks the same question anew."""
+    """The words that came stay, the reason stands below them, Try again asks the same question
+    anew.
+    """
     model.behaviour = Behaviour.DIES
     page = await visit(server.base_url)
     await page.start()
@@ -147,7 +152,9 @@ async def test_an_engine_that_is_down_is_named_and_welcomed_back(visit: Visit) -
 
 
 async def test_the_better_engine_takes_over_and_the_page_says_which_answered(visit: Visit) -> None:
-    """ENGINE=auto: the built-in engine answers until a model server appears; each answer names its own."""
+    """ENGINE=auto: the built-in engine answers until a model server appears; each answer names its
+    own.
+    """
     async with FakeOpenAI() as model:
         await model.close()
         async with running(engine="auto", vllm_base_url=model.base_url) as run:
@@ -167,7 +174,9 @@ async def test_the_better_engine_takes_over_and_the_page_says_which_answered(vis
 async def test_two_windows_of_one_page_do_not_fight(
     visit: Visit, server: Running, model: FakeOpenAI
 ) -> None:
-    """A socket that was replaced by a newer one lets the camera go and says so, instead of coming back."""
+    """A socket that was replaced by a newer one lets the camera go and says so, instead of coming
+    back.
+    """
     page = await visit(server.base_url)
     await page.start()
     server.program.sessions.close_sockets(4409, "replaced")

@@ -1,4 +1,6 @@
-"""A vLLM of this machine, whose environment REAL_VLLM_PYTHON names (see tests/whole/test_real_vllm.py), through the whole product."""
+"""A vLLM of this machine, whose environment REAL_VLLM_PYTHON names (see
+tests/whole/test_real_vllm.py), through the whole product.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ pytestmark = [
 async def test_the_operator_starts_vllm_and_the_camera_is_answered_with_it(
     visit: Visit, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its command, its words and its phases are seen; it names colours; then the same model runs in this program, then none."""
+    """Its command, its words and its phases are seen; it names colours; then the same model runs in
+    this program, then none.
+    """
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     colors = prepared(tiny_model, tmp_path / "colors")
     settings = {"model_path": colors, "engine_python": PYTHON, "trust_remote_code": True}

@@ -27,7 +27,10 @@ _VIOLATIONS = """() => {
 
 
 async def hurry(page: Page, module: str, **constants: int) -> None:
-    """Give the page a module of the client with other values of its constants. Before the page is opened."""
+    """Give the page a module of the client with other values of its constants.
+
+    Before the page is opened.
+    """
 
     async def change(route: Route) -> None:
         reply = await route.fetch()
@@ -41,7 +44,9 @@ async def hurry(page: Page, module: str, **constants: int) -> None:
 
 
 class Visit(Protocol):
-    """Opens the page of a server in a browser context of its own. Options: those of `page_with_camera`.
+    """Opens the page of a server in a browser context of its own.
+
+    Options: those of `page_with_camera`.
 
     `prepare` gets the empty page before it is opened.
     """
@@ -57,7 +62,8 @@ class Picture:
 
     width: int
     height: int
-    # Low 32 bits of the epoch in ms that were in front of the camera; None when no clock is in the picture
+    # Low 32 bits of the epoch in ms that were in front of the camera; None when no clock is in the
+    # picture
     clock: int | None
     # Mean of all values, 0 to 255
     brightness: float
@@ -72,7 +78,9 @@ class Picture:
         return cls(width, height, clock_code.read(pixels), float(pixels.mean()))
 
     def before(self, at_ms: float) -> float:
-        """Milliseconds that the clock in it lies before `at_ms` (epoch); negative when it lies after."""
+        """Milliseconds that the clock in it lies before `at_ms` (epoch); negative when it lies
+        after.
+        """
         assert self.clock is not None, "no clock is readable in the picture"
         return clock_code.age_ms(self.clock, at_ms)
 
@@ -110,7 +118,9 @@ class Visitor:
 
     @property
     def problems(self) -> list[str]:
-        """Everything in the console that nobody expected: errors, warnings, violations of the policy."""
+        """Everything in the console that nobody expected: errors, warnings, violations of the
+        policy.
+        """
         problems = [*self._problems, *self._violations]
         return [p for p in problems if not any(re.search(e, p) for e in self._expected)]
 
@@ -143,7 +153,9 @@ class Visitor:
         await self.page.wait_for_function("n => window.__camera.drawn > n + 1", arg=drawn)
 
     async def settle(self, frames: int = 3) -> None:
-        """Wait until so many more frames were sent: a picture that has just changed becomes sharp with them."""
+        """Wait until so many more frames were sent: a picture that has just changed becomes sharp
+        with them.
+        """
         first = await outbound_video(self.page)
         wanted = (first["framesSent"] if first else 0) + frames
         await self.until(lambda sent: sent["framesSent"] >= wanted)

@@ -45,7 +45,8 @@ def test_as_many_as_the_memory_holds_and_never_fewer_than_are_asked(
     assert ("Lower it" in found.reason) is tight
 
 
-# Share of the upper bound of answers per second to plan with: prompts and pictures take time, and requests come in bursts.
+# Share of the upper bound of answers per second to plan with: prompts and pictures take time, and
+# requests come in bursts.
 PLANNED = 0.5
 
 
@@ -72,7 +73,8 @@ def test_the_number_asked_at_a_time_is_the_settings() -> None:
 
 
 def step_seconds(weights: int, bandwidth: float) -> float:
-    """Return the least time of one step, which reads all weights and makes one token of every answer.
+    """Return the least time of one step, which reads all weights and makes one token of every
+    answer.
 
     `bandwidth`: bytes per second of GPU memory.
     """
@@ -87,7 +89,9 @@ def tokens_a_second(answers: int, weights: int, bandwidth: float) -> float:
 def answers_a_second(
     concurrent: int, held: int, weights: int, bandwidth: float, tokens: int
 ) -> float:
-    """Return the upper bound of the answers of `tokens` per second, when at most `concurrent` and `held` run at once."""
+    """Return the upper bound of the answers of `tokens` per second, when at most `concurrent` and
+    `held` run at once.
+    """
     return tokens_a_second(min(concurrent, held), weights, bandwidth) / tokens
 
 

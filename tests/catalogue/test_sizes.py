@@ -1,4 +1,6 @@
-"""Memory of models; and the figures compared with transformers' own for pictures and published sizes."""
+"""Memory of models; and the figures compared with transformers' own for pictures and published
+sizes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,8 @@ from tests.catalogue.test_folder import beside, safetensors, write
 from tests.catalogue.test_modes import MAKER, MODEL
 from tests.real_model.server import PYTHON, ROOT, environment, missing
 
-# As their hub has them: what the folders' configurations say, without what is their class's own. The catalogue's ids.
+# As their hub has them: what the folders' configurations say, without what is their class's own.
+# The catalogue's ids.
 _QWEN25_VISION = {
     "model_type": "qwen2_5_vl_vision",
     "depth": 32,
@@ -168,7 +171,9 @@ def true(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_pictures_of_our_sizes_are_taken_as_they_are(true: dict[str, Any], tmp_path: Path) -> None:
-    """The true processors leave them, and make as many tokens of them as are told; so boxes are in our pixels."""
+    """The true processors leave them, and make as many tokens of them as are told; so boxes are in
+    our pixels.
+    """
     geometries = {name: _geometry(tmp_path, name, true["processors"][name]) for name in SIZED}
     for name in ("qwen2_5_vl", "qwen3_vl"):
         assert geometries[name] == geometry.from_model_type(name)
@@ -198,7 +203,9 @@ def test_pictures_cut_into_tiles_cost_what_is_told(true: dict[str, Any], tmp_pat
 def test_the_catalogues_figures_are_those_of_the_published_sizes(
     true: dict[str, Any], tmp_path: Path, name: str
 ) -> None:
-    """Weights to the number, memory to what is rounded: as a folder with that very configuration tells it."""
+    """Weights to the number, memory to what is rounded: as a folder with that very configuration
+    tells it.
+    """
     known = Catalogue.load().require(name)
     found = true["models"][name]
     assert known.parameters == found["parameters"]
@@ -257,7 +264,9 @@ def test_memory_goes_with_the_format(stored: str, dtype: str, gpu: bool, gigabyt
 
 
 def test_weights_without_arithmetic_are_widened() -> None:
-    """A processor computes 8-bit floats in 16 bits; what makes something is counted as it is; unknown stays unknown."""
+    """A processor computes 8-bit floats in 16 bits; what makes something is counted as it is;
+    unknown stays unknown.
+    """
     quantised = MODEL.model_copy(update={"quantization": "fp8"})
     assert needed(quantised, gpu=True) == 19 * GB
     assert needed(quantised, gpu=False) == 35 * GB

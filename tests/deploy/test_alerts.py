@@ -17,7 +17,8 @@ from tests.support.promql import DEPLOY, rules
 
 NAMES = [rule["alert"] for rule in rules()]
 
-# A healthy hour: two processes, questions, answers, no trouble. Series to promtool's notation of its values.
+# A healthy hour: two processes, questions, answers, no trouble. Series to promtool's notation of
+# its values.
 _AT = 'instance="one:8000",job="qwen-camera"'
 _VLLM = 'instance="gpu:8001",job="vllm"'
 
@@ -125,7 +126,9 @@ def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
-    """Scrape configuration and rules are without fault, the token's file where it is said to be included."""
+    """Scrape configuration and rules are without fault, the token's file where it is said to be
+    included.
+    """
     text = (DEPLOY / "prometheus.yml").read_text(encoding="utf-8")
     token = tmp_path / "token"
     token.touch()
@@ -157,7 +160,9 @@ def test_every_alert_says_what_an_operator_needs() -> None:
 
 
 def test_each_alert_fires_in_its_trouble_and_alone(tmp_path: Path) -> None:
-    """Nothing fires in a healthy hour; each trouble sets off its own alert, not before its time, and no other."""
+    """Nothing fires in a healthy hour; each trouble sets off its own alert, not before its time,
+    and no other.
+    """
     assert TROUBLE.keys() == set(NAMES)
     cases = [case("healthy", {}, {30: set(), 59: set()})]
     for name, (changes, minute) in TROUBLE.items():
@@ -170,7 +175,9 @@ def test_each_alert_fires_in_its_trouble_and_alone(tmp_path: Path) -> None:
 
 
 def case(name: str, changes: Mapping[str, str | None], fire: dict[int, set[str]]) -> dict[str, Any]:
-    """A test of promtool's: the healthy series with `changes` (None: that one is not there), and who fires when."""
+    """A test of promtool's: the healthy series with `changes` (None: that one is not there), and
+    who fires when.
+    """
     series = {**HEALTHY, **changes}
     return {
         "name": name,

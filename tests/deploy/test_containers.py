@@ -1,4 +1,6 @@
-"""deploy/Dockerfile, .dockerignore and docker-compose.yml, as far as they go without an engine that runs containers."""
+"""deploy/Dockerfile, .dockerignore and docker-compose.yml, as far as they go without an engine that
+runs containers.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +180,9 @@ def test_the_settings_hold() -> None:
 
 
 def test_it_stops_in_time_and_keeps_nothing() -> None:
-    """Time for answers and the rest; a read-only root, no rights, no core dump, no swap, nothing that is kept."""
+    """Time for answers and the rest; a read-only root, no rights, no core dump, no swap, nothing
+    that is kept.
+    """
     web = compose()["services"]["web"]
     grace = float(re.fullmatch(r"(\d+)s", web["stop_grace_period"])[1])  # type: ignore[index]
     assert load(env_file=None).drain_seconds + STOP_SECONDS <= grace
@@ -211,7 +215,9 @@ def test_no_secret_is_in_it() -> None:
 
 
 def test_model_servers_log_no_request() -> None:
-    """In the words of its version, which is a fixed one; a picture has the pixels that the server makes."""
+    """In the words of its version, which is a fixed one; a picture has the pixels that the server
+    makes.
+    """
     services = compose()["services"]
     for name in ("vllm-rocm", "vllm-cuda"):
         assert not filled(services[name]["image"]).endswith(":latest")

@@ -50,7 +50,9 @@ def test_panels_can_be_told_apart() -> None:
 
 
 def test_it_can_be_imported_anywhere() -> None:
-    """Each query goes to the chosen Prometheus and, where it is about a process, to the chosen ones; no id of a database."""
+    """Each query goes to the chosen Prometheus and, where it is about a process, to the chosen
+    ones; no id of a database.
+    """
     read = dashboard()
     assert read.get("id") is None
     names = [variable["name"] for variable in read["templating"]["list"]]

@@ -1,4 +1,6 @@
-"""deploy/install.sh into a scratch root, again, over changes by hand, interrupted, and away again; without a network."""
+"""deploy/install.sh into a scratch root, again, over changes by hand, interrupted, and away again;
+without a network.
+"""
 
 from __future__ import annotations
 
@@ -165,7 +167,9 @@ def test_a_dry_run_says_all_and_writes_nothing(checkout: Path, tmp_path: Path) -
 
 
 def test_what_is_installed(checkout: Path, fresh: Path) -> None:
-    """Program, environment, units, users, log rotation, settings with secrets of their own that only root reads."""
+    """Program, environment, units, users, log rotation, settings with secrets of their own that
+    only root reads.
+    """
     for unit in UNITS:
         text = (fresh / "usr/local/lib/systemd/system" / unit).read_text()
         assert text == (ROOT / "deploy" / unit).read_text()
@@ -253,7 +257,9 @@ def test_what_was_changed_by_hand_is_kept(checkout: Path, installed: Path) -> No
 
 
 def test_an_upgrade(checkout: Path, installed: Path, tmp_path: Path) -> None:
-    """New and changed files come, old ones go, units are renewed, the environment and what is the operator's stay."""
+    """New and changed files come, old ones go, units are renewed, the environment and what is the
+    operator's stay.
+    """
     newer = Path(shutil.copytree(checkout, tmp_path / "newer"))
     (newer / "server/new_room.py").write_text("NEW = True\n")
     (newer / "server/listen/qr.py").unlink()
@@ -298,7 +304,9 @@ def test_a_failed_upgrade_changes_nothing(checkout: Path, installed: Path, tmp_p
 
 
 def test_damage_is_put_right(checkout: Path, installed: Path) -> None:
-    """A file that is gone and a unit that is gone come back; what a killed run left is cleared away."""
+    """A file that is gone and a unit that is gone come back; what a killed run left is cleared
+    away.
+    """
     home = installed / "opt/qwen-camera"
     (home / "server/main.py").unlink()
     unit = installed / "usr/local/lib/systemd/system" / UNITS[0]
@@ -313,7 +321,9 @@ def test_damage_is_put_right(checkout: Path, installed: Path) -> None:
 
 
 def test_killed_between_two_moves(checkout: Path, installed: Path) -> None:
-    """The old program was put aside and the new one not yet in its place: the next run has all of it again."""
+    """The old program was put aside and the new one not yet in its place: the next run has all of
+    it again.
+    """
     (installed / "opt/qwen-camera").rename(installed / "opt/.qwen-camera.old")
     done = install(checkout, installed)
     assert done.returncode == 0, done.stderr
@@ -329,7 +339,9 @@ def test_killed_between_two_moves(checkout: Path, installed: Path) -> None:
     ids=["INT", "TERM, to one that does not listen"],
 )
 def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, trap: str) -> None:
-    """At once, with a sentence; nothing of it is left, and nobody goes on writing, whoever started whom."""
+    """At once, with a sentence; nothing of it is left, and nobody goes on writing, whoever started
+    whom.
+    """
     root, started = tmp_path / "root", tmp_path / "started"
     python = tmp_path / "python"
     # The program that makes the environment starts another one, which goes on.
@@ -346,7 +358,8 @@ def test_interrupted(checkout: Path, tmp_path: Path, number: int, status: int, t
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # A shell that was started with SIGINT ignored, as in another one's background, cannot take it.
+        # A shell that was started with SIGINT ignored, as in another one's background, cannot take
+        # it.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as running:
         deadline = time.monotonic() + 30
@@ -497,7 +510,10 @@ def answering(checkout: Path, root: Path, answer: str, *options: str) -> str:
 
 
 def test_nginx_is_asked_about(checkout: Path, installed: Path, tmp_path: Path) -> None:
-    """Nobody to ask: left alone. No: left alone. Yes: written, and taken away again only when allowed."""
+    """Nobody to ask: left alone.
+
+    No: left alone. Yes: written, and taken away again only when allowed.
+    """
     source = Path(shutil.copytree(checkout, tmp_path / "source"))
     with contextlib.suppress(FileExistsError), (source / "deploy/nginx.conf").open("x") as made:
         made.write("# a stand-in\n")

@@ -1,4 +1,6 @@
-"""install.sh and the units on a machine of their own, with a real systemd: started, watched, killed, upgraded, removed."""
+"""install.sh and the units on a machine of their own, with a real systemd: started, watched,
+killed, upgraded, removed.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,9 @@ def until(machine: Machine, unit: str, name: str, value: str, *, same: bool = Tr
 
 
 def test_it_serves_shut_in(machine: Machine) -> None:
-    """Started when it listens, by a user without rights; everything that a page needs works in there."""
+    """Started when it listens, by a user without rights; everything that a page needs works in
+    there.
+    """
     machine.run("systemctl", "start", WEB)
     assert machine.property(WEB, "ActiveState") == "active"
     assert machine.property(WEB, "StatusText") == "Listening on port 8000"
@@ -154,7 +158,9 @@ def test_it_serves_shut_in(machine: Machine) -> None:
 
 
 def test_a_blocked_loop_is_replaced(machine: Machine) -> None:
-    """No sign of life: killed, where it stood is in the journal, and another serves; no core dump is left."""
+    """No sign of life: killed, where it stood is in the journal, and another serves; no core dump
+    is left.
+    """
     machine.write(f"/etc/systemd/system/{WEB}.d/test.conf", "[Service]\nWatchdogSec=4\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "start", WEB)
@@ -187,7 +193,9 @@ def test_settings_that_do_not_hold_are_said_once(machine: Machine) -> None:
 
 
 def test_the_model_server(machine: Machine) -> None:
-    """Ready once it answers, with a stand-in for vLLM: it finds program, GPU and model, and sees no secret but its own."""
+    """Ready once it answers, with a stand-in for vLLM: it finds program, GPU and model, and sees no
+    secret but its own.
+    """
     programs = {
         "/opt/qwen-vllm/bin/vllm": "exec python3 -S -E /opt/stand-in/support/vllm_stand_in.py 0.32 serve"
         ' /var/cache/qwen-vllm "$@"',
@@ -219,7 +227,8 @@ def test_the_model_server(machine: Machine) -> None:
         assert SECRET not in machine.run("cat", f"/proc/{pid}/environ")
     machine.run("systemctl", "stop", unit)
     assert machine.property(unit, "Result") == "success"
-    # One that fails while it loads: whoever starts it is told at once, and the journal is explained.
+    # One that fails while it loads: whoever starts it is told at once, and the journal is
+    # explained.
     failing = programs["/opt/qwen-vllm/bin/vllm"].replace(" serve ", " oom ", 1)
     machine.write("/opt/qwen-vllm/bin/vllm", f"#!/bin/sh\n{failing}\n")
     machine.run("systemctl", "start", unit, check=False)
@@ -259,7 +268,9 @@ def test_nginx_looks_at_its_file_first(machine: Machine) -> None:
 
 
 def test_several_and_an_upgrade_of_them(machine: Machine) -> None:
-    """Each on the port of its name; an upgrade restarts them one after another; removing takes all of it away."""
+    """Each on the port of its name; an upgrade restarts them one after another; removing takes all
+    of it away.
+    """
     units = ("qwen-webrtc@8010.service", "qwen-webrtc@8011.service")
     machine.write("/etc/qwen-camera/8011.env", "LOG_FILE=/var/log/qwen-camera/server.log\n")
     machine.run("systemctl", "enable", "--now", "--quiet", *units)

@@ -54,7 +54,10 @@ async def scene(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene
 
 
 def client(front: Nginx, local: str = "127.0.0.1") -> httpx.AsyncClient:
-    """Of one connection, so that requests stand in the log in their order. `local`: the address it comes from."""
+    """Of one connection, so that requests stand in the log in their order.
+
+    `local`: the address it comes from.
+    """
     transport = httpx.AsyncHTTPTransport(
         verify=front.tls(), local_address=local, limits=httpx.Limits(max_connections=1)
     )
@@ -73,7 +76,10 @@ async def socket(front: Nginx, session_id: str, token: str) -> ClientConnection:
 
 @asynccontextmanager
 async def listener(port: int = 0) -> AsyncIterator[tuple[int, list[str]]]:
-    """A port that answers anything with an empty 200, and the heads of requests that came. `port`: 0 for any."""
+    """A port that answers anything with an empty 200, and the heads of requests that came.
+
+    `port`: 0 for any.
+    """
     heads: list[str] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -91,7 +97,9 @@ async def listener(port: int = 0) -> AsyncIterator[tuple[int, list[str]]]:
 
 
 async def test_nginx_takes_the_file(tmp_path: Path) -> None:
-    """`nginx -t` finds nothing wrong or doubtful: one process, several, and sharing its port with TURN."""
+    """`nginx -t` finds nothing wrong or doubtful: one process, several, and sharing its port with
+    TURN.
+    """
     require_nginx()
     make_certificate(tmp_path)
     for processes in ([8000], [8010, 8011, 8012]):
@@ -105,7 +113,9 @@ async def test_nginx_takes_the_file(tmp_path: Path) -> None:
 
 
 async def test_the_example_of_several_processes(tmp_path: Path) -> None:
-    """With its comments taken away it is right: each process has a block, where it comes first and all others help out."""
+    """With its comments taken away it is right: each process has a block, where it comes first and
+    all others help out.
+    """
     require_nginx()
     make_certificate(tmp_path)
     text = (DEPLOY / "nginx.conf").read_text()
@@ -149,7 +159,9 @@ async def test_both_files_have_the_same_port_behind() -> None:
 
 
 async def test_a_session_is_looked_for_in_its_own_process_first(tmp_path: Path) -> None:
-    """Sessions of five processes, by ?session= and by the socket's path: their own process first, then all others."""
+    """Sessions of five processes, by ?session= and by the socket's path: their own process first,
+    then all others.
+    """
     ports = sorted(free_ports(5))
     homes = [HomeProcess(str(port)) for port in ports * 4]
     async with nginx(tmp_path, ports) as front, client(front) as http:
@@ -171,7 +183,9 @@ async def test_a_session_is_looked_for_in_its_own_process_first(tmp_path: Path) 
 
 
 async def test_a_forged_name_reaches_no_other_address(tmp_path: Path) -> None:
-    """Names that are not listed, and ids that are none, go to one of the processes; nothing else hears of them."""
+    """Names that are not listed, and ids that are none, go to one of the processes; nothing else
+    hears of them.
+    """
     stranger, *ports = free_ports(3)
     there = {f"127.0.0.1:{port}" for port in ports}
     tail = "a" * 22
@@ -251,7 +265,9 @@ async def test_443_is_shared_with_turn_by_name(tmp_path: Path) -> None:
 
 
 async def test_an_ipv6_network_counts_as_one_address(tmp_path: Path) -> None:
-    """Its /64 has one share of the connections, as in the processes; the next network has one of its own, and so has IPv4."""
+    """Its /64 has one share of the connections, as in the processes; the next network has one of
+    its own, and so has IPv4.
+    """
     asked: asyncio.Queue[None] = asyncio.Queue()
 
     async def hold(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -290,7 +306,9 @@ async def test_an_ipv6_network_counts_as_one_address(tmp_path: Path) -> None:
 
 
 async def test_certificates_are_renewed_through_it(tmp_path: Path) -> None:
-    """The authority's question is answered in the clear from the webroot; everything else there is sent to https."""
+    """The authority's question is answered in the clear from the webroot; everything else there is
+    sent to https.
+    """
     folder = tmp_path / "acme" / ".well-known" / "acme-challenge"
     folder.mkdir(parents=True)
     (folder / "answer").write_text("proof")
@@ -317,7 +335,9 @@ async def test_certificates_are_renewed_through_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
 async def test_uploads_are_refused_at_the_edge(scene: Scene, method: str) -> None:
-    """The same answer as the process's own, and no process hears of it; spellings that get past are refused there."""
+    """The same answer as the process's own, and no process hears of it; spellings that get past are
+    refused there.
+    """
     direct = f"{scene.processes[0].url}/upload"
     async with client(scene.nginx) as http, httpx.AsyncClient(trust_env=False) as process:
         own = await process.request(method, direct)
@@ -344,7 +364,9 @@ async def test_uploads_are_refused_at_the_edge(scene: Scene, method: str) -> Non
 
 
 async def test_large_uploads_and_multipart(scene: Scene) -> None:
-    """A large body to an upload address is a 403, multipart elsewhere a 415; the process says the same."""
+    """A large body to an upload address is a 403, multipart elsewhere a 415; the process says the
+    same.
+    """
     async with client(scene.nginx) as http, httpx.AsyncClient(trust_env=False) as process:
         large = await http.post("/upload", content=b"x" * 2_000_000)
         assert large.status_code == 403
@@ -359,7 +381,9 @@ async def test_large_uploads_and_multipart(scene: Scene) -> None:
 
 
 async def test_bodies_have_the_processes_own_limit(scene: Scene) -> None:
-    """128 KiB pass, and are put into no file, which would fail here; a byte more is the process's own 413."""
+    """128 KiB pass, and are put into no file, which would fail here; a byte more is the process's
+    own 413.
+    """
     body = b'{"sdp": "' + b"x" * (MAX_BODY_BYTES - 11) + b'"}'
     assert len(body) == MAX_BODY_BYTES
     kind = {"Content-Type": "application/json"}
@@ -376,7 +400,9 @@ async def test_bodies_have_the_processes_own_limit(scene: Scene) -> None:
 
 
 async def test_bodies_without_a_length(scene: Scene) -> None:
-    """In chunks they could be put into a file however small: 411, and 403 where something is to be uploaded."""
+    """In chunks they could be put into a file however small: 411, and 403 where something is to be
+    uploaded.
+    """
 
     async def pieces() -> AsyncIterator[bytes]:
         yield b"{"
@@ -397,7 +423,9 @@ async def test_bodies_without_a_length(scene: Scene) -> None:
 
 
 async def test_headers_come_once(scene: Scene) -> None:
-    """Whoever answers, the process or nginx: each of the safety headers stands there exactly once, with HSTS."""
+    """Whoever answers, the process or nginx: each of the safety headers stands there exactly once,
+    with HSTS.
+    """
     async with client(scene.nginx) as http:
         for path in ("/", "/client/client.js", "/health", "/nowhere", "/upload", "/metrics"):
             reply = await http.get(path, headers={"Accept": "text/html"})
@@ -416,7 +444,9 @@ async def test_headers_come_once(scene: Scene) -> None:
 
 
 async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
-    """40 sessions are where they belong, in both processes; their second socket and their offers find them there."""
+    """40 sessions are where they belong, in both processes; their second socket and their offers
+    find them there.
+    """
     front = scene.nginx
     before = await scene.sessions()
     sdp = {"sdp": await make_offer("video"), "type": "offer"}
@@ -436,12 +466,14 @@ async def test_sessions_live_in_one_process_each(scene: Scene) -> None:
             await new.close()
         for grant in grants[:4]:
             bearer = {"Authorization": f"Bearer {grant['token']}"}
-            # A token of any process is good at each, and without ?session= the client is sent to the right one.
+            # A token of any process is good at each, and without ?session= the client is sent to
+            # the right one.
             for server in scene.processes:
                 async with httpx.AsyncClient(trust_env=False) as process:
                     renewed = await process.post(f"{server.url}/api/token", headers=bearer)
                     assert renewed.status_code == 200
-            # The page names its session when it renews: its own process knows it, another would count a newcomer.
+            # The page names its session when it renews: its own process knows it, another would
+            # count a newcomer.
             at = f"/api/token?session={grant['session_id']}"
             assert (await http.post(at, headers=bearer)).status_code == 200
             name = grant["session_id"].partition("-")[0]
@@ -484,7 +516,9 @@ async def test_ready_while_any_process_is(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Path) -> None:
-    """503 of a draining one: POST /api/token asks the next, an offer brings it to the client, since it may have begun."""
+    """503 of a draining one: POST /api/token asks the next, an offer brings it to the client, since
+    it may have begun.
+    """
 
     async def draining(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -507,7 +541,9 @@ async def test_a_process_that_stops_is_passed_over_for_tokens_alone(tmp_path: Pa
 
 
 async def test_no_token_is_written_down(scene: Scene, tmp_path: Path) -> None:
-    """Tokens in the query, the subprotocol and headers, with a process, with none, and in requests that cannot be read."""
+    """Tokens in the query, the subprotocol and headers, with a process, with none, and in requests
+    that cannot be read.
+    """
     async with nginx(tmp_path, [free_port()]) as empty:
         for front in (scene.nginx, empty):
             protocols = [Subprotocol("qwen-camera"), Subprotocol(f"bearer.{CANARY}")]

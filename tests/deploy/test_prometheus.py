@@ -1,4 +1,6 @@
-"""Debian's Prometheus with deploy/prometheus.yml and deploy/alerts.yml, watching a server that somebody visits."""
+"""Debian's Prometheus with deploy/prometheus.yml and deploy/alerts.yml, watching a server that
+somebody visits.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,10 @@ class Prometheus:
         return answer["data"]
 
     async def query(self, expression: str) -> list[Any]:
-        """An instant query's samples. Raises HttpError for one that Prometheus does not understand."""
+        """An instant query's samples.
+
+        Raises HttpError for one that Prometheus does not understand.
+        """
         found = await self.get(f"query?query={quote(expression)}")
         result: list[Any] = found["result"]
         return result
@@ -62,7 +67,9 @@ class Prometheus:
 
 
 def hurried(folder: Path, server: str, vllm: str) -> Path:
-    """deploy/prometheus.yml with these targets, looking twice a second, and alerts that wait one second."""
+    """deploy/prometheus.yml with these targets, looking twice a second, and alerts that wait one
+    second.
+    """
     config = yaml.safe_load((DEPLOY / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
     web, model = config["scrape_configs"]
@@ -151,8 +158,9 @@ async def model_servers_metrics() -> AsyncIterator[str]:
 
 
 async def test_a_real_prometheus_watches_a_real_server(tmp_path: Path) -> None:
-    """Both targets are up, each query of rules and dashboard is understood and finds what there is to find, nothing
-    critical fires while all is well, and a server that goes sets off its alert; neither token nor question is found in what it keeps.
+    """Both targets are up, each query of rules and dashboard is understood and finds what there is
+    to find, nothing critical fires while all is well, and a server that goes sets off its alert;
+    neither token nor question is found in what it keeps.
     """
     async with (
         FakeOpenAI() as fake,

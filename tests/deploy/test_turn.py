@@ -58,7 +58,9 @@ def test_what_the_relay_must_not_reach(address: str) -> None:
 
 
 def test_the_relay_is_hardened() -> None:
-    """Fresh credentials only, quotas, UDP relays only, no old TLS, no control port, and no secret that works."""
+    """Fresh credentials only, quotas, UDP relays only, no old TLS, no control port, and no secret
+    that works.
+    """
     found = dict(settings())
     for flag in (
         *("use-auth-secret", "fingerprint", "no-tcp-relay", "no-multicast-peers", "no-cli"),

@@ -1,4 +1,6 @@
-"""The units, read by systemd's own tools; log rotation, by logrotate; the users, by systemd-sysusers."""
+"""The units, read by systemd's own tools; log rotation, by logrotate; the users, by
+systemd-sysusers.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def rendered(folder: Path, unit: str) -> Path:
-    """The unit with programs that are there, and without what this systemd is too old for; a template as an instance."""
+    """The unit with programs that are there, and without what this systemd is too old for; a
+    template as an instance.
+    """
     version = int(re.findall(r"\d+", analyze("--version").stdout)[0])
     lines = (DEPLOY / unit).read_text().splitlines()
     kept = [line for line in lines if version >= 254 or not line.startswith(SINCE_254)]
@@ -76,7 +80,9 @@ def test_systemd_takes_the_unit(unit: str, tmp_path: Path) -> None:
 @needs_systemd
 @pytest.mark.parametrize(("unit", "below"), [(WEB, 1.5), (EACH, 1.5), (MODEL, 2.0)])
 def test_services_are_shut_in(unit: str, below: float, tmp_path: Path) -> None:
-    """`systemd-analyze security` gives the web server at most 1.5 and the model server at most 2 of 10."""
+    """`systemd-analyze security` gives the web server at most 1.5 and the model server at most 2 of
+    10.
+    """
     path = rendered(tmp_path, unit)
     done = analyze("security", "--offline=true", f"--threshold={below * 10:.0f}", str(path))
     rating = re.search(r"Overall exposure level.*: ([\d.]+)", done.stdout)
@@ -86,7 +92,9 @@ def test_services_are_shut_in(unit: str, below: float, tmp_path: Path) -> None:
 
 
 def test_one_of_several_is_as_the_one() -> None:
-    """The template differs from the single unit in its port, its own settings and what it says of itself, and in nothing else."""
+    """The template differs from the single unit in its port, its own settings and what it says of
+    itself, and in nothing else.
+    """
     one, each = directives(WEB), directives(EACH)
     assert [pair for pair in one if pair not in each] == [
         ("Description", "qwen-camera web server"),
@@ -105,7 +113,9 @@ def test_one_of_several_is_as_the_one() -> None:
 
 @pytest.mark.parametrize("unit", [WEB, EACH])
 def test_stopping_takes_no_longer_than_systemd_waits(unit: str) -> None:
-    """With the default DRAIN_SECONDS even without asking for more time; the watchdog is slower than a stop's last steps."""
+    """With the default DRAIN_SECONDS even without asking for more time; the watchdog is slower than
+    a stop's last steps.
+    """
     drain = load(env_file=None).drain_seconds
     assert drain + STOP_SECONDS <= seconds(directive(unit, "TimeoutStopSec"))
     assert seconds(directive(unit, "WatchdogSec")) > STOP_SECONDS
@@ -167,7 +177,9 @@ def test_the_users(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.getuid() != 0, reason="logrotate changes its user.")
 def test_log_rotation(tmp_path: Path) -> None:
-    """logrotate moves the file, packs the one before, and makes a new one that only the service reads."""
+    """logrotate moves the file, packs the one before, and makes a new one that only the service
+    reads.
+    """
     if shutil.which("logrotate") is None:
         pytest.skip("logrotate is missing; scripts/test.sh installs it.")
     text = (DEPLOY / "logrotate.conf").read_text()

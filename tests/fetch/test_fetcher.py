@@ -77,7 +77,9 @@ def test_no_more_is_taken_than_allowed(files: Files) -> None:
 
 
 def test_time_is_bounded(files: Files) -> None:
-    """A server that says nothing, one that never ends: the content's bytes one by one, its header's too."""
+    """A server that says nothing, one that never ends: the content's bytes one by one, its header's
+    too.
+    """
 
     def silent(asked: Handler) -> None:
         files.over.wait(10)

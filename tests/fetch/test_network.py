@@ -61,7 +61,9 @@ def test_a_name_is_looked_up_once(listening: socket.socket) -> None:
 
 
 def test_the_other_end_is_what_counts(listening: socket.socket) -> None:
-    """An address that the system takes for another one (0 is this machine) is found out once it is connected."""
+    """An address that the system takes for another one (0 is this machine) is found out once it is
+    connected.
+    """
     network = Network(
         resolve=lambda host, port: ["0"], refused=lambda a: None if a == "0" else refused(a)
     )
@@ -196,8 +198,11 @@ def test_public_addresses_may_be_reached(address: str) -> None:
     ],
 )
 def test_everything_else_may_not(address: str, kind: str) -> None:
-    """This machine, its networks, its cloud's secrets, however they are written. Which of two names of one kind
-    Python gives, depends on its version: that it is refused does not."""
+    """This machine, its networks, its cloud's secrets, however they are written.
+
+    Which of two names of one kind Python gives, depends on its version: that it is refused does
+    not.
+    """
     found = refused(address)
     assert found is not None
     assert found == kind or {found, kind} <= {"private", "special"}

@@ -1,6 +1,7 @@
 """The readers of untrusted bytes, one function each: they take any bytes, or raise our errors.
 
-A target raises for everything else; what it raised for is kept in tests/fuzz/seeds and run by tests/project/test_fuzz_seeds.py.
+A target raises for everything else; what it raised for is kept in tests/fuzz/seeds and run by
+tests/project/test_fuzz_seeds.py.
 """
 
 from __future__ import annotations
@@ -188,7 +189,9 @@ def rtcp(data: bytes) -> None:
 
 
 def rtp(data: bytes) -> None:
-    """Decrypted RTP packets, each behind two bytes of length: parsed, depacketised, assembled, decodable or dropped."""
+    """Decrypted RTP packets, each behind two bytes of length: parsed, depacketised, assembled,
+    decodable or dropped.
+    """
     transport, sink = _transport()
     position = 0
     while position + 2 <= len(data) and len(sink.packets) < 2000:

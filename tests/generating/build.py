@@ -1,8 +1,9 @@
-"""Builds tiny models of random (seeded) weights: `python -m tests.generating.build FOLDER`, some seconds.
+"""Builds tiny models of random (seeded) weights: `python -m tests.generating.build FOLDER`, some
+seconds.
 
-Runs in the models' environment. In FOLDER: `words` (a video from words or a first frame, as Wan 2.2 5B does it),
-`picture` (from a first frame, as Wan 2.1 does it), `speech` (a VITS), `music` (a Stable Audio) and `tune` (a MusicGen). What
-they make is noise; all else is as in large ones.
+Runs in the models' environment. In FOLDER: `words` (a video from words or a first frame, as Wan 2.2
+5B does it), `picture` (from a first frame, as Wan 2.1 does it), `speech` (a VITS), `music` (a
+Stable Audio) and `tune` (a MusicGen). What they make is noise; all else is as in large ones.
 """
 
 from __future__ import annotations
@@ -45,7 +46,8 @@ from transformers import (
 
 SEED = 5
 LETTERS = " abcdefghijklmnopqrstuvwxyz"
-# Wan 2.1: the noised latents, and for a first frame its own latents with a mask of one channel a frame of a latent.
+# Wan 2.1: the noised latents, and for a first frame its own latents with a mask of one channel a
+# frame of a latent.
 LATENTS, WITH_FRAME = 16, 36
 
 

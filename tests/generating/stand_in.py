@@ -1,9 +1,11 @@
-"""A worker without a model: `python -m tests.generating.stand_in MANNER`, with the messages of `server.generation.worker`.
+"""A worker without a model: `python -m tests.generating.stand_in MANNER`, with the messages of
+`server.generation.worker`.
 
-It makes what its manner says: "video", "first" (from a first frame), "sound", "endless" (steps until it is
-cancelled), "deaf" (the same, and does not hear that it is), "unstoppable" (the same, and says so), "talks" (thousands
-of steps at once before its video), "odd" (frames of odd sides), "huge" (too many frames), "silent" (no sound),
-"fails", "dies" (by SIGKILL after a step), "unloadable", "dies-early".
+It makes what its manner says: "video", "first" (from a first frame), "sound", "endless" (steps
+until it is cancelled), "deaf" (the same, and does not hear that it is), "unstoppable" (the same,
+and says so), "talks" (thousands of steps at once before its video), "odd" (frames of odd sides),
+"huge" (too many frames), "silent" (no sound), "fails", "dies" (by SIGKILL after a step),
+"unloadable", "dies-early".
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Videos and sound by the true worker: tiny models of diffusers and transformers, built on the spot, each in its own process."""
+"""Videos and sound by the true worker: tiny models of diffusers and transformers, built on the
+spot, each in its own process.
+"""
 
 from __future__ import annotations
 
@@ -78,7 +80,8 @@ def env(home: Path, **more: str) -> dict[str, str]:
     return environment({"OMP_NUM_THREADS": "1", "HOME": str(home), **more})
 
 
-# No file that it writes can have more than a block of 512 bytes, or 1024 where a shell counts so: no frame fits in.
+# No file that it writes can have more than a block of 512 bytes, or 1024 where a shell counts so:
+# no frame fits in.
 NO_FILES = ("/bin/sh", "-c", 'ulimit -f 1 && exec "$@"', "sh")
 
 
@@ -101,7 +104,9 @@ async def run(models: Path) -> AsyncIterator[Running]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def workers(run: Running, models: Path) -> AsyncIterator[dict[str, Generator]]:
-    """One for each model, all of them loaded, `words` by the program; and one that has vLLM-Omni in its path."""
+    """One for each model, all of them loaded, `words` by the program; and one that has vLLM-Omni in
+    its path.
+    """
     started = {
         "picture": worker(
             models / "picture",
@@ -187,7 +192,9 @@ async def all_of(model: Generator, request: VideoRequest, picture: bytes = b"") 
 
 
 async def test_a_video_from_words(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
-    """Its rules are those of the folder; frames of the size asked for come out, and another seed makes others."""
+    """Its rules are those of the folder; frames of the size asked for come out, and another seed
+    makes others.
+    """
     model = workers["words"]
     rules = model.rules
     assert (model.backend, rules.output, rules.factor, rules.frame_step) == (
@@ -232,7 +239,9 @@ async def test_each_step_is_told(workers: dict[str, Generator]) -> None:
 
 @pytest.mark.parametrize("steps", [1, _STEPS])
 async def test_cancelling_stops_the_model(workers: dict[str, Generator], steps: int) -> None:
-    """Among its steps its own count goes no further, and behind them the decoding ends; it makes the next one at once."""
+    """Among its steps its own count goes no further, and behind them the decoding ends; it makes
+    the next one at once.
+    """
     model = workers["words"]
     pid = model.pid
     assert pid is not None
@@ -262,7 +271,10 @@ def cpu_seconds(pid: int | None) -> float:
 async def test_a_video_from_the_cameras_picture(
     workers: dict[str, Generator], pool: ThreadPoolExecutor
 ) -> None:
-    """The model needs one, and another picture makes another video. This worker can write no file that a frame fits in."""
+    """The model needs one, and another picture makes another video.
+
+    This worker can write no file that a frame fits in.
+    """
     model = workers["picture"]
     assert (model.backend, model.rules.first_frame) == ("diffusers", "must")
     # vLLM-Omni was in its path, and could not load it.
@@ -318,7 +330,9 @@ async def test_sound_token_by_token(
 
 
 async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPoolExecutor) -> None:
-    """As long as asked for, at the model's own rate and in its own channels; vLLM-Omni, in its path, is for videos."""
+    """As long as asked for, at the model's own rate and in its own channels; vLLM-Omni, in its
+    path, is for videos.
+    """
     model = workers["music"]
     assert (model.backend, model.rules.sample_rate) == ("diffusers", 8000)
     assert "seconds" in model.rules.takes
@@ -333,9 +347,11 @@ async def test_sound_of_a_pipeline(workers: dict[str, Generator], pool: ThreadPo
 async def test_vllm_omni_where_it_is_installed(
     workers: dict[str, Generator], pool: ThreadPoolExecutor
 ) -> None:
-    """It goes before diffusers, gets the same wishes, and its bare arrays, which its own server fails on, are a video.
+    """It goes before diffusers, gets the same wishes, and its bare arrays, which its own server
+    fails on, are a video.
 
-    What stands in its place has the names and shapes of its documented interface; the true one needs a GPU.
+    What stands in its place has the names and shapes of its documented interface; the true one
+    needs a GPU.
     """
     model = workers["omni"]
     assert (model.backend, model.rules.first_frame) == ("vllm-omni", "must")
@@ -368,7 +384,9 @@ async def test_vllm_omni_where_it_is_installed(
 
 
 async def test_the_whole_way_of_an_operator(workers: dict[str, Generator], run: Running) -> None:
-    """The program itself has loaded the model by its folder, and makes a video with it; sound does not fit."""
+    """The program itself has loaded the model by its folder, and makes a video with it; sound does
+    not fit.
+    """
     wishes = {"prompt": "a red ball", "width": 96, "height": 64, "seconds": 0.3, "steps": 2}
     async with http(run) as client:
         client.headers["Authorization"] = f"Bearer {TOKEN}"

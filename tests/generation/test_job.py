@@ -1,4 +1,6 @@
-"""Videos and sound made one at a time, by a worker without a model: progress, cancelling, results, everything that ends badly."""
+"""Videos and sound made one at a time, by a worker without a model: progress, cancelling, results,
+everything that ends badly.
+"""
 
 from __future__ import annotations
 
@@ -160,7 +162,9 @@ async def test_sound_as_wav_and_as_bare_samples(make: Make) -> None:
 
 
 async def test_one_at_a_time(make: Make) -> None:
-    """A second one is refused with what goes on; cancelling ends that, and the model goes on to the next."""
+    """A second one is refused with what goes on; cancelling ends that, and the model goes on to the
+    next.
+    """
     making = make()
     async with loaded("endless") as model:
         making.start(model, asked())
@@ -185,7 +189,9 @@ async def test_one_at_a_time(make: Make) -> None:
 
 
 async def test_work_that_does_not_hear_is_ended_with_its_process(make: Make) -> None:
-    """Cancelled is cancelled: what goes on after the time for it is killed, and the next one is told to load again."""
+    """Cancelled is cancelled: what goes on after the time for it is killed, and the next one is
+    told to load again.
+    """
     making = make()
     async with loaded("deaf", cancel_seconds=0.1) as model:
         making.start(model, asked())
@@ -235,7 +241,9 @@ async def test_a_worker_may_tell_more_steps_than_can_wait(make: Make) -> None:
 async def test_what_ends_badly_has_a_sentence(
     make: Make, manner: str, code: str, words: str
 ) -> None:
-    """A failure of the model's, its death, frames that fit no video: said, counted, and nothing is kept."""
+    """A failure of the model's, its death, frames that fit no video: said, counted, and nothing is
+    kept.
+    """
     making = make()
     async with loaded(manner) as model:
         making.start(model, asked())
@@ -374,7 +382,9 @@ async def test_a_seed_is_drawn_and_told(make: Make) -> None:
 
 
 async def test_loading_is_told_and_fails_with_a_sentence() -> None:
-    """Phases and log lines come while it loads; a failure says why; lines of later are not passed on."""
+    """Phases and log lines come while it loads; a failure says why; lines of later are not passed
+    on.
+    """
     phases: list[str] = []
     lines: list[str] = []
     async with loaded("video", on_phase=phases.append, on_line=lines.append) as model:
@@ -384,7 +394,8 @@ async def test_loading_is_told_and_fails_with_a_sentence() -> None:
             {"prompt": "secret", "frames": 1, "width": 2, "height": 2, "steps": 1}
         ):
             pass
-        # One came before its work was done and one after, by another pipe: both repeat what was asked.
+        # One came before its work was done and one after, by another pipe: both repeat what was
+        # asked.
         await soon(lambda: model._process.withheld == 2)
     assert lines == ["a line of its log"]
     for manner, words in (("unloadable", "not enough memory to load"), ("dies-early", "status 7")):

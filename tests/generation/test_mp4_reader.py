@@ -1,4 +1,6 @@
-"""Another server's MP4 taken apart: where its frames are, and that nothing it says costs more than it has bytes."""
+"""Another server's MP4 taken apart: where its frames are, and that nothing it says costs more than
+it has bytes.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_what_an_encoder_made_is_read(width: int, height: int, frames: int) -> N
 
 @pytest.mark.parametrize("name", HARM)
 def test_harm_is_refused_before_it_is_decoded(name: str) -> None:
-    """4:4:4 with 14 bits in front or in the first frame (238 MiB once), 4096×4096, an index of 32 million frames (1,178)."""
+    """4:4:4 with 14 bits in front or in the first frame (238 MiB once), 4096×4096, an index of 32
+    million frames (1,178).
+    """
     done = subprocess.run(
         [sys.executable, "-c", _LOOK, name],
         cwd=Path(__file__).parents[2],

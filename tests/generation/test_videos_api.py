@@ -1,4 +1,6 @@
-"""Videos by another server: a stand-in with vLLM-Omni's routes that works, or fails in one of the ways that are known."""
+"""Videos by another server: a stand-in with vLLM-Omni's routes that works, or fails in one of the
+ways that are known.
+"""
 
 from __future__ import annotations
 

@@ -42,7 +42,9 @@ async def test_empty_it_says_how_to_load_one() -> None:
 
 
 async def test_loaded_it_is_that_engine() -> None:
-    """Answers, state and abilities are the engine's, the model's name and what is known beside are the manager's."""
+    """Answers, state and abilities are the engine's, the model's name and what is known beside are
+    the manager's.
+    """
     place, engine = EngineSlot(), FakeEngine("vllm")
     place.use(engine, "a/model", lambda found: dataclasses.replace(found, context_length=77))
     assert (place.name, place.status.model) == ("local", "a/model")
@@ -57,7 +59,9 @@ async def test_loaded_it_is_that_engine() -> None:
 
 
 async def test_leaving_ends_answers_at_once() -> None:
-    """In mid-answer with one sentence, before the first piece so that another engine may answer; the engine lets go."""
+    """In mid-answer with one sentence, before the first piece so that another engine may answer;
+    the engine lets go.
+    """
     place, engine = EngineSlot(), FakeEngine(first_token=0.0, between=60)
     place.use(engine, "m")
     got: list[Chunk] = []
@@ -99,7 +103,9 @@ async def test_a_reader_that_goes_closes_the_stream() -> None:
 
 
 async def test_a_broken_answer_waits_for_the_reason() -> None:
-    """The connection breaks a moment before the process is known to have ended: the sentence is about the end."""
+    """The connection breaks a moment before the process is known to have ended: the sentence is
+    about the end.
+    """
     place = EngineSlot()
     engine = FakeEngine(fail_at=1, fail_with=engine_error(EngineFailed))
     place.use(engine, "m")
@@ -111,7 +117,9 @@ async def test_a_broken_answer_waits_for_the_reason() -> None:
 
 
 async def test_one_whose_looks_fail_after_its_answer_is_waited_for() -> None:
-    """A server without its worker goes on for seconds, and a look at its health tells: its end is the reason."""
+    """A server without its worker goes on for seconds, and a look at its health tells: its end is
+    the reason.
+    """
     place = EngineSlot()
 
     class Headless(FakeEngine):
@@ -139,7 +147,9 @@ async def test_a_refusal_is_passed_on_at_once() -> None:
 
 
 async def test_one_that_takes_questions_and_begins_no_answer() -> None:
-    """The looks find nothing wrong with it, so the sentence says who can do something; in mid-answer it is as it was."""
+    """The looks find nothing wrong with it, so the sentence says who can do something; in
+    mid-answer it is as it was.
+    """
     place = EngineSlot()
     place.use(FakeEngine(fail_at=0, fail_with=engine_error(EngineTimeout)), "m")
     with pytest.raises(EngineTimeout, match="an operator can start the model again"):

@@ -37,7 +37,8 @@ class Machine:
         self.bin = folder / "bin"
         self.bin.mkdir()
         self.calls = folder / "calls"
-        # A shell and what its scripts use, but no docker, podman or vllm that this machine may have.
+        # A shell and what its scripts use, but no docker, podman or vllm that this machine may
+        # have.
         for name in ("sh", "cat", "echo", "env"):
             (self.bin / name).symlink_to(f"/bin/{name}")
         monkeypatch.setenv("PATH", str(self.bin))
@@ -130,7 +131,9 @@ def test_slow_questions_are_asked_once(machine: Machine) -> None:
 def test_what_failed_once_is_asked_again(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A program that was too slow on a cold disk is not given up for good; nor is it asked at every look."""
+    """A program that was too slow on a cold disk is not given up for good; nor is it asked at every
+    look.
+    """
     flag = tmp_path / "flag"
     python = machine.tool("engine-python", f'[ -f {flag} ] && echo \'[{{"torch": "1"}}, "", []]\'')
     probe = HostProbe(engine_python=str(python))
@@ -179,7 +182,9 @@ def test_memory_within_control_groups(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The smallest limit of all groups above holds, in both versions; what files take of it makes room when it is needed."""
+    """The smallest limit of all groups above holds, in both versions; what files take of it makes
+    room when it is needed.
+    """
     own = tmp_path / "own"
     own.write_text(lists)
     groups = tmp_path / "groups"
@@ -226,7 +231,9 @@ def test_a_vllm_that_does_not_run_is_told_apart(machine: Machine, script: str, s
 
 
 def test_the_vllm_beside_the_models_python_goes_first(machine: Machine, tmp_path: Path) -> None:
-    """Whoever names an environment means what is in it; one of the PATH is for those that have none."""
+    """Whoever names an environment means what is in it; one of the PATH is for those that have
+    none.
+    """
     (machine.bin / "python3").symlink_to(sys.executable)
     install(machine.bin, "0.9.2")
     python = machine.tool("engine-python", 'echo \'[{"torch": "1"}, ""]\'')
@@ -337,7 +344,9 @@ def test_a_sandbox_is_a_service_without_new_privileges(monkeypatch: pytest.Monke
 
 
 def test_the_types_that_transformers_loads() -> None:
-    """Read from its own list, without the seconds that importing it takes: all of the catalogue's are among them."""
+    """Read from its own list, without the seconds that importing it takes: all of the catalogue's
+    are among them.
+    """
     if trouble := missing():
         pytest.skip(trouble)
     found = HostProbe(engine_python=str(PYTHON)).probe()

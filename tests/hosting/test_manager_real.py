@@ -67,7 +67,9 @@ async def until_ready(one: Managed) -> None:
 
 
 async def test_a_server_that_the_program_started(tiny_model: Path) -> None:
-    """Pixels become words; cancelling stops the work there; kill -9 in mid-answer is told at once, and it comes back."""
+    """Pixels become words; cancelling stops the work there; kill -9 in mid-answer is told at once,
+    and it comes back.
+    """
     async with managed_for_real() as one:
         await load(one, tiny_model, RunMode.SUBPROCESS)
         assert "loading weights" in {s.progress.phase for s in one.seen if s.progress}
@@ -102,7 +104,8 @@ async def test_a_server_that_the_program_started(tiny_model: Path) -> None:
 def anonymous(pid: int) -> int:
     """Bytes that `pid` and all below it have of their own: what a leak would be made of.
 
-    Pages of files, libraries above all, are shared with whatever else runs on the machine, and come and go with it.
+    Pages of files, libraries above all, are shared with whatever else runs on the machine, and come
+    and go with it.
     """
     found = 0
     for one in (pid, *descendants(pid)):
@@ -113,8 +116,10 @@ def anonymous(pid: int) -> int:
 
 
 async def test_switches_give_memory_back(tiny_model: Path, tmp_path: Path) -> None:
-    """Back and forth between two ways to run it, within 5 %: each model gives back what it held, and with one loaded as with none
-    this process and all below it hold what they held the first time."""
+    """Back and forth between two ways to run it, within 5 %: each model gives back what it held,
+    and with one loaded as with none this process and all below it hold what they held the first
+    time.
+    """
     other = tmp_path / "other"
     shutil.copytree(tiny_model, other)
     held: dict[str, list[int]] = {}

@@ -1,4 +1,6 @@
-"""From one model to another: what works answers until something better does, and again when that fails."""
+"""From one model to another: what works answers until something better does, and again when that
+fails.
+"""
 
 from __future__ import annotations
 
@@ -77,7 +79,9 @@ def words(chunks: list[Chunk]) -> int:
 
 
 async def test_a_refused_port_loses_nothing() -> None:
-    """It fails at once; the model here was not stopped, its answer runs to the end, and it is said who answers on."""
+    """It fails at once; the model here was not stopped, its answer runs to the end, and it is said
+    who answers on.
+    """
     async with switching() as one:
         await ready_with(one, choice("brief"))
         pid, got = one.pid(), list[Chunk]()
@@ -104,7 +108,9 @@ async def test_a_refused_port_loses_nothing() -> None:
 
 
 async def test_a_running_answer_is_finished_before_its_model_goes() -> None:
-    """Nothing had to be stopped for a server elsewhere: the answer ends whole, then the process does."""
+    """Nothing had to be stopped for a server elsewhere: the answer ends whole, then the process
+    does.
+    """
     async with FakeOpenAI() as server, switching() as one:
         await ready_with(one, choice("brief"))
         pid, got = one.pid(), list[Chunk]()
@@ -128,7 +134,9 @@ async def test_a_running_answer_is_finished_before_its_model_goes() -> None:
 
 
 async def test_what_needs_the_memory_does_not_wait_for_answers() -> None:
-    """A model that is loaded here comes while an older one still ends its answer: that is cut off, and leaves nothing."""
+    """A model that is loaded here comes while an older one still ends its answer: that is cut off,
+    and leaves nothing.
+    """
     async with FakeOpenAI() as server, switching() as one:
         await ready_with(one, choice("serve"))
         pid, got = one.pid(), list[Chunk]()
@@ -313,7 +321,9 @@ def test_a_key_that_cannot_be_sent(bad: object) -> None:
 
 
 def test_a_key_is_kept_for_its_server_alone() -> None:
-    """Given once, it need not be typed again; another address gets none; the setting's goes to the setting's address."""
+    """Given once, it need not be typed again; another address gets none; the setting's goes to the
+    setting's address.
+    """
     settings = load(env_file=None, engine="builtin", vllm_api_key="of-the-settings")
     pools = Pools()
     try:

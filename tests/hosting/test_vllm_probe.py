@@ -1,4 +1,6 @@
-"""A vLLM that is asked for what it takes, and takes its time: stand-ins with the help of a recorded version."""
+"""A vLLM that is asked for what it takes, and takes its time: stand-ins with the help of a recorded
+version.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ class Slow:
 def test_nobody_waits_for_one_that_takes_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Until it has spoken it is pending, and it is asked once for all who look; whoever has to know waits."""
+    """Until it has spoken it is pending, and it is asked once for all who look; whoever has to know
+    waits.
+    """
     slow = Slow(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     probe = HostProbe()

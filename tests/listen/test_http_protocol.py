@@ -110,7 +110,9 @@ async def cut_off(reader: asyncio.StreamReader, seconds: float = 3.0) -> float:
     ids=["silence", "half a header", "a header a moment", "a second request a byte a moment"],
 )
 async def test_slow_writers_are_cut_off(pieces: list[bytes]) -> None:
-    """Headers that do not come, or come a little at a time, are not waited for; the connection is given back."""
+    """Headers that do not come, or come a little at a time, are not waited for; the connection is
+    given back.
+    """
     connections = Connections(10)
     async with serving(connections) as port:
         reader, writer = await knock(port)
@@ -170,7 +172,9 @@ async def test_a_new_connection_takes_the_place_of_one_that_asks_for_nothing() -
 
 
 async def test_a_full_house_is_said() -> None:
-    """WebSockets are not cut off for others: beyond an address's half a new one gets 503, other addresses get in."""
+    """WebSockets are not cut off for others: beyond an address's half a new one gets 503, other
+    addresses get in.
+    """
     async with running(max_connections=10, rate_limit_per_minute=0, trusted_proxies="") as run:
         pages: list[Page] = []
         for _ in range(5):
@@ -229,7 +233,9 @@ SOCKET = (
 
 @pytest.mark.parametrize("said", [BODY, SOCKET], ids=["no body", "no token"])
 async def test_requests_without_an_end_lock_nobody_out(said: bytes) -> None:
-    """Two addresses hold what they can with POSTs that bring no body, or sockets that bring no token: all others are served."""
+    """Two addresses hold what they can with POSTs that bring no body, or sockets that bring no
+    token: all others are served.
+    """
     async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
         flood = []
         for n in range(40):
@@ -279,7 +285,9 @@ LENGTHS = {
 
 @pytest.mark.parametrize("name", LENGTHS)
 async def test_a_length_told_twice_ends_the_connection(name: str) -> None:
-    """Content-Length beside Transfer-Encoding (RFC 9112, 6.1): 400 in our form, and nothing after it is answered."""
+    """Content-Length beside Transfer-Encoding (RFC 9112, 6.1): 400 in our form, and nothing after
+    it is answered.
+    """
     async with serving(Connections(10)) as port:
         reader, writer = await knock(port)
         writer.write(LENGTHS[name] + GET)
@@ -316,7 +324,9 @@ async def test_tls_handshakes_have_an_end(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 async def test_stopping_waits_for_no_idle_client(tmp_path: Path) -> None:
-    """Over TLS a connection that is closed waits for the other end's goodbye, which a phone that sleeps never sends."""
+    """Over TLS a connection that is closed waits for the other end's goodbye, which a phone that
+    sleeps never sends.
+    """
     issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     context = ssl.create_default_context(cafile=issued.authority)
 

@@ -31,7 +31,9 @@ from tests.support.running import running
     ],
 )
 def test_what_is_answered(first: bytes, status: int, location: str | None) -> None:
-    """A page's address is sent to the same one by https; whatever has no clear address is 400 with what to do."""
+    """A page's address is sent to the same one by https; whatever has no clear address is 400 with
+    what to do.
+    """
     answer = answer_to(first)
     assert answer is not None
     head, _, body = answer.decode().partition("\r\n\r\n")
@@ -57,7 +59,9 @@ def test_what_is_not_answered(first: bytes) -> None:
 
 
 async def test_a_browser_finds_its_way(tmp_path: Path) -> None:
-    """The https port answers plain http at once, keeps nothing of what else comes, and serves https as ever."""
+    """The https port answers plain http at once, keeps nothing of what else comes, and serves https
+    as ever.
+    """
     issued = Keeper(tmp_path).provide(Identity((), ()), "on test", datetime.now(UTC))
     async with running(
         https_enabled=True,

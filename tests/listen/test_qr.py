@@ -30,7 +30,9 @@ def test_an_ordinary_address_fits_a_small_terminal() -> None:
 
 
 def test_two_light_modules_around_it_are_enough() -> None:
-    """The longest that so fits a screen of 24 lines reads back, and takes 41 columns and 21 lines, too."""
+    """The longest that so fits a screen of 24 lines reads back, and takes 41 columns and 21 lines,
+    too.
+    """
     text = f"https://{'a' * 64}:8000/#pair=abcdefghijklmnopqrstuv"
     lines = qr_lines(text, LEAST_QUIET)
     assert read_qr("\n".join(lines)) == text

@@ -125,7 +125,9 @@ def test_nobody_to_tell(environment: dict[str, str]) -> None:
     ],
 )
 def test_who_is_watched_and_how_often(usec: str, pid: str | None, interval: float | None) -> None:
-    """Half of what is allowed; nothing for another process, or when it is no number of microseconds."""
+    """Half of what is allowed; nothing for another process, or when it is no number of
+    microseconds.
+    """
     environment = {"NOTIFY_SOCKET": "/nowhere", "WATCHDOG_USEC": usec}
     if pid is not None:
         environment["WATCHDOG_PID"] = pid
@@ -135,7 +137,9 @@ def test_who_is_watched_and_how_often(usec: str, pid: str | None, interval: floa
 def test_what_could_not_be_said_is_said_later(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A service manager that is away for a moment still learns that it is ready; signs of life are not kept."""
+    """A service manager that is away for a moment still learns that it is ready; signs of life are
+    not kept.
+    """
     address = str(tmp_path / "notify")
     notifier = Notifier(address, watchdog=1.0)
     with caplog.at_level(logging.WARNING, "server.listen.sd_notify"):
@@ -177,7 +181,9 @@ def test_a_service_manager_that_does_not_read_stops_nothing(tmp_path: Path) -> N
 
 @pytest.mark.slow
 async def test_the_servers_whole_life(tmp_path: Path) -> None:
-    """Ready once it answers, alive while its loop turns, stopping with DRAIN_SECONDS and some more; status 0."""
+    """Ready once it answers, alive while its loop turns, stopping with DRAIN_SECONDS and some more;
+    status 0.
+    """
     with supervisor(str(tmp_path / "notify")) as manager:
         async with started(
             tmp_path,

@@ -1,4 +1,6 @@
-"""Visits over one relay alone: Chromium through the page, aiortc, and what the server says of its relays."""
+"""Visits over one relay alone: Chromium through the page, aiortc, and what the server says of its
+relays.
+"""
 
 from __future__ import annotations
 

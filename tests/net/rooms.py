@@ -1,4 +1,6 @@
-"""Networks of tests/net: a server behind a relay, a server behind 1:1 NAT. coturn, nginx and nftables are the real ones."""
+"""Networks of tests/net: a server behind a relay, a server behind 1:1 NAT. coturn, nginx and
+nftables are the real ones.
+"""
 
 from __future__ import annotations
 
@@ -181,7 +183,9 @@ async def nginx(namespace: Namespace, address: str, folder: Path, text: str) -> 
 
 @dataclass
 class RelayRoom:
-    """The client reaches the relay's machine alone, which passes nothing on: there are nginx with the page and coturn."""
+    """The client reaches the relay's machine alone, which passes nothing on: there are nginx with
+    the page and coturn.
+    """
 
     client: Namespace
     relay: Namespace
@@ -199,7 +203,8 @@ async def relay_room(folder: Path, **settings: str) -> AsyncIterator[RelayRoom]:
         client, relay, server = (net.namespace(name) for name in ("client", "relay", "server"))
         net.cable(client, f"{CLIENT}/24", relay, f"{RELAY}/24")
         net.cable(relay, f"{INNER}/24", server, f"{SERVER}/24")
-        # The server sends to the relay's outer address as well: its own check of the relay asks for that.
+        # The server sends to the relay's outer address as well: its own check of the relay asks for
+        # that.
         server.route(f"{RELAY}/32", via=INNER)
         server.hosts({NAME: RELAY})
         certificate = make_certificate(folder, RELAY, NAME)

@@ -1,4 +1,6 @@
-"""A server whose own address nobody reaches: 1:1 NAT by nftables, as clouds and containers' published ports have it."""
+"""A server whose own address nobody reaches: 1:1 NAT by nftables, as clouds and containers'
+published ports have it.
+"""
 
 from __future__ import annotations
 
@@ -92,8 +94,9 @@ def candidates(sdp: str) -> list[tuple[str, int, str]]:
 
 
 async def test_announced_addresses_and_ports_connect(tmp_path: Path) -> None:
-    """With PUBLIC_ADDRESSES and UDP_PORT_RANGE the answer names these alone, IPv4 and IPv6, and a camera connects
-    and is answered."""
+    """With PUBLIC_ADDRESSES and UDP_PORT_RANGE the answer names these alone, IPv4 and IPv6, and a
+    camera connects and is answered.
+    """
     settings = {"PUBLIC_ADDRESSES": f"{PUBLIC},{PUBLIC_6}", "UDP_PORT_RANGE": PORTS}
     async with nat_room(tmp_path, **settings) as client:
         found = candidates(await client.inside(visit))

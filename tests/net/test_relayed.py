@@ -1,4 +1,6 @@
-"""A camera whose only way to the server is a relay: real coturn and nginx as in deploy/, Chromium and another client."""
+"""A camera whose only way to the server is a relay: real coturn and nginx as in deploy/, Chromium
+and another client.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
 # SPEC's row 10: the first frame over a relay, from the offer
 FIRST_FRAME_SECONDS = 1.5
-# Tries, of which one has to be that quick: a machine that is busy with other things is slow by itself.
+# Tries, of which one has to be that quick: a machine that is busy with other things is slow by
+# itself.
 TRIES = 3
 
 
@@ -53,8 +56,9 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RelayR
 async def test_another_client_connects_by_relay_and_is_answered(
     room: RelayRoom, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """aiortc as client, with the credentials that came with its token: a frame within 1.5 s of the offer, and an
-    answer."""
+    """aiortc as client, with the credentials that came with its token: a frame within 1.5 s of the
+    offer, and an answer.
+    """
     monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
     for _ in range(TRIES):
         seconds, text = await room.client.inside(lambda: one_visit(PAGE, url))
@@ -111,8 +115,9 @@ _FIRST_FRAME = """() => {
 async def test_the_page_connects_by_relay_and_is_answered(
     room: RelayRoom, browser: Browser, url: str, protocol: str
 ) -> None:
-    """Chromium through the page: the pair in use is the relay's over that transport, a frame comes within 1.5 s of
-    the offer, and a question is answered. TLS goes through nginx on 443, told from the page by its name.
+    """Chromium through the page: the pair in use is the relay's over that transport, a frame comes
+    within 1.5 s of the offer, and a question is answered. TLS goes through nginx on 443, told from
+    the page by its name.
     """
     for _ in range(TRIES):
         async with visitor(browser, PAGE, url) as person:
@@ -150,8 +155,9 @@ async def test_wrong_and_expired_credentials_are_said(
 async def test_the_page_finds_out_that_only_relays_lead_there(
     room: RelayRoom, browser: Browser
 ) -> None:
-    """The connection doctor, before the camera is on: each relay gives an address over its transport, the direct way is
-    closed, and that is no failure, since the relays work."""
+    """The connection doctor, before the camera is on: each relay gives an address over its
+    transport, the direct way is closed, and that is no failure, since the relays work.
+    """
     async with page_with_camera(browser) as page:
         person = Visitor(page, PAGE)
         # The rule is tested, not the wait.
@@ -180,7 +186,9 @@ async def test_the_page_finds_out_that_only_relays_lead_there(
 async def test_the_terminal_finds_out_that_only_relays_lead_there(
     room: RelayRoom, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """scripts/doctor.py on the client's machine: the same, and the relay whose name is not known there is told apart."""
+    """scripts/doctor.py on the client's machine: the same, and the relay whose name is not known
+    there is told apart.
+    """
     monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
     monkeypatch.setattr("scripts.checks.media.CONNECT_SECONDS", 1.5)
     # It has the server's word on its relays.
@@ -195,7 +203,9 @@ async def test_the_terminal_finds_out_that_only_relays_lead_there(
 
 
 async def test_a_relay_that_may_not_send_to_the_server(tmp_path: Path, room: RelayRoom) -> None:
-    """With an address that the relay denies, nothing connects, and /health says which address, and what to change."""
+    """With an address that the relay denies, nothing connects, and /health says which address, and
+    what to change.
+    """
     async with relay_room(tmp_path, PUBLIC_ADDRESSES="10.99.2.77", TURN_URLS=UDP) as denied:
         (entry,) = await checked(denied.client, PAGE)
         assert entry["ok"] is False

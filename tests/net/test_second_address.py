@@ -1,4 +1,6 @@
-"""coturn on an address of its own beside the page's, TLS on its port 443, for clients with IPv4 and with IPv6 alone."""
+"""coturn on an address of its own beside the page's, TLS on its port 443, for clients with IPv4 and
+with IPv6 alone.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ TLS_6 = f"turns:[{SECOND_6}]:443?transport=tcp"
 
 @dataclass
 class Room:
-    """Both clients reach the middle machine alone, each with its own kind of addresses; it passes nothing on."""
+    """Both clients reach the middle machine alone, each with its own kind of addresses; it passes
+    nothing on.
+    """
 
     four: Namespace
     six: Namespace
@@ -92,7 +96,9 @@ async def room(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Room]:
 
 
 async def test_both_have_443_on_one_machine(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The page on the first address, TURN over TLS on the second: a camera connects by it and is answered."""
+    """The page on the first address, TURN over TLS on the second: a camera connects by it and is
+    answered.
+    """
     monkeypatch.setenv("SSL_CERT_FILE", str(room.certificate.authority))
     _, text = await room.four.inside(lambda: one_visit(PAGE, TLS))
     assert text
@@ -108,7 +114,9 @@ async def test_the_server_finds_its_relays_working(room: Room) -> None:
 @pytest.mark.browser
 @pytest.mark.parametrize(("url", "protocol"), [(UDP_6, "udp"), (TLS_6, "tls")])
 async def test_a_client_with_ipv6_alone_is_answered(room: Room, url: str, protocol: str) -> None:
-    """Chromium through the page, over a relay that it reaches by IPv6 and that reaches the server by IPv4."""
+    """Chromium through the page, over a relay that it reaches by IPv6 and that reaches the server
+    by IPv4.
+    """
     async with (
         chromium_inside(room.six, room.folder, trusted=room.certificate) as browser,
         visitor(browser, PAGE_6, url) as person,

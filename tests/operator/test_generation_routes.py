@@ -1,4 +1,6 @@
-"""The operator's routes for videos and sound, over a worker without a model: who may, what fits the loaded model, one result once."""
+"""The operator's routes for videos and sound, over a worker without a model: who may, what fits the
+loaded model, one result once.
+"""
 
 from __future__ import annotations
 

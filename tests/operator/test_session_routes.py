@@ -31,7 +31,9 @@ def bearer(token: str) -> dict[str, str]:
 
 @pytest.mark.slow
 async def test_another_code_ends_every_token() -> None:
-    """A token of before the code was changed opens nothing after the restart; one of the same code goes on."""
+    """A token of before the code was changed opens nothing after the restart; one of the same code
+    goes on.
+    """
     kept = {"JWT_SECRET_KEY": SECRET}
     async with httpx.AsyncClient(trust_env=False) as client:
 
@@ -63,7 +65,9 @@ async def guarded() -> AsyncIterator[Running]:
 
 
 async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
-    """Whoever renews and renews has access until TOKEN_MAX_AGE after the code was brought, and not a second longer."""
+    """Whoever renews and renews has access until TOKEN_MAX_AGE after the code was brought, and not
+    a second longer.
+    """
     async with (
         running(access_code=CODE, jwt_secret_key=SECRET, token_max_age=100) as run,
         http(run) as client,
@@ -89,7 +93,9 @@ async def test_a_code_is_needed_again_after_the_maximum_age() -> None:
 
 
 async def test_the_operator_ends_a_session(guarded: Running) -> None:
-    """Its socket closes with 4410, its camera goes, its token renews nothing, opens nothing and gets no relay."""
+    """Its socket closes with 4410, its camera goes, its token renews nothing, opens nothing and
+    gets no relay.
+    """
     run = guarded
     async with http(run) as client:
         granted = await take_token(run, access_code=CODE)
@@ -127,7 +133,9 @@ async def test_the_operator_ends_a_session(guarded: Running) -> None:
 
 
 async def test_the_operator_ends_all_sessions(guarded: Running) -> None:
-    """Those that are here and every token that was given out; who brings the code afterwards, at once, gets in."""
+    """Those that are here and every token that was given out; who brings the code afterwards, at
+    once, gets in.
+    """
     run = guarded
     async with http(run) as client:
         first, second, idle = [await take_token(run, access_code=CODE) for _ in range(3)]
@@ -154,7 +162,9 @@ async def test_the_operator_ends_all_sessions(guarded: Running) -> None:
     [("GET", ""), ("DELETE", ""), ("DELETE", "/0123456789ab")],
 )
 async def test_only_the_operator_sees_and_ends(guarded: Running, method: str, path: str) -> None:
-    """Nobody without OPERATOR_TOKEN, no visitor, no other site's page; a name that is none is told so."""
+    """Nobody without OPERATOR_TOKEN, no visitor, no other site's page; a name that is none is told
+    so.
+    """
     visitor = (await take_token(guarded, access_code=CODE))["token"]
     async with http(guarded) as client:
         for headers in ({}, bearer(visitor)):

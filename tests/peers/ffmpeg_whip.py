@@ -1,7 +1,8 @@
 """A WHIP camera of FFmpeg's own muxer, the one inside PyAV.
 
-Arguments: the WHIP address, the bearer token, files of its certificate and key. It prints one JSON object a line:
-{"sending": true} once it is connected, {"failed": ...} when it cannot; it ends when its input does.
+Arguments: the WHIP address, the bearer token, files of its certificate and key. It prints one JSON
+object a line: {"sending": true} once it is connected, {"failed": ...} when it cannot; it ends when
+its input does.
 """
 
 from __future__ import annotations

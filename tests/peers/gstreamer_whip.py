@@ -1,8 +1,9 @@
 """A camera of GStreamer's webrtcbin (1.22), run by the system's own Python, which has its bindings.
 
-Arguments: the WHIP address, or that of the page's own offers; the bearer token; pipelines that end in RTP, one a line;
-"trickle" or "whole"; and, if it is not max-bundle, the bundle policy. It prints one JSON object a line: {"answer": ...}
-once, {"state": ...} for each state of the connection; it ends when its input does.
+Arguments: the WHIP address, or that of the page's own offers; the bearer token; pipelines that end
+in RTP, one a line; "trickle" or "whole"; and, if it is not max-bundle, the bundle policy. It prints
+one JSON object a line: {"answer": ...} once, {"state": ...} for each state of the connection; it
+ends when its input does.
 """
 
 from __future__ import annotations

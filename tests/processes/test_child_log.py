@@ -15,7 +15,9 @@ from server.processes.child_log import (
 
 
 def test_a_second_has_room_for_so_many_lines_and_bytes() -> None:
-    """Whichever is used up first; the next second has as much again, and what one does not use is lost."""
+    """Whichever is used up first; the next second has as much again, and what one does not use is
+    lost.
+    """
     budget = LogBudget()
     for second in (10.0, 11.0, 90.0):
         assert budget.turn(second)
@@ -36,7 +38,9 @@ def test_reading_waits_for_the_next_second() -> None:
 
 
 def test_the_ring_of_lines() -> None:
-    """Any cut of the stream gives the same lines; a line that is written over takes one place; long ones are cut."""
+    """Any cut of the stream gives the same lines; a line that is written over takes one place; long
+    ones are cut.
+    """
     raw = b"one\r\n\r 1%\r 2%\r 3%\ntwo\n" + b"x" * 3000 + b"\nlast"
     expected = ["one", "3%", "two", "x" * LONGEST_LINE, "last"]
     for size in (1, 2, 3, 7, 5000):
@@ -96,5 +100,7 @@ def test_the_ring_of_lines() -> None:
     ],
 )
 def test_log_lines_are_bounded_and_without_secrets(raw: bytes, shown: str) -> None:
-    """A progress bar's last text is shown: printable, cut, and without anything that looks like a key."""
+    """A progress bar's last text is shown: printable, cut, and without anything that looks like a
+    key.
+    """
     assert "".join(LogRing(redrawn=False).feed(raw + b"\n")) == shown

@@ -58,7 +58,10 @@ def program(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def plan(program: str, folder: Path, chosen: Choice, *_: object) -> Plan:
-    """The program's own command, but for the GPU. `folder` holds what the stand-in is told to do."""
+    """The program's own command, but for the GPU.
+
+    `folder` holds what the stand-in is told to do.
+    """
     name = Path(program).name
     host = dataclasses.replace(
         HOST,
@@ -126,13 +129,17 @@ def question() -> EngineRequest:
 
 
 def listening(at: int) -> set[str]:
-    """The addresses that this machine listens on at a port (ss: netlink, also what containers publish by processes)."""
+    """The addresses that this machine listens on at a port (ss: netlink, also what containers
+    publish by processes).
+    """
     said = containers.run("ss", "-Hltn", f"sport = :{at}").stdout.decode()
     return {line.split()[3].rpartition(":")[0] for line in said.splitlines()}
 
 
 async def test_a_model_in_a_container(program: str, tmp_path: Path) -> None:
-    """Started, watched, asked, measured, stopped; in it there are no rights, and outside of it is only its port."""
+    """Started, watched, asked, measured, stopped; in it there are no rights, and outside of it is
+    only its port.
+    """
     async with managing(program, model(tmp_path / "model", "serve")) as one:
         at = await load(one)
         assert "loading weights" in {seen.progress.phase for seen in one.seen if seen.progress}
@@ -216,8 +223,10 @@ def start_program(program: str, folder: Path) -> subprocess.Popen[str]:
 async def test_no_container_outlives_the_program(
     program: str, tmp_path: Path, keeper: bool
 ) -> None:
-    """kill -9 of the program: gone in seconds, though it does not listen to SIGTERM. Of its keeper, too: the next start
-    removes it, and nobody else's."""
+    """kill -9 of the program: gone in seconds, though it does not listen to SIGTERM.
+
+    Of its keeper, too: the next start removes it, and nobody else's.
+    """
     folder = model(tmp_path / "model", "deaf")
     with start_program(program, folder) as first:
         assert first.stdout is not None

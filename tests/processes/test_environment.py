@@ -1,4 +1,7 @@
-"""The environment of children. That no secret is in it: tests/catalogue/test_command.py, with true commands."""
+"""The environment of children.
+
+That no secret is in it: tests/catalogue/test_command.py, with true commands.
+"""
 
 from __future__ import annotations
 

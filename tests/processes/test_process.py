@@ -62,7 +62,9 @@ async def until_said(process: ChildProcess, word: str) -> str:
 
 
 async def test_its_log_is_heard_without_secrets_and_control_characters() -> None:
-    """The words that it was started with arrive as they are, without a shell; its environment is what it was given."""
+    """The words that it was started with arrive as they are, without a shell; its environment is
+    what it was given.
+    """
     words = ("$(id) `id` ; *", f"the key {SECRET}", "\x1b[31mred\x1b[0m", "Bearer abcdefgh")
     async with running("echo", *words) as (process, heard):
         await ended(process)
@@ -74,7 +76,9 @@ async def test_its_log_is_heard_without_secrets_and_control_characters() -> None
 
 
 async def test_a_flood_of_lines_is_bounded() -> None:
-    """The last lines are kept; 200 a second are passed on, and how many were not; what is read takes little of the loop's time."""
+    """The last lines are kept; 200 a second are passed on, and how many were not; what is read
+    takes little of the loop's time.
+    """
     turns, clock = 0, asyncio.get_running_loop().time
     async with running("floods") as (process, heard):
         began, used = clock(), time.process_time()
@@ -95,7 +99,9 @@ async def test_a_flood_of_lines_is_bounded() -> None:
 
 
 async def test_the_end_is_noticed_with_its_status() -> None:
-    """As soon as it ends, with what it said last; what it leaves behind ends, too, even in a group of its own."""
+    """As soon as it ends, with what it said last; what it leaves behind ends, too, even in a group
+    of its own.
+    """
     async with running("leaves") as (process, _):
         await ended(process)
         assert process.status == 7
@@ -116,7 +122,9 @@ async def test_stop_asks_first() -> None:
 
 
 async def test_stop_insists() -> None:
-    """One that does not listen is killed after the grace with all that it started; stopping twice is the same."""
+    """One that does not listen is killed after the grace with all that it started; stopping twice
+    is the same.
+    """
     async with running("stubborn", grace=0.3) as (process, _):
         children = [int(pid) for pid in (await until_said(process, "children")).split()[1:]]
         assert all(alive(pid) for pid in children)
@@ -139,8 +147,9 @@ async def test_nothing_outlives_a_killed_keeper() -> None:
 
 
 def test_it_ends_with_the_server_however_that_dies(tmp_path: Path) -> None:
-    """kill -9 of the process that started it: the program is asked to end, then killed, with what it started, after the
-    command that ends what is no process of it."""
+    """kill -9 of the process that started it: the program is asked to end, then killed, with what
+    it started, after the command that ends what is no process of it.
+    """
     code = (
         "import asyncio, sys\n"
         "from server.processes.process import ChildProcess\n"
@@ -219,7 +228,9 @@ async def test_lines_made_to_be_slow_leave_the_loop_its_time() -> None:
 async def test_a_number_that_may_be_anothers_gets_no_signal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Once it has ended, stopping sends nothing (tests/processes/test_process_group.py: and before, only while it is not reaped)."""
+    """Once it has ended, stopping sends nothing (tests/processes/test_process_group.py: and before,
+    only while it is not reaped).
+    """
     sent: list[int] = []
     monkeypatch.setattr(os, "killpg", lambda pid, _: sent.append(pid))
     async with running("echo") as (process, _):

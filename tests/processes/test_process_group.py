@@ -1,4 +1,6 @@
-"""A process group gets signals only while its number cannot be another's: its leader runs, or is not reaped yet."""
+"""A process group gets signals only while its number cannot be another's: its leader runs, or is
+not reaped yet.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ killpg = os.killpg
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Groups that were signalled although their leader had been reaped, so that any process could have their number."""
+    """Groups that were signalled although their leader had been reaped, so that any process could
+    have their number.
+    """
     found: list[int] = []
 
     def watched(group: int, number: int) -> None:
@@ -66,7 +70,9 @@ async def test_an_engine_whose_keeper_is_killed(late: list[int]) -> None:
 
 @pytest.mark.parametrize("ending", ["sys.exit(3)", "os.kill(os.getpid(), 9)", "time.sleep(60)"])
 async def test_a_worker_that_ends(late: list[int], ending: str) -> None:
-    """It leaves a child in its group, which ends with it and not after somebody else has its number."""
+    """It leaves a child in its group, which ends with it and not after somebody else has its
+    number.
+    """
     statuses: list[int] = []
     process = WorkerProcess(
         on_message=lambda _: None, on_line=lambda _: None, on_exit=statuses.append, quiet=bool

@@ -1,8 +1,9 @@
-"""Builds a tiny Qwen2.5-VL that was taught a few answers: `python -m tests.real_model.build FOLDER < lessons.json`, a few seconds.
+"""Builds a tiny Qwen2.5-VL that was taught a few answers: `python -m tests.real_model.build FOLDER
+< lessons.json`, a few seconds.
 
-Runs in the models' environment, which has torch and transformers. Everything but the last layer is random (seeded)
-and stays so; the last layer is fitted to give the lessons' answers. So pictures really decide what it says, and it
-is a model like any other to a model server.
+Runs in the models' environment, which has torch and transformers. Everything but the last layer is
+random (seeded) and stays so; the last layer is fitted to give the lessons' answers. So pictures
+really decide what it says, and it is a model like any other to a model server.
 """
 
 from __future__ import annotations

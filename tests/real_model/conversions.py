@@ -1,7 +1,9 @@
-"""Converts and checks the tiny model in many ways: `python -m tests.real_model.conversions FOLDER`, some seconds.
+"""Converts and checks the tiny model in many ways: `python -m tests.real_model.conversions FOLDER`,
+some seconds.
 
-Runs in the models' environment, in one process, since importing torch takes longer than all of it. FOLDER has the
-taught model (`build`) as `tiny`; one JSON object goes to standard output: what each case said, and its exit status.
+Runs in the models' environment, in one process, since importing torch takes longer than all of it.
+FOLDER has the taught model (`build`) as `tiny`; one JSON object goes to standard output: what each
+case said, and its exit status.
 """
 
 from __future__ import annotations
@@ -246,7 +248,9 @@ def largest_file(size: int) -> Iterator[None]:
 
 
 def trouble(folder: Path) -> dict[str, Any]:
-    """Interrupted, no room, no permission, wrong models: what is said, and what lies there afterwards."""
+    """Interrupted, no room, no permission, wrong models: what is said, and what lies there
+    afterwards.
+    """
     source, out = folder / "source", folder / "again"
     work = out.with_name("again.partial")
     ask = ("--model-path", source, "--quantize", "8", "--out", out)

@@ -2,9 +2,9 @@
 
 `python -m tests.real_model.figures` takes some seconds.
 
-Runs in the models' environment. One JSON object goes to standard output: how many tokens each true image processor makes
-of pictures, and how many numbers each kind of model has and keeps of a token at its published sizes. No weights are made:
-the models are built on torch's meta device.
+Runs in the models' environment. One JSON object goes to standard output: how many tokens each true
+image processor makes of pictures, and how many numbers each kind of model has and keeps of a token
+at its published sizes. No weights are made: the models are built on torch's meta device.
 """
 
 from __future__ import annotations
@@ -37,12 +37,15 @@ PROCESSORS: dict[str, Any] = {
     ),
     "idefics3": Idefics3ImageProcessorPil(),
 }
-# Of one tile: what the connectors leave of its patches (SmolVLM2: 512 / 16 / 4; Idefics3: 364 / 14 / 2).
+# Of one tile: what the connectors leave of its patches (SmolVLM2: 512 / 16 / 4; Idefics3: 364 / 14
+# / 2).
 TILE_TOKENS = {"smolvlm": 64, "idefics3": 169}
 
 
 def tokens(name: str, width: int, height: int, longest: int | None = None) -> list[int]:
-    """Visual tokens of a picture, and the size that they are of; a picture cut into tiles has no size."""
+    """Visual tokens of a picture, and the size that they are of; a picture cut into tiles has no
+    size.
+    """
     options = {} if longest is None else {"size": {"longest_edge": longest}}
     made = PROCESSORS[name](
         Image.new("RGB", (width, height), (90, 120, 30)), return_tensors="pt", **options
@@ -63,7 +66,9 @@ def saved(name: str) -> dict[str, Any]:
 
 
 def numbers(config: dict[str, Any]) -> dict[str, Any]:
-    """A model of that configuration: its weights, without those that are the same twice, by name and shape."""
+    """A model of that configuration: its weights, without those that are the same twice, by name
+    and shape.
+    """
     made: Any = AutoConfig.for_model(**config)
     with torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(made, dtype=torch.bfloat16)

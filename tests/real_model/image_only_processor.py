@@ -1,4 +1,6 @@
-"""Copied into the tiny model's folder: the Qwen2.5-VL processor without its video half, which wants torchvision."""
+"""Copied into the tiny model's folder: the Qwen2.5-VL processor without its video half, which wants
+torchvision.
+"""
 
 from __future__ import annotations
 

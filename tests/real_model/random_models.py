@@ -1,6 +1,8 @@
-"""Tiny models of other makes with random weights: `python -m tests.real_model.random_models FOLDER`, a few seconds.
+"""Tiny models of other makes with random weights: `python -m tests.real_model.random_models
+FOLDER`, a few seconds.
 
-Their folders have the files that such models have on the hub, processors of the library's own included.
+Their folders have the files that such models have on the hub, processors of the library's own
+included.
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ TEXT = {
     "head_dim": 32,
     "max_position_embeddings": 2048,
 }
-# SmolVLM2's: roles in words, no mark before a turn but the first, one text or picture after the other.
+# SmolVLM2's: roles in words, no mark before a turn but the first, one text or picture after the
+# other.
 SMOL_TEMPLATE = (
     "<|im_start|>{% for message in messages %}{{ message['role'] | capitalize }}"
     "{% if message['content'][0]['type'] == 'image' %}:{% else %}: {% endif %}"

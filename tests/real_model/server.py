@@ -77,7 +77,9 @@ _TEMPLATE = (
 
 
 def thinking_lessons() -> str:
-    """The lessons of a model that thinks before it answers: with a switch, and with a prompt that opens its thoughts."""
+    """The lessons of a model that thinks before it answers: with a switch, and with a prompt that
+    opens its thoughts.
+    """
     thoughts = "".join(f" {word}" for word in THOUGHTS) + "</think>"
     taught: list[dict[str, object]] = []
     for _ in range(_REPEATS):
@@ -99,8 +101,9 @@ def thinking_lessons() -> str:
 def build_thinking(folder: Path) -> Path:
     """Folders of one model that thinks, made within `folder`, which is returned; a few seconds.
 
-    `switch` has a template that can switch thinking off. `always` has none. The prompt of `opened` begins the thoughts,
-    and the marks are special tokens there, which a tokenizer leaves out of a text.
+    `switch` has a template that can switch thinking off. `always` has none. The prompt of `opened`
+    begins the thoughts, and the marks are special tokens there, which a tokenizer leaves out of a
+    text.
     """
     made = build(folder, thinking_lessons()).rename(folder / "switch")
     template = (made / "chat_template.jinja").read_text()
@@ -153,7 +156,9 @@ def build(folder: Path, given: str = "") -> Path:
 
 
 def build_random(folder: Path) -> Path:
-    """A folder for each of `random_models.MAKES`, made within `folder`, which is returned; a few seconds."""
+    """A folder for each of `random_models.MAKES`, made within `folder`, which is returned; a few
+    seconds.
+    """
     done = subprocess.run(
         [PYTHON, "-m", "tests.real_model.random_models", folder],
         env=environment(folder),

@@ -64,7 +64,9 @@ def test_what_is_not_in_the_cameras_bundle_is_rejected(order: str) -> None:
 
 @pytest.mark.parametrize("order", ["avd", "vad", "dav"])
 def test_the_cameras_bundle_keeps_its_order_and_shares_the_transport(order: str) -> None:
-    """All other sections are inactive: there is only one transport, so nothing waits for another one."""
+    """All other sections are inactive: there is only one transport, so nothing waits for another
+    one.
+    """
     parts = {
         "a": section("audio", "a"),
         "v": section("video", "v", 0 if order[0] != "v" else 9, "a=bundle-only"),
@@ -82,7 +84,9 @@ def test_the_cameras_bundle_keeps_its_order_and_shares_the_transport(order: str)
 
 @pytest.mark.parametrize("group", ["1", "0 1"])
 def test_a_section_that_the_offer_rejects_stays_rejected(group: str) -> None:
-    """A stopped transceiver's, which is in no group, or wrongly still in it: the group begins with what is left."""
+    """A stopped transceiver's, which is in no group, or wrongly still in it: the group begins with
+    what is left.
+    """
     offer = section("video", "0", 0) + section("video", "1")
     head, media = answered(f"a=group:BUNDLE {group}\r\n{offer}")
     assert "a=group:BUNDLE 1" in head
@@ -91,7 +95,9 @@ def test_a_section_that_the_offer_rejects_stays_rejected(group: str) -> None:
 
 
 def test_further_video_is_not_taken() -> None:
-    """The first that can be decoded is; those before and after it are inactive in its bundle, rejected elsewhere."""
+    """The first that can be decoded is; those before and after it are inactive in its bundle,
+    rejected elsewhere.
+    """
     other = section("video", "o").replace("VP8", "VP9")
     head, media = answered(
         "a=group:BUNDLE o v\r\n" + other + section("video", "v") + section("video", "x")
@@ -103,7 +109,9 @@ def test_further_video_is_not_taken() -> None:
 
 
 def test_webrtcbin_gets_no_rejected_section_before_the_camera() -> None:
-    """It would send the picture with the rejected one's track; what is behind the camera is rejected as for others."""
+    """It would send the picture with the rejected one's track; what is behind the camera is
+    rejected as for others.
+    """
     offer = section("audio", "audio0") + section("video", "video1") + section("audio", "audio2")
     _, media = answered(offer)
     assert [lines[0].split()[1] for lines in media] == ["9", "4000", "0"]

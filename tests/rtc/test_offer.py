@@ -91,7 +91,9 @@ def section(kind: str, mid: str, port: int = 9, *more: str) -> str:
 
 @pytest.mark.parametrize("own", [True, False])
 def test_bundle_only_video_comes_over_the_transport_of_its_group(own: bool) -> None:
-    """`m=video 0` with `a=bundle-only` is a camera; what it says of a transport itself does not count (RFC 9143)."""
+    """`m=video 0` with `a=bundle-only` is a camera; what it says of a transport itself does not
+    count (RFC 9143).
+    """
     video = section("video", "1", 0, "a=bundle-only")
     if not own:
         video = video.replace("a=ice-ufrag:user1\r\na=ice-pwd:pass1\r\n", "")
@@ -120,7 +122,9 @@ def test_video_beside_audio_without_a_group_has_its_own_transport() -> None:
 
 
 def test_a_rejected_section_is_no_camera() -> None:
-    """Port 0 without bundle-only: the next video is taken, and the group's transport is the first that stands."""
+    """Port 0 without bundle-only: the next video is taken, and the group's transport is the first
+    that stands.
+    """
     offer = check_offer(
         HEAD + "a=group:BUNDLE 0 1\r\n" + section("video", "0", 0) + section("video", "1")
     )

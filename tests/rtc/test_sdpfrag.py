@@ -91,7 +91,9 @@ def part(mid: str, kind: str = "audio") -> str:
 def test_the_cameras_transport_has_its_own_credentials(
     sections: str, bundle: str, fragment: str, ufrag: str
 ) -> None:
-    """Sections outside of a bundle have others (RFC 8840 section 9); what holds for all stands before the first."""
+    """Sections outside of a bundle have others (RFC 8840 section 9); what holds for all stands
+    before the first.
+    """
     assert parse_fragment(fragment).of(offer(*sections, bundle=bundle)).ufrag == ufrag
 
 

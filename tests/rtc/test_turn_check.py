@@ -1,4 +1,6 @@
-"""The check of TURN servers, against a real coturn in a network of its own, configured as deploy/ has it."""
+"""The check of TURN servers, against a real coturn in a network of its own, configured as deploy/
+has it.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ in_room = pytest.mark.asyncio(loop_scope="module")
 @in_room
 @pytest.mark.parametrize("url", [UDP, TCP, TLS])
 async def test_a_relay_that_works(room: Room, url: str) -> None:
-    """Over each transport a datagram goes through the relay and back, quickly, and the allocation is given back."""
+    """Over each transport a datagram goes through the relay and back, quickly, and the allocation
+    is given back.
+    """
     result = await room.check(url, addresses=[SERVER])
     assert (result.ok, result.why, result.url) == (True, "", url)
     assert result.seconds < 2
@@ -85,7 +89,9 @@ async def test_a_relay_that_works(room: Room, url: str) -> None:
 @pytest.mark.parametrize("url", [UDP, TCP, TLS])
 @pytest.mark.parametrize("wrong", [{"secret": "another"}, {"ttl": -5}])
 async def test_wrong_and_expired_credentials(room: Room, url: str, wrong: dict[str, Any]) -> None:
-    """Both are refused with 401, which names the secret, its mode and the clocks; nothing of the credentials is told."""
+    """Both are refused with 401, which names the secret, its mode and the clocks; nothing of the
+    credentials is told.
+    """
     result = await room.check(url, addresses=[SERVER], **wrong)
     assert result.problem is RelayProblem.CREDENTIALS
     for word in ("401", "TURN_SECRET", "use-auth-secret", "clocks"):
@@ -104,7 +110,9 @@ async def test_a_denied_peer(room: Room) -> None:
 
 @in_room
 async def test_one_address_that_is_reached_is_enough(room: Room) -> None:
-    """As in ICE: of several announced addresses the relay has to reach one; without any, the one it sees counts."""
+    """As in ICE: of several announced addresses the relay has to reach one; without any, the one it
+    sees counts.
+    """
     assert (await room.check(UDP, addresses=[OTHER, SERVER])).ok
     assert (await room.check(UDP, addresses=[OTHER], reflexive=True)).ok
     assert (await room.check(UDP)).ok
@@ -112,7 +120,9 @@ async def test_one_address_that_is_reached_is_enough(room: Room) -> None:
 
 @in_room
 async def test_no_way_back(room: Room) -> None:
-    """An address that the relay may send to leads elsewhere, and nothing arrives: said after its deadline."""
+    """An address that the relay may send to leads elsewhere, and nothing arrives: said after its
+    deadline.
+    """
     result = await room.check(UDP, addresses=["192.31.196.1"], echo_seconds=0.5)
     assert result.problem is RelayProblem.NO_WAY_BACK
     assert "192.31.196.1" in result.why
@@ -123,7 +133,9 @@ async def test_no_way_back(room: Room) -> None:
 
 @in_room
 async def test_a_certificate_that_does_not_hold(room: Room) -> None:
-    """An unknown authority is a fault of its own, as it is for browsers; so is a port that speaks no TLS."""
+    """An unknown authority is a fault of its own, as it is for browsers; so is a port that speaks
+    no TLS.
+    """
     result = await room.check(TLS, addresses=[SERVER], trusted=False)
     assert result.problem is RelayProblem.CERTIFICATE
     assert RELAY in result.why
@@ -139,7 +151,9 @@ async def test_a_certificate_that_does_not_hold(room: Room) -> None:
     ],
 )
 async def test_what_can_not_be_reached(room: Room, url: str, word: str) -> None:
-    """A closed port, a silent one and an unknown name each have their sentence, within the deadline."""
+    """A closed port, a silent one and an unknown name each have their sentence, within the
+    deadline.
+    """
     result = await room.check(url, addresses=[SERVER], allocate_seconds=0.5)
     assert result.problem is RelayProblem.UNREACHABLE
     assert word in result.why

@@ -1,4 +1,6 @@
-"""scripts/run.sh --model: a model found in the catalogue, fetched once from a tiny hub on loopback, and remembered."""
+"""scripts/run.sh --model: a model found in the catalogue, fetched once from a tiny hub on loopback,
+and remembered.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +113,9 @@ def environment(folder: Path) -> Path:
 
 
 class Scratch:
-    """This project in a folder of its own, installed, with a server that tells what it was started with."""
+    """This project in a folder of its own, installed, with a server that tells what it was started
+    with.
+    """
 
     def __init__(self, folder: Path, hub: Hub, *, whole: bool = False) -> None:
         """`whole`: with the true server and the models' own environment."""
@@ -382,7 +386,9 @@ def test_a_model_that_can_not_fit_is_not_fetched(scratch: Scratch) -> None:
 
 
 def test_a_python_of_ones_own_is_taken(scratch: Scratch) -> None:
-    """With ENGINE_PYTHON nothing is installed; one without the libraries is refused with the command for them."""
+    """With ENGINE_PYTHON nothing is installed; one without the libraries is refused with the
+    command for them.
+    """
     lacking = scratch.run("--model", "tiny", ENGINE_PYTHON=sys.executable)
     assert lacking.returncode == 1
     assert f"lacks torch and transformers: {sys.executable} -m pip install" in lacking.stderr
@@ -451,7 +457,9 @@ async def answers_at(base: str, process: subprocess.Popen[str]) -> None:
 async def test_the_cameras_questions_are_answered_by_it(
     hub: Hub, tmp_path: Path, tiny_model: Path
 ) -> None:
-    """Fetched by one command and remembered by the next: red in front of the camera comes back as "red" from this model."""
+    """Fetched by one command and remembered by the next: red in front of the camera comes back as
+    "red" from this model.
+    """
     files = {
         path.relative_to(tiny_model).as_posix(): path.read_bytes()
         for path in tiny_model.rglob("*")

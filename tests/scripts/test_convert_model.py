@@ -1,4 +1,6 @@
-"""scripts/convert_model.py with a tiny Qwen2.5-VL that was taught colours, by the true library, torch and transformers."""
+"""scripts/convert_model.py with a tiny Qwen2.5-VL that was taught colours, by the true library,
+torch and transformers.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def test_a_model_is_converted(found: Found, form: str) -> None:
 
 @pytest.mark.parametrize(("form", "least"), [("fp8", 0.99), ("w8a8", 0.995), ("w4a16", 0.9)])
 def test_it_says_what_the_original_says(found: Found, form: str, least: float) -> None:
-    """Loaded by transformers, its scores are close to the original's, and each colour is still named."""
+    """Loaded by transformers, its scores are close to the original's, and each colour is still
+    named.
+    """
     right = [f"It is {color}." for color in COLORS]
     assert found["outputs"]["original"]["answers"] == right
     assert found["outputs"][form]["likeness"] > least
@@ -70,7 +74,9 @@ def test_it_says_what_the_original_says(found: Found, form: str, least: float) -
 
 @pytest.mark.parametrize("form", ["fp8", "w8a8", "w4a16"])
 def test_only_the_text_layers_change(found: Found, form: str) -> None:
-    """The seven linear layers of each of two layers; vision tower, embeddings, norms and the last layer keep every bit."""
+    """The seven linear layers of each of two layers; vision tower, embeddings, norms and the last
+    layer keep every bit.
+    """
     one = found["outputs"][form]
     assert len(one["changed"]) == 14
     assert all(".layers." in name and "_proj.weight" in name for name in one["changed"])
@@ -83,7 +89,9 @@ def test_only_the_text_layers_change(found: Found, form: str) -> None:
 
 
 def test_the_form_is_one_that_vllm_loads(found: Found) -> None:
-    """compressed-tensors' own names of the formats; what is left out is told by patterns that hold for old and new names."""
+    """compressed-tensors' own names of the formats; what is left out is told by patterns that hold
+    for old and new names.
+    """
     formats = {form: found["outputs"][form]["format"] for form in ("fp8", "w8a8", "w4a16")}
     assert formats == {"fp8": "float-quantized", "w8a8": "int-quantized", "w4a16": "pack-quantized"}
     assert found["outputs"]["fp8"]["ignore"] == ["re:.*visual.*", "re:.*lm_head"]
@@ -141,7 +149,9 @@ def test_damage_is_found(found: Found, case: str, says: str) -> None:
 
 
 def test_a_form_of_others_is_checked_as_far_as_it_goes(found: Found) -> None:
-    """Models are published in forms that are not made here: whole is whole, and what was not compared is said."""
+    """Models are published in forms that are not made here: whole is whole, and what was not
+    compared is said.
+    """
     done = found["checks"]["other form"]
     assert done["status"] == 0
     assert "whose quantization_config (awq) is of a form that is not known here" in done["out"]

@@ -1,4 +1,6 @@
-"""scripts/doctor.py for real: against servers that run, that are down, that refuse, and that nobody trusts."""
+"""scripts/doctor.py for real: against servers that run, that are down, that refuse, and that nobody
+trusts.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +54,9 @@ def env_file(folder: Path, **settings: object) -> str:
 
 @pytest.mark.slow
 async def test_a_private_server_with_relays_as_anybody_would_run_it(tmp_path: Path) -> None:
-    """From the command line, the code from the environment: all is tried, one relay refuses and one is not there, the
-    exit status says so, and nothing that is printed is a secret."""
+    """From the command line, the code from the environment: all is tried, one relay refuses and one
+    is not there, the exit status says so, and nothing that is printed is a secret.
+    """
     (tmp_path / "other").mkdir()
     async with (
         turn_on_loopback(tmp_path, SECRET) as good,
@@ -108,7 +111,10 @@ async def test_a_private_server_with_relays_as_anybody_would_run_it(tmp_path: Pa
 async def test_a_server_that_is_down_and_a_port_that_is_taken(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By its settings: the port is free, so nothing runs; or it is another program's. Both say what to do."""
+    """By its settings: the port is free, so nothing runs; or it is another program's.
+
+    Both say what to do.
+    """
     port = free_port()
     where = env_file(tmp_path, port=port, host="127.0.0.1", engine="builtin")
     found = await look(capsys, "--env-file", where)
@@ -128,7 +134,9 @@ async def test_a_server_that_is_down_and_a_port_that_is_taken(
 async def test_a_wrong_code_and_wrong_settings(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The code is refused and not shown; settings with which no server starts are named by key, without their values."""
+    """The code is refused and not shown; settings with which no server starts are named by key,
+    without their values.
+    """
     where = env_file(tmp_path, jwt_secret_key="canary-too-short", require_auth="true")
     async with running(**PRIVATE) as run:
         arguments = ["--server-url", run.base_url, "--env-file", where]
@@ -151,7 +159,9 @@ def issued(tmp_path_factory: pytest.TempPathFactory) -> Issued:
 async def test_certificates(
     issued: Issued, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The own authority is a warning until it is trusted; another name and an end in the past do not hold."""
+    """The own authority is a warning until it is trusted; another name and an end in the past do
+    not hold.
+    """
     https: dict[str, Any] = {"https_enabled": True, "ca_cert_path": issued.authority}
     nothing = ("--env-file", env_file(tmp_path))
     async with running(**https, ssl_cert_path=issued.server, ssl_key_path=issued.server) as run:
@@ -184,7 +194,9 @@ async def test_the_code_goes_to_nobody_who_is_not_trusted(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Elsewhere, with a certificate that this machine does not trust: no access is tried with a code."""
+    """Elsewhere, with a certificate that this machine does not trust: no access is tried with a
+    code.
+    """
     monkeypatch.setattr("scripts.doctor.LOOPBACK", ())
     https: dict[str, Any] = {"https_enabled": True, "ssl_cert_path": issued.server}
     async with running(**https, ssl_key_path=issued.server, **PRIVATE) as run:
@@ -254,7 +266,9 @@ async def test_a_proxy_without_websockets_and_a_way_without_udp(
 
 
 def test_clocks() -> None:
-    """The Date header counts whole seconds; more than ten apart is told, and without one nothing is."""
+    """The Date header counts whole seconds; more than ten apart is told, and without one nothing
+    is.
+    """
     now = datetime.now(UTC)
 
     def at(seconds: float) -> Finding:
@@ -269,7 +283,9 @@ def test_clocks() -> None:
 
 
 def test_what_is_told_is_clean() -> None:
-    """Secrets go wherever they stand, of addresses the beginning stays, loopback and versions are no secret."""
+    """Secrets go wherever they stand, of addresses the beginning stays, loopback and versions are
+    no secret.
+    """
     found = Finding(
         "a", "A", State.OK, "203.0.113.7:3478 via 2001:db8::17", "s3cret 127.0.0.1", "0.1.0"
     )

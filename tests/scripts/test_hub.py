@@ -142,7 +142,9 @@ def test_what_the_environment_has_wrong_is_said(
     "name", ["../evil.json", "/evil.json", "", "a/../../evil.json", "e\x1b[2J"]
 )
 def test_names_that_lead_out_of_the_folder_are_refused(hub: Hub, tmp_path: Path, name: str) -> None:
-    """Whatever the hub calls its files: nothing of the repository is taken, and the sentence can be shown."""
+    """Whatever the hub calls its files: nothing of the repository is taken, and the sentence can be
+    shown.
+    """
     hub.models[NAME].revisions[COMMIT][name] = b"{}"
     with pytest.raises(ModelError, match="is no name within a folder") as caught:
         look_up(hub)
@@ -176,7 +178,9 @@ def test_weights_in_other_forms_are_left_out(hub: Hub, ending: str) -> None:
 def test_a_hub_leads_to_public_https_addresses_alone(
     hub: Hub, tmp_path: Path, where: str, says: str
 ) -> None:
-    """A redirect into one's own network or off https is not followed; HF_ENDPOINT itself may be there."""
+    """A redirect into one's own network or off https is not followed; HF_ENDPOINT itself may be
+    there.
+    """
     repository = look_up(hub)
     with socket.create_server(("127.0.0.1", 0)) as private, pointed_at(hub.url):
         private.setblocking(False)
@@ -192,7 +196,9 @@ def test_a_hub_leads_to_public_https_addresses_alone(
 def test_what_a_hub_tells_is_bounded(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither size nor time of it can grow for ever, directly and through a proxy; compressed nothing is read."""
+    """Neither size nor time of it can grow for ever, directly and through a proxy; compressed
+    nothing is read.
+    """
     assert look_up(hub).commit == COMMIT
     monkeypatch.setattr(hub_client, "MAX_REPLY_BYTES", 100)
     with pytest.raises(ModelError, match="sends more than 100 bytes"):
@@ -230,7 +236,10 @@ def test_plain_http_is_for_ones_own_network() -> None:
 
 
 def test_through_a_proxy_addresses_in_the_url_are_held_to(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Names are looked up by the proxy; what can be seen here is refused here. NO_PROXY goes the direct way."""
+    """Names are looked up by the proxy; what can be seen here is refused here.
+
+    NO_PROXY goes the direct way.
+    """
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("NO_PROXY", "localhost")
     guarded = hub_client.Guarded("https://hub.test")

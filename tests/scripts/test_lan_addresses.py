@@ -45,13 +45,17 @@ def test_host_names(hostname: str, names: tuple[str, ...]) -> None:
     ],
 )
 def test_what_a_phone_reaches(interface: str, address: str, counts: bool) -> None:
-    """Addresses of networks that phones are in; no loopback, no link-local, no containers, no tunnels."""
+    """Addresses of networks that phones are in; no loopback, no link-local, no containers, no
+    tunnels.
+    """
     stable = {ipaddress.IPv6Address("fd00::2")}
     assert is_lan(interface, ipaddress.ip_address(address), stable) is counts
 
 
 def test_only_lasting_ipv6_addresses_count() -> None:
-    """A privacy address is another one tomorrow, and so is one with a lifetime: the provider's prefix changes."""
+    """A privacy address is another one tomorrow, and so is one with a lifetime: the provider's
+    prefix changes.
+    """
     table = (
         "fd000000000000000000000000000002 04 40 00 82     eth0\n"
         "20010db8000000000000000000000003 04 40 00 00     eth0\n"

@@ -1,4 +1,6 @@
-"""Load runs of the benchmark against live servers: the open loop, what ends it early, and what it does not begin with."""
+"""Load runs of the benchmark against live servers: the open loop, what ends it early, and what it
+does not begin with.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +57,9 @@ async def measure(*arguments: str) -> tuple[LoadRun, str]:
 
 
 async def test_queueing_is_not_hidden() -> None:
-    """A model that serves one at a time gets four times what it can: questions come as planned all the same, and each
-    one's latency holds what those before it took. A loop that waits for answers would show a fraction of that.
+    """A model that serves one at a time gets four times what it can: questions come as planned all
+    the same, and each one's latency holds what those before it took. A loop that waits for answers
+    would show a fraction of that.
     """
     service, count, sessions = 0.2, 16, 4
     model = StandInModel(first_token=service, between=0.0, pieces=2)

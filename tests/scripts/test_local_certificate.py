@@ -1,4 +1,6 @@
-"""The certificate of `run.sh --https`: what it says, who trusts it, what its authority cannot do, how it is kept."""
+"""The certificate of `run.sh --https`: what it says, who trusts it, what its authority cannot do,
+how it is kept.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,10 @@ def provide(
 
 
 def shake_hands(server: Path, authority: Path, host: str) -> None:
-    """A TLS handshake of Python's own client, which trusts `authority` alone. Raises ssl.SSLCertVerificationError."""
+    """A TLS handshake of Python's own client, which trusts `authority` alone.
+
+    Raises ssl.SSLCertVerificationError.
+    """
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(server)
     asking = ssl.create_default_context(cafile=str(authority))
@@ -84,7 +89,9 @@ def test_it_is_no_certificate_for_others(host: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("host", ["192.168.1.1", "bank.example", "local", "fd00::1", "8.8.8.8"])
 def test_a_stolen_authority_can_pretend_to_be_nobody_else(host: str, tmp_path: Path) -> None:
-    """Certificates that its key signs for the router or for a bank are refused: the name constraints hold."""
+    """Certificates that its key signs for the router or for a bank are refused: the name
+    constraints hold.
+    """
     issued, _, _ = provide(tmp_path)
     key, certificate = read_pair(issued.authority.parent / "authority.pem")
     try:
@@ -98,7 +105,9 @@ def test_a_stolen_authority_can_pretend_to_be_nobody_else(host: str, tmp_path: P
 
 
 def test_what_the_certificates_say(tmp_path: Path) -> None:
-    """The authority signs leaves and nothing below them, for this host alone; the leaf is a server's, within Apple's limits."""
+    """The authority signs leaves and nothing below them, for this host alone; the leaf is a
+    server's, within Apple's limits.
+    """
     _, leaf, authority = provide(tmp_path)
     extensions = authority.extensions
     basic = extensions.get_extension_for_class(x509.BasicConstraints)
@@ -180,7 +189,9 @@ def test_a_clock_that_went_back_gets_a_certificate_that_is_valid(tmp_path: Path)
 
 
 def test_another_network_gets_its_own_authority_and_the_first_comes_back(tmp_path: Path) -> None:
-    """A new address is not covered by the old constraints; back home the phone knows the authority again."""
+    """A new address is not covered by the old constraints; back home the phone knows the authority
+    again.
+    """
     _, _, home = provide(tmp_path)
     away, leaf, office = provide(tmp_path, identity("10.0.0.7"))
     assert away.new_authority
@@ -206,7 +217,9 @@ def test_few_authorities_are_kept(tmp_path: Path) -> None:
 
 
 def test_keys_are_their_owners_alone(tmp_path: Path) -> None:
-    """Folders 0700, files 0600, also under a careless umask; and the file that is given away holds no key."""
+    """Folders 0700, files 0600, also under a careless umask; and the file that is given away holds
+    no key.
+    """
     before = os.umask(0)
     try:
         issued, _, _ = provide(tmp_path / "new")
@@ -237,7 +250,9 @@ def damaged(path: Path, how: str) -> Iterator[None]:
 @pytest.mark.parametrize("how", ["empty", "half", "readable", "gone"])
 @pytest.mark.parametrize("name", ["authority.pem", "server.pem"])
 def test_what_can_not_be_used_is_made_anew(name: str, how: str, tmp_path: Path) -> None:
-    """Damaged, or readable by others so that the key may be known: a new one, and a sentence that says so."""
+    """Damaged, or readable by others so that the key may be known: a new one, and a sentence that
+    says so.
+    """
     issued, leaf, _ = provide(tmp_path)
     with damaged(issued.server.parent / name, how):
         keeper = Keeper(tmp_path)
@@ -259,7 +274,9 @@ def test_two_starts_at_once_make_one_authority(tmp_path: Path) -> None:
 
 
 def test_the_key_of_paired_devices_is_kept(tmp_path: Path) -> None:
-    """From start to start, for its owner alone; made anew when that is asked for, or when others could have read it."""
+    """From start to start, for its owner alone; made anew when that is asked for, or when others
+    could have read it.
+    """
     keeper = Keeper(tmp_path)
     path = keeper.device_key()
     first = read_secret(path)
@@ -280,7 +297,9 @@ def test_the_key_of_paired_devices_is_kept(tmp_path: Path) -> None:
 
 
 def test_the_command_prints_settings(tmp_path: Path) -> None:
-    """A line each for run.sh, the folder below XDG_CONFIG_HOME; where nothing can be written, a sentence."""
+    """A line each for run.sh, the folder below XDG_CONFIG_HOME; where nothing can be written, a
+    sentence.
+    """
     command = [sys.executable, "-m", "scripts.local_certificate"]
     bare = {"PATH": os.environ["PATH"]}
     done = subprocess.run(

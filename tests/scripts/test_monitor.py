@@ -55,7 +55,9 @@ async def answering(
     tls: ssl.SSLContext | None = None,
     heard: list[str] | None = None,
 ) -> AsyncIterator[str]:
-    """A web server that gives everybody the same text, and notes in `heard` what it was asked; its address."""
+    """A web server that gives everybody the same text, and notes in `heard` what it was asked; its
+    address.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readuntil(b"\r\n\r\n")
@@ -84,7 +86,9 @@ def texts(state: State) -> str:
 
 
 async def test_what_happened_between_two_looks() -> None:
-    """A question that was asked in between is in the rates and latencies of the interval; all is well, and all is shown."""
+    """A question that was asked in between is in the rates and latencies of the interval; all is
+    well, and all is shown.
+    """
     encoder = LiveEncoder(Scene(320, 240), rate=15)
     async with (
         FakeOpenAI() as fake,
@@ -237,7 +241,9 @@ async def test_metrics_that_need_their_token() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs a second address of loopback")
 async def test_the_token_goes_to_no_server_that_is_not_trusted(tmp_path: Path) -> None:
-    """Elsewhere than on this machine the certificate has to hold; --authority names who vouches for it."""
+    """Elsewhere than on this machine the certificate has to hold; --authority names who vouches for
+    it.
+    """
     name, now = x509.IPAddress(ipaddress.ip_address("127.0.0.2")), datetime.now(UTC)
     key, authority = make_authority([name], "test", now)
     (tmp_path / "authority.pem").write_bytes(pem(None, authority))
@@ -254,7 +260,9 @@ async def test_the_token_goes_to_no_server_that_is_not_trusted(tmp_path: Path) -
 
 
 def test_what_somebody_should_look_at() -> None:
-    """Old frames, slow answers, errors, relays, a full KV cache: each is told, of the interval and not of long ago."""
+    """Old frames, slow answers, errors, relays, a full KV cache: each is told, of the interval and
+    not of long ago.
+    """
     bucket = 'qwen_camera_{name}_bucket{{{labels}le="{le}"}} {n}\n'
 
     def page(n: int, errors: int) -> Samples:
@@ -316,7 +324,9 @@ async def run_script(*arguments: str, **environment: str) -> tuple[int, str, str
 
 
 async def test_from_the_command_line(tmp_path: Path) -> None:
-    """As cron runs it: JSON on standard output, the exit status of the state, the token from the environment."""
+    """As cron runs it: JSON on standard output, the exit status of the state, the token from the
+    environment.
+    """
     arguments = ("--once", "--json", "--interval", "0.1", "--no-gpu")
     async with running(metrics_token=TOKEN) as run:
         status, out, err = await run_script(
@@ -387,7 +397,9 @@ def test_this_machines_token_stays_here(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_where_it_looks_by_itself(tmp_path: Path) -> None:
-    """This machine's server and its model server, as the settings have them; elsewhere no model server."""
+    """This machine's server and its model server, as the settings have them; elsewhere no model
+    server.
+    """
 
     def target(text: str, *arguments: str) -> Any:
         env_file = tmp_path / "settings.env"
@@ -405,7 +417,9 @@ def test_where_it_looks_by_itself(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("status", [200, 404])
 async def test_a_model_server_without_figures_is_no_failure(status: int) -> None:
-    """Others than vllm have no /metrics, or a page there: all is well, and the JSON says what is missing."""
+    """Others than vllm have no /metrics, or a page there: all is well, and the JSON says what is
+    missing.
+    """
     async with (
         FakeOpenAI() as fake,
         answering("hello\n" if status == 200 else "", status) as engine_url,

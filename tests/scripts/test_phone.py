@@ -30,7 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def project(folder: Path) -> Path:
-    """The project itself, with a .venv of its own that finds this one's packages, so that nothing is fetched."""
+    """The project itself, with a .venv of its own that finds this one's packages, so that nothing
+    is fetched.
+    """
     folder.mkdir()
     for name in ("server", "client", "config.py", "scripts"):
         if name == "scripts":  # a link would lead run.sh back to the first project
@@ -76,8 +78,9 @@ CODE_SHOWN = r"#pair=[\w-]{22}\n"
 
 
 def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
-    """The QR code leads to the page over https, its certificate good for whoever trusts the authority; the code opens
-    one session and no second one; Enter brings another; the next start has the same authority and another code.
+    """The QR code leads to the page over https, its certificate good for whoever trusts the
+    authority; the code opens one session and no second one; Enter brings another; the next start
+    has the same authority and another code.
     """
     folder, home, port = project(tmp_path / "a project"), tmp_path / "home", free_port()
     home.mkdir()
@@ -161,7 +164,8 @@ def test_a_phone_gets_in_by_the_code_on_the_screen(tmp_path: Path) -> None:
                 assert reply.status_code == 401
             assert kept not in terminal.text
         assert terminal.process.returncode == 0
-    # Then: installed, the same authority, a code of its own; the operator's access code is not shown.
+    # Then: installed, the same authority, a code of its own; the operator's access code is not
+    # shown.
     own = {"ACCESS_CODE": "tulip-meadow-27", "JWT_SECRET_KEY": "wQ7mZr4TfL1xUe0aKc9sVd3gHb6nJy8P"}
     with started(folder, port, home, "--host", "127.0.0.1", **own) as terminal:
         text = terminal.read_until(lambda text: re.search(CODE_SHOWN, text), 30)

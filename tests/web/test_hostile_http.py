@@ -1,4 +1,6 @@
-"""Strangers over HTTP and WebSocket: tokens of every forgery at every door, foreign origins, stolen ids, compressed bombs."""
+"""Strangers over HTTP and WebSocket: tokens of every forgery at every door, foreign origins, stolen
+ids, compressed bombs.
+"""
 
 from __future__ import annotations
 
@@ -112,7 +114,9 @@ def forgeries() -> dict[str, str]:
 
 
 async def test_no_forged_token_opens_any_door(run: Running) -> None:
-    """Every kind of forgery at every door: 401 with one sentence, no session begun, the socket closed with 4401."""
+    """Every kind of forgery at every door: 401 with one sentence, no session begun, the socket
+    closed with 4401.
+    """
     async with http(run) as client:
         for kind, token in forgeries().items():
             for method, path in DOORS:
@@ -143,7 +147,9 @@ async def test_no_door_opens_to_a_foreign_origin(run: Running) -> None:
 
 
 async def test_a_sessions_id_opens_nothing_and_tells_nothing(run: Running) -> None:
-    """With an id and no token, or with the token of another session, one that is there answers as one that is not."""
+    """With an id and no token, or with the token of another session, one that is there answers as
+    one that is not.
+    """
     other = await take_token(run)
     async with page_of(run) as page, http(run) as client:
         there = page.socket.request.path.removeprefix("/ws/") if page.socket.request else ""
@@ -176,7 +182,9 @@ async def test_a_sessions_id_opens_nothing_and_tells_nothing(run: Running) -> No
 
 
 async def test_compression_is_not_agreed_to(run: Running) -> None:
-    """A client that offers permessage-deflate gets none, and a frame that says that it is compressed ends its socket."""
+    """A client that offers permessage-deflate gets none, and a frame that says that it is
+    compressed ends its socket.
+    """
     issued = await take_token(run)
     socket = await connect(
         f"{run.ws_url}/ws/{issued['session_id']}?token={issued['token']}",
@@ -221,7 +229,9 @@ async def test_compressed_bodies_are_not_unpacked(run: Running, coding: str) -> 
 
 
 async def test_floods_are_counted_and_bounded(run: Running) -> None:
-    """Three hundred knocks with nothing leave no session, no place taken, no memory of them; each is counted."""
+    """Three hundred knocks with nothing leave no session, no place taken, no memory of them; each
+    is counted.
+    """
     before = metric(run, "auth_failures_total", reason="malformed")
     async with http(run) as client:
         for _ in range(100):
@@ -255,7 +265,9 @@ async def test_floods_are_counted_and_bounded(run: Running) -> None:
     ],
 )
 async def test_offers_of_any_shape_cost_little(run: Running, change: Any, status: int) -> None:
-    """Hundreds of sections, candidates, codecs, extensions, lines as long as fit: refused or answered within a second."""
+    """Hundreds of sections, candidates, codecs, extensions, lines as long as fit: refused or
+    answered within a second.
+    """
     issued = await take_token(run)
     async with http(run) as client:
         began = time.process_time()

@@ -101,7 +101,9 @@ def bearer(token: str) -> dict[str, str]:
 
 
 async def test_page_for_browsers_and_json_for_the_rest(client: httpx.AsyncClient) -> None:
-    """`/` is the page to whoever accepts HTML, else a health check; caches are told that both exist."""
+    """`/` is the page to whoever accepts HTML, else a health check; caches are told that both
+    exist.
+    """
     page = await client.get("/", headers={"Accept": "text/html,*/*;q=0.8"})
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
@@ -208,7 +210,9 @@ async def test_renewal_needs_a_valid_token(client: httpx.AsyncClient, value: str
 
 
 async def test_access_code(locked: tuple[Running, httpx.AsyncClient]) -> None:
-    """With ACCESS_CODE a token costs the code, or a valid token of before; each refusal says what is missing."""
+    """With ACCESS_CODE a token costs the code, or a valid token of before; each refusal says what
+    is missing.
+    """
     run, client = locked
     missing = await client.post("/api/token")
     assert_error(missing, 401, "unauthorized", retryable=False)
@@ -227,7 +231,9 @@ async def test_access_code(locked: tuple[Running, httpx.AsyncClient]) -> None:
 async def test_a_pairing_code_stands_instead_of_the_access_code(
     locked: tuple[Running, httpx.AsyncClient], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It opens a session once; used, over, replaced or made up it is refused in its own words, and never logged."""
+    """It opens a session once; used, over, replaced or made up it is refused in its own words, and
+    never logged.
+    """
     run, client = locked
     caplog.set_level("DEBUG")
     codes = run.program.pairing
@@ -352,7 +358,9 @@ async def test_a_new_offer_replaces(client: httpx.AsyncClient, run: Running, sdp
 async def test_what_a_page_gave_up_and_comes_late_changes_nothing(
     client: httpx.AsyncClient, run: Running, sdp: str
 ) -> None:
-    """Offers, candidates and ends of an attempt before the newest: 409, and the newest one's connection stays."""
+    """Offers, candidates and ends of an attempt before the newest: 409, and the newest one's
+    connection stays.
+    """
     issued = await take_token(run)
     headers = bearer(issued["token"])
     body = {"sdp": sdp, "type": "offer"}
@@ -472,7 +480,9 @@ async def test_session_that_ends_during_its_offer_is_404(
 async def test_each_unusable_offer_has_its_own_sentence(
     client: httpx.AsyncClient, run: Running, sdp: str
 ) -> None:
-    """422 for no media, only audio, only a data channel, only receiving, no codec, no SDP; and no place is taken."""
+    """422 for no media, only audio, only a data channel, only receiving, no codec, no SDP; and no
+    place is taken.
+    """
     sessions = len(run.program.sessions)
     unusable = {
         "no media": "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\n",
@@ -672,7 +682,9 @@ async def test_a_malformed_candidate_is_400(
 async def test_no_sdp_breaks_the_server(
     run: Running, client: httpx.AsyncClient, sdp: str, data: st.DataObject
 ) -> None:
-    """Lines dropped, doubled, cut and scrambled: an answer or a 4xx, never a 500, and nothing is left behind."""
+    """Lines dropped, doubled, cut and scrambled: an answer or a 4xx, never a 500, and nothing is
+    left behind.
+    """
     lines = sdp.splitlines()
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(lines) - 1))
@@ -706,7 +718,9 @@ async def test_no_sdp_breaks_the_server(
 async def test_foreign_origins_are_403(
     client: httpx.AsyncClient, run: Running, sdp: str, origin: str
 ) -> None:
-    """Tokens, offers, candidates and ends are for pages of this server alone; its own page gets through."""
+    """Tokens, offers, candidates and ends are for pages of this server alone; its own page gets
+    through.
+    """
     token = (await take_token(run))["token"]
     for method, path, body in (
         ("POST", "/api/token", {}),
@@ -726,9 +740,11 @@ async def test_foreign_origins_are_403(
 async def test_a_name_made_to_lead_here_gets_no_token(
     sdp: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A stranger's page whose name leads here (DNS rebinding) asks with its own name, with a matching origin or with none.
+    """A stranger's page whose name leads here (DNS rebinding) asks with its own name, with a
+    matching origin or with none.
 
-    It is refused, and only the log names the setting; a name that was given is fine, and health checks by any name pass.
+    It is refused, and only the log names the setting; a name that was given is fine, and health
+    checks by any name pass.
     """
     async with (
         running(rate_limit_per_minute=0, allowed_hosts="cam.example.org") as named,
@@ -768,7 +784,9 @@ async def test_uploads_are_403(client: httpx.AsyncClient, method: str, path: str
 
 
 async def test_multipart_is_415_before_it_is_read(run: Running, client: httpx.AsyncClient) -> None:
-    """A multipart body is refused with nothing of it read: the answer is there while the body is not."""
+    """A multipart body is refused with nothing of it read: the answer is there while the body is
+    not.
+    """
     for path in ("/", "/api/token", OFFER, "/nothing"):
         reply = await client.post(path, files={"file": b"x" * 1000})
         assert_error(reply, 415, "unsupported_media_type", retryable=False)
@@ -802,7 +820,9 @@ async def test_404_and_405(client: httpx.AsyncClient) -> None:
 
 
 async def test_rate_limit(sdp: str) -> None:
-    """RATE_LIMIT_PER_MINUTE tokens and offers together pass; the next is 429 and says when to come back."""
+    """RATE_LIMIT_PER_MINUTE tokens and offers together pass; the next is 429 and says when to come
+    back.
+    """
     async with (
         running(rate_limit_per_minute=4, trusted_proxies="127.0.0.1") as run,
         http(run) as client,
@@ -816,7 +836,8 @@ async def test_rate_limit(sdp: str) -> None:
             assert_error(reply, 429, "rate_limited", retryable=True)
             assert 1 <= int(reply.headers["retry-after"]) <= 15
         assert metric(run, "auth_failures_total", reason="rate") == 2
-        # Another address, behind the proxy that is trusted; what a client writes itself counts nothing.
+        # Another address, behind the proxy that is trusted; what a client writes itself counts
+        # nothing.
         other = {"X-Forwarded-For": "203.0.113.9"}
         assert (await client.post("/api/token", headers=other)).status_code == 200
         # Requests for neither a token nor an offer are not limited.
@@ -828,7 +849,8 @@ async def test_rate_limit(sdp: str) -> None:
 @pytest.mark.parametrize(
     ("trusted", "headers", "same"),
     [
-        # The client's word counts only behind a proxy of ours: here each header is another asker, or none is.
+        # The client's word counts only behind a proxy of ours: here each header is another asker,
+        # or none is.
         ("127.0.0.0/8", ["203.0.113.1", "203.0.113.2"], False),
         ("::ffff:127.0.0.0/104", ["203.0.113.1", "203.0.113.2"], False),
         ("127.0.0.2/31", ["203.0.113.1", "203.0.113.2"], True),
@@ -865,7 +887,9 @@ async def test_whose_forwarded_address_counts(
 
 
 async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> None:
-    """Whoever holds a token renews it, offers and offers anew while the address is out of allowance; no token is more."""
+    """Whoever holds a token renews it, offers and offers anew while the address is out of
+    allowance; no token is more.
+    """
     offer = {"sdp": sdp, "type": "offer"}
     async with running(rate_limit_per_minute=9) as run, http(run) as client:
         held, late, idle = [await take_token(run) for _ in range(3)]
@@ -874,7 +898,8 @@ async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> 
         while (await client.post("/api/token")).status_code == 200:
             pass
         assert (await client.post(OFFER, json=offer)).status_code == 429
-        # A page that just got its token still gets its camera in, and a page in the midst of things goes on.
+        # A page that just got its token still gets its camera in, and a page in the midst of things
+        # goes on.
         assert (await client.post(OFFER, json=offer, headers=bearer(late["token"]))).is_success
         renewed = await client.post("/api/token", headers=bearer(held["token"]))
         assert renewed.status_code == 200
@@ -892,7 +917,9 @@ async def test_a_flood_from_an_address_leaves_its_neighbours_alone(sdp: str) -> 
 
 
 async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
-    """Wrong access codes cost three requests each; the right pairing code and a held token pass all the same."""
+    """Wrong access codes cost three requests each; the right pairing code and a held token pass all
+    the same.
+    """
     async with (
         running(access_code=CODE, jwt_secret_key=SECRET, rate_limit_per_minute=9) as run,
         http(run) as client,
@@ -916,7 +943,9 @@ async def test_guesses_lock_out_no_pairing_code_and_no_token(sdp: str) -> None:
 
 
 async def test_max_sessions(sdp: str) -> None:
-    """MAX_SESSIONS places; the next offer is 503 with Retry-After; an end makes room; a token takes no place."""
+    """MAX_SESSIONS places; the next offer is 503 with Retry-After; an end makes room; a token takes
+    no place.
+    """
     async with running(max_sessions=2, rate_limit_per_minute=0) as run, http(run) as client:
         tokens = [await take_token(run) for _ in range(4)]
         body = {"sdp": sdp, "type": "offer"}

@@ -1,4 +1,7 @@
-"""The watch over the relays: what it says, when, and that it goes on. Real coturn: tests/rtc/test_turn_check.py."""
+"""The watch over the relays: what it says, when, and that it goes on.
+
+Real coturn: tests/rtc/test_turn_check.py.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,9 @@ def watch(*urls: str, **options: Any) -> RelayWatch:
 
 
 async def test_each_relay_gets_one_line_and_one_entry(caplog: pytest.LogCaptureFixture) -> None:
-    """Unknown before the first look; then the cause, once in the log and always in the report, without the secret."""
+    """Unknown before the first look; then the cause, once in the log and always in the report,
+    without the secret.
+    """
     urls = [f"turn:127.0.0.1:{closed_port()}?transport=tcp" for _ in range(2)]
     relays = watch(*urls)
     assert relays.report() == [{"url": u, "ok": None, "why": "not checked yet"} for u in urls]

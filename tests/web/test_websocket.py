@@ -1,4 +1,6 @@
-"""`/ws`: who gets in and how, each close code, the bounds of what is sent, and what a reconnect keeps."""
+"""`/ws`: who gets in and how, each close code, the bounds of what is sent, and what a reconnect
+keeps.
+"""
 
 from __future__ import annotations
 
@@ -236,7 +238,9 @@ async def test_a_newer_socket_replaces_with_4409(run: Running) -> None:
 
 
 async def test_a_socket_that_comes_late_is_4409(run: Running) -> None:
-    """One that its page gave up, and that comes through after the newer one, takes no place, not even of those a minute."""
+    """One that its page gave up, and that comes through after the newer one, takes no place, not
+    even of those a minute.
+    """
     issued = await take_token(run)
     token, session_id = issued["token"], issued["session_id"]
     new = await open_page(run, token, session_id, attempt="12")
@@ -259,7 +263,9 @@ async def test_an_attempt_that_is_none_is_1008(run: Running) -> None:
 
 
 async def test_eight_sockets_a_minute(run: Running) -> None:
-    """The eighth socket of a session gets in, the ninth is closed with 4429; other sessions are not touched."""
+    """The eighth socket of a session gets in, the ninth is closed with 4429; other sessions are not
+    touched.
+    """
     issued = await take_token(run)
     for _ in range(8):
         async with page_of(run, issued["token"], issued["session_id"]):
@@ -284,7 +290,9 @@ async def test_gate_lets_in_again_after_a_minute() -> None:
 
 
 async def test_too_many_messages(run: Running) -> None:
-    """Past the burst each message gets rate_limited; going on regardless costs the socket, with 4429."""
+    """Past the burst each message gets rate_limited; going on regardless costs the socket, with
+    4429.
+    """
     async with page_of(run) as page:
         for _ in range(session_socket.MESSAGE_BURST):
             await page.send(type="ping")
@@ -306,7 +314,10 @@ async def test_too_many_messages(run: Running) -> None:
 
 @pytest.mark.parametrize("wide", [False, True])
 async def test_64_kib_a_message(run: Running, wide: bool) -> None:
-    """A message of exactly 64 KiB is read; one byte more closes the socket with 1009. Bytes count, not characters."""
+    """A message of exactly 64 KiB is read; one byte more closes the socket with 1009.
+
+    Bytes count, not characters.
+    """
     async with page_of(run) as page:
         text = json.dumps({"type": "ping", "pad": ""})
         room = 65536 - len(text)
@@ -327,7 +338,9 @@ async def test_too_large_before_the_token(run: Running) -> None:
 
 
 async def test_4000_characters_a_question(run: Running) -> None:
-    """4,000 characters are a question (which lacks a camera here); 4,001 are too_long, and the socket stays."""
+    """4,000 characters are a question (which lacks a camera here); 4,001 are too_long, and the
+    socket stays.
+    """
     async with page_of(run) as page:
         error = await page.ask("ß" * 4000, id="a")
         assert (error["type"], error["code"]) == ("error", "no_camera")
@@ -476,7 +489,9 @@ async def test_no_socket_elsewhere(run: Running) -> None:
 
 @pytest.mark.slow
 async def test_idle_sessions_end_with_4408(run: Running) -> None:
-    """SESSION_TIMEOUT without a message ends the session, its socket with 4408; afterwards it is 4404."""
+    """SESSION_TIMEOUT without a message ends the session, its socket with 4408; afterwards it is
+    4404.
+    """
     async with running(session_timeout=1, jwt_secret_key=SECRET) as short:
         # Its token would expire together with it.
         session_id = new_session_id()
@@ -501,7 +516,9 @@ async def test_idle_sessions_end_with_4408(run: Running) -> None:
 
 
 async def test_full_and_draining() -> None:
-    """With MAX_SESSIONS taken a socket gets 4429, the ones inside stay; draining closes with 1013 and lets none in."""
+    """With MAX_SESSIONS taken a socket gets 4429, the ones inside stay; draining closes with 1013
+    and lets none in.
+    """
     async with running(max_sessions=2, drain_seconds=1) as small:
         one, two, three = [await take_token(small) for _ in range(3)]
         async with (

@@ -50,7 +50,9 @@ async def frames(camera: WhipCamera, count: int = 1) -> None:
 
 
 async def test_publishing(camera: WhipCamera) -> None:
-    """201 with the answer, where the session is, its entity tag and what PATCH takes; then frames come."""
+    """201 with the answer, where the session is, its entity tag and what PATCH takes; then frames
+    come.
+    """
     reply = await camera.publish()
     assert reply.headers["content-type"] == "application/sdp"
     assert reply.headers["accept-patch"] == FRAGMENT
@@ -99,7 +101,8 @@ async def test_audio_first_is_answered_inactive(camera: WhipCamera) -> None:
 async def test_trickled_candidates(camera: WhipCamera) -> None:
     """204 for candidates under the entity tag that was given; they are what connects."""
     offer = await camera.peer.offer()
-    # Nobody knows where the peer is, and it does not check by itself before it has heard the answer.
+    # Nobody knows where the peer is, and it does not check by itself before it has heard the
+    # answer.
     reply = await camera.client.post(
         ENDPOINT,
         content=without(offer, *CANDIDATES),
@@ -158,7 +161,9 @@ async def test_malformed_fragments(camera: WhipCamera, fragment: str) -> None:
 
 
 async def test_an_ice_restart_keeps_the_media(camera: WhipCamera) -> None:
-    """If-Match: * with new credentials: 200 with ours and a new tag; frames go on, twice; the old tag is over."""
+    """If-Match: * with new credentials: 200 with ours and a new tag; frames go on, twice; the old
+    tag is over.
+    """
     await camera.publish()
     await frames(camera, 2)
     connection = camera.run.program.webrtc.get(camera.session_id)
@@ -180,7 +185,9 @@ async def test_an_ice_restart_keeps_the_media(camera: WhipCamera) -> None:
 
 
 async def test_a_restart_needs_new_credentials_and_a_connection(camera: WhipCamera) -> None:
-    """400 without a password; 409 before there is a connection; the old credentials again are a trickle."""
+    """400 without a password; 409 before there is a connection; the old credentials again are a
+    trickle.
+    """
     offer = await camera.peer.offer()
     reply = await camera.client.post(
         ENDPOINT, content=offer, headers={**camera.bearer, "Content-Type": "application/sdp"}
@@ -228,7 +235,9 @@ async def test_a_newer_offer_takes_the_place(camera: WhipCamera, encoder: LiveEn
 
 
 async def test_who_may_publish(run: Running) -> None:
-    """A session's token and nothing else, in the header and nowhere else; not a page of another origin."""
+    """A session's token and nothing else, in the header and nowhere else; not a page of another
+    origin.
+    """
     one, other = await take_token(run), await take_token(run)
     async with http(run) as client:
 
@@ -297,7 +306,9 @@ async def test_refused_offers(
     ("path", "taken"), [(ENDPOINT, {"POST"}), (f"{ENDPOINT}/x", {"PATCH", "DELETE"})]
 )
 async def test_other_methods(run: Running, path: str, taken: set[str]) -> None:
-    """405 with what is allowed for each that RFC 9725 keeps for later; OPTIONS tells what is accepted."""
+    """405 with what is allowed for each that RFC 9725 keeps for later; OPTIONS tells what is
+    accepted.
+    """
     async with http(run) as client:
         for method in {"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"} - taken:
             reply = await client.request(method, path)

@@ -1,4 +1,6 @@
-"""WHIP with other people's stacks: GStreamer's webrtcbin (RSA certificates, TCP candidates), werift and FFmpeg's muxer."""
+"""WHIP with other people's stacks: GStreamer's webrtcbin (RSA certificates, TCP candidates), werift
+and FFmpeg's muxer.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ async def more_frames(camera: Camera, count: int, seconds: float = 20.0) -> None
     ],
 )
 async def test_gstreamer(source: str, how: str, answered: str) -> None:
-    """Connects with its RSA certificate, sends whole pictures, is asked about, and ends with DELETE."""
+    """Connects with its RSA certificate, sends whole pictures, is asked about, and ends with
+    DELETE.
+    """
     async with running(rate_limit_per_minute=0) as run:
         arguments, token, session_id = await session(run)
         page = await open_page(run, token, session_id)
@@ -106,7 +110,9 @@ async def test_gstreamer(source: str, how: str, answered: str) -> None:
 @gstreamer
 @pytest.mark.parametrize("how", ["whole", "trickle"])
 async def test_gstreamer_with_audio(how: str) -> None:
-    """In each bundle policy, audio first and last: a picture comes, and nothing cuts it when connecting was to be done."""
+    """In each bundle policy, audio first and last: a picture comes, and nothing cuts it when
+    connecting was to be done.
+    """
     audio = f"{OPUS} ! {RTP.replace('video', 'audio').replace('96', '97')}=OPUS"
     video = f"{VP8} ! {RTP}=VP8"
     async with running(rate_limit_per_minute=0) as run:
@@ -166,7 +172,9 @@ async def test_ffmpeg(tmp_path: Path) -> None:
 @werift
 @pytest.mark.parametrize("codec", ["VP8", "H264"])
 async def test_werift(codec: str) -> None:
-    """Audio first in the bundle, a key frame when one is asked for, and its own ICE restart in the midst of it."""
+    """Audio first in the bundle, a key frame when one is asked for, and its own ICE restart in the
+    midst of it.
+    """
     async with (
         running(rate_limit_per_minute=0) as run,
         live_encoder(640, 360, rate=10, codec=codec.lower()) as encoder,
@@ -198,7 +206,9 @@ async def test_werift(codec: str) -> None:
 
 @werift
 async def test_werift_in_every_bundle_policy() -> None:
-    """Audio first and last: a picture comes; without a bundle the audio is rejected and nothing cuts the picture."""
+    """Audio first and last: a picture comes; without a bundle the audio is rejected and nothing
+    cuts the picture.
+    """
     async with (
         running(rate_limit_per_minute=0) as run,
         live_encoder(640, 360, rate=10, codec="vp8") as encoder,
@@ -222,7 +232,9 @@ async def test_werift_in_every_bundle_policy() -> None:
 
 
 async def questions(page: Page, camera: Camera, count: int = 8) -> list[dict[str, Any]]:
-    """Answers to so many, stamped by this machine's clock; the picture of each was taken after it was asked."""
+    """Answers to so many, stamped by this machine's clock; the picture of each was taken after it
+    was asked.
+    """
     await page.next("status", clock_doubted=True, timeout=20)
     answers = []
     for number in range(count):
@@ -245,7 +257,9 @@ def waited(answers: list[dict[str, Any]]) -> float:
 
 
 async def as_page(run: Running) -> tuple[list[str], Page, str]:
-    """Arguments for a camera that offers as the page does, so that its clock is taken for the page's."""
+    """Arguments for a camera that offers as the page does, so that its clock is taken for the
+    page's.
+    """
     arguments, token, session_id = await session(run)
     page = await open_page(run, token, session_id)
     return [arguments[0].replace("/api/whip", "/api/webrtc/offer"), token], page, session_id
@@ -253,7 +267,9 @@ async def as_page(run: Running) -> tuple[list[str], Page, str]:
 
 @gstreamer
 async def test_gstreamers_sender_reports_stall_no_question() -> None:
-    """RTP time in them is ahead by seconds, another time with each: at 30 frames/s a question waits for the next one."""
+    """RTP time in them is ahead by seconds, another time with each: at 30 frames/s a question waits
+    for the next one.
+    """
     source = f"{VP8} ! {RTP}=VP8".replace("15/1", "30/1").replace("1280", "640")
     async with running(rate_limit_per_minute=0) as run:
         arguments, page, session_id = await as_page(run)
@@ -267,7 +283,9 @@ async def test_gstreamers_sender_reports_stall_no_question() -> None:
 
 @werift
 async def test_werifts_sender_reports_stall_no_question() -> None:
-    """NTP time in them is 0.1 to 0.9 s back, another time with each: at 30 frames/s a question waits for the next one."""
+    """NTP time in them is 0.1 to 0.9 s back, another time with each: at 30 frames/s a question
+    waits for the next one.
+    """
     async with (
         running(rate_limit_per_minute=0) as run,
         live_encoder(640, 360, rate=30) as encoder,

@@ -46,7 +46,9 @@ MIB = 1 << 20
 
 @pytest.mark.slow
 async def test_threads_do_not_grow_with_cameras() -> None:
-    """Five cameras are decoded by the threads that two are decoded by, and the memory of three more is bounded."""
+    """Five cameras are decoded by the threads that two are decoded by, and the memory of three more
+    is bounded.
+    """
     async with (
         FakeOpenAI() as fake,
         live_encoder(1280, 720, rate=10.0) as encoder,
@@ -107,7 +109,9 @@ def stuck_pool() -> Iterator[tuple[ThreadPoolExecutor, threading.Event]]:
 async def test_frames_that_wait_to_be_decoded_are_bounded(
     stuck_pool: tuple[ThreadPoolExecutor, threading.Event],
 ) -> None:
-    """With the decoder stuck for ten seconds of video, at most 30 frames wait; what went is counted and a key frame asked for."""
+    """With the decoder stuck for ten seconds of video, at most 30 frames wait; what went is counted
+    and a key frame asked for.
+    """
     pool, gate = stuck_pool
     camera, feedback = RecordingCamera(), NoFeedback()
     stream = VideoStream(1, "VP8", sink=camera, feedback=feedback, pool=DecodePool(pool))
@@ -141,7 +145,9 @@ async def test_frames_that_wait_to_be_decoded_are_bounded(
 async def test_a_client_that_does_not_read_loses_its_socket(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """256 KiB wait for it at most; then the socket is closed with 4429, and the session is still there."""
+    """256 KiB wait for it at most; then the socket is closed with 4429, and the session is still
+    there.
+    """
     monkeypatch.setattr(session_socket, "SEND_SECONDS", 0.5)
     async with running() as server:
         # Small windows on both sides, so that the operating system does not take it all.
@@ -238,6 +244,8 @@ PROMISED = [
 
 @pytest.mark.parametrize(("said", "bound", "promised"), PROMISED, ids=[one[0] for one in PROMISED])
 def test_each_bound_is_the_promised_one(said: str, bound: float, promised: float) -> None:
-    """SECURITY.md tells visitors what is bounded: whoever changes a bound changes its words, and this."""
+    """SECURITY.md tells visitors what is bounded: whoever changes a bound changes its words, and
+    this.
+    """
     assert said in " ".join((ROOT / "SECURITY.md").read_text(encoding="utf-8").split())
     assert bound == promised

@@ -1,4 +1,6 @@
-"""Secrets and what people say stay where they belong: a canary in each of them, sought everywhere else."""
+"""Secrets and what people say stay where they belong: a canary in each of them, sought everywhere
+else.
+"""
 
 from __future__ import annotations
 
@@ -218,7 +220,9 @@ async def provoke_client_errors(server: ServerProcess, peer: CameraPeer, ears: E
 
 
 async def operate(server: ServerProcess, peer: CameraPeer, ears: Ears) -> None:
-    """The operator's doors, with a wrong token and the right one; a choice with a password in its address."""
+    """The operator's doors, with a wrong token and the right one; a choice with a password in its
+    address.
+    """
     url, right = f"{server.url}/api/engine", WORDS["OPERATOR_TOKEN"]
     for token in (CLIENT, peer.token, right):
         await ears.call("GET", url, token=token)

@@ -60,7 +60,9 @@ async def test_the_engine_that_was_there_needs_no_word() -> None:
 
 
 async def test_after_a_change_nothing_goes_before_the_word() -> None:
-    """A question is refused with what to do, and the engine never sees its picture; confirmed, it is answered."""
+    """A question is refused with what to do, and the engine never sees its picture; confirmed, it
+    is answered.
+    """
     far = FakeEngine("vllm", elsewhere=HOST)
     async with room() as one:
         one.camera()
@@ -86,7 +88,9 @@ async def test_after_a_change_nothing_goes_before_the_word() -> None:
 
 
 async def test_once_for_each_machine() -> None:
-    """Back to this machine and there again, nobody is asked a second time; another machine is another question."""
+    """Back to this machine and there again, nobody is asked a second time; another machine is
+    another question.
+    """
     far, farther = FakeEngine(elsewhere=HOST), FakeEngine(elsewhere="other.example.org")
     async with room() as one:
         one.camera()
@@ -219,7 +223,9 @@ async def camera() -> AsyncIterator[LiveEncoder]:
 
 @pytest.mark.slow
 async def test_a_client_that_knows_only_questions_and_answers(camera: LiveEncoder) -> None:
-    """One without a page: what it has to send stands in the error, word for word; a session that begins later needs nothing."""
+    """One without a page: what it has to send stands in the error, word for word; a session that
+    begins later needs nothing.
+    """
     with named(HOST):
         async with FakeOpenAI() as server:
             await server.close()

@@ -1,4 +1,6 @@
-"""Everything that a model server can do to a visitor: an error each, the socket stays, the next question works."""
+"""Everything that a model server can do to a visitor: an error each, the socket stays, the next
+question works.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +57,9 @@ async def guest(encoder: LiveEncoder, fake: FakeOpenAI) -> AsyncIterator[Visitor
 
 
 async def healthy_again(guest: Visitor, fake: FakeOpenAI) -> None:
-    """The model server recovers: the next question is answered, and nothing of the trouble is in the chat."""
+    """The model server recovers: the next question is answered, and nothing of the trouble is in
+    the chat.
+    """
     fake.behaviour = Behaviour.NORMAL
     fake.first_token = fake.between_tokens = 0.0
     fake.refused_fields = set()
@@ -178,7 +182,9 @@ async def test_loading_is_told_apart(guest: Visitor, fake: FakeOpenAI) -> None:
 
 @pytest.mark.slow
 async def test_down_and_up_again(encoder: LiveEncoder) -> None:
-    """A model server that is not there: told on the page in words for visitors, and taken up when it starts."""
+    """A model server that is not there: told on the page in words for visitors, and taken up when
+    it starts.
+    """
     fake = FakeOpenAI()
     await fake.start()
     await fake.close()
@@ -201,7 +207,9 @@ async def test_down_and_up_again(encoder: LiveEncoder) -> None:
 
 @pytest.mark.slow
 async def test_auto_moves_up_and_back(encoder: LiveEncoder) -> None:
-    """Builtin answers until vLLM is there, takes over before the first token when it goes; `ready` each time."""
+    """Builtin answers until vLLM is there, takes over before the first token when it goes; `ready`
+    each time.
+    """
     fake = FakeOpenAI()
     await fake.start()
     await fake.close()
@@ -217,7 +225,8 @@ async def test_auto_moves_up_and_back(encoder: LiveEncoder) -> None:
             assert (ready["model"], ready["engine_state"]) == ("fake-vl", "ready")
             second = await page.ask("What is it?")
             assert (second["engine"], second["text"]) == ("vllm", "I see a cup.")
-            # It goes without a word: the question that finds out is still answered, by the other one.
+            # It goes without a word: the question that finds out is still answered, by the other
+            # one.
             await fake.close()
             await page.send(type="chat", content="How bright is it?", id="found-out")
             third = await page.end("found-out", timeout=15)

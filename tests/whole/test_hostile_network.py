@@ -1,4 +1,6 @@
-"""Strangers who know where a server listens: what they send ends nothing, is not answered and leaves nothing."""
+"""Strangers who know where a server listens: what they send ends nothing, is not answered and
+leaves nothing.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def number_is_connected(side: Side, key: str) -> bool:
 
 
 async def test_a_hundred_connects_under_hostile_datagrams() -> None:
-    """All of them connect, in both DTLS roles, while a stranger sends to every port: figure 15 of docs/FIGURES.md."""
+    """All of them connect, in both DTLS roles, while a stranger sends to every port: figure 15 of
+    docs/FIGURES.md.
+    """
     trouble: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
     before = datagrams.refused.copy()
@@ -97,7 +101,9 @@ async def test_without_the_check_nobody_connects(monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("forged", [False, True])
 async def test_another_certificate_than_the_offers_gets_nothing_in(forged: bool) -> None:
-    """A peer whose certificate is not the one of its offer never becomes a camera; one that has the right one does."""
+    """A peer whose certificate is not the one of its offer never becomes a camera; one that has the
+    right one does.
+    """
     async with live_encoder(160, 120) as encoder, webrtc_side() as side:
         peer = Peer(encoder)
         offer = "\r\n".join(

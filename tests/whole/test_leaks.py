@@ -124,7 +124,9 @@ async def end_all(server: Running) -> None:
 
 
 async def test_no_descriptor_thread_or_memory_is_left() -> None:
-    """The process holds as many sockets, descriptors and threads after 50 sessions as after 5, and its memory stays."""
+    """The process holds as many sockets, descriptors and threads after 50 sessions as after 5, and
+    its memory stays.
+    """
     async with (
         FakeOpenAI() as fake,
         live_encoder(1280, 720) as encoder,
@@ -160,7 +162,8 @@ async def at_rest(server: ServerProcess) -> Footprint:
     async with asyncio.timeout(30):
         while (await json_request("GET", f"{server.url}/health"))["sessions"]:
             await asyncio.sleep(0.1)
-    # Memory goes back 2 s after the last connection; threads that read files leave after 10 s, and none was used.
+    # Memory goes back 2 s after the last connection; threads that read files leave after 10 s, and
+    # none was used.
     lowest = server.footprint()
     deadline = time.monotonic() + 3.0
     while time.monotonic() < deadline:

@@ -1,4 +1,6 @@
-"""Rows 13 and 14 of the figures in virtual time: a browser's repair and ours over a path that loses packets or is cut."""
+"""Rows 13 and 14 of the figures in virtual time: a browser's repair and ours over a path that loses
+packets or is cut.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ WAKE_S = 1.0
 
 @dataclass
 class Path:
-    """A browser that sends frames, answers NACK with what it sent and PLI with its next frame; and an `Assembler`."""
+    """A browser that sends frames, answers NACK with what it sent and PLI with its next frame; and
+    an `Assembler`.
+    """
 
     loss: float
     awake: bool
@@ -135,7 +139,8 @@ class Path:
             self.plis += 1
             if (at := self.down.due(now, 100, self.rng)) is not None:
                 self.later(at, "pli")
-            # Over TCP: lost packets cost time only, and what was sent in a cut comes a second after its end or later.
+            # Over TCP: lost packets cost time only, and what was sent in a cut comes a second after
+            # its end or later.
             lost = 0.25 if self.rng.random() < self.loss else 0.0
             at = now + ONE_WAY_S + lost
             self.later(at if not self.cut[0] <= now < self.cut[1] + 1 else self.cut[1] + 1, "wake")
@@ -150,7 +155,9 @@ class Path:
 @pytest.mark.parametrize("awake", [False, True])
 @pytest.mark.parametrize(("loss", "bound"), [(0.02, 1.0), (0.05, 2.0), (0.1, 2.0)])
 def test_no_gap_is_longer_than_its_bound(loss: float, bound: float, awake: bool) -> None:
-    """Ten runs of a minute each: the first frame within a second, the longest gap within the figure in nine of ten."""
+    """Ten runs of a minute each: the first frame within a second, the longest gap within the figure
+    in nine of ten.
+    """
     gaps, firsts = [], []
     for seed in range(10):
         path = Path(loss, awake, h264=seed % 2 == 0, seed=seed).run(60)
@@ -163,7 +170,9 @@ def test_no_gap_is_longer_than_its_bound(loss: float, bound: float, awake: bool)
 
 @pytest.mark.parametrize("cut", [2.0, 5.0, 13.0])
 def test_after_a_cut_the_picture_is_back_with_the_first_packets(cut: float) -> None:
-    """Row 14: an idle camera over a link that is cut: the next frame shows the silence, the one after it is whole."""
+    """Row 14: an idle camera over a link that is cut: the next frame shows the silence, the one
+    after it is whole.
+    """
     for seed in range(10):
         path = Path(0.0, False, h264=seed % 2 == 0, seed=seed)
         path.cut = (10.3 + seed / 20, 10.3 + seed / 20 + cut)

@@ -1,4 +1,6 @@
-"""A real sender whose packets bear no send times (abs-send-time is not negotiated), over a narrow link."""
+"""A real sender whose packets bear no send times (abs-send-time is not negotiated), over a narrow
+link.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +31,9 @@ class Untimed(LinkRelay):
 
 
 async def test_the_path_is_found_and_not_filled() -> None:
-    """Asleep and awake on 500 kbit/s: what the page is told fits, frames that are asked for are young, and the queue
-    drops nothing; back at sleep it is still known."""
+    """Asleep and awake on 500 kbit/s: what the page is told fits, frames that are asked for are
+    young, and the queue drops nothing; back at sleep it is still known.
+    """
     up = Link(rate=RATE, delay=0.02)
     encoder = LiveEncoder(Scene(640, 360), rate=2, bits_per_frame=40_000)
     async with running(rate_limit_per_minute=0) as run:

@@ -1,4 +1,6 @@
-"""Nothing is kept: a whole session in which no file is written, seen from below where no library can hide it."""
+"""Nothing is kept: a whole session in which no file is written, seen from below where no library
+can hide it.
+"""
 
 from __future__ import annotations
 
@@ -35,12 +37,16 @@ needs_strace = pytest.mark.skipif(
 
 
 def no_file_may_grow() -> None:
-    """In the child, before it becomes the server: writing to any file fails; pipes and sockets do not count."""
+    """In the child, before it becomes the server: writing to any file fails; pipes and sockets do
+    not count.
+    """
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def files_written(trace: str) -> list[str]:
-    """The lines of a trace that made, changed or named a file, apart from devices and the system's own."""
+    """The lines of a trace that made, changed or named a file, apart from devices and the system's
+    own.
+    """
     found = []
     for line in trace.splitlines():
         call = CALL.match(line)
@@ -59,7 +65,9 @@ def files_written(trace: str) -> list[str]:
 
 
 async def whole_session(server: ServerProcess) -> list[str]:
-    """Camera, questions with thumbnails, a held frame, a still, a description, health and metrics; the answers."""
+    """Camera, questions with thumbnails, a held frame, a still, a description, health and metrics;
+    the answers.
+    """
     scene = Scene(1280, 720)
     scene.text, scene.text_px, scene.clock = "TEA 4711\nOPEN AT NINE", 60, False
     encoder = LiveEncoder(scene, rate=10)
@@ -107,7 +115,9 @@ async def test_a_whole_session_works_where_no_file_can_be_written() -> None:
 
 @needs_strace
 async def test_a_whole_session_opens_no_file_for_writing(tmp_path: Path) -> None:
-    """From the first import to the last goodbye the system is asked to make or change one file: the configured log."""
+    """From the first import to the last goodbye the system is asked to make or change one file: the
+    configured log.
+    """
     log = tmp_path / "server.log"
     trace = await traced(tmp_path, READABLE, {"LOG_FILE": str(log)})
     written = [line for line in files_written(trace) if str(log) not in line]

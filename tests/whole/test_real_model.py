@@ -1,4 +1,6 @@
-"""The vLLM engine and the whole program against a real model server: `transformers serve` with a tiny Qwen2.5-VL."""
+"""The vLLM engine and the whole program against a real model server: `transformers serve` with a
+tiny Qwen2.5-VL.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,9 @@ async def begun(engine: OpenAIEngine) -> tuple[AsyncGenerator[Chunk, None], floa
 
 
 async def test_closing_stops_the_generation(engine: OpenAIEngine) -> None:
-    """The server has one answer at a time in work; when that is closed, the next comes long before its end."""
+    """The server has one answer at a time in work; when that is closed, the next comes long before
+    its end.
+    """
     song, whole = await begun(engine)
     waiting = asyncio.create_task(collect(engine, request(ASK_COLOR)))
     for _ in range(100):
@@ -177,7 +181,9 @@ async def test_a_broken_picture_is_an_error(engine: OpenAIEngine) -> None:
 
 
 async def test_an_error_behind_the_role_is_an_error(engine: OpenAIEngine) -> None:
-    """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which is never sent."""
+    """It comes inside a stream that began with 200 and the role; this server fails at `stop`, which
+    is never sent.
+    """
     engine._fields.optional["stop"] = ["x"]
     with pytest.raises(EngineError) as raised:
         await collect(engine, request(ASK_COLOR))
@@ -235,7 +241,9 @@ def wanted(answer: Message, model: ModelServer, color: str) -> None:
 async def test_two_visitors_get_their_own_answers(
     server: ModelServer, engine: OpenAIEngine, cameras: dict[str, LiveEncoder]
 ) -> None:
-    """One stops a long answer; then each at once hears the colour in front of the own camera, streamed."""
+    """One stops a long answer; then each at once hears the colour in front of the own camera,
+    streamed.
+    """
     song, whole = await begun(engine)
     await song.aclose()
     async with (
@@ -272,7 +280,9 @@ async def test_two_visitors_get_their_own_answers(
 async def test_a_server_that_dies_and_comes_back(
     server: ModelServer, cameras: dict[str, LiveEncoder]
 ) -> None:
-    """Killed in mid-answer: an error, never a spliced answer; then down is told, or the built-in engine answers; and back."""
+    """Killed in mid-answer: an error, never a spliced answer; then down is told, or the built-in
+    engine answers; and back.
+    """
     settings = {"vllm_base_url": server.base_url, "model_name": str(server.model)}
     settings["drain_seconds"] = "1"
     async with (

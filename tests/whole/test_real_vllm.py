@@ -77,7 +77,9 @@ def engine_core(one: Managed) -> int:
 
 
 async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
-    """Pixels become words, a closed answer leaves vLLM idle, and whichever of its processes is killed, the next question works."""
+    """Pixels become words, a closed answer leaves vLLM idle, and whichever of its processes is
+    killed, the next question works.
+    """
     async with managed_for_real(Path(PYTHON)) as one:
         await one.manager.start(choice(colors))
         await settled(one, ManagerState.READY)
@@ -89,7 +91,8 @@ async def test_it_answers_is_cancelled_and_comes_back(colors: Path) -> None:
         song = one.manager.slot.answer(request(ASK_SONG, max_tokens=SONG))
         await anext(song)
         await song.aclose()
-        # By its own counts, which are a step behind, nothing is worked on, and most of the song was not sung.
+        # By its own counts, which are a step behind, nothing is worked on, and most of the song was
+        # not sung.
         async with asyncio.timeout(30):
             while await counted(one, r"num_requests_(?:running|waiting)\{[^}]*\}"):
                 await asyncio.sleep(0.05)

@@ -1,4 +1,5 @@
-"""The whole program against a model server that somebody runs, real vLLM above all: MODEL_SERVER_URL names it.
+"""The whole program against a model server that somebody runs, real vLLM above all:
+MODEL_SERVER_URL names it.
 
     MODEL_SERVER_URL=http://127.0.0.1:8001/v1 bash scripts/test.sh tests/whole/test_running_model.py
 

@@ -37,7 +37,9 @@ def compared(monkeypatch: pytest.MonkeyPatch) -> list[tuple[object, object]]:
 async def test_every_door_compares_in_constant_time(
     compared: list[tuple[object, object]],
 ) -> None:
-    """The access code, the metrics token, and the operator's over HTTP and on a socket: right ones and wrong ones."""
+    """The access code, the metrics token, and the operator's over HTTP and on a socket: right ones
+    and wrong ones.
+    """
     async with (
         running(
             access_code=CODE, jwt_secret_key=KEY, metrics_token=METRICS, operator_token=OPERATOR

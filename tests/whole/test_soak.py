@@ -1,4 +1,5 @@
-"""Visitors come, ask, change their minds, get cut and leave, some of them hostile; and the model server goes away for a while.
+"""Visitors come, ask, change their minds, get cut and leave, some of them hostile; and the model
+server goes away for a while.
 
 Three minutes of it always; SOAK_SECONDS=3600 makes it an hour.
 """
@@ -45,7 +46,8 @@ MAX_SESSIONS = 48
 SESSION_TIMEOUT = 8
 # Seconds: a machine too busy to serve anybody, whose visitors may wait in vain.
 STANDS_STILL = 2.0
-# Allowed growth from the second quarter of the time to the last: MiB, threads, and descriptors per visitor.
+# Allowed growth from the second quarter of the time to the last: MiB, threads, and descriptors per
+# visitor.
 GROWTH_MIB = 16.0
 MOST_THREADS = 40
 MOST_DESCRIPTORS = 60 + 12 * MAX_SESSIONS
@@ -79,11 +81,13 @@ class Soak:
     memory: list[tuple[float, float]] = field(default_factory=list)
     # The model server is away.
     away: bool = False
-    # Times at which this process or the server was blocked for STANDS_STILL (monotonic): the machine was too busy.
+    # Times at which this process or the server was blocked for STANDS_STILL (monotonic): the
+    # machine was too busy.
     stalls: list[float] = field(default_factory=list)
-    # Times at which the machine's addresses changed (monotonic), because of a bridge or tunnel of another program.
-    # Whoever connects just then over one that goes waits in vain: the client here nominates each pair that works, the last
-    # one holds, and it never nominates another, as browsers do.
+    # Times at which the machine's addresses changed (monotonic), because of a bridge or tunnel of
+    # another program. Whoever connects just then over one that goes waits in vain: the client here
+    # nominates each pair that works, the last one holds, and it never nominates another, as
+    # browsers do.
     moves: list[float] = field(default_factory=list)
 
     def excused(self, since: float) -> bool:
@@ -114,7 +118,9 @@ async def asked(soak: Soak, peer: CameraPeer, answer: Answer) -> None:
 
 
 async def honest(soak: Soak, peer: CameraPeer, chance: random.Random) -> None:
-    """Asks, cancels, asks anew before the answer, has it described, holds, offers anew, opens another socket."""
+    """Asks, cancels, asks anew before the answer, has it described, holds, offers anew, opens
+    another socket.
+    """
     for _ in range(chance.randint(1, 4)):
         match chance.randrange(8):
             case 0 | 1 | 2:
@@ -210,7 +216,8 @@ async def visits(soak: Soak, number: int, end: float) -> None:
                 await kind(soak, peer, chance)
                 await leave(peer, chance)
         except HttpError as error:
-            # All places are taken by those who just left: that is said, and the next one comes later.
+            # All places are taken by those who just left: that is said, and the next one comes
+            # later.
             soak.done[f"refused {error.reply.status}"] += 1
             if error.reply.status not in (503, 404) and not (
                 error.reply.status == 401 and expired()
@@ -424,7 +431,8 @@ async def everybody_left(soak: Soak) -> None:
                 break
             await asyncio.sleep(0.25)
     async with asyncio.timeout(20):
-        # Kept connections to the model server, those that were silent, what malloc_trim still has to give back.
+        # Kept connections to the model server, those that were silent, what malloc_trim still has
+        # to give back.
         while (now := soak.server.footprint()).descriptors > 60:
             await asyncio.sleep(0.25)
     if now.threads > MOST_THREADS:
@@ -435,7 +443,9 @@ async def everybody_left(soak: Soak) -> None:
 
 
 async def test_three_minutes() -> None:
-    """Every question ends, nothing internal goes wrong, and nothing grows: memory, tables, threads, descriptors."""
+    """Every question ends, nothing internal goes wrong, and nothing grows: memory, tables, threads,
+    descriptors.
+    """
     await soaked(SECONDS)
 
 
@@ -448,7 +458,9 @@ async def test_an_hour() -> None:
 
 
 async def test_the_model_server_away_for_ten_seconds() -> None:
-    """Alive all the time, not ready meanwhile and again without a restart; session, camera and chat are the same after it."""
+    """Alive all the time, not ready meanwhile and again without a restart; session, camera and chat
+    are the same after it.
+    """
     async with (
         FakeOpenAI() as fake,
         live_encoder(320, 240) as encoder,

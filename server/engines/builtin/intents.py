@@ -33,7 +33,8 @@ _CYRILLIC = re.compile(r"[\u0400-\u052f]")
 _NOT_RUSSIAN = re.compile(r"[іїєґўјљњћђџ]")
 _HAN = re.compile(r"[\u3400-\u9fff]")
 _LATIN = re.compile(r"[a-z\u00df-\u024f]")
-# Kana, Hangul, Greek, Armenian to Georgian with Hebrew, Arabic and the scripts of India and Southeast Asia.
+# Kana, Hangul, Greek, Armenian to Georgian with Hebrew, Arabic and the scripts of India and
+# Southeast Asia.
 _OTHER_SCRIPT = re.compile(r"[\u0370-\u03ff\u0530-\u10ff\u1100-\u11ff\u3040-\u30ff\uac00-\ud7af]")
 
 

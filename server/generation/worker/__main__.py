@@ -2,12 +2,13 @@
 
     python -m server.generation.worker --model FOLDER --flow-shift 5.0
 
-Frames of `server.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is the first frame's
-RGB, its size the video's), `cancel` (`id`), `took` (`id`, `index`: a frame was worked off). Out: `loading` (`phase`),
-then `loaded` (`backend`, `rules`, `stoppable`, `seconds`) or `failed` (`code`, `message`) and an end. For each
-`generate`: `step` (`step`, `steps`), `frame` (`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that
-were not taken) or `sound` (`rate`, `channels`, payload PCM), and in the end one of `done` (`count`), `cancelled`
-(`step`) and `error` (`code`, `message`); all with its `id`. The end of the input ends it.
+Frames of `server.processes.wire`. In: `generate` (`id` and the fields of a `Task`; the payload is
+the first frame's RGB, its size the video's), `cancel` (`id`), `took` (`id`, `index`: a frame was
+worked off). Out: `loading` (`phase`), then `loaded` (`backend`, `rules`, `stoppable`, `seconds`) or
+`failed` (`code`, `message`) and an end. For each `generate`: `step` (`step`, `steps`), `frame`
+(`index`, `width`, `height`, payload RGB; at most `WINDOW` of them that were not taken) or `sound`
+(`rate`, `channels`, payload PCM), and in the end one of `done` (`count`), `cancelled` (`step`) and
+`error` (`code`, `message`); all with its `id`. The end of the input ends it.
 """
 
 from __future__ import annotations
@@ -177,7 +178,10 @@ def _task(message: wire.Message) -> Task:
 
 
 def explained(error: BaseException, where: str) -> tuple[str, str]:
-    """A code and a sentence. What the error itself says may repeat what was asked, and is left out."""
+    """A code and a sentence.
+
+    What the error itself says may repeat what was asked, and is left out.
+    """
     if isinstance(error, Refused):
         return error.code, error.message
     if isinstance(error, RulesError):
@@ -237,7 +241,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
 
 def main(argv: list[str]) -> int:
     given = _arguments(argv)
-    # Output of libraries must not get among the messages, and their input must not be taken from them.
+    # Output of libraries must not get among the messages, and their input must not be taken from
+    # them.
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     incoming = os.fdopen(os.dup(0), "rb")

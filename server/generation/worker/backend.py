@@ -17,7 +17,8 @@ OnStep = Callable[[int, int], None]
 
 
 class Refused(Exception):
-    """The model cannot do it; `message` is a sentence for people that holds nothing of what was asked.
+    """The model cannot do it; `message` is a sentence for people that holds nothing of what was
+    asked.
 
     Outside the server's tree of errors: it stays in the worker's process.
     """
@@ -31,7 +32,10 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """One request, checked by its sender. `picture` is RGB, (height, width, 3), of the video's size."""
+    """One request, checked by its sender.
+
+    `picture` is RGB, (height, width, 3), of the video's size.
+    """
 
     prompt: str
     negative_prompt: str
@@ -56,7 +60,10 @@ class Sound:
 
 
 class Backend(Protocol):
-    """A loaded model. Its calls block until the work is done; they raise Refused, Stopped and what libraries raise."""
+    """A loaded model.
+
+    Its calls block until the work is done; they raise Refused, Stopped and what libraries raise.
+    """
 
     name: str
     rules: Rules
@@ -74,7 +81,8 @@ class Backend(Protocol):
 class Loading:
     """The options of loading."""
 
-    # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less memory, slower.
+    # The autoencoder works on one video of a batch, or on one tile of a picture, at a time: less
+    # memory, slower.
     vae_slicing: bool = False
     vae_tiling: bool = False
     # The shift of a flow-matching schedule; None keeps that of the model's files.
@@ -121,13 +129,16 @@ def torch_dtype(how: Loading, device: str) -> Any:
 
 
 def dtype_word(version: str, since: tuple[int, int]) -> str:
-    """Return the name of the data type in `from_pretrained`: "dtype" from a version on, "torch_dtype" before."""
+    """Return the name of the data type in `from_pretrained`: "dtype" from a version on,
+    "torch_dtype" before.
+    """
     numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
     return "dtype" if tuple(numbers) >= since else "torch_dtype"
 
 
 def rgb_frames(made: Any) -> Iterator[NDArray[np.uint8]]:
-    """Frames of one video from whatever a pipeline gives for it: an array, a tensor, pictures, lists of these.
+    """Frames of one video from whatever a pipeline gives for it: an array, a tensor, pictures,
+    lists of these.
 
     Raises Refused when it is no video or no numbers.
     """
@@ -171,7 +182,8 @@ def eight_bits(frame: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def sound_of(made: Any, rate: int) -> Sound:
-    """Sound from whatever a model gives for it: samples of -1 to 1, (samples), (channels, samples) or with ones in front.
+    """Sound from whatever a model gives for it: samples of -1 to 1, (samples), (channels, samples)
+    or with ones in front.
 
     Raises Refused.
     """

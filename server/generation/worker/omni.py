@@ -1,7 +1,9 @@
-"""Videos with vLLM-Omni's own `Omni`, in this process's children: quicker than diffusers where it is installed.
+"""Videos with vLLM-Omni's own `Omni`, in this process's children: quicker than diffusers where it
+is installed.
 
-Its server is not used: what a pipeline gives as an array made it fail ("'numpy.ndarray' object has no attribute
-'save'", vLLM-Omni issues 1653 and 6043). Here arrays, tensors and pictures are all taken.
+Its server is not used: what a pipeline gives as an array made it fail ("'numpy.ndarray' object has
+no attribute 'save'", vLLM-Omni issues 1653 and 6043). Here arrays, tensors and pictures are all
+taken.
 """
 
 from __future__ import annotations
@@ -81,7 +83,9 @@ class OmniBackend:
 
 
 def _pictures(made: Any) -> Any:
-    """The frames in what `generate` gives: in `images`, there alone, in a pair with sound, or by name."""
+    """The frames in what `generate` gives: in `images`, there alone, in a pair with sound, or by
+    name.
+    """
     if isinstance(made, list):
         made = made[0] if made else None
     inner = getattr(made, "request_output", None)

@@ -71,7 +71,9 @@ def load(folder: Path, how: Loading, stop: Stop) -> DiffusersBackend:
 
 
 def _shift(pipe: Any, how: Loading) -> None:
-    """Set the shift of the flow-matching schedule, where the scheduler has one that does not follow the size."""
+    """Set the shift of the flow-matching schedule, where the scheduler has one that does not follow
+    the size.
+    """
     scheduler = getattr(pipe, "scheduler", None)
     if how.flow_shift is None or scheduler is None:
         return
@@ -92,9 +94,11 @@ def _compile(pipe: Any) -> None:
 
 
 def _for_pictures(pipe: Any) -> Any:
-    """The same parts as a pipeline that begins with a picture, of a model that does both (Wan 2.2 5B); else None.
+    """The same parts as a pipeline that begins with a picture, of a model that does both (Wan 2.2
+    5B); else None.
 
-    Such a model has a time of its own for each part of a frame, and the first frame's is the end of the way.
+    Such a model has a time of its own for each part of a frame, and the first frame's is the end of
+    the way.
     """
     import diffusers
 
@@ -116,7 +120,8 @@ class DiffusersBackend:
         self._takes = inspect.signature(pipe.__call__).parameters
         self._for_pictures = None if "image" in self._takes else _for_pictures(pipe)
         self.rules = self._read_rules(folder)
-        # Compiled code and hooks on its blocks do not go together: there it stops at the end of a step.
+        # Compiled code and hooks on its blocks do not go together: there it stops at the end of a
+        # step.
         if how.eager:
             watch(pipe.components.values(), stop)
 
@@ -222,7 +227,8 @@ class DiffusersBackend:
         try:
             return pipe(**asked)
         except NameError as error:
-            # The image-to-video pipeline of Wan uses ftfy without asking whether it is there (diffusers 0.42).
+            # The image-to-video pipeline of Wan uses ftfy without asking whether it is there
+            # (diffusers 0.42).
             raise Refused(
                 f"This pipeline needs the package {error.name}, which is not in the models' environment. Install it there: "
                 "pip install -r requirements-models.txt",

@@ -87,7 +87,8 @@ class SpeechBackend:
         rate = getattr(config, "sampling_rate", None) or getattr(codec, "sampling_rate", None)
         # Tokens a second, of a model that makes sound token by token
         self._frame_rate = float(getattr(codec, "frame_rate", 0) or 0)
-        # A token's codes come one after another: so many steps later than the first the last one is whole.
+        # A token's codes come one after another: so many steps later than the first the last one is
+        # whole.
         self._late = max(0, int(getattr(getattr(config, "decoder", None), "num_codebooks", 1)) - 1)
         self._by_tokens = bool(model.can_generate())
         takes = ["seconds"] if self._by_tokens and self._frame_rate else []

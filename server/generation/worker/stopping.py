@@ -30,10 +30,11 @@ class Stop:
 
 
 def watch(modules: Iterable[Any], stop: Stop) -> int:
-    """Have each block of these torch modules check `stop` before its work; return the number of blocks.
+    """Have each block of these torch modules check `stop` before its work; return the number of
+    blocks.
 
-    A block is a child of a `ModuleList`: a layer of a transformer, a stage of an autoencoder. So a cancelled step
-    ends within one layer, not when the step is over.
+    A block is a child of a `ModuleList`: a layer of a transformer, a stage of an autoencoder. So a
+    cancelled step ends within one layer, not when the step is over.
     """
     import torch
 

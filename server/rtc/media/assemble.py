@@ -1,11 +1,15 @@
-"""Assemble RTP packets into whole frames, and decide which repairs to request. Pure: the caller gives the time.
+"""Assemble RTP packets into whole frames, and decide which repairs to request.
 
-The owner creates one `Assembler` per media stream, and a new one for a new SSRC. It adds every media packet on arrival
-(retransmitted ones too), sends the requests that `nacks` and `key_frame_wanted` return, and calls `poll` at `deadline`.
-A packet with a malformed payload is not added: it counts as lost.
+Pure: the caller gives the time.
 
-A frame is complete at its marker bit, which saves one frame period against waiting for the next timestamp. Returned
-frames are whole, in order and decodable: after a gap, deltas are dropped until a key frame.
+The owner creates one `Assembler` per media stream, and a new one for a new SSRC. It adds every
+media packet on arrival (retransmitted ones too), sends the requests that `nacks` and
+`key_frame_wanted` return, and calls `poll` at `deadline`. A packet with a malformed payload is not
+added: it counts as lost.
+
+A frame is complete at its marker bit, which saves one frame period against waiting for the next
+timestamp. Returned frames are whole, in order and decodable: after a gap, deltas are dropped until
+a key frame.
 """
 
 from __future__ import annotations
@@ -15,25 +19,29 @@ import math
 from server.rtc.media.holes import MissingPackets, PacketsAhead
 from server.rtc.media.packet import EncodedFrame, Packet, newer
 
-# Age at which a missing packet is given up; it leaves time to answer the last request (`holes.NACK_AT`).
+# Age at which a missing packet is given up; it leaves time to answer the last request
+# (`holes.NACK_AT`).
 HOLE_S = 0.45
-# The last packets of a frame are requested after these times without a packet, because an idle camera's next frame,
-# which would reveal the loss, is far away. A sender that has not sent them yet ignores the request.
+# The last packets of a frame are requested after these times without a packet, because an idle
+# camera's next frame, which would reveal the loss, is far away. A sender that has not sent them yet
+# ignores the request.
 TAIL_AT = (0.08, 0.2)
 TAIL_PACKETS = 2
-# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are useless anyway, else
-# after this time, so that reordered packets cost nothing.
+# A whole key frame behind a hole replaces all that the hole holds back: at once when deltas are
+# useless anyway, else after this time, so that reordered packets cost nothing.
 KEY_GRACE_S = 0.02
 # Least time between two key frame requests.
 PLI_S = 0.5
-# After a silence this long a key frame is requested at once: the missing packets were lost with the link.
+# After a silence this long a key frame is requested at once: the missing packets were lost with the
+# link.
 SILENCE_S = 1.0
-# Bounds of one frame, and separately of all packets behind the oldest hole (missing ones included). A larger frame
-# is dropped; a hole with more behind it is given up at once.
+# Bounds of one frame, and separately of all packets behind the oldest hole (missing ones included).
+# A larger frame is dropped; a hole with more behind it is given up at once.
 MAX_PACKETS = 512
 MAX_BYTES = 2 << 20
-# A sequence number this far away means that the sender restarted, once a run of such packets arrives: a short run when
-# their timestamps are the newest, a longer one when they may be old duplicates.
+# A sequence number this far away means that the sender restarted, once a run of such packets
+# arrives: a short run when their timestamps are the newest, a longer one when they may be old
+# duplicates.
 FAR = 3000
 RESTART_RUN = 3
 RESTART_RUN_OLD = 16
@@ -44,7 +52,8 @@ MISORDERED_START = 16
 class Assembler:
     """One stream's packets in, whole frames out.
 
-    Sequence numbers are unwrapped inside: plain integers that grow, the lower 16 bits as on the wire.
+    Sequence numbers are unwrapped inside: plain integers that grow, the lower 16 bits as on the
+    wire.
     """
 
     def __init__(self) -> None:
@@ -56,8 +65,8 @@ class Assembler:
         self.ignored = 0
         # Restarts of the sender within the same SSRC.
         self.restarts = 0
-        # False once a frame continued after its marker (some H.264 senders mark every slice): such a sender's
-        # frames are complete only at the next timestamp.
+        # False once a frame continued after its marker (some H.264 senders mark every slice): such
+        # a sender's frames are complete only at the next timestamp.
         self._markers = True
         # Time of the last key frame request.
         self._asked = -PLI_S
@@ -81,11 +90,13 @@ class Assembler:
         self._frame_last = 0.0
         # Requests of `TAIL_AT` made since its newest packet.
         self._tail_asked = 0
-        # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None when it was lost.
+        # Timestamp of the packet at `_next` - 1, which is that of the frame being collected; None
+        # when it was lost.
         self._before: int | None = None
         # True when that packet closed its frame by its marker.
         self._marker_before = False
-        # Parts of a key frame closed by its marker, until the next frame begins; see `_go_on_after_marker`.
+        # Parts of a key frame closed by its marker, until the next frame begins; see
+        # `_go_on_after_marker`.
         self._closed_key: list[bytes] | None = None
         # Packets behind a hole. Whenever there are any, `_next` is missing.
         self._ahead = PacketsAhead()
@@ -97,7 +108,8 @@ class Assembler:
         self._want_key = False
         # Timestamp of the frame whose rest is being discarded, so that it counts once.
         self._tail_timestamp: int | None = None
-        # All packets until the first frame begins, since its start may arrive late. None from then on.
+        # All packets until the first frame begins, since its start may arrive late. None from then
+        # on.
         self._opening: list[Packet] | None = []
         # Consecutive packets from far away: together they may be a restart of the sender.
         self._far: list[Packet] = []
@@ -132,9 +144,11 @@ class Assembler:
         return frames
 
     def deadline(self) -> float | None:
-        """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new packet; None: never.
+        """Return the time at which `poll`, `nacks` or `key_frame_wanted` has work without a new
+        packet; None: never.
 
-        It lies in the past when work is due already. Those methods compare `now` with exactly this number.
+        It lies in the past when work is due already. Those methods compare `now` with exactly this
+        number.
         """
         due = self._asked + PLI_S if self._want_key else math.inf
         if self._missing:
@@ -144,7 +158,9 @@ class Assembler:
         return None if due == math.inf else due
 
     def nacks(self, now: float) -> list[int]:
-        """Return the sequence numbers to request now, at most 64, oldest first, and count them as requested."""
+        """Return the sequence numbers to request now, at most 64, oldest first, and count them as
+        requested.
+        """
         if now >= self._missing.due:
             return self._missing.take_due(now)
         if self._parts and not self._missing and now >= self._tail_due():
@@ -163,7 +179,8 @@ class Assembler:
     def decode_failed(self, timestamp: int | None = None) -> None:
         """Drop deltas until a key frame, because the decoder refused a frame.
 
-        Ignored when `timestamp`, the frame's RTP timestamp, is older than a key frame that was returned already.
+        Ignored when `timestamp`, the frame's RTP timestamp, is older than a key frame that was
+        returned already.
         """
         newest = self._key_timestamp
         if timestamp is None or newest is None or newer(newest, timestamp) <= 0:
@@ -242,8 +259,8 @@ class Assembler:
     def _go_on_after_marker(self, packet: Packet) -> bool:
         """Stop trusting markers: the last returned frame continues after its marker.
 
-        A key frame is collected again and returned once more, whole (True). A delta cannot be repaired: its rest is
-        discarded, and deltas wait for a key frame (False).
+        A key frame is collected again and returned once more, whole (True). A delta cannot be
+        repaired: its rest is discarded, and deltas wait for a key frame (False).
         """
         self._markers = False
         if self._closed_key is None:
@@ -331,7 +348,9 @@ class Assembler:
     # giving up
 
     def _tail_due(self) -> float:
-        """Return the time to request the rest of the frame being collected, if no packet comes before."""
+        """Return the time to request the rest of the frame being collected, if no packet comes
+        before.
+        """
         if self._tail_asked >= len(TAIL_AT) or not self._markers:
             return math.inf
         return self._frame_last + TAIL_AT[self._tail_asked]
@@ -341,7 +360,9 @@ class Assembler:
         return self._missing.oldest() + (HOLE_S if self._ahead.whole_key is None else KEY_GRACE_S)
 
     def _pass_hole(self, frames: list[EncodedFrame]) -> None:
-        """Give up the oldest hole; with a whole key frame behind it, everything before that key frame."""
+        """Give up the oldest hole; with a whole key frame behind it, everything before that key
+        frame.
+        """
         target = self._ahead.whole_key
         self._skip_hole(frames)
         while target is not None and self._next <= target:
@@ -377,7 +398,9 @@ class Assembler:
     # beginnings
 
     def _rewind(self, sequence: int, now: float) -> None:
-        """Move the stream's beginning back to a packet that the first one had overtaken; no frame has begun yet."""
+        """Move the stream's beginning back to a packet that the first one had overtaken; no frame
+        has begun yet.
+        """
         opening, self._opening = self._opening or [], []
         first = self._next - len(opening)
         if not self._ahead:
@@ -390,7 +413,10 @@ class Assembler:
         self._tail_timestamp = None
 
     def _add_far(self, packet: Packet, distance: int, frames: list[EncodedFrame]) -> None:
-        """Keep a packet far outside of the expected range. A run of them means that the sender restarted."""
+        """Keep a packet far outside of the expected range.
+
+        A run of them means that the sender restarted.
+        """
         newest = self._ahead.newest().timestamp if self._ahead else self._before
         newest_yet = newest is not None and newer(packet.timestamp, newest) > 0
         if -FAR < distance < 0 and not newest_yet:

@@ -1,4 +1,7 @@
-"""State machine of a camera: starting, live, frozen, stalled, ended. Pure: the caller gives the time."""
+"""State machine of a camera: starting, live, frozen, stalled, ended.
+
+Pure: the caller gives the time.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,18 @@ from collections import deque
 
 from server.core.frames import CameraState
 
-# Time without packets (STALLED) or without a new picture (FROZEN): QUIET_S, or so many frame periods when that is
-# longer, so that a camera at one frame per second does not flicker; at most QUIET_MAX_S.
+# Time without packets (STALLED) or without a new picture (FROZEN): QUIET_S, or so many frame
+# periods when that is longer, so that a camera at one frame per second does not flicker; at most
+# QUIET_MAX_S.
 QUIET_S = 2.0
 QUIET_PERIODS = 3
 QUIET_MAX_S = 30.0
 # Time for the first frame after connecting; 4 s are normal with 10 % packet loss.
 FIRST_FRAME_S = 6.0
-# A browser with a frozen camera repeats the last picture with a new capture time whenever its frame rate is changed:
-# once or twice on waking, and again on falling back 1.5 s later or more (measured with Chromium). This many new
-# pictures with no larger gap between them prove that the camera moves again.
+# A browser with a frozen camera repeats the last picture with a new capture time whenever its frame
+# rate is changed: once or twice on waking, and again on falling back 1.5 s later or more (measured
+# with Chromium). This many new pictures with no larger gap between them prove that the camera moves
+# again.
 REVIVED_BY = 4
 REVIVED_GAP_S = 1.2
 # The frame period is the median of the last intervals: one pause does not change it.
@@ -29,9 +34,10 @@ FPS_FRAMES = 256
 class CameraWatch:
     """Derives one camera's state from its packets, sender reports and frames.
 
-    STARTING: before the first frame. STALLED: the first frame is overdue, or nothing arrives any more. LIVE: new
-    pictures arrive. FROZEN: packets or reports arrive, but no new picture. STALLED becomes LIVE with the next new
-    picture, FROZEN with the fourth in a row. ENDED is final: later calls (a decoder may be late) change nothing.
+    STARTING: before the first frame. STALLED: the first frame is overdue, or nothing arrives any
+    more. LIVE: new pictures arrive. FROZEN: packets or reports arrive, but no new picture. STALLED
+    becomes LIVE with the next new picture, FROZEN with the fourth in a row. ENDED is final: later
+    calls (a decoder may be late) change nothing.
     """
 
     __slots__ = (
@@ -124,7 +130,8 @@ class CameraWatch:
         return CameraState.LIVE
 
     def stands_still(self, now: float) -> bool:
-        """Return True when the camera is frozen although packets have arrived long enough for a new picture.
+        """Return True when the camera is frozen although packets have arrived long enough for a new
+        picture.
 
         After a silence the first packets arrive before the first whole picture.
         """
@@ -132,7 +139,8 @@ class CameraWatch:
         return self.state(now) is CameraState.FROZEN and heard_for >= self._quiet
 
     def deadline(self, now: float) -> float | None:
-        """Return the time at which the state changes if nothing more arrives; None when it will not.
+        """Return the time at which the state changes if nothing more arrives; None when it will
+        not.
 
         `state` compares `now` with exactly this number.
         """

@@ -16,29 +16,31 @@ from dataclasses import dataclass
 from server.rtc.rate.window_minimum import WindowMinimum
 
 RTP_HZ = 90_000
-# Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of two clocks
-# (1.2 ms at 100 ppm).
+# Window of the shortest delay: long enough to contain a quiet moment, short enough for the drift of
+# two clocks (1.2 ms at 100 ppm).
 WINDOW_S = 12
-# Frames arrive in order. One that is further back than this, or several late ones in a row, mean a timestamp jump.
+# Frames arrive in order. One that is further back than this, or several late ones in a row, mean a
+# timestamp jump.
 LATE_S = 1.0
 LATE_RUN = 3
 # A frame this far ahead of the quickest one means a jump, too.
 AHEAD_S = 1.0
 # A report is not applied to frames further away than this.
 REPORT_FAR_S = 30.0
-# The newest reports have to agree on the offset between NTP and RTP time. Eight are compared: 4 s of a browser's
-# reports, so a browser whose clock is set is doubted for 4 s.
+# The newest reports have to agree on the offset between NTP and RTP time. Eight are compared: 4 s
+# of a browser's reports, so a browser whose clock is set is doubted for 4 s.
 REPORTS = 8
 REPORTS_APART_S = 0.25
-# A report's RTP time cannot be later than its arrival. Our estimate may be late by the time to encode a frame.
+# A report's RTP time cannot be later than its arrival. Our estimate may be late by the time to
+# encode a frame.
 REPORT_AHEAD_S = 0.25
-# Largest difference between the delays of a frame and of a question, both by the sender's clock. No path explains
-# more: the two times are of different clocks, or one is wrong.
+# Largest difference between the delays of a frame and of a question, both by the sender's clock. No
+# path explains more: the two times are of different clocks, or one is wrong.
 STAMPS_APART_S = 0.5
 # A question's `sent_at` is ignored when it is further than this from its arrival.
 SENT_AT_BOUND_S = 2.0
-# Without the sender's clock, the estimated capture has to be this much later than the question's arrival, which covers
-# the error of the estimate (measured bias: 2.3 ms).
+# Without the sender's clock, the estimated capture has to be this much later than the question's
+# arrival, which covers the error of the estimate (measured bias: 2.3 ms).
 LOCAL_MARGIN_S = 0.010
 
 
@@ -50,7 +52,8 @@ class Capture:
     rtp_time: int
     # Monotonic seconds of this machine, too late by the path's shortest delay.
     local: float
-    # Seconds since the epoch by the sender's clock; None without a report, or while reports are ignored.
+    # Seconds since the epoch by the sender's clock; None without a report, or while reports are
+    # ignored.
     sender: float | None
     # True while the sender's reports are ignored as wrong.
     doubted: bool = False
@@ -62,12 +65,14 @@ class CaptureClock:
     def __init__(self) -> None:
         # Timestamp jumps, for example when the camera was switched.
         self.jumps = 0
-        # The newest reports, the newest last: sender's seconds since the epoch and RTP time, 32 bits.
+        # The newest reports, the newest last: sender's seconds since the epoch and RTP time, 32
+        # bits.
         self._reports: deque[tuple[float, int]] = deque(maxlen=REPORTS)
         self._doubted = False
         # The newest frame's RTP time unwrapped and arrival. None before the first frame.
         self._newest: tuple[int, float] | None = None
-        # Unwrapped RTP time less the 32 bits on the wire; its lower 32 bits change with each jump only.
+        # Unwrapped RTP time less the 32 bits on the wire; its lower 32 bits change with each jump
+        # only.
         self._offset = 0
         # Frames in a row older than the newest.
         self._late = 0
@@ -75,7 +80,9 @@ class CaptureClock:
         self._base = WindowMinimum(WINDOW_S)
 
     def report(self, ntp_seconds: float, rtp: int, arrival: float) -> None:
-        """Add a sender report: NTP time as seconds since 1970, RTP timestamp, and arrival in monotonic seconds."""
+        """Add a sender report: NTP time as seconds since 1970, RTP timestamp, and arrival in
+        monotonic seconds.
+        """
         self._reports.append((ntp_seconds, rtp))
         apart = [
             seconds - ntp_seconds - _signed(other - rtp) / RTP_HZ
@@ -86,7 +93,9 @@ class CaptureClock:
         )
 
     def _ahead(self, rtp: int, arrival: float) -> float:
-        """Return by how many seconds a report's RTP time is ahead of its arrival, by this machine's clock."""
+        """Return by how many seconds a report's RTP time is ahead of its arrival, by this machine's
+        clock.
+        """
         if self._newest is None:
             return 0.0
         newest = self._newest[0]
@@ -157,10 +166,11 @@ def captured_after(
 ) -> bool:
     """Return True when a frame was captured after the question was sent.
 
-    `sent_at_s` is the page's time in seconds since the epoch, by the clock of its sender reports, so the offset between
-    the machines does not matter. It is ignored when more than 2 s from the arrival. `now_wall_s` (this machine's seconds
-    since the epoch) and `asked` (monotonic) are both the question's arrival here. Without `sent_at_s`, without a report,
-    or when the two times disagree, the local estimate has to be 10 ms after the arrival. A local estimate before the
+    `sent_at_s` is the page's time in seconds since the epoch, by the clock of its sender reports,
+    so the offset between the machines does not matter. It is ignored when more than 2 s from the
+    arrival. `now_wall_s` (this machine's seconds since the epoch) and `asked` (monotonic) are both
+    the question's arrival here. Without `sent_at_s`, without a report, or when the two times
+    disagree, the local estimate has to be 10 ms after the arrival. A local estimate before the
     arrival always gives False.
     """
     if (

@@ -1,4 +1,6 @@
-"""Decode all cameras' frames on a few shared threads: one frame at a time per camera, in order, bounded."""
+"""Decode all cameras' frames on a few shared threads: one frame at a time per camera, in order,
+bounded.
+"""
 
 from __future__ import annotations
 
@@ -24,14 +26,16 @@ log = logging.getLogger(__name__)
 
 # libav's own decoders: they need half the memory of libvpx and start no threads.
 _DECODERS = {"VP8": "vp8", "H264": "h264"}
-# Largest side of a picture in pixels. libav refuses larger ones before it allocates memory for them.
+# Largest side of a picture in pixels. libav refuses larger ones before it allocates memory for
+# them.
 MAX_SIDE = 4096
-# Bounds of one camera's waiting frames: their number and bytes. Beyond either, all up to the newest key frame are dropped.
+# Bounds of one camera's waiting frames: their number and bytes. Beyond either, all up to the newest
+# key frame are dropped.
 BACKLOG = 30
 BACKLOG_BYTES = 8 << 20
-# Processor time of one camera's decoding: this share of each second, with this many seconds of credit. A flat key frame
-# of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2 ms: a camera that sends only such key frames gets
-# half of a thread.
+# Processor time of one camera's decoding: this share of each second, with this many seconds of
+# credit. A flat key frame of 4096×4096 is 28 KB and takes 23 ms, a frame of 1280×720 takes 2 ms: a
+# camera that sends only such key frames gets half of a thread.
 SHARE = 0.5
 AHEAD_S = 1.0
 # Time after which a camera whose pictures were refused is asked for a key frame again.
@@ -73,9 +77,10 @@ class DecodePool:
 class DecodeLane:
     """One camera's queue and decoder in the decode pool.
 
-    Calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed frame's RTP timestamp, or
-    None when frames were dropped; `on_drop(reason, count)`; `on_refused(reason)` ("memory": the pictures need more than is
-    left; "size": more than any camera may have; "format": see FormatRefused). After `close()` nothing is called, and the
+    Calls on the event loop: `on_image(encoded, image)`; `on_error(timestamp)` with the failed
+    frame's RTP timestamp, or None when frames were dropped; `on_drop(reason, count)`;
+    `on_refused(reason)` ("memory": the pictures need more than is left; "size": more than any
+    camera may have; "format": see FormatRefused). After `close()` nothing is called, and the
     decoder's memory is returned when its thread has finished.
     """
 
@@ -124,7 +129,9 @@ class DecodeLane:
         self._next()
 
     def _overflow(self) -> None:
-        """Drop the frames before the newest waiting key frame; without one drop all and request one."""
+        """Drop the frames before the newest waiting key frame; without one drop all and request
+        one.
+        """
         keep: deque[EncodedFrame] = deque()
         for frame in reversed(self._waiting):
             keep.appendleft(frame)
@@ -141,7 +148,9 @@ class DecodeLane:
         self._waiting = keep
 
     def _refused(self, reason: str) -> None:
-        """Drop frames until the next key frame, and request one later: memory or the format may then fit."""
+        """Drop frames until the next key frame, and request one later: memory or the format may
+        then fit.
+        """
         count = 1
         while self._waiting and not self._waiting[0].key:
             self._waiting.popleft()
@@ -255,7 +264,8 @@ def _too_many(frames: deque[EncodedFrame]) -> bool:
 def give_memory_back() -> None:
     """Collect garbage and return free memory to the system (glibc only). Takes about 20 ms.
 
-    A closed connection is a cycle of references, which only the collector frees, and it seldom runs by itself.
+    A closed connection is a cycle of references, which only the collector frees, and it seldom runs
+    by itself.
     """
     gc.collect()
     with suppress(OSError, AttributeError):

@@ -1,4 +1,5 @@
-"""Limit the memory of decoded pictures: what each frame would make a decoder keep, and what all cameras share. Pure.
+"""Limit the memory of decoded pictures: what each frame would make a decoder keep, and what all
+cameras share. Pure.
 
 `PictureMemory` is safe to call from several threads.
 """
@@ -9,18 +10,19 @@ import threading
 
 from server.rtc.media.h264 import H264Frames, TooLarge
 
-# Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that frame without
-# emulation prevention (measured).
+# Most memory of a decoder beside its pictures: its tables, the units of a frame of 2 MiB, and that
+# frame without emulation prevention (measured).
 DECODER_BYTES = 14 << 20
-# Pictures that a decoder keeps: the previous, golden and alternative frame, the one decoded last, the present one, and the
-# newest returned one.
+# Pictures that a decoder keeps: the previous, golden and alternative frame, the one decoded last,
+# the present one, and the newest returned one.
 VP8_PICTURES = 6
 # Macroblocks of a picture of 4096×4096
 VP8_MAX_MACROBLOCKS = 65_536
 # 16×16 pixels of 4:2:0. The decoder's other memory is small (measured).
 VP8_MACROBLOCK_BYTES = 384
-# Memory guaranteed to each camera. Pictures of 1920×1088 take 18 MiB in VP8, and 29 MiB in H.264 with four references
-# (the most of level 4); an H.264 decoder takes 14 MiB more, and 25 picture parameter sets 4 MiB.
+# Memory guaranteed to each camera. Pictures of 1920×1088 take 18 MiB in VP8, and 29 MiB in H.264
+# with four references (the most of level 4); an H.264 decoder takes 14 MiB more, and 25 picture
+# parameter sets 4 MiB.
 OWN_BYTES = 48 << 20
 # Memory that all cameras share for what exceeds their own.
 SHARED_BYTES = 512 << 20
@@ -33,7 +35,8 @@ class CheckedFrames:
         self._frames = _FRAMES[codec]()
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
-        """Return the frame to decode, and the most bytes the decoder may keep from now on (0: unchanged).
+        """Return the frame to decode, and the most bytes the decoder may keep from now on (0:
+        unchanged).
 
         Raises FormatRefused, TooLarge, and ValueError for a malformed frame.
         """
@@ -45,7 +48,8 @@ class Vp8Frames:
     """Checks one decoder's frames; each stands for itself."""
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
-        """Return the frame unchanged, and the most bytes that the decoder may keep; 0 for anything but a key frame.
+        """Return the frame unchanged, and the most bytes that the decoder may keep; 0 for anything
+        but a key frame.
 
         Raises TooLarge.
         """
@@ -70,7 +74,10 @@ _FRAMES: dict[str, type[Vp8Frames | H264Frames]] = {"VP8": Vp8Frames, "H264": H2
 
 
 class PictureMemory:
-    """Tracks each decoder's part of the shared memory. Its largest demand counts until it is closed."""
+    """Tracks each decoder's part of the shared memory.
+
+    Its largest demand counts until it is closed.
+    """
 
     def __init__(self, *, own: int = OWN_BYTES, shared: int = SHARED_BYTES) -> None:
         self._own = own
@@ -84,7 +91,10 @@ class PictureMemory:
         return self._free
 
     def take(self, owner: object, size: int) -> bool:
-        """Reserve `size` bytes in all for `owner`'s decoder. Returns False, and reserves nothing, when too few are left."""
+        """Reserve `size` bytes in all for `owner`'s decoder.
+
+        Returns False, and reserves nothing, when too few are left.
+        """
         with self._lock:
             more = size - self._own - self._taken.get(owner, 0)
             if more > self._free:

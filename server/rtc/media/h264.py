@@ -1,10 +1,14 @@
-"""Bound H.264 frames (Annex B) and rewrite their sequence parameter sets before libav decodes them. Pure.
+"""Bound H.264 frames (Annex B) and rewrite their sequence parameter sets before libav decodes them.
 
-libav keeps as many reference pictures as a set (ITU-T H.264 section 7.3.2.1.1) states, and further pictures for
-reordering: up to sixteen, also where the set states nothing and pictures arrive out of order. The rewritten set states
-that no picture is reordered, and leaves out every field that decoding does not need.
+Pure.
 
-libav allocates 4 KiB for a unit of four bytes and 168 KiB for a picture parameter set of ten, and never frees either.
+libav keeps as many reference pictures as a set (ITU-T H.264 section 7.3.2.1.1) states, and further
+pictures for reordering: up to sixteen, also where the set states nothing and pictures arrive out of
+order. The rewritten set states that no picture is reordered, and leaves out every field that
+decoding does not need.
+
+libav allocates 4 KiB for a unit of four bytes and 168 KiB for a picture parameter set of ten, and
+never frees either.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ from typing import NamedTuple
 # Macroblocks of a picture of 4096×4096
 MAX_PICTURE_MACROBLOCKS = 65_536
 MAX_SIDE_MACROBLOCKS = 256
-# Pictures beside the references: the present one, the one before (from which libav conceals damage) and the newest
-# returned one.
+# Pictures beside the references: the present one, the one before (from which libav conceals damage)
+# and the newest returned one.
 BESIDE_REFERENCES = 3
-# Macroblocks of all kept pictures: the references of level 5.2 (table A-1) and those beside them. 196 MiB.
+# Macroblocks of all kept pictures: the references of level 5.2 (table A-1) and those beside them.
+# 196 MiB.
 MAX_KEPT_MACROBLOCKS = 184_320 + BESIDE_REFERENCES * MAX_PICTURE_MACROBLOCKS
 # Parameter sets in one frame; encoders send one.
 MAX_SETS = 8
@@ -37,21 +42,26 @@ _PPS = 8
 # Baseline, main, extended and high: the profiles that can be 4:2:0 with 8 bits only.
 _PROFILES = frozenset({66, 77, 88, 100})
 _HIGH = 100
-# Bytes that are read of a set: no needed field lies behind them, scaling lists and colours included.
+# Bytes that are read of a set: no needed field lies behind them, scaling lists and colours
+# included.
 _LONGEST = 1024
 _MAX_REFERENCES = 16
 _EXTENDED_SAR = 255
 
 
 class FormatRefused(ValueError):
-    """The stream is not 4:2:0 with 8 bits, or has slice groups, data partitions, or slices out of order.
+    """The stream is not 4:2:0 with 8 bits, or has slice groups, data partitions, or slices out of
+    order.
 
     Outside the tree of errors: the decoder counts it, and no client gets it.
     """
 
 
 class TooLarge(ValueError):
-    """The pictures need more memory than any camera may have. Outside the tree of errors as `FormatRefused` is."""
+    """The pictures need more memory than any camera may have.
+
+    Outside the tree of errors as `FormatRefused` is.
+    """
 
 
 class SequenceSet(NamedTuple):
@@ -77,9 +87,11 @@ class H264Frames:
         self.picture = 0
 
     def checked(self, data: bytes) -> tuple[bytes, int]:
-        """Return the frame to decode, and the most bytes that all frames so far may keep (0: unchanged).
+        """Return the frame to decode, and the most bytes that all frames so far may keep (0:
+        unchanged).
 
-        Raises FormatRefused, TooLarge, and ValueError for a frame that is malformed or out of bounds.
+        Raises FormatRefused, TooLarge, and ValueError for a frame that is malformed or out of
+        bounds.
         """
         parts: list[bytes] = []
         changed = sets = units = 0
@@ -244,7 +256,9 @@ def _samples(bits: Bits) -> None:
 
 
 def _colors(bits: Bits) -> str:
-    """Copy the bits of `video_signal_type` from the usability information (section E.1.1); "0" without one."""
+    """Copy the bits of `video_signal_type` from the usability information (section E.1.1); "0"
+    without one.
+    """
     try:
         if not bits.read(1):
             return "0"
@@ -265,8 +279,8 @@ def _vui(colors: str, references: int) -> str:
     """Write usability information with these colours, in which no picture is reordered."""
     # No aspect ratio, no overscan; no chroma location, timing, buffers and picture structure.
     head = "00" + colors + "0" "0" "00" "0"
-    # Restrictions: vectors beyond the edges, no bound of bytes and bits, the usual bound of vectors, no reordered
-    # pictures, and only as many buffered pictures as references.
+    # Restrictions: vectors beyond the edges, no bound of bytes and bits, the usual bound of
+    # vectors, no reordered pictures, and only as many buffered pictures as references.
     numbers = "".join(_ue(number) for number in (0, 0, 16, 16, 0, references))
     return head + "1" "1" + numbers
 

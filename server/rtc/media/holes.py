@@ -1,4 +1,7 @@
-"""Track missing packets, the times to request them, and the packets that wait behind. Pure: the caller gives the time."""
+"""Track missing packets, the times to request them, and the packets that wait behind.
+
+Pure: the caller gives the time.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from itertools import islice
 
 from server.rtc.media.packet import Packet
 
-# Times of the requests for a packet, seconds after it was found missing; aiortc itself requests once.
+# Times of the requests for a packet, seconds after it was found missing; aiortc itself requests
+# once.
 NACK_AT = (0.0, 0.08, 0.16, 0.32)
 # Most sequence numbers in one NACK, oldest first.
 MAX_NACKS = 64
@@ -26,7 +30,10 @@ class _Missing:
 
 
 class MissingPackets:
-    """Missing unwrapped sequence numbers in ascending order, each with its own times. The owner bounds their number."""
+    """Missing unwrapped sequence numbers in ascending order, each with its own times.
+
+    The owner bounds their number.
+    """
 
     __slots__ = ("_missing", "due")
 
@@ -69,7 +76,9 @@ class MissingPackets:
         return next(iter(self._missing.values())).since
 
     def take_due(self, now: float) -> list[int]:
-        """Return the 16-bit numbers to request now, at most `MAX_NACKS`, and count them as requested."""
+        """Return the 16-bit numbers to request now, at most `MAX_NACKS`, and count them as
+        requested.
+        """
         ask: list[int] = []
         due = math.inf
         for sequence, missing in islice(self._missing.items(), MAX_NACKS):
@@ -86,9 +95,11 @@ class MissingPackets:
 
 
 class PacketsAhead(dict[int, Packet]):
-    """Packets that wait behind a missing one, by unwrapped sequence number, and the first whole key frame among them.
+    """Packets that wait behind a missing one, by unwrapped sequence number, and the first whole key
+    frame among them.
 
-    The owner bounds it and takes packets from its lower end. `markers`: True when a marker bit closes a frame (see `Assembler`).
+    The owner bounds it and takes packets from its lower end. `markers`: True when a marker bit
+    closes a frame (see `Assembler`).
     """
 
     __slots__ = ("_keys", "end", "size", "whole_key")

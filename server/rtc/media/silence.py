@@ -1,18 +1,22 @@
-"""Request key frames while a camera is silent, so that one follows as soon as its link is back. Pure.
+"""Request key frames while a camera is silent, so that one follows as soon as its link is back.
 
-The first frame after a cut refers to lost frames, so only a key frame can be decoded, and an idle camera's next frame is
-half a second away. Requests are lost in the cut, too, so they are repeated until one gets through.
+Pure.
 
-A frozen camera is not silent, because its browser still sends reports. With key frame requests it would repeat its last
-picture and appear to move.
+The first frame after a cut refers to lost frames, so only a key frame can be decoded, and an idle
+camera's next frame is half a second away. Requests are lost in the cut, too, so they are repeated
+until one gets through.
+
+A frozen camera is not silent, because its browser still sends reports. With key frame requests it
+would repeat its last picture and appear to move.
 """
 
 from __future__ import annotations
 
 import math
 
-# Time without packets before the first request. A working link is never quiet for longer: an idle camera sends at least
-# one frame per second, a frozen one a sender report every 0.5 to 1.5 s (RFC 3550, section 6.2, libwebrtc's interval).
+# Time without packets before the first request. A working link is never quiet for longer: an idle
+# camera sends at least one frame per second, a frozen one a sender report every 0.5 to 1.5 s (RFC
+# 3550, section 6.2, libwebrtc's interval).
 AFTER_S = 1.8
 EVERY_S = 0.2
 # Requests stop after this time, when the connection is given up.
@@ -38,7 +42,10 @@ class Silence:
         self.asks = 0
 
     def deadline(self) -> float:
-        """Return the time of the next request; infinite for never. `ask` compares `now` with exactly this number."""
+        """Return the time of the next request; infinite for never.
+
+        `ask` compares `now` with exactly this number.
+        """
         return self._due
 
     def ask(self, now: float) -> bool:

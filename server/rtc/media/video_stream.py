@@ -1,4 +1,7 @@
-"""One video stream (one SSRC): packets in, frames out, with repair. Uses the event loop, but not aiortc."""
+"""One video stream (one SSRC): packets in, frames out, with repair.
+
+Uses the event loop, but not aiortc.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ from server.rtc.media.decode import DecodeLane, DecodePool
 from server.rtc.media.packet import EncodedFrame, Packet, newer
 from server.rtc.media.silence import Silence
 
-# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is refused before decoding.
+# Pixel formats that the rest of the program reads: planar, 8 bits, 4:2:0. H.264 in other formats is
+# refused before decoding.
 READABLE = frozenset({"yuv420p", "yuvj420p"})
 
 
@@ -44,7 +48,10 @@ class Feedback(Protocol):
 
 
 class VideoStream:
-    """Owns the assembly, repair, capture times and decoding of one SSRC. A new SSRC gets a new stream."""
+    """Owns the assembly, repair, capture times and decoding of one SSRC.
+
+    A new SSRC gets a new stream.
+    """
 
     def __init__(
         self,
@@ -57,7 +64,8 @@ class VideoStream:
     ) -> None:
         self.ssrc = ssrc
         self.codec = codec
-        # Middle 32 bits of the last sender report's NTP time, and its arrival (RFC 3550 section 6.4.1).
+        # Middle 32 bits of the last sender report's NTP time, and its arrival (RFC 3550 section
+        # 6.4.1).
         self.last_report: tuple[int, float] | None = None
         self._sink = sink
         self._feedback = feedback
@@ -94,7 +102,10 @@ class VideoStream:
         retransmission: bool,
         colors: bytes = b"",
     ) -> None:
-        """Process a media packet. `data`: the RTP payload; `colors`: value of the color space extension, or empty."""
+        """Process a media packet.
+
+        `data`: the RTP payload; `colors`: value of the color space extension, or empty.
+        """
         if self._closed:
             return
         try:

@@ -1,4 +1,5 @@
-"""Changes to aiortc and aioice, each with its reason and a test that fails when the library changes underneath.
+"""Changes to aiortc and aioice, each with its reason and a test that fails when the library changes
+underneath.
 
 Beside this folder only `turn_check` imports aioice.
 """

@@ -1,5 +1,6 @@
-"""Four corrections to aioice 0.13.0: accept datagrams from verified peers only, check STUN messages before they are
-processed, repeat a check that crosses the peer's, and stop the consent queries of a closed connection.
+"""Four corrections to aioice 0.13.0: accept datagrams from verified peers only, check STUN messages
+before they are processed, repeat a check that crosses the peer's, and stop the consent queries of a
+closed connection.
 
 `tests/project/test_dependencies.py` fails when the wrapped functions change.
 """
@@ -17,12 +18,13 @@ from server.rtc.offer import MAX_CANDIDATES
 
 _SUCCEEDED = aioice.ice.CandidatePair.State.SUCCEEDED
 
-# Bytes of one datagram: the usual path MTU, and the most that pylibsrtp's buffer and aiortc's DTLS reading accept.
+# Bytes of one datagram: the usual path MTU, and the most that pylibsrtp's buffer and aiortc's DTLS
+# reading accept.
 MAX_DATAGRAM = 1500
 # Datagrams that wait for DTLS to read them; a working connection has hardly ever more than one.
 MAX_WAITING = 2048
-# Addresses of one peer: its candidates, and as many peer-reflexive ones. Without a bound an authenticated peer could make
-# this server send checks to any address (RFC 8445 section 19.5.1).
+# Addresses of one peer: its candidates, and as many peer-reflexive ones. Without a bound an
+# authenticated peer could make this server send checks to any address (RFC 8445 section 19.5.1).
 MAX_ADDRESSES = 2 * MAX_CANDIDATES
 # Checks that aioice keeps until the answer is made. It would silently drop the oldest beyond this.
 MAX_EARLY_CHECKS = 100
@@ -45,19 +47,23 @@ class _Handler(Protocol):
 
 
 def checked(stock: _Handler) -> _Handler:
-    """Wrap aioice's `datagram_received` so that it refuses datagrams of strangers and malformed STUN.
+    """Wrap aioice's `datagram_received` so that it refuses datagrams of strangers and malformed
+    STUN.
 
-    aioice passes every datagram that is not STUN to DTLS, so that a stranger could end a session. Here a datagram passes
-    only from a verified address (OWASP ASVS 5, 17.2.6): our check of it has succeeded, or it has sent an authenticated
-    check that nominates the pair, which may be a moment earlier. The nominating side stops checking once a pair works,
-    while the other side may already send from another of its candidates.
+    aioice passes every datagram that is not STUN to DTLS, so that a stranger could end a session.
+    Here a datagram passes only from a verified address (OWASP ASVS 5, 17.2.6): our check of it has
+    succeeded, or it has sent an authenticated check that nominates the pair, which may be a moment
+    earlier. The nominating side stops checking once a pair works, while the other side may already
+    send from another of its candidates.
 
-    A STUN message passes when it is whole and a request to this connection or a response to one of its requests. The
-    rest gets no answer (aioice's would go to an address that the sender chose), no log line and no queue entry.
+    A STUN message passes when it is whole and a request to this connection or a response to one of
+    its requests. The rest gets no answer (aioice's would go to an address that the sender chose),
+    no log line and no queue entry.
     """
 
     def datagram_received(self: Any, data: Any, addr: tuple[Any, ...]) -> None:
-        # DTLS reads the first byte, so an empty datagram would raise. STUN begins with 0 to 3 (RFC 7983).
+        # DTLS reads the first byte, so an empty datagram would raise. STUN begins with 0 to 3 (RFC
+        # 7983).
         if not data:
             return
         remote = (addr[0], addr[1])
@@ -125,7 +131,9 @@ STOCK_INCOMING = aioice.ice.Connection.check_incoming
 
 
 async def _query_consent(self: aioice.ice.Connection) -> None:
-    """Do not query consent on a closing connection: one closed while its checks succeed would go on for 30 s."""
+    """Do not query consent on a closing connection: one closed while its checks succeed would go on
+    for 30 s.
+    """
     if not self._closing:
         await STOCK_CONSENT(self)
 
@@ -136,10 +144,12 @@ def _check_incoming(
     addr: tuple[str, int],
     protocol: aioice.ice.StunProtocol,
 ) -> None:
-    """Repeat our unanswered check of a pair at once when the peer's check of it arrives (RFC 8445, 7.3.1.4).
+    """Repeat our unanswered check of a pair at once when the peer's check of it arrives (RFC 8445,
+    7.3.1.4).
 
-    Ours was sent before the path was open (NAT, a relay's permission); aioice alone would wait 0.5 s. Only authenticated
-    checks come here, and `MAX_SENT_AGAIN` bounds what a peer gains that names others' addresses as its own.
+    Ours was sent before the path was open (NAT, a relay's permission); aioice alone would wait 0.5
+    s. Only authenticated checks come here, and `MAX_SENT_AGAIN` bounds what a peer gains that names
+    others' addresses as its own.
     """
     STOCK_INCOMING(self, message, addr, protocol)
     transactions: tuple[Any, ...] = tuple(protocol.transactions.values())

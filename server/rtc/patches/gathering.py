@@ -1,7 +1,8 @@
 """Choose a camera connection's sockets and announced addresses, in place of aioice 0.13.0.
 
-A connection takes one UDP port on each address of this machine that it uses, except loopback, whatever else its offer
-contains. `tests/project/test_dependencies.py` fails when the replaced functions change.
+A connection takes one UDP port on each address of this machine that it uses, except loopback,
+whatever else its offer contains. `tests/project/test_dependencies.py` fails when the replaced
+functions change.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ Address = IPv4Address | IPv6Address
 
 # An answer waits this long for the STUN server, because our candidates are not trickled.
 STUN_SECONDS = 0.5
-# A STUN server that did not answer is not asked for this long, so that further answers do not wait for it.
+# A STUN server that did not answer is not asked for this long, so that further answers do not wait
+# for it.
 STUN_PAUSE_SECONDS = 60.0
 # After the whole range was found in use, offers are refused without another search for this long.
 FULL_SECONDS = 0.5
@@ -37,13 +39,14 @@ RETRY_AFTER = 3.0
 
 
 class Gathering:
-    """Gathers the candidates of all connections of a server, and owns the position in the port range.
+    """Gathers the candidates of all connections of a server, and owns the position in the port
+    range.
 
-    `ports`: first and last UDP port for media; None lets the system choose. `public`: the addresses to announce, most
-    preferred first. They replace all own addresses of their family (IPv4, IPv6). One that this machine has stands for
-    itself; any other means the same port on this machine's addresses (1:1 NAT, a container's published ports).
-    `stun_url`: a `stun:` URL that is asked for this machine's public address; IPv4 only, and only without a public IPv4
-    address.
+    `ports`: first and last UDP port for media; None lets the system choose. `public`: the addresses
+    to announce, most preferred first. They replace all own addresses of their family (IPv4, IPv6).
+    One that this machine has stands for itself; any other means the same port on this machine's
+    addresses (1:1 NAT, a container's published ports). `stun_url`: a `stun:` URL that is asked for
+    this machine's public address; IPv4 only, and only without a public IPv4 address.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Gathering:
         return self._stun is not None and not any(a.version == 4 for a in self._public)
 
     def announced(self, own: Sequence[str]) -> list[str]:
-        """Return the addresses to announce on a machine with the addresses `own`, without those from STUN."""
+        """Return the addresses to announce on a machine with the addresses `own`, without those
+        from STUN.
+        """
         named = {address.version for address in self._public}
         rest = [a for a in own if ipaddress.ip_address(a).version not in named]
         return [*map(str, self._public), *rest]
@@ -82,7 +87,10 @@ class Gathering:
         addresses: list[str],
         timeout: int = 5,
     ) -> list[aioice.Candidate]:
-        """Replace `Connection.get_component_candidates`: open sockets, return candidates. Raises PortsExhausted."""
+        """Replace `Connection.get_component_candidates`: open sockets, return candidates.
+
+        Raises PortsExhausted.
+        """
         found: list[aioice.Candidate] = []
         hosts: list[aioice.ice.StunProtocol] = []
         for address in self._used(addresses):
@@ -114,7 +122,9 @@ class Gathering:
         return found
 
     def _used(self, own: list[str]) -> list[str]:
-        """Return the own addresses that need a socket: of a family whose public ones are all our own, only those."""
+        """Return the own addresses that need a socket: of a family whose public ones are all our
+        own, only those.
+        """
         used = list(own)
         for version in (4, 6):
             named = [str(a) for a in self._public if a.version == version]
@@ -123,7 +133,10 @@ class Gathering:
         return used
 
     def _socket(self, address: str) -> socket.socket:
-        """Open and bind a UDP socket. Raises PortsExhausted; OSError when the address cannot be used."""
+        """Open and bind a UDP socket.
+
+        Raises PortsExhausted; OSError when the address cannot be used.
+        """
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -136,7 +149,10 @@ class Gathering:
         return sock
 
     def bind(self, sock: socket.socket, address: str) -> None:
-        """Bind to the next free port of the range after the last one used. Raises PortsExhausted, OSError."""
+        """Bind to the next free port of the range after the last one used.
+
+        Raises PortsExhausted, OSError.
+        """
         if self._ports is None:
             sock.bind((address, 0))
             return
@@ -174,7 +190,8 @@ class Gathering:
                 ):
                     continue
                 port = protocol.local_candidate.port
-                # Each candidate has a preference of its own; higher is preferred (RFC 8445, 5.1.2.1).
+                # Each candidate has a preference of its own; higher is preferred (RFC 8445,
+                # 5.1.2.1).
                 preference = 0xFFFF - len(candidates)
                 candidates.setdefault(
                     (address, port), _candidate(component, "host", address, port, preference)
@@ -184,7 +201,9 @@ class Gathering:
     async def _reflexive(
         self, component: int, hosts: list[aioice.ice.StunProtocol], server: tuple[str, int]
     ) -> list[aioice.Candidate]:
-        """Ask the STUN server for the sockets' public addresses; none where equal, or without an answer in time."""
+        """Ask the STUN server for the sockets' public addresses; none where equal, or without an
+        answer in time.
+        """
         hosts = [p for p in hosts if ipaddress.ip_address(p.local_candidate.host).version == 4]
         if not hosts or time.monotonic() < self._stun_silent_until:
             return []
@@ -221,7 +240,10 @@ def own_addresses() -> list[str]:
 
 
 async def _ask(protocol: aioice.ice.StunProtocol, server: tuple[str, int]) -> tuple[str, int]:
-    """Ask a STUN server for the socket's public address and port. Raises aioice's TransactionError, ConnectionError."""
+    """Ask a STUN server for the socket's public address and port.
+
+    Raises aioice's TransactionError, ConnectionError.
+    """
     request = aioice.stun.Message(
         message_method=aioice.stun.Method.BINDING, message_class=aioice.stun.Class.REQUEST
     )

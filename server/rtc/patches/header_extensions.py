@@ -1,4 +1,6 @@
-"""Teach aiortc 1.16.0 the RTP header extension for the color space, which senders attach to key frames."""
+"""Teach aiortc 1.16.0 the RTP header extension for the color space, which senders attach to key
+frames.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,10 @@ class ColoredMap(HeaderExtensionsMap):
                 self._color_space = extension.id
 
     def get(self, extension_profile: int, extension_value: bytes) -> HeaderExtensions:
-        """Parse a packet's extensions. Raises ValueError, struct.error and others on malformed ones, like its base."""
+        """Parse a packet's extensions.
+
+        Raises ValueError, struct.error and others on malformed ones, like its base.
+        """
         values = super().get(extension_profile, extension_value)
         # Few packets have it: a value that is too short is not parsed twice.
         if self._color_space and len(extension_value) > 4:

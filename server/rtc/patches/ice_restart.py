@@ -1,8 +1,10 @@
-"""ICE restart (RFC 8445 section 9) below a running DTLS connection, which aiortc 1.16.0 does not offer.
+"""ICE restart (RFC 8445 section 9) below a running DTLS connection, which aiortc 1.16.0 does not
+offer.
 
-A second `aioice.Connection` runs beside the first. Both put received datagrams into the same queue, so that DTLS and
-SRTP continue to read it; sending moves to the new connection once that has a pair. This uses private names of aioice and
-of aiortc's RTCIceTransport: `tests/project/test_dependencies.py` fails when they change.
+A second `aioice.Connection` runs beside the first. Both put received datagrams into the same queue,
+so that DTLS and SRTP continue to read it; sending moves to the new connection once that has a pair.
+This uses private names of aioice and of aiortc's RTCIceTransport:
+`tests/project/test_dependencies.py` fails when they change.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class IceParameters:
-    """Our credentials and candidates of a new ICE session. `candidates`: SDP values without "candidate:"."""
+    """Our credentials and candidates of a new ICE session.
+
+    `candidates`: SDP values without "candidate:".
+    """
 
     ufrag: str
     pwd: str
@@ -38,8 +43,10 @@ class IceRestart:
         seconds: float,
         prepare: Callable[[aioice.Connection], None] = lambda connection: None,
     ) -> None:
-        """`seconds`: time for a restart before the old path is restored. `prepare` is called with each new
-        connection before it gathers."""
+        """`seconds`: time for a restart before the old path is restored.
+
+        `prepare` is called with each new connection before it gathers.
+        """
         self._transport = transport
         self._prepare = prepare
         self._seconds = seconds
@@ -49,7 +56,9 @@ class IceRestart:
         self._beside: tuple[aioice.Connection, aioice.Connection] | None = None
 
     async def begin(self, ufrag: str, pwd: str) -> IceParameters:
-        """Start a restart with the peer's new credentials, and return ours with our candidates. Checks begin at once.
+        """Start a restart with the peer's new credentials, and return ours with our candidates.
+
+        Checks begin at once.
 
         Candidates added to the transport from now on belong to the new session.
         """
@@ -80,7 +89,8 @@ class IceRestart:
             raise
         _swap(transport, old, new)
         transport.iceGatherer._remote_candidates_end = False
-        # The old path may be dead, which is why the peer restarts: its silence must not close the connection.
+        # The old path may be dead, which is why the peer restarts: its silence must not close the
+        # connection.
         if old._query_consent_task is not None:
             old._query_consent_task.cancel()
         self._beside = old, new

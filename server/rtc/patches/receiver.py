@@ -1,8 +1,9 @@
 """Replace aiortc 1.16.0's RTP receiver for camera video.
 
-`CameraReceiver` replaces `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a transceiver is made) for
-video with an attached sink. `install` also extends the lists of codecs and of header extensions. Nothing else of the
-package is changed; `tests/project/test_dependencies.py` fails when the replaced parts change.
+`CameraReceiver` replaces `aiortc.rtcpeerconnection.RTCRtpReceiver` (looked up by name when a
+transceiver is made) for video with an attached sink. `install` also extends the lists of codecs and
+of header extensions. Nothing else of the package is changed; `tests/project/test_dependencies.py`
+fails when the replaced parts change.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ MAX_SSRCS = 8
 class CameraReceiver(RTCRtpReceiver):
     """Receives video for a `FrameSink`, and anything else like aiortc's receiver.
 
-    Owns the current stream, the bandwidth estimate sent to the sender (REMB) and the receiver reports.
+    Owns the current stream, the bandwidth estimate sent to the sender (REMB) and the receiver
+    reports.
     """
 
     def __init__(self, kind: str, transport: RTCDtlsTransport) -> None:
@@ -160,7 +162,10 @@ class CameraReceiver(RTCRtpReceiver):
     # Packets
 
     def _take(self, packet: RtpPacket, now: float, sink: FrameSink) -> int | None:
-        """Process a packet. Returns the estimate to send as REMB (bit/s) when it is due, else None."""
+        """Process a packet.
+
+        Returns the estimate to send as REMB (bit/s) when it is due, else None.
+        """
         codec = self._codecs.get(packet.payload_type)
         if codec is None:
             return None
@@ -311,7 +316,8 @@ class CameraReceiver(RTCRtpReceiver):
 def _more_h264() -> list[RTCRtpCodecParameters]:
     """Return H.264 codecs that libav decodes and that aiortc's list lacks.
 
-    Profiles (RFC 6184 section 8.1): main, high and constrained high; and aiortc's own ones for single NAL units.
+    Profiles (RFC 6184 section 8.1): main, high and constrained high; and aiortc's own ones for
+    single NAL units.
     """
     feedback = [
         RTCRtcpFeedback(type="nack"),
@@ -360,7 +366,10 @@ def _know_color_space() -> None:
 
 
 def install() -> None:
-    """Install the replacements of this module, `datagrams` and `transport_guard`. Safe to call again."""
+    """Install the replacements of this module, `datagrams` and `transport_guard`.
+
+    Safe to call again.
+    """
     CODECS["video"] += _more_h264()
     _know_color_space()
     aiortc.rtcpeerconnection.RTCRtpReceiver = CameraReceiver  # type: ignore[attr-defined]

@@ -1,7 +1,8 @@
-"""Protect aiortc 1.16.0's DTLS transport from an authenticated peer: bound its streams, survive malformed packets.
+"""Protect aiortc 1.16.0's DTLS transport from an authenticated peer: bound its streams, survive
+malformed packets.
 
-Such a peer has valid keys, so neither ICE nor SRTP stops it. `tests/project/test_dependencies.py` fails when the wrapped
-methods change.
+Such a peer has valid keys, so neither ICE nor SRTP stops it. `tests/project/test_dependencies.py`
+fails when the wrapped methods change.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import pylibsrtp
 
 log = logging.getLogger(__name__)
 
-# Streams (SSRCs) of a connection over its whole life. A camera has one, and one for retransmissions; each costs memory in
-# libsrtp and in aiortc's table, and time per packet.
+# Streams (SSRCs) of a connection over its whole life. A camera has one, and one for
+# retransmissions; each costs memory in libsrtp and in aiortc's table, and time per packet.
 MAX_STREAMS = 128
 
 # Refused packets by reason.
@@ -24,7 +25,9 @@ refused: Counter[str] = Counter(malformed=0, streams=0)
 
 
 class BoundedSession:
-    """An SRTP session that accepts at most `MAX_STREAMS` streams; packets of others raise like unauthentic ones."""
+    """An SRTP session that accepts at most `MAX_STREAMS` streams; packets of others raise like
+    unauthentic ones.
+    """
 
     def __init__(self, session: Any) -> None:
         self._session = session
@@ -64,7 +67,10 @@ class DrainedTls:
         return getattr(self._ssl, name)
 
     def recv(self, size: int) -> bytes:
-        """Read until nothing is left. Raises SSL.Error: WantReadError then, ZeroReturnError when the peer closed."""
+        """Read until nothing is left.
+
+        Raises SSL.Error: WantReadError then, ZeroReturnError when the peer closed.
+        """
         while True:
             data: bytes = self._ssl.recv(size)
             if self._transport._data_receiver is not None:

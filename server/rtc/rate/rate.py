@@ -1,12 +1,13 @@
 """Estimate a path's capacity from the arrival of its frames. Pure: the caller gives the time.
 
-A frame leaves the browser as a burst, so the spread of its packets on arrival shows the bottleneck: every frame of three
-or more packets (a train) is a probe, at two frames per second and without test traffic. The capacity is sent to the
-browser as REMB, idle and awake; the page gets lower limits for its encoder. The estimate neither decays nor expires
-while the camera is idle.
+A frame leaves the browser as a burst, so the spread of its packets on arrival shows the bottleneck:
+every frame of three or more packets (a train) is a probe, at two frames per second and without test
+traffic. The capacity is sent to the browser as REMB, idle and awake; the page gets lower limits for
+its encoder. The estimate neither decays nor expires while the camera is idle.
 
-The rule and its constants were measured with Chromium over links of 300 kbit/s to 20 Mbit/s, and in simulations with
-jitter, loss, reordering, competing traffic and a reader that stalls (`tests/rtc/rate/test_rate.py`).
+The rule and its constants were measured with Chromium over links of 300 kbit/s to 20 Mbit/s, and in
+simulations with jitter, loss, reordering, competing traffic and a reader that stalls
+(`tests/rtc/rate/test_rate.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from server.rtc.rate.sender_plan import FPS_TOP, TOP
 from server.rtc.rate.train import SEND_WRAP_S, Train
 from server.rtc.rate.window_minimum import WindowMinimum
 
-# Bounds in bit/s, beside TOP: least REMB, least limit of the encoder, and the highest single rate that
-# makes a difference.
+# Bounds in bit/s, beside TOP: least REMB, least limit of the encoder, and the highest single rate
+# that makes a difference.
 REMB_LOW = 150_000
 CAP_LOW = 120_000
 RATE_TOP = 4e6
@@ -32,8 +33,8 @@ FRAME_BITS = 40_000
 FPS_LOW = 6
 # Least packets of a train.
 TRAIN_PACKETS = 3
-# An incomplete train shows a narrower path when its rate without the longest gap is below this share of the estimate,
-# and it is late by this many seconds.
+# An incomplete train shows a narrower path when its rate without the longest gap is below this
+# share of the estimate, and it is late by this many seconds.
 EARLY, EARLY_S = 0.6, 0.02
 # A train spread as widely on arrival as when sent was not slowed by the path.
 FREE_FACTOR, FREE_S = 1.15, 0.002
@@ -41,20 +42,25 @@ FREE_FACTOR, FREE_S = 1.15, 0.002
 BURST_S = 1.0
 # The estimate is the lower median of this many rates.
 RATES = 5
-# A rate below this share of the estimate lowers the estimate: at once when there is a queue, else at the second one.
+# A rate below this share of the estimate lowers the estimate: at once when there is a queue, else
+# at the second one.
 SLOW = 0.75
 SLOW_QUEUE_S = 0.05
-# Without send times, a rate below this share of the estimate is the browser's own pacing, unless the frame was queued.
+# Without send times, a rate below this share of the estimate is the browser's own pacing, unless
+# the frame was queued.
 PACED = 0.6
-# A frame delayed by this much, whose packets then arrived this many times faster than the path allows, waited in our own
-# socket: it is ignored.
+# A frame delayed by this much, whose packets then arrived this many times faster than the path
+# allows, waited in our own socket: it is ignored.
 STALL_S, STALL_RATE = 0.015, 3.0
-# Jitter is the median change of the delay over this many frames. A frame may be late by this many times the jitter.
+# Jitter is the median change of the delay over this many frames. A frame may be late by this many
+# times the jitter.
 JITTERS = 9
 JITTER_LATE = 3.0
-# Queueing delay above which a lower estimate also lowers the gain, so that the queue empties; below, it is jitter.
+# Queueing delay above which a lower estimate also lowers the gain, so that the queue empties;
+# below, it is jitter.
 GAIN_QUEUE_S = 0.03
-# The gain on the estimate: lowered when two frames in a row waited in a queue, raised again when there is none.
+# The gain on the estimate: lowered when two frames in a row waited in a queue, raised again when
+# there is none.
 GAIN_LOW = 0.25
 GAIN_DOWN, GAIN_DOWN_S, QUEUE_HIGH_S = 0.7, 0.25, 0.08
 GAIN_UP, GAIN_UP_S, QUEUE_LOW_S = 1.1, 0.5, 0.04
@@ -62,7 +68,8 @@ GAIN_UP, GAIN_UP_S, QUEUE_LOW_S = 1.1, 0.5, 0.04
 REMB_GAIN_LOW = 0.5
 # Window of the shortest delay, which is that of the empty path.
 WINDOW_S = 12
-# A packet up to this much older than the newest frame is late; any other timestamp begins a new frame.
+# A packet up to this much older than the newest frame is late; any other timestamp begins a new
+# frame.
 LATE_S = 2.0
 # Relative changes that are reported: decreases at once, increases less often.
 REMB_MOVE, REMB_EVERY_S = 0.05, 1.0
@@ -77,8 +84,9 @@ _RTP_WRAP_S = 2**32 / _RTP_HZ
 class PathRate:
     """Estimates one camera's path. It may outlive a stream, because a new SSRC uses the same path.
 
-    Without abs-send-time (Firefox) the spread on arrival may be the browser's pacing, so only queued frames show a slow
-    path; the RTP timestamp replaces the send time of a frame's first packet, and no REMB is sent.
+    Without abs-send-time (Firefox) the spread on arrival may be the browser's pacing, so only
+    queued frames show a slow path; the RTP timestamp replaces the send time of a frame's first
+    packet, and no REMB is sent.
     """
 
     __slots__ = (
@@ -159,11 +167,13 @@ class PathRate:
         marker: bool,
         sequence: int | None = None,
     ) -> bool:
-        """Add a media packet on arrival. Returns True when `remb`, `cap` or `frame_rate` may have changed.
+        """Add a media packet on arrival.
 
-        `send_time`: abs-send-time as on the wire (24 bits); `size`: bytes of the payload; `timestamp`: 32 bits.
-        With `sequence` the lost packets count among the bits that the path carried. Do not add retransmissions, RTX
-        or padding on another SSRC.
+        Returns True when `remb`, `cap` or `frame_rate` may have changed.
+
+        `send_time`: abs-send-time as on the wire (24 bits); `size`: bytes of the payload;
+        `timestamp`: 32 bits. With `sequence` the lost packets count among the bits that the path
+        carried. Do not add retransmissions, RTX or padding on another SSRC.
         """
         if send_time is not None:
             if not self._timed:
@@ -205,11 +215,15 @@ class PathRate:
         return self._cap
 
     def frame_rate(self) -> int:
-        """Return the frames per second while awake at which each frame has enough bits for a good picture."""
+        """Return the frames per second while awake at which each frame has enough bits for a good
+        picture.
+        """
         return min(FPS_TOP, max(FPS_LOW, round(self._cap / FRAME_BITS)))
 
     def remb_due(self, now: float) -> int | None:
-        """Return the REMB to send now (bit/s), and count it as sent; None when none is due. Call it after each packet.
+        """Return the REMB to send now (bit/s), and count it as sent; None when none is due.
+
+        Call it after each packet.
 
         It is due after a change of more than 5 %, and every second.
         """
@@ -223,9 +237,11 @@ class PathRate:
         return self._remb
 
     def page_due(self, now: float) -> bool:
-        """Return True when `cap` or `frame_rate` should be reported to the page, and count it as reported.
+        """Return True when `cap` or `frame_rate` should be reported to the page, and count it as
+        reported.
 
-        It is due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the last report.
+        It is due at first, after a decrease of 8 %, and after an increase of 8 % 0.3 s after the
+        last report.
         """
         cap, fps = self._cap, self.frame_rate()
         less = (
@@ -259,7 +275,10 @@ class PathRate:
         return delay - self._base.add(now, delay)
 
     def _queue(self, now: float, queue: float) -> bool:
-        """Update jitter and gain from the queueing delay of a frame's first packet. Returns True on a change."""
+        """Update jitter and gain from the queueing delay of a frame's first packet.
+
+        Returns True on a change.
+        """
         if queue < now - self._train.last_arrival:
             # It did not wait for the frame before it.
             self._jitters.append(abs(queue - self._alone))
@@ -285,7 +304,8 @@ class PathRate:
         return True
 
     def _check_early(self, now: float) -> bool:
-        """Lower the estimate when an incomplete frame arrives so slowly that the path must be narrower.
+        """Lower the estimate when an incomplete frame arrives so slowly that the path must be
+        narrower.
 
         This helps the frames that are captured from now on.
         """
@@ -359,7 +379,9 @@ class PathRate:
         self._estimate = sorted(self._rates)[(len(self._rates) - 1) // 2]
 
     def _narrow(self, now: float, rate: float, waiting: bool) -> None:
-        """Replace all rates by this lower one, and with `waiting` lower the gain so that the queue empties."""
+        """Replace all rates by this lower one, and with `waiting` lower the gain so that the queue
+        empties.
+        """
         self._slow.clear()
         self._rates.clear()
         self._learn(rate)

@@ -27,17 +27,19 @@ class SenderPlan:
     awake: Limits
     # (milliseconds after waking, bit/s from then on) at the awake frame rate; empty: without steps.
     ramp: tuple[tuple[int, int], ...]
-    # (milliseconds after falling back to idle, bit/s from then on) at the idle frame rate, until `idle` holds.
+    # (milliseconds after falling back to idle, bit/s from then on) at the idle frame rate, until
+    # `idle` holds.
     settle: tuple[tuple[int, int], ...]
 
 
 IDLE_LOW, IDLE_TOP_A_FRAME = 30_000, 100_000
-# Sent in place of 30. Chromium, limited to exactly the camera's rate, drops every second frame, because frames that come
-# slightly early exceed the limit (measured with a 30/s camera: one frame per 62 ms; limited to 60, one per 33 ms).
+# Sent in place of 30. Chromium, limited to exactly the camera's rate, drops every second frame,
+# because frames that come slightly early exceed the limit (measured with a 30/s camera: one frame
+# per 62 ms; limited to 60, one per 33 ms).
 NO_LIMIT_FPS = 60
 RAMP_AT_MS = (0, 150, 300, 450, 600, 800, 1000, 1300, 1600, 2000)
-# libwebrtc's encoders use the mean frame rate of the last 3 s (90 frames at 30/s), so a lower one takes full effect after
-# that time.
+# libwebrtc's encoders use the mean frame rate of the last 3 s (90 frames at 30/s), so a lower one
+# takes full effect after that time.
 SETTLE_MS, SETTLE_STEP_MS = 3000, 300
 
 
@@ -70,5 +72,7 @@ def sender_plan(cap: int, frame_rate: int, idle_frame_rate: float, top: int = TO
 
 
 def _believed(before: int, now: int, ms: int) -> float:
-    """Return the mean frame rate of the last `SETTLE_MS`, `ms` after it fell from `before` to `now`."""
+    """Return the mean frame rate of the last `SETTLE_MS`, `ms` after it fell from `before` to
+    `now`.
+    """
     return before + (now - before) * min(1.0, ms / SETTLE_MS)

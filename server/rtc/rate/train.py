@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # IP, UDP and SRTP on top of each RTP packet's payload, bytes.
 OVERHEAD = 40
-# Upper bound of the correction for lost packets: a frame that lost more than half of them proves less.
+# Upper bound of the correction for lost packets: a frame that lost more than half of them proves
+# less.
 LOST_TOP = 2.0
 # Lower bound of the spread in a rate: packets read at once have no smaller one.
 SPREAD_LOW_S = 1e-4
@@ -58,7 +59,10 @@ class Train:
         self._longest_bytes = 0
 
     def add(self, now: float, sent: float | None, size: int, sequence: int | None) -> None:
-        """Add a packet. `size`: bytes of payload; `sent`: None when the packets have none; `sequence`: 16 bits."""
+        """Add a packet.
+
+        `size`: bytes of payload; `sent`: None when the packets have none; `sequence`: 16 bits.
+        """
         size += OVERHEAD
         self.packets += 1
         self._bytes += size
@@ -94,7 +98,8 @@ class Train:
     def bits(self) -> float:
         """Bits that the path carried after the first packet.
 
-        Lost packets count with the mean size, unless they were the last ones: they used the path, too.
+        Lost packets count with the mean size, unless they were the last ones: they used the path,
+        too.
         """
         steps = (self._last_sequence - self._first_sequence) & 0xFFFF
         return 8 * self._bytes * min(max(1.0, steps / (self.packets - 1)), LOST_TOP)
@@ -104,6 +109,8 @@ class Train:
         return self.bits / max(self.spread, SPREAD_LOW_S)
 
     def steady_rate(self) -> float:
-        """Return the rate without the longest gap, so that one late packet or a stalled reader does not count."""
+        """Return the rate without the longest gap, so that one late packet or a stalled reader does
+        not count.
+        """
         bits = 8 * (self._bytes - self._longest_bytes)
         return bits / max(self.spread - self._longest_gap, SPREAD_LOW_S)

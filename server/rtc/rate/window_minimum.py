@@ -21,7 +21,10 @@ class WindowMinimum:
         self.value = math.inf
 
     def add(self, now: float, value: float) -> float:
-        """Add a value and return the new minimum. `now`: seconds, which never decrease by a whole second."""
+        """Add a value and return the new minimum.
+
+        `now`: seconds, which never decrease by a whole second.
+        """
         second = math.floor(now)
         minima = self._minima
         if minima and minima[-1][0] >= second:

@@ -112,7 +112,9 @@ def test_it_comes_back_from_frozen_with_the_fourth_new_frame(period: float) -> N
 
 
 def test_a_picture_that_a_browser_repeats_is_no_sign_of_life() -> None:
-    """Woken and fallen back 1.5 s later, again and again: new capture times, of the same old picture."""
+    """Woken and fallen back 1.5 s later, again and again: new capture times, of the same old
+    picture.
+    """
     watch = live()
     at = 12.5
     for _ in range(10):
@@ -219,7 +221,9 @@ ALLOWED = {
 def test_any_events_take_allowed_steps_and_time_alone_only_at_the_deadline(
     seed: int, pace: float, ends: bool
 ) -> None:
-    """It never starts again, never comes back from its end, and time alone changes it only when announced."""
+    """It never starts again, never comes back from its end, and time alone changes it only when
+    announced.
+    """
     rng = random.Random(seed)
     watch = CameraWatch()
     now, state = 0.0, STARTING

@@ -1,4 +1,6 @@
-"""Missing packets and when they are asked for, and those behind; what the assembler makes of them is test_assemble.py's."""
+"""Missing packets and when they are asked for, and those behind; what the assembler makes of them
+is test_assemble.py's.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ def test_without_markers_the_next_frame_shows_the_end() -> None:
 
 
 def test_what_is_taken_is_no_longer_counted() -> None:
-    """Bytes go with their packets, and so does a key frame whose beginning was taken; a younger one is found."""
+    """Bytes go with their packets, and so does a key frame whose beginning was taken; a younger one
+    is found.
+    """
     ahead = held(FIRST, MIDDLE, LAST, packet(8, 180, key=True, start=True, marker=True))
     assert (ahead.size, ahead.whole_key, ahead.newest().sequence) == (16, 5, 8)
     assert ahead.take(4) is None

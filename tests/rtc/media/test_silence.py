@@ -37,7 +37,9 @@ def test_an_idle_camera_is_left_alone(period: float) -> None:
 
 
 def test_a_silent_one_is_asked_regularly_and_not_for_ever() -> None:
-    """From 1.8 s on, five times a second, for half a minute; then no more until it is heard of again."""
+    """From 1.8 s on, five times a second, for half a minute; then no more until it is heard of
+    again.
+    """
     silence = Silence()
     silence.heard(10.0)
     times = asked(silence, 1000.0)

@@ -64,7 +64,9 @@ def test_only_checked_addresses_may_send_anything_but_stun(
 
 @pytest.mark.parametrize(("port", "passes"), [(5000, True), (5001, False)])
 def test_the_side_that_nominates_takes_any_candidate_that_was_told(port: int, passes: bool) -> None:
-    """It has stopped checking, and the other may send on a pair that it never finished; a stranger still may not."""
+    """It has stopped checking, and the other may send on a pair that it never finished; a stranger
+    still may not.
+    """
     got: list[bytes] = []
     handler = checked(lambda self, data, addr: got.append(data))
     protocol = SimpleNamespace()
@@ -152,7 +154,9 @@ async def test_a_check_of_the_peer_goes_on(ice: Ice) -> None:
 
 
 async def test_stun_that_is_not_meant_for_this_connection_gets_no_answer(ice: Ice) -> None:
-    """Wrong user names, other methods, indications, responses that nobody waits for: nothing of it goes on."""
+    """Wrong user names, other methods, indications, responses that nobody waits for: nothing of it
+    goes on.
+    """
     ours = ice.connection.local_username
     for user in (..., "", ":", ours, f"{ours}:", f"{ours}:other", "x:peer", f"{ours}x:peer", "é"):
         assert not ice.gets(ice.request(USERNAME=user)), user
@@ -167,7 +171,9 @@ async def test_stun_that_is_not_meant_for_this_connection_gets_no_answer(ice: Ic
 
 @pytest.mark.parametrize("name", ["RESPONSE", "ERROR", "INDICATION"])
 async def test_whole_stun_that_nobody_waits_for_does_not_go_on(ice: Ice, name: str) -> None:
-    """A response, an error or an indication that is well-formed in all: only one of a check of ours goes on."""
+    """A response, an error or an indication that is well-formed in all: only one of a check of ours
+    goes on.
+    """
     kind = aioice.stun.Class[name]
     message = aioice.stun.Message(aioice.stun.Method.BINDING, kind)
     message.add_message_integrity(ice.connection.local_password.encode())
@@ -182,12 +188,16 @@ async def test_whole_stun_that_nobody_waits_for_does_not_go_on(ice: Ice, name: s
 @pytest.mark.parametrize("kind", [0x0024, 0x8028, 0x802A, 0x0020, 0x0006, 0x0009, 0x0001])
 @pytest.mark.parametrize("size", [0, 1, 2, 3, 5, 9])
 async def test_attributes_of_a_wrong_size_are_no_error(ice: Ice, kind: int, size: int) -> None:
-    """aioice raises struct.error for some, from within the event loop: a line in the log for each datagram."""
+    """aioice raises struct.error for some, from within the event loop: a line in the log for each
+    datagram.
+    """
     ice.gets(with_attribute(ice.request(), kind, b"\xff" * size))
 
 
 async def test_large_stun_is_not_read(ice: Ice) -> None:
-    """Thousands of attributes in one datagram are thousands of steps; what fits a path's 1,500 bytes is read."""
+    """Thousands of attributes in one datagram are thousands of steps; what fits a path's 1,500
+    bytes is read.
+    """
     request = ice.request(FINGERPRINT=...)
     fits = with_attribute(request, 0xC057, bytes(MAX_DATAGRAM - len(request) - 4))
     assert len(fits) == MAX_DATAGRAM
@@ -210,7 +220,9 @@ async def test_any_bytes_are_passed_or_dropped(data: bytes, first: int, cookie: 
 
 
 async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
-    """A peer with the right password may show up from so many addresses and no more; the known ones still count."""
+    """A peer with the right password may show up from so many addresses and no more; the known ones
+    still count.
+    """
     for port in range(MAX_ADDRESSES):
         ice.connection._remote_candidates.append(
             Candidate("1", 1, "udp", 1, "192.0.2.1", 5000 + port, "prflx")
@@ -224,7 +236,9 @@ async def test_addresses_of_a_peer_are_bounded(ice: Ice) -> None:
 
 
 async def test_checks_that_wait_for_an_answer_of_ours_are_bounded(ice: Ice) -> None:
-    """aioice keeps those that come before the offer was looked at, and would drop the oldest without a word."""
+    """aioice keeps those that come before the offer was looked at, and would drop the oldest
+    without a word.
+    """
     assert ice.connection._early_checks.maxlen == MAX_EARLY_CHECKS
     ice.connection._early_checks.extend([None] * (MAX_EARLY_CHECKS - 1))  # type: ignore[list-item]
     assert ice.gets(ice.request())
@@ -281,7 +295,9 @@ async def test_what_waits_to_be_read_is_bounded(ice: Ice) -> None:
 
 
 async def test_a_check_that_comes_in_sends_the_unanswered_one_again() -> None:
-    """Sent before the way was open, the first check is lost; the other side's then brings ours on its way at once."""
+    """Sent before the way was open, the first check is lost; the other side's then brings ours on
+    its way at once.
+    """
     install()
     one, other = (aioice.ice.Connection(ice_controlling=c, use_ipv6=False) for c in (False, True))
     await asyncio.gather(one.gather_candidates(), other.gather_candidates())
@@ -307,7 +323,9 @@ async def test_a_check_that_comes_in_sends_the_unanswered_one_again() -> None:
 
 
 def test_a_check_is_sent_again_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that keeps checking, or claims addresses of others, makes us send no more; other addresses do not count."""
+    """A peer that keeps checking, or claims addresses of others, makes us send no more; other
+    addresses do not count.
+    """
     monkeypatch.setattr(datagrams, "STOCK_INCOMING", lambda *_: None)
     sent: list[Any] = []
     ours = SimpleNamespace(_Transaction__addr=CLIENT, _Transaction__request="check")

@@ -82,8 +82,9 @@ async def test_one_port_of_the_range_for_each_address() -> None:
 async def test_a_range_that_is_used_up_refuses_and_recovers(
     taken: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Taken ports are stepped over; with none left the error names the range's size and when to try again, and a port
-    that is given back is found."""
+    """Taken ports are stepped over; with none left the error names the range's size and when to try
+    again, and a port that is given back is found.
+    """
     monkeypatch.setattr(module, "FULL_SECONDS", 0.05)
     low, high = free_range(2)
     gathering = Gathering(ports=(low, high))
@@ -124,8 +125,10 @@ async def test_a_connection_that_finds_no_port_gives_back_what_it_had(taken: Exi
     ],
 )
 async def test_addresses_that_answers_name(public: list[str], named: list[str]) -> None:
-    """Announced addresses replace the own ones of their family, with the own sockets' ports; one that is our own
-    means itself, and when all are, the others get no socket. Priorities differ and go down."""
+    """Announced addresses replace the own ones of their family, with the own sockets' ports; one
+    that is our own means itself, and when all are, the others get no socket. Priorities differ and
+    go down.
+    """
     gathering = Gathering(public=[ip_address(address) for address in public])
     connection, found = await gather(gathering)
     try:
@@ -247,7 +250,9 @@ def test_stun_urls(url: str, where: tuple[str, int]) -> None:
 
 
 async def test_an_offer_without_a_port_gets_503(taken: ExitStack) -> None:
-    """Said with a time to come back, counted, and the session that it would have begun is not there."""
+    """Said with a time to come back, counted, and the session that it would have begun is not
+    there.
+    """
     low, high = free_range(1)
     take(taken, low, "0.0.0.0")
     async with (
@@ -273,7 +278,9 @@ def candidates(sdp: str) -> list[tuple[str, int]]:
 
 
 async def test_a_camera_connects_by_ports_of_the_range() -> None:
-    """A real peer's answer names ports of the range alone, frames come, and a second camera finds the range used up."""
+    """A real peer's answer names ports of the range alone, frames come, and a second camera finds
+    the range used up.
+    """
     low, high = free_range(1)
     gathering = Gathering(ports=(low, high))
     async with (

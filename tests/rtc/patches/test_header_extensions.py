@@ -29,7 +29,9 @@ def on_the_wire(*extensions: tuple[int, bytes]) -> bytes:
 
 
 def test_it_is_read_beside_what_aiortc_knows() -> None:
-    """By the connection's own number for it, which is learned whenever receivers register; others stay as they were."""
+    """By the connection's own number for it, which is learned whenever receivers register; others
+    stay as they were.
+    """
     known = HeaderExtensionsMap()
     known.configure(parameters((3, "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time")))
     transport: Any = type("Transport", (), {"_rtp_header_extensions_map": known})()

@@ -15,7 +15,9 @@ PASSWORD = "0123456789012345678901"
 
 
 async def test_a_restart_that_finds_nobody_leaves_the_connection_as_it_was() -> None:
-    """The client never comes with its new credentials: after the deadline the old ICE session counts again."""
+    """The client never comes with its new credentials: after the deadline the old ICE session
+    counts again.
+    """
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
         await join(side, peer)
         await side.frames_of()

@@ -30,7 +30,9 @@ def test_install_replaces_one_name_and_one_method() -> None:
 async def test_a_packet_that_fails_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A bug of ours costs the packet that it is about: counted, said once without its text, and the camera goes on."""
+    """A bug of ours costs the packet that it is about: counted, said once without its text, and the
+    camera goes on.
+    """
     take, failed = CameraReceiver._take, 0
 
     def fails_five_times(self: CameraReceiver, *arguments: Any) -> float | None:

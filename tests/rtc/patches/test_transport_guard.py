@@ -1,4 +1,6 @@
-"""Peers with good keys: what they send is bounded, ends nothing of theirs by accident, and nobody else notices."""
+"""Peers with good keys: what they send is bounded, ends nothing of theirs by accident, and nobody
+else notices.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ class _Plain:
 
 
 def test_streams_are_bounded_and_forged_ones_do_not_count() -> None:
-    """128 streams of authentic packets; the next is refused, the known ones go on, and forgeries use up nothing."""
+    """128 streams of authentic packets; the next is refused, the known ones go on, and forgeries
+    use up nothing.
+    """
     session = BoundedSession(_Plain())
     for ssrc in range(1000):
         with pytest.raises(pylibsrtp.Error):
@@ -69,7 +73,10 @@ class _Records:
 
 
 def test_every_record_of_a_datagram_is_read_and_forgotten() -> None:
-    """aiortc reads one; the others would wait in OpenSSL. Where somebody wants them they come one by one."""
+    """aiortc reads one; the others would wait in OpenSSL.
+
+    Where somebody wants them they come one by one.
+    """
     records = _Records(50)
     with pytest.raises(SSL.WantReadError):
         DrainedTls(records, SimpleNamespace(_data_receiver=None)).recv(1500)
@@ -92,7 +99,9 @@ def rss() -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("codec", ["vp8", "h264"])
 async def test_a_peer_with_good_keys_disturbs_nobody_else(codec: str) -> None:
-    """Thousands of malformed packets of one camera: another's frames go on, memory and tables stay, no task dies."""
+    """Thousands of malformed packets of one camera: another's frames go on, memory and tables stay,
+    no task dies.
+    """
     trouble: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: trouble.append(context))
     refused = transport_guard.refused.copy()

@@ -20,7 +20,9 @@ from tests.support.path_simulation import Simulation, typing
     ("rate", "age"), [(300e3, 0.22), (500e3, 0.15), (1e6, 0.1), (2e6, 0.07), (20e6, 0.05)]
 )
 def test_every_link_is_measured_and_never_filled(rate: float, age: float) -> None:
-    """REMB is the capacity from the second frame on, idle and awake; woken frames are in time; nothing is dropped."""
+    """REMB is the capacity from the second frame on, idle and awake; woken frames are in time;
+    nothing is dropped.
+    """
     camera = Simulation(Link(rate), awake=typing).run(70)
     expected = min(rate, TOP)
     rembs = camera.rembs(1.5, 70)
@@ -64,7 +66,9 @@ def test_jitter_and_reordering_move_the_estimate_within_bounds(
 
 @pytest.mark.parametrize("jitter", [0.002, 0.005, 0.01])
 def test_a_fast_path_with_jitter_is_used(jitter: float) -> None:
-    """On 20 Mbit/s jitter is no reason for fewer frames (the rule as first measured: 3.2 Mbit/s at 10 ms)."""
+    """On 20 Mbit/s jitter is no reason for fewer frames (the rule as first measured: 3.2 Mbit/s at
+    10 ms).
+    """
     camera = Simulation(Link(20e6, jitter=jitter), awake=typing).run(40)
     rembs = sorted(camera.rembs(5, 40))
     assert rembs[len(rembs) // 2] == TOP
@@ -102,7 +106,9 @@ def test_a_path_that_narrows_while_awake(jitter: float) -> None:
 
 @pytest.mark.parametrize("rate", [1e6, 5e6])
 def test_a_greedy_flow_leaves_frames_in_time(rate: float) -> None:
-    """A download fills the queue of 300 ms: frames go on coming, hardly later than that, and afterwards as before."""
+    """A download fills the queue of 300 ms: frames go on coming, hardly later than that, and
+    afterwards as before.
+    """
     camera = Simulation(Link(rate, flow=GreedyFlow(start=20, stop=40)), awake=typing).run(56)
     assert camera.age(20, 40, 0.95) < 0.4
     awake = [at for at, _ in camera.ages if 20.5 < at < 40 and typing(at)]
@@ -113,7 +119,9 @@ def test_a_greedy_flow_leaves_frames_in_time(rate: float) -> None:
 
 @pytest.mark.parametrize("rate", [5e5, 20e6])
 def test_a_server_that_stalls_now_and_then_still_knows_the_path(rate: float) -> None:
-    """Its event loop hangs for 30 to 150 ms twice a second: the estimate is right most of the time, nothing dropped."""
+    """Its event loop hangs for 30 to 150 ms twice a second: the estimate is right most of the time,
+    nothing dropped.
+    """
     rng = random.Random(1)
     starts = [rng.uniform(0, 60) for _ in range(120)]
     stalls = [(at, at + rng.uniform(0.03, 0.15)) for at in starts]
@@ -152,7 +160,9 @@ def test_a_path_that_widens_is_used_within_three_frames() -> None:
 
 
 def test_cross_traffic_is_given_way_to_and_forgotten() -> None:
-    """600 of 1,000 kbit/s for twelve seconds: no frame is dropped or older than 0.25 s, and the rate comes back."""
+    """600 of 1,000 kbit/s for twelve seconds: no frame is dropped or older than 0.25 s, and the
+    rate comes back.
+    """
     camera = Simulation(Link(1e6, flow=SteadyFlow(6e5, start=10, stop=22)), awake=typing).run(40)
     assert camera.link.dropped_full == 0
     assert camera.age(10, 24, 1.0) < 0.25
@@ -167,7 +177,9 @@ def test_cross_traffic_is_given_way_to_and_forgotten() -> None:
 def test_without_send_times_the_queue_is_still_kept_short(
     rate: float, jitter: float, age: float
 ) -> None:
-    """As in Firefox: no REMB, the spread on arrival raises the limit, and frames that waited show the path."""
+    """As in Firefox: no REMB, the spread on arrival raises the limit, and frames that waited show
+    the path.
+    """
     camera = Simulation(Link(rate, jitter=jitter), awake=typing, timed=False).run(40)
     # Jitter alone makes frames look as if they waited: now and then too much is sent.
     assert camera.link.dropped_full <= (0.03 * camera.link.passed if jitter else 0)
@@ -181,8 +193,9 @@ def test_without_send_times_the_queue_is_still_kept_short(
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_without_send_times_a_change_of_the_path_is_followed(seed: int) -> None:
-    """Narrower in the midst of a question, wider, shared for a while, with losses, read late: as with send times, or
-    nearly so, and nothing is dropped."""
+    """Narrower in the midst of a question, wider, shared for a while, with losses, read late: as
+    with send times, or nearly so, and nothing is dropped.
+    """
 
     def camera(link: Link, seconds: float, **more: Any) -> Simulation:
         simulation = Simulation(link, awake=typing, timed=False, seed=seed, **more).run(seconds)
@@ -208,8 +221,9 @@ def test_without_send_times_a_change_of_the_path_is_followed(seed: int) -> None:
 
 
 def test_without_send_times_a_path_that_narrowed_in_sleep_costs_one_waking() -> None:
-    """Idle frames that come in slowly may be the browser's own pace: the first woken ones find out and are too many, the
-    next ones fit."""
+    """Idle frames that come in slowly may be the browser's own pace: the first woken ones find out
+    and are too many, the next ones fit.
+    """
     once, often = (
         Simulation(Link(2e6), rates=[(2, 300e3)], awake=typing, timed=False).run(seconds)
         for seconds in (8, 30)

@@ -30,7 +30,9 @@ def test_a_narrow_path_is_climbed() -> None:
 
 
 def test_the_bits_fall_with_the_frames_that_are_believed() -> None:
-    """An encoder is told the mean frame rate of the last 3 s: the share of each frame stays that of an idle one."""
+    """An encoder is told the mean frame rate of the last 3 s: the share of each frame stays that of
+    an idle one.
+    """
     plan = sender_plan(600_000, 20, 2)
     frame = 1.5 * 600_000 / 20
     believed = {0: 20, 300: 18.2, 1500: 11, 2700: 3.8, 3000: 2}
