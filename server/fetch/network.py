@@ -58,18 +58,25 @@ def refused(text: str) -> str | None:
     return _refused_v4(address)
 
 
-def _refused_v4(address: IPv4Address) -> str | None:
-    if address in _METADATA:
-        return "metadata"
+def _kind(address: IPv4Address | IPv6Address, private: bool) -> str | None:
+    """Return the kind of an address that is not public; None for any other one."""
     for kind, holds in (
         ("unspecified", address.is_unspecified),
         ("loopback", address.is_loopback),
         ("link-local", address.is_link_local),
         ("multicast", address.is_multicast),
-        ("private", address.is_private),
+        ("private", private),
     ):
         if holds:
             return kind
+    return None
+
+
+def _refused_v4(address: IPv4Address) -> str | None:
+    if address in _METADATA:
+        return "metadata"
+    if kind := _kind(address, address.is_private):
+        return kind
     special = address.is_reserved or not address.is_global
     return "special" if special or any(address in net for net in _SPECIAL) else None
 
@@ -80,15 +87,8 @@ def _refused_v6(address: IPv6Address) -> str | None:
         inner = IPv4Address(int(address) & 0xFFFFFFFF)
     if inner is not None:
         return _refused_v4(inner)
-    for kind, holds in (
-        ("unspecified", address.is_unspecified),
-        ("loopback", address.is_loopback),
-        ("link-local", address.is_link_local),
-        ("multicast", address.is_multicast),
-        ("private", address.is_private or address.is_site_local),
-    ):
-        if holds:
-            return kind
+    if kind := _kind(address, address.is_private or address.is_site_local):
+        return kind
     public = address in _GLOBAL_V6 and address.is_global and address not in _PROTOCOLS_V6
     return None if public else "special"
 

@@ -369,12 +369,7 @@ class Assembler:
             self._skip_hole(frames)
 
     def _skip_hole(self, frames: list[EncodedFrame]) -> None:
-        self._drop_parts()
-        self._lose_reference()
-        self._before = None
-        self._marker_before = False
-        self._closed_key = None
-        self._opening = None
+        self._drop_context()
         while self._next in self._missing:
             self._missing.remove(self._next)
             self._next += 1
@@ -382,16 +377,20 @@ class Assembler:
         self._expected = self._next & 0xFFFF
         self._drain(frames)
 
-    def _jump(self, sequence: int, end: int, frames: list[EncodedFrame]) -> None:
-        """Skip a gap that is too large for retransmission, and continue behind it."""
-        while self._ahead:
-            self._pass_hole(frames)
+    def _drop_context(self) -> None:
+        """Forget all that the packets before a hole have shown."""
         self._drop_parts()
         self._lose_reference()
         self._before = None
         self._marker_before = False
         self._closed_key = None
         self._opening = None
+
+    def _jump(self, sequence: int, end: int, frames: list[EncodedFrame]) -> None:
+        """Skip a gap that is too large for retransmission, and continue behind it."""
+        while self._ahead:
+            self._pass_hole(frames)
+        self._drop_context()
         self.given_up += sequence - end
         self._next = sequence
 
