@@ -38,6 +38,7 @@ from tests.support.fakes_server import ServerProcess
 from tests.support.patient_server import ANSWER_SECONDS
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.rooms import LIMITS, make_tools
+from tests.support.timing import AT_ONCE_SECONDS
 
 pytestmark = pytest.mark.slow
 
@@ -391,7 +392,9 @@ async def test_two_processes(tmp_path: Path) -> None:
         for server in servers:
             for _ in range(2):
                 took, status = await seconds_of(http, server)
-                assert took < ANSWER_SECONDS + 1
+                # Real time, since a process hangs: it may take the limit, and then some on a busy
+                # machine.
+                assert took < ANSWER_SECONDS + AT_ONCE_SECONDS
                 assert status == 200
         await until(False)
         metrics = (await http.get(f"{one.url}/metrics")).text
@@ -405,7 +408,7 @@ async def test_two_processes(tmp_path: Path) -> None:
         await redis.kill()
         for server in servers:
             took, status = await seconds_of(http, server)
-            assert took < ANSWER_SECONDS + 1
+            assert took < ANSWER_SECONDS + AT_ONCE_SECONDS
             assert status == 200
         await until(False)
         for open_socket in held:

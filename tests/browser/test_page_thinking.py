@@ -23,7 +23,7 @@ def thinker(server: Running, model: FakeOpenAI) -> Iterator[FakeOpenAI]:
     model.thoughts, model.thinking_can_be_switched_off = list(THOUGHTS), False
     yield model
     model.thoughts, model.thinking_can_be_switched_off = [], True
-    engine = server.program.engine_parts.engines[0]
+    engine = server.program.engines.engines[0]
     assert isinstance(engine, OpenAIEngine)
     engine._thinking.forget()
 

@@ -333,7 +333,8 @@ async def test_connecting_has_a_deadline() -> None:
         assert side.camera().state() is CameraState.STARTING
         start = asyncio.get_running_loop().time()
         await side.until(lambda: side.camera().state() is CameraState.ENDED, 5)
-        assert asyncio.get_running_loop().time() - start == pytest.approx(0.3, abs=0.2)
+        # A timer of the loop, which may be late on a busy machine, and never early.
+        assert asyncio.get_running_loop().time() - start > 0.2
         await side.until(lambda: len(side.server) == 0)
         with pytest.raises(NotFound):
             await side.server.add_candidates("a", trickled(CHROMIUM))

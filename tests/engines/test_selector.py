@@ -22,6 +22,7 @@ from server.engines.openai.chat_client import TimeLimits
 from server.engines.openai.engine import OpenAIEngine
 from server.engines.selector import EngineSelector
 from tests.support.fakes_openai import FakeOpenAI
+from tests.support.timing import at_once
 
 FAST, CALM = 0.02, 0.05
 
@@ -121,7 +122,7 @@ async def test_a_reported_failure_is_looked_into_at_once() -> None:
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.UNREACHABLE
         selector.report_failure(vllm)
-        async with asyncio.timeout(1):
+        async with at_once():
             await selector.settle()
         assert selector.current is builtin
 
@@ -132,7 +133,7 @@ async def test_a_reported_failure_of_a_healthy_engine_changes_nothing() -> None:
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         for _ in range(3):
             selector.report_failure(vllm)
-            async with asyncio.timeout(1):
+            async with at_once():
                 await selector.settle()
             assert selector.current is vllm
 
@@ -218,7 +219,7 @@ async def test_a_probe_that_raises_or_hangs_does_not_stop_the_others() -> None:
     slow = Probed("vllm", EngineState.READY)
     slow.slow = 60
     selector = EngineSelector([slow, builtin], first_probe=0.05)
-    async with asyncio.timeout(1):
+    async with at_once():
         await selector.start()
     assert selector.current is builtin
     await selector.close()
@@ -307,7 +308,7 @@ async def test_it_can_be_told_to_look() -> None:
     async with running(vllm, builtin, interval=60, seeking=60) as selector:
         vllm.state = EngineState.READY
         selector.probe_soon()
-        await until(lambda: selector.current is vllm, seconds=1)
+        await until(lambda: selector.current is vllm)
 
 
 async def test_one_that_is_gone_for_certain_is_left_at_once() -> None:

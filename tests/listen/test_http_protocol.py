@@ -26,6 +26,7 @@ from server.listen.connections import Connections
 from server.listen.serving import uvicorn_config
 from tests.support.clients import Page, http, metric, open_page, take_token
 from tests.support.running import running
+from tests.support.timing import at_once
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 LARGE = 4 << 20
@@ -217,9 +218,8 @@ async def test_tokens_are_still_had_under_a_flood_of_connections() -> None:
     """Two hundred silent connections of the same address, and a page gets its token at once."""
     async with running(max_connections=40, rate_limit_per_minute=0, trusted_proxies="") as run:
         flood = [await knock(run.port) for _ in range(200)]
-        began = time.monotonic()
-        assert (await take_token(run))["token"]
-        assert time.monotonic() - began < 1.0
+        async with at_once():
+            assert (await take_token(run))["token"]
         for _, writer in flood:
             writer.close()
 
@@ -346,7 +346,7 @@ async def test_stopping_waits_for_no_idle_client(tmp_path: Path) -> None:
     ) as run:
         with await asyncio.to_thread(idle, run.port):
             run.server.should_exit = True
-            began = time.monotonic()
-            while run.server.server_state.connections:
-                await asyncio.sleep(0.01)
-            assert time.monotonic() - began < 2.0
+            # asyncio's TLS would wait 30 s for the other end.
+            async with at_once():
+                while run.server.server_state.connections:
+                    await asyncio.sleep(0.01)

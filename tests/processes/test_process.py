@@ -19,6 +19,7 @@ from server.processes.child_log import KEPT_LINES
 from server.processes.process import ChildProcess, ProcessFailed
 from tests.support.children import alive
 from tests.support.fakes import until as soon
+from tests.support.timing import NEVER_SECONDS, at_once
 
 ROOT = Path(__file__).resolve().parents[2]
 STAND_IN = ROOT / "tests" / "support" / "engine_stand_in.py"
@@ -113,11 +114,10 @@ async def test_the_end_is_noticed_with_its_status() -> None:
 
 async def test_stop_asks_first() -> None:
     """SIGTERM is enough for one that listens to it."""
-    async with running("serve", grace=8) as (process, _):
+    async with running("serve", grace=NEVER_SECONDS) as (process, _):
         await until_said(process, "Loading weights: 100%")
-        began = time.monotonic()
-        await process.stop()
-        assert time.monotonic() - began < 4
+        async with at_once():
+            await process.stop()
         assert process.status == -signal.SIGTERM
 
 

@@ -55,7 +55,7 @@ async def asked(one: Room, *tokens: int, extras: Extras = NO_EXTRAS) -> EngineRe
         "Which?",
         Kind.WATCH,
         View(make_frame(), Detail.LOW, None),
-        sink,  # type: ignore[arg-type]
+        sink,
         extras=Extras(earlier, extras.schema, extras.max_tokens),
     )
     assert job.kind is Kind.WATCH
@@ -99,7 +99,7 @@ async def test_an_engine_gets_no_more_pictures_than_it_takes() -> None:
             "Which?",
             Kind.WATCH,
             View(make_frame(), Detail.LOW, None),
-            sink,  # type: ignore[arg-type]
+            sink,
             extras=Extras(none),
         )
         await until(lambda: sink.result is not None)

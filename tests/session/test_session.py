@@ -26,6 +26,7 @@ from tests.support.fakes_openai import Behaviour, FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.rooms import room
 from tests.support.running import Running, running
+from tests.support.timing import AT_ONCE_SECONDS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -163,7 +164,7 @@ async def test_a_new_question_replaces_the_running_one(guest: Visitor, fake: Fak
     second = await page.next("response", id="two")
     assert (second["finish_reason"], second["text"]) == ("stop", "I see a cup.")
     seen = fake.requests[0]
-    await asyncio.wait_for(seen.done.wait(), 2)
+    await asyncio.wait_for(seen.done.wait(), AT_ONCE_SECONDS)
     assert seen.closed_early
     assert seen.sent < 4
     # A question that was not answered to its end is not part of the chat.
@@ -186,7 +187,7 @@ async def test_cancel_closes_the_stream(
     response = await page.next("response", id="c1")
     assert response["finish_reason"] == "cancelled"
     assert response["text"] == "I "
-    await asyncio.wait_for(fake.last.done.wait(), 2)
+    await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
     assert fake.last.closed_early
     assert metric(run, "cancellations_total", reason="user") == before + 1
     await page.send(type="cancel")
@@ -283,7 +284,7 @@ async def test_a_closed_socket_stops_the_answer(guest: Visitor, fake: FakeOpenAI
     await guest.page.send(type="chat", content="Long?", id="left")
     await guest.page.next("delta", id="left")
     page = await guest.reconnect()
-    await asyncio.wait_for(fake.last.done.wait(), 2)
+    await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
     assert fake.last.closed_early
     response = await page.next("response")
     assert (response["id"], response["finish_reason"]) == ("left", "cancelled")
@@ -303,7 +304,7 @@ async def test_a_closed_socket_stops_a_description(guest: Visitor, fake: FakeOpe
     await guest.page.send(type="settings", describe=True)
     await guest.page.next("delta")
     await guest.page.close()
-    await asyncio.wait_for(fake.last.done.wait(), 2)
+    await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
     assert fake.last.closed_early
 
 
@@ -341,7 +342,7 @@ async def test_an_ended_session_stops_the_answer(
         await one.page.send(type="chat", content="Long?")
         await one.page.next("delta")
         await run.program.sessions.end(one.session_id, "over")
-        await asyncio.wait_for(fake.last.done.wait(), 2)
+        await asyncio.wait_for(fake.last.done.wait(), AT_ONCE_SECONDS)
         assert fake.last.closed_early
         assert (await one.page.closed())[0] == 4404
         await soon(lambda: len(run.program.webrtc) == 0)

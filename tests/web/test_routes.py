@@ -26,6 +26,7 @@ from tests.support.clients import http, metric, open_page, page_of, take_token
 from tests.support.fakes_app import assert_error
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.running import Running, running
+from tests.support.timing import at_once
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -795,7 +796,7 @@ async def test_multipart_is_415_before_it_is_read(run: Running, client: httpx.As
         b"POST /api/token HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
         b"Content-Length: 100000000\r\n\r\n"
     )
-    async with asyncio.timeout(2):
+    async with at_once():
         assert b" 415 " in await reader.readline()
     writer.close()
     await writer.wait_closed()

@@ -16,6 +16,7 @@ import pytest
 from server.rtc.patches.gathering import Gathering
 from server.rtc.turn_check import RelayProblem, RelayResult
 from server.web.turn_watch import RelayWatch
+from tests.support.timing import at_once
 
 SECRET = "the-secret-of-the-relay"
 
@@ -83,7 +84,7 @@ async def test_a_failing_relay_is_looked_at_sooner(check: float, retry: float, l
 
 async def test_without_relays_there_is_nothing_to_do() -> None:
     """It ends at once."""
-    async with asyncio.timeout(1):
+    async with at_once():
         await watch().run()
 
 

@@ -508,7 +508,7 @@ async def test_idle_sessions_end_with_4408(run: Running) -> None:
         await page.ponged()
         last = loop.time()
         assert (await page.closed())[0] == 4408
-        assert 0.9 < loop.time() - last < 1.6
+        assert loop.time() - last > 0.9
         assert loop.time() - start > 1.5
         assert len(short.program.sessions) == 0
         page = await open_page(short, token, session_id)

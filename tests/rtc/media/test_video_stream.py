@@ -148,10 +148,12 @@ async def test_a_hole_that_is_never_repaired_is_given_up_by_time(
     start = time.monotonic()
     line.send(second)
     await line.feedback.until_pli(1)
-    took = line.feedback.plis[0] - start
-    assert 0.43 <= took <= 0.75
+    # The loop's own timers, which never fire early; how late they are is the machine's affair.
+    # The exact times: test_assemble.py, test_holes.py.
+    assert line.feedback.plis[0] - start >= 0.43
     times = [at - start for at, _ in line.feedback.nacks]
-    assert times == pytest.approx([0.0, 0.08, 0.16, 0.32], abs=0.07)
+    assert len(times) == 4
+    assert all(at >= due - 0.02 for at, due in zip(times, (0.0, 0.08, 0.16, 0.32), strict=True))
     assert line.camera.drops["broken"] == 1
     # A delta has no reference now.
     line.send_frame(2, frames)
