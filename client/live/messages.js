@@ -78,7 +78,7 @@
  * @property {string} token
  */
 
-/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Typing|Ping|Confirm|Operator} ClientMessage */
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|Operator} ClientMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -355,7 +355,7 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Unchanged|SceneChange|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Unchanged|SceneChange|import("./watchmessages.js").WatchReport|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
@@ -369,6 +369,8 @@ const KNOWN = new Set([
   "response",
   "unchanged",
   "change",
+  "watches",
+  "ring",
   "still",
   "engine",
   "log",

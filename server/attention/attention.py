@@ -20,6 +20,8 @@ class Attention:
         """Raises ValueError for a sensitivity beyond 0.25 to 4."""
         self._gate = ChangeGate(scratch, sensitivity=sensitivity)
         self._pace = Pace()
+        # Looks are compared with the frame of the request that runs.
+        self._ahead = False
         # The planes of the frame of the request
         self._asked = Planes()
 
@@ -47,13 +49,24 @@ class Attention:
         self._asked.take(self._gate.seen)
         self._pace.asked(change, now)
 
+    def compare_asked(self) -> None:
+        """Compare with the asked frame from now on, before its answer is there."""
+        self._gate.answered(self._asked)
+        self._ahead = True
+
     def answered(self, now: float, *, same: bool) -> None:
         """Compare with the asked frame from now on. `same`: its answer says nothing new."""
-        self._gate.answered(self._asked)
+        if not self._ahead:
+            self._gate.answered(self._asked)
+        self._ahead = False
         self._pace.answered(now, same=same)
 
     def failed(self, now: float) -> None:
         """Ask again after a pause, which grows with each failure in a row."""
+        if self._ahead:
+            # Nothing is known about the frame that looks are compared with.
+            self._gate.forget()
+        self._ahead = False
         self._pace.failed(now)
 
     def dropped(self) -> None:
@@ -66,4 +79,5 @@ class Attention:
     def forget(self) -> None:
         """Forget the frame of the last answer, because another stream or subject begins."""
         self._gate.forget()
+        self._ahead = False
         self._pace = Pace()

@@ -117,9 +117,10 @@ class Watch:
         self.asked_frame: str | None = None
         # False until the state at its beginning is known; a yes before that rings nothing.
         self.begun = False
-        # A first no waits for one look at the settled scene.
+        # An answer waits for one look at the settled scene: a first no, and each answer about a
+        # condition that held, since nothing may change again once it is over.
         self.unsettled = False
-        self._since = now
+        self.since = now
         self._noes = 0
         self._quiet_until = now
         self._wakes = float(WAKES_A_DAY)
@@ -128,7 +129,7 @@ class Watch:
 
     def expired(self, now: float) -> bool:
         expires = self.order.expires_s
-        return expires is not None and now - self._since >= expires
+        return expires is not None and now - self.since >= expires
 
     def finished(self, now: float) -> bool:
         """Return True when it has rung and was to ring once, or has expired."""
@@ -169,7 +170,7 @@ class Watch:
         self.looked_at, self.reason = now, answer.why
         yes = self._yes(answer)
         if self.belief is Belief.HOLDS:
-            self._holds_still(yes, now)
+            self._holds_still(yes, now, settled=settled)
             return False
         if yes:
             self.unsettled = False
@@ -233,8 +234,9 @@ class Watch:
     def _begin(self) -> None:
         self.belief, self._noes = Belief.HOLDS, 0
 
-    def _holds_still(self, yes: bool, now: float) -> None:
+    def _holds_still(self, yes: bool, now: float, *, settled: bool) -> None:
         self._noes = 0 if yes else self._noes + 1
+        self.unsettled = not (yes and settled)
         if self._noes >= CLEARED_AFTER:
             self._clear(now)
 

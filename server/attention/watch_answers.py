@@ -89,6 +89,14 @@ def question(conditions: Mapping[str, str]) -> str:
     return "\n".join(["Which of these does the picture show now?", *lines, _FORM])
 
 
+def conditions_in(text: str) -> dict[str, str]:
+    """Return the conditions by id that `question` or `second_question` put into a text."""
+    head, found, _ = text.partition("\n" + _FORM)
+    lines = head.split("\n")[1:] if found else []
+    named = (line.partition(": ") for line in lines)
+    return {name: condition for name, separator, condition in named if separator}
+
+
 def second_question(name: str, condition: str, *, with_before: bool) -> str:
     """Return the question of the second look at one condition, in other words.
 

@@ -56,6 +56,8 @@ class Status:
     state: WatchState
     reason: str
     looked_at: float | None
+    # It never rings again.
+    finished: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ class Watches:
         return self._ask(Look.PLAIN, _Wake(frame_id, None), now, minute, only=new)
 
     def settled(self, frame_id: str, changed: Box | None, now: float, minute: int) -> Ask | None:
-        """Take a still scene; return one more request about the watches with a first no.
+        """Take a still scene; return one more request about the watches that need it.
 
         `changed`: the region that differs from the frame of that answer.
         """
@@ -171,6 +173,40 @@ class Watches:
         """Take a request without an answer; return the requests that waited for its end."""
         return self.answered(ask, {}, now, minute).asks
 
+    def bar(self, watch_id: str) -> float:
+        """Return the confidence that an answer about a watch needs, which each `wrong` raises."""
+        return self._watches[watch_id].bar
+
+    def began(self, watch_id: str) -> float:
+        """Return the time at which a watch began."""
+        return self._watches[watch_id].since
+
+    def order(self, watch_id: str) -> Order | None:
+        """Return the order of a watch; None for an unknown one."""
+        watch = self._watches.get(watch_id)
+        return watch.order if watch is not None else None
+
+    @property
+    def unbegun(self) -> bool:
+        """True while a watch was in no request yet."""
+        return any(watch.asked_frame is None for watch in self._watches.values())
+
+    @property
+    def asking(self) -> set[str]:
+        """The frames of the requests that run, and of the change that waits."""
+        found = {ask.frame_id for ask in self._seconds.values()}
+        for one in (self._under_way, self._waiting):
+            if one is not None:
+                found.add(one.frame_id)
+        return found
+
+    @property
+    def compared(self) -> set[str]:
+        """The frames of verified noes, which second looks compare with."""
+        found = {ask.before for ask in self._seconds.values()}
+        found |= {watch.last_no for watch in self._watches.values()}
+        return {name for name in found if name is not None}
+
     def wrong(self, watch_id: str, frame_id: str, now: float) -> bool:
         """Take back a ring; return False for an unknown one."""
         ring = self._rings.pop(f"{watch_id} {frame_id}", None)
@@ -189,6 +225,7 @@ class Watches:
                 watch.state(now, minute),
                 watch.paused(now, minute) or watch.reason,
                 watch.looked_at,
+                watch.finished(now),
             )
             for name, watch in self._watches.items()
         ]

@@ -14,6 +14,7 @@ MAX_QUESTION_CHARS = 4000
 MAX_MESSAGE_BYTES = 64 * 1024
 
 Identifier = Annotated[str, Field(max_length=64, pattern=r"^[\w.:-]*$")]
+DayMinute = Annotated[int, Field(ge=0, le=1439)]
 
 
 class ClientMessage(BaseModel):
@@ -90,6 +91,46 @@ class Confirm(ClientMessage):
     host: str = Field(max_length=253)
 
 
+class Watch(ClientMessage):
+    """Begin a watch, in place of one with the same id."""
+
+    type: Literal["watch"]
+    id: Identifier = Field(min_length=1)
+    # The person's words; the session checks them, so that its error has the id.
+    condition: str = Field(max_length=MAX_MESSAGE_BYTES)
+    # True: ring each time that it begins; False: once
+    repeat: bool = False
+    # Seconds after the end of a seen event in which nothing rings
+    cooldown: float = Field(default=60, ge=0, le=86_400)
+    # Seconds until it ends by itself; None: never
+    expires: float | None = Field(default=None, gt=0, le=31_536_000)
+    # First and last minute of the day in the person's time; may go over midnight; None: always
+    hours: tuple[DayMinute, DayMinute] | None = None
+    # The person's time, in minutes east of UTC
+    zone: int | None = Field(default=None, ge=-840, le=840)
+
+
+class Unwatch(ClientMessage):
+    """End a watch."""
+
+    type: Literal["unwatch"]
+    id: Identifier
+
+
+class Heard(ClientMessage):
+    """The page has shown a ring; the next one that it missed may follow."""
+
+    type: Literal["heard"]
+    id: Identifier
+
+
+class Wrong(ClientMessage):
+    """A ring was false: the bar of its watch rises."""
+
+    type: Literal["wrong"]
+    id: Identifier
+
+
 class Operator(ClientMessage):
     """Request `engine` and `log` messages on this socket until it closes."""
 
@@ -98,7 +139,20 @@ class Operator(ClientMessage):
 
 
 AnyClientMessage = (
-    Auth | Chat | Cancel | Hold | Release | Settings | Typing | Ping | Confirm | Operator
+    Auth
+    | Chat
+    | Cancel
+    | Hold
+    | Release
+    | Settings
+    | Typing
+    | Ping
+    | Confirm
+    | Watch
+    | Unwatch
+    | Heard
+    | Wrong
+    | Operator
 )
 _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "auth": Auth,
@@ -110,6 +164,10 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "typing": Typing,
     "ping": Ping,
     "confirm": Confirm,
+    "watch": Watch,
+    "unwatch": Unwatch,
+    "heard": Heard,
+    "wrong": Wrong,
     "operator": Operator,
 }
 
@@ -398,6 +456,56 @@ class Still(ServerMessage):
     width: int | None = None
     height: int | None = None
     withheld: bool = False
+
+
+class WatchInfo(BaseModel):
+    """One watch as a person reads it."""
+
+    id: str
+    condition: str
+    repeat: bool
+    # looking | seen | paused | expired | cannot
+    state: str
+    # The reason of the state, or the last answer's; may be empty
+    reason: str
+    # Milliseconds since the epoch; None before the first look, and for a watch without an end
+    looked_at: float | None = None
+    expires_at: float | None = None
+    # First and last minute of the day
+    hours: list[int] | None = None
+    # The confidence that an answer needs
+    bar: float
+
+
+class WatchList(ServerMessage):
+    """All watches of the session, oldest first."""
+
+    type: Literal["watches"] = "watches"
+    watches: list[WatchInfo]
+    # The most that a session may have
+    most: int
+
+
+class Ring(ServerMessage):
+    """A watch's condition holds, with the frame that proves it. A repeated id has newer words."""
+
+    type: Literal["ring"] = "ring"
+    id: str
+    watch: str
+    condition: str
+    # Milliseconds since the epoch at which the frame was captured
+    at: float
+    # 0 to 1
+    sure: float
+    reason: str
+    # The frame's id
+    frame: str
+    # JPEG data URL, at most 640 px, and 36 KiB before base64; None when a filter withheld it, and with newer words
+    image: str | None = None
+    # Left, top, right and bottom as shares of the picture; None for the whole one
+    region: list[float] | None = None
+    # True when a page has shown it before
+    heard: bool = False
 
 
 class Error(ServerMessage):

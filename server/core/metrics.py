@@ -102,6 +102,12 @@ class Metrics:
             "Times that Redis did not answer: limits hold for this process alone until it does",
         )
         self.watch_events = counter("watch_events_total", "Times a watch fired")
+        self.rings_dropped = counter(
+            "rings_dropped_total", "Rings of watches that went before a page had shown them"
+        )
+        self.watch_frames_dropped = counter(
+            "watch_frames_dropped_total", "Frames of watches dropped before they were asked about"
+        )
         self.log_lines_dropped = counter(
             "log_lines_dropped_total",
             "Lines of an engine that an operator's page did not take in time",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
@@ -51,6 +51,8 @@ class Capabilities:
     max_concurrency: int | None = None
     # Pictures that it takes in one request; None when unknown.
     max_pictures: int | None = None
+    # Returns the reason why a watch's condition cannot be watched, with what can; "" for one that can. None: any can.
+    cannot_watch: Callable[[str], str] | None = None
 
 
 # The text for visitors on an engine that does not answer: no address, no setting, no command.

@@ -22,6 +22,11 @@ class BackgroundPart(Protocol):
         """True while it needs them as often as FRAME_SAMPLE_RATE, so that the camera idles less."""
         ...
 
+    @property
+    def unattended(self) -> bool:
+        """True when it works on while no socket is open."""
+        ...
+
     def frame(self, frame: Frame) -> None:
         """Take a sampled frame of a live camera."""
         ...
@@ -59,19 +64,23 @@ class Background:
         self._sample_rate = sample_rate
         self._parts = parts
         self._listening = True
+        # Those that get frames now
+        self._active: list[BackgroundPart] = []
         camera.on_stream = self._new_stream
 
     def changed(self) -> None:
         """Apply the wishes of all parts. To be called when one of them or a setting has changed."""
-        parts = [part for part in self._parts if self._listening and part.wanted]
+        self._active = [
+            part for part in self._parts if part.wanted and (self._listening or part.unattended)
+        ]
         self._camera.set_sample_rate(
             self._requests.preferences.sample_rate or self._sample_rate,
-            working=any(part.working for part in parts),
+            working=any(part.working for part in self._active),
         )
-        self._camera.on_sample = self._frame if parts else None
+        self._camera.on_sample = self._frame if self._active else None
 
     def listen(self, listening: bool) -> None:
-        """Note whether a socket is open: without one nothing is asked."""
+        """Note whether a socket is open: without one only unattended parts ask."""
         self._listening = listening
         for part in self._parts:
             part.listen(listening)
@@ -89,7 +98,7 @@ class Background:
 
     def _frame(self, frame: Frame) -> None:
         for part in self._parts:
-            if part.wanted:
+            if part in self._active:
                 part.frame(frame)
 
     def _new_stream(self) -> None:

@@ -69,6 +69,10 @@ class LiveDescription:
     def working(self) -> bool:
         return True
 
+    @property
+    def unattended(self) -> bool:
+        return False
+
     def begin(self) -> None:
         self._last_error = None
         self.new_stream()

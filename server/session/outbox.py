@@ -19,6 +19,7 @@ from server.core.messages import (
     Status,
     Still,
     Thinking,
+    WatchList,
 )
 
 MAX_BYTES = 256 * 1024
@@ -26,7 +27,7 @@ MAX_BYTES = 256 * 1024
 # Pieces of a text, which are merged while they wait.
 _PIECES = (DeltaMessage, Thinking)
 # Kinds of which a newer message replaces a waiting one.
-_SNAPSHOTS = (Ready, Status, Sender, Still, SceneChange, EngineReport, LogLines)
+_SNAPSHOTS = (Ready, Status, Sender, Still, WatchList, SceneChange, EngineReport, LogLines)
 
 
 class OutboxClosed(Exception):
@@ -68,7 +69,7 @@ class Outbox:
     """Any number of `put`s, one reader at a time, on the event loop.
 
     Consecutive deltas of one answer are merged, and so are thoughts. A new `ready`, `status`,
-    `sender`, `still`, `change`, `engine` or `log` replaces a waiting one (whoever puts a `log` checks first
+    `sender`, `still`, `watches`, `change`, `engine` or `log` replaces a waiting one (whoever puts a `log` checks first
     whether one waits), and a `ready` goes before everything else. Without a reader, the deltas of
     an answer are dropped once its response is there, which has the whole text. Beyond `max_bytes`
     the oldest messages are dropped and counted, and a reader gets OutboxOverflowed.

@@ -37,6 +37,7 @@ from server.session.request_builder import (
     View,
 )
 from server.session.stills import Stills
+from server.session.watching import Watching
 
 __all__ = ["Session", "SessionLimits", "SessionTools"]
 
@@ -83,12 +84,22 @@ class Session:
             send_error=self.send_error,
             touch=self.touch,
         )
-        self._background = Background(
-            self.camera, self._requests, limits.sample_rate, (self._describing,)
+        self._tasks = TaskSet("session")
+        self._watching = Watching(
+            attention=Attention(tools.scratch),
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self._requests,
+            tools=tools,
+            spawn=lambda work: self._tasks.spawn(work, name="watch"),
+            touch=self.touch,
         )
+        self._background = Background(
+            self.camera, self._requests, limits.sample_rate, (self._watching, self._describing)
+        )
+        self._watching.on_wanted = self._background.changed
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self._held: Frame | None = None
-        self._tasks = TaskSet("session")
         # The newest attempts of each page for offers and sockets.
         self.offers, self.sockets = Attempts(), Attempts()
         # The search for a sharp frame; None without one
@@ -157,6 +168,8 @@ class Session:
                 case wire.Confirm():
                     self._requests.consent.give(self._tools.current_engine(), message.host)
                     self.engine_changed()
+                case wire.Watch() | wire.Unwatch() | wire.Heard() | wire.Wrong():
+                    self._watch(message)
                 case wire.Auth() | wire.Operator():
                     pass  # the socket's affair
         except QwenCameraError as error:
@@ -336,6 +349,24 @@ class Session:
                 self._describing.stop()
             self._status_changed()
 
+    # Watches
+
+    def _watch(self, message: wire.Watch | wire.Unwatch | wire.Heard | wire.Wrong) -> None:
+        """Act on a message about watches; an error has the message's id."""
+        try:
+            match message:
+                case wire.Watch():
+                    self._watching.add(message)
+                    self.camera.wake()
+                case wire.Unwatch():
+                    self._watching.remove(message.id)
+                case wire.Heard():
+                    self._watching.heard(message.id)
+                case wire.Wrong():
+                    self._watching.wrong(message.id)
+        except QwenCameraError as error:
+            self.send_error(error, message.id)
+
     # Messages out
 
     def engine_changed(self) -> None:
@@ -358,8 +389,10 @@ class Session:
         )
         self._send_sender(None)
         self._status_changed()
+        self._watching.report(anew=True)
 
     def _status_changed(self) -> None:
+        self._watching.report()
         self.outbox.put(
             state_messages.status(
                 camera=self.camera,

@@ -30,6 +30,8 @@ MAX_SIDE = 4_096
 # Largest share of the model's context for the picture; the rest is for the system text, earlier turns, the question and
 # the answer.
 CONTEXT_SHARE = 0.5
+# JPEG quality of a frame that will be cropped, and encoded once more
+FULL_QUALITY = 92
 
 
 class Needs(Protocol):
@@ -136,6 +138,40 @@ class PicturePreparer:
             max(2, round(side * scale) // 2 * 2) for side in (frame.width, frame.height)
         )
         return encode.still(self._filtered(frame, width, height))
+
+    def full(self, frame: Frame) -> bytes:
+        """Create a JPEG of a frame in the camera's size, filtered like any picture. Raises like `make`."""
+        self._check(frame)
+        return encode.jpeg(self._filtered(frame, frame.width, frame.height), FULL_QUALITY)
+
+    def again(
+        self, jpeg: bytes, frame: Frame, needs: Needs, detail: Detail, region: Region | None
+    ) -> Picture | None:
+        """Create a picture of an earlier frame, from its `full` JPEG, that shows a region of `frame`.
+
+        None when the earlier frame had another size. Not for engines that want pixels.
+        """
+        decoded = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+        if decoded is None or decoded.shape[:2] != (frame.height, frame.width):
+            return None
+        seen = region or Region(0, 0, frame.width, frame.height)
+        bgr = np.asarray(decoded, np.uint8)[seen.top : seen.bottom, seen.left : seen.right]
+        most = budget_pixels(self.budget(needs, detail), needs.geometry)
+        height, width = smart_resize(seen.height, seen.width, needs.geometry, most)
+        return Picture(
+            frame_id="",
+            captured=frame.captured,
+            captured_sender=None,
+            source_width=frame.width,
+            source_height=frame.height,
+            width=width,
+            height=height,
+            visual_tokens=visual_tokens(height, width, needs.geometry),
+            jpeg=encode.jpeg(_resized(bgr, width, height)),
+            bgr=None,
+            thumbnail=None,
+            prepare_seconds=0.0,
+        )
 
     def _check(self, frame: Frame) -> None:
         if max(frame.width, frame.height) > MAX_SIDE:

@@ -14,6 +14,8 @@ from server.attention.watch_answers import (
     MAX_REASON_CHARS,
     SCHEMA,
     Answer,
+    conditions_in,
+    one_line,
     question,
     read_answers,
     second_question,
@@ -143,3 +145,15 @@ def test_no_value_makes_reading_fail(seen: Any, sure: Any, where: Any, why: Any)
     for answer in read_answers(json.dumps({"watches": [entry]}), NAMES).values():
         assert 0 <= answer.sure <= 1
         assert len(answer.why) <= MAX_REASON_CHARS
+
+
+@pytest.mark.parametrize("condition", ["the kettle boils", "3: 2: 1: lift-off", "it says\nEXIT"])
+def test_the_conditions_of_a_question_can_be_read_back(condition: str) -> None:
+    """An engine without a model finds them, in the plain question and in the second one."""
+    conditions = {"w1": condition, "w22": "a cat"}
+    whole = {name: one_line(text) for name, text in conditions.items()}
+    assert conditions_in(question(conditions)) == whole
+    for with_before in (True, False):
+        asked = second_question("w1", condition, with_before=with_before)
+        assert conditions_in(asked) == {"w1": whole["w1"]}
+    assert conditions_in("What is this?\nw1: a cat") == {}

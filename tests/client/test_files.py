@@ -39,6 +39,8 @@ FOLDERS = [
 JOINS = {"client.js", "doctor/panel.js", "operator/panel.js"}
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = ["doctor/panel.js", "operator/panel.js"]
+# Only comments name them.
+TYPES = ["live/watchmessages.js"]
 # Fetched by nothing yet, and the workers that they start
 NOT_JOINED = ["track/boxes.js"]
 WORKERS = ["track/worker.js"]
@@ -242,7 +244,7 @@ def test_no_module_is_left_over() -> None:
     """Every module is reached from client.js or a part that it fetches, but the one script that stands alone."""
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
     assert scripts == ["boot.js", "client.js"]
-    starts = [*scripts, *PARTS, *NOT_JOINED, *WORKERS]
+    starts = [*scripts, *PARTS, *NOT_JOINED, *WORKERS, *TYPES]
     assert closure(*starts) == {named(path) for path in MODULES}
 
 
@@ -331,9 +333,10 @@ def test_every_control_has_a_name() -> None:
 
 
 def typedefs() -> dict[str, dict[str, bool]]:
-    """Name of each typedef in messages.js → its properties → whether they may be absent."""
+    """Name of each typedef in messages.js and its parts → its properties → whether they may be absent."""
     found: dict[str, dict[str, bool]] = {}
-    text = (CLIENT / "live" / "messages.js").read_text(encoding="utf-8")
+    parts = sorted((CLIENT / "live").glob("*messages.js"))
+    text = "".join(path.read_text(encoding="utf-8") for path in parts)
     for block in re.findall(r"/\*\*(.*?)\*/", text, flags=re.DOTALL):
         name = re.search(r"@typedef \{Object\} (\w+)", block)
         if name is None:

@@ -55,6 +55,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "connections_unproven_cut_off": ("counter", ()),
     "sockets_flooded": ("counter", ()),
     "watch_events": ("counter", ()),
+    "rings_dropped": ("counter", ()),
+    "watch_frames_dropped": ("counter", ()),
     "auth_failures": ("counter", ("reason",)),
     "frame_age_seconds": ("histogram", ()),
     "frame_wait_seconds": ("histogram", ()),

@@ -89,6 +89,8 @@ TESTED_ELSEWHERE: dict[str, str] = {
     "attention.print_change": "other words on a display: tests/attention/test_gate.py",
     "attention.scratch": "shared by cameras and threads: tests/attention/test_gate.py",
     "operator.service": "what it joins: tests/operator/test_routes.py, over a real server",
+    "session.watch_frames": "kept for whom: tests/session/test_watching.py",
+    "session.watch_list": "what a person reads: tests/session/test_watching.py",
     "session.state_messages": "what a session tells: tests/session/test_session.py, tests/web/test_websocket.py",
     "engines.base": "a protocol and data without behaviour",
     "engines.matching": "patterns of words: tests/engines/test_routing.py, tests/engines/builtin/test_intents.py",

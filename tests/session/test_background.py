@@ -15,6 +15,7 @@ class Part:
     def __init__(self) -> None:
         self.wanted = True
         self.working = False
+        self.unattended = False
         self.frames: list[str] = []
         self.calls: list[str] = []
 
@@ -81,3 +82,15 @@ async def test_parts_hear_of_streams_and_of_the_end() -> None:
         background.close()
         assert part.calls == ["new stream", "retry", "forget"]
         assert one.session.camera.on_sample is None
+
+
+async def test_an_unattended_part_gets_frames_without_a_socket() -> None:
+    """The others rest until one is open."""
+    async with room() as one:
+        alone, rests = Part(), Part()
+        alone.unattended = True
+        background = joined(one, alone, rests)
+        one.camera()
+        background.listen(False)
+        frame = one.frame(captured=time.monotonic())
+        assert (alone.frames, rests.frames) == ([frame.id], [])

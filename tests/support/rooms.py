@@ -35,11 +35,12 @@ def make_frame(
     captured: float | None = None,
     scene: int | None = None,
     mark: bool = False,
+    dark: bool = False,
 ) -> Frame:
     """A textured frame, captured now.
 
     `scene`: one of any number of scenes that a change gate tells apart; None: fine noise by `number`. `mark`: with a
-    bright thing in its middle, 6 % of the picture.
+    bright thing in its middle, 6 % of the picture. `dark`: almost without light.
     """
     rng = np.random.default_rng(number if scene is None else scene)
     planes = np.full((height * 3 // 2, width), 128, np.uint8)
@@ -52,6 +53,8 @@ def make_frame(
         )[:height, :width]
     if mark:
         planes[height * 3 // 8 : height * 5 // 8, width * 3 // 8 : width * 5 // 8] = 250
+    if dark:
+        planes[:height] //= 50
     now = time.monotonic() if captured is None else captured
     return Frame(
         id=f"f{number}",

@@ -6,15 +6,17 @@ import asyncio
 import datetime as dt
 import logging
 import re
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import TypeVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from server.attention.watch_answers import conditions_in
 from server.core.aio import in_pool
 from server.core.errors import EngineFailed
 from server.core.frames import Geometry, Kind, Picture, Scene
@@ -38,12 +40,14 @@ from server.engines.builtin.lines import Piece, Row, legible, reading_order, upr
 from server.engines.builtin.memory import Impression, Memory, compare, impression
 from server.engines.builtin.reader import Reader
 from server.engines.builtin.wants import Want, needs_codes, needs_faces, needs_text
+from server.engines.builtin.watcher import Watcher, cannot_watch
 from server.engines.prompts import clean
 from server.vision.grounding import Box
 
 log = logging.getLogger(__name__)
 
 Bgr = NDArray[np.uint8]
+T = TypeVar("T")
 # Words with the spaces around them, which together make up the text exactly
 _WORD = re.compile(r"\s*\S+\s*?(?=\s|$)|\s+")
 # Words after which other tasks get a turn
@@ -82,10 +86,15 @@ class BuiltinEngine:
         self._today = today
         self._reader = reader or Reader()
         self._memory = Memory()
+        self._watcher = Watcher(self._reader)
         self._advised = False
         self._warming: asyncio.Future[None] | None = None
         capabilities = Capabilities(
-            wants_pixels=True, geometry=_GEOMETRY, max_concurrency=1, max_pictures=1
+            wants_pixels=True,
+            geometry=_GEOMETRY,
+            max_concurrency=1,
+            max_pictures=1,
+            cannot_watch=cannot_watch,
         )
         self._status = EngineStatus(
             EngineState.READY,
@@ -117,6 +126,10 @@ class BuiltinEngine:
 
     async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
         """See `Engine.answer`. A token is a word here."""
+        if request.kind is Kind.WATCH:
+            yield Delta(await self._guarded(self._watch(request)))
+            yield Finished("stop")
+            return
         question, language = clean(request.question), request.language
         if len(question) > _LONG:
             intent = await in_pool(self._heavy, understand, question, language)
@@ -127,18 +140,12 @@ class BuiltinEngine:
             intent = Intent(Want.SUMMARY, intent.language)
         said = None if running else social(intent)
         boxes: tuple[Box, ...] | None = None
-        try:
-            if said is not None:
-                text = said
-            elif request.where and not running:
-                text, boxes = await self._find(request.picture, intent, question)
-            else:
-                text = await self._compose(request, intent, running)
-        except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
-            log.error("the built-in engine failed", extra={"error": type(exc).__name__})
-            raise EngineFailed(
-                "The built-in engine could not look at this frame. Ask again; the server's log names the cause."
-            ) from None
+        if said is not None:
+            text = said
+        elif request.where and not running:
+            text, boxes = await self._guarded(self._find(request.picture, intent, question))
+        else:
+            text = await self._guarded(self._compose(request, intent, running))
         words = _WORD.findall(text)
         for count, word in enumerate(words):
             if count == request.max_tokens:
@@ -153,11 +160,31 @@ class BuiltinEngine:
 
     def forget(self, session_id: str) -> None:
         self._memory.forget(session_id)
+        self._watcher.forget(session_id)
 
     async def close(self) -> None:
         """Cancel the warming; the thread pool belongs to its owner."""
         if self._warming is not None:
             self._warming.cancel()
+
+    async def _guarded(self, work: Awaitable[T]) -> T:
+        """Await a look at a picture. Raises EngineFailed in place of a library's error."""
+        try:
+            return await work
+        except (cv2.error, RuntimeError, ValueError, MemoryError) as exc:
+            log.error("the built-in engine failed", extra={"error": type(exc).__name__})
+            raise EngineFailed(
+                "The built-in engine could not look at this frame. Ask again; the server's log names the cause."
+            ) from None
+
+    async def _watch(self, request: EngineRequest) -> str:
+        """Answer the question about all watches, as a model does."""
+        picture, pool = request.picture, self._heavy
+        bgr = await in_pool(pool, pixels_of, picture)
+        conditions = conditions_in(request.question)
+        return await in_pool(
+            pool, self._watcher.answer, request.session_id, picture, bgr, conditions
+        )
 
     async def _compose(self, request: EngineRequest, intent: Intent, running: bool) -> str:
         facts = await self._look(request, intent.want)

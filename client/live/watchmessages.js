@@ -1,0 +1,82 @@
+/** WebSocket messages about watches, a part of messages.js. */
+
+// --- Sent by the page ----------------------------------------------------------------------------
+
+/**
+ * Begin a watch, in place of one with the same id.
+ * @typedef {Object} Watch
+ * @property {"watch"} type
+ * @property {string} id
+ * @property {string} condition
+ * @property {boolean} [repeat] true: ring each time that it begins; else once
+ * @property {number} [cooldown] seconds after the end of a seen event in which nothing rings
+ * @property {number} [expires] seconds until it ends by itself
+ * @property {[number, number]} [hours] first and last minute of the day
+ * @property {number} [zone] the person's time, in minutes east of UTC
+ */
+
+/**
+ * End a watch.
+ * @typedef {Object} Unwatch
+ * @property {"unwatch"} type
+ * @property {string} id
+ */
+
+/**
+ * The page has shown a ring; the next one that it missed may follow.
+ * @typedef {Object} Heard
+ * @property {"heard"} type
+ * @property {string} id
+ */
+
+/**
+ * A ring was false: the bar of its watch rises.
+ * @typedef {Object} Wrong
+ * @property {"wrong"} type
+ * @property {string} id
+ */
+
+/** @typedef {Watch|Unwatch|Heard|Wrong} WatchMessage */
+
+// --- Sent by the server --------------------------------------------------------------------------
+
+/**
+ * @typedef {Object} WatchInfo
+ * @property {string} id
+ * @property {string} condition
+ * @property {boolean} repeat
+ * @property {"looking"|"seen"|"paused"|"expired"|"cannot"} state
+ * @property {string} reason of the state, or of the last answer; may be empty
+ * @property {number} [looked_at] absent before the first look
+ * @property {number} [expires_at]
+ * @property {[number, number]} [hours] first and last minute of the day
+ * @property {number} bar the confidence that an answer needs
+ */
+
+/**
+ * All watches of the session, oldest first.
+ * @typedef {Object} WatchList
+ * @property {"watches"} type
+ * @property {WatchInfo[]} watches
+ * @property {number} most the most that a session may have
+ */
+
+/**
+ * A watch's condition holds, with the frame that proves it. A repeated id has newer words.
+ * @typedef {Object} Ring
+ * @property {"ring"} type
+ * @property {string} id
+ * @property {string} watch
+ * @property {string} condition
+ * @property {number} at capture of the frame
+ * @property {number} sure 0 to 1
+ * @property {string} reason
+ * @property {string} frame
+ * @property {string} [image] JPEG data URL; absent when a filter withheld it, and with newer words
+ * @property {[number, number, number, number]} [region] left, top, right, bottom as shares of the picture
+ * @property {boolean} heard a page has shown it before
+ */
+
+/** @typedef {WatchList|Ring} WatchReport */
+
+export {};
