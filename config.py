@@ -193,6 +193,8 @@ class Settings(BaseSettings):
     frame_sample_rate: float = _number(2.0, 0.1, 30)
     change_sensitivity: float = _number(1.0, 0.25, 4)
     visual_token_budget: int = _whole(512, 16, 16_384)
+    recall_seconds: int = _whole(300, 0, 3600)
+    recall_megabytes: float = _number(2.0, 0.25, 64)
     enable_face_blur: bool = _flag()
     enable_nsfw_filter: bool = _flag()
 

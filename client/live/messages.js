@@ -52,6 +52,13 @@
  * @property {number} [sensitivity] 0.25 to 4: how small a change leads to a description
  * @property {boolean} [changes] a `change` for each comparison
  * @property {boolean} [stills] one picture per second, for a page whose camera is another device
+ * @property {boolean} [recall] keep pictures of the recent past; false drops them, too
+ */
+
+/**
+ * Drop the pictures of the recent past.
+ * @typedef {Object} Forget
+ * @property {"forget"} type
  */
 
 /**
@@ -78,7 +85,7 @@
  * @property {string} token
  */
 
-/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|Operator} ClientMessage */
+/** @typedef {Auth|Chat|Cancel|Hold|Release|Settings|Forget|Typing|Ping|Confirm|import("./watchmessages.js").WatchMessage|Operator} ClientMessage */
 
 // --- Sent by the server --------------------------------------------------------------------------
 
@@ -91,6 +98,8 @@
  * @property {number} visual_tokens
  * @property {number} visual_tokens_high
  * @property {number} session_timeout
+ * @property {number} recall_seconds bounds of the pictures of the recent past; 0 where the server keeps none
+ * @property {number} recall_bytes
  */
 
 /**
@@ -183,6 +192,16 @@
  */
 
 /**
+ * A picture of the recent past that a question looked at.
+ * @typedef {Object} EarlierFrame
+ * @property {number} number as in the answer's text: [1]
+ * @property {string} id
+ * @property {number} captured_at
+ * @property {boolean} cited the answer names it
+ * @property {string} [picture] JPEG data URL
+ */
+
+/**
  * @typedef {Object} Timings
  * @property {number} wait_frame_ms
  * @property {number} prepare_ms
@@ -213,6 +232,7 @@
  * @property {string} kind
  * @property {FrameInfo} frame
  * @property {"now"|"detail"|"past"|"where"} [route] where a question looks; absent for a description
+ * @property {EarlierFrame[]} [frames] the pictures of the past that it looks at, oldest first
  */
 
 /**
@@ -251,6 +271,7 @@
  * @property {string} model
  * @property {FrameInfo} [frame] absent when it ended before a frame was available
  * @property {"now"|"detail"|"past"|"where"} [route] as in `Started`
+ * @property {EarlierFrame[]} [frames] as in `Started`, with pictures of those that the answer names, or of all
  * @property {Timings} timings
  * @property {UsageInfo} usage
  * @property {"stop"|"length"|"content_filter"|"cancelled"|"replaced"} finish_reason
@@ -293,6 +314,15 @@
  */
 
 /**
+ * The pictures of the recent past that are kept now.
+ * @typedef {Object} Recalled
+ * @property {"recall"} type
+ * @property {number} pictures
+ * @property {number} bytes
+ * @property {number} [oldest_at] by the server's clock; absent without any
+ */
+
+/**
  * A recent picture of the camera, after the privacy filters.
  * @typedef {Object} Still
  * @property {"still"} type
@@ -303,59 +333,7 @@
  */
 
 /**
- * @typedef {Object} LoadingProgress
- * @property {string} phase
- * @property {number} [percent]
- * @property {number} [done_bytes]
- * @property {number} [total_bytes]
- */
-
-/**
- * Memory freed by the previous model, in bytes.
- * @typedef {Object} ReleasedMemory
- * @property {number} [memory_bytes] main memory
- * @property {number} [left_bytes] still held by its processes
- * @property {number} [gpu_bytes] of the GPUs' memory
- */
-
-/**
- * The engine that answers visitors now.
- * @typedef {Object} Answering
- * @property {string} engine vllm, builtin, local
- * @property {string} model
- * @property {string} server the kind of model server; "" for an engine in this server
- * @property {string} where its host and port; "" for an engine in this server
- */
-
-/**
- * State of the engine that the operator manages; sent to operators only.
- * @typedef {Object} EngineReport
- * @property {"engine"} type
- * @property {"idle"|"loading"|"ready"|"stopping"|"failed"} state
- * @property {string} [model]
- * @property {string} [model_type]
- * @property {string} [mode]
- * @property {LoadingProgress} [progress]
- * @property {number} [memory_bytes] main memory that it uses
- * @property {number} [gpu_bytes] GPU memory that it uses
- * @property {ReleasedMemory} [released] by the previous model
- * @property {string} [command] the command that runs
- * @property {string} [error] the failure and the remedy
- * @property {boolean} answers it answers visitors
- * @property {Answering} [answering] the engine that answers visitors; absent for none
- * @property {string} [why] the reason why no better engine answers, and the remedy
- */
-
-/**
- * Lines of an engine's output; sent to operators only.
- * @typedef {Object} LogLines
- * @property {"log"} type
- * @property {string[]} lines oldest first
- * @property {number} dropped lines before these that were dropped because the buffer was full
- */
-
-/**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Unchanged|SceneChange|import("./watchmessages.js").WatchReport|Still|EngineReport|LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Unchanged|SceneChange|import("./watchmessages.js").WatchReport|Recalled|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([
@@ -371,6 +349,7 @@ const KNOWN = new Set([
   "change",
   "watches",
   "ring",
+  "recall",
   "still",
   "engine",
   "log",

@@ -1,6 +1,6 @@
 import { ApiError, request } from "../live/api.js";
 
-/** @typedef {import("../live/messages.js").EngineReport} EngineReport */
+/** @typedef {import("../live/operatormessages.js").EngineReport} EngineReport */
 /** @typedef {"in_process"|"subprocess"|"container"|"remote"} Mode */
 
 /**

@@ -74,6 +74,14 @@ class Settings(ClientMessage):
     changes: bool | None = None
     # One picture per second, for a page whose camera is another device.
     stills: bool | None = None
+    # Keep pictures of the recent past; false drops them, too.
+    recall: bool | None = None
+
+
+class Forget(ClientMessage):
+    """Drop the pictures of the recent past."""
+
+    type: Literal["forget"]
 
 
 class Typing(ClientMessage):
@@ -145,6 +153,7 @@ AnyClientMessage = (
     | Hold
     | Release
     | Settings
+    | Forget
     | Typing
     | Ping
     | Confirm
@@ -161,6 +170,7 @@ _BY_TYPE: dict[str, type[AnyClientMessage]] = {
     "hold": Hold,
     "release": Release,
     "settings": Settings,
+    "forget": Forget,
     "typing": Typing,
     "ping": Ping,
     "confirm": Confirm,
@@ -225,6 +235,9 @@ class Limits(BaseModel):
     visual_tokens: int
     visual_tokens_high: int
     session_timeout: int
+    # Bounds of the pictures of the recent past; 0 where the server keeps none.
+    recall_seconds: int = 0
+    recall_bytes: int = 0
 
 
 class EngineCapabilities(BaseModel):
@@ -339,6 +352,19 @@ class FrameInfo(BaseModel):
     thumbnail: str | None = None
 
 
+class EarlierFrame(BaseModel):
+    """A picture of the recent past that a question looked at."""
+
+    # As in the answer's text: [1]
+    number: int
+    id: str
+    captured_at: float
+    # The answer names it.
+    cited: bool = False
+    # JPEG data URL
+    picture: str | None = None
+
+
 class Timings(BaseModel):
     """Milliseconds."""
 
@@ -371,6 +397,8 @@ class Started(ServerMessage):
     frame: FrameInfo
     # Where a question looks: now | detail | past | where; None for a description
     route: str | None = None
+    # The pictures of the past that it looks at, oldest first; None without any
+    frames: list[EarlierFrame] | None = None
 
 
 class DeltaMessage(ServerMessage):
@@ -438,12 +466,24 @@ class Response(ServerMessage):
     frame: FrameInfo | None = None
     # As in `Started`
     route: str | None = None
+    # As in `Started`, with pictures of those that the answer names, or of all when it names none
+    frames: list[EarlierFrame] | None = None
     timings: Timings
     usage: UsageInfo
     # stop | length | content_filter | cancelled | replaced
     finish_reason: str
     # The places of what the question asked for; None unless it asked where something is and the engine can tell
     boxes: list[FoundBox] | None = None
+
+
+class Recalled(ServerMessage):
+    """The pictures of the recent past that are kept now."""
+
+    type: Literal["recall"] = "recall"
+    pictures: int
+    bytes: int
+    # Capture time of the oldest, milliseconds since the epoch by the server's clock; None without any
+    oldest_at: float | None = None
 
 
 class Still(ServerMessage):

@@ -76,6 +76,12 @@ class Metrics:
         self.stills = counter(
             "stills_total", "Stills for pages of another device's camera", "result"
         )
+        # result: kept, old, thinned, full, same, late, cleared, busy, withheld, unusable
+        self.recalled = counter(
+            "recall_pictures_total",
+            "Pictures kept for questions about the past, and dropped",
+            "result",
+        )
         # result: ok, length, cancelled, replaced, error, dropped
         self.inferences = counter("inferences_total", "Answers by how they ended", "kind", "result")
         # reason: user, replaced, preempted, socket_closed, session_ended, draining, other

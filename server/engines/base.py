@@ -111,6 +111,8 @@ class EarlierPicture:
 
     picture: Picture
     caption: str
+    # Its number in the caption; 0 without one
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

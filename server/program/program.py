@@ -95,6 +95,8 @@ class Program:
             context_length=settings.model_max_tokens,
             timeout=settings.session_timeout,
             sensitivity=settings.change_sensitivity,
+            recall_seconds=settings.recall_seconds,
+            recall_bytes=int(settings.recall_megabytes * 1_000_000),
         )
         self.preparer = PicturePreparer(filters, settings.visual_token_budget)
         tools = SessionTools(

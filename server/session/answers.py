@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from server.camera.camera import Asked
 from server.core import messages as wire
 from server.core.errors import QwenCameraError
 from server.core.frames import Kind, Picture, Route
-from server.engines.base import Engine, EngineRequest
+from server.engines.base import EarlierPicture, Engine, EngineRequest
+from server.engines.recollection import cited
 from server.inference import Job, Result
 from server.session.outbox import Outbox
 from server.vision.encode import data_url
@@ -89,6 +90,8 @@ class AnswerSink:
         self._asked: tuple[Engine, EngineRequest] | None = None
         # The frame that an engine has; None before
         self.frame: wire.FrameInfo | None = None
+        # The pictures of the past that it has, with small pictures
+        self._frames: list[wire.EarlierFrame] = []
         self._prepare_seconds = 0.0
         self._text: list[str] = []
         # The response without the picture; None before the end.
@@ -106,6 +109,7 @@ class AnswerSink:
         picture = request.picture
         self._asked = (engine, request)
         self.frame = frame_info(picture, time.monotonic(), time.time())
+        self._frames = earlier_frames(request.earlier, time.monotonic(), time.time())
         self._prepare_seconds = picture.prepare_seconds
         self._text.clear()
         self.put_started(self.frame)
@@ -114,7 +118,15 @@ class AnswerSink:
         """Send to the client that an engine has the frame."""
         # The thumbnail is sent once, with the response.
         frame = frame.model_copy(update={"thumbnail": None})
-        self._outbox.put(wire.Started(id=self.id, kind=self._kind, frame=frame, route=self._looked))
+        self._outbox.put(
+            wire.Started(
+                id=self.id,
+                kind=self._kind,
+                frame=frame,
+                route=self._looked,
+                frames=without_pictures(self._frames),
+            )
+        )
 
     def delta(self, text: str) -> None:
         if self._kind is Kind.CHAT:
@@ -134,7 +146,10 @@ class AnswerSink:
             self._outbox.put(response)
             frame = response.frame
             self.response = response.model_copy(
-                update={"frame": frame and frame.model_copy(update={"thumbnail": None})}
+                update={
+                    "frame": frame and frame.model_copy(update={"thumbnail": None}),
+                    "frames": without_pictures(response.frames),
+                }
             )
         self._on_end(result.text, result.finish_reason in ("stop", "length"))
 
@@ -145,7 +160,7 @@ class AnswerSink:
     @property
     def _looked(self) -> Route | None:
         """Where the question looks in fact: into the past only with earlier pictures."""
-        if self._route is Route.PAST and (self._asked is None or not self._asked[1].earlier):
+        if self._route is Route.PAST and not self._frames:
             return Route.NOW
         return self._route
 
@@ -161,6 +176,7 @@ class AnswerSink:
             model=result.model,
             frame=self.frame,
             route=self._looked,
+            frames=named(self._frames[result.pictures_left_out :], result.text),
             timings=wire.Timings(
                 wait_frame_ms=_ms(self._wait_seconds),
                 prepare_ms=_ms(self._prepare_seconds),
@@ -213,3 +229,43 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
         blurred=scene.blurred if scene is not None else None,
         thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
     )
+
+
+def earlier_frames(
+    pictures: Sequence[EarlierPicture], now: float, wall: float
+) -> list[wire.EarlierFrame]:
+    """Describe the pictures of the past. `now`, `wall`: as for `frame_info`."""
+    found = []
+    for shown in pictures:
+        picture = shown.picture
+        age = now - picture.captured
+        captured = picture.captured_sender if picture.captured_sender is not None else wall - age
+        found.append(
+            wire.EarlierFrame(
+                number=shown.number,
+                id=picture.frame_id,
+                captured_at=round(captured * 1000, 1),
+                picture=data_url(picture.thumbnail) if picture.thumbnail is not None else None,
+            )
+        )
+    return found
+
+
+def without_pictures(frames: Sequence[wire.EarlierFrame] | None) -> list[wire.EarlierFrame] | None:
+    return [one.model_copy(update={"picture": None}) for one in frames] if frames else None
+
+
+def named(frames: Sequence[wire.EarlierFrame], answer: str) -> list[wire.EarlierFrame] | None:
+    """Mark the frames that an answer names, and leave the pictures of the others out if there are any."""
+    if not frames:
+        return None
+    numbers = cited(answer, frames[-1].number)
+    return [
+        one.model_copy(
+            update={
+                "cited": one.number in numbers,
+                "picture": None if numbers and one.number not in numbers else one.picture,
+            }
+        )
+        for one in frames
+    ]

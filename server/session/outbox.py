@@ -12,6 +12,7 @@ from server.core.messages import (
     EngineReport,
     LogLines,
     Ready,
+    Recalled,
     Response,
     SceneChange,
     Sender,
@@ -27,7 +28,10 @@ MAX_BYTES = 256 * 1024
 # Pieces of a text, which are merged while they wait.
 _PIECES = (DeltaMessage, Thinking)
 # Kinds of which a newer message replaces a waiting one.
-_SNAPSHOTS = (Ready, Status, Sender, Still, WatchList, SceneChange, EngineReport, LogLines)
+_SNAPSHOTS = (
+    *(Ready, Status, Sender, Still, WatchList, SceneChange, Recalled),
+    *(EngineReport, LogLines),
+)
 
 
 class OutboxClosed(Exception):
@@ -69,8 +73,9 @@ class Outbox:
     """Any number of `put`s, one reader at a time, on the event loop.
 
     Consecutive deltas of one answer are merged, and so are thoughts. A new `ready`, `status`,
-    `sender`, `still`, `watches`, `change`, `engine` or `log` replaces a waiting one (whoever puts a `log` checks first
-    whether one waits), and a `ready` goes before everything else. Without a reader, the deltas of
+    `sender`, `still`, `watches`, `change`, `recall`, `engine` or `log` replaces a waiting one
+    (whoever puts a `log` checks first whether one waits), and a `ready` goes before everything
+    else. Without a reader, the deltas of
     an answer are dropped once its response is there, which has the whole text. Beyond `max_bytes`
     the oldest messages are dropped and counted, and a reader gets OutboxOverflowed.
     """

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -46,6 +47,9 @@ class SessionLimits:
     timeout: int
     # Of the change gate, 0.25 to 4
     sensitivity: float = 1.0
+    # Bounds of the pictures of the recent past; without seconds none is kept.
+    recall_seconds: float = 0.0
+    recall_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class SessionTools:
     metrics: Metrics
     # Working memory of all change gates
     scratch: Scratch
+    # Held while a frame becomes a picture of the recent past: one in all sessions
+    keeping: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,8 @@ class Preferences:
     # The client shows each comparison of the scene.
     changes: bool = False
     stills: bool = False
+    # Pictures of the recent past are kept.
+    recall: bool = False
 
 
 @dataclass(frozen=True, slots=True)

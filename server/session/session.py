@@ -29,7 +29,9 @@ from server.session.background import Background
 from server.session.history import History
 from server.session.live_description import LiveDescription
 from server.session.outbox import Outbox
+from server.session.recalling import Recalling
 from server.session.request_builder import (
+    Extras,
     Prepared,
     RequestBuilder,
     SessionLimits,
@@ -94,8 +96,19 @@ class Session:
             spawn=lambda work: self._tasks.spawn(work, name="watch"),
             touch=self.touch,
         )
+        self._recalling = Recalling(
+            seconds=limits.recall_seconds,
+            most_bytes=limits.recall_bytes,
+            camera=self.camera,
+            outbox=self.outbox,
+            requests=self._requests,
+            tools=tools,
+        )
         self._background = Background(
-            self.camera, self._requests, limits.sample_rate, (self._watching, self._describing)
+            self.camera,
+            self._requests,
+            limits.sample_rate,
+            (self._watching, self._describing, self._recalling),
         )
         self._watching.on_wanted = self._background.changed
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
@@ -133,6 +146,11 @@ class Session:
         return self._requests.preferences.describe
 
     @property
+    def recalled_bytes(self) -> int:
+        """Bytes of the pictures of the recent past."""
+        return self._recalling.size
+
+    @property
     def waits_for_frame(self) -> bool:
         """True while a question is not in the queue yet."""
         return self._asking is not None and self._asking.job is None
@@ -161,6 +179,8 @@ class Session:
                     self._status_changed()
                 case wire.Settings():
                     self._set(message)
+                case wire.Forget():
+                    self._recalling.clear()
                 case wire.Typing():
                     self.camera.wake()
                 case wire.Ping():
@@ -260,7 +280,10 @@ class Session:
         if asking.route is Route.WHERE:
             asking.job = pointing.submit(self._requests, asking, view, prepared)
             return
-        asking.job = self._requests.submit(asking.question, Kind.CHAT, view, asking.sink, prepared)
+        past = self._recalling.earlier(view) if asking.route is Route.PAST else None
+        asking.job = self._requests.submit(
+            asking.question, Kind.CHAT, view, asking.sink, prepared, Extras(earlier=past)
+        )
 
     def _not_asked(self, asking: Asking, error: QwenCameraError) -> None:
         if self._asking is asking:
@@ -340,6 +363,8 @@ class Session:
             self._describing.sensitive(now.sensitivity)
         self._background.changed()
         self._stills.want(now.stills)
+        if was.recall != now.recall:
+            self._recalling.switched()
         if was.describe != now.describe:
             if now.describe:
                 self._describing.begin()
@@ -434,6 +459,7 @@ class Session:
             stack.push_async_callback(asyncio.sleep, 0)
             stack.push_async_callback(self._tasks.close)
             stack.push_async_callback(self._stills.close)
+            stack.push_async_callback(self._recalling.close)
             stack.callback(self._forget)
             stack.callback(self._background.close)
             stack.callback(self.camera.close)

@@ -45,6 +45,8 @@ def ready(
             visual_tokens=tools.preparer.budget(capabilities, Detail.LOW),
             visual_tokens_high=tools.preparer.budget(capabilities, Detail.HIGH),
             session_timeout=limits.timeout,
+            recall_seconds=round(limits.recall_seconds),
+            recall_bytes=limits.recall_bytes if limits.recall_seconds else 0,
         ),
         describe=requests.preferences.describe,
         held=held,

@@ -16,6 +16,9 @@ QUALITY = 80
 # A thumbnail's longer side and size.
 THUMBNAIL_SIDE = 320
 THUMBNAIL_BYTES = 24 * 1024
+# The same of a small picture, of which a message may have several.
+SMALL_SIDE = 240
+SMALL_BYTES = 10 * 1024
 # A still's longer side and size.
 STILL_SIDE = 640
 STILL_BYTES = 36 * 1024
@@ -38,6 +41,11 @@ def jpeg(bgr: Bgr, quality: int = QUALITY) -> bytes:
 def thumbnail(bgr: Bgr) -> bytes:
     """Encode the picture as JPEG of at most 320 px per side and 24 KiB."""
     return _bounded(bgr, THUMBNAIL_SIDE, THUMBNAIL_BYTES)
+
+
+def small(bgr: Bgr) -> bytes:
+    """Encode the picture as JPEG of at most 240 px per side and 10 KiB."""
+    return _bounded(bgr, SMALL_SIDE, SMALL_BYTES)
 
 
 def still(bgr: Bgr) -> bytes:

@@ -42,6 +42,12 @@ def add_gauges(
     metrics.gauge("sessions", "Sessions", (), lambda: {(): len(sessions)})
     metrics.gauge("sockets", "Open sockets", (), lambda: {(): sessions.sockets})
     metrics.gauge(
+        "recall_bytes",
+        "Bytes of the pictures kept for questions about the past",
+        (),
+        lambda: {(): sum(session.recalled_bytes for session in sessions.all())},
+    )
+    metrics.gauge(
         "cameras",
         "Cameras by state",
         ("state",),

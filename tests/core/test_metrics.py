@@ -29,6 +29,8 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "frames_sampled": ("counter", ()),
     "frames_skipped": ("counter", ("reason",)),
     "stills": ("counter", ("result",)),
+    "recall_pictures": ("counter", ("result",)),
+    "recall_bytes": ("gauge", ()),
     "frames_replaced": ("counter", ()),
     "inferences": ("counter", ("kind", "result")),
     "generations": ("counter", ("kind", "result")),

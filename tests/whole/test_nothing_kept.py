@@ -65,7 +65,7 @@ def files_written(trace: str) -> list[str]:
 
 
 async def whole_session(server: ServerProcess) -> list[str]:
-    """Camera, questions with thumbnails, a held frame, a still, a description, health and metrics;
+    """Camera, questions with thumbnails, a held frame, a still, a description, a past, health and metrics;
     the answers.
     """
     scene = Scene(1280, 720)
@@ -73,7 +73,7 @@ async def whole_session(server: ServerProcess) -> list[str]:
     encoder = LiveEncoder(scene, rate=10)
     try:
         async with CameraPeer(server.url, encoder) as peer:
-            await peer.send({"type": "settings", "thumbnails": True})
+            await peer.send({"type": "settings", "thumbnails": True, "recall": True})
             texts = []
             await peer.wait_for(
                 lambda m: m["type"] == "status" and m.get("camera") == "live", since=0
@@ -90,6 +90,7 @@ async def whole_session(server: ServerProcess) -> list[str]:
             still = await peer.wait_for(lambda m: m["type"] == "still")
             assert still.message["image"].startswith("data:image/jpeg")
             await peer.send({"type": "settings", "stills": False})
+            await peer.wait_for(lambda m: m["type"] == "recall" and m["pictures"] > 0, since=0)
             await peer.send({"type": "settings", "describe": True, "sample_rate": 2})
             await peer.wait_for(
                 lambda m: m["type"] == "response" and m["kind"] == "describe", timeout=60
