@@ -1,6 +1,7 @@
 /** The page: connects the visit (camera and connection) with the views. */
 
-import { ChatView, languageOfTurn } from "./chat/chatview.js";
+import { Changes } from "./chat/changes.js";
+import { ChatView, languageOfTurn, wordsOf } from "./chat/chatview.js";
 import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
 import { Drawing } from "./chat/drawing.js";
@@ -55,6 +56,7 @@ const visit = new Visit({
   },
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
+    if (message.type === "change") return changes.render(message);
     if (operator.here?.receive(message)) return;
     conversation.receive(message);
     if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
@@ -86,13 +88,22 @@ const drawing = new Drawing((turns) => {
 
 const speech = new Speech((key) => chat.renderSpeaking(key));
 
-const chat = new ChatView({
-  copy: navigator.clipboard ? (turn) => void copy(turn.text) : null,
-  share: "share" in navigator ? (turn) => void share(turn.text) : null,
-  speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
-  again: (turn) => ask(turn.question, turn.detail),
-  opened: () => grow(true),
+const changes = new Changes({
+  length: (length) => visit.description.prefer({ length }),
+  sensitivity: (sensitivity) => visit.description.prefer({ sensitivity }),
 });
+
+const chat = new ChatView(
+  {
+    copy: navigator.clipboard ? (turn) => void copy(wordsOf(turn)) : null,
+    share: "share" in navigator ? (turn) => void share(wordsOf(turn)) : null,
+    speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
+    again: (turn) => ask(turn.question, turn.detail),
+    opened: () => grow(true),
+    watching: (open) => visit.description.prefer({ changes: open }),
+  },
+  changes.element,
+);
 
 const composer = new Composer({
   onAsk: (text) => ask(text),
@@ -171,6 +182,7 @@ function render(facts) {
   operator.here?.connected(facts.socket === "open");
   if (talking) fetchDoctorAhead();
   if (!facts.describing) conversation.endDescription();
+  if (facts.ready) changes.settings({ ...facts.ready, ...facts.preferred });
   if (facts.ready) composer.limit = facts.ready.limits.question_chars;
   if (facts.camera === "off" || !facts.active) speech.stop();
 }

@@ -1,7 +1,7 @@
 import { finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
 import { languageOf } from "./language.js";
-import { duration, engineName, evidence, remarks } from "../page/words.js";
+import { clock, duration, engineName, evidence, remarks } from "../page/words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
 
@@ -12,6 +12,7 @@ import { duration, engineName, evidence, remarks } from "../page/words.js";
  * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn) => void} again
  * @property {() => void} opened the user opens details of an answer
+ * @property {(open: boolean) => void} watching the details of a running description are open, or not any more
  */
 
 // Shown while a question waits for a picture captured after it.
@@ -46,9 +47,12 @@ export class ChatView {
   /** @type {HTMLElement|null} */
   #last = null;
 
-  /** @param {ChatActions} actions */
-  constructor(actions) {
+  #changes;
+
+  /** @param {ChatActions} actions @param {HTMLElement} changes shown in the details of the running description */
+  constructor(actions, changes) {
     this.#actions = actions;
+    this.#changes = changes;
     this.log.addEventListener("scroll", () => {
       const { scrollHeight, scrollTop, clientHeight } = this.log;
       this.#following = scrollHeight - scrollTop - clientHeight < NEAR_END;
@@ -141,6 +145,7 @@ export class ChatView {
     const proof = part(article, ".evidence", HTMLDetailsElement);
     proof.addEventListener("toggle", () => {
       article.classList.toggle("open", proof.open);
+      if (proof.contains(this.#changes)) this.#actions.watching(proof.open);
       if (!proof.open) return;
       this.#following = false;
       this.#actions.opened();
@@ -182,7 +187,7 @@ export class ChatView {
     remark.classList.toggle("problem", turn.problem !== "");
 
     this.#fillThoughts(article, turn);
-    this.#fillEarlier(article, turn);
+    if (turn.kind === "describe") this.#fillMoments(article, turn);
     if (turn.response) this.#fillEvidence(article, turn.response);
     const whole = turn.response !== null && turn.text !== "";
     show(part(article, ".copy", HTMLElement), whole && this.#actions.copy !== null);
@@ -200,17 +205,30 @@ export class ChatView {
     say(part(thoughts, "p", HTMLElement), turn.thoughts);
   }
 
-  /** @param {HTMLElement} article @param {Turn} turn */
-  #fillEarlier(article, turn) {
+  /** Show since when a description holds, and what it said before. @param {HTMLElement} article @param {Turn} turn */
+  #fillMoments(article, turn) {
+    const since = part(article, ".since", HTMLElement);
+    const at = turn.frame?.captured_at;
+    show(since, turn.response !== null && at !== undefined);
+    if (at !== undefined) say(since, `Since ${clock(at)}${turn.looked ? `, still so at ${clock(turn.looked)}` : ""}`);
+    const proof = part(article, ".evidence", HTMLDetailsElement);
+    if (finished(turn)) {
+      if (proof.contains(this.#changes)) this.#changes.remove();
+    } else if (!proof.contains(this.#changes)) proof.append(this.#changes);
+
     const earlier = part(article, ".earlier", HTMLDetailsElement);
     show(earlier, turn.earlier.length > 0);
     const list = part(earlier, "ol", HTMLElement);
-    if (turn.earlier.length === 0 || list.firstElementChild?.textContent === turn.earlier[0]) return;
+    const newest = turn.earlier[0];
+    if (!newest || (list.firstElementChild instanceof HTMLElement && list.firstElementChild.dataset.at === String(newest.at))) return;
     say(part(earlier, "summary", HTMLElement), `Earlier (${turn.earlier.length})`);
     list.replaceChildren(
-      ...turn.earlier.map((text) => {
+      ...turn.earlier.map(({ at, text }) => {
         const item = document.createElement("li");
-        item.textContent = text;
+        item.dataset.at = String(at);
+        const time = document.createElement("time");
+        time.textContent = clock(at);
+        item.append(time, ` ${text}`);
         return item;
       }),
     );
@@ -229,7 +247,7 @@ export class ChatView {
       facts.push(
         ["Camera frame", `${frame.source_width}×${frame.source_height}`],
         ["Seen by the engine", `${frame.width}×${frame.height}${visual}`],
-        ["Captured", new Date(frame.captured_at).toLocaleTimeString([], { hour12: false })],
+        ["Captured", clock(frame.captured_at)],
       );
     }
     const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
@@ -269,6 +287,16 @@ export class ChatView {
 /** The language of a turn's answer, or of its question when the answer is too short. @param {Turn} turn */
 export function languageOfTurn(turn) {
   return languageOf(turn.text) || (turn.kind === "chat" ? languageOf(turn.question) : "");
+}
+
+/** The words of a turn to copy or share: of a description all that it said, with times. @param {Turn} turn */
+export function wordsOf(turn) {
+  if (turn.kind !== "describe" || turn.earlier.length === 0) return turn.text;
+  const moments = [{ at: turn.frame?.captured_at ?? 0, text: turn.text }, ...turn.earlier];
+  return moments
+    .reverse()
+    .map(({ at, text }) => `${clock(at)} ${text}`)
+    .join("\n");
 }
 
 /** @param {Turn} turn */

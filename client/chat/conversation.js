@@ -3,6 +3,13 @@
 /** @typedef {import("../live/messages.js").ResponseMessage} ResponseMessage */
 
 /**
+ * One text of a running description.
+ * @typedef {Object} Moment
+ * @property {number} at capture time of its frame, ms since the epoch
+ * @property {string} text
+ */
+
+/**
  * One question and its answer, or one running description.
  * @typedef {Object} Turn
  * @property {string} key stays the same for the turn's life
@@ -19,12 +26,13 @@
  * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
  * @property {string} problem the error for the user; "" for none
  * @property {boolean} retryable
- * @property {string[]} earlier older texts of a description, newest first
+ * @property {Moment[]} earlier what a running description said before, newest first
+ * @property {number} looked when its last text was found to hold still, ms since the epoch; 0: not since it came
  */
 
 // Older turns are removed; each has a thumbnail of up to 24 KiB.
 const MAX_TURNS = 100;
-const MAX_EARLIER = 30;
+const MAX_EARLIER = 300;
 
 /** @param {Turn} turn */
 export function finished(turn) {
@@ -119,6 +127,9 @@ export class Conversation {
     } else if (message.type === "response") {
       if (message.kind === "describe") this.#described(message);
       else this.#answered(message);
+    } else if (message.type === "unchanged") {
+      const turn = this.#description();
+      if (turn?.response?.id === message.id) this.#change(turn, { looked: message.looked_at, problem: "" });
     } else if (message.type === "error" && message.id) {
       const turn = this.byId(message.id);
       if (turn?.kind === "describe") this.#change(turn, { problem: message.message });
@@ -150,6 +161,7 @@ export class Conversation {
       text: message.text,
       frame: message.frame ?? turn.frame,
       response: message,
+      looked: 0,
       problem: "",
     });
   }
@@ -164,8 +176,9 @@ export class Conversation {
       this.#description() ??
       this.#add({ id, kind: "describe", question: "Describing what is in view", detail: "auto", state: "thinking" });
     if (turn.id !== id) {
-      const last = turn.response?.text ?? "";
-      if (last && last !== turn.earlier[0]) turn.earlier = [last, ...turn.earlier].slice(0, MAX_EARLIER);
+      const text = turn.response?.text ?? "";
+      const at = turn.frame?.captured_at ?? 0;
+      if (text && at !== turn.earlier[0]?.at) turn.earlier = [{ at, text }, ...turn.earlier].slice(0, MAX_EARLIER);
       turn.id = id;
     }
     return turn;
@@ -188,6 +201,7 @@ export class Conversation {
       problem: "",
       retryable: false,
       earlier: [],
+      looked: 0,
       ...some,
     };
     this.turns.push(turn);

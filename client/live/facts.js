@@ -22,8 +22,16 @@
  * @property {Status|null} status
  * @property {boolean} held
  * @property {boolean} describing
+ * @property {Preferred} preferred what the user has changed of a description
  * @property {string} disclose another machine to which pictures go once the user agrees; "" for none
  * @property {import("./stats.js").Sent|null} sent
+ */
+
+/**
+ * @typedef {Object} Preferred
+ * @property {"short"|"medium"|"long"} [length]
+ * @property {number} [sensitivity]
+ * @property {boolean} [changes] details of each comparison are open
  */
 
 /**
@@ -67,6 +75,7 @@ export const NOTHING_YET = {
   status: null,
   held: false,
   describing: false,
+  preferred: {},
   disclose: "",
   sent: null,
 };

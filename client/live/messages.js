@@ -126,6 +126,8 @@
  * @property {Limits} limits
  * @property {number} began_at ms since the epoch; another time with the same session_id means a new session
  * @property {boolean} describe
+ * @property {"short"|"medium"|"long"} length of a description
+ * @property {number} sensitivity
  * @property {boolean} held
  * @property {string} elsewhere another machine to which the engine sends pictures; "" when they stay on the server's
  * @property {boolean} confirmed this session's pictures may go there

@@ -3,6 +3,7 @@ import { Asking, PATIENCE, answerable } from "./asking.js";
 import { hasOwnAuthority } from "./authority.js";
 import { Camera, CameraProblem } from "./camera.js";
 import { Closing } from "./closing.js";
+import { Describing } from "./describing.js";
 import { Disclosure } from "./disclosure.js";
 import { NOTHING_YET } from "./facts.js";
 import { pageTime } from "./messages.js";
@@ -92,6 +93,7 @@ export class Visit {
       onState: (socket, closeCode, socketError) => this.#socketChanged(socket, closeCode, socketError),
     });
     this.outage = new Outage({ facts: () => this.facts, socket: this.socket, onChange: (cut) => this.#set({ cut }) });
+    this.description = new Describing({ facts: () => this.facts, set: (change) => this.#set(change), socket: this.socket });
     this.other = new OtherCamera({ session: this.session, socket: this.socket });
   }
 
@@ -181,9 +183,8 @@ export class Visit {
 
   /** @param {boolean} describing @returns {boolean} true when the message was sent */
   describe(describing) {
-    if (!this.#tellDescribing(describing)) return false;
+    if (!this.description.want(describing)) return false;
     this.#toggledAt = performance.now();
-    this.#set({ describing });
     return true;
   }
 
@@ -193,12 +194,7 @@ export class Visit {
     if (this.facts.disclose !== host) return; // the engine has changed again
     this.socket.send({ type: "confirm", host });
     this.#set({ disclose: "" });
-    this.#tellDescribing(this.facts.describing);
-  }
-
-  /** @param {boolean} describing */
-  #tellDescribing(describing) {
-    return this.socket.send({ type: "settings", describe: describing && !this.facts.disclose });
+    this.description.repeat();
   }
 
   /** Retry everything at once that waits to be retried. */
@@ -333,9 +329,7 @@ export class Visit {
       this.outage.trusted();
       // Send all settings each time, because a new session, or one that missed a change, lacks them.
       const stills = this.facts.camera === "elsewhere" && !this.#pageHidden;
-      // A description continues only after consent to where its pictures go.
-      const describe = this.facts.describing ? {} : { describe: false };
-      this.socket.send({ type: "settings", thumbnails: true, stills, ...describe });
+      this.socket.send({ type: "settings", thumbnails: true, stills, ...this.description.settings() });
       this.peer.hurry();
     } else if (socket === "ended") {
       this.#end("off"); // without a socket the camera is of no use
@@ -358,7 +352,7 @@ export class Visit {
         if (confirm) this.socket.send({ type: "confirm", host: confirm });
         this.#set({ ready: message, held: message.held, disclose: ask });
         if (message.engine_state === "ready" || message.engine === "builtin") this.#hooks.onEngine(message.engine, message.model);
-        if (message.describe !== (this.facts.describing && !ask)) this.#tellDescribing(this.facts.describing);
+        if (message.describe !== (this.facts.describing && !ask)) this.description.repeat();
         // A restarted server accepts the old token for a new session.
         if (before?.session_id === message.session_id && before.began_at !== message.began_at) {
           // The old connection is dead, which the browser would notice only ten seconds later.

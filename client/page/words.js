@@ -371,6 +371,11 @@ export function evidence(response) {
   return parts.join(" · ");
 }
 
+/** @param {number} at ms since the epoch */
+export function clock(at) {
+  return new Date(at).toLocaleTimeString([], { hour12: false });
+}
+
 /**
  * Remarks that belong to an answer.
  * @param {import("../live/messages.js").ResponseMessage} response

@@ -265,6 +265,8 @@ class Ready(ServerMessage):
     limits: Limits
     # The session's settings, so that a page that reconnects can show them.
     describe: bool = False
+    length: Length = Length.SHORT
+    sensitivity: float = 1.0
     held: bool = False
     # The other machine to which the engine sends pictures, "" when they stay on the server's; and True when the visitor
     # has confirmed it: without that nothing is sent there.

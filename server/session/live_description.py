@@ -91,7 +91,8 @@ class LiveDescription:
         self._said = self._said_id = ""
 
     def retry(self) -> None:
-        self._attention.retry()
+        """Describe the next frame as a whole: another engine may see something else in it."""
+        self.new_stream()
 
     def forget(self) -> None:
         self.new_stream()

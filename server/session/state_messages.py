@@ -49,6 +49,8 @@ def ready(
             recall_bytes=limits.recall_bytes if limits.recall_seconds else 0,
         ),
         describe=requests.preferences.describe,
+        length=requests.preferences.length,
+        sensitivity=requests.preferences.sensitivity or limits.sensitivity,
         held=held,
         elsewhere=status.elsewhere,
         confirmed=requests.consent.given(engine),

@@ -356,18 +356,25 @@ async def test_a_description_is_one_turn(page: Page) -> None:
     found = await run(
         page,
         CONVERSATION + """
-        for (let i = 0; i < 40; i++) {
-          talk.receive({type: "started", id: `d${i}`, kind: "describe", frame});
-          talk.receive(response(`d${i}`, `text ${i}`, "stop", "describe"));
+        const turn = () => talk.turns[0];
+        for (let i = 0; i < 310; i++) {
+          const at = {...frame, captured_at: 1000 + i};
+          talk.receive({type: "started", id: `d${i}`, kind: "describe", frame: at});
+          talk.receive({...response(`d${i}`, `text ${i}`, "stop", "describe"), frame: at});
         }
-        talk.receive({type: "started", id: "d40", kind: "describe", frame});
-        talk.receive({type: "delta", id: "d40", text: "half"});
-        const half = talk.turns[0].text;
+        talk.receive({type: "unchanged", id: "d308", looked_at: 5});
+        const late = turn().looked;
+        talk.receive({type: "unchanged", id: "d309", looked_at: 6});
+        const looked = turn().looked;
+        talk.receive({type: "started", id: "d310", kind: "describe", frame});
+        talk.receive({type: "delta", id: "d310", text: "half"});
+        const half = turn().text;
         talk.endDescription();
-        return [talk.turns.length, half, talk.turns[0].text, talk.turns[0].earlier.length, talk.turns[0].state];
+        return [talk.turns.length, half, turn().text, turn().earlier.length, turn().earlier[1], late, looked, turn().state];
         """,
     )
-    assert found == [1, "text 39", "text 39", 30, "done"]
+    kept = {"at": 1308, "text": "text 308"}
+    assert found == [1, "text 309", "text 309", 300, kept, 0, 6, "done"]
 
 
 async def test_a_description_changes_its_words_and_its_picture_together(page: Page) -> None:

@@ -1,0 +1,100 @@
+/** @typedef {import("../live/messages.js").SceneChange} SceneChange */
+
+/**
+ * @typedef {Object} ChangesActions
+ * @property {(length: "short"|"medium"|"long") => void} length
+ * @property {(sensitivity: number) => void} sensitivity
+ */
+
+/** @type {Record<string, string>} */
+const CHANGES = {
+  same: "Nothing new",
+  first: "The first picture",
+  view: "Another view",
+  scene: "Another scene",
+  object: "Something changed",
+  slight: "A small change",
+  color: "A colour changed",
+  print: "Text changed",
+};
+// Milliseconds without a movement of the slider before its value is sent
+const SETTLED = 250;
+
+/** In the details of a running description: the last comparison of the scene, and what leads to a new text. */
+export class Changes {
+  element;
+
+  #compared;
+  #region;
+  #part;
+  #slider;
+  #output;
+  #length;
+  /** @type {ReturnType<typeof setTimeout>|undefined} */
+  #sending;
+
+  /** @param {ChangesActions} actions */
+  constructor(actions) {
+    const template = document.querySelector("#changes-template");
+    if (!(template instanceof HTMLTemplateElement)) throw new Error("The page has no #changes-template.");
+    const fragment = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
+    this.element = must(fragment.querySelector(".changes"));
+    this.#compared = must(this.element.querySelector(".compared"));
+    this.#region = must(this.element.querySelector(".region"));
+    this.#part = must(this.element.querySelector(".part"));
+    this.#slider = /** @type {HTMLInputElement} */ (must(this.element.querySelector("#sensitivity")));
+    this.#output = must(this.element.querySelector("output"));
+    this.#length = /** @type {HTMLSelectElement} */ (must(this.element.querySelector("#length")));
+    this.#slider.addEventListener("input", () => {
+      this.#show(this.#value);
+      clearTimeout(this.#sending);
+      this.#sending = setTimeout(() => actions.sensitivity(this.#value), SETTLED);
+    });
+    this.#length.addEventListener("change", () => {
+      actions.length(/** @type {"short"|"medium"|"long"} */ (this.#length.value));
+    });
+  }
+
+  /** The sensitivity that the slider stands for: each step doubles or halves it. */
+  get #value() {
+    return 2 ** Number(this.#slider.value);
+  }
+
+  /** @param {{sensitivity: number, length: string}} settings that hold at the server */
+  settings({ sensitivity, length }) {
+    if (document.activeElement === this.#slider) return; // somebody moves it
+    this.#slider.value = String(Math.log2(sensitivity));
+    this.#length.value = length;
+    this.#show(sensitivity);
+  }
+
+  /** @param {SceneChange} change */
+  render(change) {
+    this.#compared.textContent = changeWords(change);
+    const [left, top, right, bottom] = change.region ?? [0, 0, 0, 0];
+    this.#part.setAttribute("x", String(left * 160));
+    this.#part.setAttribute("y", String(top * 90));
+    this.#part.setAttribute("width", String((right - left) * 160));
+    this.#part.setAttribute("height", String((bottom - top) * 90));
+    this.#region.setAttribute("aria-label", change.region ? "The part that changed" : "Nothing changed");
+  }
+
+  /** @param {number} sensitivity */
+  #show(sensitivity) {
+    this.#output.textContent = `${Math.round(sensitivity * 100)} %`;
+    this.#slider.setAttribute("aria-valuetext", this.#output.textContent);
+  }
+}
+
+/** @template T @param {T|null} found @returns {T} */
+function must(found) {
+  if (found === null) throw new Error("The template of changes is not complete.");
+  return found;
+}
+
+/** @param {SceneChange} change */
+function changeWords({ why, value, busy, asks }) {
+  const much = why === "first" ? "" : `, ${Math.round(value * 100)} % of what counts`;
+  const moving = busy >= 0.005 ? ` ${Math.round(busy * 100)} % of the picture always moves.` : "";
+  return `${CHANGES[why] ?? "A change"}${much}${asks ? ", asked" : ""}.${moving}`;
+}
