@@ -1,4 +1,4 @@
-/** @typedef {import("../live/messages.js").SceneChange} SceneChange */
+/** @typedef {import("../live/descriptionmessages.js").SceneChange} SceneChange */
 
 /**
  * @typedef {Object} ChangesActions

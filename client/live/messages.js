@@ -188,6 +188,7 @@
  * @property {number} height
  * @property {number} visual_tokens
  * @property {boolean} held
+ * @property {number} [unchanged_since] the model has had this picture since then; at `captured_at` the camera showed the same
  * @property {boolean} [dark]
  * @property {boolean} [blurred]
  * @property {string} [thumbnail] JPEG data URL
@@ -281,25 +282,6 @@
  */
 
 /**
- * The description with this id still holds, though the scene has changed.
- * @typedef {Object} Unchanged
- * @property {"unchanged"} type
- * @property {string} id
- * @property {number} looked_at ms since the epoch by the server's clock
- */
-
-/**
- * The comparison of a frame with the one last described.
- * @typedef {Object} SceneChange
- * @property {"change"} type
- * @property {number} value the strongest evidence; a change from 1 on
- * @property {"same"|"first"|"view"|"scene"|"object"|"slight"|"color"|"print"} why
- * @property {[number, number, number, number]} [region] left, top, right, bottom as shares of the picture
- * @property {number} busy share of the picture that always moves
- * @property {boolean} asks the frame goes to the engine
- */
-
-/**
  * @typedef {Object} ErrorMessage
  * @property {"error"} type
  * @property {string} [id]
@@ -335,7 +317,7 @@
  */
 
 /**
- * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|Unchanged|SceneChange|import("./watchmessages.js").WatchReport|Recalled|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
+ * @typedef {Ready|Status|Sender|Waiting|Started|DeltaMessage|Thinking|ResponseMessage|import("./descriptionmessages.js").DescriptionReport|import("./watchmessages.js").WatchReport|Recalled|Still|import("./operatormessages.js").EngineReport|import("./operatormessages.js").LogLines|ErrorMessage|Pong} ServerMessage
  */
 
 const KNOWN = new Set([

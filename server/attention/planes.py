@@ -41,7 +41,7 @@ class Planes:
         self.ratio = (shorter / HEIGHT) / (longer / WIDTH)
         self._shrink(luma, self.fine, scratch)
         _resize(self.fine, self.luma)
-        planes = _chroma_planes(image)
+        planes = chroma_planes(image)
         if planes is None:
             self.chroma.fill(_GRAY)
             return
@@ -95,7 +95,7 @@ def _resize(source: U8, target: U8) -> None:
     cv2.resize(source, (width, height), dst=target, interpolation=cv2.INTER_AREA)
 
 
-def _chroma_planes(image: av.VideoFrame) -> tuple[U8, U8] | None:
+def chroma_planes(image: av.VideoFrame) -> tuple[U8, U8] | None:
     """Return U and V, or None for a picture without color."""
     if len(image.planes) < 2:
         return None

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     CHAT = "chat"
     WATCH = "watch"
     DESCRIBE = "describe"
+    # A picture without its question, which somebody types: a model server keeps what it computes for it.
+    AHEAD = "ahead"
 
 
 class Detail(StrEnum):
@@ -172,5 +174,8 @@ class Picture:
     thumbnail: bytes | None
     prepare_seconds: float
     held: bool = False
+    # Set when it is that of an earlier frame, since which nothing has changed: that frame's capture time, monotonic
+    # seconds. `captured` is then the time of the frame that was compared with it.
+    unchanged_since: float | None = None
     # The scene at the time of the frame; None when unknown.
     scene: Scene | None = None

@@ -348,6 +348,9 @@ class FrameInfo(BaseModel):
     height: int
     visual_tokens: int
     held: bool = False
+    # Milliseconds since the epoch: the model has had this picture since then, and the camera showed the same at
+    # `captured_at`.
+    unchanged_since: float | None = None
     dark: bool | None = None
     blurred: bool | None = None
     # JPEG data URL

@@ -92,7 +92,10 @@ class Metrics:
         self.tokens = counter("tokens_total", "Tokens, as the engine counts them", "direction")
         self.visual_tokens = counter("visual_tokens_total", "Visual tokens sent to engines")
         self.visual_tokens_saved = counter(
-            "visual_tokens_saved_total", "Visual tokens that reuse saved"
+            "visual_tokens_saved_total", "Visual tokens that the engine had computed before"
+        )
+        self.pictures_ahead = counter(
+            "pictures_ahead_total", "Pictures that went to the engine before their question"
         )
         # why: same, first, view, scene, object, slight, color, print
         self.looks = counter("looks_total", "Frames compared with that of the last answer", "why")

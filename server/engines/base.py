@@ -45,6 +45,8 @@ class Capabilities:
     # It wants decoded pixels (`Picture.bgr`) rather than a JPEG, at the camera's own resolution.
     wants_pixels: bool = False
     geometry: Geometry = field(default_factory=lambda: Geometry(28, 3136, 12_845_056))
+    # It computes nothing twice that two prompts begin with, pictures included.
+    prefix_cache: bool = False
     # Tokens of prompt and answer together; None when unknown.
     context_length: int | None = None
     # Answers it can work on at a time; None when the configured limit alone holds.
@@ -125,6 +127,9 @@ class EngineRequest:
     picture: Picture
     # Oldest first; already cut to what the context holds.
     turns: tuple[Turn, ...] = ()
+    # The number of the newest turns that came after the picture was first sent. It stays before them, so that the prompt
+    # begins as it did then.
+    turns_after: int = 0
     max_tokens: int = 128
     # BCP 47 tag of the language to answer in; None lets the question decide.
     language: str | None = None

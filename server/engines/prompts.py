@@ -64,10 +64,10 @@ def messages(
     *,
     tokens: ControlTokens | None = None,
 ) -> list[dict[str, Any]]:
-    """Chat messages: system, earlier turns as text, frame, question last; for a held frame: system, frame, turns, question.
+    """Chat messages: system, earlier turns as text, frame, question last.
 
-    The first order is what a prefix cache can use when every question brings a new frame; a picture before the
-    turns would make everything behind it new each time. A held frame stays the same, and the turns grow behind it.
+    A model server reuses what it computed for a prompt as long as the prompt begins as before. So a fresh frame comes
+    last; one that was sent before stays where it was, and the turns grow behind it.
 
     `earlier_urls`: those of the earlier pictures, which come before the frame, each behind its caption.
     """
@@ -76,7 +76,7 @@ def messages(
         found.append({"role": "user", "content": asked(turn.question, tokens)})
         found.append({"role": "assistant", "content": clean(turn.answer, tokens)})
     found.append({"role": "user", "content": asked(request.question, tokens)})
-    at = 1 if request.picture.held else -1
+    at = 1 + 2 * max(0, len(request.turns) - request.turns_after)
     found[at]["content"] = [
         *_earlier(request, earlier_urls, tokens),
         {"type": "image_url", "image_url": {"url": image_url}},

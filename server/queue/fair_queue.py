@@ -1,6 +1,6 @@
 """The queue of waiting jobs: urgent kinds first, sessions in turn, bounded.
 
-Order: an item's class is its `Kind` (questions, then watches, then descriptions). Within a class the sessions take turns:
+Order: an item's class is its `Kind` (questions, then watches, descriptions, and pictures ahead). Within a class the sessions take turns:
 a served one goes behind all waiting ones. Within a session a class keeps its order.
 
 Bounds: at most `max_size` items, and at most one background item (watch or description) per session. Every item that
@@ -18,7 +18,7 @@ from server.core.frames import Kind
 
 T = TypeVar("T", bound=Hashable)
 
-BACKGROUND = (Kind.WATCH, Kind.DESCRIBE)
+BACKGROUND = (Kind.WATCH, Kind.DESCRIBE, Kind.AHEAD)
 
 
 class Full(Exception):
@@ -65,8 +65,9 @@ class FairQueue(Generic[T]):
     def push(self, session_id: str, kind: Kind, item: T) -> Pushed[T]:
         """Add an item behind those of its class.
 
-        A background item replaces the session's waiting one of the same kind, and keeps its turn. A watch replaces a
-        description of its session (behind the other watches); a description is dropped while a watch of its session waits.
+        A background item replaces the session's waiting one of the same kind, and keeps its turn. One of
+        a more urgent kind replaces one of a less urgent kind of its session (behind the others of its own kind), which is
+        dropped when it comes later.
         A full queue drops a new background item; a question evicts the newest item of the least urgent background class
         instead.
 
@@ -91,7 +92,7 @@ class FairQueue(Generic[T]):
             del items[older], self._where[older]
             items[item] = None
             self._where[item] = (kind, session_id)
-        elif kind is Kind.WATCH:
+        elif BACKGROUND.index(kind) < BACKGROUND.index(older_kind):
             self.remove(older)
             self._add(session_id, kind, item)
         else:

@@ -114,6 +114,8 @@ class JobRun:
     asked_at: float | None = None
     first_at: float | None = None
     engine: Engine | None = None
+    # Visual tokens that the engine got before, with an earlier question
+    known_tokens: int = 0
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
     # Characters left for the answer.
@@ -165,12 +167,14 @@ class JobRun:
             # A held frame's age is only the user's typing time.
             self.metrics.frame_age.observe(max(0.0, now - picture.captured))
         self.metrics.visual_tokens.inc(request.visual_tokens)
+        self.known_tokens = picture.visual_tokens if picture.unchanged_since is not None else 0
         self.job.sink.started(engine, request, self.queue_seconds)
 
     def _delta(self, text: str) -> None:
         if self.first_at is None and self.asked_at is not None:
             self.first_at = self.clock()
-            self.metrics.first_token.observe(self.first_at - self.asked_at)
+            if self.job.kind is not Kind.AHEAD:
+                self.metrics.first_token.observe(self.first_at - self.asked_at)
         self.pieces.append(text)
         self.room -= len(text)
         self.job.sink.delta(text)
@@ -194,6 +198,9 @@ class JobRun:
         ):
             if count is not None:
                 self.metrics.tokens.labels(direction).inc(count)
+        cached = usage.cached_tokens
+        saved = self.known_tokens if cached is None else min(self.known_tokens, cached)
+        self.metrics.visual_tokens_saved.inc(saved)
         result = replace(
             self._result(end.finish_reason, usage, None),
             left_out=end.left_out,

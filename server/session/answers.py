@@ -225,6 +225,11 @@ def frame_info(picture: Picture, now: float, wall: float) -> wire.FrameInfo:
         height=picture.height,
         visual_tokens=picture.visual_tokens,
         held=picture.held,
+        unchanged_since=(
+            round((captured - (picture.captured - picture.unchanged_since)) * 1000, 1)
+            if picture.unchanged_since is not None and not picture.held
+            else None
+        ),
         dark=scene.dark if scene is not None else None,
         blurred=scene.blurred if scene is not None else None,
         thumbnail=data_url(picture.thumbnail) if picture.thumbnail is not None else None,

@@ -27,6 +27,8 @@ class History:
         # Oldest first, each with its estimated tokens.
         self._turns: list[tuple[Turn, int]] = []
         self._tokens = 0
+        # Turns stored since the beginning
+        self.added = 0
         # Turns before this index are not sent to the engine: they exceeded a smaller budget.
         self._start = 0
         # That budget
@@ -54,6 +56,7 @@ class History:
         cost = turn_tokens(turn)
         self._turns.append((turn, cost))
         self._tokens += cost
+        self.added += 1
         if self._tokens <= self._max_tokens and len(self._turns) <= self._max_turns:
             return
         first = self._fitting(self._max_tokens // 2, self._max_turns // 2)

@@ -107,6 +107,8 @@ class Prepared:
 
     picture: Picture
     needs: Capabilities
+    # `History.added` when the picture was first sent; None for the present one
+    sent_at_turn: int | None = None
 
 
 # Puts a question into words for an engine with these capabilities; may raise QwenCameraError.
@@ -238,14 +240,17 @@ class RequestBuilder:
 
         async def make_request(engine: Engine) -> EngineRequest:
             needs = engine.status.capabilities
+            sent_at_turn = None
             if prepared is not None and prepared.needs == needs:
-                picture = prepared.picture
+                picture, sent_at_turn = prepared.picture, prepared.sent_at_turn
             else:
                 picture = await self.prepare(view, needs)
             earlier: Sequence[EarlierPicture] = ()
             if extras.earlier is not None and needs.max_pictures != 1:
                 earlier = await extras.earlier(needs)
-            return self.request(question, kind, engine, picture, view.detail, extras, earlier)
+            return self.request(
+                question, kind, engine, picture, view.detail, extras, earlier, sent_at_turn
+            )
 
         job = Job(
             session_id=self._session_id,
@@ -266,8 +271,11 @@ class RequestBuilder:
         detail: Detail,
         extras: Extras = NO_EXTRAS,
         earlier: Sequence[EarlierPicture] = (),
+        sent_at_turn: int | None = None,
     ) -> EngineRequest:
         """Build a request, with earlier turns and an answer that fit into the context.
+
+        `sent_at_turn`: see `Prepared`.
 
         The oldest earlier pictures are left out where all leave no room for the answer, or are more
         than the engine takes. Raises NotConfirmed: this is the last check of every picture that goes
@@ -288,6 +296,7 @@ class RequestBuilder:
             earlier=tuple(earlier),
             schema=extras.schema,
             where=extras.where,
+            turns_after=0 if sent_at_turn is None else self._history.added - sent_at_turn,
         )
         if (most := capabilities.max_pictures) is not None:
             bare = _with_newest(bare, most - 1)
@@ -297,7 +306,7 @@ class RequestBuilder:
         budget = max(0, room - max_tokens) / scale
         return replace(
             bare,
-            turns=self._history.turns(int(budget)) if kind is Kind.CHAT else (),
+            turns=self._history.turns(int(budget)) if kind in (Kind.CHAT, Kind.AHEAD) else (),
             max_tokens=max_tokens,
         )
 

@@ -29,10 +29,10 @@ from server.session.background import Background
 from server.session.history import History
 from server.session.live_description import LiveDescription
 from server.session.outbox import Outbox
+from server.session.picture_reuse import PictureReuse
 from server.session.recalling import Recalling
 from server.session.request_builder import (
     Extras,
-    Prepared,
     RequestBuilder,
     SessionLimits,
     SessionTools,
@@ -111,6 +111,9 @@ class Session:
             (self._watching, self._describing, self._recalling),
         )
         self._watching.on_wanted = self._background.changed
+        self._reuse = PictureReuse(
+            id, camera=self.camera, requests=self._requests, history=self._history, tools=tools
+        )
         self._stills = Stills(camera=self.camera, outbox=self.outbox, tools=tools)
         self._held: Frame | None = None
         # The newest attempts of each page for offers and sockets.
@@ -183,6 +186,7 @@ class Session:
                     self._recalling.clear()
                 case wire.Typing():
                     self.camera.wake()
+                    self._reuse.ahead(self._held)
                 case wire.Ping():
                     self.outbox.put(wire.Pong(at=time.time() * 1000))
                 case wire.Confirm():
@@ -265,7 +269,7 @@ class Session:
         self._tools.metrics.frame_wait.observe(waited)
         view = View(frame, detail, self.camera.scene, held)
         needs = self._tools.current_engine().status.capabilities
-        prepared = Prepared(await self._requests.prepare(view, needs), needs)
+        prepared = await self._reuse.prepare(view, needs)
         asking.sink = AnswerSink(
             id=asking.id,
             kind=Kind.CHAT,
@@ -460,6 +464,7 @@ class Session:
             stack.push_async_callback(self._tasks.close)
             stack.push_async_callback(self._stills.close)
             stack.push_async_callback(self._recalling.close)
+            stack.push_async_callback(self._reuse.close)
             stack.callback(self._forget)
             stack.callback(self._background.close)
             stack.callback(self.camera.close)

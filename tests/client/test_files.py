@@ -40,7 +40,7 @@ JOINS = {"client.js", "doctor/panel.js", "operator/panel.js"}
 # Fetched when somebody opens them, each with all that it imports and the page has not
 PARTS = ["doctor/panel.js", "operator/panel.js"]
 # Only comments name them.
-TYPES = ["live/operatormessages.js", "live/watchmessages.js"]
+TYPES = ["live/descriptionmessages.js", "live/operatormessages.js", "live/watchmessages.js"]
 # Fetched by nothing yet, and the workers that they start
 NOT_JOINED = ["track/boxes.js"]
 WORKERS = ["track/worker.js"]

@@ -42,6 +42,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "errors": ("counter", ("code",)),
     # Beyond the contract: what was dropped for want of room.
     "messages_dropped": ("counter", ()),
+    "pictures_ahead": ("counter", ()),
     "looks": ("counter", ("why",)),
     "descriptions_unchanged": ("counter", ()),
     "log_lines_dropped": ("counter", ()),
@@ -89,7 +90,7 @@ ALLOWED: dict[str, set[str]] = {
         "working",
         "failing",
     },
-    "kind": {"chat", "watch", "describe", "video", "sound"},
+    "kind": {"chat", "watch", "describe", "ahead", "video", "sound"},
     "engine": {"vllm", "local", "builtin"},
     "reason": {
         *("decode_error", "backlog", "broken", "no_key", "cancelled", "withheld", "user"),

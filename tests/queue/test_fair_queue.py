@@ -63,7 +63,8 @@ def test_a_watch_takes_over_from_a_description_but_not_the_other_way() -> None:
     queue.push("a", DESCRIBE, "describe")
     assert queue.push("a", WATCH, "watch").replaced == "describe"
     assert queue.push("a", DESCRIBE, "late").replaced == "late"
-    assert queue.depth() == {CHAT: 0, WATCH: 1, DESCRIBE: 0}
+    assert queue.push("a", Kind.AHEAD, "ahead").replaced == "ahead"
+    assert queue.depth() == {CHAT: 0, WATCH: 1, DESCRIBE: 0, Kind.AHEAD: 0}
     assert drained(queue) == ["watch"]
 
 
@@ -193,11 +194,11 @@ class Line(RuleBasedStateMachine):
             assert pushed.replaced is None
             assert (pushed.evicted is not None) == full
             if pushed.evicted is not None:
-                least = DESCRIBE if any(i.kind is DESCRIBE for i in background) else WATCH
+                least = max((i.kind for i in background), key=list(Kind).index)
                 assert pushed.evicted is not item
                 assert pushed.evicted.kind is least
         elif own:
-            yields = own[0].kind is WATCH and kind is DESCRIBE
+            yields = list(Kind).index(own[0].kind) < list(Kind).index(kind)
             assert pushed.evicted is None
             assert pushed.replaced is (item if yields else own[0])
         else:

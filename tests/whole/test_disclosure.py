@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -127,8 +128,9 @@ async def test_a_description_waits_and_goes_on() -> None:
         one.frame()
         await one.next("response")
         change(one, far)
-        for _ in range(5):
-            one.frame()
+        now = time.monotonic()
+        for number in range(5):
+            one.frame(captured=now + 0.5 * number, scene=number)
             await asyncio.sleep(0.01)
         told = [m for m in await one.rest() if m["type"] == "error"]
         assert [m["code"] for m in told] == ["not_confirmed"]
@@ -137,7 +139,7 @@ async def test_a_description_waits_and_goes_on() -> None:
         failed = 'inferences_total{kind="describe",result="error"}'
         assert failed not in one.tools.metrics.render().decode()
         confirm(one, HOST)
-        one.frame()
+        one.frame(captured=now + 5, scene=9)
         assert (await one.next("response"))["engine"] == "vllm"
 
 

@@ -150,6 +150,8 @@ class Discovery:
             boxes=self._boxes,
             # vLLM constrains answers to a schema; of other servers it is not known.
             json_schema=card.get("owned_by") == "vllm",
+            # On by default there.
+            prefix_cache=card.get("owned_by") == "vllm",
             geometry=sizes,
             context_length=self._least(_context_length(card)),
             max_pictures=self._stated_pictures,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import AsyncIterator
 
@@ -83,20 +82,29 @@ def sent(one: EngineRequest) -> bytes:
     return json.dumps(json.loads(body)["messages"]).encode()[:-1]
 
 
-def test_prompts_about_a_held_frame_begin_with_all_of_the_one_before() -> None:
-    """Byte by byte: system, picture, turns as they grow, question last. So a server computes only what is new."""
-    held = dataclasses.replace(request().picture, held=True)
+@pytest.mark.parametrize("first", [0, 3])
+def test_prompts_about_one_picture_begin_with_all_of_the_one_before(first: int) -> None:
+    """Byte by byte: system, turns before the picture, picture, turns as they grow, question last."""
     before = b""
-    for n in range(5):
-        one = request(f"  Question {n} of many words here? ", picture=held, turns=TURNS[:n])
+    for n in range(first, first + 5):
+        one = request(
+            f"  Question {n} of many words here? ", turns=TURNS[:n], turns_after=n - first
+        )
         now = sent(one)
         assert now.startswith(before), n
         assert len(now) > len(before)
         before = now
     found = json.loads(before + b"]")
+    with_picture = found[1 + 2 * first]["content"]
+    assert [part["type"] for part in with_picture] == ["image_url", "text"]
+    assert with_picture[1]["text"] == TURNS[first].question
+    assert found[-1] == {"role": "user", "content": f"Question {first + 4} of many words here?"}
+
+
+def test_a_picture_whose_turn_was_left_out_goes_first() -> None:
+    """The history was cut to turns that came after it."""
+    found = json.loads(sent(request("Now?", turns=TURNS[6:8], turns_after=5)) + b"]")
     assert [part["type"] for part in found[1]["content"]] == ["image_url", "text"]
-    assert found[1]["content"][1]["text"] == TURNS[0].question
-    assert found[-1] == {"role": "user", "content": "Question 4 of many words here?"}
 
 
 def test_prompts_about_fresh_frames_have_the_picture_last() -> None:

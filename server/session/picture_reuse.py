@@ -1,0 +1,181 @@
+"""Gives the engine the same picture again while nothing changes, and sends it ahead of a question that somebody types."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, replace
+
+from server.attention.likeness import Likeness
+from server.camera.camera import Camera
+from server.core.aio import TaskSet, in_pool
+from server.core.errors import QwenCameraError
+from server.core.frames import CameraState, Detail, Frame, Kind
+from server.engines.base import Capabilities, Engine, EngineRequest
+from server.inference import Result
+from server.session.history import History
+from server.session.request_builder import (
+    Extras,
+    Prepared,
+    RequestBuilder,
+    SessionTools,
+    View,
+)
+
+# Least time between two pictures that are sent ahead, seconds
+AHEAD_SECONDS = 2.0
+# The engine computes the prompt and writes one token, which nobody gets: none cannot be asked for.
+_ONE_TOKEN = Extras(max_tokens=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """The last picture that an engine got with a question, or ahead of one."""
+
+    frame: str
+    likeness: Likeness
+    detail: Detail
+    prepared: Prepared
+    # Capture time of its frame, monotonic seconds
+    since: float
+
+
+class PictureReuse:
+    """One session's last picture. It is sent again, byte for byte, while each new frame shows the same in every detail.
+
+    Only for engines with a prefix cache: others gain nothing. The frame of each question is still captured after it; it is
+    compared with the one that was sent.
+    """
+
+    def __init__(
+        self,
+        session_id: str,
+        *,
+        camera: Camera,
+        requests: RequestBuilder,
+        history: History,
+        tools: SessionTools,
+    ) -> None:
+        self._session_id = session_id
+        self._camera = camera
+        self._requests = requests
+        self._history = history
+        self._tools = tools
+        self._tasks = TaskSet("ahead")
+        self._numbers = itertools.count(1)
+        self._sent: _Sent | None = None
+        # The time of the last picture ahead
+        self._ahead_at = -AHEAD_SECONDS
+        # A picture goes ahead now.
+        self._busy = False
+
+    async def prepare(self, view: View, needs: Capabilities) -> Prepared:
+        """Return the picture of a view, or the last one when nothing has changed since. Raises FrameWithheld."""
+        if not needs.prefix_cache or needs.wants_pixels:
+            return Prepared(await self._requests.prepare(view, needs), needs)
+        pool = self._tools.prepare_pool
+        likeness = await in_pool(pool, Likeness, view.frame.image)
+        sent = self._sent
+        if sent is not None and self._holds(sent, view, likeness, needs):
+            return _with_frame(sent, view)
+        prepared = Prepared(
+            await self._requests.prepare(view, needs), needs, sent_at_turn=self._history.added
+        )
+        self._sent = _Sent(view.frame.id, likeness, view.detail, prepared, view.frame.captured)
+        return prepared
+
+    def _holds(self, sent: _Sent, view: View, likeness: Likeness, needs: Capabilities) -> bool:
+        picture = sent.prepared.picture
+        wants_thumbnail = self._requests.preferences.thumbnails
+        return (
+            sent.prepared.needs == needs
+            and sent.detail is view.detail
+            and wants_thumbnail == (picture.thumbnail is not None)
+            and (sent.frame == view.frame.id or sent.likeness.alike(likeness))
+        )
+
+    def ahead(self, held: Frame | None) -> None:
+        """Send the newest picture, or the held one, ahead of a question, while nobody waits for an answer."""
+        now = time.monotonic()
+        if self._busy or now - self._ahead_at < AHEAD_SECONDS or not self._idle():
+            return
+        frame = held or self._camera.newest
+        if frame is None or (held is None and self._camera.state() is not CameraState.LIVE):
+            return
+        self._ahead_at, self._busy = now, True
+        view = View(frame, Detail.LOW, self._camera.scene, held is not None)
+        self._tasks.spawn(self._send_ahead(view), name="ahead")
+
+    def forget(self) -> None:
+        """Forget the picture: the session ends, or its history does."""
+        self._sent = None
+
+    async def close(self) -> None:
+        self.forget()
+        await self._tasks.close()
+
+    def _idle(self) -> bool:
+        """Return True while the engine has nothing to do, and may get this session's pictures."""
+        engine, inference = self._tools.current_engine(), self._tools.inference
+        return (
+            engine.status.ready
+            and engine.status.capabilities.prefix_cache
+            and self._requests.consent.given(engine)
+            and inference.running == 0
+            and not any(inference.depth().values())
+            and not inference.draining
+        )
+
+    async def _send_ahead(self, view: View) -> None:
+        try:
+            needs = self._tools.current_engine().status.capabilities
+            before = self._sent
+            prepared = await self.prepare(view, needs)
+            # Again, because preparing takes a moment.
+            if self._sent is before or not self._idle():
+                return
+            sink = _AheadSink(f"p{next(self._numbers)}", self._tools)
+            self._requests.submit("", Kind.AHEAD, view, sink, prepared, _ONE_TOKEN)
+        except QwenCameraError:
+            # The question itself reports what is wrong.
+            return
+        finally:
+            self._busy = False
+
+
+class _AheadSink:
+    """Counts pictures that went ahead; nobody gets the answer."""
+
+    def __init__(self, id: str, tools: SessionTools) -> None:
+        self.id = id
+        self._tools = tools
+
+    def started(self, engine: Engine, request: EngineRequest, queue_seconds: float) -> None:
+        """Ignore it."""
+
+    def delta(self, text: str) -> None:
+        """Ignore it."""
+
+    def thought(self, text: str) -> None:
+        """Ignore it."""
+
+    def finished(self, result: Result) -> None:
+        if result.cancel_reason is None:
+            self._tools.metrics.pictures_ahead.inc()
+
+    def failed(self, error: QwenCameraError) -> None:
+        """Ignore it: the question itself reports what is wrong."""
+
+
+def _with_frame(sent: _Sent, view: View) -> Prepared:
+    """Return the sent picture with the times of the frame that shows the same."""
+    frame, picture = view.frame, sent.prepared.picture
+    same = replace(
+        picture,
+        captured=frame.captured,
+        captured_sender=frame.captured_sender,
+        held=view.held,
+        unchanged_since=sent.since,
+        scene=view.scene or picture.scene,
+    )
+    return replace(sent.prepared, picture=same)
