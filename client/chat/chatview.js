@@ -249,6 +249,7 @@ export class ChatView {
         ["Seen by the engine", `${frame.width}×${frame.height}${visual}`],
         ["Captured", clock(frame.captured_at)],
       );
+      if (frame.unchanged_since) facts.push(["Not computed again", `${frame.visual_tokens} visual tokens`]);
     }
     const { prompt_tokens: read, cached_tokens: cached, completion_tokens: written } = usage;
     const tokens = [

@@ -367,6 +367,7 @@ export function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
   if (frame) parts.push(`${frame.held ? "held frame" : "frame"} ${duration(Math.max(0, frame.age_ms))}\u00a0old`);
+  if (frame?.unchanged_since) parts.push(`unchanged since\u00a0${clock(frame.unchanged_since)}`);
   parts.push(duration(timings.total_ms));
   return parts.join(" · ");
 }

@@ -248,6 +248,8 @@ class RequestBuilder:
             earlier: Sequence[EarlierPicture] = ()
             if extras.earlier is not None and needs.max_pictures != 1:
                 earlier = await extras.earlier(needs)
+                # They belong to this question, so the picture behind them does, too.
+                sent_at_turn = None
             return self.request(
                 question, kind, engine, picture, view.detail, extras, earlier, sent_at_turn
             )
