@@ -29,9 +29,17 @@ from tests.attention.watching import watch
 U8 = NDArray[np.uint8]
 # Seconds of each still class here; benchmarks/gate.py has minutes of them.
 STILL_SECONDS = 20.0
+# Each takes seconds to draw and to encode; these stand for the others in everyday work.
+QUICK = ("noise 5", "flicker 3 %", "shake 4 px")
 
 
-@pytest.mark.parametrize("clip", still_clips(STILL_SECONDS, (1,)), ids=lambda clip: clip.name)
+@pytest.mark.parametrize(
+    "clip",
+    [
+        pytest.param(clip, id=clip.name, marks=[] if clip.name in QUICK else pytest.mark.slow)
+        for clip in still_clips(STILL_SECONDS, (1,))
+    ],
+)
 def test_still_scenes_do_not_wake(clip: Clip) -> None:
     """Noise, mains light, a shaking hand, focus, exposure, daylight and the codec are no change."""
     assert [(at, change.why) for at, change in watch(clip).wakes] == []

@@ -29,7 +29,14 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / HERE).glob("*.test.mjs")))
+@pytest.mark.parametrize(
+    "name",
+    [
+        # Whole sequences of pictures take many seconds.
+        pytest.param(path.name, marks=pytest.mark.slow if "sequences" in path.name else [])
+        for path in sorted((ROOT / HERE).glob("*.test.mjs"))
+    ],
+)
 def test_in_node(copy: Path, name: str) -> None:
     """Each file says what it tests."""
     done = subprocess.run(

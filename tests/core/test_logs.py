@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import io
 import json
 import logging
@@ -49,6 +50,11 @@ def _restored() -> Iterator[None]:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     access.handlers[:], access.propagate, access.disabled = before
+
+
+@functools.cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -323,7 +329,7 @@ def test_a_line_that_cannot_be_written_is_counted(
 
 def _log_calls() -> Iterator[tuple[str, ast.Call]]:
     for file in sorted(SERVER.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(file)):
             if (
                 isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Attribute)
@@ -340,7 +346,7 @@ def _own_texts() -> Iterator[tuple[str, str]]:
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 yield where, node.value
     for file in [*sorted(SERVER.rglob("*.py")), SERVER.parent / "config.py"]:
-        tree = ast.parse(file.read_text(encoding="utf-8"))
+        tree = parsed(file)
         documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
         for node in ast.walk(tree):
             text = ""
@@ -416,7 +422,7 @@ def test_our_own_calls_follow_the_rule() -> None:
     failures = [
         node
         for file in SERVER.rglob("*.py")
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for node in ast.walk(parsed(file))
         if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "log_failure"
     ]
     assert len(failures) > 2
@@ -461,7 +467,7 @@ def test_no_text_of_an_exception_is_logged() -> None:
                     known = ("self._reason", "errno.errorcode.get(error.errno or 0)")
                     assert re.fullmatch(r"type\(\w+\)\.__name__", said) or said in known, where
     for file in sorted(SERVER.rglob("*.py")):
-        for handler in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        for handler in ast.walk(parsed(file)):
             if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
                 continue
             for node in ast.walk(handler):

@@ -170,7 +170,9 @@ def test_it_ends_with_the_server_however_that_dies() -> None:
     code = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
+        "from server.processes import worker_process\n"
         "from server.processes.worker_process import WorkerProcess, environment\n"
+        "worker_process._END_SECONDS = 0.2\n"
         "async def main():\n"
         "    one = WorkerProcess(on_message=lambda _: None, on_line=print, on_exit=print, quiet=bool)\n"
         "    await one.start(sys.argv[1:], environment({}), Path.cwd())\n"

@@ -264,4 +264,4 @@ class Line(RuleBasedStateMachine):
 
 
 Line.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestLine = Line.TestCase
+TestLine = pytest.mark.slow(Line.TestCase)

@@ -47,6 +47,7 @@ def test_luma_pictures_are_drawn_and_read() -> None:
     assert clock_code.read(luma) == 123_456_789
 
 
+@pytest.mark.slow
 def test_the_clock_survives_vp8_at_a_low_bit_rate() -> None:
     """At 300 kbit/s and 30 frames/s no frame is read wrong, and nearly all are read."""
     encoder = av.CodecContext.create("libvpx", "w")

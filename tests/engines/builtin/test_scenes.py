@@ -89,7 +89,14 @@ def failures(
     return wrong
 
 
-@pytest.mark.parametrize("name", TABLE)
+# Reading one picture takes a second; these stand for the others in everyday work.
+QUICK = ("receipt", "timetable", "cyrillic", "turned left", "blurred")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in TABLE],
+)
 def test_the_first_line_is_the_answer(engine: BuiltinEngine, name: str) -> None:
     """And at most one line comes after it."""
     assert failures(engine, pictured(draw(SCENES[name])), TABLE[name]) == []
@@ -97,6 +104,7 @@ def test_the_first_line_is_the_answer(engine: BuiltinEngine, name: str) -> None:
 
 def test_the_table_has_a_hundred_questions() -> None:
     """None is lost by and by."""
+    assert set(QUICK) <= TABLE.keys()
     assert sum(map(len, TABLE.values())) >= 100
     assert TABLE.keys() == SCENES.keys()
 
