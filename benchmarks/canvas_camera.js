@@ -1,7 +1,8 @@
 // A camera made of a canvas, put in place of the browser's own before the page loads.
 // The test holds `window.__camera`:
 //   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" print on white ·
-//            "image:<data URL>" a picture over the whole of it
+//            "image:<data URL>" a picture over the whole of it · "thing" a magenta thing with spots that goes to and fro
+//   thing    whether the thing is there, in mode "thing"     thingAt  its edges at a time (epoch, ms), as shares
 //   textPx   height of a capital letter in camera pixels, for "text:"
 //   clock    whether the clock is drawn in "text:" too
 //   drawn    pictures drawn so far     opened  times that getUserMedia was asked     constraints  of the last time
@@ -16,9 +17,16 @@
   const options = /*OPTIONS*/ {};
   const camera = {
     mode: "clock", textPx: 24, clock: true, drawn: 0, opened: 0, constraints: null, refuse: "", plugged: true,
-    width: 1280, height: 720, fps: 30, apart: false, ...options,
+    width: 1280, height: 720, fps: 30, apart: false, thing: true, ...options,
   };
   window.__camera = camera;
+
+  camera.thingAt = (ms) => {
+    // A twentieth of the width a second
+    const way = (ms / 10000) % 2;
+    const left = 0.12 + 0.5 * (way < 1 ? way : 2 - way);
+    return [left, 0.4, left + 0.17, 0.65];
+  };
 
   // Gives the function that draws the picture of the moment. Also sent to a worker as text: it uses nothing from outside.
   const painter = (camera, canvas, context) => {
@@ -74,6 +82,22 @@
         if (!picture.complete) return;
         context.drawImage(picture, 0, 0, width, height);
         // One pixel that changes, as below.
+        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+        context.fillRect(width - 2, height - 2, 2, 2);
+      } else if (mode === "thing") {
+        context.drawImage(texture, 0, 0, width, height);
+        if (camera.thing) {
+          const [left, top, right, bottom] = camera.thingAt(now);
+          const [wide, high] = [(right - left) * width, (bottom - top) * height];
+          context.fillStyle = "#d020d0";
+          context.fillRect(left * width, top * height, wide, high);
+          let seed = 5;
+          const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
+          for (let i = 0; i < 24; i++) {
+            context.fillStyle = i % 2 ? "#ff90ff" : "#700070";
+            context.fillRect(left * width + random() * 0.85 * wide, top * height + random() * 0.85 * high, 0.15 * wide, 0.15 * high);
+          }
+        }
         context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
         context.fillRect(width - 2, height - 2, 2, 2);
       } else if (mode.startsWith("text:")) {

@@ -24,6 +24,7 @@ import { StageView } from "./stage/stageview.js";
 
 // Milliseconds after camera and socket are ready, which need the network first
 const DOCTOR_AHEAD = 2000;
+const MARKS_AHEAD = 500;
 const BROKEN = "The connection was lost before the answer was complete.";
 
 // The page is complete.
@@ -46,12 +47,15 @@ const manage = byId("engine-open", HTMLButtonElement);
 const unpair = byId("unpair", HTMLButtonElement);
 /** @type {ReturnType<typeof setTimeout>|undefined} */
 let doctorAhead;
+/** @type {ReturnType<typeof setTimeout>|undefined} */
+let marksAhead;
 
 const visit = new Visit({
   askCode: (wrong, why) => dialog.ask(wrong, why),
   onChange: render,
   onStream: (stream) => {
     stage.play(stream);
+    marks.here?.clear();
     screenLock.want(stream !== null);
   },
   onMessage: (message) => {
@@ -59,6 +63,7 @@ const visit = new Visit({
     if (message.type === "change") return changes.render(message);
     if (operator.here?.receive(message)) return;
     conversation.receive(message);
+    marks.here?.receive(message);
     if (message.type === "response") tellStand(message.engine, message.model, conversation.byId(message.id));
     if (message.type === "error" && !message.id) note(message.message);
   },
@@ -107,7 +112,23 @@ const chat = new ChatView(
 
 const composer = new Composer({
   onAsk: (text) => ask(text),
-  onTyping: () => visit.typing(),
+  onTyping: () => {
+    visit.typing();
+    if (canPoint()) void marks.ahead();
+  },
+});
+
+const marks = new Part({
+  address: new URL("./track/marks.js", import.meta.url),
+  load: async () => {
+    const { Marks } = await import("./track/marks.js");
+    return new Marks(stage.video, {
+      onAsk: (text) => composer.suggest(text),
+      announce: (text) => chat.announce(text),
+    });
+  },
+  // The answer has it in words, and on its own picture.
+  onMissing: () => {},
 });
 
 const doctor = new Part({
@@ -135,6 +156,7 @@ function ask(text, detail = "auto") {
   // Replaces an unsent question here; for a sent one the server reports it.
   if (waited?.state === "waiting") conversation.end(waited.id, "Replaced by a newer question.", false);
   conversation.ask(id, text, detail, sent);
+  if (canPoint()) void marks.ahead().then(() => conversation.running?.id === id && marks.here?.asked(id));
   if (visit.facts.disclose) disclosure.open();
 }
 
@@ -181,10 +203,17 @@ function render(facts) {
   renderEntry();
   operator.here?.connected(facts.socket === "open");
   if (talking) fetchDoctorAhead();
+  if (talking && canPoint()) fetchMarksAhead();
   if (!facts.describing) conversation.endDescription();
   if (facts.ready) changes.settings({ ...facts.ready, ...facts.preferred });
   if (facts.ready) composer.limit = facts.ready.limits.question_chars;
   if (facts.camera === "off" || !facts.active) speech.stop();
+}
+
+/** True when an answer may say where something is in the page's own live picture. */
+function canPoint() {
+  const { ready, camera, held } = visit.facts;
+  return camera === "on" && !held && Boolean(ready?.capabilities.grounding);
 }
 
 /** Show the button of the engine panel to an operator: by the page's address, or by an accepted token. */
@@ -195,6 +224,11 @@ function renderEntry() {
 /** Load the doctor in advance: a server that is down could not deliver it any more. */
 function fetchDoctorAhead() {
   doctorAhead ||= setTimeout(() => void doctor.ahead(), DOCTOR_AHEAD);
+}
+
+/** Load what follows things in the picture: the picture of a question is gone before it could be loaded. */
+function fetchMarksAhead() {
+  marksAhead ||= setTimeout(() => void marks.ahead(), MARKS_AHEAD);
 }
 
 /** @param {import("./live/messages.js").Still} still */
@@ -225,6 +259,7 @@ function grow(tall) {
 
 function renderRunning() {
   const { running } = conversation;
+  if (!running) marks.here?.ended();
   composer.renderRunning(running !== null);
   stage.renderBusy(running !== null && running.state !== "answering");
   const talking = conversation.turns.length > 0;

@@ -1,5 +1,6 @@
 import { finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
+import { partsOf, places } from "../page/picture.js";
 import { languageOf } from "./language.js";
 import { clock, duration, engineName, evidence, remarks } from "../page/words.js";
 
@@ -169,6 +170,7 @@ export class ChatView {
     // For screen readers, which choose the voice by it.
     if (turn.response) part(article, ".text", HTMLElement).lang = languageOfTurn(turn);
 
+    const shot = part(article, ".shot", HTMLElement);
     const thumb = part(article, ".thumb", HTMLImageElement);
     const picture = turn.frame?.thumbnail ?? "";
     if (turn.frame && thumb.getAttribute("src") !== picture) {
@@ -176,9 +178,14 @@ export class ChatView {
       const fine = picture.startsWith("data:image/jpeg;base64,");
       if (fine) thumb.src = picture;
       else thumb.removeAttribute("src");
-      thumb.style.setProperty("--ratio", String(turn.frame.width / turn.frame.height));
+      shot.style.setProperty("--ratio", String(turn.frame.width / turn.frame.height));
       show(thumb, fine);
+      show(shot, fine);
     }
+    const where = part(article, ".places", HTMLElement);
+    say(where, whereOf(turn));
+    show(where, where.textContent !== "");
+    if (turn.response?.boxes && shot.childElementCount === 1) shot.append(...spots(turn.response));
 
     const remark = part(article, ".remark", HTMLElement);
     const said = turn.problem || (turn.response ? remarks(turn.response) : "");
@@ -275,7 +282,7 @@ export class ChatView {
       this.announce(FRESH);
     } else if (finished(turn) && this.#announced.get(turn.key) !== turn.state) {
       this.#announced.set(turn.key, turn.state);
-      this.announce([turn.text, turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
+      this.announce([turn.text, whereOf(turn), turn.problem || (turn.response ? remarks(turn.response) : "")].join(" ").trim());
     }
   }
 
@@ -328,6 +335,24 @@ function timeRows(timings) {
     bar.style.width = `${Math.min(100, (ms / total) * 100)}%`;
     cells[1].append(bar);
     return cells;
+  });
+}
+
+/** Where the things are that the question asked for, in words. @param {Turn} turn */
+function whereOf({ response }) {
+  return response?.boxes && response.frame ? places(response.boxes, response.frame).join(" ") : "";
+}
+
+/** Frames around what the question asked for, on the answer's picture. @param {import("../live/messages.js").ResponseMessage} response */
+function spots({ boxes = [], frame }) {
+  return (frame ? partsOf(boxes, frame) : []).map(({ box: [x1, y1, x2, y2] }) => {
+    const spot = document.createElement("i");
+    const percent = (/** @type {number} */ part) => `${(100 * part).toFixed(2)}%`;
+    spot.style.left = percent(x1);
+    spot.style.top = percent(y1);
+    spot.style.width = percent(x2 - x1);
+    spot.style.height = percent(y2 - y1);
+    return spot;
   });
 }
 

@@ -16,6 +16,8 @@ export class Composer {
   #count = byId("question-count", HTMLElement);
   #onAsk;
   #limit = 4000;
+  // The last text of `suggest`, which the next one replaces
+  #suggested = "";
 
   /** @param {{onAsk: (text: string) => void, onTyping: () => void}} hooks */
   constructor({ onAsk, onTyping }) {
@@ -45,6 +47,18 @@ export class Composer {
     if (limit === this.#limit) return;
     this.#limit = limit;
     this.#settle();
+  }
+
+  /** Put a question into the box, behind what somebody has typed there. @param {string} text */
+  suggest(text) {
+    const typed = this.box.value.trim();
+    const own = typed && typed !== this.#suggested;
+    this.#suggested = own ? "" : text;
+    this.box.value = own ? `${typed} ${text}` : text;
+    draft.save(this.box.value);
+    this.#settle();
+    this.box.focus();
+    this.box.setSelectionRange(this.box.value.length, this.box.value.length);
   }
 
   /** @param {boolean} running an answer is on its way */

@@ -3,7 +3,7 @@ const PATIENCE = 20_000;
 
 /**
  * A part of the page that is loaded when it is opened.
- * @template {{open: () => void}} T
+ * @template {{open?: () => void}} T
  */
 export class Part {
   /** @type {T|null} null until it is loaded */
@@ -29,12 +29,12 @@ export class Part {
 
   /** Open it, and load it first if necessary. @param {HTMLElement} opener looks busy meanwhile */
   async open(opener) {
-    if (this.here) return this.here.open();
+    if (this.here) return this.here.open?.();
     if (this.#opening) return;
     this.#opening = true;
     opener.setAttribute("aria-busy", "true");
     try {
-      (await this.#inTime()).open();
+      (await this.#inTime()).open?.();
     } catch (error) {
       // Usually the network, which the message names; an error in the part would look the same.
       console.warn("A part of the page did not load:", error);
@@ -47,8 +47,9 @@ export class Part {
 
   /** Load it in advance. A failure is reported only when it is opened. */
   async ahead() {
+    if (this.here) return;
     try {
-      if (!this.here) await this.#inTime();
+      await this.#inTime();
     } catch {
       // Reported when it is opened.
     }

@@ -1,4 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
+import { shownPicture, toPicture } from "../page/picture.js";
 import { SIMPLE_MODE, inSimpleMode } from "./simplemode.js";
 import { LIVE, card, dataUse, details, farAway, notice, summary } from "../page/words.js";
 
@@ -136,13 +137,9 @@ export class StageView {
   pointIn(event) {
     const box = this.video.getBoundingClientRect();
     const { videoWidth, videoHeight } = this.video;
-    if (!videoWidth || !box.height) return null;
     const whole = this.#stage.classList.contains("whole");
-    const scales = [box.width / videoWidth, box.height / videoHeight];
-    const scale = whole ? Math.min(...scales) : Math.max(...scales);
-    const x = (event.clientX - box.left - (box.width - videoWidth * scale) / 2) / (videoWidth * scale);
-    const y = (event.clientY - box.top - (box.height - videoHeight * scale) / 2) / (videoHeight * scale);
-    return x < 0 || x > 1 || y < 0 || y > 1 ? null : { x, y };
+    const shown = shownPicture(box, { width: videoWidth, height: videoHeight }, { whole });
+    return shown && toPicture({ x: event.clientX - box.left, y: event.clientY - box.top }, shown);
   }
 
   /** @param {MouseEvent} event */

@@ -7,6 +7,8 @@ import { checkSize } from "./ring.js";
 
 // Small pictures on their way to the worker; more are dropped.
 const MAX_ON_THEIR_WAY = 2;
+// Memory for pictures that is kept for the next ones
+const MAX_SPARE = 3;
 
 export class Boxes {
   /** Small pictures that were dropped because the worker is behind */
@@ -41,6 +43,36 @@ export class Boxes {
     const id = ++this.#id;
     this.#worker.postMessage({ type: "add", id, box, capturedAt, label });
     return id;
+  }
+
+  /**
+   * Begin anew: drop all boxes and pictures, and carry boxes through pictures that were kept, up to the newest. Each is
+   * done before the next comes, so that they may reach back further than the tracker keeps pictures.
+   * @param {{pictures: {luma: Uint8Array, capturedAt: number}[], width: number, height: number, capturedAt: number,
+   *   boxes: {box: Edges, label: string}[]}} given pictures: oldest first, whose memory is taken; capturedAt: the frame that
+   *   the boxes are about, near to one of them
+   * @returns {number[]} the boxes' ids
+   * @throws {RangeError}
+   */
+  begin({ pictures, width, height, capturedAt, boxes }) {
+    for (const { luma } of pictures) checkSize(luma, width, height);
+    this.clear();
+    let nearest = 0;
+    const off = (/** @type {number} */ n) => Math.abs(pictures[n].capturedAt - capturedAt);
+    for (let n = 1; n < pictures.length; n++) if (off(n) < off(nearest)) nearest = n;
+    /** @type {number[]} */
+    let ids = [];
+    pictures.forEach((picture, n) => {
+      this.#onTheirWay++;
+      this.#worker.postMessage({ type: "frame", width, height, ...picture }, [picture.luma.buffer]);
+      if (n === nearest) ids = boxes.map(({ box, label }) => this.addBox({ box, capturedAt, label }));
+    });
+    return ids;
+  }
+
+  /** Drop all boxes and pictures. */
+  clear() {
+    this.#worker.postMessage({ type: "clear" });
   }
 
   /** @param {number} id */
@@ -81,7 +113,7 @@ export class Boxes {
   #hear(data) {
     if (data.type === "frame") {
       this.#onTheirWay--;
-      this.#spare.push(data.luma);
+      if (this.#spare.length < MAX_SPARE) this.#spare.push(data.luma);
     } else for (const listener of this.#listeners) listener(data.boxes);
   }
 }

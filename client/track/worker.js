@@ -42,5 +42,8 @@ addEventListener("message", ({ data }) => {
   } else if (data.type === "remove" && tracker) {
     tracker.removeBox(data.id);
     work();
+  } else if (data.type === "clear") {
+    clearTimeout(turn);
+    tracker = null;
   }
 });

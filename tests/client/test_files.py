@@ -36,17 +36,17 @@ FOLDERS = [
     [""],
 ]
 # Join what carries with what shows.
-JOINS = {"client.js", "doctor/panel.js", "operator/panel.js"}
+JOINS = {"client.js", "doctor/panel.js", "operator/panel.js", "track/marks.js"}
 # Fetched when somebody opens them, each with all that it imports and the page has not
-PARTS = ["doctor/panel.js", "operator/panel.js"]
+PARTS = ["doctor/panel.js", "operator/panel.js", "track/marks.js"]
 # Only comments name them.
 TYPES = ["live/descriptionmessages.js", "live/operatormessages.js", "live/watchmessages.js"]
-# Fetched by nothing yet, and the workers that they start
-NOT_JOINED = ["track/boxes.js"]
+# The workers that they start
 WORKERS = ["track/worker.js"]
 # Carry frames and words, and never touch the page.
 WITHOUT_PAGE = [
     "live/*",
+    "page/picture",
     "page/words",
     "chat/conversation",
     "chat/language",
@@ -59,7 +59,17 @@ WITHOUT_PAGE = [
     "operator/making",
     "operator/people",
     "stage/simplemode",
-    "track/*",
+    "track/boxes",
+    "track/corners",
+    "track/flow",
+    "track/pyramid",
+    "track/recent",
+    "track/ring",
+    "track/similarity",
+    "track/template",
+    "track/trackedbox",
+    "track/tracker",
+    "track/worker",
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
@@ -76,14 +86,18 @@ WITHOUT_CONNECTION = [
     "page/fragment",
     "page/viewport",
     "stage/stageview",
+    "track/overlay",
+    "track/readback",
 ]
 # Neither carry nor show.
 PURE = [
     "chat/conversation",
     "chat/language",
     "operator/enginewords",
+    "page/picture",
     "page/words",
     "stage/simplemode",
+    "track/ring",
 ]
 
 
@@ -244,7 +258,7 @@ def test_no_module_is_left_over() -> None:
     """Every module is reached from client.js or a part that it fetches, but the one script that stands alone."""
     scripts = [a["src"].removeprefix("/client/") for tag, a in TAGS if tag == "script"]
     assert scripts == ["boot.js", "client.js"]
-    starts = [*scripts, *PARTS, *NOT_JOINED, *WORKERS, *TYPES]
+    starts = [*scripts, *PARTS, *WORKERS, *TYPES]
     assert closure(*starts) == {named(path) for path in MODULES}
 
 
@@ -256,7 +270,7 @@ def test_workers_are_modules_of_the_page() -> None:
         for where in re.findall(r'new Worker\(new URL\("([^"]+)", import.meta.url\)', code(path))
     }
     assert started == set(WORKERS)
-    assert not closure("client.js") & {*WORKERS, *NOT_JOINED}
+    assert not closure("client.js") & {*WORKERS}
 
 
 def test_parts_are_fetched_later_and_the_rest_is_preloaded() -> None:

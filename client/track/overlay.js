@@ -1,0 +1,138 @@
+import { byId, say, show } from "../page/dom.js";
+import { direction, shownPicture, toElement } from "../page/picture.js";
+
+/** @typedef {import("../page/picture.js").Edges} Edges */
+/** @typedef {import("../page/picture.js").Shown} Shown */
+
+// Room above a box for its label, and beside it; px
+const LABEL_HEIGHT = 34;
+// The state's bar is above the picture.
+const TOP_BAR = 62;
+const EDGE = 8;
+
+/**
+ * A box as it is shown.
+ * @typedef {Object} Mark
+ * @property {number} id
+ * @property {string} label
+ * @property {Edges} box
+ * @property {"shown"|"fading"|"lost"} state lost: it may be found again
+ * @property {number} age ms since the frame that the answer is about
+ */
+
+/** The boxes over the video: one button each, with a label and an age. Knows no connection and no tracker. */
+export class Overlay {
+  #root = byId("marks", HTMLElement);
+  #clear = byId("marks-clear", HTMLButtonElement);
+  #video;
+  #onAsk;
+  /** @type {Map<number, HTMLButtonElement>} */
+  #buttons = new Map();
+  /** @type {Map<number, Mark>} what each shows */
+  #marks = new Map();
+
+  /**
+   * @param {HTMLVideoElement} video
+   * @param {{onAsk: (mark: Mark, where: string) => void, onClear: () => void}} hooks
+   *   onAsk: somebody pressed a box; onClear: all are to go
+   */
+  constructor(video, { onAsk, onClear }) {
+    this.#video = video;
+    this.#onAsk = onAsk;
+    this.#clear.addEventListener("click", onClear);
+    this.#root.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape") return;
+      event.stopPropagation();
+      onClear();
+    });
+    const again = () => this.render([...this.#marks.values()]);
+    new ResizeObserver(again).observe(video);
+    video.addEventListener("resize", again);
+  }
+
+  /** @param {Mark[]} marks all that there are */
+  render(marks) {
+    const shown = this.#measure();
+    const kept = new Set(marks.map(({ id }) => id));
+    for (const id of [...this.#buttons.keys()]) if (!kept.has(id) || !shown) this.#remove(id);
+    show(this.#root, marks.length > 0 && shown !== null);
+    if (!shown) return;
+    for (const mark of marks) this.#place(mark, shown);
+  }
+
+  /** First of all and once in each rendering: it needs the layout. @returns {Shown|null} */
+  #measure() {
+    const { clientWidth: width, clientHeight: height, videoWidth, videoHeight } = this.#video;
+    const style = getComputedStyle(this.#video);
+    const matrix = style.transform === "none" ? null : new DOMMatrixReadOnly(style.transform);
+    return shownPicture(
+      { width, height },
+      { width: videoWidth, height: videoHeight },
+      { whole: style.objectFit === "contain", mirrored: matrix !== null && matrix.a < 0 },
+    );
+  }
+
+  /** @param {Mark} mark @param {Shown} shown */
+  #place(mark, shown) {
+    let button = this.#buttons.get(mark.id);
+    if (!button) {
+      button = this.#make(mark.id);
+      this.#buttons.set(mark.id, button);
+      this.#root.append(button);
+    }
+    this.#marks.set(mark.id, mark);
+    const { left, top, width, height } = toElement(mark.box, shown);
+    button.style.transform = `translate(${left.toFixed(1)}px, ${top.toFixed(1)}px)`;
+    button.style.width = `${width.toFixed(1)}px`;
+    button.style.height = `${height.toFixed(1)}px`;
+    button.dataset.state = mark.state;
+    // The label stands above the box, below it where there is no room, and within it where there is none either.
+    const { clientWidth, clientHeight } = this.#video;
+    const above = top - LABEL_HEIGHT >= TOP_BAR;
+    const below = top + height + LABEL_HEIGHT <= clientHeight - 22;
+    button.dataset.label = above ? "above" : below ? "below" : "within";
+    button.dataset.side = left + width / 2 > clientWidth / 2 ? "right" : "left";
+    // Of a box that reaches beyond the picture, the label stays in it.
+    const beyond = Math.max(0, EDGE - left, left + width + EDGE - clientWidth);
+    button.style.setProperty("--beyond", `${beyond.toFixed(1)}px`);
+    const where = mark.state === "lost" ? "out of sight" : direction(mark.box, shown.mirrored);
+    const ago = since(mark.age);
+    const [name, age] = /** @type {HTMLElement} */ (button.firstElementChild).children;
+    say(name, mark.label);
+    say(age, ago);
+    const told = `${mark.label}: ${where}, ${ago}. Ask about it`;
+    if (button.getAttribute("aria-label") !== told) button.setAttribute("aria-label", told);
+  }
+
+  /** @param {number} id */
+  #make(id) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "mark";
+    const label = document.createElement("span");
+    label.append(document.createElement("b"), document.createElement("i"));
+    button.append(label);
+    button.addEventListener("click", () => {
+      const mark = this.#marks.get(id);
+      if (mark) this.#onAsk(mark, direction(mark.box, this.#measure()?.mirrored));
+    });
+    return button;
+  }
+
+  /** @param {number} id */
+  #remove(id) {
+    const button = this.#buttons.get(id);
+    const focused = button === document.activeElement;
+    button?.remove();
+    this.#buttons.delete(id);
+    this.#marks.delete(id);
+    // A keyboard user would fall out of the page.
+    if (focused) byId("question", HTMLTextAreaElement).focus();
+  }
+}
+
+/** @param {number} ms */
+function since(ms) {
+  const seconds = Math.max(0, Math.round(ms / 1000));
+  return seconds < 60 ? `${seconds} s ago` : `${Math.floor(seconds / 60)} min ago`;
+}

@@ -1,0 +1,135 @@
+"""Boxes on the live picture: they lie on the thing, go along with it, and go when it is taken away."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import pytest_asyncio
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running, running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+ASKED = "Where is the box?"
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def finder() -> AsyncIterator[FakeOpenAI]:
+    """A model server whose model writes boxes in thousandths, by its name."""
+    async with FakeOpenAI(model="qwen3-vl-8b-instruct") as model:
+        yield model
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def pointing(finder: FakeOpenAI) -> AsyncIterator[Running]:
+    async with running(
+        engine="vllm", vllm_base_url=finder.base_url, rate_limit_per_minute=0
+    ) as run:
+        yield run
+
+
+def edges(jpeg: bytes) -> list[int]:
+    """Where the magenta thing is in a picture, in thousandths."""
+    image = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    blue, green, red = (image[..., n].astype(int) for n in range(3))
+    rows, columns = np.nonzero((red - green > 60) & (blue - green > 60))
+    if len(rows) == 0:
+        return []
+    height, width = image.shape[:2]
+    left, right = np.percentile(columns, [0.5, 99.5])
+    top, bottom = np.percentile(rows, [0.5, 99.5])
+    return [
+        round(1000 * part)
+        for part in (left / width, top / height, (right + 1) / width, (bottom + 1) / height)
+    ]
+
+
+def looks(_body: Any, jpeg: bytes | None) -> list[str]:
+    """Answer as a model does that sees exactly."""
+    assert jpeg is not None
+    found = edges(jpeg)
+    if not found:
+        return ["I cannot see it.\n", "[]"]
+    entry = json.dumps([{"bbox_2d": found, "label": "pink box", "sure": 0.9}])
+    return ["It lies ", "on the table.", "\n```json\n", entry, "\n```"]
+
+
+# What follows things is loaded, a moment ago: nobody types faster.
+LOADED = """() => performance.getEntriesByType("resource").some(
+  ({name, responseEnd}) => name.endsWith("/track/recent.js") && responseEnd < performance.now() - 300)"""
+# The overlap (intersection over union) of the first box on the page with the thing in front of the camera
+OVERLAP = """() => {
+  const mark = document.querySelector('.mark:not([data-state="lost"])');
+  if (!mark) return null;
+  const video = document.getElementById("video").getBoundingClientRect();
+  const {videoWidth, videoHeight} = document.getElementById("video");
+  const fit = getComputedStyle(document.getElementById("video")).objectFit;
+  const scales = [video.width / videoWidth, video.height / videoHeight];
+  const scale = fit === "contain" ? Math.min(...scales) : Math.max(...scales);
+  const [wide, high] = [videoWidth * scale, videoHeight * scale];
+  const [x, y] = [video.left + (video.width - wide) / 2, video.top + (video.height - high) / 2];
+  const box = mark.getBoundingClientRect();
+  const [l, t, r, b] = window.__camera.thingAt(performance.timeOrigin + performance.now());
+  const [left, top, right, bottom] = [x + l * wide, y + t * high, x + r * wide, y + b * high];
+  const both = Math.max(0, Math.min(right, box.right) - Math.max(left, box.left)) *
+    Math.max(0, Math.min(bottom, box.bottom) - Math.max(top, box.top));
+  return both / (box.width * box.height + (right - left) * (bottom - top) - both);
+}"""
+
+
+async def overlaps(page: Visitor, count: int = 20) -> list[float]:
+    found = []
+    for _ in range(count):
+        found.append(await page.page.evaluate(OVERLAP))
+        await page.page.wait_for_timeout(100)
+    return [one for one in found if one is not None]
+
+
+@pytest.mark.parametrize("viewport", [(390, 844), (1280, 800)])
+async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
+    visit: Visit, pointing: Running, finder: FakeOpenAI, viewport: tuple[int, int]
+) -> None:
+    """From the answer's frame, of a second ago, to now and on; cropped and with bars."""
+    finder.answer_for = looks
+    finder.first_token = 1.0
+    page = await visit(pointing.base_url, mode="thing", viewport=viewport)
+    await page.start()
+    await page.page.wait_for_function(LOADED)
+    requested: list[str] = []
+    page.page.on("request", lambda request: requested.append(request.url))
+    await page.ask(ASKED)
+    turn = page.turns.last
+    await expect(turn.locator(".text")).to_have_text("It lies on the table.")
+    await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: \w+.*\.$"))
+    await expect(turn.locator(".shot i")).to_have_count(1)
+    mark = page.page.locator(".mark")
+    # The worker comes with the first box.
+    assert any(url.endswith("/track/worker.js") for url in requested)
+    await expect(mark).to_have_count(1)
+    found = await overlaps(page)
+    assert len(found) >= 15, found
+    assert sorted(found)[len(found) // 2] >= 0.7, found
+    assert min(found) >= 0.5, found
+    await expect(mark).to_have_attribute(
+        "aria-label", re.compile(r"^pink box: .+, \d+ s ago\. Ask about it$")
+    )
+
+    await mark.click()
+    await expect(page.box).to_be_focused()
+    await expect(page.box).to_have_value(re.compile("^Tell me more about “pink box”, "))
+
+    await page.show(thing=False)
+    await page.page.wait_for_timeout(1000)
+    assert await overlaps(page, 3) == []
+    await expect(mark).to_have_count(0)
+    await expect(page.page.locator("#announcer")).to_have_text("pink box: no longer in sight.")
