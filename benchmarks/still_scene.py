@@ -1,0 +1,144 @@
+"""Measure what an unchanged scene saves, with a vLLM that runs: `python -m benchmarks.still_scene --vllm URL`.
+
+    .venv-models/bin/python -m benchmarks.still_model FOLDER
+    vllm serve FOLDER --port 8001 --trust-remote-code --enforce-eager --max-model-len 4096
+    .venv/bin/python -m benchmarks.still_scene --vllm http://127.0.0.1:8001/v1
+
+The whole server answers a simulated camera. Each round is a session of its own, with one question before the measured one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import time
+from collections.abc import Sequence
+
+import httpx
+
+from scripts.bench.camera_peer import CameraPeer
+from scripts.bench.live_encoder import LiveEncoder, Scene
+from server.core import core_dumps
+from server.engines.prompts import system_text
+from tests.support.running import Running, running
+
+FIRST, QUESTION = "What is on the table?", "And which colour does it have now?"
+WAYS = ("text alone", "new scene", "still scene", "typed ahead")
+
+
+def still(seed: int) -> Scene:
+    scene = Scene(seed=seed)
+    scene.clock = scene.moving = False
+    return scene
+
+
+async def text_alone(client: httpx.AsyncClient, url: str, model: str, answer: str) -> float:
+    """Ask vLLM itself, with the same words and no picture; return seconds to the first token."""
+    body = {
+        "model": model,
+        "max_tokens": 8,
+        "stream": True,
+        "messages": [
+            {"role": "system", "content": system_text()},
+            {"role": "user", "content": FIRST},
+            {"role": "assistant", "content": answer},
+            {"role": "user", "content": QUESTION},
+        ],
+    }
+    began = time.perf_counter()
+    async with client.stream("POST", f"{url}/chat/completions", json=body) as reply:
+        reply.raise_for_status()
+        async for line in reply.aiter_lines():
+            if line.startswith("data: ") and json.loads(line[6:])["choices"][0]["delta"].get(
+                "content"
+            ):
+                return time.perf_counter() - began
+    raise RuntimeError("vLLM sent no text")
+
+
+async def counted(client: httpx.AsyncClient, url: str) -> tuple[float, float]:
+    """Return vLLM's own counts of tokens looked up in its prefix cache, and found there."""
+    text = (await client.get(f"{url.removesuffix('/v1')}/metrics")).text
+    sums = {"queries": 0.0, "hits": 0.0}
+    for line in text.splitlines():
+        for name in sums:
+            if line.startswith(f"vllm:prefix_cache_{name}_total"):
+                sums[name] += float(line.rsplit(" ", 1)[1])
+    return sums["queries"], sums["hits"]
+
+
+async def one_round(run: Running, way: str, seed: int) -> tuple[float, int, int]:
+    """Return seconds to the first token of the second question, its prompt's tokens, and the cached ones."""
+    encoder = LiveEncoder(still(seed), rate=4.0)
+    try:
+        async with CameraPeer(run.base_url, encoder) as peer:
+            # The encoder settles: a VP8 picture gets sharper within its first two seconds.
+            await asyncio.sleep(3)
+            await peer.ask(FIRST)
+            if way != "still scene":
+                encoder.scene = still(seed + 1000)
+                await asyncio.sleep(3)
+            if way == "typed ahead":
+                await peer.send({"type": "typing"})
+                await asyncio.sleep(4)
+            answer = await peer.ask(QUESTION)
+    finally:
+        await encoder.close()
+    message = answer.response
+    if message is None:
+        raise RuntimeError(f"no answer: {answer.error}")
+    usage = message["usage"]
+    return (
+        message["timings"]["first_token_ms"] / 1000,
+        usage.get("prompt_tokens", 0),
+        usage.get("cached_tokens", 0),
+    )
+
+
+async def measure(url: str, rounds: int) -> None:
+    async with (
+        httpx.AsyncClient(trust_env=False, timeout=120) as client,
+        running(engine="vllm", vllm_base_url=url, response_max_tokens=8) as run,
+    ):
+        model = (await client.get(f"{url}/models")).json()["data"][0]["id"]
+        found: dict[str, list[tuple[float, int, int]]] = {way: [] for way in WAYS}
+        before = await counted(client, url)
+        for seed in range(-1, rounds):
+            for way in WAYS:
+                if way == "text alone":
+                    one = (await text_alone(client, url, model, "a table"), 0, 0)
+                else:
+                    one = await one_round(run, way, seed * 10 + WAYS.index(way))
+                if seed >= 0:  # the first round warms up
+                    found[way].append(one)
+        after = await counted(client, url)
+    base = statistics.median(seconds for seconds, _, _ in found["text alone"])
+    for way, ones in found.items():
+        seconds = sorted(one[0] for one in ones)
+        middle = statistics.median(seconds)
+        prompt, cached = ones[-1][1:]
+        print(
+            f"{way:12} first token p50 {middle * 1000:7.1f} ms, most {seconds[-1] * 1000:7.1f} ms, "
+            f"{middle / base:5.2f} x text alone; prompt {prompt}, cached {cached}"
+        )
+    queries, hits = (late - early for late, early in zip(after, before, strict=True))
+    print(f"prefix cache: {hits:.0f} of {queries:.0f} tokens found")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    core_dumps.forbid()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.still_scene",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--vllm", required=True, help="base URL, with /v1")
+    parser.add_argument("--rounds", type=int, default=10)
+    given = parser.parse_args(arguments)
+    asyncio.run(measure(given.vllm.rstrip("/"), given.rounds))
+
+
+if __name__ == "__main__":
+    main()
