@@ -1,8 +1,9 @@
 """The inference queue: schedules jobs on engines, and stops them.
 
 One per process. Questions go before watches, and watches before descriptions. Sessions take turns. A session runs at most
-one question and one background job. A question that finds all slots in use stops the newest background job. All methods
-are called on the event loop.
+one question and one background job. A question that finds all slots in use stops the newest background job. Background
+work gets fewer slots while questions wait longer than usual for their first token. All methods are called on the event
+loop.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable
 from typing import Protocol
@@ -29,6 +31,7 @@ from server.core.errors import (
 from server.core.frames import Kind
 from server.core.metrics import Metrics
 from server.engines.base import Engine
+from server.queue.background_share import BackgroundShare
 from server.queue.fair_queue import BACKGROUND, FairQueue, Full
 from server.queue.run import CANCEL_REASONS, CLOSE_SECONDS, Job, JobRun, Result, Sink
 
@@ -91,6 +94,9 @@ class Inference:
         self._slots: dict[JobRun, asyncio.Task[None]] = {}
         # (session, background?) of the running jobs.
         self._active: set[tuple[str, bool]] = set()
+        self._share = BackgroundShare()
+        # Fills the slots when background work may go on; None while nothing waits for that
+        self._rest: asyncio.TimerHandle | None = None
         self._tasks = TaskSet("inference")
         self._draining = False
         # Running mean of the time that an answer holds its slot, seconds.
@@ -159,6 +165,11 @@ class Inference:
         """Stop a session's watches and descriptions."""
         self._cancel_where(lambda job: job.session_id == session_id and job.background, reason)
 
+    @property
+    def background_share(self) -> float:
+        """The share of the slots that background work may have now, 1/32 to 1."""
+        return self._share.share(self._clock())
+
     def engine_changed(self) -> None:
         """Fill the slots that a new engine may have added."""
         self._fill()
@@ -181,6 +192,9 @@ class Inference:
     async def close(self) -> None:
         """Stop all jobs, and wait until the engines have closed their streams. Safe to call twice."""
         self._draining = True
+        if self._rest is not None:
+            self._rest.cancel()
+            self._rest = None
         for run in list(self._runs.values()):
             self._let_go(run)
         if self._slots:
@@ -199,12 +213,30 @@ class Inference:
         """Start waiting jobs; then, while questions lack a slot, stop background jobs."""
         slots = self.slots
         while len(self._slots) < slots:
-            run = self._queue.pop(skip=self._held_back)
+            run = self._queue.pop((Kind.CHAT,), self._held_back) or self._next_background(slots)
             if run is None:
                 return
             self._start(run)
         while (newest := self._newest_background()) is not None and self._short_of(slots):
             self._stop(newest, "preempted")
+
+    def _next_background(self, slots: int) -> JobRun | None:
+        """Take the next background job, when the engine has room for it."""
+        running = sum(run.job.background for run in self._slots)
+        wait = self._share.wait(running, slots, self._clock())
+        if wait == 0:
+            return self._queue.pop(BACKGROUND, self._held_back)
+        if (
+            wait != math.inf
+            and self._rest is None
+            and any(map(self._queue.depth().get, BACKGROUND))
+        ):
+            self._rest = asyncio.get_running_loop().call_later(wait, self._rested)
+        return None
+
+    def _rested(self) -> None:
+        self._rest = None
+        self._fill()
 
     def _short_of(self, slots: int) -> bool:
         """Return True when more questions wait than slots are about to be freed."""
@@ -236,9 +268,13 @@ class Inference:
             self._queue.remove(run)
             return
         self._active.discard((job.session_id, job.background))
+        now = self._clock()
+        if job.background:
+            self._share.ended(now - run.slot_at, self.slots, now)
         if run.result in ("ok", "length"):
-            held = self._clock() - run.slot_at
-            self._answer_seconds += _MEAN_WEIGHT * (held - self._answer_seconds)
+            self._answer_seconds += _MEAN_WEIGHT * (now - run.slot_at - self._answer_seconds)
+            if job.kind is Kind.CHAT and run.asked_at is not None and run.first_at is not None:
+                self._share.answered(run.likes, run.first_at - run.asked_at, now)
 
     def _stop(self, run: JobRun, reason: str) -> None:
         run.stop(reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Hashable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -116,6 +116,8 @@ class JobRun:
     engine: Engine | None = None
     # Visual tokens that the engine got before, with an earlier question
     known_tokens: int = 0
+    # Requests with equal values take about as long to their first token; None before the request
+    likes: Hashable = None
     pieces: list[str] = field(default_factory=list)
     thoughts: str = ""
     # Characters left for the answer.
@@ -167,7 +169,9 @@ class JobRun:
             # A held frame's age is only the user's typing time.
             self.metrics.frame_age.observe(max(0.0, now - picture.captured))
         self.metrics.visual_tokens.inc(request.visual_tokens)
-        self.known_tokens = picture.visual_tokens if picture.unchanged_since is not None else 0
+        reused = picture.unchanged_since is not None
+        self.known_tokens = picture.visual_tokens if reused else 0
+        self.likes = (engine.name, engine.status.model, request.visual_tokens // 256, reused)
         self.job.sink.started(engine, request, self.queue_seconds)
 
     def _delta(self, text: str) -> None:

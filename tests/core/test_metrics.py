@@ -71,6 +71,7 @@ CONTRACT: dict[str, tuple[str, tuple[str, ...]]] = {
     "ready": ("gauge", ()),
     "limit": ("gauge", ("of",)),
     "inferences_running": ("gauge", ()),
+    "background_share": ("gauge", ()),
     "loop_lag_seconds": ("histogram", ()),
     "process_virtual_memory_bytes": ("gauge", ()),
     "process_resident_memory_bytes": ("gauge", ()),

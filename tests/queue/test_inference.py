@@ -835,3 +835,57 @@ async def test_a_job_is_submitted_once(build: Build) -> None:
     inference.submit(job)
     with pytest.raises(ValueError, match="already"):
         inference.submit(job)
+
+
+async def test_background_work_slows_down_with_the_questions_first_tokens(build: Build) -> None:
+    """With half of the share two of four slots; with a tenth of one slot a rest after each job. Questions keep all."""
+    engine = FakeEngine()
+    inference = build(engine, slots=4, queue=32)
+    inference._share._share, inference._share._changed_at = 0.5, inference._clock()
+    engine.hold()
+    sinks = []
+    for number in range(4):
+        job, sink = make_job(session_id=f"d{number}", kind=DESCRIBE)
+        inference.submit(job)
+        sinks.append(sink)
+    await until(lambda: engine.open == 2)
+    await turns()
+    assert inference.depth()[DESCRIBE] == 2
+    questions = [make_job(session_id=f"q{number}") for number in range(2)]
+    for job, _ in questions:
+        inference.submit(job)
+    await until(lambda: engine.open == 4)
+    engine.release()
+    await until(lambda: all(sink.ended for _, sink in questions) and all(s.ended for s in sinks))
+
+
+async def test_work_that_rests_goes_on_by_itself(
+    build: Build, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the rest after a background job is over, the next one begins without another event."""
+    inference = build(FakeEngine(), slots=1)
+    job, sink = make_job(session_id="a", kind=DESCRIBE)
+    waits = iter([0.05])
+    monkeypatch.setattr(inference._share, "wait", lambda running, slots, now: next(waits, 0.0))
+    inference.submit(job)
+    await turns()
+    assert not sink.ended
+    await until(lambda: sink.ended)
+
+
+async def test_first_tokens_of_questions_are_learned(build: Build) -> None:
+    """Twice as slow as usual: the share halves; descriptions and stopped questions teach nothing."""
+    engine = FakeEngine(first_token=0.005)
+    inference = build(engine)
+
+    async def ask(kind: Kind = CHAT) -> None:
+        job, sink = make_job(kind=kind)
+        inference.submit(job)
+        await until(lambda: sink.ended)
+
+    await ask()
+    engine.first_token = 0.2
+    await ask(DESCRIBE)
+    assert inference.background_share == 1.0
+    await ask()
+    assert inference.background_share < 0.6

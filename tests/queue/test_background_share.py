@@ -1,0 +1,82 @@
+"""The share of background work: halves when questions slow down, grows back."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from server.queue.background_share import LEAST, BackgroundShare
+
+
+def slowed(times: int, share: BackgroundShare | None = None) -> BackgroundShare:
+    """A share after so many slow questions, a second apart, the last at that second."""
+    share = share or BackgroundShare()
+    share.answered("low", 0.1, -1.0)
+    for second in range(1, times + 1):
+        share.answered("low", 0.2, float(second))
+    return share
+
+
+def test_slow_first_tokens_halve_it() -> None:
+    """Down to 1/32; between two of them it gains a little by the time that passes."""
+    assert slowed(1).share(1.0) == pytest.approx(0.5)
+    assert slowed(2).share(2.0) == pytest.approx((0.5 + 1 / 80) / 2)
+    assert LEAST <= slowed(20).share(20.0) < 0.1
+
+
+def test_slow_ones_within_a_second_count_once() -> None:
+    share = slowed(1)
+    for moment in range(9):
+        share.answered("low", 0.2, 1.0 + moment / 10)
+    assert share.share(1.9) > 0.5
+
+
+def test_it_grows_back_with_quick_questions_and_with_time() -> None:
+    share = slowed(1)
+    share.answered("low", 0.1, 1.0)
+    assert share.share(1.0) == pytest.approx(0.5 + 1 / 16)
+    assert share.share(21.0) == pytest.approx(0.5 + 5 / 16)
+    assert share.share(1000.0) == 1.0
+
+
+def test_kinds_are_compared_with_their_own() -> None:
+    """High detail takes longer than low, and an unchanged picture less."""
+    share = BackgroundShare()
+    for moment in range(20):
+        share.answered("low", 0.1, float(moment))
+        share.answered("high", 0.4, float(moment))
+        share.answered("reused", 0.02, float(moment))
+    assert share.share(20.0) == 1.0
+
+
+def test_what_is_always_slower_becomes_usual() -> None:
+    """Another model was loaded, say."""
+    share = slowed(0)
+    for moment in range(600):
+        share.answered("low", 0.3, float(moment))
+    assert share.share(600.0) == 1.0
+
+
+def test_many_kinds_are_bounded() -> None:
+    share = BackgroundShare()
+    for kind in range(1000):
+        share.answered(kind, 0.1, 0.0)
+    assert len(share._usual) <= 16
+
+
+def test_it_bounds_the_slots_of_background_work() -> None:
+    """With a half of 8 slots four run; with all of them eight, and the first may always begin."""
+    whole, half = BackgroundShare(), slowed(1)
+    assert [running for running in range(9) if whole.wait(running, 8, 1.0) == 0] == [*range(8)]
+    assert [running for running in range(9) if half.wait(running, 8, 1.0) == 0] == [*range(4)]
+    assert half.wait(4, 8, 1.0) == math.inf
+
+
+def test_less_than_one_slot_pauses_between_two_jobs() -> None:
+    """With a quarter of one slot a job of 1 s is followed by about 3 s of rest."""
+    share = slowed(2)
+    share.ended(1.0, 1, 2.0)
+    assert 2.0 < share.wait(0, 1, 2.0) < 3.1
+    assert share.wait(0, 1, 6.0) == 0
+    assert slowed(0).wait(0, 1, 0.0) == 0
