@@ -191,6 +191,7 @@ class Settings(BaseSettings):
 
     # Frames
     frame_sample_rate: float = _number(2.0, 0.1, 30)
+    background_tokens_per_minute: int = _whole(30_000, 1000, 10_000_000)
     change_sensitivity: float = _number(1.0, 0.25, 4)
     visual_token_budget: int = _whole(512, 16, 16_384)
     recall_seconds: int = _whole(300, 0, 3600)

@@ -54,6 +54,10 @@ class Seen:
     socket: bool
     # The paired device's name; empty for none
     device: str
+    # Requests about its questions and of its background work so far, and visual tokens of both
+    questions: int
+    background: int
+    visual_tokens: int
 
 
 @dataclass(slots=True)
@@ -243,6 +247,9 @@ class SessionManager:
                 str(entry.session.camera.state() or ""),
                 entry.socket is not None,
                 entry.device,
+                entry.session.allowance.questions,
+                entry.session.allowance.background,
+                entry.session.allowance.visual_tokens,
             )
             for entry in sorted(self._entries.values(), key=lambda one: -one.session.began_at)
         ]

@@ -2,7 +2,7 @@ import { ApiError } from "../live/api.js";
 
 /**
  * A visitor's session.
- * @typedef {{name: string, age_seconds: number, idle_seconds: number, camera: string, socket: boolean, device: string}} Seen
+ * @typedef {{name: string, age_seconds: number, idle_seconds: number, camera: string, socket: boolean, device: string, questions: number, background: number, visual_tokens: number}} Seen
  */
 
 /**

@@ -53,7 +53,7 @@ export class PeopleView {
       ...facts.sessions.map((one) => {
         const who = one.device ? (kinds.get(one.device) ?? "Paired device") : "Visitor";
         const camera = CAMERAS[one.camera] ?? one.camera;
-        const parts = [one.socket ? camera : `${camera}, page closed`, `for ${span(one.age_seconds)}`, `active ${span(one.idle_seconds)} ago`];
+        const parts = [one.socket ? camera : `${camera}, page closed`, `for ${span(one.age_seconds)}`, `active ${span(one.idle_seconds)} ago`, use(one)];
         return row(who, one.name, parts, "End");
       }),
     );
@@ -69,6 +69,12 @@ export class PeopleView {
     const again = focused && document.querySelector(`#people button[value="${focused}"]`);
     if (again instanceof HTMLButtonElement) again.focus({ preventScroll: true });
   }
+}
+
+/** What a session has asked of the model. @param {import("./people.js").Seen} session */
+function use({ questions, background, visual_tokens }) {
+  const tokens = visual_tokens.toLocaleString();
+  return `${questions} ${questions === 1 ? "question" : "questions"}, ${background} unasked looks, ${tokens} visual tokens`;
 }
 
 /** @param {string} who @param {string} name @param {string[]} parts @param {string} act */

@@ -36,6 +36,9 @@ def create_session_router(services: Services, operators: OperatorGuard) -> APIRo
                     "camera": one.camera,
                     "socket": one.socket,
                     "device": one.device,
+                    "questions": one.questions,
+                    "background": one.background,
+                    "visual_tokens": one.visual_tokens,
                 }
                 for one in sessions.seen()
             ],

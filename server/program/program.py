@@ -95,6 +95,7 @@ class Program:
             context_length=settings.model_max_tokens,
             timeout=settings.session_timeout,
             sensitivity=settings.change_sensitivity,
+            background_tokens_per_minute=settings.background_tokens_per_minute,
             recall_seconds=settings.recall_seconds,
             recall_bytes=int(settings.recall_megabytes * 1_000_000),
         )

@@ -109,7 +109,9 @@ class LiveDescription:
         self._camera.measure(frame, self._attention.small)
         now = time.monotonic()
         running = self._sink is not None and self._sink.running
-        asks = not running and self._attention.due(change, now)
+        asks = (
+            not running and self._attention.due(change, now) and self._requests.allowance.left(now)
+        )
         self._metrics.looks.labels(change.why).inc()
         if self._requests.preferences.changes:
             self._outbox.put(_change_message(change, asks))

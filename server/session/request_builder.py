@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -25,6 +26,7 @@ from server.engines.base import (
 from server.engines.prompts import prompt_tokens
 from server.engines.token_scale import TokenScale
 from server.inference import Inference, Job, Result, Sink
+from server.session.allowance import Allowance
 from server.session.history import History, turn_tokens
 from server.vision.prepare import PicturePreparer
 
@@ -48,6 +50,8 @@ class SessionLimits:
     # Of the change gate, 0.25 to 4
     sensitivity: float = 1.0
     # Bounds of the pictures of the recent past; without seconds none is kept.
+    # Visual tokens of one session's background work
+    background_tokens_per_minute: int = 30_000
     recall_seconds: float = 0.0
     recall_bytes: int = 0
 
@@ -186,6 +190,7 @@ class RequestBuilder:
     ) -> None:
         self.preferences = Preferences()
         self.consent = Consent(tools.current_engine())
+        self.allowance = Allowance(limits.background_tokens_per_minute, time.monotonic())
         self._session_id = session_id
         self._limits = limits
         self._tools = tools
@@ -306,6 +311,7 @@ class RequestBuilder:
             bare = _with_newest(bare, len(bare.earlier) - 1)
         max_tokens = min(wanted, max(_LEAST_ANSWER_TOKENS, room))
         budget = max(0, room - max_tokens) / scale
+        self.allowance.spent(kind, bare.visual_tokens, time.monotonic())
         return replace(
             bare,
             turns=self._history.turns(int(budget)) if kind in (Kind.CHAT, Kind.AHEAD) else (),

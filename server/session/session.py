@@ -24,6 +24,7 @@ from server.core.frames import Detail, Frame, Kind, Route
 from server.core.states import Steps
 from server.engines.routing import choose
 from server.session import pointing, state_messages
+from server.session.allowance import Allowance
 from server.session.answers import AnswerSink, Asking
 from server.session.background import Background
 from server.session.history import History
@@ -143,6 +144,11 @@ class Session:
     def end(self) -> None:
         """Take nothing from now on; `close` frees the rest. Raises RuntimeError at a second end."""
         self._state.to(SessionState.ENDED)
+
+    @property
+    def allowance(self) -> Allowance:
+        """The counts of its requests."""
+        return self._requests.allowance
 
     @property
     def describing(self) -> bool:

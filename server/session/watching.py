@@ -193,7 +193,7 @@ class Watching:
         now, minute = self._now(), self._list.minute()
         self._rule.places = unit_of(self._capabilities) is not None
         ask: Ask | None = None
-        if self._attention.due(change, now):
+        if self._attention.due(change, now) and self._requests.allowance.left(now):
             self._frames.keep(frame)
             ask = self._rule.woken(frame.id, _box(change, frame), now, minute)
         elif self._rule.unbegun:

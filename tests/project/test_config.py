@@ -46,6 +46,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
         ("MAX_CONCURRENT_INFERENCES", "1", "256", "0", "257"),
         ("MAX_QUEUE", "1", "10000", "0", "10001"),
         ("FRAME_SAMPLE_RATE", "0.1", "30", "0.09", "30.1"),
+        ("BACKGROUND_TOKENS_PER_MINUTE", "1000", "10000000", "999", "10000001"),
         ("CHANGE_SENSITIVITY", "0.25", "4", "0.24", "4.1"),
         ("VISUAL_TOKEN_BUDGET", "16", "16384", "15", "16385"),
         ("SESSION_TIMEOUT", "1", "604800", "0", "604801"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from server.engines.base import Engine, EngineRequest
 from server.inference import Job
 from server.vision.prepare import PicturePreparer
 from tests.support.fakes import FakeEngine, RecordingSink, until
-from tests.support.rooms import Room, make_frame, room
+from tests.support.rooms import LIMITS, Room, make_frame, room
 
 # Seconds between two frames, by their capture time: each gets a look
 STEP = 0.5
@@ -215,6 +216,22 @@ async def test_frames_are_compared_at_the_chosen_rate(rate: float, looks: int) -
             stage.show(1)
         found = sum(metric(one, f'looks_total{{why="{why}"}}') for why in ("first", "same"))
         assert abs(found - looks) <= 1
+
+
+async def test_a_session_that_used_its_tokens_waits() -> None:
+    """Questions go on; the description does with the next tokens."""
+    limits = replace(LIMITS, background_tokens_per_minute=1000)
+    async with room(FakeEngine(chunks=["A cup."]), limits=limits) as one:
+        stage = Stage(one)
+        stage.settings(describe=True)
+        await stage.described(1)
+        one.session.allowance.spent(Kind.WATCH, 5000, time.monotonic())
+        stage.show(2)
+        assert len(stage.asked) == 1
+        one.session.allowance._left = 1.0
+        await stage.described(3)
+        assert one.session.allowance.background == 3
+        assert one.session.allowance.visual_tokens > 5000
 
 
 async def test_details_of_each_look_are_sent_on_demand() -> None:

@@ -1,0 +1,37 @@
+"""What one session's requests have used, and what its background work may still use. Pure."""
+
+from __future__ import annotations
+
+from server.core.frames import Kind
+
+_MINUTE = 60.0
+
+
+class Allowance:
+    """Visual tokens of background work: so many a minute, and as many at once. `now` is in seconds of any steady clock.
+
+    A request may go below zero, since its tokens are known when it is built; then it waits for as long as that takes.
+    """
+
+    def __init__(self, tokens_per_minute: int, now: float) -> None:
+        self._rate = tokens_per_minute / _MINUTE
+        self._most = float(tokens_per_minute)
+        self._left, self._at = self._most, now
+        # Since the session's beginning: requests about questions and of background work, visual tokens of both
+        self.questions = self.background = self.visual_tokens = 0
+
+    def left(self, now: float) -> bool:
+        """Return True while background work may send another request."""
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
+        self._at = now
+        return self._left > 0
+
+    def spent(self, kind: Kind, visual_tokens: int, now: float) -> None:
+        """Count a request."""
+        self.visual_tokens += visual_tokens
+        if kind is Kind.CHAT:
+            self.questions += 1
+            return
+        self.background += 1
+        self.left(now)
+        self._left -= visual_tokens
