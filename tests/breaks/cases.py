@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,22 @@ def write(path: Path, text: str) -> None:
         compiled.unlink()
 
 
+@functools.cache
+def _tests(root: Path) -> tuple[Path, ...]:
+    """List the files of tests; packages of Node have thousands of others."""
+    folders = [path for path in (root / "tests").iterdir() if path.is_dir()]
+    return tuple(
+        path
+        for folder in folders
+        for path in folder.rglob("test_*.py")
+        if "node_modules" not in path.parts
+    )
+
+
 def file_of(test: str, root: Path = ROOT) -> Path:
     """Find the file of a test; its name is unique below tests/."""
     name = test.partition("::")[0]
-    found = [path for path in (root / "tests").rglob(name) if "node_modules" not in path.parts]
+    found = [path for path in _tests(root) if path.as_posix().endswith(f"/{name}")]
     if len(found) != 1:
         raise ValueError(f"{name} stands {len(found)} times below tests/")
     return found[0]

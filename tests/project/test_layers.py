@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import sys
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -125,6 +126,7 @@ TESTED_ELSEWHERE: dict[str, str] = {
 }
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Each module of server/ by its name within it."""
     folder = ROOT / "server"
@@ -132,6 +134,7 @@ def modules() -> dict[str, Path]:
     return {".".join(path.relative_to(folder).with_suffix("").parts): path for path in files}
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Every dotted name that a file imports, wherever in it; `from a import b` gives a and a.b."""
     names: set[str] = set()
