@@ -112,10 +112,7 @@ const chat = new ChatView(
 
 const composer = new Composer({
   onAsk: (text) => ask(text),
-  onTyping: () => {
-    visit.typing();
-    if (canPoint()) void marks.ahead();
-  },
+  onTyping: () => visit.typing(),
 });
 
 const marks = new Part({

@@ -133,3 +133,66 @@ async def test_a_box_goes_along_with_the_thing_and_goes_with_it(
     assert await overlaps(page, 3) == []
     await expect(mark).to_have_count(0)
     await expect(page.page.locator("#announcer")).to_have_text("pink box: no longer in sight.")
+
+
+async def test_boxes_by_keyboard_and_a_camera_that_is_turned(
+    visit: Visit, pointing: Running, finder: FakeOpenAI
+) -> None:
+    """Enter on a box asks about it, behind what is typed already; Escape takes all away. A turned
+    camera's boxes go: its pictures cannot be compared.
+    """
+    finder.answer_for = looks
+    finder.first_token = 0.0
+    page = await visit(pointing.base_url, mode="thing")
+    await page.start()
+    await page.page.wait_for_function(LOADED)
+    await page.ask(ASKED)
+    mark = page.page.locator(".mark")
+    await expect(mark).to_have_count(1)
+    await mark.focus()
+    await mark.press("Enter")
+    await mark.press("Enter")
+    await expect(page.box).to_have_value(re.compile("^Tell me more about “pink box”, [a-z ,]+[.]$"))
+    await page.box.fill("Is it heavy?")
+    await mark.press("Enter")
+    await expect(page.box).to_have_value(re.compile("^Is it heavy[?] Tell me more about .*[.]$"))
+    await mark.press("Escape")
+    await expect(mark).to_have_count(0)
+    await expect(page.box).to_be_focused()
+    await expect(page.page.locator("#marks")).to_be_hidden()
+
+    await page.ask(ASKED)
+    await expect(mark).to_have_count(1)
+    await page.show(width=720, height=1280)
+    await expect(mark).to_have_count(0)
+
+
+async def test_a_held_pictures_boxes_are_on_the_answers_picture(
+    visit: Visit, pointing: Running, finder: FakeOpenAI
+) -> None:
+    """And in words: the live picture shows something else by now. Nothing is shown where the model
+    finds nothing, and other questions have no boxes.
+    """
+    finder.answer_for = looks
+    finder.first_token = 0.0
+    page = await visit(pointing.base_url, mode="thing")
+    await page.start()
+    await page.button("Hold").click()
+    await page.got('m.type === "status" && m.held')
+    response = await page.ask(ASKED)
+    assert len(response["boxes"]) == 1
+    turn = page.turns.last
+    await expect(turn.locator(".shot i")).to_have_count(1)
+    await expect(turn.locator(".places")).to_have_text(re.compile(r"^Pink box: .*\.$"))
+    await expect(page.page.locator(".mark")).to_have_count(0)
+    await page.button("Hold").click()
+    await page.got('m.type === "status" && !m.held', since=await page.now())
+
+    await page.show(thing=False)
+    await page.settle()
+    response = await page.ask(ASKED)
+    assert (response["boxes"], response["text"]) == ([], "I cannot see it.")
+    await expect(page.turns.last.locator(".places")).to_be_hidden()
+    finder.answer_for = lambda _body, _jpeg: ["A ", "table."]
+    response = await page.ask("What is this?")
+    assert "boxes" not in response
