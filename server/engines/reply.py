@@ -7,13 +7,15 @@ Control tokens go as they go out of questions, also where they arrive in pieces.
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from server.catalogue import control_tokens
 from server.catalogue.control_tokens import ControlTokens, Remainder
 from server.core.errors import EngineError, EngineFailed, EngineRefused
 from server.engines.base import Chunk, Delta, Finished, Thought, Usage
-from server.engines.thinking import CLOSE, OPEN
+from server.engines.thinking import CLOSE, OPEN, Thinking
 
 log = logging.getLogger(__name__)
 
@@ -211,3 +213,23 @@ class Reply:
         else:
             why = "The model ended without a word. Ask in another way."
         return EngineRefused(why, public=True)
+
+
+async def attempts(
+    thinking: Thinking, attempt: Callable[[], AsyncGenerator[Chunk, None]]
+) -> AsyncGenerator[Chunk, None]:
+    """Pass on an attempt's chunks; make another one when the model thinks and nobody expected it.
+
+    Thoughts come before any text, so that nothing is said twice.
+    """
+    while True:
+        asked = thinking.mode
+        again = False
+        async with aclosing(attempt()) as chunks:
+            async for chunk in chunks:
+                if isinstance(chunk, Thought) and thinking.seen(asked):
+                    again = True
+                    break
+                yield chunk
+        if not again:
+            return

@@ -22,13 +22,12 @@ from server.engines.base import (
     EngineRequest,
     EngineState,
     EngineStatus,
-    Thought,
     Usage,
 )
 from server.engines.local import errors as local_errors
 from server.engines.local.answers import Answers
 from server.engines.local.errors import TimeLimits
-from server.engines.reply import Piece, Reply
+from server.engines.reply import Piece, Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.processes.log_progress import LoadProgress
 from server.processes.process import ProcessFailed
@@ -211,17 +210,10 @@ class LocalEngine:
         """See `Engine.answer`. A model that is seen to think though nobody expected it is asked anew, with tokens for it."""
         async with self._turn:
             deadline = asyncio.get_running_loop().time() + self._limits.total
-            while True:
-                asked = self._thinking.mode
-                again = False
-                async with aclosing(self._attempt(request, deadline)) as chunks:
-                    async for chunk in chunks:
-                        if isinstance(chunk, Thought) and self._thinking.seen(asked):
-                            again = True
-                            break
-                        yield chunk
-                if not again:
-                    return
+            asking = attempts(self._thinking, lambda: self._attempt(request, deadline))
+            async with aclosing(asking) as chunks:
+                async for chunk in chunks:
+                    yield chunk
 
     async def _attempt(
         self, request: EngineRequest, deadline: float

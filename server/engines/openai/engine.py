@@ -22,7 +22,6 @@ from server.engines.base import (
     EngineState,
     EngineStatus,
     Finished,
-    Thought,
     Trouble,
 )
 from server.engines.openai import model_choice, upstream
@@ -42,7 +41,7 @@ from server.engines.openai.discovery import Discovery, address_of
 from server.engines.openai.model_choice import Listed
 from server.engines.openai.own_machine import Whereabouts
 from server.engines.openai.sight import Sight
-from server.engines.reply import Reply
+from server.engines.reply import Reply, attempts
 from server.engines.thinking import Mode, Thinking, ThinkingLimits
 from server.vision.encode import data_url
 
@@ -206,25 +205,13 @@ class OpenAIEngine:
         """
         self._answering += 1
         try:
-            async with aclosing(self._attempts(request)) as chunks:
+            deadline = asyncio.get_running_loop().time() + self._limits.total
+            asking = attempts(self._thinking, lambda: self._attempt(request, deadline))
+            async with aclosing(asking) as chunks:
                 async for chunk in chunks:
                     yield chunk
         finally:
             self._answering -= 1
-
-    async def _attempts(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
-        deadline = asyncio.get_running_loop().time() + self._limits.total
-        while True:
-            asked = self._thinking.mode
-            again = False
-            async with aclosing(self._attempt(request, deadline)) as chunks:
-                async for chunk in chunks:
-                    if isinstance(chunk, Thought) and self._thinking.seen(asked):
-                        again = True
-                        break
-                    yield chunk
-            if not again:
-                return
 
     async def _attempt(
         self, request: EngineRequest, deadline: float
