@@ -162,7 +162,7 @@ async def test_health_of_a_server_that_can_answer(client: httpx.AsyncClient) -> 
     assert body["engine"]["name"] == "vllm"
     assert body["engine"]["model"] == "fake-vl"
     assert body["engine"]["reachable"] is True
-    assert body["queue_depth"] == {"chat": 0, "watch": 0, "describe": 0}
+    assert body["queue_depth"] == {"chat": 0, "watch": 0, "describe": 0, "ahead": 0}
     assert {"version", "uptime_seconds", "sessions", "cameras"} <= body.keys()
     assert (await client.get("/health/live")).status_code == 200
     ready = await client.get("/health/ready")
