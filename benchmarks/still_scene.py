@@ -110,7 +110,7 @@ async def measure(url: str, rounds: int) -> None:
                 if way == "text alone":
                     one = (await text_alone(client, url, model, "a table"), 0, 0)
                 else:
-                    one = await one_round(run, way, seed * 10 + WAYS.index(way))
+                    one = await one_round(run, way, (seed + 1) * 10 + WAYS.index(way))
                 if seed >= 0:  # the first round warms up
                     found[way].append(one)
         after = await counted(client, url)
