@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 # Errors of the engine rather than the request: another engine may succeed.
 _ENGINE_FAULTS = (EngineUnavailable, EngineLoading, EngineTimeout, EngineFailed)
+# Watches in a row while descriptions wait
+_MOST_WATCHES = 2
 # Weight of the newest answer in the running mean for `retry_after`, and the mean's initial value.
 _MEAN_WEIGHT = 0.2
 _FIRST_GUESS_SECONDS = 1.0
@@ -95,6 +97,8 @@ class Inference:
         # (session, background?) of the running jobs.
         self._active: set[tuple[str, bool]] = set()
         self._share = BackgroundShare()
+        # Watches since the last job of a less urgent kind
+        self._watches_before = 0
         # Fills the slots when background work may go on; None while nothing waits for that
         self._rest: asyncio.TimerHandle | None = None
         self._tasks = TaskSet("inference")
@@ -134,6 +138,8 @@ class Inference:
         if job in self._runs:
             raise ValueError("this job was submitted already")
         run = JobRun(job, self._metrics, self._clock, self._ended, self._clock())
+        if job.background:
+            run.on_begun = self._fill
         try:
             pushed = self._queue.push(job.session_id, job.kind, run)
         except Full:
@@ -221,11 +227,26 @@ class Inference:
             self._stop(newest, "preempted")
 
     def _next_background(self, slots: int) -> JobRun | None:
-        """Take the next background job, when the engine has room for it."""
-        running = sum(run.job.background for run in self._slots)
-        wait = self._share.wait(running, slots, self._clock())
+        """Take the next background job, when the engine has room for it.
+
+        One prompt at a time, and one slot stays free: a question that comes waits for at most one prompt. Each third job is of a less urgent kind
+        than watches, if there is one, so that none starves.
+        """
+        background = [run for run in self._slots if run.job.background]
+        if slots > 1 and len(self._slots) == slots - 1:
+            return None
+        if any(not (run.begun or run.ended) for run in background):
+            return None
+        wait = self._share.wait(len(background), slots, self._clock())
         if wait == 0:
-            return self._queue.pop(BACKGROUND, self._held_back)
+            run = None
+            if self._watches_before >= _MOST_WATCHES:
+                run = self._queue.pop(BACKGROUND[1:], self._held_back)
+            run = run or self._queue.pop(BACKGROUND, self._held_back)
+            if run is not None:
+                watch = run.job.kind is Kind.WATCH
+                self._watches_before = self._watches_before + 1 if watch else 0
+            return run
         if (
             wait != math.inf
             and self._rest is None

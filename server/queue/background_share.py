@@ -12,9 +12,12 @@ from collections.abc import Hashable
 # A first token that takes so many times as long as usual is slow.
 SLOW = 1.3
 LEAST, MOST = 1 / 32, 1.0
-# Gained with each question that is not slow, and with each so many seconds in which none was slow
-_GAIN = 1 / 16
-_GAIN_SECONDS = 5.0
+# Gained with each question that is not slow. Against a halving with each slow one, a share of a tenth stays where one
+# question in twenty is slow.
+_GAIN = 1 / 400
+# Gained each second, when nobody has asked for so many seconds
+_IDLE_GAIN = 1 / 16
+_IDLE_SECONDS = 10.0
 # Least seconds between two decreases: all questions that a full engine held up are one reason.
 _DECREASE_SECONDS = 1.0
 # The usual time falls to a quicker one at once, and follows slower ones by this share.
@@ -28,13 +31,14 @@ class BackgroundShare:
 
     def __init__(self) -> None:
         self._share = MOST
-        self._changed_at = self._halved_at = -math.inf
+        self._asked_at = self._halved_at = -math.inf
         # When background work may begin again; with less than one slot it pauses between two jobs.
         self._rests_until = -math.inf
         self._usual: dict[Hashable, float] = {}
 
     def share(self, now: float) -> float:
-        return min(MOST, self._share + _GAIN * max(0.0, now - self._changed_at) / _GAIN_SECONDS)
+        idle = max(0.0, now - self._asked_at - _IDLE_SECONDS)
+        return min(MOST, self._share + _IDLE_GAIN * idle)
 
     def answered(self, kind: Hashable, seconds: float, now: float) -> None:
         """Note a question's time to its first token. `kind`: those that should take about as long."""
@@ -43,12 +47,11 @@ class BackgroundShare:
         self._usual[kind] = min(seconds, usual + _FORGET * (seconds - usual))
         if len(self._usual) > _MOST_KINDS:
             del self._usual[next(iter(self._usual))]
-        share = self.share(now)
+        self._share, self._asked_at = self.share(now), now
         if not slow:
-            self._share, self._changed_at = min(MOST, share + _GAIN), now
+            self._share = min(MOST, self._share + _GAIN)
         elif now - self._halved_at >= _DECREASE_SECONDS:
-            self._share = max(LEAST, share / 2)
-            self._changed_at = self._halved_at = now
+            self._share, self._halved_at = max(LEAST, self._share / 2), now
 
     def wait(self, running: int, slots: int, now: float) -> float:
         """Return the seconds until another background job may begin, beside those that run; 0 for now.

@@ -123,6 +123,10 @@ class JobRun:
     # Characters left for the answer.
     room: int = 0
     ended: bool = False
+    # The engine has computed the prompt: words or thoughts have come.
+    begun: bool = False
+    # Called once at that time
+    on_begun: Callable[[], None] = lambda: None
     # Its end: ok, length, cancelled, replaced, error or dropped; None before.
     result: str | None = None
 
@@ -174,7 +178,13 @@ class JobRun:
         self.likes = (engine.name, engine.status.model, request.visual_tokens // 256, reused)
         self.job.sink.started(engine, request, self.queue_seconds)
 
+    def _begin_words(self) -> None:
+        if not self.begun:
+            self.begun = True
+            self.on_begun()
+
     def _delta(self, text: str) -> None:
+        self._begin_words()
         if self.first_at is None and self.asked_at is not None:
             self.first_at = self.clock()
             if self.job.kind is not Kind.AHEAD:
@@ -187,6 +197,7 @@ class JobRun:
             self._finish(Finished("length"))
 
     def _thought(self, text: str) -> None:
+        self._begin_words()
         text = text[: THOUGHT_CHARS - len(self.thoughts)]
         if text:
             self.thoughts += text

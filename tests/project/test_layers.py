@@ -255,6 +255,7 @@ MACHINE = {"hosting.vllm_help", "processes.environment", "processes.usage", "hos
 # Modules that a benchmark measures without a server around them.
 MEASURED = {
     "gate.py": {"attention.gate", "attention.scratch", "vision.luma"},
+    "simulate.py": {"core.frames", "core.metrics", "engines.base", "inference"},
     "still_model.py": {"engines.prompts"},
     "still_scene.py": {"engines.prompts"},
     "watch_rule.py": {

@@ -219,12 +219,12 @@ async def test_slots_follow_the_engine_live(build: Build) -> None:
 async def test_a_narrower_engine_stops_nothing_that_runs(build: Build) -> None:
     """Descriptions beyond the new number of slots go on while no question waits."""
     engine = FakeEngine()
-    engine.hold()
-    inference = build(engine, slots=3)
+    engine.hold(at=1)
+    inference = build(engine, slots=4)
     jobs = [make_job(session, DESCRIBE) for session in "abc"]
     for job, _ in jobs:
         inference.submit(job)
-    await until(lambda: engine.open == 3)
+    await until(lambda: all(sink.text for _, sink in jobs))
     engine.capabilities = Capabilities(max_concurrency=1)
     inference.engine_changed()
     assert not any(sink.ended for _, sink in jobs)
@@ -328,13 +328,15 @@ async def test_a_question_preempts_the_newest_background_job(
     engine = FakeEngine()
     engine.hold(at=1)
     inference = build(engine, slots=3)
-    background = [make_job(session, DESCRIBE) for session in "abc"]
+    background = [make_job(session, DESCRIBE) for session in "ab"]
     for job, _ in background:
         inference.submit(job)
     await until(lambda: all(sink.text for _, sink in background))
+    inference.submit(make_job("c")[0])
+    assert not any(sink.ended for _, sink in background)
     question, sink = make_job("d")
     inference.submit(question)
-    result = background[2][1].result
+    result = background[1][1].result
     assert result is not None
     assert (result.finish_reason, result.cancel_reason, result.text) == (
         "cancelled",
@@ -342,7 +344,6 @@ async def test_a_question_preempts_the_newest_background_job(
         "A ",
     )
     assert not background[0][1].ended
-    assert not background[1][1].ended
     await until(lambda: bool(sink.text))
     assert engine.most_open == 3
     assert engine.aborted == 1
@@ -730,7 +731,7 @@ async def test_a_sink_may_cancel_another_job(build: Build) -> None:
     engine = FakeEngine()
     engine.hold()
     engine.slow_close = asyncio.Event()
-    inference = build(engine, slots=2)
+    inference = build(engine, slots=3)
     first, first_sink = make_job("a")
     second, second_sink = make_job("a", DESCRIBE)
     first_sink.on_finished = lambda result: inference.cancel(second, "user")
@@ -841,8 +842,8 @@ async def test_background_work_slows_down_with_the_questions_first_tokens(build:
     """With half of the share two of four slots; with a tenth of one slot a rest after each job. Questions keep all."""
     engine = FakeEngine()
     inference = build(engine, slots=4, queue=32)
-    inference._share._share, inference._share._changed_at = 0.5, inference._clock()
-    engine.hold()
+    inference._share._share, inference._share._asked_at = 0.5, inference._clock()
+    engine.hold(at=1)
     sinks = []
     for number in range(4):
         job, sink = make_job(session_id=f"d{number}", kind=DESCRIBE)
@@ -889,3 +890,49 @@ async def test_first_tokens_of_questions_are_learned(build: Build) -> None:
     assert inference.background_share == 1.0
     await ask()
     assert inference.background_share < 0.6
+
+
+async def test_one_prompt_of_background_work_at_a_time(build: Build) -> None:
+    """The next one begins with the first word of the one before."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=8)
+    jobs = [make_job(session, DESCRIBE) for session in "abc"]
+    for job, _ in jobs:
+        inference.submit(job)
+    await until(lambda: engine.open == 1)
+    await turns()
+    assert engine.open == 1
+    engine.release()
+    await until(lambda: all(sink.ended for _, sink in jobs))
+
+
+async def test_background_work_leaves_a_slot_free(build: Build) -> None:
+    engine = FakeEngine()
+    engine.hold(at=1)
+    inference = build(engine, slots=3)
+    jobs = [make_job(session, WATCH) for session in "abcd"]
+    for job, _ in jobs:
+        inference.submit(job)
+    await until(lambda: sum(bool(sink.text) for _, sink in jobs) == 2)
+    await turns()
+    assert inference.running == 2
+    engine.release()
+    await until(lambda: all(sink.ended for _, sink in jobs))
+
+
+async def test_descriptions_do_not_starve_beside_watches(build: Build) -> None:
+    """Every third job is a description, while both wait."""
+    engine = FakeEngine()
+    engine.hold()
+    inference = build(engine, slots=1, queue=32)
+    blocker, _ = make_job("q")
+    inference.submit(blocker)
+    for number in range(6):
+        inference.submit(make_job(f"w{number}", WATCH)[0])
+    for number in range(2):
+        inference.submit(make_job(f"d{number}", DESCRIBE)[0])
+    engine.release()
+    await until(lambda: inference.running == 0)
+    kinds = [request.kind for request in engine.requests[1:]]
+    assert kinds == [WATCH, WATCH, DESCRIBE, WATCH, WATCH, DESCRIBE, WATCH, WATCH]

@@ -1,0 +1,254 @@
+"""Simulate many sessions on one GPU: `python -m benchmarks.simulate [--sessions 1 8 32 128]`, no GPU, seconds.
+
+The real queue of answers runs on simulated time, in front of a cost model of vLLM with a 32B model on an MI300X. A session
+asks questions, and some describe and watch a scene that changes all the time, so that background work always waits. Printed
+are the time to a question's first token with and without that background work, GPU seconds of a useful answer, the least
+share of a session's background work, and how soon a cancelled answer's slot is free.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import statistics
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass, field, replace
+
+from server.core import core_dumps
+from server.core.frames import Kind
+from server.core.metrics import Metrics
+from server.engines.base import (
+    Capabilities,
+    Chunk,
+    Delta,
+    EngineRequest,
+    EngineState,
+    EngineStatus,
+    Finished,
+)
+from server.inference import Inference, Job, Result
+from tests.support.fakes import FakeEngines, RecordingSink, make_request
+from tests.support.fakes_clock import run_clock
+
+# Seconds. Each step reads 64 GB of bfloat16 weights at 5.3 TB/s.
+STEP = 64e9 / 5.3e12
+# Seconds a prompt token: 2 operations for each of 32.8e9 weights, at 40 % of 1,307 TFLOP/s (dense bfloat16), and a tenth
+# more for the pictures' encoder.
+TOKEN = 1.1 * 2 * 32.8e9 / (0.4 * 1307e12)
+# Prompt tokens of one step (vLLM's --max-num-batched-tokens is 2,048 or more)
+CHUNK = 2048
+TEXT_TOKENS, PICTURE_TOKENS = 150, 480
+ANSWER_TOKENS = {Kind.CHAT: 40, Kind.WATCH: 60, Kind.DESCRIBE: 20}
+# Seconds between a session's questions, on average
+BETWEEN = 20.0
+CANCELLED = 0.05
+SECONDS, WARM_UP = 600.0, 60.0
+
+
+@dataclass(eq=False)
+class _Sequence:
+    prompt: int
+    tokens: asyncio.Queue[None] = field(default_factory=asyncio.Queue)
+
+
+class SimulatedGpu:
+    """An engine with continuous batching: each step has one token of each answer, and a part of the waiting prompts."""
+
+    name = "vllm"
+
+    def __init__(self) -> None:
+        self.busy = 0.0
+        self._running: list[_Sequence] = []
+        self._work = asyncio.Event()
+        self._task = asyncio.create_task(self._steps(), name="gpu")
+        self.status = EngineStatus(EngineState.READY, "", "simulated", Capabilities())
+
+    @property
+    def running(self) -> int:
+        return len(self._running)
+
+    async def _steps(self) -> None:
+        while True:
+            if not self._running:
+                self._work.clear()
+                await self._work.wait()
+            left = CHUNK
+            ready = [one for one in self._running if one.prompt == 0]
+            for one in self._running:
+                taken = min(left, one.prompt)
+                one.prompt -= taken
+                left -= taken
+                if taken and one.prompt == 0:
+                    ready.append(one)
+            seconds = max(STEP, (CHUNK - left + len(ready)) * TOKEN)
+            self.busy += seconds
+            await asyncio.sleep(seconds)
+            for one in ready:
+                one.tokens.put_nowait(None)
+
+    async def answer(self, request: EngineRequest) -> AsyncGenerator[Chunk, None]:
+        one = _Sequence(TEXT_TOKENS + PICTURE_TOKENS)
+        self._running.append(one)
+        self._work.set()
+        try:
+            for _ in range(request.max_tokens):
+                await one.tokens.get()
+                yield Delta("word ")
+            yield Finished("stop")
+        finally:
+            self._running.remove(one)
+
+    async def probe(self) -> EngineStatus:
+        return self.status
+
+    def forget(self, session_id: str) -> None:
+        """Nothing is remembered."""
+
+    async def close(self) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+
+@dataclass
+class Found:
+    first: list[float] = field(default_factory=list)
+    answers: int = 0
+    busy: float = 0.0
+    background: dict[str, int] = field(default_factory=dict)
+    freed: list[float] = field(default_factory=list)
+
+
+class Simulation:
+    def __init__(self, sessions: int, slots: int, background: bool, seed: int) -> None:
+        self._sessions = sessions
+        self._slots = slots
+        self._background = background
+        self._random = random.Random(seed)
+        self.found = Found()
+
+    async def run(self) -> Found:
+        loop = asyncio.get_running_loop()
+        gpu = SimulatedGpu()
+        self._gpu = gpu
+        self._inference = Inference(
+            FakeEngines(gpu),
+            max_concurrent=self._slots,
+            max_queue=4 * self._sessions + 64,
+            metrics=Metrics("simulated"),
+            clock=loop.time,
+        )
+        self._from = loop.time() + WARM_UP
+        tasks = []
+        for number in range(self._sessions):
+            tasks.append(asyncio.create_task(self._person(f"s{number}")))
+            # Two of three describe or watch.
+            if self._background and number % 3 < 2:
+                kind = (Kind.DESCRIBE, Kind.WATCH)[number % 3]
+                self.found.background[f"s{number} {kind}"] = 0
+                tasks.append(asyncio.create_task(self._works(f"s{number}", kind)))
+        await asyncio.sleep(WARM_UP)
+        busy = gpu.busy
+        await asyncio.sleep(SECONDS)
+        self.found.busy = gpu.busy - busy
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._inference.close()
+        await gpu.close()
+        return self.found
+
+    def _job(self, session: str, kind: Kind) -> tuple[Job, RecordingSink, asyncio.Event]:
+        sink, ended = RecordingSink(), asyncio.Event()
+
+        def finished(result: Result) -> None:
+            ended.set()
+
+        sink.on_finished = finished
+        request = replace(
+            make_request(kind, session_id=session, kind=kind), max_tokens=ANSWER_TOKENS[kind]
+        )
+
+        async def make(engine: object) -> EngineRequest:
+            return request
+
+        return Job(session, kind, make, sink, "j"), sink, ended
+
+    async def _person(self, session: str) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._random.expovariate(1 / BETWEEN))
+            job, sink, ended = self._job(session, Kind.CHAT)
+            asked = loop.time()
+
+            def first(text: str, asked: float = asked, sink: RecordingSink = sink) -> None:
+                if asked >= self._from and sink.calls.count("delta") == 1:
+                    self.found.first.append(loop.time() - asked)
+
+            sink.on_delta = first
+            self._inference.submit(job)
+            if self._random.random() < CANCELLED:
+                await asyncio.sleep(0.3)
+                if not ended.is_set() and sink.calls:
+                    await self._cancel(job)
+            await ended.wait()
+            if asked >= self._from and sink.result is not None and not sink.result.cancel_reason:
+                self.found.answers += 1
+
+    async def _cancel(self, job: Job) -> None:
+        loop = asyncio.get_running_loop()
+        run = self._inference._runs.get(job)
+        began = loop.time()
+        self._inference.cancel(job, "user")
+        while run in self._inference._slots:
+            await asyncio.sleep(0.001)
+        self.found.freed.append(loop.time() - began)
+
+    async def _works(self, session: str, kind: Kind) -> None:
+        """Always has another request for background work, as with a scene that never rests."""
+        loop = asyncio.get_running_loop()
+        while True:
+            job, sink, ended = self._job(session, kind)
+            self._inference.submit(job)
+            await ended.wait()
+            whole = sink.result is not None and sink.result.cancel_reason is None
+            if whole and loop.time() >= self._from:
+                self.found.background[f"{session} {kind}"] += 1
+                self.found.answers += 1
+            # A look at the camera comes at most every 0.4 s.
+            await asyncio.sleep(0.4)
+
+
+def p95(values: Sequence[float]) -> float:
+    return sorted(values)[int(0.95 * (len(values) - 1))]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    core_dumps.forbid()
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.simulate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--sessions", type=int, nargs="+", default=[1, 8, 32, 128])
+    parser.add_argument("--slots", type=int, default=8, help="MAX_CONCURRENT_INFERENCES (8)")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args(arguments)
+    for sessions in given.sessions:
+        idle = run_clock(Simulation(sessions, given.slots, False, given.seed).run())
+        busy = run_clock(Simulation(sessions, given.slots, True, given.seed).run())
+        alone, beside = p95(idle.first), p95(busy.first)
+        counts = list(busy.background.values())
+        share = min(counts) / statistics.mean(counts) if counts and sum(counts) else 0.0
+        freed = max(busy.freed or [0.0])
+        print(
+            f"{sessions:4} sessions: first token p95 {alone * 1000:6.1f} ms alone, {beside * 1000:6.1f} beside background work "
+            f"(bound {(1.3 * alone + STEP) * 1000:6.1f}), p50 {statistics.median(idle.first) * 1000:5.1f} and "
+            f"{statistics.median(busy.first) * 1000:5.1f}; GPU {busy.busy / busy.answers:5.3f} s an answer, busy "
+            f"{busy.busy / SECONDS:4.0%}; background {sum(counts) / SECONDS:5.2f} a second, least share {share:4.2f}; "
+            f"a cancelled one frees its slot within {freed * 1000:.0f} ms"
+        )
+
+
+if __name__ == "__main__":
+    main()
