@@ -1,7 +1,8 @@
 // A camera made of a canvas, put in place of the browser's own before the page loads.
 // The test holds `window.__camera`:
 //   mode     "clock" moving blocks and the clock · "black" · "frozen" draws nothing more · "text:<lines>" print on white ·
-//            "image:<data URL>" a picture over the whole of it · "thing" a magenta thing with spots that goes to and fro
+//            "image:<data URL>" a picture over the whole of it · "color:<color>" nothing but a color ·
+//            "thing" a magenta thing with spots that goes to and fro
 //   thing    whether the thing is there, in mode "thing"     thingAt  its edges at a time (epoch, ms), as shares
 //   textPx   height of a capital letter in camera pixels, for "text:"
 //   clock    whether the clock is drawn in "text:" too
@@ -77,6 +78,12 @@
       if (mode === "black") {
         context.fillStyle = "#000";
         context.fillRect(0, 0, width, height);
+      } else if (mode.startsWith("color:")) {
+        context.fillStyle = mode.slice(6);
+        context.fillRect(0, 0, width, height);
+        // One pixel that changes, as below.
+        context.fillStyle = camera.drawn % 2 ? "#fefefe" : "#fff";
+        context.fillRect(width - 2, height - 2, 2, 2);
       } else if (mode.startsWith("image:")) {
         if (picture.src !== mode.slice(6)) picture.src = mode.slice(6);
         if (!picture.complete) return;

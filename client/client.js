@@ -5,7 +5,9 @@ import { ChatView, languageOfTurn, wordsOf } from "./chat/chatview.js";
 import { Composer } from "./chat/composer.js";
 import { Conversation } from "./chat/conversation.js";
 import { Drawing } from "./chat/drawing.js";
+import { copy, share } from "./chat/sharing.js";
 import { Speech } from "./chat/speech.js";
+import { WatchEntry } from "./chat/watchentry.js";
 import { CodeDialog } from "./dialogs/codedialog.js";
 import { DisclosureDialog } from "./dialogs/disclosuredialog.js";
 import { MissingDialog } from "./dialogs/missingdialog.js";
@@ -61,6 +63,7 @@ const visit = new Visit({
   onMessage: (message) => {
     if (message.type === "still") return showStill(message);
     if (message.type === "change") return changes.render(message);
+    if (watches.receive(message)) return;
     if (operator.here?.receive(message)) return;
     conversation.receive(message);
     marks.here?.receive(message);
@@ -72,6 +75,7 @@ const visit = new Visit({
   onUnsent: (id) => conversation.end(id, "It was not asked: the camera is off."),
   onBroken: (again) => conversation.interrupt(BROKEN, again),
   onNewSession: () => {
+    watches.forget();
     if (conversation.turns.length === 0) return;
     // An open question is answered in the new session.
     note("A new session began. What was said before is not remembered.", conversation.open);
@@ -100,7 +104,7 @@ const changes = new Changes({
 
 const chat = new ChatView(
   {
-    copy: navigator.clipboard ? (turn) => void copy(wordsOf(turn)) : null,
+    copy: navigator.clipboard ? (turn) => void copy(wordsOf(turn)).then((said) => chat.announce(said)) : null,
     share: "share" in navigator ? (turn) => void share(wordsOf(turn)) : null,
     speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
     again: (turn) => ask(turn.question, turn.detail),
@@ -112,6 +116,7 @@ const chat = new ChatView(
 
 const composer = new Composer({
   onAsk: (text) => ask(text),
+  onWatch: (condition) => void watches.add(condition),
   onTyping: () => visit.typing(),
 });
 
@@ -146,6 +151,30 @@ const operator = new Part({
   onMissing: (again) => missing.open("The engine panel", again),
 });
 
+const watches = new WatchEntry(
+  {
+    address: new URL("./watch/panel.js", import.meta.url),
+    load: async () => {
+      const { WatchPanel } = await import("./watch/panel.js");
+      return new WatchPanel(visit, {
+        show: (ring) => {
+          drawing.flush();
+          chat.add(ring);
+          renderRunning();
+        },
+        say: (text) => chat.announce(text),
+        opened: () => grow(true),
+        refused: (condition, why) => {
+          composer.restore(condition);
+          note(why);
+        },
+      });
+    },
+    onMissing: (again) => missing.open("The list of watches", again),
+  },
+  composer,
+);
+
 /** @param {string} text @param {"auto"|"low"|"high"} [detail] */
 function ask(text, detail = "auto") {
   const waited = conversation.running;
@@ -164,25 +193,6 @@ function cancel() {
   if (visit.cancel(turn.id)) conversation.end(turn.id, "Cancelled.");
 }
 
-/** @param {string} text */
-async function copy(text) {
-  try {
-    await navigator.clipboard.writeText(text);
-    chat.announce("Copied.");
-  } catch {
-    chat.announce("The browser did not allow copying.");
-  }
-}
-
-/** @param {string} text */
-async function share(text) {
-  try {
-    await navigator.share({ text });
-  } catch {
-    // The user closed the dialog without sharing.
-  }
-}
-
 /** @param {import("./live/facts.js").Facts} facts */
 function render(facts) {
   if (facts.socket === "open") trust.close(); // it trusts by now
@@ -199,6 +209,7 @@ function render(facts) {
   remember(facts.active && visit.session.paired);
   renderEntry();
   operator.here?.connected(facts.socket === "open");
+  watches.connected(facts.socket === "open");
   if (talking) fetchDoctorAhead();
   if (talking && canPoint()) fetchMarksAhead();
   if (!facts.describing) conversation.endDescription();
@@ -259,7 +270,7 @@ function renderRunning() {
   if (!running) marks.here?.ended();
   composer.renderRunning(running !== null);
   stage.renderBusy(running !== null && running.state !== "answering");
-  const talking = conversation.turns.length > 0;
+  const talking = conversation.turns.length > 0 || chat.entries > 0;
   stage.app.classList.toggle("talking", talking);
   show(handle, talking);
 }

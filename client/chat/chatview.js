@@ -26,6 +26,8 @@ const NEAR_END = 48;
 /** The answers, shown as plain text. Knows no connection. */
 export class ChatView {
   log = byId("log", HTMLElement);
+  // Entries that are no answers
+  entries = 0;
 
   #empty = byId("empty", HTMLElement);
   #template = byId("turn-template", HTMLTemplateElement);
@@ -95,7 +97,7 @@ export class ChatView {
     this.#turns.get(turn.key)?.remove();
     this.#turns.delete(turn.key);
     this.#announced.delete(turn.key);
-    show(this.#empty, this.#turns.size === 0);
+    show(this.#empty, this.#turns.size + this.entries === 0);
   }
 
   /** Add a line between the answers. @param {string} text @param {Turn|null} [before] null: below all of them */
@@ -107,6 +109,14 @@ export class ChatView {
     this.log.insertBefore(line, (before && this.#turns.get(before.key)) ?? null);
     this.announce(text);
     this.#follow();
+  }
+
+  /** Put an entry of another kind below the answers. @param {HTMLElement} entry */
+  add(entry) {
+    this.entries += 1;
+    show(this.#empty, false);
+    this.log.append(entry);
+    this.toEnd();
   }
 
   toEnd() {

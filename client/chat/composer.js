@@ -1,4 +1,5 @@
 import { byId, say, show } from "../page/dom.js";
+import { conditionIn } from "./condition.js";
 import { draft } from "./draft.js";
 
 // With this the style sheet resizes the box, without a layout per key.
@@ -10,18 +11,24 @@ const COUNT_FROM = 300;
 export class Composer {
   box = byId("question", HTMLTextAreaElement);
   cancel = byId("cancel", HTMLButtonElement);
+  watch = byId("watch", HTMLButtonElement);
 
   #form = byId("composer", HTMLFormElement);
   #send = byId("send", HTMLButtonElement);
   #count = byId("question-count", HTMLElement);
+  #offer = byId("watch-offer", HTMLButtonElement);
   #onAsk;
+  #onWatch;
   #limit = 4000;
   // The last text of `suggest`, which the next one replaces
   #suggested = "";
+  // The text becomes a watch, not a question.
+  #watching = false;
 
-  /** @param {{onAsk: (text: string) => void, onTyping: () => void}} hooks */
-  constructor({ onAsk, onTyping }) {
+  /** @param {{onAsk: (text: string) => void, onWatch: (condition: string) => void, onTyping: () => void}} hooks */
+  constructor({ onAsk, onWatch, onTyping }) {
     this.#onAsk = onAsk;
+    this.#onWatch = onWatch;
     this.box.value = draft.load();
     this.box.addEventListener("focus", onTyping);
     this.box.addEventListener("input", () => {
@@ -39,6 +46,12 @@ export class Composer {
       event.preventDefault();
       this.#ask();
     });
+    this.watch.addEventListener("click", () => {
+      if (this.box.value.trim()) return this.#order();
+      this.#watch(!this.#watching);
+      this.box.focus();
+    });
+    this.#offer.addEventListener("click", () => this.#order());
     this.#settle();
   }
 
@@ -68,10 +81,46 @@ export class Composer {
     if (focused && !running) this.box.focus(); // or a keyboard user would fall out of the page
   }
 
+  /** Offer watches, or not: an older server has none. @param {boolean} offered */
+  offerWatches(offered) {
+    show(this.watch, offered);
+    if (!offered) this.#watch(false);
+    this.#settle();
+  }
+
+  /** Put a text back that was not taken, before anything typed since. @param {string} text */
+  restore(text) {
+    this.box.value = [text, this.box.value].filter(Boolean).join(" ");
+    draft.save(this.box.value);
+    this.#watch(true);
+    this.#settle();
+  }
+
+  /** @param {boolean} watching */
+  #watch(watching) {
+    this.#watching = watching;
+    this.watch.setAttribute("aria-pressed", String(watching));
+    this.box.placeholder = watching ? "Tell me when…" : "Ask a question";
+  }
+
+  /** Make a watch of the text. */
+  #order() {
+    const text = this.box.value.trim();
+    if (!text || text.length > this.#limit) return;
+    this.#watch(false);
+    this.#clear();
+    this.#onWatch(conditionIn(text) || text);
+  }
+
   #ask() {
+    if (this.#watching) return this.#order();
     const text = this.box.value.trim();
     if (!text || this.box.value.length > this.#limit) return;
     this.#onAsk(text);
+    this.#clear();
+  }
+
+  #clear() {
     this.box.value = "";
     draft.save("");
     this.#settle();
@@ -82,6 +131,7 @@ export class Composer {
   #settle() {
     const { length } = this.box.value;
     const over = length > this.#limit;
+    show(this.#offer, !this.watch.hidden && !this.#watching && conditionIn(this.box.value) !== "");
     this.#send.disabled = this.box.value.trim() === "" || over;
     this.box.setAttribute("aria-invalid", String(over));
     show(this.#count, length > this.#limit - COUNT_FROM);

@@ -117,6 +117,7 @@ class Watch:
         self.asked_frame: str | None = None
         # False until the state at its beginning is known; a yes before that rings nothing.
         self.begun = False
+        self._first_noes = 0
         # An answer waits for one look at the settled scene: a first no, and each answer about a
         # condition that held, since nothing may change again once it is over.
         self.unsettled = False
@@ -176,7 +177,9 @@ class Watch:
             self.unsettled = False
             self.belief = Belief.DOUBTED
             return True
-        self.begun = self.begun or settled
+        # Two noes about different frames are enough, since a busy scene never settles.
+        self._first_noes += 1
+        self.begun = self.begun or settled or self._first_noes > 1
         # Only a second no is compared with later pictures.
         self.unsettled = not settled
         if settled:

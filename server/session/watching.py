@@ -42,7 +42,7 @@ from server.session.watch_request import (
 )
 from server.vision.grounding import Box
 
-# A scene without a change for this long after a first no is settled.
+# A scene without a change for this long after a request is settled.
 _SETTLED_SECONDS = 1.0
 # A request that was stopped, or failed in a way that may pass, is made again after this long, so often.
 _AGAIN_SECONDS = 0.5
@@ -101,6 +101,8 @@ class Watching:
         self._asked_at = 0.0
         # The same of the newest frame
         self._seen_at = 0.0
+        # The frame of the last look, if it showed no change
+        self._last: Frame | None = None
         # The change that waits for the end of the common request
         self._waiting: Change | None = None
         self._again: asyncio.TimerHandle | None = None
@@ -162,6 +164,7 @@ class Watching:
 
     def new_stream(self) -> None:
         self._attention.forget()
+        self._last = None
 
     def retry(self) -> None:
         self._attention.retry()
@@ -176,7 +179,7 @@ class Watching:
             self._again.cancel()
             self._again = None
         self._asks.clear()
-        self._running = self._compared = self._early = None
+        self._running = self._compared = self._early = self._last = None
         self._list.forget()
         self._rings.forget()
         self._frames.forget()
@@ -199,9 +202,10 @@ class Watching:
         elif self._rule.unbegun:
             self._frames.keep(frame)
             ask = self._rule.begin(frame.id, now, minute)
-        elif not change.changed and frame.captured - self._asked_at >= _SETTLED_SECONDS:
-            self._frames.keep(frame)
-            ask = self._rule.settled(frame.id, None, now, minute)
+        elif (calm := self._settled(change, frame)) is not None:
+            self._frames.keep(calm)
+            ask = self._rule.settled(calm.id, None, now, minute)
+        self._last = None if change.changed else frame
         if ask is not None:
             self._asked_at = frame.captured
             if ask.look is Look.PLAIN:
@@ -211,6 +215,15 @@ class Watching:
             self._waiting = change
         self._frames.settle(self._rule.asking, self._rule.compared)
         self.report()
+
+    def _settled(self, change: Change, frame: Frame) -> Frame | None:
+        """Return the frame of a scene that does not change; None without one.
+
+        It is the frame of the look before: some changes are found in the second look only.
+        """
+        if change.changed or frame.captured - self._asked_at < _SETTLED_SECONDS:
+            return None
+        return self._last
 
     # Requests
 

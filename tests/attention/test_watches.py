@@ -131,6 +131,27 @@ def test_what_holds_when_the_watch_begins_is_a_status() -> None:
     assert len(bench.twice(YES)) == 1
 
 
+def test_two_noes_begin_a_watch_on_a_scene_that_never_settles() -> None:
+    """After one alone a yes might have been there from the beginning."""
+    for noes, rings in ((1, 0), (2, 1)):
+        bench = Bench(KETTLE)
+        for _ in range(noes):
+            bench.answer(bench.woken(), NO)
+        assert len(bench.twice(YES)) == rings
+
+
+def test_a_condition_that_held_is_looked_at_until_it_is_over() -> None:
+    """Nothing may change any more once it is over, so the settled scene is asked about."""
+    bench = Bench(Order("w1", "it boils", repeat=True, cooldown_s=0)).calm()
+    assert bench.twice(YES)
+    assert bench.settled() is None
+    bench.answer(bench.woken(), NO)
+    for _ in range(2):
+        assert bench.state() is WatchState.SEEN
+        bench.answer(bench.settled(), NO)
+    assert bench.state() is WatchState.LOOKING
+
+
 def test_it_is_over_after_three_noes_and_rings_again_after_the_cooldown() -> None:
     bench = Bench(Order("w1", "it boils", repeat=True, cooldown_s=1000)).calm()
     assert bench.twice(YES)

@@ -34,13 +34,13 @@ FOLDERS = [
     ["live"],
     ["page"],
     ["chat", "dialogs", "stage"],
-    ["doctor", "operator", "track"],
+    ["doctor", "operator", "track", "watch"],
     [""],
 ]
 # Join what carries with what shows.
-JOINS = {"client.js", "doctor/panel.js", "operator/panel.js", "track/marks.js"}
+JOINS = {"client.js", "doctor/panel.js", "operator/panel.js", "track/marks.js", "watch/panel.js"}
 # Fetched when somebody opens them, each with all that it imports and the page has not
-PARTS = ["doctor/panel.js", "operator/panel.js", "track/marks.js"]
+PARTS = ["doctor/panel.js", "operator/panel.js", "track/marks.js", "watch/panel.js"]
 # Only comments name them.
 TYPES = ["live/descriptionmessages.js", "live/operatormessages.js", "live/watchmessages.js"]
 # The workers that they start
@@ -50,6 +50,7 @@ WITHOUT_PAGE = [
     "live/*",
     "page/picture",
     "page/words",
+    "chat/condition",
     "chat/conversation",
     "chat/language",
     "doctor/doctor",
@@ -72,6 +73,8 @@ WITHOUT_PAGE = [
     "track/trackedbox",
     "track/tracker",
     "track/worker",
+    "watch/desk",
+    "watch/words",
 ]
 # Show things, and never touch the connection.
 WITHOUT_CONNECTION = [
@@ -90,9 +93,12 @@ WITHOUT_CONNECTION = [
     "stage/stageview",
     "track/overlay",
     "track/readback",
+    "watch/alarm",
+    "watch/view",
 ]
 # Neither carry nor show.
 PURE = [
+    "chat/condition",
     "chat/conversation",
     "chat/language",
     "operator/enginewords",
@@ -100,6 +106,7 @@ PURE = [
     "page/words",
     "stage/simplemode",
     "track/ring",
+    "watch/words",
 ]
 
 

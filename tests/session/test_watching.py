@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 
+from server.attention.gate import Change, Why
 from server.attention.watch_answers import conditions_in
 from server.core.errors import EngineFailed
 from server.core.frames import BoxUnit, Detail, Kind
@@ -545,3 +547,26 @@ async def test_frames_are_bounded() -> None:
         one.engine.release()
         one.engine.chunks = reply(False)
         await guard.quiet()
+
+
+async def test_what_begins_before_the_scene_has_settled_is_no_state_of_the_beginning() -> None:
+    """The gate finds some changes in the second look only. So the settled scene is the frame before
+    a look without a change.
+    """
+    async with room(FakeEngine(capabilities=ABLE)) as one:
+        guard = Guard(one)
+        guard.watch()
+        guard.engine.chunks = reply(False)
+        await guard.show()
+        runner = one.session._watching
+        same = Change(Why.SAME, 0.0, None, 0.0)
+        late = guard.stage.show(1)
+        await guard.quiet()
+        at = runner._asked_at
+        runner._last = None
+        assert runner._settled(same, dataclasses.replace(late, captured=at + 5)) is None
+        runner._last = late
+        assert runner._settled(same, dataclasses.replace(late, captured=at + 0.5)) is None
+        assert runner._settled(same, dataclasses.replace(late, captured=at + 1)) is late
+        found = Change(Why.COLOR, 3.0, None, 0.0)
+        assert runner._settled(found, dataclasses.replace(late, captured=at + 5)) is None

@@ -1,0 +1,161 @@
+/** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
+/** @typedef {import("../live/watchmessages.js").Ring} Ring */
+/** @typedef {import("../live/messages.js").ClientMessage} ClientMessage */
+
+/**
+ * An order, as this tab keeps it.
+ * @typedef {Object} Order
+ * @property {string} id
+ * @property {string} condition
+ * @property {boolean} repeat
+ */
+
+// Rings that the page knows by their id; the oldest is forgotten.
+const MOST_RINGS = 64;
+
+/** The orders of this tab and the watches of its session. Knows no page. */
+export class WatchDesk {
+  /** @type {WatchInfo[]} as the server has them */
+  list = [];
+
+  /** @type {Map<string, Order>} */
+  #orders = new Map();
+  /** @type {Set<string>} ids that were sent on this socket */
+  #sent = new Set();
+  /** @type {Map<string, Ring>} */
+  #rings = new Map();
+  #open = false;
+  #hooks;
+
+  /**
+   * @param {Object} hooks
+   * @param {(message: ClientMessage) => boolean} hooks.send
+   * @param {() => void} hooks.onChange
+   * @param {(ring: Ring, fresh: boolean) => void} hooks.onRing fresh: no page has shown it before
+   * @param {(ring: Ring) => void} hooks.onWords a ring has other words now
+   * @param {(condition: string, why: string) => void} hooks.onRefused a watch was not taken
+   * @param {Order[]} hooks.saved orders of this tab before a reload
+   * @param {(orders: Order[]) => void} hooks.save
+   */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    for (const order of hooks.saved) this.#orders.set(order.id, order);
+  }
+
+  /** @returns {Order[]} orders that the server has not yet */
+  get waiting() {
+    const known = new Set(this.list.map((one) => one.id));
+    return [...this.#orders.values()].filter((one) => !known.has(one.id));
+  }
+
+  /** @param {string} condition @param {boolean} [repeat] */
+  add(condition, repeat = false) {
+    const order = { id: `w${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`, condition, repeat };
+    this.#orders.set(order.id, order);
+    this.#order(order);
+    this.#changed();
+  }
+
+  /** @param {string} id @param {boolean} repeat ring every time, or once */
+  repeat(id, repeat) {
+    const one = this.list.find((watch) => watch.id === id);
+    const order = this.#orders.get(id) ?? (one && { id, condition: one.condition, repeat });
+    if (!order) return;
+    order.repeat = repeat;
+    this.#orders.set(id, order);
+    this.#order(order);
+    this.#changed();
+  }
+
+  /** @param {string} id */
+  stop(id) {
+    this.#orders.delete(id);
+    if (this.list.some((one) => one.id === id)) this.#hooks.send({ type: "unwatch", id });
+    this.list = this.list.filter((one) => one.id !== id);
+    this.#changed();
+  }
+
+  /** @param {string} id of a ring */
+  wrong(id) {
+    this.#hooks.send({ type: "wrong", id });
+  }
+
+  /** @param {boolean} open the socket is open */
+  connected(open) {
+    if (open === this.#open) return;
+    this.#open = open;
+    this.#sent.clear();
+  }
+
+  /** Another session began: it knows none of the watches, and numbers rings anew. */
+  forget() {
+    this.list = [];
+    this.#rings.clear();
+    this.#sent.clear();
+    this.#hooks.onChange();
+  }
+
+  /** @param {import("../live/messages.js").ServerMessage} message @returns {boolean} true when it was about watches */
+  receive(message) {
+    if (message.type === "watches") this.#listed(message.watches);
+    else if (message.type === "ring") this.#rang(message);
+    else if (message.type === "error" && message.id && this.#orders.has(message.id)) this.#refused(message.id, message.message);
+    else return false;
+    return true;
+  }
+
+  /** @param {WatchInfo[]} list */
+  #listed(list) {
+    this.list = list;
+    for (const one of list) {
+      if (one.state === "expired" || (one.state === "seen" && !one.repeat && this.#hasRung(one.id))) this.#orders.delete(one.id);
+    }
+    // Those of before a reload, of an earlier session, and those ordered without a connection.
+    for (const order of this.waiting) this.#order(order);
+    this.#changed();
+  }
+
+  /** @param {Ring} ring */
+  #rang(ring) {
+    const known = this.#rings.get(ring.id);
+    if (known) {
+      known.reason = ring.reason;
+      this.#hooks.onWords(known);
+      return;
+    }
+    this.#rings.set(ring.id, ring);
+    for (const id of this.#rings.keys()) if (this.#rings.size > MOST_RINGS) this.#rings.delete(id);
+    const order = this.#orders.get(ring.watch);
+    if (order && !order.repeat) this.#orders.delete(order.id);
+    this.#hooks.onRing(ring, !ring.heard);
+    this.#hooks.send({ type: "heard", id: ring.id });
+    this.#changed();
+  }
+
+  /** @param {string} id @param {string} why */
+  #refused(id, why) {
+    const order = this.#orders.get(id);
+    this.#orders.delete(id);
+    this.#changed();
+    if (order) this.#hooks.onRefused(order.condition, why);
+  }
+
+  /** @param {string} id */
+  #hasRung(id) {
+    return [...this.#rings.values()].some((ring) => ring.watch === id);
+  }
+
+  /** @param {Order} order */
+  #order({ id, condition, repeat }) {
+    const known = this.list.find((one) => one.id === id);
+    if (this.#sent.has(id) && known?.repeat === repeat) return;
+    if (this.#sent.has(id) && !known) return;
+    const zone = -new Date().getTimezoneOffset();
+    if (this.#hooks.send({ type: "watch", id, condition, repeat, zone })) this.#sent.add(id);
+  }
+
+  #changed() {
+    this.#hooks.save([...this.#orders.values()]);
+    this.#hooks.onChange();
+  }
+}

@@ -1,0 +1,82 @@
+import { Alarm } from "./alarm.js";
+import { WatchDesk } from "./desk.js";
+import { WatchView } from "./view.js";
+
+/** @typedef {import("../live/messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./desk.js").Order} Order */
+
+/** Watches: connects what is ordered and rung with its views. Loaded when needed, not with the page. */
+export class WatchPanel {
+  #alarm = new Alarm();
+  #desk;
+
+  /**
+   * @param {import("../live/visit.js").Visit} visit
+   * @param {Object} hooks
+   * @param {(ring: HTMLElement) => void} hooks.show puts a ring among the answers
+   * @param {(text: string) => void} hooks.say to a screen reader
+   * @param {(condition: string, why: string) => void} hooks.refused a watch was not taken
+   * @param {() => void} hooks.opened the list needs room
+   */
+  constructor(visit, { show, say, refused, opened }) {
+    const view = new WatchView({
+      onStop: (id) => this.#desk.stop(id),
+      onRepeat: (id, repeat) => this.#desk.repeat(id, repeat),
+      onWrong: (id) => this.#desk.wrong(id),
+      onOpen: opened,
+    });
+    const desk = (this.#desk = new WatchDesk({
+      send: (message) => visit.socket.send(message),
+      onChange: () => view.render(this.#desk?.list ?? [], this.#desk?.waiting ?? []),
+      onRing: (ring, fresh) => {
+        const entry = view.ring(ring);
+        show(entry);
+        if (!fresh) return;
+        say(`${ring.condition}. ${ring.reason}`);
+        this.#alarm.ring(ring, () => entry.scrollIntoView({ block: "nearest" }));
+      },
+      onWords: (ring) => view.reword(ring),
+      onRefused: refused,
+      saved: saved(),
+      save,
+    }));
+    desk.connected(visit.facts.socket === "open");
+    view.render(desk.list, desk.waiting);
+  }
+
+  /** @param {string} condition */
+  add(condition) {
+    this.#desk.add(condition);
+  }
+
+  /** A person has tapped: the list shows itself as soon as there is something in it. */
+  open() {
+    this.#alarm.prepare();
+  }
+
+  /** @param {boolean} open the socket is open */
+  connected(open) {
+    this.#desk.connected(open);
+  }
+
+  forget() {
+    this.#desk.forget();
+  }
+
+  /** @param {ServerMessage} message @returns {boolean} true when it was about watches */
+  receive(message) {
+    return this.#desk.receive(message);
+  }
+}
+
+/** The orders of this tab before a reload, out of its history entry. @returns {Order[]} */
+function saved() {
+  const orders = history.state?.watches;
+  return Array.isArray(orders) ? orders.filter((one) => typeof one?.id === "string" && typeof one.condition === "string") : [];
+}
+
+/** @param {Order[]} orders */
+function save(orders) {
+  if (JSON.stringify(history.state?.watches ?? []) === JSON.stringify(orders)) return;
+  history.replaceState({ ...history.state, watches: orders }, "");
+}

@@ -1,0 +1,155 @@
+import { byId, say, show } from "../page/dom.js";
+import { clock, stateOf, summary } from "./words.js";
+
+/** @typedef {import("../live/watchmessages.js").WatchInfo} WatchInfo */
+/** @typedef {import("../live/watchmessages.js").Ring} Ring */
+
+/**
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag @param {string} [name] @param {string} [text]
+ */
+function make(tag, name = "", text = "") {
+  const element = document.createElement(tag);
+  if (name) element.className = name;
+  if (text) element.textContent = text;
+  return element;
+}
+
+/** The list of watches above the answers, and the rings among them. Knows no connection. */
+export class WatchView {
+  box = byId("watches", HTMLDetailsElement);
+
+  #summary = byId("watches-summary", HTMLElement);
+  #list = byId("watches-list", HTMLElement);
+  /** @type {Map<string, {item: HTMLElement, state: HTMLElement, every: HTMLButtonElement}>} by the watch's id */
+  #items = new Map();
+  /** @type {Map<string, HTMLElement>} reasons by the ring's id */
+  #reasons = new Map();
+  #hooks;
+
+  /**
+   * @param {Object} hooks
+   * @param {(id: string) => void} hooks.onStop
+   * @param {(id: string, repeat: boolean) => void} hooks.onRepeat
+   * @param {(id: string) => void} hooks.onWrong
+   * @param {() => void} hooks.onOpen the list was opened
+   */
+  constructor(hooks) {
+    this.#hooks = hooks;
+    this.box.addEventListener("toggle", () => {
+      if (this.box.open) hooks.onOpen();
+    });
+  }
+
+  /** @param {WatchInfo[]} watches @param {import("./desk.js").Order[]} waiting orders that the server has not yet */
+  render(watches, waiting) {
+    const rows = [
+      ...watches.map((one) => ({ ...one, text: stateOf(one) })),
+      ...waiting.map((one) => ({ ...one, text: "Waiting for the camera and the connection.", state: "waiting" })),
+    ];
+    show(this.box, rows.length > 0);
+    say(this.#summary, summary(watches, waiting.length));
+    this.box.dataset.state = watches.some((one) => one.state === "cannot") ? "cannot" : "on";
+    const here = new Set(rows.map((row) => row.id));
+    for (const [id, { item }] of this.#items) {
+      if (here.has(id)) continue;
+      // A keyboard user stays in the list.
+      if (item.contains(document.activeElement)) this.#summary.focus();
+      item.remove();
+      this.#items.delete(id);
+    }
+    for (const row of rows) {
+      const parts = this.#items.get(row.id) ?? this.#add(row.id, row.condition);
+      say(parts.state, row.text);
+      parts.item.dataset.state = row.state;
+      parts.every.setAttribute("aria-pressed", String(row.repeat));
+    }
+  }
+
+  /** @param {string} id @param {string} condition */
+  #add(id, condition) {
+    const item = make("li");
+    const words = make("div", "words");
+    const state = make("p", "fine");
+    words.append(make("p", "condition", condition), state);
+    const every = make("button", "every", "Every time");
+    every.type = "button";
+    every.title = "Ring each time, not only once";
+    every.addEventListener("click", () => this.#hooks.onRepeat(id, every.getAttribute("aria-pressed") !== "true"));
+    const stop = make("button", "", "Stop");
+    stop.type = "button";
+    stop.setAttribute("aria-label", `Stop watching: ${condition}`);
+    stop.addEventListener("click", () => this.#hooks.onStop(id));
+    item.append(words, every, stop);
+    this.#list.append(item);
+    const parts = { item, state, every };
+    this.#items.set(id, parts);
+    return parts;
+  }
+
+  /** The entry of a ring, to be put among the answers. @param {Ring} ring @returns {HTMLElement} */
+  ring(ring) {
+    const entry = make("article", "ring");
+    entry.setAttribute("aria-label", `It rang: ${ring.condition}`);
+    entry.dataset.id = ring.id;
+    const head = make("p", "head");
+    const time = make("time", "", clock(ring.at));
+    time.dateTime = new Date(ring.at).toISOString();
+    head.append(make("strong", "", ring.condition), " ", time);
+    const picture = this.#picture(ring);
+    if (picture) entry.append(picture);
+    picture?.addEventListener("click", () => {
+      const large = entry.classList.toggle("large");
+      picture.setAttribute("aria-expanded", String(large));
+      entry.scrollIntoView({ block: "nearest" });
+    });
+    entry.append(head);
+    const reason = make("p", "reason", ring.reason);
+    this.#reasons.set(ring.id, reason);
+    const foot = make("div", "foot");
+    const wrong = make("button", "", "That was wrong");
+    wrong.type = "button";
+    wrong.addEventListener("click", () => {
+      this.#hooks.onWrong(ring.id);
+      wrong.disabled = true;
+      say(sure, "Taken back: this watch has to be surer from now on.");
+    });
+    const sure = make("span", "fine", `${Math.round(ring.sure * 100)} % sure`);
+    sure.setAttribute("role", "status");
+    foot.append(sure, wrong);
+    entry.append(reason, foot);
+    return entry;
+  }
+
+  /** @param {Ring} ring whose reason has changed */
+  reword(ring) {
+    const reason = this.#reasons.get(ring.id);
+    if (reason) say(reason, ring.reason);
+  }
+
+  /** @param {Ring} ring */
+  #picture({ image, region, condition }) {
+    // Only data URLs as in the protocol: the page loads no picture from an address.
+    if (!image?.startsWith("data:image/jpeg;base64,")) return null;
+    const frame = make("button", "proof");
+    frame.type = "button";
+    frame.title = "Show it larger";
+    frame.setAttribute("aria-expanded", "false");
+    const shown = make("img");
+    shown.src = image;
+    shown.alt = `The picture that shows: ${condition}`;
+    frame.append(shown);
+    if (region) {
+      const [left, top, right, bottom] = region.map((share) => Math.min(1, Math.max(0, share)) * 100);
+      const mark = make("i");
+      Object.assign(mark.style, {
+        left: `${left}%`,
+        top: `${top}%`,
+        width: `${right - left}%`,
+        height: `${bottom - top}%`,
+      });
+      frame.append(mark);
+    }
+    return frame;
+  }
+}

@@ -1,0 +1,99 @@
+"""Watches on the page: added by one tap or by their words, rung once with the frame that proves it."""
+
+from __future__ import annotations
+
+import base64
+
+import cv2
+import numpy as np
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+ORANGE, RED = "color:rgb(240 140 20)", "color:rgb(210 30 30)"
+
+
+async def color_of(page: Visitor, src: str) -> tuple[float, float, float]:
+    """Mean blue, green and red of a picture that the page shows."""
+    raw = base64.b64decode(src.removeprefix("data:image/jpeg;base64,"))
+    picture = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_COLOR)
+    assert picture is not None
+    blue, green, red = picture.mean((0, 1))
+    return float(blue), float(green), float(red)
+
+
+async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
+    """Not for orange; once for red, with a red frame; and the page shows, marks and takes it back."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.show(mode="color:rgb(120 120 120)", clock=False)
+    rings, listed = page.page.locator(".ring"), page.page.locator("#watches-list li")
+    offer = page.button("Watch for this")
+    await expect(offer).to_be_hidden()
+    await page.box.fill("Tell me when you see red.")
+    await offer.click()
+    await expect(page.box).to_have_value("")
+    sent = await page.sent("watch")
+    assert sent["condition"] == "you see red"
+    await page.got('m.type === "watches" && m.watches[0]?.looked_at')
+    await expect(page.page.locator("#watches-summary")).to_have_text("Watching: you see red")
+
+    since = await page.now()
+    await page.show(mode=ORANGE)
+    await page.got(
+        'm.type === "watches" && m.watches[0].reason.includes("Nothing red")', since=since
+    )
+    await expect(rings).to_have_count(0)
+
+    await page.show(mode=RED)
+    await expect(rings).to_have_count(1)
+    ring = await page.got('m.type === "ring"')
+    blue, green, red = await color_of(page, ring["image"])
+    assert red > 150 > 80 > green
+    assert blue < 80
+    await page.sent("heard")
+    await expect(rings.locator(".proof img")).to_have_js_property("complete", True)
+    await expect(rings.locator(".proof i")).to_be_visible()
+    await expect(rings).to_contain_text("you see red")
+
+    await page.page.locator("#watches summary").click()
+    await expect(listed).to_contain_text("Seen.")
+    await page.button("That was wrong").click()
+    await expect(rings).to_contain_text("Taken back")
+    await expect(listed).to_contain_text("Paused.")
+    await page.page.get_by_role("button", name="Stop watching: you see red").click()
+    await expect(page.page.locator("#watches")).to_be_hidden()
+    # Once: nothing more has rung.
+    assert [one for one in await page.log() if one["message"].get("type") == "ring"][1:] == []
+
+
+async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(
+    visit: Visit, builtin: Running
+) -> None:
+    """With what can be watched for; one tap on the bell makes a watch of what is typed."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.box.fill("the kettle boils")
+    await page.button("Tell me when…").click()
+    await expect(page.page.locator("#log .note")).to_contain_text("The built-in engine watches for")
+    await expect(page.box).to_have_value("the kettle boils")
+    await expect(page.page.locator("#watches")).to_be_hidden()
+
+
+async def test_watches_survive_a_reload(visit: Visit, builtin: Running) -> None:
+    """The tab keeps the orders, and the new session gets them."""
+    page = await visit(builtin.base_url)
+    await page.start()
+    await page.button("Tell me when…").click()
+    await expect(page.box).to_have_attribute("placeholder", "Tell me when…")
+    await page.box.fill("a QR code")
+    await page.box.press("Enter")
+    await page.got('m.type === "watches" && m.watches.length === 1')
+    await page.page.reload()
+    await page.start()
+    await page.got('m.type === "watches" && m.watches.length === 1')
+    await expect(page.page.locator("#watches-summary")).to_have_text("Watching: a QR code")
