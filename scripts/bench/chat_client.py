@@ -112,11 +112,6 @@ class ChatClient:
             await asyncio.wait([self._reader])
             self._reader = None
 
-    def drop_socket(self) -> None:
-        """Cut the socket without a word, as a network does."""
-        if self._socket is not None:
-            self._socket.transport.abort()
-
     async def send(self, message: Message) -> None:
         """Send any message. Raises ConnectionClosed."""
         await self.send_text(json.dumps(message))

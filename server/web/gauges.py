@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from server.core import aio
-from server.core.addresses import RequestLimiter
-from server.core.metrics import Metrics
-from server.engines.selector import EngineSelector
 from server.hosting.engine_slot import EngineSlot
-from server.inference import Inference
-from server.listen.connections import Connections
 from server.rtc.patches import datagrams, transport_guard
-from server.session_manager import SessionManager
-from server.web.health import Health
-from server.web.turn_watch import RelayWatch
+
+if TYPE_CHECKING:
+    from server.core.addresses import RequestLimiter
+    from server.core.metrics import Metrics
+    from server.engines.selector import EngineSelector
+    from server.inference import Inference
+    from server.listen.connections import Connections
+    from server.session_manager import SessionManager
+    from server.web.health import Health
+    from server.web.turn_watch import RelayWatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,6 +52,12 @@ async def soon(check: Callable[[], bool], seconds: float = 5.0) -> None:
             await asyncio.sleep(0.005)
 
 
+def cut_socket(peer: CameraPeer) -> None:
+    """Cut its socket without a word, as a network does."""
+    if peer._socket is not None:
+        peer._socket.transport.abort()
+
+
 class Page:
     """One socket, read in order. What `next` steps over stays in `seen`."""
 

@@ -11,6 +11,7 @@ import pytest
 from scripts.bench.camera_peer import CameraPeer
 from scripts.bench.http_json import json_request
 from scripts.bench.live_encoder import LiveEncoder
+from tests.support.clients import cut_socket
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import READABLE, Footprint, ServerProcess
@@ -53,7 +54,7 @@ async def _visit(peer: CameraPeer, number: int) -> None:
         case 2:
             # In the middle of an answer, and the socket is cut.
             await peer.start("And now?")
-            peer.drop_socket()
+            cut_socket(peer)
         case 3:
             # The camera ends, and is offered again in the same session.
             await peer.end_camera()

@@ -31,7 +31,7 @@ from scripts.bench.live_encoder import LiveEncoder
 from server.core.frames import CameraState
 from server.engines.openai.own_machine import own_addresses
 from tests.support import hostile
-from tests.support.clients import http, visitor
+from tests.support.clients import cut_socket, http, visitor
 from tests.support.fakes_openai import FakeOpenAI
 from tests.support.fakes_rtc import live_encoder
 from tests.support.fakes_server import READABLE, Footprint, ServerProcess
@@ -188,7 +188,7 @@ async def leave(peer: CameraPeer, chance: random.Random) -> None:
         case 2:
             with suppress(ConnectionClosed):
                 await peer.start("And now?")
-            peer.drop_socket()
+            cut_socket(peer)
         case 3:
             await peer.close_socket()
 
