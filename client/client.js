@@ -13,14 +13,17 @@ import { DisclosureDialog } from "./dialogs/disclosuredialog.js";
 import { MissingDialog } from "./dialogs/missingdialog.js";
 import { OtherDialog } from "./dialogs/otherdialog.js";
 import { TrustDialog } from "./dialogs/trustdialog.js";
+import { Memory } from "./live/memory.js";
 import { Visit } from "./live/visit.js";
 import { byId, show } from "./page/dom.js";
 import { cameAsOperator, takePairingCode } from "./page/fragment.js";
 import { Part } from "./page/part.js";
-import { remember, wasLive } from "./page/resume.js";
+import { keepRecallWish, recallWish, remember, wasLive } from "./page/resume.js";
+import { waysToLook } from "./page/routes.js";
 import { watchSurroundings } from "./page/surroundings.js";
 import { followViewport } from "./page/viewport.js";
 import { ScreenLock } from "./page/wakelock.js";
+import { MemoryView } from "./stage/memoryview.js";
 import { Stand } from "./stage/simplemode.js";
 import { StageView } from "./stage/stageview.js";
 
@@ -64,6 +67,7 @@ const visit = new Visit({
     if (message.type === "still") return showStill(message);
     if (message.type === "change") return changes.render(message);
     if (watches.receive(message)) return;
+    if (message.type === "recall") return memory.received(message);
     if (operator.here?.receive(message)) return;
     conversation.receive(message);
     marks.here?.receive(message);
@@ -107,7 +111,9 @@ const chat = new ChatView(
     copy: navigator.clipboard ? (turn) => void copy(wordsOf(turn)).then((said) => chat.announce(said)) : null,
     share: "share" in navigator ? (turn) => void share(wordsOf(turn)) : null,
     speak: speech.supported ? (turn) => speech.toggle(turn.key, turn.text, languageOfTurn(turn)) : null,
-    again: (turn) => ask(turn.question, turn.detail),
+    again: (turn) => ask(turn.question, turn.detail, turn.wish),
+    ways: () => waysToLook(memory.bounds !== null && memory.wanted),
+    lookAgain: (turn, route) => ask(turn.question, "auto", route),
     opened: () => grow(true),
     watching: (open) => visit.description.prefer({ changes: open }),
   },
@@ -175,13 +181,19 @@ const watches = new WatchEntry(
   composer,
 );
 
-/** @param {string} text @param {"auto"|"low"|"high"} [detail] */
-function ask(text, detail = "auto") {
+const memory = new Memory(recallWish(), {
+  send: (message) => visit.socket.send(message),
+  onWish: keepRecallWish, onChange: () => memoryView.render(memory),
+});
+const memoryView = new MemoryView(memory);
+
+/** @param {string} text @param {"auto"|"low"|"high"} [detail] @param {import("./page/routes.js").Route} [route] */
+function ask(text, detail = "auto", route) {
   const waited = conversation.running;
-  const { id, sent } = visit.ask(text, detail);
+  const { id, sent } = visit.ask(text, detail, route);
   // Replaces an unsent question here; for a sent one the server reports it.
   if (waited?.state === "waiting") conversation.end(waited.id, "Replaced by a newer question.", false);
-  conversation.ask(id, text, detail, sent);
+  conversation.ask(id, text, detail, sent, route);
   if (canPoint()) void marks.ahead().then(() => conversation.running?.id === id && marks.here?.asked(id));
   if (visit.facts.disclose) disclosure.open();
 }
@@ -210,6 +222,7 @@ function render(facts) {
   renderEntry();
   operator.here?.connected(facts.socket === "open");
   watches.connected(facts.socket === "open");
+  memory.connected(facts.socket === "open", facts.ready);
   if (talking) fetchDoctorAhead();
   if (talking && canPoint()) fetchMarksAhead();
   if (!facts.describing) conversation.endDescription();
@@ -290,12 +303,14 @@ stage.other.addEventListener("click", async () => {
 });
 stop.addEventListener("click", () => {
   conversation.interrupt("Stopped.");
+  memory.forget();
   visit.stop();
   grow(false);
   stage.start.focus();
 });
 unpair.addEventListener("click", async () => {
   conversation.interrupt("Stopped.");
+  memory.forget();
   visit.stop();
   try {
     await visit.session.unpair();

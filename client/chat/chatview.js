@@ -2,6 +2,7 @@ import { finished } from "./conversation.js";
 import { byId, say, show } from "../page/dom.js";
 import { partsOf, places } from "../page/picture.js";
 import { languageOf } from "./language.js";
+import { fillFrames, fillWays } from "./looked.js";
 import { clock, duration, engineName, evidence, remarks } from "../page/words.js";
 
 /** @typedef {import("./conversation.js").Turn} Turn */
@@ -12,6 +13,8 @@ import { clock, duration, engineName, evidence, remarks } from "../page/words.js
  * @property {((turn: Turn) => void)|null} share
  * @property {((turn: Turn) => void)|null} speak
  * @property {(turn: Turn) => void} again
+ * @property {() => [import("../page/routes.js").Route, string][]} ways where a question can look now
+ * @property {(turn: Turn, route: import("../page/routes.js").Route) => void} lookAgain
  * @property {() => void} opened the user opens details of an answer
  * @property {(open: boolean) => void} watching the details of a running description are open, or not any more
  */
@@ -203,6 +206,9 @@ export class ChatView {
     show(remark, said !== "");
     remark.classList.toggle("problem", turn.problem !== "");
 
+    fillFrames(part(article, ".frames", HTMLElement), turn);
+    const { ways, lookAgain } = this.#actions;
+    fillWays(part(article, ".ways", HTMLElement), turn, ways(), (route) => lookAgain(turn, route));
     this.#fillThoughts(article, turn);
     if (turn.kind === "describe") this.#fillMoments(article, turn);
     if (turn.response) this.#fillEvidence(article, turn.response);

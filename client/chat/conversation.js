@@ -22,6 +22,8 @@
  * @property {string} text
  * @property {string} thoughts the model's reasoning before its answer
  * @property {FrameInfo|null} frame
+ * @property {import("../live/messages.js").EarlierFrame[]} frames those of the past that the running question looks at
+ * @property {import("../page/routes.js").Route} [wish] where to look, if the user chose it
  * @property {ResponseMessage|null} response null until the answer is complete
  * @property {boolean} resent sent again after its socket was lost; the first one's end is ignored
  * @property {string} problem the error for the user; "" for none
@@ -64,9 +66,9 @@ export class Conversation {
     return this.turns.findLast((turn) => turn.kind === "chat" && !finished(turn)) ?? null;
   }
 
-  /** @param {string} id @param {string} question @param {Turn["detail"]} detail @param {boolean} sent */
-  ask(id, question, detail, sent) {
-    return this.#add({ id, kind: "chat", question, detail, state: sent ? "sent" : "waiting" });
+  /** @param {string} id @param {string} question @param {Turn["detail"]} detail @param {boolean} sent @param {Turn["wish"]} [wish] */
+  ask(id, question, detail, sent, wish) {
+    return this.#add({ id, kind: "chat", question, detail, wish, state: sent ? "sent" : "waiting" });
   }
 
   /** @param {string} id */
@@ -113,7 +115,7 @@ export class Conversation {
       const turn = message.kind === "describe" ? this.#describing(message.id) : this.byId(message.id);
       if (!turn || finished(turn)) return;
       const frame = turn.kind === "describe" && turn.response ? turn.frame : message.frame;
-      this.#change(turn, { state: "thinking", frame, thoughts: "", resent: false });
+      this.#change(turn, { state: "thinking", frame, frames: message.frames ?? [], thoughts: "", resent: false });
     } else if (message.type === "thinking") {
       const turn = this.byId(message.id);
       if (turn && !finished(turn)) this.#change(turn, { thoughts: turn.thoughts + message.text });
@@ -196,6 +198,7 @@ export class Conversation {
       text: "",
       thoughts: "",
       frame: null,
+      frames: [],
       response: null,
       resent: false,
       problem: "",

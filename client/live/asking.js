@@ -52,12 +52,12 @@ export class Asking {
 
   /**
    * Send now, or with a later `flush`.
-   * @param {string} content @param {Question["detail"]} detail @param {number} at when it was asked
+   * @param {string} content @param {Question["detail"]} detail @param {number} at when it was asked @param {Question["route"]} [route]
    * @returns {{id: string, sent: boolean}}
    */
-  ask(content, detail, at) {
+  ask(content, detail, at, route) {
     const id = `q${++this.#count}`;
-    this.#waiting = { id, content, detail };
+    this.#waiting = { id, content, detail, ...(route && { route }) };
     this.#sent = null;
     this.flush(at);
     return { id, sent: this.#waiting === null };
@@ -103,7 +103,8 @@ export class Asking {
     if (!question || !this.#ready()) return;
     // The repeated message is identical, so that the server recognises it.
     const sent = { at, ...question };
-    if (!this.#send({ type: "chat", content: sent.content, id: sent.id, sent_at: sent.at, detail: sent.detail })) return;
+    const { content, id, detail, route } = sent;
+    if (!this.#send({ type: "chat", content, id, sent_at: sent.at, detail, ...(route && { route }) })) return;
     this.#waiting = null;
     this.#sent = sent;
     clearTimeout(this.#unheard);

@@ -151,13 +151,13 @@ export class Visit {
 
   /**
    * Ask now, or as soon as there is a camera and a connection.
-   * @param {string} content @param {Question["detail"]} [detail]
+   * @param {string} content @param {Question["detail"]} [detail] @param {Question["route"]} [route]
    * @returns {{id: string, sent: boolean}}
    */
-  ask(content, detail = "auto") {
+  ask(content, detail = "auto", route = undefined) {
     const at = pageTime();
     this.control.wake(); // first, so that the frame for the answer is captured as soon as possible
-    const asked = this.#asking.ask(content, detail, at);
+    const asked = this.#asking.ask(content, detail, at, route);
     if (!asked.sent) {
       if (!this.facts.active) void this.start();
       else this.retry();

@@ -1,10 +1,20 @@
 /**
- * Store in this tab's history entry that a paired device was live, because phones often discard pages. Nothing else is stored.
+ * Store in this tab's history entry that a paired device was live, because phones often discard pages.
  * @param {boolean} live
  */
 export function remember(live) {
   if (Boolean(history.state?.live) === live) return;
   history.replaceState({ ...history.state, live }, "");
+}
+
+/** Store in the same entry that the user wants the past remembered, or not. @param {boolean} wanted */
+export function keepRecallWish(wanted) {
+  history.replaceState({ ...history.state, recall: wanted }, "");
+}
+
+/** @returns {boolean} the stored wish; true before the user chose */
+export function recallWish() {
+  return history.state?.recall !== false;
 }
 
 /** True when the page may start at once: it was live, and the camera is allowed without a prompt. @returns {Promise<boolean>} */

@@ -1,3 +1,5 @@
+import { lookedAt } from "./routes.js";
+
 /** @typedef {import("../live/facts.js").Facts} Facts */
 /** @typedef {"off"|"busy"|"ok"|"warn"|"bad"} Tone */
 
@@ -135,7 +137,7 @@ export function card(facts) {
   return {
     tone: "off",
     title: "Point, ask, and know.",
-    text: "Show something to the camera and ask about it. Only the live picture is looked at. Nothing is kept.",
+    text: "Show something to the camera and ask about it. Only the live picture is looked at. The last minutes stay in memory until you stop; nothing is stored.",
   };
 }
 
@@ -366,7 +368,9 @@ export function duration(ms) {
 export function evidence(response) {
   const { frame, timings } = response;
   const parts = [engineName(response.engine)];
-  if (frame) parts.push(`${frame.held ? "held frame" : "frame"} ${duration(Math.max(0, frame.age_ms))}\u00a0old`);
+  const looked = lookedAt(response);
+  const seen = frame?.held ? "held frame" : looked ? `${looked},` : "frame";
+  if (frame) parts.push(`${seen} ${duration(Math.max(0, frame.age_ms))}\u00a0old`);
   if (frame?.unchanged_since) parts.push(`unchanged since\u00a0${clock(frame.unchanged_since)}`);
   parts.push(duration(timings.total_ms));
   return parts.join(" · ");

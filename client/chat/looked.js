@@ -1,0 +1,64 @@
+import { say, show } from "../page/dom.js";
+import { ago } from "../page/routes.js";
+
+/** @typedef {import("./conversation.js").Turn} Turn */
+/** @typedef {import("../live/messages.js").EarlierFrame} EarlierFrame */
+/** @typedef {import("../page/routes.js").Route} Route */
+
+/**
+ * Show the pictures of the past under an answer: places for all while it comes, then those that it names, or all.
+ * @param {HTMLElement} list @param {Turn} turn
+ */
+export function fillFrames(list, turn) {
+  const frames = turn.response ? shown(turn.response.frames ?? []) : turn.frames;
+  show(list, frames.length > 0);
+  const key = `${turn.response ? "done" : "open"} ${frames.map((frame) => frame.number).join()}`;
+  if (list.dataset.frames === key) return;
+  list.dataset.frames = key;
+  const asked = turn.frame?.captured_at ?? 0;
+  list.replaceChildren(...frames.map((frame) => item(frame, asked)));
+}
+
+/** @param {EarlierFrame[]} frames */
+function shown(frames) {
+  const cited = frames.filter((frame) => frame.cited);
+  return (cited.length > 0 ? cited : frames).filter((frame) => frame.picture);
+}
+
+/** @param {EarlierFrame} frame @param {number} asked capture time of the picture of now */
+function item({ number, captured_at, picture = "" }, asked) {
+  const entry = document.createElement("li");
+  const image = document.createElement("img");
+  const time = new Date(captured_at).toLocaleTimeString([], { hour12: false });
+  const words = `${time}, ${ago(asked - captured_at)}`;
+  image.alt = `Picture ${number}, ${words}`;
+  // Only data URLs as in the protocol: the page loads no picture from an address.
+  if (picture.startsWith("data:image/jpeg;base64,")) image.src = picture;
+  const caption = document.createElement("span");
+  caption.textContent = `[${number}] ${words}`;
+  caption.setAttribute("aria-hidden", "true");
+  entry.append(image, caption);
+  return entry;
+}
+
+/**
+ * Show the other ways to look, each a button that asks again.
+ * @param {HTMLElement} group @param {Turn} turn @param {[Route, string][]} ways all that there are now, with their names
+ * @param {(route: Route) => void} choose
+ */
+export function fillWays(group, turn, ways, choose) {
+  const route = turn.response?.route;
+  show(group, route !== undefined);
+  const key = `${route} ${ways.map(([way]) => way).join()}`;
+  if (route === undefined || group.dataset.ways === key) return;
+  group.dataset.ways = key;
+  const buttons = ways.map(([way, name]) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.setAttribute("aria-pressed", String(way === route));
+    say(button, name);
+    if (way !== route) button.addEventListener("click", () => choose(way));
+    return button;
+  });
+  group.replaceChildren(...buttons);
+}

@@ -1,0 +1,58 @@
+/** @typedef {import("./messages.js").Recalled} Recalled */
+/** @typedef {import("./messages.js").Ready} Ready */
+
+/** The server's pictures of the recent past: the wish for them, and what it keeps. Uses no DOM. */
+export class Memory {
+  /** @type {Recalled|null} null before the server's first word */
+  kept = null;
+  /** @type {{seconds: number, bytes: number}|null} the most that the server keeps; null for nothing */
+  bounds = null;
+
+  #wanted;
+  #connected = false;
+  #hooks;
+
+  /**
+   * @param {boolean} wanted
+   * @param {{send: (message: import("./messages.js").ClientMessage) => boolean, onWish: (wanted: boolean) => void,
+   *   onChange: () => void}} hooks
+   */
+  constructor(wanted, hooks) {
+    this.#wanted = wanted;
+    this.#hooks = hooks;
+  }
+
+  get wanted() {
+    return this.#wanted;
+  }
+
+  /** @param {boolean} open the socket is; a new one may belong to a session that does not know the wish @param {Ready|null} ready */
+  connected(open, ready) {
+    const { recall_seconds: seconds = 0, recall_bytes: bytes = 0 } = ready?.limits ?? {};
+    this.bounds = seconds > 0 ? { seconds, bytes } : null;
+    if (open && !this.#connected) this.#hooks.send({ type: "settings", recall: this.#wanted });
+    if (!open) this.kept = null;
+    this.#connected = open;
+    this.#hooks.onChange();
+  }
+
+  /** @param {boolean} wanted */
+  want(wanted) {
+    this.#wanted = wanted;
+    if (!wanted) this.kept = null;
+    this.#hooks.send({ type: "settings", recall: wanted });
+    this.#hooks.onWish(wanted);
+    this.#hooks.onChange();
+  }
+
+  /** Drop all pictures. */
+  forget() {
+    this.#hooks.send({ type: "forget" });
+  }
+
+  /** @param {Recalled} message */
+  received(message) {
+    this.kept = message;
+    this.#hooks.onChange();
+  }
+}

@@ -1,0 +1,43 @@
+import { byId, say, show } from "../page/dom.js";
+import { span } from "../page/routes.js";
+
+/** The line about the server's pictures of the recent past, with its switch and its button. Uses no connection. */
+export class MemoryView {
+  #line = byId("memory", HTMLElement);
+  #words = byId("fact-memory", HTMLElement);
+  #switch = byId("memory-switch", HTMLButtonElement);
+  #forget = byId("memory-forget", HTMLButtonElement);
+
+  /** @param {{want: (wanted: boolean) => void, forget: () => void}} actions */
+  constructor(actions) {
+    this.#switch.addEventListener("click", () => actions.want(this.#switch.getAttribute("aria-pressed") !== "true"));
+    this.#forget.addEventListener("click", () => actions.forget());
+  }
+
+  /** @param {import("../live/memory.js").Memory} memory */
+  render({ wanted, bounds, kept }) {
+    show(this.#line, bounds !== null);
+    if (!bounds) return;
+    this.#switch.setAttribute("aria-pressed", String(wanted));
+    this.#forget.disabled = !wanted || !kept?.pictures;
+    say(this.#words, memoryWords(wanted, bounds, kept));
+  }
+}
+
+/**
+ * @param {boolean} wanted @param {{seconds: number, bytes: number}} bounds
+ * @param {import("../live/messages.js").Recalled|null} kept
+ */
+export function memoryWords(wanted, bounds, kept) {
+  if (!wanted) return "Off: nothing is remembered.";
+  const most = `At most ${span(bounds.seconds * 1000)} and ${megabytes(bounds.bytes)}, in the server's memory only.`;
+  if (!kept?.pictures) return `Nothing yet. ${most}`;
+  const count = kept.pictures === 1 ? "1 picture" : `${kept.pictures} pictures`;
+  return `${count}, ${megabytes(kept.bytes)}. ${most}`;
+}
+
+/** @param {number} bytes */
+function megabytes(bytes) {
+  const millions = bytes / 1e6;
+  return `${millions < 10 && millions % 1 ? millions.toFixed(1) : Math.round(millions)}\u00a0MB`;
+}

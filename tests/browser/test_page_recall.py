@@ -1,0 +1,92 @@
+"""Questions about the recent past, where an answer looked, and the memory's switch."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import expect
+
+from tests.browser.visitor import Visit, Visitor
+from tests.support.fakes_openai import FakeOpenAI
+from tests.support.running import Running
+
+pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
+
+
+async def remembered(page: Visitor, *shown: str) -> None:
+    """Put one thing after the other in front of the camera; the server keeps a picture of each."""
+    for text in shown:
+        since = await page.now()
+        await page.show(mode=f"text:{text}", textPx=90)
+        await page.got('m.type === "recall" && m.pictures > 0', since=since)
+
+
+async def test_an_answer_shows_the_pictures_of_the_past_that_it_names(
+    visit: Visit, server: Running, model: FakeOpenAI
+) -> None:
+    """The model gets them before the picture of now; a tap on another way to look asks again."""
+    model.answer_for = lambda _body, _jpeg: ["The keys lay there [1]."]
+    page = await visit(server.base_url)
+    await page.start()
+    await remembered(page, "KEYS", "CUP", "BOX")
+    response = await page.ask("Where did I put the keys?")
+    assert response["route"] == "past"
+    assert len(model.last.jpegs) == len(response["frames"]) + 1 >= 3
+    turn = page.turns.last
+    pictures = turn.locator(".frames li")
+    await expect(pictures).to_have_count(1)
+    await expect(pictures).to_have_text(re.compile(r"^\[1\] \d+:\d+:\d+.*, \d+\ss ago$"))
+    image = pictures.get_by_role("img", name=re.compile("^Picture 1, "))
+    assert await image.evaluate("one => one.decode().then(() => one.naturalWidth)") == 240
+    await expect(turn.locator(".evidence summary")).to_contain_text(
+        re.compile(r"^vLLM · last\s\d+\ss, ")
+    )
+
+    await turn.locator(".evidence summary").click()
+    ways = turn.locator(".ways")
+    await expect(ways.get_by_role("button", pressed=True)).to_have_text("Last minutes")
+    since = await page.now()
+    await ways.get_by_role("button", name="Now", exact=True).click()
+    sent = await page.sent("chat", since=since)
+    assert (sent["content"], sent["route"]) == ("Where did I put the keys?", "now")
+    assert (await page.response(sent["id"]))["route"] == "now"
+    assert len(model.last.jpegs) == 1
+    await expect(page.turns.last.locator(".evidence summary")).to_contain_text("now, ")
+    await expect(page.turns.last.locator(".frames")).to_be_hidden()
+
+
+async def test_the_memory_is_shown_forgotten_and_switched_off(
+    visit: Visit, server: Running
+) -> None:
+    """Its size and bounds; the wish stays over a reload, and without it nothing is kept."""
+    page = await visit(server.base_url)
+    await page.start()
+    await remembered(page, "KEYS")
+    await page.page.locator("#state").click()
+    words = page.page.locator("#fact-memory")
+    await expect(words).to_have_text(
+        re.compile(
+            r"^\d+ pictures?, 0\.\d\sMB\. At most 5\smin and 2\sMB, in the server's memory only\.$"
+        )
+    )
+    since = await page.now()
+    await page.button("Forget now").click()
+    await page.got('m.type === "recall" && m.pictures === 0', since=since)
+    since = await page.now()
+    await page.button("Remember").click()
+    assert (await page.sent("settings", since=since))["recall"] is False
+    await expect(words).to_have_text("Off: nothing is remembered.")
+    await expect(page.button("Forget now")).to_be_disabled()
+
+    await page.page.reload()
+    await page.start()
+    await page.page.wait_for_function(
+        "() => window.__log.some(({way, message: m}) => way === 'sent' && m.recall === false)"
+    )
+    await page.page.locator("#state").click()
+    await expect(words).to_have_text("Off: nothing is remembered.")
+    await page.ask("What just happened?")
+    await page.turns.last.locator(".evidence summary").click()
+    names = await page.turns.last.locator(".ways button").all_text_contents()
+    assert names == ["Now", "In detail", "Where"]
