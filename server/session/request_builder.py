@@ -207,14 +207,17 @@ class RequestBuilder:
         limit = self._limits.max_tokens
         return min(self.preferences.max_tokens or limit, limit, self.context(capabilities) // 2)
 
-    async def prepare(self, view: View, needs: Capabilities) -> Picture:
-        """Make the picture of a view, in the pool. Raises FrameWithheld."""
+    async def prepare(self, view: View, needs: Capabilities, *, unseen: bool = False) -> Picture:
+        """Make the picture of a view, in the pool. `unseen`: no client gets a thumbnail of it.
+
+        Raises FrameWithheld.
+        """
         make = partial(
             self._tools.preparer.make,
             view.frame,
             needs,
             view.detail,
-            thumbnail=self.preferences.thumbnails,
+            thumbnail=self.preferences.thumbnails and not unseen,
             held=view.held,
             scene=view.scene,
             region=view.region,
@@ -249,7 +252,7 @@ class RequestBuilder:
             if prepared is not None and prepared.needs == needs:
                 picture, sent_at_turn = prepared.picture, prepared.sent_at_turn
             else:
-                picture = await self.prepare(view, needs)
+                picture = await self.prepare(view, needs, unseen=kind is Kind.WATCH)
             earlier: Sequence[EarlierPicture] = ()
             if extras.earlier is not None and needs.max_pictures != 1:
                 earlier = await extras.earlier(needs)

@@ -16,6 +16,8 @@ from server.vision.grounding import Box
 MAX_RINGS = 16
 # Rings on their way to a new socket: the next one goes when the page has noted one of them.
 _WINDOW = 2
+# Bytes that wait for a client up to which a ring goes out at once: four fit into an outbox beside them.
+_MOST_WAITING = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,10 @@ class Rings:
             oldest = next(iter(self._events))
             if not self._events.pop(oldest).heard:
                 self._on_drop()
-        if self._listening:
+        if self._listening and self._outbox.size > _MOST_WAITING:
+            # An alarm does not overflow the outbox of a slow client: it follows those on their way.
+            self._unsent.append(id)
+        elif self._listening:
             self._outbox.put(event.message())
 
     def reword(self, ring: Ring, reason: str) -> None:

@@ -449,7 +449,8 @@ class Session:
         self._cancel(None, "socket_closed")
         self._tools.inference.cancel_session(self.id, "socket_closed")
         self._background.listen(False)
-        self.camera.watched = False
+        # Watches go on, and say when it is too dark for them.
+        self.camera.watched = self._watching.wanted
         self._stills.listen(False)
 
     def socket_opened(self) -> None:

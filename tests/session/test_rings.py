@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from server.attention.watch import Ring
-from server.session.outbox import Outbox
+from server.session.outbox import MAX_BYTES, Outbox
 from server.session.rings import MAX_RINGS, Rings
 from server.vision.grounding import Box
 
@@ -115,3 +115,19 @@ async def test_nothing_is_left_when_it_forgets() -> None:
     await page.read()
     page.rings.heard("r1")
     assert await page.read() == []
+
+
+async def test_rings_do_not_overflow_the_outbox_of_a_slow_client() -> None:
+    """Eight at once, as large as they may be: those that find no room follow when others are noted."""
+    page = Page()
+    page.rings.listen(True)
+    for number in range(8):
+        page.rings.add("k", ring(number), at=5.0, jpeg=b"x" * 36 * 1024, region=None)
+    assert page.outbox.size < MAX_BYTES
+    seen: list[str] = []
+    while found := [one["id"] for one in await page.read()]:
+        seen += found
+        for id in found:
+            page.rings.heard(id)
+    assert seen == [f"r{number}" for number in range(1, 9)]
+    assert page.outbox.dropped == 0
