@@ -53,7 +53,14 @@ def measured(name: str) -> dict[str, Any]:
     return result
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+# A process each, for a second or more; these stand for the others in everyday work.
+QUICK = ("deep", "second", "wild", "vp8_largest")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in SCENARIOS],
+)
 def test_no_more_is_held_than_is_counted(name: str) -> None:
     """Resident memory at its peak, the pictures that cameras hold included."""
     found = measured(name)
