@@ -196,3 +196,16 @@ async def test_a_held_pictures_boxes_are_on_the_answers_picture(
     finder.answer_for = lambda _body, _jpeg: ["A ", "table."]
     response = await page.ask("What is this?")
     assert "boxes" not in response
+
+
+async def test_a_word_is_marked_without_a_model(visit: Visit, builtin: Running) -> None:
+    """The built-in engine knows where it has read something."""
+    page = await visit(builtin.base_url, mode="text:MILK\nEXIT", textPx=60, clock=False)
+    await page.start()
+    await page.page.wait_for_function(LOADED)
+    await page.settle()
+    response = await page.ask("Where does it say EXIT?")
+    (found,) = response["boxes"]
+    assert found["label"] == "EXIT"
+    assert response["text"] == "EXIT: on the left."
+    await expect(page.page.locator(".mark b")).to_have_text("EXIT")

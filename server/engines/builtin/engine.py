@@ -90,6 +90,7 @@ class BuiltinEngine:
         self._advised = False
         self._warming: asyncio.Future[None] | None = None
         capabilities = Capabilities(
+            grounding=True,
             wants_pixels=True,
             geometry=_GEOMETRY,
             max_concurrency=1,

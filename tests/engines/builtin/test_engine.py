@@ -483,6 +483,8 @@ def overlap(box: Box, left: float, top: float, right: float, bottom: float) -> f
 @pytest.mark.parametrize("question", ["Where is the QR code?", "Wo ist der QR-Code?"])
 async def test_a_code_is_pointed_at(engine: BuiltinEngine, question: str) -> None:
     """With its kind as label, also in a picture that is shrunk for the search."""
+    assert engine.status.capabilities.grounding
+    assert engine.status.capabilities.boxes is None
     bgr = put_code(scene(), "https://example.org", zxingcpp.BarcodeFormat.QRCode, at=(900, 60))
     # It has a quiet zone of four of its squares around.
     side = np.nonzero((bgr[:, :, 0] < 30).any(axis=0))[0]
