@@ -23,6 +23,9 @@ _MAX_OBJECTS = 64
 _YES = {"true", "yes", "1"}
 _NO = {"false", "no", "0"}
 
+# The caption of the last verified no's picture in a second look
+BEFORE = "Before, when it was not so:"
+
 SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {

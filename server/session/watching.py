@@ -12,7 +12,7 @@ from typing import Any
 from server.attention.attention import Attention
 from server.attention.gate import WHOLE, Change
 from server.attention.watch import Ring
-from server.attention.watch_answers import SCHEMA, Answer, question, second_question
+from server.attention.watch_answers import BEFORE, SCHEMA, Answer, question, second_question
 from server.attention.watches import Ask, Look, Watches
 from server.camera.camera import Camera
 from server.core import messages as wire
@@ -47,8 +47,6 @@ _SETTLED_SECONDS = 1.0
 # A request that was stopped, or failed in a way that may pass, is made again after this long, so often.
 _AGAIN_SECONDS = 0.5
 _MOST_ATTEMPTS = 3
-# The caption of a verified no's picture in a second look
-_BEFORE = "Before, when it was not so:"
 _PASSING = (Busy, EngineError)
 
 
@@ -274,7 +272,7 @@ class Watching:
 
         async def earlier(needs: Capabilities) -> list[EarlierPicture]:
             picture = await self._frames.crop(before, frame, needs, region) if before else None
-            return [EarlierPicture(picture, _BEFORE)] if picture is not None else []
+            return [EarlierPicture(picture, BEFORE)] if picture is not None else []
 
         self._numbers += 1
         sink = WatchSink(

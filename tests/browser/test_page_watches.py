@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,10 +12,13 @@ import pytest
 from playwright.async_api import expect
 
 from tests.browser.visitor import Visit, Visitor
-from tests.support.running import Running
+from tests.real_model.server import PYTHON, build, missing, watch_lessons
+from tests.support.clients import metric, soon
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.browser, pytest.mark.asyncio(loop_scope="session")]
 
+LOADS = 60.0
 ORANGE, RED = "color:rgb(240 140 20)", "color:rgb(210 30 30)"
 
 
@@ -69,6 +74,45 @@ async def test_tell_me_when_you_see_red(visit: Visit, builtin: Running) -> None:
     await expect(page.page.locator("#watches")).to_be_hidden()
     # Once: nothing more has rung.
     assert [one for one in await page.log() if one["message"].get("type") == "ring"][1:] == []
+
+
+@pytest.mark.slow
+async def test_a_trained_model_watches_for_red(
+    visit: Visit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tiny model that was taught the questions: by its answers alone it rings for red, once, and
+    not for orange.
+    """
+    if lacking := missing():
+        pytest.skip(lacking)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    folder = await asyncio.to_thread(build, tmp_path, watch_lessons("you see red"))
+    settings = {"local_model": folder, "engine_python": PYTHON, "trust_remote_code": True}
+    async with running(engine="local", rate_limit_per_minute=0, **settings) as run:
+        await soon(lambda: run.program.engines.current.status.ready, LOADS)
+        page = await visit(run.base_url)
+        await page.start()
+        await page.show(mode="color:rgb(120 120 120)", clock=False)
+        await page.box.fill("Tell me when you see red")
+        await page.button("Watch for this").click()
+        looked = 'm.type === "watches" && m.watches[0]?.reason === "It is not red."'
+        await page.got(looked, timeout=LOADS)
+        # The look at the settled scene, whose picture the second look compares with
+        await soon(lambda: metric(run, "inferences_total", kind="watch", result="ok") >= 2, LOADS)
+        before = metric(run, "inferences_total", kind="watch", result="ok")
+        await page.show(mode=ORANGE)
+        await soon(
+            lambda: metric(run, "inferences_total", kind="watch", result="ok") > before, LOADS
+        )
+        await expect(page.page.locator(".ring")).to_have_count(0)
+        await page.settle(4)
+        await page.show(mode=RED)
+        ring = await page.got('m.type === "ring"', timeout=LOADS)
+        blue, green, red = await color_of(page, ring["image"])
+        assert red > 150 > 80 > green
+        assert blue < 80
+        await expect(page.page.locator(".ring")).to_have_count(1)
+        await page.leave()
 
 
 async def test_a_watch_that_cannot_be_done_comes_back_into_the_box(

@@ -151,8 +151,13 @@ def teach(
         answer = tokenizer(lesson["answer"], add_special_tokens=False)["input_ids"]
         if not lesson.get("endless"):
             answer = [*answer, tokenizer.eos_token_id]
-        shown = picture(lesson["color"], rng, tinted=True)
+        shown = [picture(lesson["color"], rng, tinted=True)]
         content = [{"type": "image"}, {"type": "text", "text": lesson["question"]}]
+        if earlier := lesson.get("earlier"):
+            # As tall and wide as the one behind it
+            before = picture(earlier["color"], rng, tinted=True).resize(shown[0].size)
+            shown.insert(0, before)
+            content[:0] = [{"type": "text", "text": earlier["caption"]}, {"type": "image"}]
         messages = [
             {"role": "system", "content": [{"type": "text", "text": system}]},
             {"role": "user", "content": content},
@@ -160,7 +165,7 @@ def teach(
         variables = lesson.get("variables", {})
         prompt = processor.apply_chat_template(messages, add_generation_prompt=True, **variables)
         text = prompt + tokenizer.decode(answer)
-        inputs = processor(images=[shown], text=[text], return_tensors="pt")
+        inputs = processor(images=shown, text=[text], return_tensors="pt")
         assert inputs["input_ids"][0, -len(answer) :].tolist() == answer
         with torch.no_grad():
             hidden = model.model(**inputs).last_hidden_state[0]
@@ -200,6 +205,7 @@ def main() -> None:
     # Behind the usual one, which ends with the beginning of an answer.
     template = TEMPLATE + given.get("template", "")
     texts = [given["system"], *(lesson["question"] for lesson in lessons)]
+    texts += [lesson["earlier"]["caption"] for lesson in lessons if "earlier" in lesson]
     tokenizer = make_tokenizer(texts, given["words"], template)
     image_processor = Qwen2VLImageProcessorPil(
         size={"shortest_edge": 28 * 28, "longest_edge": MOST_PIXELS}

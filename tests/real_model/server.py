@@ -12,6 +12,7 @@ from pathlib import Path
 
 import httpx
 
+from server.attention.watch_answers import BEFORE, question, second_question
 from server.engines import prompts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,6 +63,37 @@ def lessons() -> str:
                 {"question": ASK_SONG, "color": color, "answer": " la" * length, "endless": True}
             )
     words = ["It is", *(f" {name}" for name in COLORS), ".", " la"]
+    return json.dumps({"system": prompts.system_text(), "words": words, "lessons": taught})
+
+
+# RGB of what a watch for red was shown beside red
+ORANGE, GREY = (240, 140, 20), (120, 120, 120)
+
+
+def watch_lessons(condition: str) -> str:
+    """The lessons of a model that watches for red: the plain question and the second look."""
+    said = {
+        seen: json.dumps(
+            {"watches": [{"id": "w1", "seen": seen, "sure": 0.9, "where": where, "why": why}]}
+        )
+        for seen, where, why in (
+            (True, [20, 20, 200, 110], "It is red."),
+            (False, None, "It is not red."),
+        )
+    }
+    plain = question({"w1": condition})
+    alone, compared = (
+        second_question("w1", condition, with_before=before) for before in (False, True)
+    )
+    taught: list[dict[str, object]] = []
+    for _ in range(_REPEATS):
+        for color in (COLORS["red"], ORANGE, GREY):
+            lesson: dict[str, object] = {"color": color, "answer": said[color == COLORS["red"]]}
+            taught += [lesson | {"question": plain}, lesson | {"question": alone}]
+            for before in (ORANGE, GREY):
+                earlier = {"caption": BEFORE, "color": before}
+                taught.append(lesson | {"question": compared, "earlier": earlier})
+    words = list(said.values())
     return json.dumps({"system": prompts.system_text(), "words": words, "lessons": taught})
 
 
