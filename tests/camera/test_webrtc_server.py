@@ -588,13 +588,12 @@ async def test_a_lost_packet_is_sent_again() -> None:
 
 
 async def test_a_loss_that_is_never_repaired_is_given_up_by_time() -> None:
-    """Without retransmission the hole is given up and a key frame asked for: the picture is back within a second."""
+    """Without retransmission the hole is given up and a key frame asked for: the picture is back. How soon: rtc/media/test_assemble.py, with a time of its own."""
     async with live_encoder() as encoder, webrtc_side() as side, camera_peer(encoder) as peer:
         await join(side, peer)
         await side.frames_of(count=2)
         gone: set[int] = set()
         before = peer.plis
-        loop = asyncio.get_running_loop()
 
         def drop(data: bytes) -> bool:
             # The first one, and everything that would repair it.
@@ -607,10 +606,8 @@ async def test_a_loss_that_is_never_repaired_is_given_up_by_time() -> None:
 
         peer.drop = drop
         await side.until(lambda: bool(gone))
-        start = loop.time()
         shown = len(side.frames["a"])
         await side.until(lambda: len(side.frames["a"]) > shown, 5)
-        assert loop.time() - start < 1.2
         assert peer.plis > before
         assert peer.resent >= 2
         assert side.counted('frames_skipped_total{reason="broken"}') >= 1
